@@ -1,0 +1,115 @@
+"""A chat as a value: turns in order, and the messages that a model is sent.
+
+Pure: knows nothing of storage, notebooks or HTTP. Nothing here changes in place, so
+an error while a model answers leaves the chat as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ollama_magic.wire import Stats
+
+Message = dict[str, Any]
+Status = Literal["complete", "interrupted", "broken"]
+"""How an answer ended: by itself, by the user, or by a fault (partial text kept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one cell asked and what it got.
+
+    A turn without ``model`` is a mark that ``%ollama new`` left: it asked nothing,
+    and the turns before it are not sent any more.
+    """
+
+    prompt: str = ""
+    reply: str = ""
+    thinking: str = ""
+    model: str = ""
+    digest: str = ""
+    system: str | None = None
+    """A system message from this turn on; None leaves it as it was."""
+    starts_afresh: bool = False
+    """The turns before this one are kept in the store and not sent."""
+    cell_id: str | None = None
+    status: Status = "complete"
+    done_reason: str = ""
+    stats: Stats = field(default_factory=Stats)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Options, format, think and keep_alive as they were sent (no messages)."""
+    based_on: str = ""
+    """Fingerprint of the turns that were before this one when it was answered."""
+    answered_at: str = ""
+    """UTC, ISO 8601; set by the store."""
+    uid: str = ""
+    """Set by the store; a new one for every answer, also for a re-run."""
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether this is only the mark of a fresh start."""
+        return not self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One named chat of a notebook: its live turns, oldest first."""
+
+    name: str
+    turns: tuple[Turn, ...] = ()
+
+    def before(self, cell_id: str | None) -> Chat:
+        """Return the chat up to the turn of a cell; all of it when it has none."""
+        if cell_id is not None:
+            for index, turn in enumerate(self.turns):
+                if turn.cell_id == cell_id:
+                    return Chat(self.name, self.turns[:index])
+        return self
+
+    def in_use(self) -> tuple[Turn, ...]:
+        """Return the turns since the last fresh start, marks left out."""
+        for index in range(len(self.turns) - 1, -1, -1):
+            if self.turns[index].starts_afresh:
+                return tuple(t for t in self.turns[index:] if not t.is_mark)
+        return self.turns
+
+    def system(self) -> str | None:
+        """Return the system message in force after the last turn."""
+        for turn in reversed(self.in_use()):
+            if turn.system is not None:
+                return turn.system
+        return None
+
+    def messages(
+        self, prompt: str, *, system: str | None = None, last: int | None = None
+    ) -> list[Message]:
+        """Return what a model is sent when it is asked ``prompt`` now.
+
+        Parameters
+        ----------
+        prompt
+            The new user message.
+        system
+            A new system message; None keeps the one in force. Empty text sends none.
+        last
+            Send only so many of the latest turns; None sends all.
+
+        Notes
+        -----
+        Thinking is not sent back (Ollama's templates expect the answer alone).
+        """
+        turns = self.in_use()
+        if last is not None:
+            turns = turns[len(turns) - last :] if 0 < last < len(turns) else turns
+            turns = turns if last else ()
+        in_force = self.system() if system is None else system
+        messages: list[Message] = []
+        if in_force:
+            messages.append({"role": "system", "content": in_force})
+        for turn in turns:
+            messages.append({"role": "user", "content": turn.prompt})
+            messages.append({"role": "assistant", "content": turn.reply})
+        messages.append({"role": "user", "content": prompt})
+        return messages

@@ -1,0 +1,112 @@
+"""Errors that people see: what happened, why, and what to type next.
+
+The tree, widest first::
+
+    OllamaMagicError
+      x ConfigError               a host, setting or file of the user's is wrong
+      x PromptError               a {{ placeholder }} cannot be filled
+      x ServerUnreachableError    nothing answered, or it fell silent
+      x NotOllamaError            something answered, and it is not Ollama
+      x ServerError               the server refused; has ``status_code``
+        + ModelNotFoundError
+        + CapabilityError         the model cannot do what was asked
+        + ModelTransferError      a pull, push or create did not succeed
+      x StreamInterruptedError    the answer broke off before its end
+      x EngineError               the embedded engine could not be started
+
+Bad options of a magic are IPython's own ``UsageError``, and bugs are never
+wrapped: they keep their full traceback.
+"""
+
+
+class OllamaMagicError(Exception):
+    """Base of all errors that this package raises on purpose.
+
+    Parameters
+    ----------
+    what
+        One sentence in the user's own terms: names, addresses, files.
+    why
+        The cause, in the server's or the system's own words. May be empty.
+    next_step
+        What to do now, with a command that can be pasted. May be empty.
+    """
+
+    def __init__(self, what: str, *, why: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+
+    def lines(self) -> list[str]:
+        """Return the error as it is shown: one line each for what, why and next."""
+        parts = [self.what]
+        if self.why:
+            parts.append(f"  why:  {self.why}")
+        if self.next_step:
+            parts.append(f"  next: {self.next_step}")
+        return parts
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython's documented hook: a short error output with a real error
+        # status; the chain stays in sys.last_value for those who want it.
+        first, *rest = self.lines()
+        return [f"{type(self).__name__}: {first}", *rest]
+
+
+class ConfigError(OllamaMagicError):
+    """A host, a setting or a file that the user gave cannot be used."""
+
+
+class PromptError(OllamaMagicError):
+    """A placeholder of the prompt cannot be filled; nothing was sent."""
+
+
+class ServerUnreachableError(OllamaMagicError):
+    """No server answered at the host, or it fell silent before an answer began."""
+
+
+class NotOllamaError(OllamaMagicError):
+    """Something answered at the host that is not an Ollama server."""
+
+
+class ServerError(OllamaMagicError):
+    """The server answered with an error.
+
+    Parameters
+    ----------
+    status_code
+        The HTTP status; 200 when the error came inside a stream that had begun.
+    """
+
+    def __init__(
+        self, what: str, *, why: str = "", next_step: str = "", status_code: int = 0
+    ) -> None:
+        super().__init__(what, why=why, next_step=next_step)
+        self.status_code = status_code
+
+
+class ModelNotFoundError(ServerError):
+    """The model is not on the server."""
+
+
+class CapabilityError(ServerError):
+    """The model cannot think, see, call tools or embed, and the request asked it to."""
+
+
+class ModelTransferError(ServerError):
+    """A pull, push or create ended without success."""
+
+
+class StreamInterruptedError(OllamaMagicError):
+    """The stream broke off before the object with ``done`` true arrived.
+
+    What was yielded before stands.
+    """
+
+
+class EngineError(OllamaMagicError):
+    """The embedded engine could not be started, or it ended by itself."""
