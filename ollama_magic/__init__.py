@@ -1,5 +1,49 @@
-"""Cell magics that talk to a language model through Ollama."""
+"""Cell magics that talk to a language model through Ollama.
+
+``%load_ext ollama_magic`` registers ``%%ollama`` and ``%ollama``; the names below are
+for Python, and are imported at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from ollama_magic._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ollama_magic.client import OllamaClient
+    from ollama_magic.errors import OllamaMagicError
+    from ollama_magic.reply import Reply
+
+__all__ = [
+    "OllamaClient",
+    "OllamaMagicError",
+    "Reply",
+    "__version__",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+_HOMES = {"OllamaClient": "client", "OllamaMagicError": "errors", "Reply": "reply"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (any public name)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Register the magics; called by ``%load_ext ollama_magic``."""
+    from ollama_magic.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (as above)
+    """Take the magics back; called by ``%unload_ext ollama_magic``."""
+    from ollama_magic.magics import unload
+
+    unload(shell)

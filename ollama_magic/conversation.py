@@ -6,7 +6,8 @@ an error while a model answers leaves the chat as it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ class Turn:
     """Options, format, think and keep_alive as they were sent (no messages)."""
     based_on: str = ""
     """Fingerprint of the turns that were before this one when it was answered."""
+    text_hash: str = ""
+    """Hash of what later turns are sent of this one; set by the store."""
     answered_at: str = ""
     """UTC, ISO 8601; set by the store."""
     uid: str = ""
@@ -52,6 +55,43 @@ class Turn:
         """Whether this is only the mark of a fresh start."""
         return not self.model
 
+    def compute_text_hash(self) -> str:
+        """Hash what later turns are sent of this one: system, prompt and reply."""
+        hasher = hashlib.sha256()
+        for text in (self.system or "", self.prompt, self.reply):
+            data = text.encode("utf-8", "surrogatepass")
+            # The length in front keeps "a" + "bc" apart from "ab" + "c".
+            hasher.update(b"%d:" % len(data) + data)
+        return hasher.hexdigest()[:32]
+
+
+class _Fingerprint:
+    """Takes turns one by one and tells the fingerprint of those in use so far."""
+
+    def __init__(self) -> None:
+        self._hasher = hashlib.sha256()
+
+    def add(self, turn: Turn) -> None:
+        if turn.starts_afresh:
+            self._hasher = hashlib.sha256()
+        if not turn.is_mark:
+            text_hash = turn.text_hash or turn.compute_text_hash()
+            self._hasher.update(text_hash.encode("ascii"))
+
+    def value(self) -> str:
+        return self._hasher.hexdigest()[:32]
+
+
+def fingerprint(turns: Iterable[Turn]) -> str:
+    """Return a fingerprint of what a next turn is sent of these turns.
+
+    It depends on texts alone: the same answer given again leaves it as it was.
+    """
+    taken = _Fingerprint()
+    for turn in turns:
+        taken.add(turn)
+    return taken.value()
+
 
 @dataclass(frozen=True, slots=True)
 class Chat:
@@ -61,12 +101,31 @@ class Chat:
     turns: tuple[Turn, ...] = ()
 
     def before(self, cell_id: str | None) -> Chat:
-        """Return the chat up to the turn of a cell; all of it when it has none."""
+        """Return the chat up to the turn of a cell; all of it when it has none.
+
+        A cell that was run with ``--append`` has several turns. The last of them is
+        its own, which a re-run replaces; those before it stand.
+        """
         if cell_id is not None:
-            for index, turn in enumerate(self.turns):
-                if turn.cell_id == cell_id:
+            for index in range(len(self.turns) - 1, -1, -1):
+                if self.turns[index].cell_id == cell_id:
                     return Chat(self.name, self.turns[:index])
         return self
+
+    def stale(self) -> frozenset[str]:
+        """Return the uids of turns that were answered on an older text.
+
+        A turn is stale when the turns before it are not those it was answered on: one
+        was asked again, added, or taken away. Linear in the number of turns.
+        """
+        stale: set[str] = set()
+        before = _Fingerprint()
+        for turn in self.turns:
+            now = fingerprint(()) if turn.starts_afresh else before.value()
+            if turn.based_on and turn.based_on != now:
+                stale.add(turn.uid)
+            before.add(turn)
+        return frozenset(stale)
 
     def in_use(self) -> tuple[Turn, ...]:
         """Return the turns since the last fresh start, marks left out."""

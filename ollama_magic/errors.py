@@ -19,6 +19,27 @@ wrapped: they keep their full traceback.
 """
 
 
+def quoted(text: str, *, limit: int = 500) -> str:
+    r"""Return foreign text safe to show in an error: one line, nothing invisible.
+
+    White space becomes single blanks; control, bidi and tag characters become
+    escapes; what is longer than ``limit`` characters is cut.
+
+    Examples
+    --------
+    >>> quoted("no\n such\x1b[31m model")
+    'no such\\x1b[31m model'
+    >>> quoted("abcdef", limit=4)
+    'abc…'
+    """
+    words = " ".join(text[: 4 * limit].split())
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in words
+    )
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
 class OllamaMagicError(Exception):
     """Base of all errors that this package raises on purpose.
 

@@ -8,6 +8,7 @@ Sources: Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -25,8 +26,10 @@ def _text(value: object) -> str:
 
 
 def _int(value: object) -> int:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if number else 0  # type: ignore[call-overload,no-any-return]
+    """Whole part of a number; whatever is none, or has no end, is 0."""
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _object(value: object) -> JsonObject:
@@ -280,7 +283,11 @@ class Embeddings:
         """Read the answer."""
         rows = data.get("embeddings")
         return cls(
-            vectors=tuple(tuple(row) for row in rows) if isinstance(rows, list) else (),
+            vectors=tuple(
+                tuple(row)
+                for row in (rows if isinstance(rows, list) else ())
+                if isinstance(row, list)
+            ),
             model=_text(data.get("model")),
             prompt_eval_count=_int(data.get("prompt_eval_count")),
             total_duration_ns=_int(data.get("total_duration")),

@@ -1,0 +1,116 @@
+"""Connections of urllib3 whose socket another thread may shut down.
+
+requests has no way to end a request from outside: closing a response while another
+thread reads it is a race, and before the headers there is no response to close.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool
+
+# The wait for a first token has no limit, so a machine that vanished must show by
+# other means: the kernel asks after 60 s of silence, and gives up 60 s later.
+_KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+    if hasattr(socket, name)  # macOS and older Windows lack some
+]
+
+
+class Line:
+    """The socket of one exchange, as far as other threads may use it.
+
+    A second handle on the same connection is kept: shutting that down wakes a
+    thread that waits on the first, is safe while TLS is at work on it, and cannot
+    hit a file number that was closed and given out again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._handle: socket.socket | None = None
+        self.is_cut = False
+
+    def adopt(self, connected: socket.socket) -> None:
+        # Shutting down works alike for all families, and a TLS socket has no dup().
+        handle = socket.fromfd(connected.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        with self._lock:
+            self._socket, self._handle = connected, handle
+            if not self.is_cut:
+                return
+        self.release()
+        raise ConnectionAbortedError("closed while it connected")
+
+    def set_timeout(self, seconds: float | None) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # the whole answer may have come already
+                self._socket.settimeout(seconds)
+
+    def cut(self) -> None:
+        with self._lock:
+            self.is_cut = True
+            if self._handle is not None:
+                with suppress(OSError):  # the other side was faster
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+            self._handle = self._socket = None
+
+
+def _reporting(base: type[Any], line: Line) -> type[HTTPConnection]:
+    """Return ``base`` with one addition: it tells ``line`` its socket."""
+
+    class Connection(base):  # type: ignore[misc]  # the base is plain or TLS
+        def connect(self) -> None:
+            super().connect()
+            # The limit for connecting is not one for sending a large body.
+            self.timeout = None
+            self.sock.settimeout(None)
+            line.adopt(self.sock)
+
+    return Connection
+
+
+class Adapter(HTTPAdapter):
+    """Makes connections that report their socket, and are asked for signs of life."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(
+        self,
+        connections: int,
+        maxsize: int,
+        block: bool = False,
+        **pool_kwargs: object,
+    ) -> None:
+        pool_kwargs["socket_options"] = [
+            *HTTPConnection.default_socket_options,
+            *_KEEP_ALIVE,
+        ]
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: str | tuple[str, str] | None = None,
+    ) -> ConnectionPool:
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        assert isinstance(pool, HTTPConnectionPool)
+        pool.ConnectionCls = _reporting(pool.ConnectionCls, self._line)
+        return pool

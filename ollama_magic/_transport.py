@@ -1,0 +1,228 @@
+"""One HTTP exchange with the server, on a connection that any thread may cut.
+
+Knows requests, urllib3 and sockets: proxies, credentials, timeouts, framing. Knows
+nothing of what is asked or answered; statuses and bodies are handed on as they are.
+Its faults leave as errors of ours, worded in :mod:`ollama_magic._transport_errors`.
+
+Each exchange has a session and a connection of its own. So nothing is shared
+between threads, no idle connection goes stale, no cookie is kept, and closing one
+answer never touches another.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import requests
+import urllib3
+
+from ollama_magic._connection import Adapter, Line
+from ollama_magic._credentials import Credentials
+from ollama_magic._transport_errors import (
+    closed_here,
+    no_answer,
+    over_limit,
+    stream_broken,
+)
+from ollama_magic._upload import Upload
+from ollama_magic._version import __version__
+from ollama_magic.host import Host
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_PIECE_BYTES = 65536
+_ANY_BYTES = "application/octet-stream"
+_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError)
+_HEADERS = {
+    "Accept": "application/json, application/x-ndjson",
+    "Accept-Encoding": "identity",  # a small answer could unpack to a huge one
+    "User-Agent": f"ollama-magic/{__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent, and how long silence is taken for work; None means for ever."""
+
+    method: str
+    path: str
+    body: bytes | Upload | None = None
+    """JSON as bytes, or a file."""
+    answer_timeout_s: float | None = None
+    """From the request to the headers of the answer."""
+    idle_timeout_s: float | None = None
+    """Between two pieces of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where calls go."""
+
+    host: Host
+    credentials: Credentials = field(repr=False)
+    connect_timeout_s: float
+
+
+class Exchange:
+    """One request and its answer.
+
+    One thread calls :meth:`open` and then :meth:`pieces` or :meth:`read`; any
+    thread calls :meth:`close`, at any time.
+    """
+
+    def __init__(self, server: Server, call: Call) -> None:
+        self._server = server
+        self._call = call
+        self._line = Line()
+        self._state = threading.RLock()
+        self._is_busy = False
+        self._session: requests.Session | None = None
+        self._response: requests.Response | None = None
+        self.is_closed = False
+        self.status_code = 0
+        self.content_type = ""
+        self.location = ""
+
+    def open(self) -> None:
+        """Send the request and wait for status and headers.
+
+        Raises
+        ------
+        ServerUnreachableError
+            Nothing answered.
+        NotOllamaError
+            What answered does not speak HTTP.
+        StreamInterruptedError
+            :meth:`close` was called meanwhile.
+        """
+        call, server = self._call, self._server
+        with self._at_work():
+            self._session = _session(self._line, server.host)
+            try:
+                self._response = self._session.request(
+                    call.method,
+                    server.host.base_url + call.path,
+                    data=call.body,
+                    headers=_content_type(call.body),
+                    auth=server.credentials,
+                    timeout=(server.connect_timeout_s, call.answer_timeout_s),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except _FAULTS as exc:
+                if self._line.is_cut:
+                    raise closed_here(server.host) from None
+                # Not `from exc`: it carries the headers, and so the token.
+                raise no_answer(
+                    server.host,
+                    exc,
+                    connect_timeout_s=server.connect_timeout_s,
+                    answer_timeout_s=call.answer_timeout_s,
+                ) from None
+            self._line.set_timeout(call.idle_timeout_s)
+        self.status_code = self._response.status_code
+        self.content_type = self._response.headers.get("Content-Type", "").lower()
+        self.location = self._response.headers.get("Location", "")
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body as it arrives, never waiting for more than there is.
+
+        Raises
+        ------
+        StreamInterruptedError
+            The body broke off, fell silent, or :meth:`close` was called.
+        """
+        while piece := self._read_piece():
+            yield piece
+
+    def read(self, *, max_bytes: int = MAX_ANSWER_BYTES) -> bytes:
+        """Return the whole body; raises as :meth:`pieces` does."""
+        pieces: list[bytes] = []
+        size = 0
+        for piece in self.pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                raise over_limit(self._server.host, max_bytes)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """End the connection now, whatever another thread is doing with it.
+
+        The server sees it at once. While a connection is still being made, it is
+        given up as soon as it stands.
+        """
+        with self._state:
+            self.is_closed = True
+            self._line.cut()
+            must_release = not self._is_busy
+        if must_release:
+            self._release()
+
+    def _read_piece(self) -> bytes:
+        with self._at_work():
+            assert self._response is not None, "open() comes first"
+            try:
+                # Not iter_content: it waits for full blocks unless chunked.
+                piece: bytes = self._response.raw.read1(
+                    _PIECE_BYTES, decode_content=True
+                )
+            except _FAULTS as exc:
+                host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
+                if self._line.is_cut:
+                    raise closed_here(host) from None
+                raise stream_broken(host, exc, idle_timeout_s) from None
+        return piece
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Mark the connection as in use: then close() leaves freeing it to us."""
+        with self._state:
+            if self.is_closed:
+                raise closed_here(self._server.host)
+            self._is_busy = True
+        try:
+            yield
+        finally:
+            with self._state:
+                self._is_busy = False
+                must_release = self.is_closed
+            if must_release:
+                self._release()
+        if must_release:  # a body that ends where the connection ends looks whole
+            raise closed_here(self._server.host)
+
+    def _release(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        if self._session is not None:
+            self._session.close()
+        self._line.release()
+
+
+def _ca_bundle() -> str | bool:
+    """Return what requests takes from the environment where it trusts that."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return next((path for name in names if (path := os.environ.get(name))), True)
+
+
+def _content_type(body: bytes | Upload | None) -> dict[str, str]:
+    if body is None:
+        return {}
+    is_json = isinstance(body, bytes)
+    return {"Content-Type": "application/json" if is_json else _ANY_BYTES}
+
+
+def _session(line: Line, host: Host) -> requests.Session:
+    session = requests.Session()
+    # A proxy cannot reach the loopback of this machine; requests would still ask it.
+    session.trust_env = not host.is_loopback
+    session.verify = _ca_bundle() if host.is_loopback else True
+    session.headers.clear()
+    session.headers.update(_HEADERS)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter(line))
+    return session

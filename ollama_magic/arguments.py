@@ -1,0 +1,233 @@
+"""What the line of ``%%ollama`` asks for, as a typed value.
+
+The only reader of that line. Knows which options contradict each other; what they
+are called and how a value is read stands in the table of options.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from ollama_magic.errors import ConfigError
+from ollama_magic.magic_line import Given, Line, nearest, read_line, usage_error
+from ollama_magic.model_options import MODEL_OPTIONS, OptionValue, read_option
+from ollama_magic.option_table import CHAT_OPTIONS, THINK_LEVELS, Option
+
+_CELL_MAGIC = "%%ollama"
+
+_TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatArguments:
+    """One turn's options. What was not given is None, False or empty."""
+
+    target: str | None = None
+    """The name that the Reply is bound to: ``NAME << ...``."""
+    model: str | None = None
+    system: str | None = None
+    """A new system message; empty text takes the one in force away."""
+    chat: str | None = None
+    new: bool = False
+    once: bool = False
+    last: int | None = None
+    append: bool = False
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Model options of the request, temperature and seed among them."""
+    keep_alive: str | int | float | None = None
+    """A duration as Go writes it, or seconds; 0 unloads, a negative number stays."""
+    think: bool | str | None = None
+    hide_thinking: bool = False
+    format: str | None = None
+    dry_run: bool = False
+    stream: bool = True
+    raw: bool = False
+    host: str | None = None
+    quiet: bool = False
+
+
+def parse_chat_arguments(line: str) -> ChatArguments:
+    """Return what a ``%%ollama`` line asks for.
+
+    Raises
+    ------
+    UsageError
+        Anything on the line that is not understood, with what to type instead.
+
+    Examples
+    --------
+    >>> args = parse_chat_arguments("answer << llama3.2 -t 0.2 -o num_ctx=8192")
+    >>> args.target, args.model, dict(args.options)
+    ('answer', 'llama3.2', {'temperature': 0.2, 'num_ctx': 8192})
+    """
+    target, rest = _split_target(line)
+    read = read_line(rest, CHAT_OPTIONS, _CELL_MAGIC)
+    if len(read.words) > 1:
+        _refuse_words(read.words)
+    if read.words:
+        model = Given(CHAT_OPTIONS[0], f"MODEL {read.words[0]!r}", read.words)
+        read = Line((model, *read.given), ())
+    return make_chat_arguments(read.given, _CELL_MAGIC, target=target)
+
+
+def make_chat_arguments(
+    given: Sequence[Given], magic: str, *, target: str | None = None
+) -> ChatArguments:
+    """Return the value of options that were read from a line.
+
+    Raises
+    ------
+    UsageError
+        A value that its option does not take, an option given twice, or two that
+        contradict each other.
+    """
+    fields: dict[str, Any] = {}
+    options: dict[str, OptionValue] = {}
+    flags: dict[str, str] = {}
+    for one in given:
+        if one.option.kind == "pair" or one.option.is_model_option:
+            _add_model_option(one, magic, options, flags)
+        else:
+            _claim(one.option.field, one.flag, flags)
+            fields[one.option.field] = _value(one, magic)
+    _check_together(fields, flags, magic)
+    return ChatArguments(target=target, options=options, **fields)
+
+
+def _split_target(line: str) -> tuple[str | None, str]:
+    match = _TARGET.fullmatch(line)
+    if match is None:
+        return None, line
+    target, rest = match[1], match[2]
+    if not target.isidentifier() or keyword.iskeyword(target):
+        raise usage_error(
+            f"A reply cannot be bound to {target!r}.",
+            why="before << stands a Python name",
+            next_step=f"{_CELL_MAGIC} answer <<{rest}",
+        )
+    return target, rest
+
+
+def _claim(key: str, flag: str, flags: dict[str, str]) -> None:
+    """Note by what flag something was given; refuse to have it given twice."""
+    if key not in flags:
+        flags[key] = flag
+        return
+    earlier = flags[key]
+    if earlier == flag:
+        raise usage_error(
+            f"{flag} is given twice.", next_step=f"leave one {flag} on the line"
+        )
+    raise usage_error(
+        f"{earlier} and {flag} cannot both stand on the line.",
+        next_step=f"leave {earlier} or {flag} out",
+    )
+
+
+def _add_model_option(
+    one: Given, magic: str, options: dict[str, OptionValue], flags: dict[str, str]
+) -> None:
+    if one.option.is_model_option:
+        name, text = one.option.field, one.values[0]
+        flag = one.flag
+    else:
+        name, text = one.values
+        flag = f"{one.flag} {name}"
+    value = _read_model_option(name, text, magic, flag)
+    earlier = options.get(name)
+    if isinstance(earlier, list) and isinstance(value, list):
+        options[name] = earlier + value  # -o stop A -o stop B: both, as in a Modelfile
+        return
+    _claim(f"-o {name}", flag, flags)
+    options[name] = value
+
+
+def _read_model_option(name: str, text: str, magic: str, flag: str) -> OptionValue:
+    try:
+        return read_option(name, text)
+    except ConfigError as error:
+        next_step = error.next_step
+        if name in MODEL_OPTIONS:
+            next_step = f"{magic} {flag} {MODEL_OPTIONS[name].example}"
+        raise usage_error(error.what, why=error.why, next_step=next_step) from error
+
+
+def _value(one: Given, magic: str) -> object:
+    option = one.option
+    if not one.values:
+        return option.const
+    (text,) = one.values
+    if option.choices:
+        if text not in option.choices:
+            _refuse_choice(option, one.flag, text, magic)
+        return text
+    if option.field == "model":
+        _check_model(text)
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise usage_error(
+            f"{one.flag} cannot be {text!r}.",
+            why=str(error),
+            next_step=f"{magic} {one.flag} {option.example}",
+        ) from error
+
+
+def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn:
+    likely = nearest(text, option.choices) or option.choices[0]
+    joint = "=" if option.kind == "optional" else " "
+    raise usage_error(
+        f"{flag} cannot be {text!r}.",
+        why=f"it is one of {', '.join(option.choices)}",
+        next_step=f"{magic} {flag}{joint}{likely}",
+    )
+
+
+def _check_model(text: str) -> None:
+    if "?" in text or len(text.split()) > 1:
+        _refuse_words((text,))
+
+
+def _refuse_words(words: Sequence[str]) -> NoReturn:
+    text = " ".join(words)
+    if "<<" in words:
+        raise usage_error(
+            f"NAME << comes first on the line, and this is {text!r}.",
+            next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
+        )
+    raise usage_error(
+        f"The line of {_CELL_MAGIC} takes one model, and this is {text!r}.",
+        why="a prompt stands on the lines under it",
+        next_step=f"%ollama ask {text}",
+    )
+
+
+def _check_together(
+    fields: Mapping[str, object], flags: Mapping[str, str], magic: str
+) -> None:
+    """Refuse options that contradict each other."""
+    if fields.get("think") is True and fields.get("model") in THINK_LEVELS:
+        level = fields["model"]
+        raise usage_error(
+            f"{level!r} would be the model here.",
+            why="a level of thinking is written with =",
+            next_step=f"{magic} --think={level}",
+        )
+    if "once" in fields:
+        for name in ("chat", "new", "append", "last"):
+            if name in fields:
+                raise usage_error(
+                    f"{flags['once']} and {flags[name]} contradict each other.",
+                    why="a one-off reads no chat and writes none",
+                    next_step=f"leave {flags['once']} or {flags[name]} out",
+                )
+    if "new" in fields and fields.get("last"):
+        raise usage_error(
+            f"{flags['new']} and {flags['last']} contradict each other.",
+            why="a fresh start has no turns before it that could be sent",
+            next_step=f"leave {flags['new']} or {flags['last']} out",
+        )

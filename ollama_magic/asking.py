@@ -1,0 +1,118 @@
+"""From a prompt to a reply: the straight line that every ``%%ollama`` cell runs.
+
+Prepare the question (nothing is sent before it is right), stream the answer, keep
+the turn, show the reply. Knows the order of things; each step lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Protocol
+
+from ollama_magic.answer import Answer
+from ollama_magic.arguments import ChatArguments
+from ollama_magic.arrivals import Arrivals
+from ollama_magic.errors import OllamaMagicError
+from ollama_magic.estimate import estimate_tokens
+from ollama_magic.outcome import Outcome, make_reply, make_turn
+from ollama_magic.question import Asking, Question, prepare
+from ollama_magic.reply import Reply
+from ollama_magic.session import Session
+
+
+class Display(Protocol):
+    """Where an answer is shown while it comes and when it is complete."""
+
+    def waiting(self, text: str) -> None:
+        """Say that nothing has come yet, and why."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Take a fragment, or the passing of a moment."""
+
+    def finish(self, data: dict[str, str], metadata: dict[str, Any]) -> None:
+        """Show the complete answer as the one output."""
+
+    def discard(self) -> None:
+        """Take away what was shown: no answer came."""
+
+
+class AnswerInterrupted(KeyboardInterrupt):
+    """The user stopped the answer: no traceback, and Run All stops."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]
+
+
+def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
+    """Ask a model, show its answer as it comes, keep the turn and return the reply.
+
+    Raises
+    ------
+    OllamaMagicError
+        Before anything came: the chat is as it was. In the middle of an answer:
+        what came is shown, and kept as a turn with its status.
+    AnswerInterrupted
+        The user interrupted; likewise.
+    """
+    asking = Asking(session, session.client(args.host), args)
+    question = prepare(asking, text)
+    outcome = _stream(asking, question, display)
+    if outcome.fault is not None and outcome.answer.is_empty:
+        display.discard()
+        raise outcome.fault
+    turn = make_turn(question, outcome, session.cells.cell_id, starts_afresh=args.new)
+    if question.chat_name is not None:
+        store, notebook = session.store, session.notebook.key
+        turn = store.record(notebook, question.chat_name, turn, append=args.append)
+    reply = make_reply(asking, question, outcome, turn)
+    session.last_reply = reply
+    display.finish(*reply._repr_mimebundle_())
+    if outcome.fault is not None:
+        raise outcome.fault
+    return reply
+
+
+def request_text(session: Session, args: ChatArguments, text: str) -> str:
+    """Return the request that ``ask`` would send, as JSON, with an estimate.
+
+    Raises
+    ------
+    OllamaMagicError
+        As ``ask`` does before it sends anything.
+    """
+    client = session.client(args.host)
+    request = prepare(Asking(session, client, args), text).request
+    body = json.dumps(request.body(), indent=2, ensure_ascii=False)
+    tokens = estimate_tokens(body)
+    return (
+        f"POST {client.host.base_url}{request.path}\n{body}\n"
+        f"about {tokens:,} tokens (an estimate); nothing was sent"
+    )
+
+
+def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
+    """Show the answer while it comes; return it with what ended it too early."""
+    answer = Answer()
+    model, began = question.request.model, time.monotonic()
+    waits_for = "waiting for" if question.loaded else "loading"
+    display.waiting(f"{waits_for} {model}…")
+    fault: BaseException | None = None
+    try:
+        with Arrivals(asking.client.send(question.request)) as arrivals:
+            for chunks in arrivals:
+                fragments = [answer.add(chunk) for chunk in chunks]
+                if answer.is_empty:
+                    waited_s = time.monotonic() - began
+                    display.waiting(f"{waits_for} {model}… {waited_s:.0f} s")
+                    continue
+                content = "".join(fragment.text for fragment in fragments)
+                thinking = "".join(fragment.thinking for fragment in fragments)
+                display.feed(content, "" if asking.args.hide_thinking else thinking)
+    except KeyboardInterrupt:
+        kept = len(answer.text) + len(answer.thinking)
+        fault = AnswerInterrupted(f"stopped by you; {kept:,} characters kept")
+    except OllamaMagicError as error:
+        fault = error
+    answer.end()
+    return Outcome(answer, fault)

@@ -1,0 +1,180 @@
+"""The subcommands of ``%ollama``, declared once.
+
+The parser, the help and Tab completion are made from :data:`COMMANDS`. Knows what a
+subcommand is called and what may follow it; not what it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ollama_magic.option_table import CHAT_OPTIONS, Completes, Option, switch
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand.
+
+    Parameters
+    ----------
+    name
+        Ollama's own word, where it has one.
+    summary
+        One sentence for the help.
+    operands
+        What follows it, as the help writes it.
+    least, most
+        How many words may follow; ``most`` None is any number.
+    aliases
+        Other words for it.
+    options
+        Its options; of switches at most one may be given.
+    takes_text
+        What follows the options is free text.
+    completes
+        What Tab offers for the first operand, or for all when there may be many.
+    """
+
+    name: str
+    summary: str
+    operands: str = ""
+    least: int = 0
+    most: int | None = 0
+    aliases: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    takes_text: bool = False
+    completes: Completes = ""
+
+    @property
+    def usage(self) -> str:
+        """The line that the help shows: ``%ollama rm MODEL… [-y]``."""
+        parts = ["%ollama", self.name]
+        if self.takes_text:
+            parts.append("[options]")
+        elif self.options:
+            flags = "|".join(option.flags[0] for option in self.options)
+            parts += [self.operands, f"[{flags}]"]
+            return " ".join(part for part in parts if part)
+        return " ".join([*parts, self.operands]).rstrip()
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "list",
+        "Models on the server; FILTER is a part of their name.",
+        operands="[FILTER]",
+        most=1,
+        aliases=("ls",),
+    ),
+    Command("ps", "Models in memory."),
+    Command(
+        "show",
+        "What the server tells of a model, or one part of it.",
+        operands="MODEL",
+        least=1,
+        most=1,
+        options=(
+            switch("modelfile", "--modelfile", help="its Modelfile"),
+            switch("parameters", "--parameters", help="its default options"),
+            switch("template", "--template", help="its prompt template"),
+            switch("license", "--license", help="its licence"),
+            switch("system", "--system", help="its system message"),
+        ),
+        completes="model",
+    ),
+    Command(
+        "pull",
+        "Fetch models, or bring them up to date; interrupt to stop.",
+        operands="MODEL…",
+        least=1,
+        most=None,
+        completes="model",
+    ),
+    Command(
+        "cp",
+        "Copy a model to a second name; takes no extra space.",
+        operands="SRC DST",
+        least=2,
+        most=2,
+        aliases=("copy",),
+        completes="model",
+    ),
+    Command(
+        "rm",
+        "Delete models from the server, once you have confirmed it.",
+        operands="MODEL…",
+        least=1,
+        most=None,
+        aliases=("delete",),
+        options=(switch("yes", "-y", "--yes", help="do not ask"),),
+        completes="model",
+    ),
+    Command(
+        "use",
+        "Make a model the one that this notebook's cells ask.",
+        operands="MODEL",
+        least=1,
+        most=1,
+        completes="model",
+    ),
+    Command(
+        "ask",
+        "Ask in one line, with the options of %%ollama.",
+        operands="TEXT",
+        least=1,
+        most=None,
+        options=CHAT_OPTIONS,
+        takes_text=True,
+    ),
+    Command("chats", "The chats of this notebook."),
+    Command(
+        "chat",
+        "Go on with another chat of this notebook; made when it is new.",
+        operands="NAME",
+        least=1,
+        most=1,
+        completes="chat",
+    ),
+    Command(
+        "new",
+        "Start the chat (or the chat NAME) afresh; %ollama undo takes it back.",
+        operands="[NAME]",
+        most=1,
+        aliases=("reset",),
+        completes="chat",
+    ),
+    Command("history", "The turns of the chat."),
+    Command("undo", "Take the last turn, or the fresh start, back."),
+    Command(
+        "last",
+        "Show the last reply again.",
+        options=(
+            switch("json", "--json", help="with its request and its figures, as JSON"),
+        ),
+    ),
+    Command(
+        "serve",
+        "Make sure that a server answers: the one there is, or one that is started.",
+        options=(
+            switch("stop", "--stop", help="end the server that this started"),
+            switch("embedded", "--embedded", help="start the small engine inside"),
+        ),
+    ),
+    Command("version", "Versions of ollama_magic and of the server."),
+    Command(
+        "help",
+        "This page, or the page of one subcommand.",
+        operands="[SUBCOMMAND]",
+        most=1,
+        aliases=("-h", "--help"),
+        completes="command",
+    ),
+)
+
+
+def find_command(word: str) -> Command | None:
+    """Return the subcommand of this name or alias."""
+    return next(
+        (command for command in COMMANDS if word in (command.name, *command.aliases)),
+        None,
+    )

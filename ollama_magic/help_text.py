@@ -1,0 +1,85 @@
+"""The help of the magics, made from the tables of options and subcommands.
+
+Plain text in two columns, at most 80 wide: it is read in a notebook, in a terminal
+and in ``%%ollama?``.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from ollama_magic.command_table import COMMANDS, Command, find_command
+from ollama_magic.option_table import CHAT_OPTIONS, Option
+
+_WIDTH = 80
+_LEFT = 31
+
+_CELL_USAGE = """\
+%%ollama [MODEL] [options]          ask: the prompt stands on the lines under it
+%%ollama NAME << [MODEL] [options]  the same, and the reply is bound to NAME"""
+
+_EXAMPLES = """\
+%%ollama llama3.2 -s "Answer in one sentence." -t 0.2
+Why is the sky blue?"""
+
+
+def help_text(subcommand: str | None = None) -> str:
+    """Return the page of all, or of one subcommand (its name or an alias)."""
+    command = find_command(subcommand) if subcommand else None
+    if command is None:
+        return _page_of_all()
+    lines = [command.usage, "", f"  {command.summary}"]
+    if command.aliases:
+        lines += ["", f"  also: {', '.join(command.aliases)}"]
+    if command.options:
+        lines += ["", "Options", *_rows(_option_rows(command.options))]
+    return "\n".join(lines)
+
+
+def magic_docstring() -> str:
+    """Return the docstring of the magic, for ``%%ollama?`` and ``%ollama?``."""
+    first = "Ask a language model through Ollama, or look after chats and models."
+    return f"{first}\n\n{_page_of_all()}\n"
+
+
+def _page_of_all() -> str:
+    return "\n".join(
+        [
+            _CELL_USAGE,
+            "",
+            "Options of %%ollama, before or after MODEL",
+            *_rows(_option_rows(CHAT_OPTIONS)),
+            "",
+            "Subcommands of %ollama; alone it shows server, model and chat",
+            *_rows(_command_rows(COMMANDS)),
+            "",
+            "Example",
+            textwrap.indent(_EXAMPLES, "  "),
+        ]
+    )
+
+
+def _option_rows(options: Iterable[Option]) -> list[tuple[str, str]]:
+    return [(option.label, option.help) for option in options]
+
+
+def _command_rows(commands: Iterable[Command]) -> list[tuple[str, str]]:
+    return [
+        (command.usage.removeprefix("%ollama "), command.summary)
+        for command in commands
+    ]
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return two columns; a long left cell gets a line of its own."""
+    lines: list[str] = []
+    indent = " " * (_LEFT + 2)
+    for left, right in rows:
+        wrapped = textwrap.wrap(right, _WIDTH - len(indent))
+        if len(left) >= _LEFT:
+            lines.append(f"  {left}")
+        else:
+            lines.append(f"  {left:{_LEFT}}{wrapped.pop(0)}")
+        lines += [indent + more for more in wrapped]
+    return lines

@@ -1,0 +1,161 @@
+"""Where the server is: reads a host the way Ollama's own command line does.
+
+Knows the grammar of ``OLLAMA_HOST`` and nothing of sockets: no name is looked up.
+Source: ``Host`` and ``ConnectableHost`` in Ollama's ``envconfig/config.go``. Unlike
+there, a port or scheme that cannot be used is an error, not a line in a log.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from ollama_magic.errors import ConfigError, quoted
+
+DEFAULT_PORT = 11434
+_SCHEME_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[\w.-]+")
+_PATH = re.compile(r"[!-~]*")  # visible ASCII
+_QUOTES = "\"' \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The address of a server, ready to join a path to."""
+
+    base_url: str
+    """Scheme, host, port and path prefix; no trailing slash, no user or password."""
+    name: str
+    """Host and port as people say it: ``gpu.lan:11434``."""
+    is_loopback: bool
+    """Whether it is this machine, so that nothing leaves it."""
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+def parse_host(text: str | None) -> Host:
+    """Read a host as users write it; empty text and None are the default.
+
+    Raises
+    ------
+    ConfigError
+        The scheme is not http or https, or the host or port cannot be one.
+
+    Examples
+    --------
+    >>> def url(text):
+    ...     return parse_host(text).base_url
+    >>> url(None), url("  "), url("'gpu'")
+    ('http://127.0.0.1:11434', 'http://127.0.0.1:11434', 'http://gpu:11434')
+    >>> url("gpu:8080"), url(":1234"), url("gpu/ollama/")
+    ('http://gpu:8080', 'http://127.0.0.1:1234', 'http://gpu:11434/ollama')
+    >>> url("http://gpu"), url("https://gpu"), url("https://gpu:8443/v1/")
+    ('http://gpu', 'https://gpu', 'https://gpu:8443')
+    >>> url("0.0.0.0"), url("::1"), url("[::]:5000")
+    ('http://127.0.0.1:11434', 'http://[::1]:11434', 'http://[::1]:5000')
+    >>> parse_host("https://ann:secret@gpu")
+    Host(base_url='https://gpu', name='gpu', is_loopback=False)
+    """
+    given = (text or "").strip(_QUOTES)
+    scheme, authority, path = _split(given)
+    credentials, _, address = authority.rpartition("@")
+    user, _, password = credentials.partition(":")
+    name, port = _name_and_port(address, given)
+    # Where the scheme was written it says the port, as in Go: http://h means 80.
+    if port is None and "://" not in given and scheme == "http":
+        port = DEFAULT_PORT
+    if port == _SCHEME_PORTS[scheme]:
+        port = None
+    location = _bracketed(name) + (f":{port}" if port else "")
+    return Host(
+        base_url=f"{scheme}://{location}{path}",
+        name=location,
+        is_loopback=_is_loopback(name),
+        user=unquote(user),
+        password=unquote(password),
+    )
+
+
+def _split(given: str) -> tuple[str, str, str]:
+    """Return scheme, authority and path (``/prefix`` or empty)."""
+    scheme, separator, rest = given.partition("://")
+    if not separator:
+        scheme, rest = "http", given
+        if given == "ollama.com":  # Ollama's cloud is the one name it knows
+            scheme = "https"
+    scheme = scheme.lower()
+    if scheme not in _SCHEME_PORTS:
+        raise _unusable(given, "the scheme is neither http nor https")
+    authority, _, path = rest.partition("/")
+    path = path.strip("/")
+    path = path.removesuffix("/v1") if path != "v1" else ""
+    if not _PATH.fullmatch(path) or re.search(r"[?#\\]", path):
+        raise _unusable(given, "the path holds characters that a path cannot have")
+    return scheme, authority, f"/{path}" if path else ""
+
+
+def _name_and_port(address: str, given: str) -> tuple[str, int | None]:
+    """Return host and port; no port is None, no host is loopback."""
+    bare = address.strip("[]")
+    if ip := _ip(bare):
+        return _connectable(ip), None
+    name, colon, port_text = address.rpartition(":")
+    if not colon:
+        name, port_text = address, ""
+    name = name.removeprefix("[").removesuffix("]")
+    port = None
+    if port_text:
+        is_port = port_text.isascii() and port_text.isdigit() and len(port_text) < 6
+        port = int(port_text) if is_port else 0
+        if not 0 < port < 65536:
+            raise _unusable(given, "the port is not a number from 1 to 65535")
+    if ip := _ip(name):
+        return _connectable(ip), port
+    if name and not _HOST_NAME.fullmatch(name):
+        raise _unusable(given, "the host holds characters that a name cannot have")
+    return name or "127.0.0.1", port
+
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _ip(text: str) -> _Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _connectable(ip: _Address) -> str:
+    """Servers listen on 0.0.0.0, and clients find them on loopback."""
+    if ip.is_unspecified:
+        return "127.0.0.1" if ip.version == 4 else "::1"
+    return str(ip)
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
+
+
+def _is_loopback(name: str) -> bool:
+    ip = _ip(name)
+    if ip is None:
+        plain = name.lower().rstrip(".")
+        return plain == "localhost" or plain.endswith(".localhost")
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+def _unusable(given: str, why: str) -> ConfigError:
+    # The reasons quote nothing: what is misread may be a part of a password.
+    before, at, address = given.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    shown = f"{scheme}{separator}***@{address}" if at and separator else address
+    return ConfigError(
+        f"The host {quoted(shown, limit=200)!r} cannot be used.",
+        why=why,
+        next_step="write it as HOST, HOST:PORT or http://HOST:PORT, in OLLAMA_HOST "
+        'or as %config OllamaMagics.host = "http://HOST:PORT"',
+    )

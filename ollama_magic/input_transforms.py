@@ -1,0 +1,133 @@
+"""Lets IPython hand the user's text to the magics as it was typed.
+
+Two of IPython's own rules stand in the way: a line that ends in ``?`` asks for help
+(``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic with
+nothing under it is an error of IPython's before the magic is asked. Knows the
+syntax around ``%ollama`` and ``%%ollama``, and nothing of what they do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from tokenize import DEDENT, ENDMARKER, INDENT, NEWLINE, NL, TokenInfo
+from typing import Any, Self
+
+from IPython.core.inputtransformer2 import (
+    EscapedCommand,
+    MagicAssign,
+    TokenTransformBase,
+)
+
+_MAGIC = "ollama"
+_BEFORE_HELP = 4  # IPython's HelpEnd has 5; the lower number goes first
+_BARE_CELL_MAGIC = re.compile(rf"%%{_MAGIC}(?:\s|$)")
+
+
+class OllamaLine(EscapedCommand):
+    """Takes ``%ollama WORDS`` before a ``?`` at its end is read as a call for help.
+
+    The transform itself is IPython's. A bare ``%ollama?`` is left to IPython.
+    """
+
+    priority = _BEFORE_HELP
+
+    @classmethod
+    def find(cls, tokens_by_line: Iterable[list[TokenInfo]]) -> Self | None:
+        """Find the first such line."""
+        for tokens in tokens_by_line:
+            code = _without_indents(tokens)
+            if _calls_magic(code):
+                return cls(code[0].start)
+        return None
+
+
+class OllamaAssign(TokenTransformBase):
+    """Takes ``name = %ollama WORDS`` likewise, and has IPython transform it.
+
+    NB: it reports the start of the line as its place, since that is where HelpEnd
+    claims the line, and IPython lets the earlier place win.
+    """
+
+    priority = _BEFORE_HELP
+
+    def __init__(self, line_start: tuple[int, int], assign: MagicAssign) -> None:
+        super().__init__(line_start)  # type: ignore[no-untyped-call]
+        self._assign = assign
+
+    @classmethod
+    def find(cls, tokens_by_line: Iterable[list[TokenInfo]]) -> Self | None:
+        """Find the first such line."""
+        for tokens in tokens_by_line:
+            code = _without_indents(tokens)
+            assign = MagicAssign.find([code])  # type: ignore[no-untyped-call]
+            if assign is None:
+                continue
+            start = (assign.start_line + 1, assign.start_col)
+            index = [token.start for token in code].index(start)
+            if _calls_magic(code[index:]):
+                return cls(code[0].start, assign)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Make the call of the magic out of the line."""
+        transformed: list[str] = self._assign.transform(lines)
+        return transformed
+
+
+def give_body(lines: list[str]) -> list[str]:
+    """Put an empty line under a ``%%ollama`` that has nothing under it.
+
+    The magic then says itself what is missing, with the way out.
+    """
+    if len(lines) == 1 and _BARE_CELL_MAGIC.match(lines[0]):
+        return [*lines, "\n"]
+    return lines
+
+
+# NB: IPython skips transforms with this mark when it asks whether input is complete.
+# Without it a terminal would run `%%ollama` at the first Enter, before any prompt.
+give_body.has_side_effects = True  # type: ignore[attr-defined]
+
+
+def install(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Add the transforms to a shell; a second call changes nothing."""
+    uninstall(shell)
+    manager = shell.input_transformer_manager
+    manager.token_transformers.extend([OllamaLine, OllamaAssign])
+    manager.cleanup_transforms.append(give_body)
+
+
+def uninstall(shell: Any) -> None:  # noqa: ANN401
+    """Take the transforms away again."""
+    manager = shell.input_transformer_manager
+    for transforms in (manager.token_transformers, manager.cleanup_transforms):
+        transforms[:] = [each for each in transforms if not _is_ours(each)]
+
+
+def _is_ours(transform: object) -> bool:
+    # By module and not by identity: %autoreload makes new objects of old names.
+    return getattr(transform, "__module__", None) == __name__
+
+
+def _without_indents(tokens: list[TokenInfo]) -> list[TokenInfo]:
+    start = 0
+    while start < len(tokens) and tokens[start].type in {INDENT, DEDENT}:
+        start += 1
+    return tokens[start:]
+
+
+def _calls_magic(tokens: list[TokenInfo]) -> bool:
+    """Tell whether ``%ollama``, a blank and something more begin here."""
+    if len(tokens) < 3:
+        return False
+    percent, name, after = tokens[:3]
+    return (
+        percent.string == "%"
+        and name.string == _MAGIC
+        and name.start == percent.end
+        and after.start[0] == name.end[0]
+        and after.type not in {NEWLINE, NL, ENDMARKER}
+        # Python 3.11 has a token for the blank before a character it cannot read.
+        and (after.start != name.end or after.string.isspace())
+    )

@@ -1,0 +1,59 @@
+"""Listings as objects: iterate them, make a DataFrame of them, look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from ollama_magic.rendering.table import table_html, table_text
+
+T = TypeVar("T")
+Columns = dict[str, Callable[[T], object]]
+"""Heading to what stands under it, from left to right."""
+
+
+class Listing(Sequence[T], Generic[T]):
+    """Rows that show as a table in a notebook and as text in a terminal.
+
+    ``pandas.DataFrame(listing)`` works where the rows are dataclasses, as they are.
+
+    Parameters
+    ----------
+    rows
+        The values themselves.
+    columns
+        How a row is shown.
+    empty
+        What to say, and to do, when there are no rows.
+    """
+
+    def __init__(self, rows: Sequence[T], columns: Columns[T], empty: str) -> None:
+        self._rows = tuple(rows)
+        self._columns = columns
+        self._empty = empty
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self._rows[index]
+
+    def _cells(self) -> list[list[str]]:
+        return [[str(get(r)) for get in self._columns.values()] for r in self._rows]
+
+    def __repr__(self) -> str:
+        if not self._rows:
+            return self._empty
+        return table_text(tuple(self._columns), self._cells())
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, Any]:
+        if not self._rows:
+            return {"text/plain": self._empty}
+        html = table_html(tuple(self._columns), self._cells())
+        return {"text/html": html, "text/plain": repr(self)}

@@ -1,0 +1,209 @@
+"""``%%ollama`` and ``%ollama``: the doors between IPython and this package.
+
+Knows the settings, the life cycle of the extension, and what the shell can show.
+All work is done elsewhere and imported at first use, so that loading stays cheap.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import Bool, Dict, Enum, Float, Unicode, Union
+
+from ollama_magic import completion, input_transforms
+from ollama_magic.notebook import CellTracker, magic_body, owns_output
+
+if TYPE_CHECKING:
+    from ollama_magic.arguments import ChatArguments
+    from ollama_magic.asking import Display
+    from ollama_magic.commands import Commands
+    from ollama_magic.rendering.progress_line import ProgressLine
+    from ollama_magic.reply import Reply
+    from ollama_magic.session import Session
+
+_KEY = "ollama_magic"
+
+
+@magics_class
+class OllamaMagics(Magics):
+    """Settings of ollama_magic; set them with %config OllamaMagics.NAME = VALUE."""
+
+    host = Unicode(
+        help="The server, written as in OLLAMA_HOST; empty: that, or this machine.",
+    ).tag(config=True)
+    model = Unicode(
+        help="The model of cells that name none; empty: OLLAMA_MODEL.",
+    ).tag(config=True)
+    system = Unicode(
+        help="The system message of chats that have none.",
+    ).tag(config=True)
+    options = Dict(
+        help='Model options of every request, as with -o: {"temperature": 0}.',
+    ).tag(config=True)
+    keep_alive = Unicode(
+        help="How long models stay loaded: 10m, seconds, 0 (unload), -1 (stay).",
+    ).tag(config=True)
+    think = Union(
+        [Bool(), Enum(("low", "medium", "high", "max"))],
+        default_value=None,
+        allow_none=True,
+        help="Whether models think: True, False, a level, or None (their default).",
+    ).tag(config=True)
+    format = Enum(
+        ("markdown", "text", "json"),
+        "markdown",
+        help="How replies are shown, as with -f.",
+    ).tag(config=True)
+    footer = Bool(
+        default_value=True,
+        help="Whether a line of facts stands under a reply.",
+    ).tag(config=True)
+    history_file = Unicode(
+        help="The file that keeps the chats; empty: one in your data directory.",
+    ).tag(config=True)
+    notebook = Unicode(
+        help="The path of this notebook, where it can't be told.",
+    ).tag(config=True)
+    update_hz = Float(
+        10.0,
+        min=0.5,
+        max=30.0,
+        help="How often a second a reply is drawn while it comes.",
+    ).tag(config=True)
+    timeout = Float(
+        300.0,
+        min=0.0,
+        help="Seconds of silence within a reply that end it; 0: never.",
+    ).tag(config=True)
+
+    def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+        super().__init__(shell)
+        self.cells = CellTracker(shell)
+        self._session: Session | None = None
+
+    @line_cell_magic
+    @no_var_expand
+    def ollama(self, line: str, cell: str | None = None) -> object:
+        """Ask a language model through Ollama, or look after chats and models."""
+        if cell is None:
+            return self._commands.run(line)
+        from ollama_magic.arguments import parse_chat_arguments
+
+        args = parse_chat_arguments(line)
+        reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
+        if args.target and reply is not None:
+            self.shell.user_ns[args.target] = reply
+        return None
+
+    def ask(self, args: ChatArguments, text: str) -> Reply | None:
+        """Ask a model as a cell does; a dry run shows the request and returns None."""
+        from ollama_magic.asking import ask, request_text
+        from ollama_magic.text_page import TextPage
+
+        if args.dry_run:
+            self.show(TextPage(request_text(self.session, args, text)))
+            return None
+        reply = ask(self.session, args, text, self._display(args))
+        return None if owns_output(self.cells.raw_cell) else reply
+
+    # -- what the front end can do ---------------------------------------------
+
+    def show(self, page: object) -> None:
+        """Display a value as one output."""
+        from IPython.display import display
+
+        display(page)  # type: ignore[no-untyped-call]
+
+    def progress_line(self) -> ProgressLine:
+        """Open a line of progress in the cell or in the terminal."""
+        from ollama_magic.rendering import progress_line
+
+        if self._is_terminal:
+            return progress_line.TerminalProgress(sys.stdout.write)
+        return progress_line.NotebookProgress(self.shell.display_pub.publish)
+
+    def confirm(self, question: str) -> bool | None:
+        """Ask the user; None when there is nobody to ask."""
+        try:
+            answer = input(f"{question} [y/N] ")
+        except (EOFError, NotImplementedError, RuntimeError):
+            # NB: ipykernel's StdinNotImplementedError is both of the last two.
+            return None
+        return answer.strip().lower() in {"y", "yes"}
+
+    @property
+    def _is_terminal(self) -> bool:
+        return getattr(self.shell, "kernel", None) is None
+
+    def _display(self, args: ChatArguments) -> Display:
+        from ollama_magic.rendering import stream_display
+
+        if self._is_terminal:
+            return stream_display.TerminalDisplay(sys.stdout.write)
+        publisher = self.shell.display_pub
+        return stream_display.StreamDisplay(
+            publisher.publish,
+            publisher.clear_output,
+            view=args.format or self.format,
+            hz=self.update_hz,
+            owns_output=owns_output(self.cells.raw_cell),
+        )
+
+    # -- life cycle ------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """The state behind the magics, made at first use."""
+        if self._session is None:
+            from ollama_magic.session import Session
+
+            self._session = Session(self.shell, self, self.cells)
+        return self._session
+
+    @property
+    def _commands(self) -> Commands:
+        from ollama_magic.commands import Commands
+
+        return Commands(self.session, self)
+
+    def close(self) -> None:
+        """End what was started and let go of what is open."""
+        if self._session is not None:
+            from ollama_magic.serve import stop
+
+            stop()
+            self._session.close()
+        self.cells.unregister()
+
+
+def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Register the magics with a shell; a second time replaces the first."""
+    unload(shell)
+    magics = OllamaMagics(shell)
+    shell.register_magics(magics)
+    input_transforms.install(shell)
+    completion.install(
+        shell,
+        models=lambda: [m.name for m in magics.session.client().list()],
+        chats=lambda: [
+            chat.name
+            for chat in magics.session.store.chats(magics.session.notebook.key)
+        ],
+    )
+    # NB: kept on the shell, which outlives a reload of this module.
+    shell.meta[_KEY] = magics
+
+
+def unload(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Take everything back; harmless when nothing is registered."""
+    magics = shell.meta.pop(_KEY, None)
+    if magics is None:
+        return
+    magics.close()
+    completion.uninstall(shell)
+    input_transforms.uninstall(shell)
+    for kind in shell.magics_manager.magics.values():
+        kind.pop("ollama", None)
+    shell.configurables.remove(magics)

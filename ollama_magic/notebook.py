@@ -1,0 +1,254 @@
+"""Which notebook, which cell, and what the user typed into it.
+
+Knows what front ends tell a kernel, in the environment, in the namespace and in the
+metadata of execute requests. Refuses to guess: where nobody tells the notebook, its
+chats belong to the running kernel and to nobody else.
+
+Sources, each seen in a running front end unless noted:
+
+* JupyterLab 4.6 and Notebook 7.6 (jupyter_server 2.21): ``JPY_SESSION_NAME`` is the
+  absolute path of the notebook, also for a new one, and is told anew when a kernel
+  restarts after a rename. In a console it is a path that ends in ``Console 1``. Older
+  servers give a path relative to a root that the kernel is not told, or a UUID.
+* Execute requests of both carry ``cellId`` and ``deletedCells`` (cells deleted since
+  the last request, each told once) in their metadata.
+* VS Code (its sources, not seen): ``__vsc_ipynb_file__`` in the namespace, which for
+  an unsaved notebook is a path that does not exist (``Untitled-1.ipynb``).
+* Colab (not seen): ``metadata.colab.cell_id``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
+_MAGIC = "%%ollama"
+_UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """The notebook that chats belong to."""
+
+    key: str
+    """What the store knows it by: its real path, or a name for this session alone."""
+    path: str | None
+    """Absolute path of the ``.ipynb``; None when it cannot be told."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the notebook will be known again after the kernel has ended."""
+        return self.path is not None
+
+
+def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401  (IPython is not typed)
+    """Return the notebook that a shell runs for.
+
+    Told by ``configured``, else by VS Code, else by the Jupyter server. Otherwise the
+    notebook is this session of the kernel, or of the shell where there is no kernel.
+    Asking again gives the same answer, also after the working directory has changed.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell.
+    configured
+        A path that the user set; it need not exist nor end in ``.ipynb``.
+    """
+    vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
+    session_name = os.environ.get("JPY_SESSION_NAME")
+    known: dict[tuple[object, ...], Notebook] = shell.meta.setdefault(_META_KEY, {})
+    told = (configured, str(vscode_file), session_name)
+    if told not in known:
+        path = (
+            _configured_path(configured)
+            or _vscode_path(vscode_file)
+            or _server_path(session_name)
+        )
+        key = path or _session_key(shell)
+        known[told] = Notebook(key, path)
+    return known[told]
+
+
+def _configured_path(configured: str) -> str | None:
+    # NB: not Path.expanduser, which raises where there is no home directory.
+    return os.path.realpath(os.path.expanduser(configured)) if configured else None
+
+
+def _vscode_path(value: object) -> str | None:
+    if not isinstance(value, str) or not _is_absolute_notebook(value):
+        return None
+    path = Path(value)
+    # Every unsaved notebook of a folder has the same few names: no identity.
+    if _UNSAVED.fullmatch(path.name) and not path.exists():
+        return None
+    return os.path.realpath(value)
+
+
+def _server_path(value: str | None) -> str | None:
+    if not value or not value.endswith(".ipynb"):
+        return None
+    if _is_absolute_notebook(value):
+        return os.path.realpath(value)
+    # Kernels start in the folder of their notebook, so the end of that folder's path
+    # must agree with the relative path, and the file must be there.
+    here = Path.cwd() / Path(value).name
+    is_told = here.parts[-len(Path(value).parts) :] == Path(value).parts
+    return os.path.realpath(here) if is_told and here.is_file() else None
+
+
+def _is_absolute_notebook(value: str) -> bool:
+    return value.endswith(".ipynb") and Path(value).is_absolute()
+
+
+def _session_key(shell: Any) -> str:  # noqa: ANN401
+    # NB: not the kernel id. A connection file can be chosen and used again, and the
+    # next session's user would be handed this one's chat.
+    session = getattr(getattr(shell, "kernel", None), "session", None)
+    name = getattr(session, "session", None)
+    return f"session:{name or uuid.uuid4()}"
+
+
+class CellTracker:
+    """Knows the cell that is running, as far as the front end tells.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell, on whose events it registers.
+    """
+
+    def __init__(self, shell: Any) -> None:  # noqa: ANN401
+        self.raw_cell = ""
+        """The running cell as it was typed; empty when no cell is running."""
+        self._shell = shell
+        self._told_id: object = None
+        self._turns_kept: tuple[object, int] = (None, 0)
+        shell.events.register("pre_run_cell", self._before_cell)
+        shell.events.register("post_run_cell", self._after_cell)
+
+    @property
+    def cell_id(self) -> str | None:
+        """The id of the running cell; None where the front end has none.
+
+        A cell that asks several times in one run has an id for each of its turns:
+        the second is ``ID 2``. Cell ids themselves have no blanks.
+        """
+        parent = self._execute_request()
+        metadata = _mapping(parent.get("metadata"))
+        cell_id = _cell_id(metadata) or _text(self._told_id)
+        number = self._number_of_turns_kept(parent)
+        return f"{cell_id} {number + 1}" if cell_id and number else cell_id
+
+    @property
+    def deleted_cells(self) -> tuple[str, ...]:
+        """Ids of the cells that the front end reports deleted with this request."""
+        metadata = _mapping(self._execute_request().get("metadata"))
+        deleted = metadata.get("deletedCells")
+        if not isinstance(deleted, list):
+            return ()
+        return tuple(cell for cell in deleted if isinstance(cell, str) and cell)
+
+    def turn_kept(self) -> None:
+        """Note that the running cell has left a turn: its next one is another."""
+        parent = self._execute_request()
+        number = self._number_of_turns_kept(parent)
+        self._turns_kept = (_message_id(parent), number + 1)
+
+    def unregister(self) -> None:
+        """Take the event handlers back; harmless a second time."""
+        for event, handler in (
+            ("pre_run_cell", self._before_cell),
+            ("post_run_cell", self._after_cell),
+        ):
+            if handler in self._shell.events.callbacks[event]:
+                self._shell.events.unregister(event, handler)
+
+    def _before_cell(self, info: Any) -> None:  # noqa: ANN401
+        self.raw_cell = info.raw_cell or ""
+        self._told_id = getattr(info, "cell_id", None)
+        if _message_id(self._execute_request()) is None:
+            self._turns_kept = (None, 0)  # no request tells one run from the next
+
+    def _after_cell(self, _result: object) -> None:
+        # What runs from now on, such as a widget's callback, is no cell. After a
+        # cell that a cell ran, the outer one is not taken up again: not known is safe.
+        self.raw_cell = ""
+        self._told_id = None
+
+    def _execute_request(self) -> Mapping[str, Any]:
+        kernel = getattr(self._shell, "kernel", None)
+        return _mapping(kernel.get_parent("shell")) if kernel is not None else {}
+
+    def _number_of_turns_kept(self, parent: Mapping[str, Any]) -> int:
+        message_id, number = self._turns_kept
+        return number if message_id == _message_id(parent) else 0
+
+
+def magic_body(raw_cell: str, line: str, cell: str) -> str:
+    """Return the body of ``%%ollama`` as it was typed.
+
+    IPython takes ``>>> ``, ``... `` and ``In [1]: `` away anywhere in a cell. They come
+    from ``raw_cell``, when that cell is this very magic; else ``cell`` is returned
+    (``run_cell_magic``, functions, scripts, other magics around it).
+
+    Parameters
+    ----------
+    raw_cell
+        The running cell as it was typed.
+    line
+        What stands behind ``%%ollama``, as IPython gives it.
+    cell
+        The body, as IPython gives it.
+    """
+    first, _, body = _dedented(raw_cell).partition("\n")
+    is_this = first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() == line.strip()
+    return body if is_this and _could_become(body, cell) else cell
+
+
+def owns_output(raw_cell: str) -> bool:
+    """Tell whether everything that the cell puts out comes from ``%%ollama``."""
+    first, _, _ = _dedented(raw_cell).partition("\n")
+    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
+
+
+def _dedented(raw_cell: str) -> str:
+    """Drop blank lines in front, and the indent of the whole cell, as IPython does."""
+    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", raw_cell)
+    return textwrap.dedent(text) if text[:1] in {" ", "\t"} else text
+
+
+def _could_become(typed: str, given: str) -> bool:
+    """Tell whether IPython can have made ``given`` of ``typed``.
+
+    It takes away only from the beginnings of lines.
+    """
+    typed_lines, given_lines = typed.splitlines(), given.splitlines()
+    return len(typed_lines) == len(given_lines) and all(
+        typed_line.endswith(given_line)
+        for typed_line, given_line in zip(typed_lines, given_lines, strict=True)
+    )
+
+
+def _cell_id(metadata: Mapping[str, Any]) -> str | None:
+    colab_id = _mapping(metadata.get("colab")).get("cell_id")
+    return _text(metadata.get("cellId")) or _text(colab_id)
+
+
+def _message_id(parent: Mapping[str, Any]) -> str | None:
+    return _text(_mapping(parent.get("header")).get("msg_id"))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

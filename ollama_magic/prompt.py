@@ -1,0 +1,234 @@
+"""Fills ``{{ placeholders }}`` of a prompt from a namespace, without running code.
+
+Knows a small grammar: a name, then attributes, items and slices with literal keys.
+Refuses to know operators, calls, formatting and the wire. A prompt is text: pasting
+one can never run code, so nothing here compiles, formats or evaluates.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_magic.errors import PromptError
+
+MAX_CHARACTERS = 50_000
+"""A value that is longer as text is cut, with a note; about 12,000 tokens."""
+
+_MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
+
+# Two braces, something on one line without braces, two braces. Linear: a scan from
+# one pair of braces ends at the next brace.
+_PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
+
+_RAW = "--raw sends every brace as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class FilledPrompt:
+    """A prompt as a model is sent it."""
+
+    text: str
+    filled: tuple[str, ...]
+    """What was filled in, as the user wrote it, in order and once each; a value that
+    was too long has ``(cut)`` after it."""
+
+
+def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
+    r"""Fill every ``{{ expression }}`` of ``text`` from ``namespace``, in one pass.
+
+    An expression is a name, then attributes without a leading underscore, items and
+    slices with literal keys: ``df``, ``fit.params["a"]``, ``rows[-1]``, ``Out[3]``.
+    Values that are filled in are never scanned again.
+
+    Raises
+    ------
+    PromptError
+        A name, attribute or item does not exist, the user's own code failed, or the
+        expression is outside the grammar.
+
+    Notes
+    -----
+    Double braces also occur in code, templates and JSON that people paste. Whatever
+    could be meant for us is filled or is an error, never quietly sent: it begins
+    with a letter or an underscore (``{{ user name }}``, ``{{ x | filter }}``), or it
+    is a Python expression with a name in it (``{{ (a + b) }}``). The rest can mean
+    nothing here, and passes untouched: ``{{}}``, ``{{"a": 1}}``, ``{{#each}}``,
+    ``{{ 'text' }}``, and whatever has braces or a line break between its braces.
+
+    Examples
+    --------
+    >>> fill("Sum up {{ rows[0] }} as {\"sum\": 1}", {"rows": ["this"]}).text
+    'Sum up this as {"sum": 1}'
+    """
+    rendered: dict[str, str] = {}
+    labels: dict[str, None] = {}
+
+    def replacement(match: re.Match[str]) -> str:
+        expression = match.group(1).strip()
+        if expression not in rendered:
+            tree = _parse(expression)
+            if tree is None:
+                return match.group(0)
+            label, value_text = _value_text(expression, tree, namespace)
+            rendered[expression] = value_text
+            labels[label] = None
+        return rendered[expression]
+
+    return FilledPrompt(_PLACEHOLDER.sub(replacement, text), tuple(labels))
+
+
+def render_value(value: object) -> str:
+    """Return a value as text for a model.
+
+    Text is itself, a list, tuple or dict is JSON where it can be, and everything else
+    is what ``str`` makes of it.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, list | tuple | dict):
+        try:
+            return json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            return repr(value)
+    return str(value)
+
+
+def _value_text(
+    expression: str, tree: ast.expr, namespace: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Return how the footer names a value, and its text within the limit."""
+    value = _look_up(tree, expression, namespace)
+    try:
+        text = render_value(value)
+    except Exception as error:  # the user's __str__ and __repr__ may raise anything
+        raise _failed(expression, error) from error
+    if len(text) <= MAX_CHARACTERS:
+        return expression, text
+    note = f"\n[cut: {MAX_CHARACTERS:,} of {len(text):,} characters]"
+    return f"{expression} (cut)", text[:MAX_CHARACTERS] + note
+
+
+# -- grammar -------------------------------------------------------------------
+
+
+def _parse(expression: str) -> ast.expr | None:
+    """Return the expression as a tree within the grammar; None if it is not ours."""
+    begins_with_name = expression[:1].isalpha() or expression.startswith("_")
+    if len(expression) > _MAX_EXPRESSION:
+        if begins_with_name:
+            raise _outside(expression, "it is too long for a placeholder")
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in the user's text
+            tree = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        if begins_with_name:
+            why = "it is not a name, an attribute or an item"
+            raise _outside(expression, why) from error
+        return None
+    problem = _problem(tree)
+    if problem is None:
+        return tree
+    names_something = any(isinstance(node, ast.Name) for node in ast.walk(tree))
+    if begins_with_name or names_something:
+        raise _outside(expression, problem)
+    return None
+
+
+def _problem(tree: ast.expr) -> str | None:
+    """Return what puts a tree outside the grammar; None when nothing does."""
+    problem = None
+    while not isinstance(tree, ast.Name) and problem is None:
+        match tree:
+            case ast.Attribute(attr=name) if name.startswith("_"):
+                problem = f"attribute {name!r} is private"
+            case ast.Subscript(slice=key) if not _is_key(key):
+                problem = "an item's key must be a literal: [0], [-1], ['a'], [1:3]"
+            case ast.Attribute(value=owner) | ast.Subscript(value=owner):
+                tree = owner
+            case ast.Call():
+                problem = "calls are not made from a prompt"
+            case _:
+                problem = "it is not a name, an attribute or an item"
+    return problem
+
+
+def _is_key(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.Tuple):
+        return all(_is_key(element) for element in node.elts)
+    if isinstance(node, ast.Slice):
+        parts = (node.lower, node.upper, node.step)
+        return all(part is None or _is_key(part) for part in parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = node.operand
+        return isinstance(number, ast.Constant) and isinstance(
+            number.value, int | float
+        )
+    return isinstance(node, ast.Constant)
+
+
+# -- values --------------------------------------------------------------------
+
+
+def _look_up(tree: ast.expr, expression: str, namespace: Mapping[str, Any]) -> object:
+    """Return the value of a tree that is within the grammar."""
+    if isinstance(tree, ast.Name):
+        if tree.id not in namespace:
+            raise _unknown(tree.id, expression, namespace)
+        return namespace[tree.id]
+    assert isinstance(tree, ast.Attribute | ast.Subscript)
+    owner: Any = _look_up(tree.value, expression, namespace)
+    try:
+        if isinstance(tree, ast.Attribute):
+            return getattr(owner, tree.attr)
+        return owner[_key(tree.slice)]
+    except Exception as error:  # the user's properties may raise anything
+        raise _failed(expression, error) from error
+
+
+def _key(node: ast.expr) -> object:
+    if isinstance(node, ast.Tuple):
+        return tuple(_key(element) for element in node.elts)
+    if isinstance(node, ast.Slice):
+        parts = (node.lower, node.upper, node.step)
+        return slice(*(None if part is None else _key(part) for part in parts))
+    return ast.literal_eval(node)
+
+
+# -- errors --------------------------------------------------------------------
+
+
+def _outside(expression: str, why: str) -> PromptError:
+    shown = expression if len(expression) <= 60 else expression[:59] + "…"
+    return PromptError(
+        f"{{{{ {shown} }}}} is more than a prompt can look up.",
+        why=why,
+        next_step=f"compute it in a cell above, then name it; {_RAW}",
+    )
+
+
+def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
+    near = difflib.get_close_matches(name, [str(key) for key in namespace], n=1)
+    guess = f"did you mean {{{{ {near[0]} }}}}? " if near else ""
+    return PromptError(
+        f"{{{{ {expression} }}}} names {name!r}, and there is no such variable.",
+        why=f"name {name!r} is not defined in this notebook",
+        next_step=f"{guess}define it in a cell above; {_RAW}",
+    )
+
+
+def _failed(expression: str, error: Exception) -> PromptError:
+    reason = " ".join(str(error).split())
+    return PromptError(
+        f"{{{{ {expression} }}}} cannot be looked up.",
+        why=f"{type(error).__name__}: {reason}"[:300],
+        next_step=f"look at it in a cell above; {_RAW}",
+    )

@@ -1,0 +1,182 @@
+"""What a cell sends: prompt, chat, model and options made into one request.
+
+Everything that can be wrong is found here, before anything is sent. Knows which
+setting wins over which; knows nothing of streaming or of display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_magic.arguments import ChatArguments
+from ollama_magic.client import OllamaClient
+from ollama_magic.conversation import Chat
+from ollama_magic.errors import CapabilityError, ConfigError, PromptError
+from ollama_magic.model_names import find_model
+from ollama_magic.model_options import check_options
+from ollama_magic.option_table import read_keep_alive
+from ollama_magic.prompt import FilledPrompt, fill
+from ollama_magic.request import ChatRequest, GenerateRequest
+from ollama_magic.session import Session
+from ollama_magic.wire import LoadedModel, ModelSummary
+
+
+@dataclass(frozen=True)
+class Asking:
+    """One run of a cell: the state, who is asked, and the options on the line."""
+
+    session: Session
+    client: OllamaClient
+    args: ChatArguments
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request that is ready to be sent, and what is known about it."""
+
+    request: ChatRequest | GenerateRequest
+    prompt: FilledPrompt
+    chat_name: str | None
+    """The chat that keeps the turn; None for a one-off."""
+    system: str | None
+    """A system message that begins with this turn; None when none does."""
+    format: str
+    """How the reply is shown: ``markdown``, ``text`` or ``json``."""
+    model: ModelSummary | None
+    """The model as the server lists it; None when it is not in its list."""
+    loaded: LoadedModel | None
+    """The model in memory; None when the server will have to load it."""
+
+
+def prepare(asking: Asking, text: str) -> Question:
+    """Return what ``text`` and the options of its cell ask for.
+
+    Raises
+    ------
+    PromptError
+        The prompt is empty, or a placeholder cannot be filled.
+    ConfigError
+        No model was named, and the server has none.
+    CapabilityError
+        The model cannot think, and was asked to.
+    OllamaMagicError
+        The server could not be asked for its models.
+    """
+    session, args = asking.session, asking.args
+    prompt = _filled(session, args, text)
+    chat = session.chat(args.chat)
+    before = chat.before(None if args.append else session.cells.cell_id)
+    installed = asking.client.list()
+    name = args.model or _model_by_default(session, before, installed)
+    model = find_model(name, installed)
+    think = session.settings.think if args.think is None else args.think
+    if think and model is not None:
+        _check_thinks(model, installed)
+    history = Chat(before.name) if args.new else before
+    system = _system_from_here(session, args, history)
+    common = {"model": name, "think": think, **_settings_of_request(session, args)}
+    request: ChatRequest | GenerateRequest
+    if args.once:
+        request = GenerateRequest(prompt=prompt.text, system=system, **common)
+    else:
+        messages = history.messages(prompt.text, system=system, last=args.last)
+        request = ChatRequest(messages=messages, **common)
+    return Question(
+        request=request,
+        prompt=prompt,
+        chat_name=None if args.once else before.name,
+        system=system,
+        format=_format(session, args),
+        model=model,
+        loaded=find_model(name, asking.client.ps()),
+    )
+
+
+def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
+    text = text.strip("\n")
+    if not text.strip():
+        raise PromptError(
+            "The cell has no prompt.",
+            why="there is no text under the %%ollama line",
+            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
+        )
+    if args.raw:
+        return FilledPrompt(text, ())
+    return fill(text, session.namespace)
+
+
+def _model_by_default(
+    session: Session, before: Chat, installed: Sequence[ModelSummary]
+) -> str:
+    """Return the chat's last model, or the one in use, set, or newest."""
+    answered = [turn for turn in before.turns if not turn.is_mark]
+    chosen = session.store.chosen_model(session.notebook.key)
+    # NB: `%ollama use` after the last answer is the newer word of the two.
+    if chosen and not (answered and answered[-1].answered_at > chosen[1]):
+        return chosen[0]
+    if answered:
+        return answered[-1].model
+    configured = session.settings.model or os.environ.get("OLLAMA_MODEL")
+    if configured:
+        return configured
+    if not installed:
+        raise ConfigError(
+            "No model was named, and the server has none.",
+            why="GET /api/tags lists no models",
+            next_step="%ollama pull smollm2:135m   (small), or any name from "
+            "https://ollama.com/library",
+        )
+    return installed[0].name
+
+
+def _check_thinks(model: ModelSummary, installed: Sequence[ModelSummary]) -> None:
+    if not model.capabilities or "thinking" in model.capabilities:
+        return
+    able = [other.name for other in installed if "thinking" in other.capabilities]
+    others = (
+        f"or take one that can: {', '.join(able)}"
+        if able
+        else ("no installed model can think; see https://ollama.com/search?c=thinking")
+    )
+    raise CapabilityError(
+        f"Model {model.name!r} cannot think, and this cell asked for it.",
+        why=f"the server lists it with: {', '.join(model.capabilities)}",
+        next_step=f"drop --think, {others}",
+    )
+
+
+def _system_from_here(
+    session: Session, args: ChatArguments, history: Chat
+) -> str | None:
+    if args.system is not None:
+        return args.system
+    return (session.settings.system or None) if history.system() is None else None
+
+
+def _format(session: Session, args: ChatArguments) -> str:
+    return args.format or session.settings.format
+
+
+def _settings_of_request(session: Session, args: ChatArguments) -> dict[str, Any]:
+    return {
+        "options": {**check_options(session.settings.options), **args.options},
+        "format": "json" if _format(session, args) == "json" else None,
+        "keep_alive": _keep_alive(session, args),
+        "stream": args.stream,
+    }
+
+
+def _keep_alive(session: Session, args: ChatArguments) -> str | float | None:
+    if args.keep_alive is not None or not session.settings.keep_alive:
+        return args.keep_alive
+    try:
+        return read_keep_alive(session.settings.keep_alive)
+    except ValueError as error:
+        raise ConfigError(
+            f"keep_alive cannot be {session.settings.keep_alive!r}.",
+            why=str(error),
+            next_step='%config OllamaMagics.keep_alive = "10m"',
+        ) from error

@@ -1,0 +1,141 @@
+"""Line syntax of Markdown: what one line opens, continues or ends.
+
+After CommonMark 0.31, GitHub's tables, and display math as models write it. Looks at
+single lines; knows nothing of blocks that span several.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Kind = Literal[
+    "blank", "paragraph", "heading", "rule", "fence", "indented", "list", "quote",
+    "table", "math", "html",
+]  # fmt: skip
+
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})\s*(.*)")
+_ITEM = re.compile(r"( *)([-*+]|\d{1,9}[.)])(?=\s|$)")
+_HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
+_RULE = re.compile(r" {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$")
+_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+_MATH = re.compile(r" {0,3}(\$\$|\\\[|\\begin\{([a-z]{1,20}\*?)\})")
+_HTML_NAMES = (
+    "address|article|aside|blockquote|body|button|canvas|center|details|dialog|div|dl"
+    "|fieldset|figure|footer|form|h[1-6]|head|header|hr|html|iframe|li|link|main|meta"
+    "|nav|ol|p|pre|script|section|style|summary|svg|table|tbody|td|template|textarea"
+    "|tfoot|th|thead|title|tr|ul|video"
+)
+_HTML = re.compile(rf" {{0,3}}<(?:!--|!doctype|/?({_HTML_NAMES})(?=[\s/>]|$))", re.I)
+_VERBATIM_HTML = {"pre", "script", "style", "textarea", "svg"}
+
+
+def item_marker(line: str) -> tuple[int, str] | None:
+    """Return indent and marker of a list item's first line, or None."""
+    match = _ITEM.match(line)
+    if match is None or _RULE.match(line):
+        return None
+    return len(match[1]), match[2]
+
+
+def is_delimiter_row(line: str) -> bool:
+    """Whether a line is the ``|---|:-:|`` under a table's head."""
+    bare = line.strip()
+    if "|" not in bare or "-" not in bare:
+        return False
+    cells = bare.removeprefix("|").removesuffix("|").split("|")
+    return all(_is_dashes(cell.strip()) for cell in cells)
+
+
+def fence_of(line: str) -> tuple[str, str] | None:
+    """Return the run of marks and the info string of a fence's first line."""
+    match = _FENCE.match(line.rstrip("\r\n"))
+    return (match[1], match[2].strip()) if match else None
+
+
+def closes_fence(line: str, marks: str) -> bool:
+    """Whether a line ends the fence that ``marks`` opened."""
+    bare = line.strip()
+    return len(bare) >= len(marks) and not bare.strip(marks[0])
+
+
+def kind_of(line: str) -> Kind:  # noqa: PLR0911  (a table, in order of precedence)
+    """Return what a line would be at the start of a block."""
+    bare = line.rstrip("\r\n")
+    if bare.startswith(("    ", "\t")):
+        return "indented"
+    if _FENCE.match(bare):
+        return "fence"
+    if _RULE.match(bare):
+        return "rule"
+    if _HEADING.match(bare):
+        return "heading"
+    if bare.lstrip().startswith(">"):
+        return "quote"
+    if _ITEM.match(bare):
+        return "list"
+    if _is_math(bare):
+        return "math"
+    return "html" if _HTML.match(bare) else "paragraph"
+
+
+def interrupts_paragraph(line: str) -> bool:
+    """Whether a line ends the paragraph above it, with no blank line between."""
+    kind = kind_of(line)
+    if kind == "rule" and _UNDERLINE.match(line.rstrip()):
+        return False  # a heading's underline
+    if kind == "list":
+        match = _ITEM.match(line)
+        assert match
+        has_text = bool(line[match.end() :].strip())
+        return has_text and match[2] in {"-", "*", "+", "1.", "1)"}
+    return kind not in {"paragraph", "indented"}
+
+
+def _is_dashes(cell: str) -> bool:
+    dashes = cell.removeprefix(":").removesuffix(":")
+    return bool(dashes) and not dashes.strip("-")
+
+
+def _math_ends(line: str) -> tuple[str, str]:
+    """Return what ends the math that a line opens, and the rest of that line."""
+    match = _MATH.match(line)
+    assert match
+    ends = {"$$": "$$", "\\[": "\\]"}
+    return ends.get(match[1], f"\\end{{{match[2]}}}"), line[match.end() :].rstrip()
+
+
+def _is_math(line: str) -> bool:
+    """Whether a line opens display math and has nothing else behind it."""
+    if not _MATH.match(line):
+        return False
+    end, rest = _math_ends(line)
+    return end not in rest or rest.endswith(end)
+
+
+def end_of_math(line: str) -> str:
+    """Return what ends the math that a line opens; empty when it ends there."""
+    end, rest = _math_ends(line)
+    return "" if end in rest else end
+
+
+def end_of_html(line: str) -> str:
+    """Return what ends verbatim HTML that a line opens; other HTML ends at a blank."""
+    match = _HTML.match(line)
+    assert match
+    name = (match[1] or "").lower()
+    end = f"</{name}>" if name in _VERBATIM_HTML else ""
+    if line.lstrip().startswith("<!--"):
+        end = "-->"
+    return "" if end in line.lower() or line.lstrip().startswith("</") else end
+
+
+def item_text(line: str) -> str:
+    """Return a list item's first line without its marker; other lines as they are."""
+    match = _ITEM.match(line)
+    return (line[match.end() :] if match else line).lstrip()
+
+
+def is_underline(line: str) -> bool:
+    """Whether a line makes a heading of the paragraph line above it."""
+    return _UNDERLINE.match(line.rstrip()) is not None

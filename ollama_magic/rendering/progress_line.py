@@ -1,0 +1,104 @@
+"""One line that says how far something is, updated in place.
+
+Knows how to show a share and a text; knows nothing of what is going on.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol
+
+_INTERVAL_S = 0.2
+_BAR_WIDTH_EM = 14
+
+
+class ProgressLine(Protocol):
+    """Where progress is shown."""
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Show the state now, when it is time for it."""
+
+    def finish(self, text: str) -> None:
+        """Show the end; nothing follows."""
+
+
+class NotebookProgress:
+    """A progress line as one output of the cell.
+
+    Parameters
+    ----------
+    publish
+        ``shell.display_pub.publish``.
+    """
+
+    def __init__(self, publish: Callable[..., Any]) -> None:
+        self._publish = publish
+        self._display_id = uuid.uuid4().hex
+        self._is_open = False
+        self._shown_at = float("-inf")
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Show the state now, at most five times a second."""
+        now = time.monotonic()
+        if now - self._shown_at >= _INTERVAL_S:
+            self._shown_at = now
+            self._put(text, share)
+
+    def finish(self, text: str) -> None:
+        """Replace the line by its last state."""
+        self._put(text, None)
+
+    def _put(self, text: str, share: float | None) -> None:
+        bundle = {"text/html": _line_html(text, share), "text/plain": text}
+        self._publish(
+            data=bundle,
+            metadata={},
+            transient={"display_id": self._display_id},
+            update=self._is_open,
+        )
+        self._is_open = True
+
+
+def _line_html(text: str, share: float | None) -> str:
+    # Constant markup around escaped text: statuses come from the server.
+    bar = ""
+    if share is not None:
+        bar = (
+            f'<span style="display:inline-block;width:{_BAR_WIDTH_EM}em;height:.6em;'
+            'margin-right:.8em;background:var(--jp-layout-color3,#ddd)">'
+            f'<span style="display:block;width:{share:.1%};height:100%;'
+            'background:var(--jp-brand-color1,#1976d2)"></span></span>'
+        )
+    return f"<div>{bar}{html.escape(text)}</div>"
+
+
+class TerminalProgress:
+    """A progress line in a terminal, rewritten in place.
+
+    Parameters
+    ----------
+    write
+        Takes text, for example ``sys.stdout.write``.
+    """
+
+    def __init__(self, write: Callable[[str], Any]) -> None:
+        self._write = write
+        self._width = 0
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Rewrite the line."""
+        shown = text if share is None else f"{share:4.0%}  {text}"
+        self._write("\r" + _printable(shown).ljust(self._width))
+        self._width = len(shown)
+
+    def finish(self, text: str) -> None:
+        """Rewrite the line and end it."""
+        self.show(text)
+        self._write("\n")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "·" for c in text)

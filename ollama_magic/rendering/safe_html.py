@@ -1,0 +1,209 @@
+"""Markdown, plain text and JSON of a model as HTML that is safe in a notebook.
+
+The only place where HTML is made of what a model or a server wrote. Everything leaves
+through ``nh3`` with the allow-list below; what is added afterwards is constant. Knows
+nothing of outputs or of how a reply is laid out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ollama_magic.rendering.blocks import Block, split_blocks
+from ollama_magic.rendering.highlight import CLASSES, PRE_STYLE, code_html
+from ollama_magic.rendering.line_syntax import closes_fence, fence_of
+from ollama_magic.rendering.markdown_dialect import (
+    language_of,
+    python_markdown_source,
+)
+from ollama_magic.rendering.math_text import MATH_CLASS, math_html
+from ollama_magic.rendering.visible_text import visible_text
+
+if TYPE_CHECKING:
+    from markdown import Markdown
+
+TEXT_STYLE = "white-space:pre-wrap;margin:0"
+"""The look of plain text: as wide as the page, all line breaks kept."""
+
+_PAGE = '<div class="tex2jax_ignore mathjax_ignore">'
+
+_TAGS = {
+    "a", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em",
+    "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "small", "span",
+    "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
+}  # fmt: skip
+_ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
+
+_MAX_BLOCK = 200_000
+"""Characters; a longer block is shown as plain text."""
+_MAX_BRACKET_COST = 1_500_000
+"""Characters; about a second of Python-Markdown's search for ends of links."""
+_BRACKET = re.compile(r"[\[\]()]")
+_MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
+_CACHED_BLOCK = 4000
+_REFERENCE = re.compile(
+    r"^ {0,3}\[(?!\^)([^\[\]\n]{1,200})\]:[ \t]*<?([^\s<>]{1,2000})>?[ \t]*"
+    r"(?:[\"'(][^\n]{0,300}[\"')])?[ \t]*$",
+    re.MULTILINE,
+)
+References = tuple[tuple[str, str], ...]
+"""Label (lower case) and address of the link references of a whole text."""
+
+
+def markdown_html(text: str) -> str:
+    """Return the Markdown of a model as sanitised HTML.
+
+    Never fails: a block that Python-Markdown cannot take, or that would take too
+    long, is shown as the text that it is.
+    """
+    text = visible_text(text)
+    references = link_references(text)
+    parts = [block_html(block, references) for block in split_blocks(text)]
+    return page_html("".join(parts))
+
+
+def text_html(text: str) -> str:
+    """Return plain text as sanitised HTML, every character shown."""
+    return page_html(_plain(visible_text(text)))
+
+
+def json_html(text: str) -> str:
+    """Return JSON as highlighted, sanitised HTML; it need not be complete."""
+    return page_html(sanitised(code_html(visible_text(text), "json")))
+
+
+def page_html(safe: str) -> str:
+    """Wrap safe HTML so that MathJax typesets in it what is marked as math, only."""
+    return f"{_PAGE}{safe}</div>"
+
+
+def link_references(text: str) -> References:
+    """Return the link references that a text defines, for use in all its blocks."""
+    if "]:" not in text:
+        return ()
+    found = {label.lower(): url for label, url in _REFERENCE.findall(text)}
+    return tuple(found.items())
+
+
+def block_html(block: Block, references: References = ()) -> str:
+    """Return one block of ``visible_text`` as sanitised HTML, without ``page_html``."""
+    if len(block.source) > _CACHED_BLOCK:
+        return _block_html(block, references)
+    return _cached_block_html(block, references)
+
+
+def sanitised(unsafe: str) -> str:
+    """Return HTML with nothing in it but what the allow-list has."""
+    cleaner = _cleaner()
+    clean: str = cleaner.clean(unsafe)
+    return clean
+
+
+def _block_html(block: Block, references: References) -> str:
+    if not block.source.strip():
+        return ""
+    if block.kind in {"fence", "indented", "html", "math"}:
+        return sanitised(_verbatim_html(block))
+    if _is_too_costly(block.source):
+        return _plain(block.source)
+    try:
+        return sanitised(_converted(block, references))
+    except Exception:  # noqa: BLE001  (any fault of a parser: the text is what counts)
+        return _plain(block.source)
+
+
+_cached_block_html = lru_cache(maxsize=2048)(_block_html)
+
+
+def _plain(text: str) -> str:
+    return sanitised(f'<pre style="{TEXT_STYLE}">{html.escape(text)}</pre>')
+
+
+def _verbatim_html(block: Block) -> str:
+    """Return a block in which no Markdown is read."""
+    text = block.shown
+    if block.kind == "math":
+        return f"<p>{math_html(text.strip())}</p>"
+    if block.kind == "html":
+        return code_html(text.rstrip(), "html")
+    lines = text.strip("\n").split("\n")
+    if block.kind == "indented":
+        return code_html("\n".join(_outdented(line) for line in lines).rstrip())
+    fence = fence_of(lines[0])
+    marks, info = fence or ("```", "")
+    if len(lines) > 1 and closes_fence(lines[-1], marks):
+        lines.pop()
+    return code_html("\n".join(lines[1:]), language_of(info))
+
+
+def _outdented(line: str) -> str:
+    return line.expandtabs(4).removeprefix("    ")
+
+
+_lock = threading.Lock()
+
+
+def _converted(block: Block, references: References) -> str:
+    source = python_markdown_source(block)
+    with _lock:
+        parser = _parser()
+        parser.reset()
+        parser.references.update({label: (url, "") for label, url in references})
+        return parser.convert(source)
+
+
+@cache
+def _parser() -> Markdown:
+    from ollama_magic.rendering.markdown_parser import make_parser
+
+    return make_parser()
+
+
+@cache
+def _cleaner() -> Any:  # noqa: ANN401  (nh3 is imported late)
+    import nh3
+
+    return nh3.Cleaner(
+        tags=_TAGS,
+        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        tag_attribute_values={
+            "span": {"class": {*CLASSES, MATH_CLASS}},
+            "pre": {"class": {"highlight"}, "style": {PRE_STYLE, TEXT_STYLE}},
+            "td": _ALIGNED,
+            "th": _ALIGNED,
+        },
+        clean_content_tags={"script", "style"},
+        link_rel="noopener noreferrer nofollow",
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+    )
+
+
+def _is_too_costly(text: str) -> bool:
+    """Whether Python-Markdown would need seconds for a block."""
+    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text):
+        return True
+    return _bracket_cost(text) > _MAX_BRACKET_COST
+
+
+def _bracket_cost(text: str) -> int:
+    """Return the characters read when each ``[`` and ``](`` looks for its end."""
+    cost = 0
+    opened: dict[str, list[int]] = {"]": [], ")": []}
+    for match in _BRACKET.finditer(text):
+        mark, start = match[0], match.start()
+        if mark in "[(":
+            opened["]" if mark == "[" else ")"].append(start)
+        elif opened[mark]:
+            cost += _distance(text, opened[mark].pop(), start)
+    unclosed = opened["]"] + opened[")"]
+    return cost + sum(_distance(text, start, len(text)) for start in unclosed)
+
+
+def _distance(text: str, start: int, end: int) -> int:
+    is_searched = text[start] == "[" or text[start - 1 : start] == "]"
+    return end - start if is_searched else 0

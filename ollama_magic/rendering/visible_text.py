@@ -1,0 +1,58 @@
+"""Characters of untrusted text that deceive or break: made visible or taken out.
+
+Knows Unicode ranges; knows nothing of Markdown or HTML.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TABLE: dict[int, str | None] = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},  # ␀ to ␟
+    0x7F: "␡",
+    **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
+    **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"),
+}
+"""Controls become pictures of themselves; surrogates cannot be encoded at all."""
+del _TABLE[ord("\n")], _TABLE[ord("\t")]
+
+# Bidirectional controls reorder what is read; zero-width characters, tags and
+# variation selectors beyond 16 hide text. Joiners stay: emoji and Indic scripts, and
+# Arabic, need them.
+_INVISIBLE = re.compile(
+    "[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_NEWLINES = re.compile("\r\n|\r")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ESCAPES = re.compile(
+    "\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\\\)|[ -/]*[0-~])"
+)
+
+
+def visible_text(text: str) -> str:
+    r"""Return a text with nothing hidden in it, lines ended by ``\n``.
+
+    >>> visible_text("a\x1b[31mb\u202ec\r\n")
+    'a␛[31mbc\n'
+    """
+    text = _NEWLINES.sub("\n", text) if "\r" in text else text
+    text = _INVISIBLE.sub("", text)
+    return text.translate(_TABLE) if _ODD.search(text) else text
+
+
+def count_invisible(text: str) -> int:
+    """Return how many characters ``visible_text`` takes out."""
+    return len(_INVISIBLE.findall(text))
+
+
+def terminal_text(text: str) -> str:
+    r"""Return a text that cannot steer a terminal: no escapes, no controls.
+
+    >>> terminal_text("a\x1b]0;title\x07b\x1b[2Jc\td")
+    'abc\td'
+    """
+    text = _NEWLINES.sub("\n", text) if "\r" in text else text
+    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return _INVISIBLE.sub("", text).encode("utf-8", "replace").decode("utf-8")

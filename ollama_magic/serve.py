@@ -1,0 +1,380 @@
+"""Make sure that a server answers, and end what was started for it.
+
+Knows how to find, start and stop servers. Starts nothing unless it is asked to, at
+most one server per process, and never changes the user's environment. Needs no
+IPython and no ``requests``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import ipaddress
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from ollama_magic.errors import EngineError
+
+OnStatus = Callable[[str], None]
+
+_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_PROBE_TIMEOUT_S = 3.0
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 8.0
+_POLL_S = 0.05
+_LOG_LIMIT_BYTES = 1_000_000
+_TAIL_BYTES = 2000
+_INSTALL = (
+    'pip install "ollama-magic[embedded]", or Ollama: https://ollama.com/download'
+)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answered."""
+
+    base_url: str
+    api_key: str | None
+    """Bearer token to send; never shown."""
+    kind: Literal["found", "ollama", "embedded"]
+    """``found`` ran already; the others were started here."""
+    version: str
+
+
+def serve(
+    base_url: str,
+    *,
+    api_key: str | None = None,
+    embedded: bool = False,
+    on_status: OnStatus = lambda _: None,
+) -> RunningServer:
+    """Return a server that answers; start one if need be.
+
+    In this order: the one at ``base_url``; the one that was started before; the
+    installed ``ollama`` program, told to listen at ``base_url``; the embedded engine.
+
+    Parameters
+    ----------
+    base_url
+        Where the user's server is expected.
+    api_key
+        Bearer token for ``base_url``.
+    embedded
+        Go straight to the embedded engine.
+    on_status
+        Called with a short sentence at each step that takes time.
+
+    Raises
+    ------
+    EngineError
+        Nothing answers and nothing could be started.
+
+    Notes
+    -----
+    The embedded engine may have no model yet: ``POST /api/pull`` brings one.
+    """
+    if not embedded:
+        version = _version(base_url, api_key)
+        if version is not None:
+            return RunningServer(base_url, api_key, "found", version)
+    server = running()
+    if server is not None and (not embedded or server.kind == "embedded"):
+        return server
+    stop()
+    program = shutil.which("ollama")
+    if embedded or (program is None and _is_loopback(base_url)):
+        return _started.start(_start_embedded, base_url, on_status)
+    if program is None or not _is_loopback(base_url):
+        raise EngineError(
+            f"No server answered at {base_url}, and that is another machine.",
+            why="a server can only be started on this machine",
+            next_step="start it there, or try the small one: %ollama serve --embedded",
+        )
+    return _started.start(_start_ollama, base_url, on_status)
+
+
+def running() -> RunningServer | None:
+    """Return the server that was started here, if it is still alive."""
+    return _started.running()
+
+
+def stop() -> bool:
+    """End the server that was started here; whether there was one."""
+    return _started.stop()
+
+
+def crash_report() -> EngineError | None:
+    """Return why the server that was started here ended by itself, if it did.
+
+    For the message of the request that found nobody there any more.
+    """
+    return _started.crash_report()
+
+
+class _Child:
+    """A child process with a log; the end of its standard input ends it.
+
+    Parameters
+    ----------
+    name
+        For messages and for the log's file name.
+    command
+        Arguments after ``python -m``. Run from the package's own directory, so that
+        files next to a notebook cannot take the place of modules.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = _log_path(name)
+        # A group of its own: the stop button signals the kernel's whole group.
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603  (our own modules)
+                [sys.executable, "-m", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=_PACKAGE_ROOT,
+                env=dict(environment),
+                start_new_session=os.name == "posix",
+                creationflags=flags,
+            )
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None  # noqa: S101  (a pipe was asked for)
+        return self._process.stdout
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def failure(self, what: str) -> EngineError:
+        """Return an error about it, with its exit and the last line of its log."""
+        code = self.exit_code
+        parts = [_exit_words(code)] if code is not None else []
+        with self.log.open("rb") as log:
+            log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return EngineError(
+            what,
+            why="; ".join([*parts, *said[-1:]]),
+            next_step=f"see its log: {self.log}",
+        )
+
+
+class _Started:
+    """The one server of this process, if any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._child: _Child | None = None
+        self._server: RunningServer | None = None
+        self._owner = 0
+
+    def start(
+        self,
+        start: Callable[[str, OnStatus], tuple[_Child, RunningServer]],
+        base_url: str,
+        on_status: OnStatus,
+    ) -> RunningServer:
+        with self._lock:
+            self._child, self._server = start(base_url, on_status)
+            self._owner = os.getpid()
+            return self._server
+
+    def running(self) -> RunningServer | None:
+        child = self._child
+        is_alive = child is not None and child.exit_code is None
+        return self._server if is_alive else None
+
+    def stop(self) -> bool:
+        with self._lock:
+            child, self._child, self._server = self._child, None, None
+            # A forked process (multiprocessing) has a copy of us, and no say.
+            if child is None or self._owner != os.getpid():
+                return False
+            was_alive = child.exit_code is None
+            child.stop()
+            return was_alive
+
+    def crash_report(self) -> EngineError | None:
+        child = self._child
+        if child is None or child.exit_code is None:
+            return None
+        error = child.failure(f"The {child.name} server has ended by itself.")
+        error.next_step = f"start it again: %ollama serve   ({error.next_step})"
+        return error
+
+
+_started = _Started()
+atexit.register(stop)
+
+
+def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise EngineError(
+            "There is no server, no ollama program, and no embedded engine.",
+            why="the package xllamacpp is not installed",
+            next_step=_INSTALL,
+        )
+    on_status("starting the embedded engine")
+    environment = {
+        **os.environ,
+        # Threads that spin at barriers starve each other on a busy machine.
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "0",
+    }
+    store = environment.get("OLLAMA_MAGIC_EMBEDDED_MODELS")
+    if store:  # its working directory is not ours
+        path = Path(store).expanduser().absolute()
+        environment["OLLAMA_MAGIC_EMBEDDED_MODELS"] = str(path)
+    child = _Child("embedded", ["ollama_magic.embedded"], environment)
+    try:
+        handshake = _handshake(child)
+        base_url, token = handshake["base_url"], handshake["token"]
+        version = _version(base_url, token) or ""
+    except BaseException:
+        child.stop()
+        raise
+    return child, RunningServer(base_url, token, "embedded", version)
+
+
+def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+    on_status("starting ollama serve")
+    program = shutil.which("ollama") or "ollama"
+    environment = {**os.environ, "OLLAMA_HOST": urlsplit(base_url).netloc}
+    guard = ["ollama_magic.embedded.guard", "--", program, "serve"]
+    child = _Child("ollama", guard, environment)
+    try:
+        version = _wait_for_version(child, base_url)
+    except BaseException:
+        child.stop()
+        raise
+    return child, RunningServer(base_url, None, "ollama", version)
+
+
+def _handshake(child: _Child) -> dict[str, Any]:
+    """Read the one line that the engine writes; an interrupt is not held up."""
+    lines: queue.Queue[bytes] = queue.Queue()
+    pipe = child.stdout
+    threading.Thread(target=lambda: lines.put(pipe.readline()), daemon=True).start()
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            line = lines.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        try:
+            handshake: dict[str, Any] = json.loads(line)
+        except ValueError:
+            break  # it ended, and said why in its log
+        return handshake
+    raise child.failure("The embedded engine did not start.")
+
+
+def _wait_for_version(child: _Child, base_url: str) -> str:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while child.exit_code is None and time.monotonic() < deadline:
+        version = _version(base_url, None)
+        if version is not None:
+            return version
+        time.sleep(_POLL_S)
+    raise child.failure(f"`ollama serve` did not start at {base_url}.")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401  (six of them)
+        """Follow none: a token must not travel."""
+
+
+def _version(base_url: str, api_key: str | None) -> str | None:
+    """Return the version of the server that answers there; ``None`` if none does.
+
+    Raises
+    ------
+    EngineError
+        Something answers, and it refuses or is not Ollama.
+    """
+    proxies = urllib.request.ProxyHandler({} if _is_loopback(base_url) else None)
+    opener = urllib.request.build_opener(proxies, _NoRedirect)
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    url = base_url.rstrip("/") + "/api/version"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (http, https)
+    try:
+        with opener.open(request, timeout=_PROBE_TIMEOUT_S) as answer:
+            return str(json.load(answer)["version"])
+    except urllib.error.HTTPError as error:
+        why = f"it answered with status {error.code}"
+        raise _not_ollama(base_url, why) from error
+    except (ValueError, KeyError, TypeError) as error:
+        why = "its answer to /api/version is not Ollama's"
+        raise _not_ollama(base_url, why) from error
+    except OSError:
+        return None
+
+
+def _not_ollama(base_url: str, why: str) -> EngineError:
+    return EngineError(
+        f"What answers at {base_url} is not an Ollama server, or it refuses.",
+        why=why,
+        next_step="set another address, or try the small one: %ollama serve --embedded",
+    )
+
+
+def _is_loopback(base_url: str) -> bool:
+    name = urlsplit(base_url).hostname or ""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _log_path(name: str) -> Path:
+    folder = Path(platformdirs.user_log_dir("ollama_magic"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.log"
+    if path.is_file() and path.stat().st_size > _LOG_LIMIT_BYTES:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _exit_words(code: int) -> str:
+    if code < 0:
+        try:
+            return f"ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"ended by signal {-code}"
+    return f"ended with exit code {code}"

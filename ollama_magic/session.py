@@ -1,0 +1,150 @@
+"""What one kernel knows from cell to cell: server, store, notebook, chat, last reply.
+
+Everything here is made at first use, so that loading the extension stays cheap.
+Knows who is asked and where a chat is kept; knows nothing of parsing or of display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.conversation import Chat
+from ollama_magic.history import ChatStore, default_path
+from ollama_magic.host import parse_host
+from ollama_magic.notebook import CellTracker, Notebook, find_notebook
+from ollama_magic.reply import Reply
+from ollama_magic.serve import RunningServer
+
+
+class Settings(Protocol):
+    """The settings that a session reads; ``%config OllamaMagics`` has them."""
+
+    host: str
+    model: str
+    system: str
+    options: dict[str, Any]
+    keep_alive: str
+    think: bool | str | None
+    format: str
+    footer: bool
+    history_file: str
+    notebook: str
+    update_hz: float
+    timeout: float
+
+
+class Session:
+    """The state behind the magics of one shell.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell.
+    settings
+        Read anew for each cell, so that ``%config`` works at once.
+    cells
+        Knows which cell is running.
+    """
+
+    def __init__(self, shell: Any, settings: Settings, cells: CellTracker) -> None:  # noqa: ANN401  (IPython is not typed)
+        self.shell = shell
+        self.settings = settings
+        self.cells = cells
+        self.last_reply: Reply | None = None
+        self._server: tuple[str, RunningServer] | None = None
+        self._store: ChatStore | None = None
+        self._store_file = ""
+        self._warnings: list[str] = []
+
+    # -- server ------------------------------------------------------------
+
+    def client(self, host: str | None = None) -> OllamaClient:
+        """Return a client for ``host``, or else for the host of this session.
+
+        The API key belongs to the configured host and goes to no other.
+        """
+        timeout_s = self.settings.timeout or None
+        if host:
+            return OllamaClient(host, api_key="", idle_timeout_s=timeout_s)
+        server = self.server
+        if server is not None:
+            key = server.api_key or os.environ.get("OLLAMA_API_KEY", "")
+            return OllamaClient(server.base_url, api_key=key, idle_timeout_s=timeout_s)
+        return OllamaClient(self.settings.host or None, idle_timeout_s=timeout_s)
+
+    @property
+    def server(self) -> RunningServer | None:
+        """The server that ``%ollama serve`` made sure of, while it is meant."""
+        if self._server is None or self._server[0] != self.configured_url:
+            return None
+        return self._server[1]
+
+    @server.setter
+    def server(self, server: RunningServer | None) -> None:
+        self._server = None if server is None else (self.configured_url, server)
+
+    @property
+    def configured_url(self) -> str:
+        """Base URL of the configured host, or of ``OLLAMA_HOST``."""
+        configured = self.settings.host or os.environ.get("OLLAMA_HOST")
+        return parse_host(configured).base_url
+
+    def host_kind(self, client: OllamaClient) -> str:
+        """Return ``embedded``, ``loopback`` or ``remote``."""
+        server = self.server
+        is_ours = server is not None and client.host.base_url == server.base_url
+        if server is not None and is_ours and server.kind == "embedded":
+            return "embedded"
+        return "loopback" if client.host.is_loopback else "remote"
+
+    # -- chat --------------------------------------------------------------
+
+    @property
+    def store(self) -> ChatStore:
+        """The store of chats, opened at first use and when its file changes."""
+        if self._store is None or self._store_file != self.settings.history_file:
+            self.close()
+            self._store_file = self.settings.history_file
+            path = Path(self._store_file).expanduser() if self._store_file else None
+            self._store = ChatStore(path or default_path(), warn=self._warnings.append)
+        return self._store
+
+    @property
+    def notebook(self) -> Notebook:
+        """The notebook that this kernel belongs to, as far as it can be told."""
+        return find_notebook(self.shell, self.settings.notebook)
+
+    @property
+    def chat_name(self) -> str:
+        """The chat that cells go on with when they name none."""
+        return self.store.current_chat(self.notebook.key)
+
+    def chat(self, name: str | None = None) -> Chat:
+        """Return a chat of this notebook, without the turns of deleted cells."""
+        key = self.notebook.key
+        if self.cells.deleted_cells:
+            self.store.drop_cells(key, self.cells.deleted_cells)
+        return self.store.load(key, name or self.chat_name)
+
+    # -- the rest ----------------------------------------------------------
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The user namespace."""
+        namespace: Mapping[str, Any] = self.shell.user_ns
+        return namespace
+
+    def take_warnings(self) -> list[str]:
+        """Return what the user must be told once, and forget it."""
+        taken, self._warnings[:] = list(self._warnings), []
+        return taken
+
+    def close(self) -> None:
+        """Close the store. What was started for the user is ended by ``serve``."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None

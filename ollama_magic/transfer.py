@@ -1,0 +1,103 @@
+"""A pull, push or create as it goes: many status lines, one honest sum.
+
+Knows that progress comes per layer, may go backwards, and need not reach its total.
+Knows nothing of HTTP or of display.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ollama_magic.wire import Progress
+
+_WINDOW_S = 10.0
+"""Speed is that of the last seconds, so that a stall shows soon."""
+
+
+class Transfer:
+    """The sum over all layers, with speed and time left.
+
+    Parameters
+    ----------
+    clock
+        Seconds that never go backwards.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._seen: deque[tuple[float, int]] = deque()
+        self.status = ""
+
+    @property
+    def completed_bytes(self) -> int:
+        """Bytes there, summed over the layers that were heard of."""
+        return sum(completed for completed, _ in self._layers.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes in all, as far as the layers have been heard of."""
+        return sum(total for _, total in self._layers.values())
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1, or None while no size is known."""
+        total = self.total_bytes
+        return min(self.completed_bytes / total, 1.0) if total else None
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Speed of late; 0 while unknown, stalled or going backwards."""
+        if len(self._seen) < 2:
+            return 0.0
+        (began, first), (now, last) = self._seen[0], self._seen[-1]
+        return max(last - first, 0) / (now - began) if now > began else 0.0
+
+    def add(self, progress: Progress) -> None:
+        """Take one status line."""
+        self.status = progress.status
+        if not progress.digest:
+            # NB: the last line of a layer need not reach its total, so the next
+            # status is what tells that all layers are there.
+            self._layers = {d: (total, total) for d, (_, total) in self._layers.items()}
+            return
+        self._layers[progress.digest] = (progress.completed_bytes, progress.total_bytes)
+        now = self._clock()
+        self._seen.append((now, self.completed_bytes))
+        while now - self._seen[0][0] > _WINDOW_S:
+            self._seen.popleft()
+
+    def line(self) -> str:
+        """Return the state as one line for people."""
+        if self.share is None:
+            return self.status
+        done, total = self.completed_bytes, self.total_bytes
+        parts = [self.status, f"{size_text(done)} of {size_text(total)}"]
+        speed = self.bytes_per_second
+        if speed and done < total:
+            left_s = (total - done) / speed
+            parts += [f"{size_text(speed)}/s", f"{_duration_text(left_s)} left"]
+        return " · ".join(parts)
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as Ollama's own listings write it, in powers of 1000.
+
+    Examples
+    --------
+    >>> size_text(98_362_432), size_text(512), size_text(4_700_000_000)
+    ('98 MB', '512 B', '4.7 GB')
+    """
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size_bytes >= 999.5 and len(units) > 1:
+        size_bytes /= 1000
+        del units[0]
+    is_exact = size_bytes >= 9.95 or units[0] == "B"
+    return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
+
+
+def _duration_text(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,234 @@
+"""A real JupyterLab and Notebook 7 in a real Chromium.
+
+Skipped where no Chromium is found, and says so; where CI is set it must be there.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "90000"))
+"""A bound for a busy machine; the tests wait for events and end as they come."""
+
+
+def find_chromium():
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    skip = pytest.mark.skip(
+        reason="no Chromium found: install one (Debian: apt-get install chromium) "
+        "or name it in CHROMIUM"
+    )
+    for item in items:
+        if here in Path(item.path).parents:
+            item.add_marker(pytest.mark.browser)
+            if find_chromium() is None and not os.environ.get("CI"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+        )
+        yield chromium
+        chromium.close()
+
+
+class JupyterServer:
+    """A running Jupyter server with a folder of its own."""
+
+    def __init__(self, url, root):
+        self.url, self.root = url, root
+
+    def write_notebook(self, name, sources):
+        """Write a notebook of code cells with the ids c0, c1, …"""
+        notebook = nbformat.v4.new_notebook()
+        for number, source in enumerate(sources):
+            cell = nbformat.v4.new_code_cell(source)
+            cell["id"] = f"c{number}"
+            notebook.cells.append(cell)
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.root / name)
+        return name
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory):
+    """One Jupyter server for all browser tests; it picks its own free port."""
+    root = tmp_path_factory.mktemp("jupyter")
+    home = tmp_path_factory.mktemp("home")
+    env = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("OLLAMA")},
+        "HOME": str(home),
+        "XDG_DATA_HOME": str(home / "data"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", "--ServerApp.port=0", "--IdentityProvider.token="]
+    command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
+    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
+    command += ["--LabApp.extension_manager=readonly"]
+    log = (home / "log.txt").open("w")
+    with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
+        try:
+            yield JupyterServer(_wait_for_server(home, process), root)
+        finally:
+            process.terminate()
+
+
+def _wait_for_server(home, process):
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while time.monotonic() < deadline and process.poll() is None:
+        for info in (home / "runtime").glob("jpserver-*.json"):
+            try:
+                url = json.loads(info.read_text())["url"].rstrip("/")
+                urllib.request.urlopen(f"{url}/api", timeout=5).close()
+            except (OSError, ValueError):
+                continue
+            return url
+        time.sleep(0.1)
+    raise AssertionError((home / "log.txt").read_text()[-4000:])
+
+
+class NotebookPage:
+    """A notebook in JupyterLab or Notebook 7, driven as a person would."""
+
+    def __init__(self, page):
+        self.page = page
+
+    def cell(self, number):
+        return self.page.locator(".jp-CodeCell").nth(number)
+
+    def output(self, number):
+        return self.cell(number).locator(".jp-OutputArea-output")
+
+    def command(self, name):
+        # NB: the promise is not returned, or this would wait for the cell's end.
+        script = "name => { jupyterapp.commands.execute(name); }"
+        self.page.evaluate(script, name)
+
+    def select(self, number):
+        self.cell(number).locator(".jp-InputPrompt").click()
+
+    def run(self, number):
+        """Run a cell and return at once."""
+        self.select(number)
+        self.command("notebook:run-cell")
+
+    def run_to_end(self, number):
+        """Run a cell and wait until its number shows."""
+        before = self.prompt(number)
+        self.run(number)
+        self.wait_ended(number, before)
+
+    def prompt(self, number):
+        return self.cell(number).locator(".jp-InputPrompt").inner_text().strip()
+
+    def wait_ended(self, number, before="[ ]:"):
+        self.page.wait_for_function(
+            """([number, before]) => {
+                const cell = document.querySelectorAll('.jp-CodeCell')[number];
+                const text = cell.querySelector('.jp-InputPrompt').textContent.trim();
+                return /\\[\\d+\\]/.test(text) && text !== before;
+            }""",
+            arg=[number, before],
+            timeout=WAIT_MS,
+        )
+
+    def wait_text(self, number, text):
+        """Wait until the output of a cell holds a text."""
+        self.output(number).filter(has_text=text).first.wait_for(timeout=WAIT_MS)
+
+    def source(self, number, text):
+        """Replace the source of a cell."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(text)
+
+    def interrupt(self):
+        self.command("notebook:interrupt-kernel")
+
+    def restart(self):
+        """Restart the kernel and wait until it is idle again."""
+        self.command("notebook:restart-kernel")
+        self.page.locator(".jp-Dialog .jp-mod-warn").click()
+        self.page.wait_for_function(
+            """() => {
+                const panel = jupyterapp.shell.currentWidget;
+                return panel.sessionContext.kernelDisplayStatus === 'idle';
+            }""",
+            timeout=WAIT_MS,
+        )
+
+    def save(self):
+        self.page.evaluate("() => jupyterapp.shell.currentWidget.context.save()")
+
+    def screenshot(self, name):
+        folder = os.environ.get("SCREENSHOTS")
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+@pytest.fixture(params=["lab", "notebook"])
+def app(request):
+    """Which front end: JupyterLab or Notebook 7."""
+    return request.param
+
+
+@pytest.fixture
+def open_notebook(browser, jupyter, request):
+    """Open a notebook of the server's folder and wait for its kernel."""
+    pages = []
+
+    def open_(name, app="lab"):
+        page = browser.new_page(viewport={"width": 1100, "height": 2000})
+        pages.append(page)
+        workspace = request.node.name.replace("[", "-").rstrip("]")
+        folder = f"lab/workspaces/{workspace}/tree" if app == "lab" else "notebooks"
+        page.goto(f"{jupyter.url}/{folder}/{name}", timeout=WAIT_MS)
+        page.locator(".jp-CodeCell").first.wait_for(timeout=WAIT_MS)
+        page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp && jupyterapp.shell.currentWidget;
+                const context = panel && panel.sessionContext;
+                return context && context.kernelDisplayStatus === 'idle';
+            }""",
+            timeout=WAIT_MS,
+        )
+        return NotebookPage(page)
+
+    yield open_
+    for page in pages:
+        page.evaluate(
+            """async () => {
+                const panel = jupyterapp.shell.currentWidget;
+                await panel.sessionContext.shutdown();
+            }"""
+        )
+        page.close()

@@ -1,0 +1,56 @@
+"""Fixtures for all tests: a server on loopback, a client, a clean environment."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests import fake_ollama
+
+from fake_ollama import FakeOllama
+from fake_ollama import recording as read_recording
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path_factory, monkeypatch):
+    """No test sees the settings, the proxies or the files of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("OLLAMA_") or name.lower() in _PROXIES:
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for name, folder in {
+        "HOME": "",
+        "USERPROFILE": "",
+        "XDG_DATA_HOME": "data",
+        "XDG_CONFIG_HOME": "config",
+        "XDG_CACHE_HOME": "cache",
+        "IPYTHONDIR": "ipython",
+        "JUPYTER_CONFIG_DIR": "jupyter",
+    }.items():
+        monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.delenv("NETRC", raising=False)
+    return home
+
+
+@pytest.fixture
+def fake_ollama():
+    """Start a scripted Ollama server; see the docstring of ``tests/fake_ollama.py``."""
+    with FakeOllama() as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(fake_ollama):
+    """Make a client of ``fake_ollama``."""
+    from ollama_magic.client import OllamaClient
+
+    return OllamaClient(fake_ollama.url)
+
+
+@pytest.fixture
+def recording():
+    """Return a function from the name of a recording in ``tests/wire`` to its JSON."""
+    return read_recording

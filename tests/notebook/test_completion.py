@@ -1,0 +1,169 @@
+"""Tab completion, through a real shell and once through a real kernel."""
+
+import threading
+import time
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.manager import start_new_kernel
+from traitlets.config import Config
+
+from ollama_magic import completion
+from ollama_magic.command_table import COMMANDS
+from ollama_magic.model_options import MODEL_OPTIONS
+from ollama_magic.option_table import CHAT_OPTIONS
+
+MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
+CHATS = ["main", "ideas"]
+FLAGS = [flag for option in CHAT_OPTIONS for flag in reversed(option.flags)]
+WORDS = [command.name for command in COMMANDS]
+
+
+@pytest.fixture(scope="module")
+def one_shell():
+    """Return the one shell of this file: each costs a quarter of a second at exit."""
+    return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+
+
+@pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
+def shell(one_shell, request):
+    one_shell.Completer.use_jedi = request.param
+    completion.install(one_shell, lambda: MODELS, lambda: CHATS)
+    return one_shell
+
+
+def offered(shell, text):
+    """Return what is offered at the end of a text, and what it replaces."""
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(text, len(text)))
+    replaced = {text[each.start : each.end] for each in found}
+    return [each.text for each in found], replaced
+
+
+CASES = {
+    "models and options": ("%%ollama ", [*MODELS, *FLAGS], ""),
+    "model": ("%%ollama ll", ["llama3.2:latest"], "ll"),
+    "model with a colon": ("%%ollama qwen3:", ["qwen3:4b"], "qwen3:"),
+    "model with slashes": ("%%ollama hf.co/a", ["hf.co/a/b:Q4"], "hf.co/a"),
+    "model after options": ("%%ollama -q -t 0 q", ["qwen3:4b"], "q"),
+    "model after a quoted value": ('%%ollama -s "a b" q', ["qwen3:4b"], "q"),
+    "model after a pair": ("%%ollama -o num_ctx 8 q", ["qwen3:4b"], "q"),
+    "model after a joined pair": ("%%ollama -o num_ctx=8 q", ["qwen3:4b"], "q"),
+    "model after a target": ("%%ollama x << q", ["qwen3:4b"], "q"),
+    "model of an option": ("%%ollama -m q", ["qwen3:4b"], "q"),
+    "model of a long option": ("%%ollama --model=q", ["qwen3:4b"], "q"),
+    "long option": ("%%ollama --th", ["--think"], "--th"),
+    "options after a model": (
+        "%%ollama qwen3:4b --no",
+        ["--no-think", "--no-stream"],
+        "--no",
+    ),
+    "levels": ("%%ollama --think=m", ["medium", "max"], "m"),
+    "all levels": ("%%ollama --think=", ["low", "medium", "high", "max"], ""),
+    "formats": ("%%ollama -f ", ["markdown", "text", "json"], ""),
+    "model options": ("%%ollama -o ", list(MODEL_OPTIONS), ""),
+    "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
+    "chats": ("%%ollama -c ", CHATS, ""),
+    "subcommands": ("%ollama ", WORDS, ""),
+    "subcommand": ("%ollama l", ["list", "last"], "l"),
+    "subcommand, assigned": ("x = %ollama hi", ["history"], "hi"),
+    "subcommand in a block": ("    %ollama hi", ["history"], "hi"),
+    "model of a subcommand": ("%ollama show q", ["qwen3:4b"], "q"),
+    "model of an alias": ("%ollama delete q", ["qwen3:4b"], "q"),
+    "models but those given": ("%ollama rm -y qwen3:4b ", [MODELS[0], MODELS[2]], ""),
+    "options of a subcommand": ("%ollama show --t", ["--template"], "--t"),
+    "chat of a subcommand": ("%ollama chat i", ["ideas"], "i"),
+    "help": ("%ollama help un", ["undo"], "un"),
+    "options of ask": ("%ollama ask --hi", ["--hide-thinking"], "--hi"),
+    "value of ask": ("%ollama ask -f j", ["json"], "j"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected", "typed"), CASES.values(), ids=CASES)
+def test_tab_offers_what_fits_and_nothing_else(shell, text, expected, typed):
+    assert offered(shell, text) == (expected, {typed})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%%ollama\nwhy ll",
+        "%%ollama -s ll",
+        '%%ollama -s "a ll',
+        "%%ollama -o num_ctx ll",
+        "%%ollama qwen3:4b ll",
+        "%ollama ask why ll",
+        "%ollama ask what's ll",
+        "%ollama use qwen3:4b ll",
+        "%ollama nonsense ll",
+        "%%ollamas ll",
+        "ll",
+    ],
+)
+def test_tab_offers_no_names_where_none_belong(shell, text):
+    assert not set(offered(shell, text)[0]) & {*MODELS, *CHATS, *FLAGS, *WORDS}
+
+
+def test_python_is_completed_as_before(shell):
+    shell.user_ns["ollama_models"] = []
+    assert "ollama_models" in offered(shell, "ollama_m")[0]
+
+
+def test_older_interface_offers_the_same(shell):
+    """Kernels with ``use_experimental_completions`` off, and ``shell.complete``."""
+    assert shell.complete("", "%%ollama --th", 13) == ("--th", ["--think"])
+
+
+def test_names_that_cannot_be_had_are_not_offered(shell):
+    def broken():
+        raise OSError
+
+    completion.install(shell, broken, broken)
+    assert offered(shell, "%%ollama ") == (FLAGS, {""})
+    assert offered(shell, "%ollama chat ide") == ([], set())
+
+
+def test_tab_does_not_wait_for_a_server_that_hangs(shell):
+    """It waits half a second, asks only once, and has the names when they came."""
+    answered, asked, done = threading.Event(), [], threading.Event()
+
+    def slow():
+        asked.append(1)
+        answered.wait(60)
+        done.set()
+        return MODELS
+
+    completion.install(shell, slow, list)
+    began = time.monotonic()
+    assert offered(shell, "%%ollama -m qw")[0] == []
+    assert offered(shell, "%%ollama -m qw")[0] == []
+    assert time.monotonic() - began < 30
+    assert len(asked) == 1
+    answered.set()
+    assert done.wait(60)
+    assert offered(shell, "%%ollama -m qw")[0] == ["qwen3:4b"]
+
+
+def test_install_replaces_and_uninstall_removes(shell):
+    completion.install(shell, lambda: ["other"], list)
+    assert offered(shell, "%%ollama -m ")[0] == ["other"]
+    completion.uninstall(shell)
+    assert shell.Completer.custom_matchers == []
+
+
+def test_kernel_answers_a_complete_request():
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        client.execute_interactive(
+            "from ollama_magic import completion\n"
+            f"completion.install(get_ipython(), lambda: {MODELS!r}, list)",
+            timeout=60,
+        )
+        code = "%%ollama qw -q\nWhy is the sky blue?"
+        reply = client.complete(code, 11, reply=True, timeout=60)["content"]
+        assert reply["matches"] == ["qwen3:4b"]
+        assert (reply["cursor_start"], reply["cursor_end"]) == (9, 11)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,0 +1,149 @@
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ollama_magic.errors import StreamInterruptedError
+from ollama_magic.ndjson import MAX_LINE_BYTES, read_objects
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+OBJECTS = st.lists(
+    st.dictionaries(
+        TEXT, st.recursive(st.none() | st.booleans() | TEXT, st.lists), max_size=3
+    ),
+    max_size=5,
+)
+
+
+def cut(data, places):
+    """Cut bytes at the given places, in any order and as often as they come."""
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    objects=OBJECTS,
+    places=st.lists(st.integers(0, 10_000), max_size=30),
+    newline=st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \r\n"]),
+    escaped=st.booleans(),
+    ends=st.booleans(),
+)
+def test_any_cuts_give_the_same_objects(objects, places, newline, escaped, ends):
+    """Where the network cuts has no influence on what is read."""
+    lines = [json.dumps(item, ensure_ascii=escaped).encode() for item in objects]
+    data = newline.join(lines) + (newline if ends else b"")
+    assert list(read_objects(cut(data, places))) == objects
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
+def test_arbitrary_bytes_give_objects_or_our_error(data, places):
+    try:
+        found = list(read_objects(cut(data, places)))
+    except StreamInterruptedError:
+        return
+    assert all(isinstance(item, dict) for item in found)
+
+
+def test_split_line_is_joined():
+    assert list(read_objects([b'{"a"', b": 1", b"}\n{", b'"b": 2}\n'])) == [
+        {"a": 1},
+        {"b": 2},
+    ]
+
+
+@pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
+def test_only_newline_ends_a_line(char):
+    """Text readers cut at all of these, in the middle of the model's words."""
+    line = json.dumps({"a": f"x{char}y"}, ensure_ascii=False).encode() + b"\n"
+    assert list(read_objects([line])) == [{"a": f"x{char}y"}]
+
+
+def test_objects_come_before_the_next_piece_is_asked_for():
+    def pieces():
+        yield b'{"a": 1}\n{"b"'
+        raise AssertionError("asked too early")
+
+    assert next(read_objects(pieces())) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"hello", "hello"),
+        (b"[1]", "[1]"),
+        (b'{"a": 1', '{"a": 1'),
+        (b'"\x1b[31m"', '"\\x1b[31m"'),
+        (b"x" * 500, "x" * 79 + "…"),
+        (b'{"a": ' + b"9" * 5000 + b"}", '{"a": ' + "9" * 73 + "…"),
+        (b"[" * 100_000, "[" * 79 + "…"),
+    ],
+    ids=["word", "list", "cut", "escape", "long", "digits", "deep"],
+)
+def test_what_is_no_object_is_named_with_its_line(line, shown):
+    """The line is counted, escaped and cut to 80 characters."""
+    objects = read_objects([b'{"a": 1}\n\n' + line + b"\n"])
+    assert next(objects) == {"a": 1}
+    with pytest.raises(StreamInterruptedError) as info:
+        next(objects)
+    assert info.value.why == f"line 3 is not JSON: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d\ude00", "😀"),
+        (r"a\ud83d", "a\ufffd"),
+        (r"\ude00b", "\ufffdb"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\\\ud83d", "\\\ufffd"),
+        (r"\u2028é", "\u2028é"),
+    ],
+)
+def test_halves_of_surrogate_pairs_become_replacement_characters(escaped, text):
+    """A lone half cannot be encoded, and would fail at every later write."""
+    (found,) = read_objects([b'{"a": "%s"}' % escaped.encode()])
+    assert found == {"a": text}
+    found["a"].encode()
+
+
+def test_bytes_that_are_not_utf8_become_replacement_characters():
+    assert list(read_objects([b'{"a": "x\xffy"}'])) == [{"a": "x\ufffdy"}]
+
+
+@pytest.mark.parametrize("ends", [b"", b"\n"])
+def test_a_line_over_the_limit_is_refused(ends):
+    with pytest.raises(StreamInterruptedError) as info:
+        list(
+            read_objects([b'{"a": "xxxxxxxxxxx', b'xxxxx"}' + ends], max_line_bytes=20)
+        )
+    assert info.value.why == "a line of more than 20 bytes"
+
+
+def test_an_endless_line_is_refused_before_it_fills_the_memory():
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 65536
+            yield b"x" * 65536
+
+    with pytest.raises(StreamInterruptedError):
+        list(read_objects(endless()))
+    assert taken <= MAX_LINE_BYTES + 65536
+
+
+def test_one_long_line_in_many_pieces_is_linear():
+    """A reader that joins at every piece takes minutes for this one."""
+    line = b'{"a": "' + b"x" * 10_000_000 + b'"}\n'
+    pieces = [line[i : i + 1024] for i in range(0, len(line), 1024)]
+    began = time.process_time()
+    (found,) = read_objects(pieces)
+    assert len(found["a"]) == 10_000_000
+    assert time.process_time() - began < 3  # 0.1 s; the rest is for busy machines

@@ -1,0 +1,45 @@
+"""How status lines of a pull add up."""
+
+from ollama_magic.transfer import Transfer
+from ollama_magic.wire import Progress
+
+
+def transfer_of(*lines, step_s=1.0):
+    times = iter(i * step_s for i in range(len(lines)))
+    transfer = Transfer(clock=lambda: next(times))
+    for line in lines:
+        transfer.add(line)
+    return transfer
+
+
+def layer(digest, completed, total=1000):
+    return Progress(f"pulling {digest}", digest, total, completed)
+
+
+def test_layers_are_summed():
+    transfer = transfer_of(layer("a", 1000), layer("b", 500))
+    assert (transfer.completed_bytes, transfer.total_bytes) == (1500, 2000)
+    assert transfer.share == 0.75
+
+
+def test_a_layer_that_stops_short_of_its_total_is_there_with_the_next_status():
+    """Recorded: the last line of a layer need not reach its total."""
+    transfer = transfer_of(layer("a", 990), Progress("verifying sha256 digest"))
+    assert transfer.share == 1.0
+
+
+def test_progress_that_goes_backwards_gives_no_negative_speed():
+    transfer = transfer_of(layer("a", 900), layer("a", 100))
+    assert transfer.bytes_per_second == 0.0
+    assert transfer.line() == "pulling a · 100 B of 1.0 kB"
+
+
+def test_a_total_of_zero_divides_nothing():
+    transfer = transfer_of(Progress("pulling a", "a", 0, 0))
+    assert transfer.share is None
+    assert transfer.line() == "pulling a"
+
+
+def test_the_line_tells_speed_and_time_left():
+    transfer = transfer_of(layer("a", 100), layer("a", 300))
+    assert transfer.line() == "pulling a · 300 B of 1.0 kB · 200 B/s · 4 s left"

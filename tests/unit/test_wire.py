@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from ollama_magic.wire import (
+    Embeddings,
+    LoadedModel,
+    ModelDetails,
+    ModelSummary,
+    Progress,
+    ReplyChunk,
+    Stats,
+    ToolCall,
+)
+
+
+def test_a_chat_line_and_a_generate_line_are_the_same_chunk():
+    chat = {"model": "m", "message": {"content": "a", "thinking": "b"}, "done": False}
+    generate = {"model": "m", "response": "a", "thinking": "b", "done": False}
+    chunk = ReplyChunk(content="a", thinking="b", model="m")
+    assert ReplyChunk.from_json(chat) == ReplyChunk.from_json(generate) == chunk
+
+
+@pytest.mark.parametrize("value", [{"city": "Bonn"}, ["a"], 3, True])
+def test_content_that_is_no_text_is_data_and_no_crash(value):
+    """Some models with a format answer with JSON in place of text."""
+    chunk = ReplyChunk.from_json({"response": value, "done": True})
+    assert json.loads(chunk.content) == value
+
+
+def test_done_is_true_only_where_the_server_says_true():
+    assert not ReplyChunk.from_json({"done": "true"}).done
+    assert not ReplyChunk.from_json({"done": 1}).done
+
+
+def test_stats_belong_to_the_last_chunk_and_have_units():
+    line = {"response": "", "eval_count": 8, "eval_duration": 400_000_000}
+    assert ReplyChunk.from_json(line).stats == Stats()
+    stats = ReplyChunk.from_json(line | {"done": True}).stats
+    assert (stats.eval_count, stats.eval_duration_ns) == (8, 400_000_000)
+    assert stats.tokens_per_second == pytest.approx(20)
+    assert Stats().tokens_per_second == 0
+
+
+def test_a_tool_call_has_its_arguments_by_name():
+    call = {"id": "c1", "function": {"name": "f", "arguments": {"x": 1}}}
+    line = {"message": {"content": "", "tool_calls": [call]}}
+    assert ReplyChunk.from_json(line).tool_calls == (ToolCall("f", {"x": 1}, "c1"),)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1e999", "NaN", '"12"', "true", "null", "[]"]
+)
+def test_numbers_that_are_none_count_as_zero(number):
+    line = json.loads(f'{{"status": "x", "total": {number}, "completed": {number}}}')
+    assert Progress.from_json(line) == Progress("x")
+
+
+def test_huge_numbers_are_kept():
+    assert Progress.from_json({"total": 10**400}).total_bytes == 10**400
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ReplyChunk,
+        ModelSummary,
+        LoadedModel,
+        ModelDetails,
+        Progress,
+        Embeddings,
+        Stats,
+        ToolCall,
+    ],
+)
+@pytest.mark.parametrize("junk", [None, "x", 1, [], [None], {}, {"a": 1}])
+def test_fields_of_a_wrong_type_never_crash(kind, junk):
+    """A server may be of any version, or not be Ollama at all."""
+    fields = (
+        "model name digest size details models message response thinking tool_calls "
+        "done capabilities function arguments model_info embeddings status total "
+        "completed license parameters eval_count"
+    ).split()
+    assert isinstance(kind.from_json(dict.fromkeys(fields, junk)), kind)
+
+
+def test_embeddings_are_rows_of_numbers():
+    vectors = Embeddings.from_json({"embeddings": [[1, 0.5], [0, 1]]}).vectors
+    assert vectors == ((1, 0.5), (0, 1))
