@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ollama_magic.answer import Answer
@@ -30,7 +31,12 @@ class Display(Protocol):
     def feed(self, content: str, thinking: str = "") -> None:
         """Take a fragment, or the passing of a moment."""
 
-    def finish(self, data: dict[str, str], metadata: dict[str, Any]) -> None:
+    def finish(
+        self,
+        data: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        footer: Sequence[str] = (),
+    ) -> None:
         """Show the complete answer as the one output."""
 
     def discard(self) -> None:
@@ -65,9 +71,10 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     if question.chat_name is not None:
         store, notebook = session.store, session.notebook.key
         turn = store.record(notebook, question.chat_name, turn, append=args.append)
+        session.cells.turn_kept()
     reply = make_reply(asking, question, outcome, turn)
     session.last_reply = reply
-    display.finish(*reply._repr_mimebundle_())
+    display.finish(*reply._repr_mimebundle_(), reply.view.footer)
     if outcome.fault is not None:
         raise outcome.fault
     return reply

@@ -216,7 +216,14 @@ class OllamaClient:
             keep_alive=keep_alive,
         )
         return Embeddings.from_json(
-            self._ask("POST", "/api/embed", body, model=model, timeout_s=None)
+            self._ask(
+                "POST",
+                "/api/embed",
+                body,
+                model=model,
+                needs="embeddings",
+                may_last=True,
+            )
         )
 
     # -- the server and its models -----------------------------------------
@@ -241,7 +248,9 @@ class OllamaClient:
         ``verbose`` fills the long lists of ``model_info`` too (megabytes).
         """
         body = _set_only(model=model, verbose=verbose or None)
-        return ModelDetails.from_json(self._ask("POST", "/api/show", body, model=model))
+        return ModelDetails.from_json(
+            self._ask("POST", "/api/show", body, model=model, needs="details")
+        )
 
     def copy(self, source: str, destination: str) -> None:
         """Give a model a second name; a model of that name is replaced unasked."""
@@ -315,7 +324,7 @@ class OllamaClient:
     def blob_exists(self, digest: str) -> bool:
         """Return whether the server has the file of ``digest`` (``sha256:...``)."""
         path = f"/api/blobs/{quote(digest, safe=':')}"
-        exchange = Exchange(self._server, _call("HEAD", path, None, _ANSWER_TIMEOUT_S))
+        exchange = Exchange(self._server, _call("HEAD", path))
         try:
             exchange.open()
             if exchange.status_code == 404:
@@ -345,7 +354,7 @@ class OllamaClient:
         if self.blob_exists(digest):  # else the server would hang up on us midway
             return
         path = f"/api/blobs/{quote(digest, safe=':')}"
-        self._tell("POST", path, Upload(file, on_progress), timeout_s=None)
+        self._tell("POST", path, Upload(file, on_progress), may_last=True)
 
     # -- how it is done ----------------------------------------------------
 
@@ -364,11 +373,11 @@ class OllamaClient:
         *,
         model: str = "",
         needs: str = "",
-        timeout_s: float | None = _ANSWER_TIMEOUT_S,
+        may_last: bool = False,
     ) -> dict[str, Any]:
         """Return the JSON object that answers, with the field ``needs`` in it."""
         attempt = self._attempt(path, model)
-        call = _call(method, path, body, timeout_s)
+        call = _call(method, path, body, may_last=may_last)
         answer, content_type = self._answer(call, attempt)
         try:
             data = parse_object(answer, where="the answer")
@@ -385,10 +394,10 @@ class OllamaClient:
         body: dict[str, Any] | Upload,
         *,
         model: str = "",
-        timeout_s: float | None = _ANSWER_TIMEOUT_S,
+        may_last: bool = False,
     ) -> None:
         """Send what is answered by a status and an empty body."""
-        call = _call(method, path, body, timeout_s)
+        call = _call(method, path, body, may_last=may_last)
         self._answer(call, self._attempt(path, model))
 
     def _answer(self, call: Call, attempt: Attempt) -> tuple[bytes, str]:
@@ -411,10 +420,13 @@ class OllamaClient:
 def _call(
     method: str,
     path: str,
-    body: dict[str, Any] | Upload | None,
-    timeout_s: float | None,
+    body: dict[str, Any] | Upload | None = None,
+    *,
+    may_last: bool = False,
 ) -> Call:
+    """Return a call for one plain answer, which comes soon unless it ``may_last``."""
     sent = _json(body) if isinstance(body, dict) else body
+    timeout_s = None if may_last else _ANSWER_TIMEOUT_S
     return Call(
         method, path, sent, answer_timeout_s=timeout_s, idle_timeout_s=timeout_s
     )

@@ -145,6 +145,7 @@ class Commands:
         if command.arguments:
             session.store.set_current_chat(key, command.arguments[0])
         session.store.mark_new(key, session.chat_name, session.cells.cell_id)
+        session.cells.turn_kept()
         return TextPage(
             f"chat {session.chat_name} starts afresh; "
             "%ollama undo brings the turns before it back"

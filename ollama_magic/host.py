@@ -154,7 +154,7 @@ def _unusable(given: str, why: str) -> ConfigError:
     scheme, separator, _ = before.partition("://")
     shown = f"{scheme}{separator}***@{address}" if at and separator else address
     return ConfigError(
-        f"The host {quoted(shown, limit=200)!r} cannot be used.",
+        f"The host '{quoted(shown, limit=200)}' cannot be used.",
         why=why,
         next_step="write it as HOST, HOST:PORT or http://HOST:PORT, in OLLAMA_HOST "
         'or as %config OllamaMagics.host = "http://HOST:PORT"',

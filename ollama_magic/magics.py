@@ -13,7 +13,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Bool, Dict, Enum, Float, Unicode, Union
 
 from ollama_magic import completion, input_transforms
-from ollama_magic.notebook import CellTracker, magic_body, owns_output
+from ollama_magic.help_text import magic_docstring
+from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
 
 if TYPE_CHECKING:
     from ollama_magic.arguments import ChatArguments
@@ -29,6 +30,8 @@ _KEY = "ollama_magic"
 @magics_class
 class OllamaMagics(Magics):
     """Settings of ollama_magic; set them with %config OllamaMagics.NAME = VALUE."""
+
+    shell: Any  # never None here, which IPython's own annotation allows
 
     host = Unicode(
         help="The server, written as in OLLAMA_HOST; empty: that, or this machine.",
@@ -92,21 +95,26 @@ class OllamaMagics(Magics):
         from ollama_magic.arguments import parse_chat_arguments
 
         args = parse_chat_arguments(line)
-        reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
+        reply = self._ask(args, magic_body(self.cells.raw_cell, line, cell))
         if args.target and reply is not None:
             self.shell.user_ns[args.target] = reply
-        return None
+        return self._unless_shown(reply)
 
     def ask(self, args: ChatArguments, text: str) -> Reply | None:
-        """Ask a model as a cell does; a dry run shows the request and returns None."""
+        """Ask a model as a cell does; None where the reply is shown and not wanted."""
+        return self._unless_shown(self._ask(args, text))
+
+    def _ask(self, args: ChatArguments, text: str) -> Reply | None:
         from ollama_magic.asking import ask, request_text
         from ollama_magic.text_page import TextPage
 
         if args.dry_run:
             self.show(TextPage(request_text(self.session, args, text)))
             return None
-        reply = ask(self.session, args, text, self._display(args))
-        return None if owns_output(self.cells.raw_cell) else reply
+        return ask(self.session, args, text, self._display(args))
+
+    def _unless_shown(self, reply: Reply | None) -> Reply | None:
+        return None if shows_itself(self.cells.raw_cell) else reply
 
     # -- what the front end can do ---------------------------------------------
 
@@ -181,6 +189,7 @@ class OllamaMagics(Magics):
 def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     """Register the magics with a shell; a second time replaces the first."""
     unload(shell)
+    OllamaMagics.ollama.__doc__ = magic_docstring()
     magics = OllamaMagics(shell)
     shell.register_magics(magics)
     input_transforms.install(shell)

@@ -219,6 +219,16 @@ def owns_output(raw_cell: str) -> bool:
     return re.match(rf"{_MAGIC}(\s|$)", first) is not None
 
 
+def shows_itself(raw_cell: str) -> bool:
+    """Tell whether IPython would show the magic's value below what it has shown.
+
+    It does so for a value that ends a cell: of ``%%ollama``, or of ``%ollama`` as the
+    last line. Where the value is assigned, or a function asked, it is wanted.
+    """
+    last = raw_cell.rstrip().rpartition("\n")[2]
+    return owns_output(raw_cell) or last.startswith("%ollama")
+
+
 def _dedented(raw_cell: str) -> str:
     """Drop blank lines in front, and the indent of the whole cell, as IPython does."""
     text = re.sub(r"\A(?:[^\S\n]*\n)+", "", raw_cell)

@@ -8,6 +8,7 @@ IPython and no ``requests``.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import ipaddress
 import json
@@ -24,7 +25,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -97,16 +98,15 @@ def serve(
     if server is not None and (not embedded or server.kind == "embedded"):
         return server
     stop()
-    program = shutil.which("ollama")
-    if embedded or (program is None and _is_loopback(base_url)):
-        return _started.start(_start_embedded, base_url, on_status)
-    if program is None or not _is_loopback(base_url):
+    if not (embedded or _is_loopback(base_url)):
         raise EngineError(
             f"No server answered at {base_url}, and that is another machine.",
             why="a server can only be started on this machine",
             next_step="start it there, or try the small one: %ollama serve --embedded",
         )
-    return _started.start(_start_ollama, base_url, on_status)
+    is_installed = shutil.which("ollama") is not None
+    start = _start_ollama if is_installed and not embedded else _start_embedded
+    return _started.start(start, base_url, on_status)
 
 
 def running() -> RunningServer | None:
@@ -137,10 +137,17 @@ class _Child:
     command
         Arguments after ``python -m``. Run from the package's own directory, so that
         files next to a notebook cannot take the place of modules.
+    is_heard
+        Whether its standard output is a pipe for us; else it goes to the log.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        is_heard: bool = False,
     ) -> None:
         self.name = name
         self.log = _log_path(name)
@@ -151,7 +158,7 @@ class _Child:
             self._process = subprocess.Popen(  # noqa: S603  (our own modules)
                 [sys.executable, "-m", *command],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if is_heard else log,
                 stderr=log,
                 cwd=_PACKAGE_ROOT,
                 env=dict(environment),
@@ -159,10 +166,10 @@ class _Child:
                 creationflags=flags,
             )
 
-    @property
-    def stdout(self) -> IO[bytes]:
-        assert self._process.stdout is not None  # noqa: S101  (a pipe was asked for)
-        return self._process.stdout
+    def read_line(self) -> bytes:
+        """Wait for a line on its standard output; empty when it ended."""
+        pipe = self._process.stdout
+        return pipe.readline() if pipe is not None else b""
 
     @property
     def exit_code(self) -> int | None:
@@ -171,14 +178,16 @@ class _Child:
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         try:
             self._process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        # Only now: a thread may still be reading, and would be waited for.
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def failure(self, what: str) -> EngineError:
         """Return an error about it, with its exit and the last line of its log."""
@@ -211,7 +220,11 @@ class _Started:
         on_status: OnStatus,
     ) -> RunningServer:
         with self._lock:
-            self._child, self._server = start(base_url, on_status)
+            try:
+                self._child, self._server = start(base_url, on_status)
+            except OSError as error:
+                text = "The server could not be started."
+                raise EngineError(text, why=str(error)) from error
             self._owner = os.getpid()
             return self._server
 
@@ -251,21 +264,17 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
             next_step=_INSTALL,
         )
     on_status("starting the embedded engine")
-    environment = {
-        **os.environ,
-        # Threads that spin at barriers starve each other on a busy machine.
-        "OMP_WAIT_POLICY": "passive",
-        "GOMP_SPINCOUNT": "0",
-    }
+    environment = dict(os.environ)
     store = environment.get("OLLAMA_MAGIC_EMBEDDED_MODELS")
     if store:  # its working directory is not ours
         path = Path(store).expanduser().absolute()
         environment["OLLAMA_MAGIC_EMBEDDED_MODELS"] = str(path)
-    child = _Child("embedded", ["ollama_magic.embedded"], environment)
+    command = ["ollama_magic.embedded"]
+    child = _Child("embedded", command, environment, is_heard=True)
     try:
         handshake = _handshake(child)
         base_url, token = handshake["base_url"], handshake["token"]
-        version = _version(base_url, token) or ""
+        version = _wait_for_version(child, base_url, token)
     except BaseException:
         child.stop()
         raise
@@ -275,11 +284,14 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
 def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
     on_status("starting ollama serve")
     program = shutil.which("ollama") or "ollama"
-    environment = {**os.environ, "OLLAMA_HOST": urlsplit(base_url).netloc}
+    environment = {
+        **os.environ,
+        "OLLAMA_HOST": urlsplit(base_url).netloc.rpartition("@")[2],
+    }
     guard = ["ollama_magic.embedded.guard", "--", program, "serve"]
     child = _Child("ollama", guard, environment)
     try:
-        version = _wait_for_version(child, base_url)
+        version = _wait_for_version(child, base_url, None)
     except BaseException:
         child.stop()
         raise
@@ -289,8 +301,7 @@ def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningSe
 def _handshake(child: _Child) -> dict[str, Any]:
     """Read the one line that the engine writes; an interrupt is not held up."""
     lines: queue.Queue[bytes] = queue.Queue()
-    pipe = child.stdout
-    threading.Thread(target=lambda: lines.put(pipe.readline()), daemon=True).start()
+    threading.Thread(target=lambda: lines.put(child.read_line()), daemon=True).start()
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
@@ -305,14 +316,14 @@ def _handshake(child: _Child) -> dict[str, Any]:
     raise child.failure("The embedded engine did not start.")
 
 
-def _wait_for_version(child: _Child, base_url: str) -> str:
+def _wait_for_version(child: _Child, base_url: str, api_key: str | None) -> str:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.exit_code is None and time.monotonic() < deadline:
-        version = _version(base_url, None)
+        version = _version(base_url, api_key)
         if version is not None:
             return version
         time.sleep(_POLL_S)
-    raise child.failure(f"`ollama serve` did not start at {base_url}.")
+    raise child.failure(f"The {child.name} server did not answer at {base_url}.")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -366,8 +377,9 @@ def _log_path(name: str) -> Path:
     folder = Path(platformdirs.user_log_dir("ollama_magic"))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.log"
-    if path.is_file() and path.stat().st_size > _LOG_LIMIT_BYTES:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or another kernel writes to it
+        if path.stat().st_size > _LOG_LIMIT_BYTES:
+            path.unlink()
     return path
 
 

@@ -182,13 +182,21 @@ def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> li
     >>> nearest_names("smollm2", ["smollm2:135m", "pirate:latest"])
     ['smollm2:135m']
     """
-    by_spelling = {canonical(name): name for name in installed}
-    wanted = canonical(model)
-    base = wanted.rpartition(":")[0]
-    same_base = [name for name in by_spelling if name.rpartition(":")[0] == base]
+    # ":latest" is in so many names that it would make all of them alike.
+    by_spelling = {canonical(n).removesuffix(":latest"): n for n in installed}
+    wanted = canonical(model).removesuffix(":latest")
     alike = difflib.get_close_matches(wanted, by_spelling, n=limit, cutoff=0.7)
-    likely = difflib.get_close_matches(wanted, same_base, n=limit, cutoff=0.0)
-    return [by_spelling[name] for name in dict.fromkeys([*likely, *alike])][:limit]
+    same_base = [n for n in by_spelling if _base(n) == _base(wanted)]
+    same_base.sort(key=lambda name: _likeness(wanted, name), reverse=True)
+    return [by_spelling[n] for n in dict.fromkeys([*same_base, *alike])][:limit]
+
+
+def _base(name: str) -> str:
+    return canonical(name).rpartition(":")[0]
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()
 
 
 def _error_text(body: bytes) -> tuple[str, bool]:

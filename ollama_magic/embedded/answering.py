@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from ollama_magic.embedded import translate
-from ollama_magic.embedded.engine import LoadError, RequestError
+from ollama_magic.embedded.engine import LoadError, RequestError, RunnerGoneError
 from ollama_magic.embedded.gotime import keep_alive_s, rfc3339
 from ollama_magic.embedded.options import check_options, load_options, sampling
 from ollama_magic.embedded.refusal import (
@@ -270,17 +270,22 @@ def _run(
             if error.kind != _TOO_LONG or not may_cut or shorter is None:
                 raise _refusal(error, answer) from error
             messages = shorter
+        except RunnerGoneError as error:
+            raise _broken_off("unexpected EOF") from error
         else:
             return
 
 
 def _refusal(error: RequestError, answer: Answer) -> Refusal:
     if answer.exchange.has_begun:
-        text = f"an error was encountered while running the model: {error.message}"
-        return Refusal(500, text)
+        return _broken_off(error.message)
     return engine_refusal(
         error.status_code, error.message, kind=error.kind, **error.details
     )
+
+
+def _broken_off(why: str) -> Refusal:
+    return Refusal(500, f"an error was encountered while running the model: {why}")
 
 
 def _system(text: str) -> dict[str, str]:

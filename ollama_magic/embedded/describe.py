@@ -105,7 +105,8 @@ def show(model: StoredModel, weights: Path, *, verbose: bool) -> dict[str, Any]:
 
 def _model_info(header: gguf.GGUFHeader) -> dict[str, Any]:
     info = dict(header.metadata)
-    info.pop("tokenizer.chat_template", None)
+    for name in ("general.name", "tokenizer.chat_template"):  # Ollama hides them
+        info.pop(name, None)
     info["general.parameter_count"] = header.parameter_count
     return dict(sorted(info.items()))
 

@@ -1,34 +1,42 @@
-"""llama.cpp through the ``xllamacpp`` wheel: the only place that knows its names.
+"""A loaded model, as the server sees it: a runner process, and how to talk to it.
 
-Every attribute of ``xllamacpp`` is set in this file, since they change from release to
-release. Knows nothing of Ollama.
+Knows the life of the process and its lines (see ``runner.py``); refuses to know
+llama.cpp's library and Ollama's API.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import secrets
+import queue
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ollama_magic.embedded.options import LoadOptions
 
-# Spinning barriers of OpenMP made two threads ten times slower than one on a busy
-# machine; read by the library when it is loaded, so set before the import below.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
 OnChunk = Callable[[Mapping[str, Any]], None]
 
-_MOST_THREADS = 4
-_BATCH = 64
-"""Tokens of a prompt per step; a request can be ended only between two steps."""
+_POLL_S = 0.1
+_PATIENCE_S = 10.0
+
+# Spinning barriers of OpenMP made two threads ten times slower than one on a busy
+# machine; the library reads this once, when the process starts.
+_QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
 
 class LoadError(Exception):
     """The model could not be loaded."""
+
+
+class RunnerGoneError(Exception):
+    """The runner ended by itself in the middle of a request."""
 
 
 class RequestError(Exception):
@@ -55,68 +63,126 @@ class RequestError(Exception):
 class LoadedLlama:
     """One model in memory, that answers one request at a time.
 
+    Parameters
+    ----------
+    on_wait
+        Called now and then during the load; it may raise, which ends the load.
+
     Raises
     ------
     LoadError
         The file cannot be used, memory is short, or ``xllamacpp`` has changed.
     """
 
-    def __init__(self, weights: Path, options: LoadOptions) -> None:
+    def __init__(
+        self, weights: Path, options: LoadOptions, on_wait: Callable[[], None]
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ollama_magic.embedded.runner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **_QUIET_THREADS},
+        )
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
         try:
-            import xllamacpp  # large: at the first load, not at the start
+            self._send({"weights": str(weights), "options": asdict(options)})
+            line = self._next(on_wait)
+        except RunnerGoneError as error:
+            self.close()
+            raise LoadError("the runner ended, see the log") from error
+        except BaseException:
+            self.close()
+            raise
+        if "load_error" in line:
+            self.close()
+            raise LoadError(line["load_error"])
 
-            self._server = xllamacpp.Server(_parameters(xllamacpp, weights, options))
-        except (AttributeError, TypeError) as error:
-            version = metadata.version("xllamacpp")
-            text = f"this version of xllamacpp ({version}) is not known: {error}"
-            raise LoadError(text) from error
-        except (ImportError, RuntimeError, ValueError, MemoryError) as error:
-            raise LoadError(str(error) or type(error).__name__) from error
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still answer."""
+        return self._process.poll() is None
 
     def close(self) -> None:
-        """Free the memory; nothing may run on it now or later."""
-        self._server = None
+        """Free the memory, at once; nothing may run on it now or later."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def chat(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
-        """Answer messages; ``on_chunk`` gets each chunk, and may raise to end it.
+        """Answer messages.
+
+        Parameters
+        ----------
+        on_chunk
+            Gets each chunk, and an empty one now and then while there is none. It may
+            raise, which ends the generation.
 
         Raises
         ------
         RequestError
-            llama.cpp refused, or broke off.
+            llama.cpp refused.
+        RunnerGoneError
+            The runner ended by itself.
         """
-        self._run(self._server.handle_chat_completions, request, on_chunk)
+        self._run({"chat": request}, on_chunk)
 
     def complete(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
         """Continue a text, with no template; otherwise like ``chat``."""
-        self._run(self._server.handle_completions, request, on_chunk)
+        self._run({"complete": request}, on_chunk)
 
-    @staticmethod
-    def _run(
-        handle: Callable[..., object], request: Mapping[str, Any], on_chunk: OnChunk
-    ) -> None:
-        failures: list[BaseException] = []
-
-        def guarded_on_chunk(chunk: Mapping[str, Any]) -> bool:
-            # An exception here would be lost in C++; true ends the generation.
-            try:
-                if "error" in chunk:
-                    failures.append(_request_error(chunk["error"]))
-                else:
-                    on_chunk(chunk)
-            except BaseException as error:  # noqa: BLE001  (raised again below)
-                failures.append(error)
-            return bool(failures)
-
-        # Progress of the prompt is only asked for as chances to end the request.
-        asked = {**request, "stream": True, "return_progress": True}
+    def _run(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
+        self._send(request)
         try:
-            handle(asked, guarded_on_chunk)
-        except (ValueError, RuntimeError) as error:
-            kind = "invalid_request_error"
-            raise RequestError(400, kind, str(error)) from error
-        if failures:
-            raise failures[0]
+            while "chunk" in (line := self._next(lambda: on_chunk({}))):
+                on_chunk(line["chunk"])
+        except RunnerGoneError:
+            raise
+        except BaseException:
+            self._cancel()
+            raise
+        if "refused" in line:
+            raise _request_error(line["refused"])
+
+    def _cancel(self) -> None:
+        """End the request that runs; the runner itself, if it does not listen."""
+        try:
+            self._send({"cancel": True})
+            while "chunk" in (self._lines.get(timeout=_PATIENCE_S) or {}):
+                pass
+        except (RunnerGoneError, queue.Empty):
+            self.close()
+
+    def _send(self, line: Mapping[str, Any]) -> None:
+        if self._process.stdin is None:
+            raise RunnerGoneError
+        try:
+            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise RunnerGoneError from error
+
+    def _next(self, on_wait: Callable[[], None]) -> dict[str, Any]:
+        while True:
+            try:
+                line = self._lines.get(timeout=_POLL_S)
+            except queue.Empty:
+                on_wait()
+                continue
+            if line is None:
+                raise RunnerGoneError
+            return line
+
+    def _read(self) -> None:
+        # A line that was cut by a crash is no JSON: the end, like the end itself.
+        with contextlib.suppress(ValueError):
+            if self._process.stdout is not None:
+                with self._process.stdout as pipe:
+                    for text in pipe:
+                        self._lines.put(json.loads(text))
+        self._lines.put(None)
 
 
 def version() -> str:
@@ -135,44 +201,3 @@ def _request_error(error: Mapping[str, Any]) -> RequestError:
         str(error.get("message", "unknown error")),
         **{name: int(error[name]) for name in names if name in error},
     )
-
-
-def _parameters(xllamacpp: Any, weights: Path, options: LoadOptions) -> object:  # noqa: ANN401
-    params = xllamacpp.CommonParams()
-    params.model.path = str(weights)
-    # Never fetch anything, and keep the listener, which cannot be left out, shut.
-    params.offline = True
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [secrets.token_urlsafe(32)]
-    params.cors_origins = ""
-    params.ui = False
-    params.endpoint_slots = False
-    params.endpoint_props = False
-    params.endpoint_metrics = False
-    params.n_threads_http = 2
-    # One request at a time; no second copy of contexts in memory (8 GB by default).
-    params.n_parallel = 1
-    params.cache_ram_mib = 0
-    params.n_ctx = options.num_ctx
-    params.n_batch = params.n_ubatch = options.num_batch or _BATCH
-    params.cpuparams.n_threads = options.num_thread or _threads()
-    params.cpuparams_batch.n_threads = options.num_thread or _threads()
-    params.warmup = False
-    params.verbosity = 0
-    if options.num_gpu is not None:
-        params.n_gpu_layers = options.num_gpu
-    if options.main_gpu is not None:
-        params.main_gpu = options.main_gpu
-    if options.use_mmap is not None:
-        modes = xllamacpp.llama_load_mode
-        use = modes.LLAMA_LOAD_MODE_MMAP, modes.LLAMA_LOAD_MODE_NONE
-        params.load_mode = use[0] if options.use_mmap else use[1]
-    return params
-
-
-def _threads() -> int:
-    """One core stays free for the kernel and the browser."""
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return min(max(1, cores - 1), _MOST_THREADS)

@@ -28,7 +28,7 @@ _NUMBERS = {
     11: "<q",
     12: "<d",
 }
-_TYPE_STRING, _TYPE_ARRAY = 8, 9
+_TYPE_FLOAT32, _TYPE_STRING, _TYPE_ARRAY = 6, 8, 9
 _MAX_DIMENSIONS = 8
 
 _FILE_TYPE_NAMES = (
@@ -192,7 +192,8 @@ class _Reader:
             return self._string()
         if kind == _TYPE_ARRAY:
             return self._array(self._take("<I"), self._take("<Q"))
-        return self._take(_NUMBERS[kind])
+        value = self._take(_NUMBERS[kind])
+        return _shortest(value) if kind == _TYPE_FLOAT32 else value
 
     def _array(self, kind: int, count: int) -> list[object] | None:
         if kind == _TYPE_ARRAY:
@@ -214,3 +215,13 @@ class _Reader:
         kind = _TENSOR_TYPES.get(self._take("<I"), "-")
         self._take("<Q")  # where its weights are
         return Tensor(name, kind, shape)
+
+
+def _shortest(value: float) -> float:
+    """Return the shortest decimal that is the same float32: 1e-05, not 9.99…e-06."""
+    packed = struct.pack("<f", value)
+    for digits in range(1, 10):
+        candidate = float(f"{value:.{digits}g}")
+        if struct.pack("<f", candidate) == packed:
+            return candidate
+    return value  # not a number

@@ -55,16 +55,22 @@ class Puller:
         while not self._lock.acquire(timeout=0.5):
             progress.repeat()  # finds out whether the client still waits
         try:
-            if self._store.has_blob(entry.digest):
-                progress.at(entry.size_bytes, entry.size_bytes)
-                report({"status": "verifying sha256 digest"})
-            else:
+            if not self._is_there(entry, progress, report):
                 self._fetch(entry, progress, report)
             report({"status": "writing manifest"})
             self._write_manifest(name, entry)
         finally:
             self._lock.release()
         report({"status": "success"})
+
+    def _is_there(
+        self, entry: CatalogueEntry, progress: _Progress, report: Report
+    ) -> bool:
+        if not self._store.has_blob(entry.digest):
+            return False
+        progress.at(entry.size_bytes, entry.size_bytes)
+        report({"status": "verifying sha256 digest"})
+        return file_digest(self._store.blob_path(entry.digest)) == entry.digest
 
     def _fetch(
         self, entry: CatalogueEntry, progress: _Progress, report: Report

@@ -105,11 +105,15 @@ class Scheduler:
         """
         started_ns = time.perf_counter_ns()
         seat = self._seat(model)
-        while not seat.lock.acquire(timeout=_WAIT_POLL_S):
+
+        def on_wait() -> None:
             if is_gone():
                 raise WaiterGoneError
+
+        while not seat.lock.acquire(timeout=_WAIT_POLL_S):
+            on_wait()
         try:
-            llama = self._ready(seat, model, options)
+            llama = self._ready(seat, model, options, on_wait)
             with self._changed:
                 seat.keep_alive_s, seat.expires_at = keep_alive_s, FOREVER_S
             load_duration_ns = time.perf_counter_ns() - started_ns
@@ -149,13 +153,18 @@ class Scheduler:
             return self._seats.setdefault(model.config.blob, _Seat())
 
     def _ready(
-        self, seat: _Seat, model: StoredModel, options: LoadOptions
+        self,
+        seat: _Seat,
+        model: StoredModel,
+        options: LoadOptions,
+        on_wait: Callable[[], None],
     ) -> LoadedLlama:
-        if seat.llama is not None and seat.options == options:
-            return seat.llama
+        llama = seat.llama
+        if llama is not None and llama.is_alive and seat.options == options:
+            return llama
         self._unload(seat)
         self._make_room()
-        llama = LoadedLlama(self._weights_of(model), options)
+        llama = LoadedLlama(self._weights_of(model), options, on_wait)
         with self._changed:
             seat.model, seat.llama, seat.options = model, llama, options
         return llama

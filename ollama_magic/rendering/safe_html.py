@@ -38,12 +38,16 @@ _TAGS = {
 }  # fmt: skip
 _ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
 
+_MAX_MARKDOWN = 1_000_000
+"""Characters; a longer reply is shown as plain text."""
 _MAX_BLOCK = 200_000
 """Characters; a longer block is shown as plain text."""
 _MAX_BRACKET_COST = 1_500_000
 """Characters; about a second of Python-Markdown's search for ends of links."""
 _BRACKET = re.compile(r"[\[\]()]")
 _MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
+_NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
+"""Items in items on one line, as only a looping model writes them."""
 _CACHED_BLOCK = 4000
 _REFERENCE = re.compile(
     r"^ {0,3}\[(?!\^)([^\[\]\n]{1,200})\]:[ \t]*<?([^\s<>]{1,2000})>?[ \t]*"
@@ -61,6 +65,8 @@ def markdown_html(text: str) -> str:
     long, is shown as the text that it is.
     """
     text = visible_text(text)
+    if len(text) > _MAX_MARKDOWN:
+        return page_html(_plain(text))
     references = link_references(text)
     parts = [block_html(block, references) for block in split_blocks(text)]
     return page_html("".join(parts))
@@ -68,12 +74,23 @@ def markdown_html(text: str) -> str:
 
 def text_html(text: str) -> str:
     """Return plain text as sanitised HTML, every character shown."""
-    return page_html(_plain(visible_text(text)))
+    return page_html(plain_html(text))
 
 
 def json_html(text: str) -> str:
     """Return JSON as highlighted, sanitised HTML; it need not be complete."""
     return page_html(sanitised(code_html(visible_text(text), "json")))
+
+
+def plain_html(text: str) -> str:
+    """Return ``text_html`` without ``page_html``."""
+    return _plain(visible_text(text))
+
+
+def warm_up() -> None:
+    """Import what the first conversion needs, and use it once."""
+    block_html(Block("paragraph", "*warm*"))
+    block_html(Block("fence", "```python\nwarm = 1\n```"))
 
 
 def page_html(safe: str) -> str:
@@ -90,9 +107,13 @@ def link_references(text: str) -> References:
 
 
 def block_html(block: Block, references: References = ()) -> str:
-    """Return one block of ``visible_text`` as sanitised HTML, without ``page_html``."""
+    """Return one block of ``visible_text`` as sanitised HTML, without ``page_html``.
+
+    Finished blocks are remembered for a while: what was converted while a reply came
+    is not converted again for its end.
+    """
     if len(block.source) > _CACHED_BLOCK:
-        return _block_html(block, references)
+        return open_block_html(block, references)
     return _cached_block_html(block, references)
 
 
@@ -103,7 +124,8 @@ def sanitised(unsafe: str) -> str:
     return clean
 
 
-def _block_html(block: Block, references: References) -> str:
+def open_block_html(block: Block, references: References = ()) -> str:
+    """Return a block that still changes as sanitised HTML; it is not remembered."""
     if not block.source.strip():
         return ""
     if block.kind in {"fence", "indented", "html", "math"}:
@@ -116,7 +138,7 @@ def _block_html(block: Block, references: References) -> str:
         return _plain(block.source)
 
 
-_cached_block_html = lru_cache(maxsize=2048)(_block_html)
+_cached_block_html = lru_cache(maxsize=2048)(open_block_html)
 
 
 def _plain(text: str) -> str:
@@ -185,7 +207,7 @@ def _cleaner() -> Any:  # noqa: ANN401  (nh3 is imported late)
 
 def _is_too_costly(text: str) -> bool:
     """Whether Python-Markdown would need seconds for a block."""
-    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text):
+    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
         return True
     return _bracket_cost(text) > _MAX_BRACKET_COST
 

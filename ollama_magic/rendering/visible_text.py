@@ -1,6 +1,7 @@
 """Characters of untrusted text that deceive or break: made visible or taken out.
 
-Knows Unicode ranges; knows nothing of Markdown or HTML.
+What is left cannot steer a terminal either. Knows Unicode ranges; knows nothing of
+Markdown or HTML.
 """
 
 from __future__ import annotations
@@ -25,10 +26,6 @@ _INVISIBLE = re.compile(
 )
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NEWLINES = re.compile("\r\n|\r")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_ESCAPES = re.compile(
-    "\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\\\)|[ -/]*[0-~])"
-)
 
 
 def visible_text(text: str) -> str:
@@ -45,14 +42,3 @@ def visible_text(text: str) -> str:
 def count_invisible(text: str) -> int:
     """Return how many characters ``visible_text`` takes out."""
     return len(_INVISIBLE.findall(text))
-
-
-def terminal_text(text: str) -> str:
-    r"""Return a text that cannot steer a terminal: no escapes, no controls.
-
-    >>> terminal_text("a\x1b]0;title\x07b\x1b[2Jc\td")
-    'abc\td'
-    """
-    text = _NEWLINES.sub("\n", text) if "\r" in text else text
-    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
-    return _INVISIBLE.sub("", text).encode("utf-8", "replace").decode("utf-8")

@@ -58,7 +58,7 @@ class JupyterServer:
         self.url, self.root = url, root
 
     def write_notebook(self, name, sources):
-        """Write a notebook of code cells with the ids c0, c1, …"""
+        """Write a notebook of code cells with the ids c0, c1 and so on."""
         notebook = nbformat.v4.new_notebook()
         for number, source in enumerate(sources):
             cell = nbformat.v4.new_code_cell(source)
@@ -118,8 +118,8 @@ def _wait_for_server(home, process):
 class NotebookPage:
     """A notebook in JupyterLab or Notebook 7, driven as a person would."""
 
-    def __init__(self, page):
-        self.page = page
+    def __init__(self, page, app):
+        self.page, self.app = page, app
 
     def cell(self, number):
         return self.page.locator(".jp-CodeCell").nth(number)
@@ -186,6 +186,7 @@ class NotebookPage:
         )
 
     def save(self):
+        """Save the notebook and wait until it is saved."""
         self.page.evaluate("() => jupyterapp.shell.currentWidget.context.save()")
 
     def screenshot(self, name):
@@ -221,7 +222,7 @@ def open_notebook(browser, jupyter, request):
             }""",
             timeout=WAIT_MS,
         )
-        return NotebookPage(page)
+        return NotebookPage(page, app)
 
     yield open_
     for page in pages:

@@ -32,7 +32,7 @@ def in_json(text):
 
 
 def test_model_not_found_has_three_lines():
-    """The text of PRODUCT: what, why in the server's words, the nearest and the pull."""
+    """What, why in the server's words, and next: the nearest name and the pull."""
     body = in_json("model 'llama3.2:3bb' not found")
     error = refusal(chat(), 404, body, installed=INSTALLED)
     assert type(error) is ModelNotFoundError
@@ -257,13 +257,13 @@ def test_an_unknown_route_is_no_missing_model():
 def test_a_failed_pull_says_how_far_it_came_and_that_it_resumes():
     error = server_error(
         Attempt(URL, "pull", "llama3.3:70b"),
-        "write .../blobs/sha256-4824-partial: no space left on device",
+        "write .../sha256-4824-partial: no space left on device",
         progress="12.4 of 42.5 GB",
     )
     assert type(error) is ModelTransferError
     assert error.lines() == [
         "Pull of 'llama3.3:70b' stopped at 12.4 of 42.5 GB.",
-        "  why:  server (mid-stream): write .../blobs/sha256-4824-partial: no space left "
+        "  why:  server (mid-stream): write .../sha256-4824-partial: no space left "
         "on device",
         "  next: free space where the server runs (%ollama rm MODEL), then pull again; "
         "it resumes",

@@ -76,11 +76,30 @@ def test_huge_numbers_are_kept():
 @pytest.mark.parametrize("junk", [None, "x", 1, [], [None], {}, {"a": 1}])
 def test_fields_of_a_wrong_type_never_crash(kind, junk):
     """A server may be of any version, or not be Ollama at all."""
-    fields = (
-        "model name digest size details models message response thinking tool_calls "
-        "done capabilities function arguments model_info embeddings status total "
-        "completed license parameters eval_count"
-    ).split()
+    fields = [
+        "model",
+        "name",
+        "digest",
+        "size",
+        "details",
+        "models",
+        "message",
+        "response",
+        "thinking",
+        "tool_calls",
+        "done",
+        "capabilities",
+        "function",
+        "arguments",
+        "model_info",
+        "embeddings",
+        "status",
+        "total",
+        "completed",
+        "license",
+        "parameters",
+        "eval_count",
+    ]
     assert isinstance(kind.from_json(dict.fromkeys(fields, junk)), kind)
 
 

@@ -1,0 +1,100 @@
+"""Ways to show a reply while it comes, to be run inside a kernel.
+
+``run`` feeds one of them a made-up reply at a steady rate, either in real time or by
+a clock that only counts (then nothing waits, and only work is measured).
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+
+from IPython.core.getipython import get_ipython
+from IPython.display import Markdown, display
+from reply_corpus import tokens
+
+from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.rendering.stream_display import StreamDisplay
+
+
+class Ours:
+    """The display of this package."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        publisher = get_ipython().display_pub
+        self._display = StreamDisplay(
+            publisher.publish, publisher.clear_output, owns_output=True, clock=clock
+        )
+        self._display.waiting("loading…")
+        self._text = ""
+
+    def feed(self, text: str) -> None:
+        self._text += text
+        self._display.feed(text)
+
+    def finish(self) -> None:
+        footer = ("a-model", "turn 1 of main")
+        bundle = reply_bundle(ReplyView(self._text, footer=footer))
+        self._display.finish(bundle, {})
+
+
+class Naive:
+    """What people do today: the whole Markdown again, at every token or paced."""
+
+    def __init__(self, clock: Callable[[], float], interval_s: float = 0.0) -> None:
+        self._clock, self._interval_s, self._shown_s = clock, interval_s, -1e9
+        self._text = ""
+        self._handle = display(Markdown(""), display_id=True)
+
+    def feed(self, text: str) -> None:
+        self._text += text
+        if text and self._clock() - self._shown_s >= self._interval_s - 1e-9:
+            self._shown_s = self._clock()
+            self._handle.update(Markdown(self._text))
+
+    def finish(self) -> None:
+        self._handle.update(Markdown(self._text))
+
+
+class Floor:
+    """The least that Jupyter messages can do: new text only, ten times a second."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._shown_s, self._new, self._all = clock, -1e9, "", ""
+        self._publish = get_ipython().display_pub.publish
+        self._id = {"display_id": uuid.uuid4().hex}
+        self._publish({"text/plain": ""}, transient=self._id)
+
+    def feed(self, text: str) -> None:
+        self._new += text
+        if self._new and self._clock() - self._shown_s >= 0.1 - 1e-9:
+            self._shown_s = self._clock()
+            self._publish({"text/plain": self._new}, transient=self._id, update=True)
+            self._all, self._new = self._all + self._new, ""
+
+    def finish(self) -> None:
+        text = self._all + self._new
+        self._publish({"text/plain": text}, transient=self._id, update=True)
+
+
+DISPLAYS = {
+    "ours": Ours,
+    "naive, every token": Naive,
+    "naive, 20 Hz": lambda clock: Naive(clock, 0.05),
+    "message floor, 10 Hz": Floor,
+}
+
+
+def run(name: str, count: int, rate: float, *, is_real_time: bool) -> dict[str, float]:
+    """Show a reply; return its size and when its last token was fed (wall clock)."""
+    reply = tokens(count)
+    now_s = 0.0
+    shown = DISPLAYS[name](time.monotonic if is_real_time else lambda: now_s)
+    began_s = time.monotonic()
+    for index, token in enumerate(reply):
+        now_s = index / rate
+        while is_real_time and (wait_s := began_s + now_s - time.monotonic()) > 0:
+            time.sleep(min(wait_s, 0.1))
+        shown.feed(token)
+    last_token_at = time.time()
+    shown.finish()
+    return {"last_token_at": last_token_at, "bytes": len("".join(reply).encode())}

@@ -1,0 +1,283 @@
+"""The SQLite file behind the chats: how it is made, opened, judged and set aside.
+
+Knows files, permissions, locks and damage. Refuses to know what a chat is: the tables
+are the business of ``history_rows``.
+
+Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
+``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
+which network file systems do not have.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ollama_magic.history_rows import SCHEMA
+
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x6F6C6D67  # "olmg": tells our files from other people's
+_BUSY_TIMEOUT_S = 5.0
+_MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
+
+# WAL is accepted on some of these, and breaks when two machines write.
+_NETWORK_FILE_SYSTEMS = {"9p", "afs", "ceph", "cifs", "lustre", "ncpfs", "nfs", "nfs4"}
+_NETWORK_FILE_SYSTEMS |= {"glusterfs", "smb3", "smbfs", "fuse.sshfs", "virtiofs"}
+
+NAME_ANOTHER = 'name another file: %config OllamaMagics.history_file = "FILE"'
+_NEXT_STEPS = {
+    sqlite3.SQLITE_BUSY: "close the program that holds it, then restart the kernel",
+    sqlite3.SQLITE_LOCKED: "close the program that holds it, then restart the kernel",
+    sqlite3.SQLITE_FULL: "make room on its disk, then restart the kernel",
+    sqlite3.SQLITE_IOERR: "look after its disk, then restart the kernel",
+    sqlite3.SQLITE_READONLY: NAME_ANOTHER,
+    sqlite3.SQLITE_CANTOPEN: NAME_ANOTHER,
+    sqlite3.SQLITE_PERM: NAME_ANOTHER,
+    sqlite3.SQLITE_PROTOCOL: NAME_ANOTHER,
+    sqlite3.SQLITE_NOLFS: NAME_ANOTHER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a file of chats cannot be used, in words for its user."""
+
+    why: str
+    next_step: str
+    is_damage: bool = False
+    """Whether the file itself is damaged, and can be set aside for a new one."""
+
+
+class UnusableFileError(Exception):
+    """The file is there and can be read, and must not be written."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.why)
+        self.fault = fault
+
+
+_UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
+
+
+# -- opening -------------------------------------------------------------------
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open the file of chats at ``path``, made when it is new.
+
+    A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite gives
+    the mode of a file to its ``-wal`` and ``-shm``.
+
+    Raises
+    ------
+    UnusableFileError
+        The file is another program's, or a newer version's; it was not touched.
+    sqlite3.DatabaseError, OSError
+        It is damaged, or it cannot be made, read, written or locked.
+    """
+    _make_private_folder(path.parent)
+    _make_private_file(path)
+    _inspect(path)
+    if stat.S_IMODE(path.stat().st_mode) != 0o600:
+        path.chmod(0o600)
+    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        _choose_journal(database, path)
+        _lay_schema(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
+    """Open a database in memory, with all that can still be read of ``source``."""
+    if isinstance(source, Path):
+        with suppress(*_UNREADABLE), closing(_open_to_read(source)) as database:
+            return _copy_in_memory(database)
+    elif source is not None:
+        with suppress(*_UNREADABLE):
+            return _copy_in_memory(source)
+    return _empty_memory()
+
+
+def _empty_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    _lay_schema(database)
+    return database
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    # NB: without its -wal a file in WAL mode cannot be opened for reading in a folder
+    # where none can be made. No -wal also means that nobody is writing.
+    is_quiet = not path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro&immutable=1" if is_quiet else "mode=ro"
+    uri = f"{path.resolve().as_uri()}?{mode}"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
+
+
+def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.execute("PRAGMA busy_timeout=0")  # the user has waited long enough
+    _check_owner(_pragma(database, "application_id"), _pragma(database, "user_version"))
+    size = _pragma(database, "page_count") * _pragma(database, "page_size")
+    if size > _MAX_COPIED_BYTES:
+        raise sqlite3.DataError("too large to be kept in memory")
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        database.backup(memory, progress=_do_not_wait)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
+def _do_not_wait(status: int, _remaining: int, _total: int) -> None:
+    # Without this, ``backup`` waits for a locked file as long as it is locked.
+    if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        raise sqlite3.OperationalError("locked")
+
+
+def _make_private_folder(folder: Path) -> None:
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # another kernel was quicker
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700)  # a umask may have taken bits of our own
+
+
+def _make_private_file(path: Path) -> None:
+    # NB: an existing file is never opened here. Closing it would drop the locks that
+    # this process has on it through SQLite (a rule of POSIX).
+    with suppress(FileExistsError):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        os.close(file)
+        path.chmod(0o600)  # a umask may have taken bits of our own
+
+
+def _inspect(path: Path) -> None:
+    """Judge a file before anything of ours may change a single byte of it."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
+    with closing(connection) as database:
+        application_id = _pragma(database, "application_id")
+        version = _pragma(database, "user_version")
+        has_tables = database.execute("SELECT 1 FROM sqlite_master").fetchone()
+    if has_tables or application_id or version:
+        _check_owner(application_id, version)
+
+
+def _check_owner(application_id: int, version: int) -> None:
+    if application_id != _APPLICATION_ID:
+        raise UnusableFileError(
+            Fault("it is a database of another program", NAME_ANOTHER)
+        )
+    if version > SCHEMA_VERSION:
+        raise UnusableFileError(
+            Fault(
+                f"a newer ollama_magic made it (schema {version}, "
+                f"this one knows {SCHEMA_VERSION})",
+                "pip install -U ollama-magic, then restart the kernel",
+            )
+        )
+
+
+def _choose_journal(database: sqlite3.Connection, path: Path) -> None:
+    """Use WAL where it works; else the rollback journal, with more care at commits."""
+    journal = "delete" if _is_on_network(path) else "wal"
+    try:
+        (answer,) = database.execute(f"PRAGMA journal_mode={journal}").fetchone()
+    except sqlite3.OperationalError as error:
+        # Another kernel is opening the file too, and is changing its mode. The mode
+        # belongs to the file, and this connection will follow.
+        if _primary_code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        answer = "unknown"
+    level = "NORMAL" if answer == "wal" else "FULL"
+    database.execute(f"PRAGMA synchronous={level}")
+
+
+def _lay_schema(database: sqlite3.Connection) -> None:
+    """Make the tables, unless they are there."""
+    if _pragma(database, "user_version") == SCHEMA_VERSION:
+        return
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if _pragma(database, "user_version") == 0:  # nobody was quicker
+            for statement in SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    value: int = database.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _is_on_network(path: Path) -> bool:
+    """Tell whether a file is on a network file system, where Linux tells it."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    here = path.resolve()
+    best, kind = "", ""
+    for line in lines:
+        _, mounted_at, file_system, *_ = line.split(" ")
+        folder = mounted_at.replace("\\040", " ")
+        if here.is_relative_to(folder) and len(folder) >= len(best):
+            best, kind = folder, file_system
+    return kind in _NETWORK_FILE_SYSTEMS
+
+
+# -- faults --------------------------------------------------------------------
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells this file from another of the same name; None if missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file and its companions, and return the new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    path.rename(aside)
+    for companion in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + companion).rename(f"{aside}{companion}")
+    return aside
+
+
+def diagnose(error: Exception) -> Fault | None:
+    """Return what is wrong with the file; None when the error is a bug of ours."""
+    if isinstance(error, UnusableFileError):
+        return error.fault
+    if isinstance(error, OSError):
+        return Fault(error.strerror or str(error), NAME_ANOTHER)
+    if not isinstance(error, sqlite3.DatabaseError):
+        return None
+    code = _primary_code(error)
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return Fault(f"it is damaged ({error})", "restart the kernel", is_damage=True)
+    if code in _NEXT_STEPS:
+        return Fault(str(error), _NEXT_STEPS[code])
+    return None
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,108 @@
+"""A complete reply as the one output of its cell: a MIME bundle.
+
+Knows how answer, thinking, notices and footer are laid out. Never ``text/markdown``:
+JupyterLab does not sanitise it in a cell that was run.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+
+from ollama_magic.rendering.safe_html import (
+    json_html,
+    markdown_html,
+    page_html,
+    plain_html,
+    text_html,
+)
+from ollama_magic.rendering.visible_text import count_invisible, visible_text
+
+_QUIET = "font-size:85%;opacity:.75;"
+_BAR_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class ReplyView:
+    """What is shown of a reply."""
+
+    text: str
+    """The answer, as the model wrote it."""
+    thinking: str = ""
+    thinking_s: float = 0.0
+    """How long the model thought, in seconds; 0 when unknown."""
+    view: str = "markdown"
+    """``markdown``, ``text`` or ``json``."""
+    footer: tuple[str, ...] = ()
+    """Parts of the quiet line under the answer."""
+    context_share: float | None = None
+    """Share of the context in use; drawn as a bar when it is more than half."""
+    notice: str = ""
+    """Why the answer ended too early, or what else must be seen; one line or more."""
+
+
+def reply_bundle(view: ReplyView) -> dict[str, str]:
+    """Return ``text/html`` and ``text/plain`` (the source text) of a reply."""
+    text = visible_text(view.text)
+    notice = visible_text(view.notice).strip()
+    plain = f"{text}\n\n{notice}" if notice else text
+    parts = [
+        thinking_html(view.thinking, view.thinking_s) if view.thinking else "",
+        _answer_html(view.text, view.view),
+        _notice_html(notice) if notice else "",
+        _footer_html(view),
+    ]
+    return {"text/html": "".join(parts), "text/plain": plain}
+
+
+def thinking_html(thinking: str, thinking_s: float) -> str:
+    """Return what a model thought, folded."""
+    took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
+    return page_html(
+        f'<details style="{_QUIET}margin:0 0 1em"><summary>Thought{took}</summary>'
+        f"{plain_html(thinking.strip())}</details>"
+    )
+
+
+def quiet_html(text: str) -> str:
+    """Return one small line of plain text."""
+    return page_html(f'<div style="{_QUIET}">{_escaped(text)}</div>')
+
+
+def _escaped(text: str) -> str:
+    return html.escape(visible_text(text), quote=True)
+
+
+def _answer_html(text: str, view: str) -> str:
+    if view == "markdown":
+        return markdown_html(text)
+    return json_html(text) if view == "json" else text_html(text)
+
+
+def _notice_html(notice: str) -> str:
+    lines = "<br>".join(map(_escaped, notice.splitlines()))
+    return page_html(
+        '<div style="border-left:3px solid var(--jp-warn-color1,#e65100);'
+        f'margin:.5em 0;padding:0 .8em">{lines}</div>'
+    )
+
+
+def _footer_html(view: ReplyView) -> str:
+    parts = list(view.footer)
+    if removed := count_invisible(view.text):
+        parts.append(f"{removed:,} invisible characters removed")
+    if not parts:
+        return ""
+    share = view.context_share or 0.0
+    bar = _bar_html(share) if share > _BAR_FROM else ""
+    line = " · ".join(map(_escaped, parts))
+    return page_html(f'<div style="{_QUIET}margin-top:.5em">{line}{bar}</div>')
+
+
+def _bar_html(share: float) -> str:
+    percent = round(100 * min(share, 1.0))
+    return (
+        '<span style="border:1px solid;border-radius:2px;display:inline-block;'
+        'height:.6em;margin-left:.6em;width:6em"><span style="background:currentColor;'
+        f'display:block;height:100%;width:{percent}%"></span></span>'
+    )

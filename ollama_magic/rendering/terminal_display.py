@@ -1,0 +1,81 @@
+"""A reply in a terminal: text as it comes, once, with no way to steer the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ollama_magic.rendering.visible_text import visible_text
+
+_DIM, _NORMAL = "\x1b[2m", "\x1b[0m"
+
+
+class TerminalDisplay:
+    """Shows one reply as plain text.
+
+    Parameters
+    ----------
+    write
+        ``sys.stdout.write``, or what stands in for it.
+    """
+
+    def __init__(self, write: Callable[[str], Any]) -> None:
+        self._write = write
+        self._waiting = ""
+        self._is_thinking = False
+        self._shown = ""
+        self._unended = ""  # a carriage return that may be half of a line's end
+
+    def waiting(self, text: str) -> None:
+        """Show on one line that nothing has come yet, and why."""
+        text = visible_text(text)
+        if text != self._waiting:
+            self._write("\r" + text.ljust(len(self._waiting)))
+            self._waiting = text
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Write what came."""
+        if content or thinking:
+            self._end_waiting()
+        if thinking:
+            if not self._is_thinking:
+                self._write(_DIM)
+                self._is_thinking = True
+            self._write(visible_text(thinking))
+        if content:
+            self._end_thinking()
+            content = self._unended + content
+            self._unended = "\r" if content.endswith("\r") else ""
+            text = visible_text(content.removesuffix("\r"))
+            self._shown += text
+            self._write(text)
+
+    def finish(
+        self,
+        data: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        footer: Sequence[str] = (),
+    ) -> None:
+        """Write what the complete reply has beyond what was written, and the footer."""
+        self._end_waiting()
+        self._end_thinking()
+        whole = visible_text(data.get("text/plain", ""))
+        self._write(whole.removeprefix(self._shown) + "\n")
+        if footer:
+            line = visible_text(" · ".join(footer))
+            self._write(f"{_DIM}{line}{_NORMAL}\n")
+
+    def discard(self) -> None:
+        """Take away the line that says what is waited for."""
+        self._end_waiting()
+        self._end_thinking()
+
+    def _end_waiting(self) -> None:
+        if self._waiting:
+            self._write("\r" + " " * len(self._waiting) + "\r")
+            self._waiting = ""
+
+    def _end_thinking(self) -> None:
+        if self._is_thinking:
+            self._write(f"{_NORMAL}\n\n")
+            self._is_thinking = False

@@ -1,0 +1,154 @@
+"""The main job as a person sees it, in real JupyterLab and Notebook 7."""
+
+import json
+import threading
+from functools import partial
+
+import pytest
+from fake_ollama import Answer, Wait, reply_line
+
+line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
+
+SETUP = """\
+%load_ext ollama_magic
+%config OllamaMagics.host = {url!r}"""
+
+
+@pytest.fixture
+def notebook(open_notebook, jupyter, fake_ollama, app, request):
+    """Open a notebook whose first cell has been run."""
+
+    def open_(*sources):
+        name = f"{request.node.name}.ipynb".replace("[", "-").replace("]", "")
+        setup = SETUP.format(url=fake_ollama.url)
+        page = open_notebook(jupyter.write_notebook(name, [setup, *sources]), app)
+        page.run_to_end(0)
+        return page, jupyter.root / name
+
+    return open_
+
+
+def saved_outputs(path, number):
+    return json.loads(path.read_text())["cells"][number]["outputs"]
+
+
+def test_an_answer_grows_and_ends_as_one_output(notebook, fake_ollama):
+    """What is there can be read while the rest arrives; the file keeps one output."""
+    more, rest = threading.Event(), threading.Event()
+    fake_ollama.on(
+        "POST /api/chat",
+        Answer(
+            [
+                Wait(more),
+                line(content="# The **sky**\n\nIt is blue"),
+                Wait(rest),
+                line(content=" by $\\lambda^{-4}$.\n\n```python\nprint(1)\n```\n"),
+                line(done=True),
+            ]
+        ),
+    )
+    page, path = notebook("%%ollama\nWhy is the sky blue?")
+    page.run(1)
+    page.wait_text(1, "llama3.2:3b…")
+    more.set()
+    page.wait_text(1, "It is blue")
+    assert "print" not in page.cell(1).inner_text().partition("blue?")[2]
+    page.screenshot(f"growing-{page.app}")
+    rest.set()
+    page.wait_text(1, "turn 1 of main")
+    page.wait_ended(1)
+    assert page.output(1).count() == 1
+    assert page.output(1).locator("h1 strong").inner_text() == "sky"
+    page.output(1).locator("mjx-container").first.wait_for()
+    assert page.output(1).locator("pre").inner_text().strip() == "print(1)"
+    page.screenshot(f"complete-{page.app}")
+    page.save()
+    (output,) = saved_outputs(path, 1)
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert output["metadata"]["ollama_magic"]["model"] == "llama3.2:3b"
+
+
+def test_the_stop_button_ends_the_answer_and_keeps_what_came(notebook, fake_ollama):
+    never = threading.Event()
+    fake_ollama.on("POST /api/chat", Answer([line(content="Once upon"), Wait(never)]))
+    page, path = notebook("%%ollama\nTell me a story.", "print('ran on')")
+    page.run(1)
+    page.wait_text(1, "Once upon")
+    page.interrupt()
+    assert fake_ollama.wait_for("/api/chat").wait_closed()
+    page.wait_text(1, "interrupted")
+    page.wait_ended(1)
+    page.wait_text(1, "Once upon")
+    assert "Traceback" not in page.cell(1).inner_text()
+    page.screenshot(f"interrupted-{page.app}")
+    page.save()
+    shown = saved_outputs(path, 1)[0]
+    assert shown["metadata"]["ollama_magic"]["status"] == "interrupted"
+
+
+def test_a_cell_run_again_replaces_its_turn_and_a_restart_goes_on(
+    notebook, fake_ollama
+):
+    """Cell ids come from the front end; the chat outlives the kernel."""
+    page, _ = notebook("%%ollama\nfirst?", "%%ollama\nsecond?", "%ollama history")
+    page.run_to_end(1)
+    page.run_to_end(2)
+    page.source(1, "%%ollama\nfirst, again?")
+    page.run_to_end(1)
+    page.wait_text(1, "turn 1 of main")
+    page.restart()
+    page.run_to_end(0)
+    page.source(2, "%%ollama\nsecond, after a restart?")
+    page.run_to_end(2)
+    page.wait_text(2, "turn 2 of main")
+    asked = [
+        message["content"]
+        for message in fake_ollama.bodies("/api/chat")[-1]["messages"]
+        if message["role"] == "user"
+    ]
+    assert asked == ["first, again?", "second, after a restart?"]
+    page.run_to_end(3)
+    page.wait_text(3, "first, again?")
+    page.screenshot(f"restarted-{page.app}")
+
+
+def test_a_deleted_cell_leaves_the_chat(notebook, fake_ollama):
+    page, _ = notebook("%%ollama\nfirst?", "%%ollama\nsecond?", "%%ollama\nthird?")
+    page.run_to_end(1)
+    page.run_to_end(2)
+    page.select(1)
+    page.command("notebook:delete-cell")
+    page.run_to_end(2)
+    asked = [
+        message["content"]
+        for message in fake_ollama.bodies("/api/chat")[-1]["messages"]
+        if message["role"] == "user"
+    ]
+    assert asked == ["second?", "third?"]
+
+
+def test_hostile_text_runs_nothing(notebook, fake_ollama):
+    """A cell that was run is trusted by JupyterLab: what is shown must be harmless."""
+    fake_ollama.reply(
+        "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>\n\n"
+        "[x](javascript:window.owned=3) <details open ontoggle='window.owned = 4'>\n\n"
+        "![x](http://127.0.0.1:9/beacon) <iframe srcdoc='<script>top.owned=5</script>'>"
+    )
+    page, _ = notebook("%%ollama\nHi")
+    requests = []
+    page.page.on("request", lambda r: requests.append(r.url))
+    page.run_to_end(1)
+    page.wait_text(1, "turn 1 of main")
+    for link in page.output(1).locator("a").all():
+        assert link.get_attribute("href").startswith(("http://", "https://"))
+    assert page.page.evaluate("() => window.owned") is None
+    assert not [url for url in requests if "beacon" in url]
+
+
+def test_errors_are_three_lines_and_stop_run_all(notebook):
+    page, _ = notebook("%%ollama nosuch:1b\nHi", "print('ran on')")
+    page.run_to_end(1)
+    page.wait_text(1, "ModelNotFoundError")
+    page.wait_text(1, "%ollama pull nosuch:1b")
+    assert "Traceback" not in page.cell(1).inner_text()
+    page.screenshot(f"error-{page.app}")

@@ -1,0 +1,27 @@
+"""The quickstart notebook, run by hand in JupyterLab with the embedded engine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+
+
+@pytest.mark.embedded
+def test_the_quickstart_runs_in_lab_and_goes_on_after_a_restart(open_notebook, jupyter):
+    shutil.copy(QUICKSTART, jupyter.root / "quickstart.ipynb")
+    page = open_notebook("quickstart.ipynb")
+    count = page.page.locator(".jp-CodeCell").count()
+    page.command("notebook:run-all-cells")
+    page.wait_ended(count - 1)
+    page.wait_text(2, "Paris")
+    page.wait_text(2, "turn 1 of main")
+    page.wait_text(3, "turn 2 of main")
+    page.wait_text(3, "embedded engine")
+    page.screenshot("quickstart")
+    page.restart()
+    for number in (0, 1, 3):
+        page.run_to_end(number)
+    page.wait_text(3, "turn 2 of main")
+    page.screenshot("quickstart-restarted")

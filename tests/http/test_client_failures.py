@@ -1,0 +1,397 @@
+"""What breaks on the way, and what the user reads then."""
+
+import socket
+import threading
+
+import pytest
+from fake_ollama import RESET, Answer, FakeOllama, Wait, error, reply_line
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import (
+    ConfigError,
+    ModelNotFoundError,
+    ModelTransferError,
+    NotOllamaError,
+    OllamaMagicError,
+    ServerError,
+    ServerUnreachableError,
+    StreamInterruptedError,
+)
+
+HI = [{"role": "user", "content": "hi"}]
+MODEL = "llama3.2:3b"
+CONFIG = '%config OllamaMagics.host = "http://HOST:PORT"'
+LINES = [
+    reply_line({"messages": 1}, "m", content="a"),
+    reply_line({"messages": 1}, "m", content="bé"),
+    reply_line({"messages": 1}, "m", content="c", done=True, done_reason="stop"),
+]
+
+
+def take(stream):
+    """Return the chunks that came, and the error that ended them."""
+    chunks = []
+    try:
+        chunks.extend(stream)
+    except OllamaMagicError as exc:
+        return chunks, exc
+    return chunks, None
+
+
+@pytest.fixture
+def closed_port():
+    """Return a port where nothing listens, and nothing will while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_nothing_listens_on_this_machine(closed_port):
+    url = f"http://127.0.0.1:{closed_port}"
+    for call in (OllamaClient(url).list, OllamaClient(url).chat("m", HI).complete):
+        with pytest.raises(ServerUnreachableError) as info:
+            call()
+        assert info.value.lines() == [
+            f"No Ollama server answered at {url}.",
+            "  why:  connection refused",
+            "  next: start Ollama, or run %ollama serve",
+        ]
+
+
+def test_a_name_that_nobody_knows():
+    with pytest.raises(ServerUnreachableError) as info:
+        OllamaClient("http://no-such-host.invalid").version()
+    assert info.value.lines() == [
+        "No Ollama server answered at http://no-such-host.invalid.",
+        "  why:  its name is not known on this network",
+        "  next: check that Ollama runs there and listens on the network "
+        "(OLLAMA_HOST=0.0.0.0 on that machine), or set the address of an Ollama "
+        f"server: {CONFIG}",
+    ]
+
+
+@pytest.mark.parametrize("host", ["http://a..b", f"http://{'x' * 70}.org"])
+def test_a_name_that_cannot_be_one(host):
+    with pytest.raises((ConfigError, ServerUnreachableError)):
+        OllamaClient(host).version()
+
+
+def test_a_connection_that_is_not_made_in_time():
+    """A full backlog swallows connections without a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        for _ in range(8):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(listener.getsockname())
+        client = OllamaClient(
+            f"127.0.0.1:{listener.getsockname()[1]}", connect_timeout_s=0.2
+        )
+        with pytest.raises(ServerUnreachableError) as info:
+            client.version()
+        assert info.value.why in {
+            "no connection within 0.2 s",
+            "connection refused",  # not every system waits
+        }
+        for connection in waiting:
+            connection.close()
+
+
+def test_a_mistyped_model_gets_the_nearest_name(client, fake_ollama):
+    with pytest.raises(ModelNotFoundError) as info:
+        client.chat("llama3.2:3bb", HI).complete()
+    assert info.value.lines() == [
+        f"Model 'llama3.2:3bb' is not on {fake_ollama.url}.",
+        "  why:  server (404): model 'llama3.2:3bb' not found",
+        "  next: did you mean 'llama3.2:3b'? If not: %ollama pull llama3.2:3bb",
+    ]
+
+
+def test_a_model_error_does_not_need_the_list_of_models(client, fake_ollama):
+    fake_ollama.on("GET /api/tags", error(500, "disk on fire"))
+    with pytest.raises(ModelNotFoundError) as info:
+        client.chat("nope", HI).complete()
+    assert info.value.next_step == "%ollama pull nope"
+
+
+def test_an_error_line_keeps_what_came_before(client, fake_ollama):
+    """The status is 200 by then; only the line tells."""
+    line = {"error": "an error was encountered while running the model: EOF"}
+    fake_ollama.on("POST /api/chat", Answer([*LINES[:2], line]))
+    chunks, fault = take(client.chat("m", HI))
+    assert [chunk.content for chunk in chunks] == ["a", "bé"]
+    assert type(fault) is ServerError
+    assert fault.status_code == 200
+    assert fault.lines() == [
+        "'m' broke off while it answered.",
+        "  why:  server (mid-stream): an error was encountered while running the "
+        "model: EOF",
+        "  next: run this again; the server starts the model anew",
+    ]
+
+
+def _wire_lengths(framing):
+    """Return the size of the whole body on the wire, and where each line is whole."""
+    import json
+
+    sizes = [
+        len(json.dumps(x, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        for x in LINES
+    ]
+    whole, at = [], 0
+    for size in sizes:
+        head = len(f"{size:x}") + 2 if framing == "chunked" else 0
+        whole.append(at + head + size)
+        at += head + size + (2 if framing == "chunked" else 0)
+    return at + (5 if framing == "chunked" else 0), whole
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_a_cut_at_any_byte_keeps_exactly_the_whole_lines(client, fake_ollama, framing):
+    """The last line without its newline is whole too, if it is whole JSON."""
+    size, whole = _wire_lengths(framing)
+    for k in range(size + 1):
+        answer = Answer(LINES, framing=framing, cut_after=k)
+        fake_ollama.on("POST /api/chat", answer)
+        chunks, fault = take(client.chat("m", HI))
+        came = sum(k >= end for end in whole)
+        could_be = {came}
+        if came < 3 and k == whole[came] - 1:
+            could_be.add(came + 1)  # only its newline is missing
+        assert len(chunks) in could_be, k
+        assert [c.content for c in chunks] == ["a", "bé", "c"][: len(chunks)]
+        if len(chunks) == 3:
+            assert fault is None, k
+        else:
+            assert type(fault) is StreamInterruptedError, k
+            assert len(fault.lines()) == 3
+
+
+def test_a_reset_is_told_from_an_end(client, fake_ollama):
+    came = threading.Event()
+    fake_ollama.on("POST /api/chat", Answer([LINES[0], Wait(came), RESET]))
+    stream = client.chat("m", HI)
+    assert next(stream).content == "a"
+    came.set()
+    with pytest.raises(StreamInterruptedError) as info:
+        next(stream)
+    assert info.value.lines() == [
+        f"The answer from {fake_ollama.url} broke off before its end.",
+        "  why:  connection reset by peer",
+        "  next: run it again; what came before stands",
+    ]
+
+
+def test_an_end_without_done_is_no_answer(client, fake_ollama):
+    """Nothing in HTTP tells it apart; Ollama's last line has done true."""
+    fake_ollama.on("POST /api/chat", Answer(LINES[:2]))
+    chunks, fault = take(client.chat("m", HI))
+    assert len(chunks) == 2
+    assert type(fault) is StreamInterruptedError
+    assert fault.why == "the stream ended without its last line"
+    with pytest.raises(StreamInterruptedError):
+        client.chat("m", HI).complete()
+
+
+def test_a_stream_that_failed_stays_failed(client, fake_ollama):
+    fake_ollama.on("POST /api/chat", Answer(LINES[:2]))
+    stream = client.chat("m", HI)
+    take(stream)
+    with pytest.raises(StreamInterruptedError):
+        next(stream)
+
+
+def test_a_stall_ends_after_the_idle_timeout(fake_ollama):
+    never = threading.Event()
+    fake_ollama.on("POST /api/chat", Answer([LINES[0], Wait(never)]))
+    client = OllamaClient(fake_ollama.url, idle_timeout_s=0.2)
+    chunks, fault = take(client.chat("m", HI))
+    assert len(chunks) == 1
+    assert type(fault) is StreamInterruptedError
+    assert fault.lines() == [
+        f"The answer from {fake_ollama.url} broke off before its end.",
+        "  why:  no data for 0.2 s",
+        "  next: run it again, or allow longer silence: "
+        "%config OllamaMagics.timeout = SECONDS",
+    ]
+
+
+@pytest.mark.parametrize("phase", ["headers", "transfer"])
+def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phase):
+    """The idle timeout is neither for the first token nor for checking a download."""
+    go_on = threading.Event()
+    if phase == "headers":
+        fake_ollama.on("POST /api/chat", Answer(LINES, hold_headers=go_on))
+    else:
+        steps = [{"status": "verifying"}, Wait(go_on), {"status": "success"}]
+        fake_ollama.on("POST /api/pull", Answer(steps))
+    client = OllamaClient(fake_ollama.url, connect_timeout_s=0.1, idle_timeout_s=0.1)
+    stream = client.chat("m", HI) if phase == "headers" else client.pull("m")
+    timer = threading.Timer(0.5, go_on.set)
+    timer.start()
+    assert take(stream)[1] is None
+    timer.join()
+
+
+def test_a_list_that_never_comes_is_given_up(fake_ollama, monkeypatch):
+    monkeypatch.setattr("ollama_magic.client._ANSWER_TIMEOUT_S", 0.2)
+    never = threading.Event()
+    fake_ollama.on("GET /api/version", Answer(hold_headers=never))
+    with pytest.raises(ServerUnreachableError):
+        OllamaClient(fake_ollama.url).version()
+
+
+def test_a_line_that_is_no_json_is_shown(client, fake_ollama):
+    fake_ollama.on("POST /api/chat", Answer([LINES[0], "\x1b[31mboom\n"]))
+    chunks, fault = take(client.chat("m", HI))
+    assert len(chunks) == 1
+    assert fault.lines() == [
+        "The answer broke off: the server sent something that is not its protocol.",
+        "  why:  line 2 is not JSON: \\x1b[31mboom",
+        "  next: run it again; if it repeats, look at what answers: %ollama doctor",
+    ]
+
+
+def test_a_bad_line_ends_a_pull_as_a_pull(client, fake_ollama):
+    fake_ollama.on("POST /api/pull", Answer(['{"status": "x"}\n', "boom\n"]))
+    with pytest.raises(ModelTransferError, match="line 2 is not JSON: boom"):
+        list(client.pull("m"))
+
+
+def test_chunk_sizes_that_are_none(client, fake_ollama):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    fake_ollama.on("POST /api/chat", Answer([head, b"zz\r\n{}\r\n"], raw=True))
+    assert type(take(client.chat("m", HI))[1]) is StreamInterruptedError
+
+
+def test_compressed_data_that_is_none(client, fake_ollama):
+    headers = {"Content-Encoding": "gzip"}
+    fake_ollama.on("POST /api/chat", Answer(["{}\n"], headers=headers))
+    fault = take(client.chat("m", HI))[1]
+    assert type(fault) is StreamInterruptedError
+    assert fault.why == "its compressed data cannot be read"
+
+
+BANNERS = {
+    "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "zeros": bytes(100),
+    "half": b"HTTP/1.1 200",
+    "long": b"HTTP/1.1 200 " + b"x" * 100_000,
+    "header": b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("banner", BANNERS.values(), ids=BANNERS)
+def test_another_protocol_is_not_ollama(client, fake_ollama, banner):
+    """Whatever listens there, it ends in three clean lines."""
+    fake_ollama.on("GET /api/version", Answer([banner], raw=True))
+    fake_ollama.on("POST /api/chat", Answer([banner], raw=True))
+    for call in (client.version, client.chat("m", HI).complete):
+        with pytest.raises(OllamaMagicError) as info:
+            call()
+        assert len(info.value.lines()) == 3
+        assert len(str(info.value)) < 500
+        assert str(info.value).replace("\n", "").isprintable()
+
+
+def test_an_ssh_server_has_its_banner_in_the_error(client, fake_ollama):
+    fake_ollama.on("GET /api/version", Answer([BANNERS["ssh"]], raw=True))
+    with pytest.raises(NotOllamaError) as info:
+        client.version()
+    assert info.value.lines() == [
+        f"What answered at {fake_ollama.url} is not an Ollama server.",
+        "  why:  not HTTP: BadStatusLine: SSH-2.0-OpenSSH_9.6",
+        f"  next: set the address of an Ollama server: {CONFIG}",
+    ]
+
+
+def test_a_hang_up_before_any_answer(client, fake_ollama):
+    fake_ollama.on("POST /api/chat", Answer([], raw=True))
+    fault = take(client.chat("m", HI))[1]
+    assert type(fault) is ServerUnreachableError
+    assert fault.lines() == [
+        f"The server at {fake_ollama.url} did not answer.",
+        "  why:  it closed the connection without an answer",
+        "  next: run it again; if it repeats: %ollama doctor",
+    ]
+
+
+PAGE = Answer(
+    ["<!DOCTYPE html><html><head><title>Jupyter – Größe</title></head></html>"],
+    content_type="text/html",
+    framing="length",
+)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
+def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
+    """Its title says best what it is; it is UTF-8 whatever requests may think."""
+    page = Answer(PAGE.steps, content_type="text/html", framing=framing)
+    fake_ollama.on("GET /api/tags", page)
+    fake_ollama.on("POST /api/chat", page)
+    for call in (client.list, client.chat("m", HI).complete):
+        with pytest.raises(NotOllamaError) as info:
+            call()
+        assert info.value.lines() == [
+            f"What answered at {fake_ollama.url} is not an Ollama server.",
+            '  why:  server (200): text/html ("Jupyter – Größe")',
+            f"  next: set the address of an Ollama server: {CONFIG}",
+        ]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(client, fake_ollama, status):
+    """307 and 308 would send the prompt on, to whoever is named."""
+    with FakeOllama() as other:
+        location = f"{other.url}/api/chat"
+        redirect = Answer(
+            status=status, headers={"Location": location}, framing="length"
+        )
+        fake_ollama.on("POST /api/chat", redirect)
+        fake_ollama.on("GET /api/tags", redirect)
+        for call in (client.chat("m", HI).complete, client.list):
+            with pytest.raises(NotOllamaError) as info:
+                call()
+            assert info.value.lines() == [
+                f"{fake_ollama.url} redirects to {other.url}, and redirects are not "
+                "followed.",
+                "  why:  the prompt would go to a host that you did not choose",
+                "  next: if you trust it, make it the address: "
+                f'%config OllamaMagics.host = "{other.url}"',
+            ]
+        assert other.requests == []
+
+
+def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
+    monkeypatch.setattr("ollama_magic._streams.MAX_ANSWER_BYTES", 1000)
+    fake_ollama.on("POST /api/chat", Answer([LINES[0]] * 1001))
+    chunks, fault = take(client.chat("m", HI))
+    assert len(chunks) == 1000
+    assert fault.why == "more than 1,000 characters"
+
+
+def test_a_plain_answer_over_the_limit_ends(client, fake_ollama):
+    def endless():
+        while True:
+            yield b" " * 1_000_000
+
+    fake_ollama.on("GET /api/tags", Answer(endless()))
+    with pytest.raises(StreamInterruptedError, match="more than 64 MiB"):
+        client.list()
+
+
+def test_bugs_are_not_wrapped(client):
+    """What is our own or the caller's mistake keeps its traceback."""
+    with pytest.raises(TypeError):
+        client.chat("m", [{"content": object()}])
+
+
+@pytest.mark.parametrize("cut", [0, 10, 40])
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_an_error_that_is_cut_itself_is_still_ours(client, fake_ollama, status, cut):
+    body = '{"error":"something long enough to be cut"}'
+    answer = Answer([body], status=status, framing="length", cut_after=cut)
+    fake_ollama.on("POST /api/chat", answer)
+    assert take(client.chat("m", HI))[1] is not None

@@ -1,0 +1,199 @@
+"""Where requests go and what they carry: proxies, .netrc, tokens."""
+
+import base64
+import json
+import traceback
+
+import pytest
+from fake_ollama import Answer, FakeOllama, whole
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import ConfigError, OllamaMagicError, ServerUnreachableError
+from ollama_magic.host import parse_host
+
+TOKEN = "sk-3cr3t_T0ken~value"
+HI = [{"role": "user", "content": "hi"}]
+PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+
+
+@pytest.mark.parametrize("variable", PROXIES)
+@pytest.mark.parametrize("no_proxy", [None, "", "<local>", "example.org"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_loopback_is_reached_without_a_proxy(
+    fake_ollama, monkeypatch, variable, no_proxy, name
+):
+    """Port 9 is dead: whoever asks it for this machine fails."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    if no_proxy is not None:
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+    client = OllamaClient(f"{name}:{fake_ollama.port}")
+    assert client.version() == "0.33.0"
+    assert client.chat("llama3.2:3b", HI).complete().content == "Hello!"
+
+
+@pytest.mark.parametrize("variable", PROXIES)
+def test_another_machine_is_reached_through_the_proxy(monkeypatch, variable):
+    with FakeOllama() as proxy:
+        url = "http://gpu.example:11434/api/version"
+        proxy.on(f"GET {url}", whole({"version": "far"}))
+        monkeypatch.setenv(variable, proxy.url)
+        assert OllamaClient("gpu.example").version() == "far"
+        assert proxy.requests[0].headers["host"] == "gpu.example:11434"
+
+
+def test_no_proxy_is_heeded_for_another_machine(monkeypatch):
+    with FakeOllama() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "gpu.invalid")
+        with pytest.raises(ServerUnreachableError):
+            OllamaClient("gpu.invalid").version()
+        assert proxy.requests == []
+
+
+def test_a_dead_proxy_is_named_as_the_cause(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://user:hidden@127.0.0.1:9")
+    with pytest.raises(ServerUnreachableError) as info:
+        OllamaClient("gpu.example").version()
+    assert info.value.lines() == [
+        "The proxy on the way to http://gpu.example:11434 did not let the request "
+        "through.",
+        "  why:  connection refused",
+        "  next: if no proxy is needed: %env NO_PROXY=gpu.example",
+    ]
+
+
+@pytest.mark.parametrize("api_key", ["", TOKEN])
+@pytest.mark.parametrize("machine", ["loopback", "remote"])
+def test_netrc_is_not_read(
+    fake_ollama, monkeypatch, clean_environment, api_key, machine
+):
+    """The library would prefer it to our own header, and send it without one."""
+    lines = "machine 127.0.0.1 login ann password pw\ndefault login bob password pw\n"
+    (clean_environment / ".netrc").write_text(lines, "utf-8")
+    monkeypatch.setenv("NETRC", str(clean_environment / ".netrc"))
+    client = OllamaClient(fake_ollama.url, api_key=api_key)
+    url = "/api/version"
+    if machine == "remote" and not api_key:
+        client = OllamaClient("gpu.example", api_key="")
+        url = "http://gpu.example:11434/api/version"
+        monkeypatch.setenv("HTTP_PROXY", fake_ollama.url)
+        fake_ollama.on(f"GET {url}", whole({"version": "x"}))
+    client.version()
+    sent = fake_ollama.wait_for(url).headers.get("authorization")
+    assert sent == (f"Bearer {TOKEN}" if api_key else None)
+
+
+def test_the_token_comes_from_the_environment(fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_API_KEY", f" {TOKEN}\n")
+    OllamaClient(fake_ollama.url).version()
+    OllamaClient(fake_ollama.url, api_key="").version()
+    OllamaClient(fake_ollama.url, api_key="other").version()
+    sent = [r.headers.get("authorization") for r in fake_ollama.requests]
+    assert sent == [f"Bearer {TOKEN}", None, "Bearer other"]
+
+
+def test_user_and_password_of_the_host_are_sent_to_it(fake_ollama):
+    OllamaClient(f"http://ann:p%40w@127.0.0.1:{fake_ollama.port}").version()
+    sent = fake_ollama.requests[0].headers["authorization"]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == b"ann:p@w"
+
+
+@pytest.mark.parametrize(
+    ("host", "api_key", "what"),
+    [
+        ("gpu", TOKEN, "The API key was not sent to http://gpu:11434."),
+        ("http://10.0.0.1", TOKEN, "The API key was not sent to http://10.0.0.1."),
+        ("http://ann:hidden@gpu", "", "The password was not sent to http://gpu."),
+    ],
+)
+def test_secrets_never_cross_the_network_in_the_open(host, api_key, what):
+    with pytest.raises(ConfigError) as info:
+        OllamaClient(host, api_key=api_key)
+    assert info.value.lines() == [
+        what,
+        "  why:  that is another machine, and http:// has no encryption",
+        "  next: use https://, or leave it out (OLLAMA_API_KEY, OLLAMA_HOST)",
+    ]
+
+
+def test_a_token_may_go_to_another_machine_encrypted():
+    assert OllamaClient("https://gpu", api_key=TOKEN).host.base_url == "https://gpu"
+
+
+@pytest.mark.parametrize(
+    "bad", ["two words", "line\nbreak", "ümlaut", "nul\x00", "tab\there"]
+)
+def test_a_token_that_cannot_be_a_header_is_not_echoed(bad):
+    with pytest.raises(ConfigError) as info:
+        OllamaClient(api_key=bad)
+    assert info.value.lines() == [
+        "The API key cannot be used.",
+        "  why:  it holds blanks or characters outside of ASCII",
+        "  next: set OLLAMA_API_KEY to the token alone",
+    ]
+
+
+def _failures(fake):
+    """Every kind of failure there is, each with a token on board."""
+    scripts = {
+        "refusal": Answer(['{"error": "no"}'], status=401, framing="length"),
+        "empty": Answer(status=403, framing="length"),
+        "missing": Answer(['{"error": "no"}'], status=404, framing="length"),
+        "page": Answer(["<html>"], content_type="text/html"),
+        "banner": Answer([b"SSH-2.0\r\n"], raw=True),
+        "hang-up": Answer([], raw=True),
+        "redirect": Answer(status=307, headers={"Location": "http://x/"}),
+        "cut": Answer(['{"message": {}}\n'], cut_after=5),
+        "endless": Answer(['{"message": {}}\n']),
+        "bad line": Answer(['{"message": {}}\nboom\n']),
+        "error line": Answer(['{"error": "no"}\n']),
+    }
+    for name, answer in scripts.items():
+        fake.on("POST /api/chat", answer)
+        yield name, f"http://127.0.0.1:{fake.port}"
+    yield "closed port", "http://127.0.0.1:9"
+    yield "unknown name", "https://no-such-host.invalid"
+    yield "no TLS there", f"https://127.0.0.1:{fake.port}"
+    yield "no name", "https://a..b"
+
+
+@pytest.mark.parametrize("secret", ["token", "password"])
+def test_no_error_shows_a_secret(fake_ollama, secret):
+    """Neither text nor traceback nor repr; requests' own errors hold headers."""
+    basic = base64.b64encode(f"ann:{TOKEN}".encode()).decode()
+    for name, url in _failures(fake_ollama):
+        if secret == "password":
+            url = url.replace("://", f"://ann:{TOKEN}@")  # noqa: PLW2901
+        client = OllamaClient(
+            url, api_key=TOKEN if secret == "token" else "", connect_timeout_s=1
+        )
+        with pytest.raises(OllamaMagicError) as info:
+            client.chat("m", HI).complete()
+        shown = [
+            "".join(traceback.format_exception(info.value)),
+            repr(info.value),
+            "\n".join(info.value._render_traceback_()),
+            repr(client),
+            repr(client.host),
+            repr(client._server),
+            json.dumps(info.value.lines()),
+        ]
+        for text in shown:
+            assert TOKEN not in text, name
+            assert basic not in text, name
+
+
+def test_cookies_are_not_kept(client, fake_ollama):
+    headers = {"Set-Cookie": "a=b; Path=/"}
+    fake_ollama.on(
+        "GET /api/version",
+        Answer(['{"version": "1"}'], headers=headers, framing="length"),
+    )
+    client.version()
+    client.version()
+    assert "cookie" not in fake_ollama.requests[1].headers
+
+
+def test_repr_shows_the_host_alone():
+    client = OllamaClient(parse_host("https://ann:hidden@gpu/x"))
+    assert repr(client) == "OllamaClient('https://gpu/x')"

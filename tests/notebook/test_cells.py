@@ -1,0 +1,374 @@
+"""What a person sees of ``%%ollama`` cells, through a real kernel."""
+
+import threading
+from functools import partial
+
+import pytest
+from fake_ollama import Answer, Wait, error, reply_line
+
+line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
+
+
+def ask(kernel, prompt="Hi", options="", cell_id=None, **more):
+    return kernel.run(f"%%ollama {options}\n{prompt}", cell_id, **more)
+
+
+def sent(fake_ollama, path="/api/chat"):
+    return fake_ollama.bodies(path)[-1]
+
+
+def messages(fake_ollama):
+    body = sent(fake_ollama)
+    return [(m["role"], m["content"]) for m in body["messages"]]
+
+
+def test_the_answer_is_one_output_with_html_and_its_source(kernel, fake_ollama):
+    fake_ollama.reply("Hello **world**")
+    ran = ask(kernel)
+    assert ran.status == "ok"
+    (output,) = ran.outputs
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert "<strong>world</strong>" in ran.html
+    assert output["data"]["text/plain"] == "Hello **world**"
+
+
+def test_the_output_says_who_answered_what(kernel, fake_ollama):
+    ran = ask(kernel, "Why?", "-t 0.5 --keep-alive 10m")
+    known = ran.provenance
+    assert known["model"] == "llama3.2:3b"
+    assert known["digest"]
+    assert known["host_kind"] == "loopback"
+    assert known["prompt"] == "Why?"
+    assert (known["chat"], known["turn"]) == ("main", 1)
+    assert known["options"] == {"temperature": 0.5}
+    assert known["keep_alive"] == "10m"
+    assert known["stats"]["eval_count"] > 0
+
+
+def test_the_footer_names_model_and_turn_and_quiet_hides_it(kernel):
+    assert "turn 1 of main" in ask(kernel).html
+    assert "turn 2 of main" not in ask(kernel, options="-q").html
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("llama3.2:3b", "model", "llama3.2:3b"),
+        ("-m llama3.2:3b", "model", "llama3.2:3b"),
+        ("-t 0.2", "options", {"temperature": 0.2}),
+        ("--seed 7", "options", {"seed": 7}),
+        ("-o num_ctx 512 -o stop END", "options", {"num_ctx": 512, "stop": ["END"]}),
+        ("--keep-alive 0", "keep_alive", 0),
+        ("--no-think", "think", False),
+        ("-f json", "format", "json"),
+        ("--no-stream", "stream", False),
+        ("-s 'Be brief.'", "messages", None),
+    ],
+)
+def test_each_option_reaches_the_request(kernel, fake_ollama, line, field, value):
+    ran = ask(kernel, options=line)
+    assert ran.status == "ok", ran.error
+    body = sent(fake_ollama)
+    if field == "messages":
+        assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    else:
+        assert body[field] == value
+
+
+def test_only_what_was_set_is_sent(kernel, fake_ollama):
+    ask(kernel)
+    assert set(sent(fake_ollama)) == {"model", "messages", "stream"}
+
+
+def test_think_levels_reach_a_model_that_can(kernel, fake_ollama):
+    able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
+    fake_ollama.models([able])
+    fake_ollama.reply("Yes", thinking="Hm.")
+    ran = ask(kernel, options="--think=high")
+    assert sent(fake_ollama)["think"] == "high"
+    assert "<details" in ran.html
+    assert "Hm." in ran.html
+    hidden = ask(kernel, options="--think --hide-thinking")
+    assert "Hm." not in hidden.html
+
+
+def test_thinking_is_refused_before_it_is_asked_of_a_model_that_cannot(
+    kernel, fake_ollama
+):
+    fake_ollama.models([{"name": "plain:1b", "capabilities": ["completion"]}])
+    ran = ask(kernel, options="--think")
+    assert ran.status == "error"
+    assert ran.error.startswith("CapabilityError: Model 'plain:1b' cannot think")
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_a_cell_goes_on_with_the_chat(kernel, fake_ollama):
+    fake_ollama.reply("One.")
+    ask(kernel, "First?", cell_id="a")
+    ask(kernel, "Second?", cell_id="b")
+    assert messages(fake_ollama) == [
+        ("user", "First?"),
+        ("assistant", "One."),
+        ("user", "Second?"),
+    ]
+
+
+def test_a_cell_that_is_run_again_replaces_its_turn_in_place(kernel, fake_ollama):
+    for cell in "abc":
+        ask(kernel, f"{cell}?", cell_id=cell)
+    ran = ask(kernel, "b2?", cell_id="b")
+    assert [m for m in messages(fake_ollama) if m[0] == "user"] == [
+        ("user", "a?"),
+        ("user", "b2?"),
+    ]
+    assert "turn 2 of main" in ran.html
+    ask(kernel, "d?", cell_id="d")
+    asked = [text for role, text in messages(fake_ollama) if role == "user"]
+    assert asked == ["a?", "b2?", "c?", "d?"]
+
+
+def test_append_adds_a_turn_instead(kernel, fake_ollama):
+    ask(kernel, "a?", cell_id="a")
+    ask(kernel, "a2?", "--append", cell_id="a")
+    asked = [text for role, text in messages(fake_ollama) if role == "user"]
+    assert asked == ["a?", "a2?"]
+
+
+def test_turns_of_deleted_cells_leave_the_chat(kernel, fake_ollama):
+    ask(kernel, "a?", cell_id="a")
+    ask(kernel, "b?", cell_id="b")
+    ask(kernel, "c?", cell_id="c", deleted=["a"])
+    asked = [text for role, text in messages(fake_ollama) if role == "user"]
+    assert asked == ["b?", "c?"]
+
+
+def test_new_last_and_once_choose_what_is_sent(kernel, fake_ollama):
+    for cell in "abc":
+        ask(kernel, f"{cell}?", cell_id=cell)
+    ask(kernel, "d?", "--last 1", cell_id="d")
+    asked = [text for role, text in messages(fake_ollama) if role == "user"]
+    assert asked == ["c?", "d?"]
+    ask(kernel, "e?", "--new", cell_id="e")
+    assert messages(fake_ollama) == [("user", "e?")]
+    ask(kernel, "once?", "--once -s Terse.")
+    assert sent(fake_ollama, "/api/generate")["prompt"] == "once?"
+    assert sent(fake_ollama, "/api/generate")["system"] == "Terse."
+    ask(kernel, "f?", cell_id="f")
+    asked = [text for role, text in messages(fake_ollama) if role == "user"]
+    assert asked == ["e?", "f?"]
+
+
+def test_named_chats_are_apart(kernel, fake_ollama):
+    ask(kernel, "a?", cell_id="a")
+    ran = ask(kernel, "b?", "-c other", cell_id="b")
+    assert messages(fake_ollama) == [("user", "b?")]
+    assert "turn 1 of other" in ran.html
+
+
+def test_a_system_message_holds_from_its_turn_on(kernel, fake_ollama):
+    ask(kernel, "a?", "-s Terse.", cell_id="a")
+    ask(kernel, "b?", cell_id="b")
+    assert messages(fake_ollama)[0] == ("system", "Terse.")
+
+
+def test_the_reply_is_bound_to_a_name(kernel, fake_ollama):
+    fake_ollama.reply("Run:\n```python\nprint(1)\n```\n")
+    ask(kernel, options="r <<")
+    ran = kernel.run(
+        "print(str(r) == r.text, r.code[0].language, r.model, r.status,"
+        " r.stats.eval_count, r.request['model'], r.messages[-1]['role'])"
+    )
+    assert ran.streams == "True python llama3.2:3b complete 8 llama3.2:3b assistant\n"
+    shown = kernel.run("r")
+    assert "turn 1 of main" in shown.html
+
+
+def test_json_replies_have_data(kernel, fake_ollama):
+    fake_ollama.reply('{"a": [1, 2]}')
+    ask(kernel, options="r << -f json")
+    assert kernel.run("print(r.data['a'])").streams == "[1, 2]\n"
+
+
+def test_values_are_filled_in_once_and_named_in_the_footer(kernel, fake_ollama):
+    kernel.run("x = {'k': ['{{ y }}', 2]}")
+    ran = ask(kernel, 'Look: {{ x["k"][0] }} and {"json": {}} and $x^2$')
+    asked = messages(fake_ollama)[-1][1]
+    assert asked == 'Look: {{ y }} and {"json": {}} and $x^2$'
+    assert "filled in" in ran.html
+    ask(kernel, "{{ nope }}", "--raw")
+    assert messages(fake_ollama)[-1][1] == "{{ nope }}"
+
+
+def test_an_undefined_name_is_an_error_and_nothing_is_sent(kernel, fake_ollama):
+    ran = ask(kernel, "{{ nope }}")
+    assert ran.status == "error"
+    assert ran.error.startswith("PromptError: ")
+    assert "--raw" in ran.error
+    assert fake_ollama.requests == []
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        ">>> print(1)\n1",
+        "... and so on",
+        "In [1]: x = 1",
+        "    indented\n  less",
+        "100% {sure} of $x and {x!r} and \\n",
+        "ends with a question?",
+        "!ls\n%time\n?help",
+        "dépôt 日本語 🚀",
+    ],
+)
+def test_the_model_gets_the_text_that_was_typed(kernel, fake_ollama, prompt):
+    ask(kernel, prompt)
+    assert messages(fake_ollama)[-1][1] == prompt
+
+
+def test_magics_work_from_functions_and_run_cell_magic(kernel, fake_ollama):
+    ran = kernel.run(
+        "def f(text):\n"
+        "    print('before')\n"
+        "    return get_ipython().run_cell_magic('ollama', '-q', text)\n"
+        "r = f('>>> from a function')\nprint(r.text)"
+    )
+    assert ran.status == "ok", ran.error
+    assert messages(fake_ollama)[-1][1] == ">>> from a function"
+    assert ran.streams == "before\nHello!\n"
+
+
+def test_dry_run_shows_the_request_and_sends_nothing(kernel, fake_ollama):
+    ran = ask(kernel, "What?", "--dry-run -t 0")
+    assert '"temperature": 0' in ran.text
+    assert "tokens (an estimate); nothing was sent" in ran.text
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_the_answer_grows_while_it_comes(kernel, fake_ollama):
+    more = threading.Event()
+    steps = [
+        line(content="First"),
+        Wait(more),
+        line(content=" second"),
+        line(done=True),
+    ]
+    fake_ollama.on("POST /api/chat", Answer(steps))
+    msg_id = kernel.send("%%ollama\nHi")
+    seen = kernel.collect(msg_id, until=lambda ran: "First" in ran.html)
+    assert "second" not in seen.html
+    more.set()
+    assert kernel.collect(msg_id).text == "First second"
+
+
+def test_an_interrupt_ends_the_answer_and_keeps_what_came(kernel, fake_ollama):
+    """The server sees the connection close, the chat keeps the part, Run All stops."""
+    never = threading.Event()
+    fake_ollama.on("POST /api/chat", Answer([line(content="Some text"), Wait(never)]))
+    msg_id = kernel.send("%%ollama\nHi", "a")
+    kernel.collect(msg_id, until=lambda ran: "Some text" in ran.html)
+    kernel.manager.interrupt_kernel()
+    request = fake_ollama.wait_for("/api/chat")
+    assert request.wait_closed()
+    assert request.was_cut_off
+    ran = kernel.collect(msg_id)
+    assert ran.status == "error"
+    assert "Traceback" not in ran.error
+    assert "Some text" in ran.html
+    assert "[interrupted]" in ran.text
+    assert ran.provenance["status"] == "interrupted"
+    history = kernel.run("%ollama history")
+    assert "interrupted" in history.text
+
+
+def test_an_interrupt_before_the_first_token_leaves_no_trace(kernel, fake_ollama):
+    never = threading.Event()
+    fake_ollama.on("POST /api/chat", Answer([], hold_headers=never))
+    msg_id = kernel.send("%%ollama\nHi")
+    kernel.collect(msg_id, until=lambda ran: "llama3.2:3b…" in ran.html)
+    fake_ollama.wait_for("/api/chat")
+    kernel.manager.interrupt_kernel()
+    assert fake_ollama.wait_for("/api/chat").wait_closed()
+    ran = kernel.collect(msg_id)
+    assert ran.status == "error"
+    assert ran.html == ""
+    assert "no turns yet" in kernel.run("%ollama history").text
+
+
+def test_a_fault_in_the_middle_keeps_what_came_and_is_an_error(kernel, fake_ollama):
+    broken = {"error": "an error was encountered while running the model: EOF"}
+    fake_ollama.on("POST /api/chat", Answer([line(content="Half"), broken]))
+    ran = ask(kernel)
+    assert ran.status == "error"
+    assert ran.text.startswith("Half")
+    assert "an error was encountered while running the model: EOF" in ran.error
+    assert "Traceback" not in ran.error
+    assert ran.provenance["status"] == "broken"
+
+
+def test_a_failed_turn_leaves_no_trace(kernel, fake_ollama):
+    fake_ollama.on("POST /api/chat", error(500, "boom"))
+    ran = ask(kernel)
+    assert ran.status == "error"
+    assert ran.html == ""
+    assert "no turns yet" in kernel.run("%ollama history").text
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("%%ollama", "has no prompt"),
+        ("%%ollama llama3.2:3b\n\n\n", "has no prompt"),
+        ("%%ollama --tempratur 1\nHi", "--temperature"),
+        ("%%ollama -o temprature 1\nHi", "temperature"),
+        ("%%ollama Why is it so?", "%ollama ask Why is it so?"),
+        ("%%ollama nosuch:1b\nHi", "%ollama pull nosuch:1b"),
+        ("%ollama lst", "%ollama list"),
+    ],
+)
+def test_bad_input_gets_a_clear_error_with_the_next_step(kernel, code, words):
+    ran = kernel.run(code)
+    assert ran.status == "error"
+    assert words in (ran.error or "") + ran.streams
+    assert "Traceback" not in (ran.error or "") + ran.streams
+
+
+def test_no_server_offers_to_serve(kernel):
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    ran = ask(kernel)
+    assert ran.error.startswith("ServerUnreachableError: No Ollama server answered at")
+    assert "%ollama serve" in ran.error
+
+
+def test_another_server_for_one_cell(kernel, fake_ollama):
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    assert ask(kernel, options=f"--host {fake_ollama.url}").status == "ok"
+
+
+def test_hostile_text_is_shown_as_text(kernel, fake_ollama):
+    fake_ollama.reply("<img src=x onerror=alert(1)><script>alert(2)</script>")
+    ran = ask(kernel)
+    assert "<img" not in ran.html
+    assert "<script" not in ran.html
+    assert "&lt;script&gt;" in ran.html
+
+
+def test_a_store_that_cannot_be_read_never_stops_a_cell(kernel, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    where = str(tmp_path / "file" / "chats.sqlite")
+    kernel.run(f"%config OllamaMagics.history_file = {where!r}")
+    ran = ask(kernel, cell_id="a")
+    assert ran.status == "ok", ran.error
+    assert "memory" in ran.text
+    again = ask(kernel, cell_id="b")
+    assert "turn 2 of main" in again.html
+    assert "memory" not in again.text
+
+
+def test_a_corrupt_store_is_set_aside(kernel, tmp_path):
+    where = tmp_path / "broken.sqlite"
+    where.write_bytes(b"this is no database" * 100)
+    kernel.run(f"%config OllamaMagics.history_file = {str(where)!r}")
+    ran = ask(kernel)
+    assert ran.status == "ok"
+    (aside,) = tmp_path.glob("broken.sqlite.corrupt-*")
+    assert aside.read_bytes().startswith(b"this is no database")

@@ -1,0 +1,129 @@
+"""What a person sees of ``%ollama`` lines, through a real kernel."""
+
+import pytest
+
+
+def test_the_state_is_one_screen(kernel):
+    ran = kernel.run("%ollama")
+    for word in ("server", "model", "chat", "main, 0 turns", "notebook.ipynb"):
+        assert word in ran.text
+
+
+def test_the_state_is_shown_without_a_server_too(kernel):
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    ran = kernel.run("%ollama")
+    assert ran.status == "ok"
+    assert "%ollama serve" in ran.text
+
+
+def test_listings_are_objects(kernel, fake_ollama):
+    fake_ollama.models(["one:1b", "two:2b"])
+    ran = kernel.run("models = %ollama list\nprint([m.name for m in models])")
+    assert "one:1b" in ran.streams
+    assert "two:2b" in kernel.run("%ollama list two").html
+    assert "one:1b" not in kernel.run("%ollama list two").html
+
+
+def test_show_tells_of_a_model_or_one_part_of_it(kernel):
+    assert "capabilities" in kernel.run("%ollama show llama3.2:3b").text
+    assert kernel.run("%ollama show llama3.2:3b --template").status == "ok"
+
+
+def test_pull_shows_progress_and_its_end(kernel, fake_ollama):
+    ran = kernel.run("%ollama pull new:1b")
+    assert ran.status == "ok", ran.error
+    assert ran.text.startswith("new:1b: ")
+    assert "new:1b" in fake_ollama.model_names
+
+
+def test_copy_refuses_to_overwrite(kernel, fake_ollama):
+    assert kernel.run("%ollama cp llama3.2:3b mine").status == "ok"
+    again = kernel.run("%ollama cp llama3.2:3b mine")
+    assert again.status == "error"
+    assert "%ollama rm mine" in again.error
+
+
+@pytest.mark.parametrize(("typed", "is_deleted"), [("y", True), ("n", False)])
+def test_rm_asks_and_does_as_told(kernel, fake_ollama, typed, is_deleted):
+    kernel.answers = [typed]
+    ran = kernel.run("%ollama rm llama3.2:3b")
+    assert "llama3.2:3b" in ran.asked[0]
+    assert "can't be undone" in ran.asked[0]
+    assert ("llama3.2:3b" not in fake_ollama.model_names) == is_deleted
+
+
+def test_rm_refuses_when_nobody_can_answer(kernel, fake_ollama):
+    ran = kernel.run("%ollama rm llama3.2:3b")
+    assert ran.status == "error"
+    assert "%ollama rm -y llama3.2:3b" in ran.error
+    assert "llama3.2:3b" in fake_ollama.model_names
+    assert kernel.run("%ollama rm -y llama3.2:3b").status == "ok"
+    assert fake_ollama.model_names == []
+
+
+def test_use_chooses_the_model_and_a_later_answer_the_next(kernel, fake_ollama):
+    fake_ollama.models(["one:1b", "two:2b"])
+    kernel.run("%ollama use two:2b")
+    kernel.run("%%ollama\nHi")
+    assert fake_ollama.bodies("/api/chat")[-1]["model"] == "two:2b"
+    kernel.run("%%ollama one:1b\nHi")
+    kernel.run("%%ollama\nHi")
+    assert fake_ollama.bodies("/api/chat")[-1]["model"] == "one:1b"
+    assert kernel.run("%ollama use nosuch").status == "error"
+
+
+def test_ask_is_a_turn_and_takes_text_as_it_is(kernel, fake_ollama):
+    ran = kernel.run("%ollama ask what's {x} and $y -- really?")
+    assert ran.status == "ok", ran.error
+    asked = fake_ollama.bodies("/api/chat")[-1]["messages"][-1]["content"]
+    assert asked == "what's {x} and $y -- really?"
+    assert len(ran.outputs) == 1
+    ran = kernel.run("r = %ollama ask again?\nprint(r.text)")
+    assert ran.streams == "Hello!\n"
+
+
+def test_chats_can_be_switched_begun_and_taken_back(kernel, fake_ollama):
+    kernel.run("%%ollama\nfirst")
+    kernel.run("%ollama chat other")
+    kernel.run("%%ollama\nsecond")
+    assert "other" in kernel.run("%ollama chats").text
+    kernel.run("%ollama chat main")
+    kernel.run("%ollama new")
+    kernel.run("%%ollama\nthird")
+    assert len(fake_ollama.bodies("/api/chat")[-1]["messages"]) == 1
+    assert "third" in kernel.run("%ollama undo").text
+    assert "fresh start" in kernel.run("%ollama undo").text
+    kernel.run("%%ollama\nfourth")
+    asked = [m["content"] for m in fake_ollama.bodies("/api/chat")[-1]["messages"]]
+    assert asked == ["first", "Hello!", "fourth"]
+
+
+def test_last_shows_the_reply_again_and_its_request(kernel):
+    assert "No reply yet" in kernel.run("%ollama last").text
+    kernel.run("%%ollama\nHi")
+    assert kernel.run("%ollama last").text == "Hello!"
+    assert '"messages"' in kernel.run("%ollama last --json").text
+
+
+def test_help_is_there_for_everything(kernel):
+    assert "--temperature" in kernel.run("%ollama help").text
+    assert "%ollama pull" in kernel.run("%ollama pull?").text
+    assert "ollama_magic" in kernel.run("%ollama version").text
+
+
+def test_serve_finds_the_server_that_answers(kernel, fake_ollama):
+    ran = kernel.run("%ollama serve")
+    assert ran.status == "ok", ran.error
+    assert f"{fake_ollama.url}" in ran.text
+    assert "answers" in ran.text
+
+
+def test_loading_twice_and_unloading_twice_is_harmless(kernel):
+    ran = kernel.run(
+        "%reload_ext ollama_magic\n%unload_ext ollama_magic\n"
+        "import ollama_magic\nollama_magic.unload_ipython_extension(get_ipython())\n"
+        "print('ollama' in get_ipython().magics_manager.magics['line'])\n"
+        "%load_ext ollama_magic"
+    )
+    assert ran.status == "ok", ran.error
+    assert "False" in ran.streams

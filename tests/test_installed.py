@@ -1,0 +1,46 @@
+"""The package as it is installed: the wheel holds what a notebook needs.
+
+Needs nothing of this repository but itself, so that it can run against a wheel.
+"""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+
+def run(*sources, allow_errors=False):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    NotebookClient(notebook, timeout=120, allow_errors=allow_errors).execute()
+    return notebook.cells
+
+
+def test_version_and_types_are_part_of_it():
+    import ollama_magic
+
+    assert ollama_magic.__version__ == importlib.metadata.version("ollama-magic")
+    folder = Path(importlib.util.find_spec("ollama_magic").origin).parent
+    assert (folder / "py.typed").exists()
+
+
+def test_every_public_name_can_be_imported():
+    import ollama_magic
+
+    for name in ollama_magic.__all__:
+        assert getattr(ollama_magic, name)
+
+
+def test_a_headless_notebook_loads_it_and_asks_for_help():
+    cells = run("%load_ext ollama_magic", "%ollama help")
+    assert "--temperature" in cells[1].outputs[0]["data"]["text/plain"]
+
+
+def test_a_headless_run_stops_at_an_error():
+    setup = "%load_ext ollama_magic\n%config OllamaMagics.host = '127.0.0.1:9'"
+    with pytest.raises(CellExecutionError, match="No Ollama server answered"):
+        run(setup, "%%ollama\nHi", "print('ran on')")

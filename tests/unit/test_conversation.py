@@ -1,0 +1,109 @@
+"""The chat as a value: what a model is sent, what is replaced, what is stale."""
+
+from dataclasses import replace
+
+from ollama_magic.conversation import Chat, Turn, fingerprint
+
+
+def turn(name, **more):
+    return Turn(prompt=f"ask {name}", reply=f"say {name}", model="m", uid=name, **more)
+
+
+def chat(*turns):
+    """Make a chat of turns that were each answered on those before them."""
+    made = []
+    for each in turns:
+        before = () if each.starts_afresh else tuple(made)
+        made.append(replace(each, based_on=fingerprint(before)))
+    return Chat("main", tuple(made))
+
+
+MARK = Turn(starts_afresh=True, uid="mark")
+
+
+def test_messages_are_the_turns_in_order_and_the_new_prompt():
+    assert chat(turn("a")).messages("next", system="Be terse.") == [
+        {"role": "system", "content": "Be terse."},
+        {"role": "user", "content": "ask a"},
+        {"role": "assistant", "content": "say a"},
+        {"role": "user", "content": "next"},
+    ]
+
+
+def test_a_system_message_holds_until_another_one():
+    talk = chat(turn("a", system="one"), turn("b"), turn("c", system="two"), turn("d"))
+    assert talk.system() == "two"
+    assert talk.before(None).system() == "two"
+    assert Chat("main", talk.turns[:2]).system() == "one"
+
+
+def test_last_sends_only_so_many_turns():
+    talk = chat(turn("a"), turn("b"), turn("c"))
+    for last, count in [(None, 7), (2, 5), (0, 1), (9, 7)]:
+        assert len(talk.messages("next", last=last)) == count
+
+
+def test_a_fresh_start_hides_the_turns_before_it():
+    assert chat(turn("a"), MARK, turn("b")).messages("next")[0]["content"] == "ask b"
+    fresh = chat(turn("a"), turn("b", starts_afresh=True))
+    assert fresh.messages("next")[0]["content"] == "ask b"
+    assert chat(turn("a", system="old"), MARK).system() is None
+
+
+def test_before_a_cell_are_the_turns_above_its_own():
+    talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="3"))
+    assert [t.uid for t in talk.before("2").turns] == ["a"]
+    assert talk.before("new") is talk
+    assert talk.before(None) is talk
+
+
+def test_the_last_of_several_turns_is_the_one_a_cell_asks_again():
+    """``--append`` leaves earlier turns of a cell alone, for good."""
+    talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="1"))
+    assert [t.uid for t in talk.before("1").turns] == ["a", "b"]
+
+
+def test_nothing_is_stale_in_a_chat_that_was_answered_in_order():
+    assert chat(turn("a"), turn("b"), MARK, turn("c")).stale() == frozenset()
+
+
+def test_turns_after_a_changed_one_are_stale():
+    talk = chat(turn("a"), turn("b"), turn("c"))
+    changed = replace(talk.turns[0], reply="something else")
+    assert Chat("main", (changed, *talk.turns[1:])).stale() == {"b", "c"}
+
+
+def test_turns_after_a_missing_or_added_one_are_stale():
+    talk = chat(turn("a"), turn("b"), turn("c"))
+    assert Chat("main", (talk.turns[0], talk.turns[2])).stale() == {"c"}
+    added = (talk.turns[0], turn("new", based_on="?"), *talk.turns[1:])
+    assert Chat("main", added).stale() == {"new", "b", "c"}
+
+
+def test_the_same_answer_given_again_makes_nothing_stale():
+    """What counts is what is sent, not when or by which cell it came to be."""
+    talk = chat(turn("a"), turn("b"))
+    again = replace(talk.turns[0], uid="again", thinking="other", answered_at="later")
+    assert Chat("main", (again, talk.turns[1])).stale() == frozenset()
+
+
+def test_a_fresh_start_shields_what_follows():
+    talk = chat(turn("a"), turn("b", starts_afresh=True), turn("c"))
+    changed = replace(talk.turns[0], reply="something else")
+    assert Chat("main", (changed, *talk.turns[1:])).stale() == frozenset()
+
+
+def test_a_fresh_start_put_before_a_turn_makes_it_stale():
+    talk = chat(turn("a"), turn("b"))
+    assert Chat("main", (talk.turns[0], MARK, talk.turns[1])).stale() == {"b"}
+
+
+def test_a_turn_of_unknown_origin_is_not_called_stale():
+    assert Chat("main", (turn("a"), turn("b", based_on=""))).stale() == frozenset()
+
+
+def test_text_hashes_keep_texts_apart():
+    one = Turn(prompt="ab", reply="c").compute_text_hash()
+    assert one != Turn(prompt="a", reply="bc").compute_text_hash()
+    assert one != Turn(system="ab", reply="c").compute_text_hash()
+    assert Turn(reply="half \ud83d").compute_text_hash()  # a lone surrogate
