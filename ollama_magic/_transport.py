@@ -11,11 +11,12 @@ answer never touches another.
 
 from __future__ import annotations
 
+import http.client
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import requests
 import urllib3
@@ -77,7 +78,7 @@ class Exchange:
         self._server = server
         self._call = call
         self._line = Line()
-        self._state = threading.RLock()
+        self._releasing = threading.RLock()
         self._is_busy = False
         self._session: requests.Session | None = None
         self._response: requests.Response | None = None
@@ -98,34 +99,42 @@ class Exchange:
         StreamInterruptedError
             :meth:`close` was called meanwhile.
         """
+        self._begin_work()
+        try:
+            response = self._response = self._answer()
+        finally:
+            self._end_work()
+        if self.is_closed:
+            raise closed_here(self._server.host)
+        self._line.set_timeout(self._call.idle_timeout_s)
+        self.status_code = response.status_code
+        self.content_type = response.headers.get("Content-Type", "").lower()
+        self.location = response.headers.get("Location", "")
+
+    def _answer(self) -> requests.Response:
         call, server = self._call, self._server
-        with self._at_work():
-            self._session = _session(self._line, server.host)
-            try:
-                self._response = self._session.request(
-                    call.method,
-                    server.host.base_url + call.path,
-                    data=call.body,
-                    headers=_content_type(call.body),
-                    auth=server.credentials,
-                    timeout=(server.connect_timeout_s, call.answer_timeout_s),
-                    allow_redirects=False,
-                    stream=True,
-                )
-            except _FAULTS as exc:
-                if self._line.is_cut:
-                    raise closed_here(server.host) from None
-                # Not `from exc`: it carries the headers, and so the token.
-                raise no_answer(
-                    server.host,
-                    exc,
-                    connect_timeout_s=server.connect_timeout_s,
-                    answer_timeout_s=call.answer_timeout_s,
-                ) from None
-            self._line.set_timeout(call.idle_timeout_s)
-        self.status_code = self._response.status_code
-        self.content_type = self._response.headers.get("Content-Type", "").lower()
-        self.location = self._response.headers.get("Location", "")
+        self._session = _session(self._line, server.host)
+        try:
+            return self._session.request(
+                call.method,
+                server.host.base_url + call.path,
+                data=call.body,
+                headers=_content_type(call.body),
+                auth=server.credentials,
+                timeout=(server.connect_timeout_s, call.answer_timeout_s),
+                allow_redirects=False,
+                stream=True,
+            )
+        except _FAULTS as exc:
+            if self._line.is_cut:
+                raise closed_here(server.host) from None
+            # Not `from exc`: it carries the headers, and so the token.
+            raise no_answer(
+                server.host,
+                exc,
+                connect_timeout_s=server.connect_timeout_s,
+                answer_timeout_s=call.answer_timeout_s,
+            ) from None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, never waiting for more than there is.
@@ -135,7 +144,8 @@ class Exchange:
         StreamInterruptedError
             The body broke off, fell silent, or :meth:`close` was called.
         """
-        while piece := self._read_piece():
+        read = self._reader()
+        while piece := self._read_piece(read):
             yield piece
 
     def read(self, *, max_bytes: int = MAX_ANSWER_BYTES) -> bytes:
@@ -155,52 +165,69 @@ class Exchange:
         The server sees it at once. While a connection is still being made, it is
         given up as soon as it stands.
         """
-        with self._state:
-            self.is_closed = True
-            self._line.cut()
-            must_release = not self._is_busy
-        if must_release:
+        self.is_closed = True
+        self._line.cut()
+        if not self._is_busy:  # else the thread that is at work does it
             self._release()
 
-    def _read_piece(self) -> bytes:
-        with self._at_work():
-            assert self._response is not None, "open() comes first"
-            try:
-                # Not iter_content: it waits for full blocks unless chunked.
-                piece: bytes = self._response.raw.read1(
-                    _PIECE_BYTES, decode_content=True
-                )
-            except _FAULTS as exc:
-                host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
-                if self._line.is_cut:
-                    raise closed_here(host) from None
-                raise stream_broken(host, exc, idle_timeout_s) from None
+    def _reader(self) -> Callable[[], bytes]:
+        """Return what reads the next piece, as soon as there is any; empty at the end.
+
+        Not iter_content: it waits for full blocks unless the body is chunked. And not
+        by way of urllib3 where nothing is compressed: that costs as much again as all
+        the rest of reading a line.
+        """
+        assert self._response is not None, "open() comes first"
+        raw = self._response.raw
+        plain: http.client.HTTPResponse | None = raw._original_response
+        if plain is None or "Content-Encoding" in self._response.headers:
+            return partial(raw.read1, _PIECE_BYTES, decode_content=True)
+
+        def read() -> bytes:
+            piece = plain.read1(_PIECE_BYTES)
+            if not piece and plain.length:  # http.client takes it for an end
+                raise http.client.IncompleteRead(b"", plain.length)
+            return piece
+
+        return read
+
+    def _read_piece(self, read: Callable[[], bytes]) -> bytes:
+        self._begin_work()
+        try:
+            piece = read()
+        except (*_FAULTS, http.client.HTTPException, OSError) as exc:
+            host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
+            if self._line.is_cut:
+                raise closed_here(host) from None
+            raise stream_broken(host, exc, idle_timeout_s) from None
+        finally:
+            self._end_work()
+        if self.is_closed:  # a body that ends where the connection ends looks whole
+            raise closed_here(self._server.host)
         return piece
 
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Mark the connection as in use: then close() leaves freeing it to us."""
-        with self._state:
-            if self.is_closed:
-                raise closed_here(self._server.host)
-            self._is_busy = True
-        try:
-            yield
-        finally:
-            with self._state:
-                self._is_busy = False
-                must_release = self.is_closed
-            if must_release:
-                self._release()
-        if must_release:  # a body that ends where the connection ends looks whole
+    # NB: the order of these steps keeps close() from freeing what is in use, without
+    # a lock for every line: we say that we work and then look whether it is closed;
+    # close() says that it is closed and then looks whether anybody works.
+
+    def _begin_work(self) -> None:
+        self._is_busy = True
+        if self.is_closed:
+            self._end_work()
             raise closed_here(self._server.host)
 
+    def _end_work(self) -> None:
+        self._is_busy = False
+        if self.is_closed:
+            self._release()
+
     def _release(self) -> None:
-        if self._response is not None:
-            self._response.close()
-        if self._session is not None:
-            self._session.close()
-        self._line.release()
+        with self._releasing:  # both sides may come here at once
+            if self._response is not None:
+                self._response.close()
+            if self._session is not None:
+                self._session.close()
+            self._line.release()
 
 
 def _ca_bundle() -> str | bool:

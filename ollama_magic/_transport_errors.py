@@ -63,7 +63,7 @@ def stream_broken(
     """Return the error for an answer that stopped in the middle."""
     what = f"The answer from {host.base_url} broke off before its end."
     causes = list(_causes(exc))
-    if any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in causes):
+    if any(isinstance(cause, TimeoutError) and not cause.errno for cause in causes):
         return StreamInterruptedError(
             what,
             why=f"no data for {idle_timeout_s or 0:g} s",

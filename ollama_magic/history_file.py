@@ -10,6 +10,7 @@ which network file systems do not have.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -82,6 +83,8 @@ def open_file(path: Path) -> sqlite3.Connection:
     """
     _make_private_folder(path.parent)
     _make_private_file(path)
+    if path.is_dir():  # of which SQLite says "disk I/O error"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _inspect(path)
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
         path.chmod(0o600)
@@ -227,17 +230,27 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 def _is_on_network(path: Path) -> bool:
     """Tell whether a file is on a network file system, where Linux tells it."""
     try:
-        lines = Path("/proc/self/mounts").read_text(errors="replace").splitlines()
+        mounts = Path("/proc/self/mounts").read_text(errors="replace")
     except OSError:
         return False
-    here = path.resolve()
-    best, kind = "", ""
-    for line in lines:
-        _, mounted_at, file_system, *_ = line.split(" ")
-        folder = mounted_at.replace("\\040", " ")
-        if here.is_relative_to(folder) and len(folder) >= len(best):
-            best, kind = folder, file_system
-    return kind in _NETWORK_FILE_SYSTEMS
+    return file_system(path.resolve(), mounts) in _NETWORK_FILE_SYSTEMS
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Return the kind of file system that a path is on, by a table of mounts.
+
+    Examples
+    --------
+    >>> table = "disk / ext4 rw 0 0\\nhub:/x /home/my\\\\040files nfs4 rw 0 0\\n"
+    >>> file_system(Path("/home/my files/a"), table), file_system(Path("/b"), table)
+    ('nfs4', 'ext4')
+    """
+    kinds: dict[Path, str] = {}
+    for line in mounts.splitlines():
+        _device, mounted_at, kind, *_options = line.split(" ")
+        kinds[Path(mounted_at.replace("\\040", " "))] = kind  # the last mount wins
+    folders = [folder for folder in (path, *path.parents) if folder in kinds]
+    return kinds[folders[0]] if folders else ""
 
 
 # -- faults --------------------------------------------------------------------

@@ -272,18 +272,41 @@ def remove_turn(database: sqlite3.Connection, uid: str, chat_id: int) -> None:
 
 
 def take_back(database: sqlite3.Connection, chat_id: int) -> Turn | None:
-    """Remove the last turn, let what it replaced live again, and return it."""
+    """Remove the last turn, let what it replaced live again, and return it.
+
+    A version with the same text is passed over: it came from running all cells again,
+    and to see it come back would look as if nothing had been taken back.
+    """
     cursor = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position DESC LIMIT 1",
         (chat_id,),
     )
     for columns in _by_name(cursor):
         remove_turn(database, columns["uid"], chat_id)
+        earlier = _earlier_version(database, columns["uid"], columns["text_hash"])
         database.execute(
-            "UPDATE turns SET replaced_at = NULL WHERE uid = ?", (columns["replaces"],)
+            "UPDATE turns SET replaced_at = NULL WHERE uid = ?", (earlier,)
         )
         return _turn(columns)
     return None
+
+
+def _earlier_version(
+    database: sqlite3.Connection, uid: str, text_hash: str
+) -> str | None:
+    """Return the last version of a turn with another text; None when there is none."""
+    row = database.execute(
+        """
+        WITH RECURSIVE versions (uid, text_hash, replaces, age) AS (
+            SELECT uid, text_hash, replaces, 0 FROM turns WHERE uid = :uid
+            UNION ALL
+            SELECT turns.uid, turns.text_hash, turns.replaces, age + 1
+            FROM turns JOIN versions ON turns.uid = versions.replaces)
+        SELECT uid FROM versions WHERE text_hash <> :text_hash ORDER BY age LIMIT 1
+        """,
+        {"uid": uid, "text_hash": text_hash},
+    ).fetchone()
+    return row[0] if row else None
 
 
 def put_back(

@@ -20,9 +20,9 @@ _NS_PER_S = 1e9
 
 def _text(value: object) -> str:
     """Text as it is; any other JSON value as its JSON: data, not a crash."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _int(value: object) -> int:
@@ -33,7 +33,7 @@ def _int(value: object) -> int:
 
 
 def _object(value: object) -> JsonObject:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def _names(value: object) -> tuple[str, ...]:
 def _objects(value: object) -> tuple[JsonObject, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(item for item in value if isinstance(item, Mapping))
+    return tuple(item for item in value if isinstance(item, dict))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,9 @@ class Stats:
         return self.eval_count / (self.eval_duration_ns / _NS_PER_S)
 
 
+_NO_STATS = Stats()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A function that the model wants called, with its arguments by name."""
@@ -120,7 +123,7 @@ class ReplyChunk:
     model: str = ""
     done: bool = False
     done_reason: str = ""
-    stats: Stats = Stats()
+    stats: Stats = _NO_STATS
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
@@ -128,16 +131,15 @@ class ReplyChunk:
         message = _object(data.get("message"))
         source = message or data
         done = data.get("done") is True
+        calls = source.get("tool_calls")
         return cls(
             content=_text(message.get("content") if message else data.get("response")),
             thinking=_text(source.get("thinking")),
-            tool_calls=tuple(
-                ToolCall.from_json(call) for call in _objects(source.get("tool_calls"))
-            ),
+            tool_calls=tuple(map(ToolCall.from_json, _objects(calls))) if calls else (),
             model=_text(data.get("model")),
             done=done,
             done_reason=_text(data.get("done_reason")),
-            stats=Stats.from_json(data) if done else Stats(),
+            stats=Stats.from_json(data) if done else _NO_STATS,
         )
 
 

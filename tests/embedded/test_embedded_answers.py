@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,7 @@ def test_a_client_that_goes_away_frees_the_model(engine):
     connection.close()
     started = time.monotonic()
     engine.chat("hi", options={"num_predict": 1})
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -209,7 +210,7 @@ def test_a_client_that_goes_away_frees_the_processor(engine):
 
     started = time.monotonic()
     wait_until(is_idle)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_client_of_a_whole_answer_that_goes_away_frees_the_model(engine):
@@ -230,7 +231,7 @@ def test_a_client_of_a_whole_answer_that_goes_away_frees_the_model(engine):
             connection.close()
             started = time.monotonic()
             assert waiting.result(DEADLINE_S).status == 200
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_requests_on_one_model_run_one_after_the_other(engine):
@@ -243,7 +244,7 @@ def test_requests_on_one_model_run_one_after_the_other(engine):
 
     with ThreadPoolExecutor(3) as pool:
         spans = sorted((times[0], times[-1]) for times in pool.map(story, range(3)))
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         assert end <= start
 
 
@@ -256,7 +257,7 @@ def test_a_waiting_client_that_goes_away_is_forgotten(engine):
     connection.close()
     started = time.monotonic()
     engine.chat("hi", options={"num_predict": 1})
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def kill_runner(engine):
@@ -269,7 +270,7 @@ def kill_runner(engine):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_crash_of_the_model_is_an_error_and_no_more(engine):
-    """In the words of the recording chat_runner_killed_midstream; the next one works."""
+    """In the words of chat_runner_killed_midstream; the next request loads it again."""
     connection, response = begin_story(engine, num_predict=4000)
     kill_runner(engine)
     *_, last = map(json.loads, response.read().splitlines())

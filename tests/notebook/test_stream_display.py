@@ -1,0 +1,323 @@
+"""What a notebook is sent while a reply comes, and at its end."""
+
+import html5lib
+import pytest
+
+from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.rendering.stream_display import StreamDisplay, TerminalDisplay
+
+
+class Notebook:
+    """A cell's outputs as a front end keeps them, and a clock."""
+
+    def __init__(self):
+        self.now_s = 0.0
+        self.messages = []
+        self.outputs = []  # [display id, data, metadata]
+        self.is_to_clear = False
+        self.clears = 0
+
+    def publish(self, data, metadata=None, *, transient=None, update=False):
+        assert set(data) <= {"text/html", "text/plain"}
+        self.messages.append(data)
+        display_id = (transient or {}).get("display_id")
+        if update:
+            [output] = [o for o in self.outputs if o[0] == display_id]
+            output[1:] = [data, metadata]
+            return
+        if self.is_to_clear:
+            self.outputs.clear()
+            self.is_to_clear = False
+        assert display_id is None or display_id not in {o[0] for o in self.outputs}
+        self.outputs.append([display_id, data, metadata])
+
+    def clear_output(self, wait=False):
+        assert wait, "a flicker"
+        self.clears += 1
+        self.is_to_clear = True
+
+    def display(self, **options):
+        options = {"owns_output": True} | options
+        return StreamDisplay(
+            self.publish, self.clear_output, clock=lambda: self.now_s, **options
+        )
+
+    @property
+    def text(self):
+        return "\n".join(
+            "".join(html5lib.parseFragment(data.get("text/html", "")).itertext())
+            for _, data, _ in self.outputs
+        )
+
+    def stream(self, display, text, step=20, step_s=0.02):
+        """Feed a text and time; return how many outputs there were at most."""
+        most = 0
+        for start in range(0, len(text), step):
+            display.feed(text[start : start + step])
+            self.now_s += step_s
+            most = max(most, len(self.outputs))
+        return most
+
+
+@pytest.fixture
+def notebook():
+    return Notebook()
+
+
+PARAGRAPH = "Some **words** of a paragraph that is neither long nor short.\n\n"
+
+
+def test_first_token_is_shown_at_once(notebook):
+    notebook.display().feed("Hello")
+    assert notebook.text == "Hello"
+
+
+def test_waiting_is_replaced_by_the_first_token_in_place(notebook):
+    display = notebook.display()
+    display.waiting("loading m… 1 s")
+    display.waiting("loading m… 2 s")
+    assert notebook.text == "loading m… 2 s"
+    display.feed("Hello")
+    assert notebook.text == "Hello"
+    display.waiting("late")
+    assert notebook.text == "Hello"
+
+
+def test_waiting_that_says_the_same_is_sent_once(notebook):
+    display = notebook.display()
+    for _ in range(10):
+        display.waiting("loading m…")
+    assert len(notebook.messages) == 1
+
+
+def test_paints_are_paced(notebook):
+    notebook.stream(notebook.display(), "word " * 400, step=5, step_s=0.01)
+    assert 30 <= len(notebook.messages) <= 42  # four seconds at 10 Hz
+
+
+def test_a_tick_without_text_shows_what_is_left(notebook):
+    """A model that stalls leaves nothing unseen."""
+    display = notebook.display()
+    display.feed("one")
+    display.feed(" two")
+    assert "two" not in notebook.text
+    notebook.now_s += 0.1
+    display.feed("")
+    assert "two" in notebook.text
+
+
+def test_ticks_with_nothing_new_send_nothing(notebook):
+    display = notebook.display()
+    display.feed("one")
+    for _ in range(50):
+        notebook.now_s += 0.1
+        display.feed("")
+    assert len(notebook.messages) == 1
+
+
+def test_slow_paints_come_less_often(notebook):
+    def publish_slowly(*args, **kwargs):
+        notebook.now_s += 0.05
+        notebook.publish(*args, **kwargs)
+
+    display = StreamDisplay(
+        publish_slowly, None, owns_output=True, clock=lambda: notebook.now_s
+    )
+    notebook.stream(display, "word " * 400, step=5, step_s=0.01)
+    assert len(notebook.messages) <= 12
+
+
+def test_all_text_is_seen_while_it_comes(notebook):
+    text = PARAGRAPH * 100 + "- a\n- b\n\n```python\nx = 1\n```\nend"
+    notebook.stream(notebook.display(), text)
+    assert notebook.text.count("neither long nor short") == 100
+    assert notebook.text.rstrip().endswith("end")
+
+
+def test_full_outputs_are_never_touched_again(notebook):
+    """What is finished stays selected while the rest comes."""
+    display = notebook.display()
+    frozen = {}
+    for _ in range(200):
+        notebook.stream(display, PARAGRAPH)
+        for display_id, data, _ in notebook.outputs[:-2]:
+            assert frozen.setdefault(display_id, data) is data
+    assert len(frozen) > 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [PARAGRAPH * 8000, "```\n" + "code = 1\n" * 50_000, "- item\n" * 70_000],
+    ids=["paragraphs", "one fence", "one list"],
+)
+def test_outputs_stay_under_fifty_for_half_a_megabyte(notebook, text):
+    """JupyterLab hides what is beyond the fiftieth output of a cell."""
+    assert len(text) > 450_000
+    most = notebook.stream(notebook.display(), text, step=2000, step_s=2.0)
+    assert 10 < most < 50
+    assert max(len(data["text/html"]) for data in notebook.messages) < 500_000
+
+
+def test_outputs_stay_under_fifty_for_any_length(notebook):
+    most = notebook.stream(notebook.display(), PARAGRAPH * 30_000, 10_000, 10.0)
+    assert most < 50
+    assert max(len(data["text/html"]) for data in notebook.messages) < 1_000_000
+
+
+def test_the_end_is_exactly_one_output_with_its_metadata(notebook):
+    display = notebook.display()
+    display.waiting("loading…")
+    notebook.stream(display, PARAGRAPH * 50)
+    bundle = reply_bundle(ReplyView(PARAGRAPH * 50))
+    display.finish(bundle, {"ollama_magic": {"model": "m"}})
+    assert notebook.outputs == [[None, bundle, {"ollama_magic": {"model": "m"}}]]
+
+
+def test_markdown_never_gets_out_even_if_asked_for(notebook):
+    notebook.display().finish({"text/markdown": "x", "text/plain": "x"}, {})
+    assert notebook.outputs[0][1] == {"text/plain": "x"}
+
+
+def test_an_output_that_is_not_ours_alone_is_never_cleared(notebook):
+    notebook.publish({"text/plain": "the user's own"})
+    display = notebook.display(owns_output=False)
+    display.waiting("loading…")
+    display.feed("", thinking="hm")
+    notebook.now_s += 1
+    notebook.stream(display, PARAGRAPH * 100)
+    assert len(notebook.outputs) == 2
+    assert notebook.text.count("neither long nor short") == 100
+    display.finish({"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1})
+    assert notebook.clears == 0
+    assert [data["text/plain"] for _, data, _ in notebook.outputs] == [
+        "the user's own",
+        "end",
+    ]
+
+
+def test_one_display_that_grows_is_sent_less_often(notebook):
+    """Bytes are bounded by time, however long the reply."""
+    display = notebook.display(owns_output=False)
+    notebook.stream(display, PARAGRAPH * 2000, step=40, step_s=0.05)
+    sent = sum(len(data["text/html"]) for data in notebook.messages)
+    assert sent < 2 * 24_000 * notebook.now_s
+
+
+@pytest.mark.parametrize("owns_output", [True, False])
+def test_discarded_display_leaves_nothing_to_see(notebook, owns_output):
+    display = notebook.display(owns_output=owns_output)
+    display.waiting("loading…")
+    display.discard()
+    if owns_output:
+        assert notebook.is_to_clear
+    else:
+        assert notebook.text == ""
+
+
+def test_thinking_is_shown_with_its_seconds_and_then_folded(notebook):
+    display = notebook.display()
+    display.waiting("loading…")
+    display.feed("", thinking="first I ")
+    assert "thinking… 0 s" in notebook.text
+    for _ in range(50):
+        notebook.now_s += 0.1
+        display.feed("", thinking="<b>think</b> ")
+    assert "thinking… 5 s" in notebook.text
+    assert len(notebook.messages) <= 13  # about twice a second
+    display.feed("Answer")
+    folded, answer = (data["text/html"] for _, data, _ in notebook.outputs)
+    assert "<summary>Thought for 5 s</summary>" in folded
+    assert "first I &lt;b&gt;think" in folded
+    assert "Answer" in answer
+
+
+def test_thinking_counts_the_seconds_without_new_words(notebook):
+    display = notebook.display()
+    display.feed("", thinking="hm")
+    notebook.now_s += 3
+    display.feed("")
+    assert "thinking… 3 s" in notebook.text
+
+
+def test_text_is_shown_while_the_model_thinks_again(notebook):
+    display = notebook.display()
+    display.feed("one")
+    display.feed(" two", thinking="hm")
+    notebook.now_s += 1
+    display.feed("", thinking="hm")
+    assert "one two" in notebook.text
+
+
+@pytest.mark.parametrize("view", ["text", "json"])
+def test_text_and_json_are_shown_as_they_are(notebook, view):
+    display = notebook.display(view=view)
+    text = '{"a*b*": "<b>",\n' * 400
+    notebook.stream(display, text)
+    notebook.now_s += 1
+    display.feed("")
+    assert notebook.text.count('{"a*b*": "<b>",') == 400
+
+
+def test_line_end_cut_in_two_is_one_line_end(notebook):
+    display = notebook.display()
+    display.feed("- a\r")
+    notebook.now_s += 1
+    display.feed("\n- b\r\n")
+    notebook.now_s += 1
+    display.feed("")
+    assert notebook.outputs[0][1]["text/html"].count("<li>") == 2
+    assert "<p>" not in notebook.outputs[0][1]["text/html"]
+
+
+# -- the terminal -------------------------------------------------------------------
+
+
+@pytest.fixture
+def screen():
+    return []
+
+
+def test_terminal_writes_text_as_it_comes_and_once(screen):
+    display = TerminalDisplay(screen.append)
+    display.feed("Hello ")
+    display.feed("")
+    display.feed("there")
+    display.finish({"text/plain": "Hello there\n\n[interrupted]"}, {}, ("m", "turn 1"))
+    assert screen[:2] == ["Hello ", "there"]
+    written = "".join(screen)
+    assert written.startswith("Hello there\n\n[interrupted]\n")
+    assert written.count("Hello") == 1
+    assert "m · turn 1" in written
+
+
+def test_terminal_text_cannot_steer_the_terminal(screen):
+    display = TerminalDisplay(screen.append)
+    display.feed("a\x1b]52;c;x\x07\x9b2J\rb\tc\n")
+    assert "".join(screen) == "a␛]52;c;x␇\\x9b2J\nb\tc\n"
+
+
+def test_terminal_clears_the_line_that_waits(screen):
+    display = TerminalDisplay(screen.append)
+    display.waiting("loading…")
+    display.waiting("loading…")
+    display.feed("Hi")
+    assert screen == ["\rloading…", "\r        \r", "Hi"]
+
+
+def test_terminal_tells_thinking_from_the_answer(screen):
+    display = TerminalDisplay(screen.append)
+    display.feed("", thinking="hm")
+    display.feed("Hi")
+    assert "".join(screen) == "\x1b[2mhm\x1b[0m\n\nHi"
+
+
+def test_terminal_shows_a_reply_that_was_not_streamed(screen):
+    TerminalDisplay(screen.append).finish({"text/plain": "Hi"}, {})
+    assert "".join(screen) == "Hi\n"
+
+
+def test_terminal_forgets_what_it_waited_for(screen):
+    display = TerminalDisplay(screen.append)
+    display.waiting("loading…")
+    display.discard()
+    assert screen[-1] == "\r        \r"

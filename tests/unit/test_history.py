@@ -1,0 +1,375 @@
+"""The store of chats: turns in their places, in a real SQLite file."""
+
+import os
+import sqlite3
+import stat
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ollama_magic.conversation import Chat, Turn
+from ollama_magic.history import ChatStore, ChatSummary, default_path
+from ollama_magic.wire import Stats
+
+NB = "/home/ann/notebook.ipynb"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "data" / "chats.sqlite"
+
+
+@pytest.fixture
+def open_store(path):
+    """Return a function that opens one more store of the file, as a kernel does."""
+    stores = []
+
+    def open_one():
+        warnings = []
+        stores.append((ChatStore(path, warn=warnings.append), warnings))
+        return stores[-1][0]
+
+    yield open_one
+    for store, warnings in stores:
+        store.close()
+        assert warnings == []
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+def turn(prompt, cell_id=None, **more):
+    return Turn(
+        prompt=prompt, reply=f"re: {prompt}", model="m", cell_id=cell_id, **more
+    )
+
+
+def prompts(store, chat="main", notebook=NB):
+    return [t.prompt for t in store.load(notebook, chat).turns]
+
+
+def test_a_new_chat_has_no_turns_and_leaves_no_trace(store, path):
+    assert store.load(NB) == Chat("main")
+    assert store.chats(NB) == []
+
+
+def test_a_turn_comes_back_as_it_was(open_store):
+    whole = Turn(
+        prompt="Why? 漢字 \x00 end",
+        reply="Because.\r\n",
+        thinking="hm",
+        model="llama3.2:3b",
+        digest="sha256:abc",
+        system="Be terse.",
+        starts_afresh=True,
+        cell_id="c1",
+        status="interrupted",
+        done_reason="length",
+        stats=Stats(total_duration_ns=5, eval_count=7),
+        request={"options": {"seed": 1}, "think": False, "format": None},
+    )
+    stored = open_store().record(NB, "main", whole)
+    (loaded,) = open_store().load(NB).turns
+    assert loaded == stored
+    given = {"uid", "answered_at", "based_on", "text_hash"}
+    assert all(getattr(stored, name) for name in given)
+    kept, asked = asdict(loaded), asdict(whole)
+    assert {k: v for k, v in kept.items() if k not in given} == {
+        k: v for k, v in asked.items() if k not in given
+    }
+
+
+def test_a_rerun_takes_the_place_of_its_turn(store):
+    for name in "abc":
+        store.record(NB, "main", turn(name, cell_id=name))
+    store.record(NB, "main", turn("b again", cell_id="b"))
+    assert prompts(store) == ["a", "b again", "c"]
+
+
+def test_restart_and_run_all_builds_the_same_chat(open_store):
+    for kernel in range(3):
+        store = open_store()
+        for name in "abc":
+            store.record(NB, "main", turn(name, cell_id=name))
+        assert prompts(store) == ["a", "b", "c"], kernel
+        assert store.load(NB).stale() == frozenset()
+
+
+def test_turns_after_a_rerun_are_stale_until_they_are_asked_again(store):
+    for name in "abc":
+        store.record(NB, "main", turn(name, cell_id=name))
+    store.record(NB, "main", turn("other", cell_id="a"))
+    chat = store.load(NB)
+    assert [t.prompt for t in chat.turns if t.uid in chat.stale()] == ["b", "c"]
+    store.record(NB, "main", turn("b", cell_id="b"))
+    store.record(NB, "main", turn("c", cell_id="c"))
+    assert store.load(NB).stale() == frozenset()
+
+
+def test_what_was_replaced_stays_in_the_file(store, path):
+    first = store.record(NB, "main", turn("a", cell_id="1"))
+    second = store.record(NB, "main", turn("b", cell_id="1"))
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT uid, replaced_at IS NULL, replaces FROM turns")
+        found = set(rows.fetchall())
+    database.close()
+    assert found == {(first.uid, 0, None), (second.uid, 1, first.uid)}
+
+
+def test_turns_without_a_cell_are_appended(store):
+    for name in "aab":
+        store.record(NB, "main", turn(name))
+    assert prompts(store) == ["a", "a", "b"]
+
+
+def test_append_leaves_the_turns_of_its_cell_alone(store):
+    store.record(NB, "main", turn("a", cell_id="1"))
+    store.record(NB, "main", turn("b", cell_id="2"))
+    store.record(NB, "main", turn("c", cell_id="1"), append=True)
+    assert prompts(store) == ["a", "b", "c"]
+    store.record(NB, "main", turn("d", cell_id="1"))
+    assert prompts(store) == ["a", "b", "d"]
+
+
+def test_a_cell_that_moves_to_another_chat_leaves_the_first(store):
+    store.record(NB, "main", turn("a", cell_id="1"))
+    store.record(NB, "main", turn("b", cell_id="2"))
+    store.record(NB, "side", turn("a", cell_id="1"))
+    assert prompts(store) == ["b"]
+    assert prompts(store, "side") == ["a"]
+    store.record(NB, "main", turn("a", cell_id="1"))
+    assert prompts(store) == ["b", "a"]
+    assert prompts(store, "side") == []
+
+
+def test_the_second_question_of_a_cell_stays_where_it_is(store):
+    """A cell that asks in two chats has turns under ``ID`` and ``ID 2``."""
+    store.record(NB, "main", turn("one", cell_id="1"))
+    store.record(NB, "side", turn("two", cell_id="1 2"))
+    store.record(NB, "main", turn("one", cell_id="1"))
+    assert (prompts(store), prompts(store, "side")) == (["one"], ["two"])
+
+
+def test_cells_of_other_notebooks_are_other_cells(store):
+    store.record(NB, "main", turn("a", cell_id="1"))
+    store.record("copy", "main", turn("b", cell_id="1"))
+    store.drop_cells("copy", ["1"])
+    assert prompts(store) == ["a"]
+    assert prompts(store, notebook="copy") == []
+
+
+def test_undo_takes_the_last_turn_back(store):
+    store.record(NB, "main", turn("a", cell_id="1"))
+    store.record(NB, "main", turn("b", cell_id="2"))
+    assert store.undo(NB, "main").prompt == "b"
+    assert prompts(store) == ["a"]
+    assert store.undo(NB, "main").prompt == "a"
+    assert store.undo(NB, "main") is None
+    assert store.undo(NB, "never used") is None
+    store.record(NB, "main", turn("c", cell_id="3"))
+    assert prompts(store) == ["c"]
+
+
+def test_undo_of_a_rerun_brings_back_what_it_replaced(store):
+    store.record(NB, "main", turn("first", cell_id="1"))
+    store.record(NB, "main", turn("second", cell_id="1"))
+    assert store.undo(NB, "main").prompt == "second"
+    assert prompts(store) == ["first"]
+    assert store.undo(NB, "main").prompt == "first"
+    assert prompts(store) == []
+
+
+def test_undo_passes_over_the_same_text_from_running_all_cells_again(store):
+    for text in ["old", "same", "same", "same"]:
+        store.record(NB, "main", turn(text, cell_id="1"))
+    store.undo(NB, "main")
+    assert prompts(store) == ["old"]
+
+
+def test_a_fresh_start_is_kept_by_its_cell_and_taken_back_by_undo(store):
+    store.record(NB, "main", turn("a", cell_id="1"))
+    for _rerun in range(2):
+        store.mark_new(NB, "main", "2")
+    store.record(NB, "main", turn("b", cell_id="3"))
+    assert [t.is_mark for t in store.load(NB).turns] == [False, True, False]
+    assert [t.prompt for t in store.load(NB).in_use()] == ["b"]
+    store.undo(NB, "main")
+    assert store.undo(NB, "main").is_mark
+    assert [t.prompt for t in store.load(NB).in_use()] == ["a"]
+
+
+def test_turns_of_deleted_cells_leave_every_chat(store):
+    for chat, cell_id in [
+        ("main", "1"),
+        ("main", "1 2"),
+        ("main", "11"),
+        ("side", "2"),
+    ]:
+        store.record(NB, chat, turn(cell_id, cell_id=cell_id))
+    store.drop_cells(NB, ["1", "2", "never seen"])
+    assert (prompts(store), prompts(store, "side")) == (["11"], [])
+
+
+def test_chats_are_listed_with_their_turns_and_last_model(store):
+    store.record(NB, "main", turn("a"))
+    last = store.record(NB, "main", Turn(prompt="b", reply="x", model="big"))
+    store.mark_new(NB, "main")
+    store.set_current_chat(NB, "empty")
+    store.record("other", "theirs", turn("c"))
+    assert store.chats(NB) == [
+        ChatSummary("main", 2, "big", last.answered_at),
+        ChatSummary("empty", 0, "", ""),
+    ]
+
+
+def test_choices_are_kept_for_each_notebook(open_store):
+    store = open_store()
+    assert store.current_chat(NB) == "main"
+    assert store.chosen_model(NB) is None
+    store.set_current_chat(NB, "side")
+    store.choose_model(NB, "llama3.2:3b")
+    again = open_store()
+    assert again.current_chat(NB) == "side"
+    model, chosen_at = again.chosen_model(NB)
+    assert model == "llama3.2:3b"
+    assert again.chosen_model("other") is None
+    assert again.current_chat("other") == "main"
+    assert again.record(NB, "side", turn("later")).answered_at > chosen_at
+
+
+def test_what_one_kernel_writes_another_one_sees(open_store):
+    one, two = open_store(), open_store()
+    one.record(NB, "main", turn("a", cell_id="1"))
+    assert prompts(two) == ["a"]
+    two.record(NB, "main", turn("b", cell_id="2"))
+    one.record(NB, "main", turn("a2", cell_id="1"))
+    assert prompts(one) == prompts(two) == ["a2", "b"]
+    two.undo(NB, "main")
+    assert prompts(one) == ["a2"]
+
+
+def test_a_chat_is_read_again_only_when_it_has_changed(open_store):
+    one, two = open_store(), open_store()
+    one.record(NB, "main", turn("a"))
+    before = one.load(NB)
+    two.record(NB, "side", turn("elsewhere"))
+    assert one.load(NB).turns[0] is before.turns[0]
+    two.record(NB, "main", turn("here"))
+    assert prompts(one) == ["a", "here"]
+
+
+def test_a_deleted_file_is_begun_again(store, path):
+    """What was written to a file without a name would be lost without a word."""
+    store.record(NB, "main", turn("a"))
+    for file in path.parent.iterdir():
+        file.unlink()
+    assert prompts(store) == []
+    store.record(NB, "main", turn("b"))
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT prompt FROM turns").fetchall() == [("b",)]
+    database.close()
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+def test_only_the_user_may_read_the_files(tmp_path, umask):
+    path = tmp_path / "ollama_magic" / "chats.sqlite"
+    store = ChatStore(path, warn=pytest.fail)
+    before = os.umask(umask)
+    try:
+        store.record(NB, "main", turn("a"))
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
+    store.close()
+    assert modes["chats.sqlite"] == 0o600
+    assert set(modes.values()) == {0o600}
+    assert len(modes) == 3, "no -wal and -shm to look at"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_file_that_others_may_read_is_closed_to_them(store, open_store, path):
+    store.record(NB, "main", turn("a"))
+    store.close()
+    path.chmod(0o644)
+    open_store().load(NB)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_folder_of_the_user_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    store = ChatStore(tmp_path / "chats.sqlite", warn=pytest.fail)
+    store.record(NB, "main", turn("a"))
+    store.close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_the_file_is_in_the_data_directory_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_path().name == "chats.sqlite"
+    assert default_path().parent.name == "ollama_magic"
+
+
+def test_without_a_home_there_is_no_default_file(monkeypatch):
+    import platformdirs
+
+    # What platformdirs answers where no home directory can be found.
+    nowhere = Path("~/.local/share/ollama_magic")
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: nowhere)
+    assert default_path() is None
+    warnings = []
+    store = ChatStore(None, warn=warnings.append)
+    store.record(NB, "main", turn("a"))
+    assert prompts(store) == ["a"]
+    assert store.path is None
+    assert len(warnings) == 1
+    assert "no home directory" in warnings[0]
+
+
+def test_a_lone_surrogate_does_not_stop_a_turn(store):
+    store.record(NB, "main", Turn(prompt="half \ud83d", reply="é\udfff", model="m"))
+    (kept,) = store.load(NB).turns
+    assert (kept.prompt, kept.reply) == ("half ?", "é?")
+
+
+def test_a_reply_of_ten_megabytes_is_kept(open_store):
+    reply = "long é " * 1_500_000
+    open_store().record(NB, "main", Turn(prompt="a", reply=reply, model="m"))
+    assert open_store().load(NB).turns[0].reply == reply
+
+
+def test_a_bug_is_not_taken_for_a_broken_file(store, path):
+    with pytest.raises(sqlite3.Error):
+        store.record(
+            NB, "main", Turn(prompt="a", digest=object(), reply="x", model="m")
+        )
+    assert store.path == path
+
+
+def seconds_of_a_turn(store, chat):
+    began = time.perf_counter()
+    store.current_chat(NB)
+    store.load(NB, chat)
+    store.record(NB, chat, turn("q", cell_id=f"cell of {chat}"))
+    store.load(NB, chat)
+    return time.perf_counter() - began
+
+
+def test_a_turn_in_a_long_chat_reads_no_other_turn(store, path):
+    """What a turn costs must not grow with what was said long ago.
+
+    Counted in statements, so that the test does not depend on the machine's speed.
+    """
+    for number in range(300):
+        store.record(NB, "main", turn(f"{number}", cell_id=f"c{number}"))
+    store.load(NB)
+    statements = []
+    store._database.set_trace_callback(statements.append)  # the store has no such hook
+    store.record(NB, "main", turn("again", cell_id="c150"))
+    store.load(NB)
+    reads = [s for s in statements if "SELECT * FROM" in s]
+    assert reads == []
+    assert len(statements) < 20

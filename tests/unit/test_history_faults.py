@@ -1,0 +1,446 @@
+"""Whatever happens to the file of chats, a cell goes on, and nothing is deleted."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ollama_magic.conversation import Turn
+from ollama_magic.history import ChatStore
+
+NB = "notebook"
+KILLS = 30
+
+PREAMBLE = """
+import json, os, sys
+from pathlib import Path
+from ollama_magic.conversation import Turn
+from ollama_magic.history import ChatStore
+import ollama_magic.history_file, platformdirs, sqlite3
+path = Path(sys.argv[1])
+warnings = []
+store = ChatStore(path, warn=warnings.append)
+def turn(prompt, **more):
+    return Turn(prompt=prompt, reply="r" * 2000, model="m", **more)
+def prompts():
+    return [t.prompt for t in store.load("notebook").turns]
+def report(**more):
+    print(json.dumps({"prompts": prompts(), "warnings": warnings, **more}))
+"""
+
+
+def start(code, path):
+    """Run code in another process, with a store of ``path`` at hand."""
+    script = PREAMBLE + textwrap.dedent(code)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(code, path):
+    """Run code in another process to its end, and return what it reported."""
+    process = start(code, path)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    return json.loads(output.splitlines()[-1])
+
+
+def turn(prompt, **more):
+    return Turn(prompt=prompt, reply="r", model="m", **more)
+
+
+class Store(ChatStore):
+    """A store that remembers what it warned of."""
+
+    def __init__(self, path):
+        self.warnings = []
+        super().__init__(path, warn=self.warnings.append)
+
+    def prompts(self):
+        return [t.prompt for t in self.load(NB).turns]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "chats.sqlite"
+
+
+@pytest.fixture
+def store(path):
+    store = Store(path)
+    yield store
+    store.close()
+
+
+def fill(path, *names):
+    with closing(Store(path)) as store:
+        for name in names:
+            store.record(NB, "main", turn(name))
+        assert store.warnings == []
+
+
+def in_file(path):
+    with closing(Store(path)) as store:
+        found = store.prompts()
+        assert store.warnings == []
+    return found
+
+
+# -- processes -----------------------------------------------------------------
+
+
+def test_kill_9_loses_no_turn_that_was_kept(path):
+    """At most the turn in flight is lost, and the file is never damaged."""
+    code = """
+    for number in range(100_000):
+        store.record("notebook", "main", turn(sys.stdin.readline().strip()))
+        print(number, flush=True)
+    """
+    chance, acknowledged = random.Random(7), []
+    for life in range(KILLS):
+        process = start(code, path)
+        turns = chance.randrange(1, 12)
+        for number in range(turns):
+            process.stdin.write(f"{life}.{number}\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            acknowledged.append(f"{life}.{number}")
+        # Two more turns are under way when the process dies, at any point of them.
+        process.stdin.write(f"{life}.x\n{life}.y\n")
+        process.stdin.flush()
+        for _ in range(chance.randrange(20_000)):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    kept = in_file(path)
+    assert [name for name in kept if name[-1] not in "xy"] == acknowledged
+
+
+def test_four_kernels_on_one_chat_lose_no_turn(path):
+    code = """
+    sys.stdin.readline()
+    for number in range(50):
+        store.record("notebook", "main", turn(f"{sys.argv[0]}{os.getpid()} {number}"))
+    report()
+    """
+    processes = [start(code, path) for _ in range(4)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    reports = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+    assert [r["warnings"] for r in reports] == [[]] * 4
+    kept = in_file(path)
+    assert len(kept) == len(set(kept)) == 200
+
+
+# -- a file that cannot be written -----------------------------------------------
+
+
+def test_a_full_disk_leaves_the_chat_in_memory(path):
+    fill(path, "before")
+    told = run(
+        """
+        import resource
+        store.record("notebook", "main", turn("fits"))
+        size = path.with_name(path.name + "-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5000, size + 5000))
+        for number in range(9):
+            store.record("notebook", "main", turn(f"turn {number}"))
+        report(path=str(store.path))
+        """,
+        path,
+    )
+    expected = ["before", "fits", *(f"turn {number}" for number in range(9))]
+    assert told["prompts"] == expected
+    assert told["path"] == "None"
+    assert len(told["warnings"]) == 1
+    kept = in_file(path)
+    assert kept == expected[: len(kept)], "what came after the fault was mixed in"
+    assert len(kept) < len(expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
+def test_a_folder_that_cannot_be_written_still_shows_its_chats():
+    folder = Path(tempfile.mkdtemp())  # not tmp_path: the child may become nobody
+    try:
+        path = folder / "chats.sqlite"
+        fill(path, "before")
+        path.chmod(0o644)
+        folder.chmod(0o555)
+        told = run(
+            """
+            if os.geteuid() == 0:  # root may write anywhere
+                os.setuid(65534)
+            store.record("notebook", "main", turn("after"))
+            store.choose_model("notebook", "m")
+            report(path=str(store.path))
+            """,
+            path,
+        )
+        assert told["prompts"] == ["before", "after"]
+        assert told["path"] == "None"
+        assert len(told["warnings"]) == 1
+        path.chmod(0o600)
+        folder.chmod(0o700)
+        assert in_file(path) == ["before"]
+    finally:
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("place", ["file/chats.sqlite", "folder"])
+def test_a_place_where_no_file_can_be_leaves_the_chat_in_memory(tmp_path, place):
+    (tmp_path / "file").write_text("a file, no folder")
+    (tmp_path / "folder").mkdir()
+    store = Store(tmp_path / place)
+    store.record(NB, "main", turn("a"))
+    store.set_current_chat(NB, "side")
+    assert store.prompts() == ["a"]
+    assert store.current_chat(NB) == "side"
+    (warning,) = store.warnings
+    assert str(tmp_path / place) in warning
+    assert "%config OllamaMagics.history_file" in warning
+
+
+@pytest.fixture
+def lock(path):
+    """Return a function that lets another process lock the file."""
+    processes = []
+
+    def take(how):
+        code = f"""
+        database = sqlite3.connect(path, isolation_level=None)
+        {how}
+        print("locked", flush=True)
+        sys.stdin.readline()
+        """
+        processes.append(start(code, path))
+        assert processes[-1].stdout.readline() == "locked\n"
+
+    yield take
+    for process in processes:
+        process.communicate("done\n")
+
+
+LOCKS = [
+    'database.execute("BEGIN IMMEDIATE")',
+    'database.execute("PRAGMA locking_mode=EXCLUSIVE"); '
+    'database.execute("PRAGMA journal_mode=DELETE"); '
+    'database.execute("BEGIN EXCLUSIVE")',
+]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Wait for locks for a moment only; the rule is the same after five seconds."""
+    monkeypatch.setattr("ollama_magic.history_file._BUSY_TIMEOUT_S", 0.05)
+
+
+def test_a_file_that_stays_locked_leaves_the_chat_in_memory(
+    store, path, lock, impatient
+):
+    fill(path, "before")
+    lock(LOCKS[0])
+    store.record(NB, "main", turn("after"))
+    assert store.prompts() == ["before", "after"]
+    assert store.path is None
+    store.record(NB, "main", turn("and on"))
+    (warning,) = store.warnings
+    assert warning == (
+        f"Chats are not saved in {path}: database is locked.\n"
+        "They go on in memory until the kernel ends; "
+        "next: close the program that holds it, then restart the kernel"
+    )
+
+
+def test_a_file_that_cannot_even_be_read_stops_no_cell(store, path, lock, impatient):
+    fill(path, "before")
+    lock(LOCKS[1])
+    store.record(NB, "main", turn("after"))
+    assert "after" in store.prompts()
+    assert len(store.warnings) == 1
+
+
+def test_what_the_session_knew_stays_when_a_lock_comes(path, lock, impatient):
+    with closing(Store(path)) as store:
+        store.record(NB, "main", turn("a", cell_id="1"))
+        store.record(NB, "side", turn("b", cell_id="2"))
+        store.choose_model(NB, "chosen")
+        lock(LOCKS[0])
+        store.record(NB, "main", turn("c", cell_id="1"))
+        assert store.prompts() == ["c"]
+        assert [t.prompt for t in store.load(NB, "side").turns] == ["b"]
+        assert store.chosen_model(NB)[0] == "chosen"
+
+
+def test_nothing_is_mixed_into_the_file_when_the_fault_is_over(store, path, impatient):
+    fill(path, "before")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.record(NB, "main", turn("in memory"))
+        other.execute("ROLLBACK")
+    store.record(NB, "main", turn("in memory too"))
+    assert store.prompts() == ["before", "in memory", "in memory too"]
+    assert in_file(path) == ["before"]
+
+
+def test_of_a_file_too_large_for_memory_what_was_known_stays(path, lock, monkeypatch):
+    monkeypatch.setattr("ollama_magic.history_file._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ollama_magic.history_file._MAX_COPIED_BYTES", 1)
+    with closing(Store(path)) as store:
+        store.record(NB, "main", turn("known"))
+        fill(path, "seen")
+        assert store.prompts() == ["known", "seen"]
+        lock(LOCKS[0])
+        store.record(NB, "main", turn("after"))
+        assert store.prompts() == ["known", "seen", "after"]
+
+
+# -- a file that is damaged, or not ours -----------------------------------------
+
+
+def damage_header(path):
+    data = bytearray(path.read_bytes())
+    data[:16] = b"not a database!!"
+    path.write_bytes(data)
+
+
+def damage_by_text(path):
+    path.write_text("these are my notes, and no chats\n" * 100)
+
+
+def damage_by_truncation(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def damage_pages(path):
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xa5" * (len(data) - 4096)
+    path.write_bytes(data)
+
+
+DAMAGES = [damage_header, damage_by_text, damage_by_truncation, damage_pages]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_set_aside_whole_and_a_new_one_begun(store, path, damage):
+    fill(path, *(f"turn {number}" for number in range(30)))
+    damage(path)
+    damaged = path.read_bytes()
+    store.record(NB, "main", turn("new"))
+    assert store.prompts() == ["new"]
+    (aside,) = path.parent.glob("chats.sqlite.corrupt-*Z")
+    assert aside.read_bytes() == damaged
+    (warning,) = store.warnings
+    assert str(aside) in warning
+    assert store.path == path
+    store.close()
+    assert in_file(path) == ["new"]
+
+
+def test_what_was_known_is_in_the_new_file_when_damage_comes_later(store, path):
+    for name in "abc":
+        store.record(NB, "main", turn(name, cell_id=name))
+    store.choose_model(NB, "chosen")
+    kept = store.load(NB)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = path.read_bytes()
+    with path.open("r+b") as file:  # the same file, so that the store keeps it open
+        file.seek(4096)
+        file.write(b"\xa5" * (len(data) - 4096))
+    store.record(NB, "main", turn("b again", cell_id="b"))
+    assert "set aside" in store.warnings[0]
+    assert store.prompts() == ["a", "b again", "c"]
+    assert store.chosen_model(NB)[0] == "chosen"
+    assert kept.turns[0] in store.load(NB).turns
+
+
+def test_an_empty_file_is_simply_begun(store, path):
+    path.touch()
+    store.record(NB, "main", turn("a"))
+    assert store.warnings == []
+    assert list(path.parent.glob("*.corrupt-*")) == []
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_the_file_of_a_newer_version_is_not_touched(store, path, journal):
+    fill(path, "before")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA journal_mode={journal}")
+        other.execute("PRAGMA user_version=99")
+    before = path.read_bytes()
+    store.record(NB, "main", turn("after"))
+    assert store.prompts() == ["after"]
+    store.close()
+    assert path.read_bytes() == before
+    (warning,) = store.warnings
+    assert "schema 99" in warning
+    assert "pip install -U ollama-magic" in warning
+
+
+def test_the_database_of_another_program_is_not_touched(store, path):
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE turns (speed)")
+        other.commit()
+    before = path.read_bytes()
+    store.record(NB, "main", turn("a"))
+    assert store.prompts() == ["a"]
+    store.close()
+    assert path.read_bytes() == before
+    assert "another program" in store.warnings[0]
+
+
+def test_damage_that_cannot_be_set_aside_leaves_the_chat_in_memory(store, path):
+    """The second damage in one session is one too many: the disk may be failing."""
+    damage_by_text(path)
+    store.record(NB, "main", turn("a"))
+    store.close()
+    damage_by_text(path)
+    store.record(NB, "main", turn("b"))
+    assert "b" in store.prompts()
+    assert len(store.warnings) == 2
+    assert store.path is None
+    assert len(list(path.parent.glob("*.corrupt-*Z"))) == 1
+
+
+def test_where_wal_cannot_be_had_the_rollback_journal_is_used(store, path, monkeypatch):
+    """On a network file system two machines would break a WAL."""
+    monkeypatch.setattr("ollama_magic.history_file._is_on_network", lambda _: True)
+    store.record(NB, "main", turn("a"))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert store.warnings == []
+    assert store.prompts() == ["a"]
+
+
+def test_an_interrupt_leaves_the_chat_as_it_was(store, monkeypatch):
+    store.record(NB, "main", turn("a", cell_id="1"))
+
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ollama_magic.history_rows._raise_revision", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.record(NB, "main", turn("b", cell_id="1"))
+    assert store.prompts() == ["a"]
+    store.record(NB, "main", turn("c", cell_id="1"))
+    assert store.prompts() == ["c"]
+    assert store.warnings == []
