@@ -46,7 +46,8 @@ open({mark!r}, "w").write(json.dumps({{"last_token_at": time.time(), "bytes": 1}
 """
 WATCH = """() => {
   const cell = document.querySelectorAll('.jp-CodeCell')[1];
-  const seen = window.seen = {last: 0, drop: 0, long: 0, longest: 0, most: 0, drops: []};
+  const seen = {last: 0, drop: 0, long: 0, longest: 0, most: 0, drops: []};
+  window.seen = seen;
   new PerformanceObserver(list => list.getEntries().forEach(task => {
     seen.long += 1; seen.longest = Math.max(seen.longest, task.duration);
   })).observe({type: 'longtask'});

@@ -6,6 +6,7 @@ socket; the exchange with the server is :mod:`ollama_magic._transport`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
@@ -52,7 +53,7 @@ def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None
     )
 
 
-class Stream(Generic[T]):
+class Stream(ABC, Generic[T]):
     """An answer in the making: iterate over it, and close it.
 
     Nothing is sent before the first ``next``. The stream is a context manager, and
@@ -144,11 +145,11 @@ class Stream(Generic[T]):
     def _failed(self, words: str) -> OllamaMagicError:
         return server_error(self._attempt, words)
 
-    def _decoded(self, data: dict[str, Any]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def _decoded(self, data: dict[str, Any]) -> T: ...
 
-    def _is_last(self, chunk: T) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_last(self, chunk: T) -> bool: ...
 
 
 class ReplyStream(Stream[ReplyChunk]):

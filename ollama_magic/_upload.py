@@ -29,8 +29,8 @@ class Upload:
         return self._size_bytes
 
     def __iter__(self) -> Iterator[bytes]:
-        while piece := self.read(_PIECE_BYTES):
-            yield piece
+        # That this is here tells requests that it is no text; it calls read().
+        return iter(lambda: self.read(_PIECE_BYTES), b"")
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes to send; empty at the end."""

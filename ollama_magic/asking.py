@@ -15,7 +15,7 @@ from ollama_magic.answer import Answer
 from ollama_magic.arguments import ChatArguments
 from ollama_magic.arrivals import Arrivals
 from ollama_magic.errors import OllamaMagicError
-from ollama_magic.estimate import estimate_tokens
+from ollama_magic.estimate import estimate_messages
 from ollama_magic.outcome import Outcome, make_reply, make_turn
 from ollama_magic.question import Asking, Question, prepare
 from ollama_magic.reply import Reply
@@ -90,12 +90,17 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
     """
     client = session.client(args.host)
     request = prepare(Asking(session, client, args), text).request
-    body = json.dumps(request.body(), indent=2, ensure_ascii=False)
-    tokens = estimate_tokens(body)
+    body = request.body()
+    tokens = estimate_messages(body.get("messages") or [_as_message(body)])
     return (
-        f"POST {client.host.base_url}{request.path}\n{body}\n"
+        f"POST {client.host.base_url}{request.path}\n"
+        f"{json.dumps(body, indent=2, ensure_ascii=False)}\n"
         f"about {tokens:,} tokens (an estimate); nothing was sent"
     )
+
+
+def _as_message(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"content": f"{body.get('system', '')}\n{body['prompt']}"}
 
 
 def _stream(asking: Asking, question: Question, display: Display) -> Outcome:

@@ -6,6 +6,7 @@ Each method asks the session or a model command and returns what is shown.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -193,6 +194,7 @@ class Commands:
             return TextPage("stopped" if stop() else "nothing was running")
         server = serve(
             session.configured_url,
+            api_key=os.environ.get("OLLAMA_API_KEY"),
             embedded="embedded" in command.options,
             on_status=line.show,
         )

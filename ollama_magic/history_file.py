@@ -237,11 +237,11 @@ def _is_on_network(path: Path) -> bool:
 
 
 def file_system(path: Path, mounts: str) -> str:
-    """Return the kind of file system that a path is on, by a table of mounts.
+    r"""Return the kind of file system that a path is on, by a table of mounts.
 
     Examples
     --------
-    >>> table = "disk / ext4 rw 0 0\\nhub:/x /home/my\\\\040files nfs4 rw 0 0\\n"
+    >>> table = "disk / ext4 rw 0 0\nhub:/x /home/my\\040files nfs4 rw 0 0\n"
     >>> file_system(Path("/home/my files/a"), table), file_system(Path("/b"), table)
     ('nfs4', 'ext4')
     """

@@ -34,6 +34,7 @@ from ollama_magic.server_words import (
 )
 
 _TRANSFERS = {"pull": "Pull", "push": "Push", "create": "Creation"}
+_LOOKED_AT = 20_000  # characters of the server's words
 _VERBS = {
     "chat": ("answer", " with "),
     "generate": ("answer", " with "),
@@ -96,6 +97,7 @@ def server_error(
     progress
         How far a transfer came, as in ``12.4 of 42.5 GB``.
     """
+    text = text[:_LOOKED_AT]
     where = "mid-stream" if status_code == 200 else str(status_code)
     why = f"server ({where}): {quoted(_unwrapped(text)) or 'no text'}"
     if capability := _lacking(attempt, text):

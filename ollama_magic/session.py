@@ -17,7 +17,7 @@ from ollama_magic.history import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import CellTracker, Notebook, find_notebook
 from ollama_magic.reply import Reply
-from ollama_magic.serve import RunningServer
+from ollama_magic.serve import RunningServer, crash_report
 
 
 class Settings(Protocol):
@@ -66,12 +66,22 @@ class Session:
         """Return a client for ``host``, or else for the host of this session.
 
         The API key belongs to the configured host and goes to no other.
+
+        Raises
+        ------
+        ConfigError
+            The host cannot be used.
+        EngineError
+            The server that was started here has ended by itself.
         """
         timeout_s = self.settings.timeout or None
         if host:
             return OllamaClient(host, api_key="", idle_timeout_s=timeout_s)
         server = self.server
         if server is not None:
+            report = crash_report()
+            if report is not None:
+                raise report
             key = server.api_key or os.environ.get("OLLAMA_API_KEY", "")
             return OllamaClient(server.base_url, api_key=key, idle_timeout_s=timeout_s)
         return OllamaClient(self.settings.host or None, idle_timeout_s=timeout_s)

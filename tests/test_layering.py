@@ -11,7 +11,7 @@ LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "conversation", "prompt", "request", "answer", "estimate"}
     | {"footer", "transfer", "code_blocks"},
-    {"client", "_transport", "history"},
+    {"client", "_transport", "history", "history_file", "history_rows"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "text_page", "listing"},
     {"option_table", "command_table", "magic_line", "arguments", "command_line"}
     | {"help_text", "reply", "session", "question"}
@@ -23,7 +23,7 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 HOMES = {
     "requests": {"client", "_transport"},
     "urllib3": {"client", "_transport"},
-    "sqlite3": {"history"},
+    "sqlite3": {"history", "history_file", "history_rows"},
     "markdown": {"rendering"},
     "nh3": {"rendering"},
     "pygments": {"rendering"},

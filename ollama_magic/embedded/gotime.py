@@ -24,7 +24,7 @@ _UNITS_S = {
     "h": 3600.0,
 }
 _TERM = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_LONGEST = timedelta(days=106751)  # about 2**63 ns, the longest of Go's durations
+_LONGEST_S = 2**63 / 1e9  # the longest of Go's durations
 
 
 def parse_duration(text: str) -> float:
@@ -73,8 +73,5 @@ def rfc3339(moment: datetime | None = None) -> str:
 
 def in_future(seconds: float) -> str:
     """Return the moment so many seconds from now; for ever is centuries away."""
-    ahead = _LONGEST if seconds == FOREVER_S else timedelta(seconds=seconds)
-    try:
-        return rfc3339(datetime.now(UTC) + min(ahead, _LONGEST))
-    except OverflowError:
-        return rfc3339(datetime.now(UTC) + _LONGEST)
+    ahead = timedelta(seconds=min(seconds, _LONGEST_S))
+    return rfc3339(datetime.now(UTC) + ahead)

@@ -46,7 +46,8 @@ class ModelName:
         if rest:
             host = rest
         name = cls(host, namespace, model, tag)
-        return name if name._is_valid() else None
+        is_whole = not text.startswith("/")
+        return name if is_whole and name._is_valid() else None
 
     def _is_valid(self) -> bool:
         return bool(

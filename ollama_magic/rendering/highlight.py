@@ -50,7 +50,16 @@ def code_html(source: str, language: str = "") -> str:
     source = source.removesuffix("\n")
     lexer = _lexer(language) if language and len(source) <= _MAX_HIGHLIGHTED else None
     body = _tokens_html(lexer, source) if lexer else html.escape(source, quote=False)
+    body = keep_first_newline(body)
     return f'<pre class="highlight" style="{PRE_STYLE}">{body}\n</pre>'
+
+
+def keep_first_newline(body: str) -> str:
+    """Return the body of a ``<pre>`` so that an empty first line is seen.
+
+    HTML drops the first newline, once in the sanitiser and once in the browser.
+    """
+    return f"\n\n{body}" if body.startswith("\n") else body
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,12 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.rendering.blocks import Block, split_blocks
-from ollama_magic.rendering.highlight import CLASSES, PRE_STYLE, code_html
+from ollama_magic.rendering.highlight import (
+    CLASSES,
+    PRE_STYLE,
+    code_html,
+    keep_first_newline,
+)
 from ollama_magic.rendering.line_syntax import closes_fence, fence_of
 from ollama_magic.rendering.markdown_dialect import (
     language_of,
@@ -142,7 +147,8 @@ _cached_block_html = lru_cache(maxsize=2048)(open_block_html)
 
 
 def _plain(text: str) -> str:
-    return sanitised(f'<pre style="{TEXT_STYLE}">{html.escape(text)}</pre>')
+    text = keep_first_newline(html.escape(text))
+    return sanitised(f'<pre style="{TEXT_STYLE}">{text}</pre>')
 
 
 def _verbatim_html(block: Block) -> str:

@@ -23,13 +23,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-assert sys.argv[1:] == ["serve"]
-host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
-mode = os.environ.get("FAKE_OLLAMA")
-if mode == "broken":
-    sys.exit("Error: no space left on device")
-elif mode == "silent":
-    listener = socket.create_server((host, int(port)))
-    threading.Event().wait()
-else:
-    ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+def main():
+    assert sys.argv[1:] == ["serve"]
+    host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
+    mode = os.environ.get("FAKE_OLLAMA")
+    if mode == "broken":
+        sys.exit("Error: no space left on device")
+    elif mode == "silent":
+        listener = socket.create_server((host, int(port)))
+        threading.Event().wait()
+    else:
+        ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -58,6 +58,10 @@ class Notebook:
             most = max(most, len(self.outputs))
         return most
 
+    def tick(self, display, seconds=2.0):
+        self.now_s += seconds
+        display.feed("")
+
 
 @pytest.fixture
 def notebook():
@@ -101,8 +105,7 @@ def test_a_tick_without_text_shows_what_is_left(notebook):
     display.feed("one")
     display.feed(" two")
     assert "two" not in notebook.text
-    notebook.now_s += 0.1
-    display.feed("")
+    notebook.tick(display, 0.1)
     assert "two" in notebook.text
 
 
@@ -129,7 +132,9 @@ def test_slow_paints_come_less_often(notebook):
 
 def test_all_text_is_seen_while_it_comes(notebook):
     text = PARAGRAPH * 100 + "- a\n- b\n\n```python\nx = 1\n```\nend"
-    notebook.stream(notebook.display(), text)
+    display = notebook.display()
+    notebook.stream(display, text)
+    notebook.tick(display)
     assert notebook.text.count("neither long nor short") == 100
     assert notebook.text.rstrip().endswith("end")
 
@@ -185,6 +190,7 @@ def test_an_output_that_is_not_ours_alone_is_never_cleared(notebook):
     display.feed("", thinking="hm")
     notebook.now_s += 1
     notebook.stream(display, PARAGRAPH * 100)
+    notebook.tick(display, 10)
     assert len(notebook.outputs) == 2
     assert notebook.text.count("neither long nor short") == 100
     display.finish({"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1})
@@ -253,8 +259,7 @@ def test_text_and_json_are_shown_as_they_are(notebook, view):
     display = notebook.display(view=view)
     text = '{"a*b*": "<b>",\n' * 400
     notebook.stream(display, text)
-    notebook.now_s += 1
-    display.feed("")
+    notebook.tick(display)
     assert notebook.text.count('{"a*b*": "<b>",') == 400
 
 
@@ -263,8 +268,7 @@ def test_line_end_cut_in_two_is_one_line_end(notebook):
     display.feed("- a\r")
     notebook.now_s += 1
     display.feed("\n- b\r\n")
-    notebook.now_s += 1
-    display.feed("")
+    notebook.tick(display)
     assert notebook.outputs[0][1]["text/html"].count("<li>") == 2
     assert "<p>" not in notebook.outputs[0][1]["text/html"]
 

@@ -67,9 +67,14 @@ def test_an_error_is_raised_after_the_items_before_it():
 def test_leaving_by_an_error_closes_the_stream_and_ends_its_thread(error):
     """The stop button: the server sees the end at once, whatever it is doing."""
     stream = Stream("a", WAIT, "never")
-    with pytest.raises(error), Arrivals(stream, tick_s=0.01) as arrivals:
-        for _ in arrivals:
-            raise error
+
+    def stop_at_the_first_batch():
+        with Arrivals(stream, tick_s=0.01) as arrivals:
+            for _ in arrivals:
+                raise error
+
+    with pytest.raises(error):
+        stop_at_the_first_batch()
     assert stream.closed.is_set()
     assert not stream.reader.is_alive()
 

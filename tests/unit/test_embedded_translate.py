@@ -5,8 +5,12 @@ import json
 import pytest
 
 from ollama_magic.embedded.bodies import read_request
-from ollama_magic.embedded.gotime import FOREVER_S, in_future, keep_alive_s
-from ollama_magic.embedded.gotime import parse_duration
+from ollama_magic.embedded.gotime import (
+    FOREVER_S,
+    in_future,
+    keep_alive_s,
+    parse_duration,
+)
 from ollama_magic.embedded.names import ModelName
 from ollama_magic.embedded.options import (
     LoadOptions,
@@ -196,8 +200,13 @@ def test_any_other_format_is_refused(value):
 
 @pytest.mark.parametrize(
     ("given", "tokens"),
-    [({}, 5120), ({"num_predict": -1}, 5120), ({"num_predict": 0}, 5120)]
-    + [({"num_predict": 9}, 9), ({"num_predict": 10**9}, 5120)],
+    [
+        ({}, 5120),
+        ({"num_predict": -1}, 5120),
+        ({"num_predict": 0}, 5120),
+        ({"num_predict": 9}, 9),
+        ({"num_predict": 10**9}, 5120),
+    ],
 )
 def test_the_number_of_tokens_always_has_a_cap(given, tokens):
     assert sampling(given, 512)["max_tokens"] == tokens
@@ -244,8 +253,17 @@ def test_only_numbers_are_integers(value):
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, 300.0), ("10m", 600.0), ("1h0m30s", 3630.0), (60, 60.0), ("1.5s", 1.5)]
-    + [(-1, FOREVER_S), ("-5m", FOREVER_S), (0, 0.0), ("0", 0.0)],
+    [
+        (None, 300.0),
+        ("10m", 600.0),
+        ("1h0m30s", 3630.0),
+        (60, 60.0),
+        ("1.5s", 1.5),
+        (-1, FOREVER_S),
+        ("-5m", FOREVER_S),
+        (0, 0.0),
+        ("0", 0.0),
+    ],
 )
 def test_keep_alive_is_a_duration_or_seconds(value, seconds):
     assert keep_alive_s(value, 300.0) == seconds
@@ -284,8 +302,10 @@ def test_names_are_read_as_by_ollama(text, shown):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a b c", "..", "../x", "a/../b", ":x", "a:", "/a", "a/", "a//b", "-x", "a\n"]
-    + ["x" * 81, "a:b:c/d", "b\\c", "a/b/c/d"],
+    [
+        *("", "a b c", "..", "../x", "a/../b", ":x", "a:", "/a", "a/", "a//b", "-x"),
+        *("a\n", "x" * 81, "a:b:c/d", "b\\c", "a/b/c/d"),
+    ],
 )
 def test_names_that_are_none(text):
     assert ModelName.parse(text) is None

@@ -1,0 +1,48 @@
+"""What a person sees in terminal IPython, typed into a real one."""
+
+import os
+import sys
+
+import pexpect
+import pytest
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def terminal(fake_ollama, tmp_path):
+    """Start IPython in a terminal, with the extension loaded."""
+    env = {**os.environ, "OLLAMA_HOST": fake_ollama.url, "TERM": "dumb"}
+    command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner"]
+    command += ["--colors=NoColor", "--ext=ollama_magic", "--no-confirm-exit"]
+    child = pexpect.spawn(
+        command[0], command[1:], env=env, encoding="utf-8", timeout=PATIENCE_S
+    )
+    child.setecho(False)
+    child.expect(r"In \[1\]: ")
+    yield child
+    child.close(force=True)
+
+
+def test_text_is_printed_as_it_comes_with_the_footer_below(terminal, fake_ollama):
+    fake_ollama.reply("Hello **world**, \x1b[31mred\x1b[0m")
+    terminal.sendline("%ollama ask Hi?")
+    terminal.expect_exact("Hello **world**,")
+    assert "\x1b[31m" not in terminal.before + terminal.after
+    terminal.expect_exact("turn 1 of main")
+    terminal.expect(r"In \[2\]: ")
+    assert "Out[" not in terminal.before
+
+
+def test_a_listing_is_a_table_of_text(terminal):
+    terminal.sendline("%ollama list")
+    terminal.expect_exact("NAME")
+    terminal.expect_exact("llama3.2:3b")
+
+
+def test_an_error_is_three_lines(terminal):
+    terminal.sendline("%ollama ask -m nosuch:1b Hi")
+    terminal.expect_exact("ModelNotFoundError: Model 'nosuch:1b' is not on")
+    terminal.expect_exact("next: ")
+    terminal.expect(r"In \[2\]: ")
+    assert "Traceback" not in terminal.before
