@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ollama_magic.answer import Answer
-from ollama_magic.arguments import ChatArguments
 from ollama_magic.arrivals import Arrivals
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.estimate import estimate_messages
+from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import Outcome, make_reply, make_turn
 from ollama_magic.question import Asking, Question, prepare
 from ollama_magic.reply import Reply

@@ -14,10 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from ollama_magic._credentials import Credentials
-from ollama_magic._streams import ProgressStream, ReplyStream, Stream, check_status
-from ollama_magic._transport import Call, Exchange, Server
-from ollama_magic._upload import Upload
 from ollama_magic.errors import OllamaMagicError, StreamInterruptedError
 from ollama_magic.host import Host, parse_host
 from ollama_magic.ndjson import parse_object
@@ -30,6 +26,15 @@ from ollama_magic.request import (
     Think,
 )
 from ollama_magic.server_errors import Attempt, not_ollama
+from ollama_magic.transport.credentials import Credentials
+from ollama_magic.transport.exchange import Call, Exchange, Server
+from ollama_magic.transport.streams import (
+    ProgressStream,
+    ReplyStream,
+    Stream,
+    check_status,
+)
+from ollama_magic.transport.upload import Upload
 from ollama_magic.wire import Embeddings, LoadedModel, ModelDetails, ModelSummary
 
 __all__ = ["OllamaClient", "ProgressStream", "ReplyStream", "Stream"]

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ollama_magic._version import __version__
-from ollama_magic.arguments import ChatArguments
-from ollama_magic.command_line import ParsedCommand, parse_command
 from ollama_magic.conversation import Turn
 from ollama_magic.errors import ConfigError, OllamaMagicError
-from ollama_magic.help_text import help_text
-from ollama_magic.history import ChatSummary
+from ollama_magic.history.store import ChatSummary
+from ollama_magic.line.arguments import ChatArguments
+from ollama_magic.line.command_line import ParsedCommand, parse_command
+from ollama_magic.line.help_text import help_text
 from ollama_magic.listing import Columns, Listing
 from ollama_magic.model_commands import (
     copy_model,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from ollama_magic.option_table import Completes, Option
+    from ollama_magic.line.option_table import Completes, Option
 
 Names = Callable[[], Sequence[str]]
 
@@ -124,7 +124,7 @@ class _Completer:
         return self._command_line(words, typed)
 
     def _command_line(self, words: list[str], typed: str) -> tuple[str, list[str]]:
-        from ollama_magic.command_table import COMMANDS, find_command
+        from ollama_magic.line.command_table import COMMANDS, find_command
 
         if not words:
             return _starting(typed, [command.name for command in COMMANDS])
@@ -144,7 +144,7 @@ class _Completer:
     def _chat_line(
         self, words: list[str], typed: str, *, models_too: bool
     ) -> tuple[str, list[str]]:
-        from ollama_magic.option_table import CHAT_OPTIONS, find_option
+        from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
 
         place = _Place.after(words)
         if place.waits is not None:
@@ -174,7 +174,7 @@ class _Completer:
 
             return list(MODEL_OPTIONS)
         if what == "command":
-            from ollama_magic.command_table import COMMANDS
+            from ollama_magic.line.command_table import COMMANDS
 
             return [command.name for command in COMMANDS]
         return ()
@@ -200,7 +200,7 @@ class _Place:
         return place
 
     def _add(self, word: str) -> None:
-        from ollama_magic.option_table import CHAT_OPTIONS, find_option
+        from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
 
         if self.waits is not None:
             self.waits_anything = self.waits.kind == "pair" and "=" not in word

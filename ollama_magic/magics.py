@@ -13,13 +13,13 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Bool, Dict, Enum, Float, Unicode, Union
 
 from ollama_magic import completion, input_transforms
-from ollama_magic.help_text import magic_docstring
+from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
 
 if TYPE_CHECKING:
-    from ollama_magic.arguments import ChatArguments
     from ollama_magic.asking import Display
     from ollama_magic.commands import Commands
+    from ollama_magic.line.arguments import ChatArguments
     from ollama_magic.rendering.progress_line import ProgressLine
     from ollama_magic.reply import Reply
     from ollama_magic.session import Session
@@ -92,7 +92,7 @@ class OllamaMagics(Magics):
         """Ask a language model through Ollama, or look after chats and models."""
         if cell is None:
             return self._commands.run(line)
-        from ollama_magic.arguments import parse_chat_arguments
+        from ollama_magic.line.arguments import parse_chat_arguments
 
         args = parse_chat_arguments(line)
         reply = self._ask(args, magic_body(self.cells.raw_cell, line, cell))

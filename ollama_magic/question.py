@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.arguments import ChatArguments
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
 from ollama_magic.errors import CapabilityError, ConfigError, PromptError
+from ollama_magic.line.arguments import ChatArguments
+from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
 from ollama_magic.model_options import check_options
-from ollama_magic.option_table import read_keep_alive
 from ollama_magic.prompt import FilledPrompt, fill
 from ollama_magic.request import ChatRequest, GenerateRequest
 from ollama_magic.session import Session

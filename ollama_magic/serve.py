@@ -67,8 +67,8 @@ def serve(
 ) -> RunningServer:
     """Return a server that answers; start one if need be.
 
-    In this order: the one at ``base_url``; the one that was started before; the
-    installed ``ollama`` program, told to listen at ``base_url``; the embedded engine.
+    In this order: what answers at ``base_url``; what was started before; the installed
+    ``ollama`` program, told to listen there; the embedded engine (no model yet: pull).
 
     Parameters
     ----------
@@ -85,10 +85,6 @@ def serve(
     ------
     EngineError
         Nothing answers and nothing could be started.
-
-    Notes
-    -----
-    The embedded engine may have no model yet: ``POST /api/pull`` brings one.
     """
     if not embedded:
         version = _version(base_url, api_key)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
-from ollama_magic.history import ChatStore, default_path
+from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import CellTracker, Notebook, find_notebook
 from ollama_magic.reply import Reply

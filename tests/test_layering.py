@@ -9,21 +9,19 @@ PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 
 LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
-    {"server_errors", "conversation", "prompt", "request", "answer", "estimate"}
-    | {"footer", "transfer", "code_blocks"},
-    {"client", "_transport", "history", "history_file", "history_rows"},
+    {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
+    | {"estimate", "footer", "transfer", "code_blocks"},
+    {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "text_page", "listing"},
-    {"option_table", "command_table", "magic_line", "arguments", "command_line"}
-    | {"help_text", "reply", "session", "question"}
-    | {"outcome", "asking", "model_commands"},
+    {"line", "reply", "session", "question", "outcome", "asking", "model_commands"},
     {"commands", "completion", "input_transforms", "magics", "__init__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
 HOMES = {
-    "requests": {"client", "_transport"},
-    "urllib3": {"client", "_transport"},
-    "sqlite3": {"history", "history_file", "history_rows"},
+    "requests": {"transport"},
+    "urllib3": {"transport"},
+    "sqlite3": {"history"},
     "markdown": {"rendering"},
     "nh3": {"rendering"},
     "pygments": {"rendering"},

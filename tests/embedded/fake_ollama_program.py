@@ -30,8 +30,8 @@ def main():
     if mode == "broken":
         sys.exit("Error: no space left on device")
     elif mode == "silent":
-        listener = socket.create_server((host, int(port)))
-        threading.Event().wait()
+        with socket.create_server((host, int(port))):
+            threading.Event().wait()
     else:
         ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
 

@@ -76,10 +76,6 @@ def get(server, path):
     return answer
 
 
-def need_package():
-    pytest.importorskip("xllamacpp", reason="needs the embedded engine")
-
-
 def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
     said = []
     url, token = empty_engine.base_url, empty_engine.token
@@ -137,8 +133,8 @@ def test_without_the_package_the_error_says_how_to_get_it(free_url, monkeypatch)
 
 
 @pytest.mark.embedded
+@pytest.mark.usefixtures("engine_package")
 def test_the_embedded_engine_is_the_last_choice(free_url):
-    need_package()
     said = []
     server = serve(free_url, on_status=said.append)
     assert server.kind == "embedded"
@@ -152,17 +148,17 @@ def test_the_embedded_engine_is_the_last_choice(free_url):
 
 
 @pytest.mark.embedded
+@pytest.mark.usefixtures("engine_package")
 @on_posix
 def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_url):
-    need_package()
     assert serve(free_url, embedded=True).kind == "embedded"
     assert not is_open(free_url)
 
 
 @pytest.mark.embedded
+@pytest.mark.usefixtures("engine_package")
 @on_posix
 def test_a_crash_is_told_and_the_next_start_works(free_url):
-    need_package()
     server = serve(free_url)
     assert crash_report() is None
     os.kill(serve_module._started._child._process.pid, signal.SIGKILL)
@@ -175,10 +171,10 @@ def test_a_crash_is_told_and_the_next_start_works(free_url):
 
 
 @pytest.mark.embedded
+@pytest.mark.usefixtures("engine_package")
 def test_a_store_that_cannot_be_made_is_an_error_with_its_reason(
     free_url, tmp_path, monkeypatch
 ):
-    need_package()
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "models"
     monkeypatch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(path))
@@ -211,9 +207,11 @@ def parent(url, kind, then="threading.Event().wait()"):
     "kind", ["ollama", pytest.param("embedded", marks=pytest.mark.embedded)]
 )
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_ends_with_a_kernel_that_is_killed(fake_program, free_url, kind, end):
+def test_a_server_ends_with_a_kernel_that_is_killed(
+    fake_program, free_url, kind, end, request
+):
     if kind == "embedded":
-        need_package()
+        request.getfixturevalue("engine_package")
     with parent(free_url, kind) as process:
         url = process.stdout.readline().strip()
         assert is_open(url)

@@ -368,7 +368,7 @@ def test_redirects_are_not_followed(client, fake_ollama, status):
 
 
 def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic._streams.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("ollama_magic.transport.streams.MAX_ANSWER_BYTES", 1000)
     fake_ollama.on("POST /api/chat", Answer([LINES[0]] * 1001))
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 1000

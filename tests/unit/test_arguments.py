@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from ollama_magic.arguments import ChatArguments, parse_chat_arguments
-from ollama_magic.command_line import ParsedCommand, parse_command
-from ollama_magic.command_table import COMMANDS
-from ollama_magic.help_text import help_text, magic_docstring
-from ollama_magic.option_table import CHAT_OPTIONS
+from ollama_magic.line.arguments import ChatArguments, parse_chat_arguments
+from ollama_magic.line.command_line import ParsedCommand, parse_command
+from ollama_magic.line.command_table import COMMANDS
+from ollama_magic.line.help_text import help_text, magic_docstring
+from ollama_magic.line.option_table import CHAT_OPTIONS
 
 ALLOWED = {
     "nothing": ("", {}),

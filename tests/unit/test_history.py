@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ollama_magic.conversation import Chat, Turn
-from ollama_magic.history import ChatStore, ChatSummary, default_path
+from ollama_magic.history.store import ChatStore, ChatSummary, default_path
 from ollama_magic.wire import Stats
 
 NB = "/home/ann/notebook.ipynb"

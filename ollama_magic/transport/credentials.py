@@ -46,6 +46,7 @@ class Credentials(AuthBase):
             self._header = f"Basic {base64.b64encode(pair).decode()}"
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the header into a request, as requests asks of its authentications."""
         if self._header:
             request.headers["Authorization"] = self._header
         return request

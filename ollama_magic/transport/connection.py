@@ -41,6 +41,7 @@ class Line:
         self.is_cut = False
 
     def adopt(self, connected: socket.socket) -> None:
+        """Take note of the socket of the connection that was just made."""
         # Shutting down works alike for all families, and a TLS socket has no dup().
         handle = socket.fromfd(connected.fileno(), socket.AF_INET, socket.SOCK_STREAM)
         with self._lock:
@@ -51,11 +52,13 @@ class Line:
         raise ConnectionAbortedError("closed while it connected")
 
     def set_timeout(self, seconds: float | None) -> None:
+        """Bound the wait for the next bytes, in seconds; None is for ever."""
         if self._socket is not None:
             with suppress(OSError):  # the whole answer may have come already
                 self._socket.settimeout(seconds)
 
     def cut(self) -> None:
+        """End the connection now, whatever a thread is doing with it."""
         with self._lock:
             self.is_cut = True
             if self._handle is not None:
@@ -63,6 +66,7 @@ class Line:
                     self._handle.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
+        """Let go of the socket: the exchange is over."""
         with self._lock:
             if self._handle is not None:
                 self._handle.close()
@@ -97,6 +101,7 @@ class Adapter(HTTPAdapter):
         block: bool = False,
         **pool_kwargs: object,
     ) -> None:
+        """Make a pool whose connections tell of their sockets."""
         pool_kwargs["socket_options"] = [
             *HTTPConnection.default_socket_options,
             *_KEEP_ALIVE,
@@ -110,6 +115,7 @@ class Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
         cert: str | tuple[str, str] | None = None,
     ) -> ConnectionPool:
+        """Return a connection that tells of its socket."""
         pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         assert isinstance(pool, HTTPConnectionPool)
         pool.ConnectionCls = _reporting(pool.ConnectionCls, self._line)

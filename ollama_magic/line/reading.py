@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from IPython.core.error import UsageError
 
-from ollama_magic.option_table import Option, find_option, is_number
+from ollama_magic.line.option_table import Option, find_option, is_number
 
 
 def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:

@@ -1,7 +1,7 @@
 """Answers as they arrive: lazy iterators of typed chunks that any thread may close.
 
 Knows when an answer is complete and when it only stopped. Knows no endpoint and no
-socket; the exchange with the server is :mod:`ollama_magic._transport`.
+socket; the exchange with the server is :mod:`ollama_magic.transport.exchange`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
-from ollama_magic._transport import MAX_ANSWER_BYTES, Exchange
 from ollama_magic.errors import OllamaMagicError, StreamInterruptedError
 from ollama_magic.ndjson import read_objects
 from ollama_magic.server_errors import (
@@ -23,6 +22,7 @@ from ollama_magic.server_errors import (
     server_error,
     transfer_error,
 )
+from ollama_magic.transport.exchange import MAX_ANSWER_BYTES, Exchange
 from ollama_magic.wire import Progress, ReplyChunk, ToolCall
 
 T = TypeVar("T", ReplyChunk, Progress)

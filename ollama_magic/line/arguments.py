@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ollama_magic.errors import ConfigError
-from ollama_magic.magic_line import Given, Line, nearest, read_line, usage_error
+from ollama_magic.line.option_table import CHAT_OPTIONS, THINK_LEVELS, Option
+from ollama_magic.line.reading import Given, Line, nearest, read_line, usage_error
 from ollama_magic.model_options import MODEL_OPTIONS, OptionValue, read_option
-from ollama_magic.option_table import CHAT_OPTIONS, THINK_LEVELS, Option
 
 _CELL_MAGIC = "%%ollama"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from ollama_magic.command_table import COMMANDS, Command, find_command
-from ollama_magic.option_table import CHAT_OPTIONS, Option
+from ollama_magic.line.command_table import COMMANDS, Command, find_command
+from ollama_magic.line.option_table import CHAT_OPTIONS, Option
 
 _WIDTH = 80
 _LEFT = 31

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ollama_magic.option_table import CHAT_OPTIONS, Completes, Option, switch
+from ollama_magic.line.option_table import CHAT_OPTIONS, Completes, Option, switch
 
 
 @dataclass(frozen=True, slots=True)

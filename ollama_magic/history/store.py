@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ollama_magic import history_rows as rows
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history_file import (
+from ollama_magic.history import rows
+from ollama_magic.history.file import (
     NAME_ANOTHER,
     Fault,
     UnusableFileError,
@@ -27,7 +27,7 @@ from ollama_magic.history_file import (
     open_memory,
     set_aside,
 )
-from ollama_magic.history_rows import MAIN_CHAT, ChatSummary, Choices
+from ollama_magic.history.rows import MAIN_CHAT, ChatSummary, Choices
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
 

@@ -1,7 +1,7 @@
 """The SQLite file behind the chats: how it is made, opened, judged and set aside.
 
 Knows files, permissions, locks and damage. Refuses to know what a chat is: the tables
-are the business of ``history_rows``.
+are the business of ``rows``.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ollama_magic.history_rows import SCHEMA
+from ollama_magic.history.rows import SCHEMA
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x6F6C6D67  # "olmg": tells our files from other people's

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ollama_magic.arguments import ChatArguments, make_chat_arguments
-from ollama_magic.command_table import COMMANDS, Command, find_command
-from ollama_magic.magic_line import Given, nearest, read_line, usage_error
+from ollama_magic.line.arguments import ChatArguments, make_chat_arguments
+from ollama_magic.line.command_table import COMMANDS, Command, find_command
+from ollama_magic.line.reading import Given, nearest, read_line, usage_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Knows requests, urllib3 and sockets: proxies, credentials, timeouts, framing. Knows
 nothing of what is asked or answered; statuses and bodies are handed on as they are.
-Its faults leave as errors of ours, worded in :mod:`ollama_magic._transport_errors`.
+Its faults leave as errors of ours, worded in :mod:`ollama_magic.transport.failures`.
 
 Each exchange has a session and a connection of its own. So nothing is shared
 between threads, no idle connection goes stale, no cookie is kept, and closing one
@@ -21,17 +21,17 @@ from functools import partial
 import requests
 import urllib3
 
-from ollama_magic._connection import Adapter, Line
-from ollama_magic._credentials import Credentials
-from ollama_magic._transport_errors import (
+from ollama_magic._version import __version__
+from ollama_magic.host import Host
+from ollama_magic.transport.connection import Adapter, Line
+from ollama_magic.transport.credentials import Credentials
+from ollama_magic.transport.failures import (
     closed_here,
     no_answer,
     over_limit,
     stream_broken,
 )
-from ollama_magic._upload import Upload
-from ollama_magic._version import __version__
-from ollama_magic.host import Host
+from ollama_magic.transport.upload import Upload
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 65536

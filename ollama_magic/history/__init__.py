@@ -1,0 +1,1 @@
+"""Where chats are kept: one SQLite file for all notebooks of a user."""
