@@ -21,6 +21,7 @@ from ollama_magic.rendering.line_syntax import (
     item_marker,
     item_text,
     kind_of,
+    may_become_item,
 )
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -92,6 +93,7 @@ class BlockSplitter:
             self._take("".join(self._unfinished) + "\n")
             self._unfinished.clear()
         self._unfinished.append(rest)
+        self._close_if_left()
         if self._cap is not None and self._kind in {"blank", "paragraph"}:
             self._cut_sentences(self._cap)
         done, self._done = self._done, []
@@ -137,6 +139,17 @@ class BlockSplitter:
         self._after_blank = False
         self._append(line)
         self._after_line(line, is_first=is_first)
+
+    def _close_if_left(self) -> None:
+        """Close a list as soon as the unfinished line cannot be an item any more.
+
+        Else a whole paragraph below it would count as unfinished with the list.
+        """
+        if self._kind != "list" or not self._after_blank or self._nested_fence:
+            return
+        rest = "".join(self._unfinished)
+        if rest.strip() and not (may_become_item(rest) or self._continues(rest)):
+            self._close()
 
     def _append(self, line: str) -> None:
         self._lines.append(line)

@@ -16,6 +16,7 @@ Kind = Literal[
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})\s*(.*)")
 _ITEM = re.compile(r"( *)([-*+]|\d{1,9}[.)])(?=\s|$)")
+_MAY_BE_ITEM = re.compile(r"[ \t]|[-*+](\s|$)|\d{1,9}([.)](\s|$)|$)")
 _HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
 _RULE = re.compile(r" {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
@@ -134,6 +135,11 @@ def item_text(line: str) -> str:
     """Return a list item's first line without its marker; other lines as they are."""
     match = _ITEM.match(line)
     return (line[match.end() :] if match else line).lstrip()
+
+
+def may_become_item(line: str) -> bool:
+    """Whether a line that is not complete may still belong to a list."""
+    return _MAY_BE_ITEM.match(line) is not None
 
 
 def is_underline(line: str) -> bool:

@@ -26,11 +26,11 @@ View = Literal["markdown", "text", "json"]
 _MAX_INTERVAL_S = 1.0
 _SHARE_OF_TIME = 8
 """Between paints passes this many times what the last one took."""
-_BYTES_PER_S = 24_000
+_BYTES_PER_S = 20_000
 """How much is sent again and again, at most, envelopes of messages included."""
 _ENVELOPE_BYTES = 550
 _THINKING_INTERVAL_S = 0.5
-_PREVIEW_CHARACTERS = 160
+_PREVIEW_CHARACTERS = 90
 _MIN_CHUNK = 1000
 _MAX_OUTPUTS = 48
 _MAX_LAST_CHUNK = 100_000
@@ -250,5 +250,7 @@ class _Thinking:
     def preview_html(self) -> str:
         """Return one line: the seconds so far and the latest words."""
         took_s = self._took_s + self._clock() - self._began_s
-        words = " ".join("".join(self._parts[-100:]).split())[-_PREVIEW_CHARACTERS:]
-        return quiet_html(f"thinking… {took_s:.0f} s   …{words}")
+        words = " ".join("".join(self._parts[-100:]).split())
+        if len(words) > _PREVIEW_CHARACTERS:
+            words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
+        return quiet_html(f"thinking… {took_s:.0f} s · {words}")

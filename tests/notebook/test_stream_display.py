@@ -206,7 +206,7 @@ def test_one_display_that_grows_is_sent_less_often(notebook):
     display = notebook.display(owns_output=False)
     notebook.stream(display, PARAGRAPH * 2000, step=40, step_s=0.05)
     sent = sum(len(data["text/html"]) for data in notebook.messages)
-    assert sent < 2 * 24_000 * notebook.now_s
+    assert sent < 2 * 20_000 * notebook.now_s
 
 
 @pytest.mark.parametrize("owns_output", [True, False])

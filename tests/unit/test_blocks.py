@@ -76,6 +76,12 @@ def test_block_ends_where_markdown_ends_it(text, kinds):
     assert [block.kind for block in split_blocks(text)] == kinds
 
 
+def test_list_is_finished_as_soon_as_text_below_it_begins():
+    splitter = BlockSplitter()
+    assert splitter.feed("- a\n\n*") == []
+    assert [block.source for block in splitter.feed("*bold")] == ["- a\n\n"]
+
+
 GIANTS = {
     "fence": "```python\n" + "x = 1\n" * 5000,
     "list": "- a word\n" * 5000,
