@@ -54,14 +54,14 @@ WATCH = """() => {
   new MutationObserver(changes => {
     if (changes.some(c => c.target.closest?.('.jp-OutputArea'))) seen.last = Date.now();
   }).observe(cell, {childList: true, subtree: true, characterData: true});
+  const outputs = cell.getElementsByClassName('jp-OutputArea-child');
   let before = 0;
   const frame = () => {
     const height = cell.querySelector('.jp-OutputArea')?.offsetHeight ?? 0;
     if (height < before - 8) seen.drops.push([before, height, Date.now()]);
     seen.drop = Math.max(seen.drop, before - height);
     before = height;
-    seen.most = Math.max(
-      seen.most, cell.querySelectorAll('.jp-OutputArea-child').length);
+    seen.most = Math.max(seen.most, outputs.length);
     requestAnimationFrame(frame);
   };
   requestAnimationFrame(frame);

@@ -26,7 +26,7 @@ import json, os, sys
 from pathlib import Path
 from ollama_magic.conversation import Turn
 from ollama_magic.history.store import ChatStore
-import ollama_magic.history.file, platformdirs, sqlite3
+import ollama_magic.history.file, platformdirs, sqlite3, urllib.parse  # before setuid
 path = Path(sys.argv[1])
 warnings = []
 store = ChatStore(path, warn=warnings.append)
