@@ -37,6 +37,8 @@ class ThinkTags:
         """Return what is certain by now; an undecided rest is held back."""
         if self._state == "text":
             return Fragment(text=text)
+        if self._state == "after":
+            return self._after(text)
         self._held += text
         if self._state == "start":
             seen = self._held.lstrip()
@@ -45,11 +47,17 @@ class ThinkTags:
             self._state, self._held = "thinking", seen.removeprefix(_OPEN).lstrip()
         thinking, tag, rest = self._held.partition(_CLOSE)
         if tag:
-            self._state, self._held = "text", ""
-            return Fragment(text=rest.lstrip(), thinking=thinking)
+            self._state, self._held = "after", ""
+            return Fragment(text=self._after(rest).text, thinking=thinking)
         certain = len(thinking) - _overlap(thinking, _CLOSE)
         self._held = thinking[certain:]
         return Fragment(thinking=thinking[:certain])
+
+    def _after(self, text: str) -> Fragment:
+        """Drop the blank lines between the tag and the answer."""
+        text = text.lstrip()
+        self._state = "text" if text else "after"
+        return Fragment(text=text)
 
     def flush(self) -> Fragment:
         """Return what was held back: nothing more will decide it."""
@@ -94,6 +102,11 @@ class Answer:
     def thinking(self) -> str:
         """What the model thought before it answered."""
         return "".join(self._thinking)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether some of the answer itself has come."""
+        return bool(self._text)
 
     @property
     def is_empty(self) -> bool:

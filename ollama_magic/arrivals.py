@@ -8,7 +8,8 @@ come every tick. Knows threads and nothing of what is streamed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -102,3 +103,35 @@ class Arrivals(Generic[T]):
         with self._changed:
             self._has_ended = True
             self._changed.notify()
+
+
+def in_background(
+    call: Callable[[], T],
+    *,
+    on_tick: Callable[[], object] = lambda: None,
+    tick_s: float = 0.1,
+) -> T:
+    """Return what ``call`` returns, and stay interruptible while it waits.
+
+    For short questions to a server. An interrupt leaves the call behind; its own
+    timeouts end it, and nobody takes its result.
+
+    Parameters
+    ----------
+    call
+        Runs in a thread of its own; what it raises is raised here.
+    on_tick
+        Called in this thread every ``tick_s`` seconds until the result is there.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  (raised again below)
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="ollama-question", daemon=True).start()
+    while not wait([future], tick_s).done:
+        on_tick()
+    return future.result()

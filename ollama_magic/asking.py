@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from ollama_magic.answer import Answer
-from ollama_magic.arrivals import Arrivals
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.arrivals import Arrivals, in_background
+from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.estimate import estimate_messages
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import Outcome, make_reply, make_turn
-from ollama_magic.question import Asking, Question, prepare
+from ollama_magic.question import (
+    Asking,
+    Question,
+    ServerModels,
+    look_up,
+    prepare,
+)
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
 
@@ -43,13 +50,6 @@ class Display(Protocol):
         """Take away what was shown: no answer came."""
 
 
-class AnswerInterrupted(KeyboardInterrupt):
-    """The user stopped the answer: no traceback, and Run All stops."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"Interrupted: {self}"]
-
-
 def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
     """Ask a model, show its answer as it comes, keep the turn and return the reply.
 
@@ -58,11 +58,21 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     OllamaMagicError
         Before anything came: the chat is as it was. In the middle of an answer:
         what came is shown, and kept as a turn with its status.
-    AnswerInterrupted
+    Interrupted
         The user interrupted; likewise.
     """
-    asking = Asking(session, session.client(args.host), args)
-    question = prepare(asking, text)
+    client = session.client(args.host)
+    asking = Asking(session, client, args)
+
+    def look_up_models(must_list: bool) -> ServerModels:
+        display.waiting(f"asking {client.host.base_url}…")
+        return in_background(partial(look_up, client, must_list=must_list))
+
+    try:
+        question = prepare(asking, text, look_up_models)
+    except BaseException:
+        display.discard()
+        raise
     outcome = _stream(asking, question, display)
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
@@ -83,13 +93,19 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
 def request_text(session: Session, args: ChatArguments, text: str) -> str:
     """Return the request that ``ask`` would send, as JSON, with an estimate.
 
+    The server is asked for its models only where no model is known without it.
+
     Raises
     ------
     OllamaMagicError
         As ``ask`` does before it sends anything.
     """
     client = session.client(args.host)
-    request = prepare(Asking(session, client, args), text).request
+
+    def look_up_models(must_list: bool) -> ServerModels:
+        return look_up(client, must_list=True) if must_list else ServerModels()
+
+    request = prepare(Asking(session, client, args), text, look_up_models).request
     body = request.body()
     tokens = estimate_messages(body.get("messages") or [_as_message(body)])
     return (
@@ -105,26 +121,27 @@ def _as_message(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
     """Show the answer while it comes; return it with what ended it too early."""
-    answer = Answer()
+    answer, hides = Answer(), asking.args.hide_thinking
     model, began = question.request.model, time.monotonic()
-    waits_for = "waiting for" if question.loaded else "loading"
-    display.waiting(f"{waits_for} {model}…")
+    waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
+    display.waiting(waits_for)
     fault: BaseException | None = None
     try:
         with Arrivals(asking.client.send(question.request)) as arrivals:
             for chunks in arrivals:
                 fragments = [answer.add(chunk) for chunk in chunks]
-                if answer.is_empty:
-                    waited_s = time.monotonic() - began
-                    display.waiting(f"{waits_for} {model}… {waited_s:.0f} s")
-                    continue
                 content = "".join(fragment.text for fragment in fragments)
                 thinking = "".join(fragment.thinking for fragment in fragments)
-                display.feed(content, "" if asking.args.hide_thinking else thinking)
+                if not answer.has_text and (hides or answer.is_empty):
+                    doing = waits_for if answer.is_empty else f"{model} thinks…"
+                    display.waiting(f"{doing} {time.monotonic() - began:.0f} s")
+                display.feed(content, "" if hides else thinking)
     except KeyboardInterrupt:
-        kept = len(answer.text) + len(answer.thinking)
-        fault = AnswerInterrupted(f"stopped by you; {kept:,} characters kept")
+        fault = Interrupted()
     except OllamaMagicError as error:
         fault = error
     answer.end()
+    if isinstance(fault, Interrupted):
+        kept = len(answer.text) + len(answer.thinking)
+        fault = Interrupted(f"stopped by you; {kept:,} characters kept")
     return Outcome(answer, fault)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ollama_magic._version import __version__
+from ollama_magic.arrivals import in_background
 from ollama_magic.conversation import Turn
 from ollama_magic.errors import ConfigError, OllamaMagicError
 from ollama_magic.history.store import ChatSummary
@@ -27,11 +28,12 @@ from ollama_magic.model_commands import (
     remove_models,
     show_model,
 )
+from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
+from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, serve, stop
 from ollama_magic.session import Session
-from ollama_magic.text_page import TextPage
 
 _EMBEDDED_MODEL = "smollm2:135m"
 
@@ -55,6 +57,9 @@ class Front(Protocol):
 
     def ask(self, args: ChatArguments, text: str) -> Reply | None:
         """Ask a model as a cell does."""
+
+    def unless_shown(self, reply: Reply | None) -> Reply | None:
+        """Return the reply where the front end would not show it twice."""
 
     def progress_line(self) -> ProgressLine:
         """Open a line of progress."""
@@ -88,15 +93,17 @@ class Commands:
     # -- models --------------------------------------------------------------
 
     def _list(self, command: ParsedCommand) -> object:
-        return list_models(self._session.client(), *command.arguments)
+        client = self._session.client()
+        return in_background(lambda: list_models(client, *command.arguments))
 
     def _ps(self, _: ParsedCommand) -> object:
-        return loaded_models(self._session.client())
+        client = self._session.client()
+        return in_background(lambda: loaded_models(client))
 
     def _show(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
-        part = next(iter(command.options), "")
-        return show_model(self._session.client(), model, part)
+        client, part = self._session.client(), next(iter(command.options), "")
+        return in_background(lambda: show_model(client, model, part))
 
     def _pull(self, command: ParsedCommand) -> None:
         for model in command.arguments:
@@ -121,14 +128,16 @@ class Commands:
 
     def _use(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
-        self._session.client().show(model)  # a wrong name is an error here and now
+        client = self._session.client()
+        in_background(lambda: client.show(model))  # a wrong name is an error here
         self._session.store.choose_model(self._session.notebook.key, model)
         return TextPage(f"this notebook uses {model}")
 
     # -- chats ---------------------------------------------------------------
 
     def _ask(self, command: ParsedCommand) -> object:
-        return self._front.ask(command.chat_arguments, command.text)
+        reply = self._front.ask(command.chat_arguments, command.text)
+        return self._front.unless_shown(reply)
 
     def _chats(self, _: ParsedCommand) -> object:
         chats = self._session.store.chats(self._session.notebook.key)
@@ -210,9 +219,7 @@ class Commands:
     def _state(self) -> list[str]:
         session, client = self._session, self._session.client()
         turns = [t for t in session.chat().turns if not t.is_mark]
-        chosen = session.store.chosen_model(session.notebook.key)
-        last = turns[-1].model if turns else ""
-        model = chosen[0] if chosen else last or session.settings.model
+        model = default_model(session, session.chat())
         return [
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
@@ -236,7 +243,7 @@ class Commands:
 
 def _version_text(ask_version: Callable[[], str]) -> str:
     try:
-        return ask_version()
+        return in_background(ask_version)
     except OllamaMagicError as error:  # the state must be shown without a server too
         return f"not reachable ({error.why or error.what}); try %ollama serve"
 

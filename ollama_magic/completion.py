@@ -1,8 +1,9 @@
 """Tab completion of ``%ollama`` and ``%%ollama`` in IPython and its front ends.
 
 Offers what the tables of options and subcommands know, and the names of models and
-chats that two callables return. Knows how IPython asks for completions; never
-raises and never waits long for a server.
+chats that two callables return; on such a line nobody else offers anything, and under
+``%%ollama`` stands a prompt and no line of ours. Knows how IPython asks for
+completions; never raises and never waits long for a server.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _IDENTIFIER = "ollama_magic"
 _WAIT_S = 0.5
 
 _CELL_LINE = re.compile(r"%%ollama\s+(?:[^\s<]+\s*<<\s*)?(?P<words>.*)")
+_PROMPT_ABOVE = re.compile(r"%%ollama(?:\s|$)")
 _LINE_LINE = re.compile(r"\s*(?:[^=]+=\s*)?%ollama\s+(?P<words>.*)")
 
 
@@ -94,28 +96,48 @@ def _ask_quietly(names: Names) -> Sequence[str]:
         return ()
 
 
+class _Nothing(list[Any]):
+    """No completions, and no others either.
+
+    NB: IPython keeps others back only for a result that has a length, so it has one.
+    """
+
+    def __len__(self) -> int:
+        return 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Completer:
     models: Names
     chats: Names
 
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Return what IPython may offer at the cursor; it asks no other if we know."""
+        """Return what IPython may offer at the cursor: on our lines nothing else."""
         from IPython.core.completer import SimpleCompletion
 
-        typed, found = self.complete(context.text_until_cursor)
+        above = context.full_text.split("\n")[: context.cursor_line]
+        offer = self.complete(context.text_until_cursor, "\n".join(above))
+        typed, found = offer or ("", [])
+        made = [SimpleCompletion(text, type="magic") for text in found]
         return {
-            "completions": [SimpleCompletion(text, type="magic") for text in found],
+            "completions": made or (_Nothing() if offer else []),
             "matched_fragment": typed,
-            "suppress": bool(found),
+            "suppress": offer is not None,
             "ordered": True,
         }
 
-    def complete(self, text: str) -> tuple[str, list[str]]:
-        """Return the end of ``text`` that is to be replaced, and what by."""
-        cell_line = _CELL_LINE.fullmatch(text)
-        match = cell_line or _LINE_LINE.fullmatch(text)
-        parts = _split(match["words"]) if match else None
+    def complete(self, text: str, above: str = "") -> tuple[str, list[str]] | None:
+        """Return the end of ``text`` that is to be replaced, and what by.
+
+        None when the line is not ours. ``above`` is the part of the cell over it.
+        """
+        above = above.lstrip()
+        cell_line = None if above else _CELL_LINE.fullmatch(text)
+        line = None if _PROMPT_ABOVE.match(above) else _LINE_LINE.fullmatch(text)
+        match = cell_line or line
+        if match is None:
+            return None
+        parts = _split(match["words"])
         if parts is None:
             return "", []
         words, typed = parts
@@ -228,4 +250,8 @@ def _flags(options: Sequence[Option]) -> list[str]:
 
 
 def _starting(typed: str, names: Sequence[str]) -> tuple[str, list[str]]:
-    return typed, [name for name in names if name.startswith(typed)]
+    """Return the names that go on from what was typed.
+
+    A name with characters that cannot be seen is not offered: it may steer a terminal.
+    """
+    return typed, [n for n in names if n.startswith(typed) and n.isprintable()]

@@ -12,10 +12,12 @@ The tree, widest first::
         + CapabilityError         the model cannot do what was asked
         + ModelTransferError      a pull, push or create did not succeed
       x StreamInterruptedError    the answer broke off before its end
+      x ReplyDataError            a reply was read as JSON, and it is not JSON
       x EngineError               the embedded engine could not be started
 
-Bad options of a magic are IPython's own ``UsageError``, and bugs are never
-wrapped: they keep their full traceback.
+``Interrupted`` is a ``KeyboardInterrupt``: the user pressed stop. Bad options of a
+magic are IPython's own ``UsageError``, and bugs are never wrapped: they keep their
+full traceback.
 """
 
 
@@ -129,5 +131,23 @@ class StreamInterruptedError(OllamaMagicError):
     """
 
 
+class ReplyDataError(OllamaMagicError):
+    """The reply was read as JSON, and it is not JSON."""
+
+
 class EngineError(OllamaMagicError):
     """The embedded engine could not be started, or it ended by itself."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user pressed stop: shown as one line, and Run All stops.
+
+    A ``KeyboardInterrupt`` all the same, so that no ``except Exception`` of a cell
+    that asks in a loop goes on after it.
+    """
+
+    def __init__(self, what: str = "stopped by you") -> None:
+        super().__init__(what)
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]

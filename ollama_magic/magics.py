@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Dict, Enum, Float, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode, Union
+from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
 from ollama_magic.line.help_text import magic_docstring
@@ -85,36 +86,70 @@ class OllamaMagics(Magics):
         super().__init__(shell)
         self.cells = CellTracker(shell)
         self._session: Session | None = None
+        self._just_shown: set[int] = set()
+        shell.events.register("post_run_cell", self._forget_shown)
+        formatter = shell.display_formatter.ipython_display_formatter
+        formatter.for_type_by_name("ollama_magic.reply", "Reply", self._show_reply)
+
+    def _forget_shown(self, _result: object) -> None:
+        self._just_shown.clear()
 
     @line_cell_magic
     @no_var_expand
     def ollama(self, line: str, cell: str | None = None) -> object:
         """Ask a language model through Ollama, or look after chats and models."""
-        if cell is None:
-            return self._commands.run(line)
+        from ollama_magic.errors import Interrupted
+
+        try:
+            if cell is None:
+                return self._commands.run(line)
+            return self._ask_cell(line, cell)
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        finally:
+            self._tell_warnings()
+
+    def _ask_cell(self, line: str, cell: str) -> Reply | None:
         from ollama_magic.line.arguments import parse_chat_arguments
 
         args = parse_chat_arguments(line)
-        reply = self._ask(args, magic_body(self.cells.raw_cell, line, cell))
-        if args.target and reply is not None:
+        reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
+        if args.target:
             self.shell.user_ns[args.target] = reply
-        return self._unless_shown(reply)
+        return self.unless_shown(reply)
 
     def ask(self, args: ChatArguments, text: str) -> Reply | None:
-        """Ask a model as a cell does; None where the reply is shown and not wanted."""
-        return self._unless_shown(self._ask(args, text))
-
-    def _ask(self, args: ChatArguments, text: str) -> Reply | None:
+        """Ask a model as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.asking import ask, request_text
-        from ollama_magic.text_page import TextPage
+        from ollama_magic.rendering.text_page import TextPage
 
         if args.dry_run:
             self.show(TextPage(request_text(self.session, args, text)))
             return None
-        return ask(self.session, args, text, self._display(args))
+        reply = ask(self.session, args, text, self._display(args))
+        self._just_shown.add(id(reply))
+        return reply
 
-    def _unless_shown(self, reply: Reply | None) -> Reply | None:
-        return None if shows_itself(self.cells.raw_cell) else reply
+    def unless_shown(self, reply: Reply | None) -> Reply | None:
+        """Return the reply, or None where that would only print an empty ``Out[n]``."""
+        is_told = self._is_terminal and shows_itself(self.cells.raw_cell)
+        return None if is_told else reply
+
+    def _show_reply(self, reply: Reply) -> None:
+        # The value of a cell that has just shown the reply is not shown once more.
+        if id(reply) in self._just_shown:
+            self._just_shown.discard(id(reply))
+            return
+        data, metadata = reply._repr_mimebundle_()
+        self.shell.display_pub.publish(data=data, metadata=metadata)
+
+    def _tell_warnings(self) -> None:
+        """Say what no reply has said, for example that the store is damaged."""
+        if self._session is not None:
+            for text in self._session.take_warnings():
+                sys.stderr.write(f"{text}\n")
 
     # -- what the front end can do ---------------------------------------------
 
@@ -177,19 +212,24 @@ class OllamaMagics(Magics):
         return Commands(self.session, self)
 
     def close(self) -> None:
-        """End what was started and let go of what is open."""
-        if self._session is not None:
-            from ollama_magic.serve import stop
+        """Let go of what is open.
 
-            stop()
+        A server that was started goes on until ``%ollama serve --stop`` or the end of
+        the kernel: ``%reload_ext`` comes by here too.
+        """
+        if self._session is not None:
             self._session.close()
         self.cells.unregister()
+        self.shell.events.unregister("post_run_cell", self._forget_shown)
+        formatter = self.shell.display_formatter.ipython_display_formatter
+        formatter.pop("ollama_magic.reply.Reply", None)
 
 
 def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     """Register the magics with a shell; a second time replaces the first."""
     unload(shell)
     OllamaMagics.ollama.__doc__ = magic_docstring()
+    _drop_unusable_settings(shell.config)
     magics = OllamaMagics(shell)
     shell.register_magics(magics)
     input_transforms.install(shell)
@@ -203,6 +243,26 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     )
     # NB: kept on the shell, which outlives a reload of this module.
     shell.meta[_KEY] = magics
+
+
+def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapping)
+    """Drop what a wrong ``%config`` has left behind, and say so.
+
+    Traitlets keeps a refused value, and would refuse the whole extension for it.
+    """
+    section: Any = config.OllamaMagics
+    traits: dict[str, Any] = OllamaMagics.class_traits(config=True)
+    for name, value in list(section.items()):
+        if name not in traits or isinstance(value, LazyConfigValue):
+            continue
+        try:
+            traits[name].validate(OllamaMagics, value)
+        except TraitError:
+            del section[name]
+            sys.stderr.write(
+                f"OllamaMagics.{name} cannot be {value!r}, and is left at its "
+                f"default.\n  next: %config OllamaMagics shows what it can be\n"
+            )
 
 
 def unload(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)

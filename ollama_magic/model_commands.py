@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from ollama_magic.arrivals import Arrivals
 from ollama_magic.client import OllamaClient
-from ollama_magic.errors import ConfigError
+from ollama_magic.errors import ConfigError, ModelNotFoundError
 from ollama_magic.listing import Columns, Listing
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.progress_line import ProgressLine
-from ollama_magic.text_page import TextPage
+from ollama_magic.rendering.text_page import TextPage
+from ollama_magic.server_errors import nearest_names
 from ollama_magic.transfer import Transfer, size_text
 from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary
 
@@ -109,13 +110,12 @@ def pull_model(client: OllamaClient, model: str, line: ProgressLine) -> None:
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
         ended = "stopped by you" if is_interrupt else "failed"
-        size = size_text(transfer.completed_bytes)
-        line.finish(f"{model}: {ended} at {size}; pulling again goes on from there")
+        if came := transfer.completed_bytes:
+            ended += f" at {size_text(came)}; pulling again goes on from there"
+        line.finish(f"{model}: {ended}")
         raise
-    size = size_text(transfer.total_bytes)
-    line.finish(
-        f"{model}: {'pulled, ' + size if transfer.total_bytes else 'up to date'}"
-    )
+    pulled = f"pulled, {size_text(transfer.total_bytes)}"
+    line.finish(f"{model}: {pulled if transfer.was_needed else 'up to date'}")
 
 
 def copy_model(client: OllamaClient, source: str, destination: str) -> TextPage:
@@ -133,8 +133,15 @@ def copy_model(client: OllamaClient, source: str, destination: str) -> TextPage:
 
 
 def removal_question(client: OllamaClient, names: Sequence[str]) -> str:
-    """Return the question before a removal: each model and the space that it takes."""
+    """Return the question before a removal: each model and the space that it takes.
+
+    Raises
+    ------
+    ModelNotFoundError
+        As ``remove_models`` does.
+    """
     installed = client.list()
+    _refuse_missing(client, names, installed)
     parts = []
     for name in names:
         model = find_model(name, installed)
@@ -143,7 +150,36 @@ def removal_question(client: OllamaClient, names: Sequence[str]) -> str:
 
 
 def remove_models(client: OllamaClient, names: Sequence[str]) -> TextPage:
-    """Delete models, one after the other; stops at the first that fails."""
+    """Delete models, one after the other; stops at the first that fails.
+
+    Raises
+    ------
+    ModelNotFoundError
+        One of several is not there, and nothing was deleted.
+    """
+    names = list({canonical(name): name for name in names}.values())
+    _refuse_missing(client, names, client.list())
     for name in names:
         client.delete(name)
     return TextPage(f"deleted {', '.join(names)}")
+
+
+def _refuse_missing(
+    client: OllamaClient, names: Sequence[str], installed: Sequence[ModelSummary]
+) -> None:
+    # NB: of a single name the server itself decides; it can also delete a model that
+    # is damaged, and that it lists no more.
+    missing = [name for name in names if find_model(name, installed) is None]
+    if len(names) == 1 or not missing:
+        return
+    known = [model.name for model in installed]
+    near = dict.fromkeys(n for name in missing for n in nearest_names(name, known))
+    guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    is_one = len(missing) == 1
+    raise ModelNotFoundError(
+        f"Nothing was deleted: {', '.join(map(repr, missing))} "
+        f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
+        why=f"the server lists no {'model' if is_one else 'models'} of "
+        f"{'that name' if is_one else 'those names'}",
+        next_step=f"{guess}See %ollama list",
+    )

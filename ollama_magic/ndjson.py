@@ -71,7 +71,7 @@ def parse_object(line: bytes, *, where: str) -> dict[str, Any]:
     raise StreamInterruptedError(
         "The answer broke off: the server sent something that is not its protocol.",
         why=f"{where} is not JSON: {shown}",
-        next_step="run it again; if it repeats, look at what answers: %ollama doctor",
+        next_step="run it again; if it repeats, look at what answers: %ollama version",
     )
 
 
@@ -102,7 +102,7 @@ def _check_size(size: int, max_line_bytes: int) -> None:
         raise StreamInterruptedError(
             "The answer broke off: one line of it is over the limit.",
             why=f"a line of more than {max_line_bytes:,} bytes",
-            next_step="look at what answers: %ollama doctor",
+            next_step="look at what answers: %ollama version",
         )
 
 

@@ -27,6 +27,10 @@ _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion li
 # one pair of braces ends at the next brace.
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
 
+# What IPython puts into the user namespace (InteractiveShell.init_user_ns) is filled
+# in like any name, and offered to nobody who mistyped another.
+_OF_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+
 _RAW = "--raw sends every brace as it is"
 
 
@@ -216,7 +220,9 @@ def _outside(expression: str, why: str) -> PromptError:
 
 
 def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
-    near = difflib.get_close_matches(name, [str(key) for key in namespace], n=1)
+    own = [key for key in map(str, namespace) if not key.startswith("_")]
+    known = [key for key in own if key not in _OF_IPYTHON]
+    near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {{{{ {near[0]} }}}}? " if near else ""
     return PromptError(
         f"{{{{ {expression} }}}} names {name!r}, and there is no such variable.",

@@ -7,13 +7,14 @@ setting wins over which; knows nothing of streaming or of display.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
-from ollama_magic.errors import CapabilityError, ConfigError, PromptError
+from ollama_magic.errors import CapabilityError, ConfigError, PromptError, ServerError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
@@ -51,8 +52,46 @@ class Question:
     """The model in memory; None when the server will have to load it."""
 
 
-def prepare(asking: Asking, text: str) -> Question:
+@dataclass(frozen=True)
+class ServerModels:
+    """The models of a server, and those that it has in memory, as far as told."""
+
+    installed: Sequence[ModelSummary] = ()
+    loaded: Sequence[LoadedModel] = ()
+
+
+def look_up(client: OllamaClient, *, must_list: bool) -> ServerModels:
+    """Ask a server for its models.
+
+    A server that refuses to tell can still answer: what can be done without is.
+
+    Parameters
+    ----------
+    must_list
+        The list is needed, since no model was named.
+    """
+    installed: Sequence[ModelSummary] = ()
+    loaded: Sequence[LoadedModel] = ()
+    try:
+        installed = client.list()
+    except ServerError:
+        if must_list:
+            raise
+    with suppress(ServerError):
+        loaded = client.ps()
+    return ServerModels(installed, loaded)
+
+
+def prepare(
+    asking: Asking, text: str, look_up: Callable[[bool], ServerModels]
+) -> Question:
     """Return what ``text`` and the options of its cell ask for.
+
+    Parameters
+    ----------
+    look_up
+        Asks the server for its models; whether the list is needed is its argument.
+        Called when all that can be told without the server is right.
 
     Raises
     ------
@@ -63,21 +102,23 @@ def prepare(asking: Asking, text: str) -> Question:
     CapabilityError
         The model cannot think, and was asked to.
     OllamaMagicError
-        The server could not be asked for its models.
+        From ``look_up``.
     """
     session, args = asking.session, asking.args
     prompt = _filled(session, args, text)
     chat = session.chat(args.chat)
     before = chat.before(None if args.append else session.cells.cell_id)
-    installed = asking.client.list()
-    name = args.model or _model_by_default(session, before, installed)
-    model = find_model(name, installed)
+    settings = _settings_of_request(session, args)
+    named = args.model or default_model(session, before)
+    models = look_up(named is None)
+    name = named or _newest(models.installed)
+    model = find_model(name, models.installed)
     think = session.settings.think if args.think is None else args.think
     if think and model is not None:
-        _check_thinks(model, installed)
+        _check_thinks(model, models.installed)
     history = Chat(before.name) if args.new else before
     system = _system_from_here(session, args, history)
-    common = {"model": name, "think": think, **_settings_of_request(session, args)}
+    common = {"model": name, "think": think, **settings}
     request: ChatRequest | GenerateRequest
     if args.once:
         request = GenerateRequest(prompt=prompt.text, system=system, **common)
@@ -91,7 +132,7 @@ def prepare(asking: Asking, text: str) -> Question:
         system=system,
         format=_format(session, args),
         model=model,
-        loaded=find_model(name, asking.client.ps()),
+        loaded=find_model(name, models.loaded),
     )
 
 
@@ -108,10 +149,14 @@ def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
     return fill(text, session.namespace)
 
 
-def _model_by_default(
-    session: Session, before: Chat, installed: Sequence[ModelSummary]
-) -> str:
-    """Return the chat's last model, or the one in use, set, or newest."""
+def default_model(session: Session, before: Chat) -> str | None:
+    """Return the chat's last model, or the one in use, or set; None without any.
+
+    Parameters
+    ----------
+    before
+        The chat up to the turn that is asked now.
+    """
     answered = [turn for turn in before.turns if not turn.is_mark]
     chosen = session.store.chosen_model(session.notebook.key)
     # NB: `%ollama use` after the last answer is the newer word of the two.
@@ -119,9 +164,10 @@ def _model_by_default(
         return chosen[0]
     if answered:
         return answered[-1].model
-    configured = session.settings.model or os.environ.get("OLLAMA_MODEL")
-    if configured:
-        return configured
+    return session.settings.model or os.environ.get("OLLAMA_MODEL") or None
+
+
+def _newest(installed: Sequence[ModelSummary]) -> str:
     if not installed:
         raise ConfigError(
             "No model was named, and the server has none.",
@@ -129,7 +175,7 @@ def _model_by_default(
             next_step="%ollama pull smollm2:135m   (small), or any name from "
             "https://ollama.com/library",
         )
-    return installed[0].name
+    return installed[0].name  # the server lists the newest first
 
 
 def _check_thinks(model: ModelSummary, installed: Sequence[ModelSummary]) -> None:
@@ -137,14 +183,15 @@ def _check_thinks(model: ModelSummary, installed: Sequence[ModelSummary]) -> Non
         return
     able = [other.name for other in installed if "thinking" in other.capabilities]
     others = (
-        f"or take one that can: {', '.join(able)}"
+        f"or ask one that can: {', '.join(able)}"
         if able
-        else ("no installed model can think; see https://ollama.com/search?c=thinking")
+        else ("or pull one that can: https://ollama.com/search?c=thinking")
     )
     raise CapabilityError(
-        f"Model {model.name!r} cannot think, and this cell asked for it.",
+        f"Model {model.name!r} cannot think, and was asked to.",
         why=f"the server lists it with: {', '.join(model.capabilities)}",
-        next_step=f"drop --think, {others}",
+        next_step=f"leave out --think (or set %config OllamaMagics.think = None), "
+        f"{others}",
     )
 
 

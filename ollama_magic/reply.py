@@ -9,13 +9,9 @@ from typing import Any
 
 from ollama_magic.code_blocks import CodeBlock, code_blocks
 from ollama_magic.conversation import Message, Status
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.errors import ReplyDataError
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.wire import Stats, ToolCall
-
-
-class ReplyDataError(OllamaMagicError):
-    """The reply was read as JSON, and it is not JSON."""
 
 
 @dataclass(frozen=True)

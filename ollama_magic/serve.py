@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.util
-import ipaddress
 import json
 import os
 import queue
@@ -31,6 +30,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from ollama_magic.errors import EngineError
+from ollama_magic.host import parse_host
 
 OnStatus = Callable[[str], None]
 
@@ -94,7 +94,7 @@ def serve(
     if server is not None and (not embedded or server.kind == "embedded"):
         return server
     stop()
-    if not (embedded or _is_loopback(base_url)):
+    if not (embedded or parse_host(base_url).is_loopback):
         raise EngineError(
             f"No server answered at {base_url}, and that is another machine.",
             why="a server can only be started on this machine",
@@ -335,7 +335,8 @@ def _version(base_url: str, api_key: str | None) -> str | None:
     EngineError
         Something answers, and it refuses or is not Ollama.
     """
-    proxies = urllib.request.ProxyHandler({} if _is_loopback(base_url) else None)
+    is_loopback = parse_host(base_url).is_loopback
+    proxies = urllib.request.ProxyHandler({} if is_loopback else None)
     opener = urllib.request.build_opener(proxies, _NoRedirect)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     url = base_url.rstrip("/") + "/api/version"
@@ -359,14 +360,6 @@ def _not_ollama(base_url: str, why: str) -> EngineError:
         why=why,
         next_step="set another address, or try the small one: %ollama serve --embedded",
     )
-
-
-def _is_loopback(base_url: str) -> bool:
-    name = urlsplit(base_url).hostname or ""
-    try:
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _log_path(name: str) -> Path:

@@ -20,6 +20,7 @@ PERHAPS_A_PROXY = (
     "a proxy may have answered in its place: add the host to NO_PROXY, "
     'or set another address: %config OllamaMagics.host = "http://HOST:PORT"'
 )
+SERVER_LOG = "see the server's log: https://docs.ollama.com/troubleshooting"
 
 _NAME = "write the name as [NAMESPACE/]NAME[:TAG]: %ollama list"
 
@@ -32,16 +33,16 @@ LACKING: Sequence[tuple[str, str, str, str]] = (
     ),
     (
         "does not support tools",
-        "call tools, and this cell named some",
-        "drop --tool",
+        "call tools, and this request named some",
+        "leave out the tools",
         "tools",
     ),
     (
         "does not support multimodal|does not support (image|vision)|"
         "(image|vision) (input )?(is|are) not supported|missing data required for image"
         "|image input is not supported",
-        "see images, and this cell sent one",
-        "drop --image",
+        "see images, and this request held one",
+        "leave out the image",
         "vision",
     ),
     ("does not support embedding", "embed text", "", "embedding"),
@@ -79,20 +80,20 @@ NEXT_STEPS: Steps = (
     ),
     ("invalid duration", "write --keep-alive as 10m, as seconds, as 0 or as -1"),
     ("invalid think value", "write --think, or --think=low, medium, high or max"),
-    ("schema|invalid format", "correct --schema, or leave it out"),
+    ("schema|invalid format", "correct the JSON Schema, or leave it out"),
     ("base64", "send the image as its file or as plain base64"),
     ("invalid model name|name .* is invalid|model is required", _NAME),
     (
         "more system memory|out of memory|unable to load model|failed to load|"
         "runner process has terminated",
-        "free memory (%ollama ps, %ollama stop MODEL), or choose a smaller model",
+        "free memory (%ollama ps; --keep-alive 0 unloads), or choose a smaller model",
     ),
     (
         "while running the model|^200 ",
         "run this again; the server starts the model anew",
     ),
     ("^4", "correct what it names in the request"),
-    ("", "run this again; if it repeats, see the server's log: %ollama doctor"),
+    ("", f"run this again; if it repeats, {SERVER_LOG}"),
 )
 """For a status, a blank and the server's words; 200 means inside of a stream."""
 
@@ -140,13 +141,13 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
             "sign in where the server runs (ollama signin), and push to your own "
             "namespace: %ollama cp {model} YOU/NAME",
         ),
-        ("", "%ollama push {model}"),
+        ("", 'OllamaClient().push("{model}") once more'),
     ),
     "create": (
         ("no space left", "free space where the server runs: %ollama rm MODEL"),
         (
             "pull model manifest",
-            "check the name after --from: %ollama list",
+            "check the name of the model to start from: %ollama list",
         ),
         ("invalid model name", _NAME),
         ("template error", "correct the template"),

@@ -30,6 +30,8 @@ class Transfer:
         self._layers: dict[str, tuple[int, int]] = {}
         self._seen: deque[tuple[float, int]] = deque()
         self.status = ""
+        self.was_needed = False
+        """Whether a layer was ever incomplete, so that there was something to do."""
 
     @property
     def completed_bytes(self) -> int:
@@ -64,6 +66,7 @@ class Transfer:
             self._layers = {d: (total, total) for d, (_, total) in self._layers.items()}
             return
         self._layers[progress.digest] = (progress.completed_bytes, progress.total_bytes)
+        self.was_needed |= progress.completed_bytes < progress.total_bytes
         now = self._clock()
         self._seen.append((now, self.completed_bytes))
         while now - self._seen[0][0] > _WINDOW_S:

@@ -83,6 +83,16 @@ class Stats:
         return self.total_duration_ns / _NS_PER_S
 
     @property
+    def prompt_eval_duration_s(self) -> float:
+        """Seconds spent on reading the prompt."""
+        return self.prompt_eval_duration_ns / _NS_PER_S
+
+    @property
+    def eval_duration_s(self) -> float:
+        """Seconds spent on writing the answer."""
+        return self.eval_duration_ns / _NS_PER_S
+
+    @property
     def tokens_per_second(self) -> float:
         """Tokens generated per second; 0 when nothing was generated."""
         if not self.eval_duration_ns:

@@ -12,7 +12,7 @@ LAYERS = [
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks"},
     {"client", "transport", "history"},
-    {"notebook", "rendering", "arrivals", "serve", "embedded", "text_page", "listing"},
+    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"},
     {"line", "reply", "session", "question", "outcome", "asking", "model_commands"},
     {"commands", "completion", "input_transforms", "magics", "__init__"},
 ]

@@ -98,6 +98,22 @@ def make_chat_arguments(
     return ChatArguments(target=target, options=options, **fields)
 
 
+def check_model_name(text: str, magic: str) -> None:
+    """Refuse a name that no model can have, because it is an option in its place.
+
+    Raises
+    ------
+    UsageError
+        It begins with a dash (Ollama's ``types/model/name.go``: a letter or a digit).
+    """
+    if text.startswith("-"):
+        raise usage_error(
+            f"The name of a model cannot begin with a dash, and this is {text!r}.",
+            next_step=f"if it is an option: {magic} {text}   "
+            "The names of models: %ollama list",
+        )
+
+
 def _split_target(line: str) -> tuple[str | None, str]:
     match = _TARGET.fullmatch(line)
     if match is None:
@@ -166,7 +182,7 @@ def _value(one: Given, magic: str) -> object:
             _refuse_choice(option, one.flag, text, magic)
         return text
     if option.field == "model":
-        _check_model(text)
+        _check_model(text, magic)
     try:
         return option.read(text)
     except ValueError as error:
@@ -187,7 +203,8 @@ def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn
     )
 
 
-def _check_model(text: str) -> None:
+def _check_model(text: str, magic: str) -> None:
+    check_model_name(text, magic)
     if "?" in text or len(text.split()) > 1:
         _refuse_words((text,))
 

@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ollama_magic.line.arguments import ChatArguments, make_chat_arguments
+from ollama_magic.line.arguments import (
+    ChatArguments,
+    check_model_name,
+    make_chat_arguments,
+)
 from ollama_magic.line.command_table import COMMANDS, Command, find_command
 from ollama_magic.line.reading import Given, nearest, read_line, usage_error
 
@@ -62,6 +66,9 @@ def parse_command(line: str) -> ParsedCommand:
     magic = f"%ollama {command.name}"
     read = read_line(rest, command.options, magic)
     _check_count(command, len(read.words))
+    if command.completes == "model":
+        for word in read.words:
+            check_model_name(word, magic)
     if command.name == "help" and read.words:
         return _help_page(read.words[0], line, otherwise="%ollama help")
     return ParsedCommand(command.name, read.words, _one_switch(read.given, magic))

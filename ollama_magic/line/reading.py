@@ -17,6 +17,9 @@ from IPython.core.error import UsageError
 
 from ollama_magic.line.option_table import Option, find_option, is_number
 
+_LIKENESS = 0.65
+"""From 0 to 1: what is less like a known word is no slip of the pen."""
+
 
 def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
     """Return an error of a magic line: what, why and what to type next.
@@ -101,8 +104,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     for candidate in candidates:
         if len(word.strip("-")) > 1 and candidate.startswith(word):
             return candidate
-    matches = difflib.get_close_matches(word.lower(), candidates, n=1)
-    return matches[0] if matches else None
+    # Without their dashes: all long options are alike in these.
+    by_letters = {candidate.strip("-"): candidate for candidate in candidates}
+    wanted = word.lower().strip("-")
+    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_LIKENESS)
+    return by_letters[matches[0]] if matches else None
 
 
 def _begins_option(word: str) -> bool:

@@ -6,10 +6,13 @@ Knows how to show a share and a text; knows nothing of what is going on.
 from __future__ import annotations
 
 import html
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from ollama_magic.rendering.visible_text import visible_text
 
 _INTERVAL_S = 0.2
 _BAR_WIDTH_EM = 14
@@ -52,6 +55,7 @@ class NotebookProgress:
         self._put(text, None)
 
     def _put(self, text: str, share: float | None) -> None:
+        text = _one_line(text)
         bundle = {"text/html": _line_html(text, share), "text/plain": text}
         self._publish(
             data=bundle,
@@ -82,23 +86,31 @@ class TerminalProgress:
     ----------
     write
         Takes text, for example ``sys.stdout.write``.
+    is_tty
+        Whether it can be rewritten; a file or a pipe gets the last state alone.
+        None asks ``sys.stdout``.
     """
 
-    def __init__(self, write: Callable[[str], Any]) -> None:
+    def __init__(
+        self, write: Callable[[str], Any], *, is_tty: bool | None = None
+    ) -> None:
         self._write = write
-        self._width = 0
+        self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
+        self._shown = ""
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Rewrite the line."""
-        shown = text if share is None else f"{share:4.0%}  {text}"
-        self._write("\r" + _printable(shown).ljust(self._width))
-        self._width = len(shown)
+        """Rewrite the line, if it has changed."""
+        line = _one_line(text)
+        line = line if share is None else f"{share:4.0%}  {line}"
+        if self._is_tty and line != self._shown:
+            self._write("\r" + line.ljust(len(self._shown)))
+            self._shown = line
 
     def finish(self, text: str) -> None:
         """Rewrite the line and end it."""
         self.show(text)
-        self._write("\n")
+        self._write("\n" if self._is_tty else f"{_one_line(text)}\n")
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "·" for c in text)
+def _one_line(text: str) -> str:
+    return " ".join(visible_text(text).split())

@@ -5,28 +5,8 @@ from __future__ import annotations
 import html
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from ollama_magic.rendering.visible_text import visible_text
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of texts under headings.
-
-    Shows itself in a notebook; ``str(table)`` is its text.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    right: frozenset[int] = frozenset()
-    """Which columns are numbers, to be aligned at the right; the first is 0."""
-
-    def __str__(self) -> str:
-        return table_text(self.columns, self.rows, right=self.right)
-
-    def _repr_html_(self) -> str:
-        return table_html(self.columns, self.rows, right=self.right)
 
 
 def table_html(

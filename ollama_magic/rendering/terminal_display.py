@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,17 @@ class TerminalDisplay:
     ----------
     write
         ``sys.stdout.write``, or what stands in for it.
+    is_tty
+        Whether a line can be rewritten and dimmed; a file or a pipe gets plain text
+        and nothing else. None asks ``sys.stdout``.
     """
 
-    def __init__(self, write: Callable[[str], Any]) -> None:
+    def __init__(
+        self, write: Callable[[str], Any], *, is_tty: bool | None = None
+    ) -> None:
         self._write = write
+        self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
+        self._dim, self._normal = (_DIM, _NORMAL) if self._is_tty else ("", "")
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""
@@ -29,7 +37,7 @@ class TerminalDisplay:
     def waiting(self, text: str) -> None:
         """Show on one line that nothing has come yet, and why."""
         text = visible_text(text)
-        if text != self._waiting:
+        if self._is_tty and text != self._waiting:
             self._write("\r" + text.ljust(len(self._waiting)))
             self._waiting = text
 
@@ -39,7 +47,7 @@ class TerminalDisplay:
             self._end_waiting()
         if thinking:
             if not self._is_thinking:
-                self._write(_DIM)
+                self._write(self._dim)
                 self._is_thinking = True
             self._write(visible_text(thinking))
         if content:
@@ -63,7 +71,7 @@ class TerminalDisplay:
         self._write(whole.removeprefix(self._shown) + "\n")
         if footer:
             line = visible_text(" · ".join(footer))
-            self._write(f"{_DIM}{line}{_NORMAL}\n")
+            self._write(f"{self._dim}{line}{self._normal}\n")
 
     def discard(self) -> None:
         """Take away the line that says what is waited for."""
@@ -77,5 +85,5 @@ class TerminalDisplay:
 
     def _end_thinking(self) -> None:
         if self._is_thinking:
-            self._write(f"{_NORMAL}\n\n")
+            self._write(f"{self._normal}\n\n")
             self._is_thinking = False

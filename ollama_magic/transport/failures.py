@@ -22,10 +22,14 @@ from ollama_magic.errors import (
     StreamInterruptedError,
     quoted,
 )
-from ollama_magic.host import Host
-from ollama_magic.server_words import ANOTHER_ADDRESS
+from ollama_magic.host import Host, parse_host
+from ollama_magic.server_words import ANOTHER_ADDRESS, SERVER_LOG
 
 _START = "start Ollama, or run %ollama serve"
+_START_AT_PORT = (
+    "check the port, or start Ollama there (%ollama serve does it for the address "
+    "that is configured)"
+)
 _InvalidHeader = requests.exceptions.InvalidHeader
 _AGAIN = "run it again; what came before stands"
 
@@ -88,7 +92,7 @@ def over_limit(host: Host, limit: int) -> StreamInterruptedError:
     return StreamInterruptedError(
         f"The answer from {host.base_url} broke off: it is over the limit.",
         why=f"more than {limit // 2**20} MiB",
-        next_step="look at what answers: %ollama doctor",
+        next_step="look at what answers: %ollama version",
     )
 
 
@@ -134,14 +138,17 @@ def _system_words(exc: BaseException) -> str:
 
 
 def _unreachable(host: Host, why: str) -> ServerUnreachableError:
-    there = (
+    next_step = (
         "check that Ollama runs there and listens on the network "
         f"(OLLAMA_HOST=0.0.0.0 on that machine), or {ANOTHER_ADDRESS}"
     )
+    if host.is_loopback:
+        is_default = host.base_url == parse_host(None).base_url
+        next_step = _START if is_default else _START_AT_PORT
     return ServerUnreachableError(
         f"No Ollama server answered at {host.base_url}.",
         why=why,
-        next_step=_START if host.is_loopback else there,
+        next_step=next_step,
     )
 
 
@@ -149,7 +156,7 @@ def _silent(host: Host, why: str) -> ServerUnreachableError:
     return ServerUnreachableError(
         f"The server at {host.base_url} did not answer.",
         why=why,
-        next_step="run it again; if it repeats: %ollama doctor",
+        next_step=f"run it again; if it repeats, {SERVER_LOG}",
     )
 
 

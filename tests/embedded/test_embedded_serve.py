@@ -118,6 +118,18 @@ def test_a_program_that_fails_is_quoted(fake_program, free_url, monkeypatch):
     assert running() is None
 
 
+@on_posix
+@pytest.mark.parametrize("name", ["foo.localhost", "localhost.", "[::ffff:127.0.0.1]"])
+def test_every_spelling_of_this_machine_is_this_machine(name, fake_program, free_url):
+    """The rule is that of ``parse_host``; what is no machine's name is not asked."""
+    said = []
+    url = free_url.replace("127.0.0.1", name)
+    with pytest.raises(EngineError) as error:
+        serve(url, on_status=said.append)
+    assert "another machine" not in error.value.what
+    assert said == ["starting ollama serve"]
+
+
 def test_another_machine_is_not_replaced_by_this_one():
     with pytest.raises(EngineError) as error:
         serve("http://192.0.2.1.invalid:11434")

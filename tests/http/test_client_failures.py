@@ -6,6 +6,7 @@ import socket
 import threading
 
 import pytest
+import requests
 from fake_ollama import RESET, Answer, FakeOllama, Wait, error, reply_line
 
 from ollama_magic.client import OllamaClient
@@ -19,6 +20,8 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     StreamInterruptedError,
 )
+from ollama_magic.host import parse_host
+from ollama_magic.transport.failures import no_answer
 
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"
@@ -56,8 +59,18 @@ def test_nothing_listens_on_this_machine(closed_port):
         assert info.value.lines() == [
             f"No Ollama server answered at {url}.",
             "  why:  connection refused",
-            "  next: start Ollama, or run %ollama serve",
+            "  next: check the port, or start Ollama there (%ollama serve does it for "
+            "the address that is configured)",
         ]
+
+
+def test_nothing_listens_at_the_default_address():
+    """Not asked for real: on some machines an Ollama does listen there."""
+    refused = requests.ConnectionError(ConnectionRefusedError(111, "refused"))
+    error = no_answer(
+        parse_host(None), refused, connect_timeout_s=5.0, answer_timeout_s=None
+    )
+    assert error.next_step == "start Ollama, or run %ollama serve"
 
 
 def test_a_name_that_nobody_knows():
@@ -250,7 +263,7 @@ def test_a_line_that_is_no_json_is_shown(client, fake_ollama):
     assert fault.lines() == [
         "The answer broke off: the server sent something that is not its protocol.",
         "  why:  line 2 is not JSON: \\x1b[31mboom",
-        "  next: run it again; if it repeats, look at what answers: %ollama doctor",
+        "  next: run it again; if it repeats, look at what answers: %ollama version",
     ]
 
 
@@ -317,7 +330,8 @@ def test_a_hang_up_before_any_answer(client, fake_ollama):
     assert fault.lines() == [
         f"The server at {fake_ollama.url} did not answer.",
         "  why:  it closed the connection without an answer",
-        "  next: run it again; if it repeats: %ollama doctor",
+        "  next: run it again; if it repeats, see the server's log: "
+        "https://docs.ollama.com/troubleshooting",
     ]
 
 

@@ -372,3 +372,93 @@ def test_a_corrupt_store_is_set_aside(kernel, tmp_path):
     assert ran.status == "ok"
     (aside,) = tmp_path.glob("broken.sqlite.corrupt-*")
     assert aside.read_bytes().startswith(b"this is no database")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%%time\n%%ollama\nhi",
+        "%ollama ask hi\n# a comment",
+        "  %ollama ask hi",
+        "get_ipython().run_cell_magic('ollama', '', 'hi')",
+        "def g():\n    return get_ipython().run_line_magic('ollama', 'ask hi')\ng()",
+        "r = %ollama ask hi\nr",
+    ],
+)
+def test_a_reply_is_never_shown_twice(kernel, code):
+    ran = kernel.run(code)
+    assert ran.status == "ok", ran.error
+    assert [o for o in ran.outputs if "data" in o and "Hello!" in str(o)] == [
+        next(o for o in ran.outputs if "data" in o)
+    ]
+
+
+def test_a_reply_is_the_value_of_its_cell_and_shows_when_asked_for(kernel):
+    kernel.run("%ollama ask hi")
+    assert kernel.run("print(_.text)").streams == "Hello!\n"
+    kernel.run("%%ollama kept <<\nhi")
+    assert "Hello!" in kernel.run("kept").text
+
+
+def test_hidden_thinking_is_still_seen_to_go_on(kernel, fake_ollama):
+    able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
+    fake_ollama.models([able])
+    more = threading.Event()
+    steps = [line(thinking="Hm."), Wait(more), line(content="Yes"), line(done=True)]
+    fake_ollama.on("POST /api/chat", Answer(steps))
+    msg_id = kernel.send("%%ollama --think --hide-thinking\nhi")
+    kernel.collect(msg_id, until=lambda ran: "deep:1b thinks…" in ran.html)
+    more.set()
+    assert "Hm." not in kernel.collect(msg_id).html
+
+
+def test_an_interrupted_pull_is_told_in_a_line(kernel, fake_ollama):
+    never = threading.Event()
+    first = {"status": "pulling manifest"}
+    fake_ollama.on("POST /api/pull", Answer([first, Wait(never)]))
+    msg_id = kernel.send("%ollama pull new:1b")
+    kernel.collect(msg_id, until=lambda ran: "pulling manifest" in ran.text)
+    kernel.manager.interrupt_kernel()
+    assert kernel.collect(msg_id).error == "Interrupted: stopped by you"
+
+
+def test_a_wrong_setting_does_not_outlive_a_reload(kernel):
+    kernel.run("%config OllamaMagics.format = 'html'")
+    ran = kernel.run("%reload_ext ollama_magic\n%ollama help")
+    assert ran.status == "ok", ran.error
+    assert "OllamaMagics.format cannot be 'html'" in ran.streams
+
+
+def test_a_damaged_store_is_told_by_any_command(kernel, tmp_path):
+    where = tmp_path / "damaged.sqlite"
+    where.write_bytes(b"this is no database" * 100)
+    kernel.run(f"%config OllamaMagics.history_file = {str(where)!r}")
+    ran = kernel.run("%ollama history")
+    assert "corrupt" in ran.streams
+    assert kernel.run("%ollama history").streams == ""
+
+
+@pytest.mark.parametrize("path", ["GET /api/tags", "GET /api/ps"])
+def test_an_interrupt_before_anything_was_asked_is_a_line(kernel, fake_ollama, path):
+    """Also then there is a first frame, and the stop button works at once."""
+    fake_ollama.on(path, Answer([], hold_headers=threading.Event()))
+    msg_id = kernel.send("%%ollama\nHi")
+    kernel.collect(msg_id, until=lambda ran: fake_ollama.url in ran.html)
+    fake_ollama.wait_for(path.split()[1])
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert ran.error == "Interrupted: stopped by you"
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_a_server_that_does_not_list_can_still_answer(kernel, fake_ollama):
+    fake_ollama.on("GET /api/tags", error(500, "no list today"))
+    fake_ollama.on("GET /api/ps", error(404, "nothing here"))
+    assert ask(kernel, options="llama3.2:3b").status == "ok"
+
+
+def test_a_dry_run_needs_no_server_where_the_model_is_known(kernel):
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    ran = ask(kernel, options="llama3.2:3b --dry-run")
+    assert ran.status == "ok", ran.error
+    assert '"model": "llama3.2:3b"' in ran.text

@@ -99,15 +99,49 @@ def test_tab_offers_what_fits_and_nothing_else(shell, text, expected, typed):
         "%ollama nonsense ll",
         "%%ollamas ll",
         "ll",
+        "%%ollama\n%ollama ll",
+        "%%ollama\n%%ollama ll",
+        "x = 1\n%%ollama ll",
     ],
 )
 def test_tab_offers_no_names_where_none_belong(shell, text):
     assert not set(offered(shell, text)[0]) & {*MODELS, *CHATS, *FLAGS, *WORDS}
 
 
-def test_python_is_completed_as_before(shell):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%%ollama -o temperature=",
+        "%%ollama -o num_ctx 8 -s ",
+        "%%ollama wh",
+        '%%ollama -s "a wh',
+        "%ollama cp qwen3:4b ",
+        "%ollama ask tell me wh",
+        "%ollama nonsense wh",
+        "x = %ollama show -wh",
+    ],
+)
+def test_on_our_lines_nobody_else_offers_anything(shell, text):
+    """Python's keywords, names and magics mean nothing there."""
+    assert offered(shell, text) == ([], set())
+
+
+@pytest.mark.parametrize("above", ["", "%%ollama\n", "%%time\n"])
+def test_python_is_completed_as_before(shell, above):
+    """Also in a prompt, where a placeholder may name a variable."""
     shell.user_ns["ollama_models"] = []
-    assert "ollama_models" in offered(shell, "ollama_m")[0]
+    assert "ollama_models" in offered(shell, f"{above}ollama_m")[0]
+
+
+def test_a_line_in_a_cell_of_another_magic_is_ours(shell):
+    assert offered(shell, "%%time\n%ollama hi") == (["history"], {"hi"})
+
+
+def test_names_that_steer_a_terminal_are_not_offered(shell):
+    names = ["good:1b", "g\x1b[31mred", "g\u202eabc", "g\n%rm"]
+    completion.install(shell, lambda: names, lambda: names)
+    assert offered(shell, "%ollama show g")[0] == ["good:1b"]
+    assert offered(shell, "%%ollama -c g")[0] == ["good:1b"]
 
 
 def test_older_interface_offers_the_same(shell):

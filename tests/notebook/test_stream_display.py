@@ -282,7 +282,7 @@ def screen():
 
 
 def test_terminal_writes_text_as_it_comes_and_once(screen):
-    display = TerminalDisplay(screen.append)
+    display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("Hello ")
     display.feed("")
     display.feed("there")
@@ -295,13 +295,13 @@ def test_terminal_writes_text_as_it_comes_and_once(screen):
 
 
 def test_terminal_text_cannot_steer_the_terminal(screen):
-    display = TerminalDisplay(screen.append)
+    display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("a\x1b]52;c;x\x07\x9b2J\rb\tc\n")
     assert "".join(screen) == "a␛]52;c;x␇\\x9b2J\nb\tc\n"
 
 
 def test_terminal_clears_the_line_that_waits(screen):
-    display = TerminalDisplay(screen.append)
+    display = TerminalDisplay(screen.append, is_tty=True)
     display.waiting("loading…")
     display.waiting("loading…")
     display.feed("Hi")
@@ -309,19 +309,19 @@ def test_terminal_clears_the_line_that_waits(screen):
 
 
 def test_terminal_tells_thinking_from_the_answer(screen):
-    display = TerminalDisplay(screen.append)
+    display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("", thinking="hm")
     display.feed("Hi")
     assert "".join(screen) == "\x1b[2mhm\x1b[0m\n\nHi"
 
 
 def test_terminal_shows_a_reply_that_was_not_streamed(screen):
-    TerminalDisplay(screen.append).finish({"text/plain": "Hi"}, {})
+    TerminalDisplay(screen.append, is_tty=True).finish({"text/plain": "Hi"}, {})
     assert "".join(screen) == "Hi\n"
 
 
 def test_terminal_forgets_what_it_waited_for(screen):
-    display = TerminalDisplay(screen.append)
+    display = TerminalDisplay(screen.append, is_tty=True)
     display.waiting("loading…")
     display.discard()
     assert screen[-1] == "\r        \r"

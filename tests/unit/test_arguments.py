@@ -128,6 +128,22 @@ REFUSED = {
         "-x",
         "%%ollama has no option -x.\n  next: Its options: %ollama help",
     ),
+    "unknown option that is like none": (
+        "--foo",
+        "%%ollama has no option --foo.\n  next: Its options: %ollama help",
+    ),
+    "an option in the place of a model": (
+        "-- --dry-run",
+        "The name of a model cannot begin with a dash, and this is '--dry-run'.\n"
+        "  next: if it is an option: %%ollama --dry-run   "
+        "The names of models: %ollama list",
+    ),
+    "a dash before the name of a model": (
+        "-m -llama3.2",
+        "The name of a model cannot begin with a dash, and this is '-llama3.2'.\n"
+        "  next: if it is an option: %%ollama -llama3.2   "
+        "The names of models: %ollama list",
+    ),
     "open quote": (
         "what's up",
         "The quotes on this line do not balance: %%ollama what's up\n"
@@ -405,6 +421,12 @@ REFUSED_COMMANDS = {
     "slip of the pen": (
         "lsit",
         "%ollama has no subcommand 'lsit'.\n  next: did you mean: %ollama list",
+    ),
+    "an option in the place of a model": (
+        "rm -- --yes",
+        "The name of a model cannot begin with a dash, and this is '--yes'.\n"
+        "  next: if it is an option: %ollama rm --yes   "
+        "The names of models: %ollama list",
     ),
     "slip of the pen with more": (
         "pul llama3.2",

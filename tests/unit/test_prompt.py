@@ -183,6 +183,15 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     ]
 
 
+def test_names_that_the_user_did_not_make_are_not_proposed():
+    """IPython puts its own into the namespace; they are filled, and no more."""
+    ours = dict.fromkeys(["In", "Out", "exit", "get_ipython", "open", "quit", "_n"])
+    for typed in ("nope", "on", "Outt", "exi", "qit", "_m", "get_ipythn"):
+        with pytest.raises(PromptError) as caught:
+            fill(f"{{{{ {typed} }}}}", ours)
+        assert "did you mean" not in caught.value.next_step
+
+
 def test_builtins_are_not_in_the_namespace():
     with pytest.raises(PromptError, match="no such variable"):
         fill("{{ open }}", NAMESPACE)

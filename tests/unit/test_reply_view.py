@@ -2,7 +2,7 @@ import html5lib
 import pytest
 
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.table import Table, table_html, table_text
+from ollama_magic.rendering.table import table_html, table_text
 from ollama_magic.rendering.visible_text import count_invisible, visible_text
 
 SCRIPT = "<script>alert(1)</script>"
@@ -121,9 +121,3 @@ def test_table_lines_up_wide_characters_and_takes_no_line_breaks():
 
 def test_table_without_rows_has_its_heads():
     assert table_text(("a", "b"), []) == "a  b"
-
-
-def test_table_shows_itself():
-    table = Table(("a",), (("1",),), frozenset({0}))
-    assert str(table) == "a\n1"
-    assert "<td" in table._repr_html_()

@@ -84,15 +84,15 @@ def test_nearest_names_know_tags_and_case(model, nearest):
         (
             400,
             "registry.ollama.ai/library/gemma2:2b does not support tools",
-            "Model 'gemma2:2b' cannot call tools, and this cell named some.",
-            'drop --tool, or choose a model that lists "tools": %ollama list',
+            "Model 'gemma2:2b' cannot call tools, and this request named some.",
+            'leave out the tools, or choose a model that lists "tools": %ollama list',
         ),
         (
             400,
             '{"error":{"code":400,"message":"Multimodal data provided, but model does '
             'not support multimodal requests.","type":"invalid_request_error"}}',
-            "Model 'gemma2:2b' cannot see images, and this cell sent one.",
-            'drop --image, or choose a model that lists "vision": %ollama list',
+            "Model 'gemma2:2b' cannot see images, and this request held one.",
+            'leave out the image, or choose a model that lists "vision": %ollama list',
         ),
         (
             501,
@@ -174,12 +174,14 @@ def test_an_error_inside_of_an_error_is_unwrapped():
         (
             500,
             "model requires more system memory (5.6 GiB) than is available (3.1 GiB)",
-            "free memory (%ollama ps, %ollama stop MODEL), or choose a smaller model",
+            "free memory (%ollama ps; --keep-alive 0 unloads), "
+            "or choose a smaller model",
         ),
         (
             500,
             "anything else",
-            "run this again; if it repeats, see the server's log: %ollama doctor",
+            "run this again; if it repeats, see the server's log: "
+            "https://docs.ollama.com/troubleshooting",
         ),
         (400, "anything else", "correct what it names in the request"),
     ],

@@ -1,5 +1,7 @@
 """How status lines of a pull add up."""
 
+import json
+
 from ollama_magic.transfer import Transfer
 from ollama_magic.wire import Progress
 
@@ -38,6 +40,16 @@ def test_a_total_of_zero_divides_nothing():
     transfer = transfer_of(Progress("pulling a", "a", 0, 0))
     assert transfer.share is None
     assert transfer.line() == "pulling a"
+
+
+def test_a_pull_of_what_is_there_needs_nothing(recording):
+    """Recorded: all layers are whole from their first line on."""
+    for case, was_needed in (("pull_existing", False), ("pull_progress", True)):
+        entries = recording(case)["response"]["lines"]
+        lines = [json.loads(entry["line"]) for entry in entries if "line" in entry]
+        transfer = transfer_of(*map(Progress.from_json, lines))
+        assert transfer.total_bytes > 98_000_000
+        assert transfer.was_needed is was_needed
 
 
 def test_the_line_tells_speed_and_time_left():

@@ -1,0 +1,157 @@
+"""Advice fits, and strings of a server are harmless: through a real kernel."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from fake_ollama import Answer, error, whole
+
+HOSTILE = "a\x1b[31mred\u202eabc"
+HARMLESS = "a␛[31mredabc"
+
+
+def said(ran):
+    return (ran.error or "") + ran.streams
+
+
+# -- strings of a server -----------------------------------------------------------
+
+
+def check_harmless(ran):
+    for shown in (ran.html, ran.text):
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+
+
+def test_parts_of_a_model_and_a_version_are_harmless(kernel, fake_ollama):
+    fake_ollama.on("POST /api/show", whole({"template": HOSTILE, "details": {}}))
+    fake_ollama.on("GET /api/version", whole({"version": HOSTILE}))
+    for line in ("show llama3.2:3b --template", "version", ""):
+        ran = kernel.run(f"%ollama {line}")
+        check_harmless(ran)
+        assert HARMLESS in ran.html
+        assert HARMLESS in ran.text
+
+
+def test_the_status_of_a_pull_is_harmless(kernel, fake_ollama):
+    steps = [{"status": HOSTILE}, {"status": "success"}]
+    fake_ollama.on("POST /api/pull", Answer(steps))
+    check_harmless(kernel.run("%ollama pull new:1b"))
+
+
+# -- pull --------------------------------------------------------------------------
+
+
+def test_a_pull_of_what_is_there_says_so(kernel, fake_ollama):
+    fake_ollama.replay("pull_existing")
+    ran = kernel.run("%ollama pull smollm2:135m")
+    assert ran.text == "smollm2:135m: up to date"
+
+
+def test_a_pull_says_how_much_came(kernel, fake_ollama):
+    fake_ollama.replay("pull_progress")
+    ran = kernel.run("%ollama pull smollm2:135m")
+    assert ran.text == "smollm2:135m: pulled, 98 MB"
+
+
+def test_a_pull_that_fails_goes_on_only_where_something_came(kernel, fake_ollama):
+    fake_ollama.replay("pull_missing_model")
+    ran = kernel.run("%ollama pull nosuch")
+    assert ran.status == "error"
+    assert ran.text == "nosuch: failed"
+    half = {"status": "pulling x", "digest": "sha256:1", "total": 200, "completed": 100}
+    fake_ollama.on("POST /api/pull", Answer([half, {"error": "no space left"}]))
+    ran = kernel.run("%ollama pull big")
+    assert ran.text == "big: failed at 100 B; pulling again goes on from there"
+
+
+# -- rm ----------------------------------------------------------------------------
+
+
+def test_rm_of_several_deletes_nothing_when_one_is_missing(kernel, fake_ollama):
+    fake_ollama.models(["tiny:1b", "other:1b"])
+    ran = kernel.run("%ollama rm -y tiny:1b othr:1b")
+    assert ran.status == "error"
+    assert "ModelNotFoundError: Nothing was deleted: 'othr:1b' is not on" in ran.error
+    assert "did you mean 'other:1b'?" in ran.error
+    assert fake_ollama.model_names == ["tiny:1b", "other:1b"]
+
+
+def test_rm_does_not_ask_about_what_is_missing(kernel, fake_ollama):
+    kernel.answers = []
+    ran = kernel.run("%ollama rm llama3.2:3b nosuch nothere")
+    assert ran.asked == []
+    assert "'nosuch', 'nothere' are not on" in ran.error
+
+
+def test_rm_of_one_model_by_two_names_deletes_it_once(kernel, fake_ollama):
+    fake_ollama.models(["tiny:latest"])
+    ran = kernel.run("%ollama rm -y tiny tiny:latest")
+    assert ran.status == "ok", ran.error
+    assert fake_ollama.model_names == []
+
+
+def test_of_a_single_model_the_server_decides(kernel, fake_ollama):
+    """Ollama lists no model that is damaged, and deletes it all the same."""
+    deleted = Answer(content_type=None, framing="length")
+    fake_ollama.on("DELETE /api/delete", deleted)
+    assert kernel.run("%ollama rm -y damaged:1b").status == "ok"
+    fake_ollama.on("DELETE /api/delete", error(404, "model 'nosuch' not found"))
+    assert "Model 'nosuch' is not on" in kernel.run("%ollama rm -y nosuch").error
+
+
+# -- advice ------------------------------------------------------------------------
+
+
+def test_names_that_ipython_made_are_not_proposed(kernel):
+    ran = kernel.run("%%ollama\n{{ nope }}")
+    assert "there is no such variable" in ran.error
+    assert "did you mean" not in ran.error
+    kernel.run("hope = 1")
+    assert "did you mean {{ hope }}?" in kernel.run("%%ollama\n{{ nope }}").error
+    kernel.run("del hope")
+
+
+def test_what_ipython_made_can_be_filled_in(kernel, fake_ollama):
+    assert kernel.run("%%ollama --dry-run\n{{ In[0] }}!").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("code", "unfit"),
+    [
+        ("%%ollama --foo\nHi", "did you mean"),
+        ("%%ollama -- --dry-run\nHi", "%ollama pull"),
+        ("%ollama pull -- --foo", "%ollama pull --foo (it resumes)"),
+        ("%%ollama --host 127.0.0.1:9\nHi", "or run %ollama serve"),
+    ],
+)
+def test_advice_that_does_not_fit_is_not_given(kernel, code, unfit):
+    ran = kernel.run(code)
+    assert ran.status == "error"
+    assert "next: " in said(ran)
+    assert unfit not in said(ran)
+
+
+# -- output that is no terminal ----------------------------------------------------
+
+
+def test_a_script_with_its_output_in_a_file_writes_plain_text(fake_ollama, tmp_path):
+    fake_ollama.replay("pull_progress")
+    script = tmp_path / "s.ipy"
+    script.write_text("%ollama pull x\n%ollama ask Hi?\n")
+    command = [
+        sys.executable,
+        "-m",
+        "IPython",
+        "--colors=NoColor",
+        "--ext=ollama_magic",
+    ]
+    env = {**os.environ, "OLLAMA_HOST": fake_ollama.url}
+    done = subprocess.run(
+        [*command, str(script)], env=env, capture_output=True, timeout=60, check=True
+    )
+    written = done.stdout.decode().replace(os.linesep, "\n")
+    assert written.startswith("x: pulled, 98 MB\nHello!\nllama3.2:3b")
+    assert not re.search("[\r\x1b]", written)

@@ -1,0 +1,48 @@
+"""What the package tells people to type exists: its subcommands and its options."""
+
+import ast
+import re
+from pathlib import Path
+
+from ollama_magic.line.command_line import parse_command
+from ollama_magic.line.command_table import COMMANDS, find_command
+from ollama_magic.line.option_table import CHAT_OPTIONS
+
+PACKAGE = Path(__file__).parents[1] / "ollama_magic"
+ELSEWHERE = {"embedded"}
+"""A program of its own, with a command line of its own."""
+SUBCOMMAND = re.compile(r"(?<!%)%ollama (?!has no )([a-z]+)")
+FLAG = re.compile(r"(?<![\w(-])--(?!jp-)[a-z][a-z-]+")
+
+
+def texts():
+    """Yield every string literal that is no docstring, and its file."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] in ELSEWHERE:
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+        for node in nodes:
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and node not in docstrings:
+                yield path.name, node.value
+
+
+def test_every_subcommand_that_is_named_can_be_typed():
+    named = {
+        (file, word) for file, text in texts() for word in SUBCOMMAND.findall(text)
+    }
+    assert len(named) > 20
+    for file, word in named:
+        command = find_command(word)
+        assert command is not None, f"{file} names %ollama {word}"
+        words = " x" * command.least
+        assert parse_command(word + words).name == command.name
+
+
+def test_every_option_that_is_named_is_one():
+    options = [*CHAT_OPTIONS, *(option for each in COMMANDS for option in each.options)]
+    known = {flag for option in options for flag in option.flags} | {"--help"}
+    named = {(file, flag) for file, text in texts() for flag in FLAG.findall(text)}
+    assert {flag for _, flag in named} > {"--raw", "--embedded", "--keep-alive"}
+    assert [(file, flag) for file, flag in named if flag not in known] == []

@@ -1,0 +1,71 @@
+"""Texts of a server are shown with nothing in them that steers or hides."""
+
+import pytest
+
+from ollama_magic.rendering.progress_line import NotebookProgress, TerminalProgress
+from ollama_magic.rendering.terminal_display import TerminalDisplay
+from ollama_magic.rendering.text_page import TextPage
+
+HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
+
+
+@pytest.fixture
+def screen():
+    return []
+
+
+def test_a_page_is_shown_harmless_and_kept_as_it_came():
+    page = TextPage(HOSTILE)
+    assert str(page) == repr(page) == "a␛[31mbc\n<b>"
+    assert page._repr_html_() == "<pre>a␛[31mbc\n&lt;b&gt;</pre>"
+    assert page.text == HOSTILE
+
+
+def test_progress_in_a_notebook_is_one_harmless_line():
+    shown = []
+    progress = NotebookProgress(lambda **message: shown.append(message["data"]))
+    progress.show(HOSTILE)
+    progress.finish(HOSTILE)
+    for data in shown:
+        assert data["text/plain"] == "a␛[31mbc <b>"
+        assert data["text/html"] == "<div>a␛[31mbc &lt;b&gt;</div>"
+
+
+def test_progress_in_a_terminal_is_one_harmless_line_rewritten_when_it_changes(screen):
+    progress = TerminalProgress(screen.append, is_tty=True)
+    progress.show(HOSTILE)
+    progress.show(HOSTILE)
+    progress.show("ab", 0.5)
+    progress.finish("end")
+    line = "a␛[31mbc <b>"
+    assert screen == [f"\r{line}", "\r 50%  ab    ", "\rend     ", "\n"]
+
+
+def test_a_line_that_is_shown_already_is_only_ended(screen):
+    progress = TerminalProgress(screen.append, is_tty=True)
+    progress.show("m: up to date")
+    progress.finish("m: up to date")
+    assert screen == ["\rm: up to date", "\n"]
+
+
+def test_progress_in_a_file_is_its_end(screen):
+    progress = TerminalProgress(screen.append, is_tty=False)
+    progress.show("half", 0.5)
+    progress.finish(HOSTILE)
+    assert screen == ["a␛[31mbc <b>\n"]
+
+
+def test_a_reply_in_a_file_is_text_and_nothing_else(screen):
+    display = TerminalDisplay(screen.append, is_tty=False)
+    display.waiting("loading…")
+    display.feed("", thinking="hm")
+    display.feed("Hi")
+    display.finish({"text/plain": "Hi"}, {}, ("m", "turn 1"))
+    assert "".join(screen) == "hm\n\nHi\nm · turn 1\n"
+
+
+def test_without_a_word_the_stream_is_asked(screen, capsys):
+    """What pytest puts in the place of ``sys.stdout`` is no terminal."""
+    TerminalDisplay(screen.append).waiting("loading…")
+    TerminalProgress(screen.append).show("half")
+    assert screen == []
