@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from ollama_magic.answer import Answer
 from ollama_magic.arrivals import Arrivals
 from ollama_magic.errors import OllamaMagicError
-from ollama_magic.estimate import estimate_messages
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import Outcome, make_reply, make_turn
 from ollama_magic.question import Asking, Question, prepare
@@ -89,18 +88,14 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
         As ``ask`` does before it sends anything.
     """
     client = session.client(args.host)
-    request = prepare(Asking(session, client, args), text).request
-    body = request.body()
-    tokens = estimate_messages(body.get("messages") or [_as_message(body)])
+    question = prepare(Asking(session, client, args), text)
+    request = question.request
     return (
         f"POST {client.host.base_url}{request.path}\n"
-        f"{json.dumps(body, indent=2, ensure_ascii=False)}\n"
-        f"about {tokens:,} tokens (an estimate); nothing was sent"
+        f"{json.dumps(request.body(), indent=2, ensure_ascii=False)}\n"
+        f"{question.context.describe()}; nothing was sent\n"
+        f"{question.context.verdict()}"
     )
-
-
-def _as_message(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"content": f"{body.get('system', '')}\n{body['prompt']}"}
 
 
 def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
@@ -108,6 +103,8 @@ def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
     answer = Answer()
     model, began = question.request.model, time.monotonic()
     waits_for = "waiting for" if question.loaded else "loading"
+    if question.context.fits is False:
+        waits_for = f"this will probably not fit; {waits_for}"
     display.waiting(f"{waits_for} {model}…")
     fault: BaseException | None = None
     try:

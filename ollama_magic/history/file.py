@@ -1,7 +1,7 @@
 """The SQLite file behind the chats: how it is made, opened, judged and set aside.
 
 Knows files, permissions, locks and damage. Refuses to know what a chat is: the tables
-are the business of ``rows``.
+are the business of ``schema``.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ollama_magic.history.rows import SCHEMA
+from ollama_magic.history.schema import SCHEMA_VERSION, statements
 
-SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x6F6C6D67  # "olmg": tells our files from other people's
 _BUSY_TIMEOUT_S = 5.0
 _MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
@@ -133,6 +132,7 @@ def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", isolation_level=None)
     try:
         database.backup(memory, progress=_do_not_wait)
+        _lay_schema(memory)
     except BaseException:
         memory.close()
         raise
@@ -205,13 +205,14 @@ def _choose_journal(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _lay_schema(database: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there."""
+    """Make the tables, or make those of an older version into ours."""
     if _pragma(database, "user_version") == SCHEMA_VERSION:
         return
     database.execute("BEGIN IMMEDIATE")
     try:
-        if _pragma(database, "user_version") == 0:  # nobody was quicker
-            for statement in SCHEMA.split(";"):
+        version = _pragma(database, "user_version")
+        if version < SCHEMA_VERSION:  # nobody was quicker
+            for statement in statements(version):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

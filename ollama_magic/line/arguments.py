@@ -98,6 +98,22 @@ def make_chat_arguments(
     return ChatArguments(target=target, options=options, **fields)
 
 
+def read_values(given: Sequence[Given], magic: str) -> dict[str, object]:
+    """Return the values of a subcommand's own options, by their fields.
+
+    Raises
+    ------
+    UsageError
+        A value that its option does not take, or an option given twice.
+    """
+    fields: dict[str, object] = {}
+    flags: dict[str, str] = {}
+    for one in given:
+        _claim(one.option.field, one.flag, flags)
+        fields[one.option.field] = _value(one, magic)
+    return fields
+
+
 def _split_target(line: str) -> tuple[str | None, str]:
     match = _TARGET.fullmatch(line)
     if match is None:

@@ -47,6 +47,13 @@ def read_count(text: str) -> int:
     return int(text)
 
 
+def read_days(text: str) -> float:
+    """Read a number of days, of which there are some."""
+    if not is_number(text) or not 0 < float(text) < 100_000:
+        raise ValueError("it is a number of days, above 0")
+    return float(text)
+
+
 def read_keep_alive(text: str) -> str | int | float:
     """Return seconds as a number, and a duration as the text that Go reads.
 
