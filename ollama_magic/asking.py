@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from ollama_magic.answer import Answer
 from ollama_magic.arrivals import Arrivals, in_background
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.estimate import estimate_messages
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import Outcome, make_reply, make_turn
 from ollama_magic.question import (
@@ -93,7 +92,7 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
 def request_text(session: Session, args: ChatArguments, text: str) -> str:
     """Return the request that ``ask`` would send, as JSON, with an estimate.
 
-    The server is asked for its models only where no model is known without it.
+    Where a model is named, no server is needed; one that answers tells the context.
 
     Raises
     ------
@@ -103,20 +102,21 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
     client = session.client(args.host)
 
     def look_up_models(must_list: bool) -> ServerModels:
-        return look_up(client, must_list=True) if must_list else ServerModels()
+        try:
+            return in_background(partial(look_up, client, must_list=must_list))
+        except OllamaMagicError:
+            if must_list:
+                raise
+            return ServerModels()
 
-    request = prepare(Asking(session, client, args), text, look_up_models).request
-    body = request.body()
-    tokens = estimate_messages(body.get("messages") or [_as_message(body)])
+    question = prepare(Asking(session, client, args), text, look_up_models)
+    request = question.request
     return (
         f"POST {client.host.base_url}{request.path}\n"
-        f"{json.dumps(body, indent=2, ensure_ascii=False)}\n"
-        f"about {tokens:,} tokens (an estimate); nothing was sent"
+        f"{json.dumps(request.body(), indent=2, ensure_ascii=False)}\n"
+        f"{question.context.describe()}; nothing was sent\n"
+        f"{question.context.verdict()}"
     )
-
-
-def _as_message(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"content": f"{body.get('system', '')}\n{body['prompt']}"}
 
 
 def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
@@ -124,6 +124,8 @@ def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
     answer, hides = Answer(), asking.args.hide_thinking
     model, began = question.request.model, time.monotonic()
     waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
+    if question.context.fits is False:
+        waits_for = f"this will probably not fit; {waits_for}"
     display.waiting(waits_for)
     fault: BaseException | None = None
     try:

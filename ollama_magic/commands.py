@@ -8,17 +8,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from ollama_magic._version import __version__
 from ollama_magic.arrivals import in_background
-from ollama_magic.conversation import Turn
+from ollama_magic.chat_commands import (
+    delete_chat,
+    drop,
+    list_chats,
+    list_history,
+    new_start_text,
+    prune,
+    rename_chat,
+    store_text,
+    switch_chat,
+    undo,
+)
+from ollama_magic.context_size import describe_use
 from ollama_magic.errors import ConfigError, OllamaMagicError
-from ollama_magic.history.store import ChatSummary
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
 from ollama_magic.line.help_text import help_text
-from ollama_magic.listing import Columns, Listing
+from ollama_magic.line.reading import usage_error
 from ollama_magic.model_commands import (
     copy_model,
     list_models,
@@ -28,21 +39,18 @@ from ollama_magic.model_commands import (
     remove_models,
     show_model,
 )
+from ollama_magic.outcome import loaded_length
 from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, serve, stop
 from ollama_magic.session import Session
+from ollama_magic.sharing.files import export_chat, import_chats
+from ollama_magic.sharing.provenance import KEY, place_of, provenance
+from ollama_magic.sharing.restore import restore
 
 _EMBEDDED_MODEL = "smollm2:135m"
-
-_CHAT_COLUMNS: Columns[ChatSummary] = {
-    "CHAT": lambda c: c.name,
-    "TURNS": lambda c: c.turns,
-    "MODEL": lambda c: c.last_model,
-    "LAST ANSWER (UTC)": lambda c: _minute(c.last_answered_at),
-}
 
 _SERVER_KINDS = {
     "found": "answers",
@@ -140,50 +148,45 @@ class Commands:
         return self._front.unless_shown(reply)
 
     def _chats(self, _: ParsedCommand) -> object:
-        chats = self._session.store.chats(self._session.notebook.key)
-        empty = "No chats yet. Begin one with a %%ollama cell."
-        return Listing(chats, _CHAT_COLUMNS, empty)
+        return list_chats(self._session)
 
     def _chat(self, command: ParsedCommand) -> object:
         (name,) = command.arguments
-        self._session.store.set_current_chat(self._session.notebook.key, name)
-        turns = len([t for t in self._session.chat().turns if not t.is_mark])
-        return TextPage(f"cells go on with chat {name} ({turns} turns)")
+        new, is_sure = command.values.get("rename"), "yes" in command.options
+        if new is not None and "delete" in command.options:
+            raise usage_error("A chat is renamed or deleted, not both at once.")
+        if new is not None:
+            return rename_chat(self._session, name, str(new))
+        if "delete" in command.options:
+            confirm = self._front.confirm
+            return delete_chat(self._session, name, confirm, is_sure=is_sure)
+        return switch_chat(self._session, name)
 
     def _new(self, command: ParsedCommand) -> object:
         session, key = self._session, self._session.notebook.key
         if command.arguments:
             session.store.set_current_chat(key, command.arguments[0])
-        session.store.mark_new(key, session.chat_name, session.cells.cell_id)
+        mark = session.store.mark_new(key, session.chat_name, session.cells.cell_id)
         session.cells.turn_kept()
+        chat = session.chat()
         return TextPage(
-            f"chat {session.chat_name} starts afresh; "
-            "%ollama undo brings the turns before it back"
+            new_start_text(chat, mark),
+            {KEY: provenance(mark, place_of(chat, mark), "")},
         )
 
-    def _history(self, _: ParsedCommand) -> object:
-        turns = [t for t in self._session.chat().turns if not t.is_mark]
-        numbers = {turn.uid: number for number, turn in enumerate(turns, 1)}
-        columns: Columns[Turn] = {
-            "TURN": lambda t: numbers[t.uid],
-            "PROMPT": lambda t: _short(t.prompt),
-            "REPLY": lambda t: _short(t.reply),
-            "MODEL": lambda t: t.model,
-            "STATUS": lambda t: t.status,
-            "ANSWERED (UTC)": lambda t: _minute(t.answered_at),
-        }
-        empty = f"Chat {self._session.chat_name} has no turns yet."
-        return Listing(turns, columns, empty)
+    def _history(self, command: ParsedCommand) -> object:
+        return list_history(self._session, everything="all" in command.options)
 
     def _undo(self, _: ParsedCommand) -> object:
-        session = self._session
-        gone = session.store.undo(session.notebook.key, session.chat_name)
-        if gone is None:
-            return TextPage(f"chat {session.chat_name} has no turns to take back")
-        what = (
-            "the fresh start" if gone.is_mark else f"the turn {_short(gone.prompt)!r}"
-        )
-        return TextPage(f"took back {what}")
+        return undo(self._session)
+
+    def _drop(self, command: ParsedCommand) -> object:
+        return drop(self._session, *command.arguments)
+
+    def _prune(self, command: ParsedCommand) -> object:
+        days = cast("float | None", command.values.get("older_than"))
+        is_sure = "yes" in command.options
+        return prune(self._session, days, self._front.confirm, is_sure=is_sure)
 
     def _last(self, command: ParsedCommand) -> object:
         reply = self._session.last_reply
@@ -193,6 +196,22 @@ class Commands:
             whole = {"request": reply.request, "reply": reply.provenance}
             return TextPage(json.dumps(whole, indent=2, ensure_ascii=False))
         return reply
+
+    # -- chats taken along ------------------------------------------------------
+
+    def _export(self, command: ParsedCommand) -> object:
+        force = "force" in command.options
+        (file,) = command.arguments
+        return TextPage(export_chat(self._session, file, force=force))
+
+    def _import(self, command: ParsedCommand) -> object:
+        name = command.values.get("chat")
+        (file,) = command.arguments
+        said = import_chats(self._session, file, name=str(name) if name else None)
+        return TextPage(said)
+
+    def _restore(self, command: ParsedCommand) -> object:
+        return TextPage(restore(self._session, force="force" in command.options))
 
     # -- server --------------------------------------------------------------
 
@@ -220,13 +239,18 @@ class Commands:
         session, client = self._session, self._session.client()
         turns = [t for t in session.chat().turns if not t.is_mark]
         model = default_model(session, session.chat())
+        last = turns[-1].model if turns else ""
+        length = in_background(lambda: loaded_length(client, last)) if last else 0
+        context = describe_use(session.chat(), length)
         return [
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
             f"model     {model or 'the newest on the server'}",
             f"chat      {session.chat_name}, {len(turns)} turns",
+            *([f"context   {context}"] if context else []),
             f"notebook  {session.notebook.path or 'unknown: the chat lasts as long'}"
             f"{'' if session.notebook.path else ' as this kernel'}",
+            f"store     {store_text(session)}",
             "",
             "try       %%ollama, and a prompt under it",
             "          %ollama list · pull NAME · history · help",
@@ -245,18 +269,9 @@ def _version_text(ask_version: Callable[[], str]) -> str:
     try:
         return in_background(ask_version)
     except OllamaMagicError as error:  # the state must be shown without a server too
-        return f"not reachable ({error.why or error.what}); try %ollama serve"
+        return f"not reachable ({error.why or error.what}); {error.next_step}"
 
 
 def _server_text(server: RunningServer) -> str:
     what = _SERVER_KINDS[server.kind]
     return f"{server.base_url} (version {server.version}) {what}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else line[:59] + "…"
-
-
-def _minute(timestamp: str) -> str:
-    return timestamp[:16].replace("T", " ")

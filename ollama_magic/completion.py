@@ -129,7 +129,8 @@ class _Completer:
     def complete(self, text: str, above: str = "") -> tuple[str, list[str]] | None:
         """Return the end of ``text`` that is to be replaced, and what by.
 
-        None when the line is not ours. ``above`` is the part of the cell over it.
+        None when the line is not ours, or wants a file. ``above`` is the part of the
+        cell over it.
         """
         above = above.lstrip()
         cell_line = None if above else _CELL_LINE.fullmatch(text)
@@ -145,7 +146,9 @@ class _Completer:
             return self._chat_line(words, typed, models_too=True)
         return self._command_line(words, typed)
 
-    def _command_line(self, words: list[str], typed: str) -> tuple[str, list[str]]:
+    def _command_line(
+        self, words: list[str], typed: str
+    ) -> tuple[str, list[str]] | None:
         from ollama_magic.line.command_table import COMMANDS, find_command
 
         if not words:
@@ -157,11 +160,12 @@ class _Completer:
             return self._chat_line(words[1:], typed, models_too=False)
         if typed.startswith("-"):
             return _starting(typed, _flags(command.options))
+        if command.completes == "file":
+            return None  # IPython knows the files
         operands = [word for word in words[1:] if not word.startswith("-")]
-        if operands and command.most is not None:
-            return "", []
-        left = [name for name in self._names(command.completes) if name not in operands]
-        return _starting(typed, left)
+        is_full = bool(operands) and command.most is not None
+        names = () if is_full else self._names(command.completes)
+        return _starting(typed, [name for name in names if name not in operands])
 
     def _chat_line(
         self, words: list[str], typed: str, *, models_too: bool

@@ -7,8 +7,9 @@ an error while a model answers leaves the chat as it was.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from ollama_magic.wire import Stats
@@ -16,6 +17,10 @@ from ollama_magic.wire import Stats
 Message = dict[str, Any]
 Status = Literal["complete", "interrupted", "broken"]
 """How an answer ended: by itself, by the user, or by a fault (partial text kept)."""
+
+
+UNKNOWN_MODEL = "unknown"
+"""The model of turns from a file that names none; nobody is asked by that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +70,30 @@ class Turn:
         return hasher.hexdigest()[:32]
 
 
-class _Fingerprint:
-    """Takes turns one by one and tells the fingerprint of those in use so far."""
-
-    def __init__(self) -> None:
-        self._hasher = hashlib.sha256()
-
-    def add(self, turn: Turn) -> None:
-        if turn.starts_afresh:
-            self._hasher = hashlib.sha256()
-        if not turn.is_mark:
-            text_hash = turn.text_hash or turn.compute_text_hash()
-            self._hasher.update(text_hash.encode("ascii"))
-
-    def value(self) -> str:
-        return self._hasher.hexdigest()[:32]
-
-
-def fingerprint(turns: Iterable[Turn]) -> str:
+def fingerprint(turns: Sequence[Turn]) -> str:
     """Return a fingerprint of what a next turn is sent of these turns.
 
     It depends on texts alone: the same answer given again leaves it as it was.
     """
-    taken = _Fingerprint()
-    for turn in turns:
-        taken.add(turn)
-    return taken.value()
+    hashes = [_sent_hash(turn) for turn in turns[_last_start(turns) :]]
+    return hashlib.sha256(b"".join(hashes)).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
+def _sent_hash(turn: Turn) -> bytes:
+    if turn.is_mark:
+        return b""
+    return (turn.text_hash or turn.compute_text_hash()).encode("ascii")
+
+
+def _last_start(turns: Sequence[Turn]) -> int:
+    """Return the index of the last turn that starts afresh; 0 when none does."""
+    for index in range(len(turns) - 1, -1, -1):
+        if turns[index].starts_afresh:
+            return index
+    return 0
+
+
+@dataclass(frozen=True)
 class Chat:
     """One named chat of a notebook: its live turns, oldest first."""
 
@@ -119,20 +119,23 @@ class Chat:
         was asked again, added, or taken away. Linear in the number of turns.
         """
         stale: set[str] = set()
-        before = _Fingerprint()
+        before = hashlib.sha256()  # goes along with ``fingerprint``
         for turn in self.turns:
-            now = fingerprint(()) if turn.starts_afresh else before.value()
-            if turn.based_on and turn.based_on != now:
+            if turn.starts_afresh:
+                before = hashlib.sha256()
+            if turn.based_on and turn.based_on != before.hexdigest()[:32]:
                 stale.add(turn.uid)
-            before.add(turn)
+            before.update(_sent_hash(turn))
         return frozenset(stale)
 
     def in_use(self) -> tuple[Turn, ...]:
         """Return the turns since the last fresh start, marks left out."""
-        for index in range(len(self.turns) - 1, -1, -1):
-            if self.turns[index].starts_afresh:
-                return tuple(t for t in self.turns[index:] if not t.is_mark)
-        return self.turns
+        return self._in_use
+
+    @cached_property
+    def _in_use(self) -> tuple[Turn, ...]:
+        start = _last_start(self.turns)
+        return tuple(turn for turn in self.turns[start:] if not turn.is_mark)
 
     def system(self) -> str | None:
         """Return the system message in force after the last turn."""
@@ -140,6 +143,11 @@ class Chat:
             if turn.system is not None:
                 return turn.system
         return None
+
+    def sent(self, last: int | None = None) -> tuple[Turn, ...]:
+        """Return the turns that a model is sent: the ``last`` ones, or all in use."""
+        turns = self.in_use()
+        return turns if last is None else turns[max(0, len(turns) - last) :]
 
     def messages(
         self, prompt: str, *, system: str | None = None, last: int | None = None
@@ -159,16 +167,13 @@ class Chat:
         -----
         Thinking is not sent back (Ollama's templates expect the answer alone).
         """
-        turns = self.in_use()
-        if last is not None:
-            turns = turns[len(turns) - last :] if 0 < last < len(turns) else turns
-            turns = turns if last else ()
         in_force = self.system() if system is None else system
         messages: list[Message] = []
         if in_force:
             messages.append({"role": "system", "content": in_force})
-        for turn in turns:
+        for turn in self.sent(last):
             messages.append({"role": "user", "content": turn.prompt})
-            messages.append({"role": "assistant", "content": turn.reply})
+            if turn.reply:  # nothing was said, or stopped while it was thought about
+                messages.append({"role": "assistant", "content": turn.reply})
         messages.append({"role": "user", "content": prompt})
         return messages

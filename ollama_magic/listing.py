@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -25,12 +26,26 @@ class Listing(Sequence[T], Generic[T]):
         How a row is shown.
     empty
         What to say, and to do, when there are no rows.
+    note
+        A text under the table.
+    most
+        How many rows are shown, the last ones; None: all.
     """
 
-    def __init__(self, rows: Sequence[T], columns: Columns[T], empty: str) -> None:
+    def __init__(
+        self,
+        rows: Sequence[T],
+        columns: Columns[T],
+        empty: str,
+        *,
+        note: str = "",
+        most: int | None = None,
+    ) -> None:
         self._rows = tuple(rows)
         self._columns = columns
         self._empty = empty
+        self._note = note
+        self._most = most
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -43,17 +58,20 @@ class Listing(Sequence[T], Generic[T]):
         return self._rows[index]
 
     def _cells(self) -> list[list[str]]:
-        return [[str(get(r)) for get in self._columns.values()] for r in self._rows]
+        shown = self._rows if self._most is None else self._rows[-self._most :]
+        return [[str(get(row)) for get in self._columns.values()] for row in shown]
 
     def __repr__(self) -> str:
         if not self._rows:
-            return self._empty
-        return table_text(tuple(self._columns), self._cells())
+            return "\n".join(filter(None, [self._empty, self._note]))
+        table = table_text(tuple(self._columns), self._cells())
+        return "\n\n".join(filter(None, [table, self._note]))
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> dict[str, Any]:
         if not self._rows:
-            return {"text/plain": self._empty}
-        html = table_html(tuple(self._columns), self._cells())
-        return {"text/html": html, "text/plain": repr(self)}
+            return {"text/plain": repr(self)}
+        table = table_html(tuple(self._columns), self._cells())
+        note = f"<pre>{html.escape(self._note)}</pre>" if self._note else ""
+        return {"text/html": table + note, "text/plain": repr(self)}

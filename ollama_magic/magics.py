@@ -147,9 +147,11 @@ class OllamaMagics(Magics):
 
     def _tell_warnings(self) -> None:
         """Say what no reply has said, for example that the store is damaged."""
-        if self._session is not None:
-            for text in self._session.take_warnings():
-                sys.stderr.write(f"{text}\n")
+        from ollama_magic.rendering.text_page import TextPage
+
+        warnings = self._session.take_warnings() if self._session else []
+        if warnings:
+            self.show(TextPage("\n".join(warnings)))
 
     # -- what the front end can do ---------------------------------------------
 

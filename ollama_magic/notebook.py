@@ -14,6 +14,8 @@ Sources, each seen in a running front end unless noted:
   the last request, each told once) in their metadata.
 * VS Code (its sources, not seen): ``__vsc_ipynb_file__`` in the namespace, which for
   an unsaved notebook is a path that does not exist (``Untitled-1.ipynb``).
+  In requests ``cellId`` is the address of a document with a number in it:
+  ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``.
 * Colab (not seen): ``metadata.colab.cell_id``.
 """
 
@@ -28,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ollama_magic.history.schema import SESSION
+
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
@@ -38,7 +42,8 @@ class Notebook:
     """The notebook that chats belong to."""
 
     key: str
-    """What the store knows it by: its real path, or a name for this session alone."""
+    """Its real path, or a name for this session alone; what the store knows a notebook
+    by that has changed its path, is known to the session."""
     path: str | None
     """Absolute path of the ``.ipynb``; None when it cannot be told."""
 
@@ -113,7 +118,7 @@ def _session_key(shell: Any) -> str:  # noqa: ANN401
     # next session's user would be handed this one's chat.
     session = getattr(getattr(shell, "kernel", None), "session", None)
     name = getattr(session, "session", None)
-    return f"session:{name or uuid.uuid4()}"
+    return f"{SESSION}{name or uuid.uuid4()}"
 
 
 class CellTracker:
@@ -130,6 +135,8 @@ class CellTracker:
         """The running cell as it was typed; empty when no cell is running."""
         self._shell = shell
         self._told_id: object = None
+        self._deleted: set[str] = set()
+        self._heard_of_deleted: str | None = None
         self._turns_kept: tuple[object, int] = (None, 0)
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
@@ -149,12 +156,23 @@ class CellTracker:
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:
-        """Ids of the cells that the front end reports deleted with this request."""
-        metadata = _mapping(self._execute_request().get("metadata"))
-        deleted = metadata.get("deletedCells")
-        if not isinstance(deleted, list):
-            return ()
-        return tuple(cell for cell in deleted if isinstance(cell, str) and cell)
+        """Ids of cells that the front end has reported deleted, with any request.
+
+        Each is reported once, so they are collected until :meth:`forget_deleted`.
+        """
+        self._hear_of_deleted()
+        return tuple(sorted(self._deleted))
+
+    def forget_deleted(self) -> None:
+        """Note that the turns of deleted cells are gone."""
+        self._deleted.clear()
+
+    def _hear_of_deleted(self) -> None:
+        parent = self._execute_request()
+        deleted = _mapping(parent.get("metadata")).get("deletedCells")
+        if isinstance(deleted, list) and self._heard_of_deleted != _message_id(parent):
+            self._heard_of_deleted = _message_id(parent)
+            self._deleted |= {c for c in deleted if isinstance(c, str) and c}
 
     def turn_kept(self) -> None:
         """Note that the running cell has left a turn: its next one is another."""
@@ -174,6 +192,8 @@ class CellTracker:
     def _before_cell(self, info: Any) -> None:  # noqa: ANN401
         self.raw_cell = info.raw_cell or ""
         self._told_id = getattr(info, "cell_id", None)
+        self._hear_of_deleted()
+        self._deleted.discard(self.cell_id or "")  # cut, and pasted elsewhere
         if _message_id(self._execute_request()) is None:
             self._turns_kept = (None, 0)  # no request tells one run from the next
 

@@ -5,22 +5,21 @@ Knows what is worth keeping and telling of an answer; knows nothing of how it ca
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_magic._version import __version__
 from ollama_magic.answer import Answer
+from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Status, Turn
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.footer import FooterFacts, footer_parts
 from ollama_magic.model_names import find_model
 from ollama_magic.question import Asking, Question
-from ollama_magic.rendering.reply_view import ReplyView
+from ollama_magic.rendering.reply_view import ReplyView, reply_plain
 from ollama_magic.reply import Reply
-from ollama_magic.session import Session
-
-_SETTINGS_OF_A_TURN = ("options", "format", "think", "keep_alive")
+from ollama_magic.sharing.provenance import Place, place_of, provenance
+from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,14 @@ class Outcome:
 
     @property
     def notice(self) -> str:
-        """One line that says so, under the answer; empty when it is complete."""
+        """One line under the answer that says so; empty when there is a whole one."""
         if isinstance(self.fault, OllamaMagicError):
             return f"[broken off: {self.fault.what}]"
-        return "" if self.fault is None else "[interrupted]"
+        if self.fault is not None:
+            return "[interrupted]"
+        if self.answer.text.strip() or self.answer.tool_calls:
+            return ""
+        return f"[no answer{', only thinking' if self.answer.thinking else ''}]"
 
 
 def make_turn(
@@ -63,7 +66,7 @@ def make_turn(
         status=outcome.status,
         done_reason=answer.done_reason,
         stats=answer.stats,
-        request={key: body[key] for key in _SETTINGS_OF_A_TURN if key in body},
+        request={key: body[key] for key in SETTINGS_OF_A_TURN if key in body},
         answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -72,28 +75,20 @@ def make_reply(
     asking: Asking, question: Question, outcome: Outcome, turn: Turn
 ) -> Reply:
     """Return the reply as it is shown and handed to the next cell."""
-    session, args = asking.session, asking.args
-    answer, body = outcome.answer, question.request.body()
-    number = _turn_number(session, question, turn)
+    body, place = question.request.body(), None
+    if question.chat_name is not None:
+        place = place_of(asking.session.chat(question.chat_name), turn)
+    length = 0 if outcome.fault else loaded_length(asking.client, turn.model)
     facts = FooterFacts(
         model=turn.model,
-        place=f"turn {number} of {question.chat_name}" if number else "once",
+        place=f"turn {place.number} of {place.chat}" if place else "once",
         stats=turn.stats,
         done_reason=turn.done_reason,
-        context_length=_context_length(asking, outcome, turn.model),
+        context_length=length,
         server_note=_server_note(asking, question),
         filled=question.prompt.filled,
     )
-    has_footer = session.settings.footer and not args.quiet
-    view = ReplyView(
-        text=turn.reply,
-        thinking="" if args.hide_thinking else turn.thinking,
-        thinking_s=answer.thinking_s,
-        view=question.format,
-        footer=footer_parts(facts) if has_footer else (),
-        context_share=facts.context_share if has_footer else None,
-        notice="\n".join(filter(None, [outcome.notice, *session.take_warnings()])),
-    )
+    view = _view(asking, question, outcome, turn, facts)
     return Reply(
         text=turn.reply,
         thinking=turn.thinking,
@@ -102,32 +97,47 @@ def make_reply(
         done_reason=turn.done_reason,
         stats=turn.stats,
         messages=(
-            *body.get("messages", ()),
+            *map(dict, question.request.as_messages()),
             {"role": "assistant", "content": turn.reply},
         ),
         request=body,
-        tool_calls=answer.tool_calls,
+        tool_calls=outcome.answer.tool_calls,
         view=view,
-        provenance=_provenance(asking, question, turn, number),
+        provenance={
+            **_provenance(asking, question, turn, place, view),
+            "context_length": length or None,
+        },
     )
 
 
-def _turn_number(session: Session, question: Question, turn: Turn) -> int | None:
-    """Count the turn among those of its chat that ask; None for a one-off."""
-    if question.chat_name is None:
-        return None
-    asked = [t for t in session.chat(question.chat_name).turns if not t.is_mark]
-    uids = [other.uid for other in asked]
-    return uids.index(turn.uid) + 1 if turn.uid in uids else len(asked)
+def _view(
+    asking: Asking, question: Question, outcome: Outcome, turn: Turn, facts: FooterFacts
+) -> ReplyView:
+    """Choose what is shown of the answer, and what must be told with it."""
+    session, args = asking.session, asking.args
+    has_footer = session.settings.footer and not args.quiet
+    length = facts.context_length
+    notices = [
+        outcome.notice,
+        question.context.after(turn.stats, turn.done_reason, length),
+        *session.take_warnings(),
+    ]
+    return ReplyView(
+        text=turn.reply,
+        thinking="" if args.hide_thinking else turn.thinking,
+        thinking_s=outcome.answer.thinking_s,
+        view=question.format,
+        footer=footer_parts(facts) if has_footer else (),
+        context_share=facts.context_share if has_footer else None,
+        notice="\n".join(filter(None, notices)),
+    )
 
 
-def _context_length(asking: Asking, outcome: Outcome, model: str) -> int:
-    """Return the tokens that the model was loaded with; 0 when nobody says."""
-    if outcome.fault is not None:
-        return 0
+def loaded_length(client: OllamaClient, model: str) -> int:
+    """Return the context length that a model is loaded with; 0 when nobody says."""
     try:
-        loaded = find_model(model, asking.client.ps())
-    except OllamaMagicError:  # the answer is there; its footer can do without
+        loaded = find_model(model, client.ps())
+    except OllamaMagicError:  # what it is wanted for can do without
         return 0
     return loaded.context_length if loaded else 0
 
@@ -143,24 +153,14 @@ def _server_note(asking: Asking, question: Question) -> str:
 
 
 def _provenance(
-    asking: Asking, question: Question, turn: Turn, number: int | None
+    asking: Asking, question: Question, turn: Turn, place: Place | None, view: ReplyView
 ) -> dict[str, Any]:
     kind = asking.session.host_kind(asking.client)
     is_cloud = question.model is not None and bool(question.model.remote_host)
+    # Thinking that was not to be seen is not to be in the file either.
+    shown = replace(turn, thinking=view.thinking)
     return {
-        "version": __version__,
-        "model": turn.model,
-        "digest": turn.digest,
+        **provenance(shown, place, reply_plain(view)),
         "host_kind": "cloud" if is_cloud else kind,
-        "chat": question.chat_name,
-        "turn": number,
-        "prompt": turn.prompt,
-        "system": turn.system,
-        "starts_afresh": turn.starts_afresh,
-        "status": turn.status,
-        "done_reason": turn.done_reason,
         "shown_as": question.format,
-        "stats": asdict(turn.stats),
-        "answered_at": turn.answered_at,
-        **turn.request,
     }

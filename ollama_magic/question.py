@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.client import OllamaClient
-from ollama_magic.conversation import Chat
+from ollama_magic.context import ContextCheck
+from ollama_magic.context_size import check_context, length_in_force
+from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message
 from ollama_magic.errors import CapabilityError, ConfigError, PromptError, ServerError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
@@ -50,6 +52,8 @@ class Question:
     """The model as the server lists it; None when it is not in its list."""
     loaded: LoadedModel | None
     """The model in memory; None when the server will have to load it."""
+    context: ContextCheck
+    """Whether all that is sent fits into the context, as far as it is known."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def prepare(
     think = session.settings.think if args.think is None else args.think
     if think and model is not None:
         _check_thinks(model, models.installed)
-    history = Chat(before.name) if args.new else before
+    history = Chat(before.name) if args.new or args.once else before
     system = _system_from_here(session, args, history)
     common = {"model": name, "think": think, **settings}
     request: ChatRequest | GenerateRequest
@@ -125,6 +129,8 @@ def prepare(
     else:
         messages = history.messages(prompt.text, system=system, last=args.last)
         request = ChatRequest(messages=messages, **common)
+    loaded = find_model(name, models.loaded)
+    others = history.messages(prompt.text, system=system, last=0)
     return Question(
         request=request,
         prompt=prompt,
@@ -132,7 +138,8 @@ def prepare(
         system=system,
         format=_format(session, args),
         model=model,
-        loaded=find_model(name, models.loaded),
+        loaded=loaded,
+        context=_context(asking, request, history, others, (model, loaded)),
     )
 
 
@@ -157,7 +164,8 @@ def default_model(session: Session, before: Chat) -> str | None:
     before
         The chat up to the turn that is asked now.
     """
-    answered = [turn for turn in before.turns if not turn.is_mark]
+    nobody = {"", UNKNOWN_MODEL}
+    answered = [turn for turn in before.turns if turn.model not in nobody]
     chosen = session.store.chosen_model(session.notebook.key)
     # NB: `%ollama use` after the last answer is the newer word of the two.
     if chosen and not (answered and answered[-1].answered_at > chosen[1]):
@@ -201,6 +209,37 @@ def _system_from_here(
     if args.system is not None:
         return args.system
     return (session.settings.system or None) if history.system() is None else None
+
+
+def _context(
+    asking: Asking,
+    request: ChatRequest | GenerateRequest,
+    history: Chat,
+    others: Sequence[Message],
+    known: tuple[ModelSummary | None, LoadedModel | None],
+) -> ContextCheck:
+    """Measure a request: the turns of a chat, and the other messages."""
+    args, (model, loaded) = asking.args, known
+    turns = history.sent(args.last)
+    counted = None
+    if turns and args.last is None and args.system is None:
+        asked_alike = (turns[-1].model, turns[-1].request.get("think"))
+        counted = turns[-1] if asked_alike == (request.model, request.think) else None
+    trained = model.context_length if model else 0
+    reply = asking.session.last_reply
+    return check_context(
+        turns,
+        others,
+        options=request.options,
+        length=length_in_force(
+            request.options,
+            loaded=loaded.context_length if loaded else 0,
+            trained=trained,
+            asked_with=reply.request.get("options", {}) if reply else {},
+        ),
+        trained=trained,
+        counted=counted,
+    )
 
 
 def _format(session: Session, args: ChatArguments) -> str:

@@ -43,6 +43,10 @@ class ChatRequest:
         body = {"model": self.model, "messages": list(self.messages)}
         return body | _set_fields(self) | _lists(tools=self.tools)
 
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the messages that are sent."""
+        return list(self.messages)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
@@ -78,6 +82,11 @@ class GenerateRequest:
         if self.raw:
             body["raw"] = True
         return body | _set_fields(self) | _lists(images=self.images)
+
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the prompt as the messages of a chat that has just begun."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
 
 
 def _set_fields(request: ChatRequest | GenerateRequest) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
+from ollama_magic.history.following import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import CellTracker, Notebook, find_notebook
@@ -59,6 +61,7 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
+        self._keys: dict[tuple[str, str], str] = {}
 
     # -- server ------------------------------------------------------------
 
@@ -125,8 +128,20 @@ class Session:
 
     @property
     def notebook(self) -> Notebook:
-        """The notebook that this kernel belongs to, as far as it can be told."""
-        return find_notebook(self.shell, self.settings.notebook)
+        """The notebook that this kernel belongs to, as far as it can be told.
+
+        Which one is at a path is found out once; from then on this kernel keeps to
+        it, whatever becomes of the file.
+        """
+        found = find_notebook(self.shell, self.settings.notebook)
+        if found.path is None:
+            return found
+        place = (found.path, self.settings.history_file)
+        if place not in self._keys:
+            followed = self.store.follow(found.path, self.cells.cell_id)
+            self._keys[place] = followed.key
+            self._warnings += _notes(followed)
+        return replace(found, key=self._keys[place])
 
     @property
     def chat_name(self) -> str:
@@ -138,6 +153,7 @@ class Session:
         key = self.notebook.key
         if self.cells.deleted_cells:
             self.store.drop_cells(key, self.cells.deleted_cells)
+            self.cells.forget_deleted()
         return self.store.load(key, name or self.chat_name)
 
     # -- the rest ----------------------------------------------------------
@@ -158,3 +174,20 @@ class Session:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def _notes(followed: Followed) -> list[str]:
+    """Return what the user should know of how the chats came here."""
+    notes = []
+    if followed.left_aside:
+        notes.append(
+            "Another notebook was at this path before; its chats are kept for it, "
+            "and not used here."
+        )
+    if followed.how == "moved" and followed.source:
+        notes.append(f"The chats of this notebook came along from {followed.source}.")
+    if followed.how == "copied":
+        notes.append(
+            f"This is a copy of {followed.source}: it goes on with a copy of the chats."
+        )
+    return notes

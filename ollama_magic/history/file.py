@@ -1,7 +1,7 @@
 """The SQLite file behind the chats: how it is made, opened, judged and set aside.
 
 Knows files, permissions, locks and damage. Refuses to know what a chat is: the tables
-are the business of ``rows``.
+are the business of ``schema``.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ollama_magic.history.rows import SCHEMA
+from ollama_magic.history.schema import SCHEMA_VERSION, statements
 
-SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x6F6C6D67  # "olmg": tells our files from other people's
 _BUSY_TIMEOUT_S = 5.0
 _MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
@@ -88,7 +87,12 @@ def open_file(path: Path) -> sqlite3.Connection:
     _inspect(path)
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
         path.chmod(0o600)
-    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    database = sqlite3.connect(
+        path,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,  # ``SafeDatabase`` has a lock
+    )
     try:
         _choose_journal(database, path)
         _lay_schema(database)
@@ -110,7 +114,9 @@ def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
 
 
 def _empty_memory() -> sqlite3.Connection:
-    database = sqlite3.connect(":memory:", isolation_level=None)
+    database = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False
+    )
     _lay_schema(database)
     return database
 
@@ -130,9 +136,10 @@ def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     size = _pragma(database, "page_count") * _pragma(database, "page_size")
     if size > _MAX_COPIED_BYTES:
         raise sqlite3.DataError("too large to be kept in memory")
-    memory = sqlite3.connect(":memory:", isolation_level=None)
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
         database.backup(memory, progress=_do_not_wait)
+        _lay_schema(memory)
     except BaseException:
         memory.close()
         raise
@@ -205,13 +212,14 @@ def _choose_journal(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _lay_schema(database: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there."""
+    """Make the tables, or make those of an older version into ours."""
     if _pragma(database, "user_version") == SCHEMA_VERSION:
         return
     database.execute("BEGIN IMMEDIATE")
     try:
-        if _pragma(database, "user_version") == 0:  # nobody was quicker
-            for statement in SCHEMA.split(";"):
+        version = _pragma(database, "user_version")
+        if version < SCHEMA_VERSION:  # nobody was quicker
+            for statement in statements(version):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")

@@ -1,77 +1,29 @@
-"""Turns as rows: the tables of the store, and every statement that touches them.
+"""Turns as rows: the statements that read them, add them and take them away.
 
-Knows the schema and maps turns to rows and back. Refuses to know files, faults and
-caches: each function does its work inside a transaction that its caller has begun.
-Every change of a chat raises its ``revision``, so that other kernels notice.
+Maps turns to rows and back. Refuses to know files, faults and caches: each function
+does its work inside a transaction that its caller has begun. Every change of a chat
+raises its ``revision``, so that other kernels notice.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from ollama_magic.conversation import Turn
+from ollama_magic.history.schema import MAIN_CHAT, SESSION
 from ollama_magic.wire import Stats
-
-MAIN_CHAT = "main"
-
-# Small columns first: SQLite reads through a long text to reach what is behind it.
-# A row is live until it is replaced (its cell was run again) or removed (undone, its
-# cell deleted, or run in another chat); no row is ever deleted.
-SCHEMA = """
-CREATE TABLE notebooks (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    current_chat TEXT NOT NULL,
-    model TEXT,
-    model_chosen_at TEXT
-);
-CREATE TABLE chats (
-    id INTEGER PRIMARY KEY,
-    notebook_id INTEGER NOT NULL REFERENCES notebooks,
-    name TEXT NOT NULL,
-    revision INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (notebook_id, name)
-);
-CREATE TABLE turns (
-    uid TEXT PRIMARY KEY,
-    chat_id INTEGER NOT NULL REFERENCES chats,
-    position INTEGER NOT NULL,
-    cell_id TEXT,
-    replaces TEXT,
-    replaced_at TEXT,
-    removed_at TEXT,
-    answered_at TEXT NOT NULL,
-    based_on TEXT NOT NULL,
-    text_hash TEXT NOT NULL,
-    model TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    starts_afresh INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    done_reason TEXT NOT NULL,
-    stats TEXT NOT NULL,
-    request TEXT NOT NULL,
-    system TEXT,
-    prompt TEXT NOT NULL,
-    reply TEXT NOT NULL,
-    thinking TEXT NOT NULL
-);
-CREATE UNIQUE INDEX live_turns ON turns (chat_id, position)
-    WHERE replaced_at IS NULL AND removed_at IS NULL;
-CREATE INDEX turns_of_cell ON turns (cell_id) WHERE cell_id IS NOT NULL;
-CREATE VIEW live AS
-    SELECT * FROM turns WHERE replaced_at IS NULL AND removed_at IS NULL;
-CREATE VIEW named_chats AS
-    SELECT chats.*, notebooks.key AS notebook
-    FROM chats JOIN notebooks ON notebooks.id = chats.notebook_id;
-"""
 
 _FIELDS = tuple(field.name for field in fields(Turn))
 _STATS = frozenset(field.name for field in fields(Stats))
+
+Why = Literal["dropped", "deleted", "moved", "undone"]
+"""Why a turn was removed: by its user, with its cell, into another chat, by undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +37,8 @@ class ChatSummary:
     """The model of the last of them; empty when there is none."""
     last_answered_at: str
     """UTC, ISO 8601; empty when there is none."""
+    characters: int
+    """Length of prompts, replies and thinking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +82,27 @@ def _encodable(text: str) -> str:
 # -- reading -------------------------------------------------------------------
 
 
+def home(notebook: str, chat: str) -> str:
+    """Return the key of the notebook that a chat is kept under.
+
+    Where the notebook is only known to a session, chats that were given a name are
+    kept for all such sessions: they outlive it, and its ``main`` does not.
+    """
+    is_named = notebook.startswith(SESSION) and chat != MAIN_CHAT
+    return SESSION if is_named else notebook
+
+
+def _homes(notebook: str) -> tuple[str, str]:
+    return notebook, SESSION if notebook.startswith(SESSION) else notebook
+
+
 def find_chat(
     database: sqlite3.Connection, notebook: str, name: str
 ) -> tuple[int, int] | None:
     """Return a chat's id and revision; None when it has never been written."""
     row: tuple[int, int] | None = database.execute(
         "SELECT id, revision FROM named_chats WHERE notebook = ? AND name = ?",
-        (notebook, name),
+        (home(notebook, name), name),
     ).fetchone()
     return row
 
@@ -144,7 +112,28 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
     cursor = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position", (chat_id,)
     )
-    return tuple(_turn(columns) for columns in _by_name(cursor))
+    return tuple(read_turn(columns) for columns in by_name(cursor))
+
+
+def read_all_turns(
+    database: sqlite3.Connection, chat_id: int
+) -> list[tuple[Turn, str]]:
+    """Return every turn that a chat ever had, and why it is not live any more.
+
+    In order of their places, at each the oldest first. The reason is empty for live
+    turns, else ``replaced`` or one of :data:`Why`; ``removed`` where none was kept.
+    """
+    cursor = database.execute(
+        "SELECT * FROM turns WHERE chat_id = ? ORDER BY position, answered_at",
+        (chat_id,),
+    )
+    return [(read_turn(columns), _why_gone(columns)) for columns in by_name(cursor)]
+
+
+def _why_gone(columns: Mapping[str, Any]) -> str:
+    if columns["removed_at"] is not None:
+        return str(columns["removed_why"] or "removed")
+    return "replaced" if columns["replaced_at"] is not None else ""
 
 
 def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSummary]:
@@ -156,14 +145,17 @@ def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSumm
             (SELECT COUNT(*) FROM live
                 WHERE chat_id = named_chats.id AND model <> ''),
             COALESCE(last.model, ''),
-            COALESCE(last.answered_at, '')
+            COALESCE(last.answered_at, ''),
+            (SELECT
+                COALESCE(SUM(LENGTH(prompt) + LENGTH(reply) + LENGTH(thinking)), 0)
+                FROM live WHERE chat_id = named_chats.id)
         FROM named_chats LEFT JOIN turns AS last ON last.uid = (
             SELECT uid FROM live WHERE chat_id = named_chats.id AND model <> ''
             ORDER BY position DESC LIMIT 1)
-        WHERE named_chats.notebook = ?
+        WHERE named_chats.notebook IN (?, ?)
         ORDER BY named_chats.id
         """,
-        (notebook,),
+        _homes(notebook),
     )
     return [ChatSummary(*row) for row in rows]
 
@@ -190,9 +182,10 @@ def find_turns_of_cell(
         """
         SELECT uid, chat_id, cell_id FROM live
         WHERE cell_id >= :id AND cell_id < :id || '!'
-            AND +chat_id IN (SELECT id FROM named_chats WHERE notebook = :notebook)
+            AND +chat_id IN
+                (SELECT id FROM named_chats WHERE notebook IN (:own, :shared))
         """,
-        {"id": cell_id, "notebook": notebook},
+        {"id": cell_id, "own": notebook, "shared": _homes(notebook)[1]},
     )
     return [LiveTurn(*row) for row in rows]
 
@@ -211,17 +204,19 @@ def write_choices(
             choices.current_chat,
             choices.model,
             choices.model_chosen_at,
-            _make_notebook(database, notebook),
+            make_notebook(database, notebook),
         ),
     )
 
 
 def make_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
     """Return the id of a chat, made when it is new."""
-    notebook_id = _make_notebook(database, notebook)
+    notebook_id = make_notebook(database, home(notebook, name))
+    # NB: revisions begin with the time, so that a chat that was deleted and made again
+    # is never taken for the old one by a kernel that remembers that.
     database.execute(
-        "INSERT OR IGNORE INTO chats (notebook_id, name) VALUES (?, ?)",
-        (notebook_id, name),
+        "INSERT OR IGNORE INTO chats (notebook_id, name, revision) VALUES (?, ?, ?)",
+        (notebook_id, name, time.time_ns() // 1_000_000),
     )
     chat_id: int = database.execute(
         "SELECT id FROM chats WHERE notebook_id = ? AND name = ?", (notebook_id, name)
@@ -230,12 +225,26 @@ def make_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
 
 
 def add_turn(
-    database: sqlite3.Connection, chat_id: int, turn: Turn, *, replaces: str | None
+    database: sqlite3.Connection,
+    chat_id: int,
+    turn: Turn,
+    *,
+    replaces: str | None = None,
+    added_at: str | None = None,
 ) -> int:
-    """Add a turn at the end, or in the place of one; return the new revision."""
+    """Add a turn at the end, or in the place of one; return the new revision.
+
+    Parameters
+    ----------
+    replaces
+        The uid of a live turn that gives up its place.
+    added_at
+        When it was added, if that is not when it was answered.
+    """
     if replaces is None:
         (position,) = database.execute(
-            "SELECT COALESCE(MAX(position), 0) + 1 FROM live WHERE chat_id = ?",
+            # Places of turns that are gone stay theirs: undo may bring them back.
+            "SELECT COALESCE(MAX(position), 0) + 1 FROM turns WHERE chat_id = ?",
             (chat_id,),
         ).fetchone()
     else:
@@ -251,7 +260,8 @@ def add_turn(
         INSERT INTO turns VALUES (
             :uid, :chat_id, :position, :cell_id, :replaces, NULL, NULL, :answered_at,
             :based_on, :text_hash, :model, :digest, :starts_afresh, :status,
-            :done_reason, :stats, :request, :system, :prompt, :reply, :thinking)
+            :done_reason, :stats, :request, :system, :prompt, :reply, :thinking, NULL,
+            :added_at)
         """,
         {
             **{name: getattr(turn, name) for name in _FIELDS},
@@ -260,53 +270,30 @@ def add_turn(
             "chat_id": chat_id,
             "position": position,
             "replaces": replaces,
+            "added_at": added_at,
         },
     )
-    return _raise_revision(database, chat_id)
+    return raise_revision(database, chat_id)
 
 
-def remove_turn(database: sqlite3.Connection, uid: str, chat_id: int) -> None:
+def remove_turn(
+    database: sqlite3.Connection, uid: str, chat_id: int, *, why: Why, at: str
+) -> None:
     """Take a turn out of its chat."""
-    database.execute("UPDATE turns SET removed_at = ? WHERE uid = ?", (utc_now(), uid))
-    _raise_revision(database, chat_id)
-
-
-def take_back(database: sqlite3.Connection, chat_id: int) -> Turn | None:
-    """Remove the last turn, let what it replaced live again, and return it.
-
-    A version with the same text is passed over: it came from running all cells again,
-    and to see it come back would look as if nothing had been taken back.
-    """
-    cursor = database.execute(
-        "SELECT * FROM live WHERE chat_id = ? ORDER BY position DESC LIMIT 1",
-        (chat_id,),
+    database.execute(
+        "UPDATE turns SET removed_at = ?, removed_why = ? WHERE uid = ?", (at, why, uid)
     )
-    for columns in _by_name(cursor):
-        remove_turn(database, columns["uid"], chat_id)
-        earlier = _earlier_version(database, columns["uid"], columns["text_hash"])
-        database.execute(
-            "UPDATE turns SET replaced_at = NULL WHERE uid = ?", (earlier,)
-        )
-        return _turn(columns)
-    return None
+    raise_revision(database, chat_id)
 
 
-def _earlier_version(
-    database: sqlite3.Connection, uid: str, text_hash: str
-) -> str | None:
-    """Return the last version of a turn with another text; None when there is none."""
-    row = database.execute(
-        """
-        WITH RECURSIVE versions (uid, text_hash, replaces, age) AS (
-            SELECT uid, text_hash, replaces, 0 FROM turns WHERE uid = :uid
-            UNION ALL
-            SELECT turns.uid, turns.text_hash, turns.replaces, age + 1
-            FROM turns JOIN versions ON turns.uid = versions.replaces)
-        SELECT uid FROM versions WHERE text_hash <> :text_hash ORDER BY age LIMIT 1
-        """,
-        {"uid": uid, "text_hash": text_hash},
-    ).fetchone()
-    return row[0] if row else None
+def move_to_end(database: sqlite3.Connection, uid: str, chat_id: int) -> None:
+    """Give a turn the last place of its chat."""
+    database.execute(
+        "UPDATE turns SET position ="
+        " (SELECT MAX(position) + 1 FROM turns WHERE chat_id = ?) WHERE uid = ?",
+        (chat_id, uid),
+    )
+    raise_revision(database, chat_id)
 
 
 def put_back(
@@ -321,14 +308,16 @@ def put_back(
         return
     chat_id = make_chat(database, notebook, name)
     for turn in turns:
-        add_turn(database, chat_id, turn, replaces=None)
+        add_turn(database, chat_id, turn)
     database.execute("UPDATE chats SET revision = ? WHERE id = ?", (revision, chat_id))
 
 
-def _make_notebook(database: sqlite3.Connection, key: str) -> int:
+def make_notebook(database: sqlite3.Connection, key: str) -> int:
+    """Return the id of a notebook, made when it is new: then its key is its path."""
+    path = None if key.startswith(SESSION) else key
     database.execute(
-        "INSERT OR IGNORE INTO notebooks (key, current_chat) VALUES (?, ?)",
-        (key, MAIN_CHAT),
+        "INSERT OR IGNORE INTO notebooks (key, current_chat, path) VALUES (?, ?, ?)",
+        (key, MAIN_CHAT, path),
     )
     notebook_id: int = database.execute(
         "SELECT id FROM notebooks WHERE key = ?", (key,)
@@ -336,7 +325,8 @@ def _make_notebook(database: sqlite3.Connection, key: str) -> int:
     return notebook_id
 
 
-def _raise_revision(database: sqlite3.Connection, chat_id: int) -> int:
+def raise_revision(database: sqlite3.Connection, chat_id: int) -> int:
+    """Note that a chat has changed, and return its new revision."""
     database.execute(
         "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
     )
@@ -346,12 +336,14 @@ def _raise_revision(database: sqlite3.Connection, chat_id: int) -> int:
     return revision
 
 
-def _by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+def by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    """Return rows as dicts, by the names of their columns."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 
 
-def _turn(columns: Mapping[str, Any]) -> Turn:
+def read_turn(columns: Mapping[str, Any]) -> Turn:
+    """Return the turn of a row of ``turns``."""
     # A newer version may count more than this one knows.
     stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
     return Turn(

@@ -1,37 +1,30 @@
 """The store of chats: the turns of every notebook, in one SQLite file.
 
-Knows which turn belongs to which cell, and that whatever happens to the file, a cell
-goes on: then chats live in memory, and the user is told once. Refuses to know how a
-notebook is recognised (its key is a text), and what a model is sent.
+Knows which turn belongs to which cell, and which notebook is at a path. Refuses to
+know what happens when the file fails (``database``), and what a model is sent.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history import rows
-from ollama_magic.history.file import (
-    NAME_ANOTHER,
-    Fault,
-    UnusableFileError,
-    diagnose,
-    identity,
-    open_file,
-    open_memory,
-    set_aside,
-)
-from ollama_magic.history.rows import MAIN_CHAT, ChatSummary, Choices
+from ollama_magic.history import following, rows, undoing, upkeep
+from ollama_magic.history.arranging import arrange
+from ollama_magic.history.database import SafeDatabase
+from ollama_magic.history.following import Decision, Followed
+from ollama_magic.history.notebook_file import read_notebook_file
+from ollama_magic.history.rows import ChatSummary, Choices
+from ollama_magic.history.schema import MAIN_CHAT
+from ollama_magic.history.undoing import Undone
+from ollama_magic.history.upkeep import Leftovers
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
-
-_T = TypeVar("_T")
 
 
 class _Known(NamedTuple):
@@ -53,11 +46,10 @@ def default_path() -> Path | None:
 class ChatStore:
     """The chats of all notebooks of a user.
 
-    Every change is one transaction. When the file cannot be used any more (locked,
-    full, read-only, made by a newer version), the store goes on in memory until it is
-    closed, with all that was known; a damaged file is set aside and a new one begun.
+    Every change is one transaction. When the file cannot be used any more, the store
+    goes on in memory until it is closed, with all that was known.
 
-    Use it from the thread that made it.
+    It may be used from several threads; they take turns.
 
     Parameters
     ----------
@@ -69,25 +61,50 @@ class ChatStore:
     """
 
     def __init__(self, path: Path | None, *, warn: Callable[[str], None]) -> None:
-        self._path = path
-        self._warn = warn
-        self._database: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._is_in_memory = False
-        self._has_set_aside = False
         self._known: dict[tuple[str, str], _Known] = {}
         self._choices: dict[str, Choices] = {}
+        self._database = SafeDatabase(
+            path,
+            warn=warn,
+            put_back=self._put_back_what_is_known,
+            forget=self._known.clear,
+        )
 
     @property
     def path(self) -> Path | None:
         """The file that keeps the chats; None while they are only in memory."""
-        return None if self._is_in_memory else self._path
+        return self._database.path
+
+    @property
+    def size_bytes(self) -> int:
+        """How much the file takes, with what is in no chat any more."""
+        return self._database.size_bytes
 
     def close(self) -> None:
         """Close the file; harmless a second time."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database.close()
+
+    def follow(self, path: str, cell_id: str | None = None) -> Followed:
+        """Return which notebook is at a path now; see the module ``following``.
+
+        Parameters
+        ----------
+        path
+            The absolute path of a notebook's file, which need not exist.
+        cell_id
+            The cell that is running, if the front end told.
+        """
+
+        def look(database: sqlite3.Connection) -> Decision:
+            return following.decide(database, path, cell_id, read_notebook_file)
+
+        def work(database: sqlite3.Connection) -> Followed:
+            return following.carry_out(database, path, look(database))
+
+        decision = self._database.run(look)  # takes no lock, and mostly is enough
+        if decision.changes_nothing:
+            return decision.unchanged(path)
+        return self._database.run_and_commit(work)
 
     # -- turns -----------------------------------------------------------------
 
@@ -96,7 +113,9 @@ class ChatStore:
 
         They are read again only when another kernel has changed this chat.
         """
-        return self._run(lambda database: self._current(database, notebook, chat).chat)
+        return self._database.run(
+            lambda database: self._current(database, notebook, chat).chat
+        )
 
     def record(
         self, notebook: str, chat: str, turn: Turn, *, append: bool = False
@@ -127,25 +146,49 @@ class ChatStore:
         def work(database: sqlite3.Connection) -> tuple[Turn, _Known]:
             return self._record(database, notebook, chat, stored, append=append)
 
-        kept, known = self._run_and_commit(work)
+        kept, known = self._database.run_and_commit(work)
         self._known[notebook, chat] = known
         return kept
+
+    def arrange(self, notebook: str, chats: Sequence[Chat]) -> None:
+        """Give chats these turns, in this order; all of it happens, or nothing.
+
+        Turns with a uid are live ones; see :func:`arranging.arrange`.
+        """
+        moment = rows.utc_now()
+
+        def work(database: sqlite3.Connection) -> None:
+            for chat in chats:
+                arrange(database, notebook, chat, moment)
+
+        self._database.run_and_commit(work)
 
     def mark_new(self, notebook: str, chat: str, cell_id: str | None = None) -> Turn:
         """Leave the mark of a fresh start, as a turn of the cell that asked for it."""
         mark = Turn(starts_afresh=True, cell_id=cell_id)
         return self.record(notebook, chat, mark)
 
-    def undo(self, notebook: str, chat: str) -> Turn | None:
-        """Take the last live turn back and return it; None when there is none.
+    def drop(self, notebook: str, chat: str, uid: str) -> None:
+        """Take a turn out of its chat; it stays in the file."""
 
-        What it had replaced takes its place again. Both stay in the file.
+        def work(database: sqlite3.Connection) -> None:
+            chat_id = rows.make_chat(database, notebook, chat)
+            rows.remove_turn(database, uid, chat_id, why="dropped", at=rows.utc_now())
+
+        self._database.run_and_commit(work)
+
+    def undo(self, notebook: str, chat: str) -> Undone | None:
+        """Take the last change of a chat back; None when there is none.
+
+        A turn that was added goes, and what it had replaced is in its place again;
+        turns that were taken out come back. All of them stay in the file.
         """
 
-        def work(database: sqlite3.Connection) -> Turn | None:
-            return rows.take_back(database, rows.make_chat(database, notebook, chat))
+        def work(database: sqlite3.Connection) -> Undone | None:
+            chat_id = rows.make_chat(database, notebook, chat)
+            return undoing.take_back(database, chat_id)
 
-        return self._run_and_commit(work)
+        return self._database.run_and_commit(work)
 
     def drop_cells(self, notebook: str, cell_ids: Collection[str]) -> None:
         """Take the turns of deleted cells out of their chats; they stay in the file."""
@@ -157,17 +200,31 @@ class ChatStore:
             return found
 
         def remove(database: sqlite3.Connection) -> None:
+            now = rows.utc_now()
             for turn in find(database):
-                rows.remove_turn(database, turn.uid, turn.chat_id)
+                rows.remove_turn(
+                    database, turn.uid, turn.chat_id, why="deleted", at=now
+                )
 
-        if self._run(find):  # mostly not: the front end names cells of all kinds
-            self._run_and_commit(remove)
+        if self._database.run(find):  # mostly not: cells of all kinds are named
+            self._database.run_and_commit(remove)
+
+    def all_turns(self, notebook: str, chat: str) -> list[tuple[Turn, str]]:
+        """Return every turn that a chat ever had, and why it left; see ``rows``."""
+
+        def work(database: sqlite3.Connection) -> list[tuple[Turn, str]]:
+            found = rows.find_chat(database, notebook, chat)
+            return rows.read_all_turns(database, found[0]) if found else []
+
+        return self._database.run(work)
 
     # -- chats and choices -----------------------------------------------------
 
     def chats(self, notebook: str) -> list[ChatSummary]:
         """Return the chats of a notebook, oldest first."""
-        return self._run(lambda database: rows.read_summaries(database, notebook))
+        return self._database.run(
+            lambda database: rows.read_summaries(database, notebook)
+        )
 
     def current_chat(self, notebook: str) -> str:
         """Return the chat that cells go on with when they name none."""
@@ -188,8 +245,59 @@ class ChatStore:
         """Remember a model as the one that this notebook's cells ask."""
         self._choose(notebook, model=model, model_chosen_at=rows.utc_now())
 
+    def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
+        """Give a chat another name; False when that one is taken."""
+
+        def work(database: sqlite3.Connection) -> bool:
+            return upkeep.rename_chat(database, notebook, chat, name)
+
+        is_renamed = self._database.run_and_commit(work)
+        if is_renamed:
+            self._forget_chat(notebook, chat)
+            if self.current_chat(notebook) == chat:
+                self._choose(notebook, current_chat=name)
+        return is_renamed
+
+    def delete_chat(self, notebook: str, chat: str) -> None:
+        """Delete a chat with all its turns, for good."""
+        self._database.run_and_commit(
+            lambda database: upkeep.delete_chat(database, notebook, chat)
+        )
+        self._forget_chat(notebook, chat)
+        if self.current_chat(notebook) == chat:
+            self._choose(notebook, current_chat=MAIN_CHAT)
+        self._database.shrink()
+
+    def leftovers(self, notebook: str, older_than_days: float | None) -> Leftovers:
+        """Return what ``prune`` would remove."""
+        return self._database.run(
+            lambda database: upkeep.find_leftovers(database, notebook, older_than_days)
+        )
+
+    def prune(self, notebook: str, older_than_days: float | None) -> Leftovers:
+        """Remove for good what is in no chat any more, in all notebooks.
+
+        Parameters
+        ----------
+        notebook
+            The one in use, whose chats stay.
+        older_than_days
+            Remove also chats that were last used before so many days; None: none.
+        """
+        removed = self._database.run_and_commit(
+            lambda database: upkeep.prune(database, notebook, older_than_days)
+        )
+        self._known.clear()
+        self._database.shrink()
+        return removed
+
+    def _forget_chat(self, notebook: str, chat: str) -> None:
+        self._known.pop((notebook, chat), None)
+
     def _read_choices(self, notebook: str) -> Choices:
-        choices = self._run(lambda database: rows.read_choices(database, notebook))
+        choices = self._database.run(
+            lambda database: rows.read_choices(database, notebook)
+        )
         self._choices[notebook] = choices
         return choices
 
@@ -203,7 +311,7 @@ class ChatStore:
             if makes_chat:
                 rows.make_chat(database, notebook, choices.current_chat)
 
-        self._run_and_commit(work)
+        self._database.run_and_commit(work)
         self._choices[notebook] = choices
 
     # -- inside a transaction --------------------------------------------------
@@ -241,106 +349,21 @@ class ChatStore:
                 replaces = chat.turns[len(before.turns)].uid
             for other in rows.find_turns_of_cell(database, notebook, turn.cell_id):
                 if other.chat_id != chat_id and other.cell_id == turn.cell_id:
-                    rows.remove_turn(database, other.uid, other.chat_id)
+                    rows.remove_turn(
+                        database,
+                        other.uid,
+                        other.chat_id,
+                        why="moved",
+                        at=turn.answered_at,
+                    )
         in_use = () if turn.starts_afresh else before.turns
         turn = replace(turn, based_on=fingerprint(in_use))
         revision = rows.add_turn(database, chat_id, turn, replaces=replaces)
         after = chat.turns[len(before.turns) + (replaces is not None) :]
         return turn, _Known(revision, Chat(name, (*before.turns, turn, *after)))
 
-    # -- the file, and what happens without it ---------------------------------
-
-    def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Do some work; when the file fails, recover and do it on what is left."""
-        while True:
-            try:
-                return work(self._open())
-            except Exception as error:
-                fault = None if self._is_in_memory else diagnose(error)
-                if fault is None:
-                    raise
-                self._recover(fault)
-
-    def _run_and_commit(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        return self._run(lambda database: _transaction(database, work))
-
-    def _open(self) -> sqlite3.Connection:
-        if self._database is not None and not self._is_in_memory:
-            assert self._path is not None
-            if identity(self._path) != self._identity:
-                # The file was deleted, or another one put in its place: what is
-                # written to it from now on would be lost with this process.
-                self.close()
-        if self._database is None:
-            self._database = self._open_anew()
-        return self._database
-
-    def _open_anew(self) -> sqlite3.Connection:
-        if self._path is None:
-            self._is_in_memory = True
-            self._warn(
-                "Chats are not saved: there is no home directory for their file.\n"
-                f"They go on in memory until the kernel ends; next: {NAME_ANOTHER}"
-            )
-            return open_memory(None)
-        database = open_file(self._path)
-        self._identity = identity(self._path)
-        self._known.clear()
-        return database
-
-    def _recover(self, fault: Fault) -> None:
-        """Put something that works in the place of a file that does not."""
-        if fault.is_damage and not self._has_set_aside:
-            self._has_set_aside = True
-            with suppress(OSError, sqlite3.Error, UnusableFileError):
-                self._begin_anew(fault)
-                return
-        self._go_on_in_memory(fault)
-
-    def _begin_anew(self, fault: Fault) -> None:
-        assert self._path is not None
-        self.close()
-        aside = set_aside(self._path)
-        self._database = open_file(self._path)
-        self._identity = identity(self._path)
-        self._put_back_what_is_known(self._database)
-        self._warn(
-            f"The file of chats was set aside: {fault.why}. A new one is begun.\n"
-            f"The old one is {aside}; `sqlite3 FILE .recover` may save what is in it"
-        )
-
-    def _go_on_in_memory(self, fault: Fault) -> None:
-        assert self._path is not None
-        memory = open_memory(None if fault.is_damage else self._database or self._path)
-        self.close()
-        self._database, self._is_in_memory = memory, True
-        self._put_back_what_is_known(memory)
-        self._warn(
-            f"Chats are not saved in {self._path}: {fault.why}.\n"
-            f"They go on in memory until the kernel ends; next: {fault.next_step}"
-        )
-
     def _put_back_what_is_known(self, database: sqlite3.Connection) -> None:
-        def work(database: sqlite3.Connection) -> None:
-            for (notebook, name), (revision, chat) in self._known.items():
-                rows.put_back(database, notebook, name, chat.turns, revision)
-            for notebook, choices in self._choices.items():
-                rows.write_choices(database, notebook, choices)
-
-        _transaction(database, work)
-
-
-def _transaction(
-    database: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]
-) -> _T:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(database)
-        database.execute("COMMIT")
-    except BaseException:
-        # NB: on a full disk SQLite may have rolled back by itself.
-        if database.in_transaction:
-            with suppress(sqlite3.Error):
-                database.execute("ROLLBACK")
-        raise
-    return result
+        for (notebook, name), (revision, chat) in self._known.items():
+            rows.put_back(database, notebook, name, chat.turns, revision)
+        for notebook, choices in self._choices.items():
+            rows.write_choices(database, notebook, choices)

@@ -95,6 +95,11 @@ def make_chat_arguments(
             _claim(one.option.field, one.flag, flags)
             fields[one.option.field] = _value(one, magic)
     _check_together(fields, flags, magic)
+    if target and "dry_run" in fields:
+        raise usage_error(
+            f"With --dry-run there is no reply to bind to {target}.",
+            next_step=f"{magic} --dry-run",
+        )
     return ChatArguments(target=target, options=options, **fields)
 
 
@@ -112,6 +117,22 @@ def check_model_name(text: str, magic: str) -> None:
             next_step=f"if it is an option: {magic} {text}   "
             "The names of models: %ollama list",
         )
+
+
+def read_values(given: Sequence[Given], magic: str) -> dict[str, object]:
+    """Return the values of a subcommand's own options, by their fields.
+
+    Raises
+    ------
+    UsageError
+        A value that its option does not take, or an option given twice.
+    """
+    fields: dict[str, object] = {}
+    flags: dict[str, str] = {}
+    for one in given:
+        _claim(one.option.field, one.flag, flags)
+        fields[one.option.field] = _value(one, magic)
+    return fields
 
 
 def _split_target(line: str) -> tuple[str | None, str]:

@@ -6,7 +6,7 @@ asks for help. What the subcommands are called stands in the table of commands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -14,6 +14,7 @@ from ollama_magic.line.arguments import (
     ChatArguments,
     check_model_name,
     make_chat_arguments,
+    read_values,
 )
 from ollama_magic.line.command_table import COMMANDS, Command, find_command
 from ollama_magic.line.reading import Given, nearest, read_line, usage_error
@@ -30,7 +31,9 @@ class ParsedCommand:
     arguments: tuple[str, ...] = ()
     """Its operands: as many as the table of commands allows."""
     options: tuple[str, ...] = ()
-    """Its switches by their long name: ``("yes",)``; at most one."""
+    """Its switches by their long name: ``("yes",)``; at most one besides that."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """Its options that take a value."""
     text: str = ""
     """The free text of ``ask``, as it was typed."""
     chat_arguments: ChatArguments = field(default_factory=ChatArguments)
@@ -71,7 +74,14 @@ def parse_command(line: str) -> ParsedCommand:
             check_model_name(word, magic)
     if command.name == "help" and read.words:
         return _help_page(read.words[0], line, otherwise="%ollama help")
-    return ParsedCommand(command.name, read.words, _one_switch(read.given, magic))
+    switches = [one for one in read.given if one.option.kind == "switch"]
+    others = [one for one in read.given if one.option.kind != "switch"]
+    return ParsedCommand(
+        command.name,
+        read.words,
+        _one_switch(switches, magic),
+        read_values(others, magic),
+    )
 
 
 def _help_for(word: str, line: str) -> ParsedCommand:
@@ -98,11 +108,12 @@ def _parse_text_command(command: Command, rest: str) -> ParsedCommand:
 
 def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(one.option.field for one in given))
-    if len(names) > 1:
-        flags = " and ".join(one.flag for one in given)
+    ways = [one for one in given if one.option.field != "yes"]
+    if len({one.option.field for one in ways}) > 1:
+        flags = " and ".join(one.flag for one in ways)
         raise usage_error(
             f"{magic} takes one of its options at a time, and here are {flags}.",
-            next_step=f"{magic} {given[0].flag}",
+            next_step=f"{magic} {ways[0].flag}",
         )
     return names
 

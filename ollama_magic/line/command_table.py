@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ollama_magic.line.option_table import CHAT_OPTIONS, Completes, Option, switch
+from ollama_magic.line.option_table import (
+    CHAT_OPTIONS,
+    Completes,
+    Option,
+    read_days,
+    switch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Command:
     aliases
         Other words for it.
     options
-        Its options; of switches at most one may be given.
+        Its options; of switches at most one may be given, besides ``-y``.
     takes_text
         What follows the options is free text.
     completes
@@ -52,7 +58,10 @@ class Command:
         if self.takes_text:
             parts.append("[options]")
         elif self.options:
-            flags = "|".join(option.flags[0] for option in self.options)
+            flags = "|".join(
+                f"{option.flags[0]} {option.metavar}".rstrip()
+                for option in self.options
+            )
             parts += [self.operands, f"[{flags}]"]
             return " ".join(part for part in parts if part)
         return " ".join([*parts, self.operands]).rstrip()
@@ -129,10 +138,15 @@ COMMANDS: tuple[Command, ...] = (
     Command("chats", "The chats of this notebook."),
     Command(
         "chat",
-        "Go on with another chat of this notebook; made when it is new.",
+        "Go on with another chat (made when it is new), rename one, or delete one.",
         operands="NAME",
         least=1,
         most=1,
+        options=(
+            Option("rename", ("--rename",), "its new name", "NEW", example="ideas"),
+            switch("delete", "--delete", help="for good, once you have confirmed it"),
+            switch("yes", "-y", "--yes", help="do not ask"),
+        ),
         completes="chat",
     ),
     Command(
@@ -143,13 +157,69 @@ COMMANDS: tuple[Command, ...] = (
         aliases=("reset",),
         completes="chat",
     ),
-    Command("history", "The turns of the chat."),
-    Command("undo", "Take the last turn, or the fresh start, back."),
+    Command(
+        "history",
+        "The turns of the chat; stale ones were answered on an older text.",
+        options=(
+            switch("all", "--all", help="also those that left it, and why they did"),
+        ),
+    ),
+    Command("undo", "Take back the last change of the chat; again, the one before."),
+    Command(
+        "drop",
+        "Take turn N, by its number in history, out of the chat.",
+        operands="N",
+        least=1,
+        most=1,
+    ),
+    Command(
+        "prune",
+        "Remove for good what is in no chat any more, of all notebooks.",
+        options=(
+            Option(
+                "older_than",
+                ("--older-than",),
+                "also chats that were not used for so many days",
+                "DAYS",
+                read=read_days,
+                example="90",
+                takes_numbers=True,
+            ),
+            switch("yes", "-y", "--yes", help="do not ask"),
+        ),
+    ),
     Command(
         "last",
         "Show the last reply again.",
         options=(
             switch("json", "--json", help="with its request and its figures, as JSON"),
+        ),
+    ),
+    Command(
+        "export",
+        "Write the chat to a file: .md to read, .json for tools, .ipynb to run.",
+        operands="FILE",
+        least=1,
+        most=1,
+        options=(switch("force", "--force", help="overwrite a file that is there"),),
+        completes="file",
+    ),
+    Command(
+        "import",
+        "Make a chat of a file: of export, a notebook, or a JSON list of messages.",
+        operands="FILE",
+        least=1,
+        most=1,
+        options=tuple(option for option in CHAT_OPTIONS if option.field == "chat"),
+        completes="file",
+    ),
+    Command(
+        "restore",
+        "Rebuild the chats from the notebook's own file, as it was last saved.",
+        options=(
+            switch(
+                "force", "--force", help="where the texts differ, take the notebook's"
+            ),
         ),
     ),
     Command(

@@ -19,7 +19,7 @@ FORMATS = ("markdown", "text", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
 
-Completes = Literal["", "model", "chat", "option", "command"]
+Completes = Literal["", "model", "chat", "option", "command", "file"]
 """What stands after an option or a subcommand, for Tab completion."""
 
 # The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
@@ -45,6 +45,13 @@ def read_count(text: str) -> int:
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it is a whole number, 0 or more")
     return int(text)
+
+
+def read_days(text: str) -> float:
+    """Read a number of days, of which there are some."""
+    if not is_number(text) or not 0 < float(text) < 100_000:
+        raise ValueError("it is a number of days, above 0")
+    return float(text)
 
 
 def read_keep_alive(text: str) -> str | int | float:

@@ -43,16 +43,20 @@ class ReplyView:
 
 def reply_bundle(view: ReplyView) -> dict[str, str]:
     """Return ``text/html`` and ``text/plain`` (the source text) of a reply."""
-    text = visible_text(view.text)
     notice = visible_text(view.notice).strip()
-    plain = f"{text}\n\n{notice}" if notice else text
     parts = [
         thinking_html(view.thinking, view.thinking_s) if view.thinking else "",
         _answer_html(view.text, view.view),
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
-    return {"text/html": "".join(parts), "text/plain": plain}
+    return {"text/html": "".join(parts), "text/plain": reply_plain(view)}
+
+
+def reply_plain(view: ReplyView) -> str:
+    """Return the source text of a reply, with its notice under it."""
+    text, notice = visible_text(view.text), visible_text(view.notice).strip()
+    return f"{text}\n\n{notice}" if notice else text
 
 
 def thinking_html(thinking: str, thinking_s: float) -> str:

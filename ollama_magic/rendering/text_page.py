@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ollama_magic.rendering.visible_text import visible_text
 
@@ -14,6 +16,8 @@ class TextPage:
 
     text: str
     """The text as it came: perhaps from a server, perhaps with control characters."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the output that shows it."""
 
     def __str__(self) -> str:
         return visible_text(self.text)
@@ -21,5 +25,8 @@ class TextPage:
     def __repr__(self) -> str:
         return str(self)
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        page = f"<pre>{html.escape(str(self))}</pre>"
+        return {"text/html": page, "text/plain": str(self)}, dict(self.metadata)

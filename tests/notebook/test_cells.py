@@ -434,8 +434,8 @@ def test_a_damaged_store_is_told_by_any_command(kernel, tmp_path):
     where.write_bytes(b"this is no database" * 100)
     kernel.run(f"%config OllamaMagics.history_file = {str(where)!r}")
     ran = kernel.run("%ollama history")
-    assert "corrupt" in ran.streams
-    assert kernel.run("%ollama history").streams == ""
+    assert "corrupt" in ran.text
+    assert "corrupt" not in kernel.run("%ollama history").text
 
 
 @pytest.mark.parametrize("path", ["GET /api/tags", "GET /api/ps"])
@@ -462,3 +462,45 @@ def test_a_dry_run_needs_no_server_where_the_model_is_known(kernel):
     ran = ask(kernel, options="llama3.2:3b --dry-run")
     assert ran.status == "ok", ran.error
     assert '"model": "llama3.2:3b"' in ran.text
+
+
+@pytest.mark.parametrize(
+    ("reply", "notice"),
+    [
+        ({"text": ""}, "[no answer]"),
+        ({"thinking": "Hm."}, "[no answer, only thinking]"),
+    ],
+)
+def test_an_answer_of_nothing_says_so_and_is_not_sent_back(
+    kernel, fake_ollama, reply, notice
+):
+    able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
+    fake_ollama.models([able])
+    fake_ollama.reply(**{"text": "", **reply})
+    assert notice in ask(kernel, "a?", cell_id="a").text
+    fake_ollama.reply("Yes")
+    ask(kernel, "b?", cell_id="b")
+    assert messages(fake_ollama) == [("user", "a?"), ("user", "b?")]
+
+
+def test_a_one_off_reply_has_the_messages_that_were_sent(kernel):
+    ask(kernel, "hi", "r << --once -s Terse.")
+    ran = kernel.run("print([m['content'] for m in r.messages])")
+    assert ran.streams == "['Terse.', 'hi', 'Hello!']\n"
+
+
+def test_a_cell_may_ask_in_a_thread_of_its_own(kernel):
+    ran = kernel.run(
+        "import threading\nreplies = []\n"
+        "def f():\n"
+        "    replies.append(get_ipython().run_cell_magic('ollama', '', 'hi'))\n"
+        "thread = threading.Thread(target=f)\nthread.start()\nthread.join()\n"
+        "print(replies[0].text)"
+    )
+    assert "Hello!" in ran.streams
+
+
+def test_a_dry_run_has_no_reply_to_bind(kernel):
+    ran = ask(kernel, options="r << --dry-run")
+    assert ran.status == "error"
+    assert "no reply to bind to r" in ran.streams

@@ -120,6 +120,7 @@ REPORT = """
 import json
 print(json.dumps({"key": find_notebook(get_ipython()).key, "cell": tracker.cell_id,
     "deleted": tracker.deleted_cells, "raw": tracker.raw_cell}))
+tracker.forget_deleted()
 """
 SETUP = """
 from ollama_magic.notebook import CellTracker, find_notebook
@@ -169,6 +170,13 @@ def test_the_cell_id_comes_with_the_request(tracked):
 def test_deleted_cells_come_with_the_request(tracked):
     assert report(tracked, "a", ["b", "c"])["deleted"] == ["b", "c"]
     assert report(tracked, "a")["deleted"] == []
+
+
+def test_cells_reported_deleted_with_any_request_are_not_forgotten(tracked):
+    """A front end reports each once, and not with a cell of ours in particular."""
+    tracked.run("1 + 1", "a", ["b"])
+    tracked.run("2 + 2", "a", ["c"])
+    assert report(tracked, "a")["deleted"] == ["b", "c"]
 
 
 @pytest.mark.parametrize(

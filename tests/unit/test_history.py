@@ -52,6 +52,12 @@ def prompts(store, chat="main", notebook=NB):
     return [t.prompt for t in store.load(notebook, chat).turns]
 
 
+def undone(store, chat="main"):
+    """Undo, and return the prompts of what went and of what came back."""
+    change = store.undo(NB, chat)
+    return [t.prompt for t in change.removed], [t.prompt for t in change.restored]
+
+
 def test_a_new_chat_has_no_turns_and_leaves_no_trace(store, path):
     assert store.load(NB) == Chat("main")
     assert store.chats(NB) == []
@@ -165,9 +171,9 @@ def test_cells_of_other_notebooks_are_other_cells(store):
 def test_undo_takes_the_last_turn_back(store):
     store.record(NB, "main", turn("a", cell_id="1"))
     store.record(NB, "main", turn("b", cell_id="2"))
-    assert store.undo(NB, "main").prompt == "b"
+    assert undone(store) == (["b"], [])
     assert prompts(store) == ["a"]
-    assert store.undo(NB, "main").prompt == "a"
+    assert undone(store) == (["a"], [])
     assert store.undo(NB, "main") is None
     assert store.undo(NB, "never used") is None
     store.record(NB, "main", turn("c", cell_id="3"))
@@ -177,9 +183,9 @@ def test_undo_takes_the_last_turn_back(store):
 def test_undo_of_a_rerun_brings_back_what_it_replaced(store):
     store.record(NB, "main", turn("first", cell_id="1"))
     store.record(NB, "main", turn("second", cell_id="1"))
-    assert store.undo(NB, "main").prompt == "second"
+    assert undone(store) == (["second"], ["first"])
     assert prompts(store) == ["first"]
-    assert store.undo(NB, "main").prompt == "first"
+    assert undone(store) == (["first"], [])
     assert prompts(store) == []
 
 
@@ -198,7 +204,7 @@ def test_a_fresh_start_is_kept_by_its_cell_and_taken_back_by_undo(store):
     assert [t.is_mark for t in store.load(NB).turns] == [False, True, False]
     assert [t.prompt for t in store.load(NB).in_use()] == ["b"]
     store.undo(NB, "main")
-    assert store.undo(NB, "main").is_mark
+    assert store.undo(NB, "main").removed[0].is_mark
     assert [t.prompt for t in store.load(NB).in_use()] == ["a"]
 
 
@@ -221,8 +227,8 @@ def test_chats_are_listed_with_their_turns_and_last_model(store):
     store.set_current_chat(NB, "empty")
     store.record("other", "theirs", turn("c"))
     assert store.chats(NB) == [
-        ChatSummary("main", 2, "big", last.answered_at),
-        ChatSummary("empty", 0, "", ""),
+        ChatSummary("main", 2, "big", last.answered_at, 8),
+        ChatSummary("empty", 0, "", "", 0),
     ]
 
 
@@ -249,7 +255,7 @@ def test_what_one_kernel_writes_another_one_sees(open_store):
     one.record(NB, "main", turn("a2", cell_id="1"))
     assert prompts(one) == prompts(two) == ["a2", "b"]
     two.undo(NB, "main")
-    assert prompts(one) == ["a2"]
+    assert prompts(one) == ["a", "b"]
 
 
 def test_a_chat_is_read_again_only_when_it_has_changed(open_store):
@@ -367,7 +373,7 @@ def test_a_turn_in_a_long_chat_reads_no_other_turn(store, path):
         store.record(NB, "main", turn(f"{number}", cell_id=f"c{number}"))
     store.load(NB)
     statements = []
-    store._database.set_trace_callback(statements.append)  # the store has no such hook
+    store._database._connection.set_trace_callback(statements.append)  # no hook for it
     store.record(NB, "main", turn("again", cell_id="c150"))
     store.load(NB)
     reads = [s for s in statements if "SELECT * FROM" in s]

@@ -19,7 +19,8 @@ from ollama_magic.conversation import Turn
 from ollama_magic.history.store import ChatStore
 
 NB = "notebook"
-KILLS = 30
+KILLS = int(os.environ.get("KILLS", "30"))
+"""How often a process is killed; set it to some hundreds for the long form."""
 
 PREAMBLE = """
 import json, os, sys
@@ -121,7 +122,7 @@ def test_kill_9_loses_no_turn_that_was_kept(path):
         # Two more turns are under way when the process dies, at any point of them.
         process.stdin.write(f"{life}.x\n{life}.y\n")
         process.stdin.flush()
-        for _ in range(chance.randrange(20_000)):
+        for _ in range(chance.randrange(200_000)):
             pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -437,7 +438,7 @@ def test_an_interrupt_leaves_the_chat_as_it_was(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ollama_magic.history.rows._raise_revision", interrupted)
+        patch.setattr("ollama_magic.history.rows.raise_revision", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.record(NB, "main", turn("b", cell_id="1"))
     assert store.prompts() == ["a"]

@@ -17,7 +17,8 @@ def screen():
 def test_a_page_is_shown_harmless_and_kept_as_it_came():
     page = TextPage(HOSTILE)
     assert str(page) == repr(page) == "a␛[31mbc\n<b>"
-    assert page._repr_html_() == "<pre>a␛[31mbc\n&lt;b&gt;</pre>"
+    data, _ = page._repr_mimebundle_()
+    assert data["text/html"] == "<pre>a␛[31mbc\n&lt;b&gt;</pre>"
     assert page.text == HOSTILE
 
 

@@ -1,0 +1,260 @@
+"""Which notebook of the store is the one at a path: the chat follows the notebook.
+
+A kernel knows a path, and paths change hands: files are renamed, moved, copied and
+written over. So a path is only where a notebook was seen last. What a notebook *is* is
+told by its turns: a turn belongs to a notebook that has the cell that asked it, or
+shows its answer (``NotebookFile.has_turn``). The rule, in order:
+
+1. A notebook that was seen at this path is this one. Unless the file has changed since
+   its last turn and has none of its cells: then another notebook is here now, and the
+   old one is left aside, without a path. A file that lags behind the screen is older
+   than the turns that it lacks, and proves nothing; nor does one of a clock that is
+   ahead, or any while a cell is running that the notebook knows.
+2. Else the notebook that shares most turns with the file, and at least half of its
+   own: if nothing is at the path where it was seen last, it has **moved** here. If that
+   file is still there, this one is a **copy** and gets a copy of the chats. But not if
+   that file shows answers and this one none of them: both were made from one template.
+3. Else it is new.
+
+So nothing is shared on the word of a path alone where cells can speak, and what is
+not recognised is kept. Ids of cells exist since nbformat 4.5; without them, and in
+VS Code, whose ids no other path could know, only answers can speak. Refuses to know
+what a front end is, as ``rows`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ollama_magic.history import rows
+from ollama_magic.history.notebook_file import NotebookFile, cell_name
+
+How = Literal["known", "moved", "copied", "new"]
+ReadFile = Callable[[str], NotebookFile | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What the notebook at a path turned out to be."""
+
+    key: str
+    """What the store knows it by."""
+    how: How
+    source: str = ""
+    """The path that it moved or was copied from, where it had one."""
+    left_aside: bool = False
+    """Whether another notebook was seen at this path before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    key: str
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done about the notebook at a path."""
+
+    how: How
+    found: _Row | None = None
+    aside: _Row | None = None
+    has_free_key: bool = True
+    """Whether no other notebook has this path for its key."""
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether nothing has to be written."""
+        return self.how == "known" or (
+            self.how == "new" and self.aside is None and self.has_free_key
+        )
+
+    def unchanged(self, path: str) -> Followed:
+        """Return the notebook at ``path``, where nothing had to be written."""
+        return Followed(self.found.key if self.found else path, self.how)
+
+
+def decide(
+    database: sqlite3.Connection, path: str, cell_id: str | None, read: ReadFile
+) -> Decision:
+    """Tell which notebook is at ``path``; reads the store and files, writes nothing.
+
+    Parameters
+    ----------
+    cell_id
+        The cell that is running, if the front end told.
+    read
+        Returns what the file at a path tells.
+    """
+    file = read(path)
+    here = _at(database, path)
+    if here and not (file and _is_another(database, here, file, cell_id)):
+        return Decision("known", here)
+    match = _best_match(database, file, here) if file else None
+    how: How = "new"
+    if file and match:
+        was_left = match.path is None or not Path(match.path).exists()
+        how = "moved" if was_left else "copied"
+        if how == "copied" and _is_sibling(database, match, file, read):
+            how, match = "new", None
+    taken = database.execute("SELECT 1 FROM notebooks WHERE key = ?", (path,))
+    return Decision(how, match, here, taken.fetchone() is None)
+
+
+def carry_out(database: sqlite3.Connection, path: str, decision: Decision) -> Followed:
+    """Do what was decided, and return the notebook that is at ``path`` now."""
+    found, aside = decision.found, decision.aside
+    if decision.changes_nothing:
+        return decision.unchanged(path)
+    if aside is not None:
+        _set_path(database, aside.id, None)
+    if found is not None and decision.how == "moved":
+        _set_path(database, found.id, path)
+        key = found.key
+    else:
+        key = path if decision.has_free_key else f"{path}#{uuid.uuid4().hex}"
+        notebook_id = rows.make_notebook(database, key)
+        _set_path(database, notebook_id, path)
+        if found is not None:
+            _copy(database, found.id, notebook_id)
+    source = (found.path if found else None) or ""
+    return Followed(key, decision.how, source, left_aside=aside is not None)
+
+
+# -- evidence --------------------------------------------------------------------
+
+
+def _at(database: sqlite3.Connection, path: str) -> _Row | None:
+    row = database.execute(
+        "SELECT id, key, path FROM notebooks WHERE path = ? ORDER BY id DESC LIMIT 1",
+        (path,),
+    ).fetchone()
+    return _Row(*row) if row else None
+
+
+def _is_another(
+    database: sqlite3.Connection, here: _Row, file: NotebookFile, cell_id: str | None
+) -> bool:
+    """Tell whether the file was changed since, and has nothing of this notebook."""
+    if not file.has_ids:
+        return False
+    names, last = set(), ""
+    for turn_cell, prompt, answered_at in _turns(database, here.id, "turns"):
+        names.add(cell_name(turn_cell))
+        last = max(last, answered_at)
+        if answered_at in file.answers or (file.is_numbered and file.asks(prompt)):
+            return False
+    names.discard("")
+    known = file.cell_ids | {cell_name(cell_id)}
+    is_later = last < file.changed_at <= rows.utc_now()
+    return bool(names) and not names & known and is_later
+
+
+def _best_match(
+    database: sqlite3.Connection, file: NotebookFile, here: _Row | None
+) -> _Row | None:
+    """Return the notebook that shares most turns with the file, and half of its own."""
+    best, best_rank = None, (0, 0, False, "")
+    for row in _candidates(database, file):
+        turns = list(_turns(database, row.id, "live"))
+        shared = sum(file.has_turn(*turn) for turn in turns)
+        if (here and row.id == here.id) or not shared or 2 * shared < len(turns):
+            continue
+        was_left = row.path is None or not Path(row.path).exists()
+        rank = (shared, shared - len(turns), was_left, max(turn[2] for turn in turns))
+        if rank > best_rank:
+            best, best_rank = row, rank
+    return best
+
+
+def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
+    found = database.execute(
+        """
+        SELECT DISTINCT notebooks.id, key, path FROM (
+            SELECT chat_id FROM live
+            WHERE cell_id IN (SELECT value FROM json_each(:cells))
+            UNION
+            SELECT chat_id FROM live
+            WHERE answered_at IN (SELECT value FROM json_each(:answers)))
+        JOIN chats ON chats.id = chat_id
+        JOIN notebooks ON notebooks.id = chats.notebook_id
+        WHERE key NOT LIKE 'session:%'
+        """,
+        {
+            "cells": json.dumps(list(file.sources)),
+            "answers": json.dumps(list(file.answers)),
+        },
+    )
+    return [_Row(*row) for row in found]
+
+
+def _is_sibling(
+    database: sqlite3.Connection, match: _Row, file: NotebookFile, read: ReadFile
+) -> bool:
+    """Tell whether the other file shows answers of its chats, and this one none."""
+    assert match.path is not None
+    other = read(match.path)
+    stamps = {turn[2] for turn in _turns(database, match.id, "live")}
+    is_shown_there = other is not None and bool(stamps & other.answers)
+    return is_shown_there and not stamps & file.answers
+
+
+def _turns(
+    database: sqlite3.Connection, notebook_id: int, table: Literal["turns", "live"]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield cell, prompt and time of what the cells of a notebook asked."""
+    return database.execute(
+        f"""
+        SELECT cell_id, prompt, answered_at FROM {table}
+        WHERE chat_id IN (SELECT id FROM chats WHERE notebook_id = ?)
+            AND cell_id IS NOT NULL AND model <> ''
+        """,  # noqa: S608  (one of two names of ours)
+        (notebook_id,),
+    )
+
+
+# -- change ----------------------------------------------------------------------
+
+
+def _set_path(database: sqlite3.Connection, notebook_id: int, path: str | None) -> None:
+    database.execute("UPDATE notebooks SET path = ? WHERE id = ?", (path, notebook_id))
+
+
+_COPIED = """
+    position, cell_id, answered_at, based_on, text_hash, model, digest,
+    starts_afresh, status, done_reason, stats, request, system, prompt, reply, thinking
+"""
+
+
+def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
+    """Give a notebook the live turns, the chats and the choices of another."""
+    database.execute(
+        "UPDATE notebooks SET (current_chat, model, model_chosen_at) = "
+        "(SELECT current_chat, model, model_chosen_at FROM notebooks WHERE id = ?)"
+        " WHERE id = ?",
+        (source, target),
+    )
+    chats = database.execute(
+        "SELECT id, name, revision FROM chats WHERE notebook_id = ? ORDER BY id",
+        (source,),
+    ).fetchall()
+    for chat_id, name, revision in chats:
+        cursor = database.execute(
+            "INSERT INTO chats (notebook_id, name, revision) VALUES (?, ?, ?)",
+            (target, name, revision),
+        )
+        database.execute(
+            f"""
+            INSERT INTO turns (uid, chat_id, {_COPIED})
+            SELECT lower(hex(randomblob(16))), ?, {_COPIED}
+            FROM live WHERE chat_id = ?
+            """,  # noqa: S608  (our own constant)
+            (cursor.lastrowid, chat_id),
+        )

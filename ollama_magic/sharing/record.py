@@ -1,0 +1,170 @@
+"""A turn as plain JSON values, and back: what files and outputs keep of it.
+
+Knows the names and types of the fields, and trusts none that it reads. Knows nothing
+of the files that records stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from ollama_magic.conversation import Chat, Status, Turn
+from ollama_magic.wire import Stats
+
+Record = dict[str, Any]
+
+_SETTINGS: dict[str, tuple[type, ...]] = {
+    "options": (dict,),
+    "format": (str, dict),
+    "think": (bool, str),
+    "keep_alive": (str, int, float),
+}
+SETTINGS_OF_A_TURN = tuple(_SETTINGS)
+"""What is kept of the request that a turn was answered to."""
+
+_LONGEST_NAME = 200
+
+
+class UnreadableError(ValueError):
+    """A file or an output tells of no chat; with half a sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file told."""
+
+    chats: tuple[Chat, ...]
+    """In the order of the file; a name is empty where the file has none."""
+    left_out: int = 0
+    """How many messages or outputs could not be used."""
+
+
+def turn_record(turn: Turn) -> Record:
+    """Return all that a turn is, save what the store gives it (uid, hash)."""
+    return {
+        "prompt": turn.prompt,
+        "reply": turn.reply,
+        "thinking": turn.thinking,
+        "model": turn.model,
+        "digest": turn.digest,
+        "system": turn.system,
+        "starts_afresh": turn.starts_afresh,
+        "cell_id": turn.cell_id,
+        "status": turn.status,
+        "done_reason": turn.done_reason,
+        "stats": asdict(turn.stats),
+        "based_on": turn.based_on,
+        "answered_at": turn.answered_at,
+        **{key: turn.request[key] for key in _SETTINGS if key in turn.request},
+    }
+
+
+def turn_of(record: object) -> Turn:
+    """Return the turn that a record tells of.
+
+    Texts lose lone surrogates, as in the store; times become UTC.
+
+    Raises
+    ------
+    UnreadableError
+        It tells of none; with half a sentence that says what is wrong.
+    """
+    if not isinstance(record, Mapping):
+        raise UnreadableError("a turn is not an object")
+    for name in ("prompt", "model"):
+        if name not in record:
+            raise UnreadableError(f"a turn has no {name}")
+    turn = Turn(
+        prompt=_text(record, "prompt"),
+        reply=_text(record, "reply"),
+        thinking=_text(record, "thinking"),
+        model=_text(record, "model"),
+        digest=_text(record, "digest"),
+        system=None if record.get("system") is None else _text(record, "system"),
+        starts_afresh=_typed(record, "starts_afresh", False),
+        cell_id=_text(record, "cell_id") or None,
+        status=_status(record),
+        done_reason=_text(record, "done_reason"),
+        stats=_stats(record),
+        request=_settings(record),
+        based_on=_text(record, "based_on"),
+        answered_at=_time(record),
+    )
+    if not turn.model.isprintable():
+        raise UnreadableError("the model of a turn has odd characters")
+    if turn.is_mark and (turn.prompt or turn.reply or not turn.starts_afresh):
+        raise UnreadableError("a turn does not name its model")
+    return turn
+
+
+def chat_name_of(record: Mapping[str, Any]) -> str:
+    """Return the name of the chat that a record is of.
+
+    Raises
+    ------
+    UnreadableError
+        It is none that could be typed.
+    """
+    name = _text(record, "chat")
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise UnreadableError("the name of the chat is empty, odd or too long")
+    return name
+
+
+def encodable(text: str) -> str:
+    """Return a text that every file can keep: lone surrogates become ``?``."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks, for headings and magic lines."""
+    return " ".join(text.split())
+
+
+def _typed(record: Mapping[str, Any], name: str, default: Any) -> Any:  # noqa: ANN401
+    value = record.get(name)
+    if value is None:
+        return default
+    if type(value) is not type(default):
+        raise UnreadableError(f"{name} of a turn is of a wrong type")
+    return value
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    return encodable(_typed(record, name, ""))
+
+
+def _status(record: Mapping[str, Any]) -> Status:
+    status = _text(record, "status") or "complete"
+    for known in get_args(Status):
+        if status == known:
+            return known  # type: ignore[no-any-return]
+    raise UnreadableError("status of a turn is not a known one")
+
+
+def _stats(record: Mapping[str, Any]) -> Stats:
+    told: Mapping[str, Any] = _typed(record, "stats", {})
+    return Stats(**{field.name: _typed(told, field.name, 0) for field in fields(Stats)})
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: record[key] for key in _SETTINGS if record.get(key) is not None}
+    for key, value in found.items():
+        if not isinstance(value, _SETTINGS[key]):
+            raise UnreadableError(f"{key} of a turn is of a wrong type")
+    return found
+
+
+def _time(record: Mapping[str, Any]) -> str:
+    told = _text(record, "answered_at")
+    if not told:
+        return ""
+    try:
+        time = datetime.fromisoformat(told)
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError) as error:
+        raise UnreadableError("answered_at of a turn is not a time") from error

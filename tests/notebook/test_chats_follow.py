@@ -1,0 +1,399 @@
+"""The chat belongs to the notebook: what a person sees, through real kernels."""
+
+import json
+import os
+import shutil
+import sqlite3
+
+import pytest
+from kernel import Kernel
+
+SETTINGS = """
+%load_ext ollama_magic
+%config OllamaMagics.host = {host!r}
+%config OllamaMagics.history_file = {history!r}
+"""
+
+
+class Desk:
+    """A folder with notebooks; a kernel for each that is opened."""
+
+    def __init__(self, folder, server):
+        self.folder = folder
+        self.server = server
+        self.history = folder / "chats.sqlite"
+        self.kernels = []
+
+    def path(self, name):
+        return self.folder / name
+
+    def open(self, name=None):
+        """Start a kernel, as a Jupyter server does for a notebook."""
+        kernel = Kernel(session_name=self.path(name) if name else None)
+        self.kernels.append(kernel)
+        self.settle(kernel)
+        return kernel
+
+    def settle(self, kernel):
+        ran = kernel.run(
+            SETTINGS.format(host=self.server.url, history=str(self.history))
+        )
+        assert ran.status == "ok", ran
+
+    def save(self, name, cells):
+        """Save a notebook as a front end does: ids to what the kernel showed."""
+        made = [
+            {
+                "id": cell_id,
+                "cell_type": "code",
+                "metadata": {},
+                "execution_count": 1,
+                "source": f"%%ollama\n{prompt}",
+                "outputs": [_output(output) for output in ran.outputs] if ran else [],
+            }
+            for cell_id, (prompt, ran) in cells.items()
+        ]
+        content = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made}
+        self.path(name).write_text(json.dumps(content))
+
+    def asked(self):
+        """Return the prompts of the last request."""
+        messages = self.server.bodies("/api/chat")[-1]["messages"]
+        return [m["content"] for m in messages if m["role"] == "user"]
+
+
+def _output(output):
+    kept = {key: output[key] for key in ("data", "metadata") if key in output}
+    return {"output_type": "display_data", **kept}
+
+
+@pytest.fixture
+def desk(tmp_path, fake_ollama):
+    desk = Desk(tmp_path, fake_ollama)
+    yield desk
+    for kernel in desk.kernels:
+        kernel.close()
+
+
+def ask(kernel, prompt, cell_id=None, options="", **more):
+    ran = kernel.run(f"%%ollama {options}\n{prompt}", cell_id, **more)
+    assert ran.status == "ok", ran.error
+    return ran
+
+
+# -- the notebook -------------------------------------------------------------------
+
+
+def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(desk):
+    desk.save("a.ipynb", {"5e1f0c3a": ("one?", None)})
+    kernel = desk.open("a.ipynb")
+    ran = ask(kernel, "one?", "5e1f0c3a")
+    desk.save("a.ipynb", {"5e1f0c3a": ("one?", ran)})
+    os.rename(desk.path("a.ipynb"), desk.path("b.ipynb"))
+
+    renamed = desk.open("b.ipynb")
+    ran = ask(renamed, "two?", "9b2d7e41")
+    assert desk.asked() == ["one?", "two?"]
+    assert "turn 2 of main" in ran.html
+    assert f"came along from {desk.path('a.ipynb')}" in ran.text
+    assert "came along" not in ask(renamed, "two?", "9b2d7e41").text
+
+    shutil.copy(desk.path("b.ipynb"), desk.path("b-Copy1.ipynb"))
+    copied = desk.open("b-Copy1.ipynb")
+    ran = copied.run("%ollama history")
+    assert f"a copy of {desk.path('b.ipynb')}" in ran.text
+    assert "two?" in ran.text
+    ask(copied, "mine?", "c07a3f58")
+    assert desk.asked() == ["one?", "two?", "mine?"]
+    assert "mine?" not in renamed.run("%ollama history").text
+
+
+def test_a_new_notebook_at_an_old_path_gets_no_foreign_chat(desk):
+    """Untitled.ipynb is deleted and made again: its file is there, without cells."""
+    first = desk.open("Untitled.ipynb")
+    ran = ask(first, "old?", "5e1f0c3a")
+    desk.save("Untitled.ipynb", {"5e1f0c3a": ("old?", ran)})
+    first.close()
+    desk.kernels.remove(first)
+    desk.path("Untitled.ipynb").unlink()
+    desk.save("Untitled.ipynb", {})
+    second = desk.open("Untitled.ipynb")
+    ran = ask(second, "new?", "9b2d7e41")
+    assert desk.asked() == ["new?"]
+    assert "Another notebook was at this path before" in ran.text
+
+
+def test_a_chat_goes_on_after_a_restart_and_says_so(desk):
+    kernel = desk.open("a.ipynb")
+    for cell in ("one", "two"):
+        ask(kernel, f"{cell}?", cell)
+    kernel.manager.restart_kernel(now=True)
+    kernel.client.wait_for_ready(timeout=60)
+    desk.settle(kernel)
+    ran = ask(kernel, "three?", "three")
+    assert "turn 3 of main" in ran.html
+    assert desk.asked() == ["one?", "two?", "three?"]
+    for cell in ("one", "two", "three"):
+        ask(kernel, f"{cell}?", cell)
+    assert desk.asked() == ["one?", "two?", "three?"]
+    history = kernel.run(
+        "turns = %ollama history\nprint(len(turns), turns[0].is_stale)"
+    )
+    assert history.streams == "3 False\n"
+
+
+def test_a_killed_kernel_loses_no_turn_that_was_shown(desk):
+    kernel = desk.open("a.ipynb")
+    ask(kernel, "one?", "one")
+    kernel.kill()
+    again = desk.open("a.ipynb")
+    assert "turn 2 of main" in ask(again, "two?", "two").html
+
+
+def test_two_kernels_on_one_notebook_see_each_other(desk):
+    one, two = desk.open("a.ipynb"), desk.open("a.ipynb")
+    ask(one, "first?", "a")
+    ask(two, "second?", "b")
+    assert desk.asked() == ["first?", "second?"]
+    ask(one, "third?", "c")
+    assert desk.asked() == ["first?", "second?", "third?"]
+    for kernel in (one, two):
+        text = kernel.run("%ollama history").text
+        for prompt in ("first?", "second?", "third?"):
+            assert prompt in text
+
+
+# -- the cell -----------------------------------------------------------------------
+
+NAMES = {
+    "VS Code": lambda n: {"cellId": f"vscode-notebook-cell:/home/a.ipynb#W{n}sZmls%3D"},
+    "Colab": lambda n: {"colab": {"cell_id": f"x{n}YzAbCdEfGh"}},
+}
+
+
+@pytest.mark.parametrize("front_end", NAMES)
+def test_cells_are_known_as_each_front_end_names_them(kernel, fake_ollama, front_end):
+    name = NAMES[front_end]
+    for number in range(3):
+        ask(kernel, f"{number}?", **name(number))
+    ran = ask(kernel, "other?", **name(1))
+    assert "turn 2 of main" in ran.html
+    ask(kernel, "last?", **name(9))
+    messages = fake_ollama.bodies("/api/chat")[-1]["messages"]
+    asked = [m["content"] for m in messages if m["role"] == "user"]
+    assert asked == ["0?", "other?", "2?", "last?"]
+
+
+def test_turns_of_cells_that_were_deleted_any_time_before_leave(kernel):
+    """The front end tells it once, with the next cell of any kind."""
+    for cell in "abc":
+        ask(kernel, f"question {cell}", cell)
+    kernel.run("1 + 1", "x", deleted=["a"])
+    text = kernel.run("%ollama history", "h").text
+    assert "question a" not in text
+    assert "question b" in text
+    assert "its cell was deleted" in kernel.run("%ollama history --all").text
+    assert "question a" in kernel.run("%ollama undo", "u", deleted=["y"]).text
+    assert "question a" in kernel.run("%ollama history").text
+
+
+def test_a_cell_that_was_cut_and_pasted_keeps_its_turn(kernel, fake_ollama):
+    for cell in "abc":
+        ask(kernel, f"{cell}?", cell)
+    ran = ask(kernel, "b again?", "b", deleted=["b"])
+    assert "turn 2 of main" in ran.html
+
+
+# -- faults -------------------------------------------------------------------------
+
+
+def test_a_store_that_is_locked_is_told_and_the_chat_goes_on(desk):
+    kernel = desk.open("a.ipynb")
+    ask(kernel, "before?", "a")
+    other = sqlite3.connect(desk.history, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ran = ask(kernel, "after?", "b")
+    assert "Chats are not saved" in ran.text
+    assert "database is locked" in ran.text
+    other.close()
+    assert "turn 3 of main" in ask(kernel, "on?", "c").html
+    assert "memory only" in kernel.run("%ollama chats").text
+
+
+def test_a_full_disk_is_told_and_the_answer_is_there(desk):
+    kernel = desk.open("a.ipynb")
+    ask(kernel, "before?", "a")
+    ran = kernel.run(
+        "import os, resource\n"
+        f"size = os.path.getsize({str(desk.history)!r} + '-wal')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))",
+    )
+    assert ran.status == "ok", ran.error
+    ran = ask(kernel, "after?", "b")
+    assert ran.text.startswith("Hello!")
+    assert "Chats are not saved" in ran.text
+    assert "Chats are not saved" not in ask(kernel, "on?", "c").text
+    assert desk.asked() == ["before?", "after?", "on?"]
+
+
+def test_a_store_of_a_newer_version_is_told_also_by_a_command(desk):
+    with sqlite3.connect(desk.history) as database:
+        database.execute("CREATE TABLE t (x)")
+        database.execute(f"PRAGMA application_id={0x6F6C6D67}")
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    kernel = desk.open("a.ipynb")
+    ran = kernel.run("%ollama history")
+    assert "pip install -U ollama-magic" in ran.text
+    assert "pip install" not in ask(kernel, "one?", "a").text
+
+
+# -- seeing and changing ------------------------------------------------------------
+
+
+def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
+    for cell in "abc":
+        ask(kernel, f"question {cell}", cell)
+    ask(kernel, "question a2", "a")
+    ran = kernel.run(
+        "turns = %ollama history\nfor t in turns: print(t.number, t.is_stale)"
+    )
+    assert ran.streams == "1 False\n2 True\n3 True\n"
+    text = kernel.run("%ollama history").text
+    assert "complete, stale" in text
+    assert "run its cell again" in text
+    assert "dropped the turn 'question b'" in kernel.run("%ollama drop 2").text
+    text = kernel.run("%ollama history --all").text
+    assert "replaced by a later run" in text
+    assert "dropped" in text
+    assert "question b" not in kernel.run("%ollama history").text
+    ran = kernel.run("%ollama undo")
+    assert ran.text == "back in the chat: the turn 'question b' (dropped)"
+    ran = kernel.run("%ollama undo")
+    assert ran.text == (
+        "took back the turn 'question a2'; "
+        "what it had replaced is back: the turn 'question a'"
+    )
+    assert "stale" not in kernel.run("%ollama history").text
+
+
+def test_a_fresh_start_leaves_the_turns_before_it_out_of_sight(kernel):
+    ask(kernel, "before?", "a")
+    kernel.run("%ollama new", "n")
+    ask(kernel, "after?", "b")
+    ran = kernel.run("%ollama history")
+    assert "before?" not in ran.text
+    assert "1 turn before the fresh start: %ollama history --all" in ran.text
+    assert "before the fresh start" in kernel.run("%ollama history --all").text
+    ran = kernel.run(
+        "for t in get_ipython().run_line_magic('ollama', 'history'): print(t.number)"
+    )
+    assert ran.streams == "2\n", "the number that the footer shows too"
+
+
+def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
+    kernel.run(
+        "from ollama_magic.history.store import ChatStore\n"
+        "from ollama_magic.conversation import Turn\n"
+        "from pathlib import Path\n"
+        f"store = ChatStore(Path({str(tmp_path / 'chats.sqlite')!r}), warn=print)\n"
+        f"key = store.follow({str(tmp_path / 'notebook.ipynb')!r}).key\n"
+        "for n in range(1, 121):\n"
+        "    turn = Turn(prompt=f'prompt {n}.', reply='r', model='m')\n"
+        "    store.record(key, 'main', turn)"
+    )
+    ran = kernel.run("%ollama history")
+    assert "prompt 120." in ran.text
+    assert "prompt 71." in ran.text
+    assert "prompt 70." not in ran.text
+    assert "the last 50 of 120 turns; all of them: turns = %ollama history" in ran.text
+    ran = kernel.run("turns = %ollama history\nprint(len(turns), turns[0].prompt)")
+    assert ran.streams == "120 prompt 1.\n"
+
+
+@pytest.mark.parametrize("number", ["0", "3", "x"])
+def test_a_turn_that_is_not_there_cannot_be_dropped(kernel, number):
+    for cell in "ab":
+        ask(kernel, f"{cell}?", cell)
+    ran = kernel.run(f"%ollama drop {number}")
+    assert ran.status == "error"
+    assert ran.error.splitlines() == [
+        f"ConfigError: Chat main has no turn {number}.",
+        "  why:  its turns are 1 to 2",
+        "  next: %ollama history",
+    ]
+
+
+def test_a_cell_moves_to_another_chat_and_back(kernel):
+    ask(kernel, "a?", "a")
+    ask(kernel, "b?", "b")
+    ask(kernel, "a?", "a", "-c side")
+    assert "its cell went to another chat" in kernel.run("%ollama history --all").text
+    ran = kernel.run("%ollama undo")
+    assert "it is where it was before: the turn 'a?'" in ran.text
+    ran = kernel.run("turns = %ollama history\nprint([t.prompt for t in turns])")
+    assert ran.streams == "['a?', 'b?']\n"
+
+
+def test_chats_are_renamed_and_deleted(kernel):
+    ask(kernel, "a?", "a")
+    ask(kernel, "b?", "b", "-c side")
+    assert "is called ideas now" in kernel.run("%ollama chat side --rename ideas").text
+    ran = kernel.run("chats = %ollama chats\nprint([(c.name, c.turns) for c in chats])")
+    assert ran.streams == "[('main', 1), ('ideas', 1)]\n"
+    taken = kernel.run("%ollama chat ideas --rename main")
+    assert "there is a chat main already" in taken.error
+    unsure = kernel.run("%ollama chat ideas --delete")
+    assert "%ollama chat ideas --delete -y" in unsure.error
+    kernel.answers = ["n", "y"]
+    ran = kernel.run("%ollama chat ideas --delete")
+    assert "1 turn" in ran.asked[0]
+    assert "can't be undone" in ran.asked[0]
+    assert ran.text == "nothing was deleted"
+    ran = kernel.run("%ollama chat ideas --delete")
+    assert ran.text == "deleted chat ideas for good, and all its turns"
+    assert "ideas" not in kernel.run("%ollama chats").text
+    assert "no chat ideas" in kernel.run("%ollama chat ideas --delete -y").error
+
+
+def test_prune_says_what_and_asks(kernel):
+    assert "nothing to remove" in kernel.run("%ollama prune").text
+    for prompt in ("one?", "two?"):
+        ask(kernel, prompt, "a")
+    ran = kernel.run("%ollama prune")
+    assert "%ollama prune -y" in ran.error
+    kernel.answers = ["y"]
+    ran = kernel.run("%ollama prune --older-than 30")
+    assert "1 turn in no chat any more" in ran.asked[0]
+    assert "removed 1 turn" in ran.text
+    assert "chats of all notebooks: " in ran.text
+    assert "one?" not in kernel.run("%ollama history --all").text
+    bad = kernel.run("%ollama prune --older-than never")
+    assert "a number of days" in bad.streams + (bad.error or "")
+
+
+def test_the_state_tells_how_large_the_store_is(kernel, tmp_path):
+    ask(kernel, "a?", "a")
+    for command in ("%ollama", "%ollama chats"):
+        assert f"kB in {tmp_path / 'chats.sqlite'}" in kernel.run(command).text
+
+
+def test_a_named_chat_outlives_a_session_whose_notebook_is_unknown(desk):
+    first = desk.open()
+    ask(first, "in main?")
+    ask(first, "in research?", options="-c research")
+    second = desk.open()
+    assert "research" in second.run("%ollama chats").text
+    ran = second.run("chats = %ollama chats\nprint([chat.name for chat in chats])")
+    assert ran.streams == "['research']\n"
+    ask(second, "more?", options="-c research")
+    assert desk.asked() == ["in research?", "more?"]
+
+
+def test_thinking_is_kept_and_not_sent_back(kernel, fake_ollama):
+    fake_ollama.reply("42", thinking="six times seven")
+    ask(kernel, "What?", "a")
+    ask(kernel, "And now?", "b")
+    assert "six times seven" not in str(fake_ollama.bodies("/api/chat")[-1])
+    ran = kernel.run("turns = %ollama history\nprint(turns[0].thinking)")
+    assert ran.streams == "six times seven\n"

@@ -1,0 +1,225 @@
+"""A chat that outgrows its context, as a person sees it through a real kernel."""
+
+import os
+import re
+import sys
+import threading
+
+import pexpect
+import pytest
+from fake_ollama import Answer, Wait, reply_line, whole
+
+WORDS = "What do you think of the seven hills of Rome and of those who live there? "
+REPLY = "They are said to be rather steep, and to have a fine view of the river. "
+
+
+class SmallOllama:
+    """Leaves out the oldest messages, as Ollama does, to stay within the context.
+
+    Its replies are short enough not to push anything out of the context themselves.
+    Counts a token for every four characters and six for each message, loads the model
+    again for another ``num_ctx``, and tells its context length in ``/api/ps``.
+    """
+
+    def __init__(self, fake, default=512):
+        self.default, self.length, self.left_out = default, 0, []
+        fake.chat(self.answer)
+        fake.on("GET /api/ps", lambda _: whole({"models": self.loaded()}))
+
+    def loaded(self):
+        known = {"name": "llama3.2:3b", "context_length": self.length}
+        return [known] if self.length else []
+
+    def answer(self, body):
+        self.length = body.get("options", {}).get("num_ctx", self.default)
+        prompts = [{"content": body.get("prompt", "")}]
+        messages = list(body.get("messages", prompts))
+        count = len(messages)
+        while count_tokens(messages) > self.length and len(messages) > 1:
+            del messages[0]
+        self.left_out.append(count - len(messages))
+        read = min(self.length, count_tokens(messages))
+        written = min(len(REPLY) // 4, self.length - read)
+        counts = {"prompt_eval_count": read, "eval_count": written}
+        yield reply_line(body, body["model"], content=REPLY)
+        yield reply_line(body, body["model"], done=True, done_reason="stop", **counts)
+
+
+def count_tokens(messages):
+    return sum(6 + len(message["content"]) // 4 for message in messages)
+
+
+@pytest.fixture
+def server(fake_ollama):
+    return SmallOllama(fake_ollama)
+
+
+def ask(kernel, options="", prompt=WORDS, cell_id=None):
+    ran = kernel.run(f"%%ollama {options}\n{prompt}", cell_id)
+    assert ran.status == "ok", ran.error
+    return ran
+
+
+def fill_the_context(kernel, server):
+    """Ask until the server leaves something out; return how it was shown."""
+    for _ in range(40):
+        ran = ask(kernel)
+        if server.left_out[-1]:
+            return ran
+        assert is_quiet(ran), f"nothing was left out, and it says: {ran.text}"
+    raise AssertionError("the chat never outgrew its context")
+
+
+def is_quiet(ran):
+    return not re.search("left out|will probably|outgrew|was cut", ran.text)
+
+
+def advised(ran):
+    """Return the options that a notice advises, each as on the line."""
+    (notice,) = [part for part in ran.text.splitlines() if "Run the cell" in part]
+    return re.findall(r"--last \d+|--new|-o num_ctx \d+", notice)
+
+
+def test_an_ordinary_chat_is_not_spoken_of(kernel, server):
+    for _ in range(3):
+        assert is_quiet(ask(kernel))
+
+
+def test_the_first_turn_that_lost_something_says_so_and_is_no_error(kernel, server):
+    ran = fill_the_context(kernel, server)
+    assert "left out the beginning of the chat: about " in ran.html
+    assert "(context 512)" in ran.html
+    assert len(ran.outputs) == 1
+    assert [option.split()[0] for option in advised(ran)] == ["--last", "--new", "-o"]
+
+
+def test_every_turn_that_lost_something_says_so(kernel, server):
+    fill_the_context(kernel, server)
+    for _ in range(6):
+        ran = ask(kernel)
+        assert server.left_out[-1]
+        assert not is_quiet(ran)
+
+
+@pytest.mark.parametrize("index", range(3), ids=["last", "new", "num_ctx"])
+def test_what_the_notice_advises_helps(kernel, server, index):
+    ran = fill_the_context(kernel, server)
+    again = ask(kernel, advised(ran)[index])
+    assert server.left_out[-1] == 0
+    assert is_quiet(again)
+
+
+def test_a_cell_that_is_run_again_as_advised_replaces_its_turn(kernel, server):
+    for number in range(40):
+        ran = ask(kernel, cell_id=f"cell-{number}")
+        if not is_quiet(ran):
+            break
+    again = ask(kernel, advised(ran)[0], cell_id=f"cell-{number}")
+    assert is_quiet(again)
+    assert again.provenance["turn"] == ran.provenance["turn"]
+    assert again.provenance["context_length"] == 512
+
+
+def test_num_ctx_is_never_changed_without_being_asked(kernel, server, fake_ollama):
+    fill_the_context(kernel, server)
+    ask(kernel)
+    assert all("options" not in body for body in fake_ollama.bodies("/api/chat"))
+
+
+def test_no_more_is_asked_of_the_server_than_for_the_answer(
+    kernel, server, fake_ollama
+):
+    fill_the_context(kernel, server)
+    before = len(fake_ollama.requests)
+    ask(kernel)
+    paths = [request.path for request in fake_ollama.requests[before:]]
+    assert paths == ["/api/tags", "/api/ps", "/api/chat", "/api/ps"]
+
+
+def test_a_single_prompt_that_is_too_long_is_told(kernel, server):
+    ran = ask(kernel, "--once", WORDS * 60)
+    assert "left out a part of the prompt" in ran.text
+    assert "Run the cell again with a shorter prompt or -o num_ctx 2048." in ran.text
+
+
+def test_a_dry_run_says_whether_it_would_fit(kernel, server):
+    unknown = ask(kernel, "--dry-run")
+    assert "whether it fits is not known before the model is loaded" in unknown.text
+    ask(kernel)
+    fits = ask(kernel, "--dry-run")
+    assert "of 512 tokens (an estimate); nothing was sent" in fits.text
+    assert "it fits into the context" in fits.text
+    too_long = ask(kernel, "--dry-run -o num_ctx 64", WORDS * 5)
+    assert "will probably not fit" in too_long.text
+
+
+def test_a_dry_run_of_a_chat_that_is_too_long_advises(kernel, server):
+    fill_the_context(kernel, server)
+    for _ in range(3):
+        ask(kernel)
+    dry = ask(kernel, "--dry-run")
+    assert "This chat will probably not fit: about " in dry.text
+    assert (
+        "it fits into the context" in ask(kernel, f"--dry-run {advised(dry)[0]}").text
+    )
+
+
+def test_it_is_said_before_anything_has_come(kernel, fake_ollama):
+    """A long prompt may be read for minutes; who waits wants to know."""
+    more = threading.Event()
+    body = {"model": "llama3.2:3b", "messages": []}
+    steps = [Wait(more), reply_line(body, body["model"], content="Hm.", done=True)]
+    fake_ollama.on("POST /api/chat", Answer(steps))
+    msg_id = kernel.send(f"%%ollama -o num_ctx 64\n{WORDS * 10}")
+    kernel.collect(msg_id, until=lambda ran: "will probably not fit" in ran.html)
+    more.set()
+    assert "will probably not fit" in kernel.collect(msg_id).text
+
+
+def test_an_answer_that_is_interrupted_still_says_so(kernel, fake_ollama):
+    body = {"model": "llama3.2:3b", "messages": []}
+    steps = [reply_line(body, body["model"], content="Well"), Wait(threading.Event())]
+    fake_ollama.on("POST /api/chat", Answer(steps))
+    msg_id = kernel.send(f"%%ollama -o num_ctx 64\n{WORDS * 10}")
+    kernel.collect(msg_id, until=lambda ran: "Well" in ran.html)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert "[interrupted]" in ran.text
+    assert "This prompt will probably not fit" in ran.text
+
+
+def test_a_terminal_shows_the_notice_too(fake_ollama, server):
+    env = {**os.environ, "OLLAMA_HOST": fake_ollama.url, "TERM": "dumb"}
+    options = ["--simple-prompt", "--colors=NoColor", "--no-banner"]
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "IPython", *options, "--ext=ollama_magic", "--no-confirm-exit"],
+        env=env,
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(40, 500),
+    )
+    child.expect(r"In \[1\]: ")
+    child.sendline(f"%ollama ask -o num_ctx 64 {WORDS * 10}")
+    child.expect_exact(REPLY.strip())
+    child.expect_exact("The server left out a part of the prompt: about ")
+    child.expect_exact("Run the cell again with a shorter prompt or -o num_ctx ")
+    child.close(force=True)
+
+
+def test_the_state_shows_the_context_in_use(kernel, server):
+    assert "context" not in kernel.run("%ollama").text
+    ran = ask(kernel)
+    stats = ran.provenance["stats"]
+    used = stats["prompt_eval_count"] + stats["eval_count"]
+    state = kernel.run("%ollama").text
+    expected = f"context   {used} of 512 tokens ({used / 512:.0%}) at the last turn"
+    assert f"{expected}; the chat now: about " in state
+
+
+def test_a_model_that_tells_nothing_is_not_guessed_at(kernel, fake_ollama):
+    fake_ollama.reply("Fine.")
+    for _ in range(3):
+        ran = ask(kernel, prompt=WORDS * 20)
+        assert is_quiet(ran)
+        assert ran.provenance["context_length"] is None

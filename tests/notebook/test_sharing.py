@@ -1,0 +1,323 @@
+"""Chats that are taken along and brought back, through a real kernel."""
+
+import json
+import os
+import stat
+
+import nbformat
+import pytest
+from fake_ollama import Answer, reply_line
+
+
+def ask(kernel, prompt, options="", cell_id=None):
+    return kernel.run(f"%%ollama {options}\n{prompt}", cell_id)
+
+
+def asked(fake_ollama):
+    messages = fake_ollama.bodies("/api/chat")[-1]["messages"]
+    return [(m["role"], m["content"]) for m in messages]
+
+
+def use(kernel, **settings):
+    for name, value in settings.items():
+        kernel.run(f"%config OllamaMagics.{name} = {str(value)!r}")
+
+
+def line(kernel, text):
+    """Run one line that must succeed, and return what it shows."""
+    ran = kernel.run(text)
+    assert ran.status == "ok", ran.error
+    return ran.text
+
+
+def turns_kept(kernel, tmp_path, without=()):
+    """Return all that the store has of the turns of the chat."""
+    file = tmp_path / "kept.json"
+    line(kernel, f"%ollama export --force {file}")
+    turns = json.loads(file.read_text())["turns"]
+    return [{k: v for k, v in t.items() if k not in without} for t in turns]
+
+
+def prompts_kept(kernel, tmp_path):
+    return [turn["prompt"] for turn in turns_kept(kernel, tmp_path)]
+
+
+def build_chat(kernel, fake_ollama):
+    """Three turns and a fresh start: a and b before it, c after it."""
+    fake_ollama.reply("Use `x`:\n\n```python\n# not a heading\n```", thinking="Hm.")
+    ask(kernel, "a?", '-s "Be brief." -t 0')
+    fake_ollama.reply("B!")
+    ask(kernel, "b?", "--append")
+    line(kernel, "%ollama new")
+    fake_ollama.reply("C!")
+    ask(kernel, "c?", "-s 'Be long.'")
+
+
+@pytest.mark.parametrize("ending", [".md", ".json", ".ipynb"])
+def test_a_chat_goes_on_in_another_notebook(kernel, fake_ollama, tmp_path, ending):
+    build_chat(kernel, fake_ollama)
+    file = tmp_path / f"my chat{ending}"
+    said = line(kernel, f"%ollama export '{file}'")
+    assert said == f"exported 3 turns of chat main to {file}"
+    before = turns_kept(kernel, tmp_path, without=["cell_id"])
+    use(kernel, notebook=tmp_path / "other.ipynb")
+    said = line(kernel, f"%ollama import '{file}'")
+    assert "imported 3 turns into chat main" in said
+    assert turns_kept(kernel, tmp_path, without=["cell_id"]) == before
+    ran = ask(kernel, "d?")
+    assert "turn 4 of main" in ran.html
+    assert asked(fake_ollama) == [
+        ("system", "Be long."),
+        ("user", "c?"),
+        ("assistant", "C!"),
+        ("user", "d?"),
+    ]
+
+
+def test_messages_of_another_tool_become_a_chat(kernel, fake_ollama, tmp_path):
+    file = tmp_path / "from_elsewhere.json"
+    messages = [
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "Me."},
+    ]
+    file.write_text(json.dumps(messages))
+    said = line(kernel, f"%ollama import {file}")
+    assert "cells go on with chat from_elsewhere" in said
+    assert "unknown" in line(kernel, "%ollama history")
+    ran = ask(kernel, "Really?")
+    assert ran.status == "ok", ran.error  # the model that is not known is not asked
+    assert asked(fake_ollama)[:2] == [("user", "Who?"), ("assistant", "Me.")]
+
+
+def test_an_import_does_not_mix_into_a_chat_that_is_there(kernel, tmp_path):
+    ask(kernel, "a?")
+    file = tmp_path / "chat.md"
+    line(kernel, f"%ollama export {file}")
+    ran = kernel.run(f"%ollama import {file}")
+    assert ran.status == "error"
+    assert f"next: %ollama import {file} -c main-2" in ran.error
+    line(kernel, f"%ollama import {file} -c main-2")
+    chats = line(kernel, "%ollama chats")
+    assert "main-2" in chats
+
+
+def test_an_export_overwrites_nothing_unless_told(kernel, tmp_path):
+    ask(kernel, "a?")
+    file = tmp_path / "notes.md"
+    file.write_text("precious")
+    ran = kernel.run(f"%ollama export {file}")
+    assert ran.status == "error"
+    assert f"next: %ollama export --force {file}" in ran.error
+    assert file.read_text() == "precious"
+    line(kernel, f"%ollama export --force {file}")
+    assert "a?" in file.read_text()
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
+
+
+def test_an_exported_file_has_the_permissions_of_files(kernel, tmp_path):
+    ask(kernel, "a?")
+    line(kernel, "import os; _ = os.umask(0o027)")
+    line(kernel, f"%ollama export {tmp_path / 'a.json'}")
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+    line(kernel, "_ = os.umask(0o022)")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("export chat.docx", "next: end it in .md, .json, .ipynb: chat.md"),
+        ("export /nosuch/folder/chat.md", "why:  No such file or directory"),
+        ("import /nosuch/chat.md", "why:  No such file or directory"),
+        ("import {folder}/broken.json", "why:  it is not JSON"),
+        ("import {folder}/binary.md", "why:  'utf-8' codec can't decode"),
+        ("import {folder}/empty.ipynb", "There are no turns of a chat in"),
+        ("import a.md b.md", "%ollama import takes FILE, and 2 were given"),
+        ("import --chat", "--chat needs a value: --chat NAME"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_changes_nothing(
+    kernel, tmp_path, command, said
+):
+    (tmp_path / "broken.json").write_text('{"turns": ')
+    (tmp_path / "binary.md").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.ipynb").write_text('{"nbformat": 4, "cells": []}')
+    ask(kernel, "a?")
+    before = line(kernel, "%ollama chats"), sorted(os.listdir(tmp_path))
+    ran = kernel.run(f"%ollama {command.format(folder=tmp_path)}")
+    assert ran.status == "error"
+    assert said in (ran.error or "") + ran.streams
+    assert (line(kernel, "%ollama chats"), sorted(os.listdir(tmp_path))) == before
+
+
+def test_an_empty_chat_is_not_exported(kernel, tmp_path):
+    ran = kernel.run(f"%ollama export {tmp_path / 'a.md'}")
+    assert ran.status == "error"
+    assert "Chat main has no turns to export" in ran.error
+
+
+class Page:
+    """A notebook as a front end keeps it: cells, their ids, and what they showed."""
+
+    def __init__(self, kernel, path):
+        self._kernel, self._path = kernel, path
+        self._cells = {}
+
+    def run(self, cell_id, source):
+        ran = self._kernel.run(source, cell_id)
+        self._cells[cell_id] = (source, ran)
+        return ran
+
+    def save(self):
+        cells = []
+        for cell_id, (source, ran) in self._cells.items():
+            cell = nbformat.v4.new_code_cell(source, id=cell_id)
+            for shown in ran.outputs:
+                if shown["type"] in {"display_data", "execute_result"}:
+                    fields = {k: shown[k] for k in ("data", "metadata")}
+                    cell.outputs.append(nbformat.v4.new_output(shown["type"], **fields))
+            cells.append(cell)
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        nbformat.validate(notebook)
+        nbformat.write(notebook, self._path)
+
+    def rerun(self):
+        for cell_id, (source, _) in list(self._cells.items()):
+            self.run(cell_id, source)
+
+
+@pytest.fixture
+def page(kernel, tmp_path):
+    return Page(kernel, tmp_path / "notebook.ipynb")
+
+
+def fill(page, fake_ollama):
+    fake_ollama.reply("A!", thinking="Hm.")
+    page.run("cell-a", "%%ollama -s 'Be brief.'\na?")
+    fake_ollama.reply("B!")
+    page.run("cell-b", "%%ollama\nb?")
+    page.run("cell-n", "%ollama new")
+    fake_ollama.reply("C!")
+    page.run("cell-c", "%%ollama -q\nc?")
+    page.run("cell-o", "%%ollama --once\nnot of the chat")
+    page.save()
+
+
+def test_a_chat_is_rebuilt_from_its_notebook_alone(kernel, page, fake_ollama, tmp_path):
+    fill(page, fake_ollama)
+    before = turns_kept(kernel, tmp_path)
+    use(kernel, history_file=tmp_path / "fresh.sqlite")
+    assert "no turns yet" in line(kernel, "%ollama history")
+    said = line(kernel, "%ollama restore")
+    assert said == f"restored 3 turns of 1 chat from {tmp_path / 'notebook.ipynb'}"
+    assert turns_kept(kernel, tmp_path) == before
+    assert "nothing to restore" in line(kernel, "%ollama restore")
+    ran = page.run("cell-d", "%%ollama\nd?")
+    assert "turn 4 of main" in ran.html
+    assert asked(fake_ollama) == [
+        ("user", "c?"),
+        ("assistant", "C!"),
+        ("user", "d?"),
+    ]
+
+
+def test_cells_of_a_restored_chat_replace_their_turns_in_place(
+    kernel, page, fake_ollama, tmp_path
+):
+    fill(page, fake_ollama)
+    use(kernel, history_file=tmp_path / "fresh.sqlite")
+    line(kernel, "%ollama restore")
+    page.run("cell-b", "%%ollama\nb again?")
+    assert asked(fake_ollama) == [
+        ("system", "Be brief."),
+        ("user", "a?"),
+        ("assistant", "A!"),
+        ("user", "b again?"),
+    ]
+    page.rerun()
+    bodies = fake_ollama.bodies("/api/chat")[-3:]
+    sent = [[m["content"] for m in body["messages"]] for body in bodies]
+    assert [len(messages) for messages in sent] == [2, 4, 1]
+    assert [messages[-1] for messages in sent] == ["a?", "b again?", "c?"]
+    assert prompts_kept(kernel, tmp_path) == ["a?", "b again?", "", "c?"]
+
+
+def test_what_was_asked_before_restoring_comes_after_it(
+    kernel, page, fake_ollama, tmp_path
+):
+    fill(page, fake_ollama)
+    use(kernel, history_file=tmp_path / "fresh.sqlite")
+    ask(kernel, "first here?", cell_id="cell-x")
+    line(kernel, "%ollama restore")
+    ask(kernel, "e?", cell_id="cell-e")
+    users = [text for role, text in asked(fake_ollama) if role == "user"]
+    assert users == ["c?", "first here?", "e?"]
+
+
+def test_restoring_keeps_what_differs_unless_told(kernel, page, fake_ollama, tmp_path):
+    fill(page, fake_ollama)
+    ask(kernel, "newer b?", cell_id="cell-b")
+    said = line(kernel, "%ollama restore")
+    assert "1 turn of the notebook differs" in said
+    assert "%ollama restore --force" in said
+    assert prompts_kept(kernel, tmp_path) == ["a?", "newer b?", "", "c?"]
+    assert "restored 1 turn" in line(kernel, "%ollama restore --force")
+    assert prompts_kept(kernel, tmp_path) == ["a?", "b?", "", "c?"]
+
+
+def test_an_interrupted_reply_is_restored_without_its_notice(
+    kernel, page, fake_ollama, tmp_path
+):
+    first = reply_line({"model": "llama3.2:3b", "messages": []}, content="Half of it")
+    broken, whole = (
+        Answer([first, {"error": "out of memory"}]),
+        Answer([{**first, "done": True}]),
+    )
+    fake_ollama.on("POST /api/chat", broken, whole)
+    ran = page.run("cell-a", "%%ollama\na?")
+    assert ran.text.startswith("Half of it\n\n[broken off")
+    page.save()
+    use(kernel, history_file=tmp_path / "fresh.sqlite")
+    line(kernel, "%ollama restore")
+    ask(kernel, "b?")
+    assert asked(fake_ollama)[1] == ("assistant", "Half of it")
+
+
+def test_restoring_says_what_could_not_be_used(kernel, page, fake_ollama, tmp_path):
+    fill(page, fake_ollama)
+    path = tmp_path / "notebook.ipynb"
+    saved = json.loads(path.read_text())
+    saved["cells"][1]["outputs"][0]["metadata"]["ollama_magic"]["prompt"] = {"no": 1}
+    path.write_text(json.dumps(saved))
+    use(kernel, history_file=tmp_path / "fresh.sqlite")
+    said = line(kernel, "%ollama restore")
+    assert "1 output could not be used" in said
+    assert prompts_kept(kernel, tmp_path) == ["a?", "", "c?"]
+
+
+def test_an_exported_notebook_can_be_run_and_gives_the_same_chat_once(
+    kernel, page, fake_ollama, tmp_path
+):
+    fill(page, fake_ollama)
+    before = prompts_kept(kernel, tmp_path)
+    other = tmp_path / "other.ipynb"
+    line(kernel, f"%ollama export {other}")
+    use(kernel, notebook=other)
+    for cell in nbformat.read(other, as_version=4).cells:
+        ran = kernel.run(cell.source, cell.id)
+        assert ran.status == "ok", ran.error
+    assert prompts_kept(kernel, tmp_path) == before == ["a?", "b?", "", "c?"]
+    first = fake_ollama.bodies("/api/chat")[-3]["messages"]
+    assert [m["content"] for m in first] == ["Be brief.", "a?"]
+
+
+def test_restoring_needs_a_notebook_and_says_how_to_name_it(kernel, tmp_path):
+    ran = kernel.run("%ollama restore")
+    assert ran.status == "error"
+    assert "No chat can be read from" in ran.error
+    (tmp_path / "notebook.ipynb").write_text('{"nbformat": 4, "cells": []}')
+    ran = kernel.run("%ollama restore")
+    assert "No chat can be restored from" in ran.error
+    use(kernel, notebook="")
+    ran = kernel.run("%ollama restore")
+    assert ran.status == "error"
+    assert "%config OllamaMagics.notebook" in ran.error

@@ -1,0 +1,373 @@
+"""What undo takes back, what chats are called, and what is removed for good."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ollama_magic.conversation import Turn
+from ollama_magic.history import schema, upkeep
+from ollama_magic.history.store import ChatStore
+from ollama_magic.history.upkeep import Leftovers
+
+NB = "/home/ann/a.ipynb"
+SECRET = "a secret that must not stay"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "chats.sqlite"
+
+
+@pytest.fixture
+def open_store(path):
+    stores = []
+
+    def open_one():
+        stores.append(ChatStore(path, warn=pytest.fail))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+def ask(store, prompt, cell_id=None, chat="main", notebook=NB, **more):
+    turn = Turn(prompt=prompt, reply="r", model="m", cell_id=cell_id)
+    return store.record(notebook, chat, turn, **more)
+
+
+def prompts(store, chat="main", notebook=NB):
+    return [t.prompt for t in store.load(notebook, chat).turns]
+
+
+def undo(store, chat="main", notebook=NB):
+    undone = store.undo(notebook, chat)
+    if undone is None:
+        return None
+    names = [[t.prompt for t in turns] for turns in (undone.removed, undone.restored)]
+    return (*names, undone.why)
+
+
+# -- undo ---------------------------------------------------------------------------
+
+
+def test_undo_takes_back_the_last_change_and_not_the_last_turn(store):
+    for name in "abc":
+        ask(store, name, name)
+    ask(store, "a2", "a")
+    assert undo(store) == (["a2"], ["a"], "replaced")
+    assert prompts(store) == ["a", "b", "c"]
+    assert undo(store) == (["c"], [], "")
+    assert prompts(store) == ["a", "b"]
+
+
+def test_a_turn_that_was_dropped_comes_back_to_its_place(store):
+    for name in "abc":
+        ask(store, name, name)
+    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    assert prompts(store) == ["a", "c"]
+    assert undo(store) == ([], ["b"], "dropped")
+    assert prompts(store) == ["a", "b", "c"]
+
+
+def test_the_place_of_a_dropped_turn_is_given_to_no_other(store):
+    """Else undo would find it taken."""
+    ask(store, "a")
+    ask(store, "b")
+    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    ask(store, "c")
+    assert undo(store) == (["c"], [], "")
+    assert undo(store) == ([], ["b"], "dropped")
+    ask(store, "d")
+    assert prompts(store) == ["a", "b", "d"]
+
+
+def test_the_turns_of_deleted_cells_come_back_together(store):
+    for name in "abc":
+        ask(store, name, name)
+    ask(store, "side", "s", chat="side")
+    store.drop_cells(NB, ["a", "c", "s"])
+    assert prompts(store) == ["b"]
+    assert undo(store) == ([], ["a", "c", "side"], "deleted")
+    assert (prompts(store), prompts(store, "side")) == (["a", "b", "c"], ["side"])
+
+
+@pytest.mark.parametrize("where", ["main", "side"])
+def test_a_turn_that_moved_to_another_chat_returns(store, where):
+    ask(store, "a", "1")
+    ask(store, "b", "2")
+    ask(store, "a in side", "1", chat="side")
+    assert prompts(store) == ["b"]
+    assert undo(store, where) == (["a in side"], ["a"], "moved")
+    assert (prompts(store), prompts(store, "side")) == (["a", "b"], [])
+
+
+def test_undo_walks_back_to_the_beginning(store):
+    ask(store, "a", "1")
+    store.mark_new(NB, "main")
+    ask(store, "b", "2")
+    ask(store, "b2", "2")
+    store.drop(NB, "main", store.load(NB).turns[0].uid)
+    steps = []
+    while (step := undo(store)) is not None:
+        steps.append(step)
+    assert steps == [
+        ([], ["a"], "dropped"),
+        (["b2"], ["b"], "replaced"),
+        (["b"], [], ""),
+        ([""], [], ""),
+        (["a"], [], ""),
+    ]
+    assert prompts(store) == []
+
+
+def test_every_turn_can_be_seen_with_why_it_left(store):
+    ask(store, "a", "1")
+    ask(store, "a2", "1")
+    ask(store, "b", "2")
+    ask(store, "c", "3")
+    ask(store, "d", "4")
+    ask(store, "e", "5")
+    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    store.drop_cells(NB, ["3"])
+    ask(store, "d", "4", chat="side")
+    ask(store, "f", "6")
+    undo(store)
+    seen = [(turn.prompt, why) for turn, why in store.all_turns(NB, "main")]
+    assert seen == [
+        ("a", "replaced"),
+        ("a2", ""),
+        ("b", "dropped"),
+        ("c", "deleted"),
+        ("d", "moved"),
+        ("e", ""),
+        ("f", "undone"),
+    ]
+    assert store.all_turns(NB, "never used") == []
+
+
+# -- chats --------------------------------------------------------------------------
+
+
+def test_a_chat_is_renamed_with_its_turns_and_stays_the_current_one(store, open_store):
+    ask(store, "a", chat="side")
+    store.set_current_chat(NB, "side")
+    assert store.rename_chat(NB, "side", "ideas")
+    assert prompts(store, "ideas") == prompts(open_store(), "ideas") == ["a"]
+    assert prompts(store, "side") == []
+    assert store.current_chat(NB) == "ideas"
+
+
+def test_a_name_that_is_taken_is_not_given_again(store):
+    ask(store, "a")
+    ask(store, "b", chat="side")
+    assert not store.rename_chat(NB, "side", "main")
+    assert (prompts(store), prompts(store, "side")) == (["a"], ["b"])
+
+
+def test_a_deleted_chat_is_gone_for_good(store, path):
+    """Not a byte of it is left, in the file or beside it."""
+    ask(store, "kept")
+    ask(store, SECRET, "1", chat="side")
+    ask(store, f"{SECRET} again", "1", chat="side")
+    store.set_current_chat(NB, "side")
+    store.delete_chat(NB, "side")
+    assert [chat.name for chat in store.chats(NB)] == ["main"]
+    assert store.current_chat(NB) == "main"
+    for file in path.parent.iterdir():
+        assert SECRET.encode() not in file.read_bytes(), file.name
+    store.delete_chat(NB, "side")
+
+
+def test_a_deleted_chat_that_is_made_again_is_seen_by_other_kernels(store, open_store):
+    ask(store, "old", chat="side")
+    other = open_store()
+    assert prompts(other, "side") == ["old"]
+    store.delete_chat(NB, "side")
+    assert prompts(other, "side") == []
+    ask(store, "new", chat="side")
+    assert prompts(other, "side") == ["new"]
+
+
+# -- where the notebook is not known ------------------------------------------------
+
+
+def test_named_chats_of_sessions_outlive_them_and_main_does_not(store, open_store):
+    ask(store, "a", notebook="session:1")
+    ask(store, "b", chat="research", notebook="session:1")
+    again = open_store()
+    assert prompts(again, notebook="session:2") == []
+    assert prompts(again, "research", "session:2") == ["b"]
+    ask(again, "c", chat="research", notebook="session:2")
+    assert prompts(store, "research", "session:1") == ["b", "c"]
+    names = [chat.name for chat in again.chats("session:2")]
+    assert names == ["research"]
+    assert prompts(store, "research") == [], "a notebook has chats of its own"
+
+
+def test_main_of_a_session_is_kept_by_giving_it_a_name(store):
+    ask(store, "a", notebook="session:1")
+    assert store.rename_chat("session:1", "main", "research")
+    assert prompts(store, "research", "session:2") == ["a"]
+    assert prompts(store, notebook="session:1") == []
+
+
+# -- prune --------------------------------------------------------------------------
+
+
+def aged(path, chat, days):
+    """Make all turns of a chat older."""
+    then = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "UPDATE turns SET answered_at = ? WHERE chat_id ="
+            " (SELECT id FROM chats WHERE name = ?)",
+            (then, chat),
+        )
+        database.commit()
+
+
+def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
+    ask(store, SECRET, "1")
+    ask(store, "a", "1")
+    ask(store, SECRET, "2")
+    undo(store)
+    ask(store, "theirs", notebook="/b.ipynb")
+    found = store.leftovers(NB, None)
+    assert (found.turns, found.chats) == (2, 0)
+    assert found.size_bytes >= 2 * len(SECRET)
+    assert store.prune(NB, None) == found
+    assert prompts(store) == ["a"]
+    assert prompts(store, notebook="/b.ipynb") == ["theirs"]
+    assert store.leftovers(NB, None) == Leftovers(0, 0, 0, 0)
+    assert store.leftovers(NB, None).is_nothing
+    assert undo(store) == (["a"], [], ""), "what it replaced is gone"
+    for file in path.parent.iterdir():
+        assert SECRET.encode() not in file.read_bytes()
+
+
+def test_prune_takes_old_chats_when_asked_and_never_those_in_use(store, path):
+    for chat, notebook in [("old", "/b.ipynb"), ("mine", NB), ("young", "/b.ipynb")]:
+        ask(store, "x", chat=chat, notebook=notebook)
+    aged(path, "old", 40)
+    aged(path, "mine", 40)
+    assert store.leftovers(NB, None).is_nothing
+    assert store.leftovers(NB, 50).is_nothing
+    found = store.leftovers(NB, 30)
+    assert (found.chats, found.chat_turns) == (1, 1)
+    store.prune(NB, 30)
+    assert [chat.name for chat in store.chats("/b.ipynb")] == ["young"]
+    assert prompts(store, "mine") == ["x"]
+
+
+def test_prune_takes_main_of_sessions_that_were_left_long_ago(store, path):
+    ask(store, "x", notebook="session:1")
+    ask(store, "x", chat="research", notebook="session:1")
+    assert store.leftovers(NB, None).is_nothing
+    aged(path, "main", upkeep.SESSION_DAYS + 1)
+    aged(path, "research", upkeep.SESSION_DAYS + 1)
+    assert store.leftovers("session:1", None).is_nothing, "the session goes on"
+    assert store.leftovers(NB, None).chats == 1
+    store.prune(NB, None)
+    assert prompts(store, "research", "session:2") == ["x"]
+
+
+def test_the_file_shrinks(store):
+    for _ in range(20):
+        ask(store, "x" * 100_000, "1")
+    before = store.size_bytes
+    assert before > 2_000_000
+    store.prune(NB, None)
+    assert store.size_bytes < before / 5
+
+
+def test_a_store_that_is_read_elsewhere_is_pruned_all_the_same(
+    store, path, monkeypatch
+):
+    monkeypatch.setattr("ollama_magic.history.file._BUSY_TIMEOUT_S", 0.05)
+    ask(store, "a", "1")
+    ask(store, "b", "1")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM turns").fetchone()
+        assert store.prune(NB, None).turns == 1
+    assert prompts(store) == ["b"]
+
+
+# -- older versions -----------------------------------------------------------------
+
+VERSION_1 = """
+CREATE TABLE notebooks (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+    current_chat TEXT NOT NULL, model TEXT, model_chosen_at TEXT);
+CREATE TABLE chats (id INTEGER PRIMARY KEY, notebook_id INTEGER NOT NULL,
+    name TEXT NOT NULL, revision INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (notebook_id, name));
+CREATE TABLE turns (uid TEXT PRIMARY KEY, chat_id INTEGER NOT NULL,
+    position INTEGER NOT NULL, cell_id TEXT, replaces TEXT, replaced_at TEXT,
+    removed_at TEXT, answered_at TEXT NOT NULL, based_on TEXT NOT NULL,
+    text_hash TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL,
+    starts_afresh INTEGER NOT NULL, status TEXT NOT NULL, done_reason TEXT NOT NULL,
+    stats TEXT NOT NULL, request TEXT NOT NULL, system TEXT, prompt TEXT NOT NULL,
+    reply TEXT NOT NULL, thinking TEXT NOT NULL);
+CREATE UNIQUE INDEX live_turns ON turns (chat_id, position)
+    WHERE replaced_at IS NULL AND removed_at IS NULL;
+CREATE INDEX turns_of_cell ON turns (cell_id) WHERE cell_id IS NOT NULL;
+CREATE VIEW live AS
+    SELECT * FROM turns WHERE replaced_at IS NULL AND removed_at IS NULL;
+CREATE VIEW named_chats AS SELECT chats.*, notebooks.key AS notebook
+    FROM chats JOIN notebooks ON notebooks.id = chats.notebook_id;
+INSERT INTO notebooks VALUES (1, '/home/ann/a.ipynb', 'main', NULL, NULL);
+INSERT INTO chats VALUES (1, 1, 'main', 3);
+INSERT INTO turns VALUES ('u', 1, 1, 'c1', NULL, NULL, NULL, '2026-01-01', '', 'h',
+    'm', '', 0, 'complete', 'stop', '{}', '{}', NULL, 'before?', 'yes', '');
+INSERT INTO turns VALUES ('v', 1, 2, 'c2', NULL, NULL, '2026-01-03', '2026-01-02', '',
+    'h', 'm', '', 0, 'complete', 'stop', '{}', '{}', NULL, 'gone?', 'yes', '');
+PRAGMA user_version = 1;
+PRAGMA application_id = 0x6F6C6D67;
+"""
+
+
+def test_the_file_of_an_older_version_is_taken_over_with_all_its_turns(
+    path, open_store
+):
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_1)
+    store = open_store()
+    assert store.follow(NB).how == "known"
+    assert prompts(store) == ["before?"]
+    ask(store, "after?", "c3")
+    assert prompts(open_store()) == ["before?", "after?"]
+    whys = [why for _, why in store.all_turns(NB, "main")]
+    assert whys == ["", "removed", ""]
+    with closing(sqlite3.connect(path)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    assert version == schema.SCHEMA_VERSION
+
+
+def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
+    made = []
+    for script in (VERSION_1, ""):
+        file = tmp_path / f"{len(made)}.sqlite"
+        with closing(sqlite3.connect(file)) as database:
+            database.executescript(script)
+        with closing(ChatStore(file, warn=pytest.fail)) as store:
+            store.load(NB)
+        with closing(sqlite3.connect(file)) as database:
+            columns = {
+                table: {
+                    row[1] for row in database.execute(f"PRAGMA table_info({table})")
+                }
+                for table in ("notebooks", "chats", "turns", "live", "named_chats")
+            }
+            indices = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name"
+            ).fetchall()
+        made.append((columns, indices))
+    assert made[0] == made[1]

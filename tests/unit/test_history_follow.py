@@ -1,0 +1,351 @@
+"""The chat follows the notebook: real files move, real stores look for them."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ollama_magic.conversation import Turn
+from ollama_magic.history.notebook_file import read_notebook_file
+from ollama_magic.history.store import ChatStore
+
+ASK = "%%ollama\n{}"
+
+
+class Desk:
+    """A folder of notebooks, and the kernels that are started for them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.stores = []
+
+    def path(self, name):
+        return str(self.folder / name)
+
+    def write(self, name, cells, minor=5, answers=()):
+        """Save a notebook: cell ids to prompts; those in ``answers`` show one."""
+        made = []
+        for cell_id, prompt in cells.items():
+            code = ASK.format(prompt) if prompt else "x = 1"
+            cell = {"cell_type": "code", "metadata": {}, "source": code, "outputs": []}
+            stamps = [turn.answered_at for turn in answers if turn.cell_id == cell_id]
+            for stamp in stamps:
+                metadata = {"ollama_magic": {"answered_at": stamp}}
+                cell["outputs"].append({"metadata": metadata})
+            made.append(cell | ({"id": cell_id} if minor >= 5 else {}))
+        content = {"nbformat": 4, "nbformat_minor": minor, "cells": made}
+        (self.folder / name).write_text(json.dumps(content))
+
+    def save_later(self, name):
+        """Save a file again until it is surely later than all answers."""
+        # Times of files are coarse: a file may seem older than what came before it.
+        now = datetime.now(UTC).timestamp()
+        path = self.folder / name
+        while path.stat().st_ctime <= now:
+            path.write_bytes(path.read_bytes())
+
+    def kernel(self, name, cell_id=None):
+        """Start a kernel for a notebook, and run a cell."""
+        store = ChatStore(self.folder / "chats.sqlite", warn=pytest.fail)
+        self.stores.append(store)
+        return Kernel(store, store.follow(self.path(name), cell_id))
+
+    def use(self, name, cells, saved=True, **more):
+        """Ask in every cell of a notebook that is then saved; return the answers."""
+        self.write(name, cells if saved else {}, **more)
+        kernel = self.kernel(name)
+        turns = [kernel.ask(text, cell) for cell, text in cells.items() if text]
+        if saved:
+            self.write(name, cells, answers=turns, **more)
+        return turns
+
+
+class Kernel:
+    def __init__(self, store, followed):
+        self.store = store
+        self.followed = followed
+
+    def ask(self, prompt, cell_id=None, chat="main"):
+        turn = Turn(prompt=prompt, reply="r", model="m", cell_id=cell_id)
+        return self.store.record(self.followed.key, chat, turn)
+
+    def prompts(self, chat="main"):
+        return [t.prompt for t in self.store.load(self.followed.key, chat).turns]
+
+
+@pytest.fixture
+def desk(tmp_path):
+    desk = Desk(tmp_path)
+    yield desk
+    for store in desk.stores:
+        store.close()
+
+
+IDS = {"5e1f0c3a": "", "9b2d7e41": "one?", "c07a3f58": "two?"}
+
+
+# -- moved, copied ----------------------------------------------------------------
+
+
+def test_a_new_kernel_goes_on_where_the_notebook_was(desk):
+    desk.use("a.ipynb", IDS)
+    kernel = desk.kernel("a.ipynb")
+    assert kernel.followed.how == "known"
+    assert kernel.prompts() == ["one?", "two?"]
+
+
+@pytest.mark.parametrize("new", ["b.ipynb", "sub/a.ipynb"])
+def test_a_renamed_or_moved_notebook_keeps_its_chats_and_choices(desk, new):
+    desk.use("a.ipynb", IDS)
+    before = desk.kernel("a.ipynb")
+    before.ask("side?", "f00dfeed", chat="side")
+    before.store.set_current_chat(before.followed.key, "side")
+    before.store.choose_model(before.followed.key, "chosen")
+    (desk.folder / "sub").mkdir()
+    os.rename(desk.path("a.ipynb"), desk.path(new))
+    after = desk.kernel(new)
+    assert after.followed.how == "moved"
+    assert after.followed.source == desk.path("a.ipynb")
+    assert (after.prompts(), after.prompts("side")) == (["one?", "two?"], ["side?"])
+    assert after.store.current_chat(after.followed.key) == "side"
+    assert after.store.chosen_model(after.followed.key)[0] == "chosen"
+    assert desk.kernel(new).followed.how == "known"
+
+
+def test_a_kernel_that_runs_through_a_rename_keeps_writing_to_its_notebook(desk):
+    desk.use("a.ipynb", IDS)
+    running = desk.kernel("a.ipynb")
+    os.rename(desk.path("a.ipynb"), desk.path("b.ipynb"))
+    other = desk.kernel("b.ipynb")
+    running.ask("three?", "d3d3d3d3")
+    assert other.prompts() == running.prompts() == ["one?", "two?", "three?"]
+
+
+def test_a_copy_goes_on_with_a_copy_and_later_changes_are_apart(desk):
+    """JupyterLab's Duplicate keeps the ids of cells."""
+    desk.use("a.ipynb", IDS)
+    shutil.copy(desk.path("a.ipynb"), desk.path("a-Copy1.ipynb"))
+    copy = desk.kernel("a-Copy1.ipynb")
+    assert (copy.followed.how, copy.followed.source) == ("copied", desk.path("a.ipynb"))
+    copy.ask("other", "9b2d7e41")
+    original = desk.kernel("a.ipynb")
+    original.ask("three?", "d3d3d3d3")
+    assert copy.prompts() == ["other", "two?"]
+    assert original.prompts() == ["one?", "two?", "three?"]
+    assert desk.kernel("a-Copy1.ipynb").prompts() == ["other", "two?"]
+    assert copy.store.load(copy.followed.key).stale() == {
+        copy.store.load(copy.followed.key).turns[1].uid
+    }
+
+
+def test_a_copy_is_recognised_before_answers_were_saved(desk):
+    for name in ("a.ipynb", "b.ipynb"):
+        desk.write(name, IDS)
+    first = desk.kernel("a.ipynb")
+    first.ask("one?", "9b2d7e41")
+    assert desk.kernel("b.ipynb").prompts() == ["one?"]
+
+
+def test_a_copy_of_a_copy_that_moves_takes_the_chat_that_is_most_its_own(desk):
+    desk.use("a.ipynb", IDS)
+    more = {**IDS, "d3d3d3d3": "three?"}
+    shutil.copy(desk.path("a.ipynb"), desk.path("b.ipynb"))
+    answers = [desk.kernel("b.ipynb").ask("three?", "d3d3d3d3")]
+    desk.write("b.ipynb", more, answers=answers)
+    os.rename(desk.path("b.ipynb"), desk.path("c.ipynb"))
+    moved = desk.kernel("c.ipynb")
+    assert moved.followed.source == desk.path("b.ipynb")
+    assert moved.prompts() == ["one?", "two?", "three?"]
+    assert desk.kernel("a.ipynb").prompts() == ["one?", "two?"]
+
+
+def test_a_file_put_over_another_notebook_brings_its_own_chat(desk):
+    desk.use("a.ipynb", IDS)
+    desk.use("b.ipynb", {"11aa22bb": "mine?"})
+    os.replace(desk.path("a.ipynb"), desk.path("b.ipynb"))
+    desk.save_later("b.ipynb")
+    kernel = desk.kernel("b.ipynb")
+    assert kernel.followed.how == "moved"
+    assert kernel.followed.left_aside
+    assert kernel.prompts() == ["one?", "two?"]
+
+
+# -- never another one's --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cells", [{}, {"e1e1e1e1": ""}, {"e1e1e1e1": "one?"}])
+def test_a_new_notebook_at_the_path_of_an_old_one_begins_without_a_chat(desk, cells):
+    """Not even when it asks the same; and the old one is known when it turns up."""
+    desk.use("Untitled.ipynb", IDS)
+    os.rename(desk.path("Untitled.ipynb"), desk.path("kept.ipynb"))
+    desk.write("Untitled.ipynb", cells)
+    desk.save_later("Untitled.ipynb")
+    new = desk.kernel("Untitled.ipynb", "e1e1e1e1")
+    assert new.followed.left_aside
+    assert new.prompts() == []
+    new.ask("new?", "e1e1e1e1")
+    old = desk.kernel("kept.ipynb")
+    assert old.followed.how == "moved"
+    assert old.prompts() == ["one?", "two?"]
+    assert desk.kernel("Untitled.ipynb").prompts() == ["new?"]
+
+
+def test_cells_that_are_not_saved_yet_are_no_evidence(desk):
+    """The file may lag behind: it was saved with one cell, and asked in others."""
+    desk.write("a.ipynb", {"5e1f0c3a": ""})
+    first = desk.kernel("a.ipynb")
+    first.ask("one?", "9b2d7e41")
+    again = desk.kernel("a.ipynb", "5e1f0c3a")
+    assert again.followed.how == "known"
+    assert again.prompts() == ["one?"]
+
+
+def test_a_running_cell_that_is_known_outweighs_the_file(desk):
+    """Another machine's clock may make the file look newer than it is."""
+    desk.use("a.ipynb", IDS)
+    desk.write("a.ipynb", {"5e1f0c3a": ""})
+    desk.save_later("a.ipynb")
+    assert desk.kernel("a.ipynb", "9b2d7e41").followed.how == "known"
+
+
+def test_a_file_from_the_future_is_no_evidence(desk):
+    """Its clock is another one: it may be older than the answers that it lacks."""
+    desk.use("a.ipynb", IDS)
+    desk.write("a.ipynb", {"5e1f0c3a": ""})
+    later = datetime.now(UTC).timestamp() + 60
+    os.utime(desk.path("a.ipynb"), (later, later))
+    assert desk.kernel("a.ipynb", "5e1f0c3a").followed.how == "known"
+
+
+def test_an_old_chat_whose_cells_were_numbered_by_a_tool_is_kept(desk):
+    desk.use("a.ipynb", IDS)
+    desk.write("a.ipynb", {"0": "", "1": "one?", "2": "two?"})
+    desk.save_later("a.ipynb")
+    assert desk.kernel("a.ipynb").prompts() == ["one?", "two?"]
+
+
+def test_fresh_copies_of_a_template_have_no_chats_to_follow(desk):
+    for name in ("a.ipynb", "b.ipynb"):
+        desk.write(name, IDS)
+    assert desk.kernel("a.ipynb").followed.how == "new"
+    assert desk.kernel("b.ipynb").followed.how == "new"
+    assert desk.kernel("b.ipynb").prompts() == []
+
+
+def test_a_fresh_copy_of_a_template_is_no_copy_of_another_that_was_used(desk):
+    """It shows none of the answers that the used one shows."""
+    desk.write("template.ipynb", IDS)
+    desk.use("ann.ipynb", IDS)
+    shutil.copy(desk.path("template.ipynb"), desk.path("bob.ipynb"))
+    bob = desk.kernel("bob.ipynb")
+    assert bob.followed.how == "new"
+    assert bob.prompts() == []
+
+
+def test_one_cell_of_many_does_not_bring_the_chat_along(desk):
+    cells = {f"{n}a{n}b{n}c{n}d": f"question {n}" for n in range(1, 6)}
+    desk.use("a.ipynb", cells)
+    desk.write("b.ipynb", {"1a1b1c1d": "question 1", "ffeeffee": ""})
+    assert desk.kernel("b.ipynb").followed.how == "new"
+
+
+def test_ids_that_many_notebooks_have_prove_nothing(desk):
+    desk.use("a.ipynb", {"cell-1": "one?", "cell-2": "two?"})
+    os.remove(desk.path("a.ipynb"))
+    desk.write("b.ipynb", {"cell-1": "quite", "cell-2": "different"})
+    assert desk.kernel("b.ipynb").followed.how == "new"
+    desk.write("c.ipynb", {"cell-1": "one?", "cell-2": "two?"})
+    assert desk.kernel("c.ipynb").followed.how == "moved"
+
+
+def test_a_cell_of_that_id_that_asks_no_model_proves_nothing(desk):
+    desk.use("a.ipynb", IDS)
+    os.remove(desk.path("a.ipynb"))
+    desk.write("b.ipynb", dict.fromkeys(IDS, ""))
+    assert desk.kernel("b.ipynb").followed.how == "new"
+
+
+# -- without ids ----------------------------------------------------------------------
+
+
+def test_before_nbformat_4_5_a_notebook_is_known_by_path_and_answers(desk):
+    desk.use("a.ipynb", IDS, minor=4)
+    desk.write("a.ipynb", {"e1e1e1e1": "new?"}, minor=4)
+    desk.save_later("a.ipynb")
+    assert desk.kernel("a.ipynb").followed.how == "known"
+    desk.write("b.ipynb", IDS, minor=4)
+    assert desk.kernel("b.ipynb").followed.how == "new"
+
+
+VSCODE = "vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D"
+
+
+def test_ids_of_vscode_follow_no_path_but_answers_do(desk):
+    desk.write("a.ipynb", IDS)
+    turn = desk.kernel("a.ipynb").ask("one?", VSCODE)
+    desk.write("a.ipynb", {"e1e1e1e1": ""})
+    desk.save_later("a.ipynb")
+    assert desk.kernel("a.ipynb").followed.how == "known", "ids say nothing here"
+    shown = replace(turn, cell_id="9b2d7e41")
+    desk.write("b.ipynb", IDS, answers=[shown])
+    kernel = desk.kernel("b.ipynb")
+    assert kernel.followed.how == "copied"
+    assert kernel.prompts() == ["one?"]
+
+
+def test_the_main_chat_of_a_session_is_followed_by_nobody(desk):
+    kernel = desk.kernel("a.ipynb")
+    turn = Turn(prompt="one?", reply="r", model="m", cell_id="9b2d7e41")
+    kernel.store.record("session:1", "main", turn)
+    desk.write("b.ipynb", IDS)
+    assert desk.kernel("b.ipynb").followed.how == "new"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no json",
+        "[]",
+        '{"nbformat": 3}',
+        '{"nbformat": 4, "cells": "x"}',
+        "[" * 99999,
+    ],
+)
+def test_what_is_no_notebook_tells_nothing(desk, text):
+    desk.use("a.ipynb", IDS)
+    (desk.folder / "a.ipynb").write_text(text)
+    desk.save_later("a.ipynb")
+    assert desk.kernel("a.ipynb", "e1e1e1e1").prompts() == ["one?", "two?"]
+
+
+def test_odd_cells_are_passed_over(tmp_path):
+    cells = [
+        7,
+        {"id": 5, "cell_type": "code", "source": ["%%oll", "ama\nx"], "outputs": None},
+        {"id": "a/b", "source": "%%ollama\nx", "cell_type": "code"},
+        {"id": "good", "cell_type": "code", "source": ["%%ollama\n", "x"]},
+        {"id": "text", "cell_type": "markdown", "source": "ollama"},
+        {"outputs": [1, {"metadata": 2}, {"metadata": {"ollama_magic": []}}]},
+    ]
+    file = tmp_path / "a.ipynb"
+    content = {"nbformat": 4, "nbformat_minor": 5, "cells": cells}
+    file.write_text(json.dumps(content))
+    found = read_notebook_file(str(file))
+    assert found.cell_ids == {"good", "text"}
+    assert found.sources == {"good": "%%ollama\nx"}
+    assert found.answers == frozenset()
+
+
+def test_looking_at_a_notebook_writes_nothing(desk):
+    desk.use("a.ipynb", IDS)
+    before = (desk.folder / "a.ipynb").read_bytes()
+    status = (desk.folder / "a.ipynb").stat()
+    kernel = desk.kernel("a.ipynb")
+    changes = kernel.store._database._connection.total_changes
+    assert changes == 0
+    assert (desk.folder / "a.ipynb").read_bytes() == before
+    assert (desk.folder / "a.ipynb").stat().st_mtime_ns == status.st_mtime_ns

@@ -1,0 +1,241 @@
+"""Chats rebuilt from what the outputs of a notebook tell."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ollama_magic.conversation import Chat, Turn
+from ollama_magic.history.store import ChatStore
+from ollama_magic.sharing.notebook_file import chats_from_notebook, in_order
+from ollama_magic.sharing.provenance import LAYOUT, Place, provenance
+from ollama_magic.sharing.restore import merge
+
+NB = "/home/ann/notebook.ipynb"
+
+
+def at(minute):
+    return f"2026-01-01T10:{minute:02}:00.000000+00:00"
+
+
+def turn(name, minute=0, **more):
+    given = {"cell_id": name[0], "answered_at": at(minute), "model": "m", **more}
+    return Turn(prompt=name, reply=f"re: {name}", **given)
+
+
+def mark(minute, cell_id):
+    return Turn(starts_afresh=True, cell_id=cell_id, answered_at=at(minute))
+
+
+def output(kept, number=1, chat="main", plain=None):
+    plain = kept.reply if plain is None else plain
+    place = Place(chat, number, number) if chat else None
+    data = {"text/plain": plain.splitlines(keepends=True)}
+    metadata = {"ollama_magic": provenance(kept, place, plain)}
+    return {"output_type": "display_data", "data": data, "metadata": metadata}
+
+
+def changed(kept, changes):
+    out = output(kept)
+    out["metadata"]["ollama_magic"].update(changes)
+    return out
+
+
+def notebook(*cells):
+    """Write a notebook: each cell is its id and its outputs."""
+    listed = [
+        {"cell_type": "code", "id": cell_id, "outputs": outputs}
+        for cell_id, *outputs in cells
+    ]
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "cells": listed})
+
+
+def read(*cells):
+    return chats_from_notebook(notebook(*cells))
+
+
+def names(turns):
+    return "".join(turn.prompt[:1] or "|" for turn in turns)
+
+
+def test_turns_come_back_with_their_cells_and_their_exact_replies():
+    a = turn("a", 1, system="Be brief.", thinking="hm", digest="d", based_on="f")
+    b = replace(turn("b", 2), status="interrupted", request={"think": True})
+    found = read(("a", output(a)), ("b", output(b, 2, plain="re: b\n\n[interrupted]")))
+    assert found.chats == (Chat("main", (a, b)),)
+    assert found.left_out == 0
+
+
+def test_a_cell_that_asked_twice_has_two_turns():
+    (chat,) = read(("x", output(turn("a", 1)), output(turn("b", 2), 2))).chats
+    assert [t.cell_id for t in chat.turns] == ["x", "x 2"]
+
+
+def test_one_offs_and_outputs_of_others_are_no_turns():
+    foreign = {"output_type": "stream", "text": "hello"}
+    once = output(turn("a"), None, None)
+    found = read(("a", foreign, once, {"metadata": {"other": 1}}), ("b",))
+    assert found.chats == ()
+    assert found.left_out == 0
+
+
+def test_an_output_that_was_copied_counts_once():
+    a = output(turn("a"))
+    (chat,) = read(("a", a), ("b", a)).chats
+    assert [t.cell_id for t in chat.turns] == ["a"]
+
+
+def test_chats_are_kept_apart():
+    found = read(("a", output(turn("a"))), ("b", output(turn("b"), chat="side")))
+    assert [(c.name, names(c.turns)) for c in found.chats] == [
+        ("main", "a"),
+        ("side", "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layout": LAYOUT + 1},
+        {"layout": None},
+        {"chat": 7},
+        {"chat": "two\nlines"},
+        {"turn": None},
+        {"turn": "1"},
+        {"position": True},
+        {"position": 1.5},
+        {"prompt": ["a"]},
+        {"reply": 1},
+        {"model": {}},
+        {"stats": {"eval_count": 1.5}},
+        {"answered_at": ""},
+        {"answered_at": "soon"},
+    ],
+)
+def test_what_was_tampered_with_is_counted_and_left_out(changes):
+    good = turn("b", 2)
+    found = read(("a", changed(turn("a"), changes)), ("b", output(good)))
+    assert [c.turns for c in found.chats] == [(good,)]
+    assert found.left_out == 1
+
+
+@pytest.mark.parametrize("told", [None, [], "text", 7, {}])
+def test_metadata_that_is_none_of_ours_is_left_out(told):
+    broken = {"output_type": "display_data", "metadata": {"ollama_magic": told}}
+    assert read(("a", broken)).left_out == 1
+
+
+@pytest.mark.parametrize("data", [None, [], {"text/plain": [1, "x"]}, "text"])
+def test_an_output_without_its_text_does_not_break_anything(data):
+    broken = {**output(turn("a")), "data": data}
+    assert len(read(("a", broken)).chats) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "order"),
+    [
+        # name, position when it was answered, when it was answered
+        ([("a", 1, 1), ("b", 2, 2), ("c", 3, 3)], "abc"),
+        ([("a", 1, 9), ("b", 2, 2), ("c", 3, 3)], "abc"),  # the first was run again
+        ([("a", 1, 9), ("b", 2, 8), ("c", 3, 3)], "abc"),
+        ([("b", 1, 9), ("a", 2, 3), ("c", 3, 4)], "bac"),  # not in order of cells
+        ([("c", 3, 3), ("d", 2, 9)], "cd"),  # a and b were deleted before d
+        ([("a", 1, 1), ("c", 3, 3), ("d", 4, 4), ("e", 4, 9)], "acde"),
+        ([("e", 5, 5), ("c", 3, 3), ("d", 4, 4)], "cde"),
+        ([("a", 1, 1), ("|", 2, 2), ("b", 3, 3)], "a|b"),
+        ([("|", 3, 3), ("c", 4, 4), ("a", 1, 1)], "a|c"),  # b cannot be used
+        ([("a", -7, 1), ("b", 2**80, 2)], "ab"),
+    ],
+)
+def test_the_order_is_that_of_the_chat(told, order):
+    placed = [
+        (Place("main", 1, at_), mark(when, "n") if name == "|" else turn(name, when))
+        for name, at_, when in told
+    ]
+    assert names(in_order(placed)) == order
+
+
+def live(*turns):
+    return tuple(replace(t, uid=f"uid {i}") for i, t in enumerate(turns))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "order", "restored"),
+    [
+        ("abc", "", "abc", 3),
+        ("abc", "abc", "abc", 0),
+        ("abc", "n", "abcn", 3),  # asked before the chat was restored
+        ("abc", "ac", "abc", 1),
+        ("abc", "xbn", "xabcn", 2),
+        ("abc", "ca", "abc", 1),  # in another order by now
+    ],
+)
+def test_turns_take_their_places_among_those_there(theirs, ours, order, restored):
+    merged = merge([turn(n) for n in theirs], live(*(turn(n) for n in ours)))
+    assert (names(merged.turns), merged.restored) == (order, restored)
+    assert merged.differing == 0
+
+
+def test_another_text_stays_unless_the_notebook_is_to_win():
+    theirs = [turn("a"), turn("b old")]
+    ours = live(turn("a"), turn("b new", 5))
+    kept = merge(theirs, ours)
+    assert [t.prompt for t in kept.turns] == ["a", "b new"]
+    assert (kept.restored, kept.differing) == (0, 1)
+    taken = merge(theirs, ours, force=True)
+    assert [t.prompt for t in taken.turns] == ["a", "b old"]
+    assert taken.restored == 1
+
+
+def test_a_cell_that_went_to_another_chat_stays_there():
+    merged = merge([turn("a"), turn("b")], (), elsewhere={"b"})
+    assert names(merged.turns) == "a"
+    assert merged.differing == 1
+
+
+def test_the_same_turn_without_a_cell_is_known_again():
+    ours = live(replace(turn("a"), cell_id=None))
+    assert merge([turn("a")], ours).restored == 0
+
+
+@pytest.fixture
+def store(tmp_path):
+    warnings = []
+    store = ChatStore(tmp_path / "chats.sqlite", warn=warnings.append)
+    yield store
+    store.close()
+    assert warnings == []
+
+
+def test_the_store_gives_chats_their_turns_in_order(store):
+    n = store.record(NB, "main", turn("n", cell_id="n"))
+    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b", 2), n))])
+    turns = store.load(NB).turns
+    assert names(turns) == "abn"
+    assert turns[2] == n
+    assert [t.answered_at for t in turns[:2]] == [at(1), at(2)]
+    store.arrange(NB, [Chat("main", (*turns[:2], turn("c", 3), n))])
+    assert names(store.load(NB).turns) == "abcn"
+
+
+def test_a_cell_asked_again_after_that_replaces_its_turn_in_place(store):
+    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b", 2)))])
+    store.record(NB, "main", turn("a again"))
+    assert names(store.load(NB).turns) == "ab"
+    assert store.load(NB).turns[0].prompt == "a again"
+
+
+def test_a_turn_that_is_put_in_takes_the_place_of_its_cells(store):
+    store.record(NB, "main", turn("b new"))
+    store.record(NB, "side", turn("c", cell_id="c"))
+    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b old", 2), turn("c", 3)))])
+    assert [t.prompt for t in store.load(NB).turns] == ["a", "b old", "c"]
+    assert store.load(NB, "side").turns == ()
+
+
+def test_all_chats_are_arranged_or_none(store):
+    bad = replace(turn("b"), stats=None)
+    with pytest.raises(TypeError):
+        store.arrange(NB, [Chat("main", (turn("a"),)), Chat("side", (bad,))])
+    assert store.chats(NB) == []
+    assert store.load(NB).turns == ()

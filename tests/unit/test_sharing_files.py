@@ -1,0 +1,302 @@
+"""Chats as files: what is written comes back, whatever the texts are."""
+
+import json
+from dataclasses import fields, replace
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.history.rows import storable
+from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
+from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
+from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook
+from ollama_magic.sharing.record import (
+    SETTINGS_OF_A_TURN,
+    UnreadableError,
+    turn_record,
+)
+from ollama_magic.wire import Stats
+
+FORMATS = {
+    "md": (chat_to_markdown, chat_from_markdown),
+    "json": (chat_to_json, chat_from_json),
+    "ipynb": (chat_to_notebook, chats_from_notebook),
+}
+
+NASTY = [
+    "```python\nprint('never closed')",
+    "~~~~\n```\n# not a heading\n```\n",
+    "# Heading\n\nSetext\n---\n\n---\n",
+    "<!-- end 01234567 -->\n\n<!-- prompt 01234567 -->",
+    "-->\n<!--",
+    "</details>\r\n\r\nline\r\n",
+    "\n\n  leading and trailing  \n\n",
+    "{{ df }} \u2028 \x85 \x00 \x1b[31m",
+    "emoji 👩‍🔬 and a lone \ud800 surrogate",
+    "",
+]
+
+texts = st.one_of(
+    st.text(), st.lists(st.sampled_from(NASTY)).map("\n".join), st.sampled_from(NASTY)
+)
+counts = st.integers(min_value=0, max_value=2**62)
+turns = st.builds(
+    Turn,
+    prompt=texts,
+    reply=texts,
+    thinking=texts,
+    model=st.sampled_from(["llama3.2:3b", "hf.co/a_b/c*d:Q4_K_M", UNKNOWN_MODEL]),
+    digest=st.text("0123456789abcdef", max_size=64),
+    system=st.none() | texts,
+    starts_afresh=st.booleans(),
+    status=st.sampled_from(["complete", "interrupted", "broken"]),
+    done_reason=st.sampled_from(["", "stop", "length"]),
+    stats=st.builds(Stats, total_duration_ns=counts, eval_count=counts),
+    request=st.fixed_dictionaries(
+        {},
+        optional={
+            "options": st.dictionaries(st.text(), st.integers() | texts, max_size=2),
+            "format": st.just("json"),
+            "think": st.sampled_from([True, False, "high"]),
+            "keep_alive": st.sampled_from(["10m", 0, -1, 1.5]),
+        },
+    ),
+    based_on=st.text("0123456789abcdef", max_size=32),
+)
+MARK = Turn(starts_afresh=True)
+chats = st.lists(turns | st.just(MARK), min_size=1, max_size=4)
+
+
+def timed(given_turns):
+    """Give turns the times that a store gives them."""
+    return tuple(
+        replace(turn, answered_at=f"2026-01-01T10:{minute:02}:00.000001+00:00")
+        for minute, turn in enumerate(given_turns)
+    )
+
+
+def through_bytes(text):
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(given_turns=chats)
+def test_a_chat_comes_back_as_it_was(kind, given_turns):
+    write, read = FORMATS[kind]
+    chat = Chat("my ideas", timed(given_turns))
+    (back,) = read(through_bytes(write(chat))).chats
+    assert back.name == chat.name
+    assert [replace(t, cell_id=None) for t in back.turns] == [
+        replace(storable(t), request=json_of(t.request)) for t in chat.turns
+    ]
+
+
+def json_of(request):
+    """Lone surrogates in options are lost on the way to UTF-8, as everywhere."""
+    return json.loads(through_bytes(json.dumps(request, ensure_ascii=False)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(given_turns=chats)
+def test_a_notebook_is_valid_and_says_what_asks_it_again(given_turns):
+    text = through_bytes(chat_to_notebook(Chat("main", timed(given_turns))))
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    sources = [cell.source for cell in notebook.cells[1:]]
+    assert len(sources) == len(given_turns)
+    for source, turn in zip(sources, given_turns, strict=True):
+        assert source.startswith("%ollama new" if turn.is_mark else "%%ollama")
+        if not turn.is_mark:
+            assert source.partition("\n")[2] == storable(turn).prompt
+
+
+def test_a_notebook_names_model_system_and_fresh_start_in_its_cells():
+    turn = Turn(
+        prompt="What is {{ x }}?",
+        reply="1",
+        model="m:1b",
+        system="It's\nterse",
+        starts_afresh=True,
+        cell_id="0a1b-cell",
+    )
+    notebook = json.loads(chat_to_notebook(Chat("side talk", timed([turn]))))
+    first, cell = notebook["cells"]
+    assert "".join(first["source"]).endswith("\n%ollama chat 'side talk'")
+    line = "".join(cell["source"]).partition("\n")[0]
+    assert line == """%%ollama m:1b -s 'It'"'"'s terse' --new --raw"""
+    assert cell["id"] == "0a1b-cell"
+    assert cell["outputs"][0]["metadata"]["ollama_magic"]["system"] == "It's\nterse"
+
+
+def test_json_has_the_messages_that_a_model_would_be_sent():
+    turns = [
+        Turn(prompt="old", reply="gone", model="m"),
+        Turn(prompt="a", reply="A", model="m", starts_afresh=True, system="Be brief."),
+        Turn(prompt="b", reply="B", model="m", thinking="hm"),
+    ]
+    whole = json.loads(chat_to_json(Chat("main", timed(turns))))
+    assert (whole["format"], whole["version"]) == ("ollama_magic chat", 1)
+    assert whole["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "A"},
+        {"role": "user", "content": "b"},
+        {"role": "assistant", "content": "B"},
+    ]
+
+
+def test_markdown_reads_well():
+    turn = Turn(
+        prompt="Why?",
+        reply="Because.\n```python\nx = 1",
+        thinking="Let me see.",
+        model="llama3.2:3b",
+        status="interrupted",
+    )
+    page = chat_to_markdown(Chat("main", timed([turn, MARK])))
+    shown = [
+        line
+        for line in page.splitlines()
+        if line and not (line.startswith("<!-- ") and line.endswith(" -->"))
+    ]
+    assert shown == [
+        "# main",
+        "## You",
+        "Why?",
+        "## llama3.2:3b",
+        "*2026-01-01 10:00 UTC · interrupted*",
+        "<details><summary>Thinking</summary>",
+        "Let me see.",
+        "</details>",
+        "Because.",
+        "```python",
+        "x = 1",
+        "```",
+        "---",
+        "*The chat starts afresh here.*",
+    ]
+
+
+def test_markdown_may_be_edited_and_get_the_line_ends_of_windows():
+    chat = Chat("main", timed([Turn(prompt="Why?", reply="Because.", model="m")]))
+    edited = chat_to_markdown(chat).replace("Because.", "No idea.\n\n# Really")
+    (back,) = chat_from_markdown(edited.replace("\n", "\r\n")).chats
+    assert [t.reply for t in back.turns] == ["No idea.\n\n# Really"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# A document of something else",
+        "[1, 2]",
+        "[]",
+        "{}",
+        '{"nbformat": 3, "cells": []}',
+        '{"nbformat": 4, "cells": 7}',
+        '{"format": "ollama_magic chat", "version": 2, "turns": []}',
+        '{"format": "ollama_magic chat", "version": 1, "chat": "a", "turns": 1}',
+        '{"format": "ollama_magic chat", "version": 1, "chat": "", "turns": []}',
+        '{"messages": [{"role": "user", "content": "no answer"}]}',
+        '[{"role": 1, "content": "x"}]',
+        '[{"role": "user", "content": {"a": 1}}]',
+        "[" * 100_000,
+        '<!-- ollama_magic chat {"version": 1} -->',
+        '<!-- ollama_magic chat {"version": 9, "boundary": "a", "chat": "b"} -->',
+        '<!-- ollama_magic chat {"version": 1, "boundary": "a", "chat": "b"} -->\n'
+        '<!-- turn a {"model": "m"} -->\n',
+        '<!-- ollama_magic chat {"version": 1, "boundary": "a", "chat": "b"} -->\n'
+        "<!-- turn a [] -->\n",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_what_is_no_chat_is_refused(kind, text):
+    with pytest.raises(UnreadableError):
+        FORMATS[kind][1](text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": 1},
+        {"prompt": None, "model": 7},
+        {"model": ""},
+        {"model": "m\n!rm"},
+        {"status": "done"},
+        {"stats": []},
+        {"stats": {"eval_count": "many"}},
+        {"answered_at": "yesterday"},
+        {"answered_at": "0001-01-01T00:00:00+14:00"},
+        {"options": "all"},
+        {"think": 1.5},
+        {"starts_afresh": 1},
+    ],
+)
+def test_a_turn_with_a_field_of_a_wrong_type_is_refused(change):
+    turn = {"prompt": "a", "reply": "b", "model": "m", **change}
+    whole = {"format": "ollama_magic chat", "version": 1, "chat": "c", "turns": [turn]}
+    with pytest.raises(UnreadableError):
+        chat_from_json(json.dumps(whole))
+
+
+def prompts_and_replies(messages):
+    found = chat_from_json(json.dumps(messages))
+    return [(t.prompt, t.reply) for t in found.chats[0].turns], found
+
+
+def test_messages_of_other_tools_make_turns():
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "one"},
+        {"role": "user", "content": [{"type": "text", "text": "more"}]},
+        {"role": "assistant", "content": "1", "thinking": "hm"},
+        {"role": "system", "content": "Be long."},
+        {"role": "user", "content": "two"},
+        {"role": "assistant", "content": "2a"},
+        {"role": "assistant", "content": "2b"},
+    ]
+    pairs, found = prompts_and_replies(messages)
+    assert pairs == [("one\n\nmore", "1"), ("two", "2a\n\n2b")]
+    turns = found.chats[0].turns
+    assert [t.system for t in turns] == ["Be brief.", "Be long."]
+    assert [t.thinking for t in turns] == ["hm", ""]
+    assert {t.model for t in turns} == {UNKNOWN_MODEL}
+    assert found.left_out == 0
+
+
+def test_what_no_turn_can_hold_is_counted():
+    messages = [
+        {"role": "user", "content": [{"type": "image_url"}, {"text": "what is it?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{}]},
+        {"role": "tool", "content": "a cat"},
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": "no answer"},
+    ]
+    pairs, found = prompts_and_replies(messages)
+    assert pairs == [("what is it?", "A cat.")]
+    assert found.left_out == 4
+
+
+def test_the_body_of_a_request_names_its_model():
+    body = {
+        "model": "m:1b",
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "A"},
+        ],
+    }
+    assert chat_from_json(json.dumps(body)).chats[0].turns[0].model == "m:1b"
+
+
+def test_a_record_has_every_field_of_a_turn():
+    """But what the store gives it: a new field must not get lost in files."""
+    named = {field.name for field in fields(Turn)}
+    request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
+    record = turn_record(Turn(request=request))
+    assert set(record) == named - {"uid", "text_hash", "request"} | set(request)
+    assert set(request) == set(SETTINGS_OF_A_TURN)
