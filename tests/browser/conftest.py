@@ -172,6 +172,10 @@ class NotebookPage:
         """Restart the kernel and wait until it is idle again."""
         self.command("notebook:restart-kernel")
         self.page.locator(".jp-Dialog .jp-mod-warn").click()
+        self.wait_idle()
+
+    def wait_idle(self):
+        """Wait until the kernel has nothing to do."""
         self.page.wait_for_function(
             """() => {
                 const panel = jupyterapp.shell.currentWidget;

@@ -153,3 +153,24 @@ def test_errors_are_three_lines_and_stop_run_all(notebook):
     page.wait_text(1, "%ollama pull nosuch:1b")
     assert "Traceback" not in page.cell(1).inner_text()
     page.screenshot(f"error-{page.app}")
+
+
+def test_restart_and_run_all_twice_gives_the_same_chat_once(notebook, fake_ollama):
+    """And a cell that is asked anew in the middle marks those after it as stale."""
+    page, _ = notebook("%%ollama\nfirst?", "%%ollama\nsecond?", "%ollama history")
+    for _ in range(2):
+        page.restart()
+        page.command("notebook:run-all-cells")
+        page.wait_text(3, "second?")
+        page.wait_idle()
+    asked = [
+        [m["content"] for m in body["messages"] if m["role"] == "user"]
+        for body in fake_ollama.bodies("/api/chat")
+    ]
+    assert asked == [["first?"], ["first?", "second?"]] * 2
+    page.source(1, "%%ollama\nfirst, changed?")
+    page.run_to_end(1)
+    page.run_to_end(3)
+    page.wait_text(3, "stale")
+    assert page.output(3).locator("tbody tr").count() == 2
+    page.screenshot(f"stale-{page.app}")
