@@ -110,6 +110,12 @@ def running() -> RunningServer | None:
     return _started.running()
 
 
+def started_for() -> tuple[str, RunningServer] | None:
+    """Return the living server that was started here, after the address asked for."""
+    server = running()
+    return None if server is None else (_started.asked_url, server)
+
+
 def stop() -> bool:
     """End the server that was started here; whether there was one."""
     return _started.stop()
@@ -208,6 +214,8 @@ class _Started:
         self._child: _Child | None = None
         self._server: RunningServer | None = None
         self._owner = 0
+        self.asked_url = ""
+        """The address that the server was asked for; an engine has its own."""
 
     def start(
         self,
@@ -221,7 +229,7 @@ class _Started:
             except OSError as error:
                 text = "The server could not be started."
                 raise EngineError(text, why=str(error)) from error
-            self._owner = os.getpid()
+            self._owner, self.asked_url = os.getpid(), base_url
             return self._server
 
     def running(self) -> RunningServer | None:

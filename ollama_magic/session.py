@@ -19,7 +19,7 @@ from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import CellTracker, Notebook, find_notebook
 from ollama_magic.reply import Reply
-from ollama_magic.serve import RunningServer, crash_report
+from ollama_magic.serve import RunningServer, crash_report, started_for
 
 
 class Settings(Protocol):
@@ -57,7 +57,7 @@ class Session:
         self.settings = settings
         self.cells = cells
         self.last_reply: Reply | None = None
-        self._server: tuple[str, RunningServer] | None = None
+        self._server = started_for()  # by the session before ``%reload_ext``
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []

@@ -12,17 +12,22 @@ QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
 
 @pytest.fixture(scope="module")
-def outputs(pulled_store, tmp_path_factory):
-    """Run the notebook; return the one output of each code cell, or None."""
+def execute(pulled_store, tmp_path_factory):
+    """Return a function that runs a notebook where there is no Ollama."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HOME", "XDG_DATA_HOME", "IPYTHONDIR"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
-        patch.delenv("OLLAMA_HOST", raising=False)
         patch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # where nothing answers
-        patch.setenv("PATH", "")  # no Ollama either
+        patch.setenv("PATH", "")  # no Ollama to be started either
         patch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(pulled_store))
-        notebook = nbformat.read(QUICKSTART, as_version=4)
-        NotebookClient(notebook, timeout=300).execute()
+        yield lambda notebook: NotebookClient(notebook, timeout=300).execute()
+
+
+@pytest.fixture(scope="module")
+def outputs(execute):
+    """Run the quickstart; return the outputs of each code cell by its source."""
+    notebook = nbformat.read(QUICKSTART, as_version=4)
+    execute(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return {cell.source: cell.outputs for cell in cells}
 
@@ -62,3 +67,17 @@ def test_every_answer_is_exactly_one_output(outputs):
         if source.startswith("%%ollama"):
             assert len(found) == 1
             assert set(found[0]["data"]) == {"text/html", "text/plain"}
+
+
+def test_a_reload_goes_on_with_the_server_that_was_started(execute):
+    notebook = nbformat.v4.new_notebook()
+    sources = [
+        "%load_ext ollama_magic",
+        "%ollama serve",
+        "%reload_ext ollama_magic",
+        "%%ollama -t 0 -o num_predict 5\nSay hello.",
+    ]
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    execute(notebook)
+    (output,) = notebook.cells[3].outputs
+    assert output["metadata"]["ollama_magic"]["host_kind"] == "embedded"
