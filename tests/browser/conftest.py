@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -58,11 +59,15 @@ class JupyterServer:
         self.url, self.root = url, root
 
     def write_notebook(self, name, sources):
-        """Write a notebook of code cells with the ids c0, c1 and so on."""
+        """Write a notebook of code cells.
+
+        Its cell ids are its own, as those of notebooks are: one with the ids and the
+        prompts of another would be taken for a copy, and go on with its chat.
+        """
         notebook = nbformat.v4.new_notebook()
         for number, source in enumerate(sources):
             cell = nbformat.v4.new_code_cell(source)
-            cell["id"] = f"c{number}"
+            cell["id"] = f"{zlib.crc32(name.encode()):08x}-{number}"
             notebook.cells.append(cell)
         notebook.metadata["kernelspec"] = {
             "name": "python3",
