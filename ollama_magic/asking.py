@@ -1,52 +1,22 @@
 """From a prompt to a reply: the straight line that every ``%%ollama`` cell runs.
 
-Prepare the question (nothing is sent before it is right), stream the answer, keep
-the turn, show the reply. Knows the order of things; each step lives elsewhere.
+Prepare the question (nothing is sent before it is right), get the answer, keep the
+turn, show the reply. Knows the order of things; each step lives elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
 
-from ollama_magic.answer import Answer
-from ollama_magic.arrivals import Arrivals, in_background
-from ollama_magic.errors import Interrupted, OllamaMagicError
+from ollama_magic.answering import Display, get_answer
+from ollama_magic.arrivals import in_background
+from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.outcome import Outcome, make_reply, make_turn
-from ollama_magic.question import (
-    Asking,
-    Question,
-    ServerModels,
-    look_up,
-    prepare,
-)
+from ollama_magic.outcome import make_reply, make_turn
+from ollama_magic.question import Asking, ServerModels, look_up, prepare
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
-
-
-class Display(Protocol):
-    """Where an answer is shown while it comes and when it is complete."""
-
-    def waiting(self, text: str) -> None:
-        """Say that nothing has come yet, and why."""
-
-    def feed(self, content: str, thinking: str = "") -> None:
-        """Take a fragment, or the passing of a moment."""
-
-    def finish(
-        self,
-        data: Mapping[str, str],
-        metadata: Mapping[str, Any],
-        footer: Sequence[str] = (),
-    ) -> None:
-        """Show the complete answer as the one output."""
-
-    def discard(self) -> None:
-        """Take away what was shown: no answer came."""
 
 
 def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
@@ -72,7 +42,7 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     except BaseException:
         display.discard()
         raise
-    outcome = _stream(asking, question, display)
+    outcome = get_answer(asking, question, display)
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
         raise outcome.fault
@@ -117,33 +87,3 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
         f"{question.context.describe()}; nothing was sent\n"
         f"{question.context.verdict()}"
     )
-
-
-def _stream(asking: Asking, question: Question, display: Display) -> Outcome:
-    """Show the answer while it comes; return it with what ended it too early."""
-    answer, hides = Answer(), asking.args.hide_thinking
-    model, began = question.request.model, time.monotonic()
-    waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
-    if question.context.fits is False:
-        waits_for = f"this will probably not fit; {waits_for}"
-    display.waiting(waits_for)
-    fault: BaseException | None = None
-    try:
-        with Arrivals(asking.client.send(question.request)) as arrivals:
-            for chunks in arrivals:
-                fragments = [answer.add(chunk) for chunk in chunks]
-                content = "".join(fragment.text for fragment in fragments)
-                thinking = "".join(fragment.thinking for fragment in fragments)
-                if not answer.has_text and (hides or answer.is_empty):
-                    doing = waits_for if answer.is_empty else f"{model} thinks…"
-                    display.waiting(f"{doing} {time.monotonic() - began:.0f} s")
-                display.feed(content, "" if hides else thinking)
-    except KeyboardInterrupt:
-        fault = Interrupted()
-    except OllamaMagicError as error:
-        fault = error
-    answer.end()
-    if isinstance(fault, Interrupted):
-        kept = len(answer.text) + len(answer.thinking)
-        fault = Interrupted(f"stopped by you; {kept:,} characters kept")
-    return Outcome(answer, fault)

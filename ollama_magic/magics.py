@@ -18,7 +18,7 @@ from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
 
 if TYPE_CHECKING:
-    from ollama_magic.asking import Display
+    from ollama_magic.answering import Display
     from ollama_magic.commands import Commands
     from ollama_magic.line.arguments import ChatArguments
     from ollama_magic.rendering.progress_line import ProgressLine

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ollama_magic.arrivals import ClosableStream
 from ollama_magic.client import OllamaClient
 from ollama_magic.context import ContextCheck
 from ollama_magic.context_size import check_context, length_in_force
@@ -22,9 +23,9 @@ from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
 from ollama_magic.model_options import check_options
 from ollama_magic.prompt import FilledPrompt, fill
-from ollama_magic.request import ChatRequest, GenerateRequest
+from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.session import Session
-from ollama_magic.wire import LoadedModel, ModelSummary
+from ollama_magic.wire import LoadedModel, ModelSummary, ReplyChunk
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,16 @@ class Asking:
     client: OllamaClient
     args: ChatArguments
 
+    def send(self, request: Request) -> ClosableStream[ReplyChunk]:
+        """Return the answer to a request, as it comes."""
+        return self.client.send(request)
+
 
 @dataclass(frozen=True)
 class Question:
     """A request that is ready to be sent, and what is known about it."""
 
-    request: ChatRequest | GenerateRequest
+    request: Request
     prompt: FilledPrompt
     chat_name: str | None
     """The chat that keeps the turn; None for a one-off."""
@@ -123,11 +128,16 @@ def prepare(
     history = Chat(before.name) if args.new or args.once else before
     system = _system_from_here(session, args, history)
     common = {"model": name, "think": think, **settings}
-    request: ChatRequest | GenerateRequest
+    request: Request
     if args.once:
-        request = GenerateRequest(prompt=prompt.text, system=system, **common)
+        images = [picture.base64 for picture in prompt.pictures]
+        request = GenerateRequest(
+            prompt=prompt.text, system=system, images=images, **common
+        )
     else:
-        messages = history.messages(prompt.text, system=system, last=args.last)
+        messages = history.messages(
+            prompt.text, system=system, last=args.last, pictures=prompt.pictures
+        )
         request = ChatRequest(messages=messages, **common)
     loaded = find_model(name, models.loaded)
     others = history.messages(prompt.text, system=system, last=0)
@@ -213,7 +223,7 @@ def _system_from_here(
 
 def _context(
     asking: Asking,
-    request: ChatRequest | GenerateRequest,
+    request: Request,
     history: Chat,
     others: Sequence[Message],
     known: tuple[ModelSummary | None, LoadedModel | None],

@@ -89,7 +89,10 @@ class GenerateRequest:
         return [*system, {"role": "user", "content": self.prompt}]
 
 
-def _set_fields(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
+Request = ChatRequest | GenerateRequest
+
+
+def _set_fields(request: Request) -> dict[str, Any]:
     """Return the fields that both requests have, as far as they were set."""
     fields: dict[str, Any] = {"stream": request.stream}
     if request.options:

@@ -8,12 +8,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 
 LAYERS = [
-    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
+    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"}
+    | {"pictures"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"},
-    {"line", "reply", "session", "question", "outcome", "asking", "model_commands"}
+    {"line", "reply", "session", "question", "outcome", "asking", "answering"}
+    | {"model_commands"}
     | {"sharing", "chat_commands"},
     {"commands", "completion", "input_transforms", "magics", "__init__"},
 ]

@@ -15,11 +15,11 @@ from typing import Literal
 
 from ollama_magic.model_options import read_option
 
-FORMATS = ("markdown", "text", "json")
+FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
 
-Completes = Literal["", "model", "chat", "option", "command", "file"]
+Completes = Literal["", "model", "chat", "option", "command", "file", "name"]
 """What stands after an option or a subcommand, for Tab completion."""
 
 # The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
@@ -45,6 +45,14 @@ def read_count(text: str) -> int:
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it is a whole number, 0 or more")
     return int(text)
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Return the names of a list with commas, each once; there must be several."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if len(names) < 2 or not all(names):
+        raise ValueError("it is two or more names with commas between them")
+    return names
 
 
 def read_days(text: str) -> float:
@@ -103,6 +111,8 @@ class Option:
         Whether ``-1`` after it is its value and not the option ``-1``.
     is_model_option
         Whether it is a short way to write a model option (``-o``).
+    repeatable
+        Whether it may be given more than once; its values come as a tuple.
     """
 
     field: str
@@ -117,6 +127,7 @@ class Option:
     completes: Completes = ""
     takes_numbers: bool = False
     is_model_option: bool = False
+    repeatable: bool = False
 
     @property
     def label(self) -> str:
@@ -139,6 +150,15 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         "the model that answers; the same as MODEL without an option",
         metavar="MODEL",
         example="llama3.2",
+        completes="model",
+    ),
+    Option(
+        "compare",
+        ("--compare",),
+        "several models side by side; %ollama keep MODEL takes one as the turn",
+        metavar="A,B",
+        read=read_names,
+        example="llama3.2,qwen3:0.6b",
         completes="model",
     ),
     Option(
@@ -224,6 +244,53 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         "how the reply is shown; json also asks the model for JSON",
         metavar="|".join(FORMATS),
         choices=FORMATS,
+    ),
+    Option(
+        "schema",
+        ("--schema",),
+        "structured output: 'name, age int', a JSON Schema, a file, or a name",
+        metavar="SPEC",
+        example="'name, age int, tags: list of keywords'",
+        completes="name",
+    ),
+    Option(
+        "images",
+        ("-a", "--image"),
+        "a picture for the model: a file, or a name in the notebook (repeatable)",
+        metavar="X",
+        example="plot.png",
+        completes="file",
+        repeatable=True,
+    ),
+    Option(
+        "files",
+        ("-F", "--file"),
+        "a text file, put before the prompt, fenced and named (repeatable)",
+        metavar="PATH",
+        example="data.csv",
+        completes="file",
+        repeatable=True,
+    ),
+    Option(
+        "tools",
+        ("-T", "--tool"),
+        "a function of the notebook that the model may call (repeatable)",
+        metavar="NAME",
+        example="get_weather",
+        completes="name",
+        repeatable=True,
+    ),
+    switch("yes", "--yes", help="do not ask before each call of a tool"),
+    switch(
+        "extract",
+        "-x",
+        "--extract",
+        help="code blocks of the reply become cells below, for review; never run",
+    ),
+    switch(
+        "cached",
+        "--cached",
+        help="if this very request was answered before, show that answer",
     ),
     switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
     switch(

@@ -1,0 +1,141 @@
+"""From a request to its answer, in as many rounds as it takes.
+
+One round sends a request and shows the answer while it comes. Whoever follows it up
+(tools that were called, an answer that misses its schema) gives the request of the
+next round, until nobody does. Knows rounds; what a follow-up is about, it does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from ollama_magic.answer import Answer
+from ollama_magic.arrivals import Arrivals
+from ollama_magic.conversation import Message
+from ollama_magic.errors import Interrupted, OllamaMagicError
+from ollama_magic.outcome import Outcome
+from ollama_magic.question import Asking, Question
+from ollama_magic.request import Request
+
+
+class Display(Protocol):
+    """Where an answer is shown while it comes and when it is complete."""
+
+    def waiting(self, text: str) -> None:
+        """Say that nothing has come yet, and why."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Take a fragment, or the passing of a moment."""
+
+    def finish(
+        self,
+        data: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        footer: Sequence[str] = (),
+    ) -> None:
+        """Show the complete answer as the one output."""
+
+    def discard(self) -> None:
+        """Take away what was shown: no answer came."""
+
+
+class FollowUp(Protocol):
+    """What may have to be asked after a complete answer."""
+
+    @property
+    def steps(self) -> Sequence[Message]:
+        """Messages of its rounds that the chat keeps, before the final answer."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the footer says of its rounds."""
+
+    def next_request(self, request: Request, answer: Answer) -> Request | None:
+        """Return the request of the next round; None when there is none.
+
+        Raises
+        ------
+        OllamaMagicError
+            The rounds end here; what came is kept, with this as its fault.
+        KeyboardInterrupt
+            The user interrupted; likewise.
+        """
+
+
+def get_answer(
+    asking: Asking,
+    question: Question,
+    display: Display,
+    follow_ups: Sequence[FollowUp] = (),
+) -> Outcome:
+    """Return what came of a question, and what ended it too early.
+
+    Parameters
+    ----------
+    follow_ups
+        Are asked in order after each complete answer; the first request counts.
+    """
+    request: Request | None = question.request
+    answers: list[Answer] = []
+    fault: BaseException | None = None
+    while request is not None and fault is None:
+        answer, fault = _one_round(asking, question, request, display)
+        answers.append(answer)
+        if fault is None:
+            request, fault = _next_request(follow_ups, request, answer)
+    return Outcome(
+        answers[-1],
+        fault,
+        steps=tuple(step for one in follow_ups for step in one.steps),
+        notes=tuple(note for one in follow_ups for note in one.notes),
+        earlier=tuple(answers[:-1]),
+    )
+
+
+def _next_request(
+    follow_ups: Sequence[FollowUp], request: Request, answer: Answer
+) -> tuple[Request | None, BaseException | None]:
+    try:
+        for one in follow_ups:
+            following = one.next_request(request, answer)
+            if following is not None:
+                return following, None
+    except KeyboardInterrupt:
+        return None, Interrupted()
+    except OllamaMagicError as error:
+        return None, error
+    return None, None
+
+
+def _one_round(
+    asking: Asking, question: Question, request: Request, display: Display
+) -> tuple[Answer, BaseException | None]:
+    """Show one answer while it comes; return it with what ended it too early."""
+    answer, hides = Answer(), asking.args.hide_thinking
+    model, began = request.model, time.monotonic()
+    waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
+    if question.context.fits is False:
+        waits_for = f"this will probably not fit; {waits_for}"
+    display.waiting(waits_for)
+    fault: BaseException | None = None
+    try:
+        with Arrivals(asking.send(request)) as arrivals:
+            for chunks in arrivals:
+                fragments = [answer.add(chunk) for chunk in chunks]
+                content = "".join(fragment.text for fragment in fragments)
+                thinking = "".join(fragment.thinking for fragment in fragments)
+                if not answer.has_text and (hides or answer.is_empty):
+                    doing = waits_for if answer.is_empty else f"{model} thinks…"
+                    display.waiting(f"{doing} {time.monotonic() - began:.0f} s")
+                display.feed(content, "" if hides else thinking)
+    except KeyboardInterrupt:
+        fault = Interrupted()
+    except OllamaMagicError as error:
+        fault = error
+    answer.end()
+    if isinstance(fault, Interrupted):
+        kept = len(answer.text) + len(answer.thinking)
+        fault = Interrupted(f"stopped by you; {kept:,} characters kept")
+    return answer, fault
