@@ -10,11 +10,14 @@ PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
-    | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"},
+    | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
+    | {"modelfile"},
     {"client", "transport", "history"},
-    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"},
+    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
+    | {"model_actions", "background"},
     {"line", "reply", "session", "question", "outcome", "asking", "model_commands"}
-    | {"sharing", "chat_commands"},
+    | {"sharing", "chat_commands", "confirming"}
+    | {"model_board", "model_job"},
     {"commands", "completion", "input_transforms", "magics", "__init__"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
