@@ -40,7 +40,7 @@ class Crew:
             if self.is_closed:
                 return
             self._threads.add(thread)
-        thread.start()
+            thread.start()  # within the lock: only what was started can be joined
 
     def pause(self, seconds: float) -> None:
         """Wait, and no longer than the owner lives."""

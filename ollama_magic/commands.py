@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollama_magic._version import __version__
 from ollama_magic.arrivals import in_background
@@ -59,6 +59,9 @@ from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
 
+if TYPE_CHECKING:
+    from ollama_magic.widgets.model_panel import ModelPanel
+
 _EMBEDDED_MODEL = "smollm2:135m"
 
 _SERVER_KINDS = {
@@ -80,6 +83,9 @@ class Front(Protocol):
 
     def progress_line(self) -> ProgressLine:
         """Open a line of progress."""
+
+    def panel(self, panel: ModelPanel) -> object:
+        """Return the panel, or what stands in where widgets can't be shown."""
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None when there is nobody to ask."""
@@ -165,6 +171,24 @@ class Commands:
         in_background(lambda: client.show(model))  # a wrong name is an error here
         self._session.store.choose_model(self._session.notebook.key, model)
         return TextPage(f"this notebook uses {model}")
+
+    def _panel(self, _: ParsedCommand) -> object:
+        from ollama_magic.panels import open_panel  # ipywidgets: at first use
+
+        session = self._session
+        key = session.notebook.key
+
+        def use(model: str) -> None:
+            session.store.choose_model(key, model)
+
+        return self._front.panel(
+            open_panel(
+                session.client().host.base_url,
+                session.client,
+                used=default_model(session, session.chat()) or "",
+                use=use,
+            )
+        )
 
     # -- chats ---------------------------------------------------------------
 

@@ -222,29 +222,23 @@ class Removal:
     freed_bytes: int
     """Space that goes; a model that keeps another name takes its space on."""
 
+    def space_text(self) -> str:
+        """Return what a removal frees, as a sentence."""
+        if self.freed_bytes:
+            return f"It frees {size_text(self.freed_bytes)}."
+        return "It frees no space: the same model stays under another name."
+
     def question(self) -> str:
         """Return what to ask before it is done."""
         parts = []
         for name in self.names:
             model = find_model(name, self.models)
             parts.append(f"{name} ({size_text(model.size_bytes)})" if model else name)
-        frees = f"frees {size_text(self.freed_bytes)}"
-        if not self.freed_bytes:
-            frees = "frees no space: the same model stays under another name"
-        return f"Delete {', '.join(parts)}? It {frees}, and can't be undone."
+        return f"Delete {', '.join(parts)}? {self.space_text()} This can't be undone."
 
 
-def plan_removal(
-    client: OllamaClient,
-    names: Sequence[str],
-    installed: Sequence[ModelSummary] | None = None,
-) -> Removal:
+def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
     """Return what the removal of ``names`` would be.
-
-    Parameters
-    ----------
-    installed
-        The models on the server, where they are known already.
 
     Raises
     ------
@@ -252,12 +246,17 @@ def plan_removal(
         One of several is not there. Of a single name the server itself decides: it
         can also delete a model that is damaged, and that it lists no more.
     """
-    names = tuple({canonical(name): name for name in names}.values())
-    installed = client.list() if installed is None else installed
-    found = [find_model(name, installed) for name in names]
-    missing = [name for name, model in zip(names, found, strict=True) if model is None]
+    installed = client.list()
+    missing = [name for name in names if find_model(name, installed) is None]
     if missing and len(names) > 1:
         raise _missing(client, missing, installed)
+    return plan_removal_of(names, installed)
+
+
+def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> Removal:
+    """Return the same, where the models on the server are known already."""
+    names = tuple({canonical(name): name for name in names}.values())
+    found = [find_model(name, installed) for name in names]
     going = tuple(model for model in found if model is not None)
     staying = {model.digest for model in installed if model not in going}
     freed = {m.digest: m.size_bytes for m in going if m.digest not in staying}

@@ -29,7 +29,7 @@ from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
 
-_MODEL_COLUMNS: Columns[ModelSummary] = {
+MODEL_COLUMNS: Columns[ModelSummary] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
     "SIZE": lambda m: size_text(m.size_bytes),
@@ -62,7 +62,7 @@ def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]
     """Return the models on the server, newest first, whose name has ``wanted``."""
     models = [m for m in client.list() if wanted.lower() in m.name.lower()]
     empty = f"No model has {wanted!r} in its name." if wanted else _NO_MODELS
-    return Listing(models, _MODEL_COLUMNS, empty)
+    return Listing(models, MODEL_COLUMNS, empty)
 
 
 def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:

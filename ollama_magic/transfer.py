@@ -63,11 +63,11 @@ class Transfer:
 
     @property
     def bytes_per_second(self) -> float:
-        """Speed of late; 0 while unknown, stalled or going backwards."""
+        """Speed of late; 0 in the first half second, in a stall, and going backwards."""
         if len(self._seen) < 2:
             return 0.0
         (began, first), (now, last) = self._seen[0], self._seen[-1]
-        return max(last - first, 0) / (now - began) if now > began else 0.0
+        return max(last - first, 0) / (now - began) if now - began >= 0.5 else 0.0
 
     @property
     def still_s(self) -> float:

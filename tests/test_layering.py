@@ -18,7 +18,15 @@ LAYERS = [
     {"line", "reply", "session", "question", "outcome", "asking", "model_commands"}
     | {"sharing", "chat_commands", "confirming"}
     | {"model_board", "model_job"},
-    {"commands", "completion", "input_transforms", "magics", "__init__"},
+    {
+        "widgets",
+        "panels",
+        "commands",
+        "completion",
+        "input_transforms",
+        "magics",
+        "__init__",
+    },
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -31,6 +39,7 @@ HOMES = {
     "pygments": {"rendering"},
     "pymdownx": {"rendering"},
     "xllamacpp": {"embedded"},
+    "ipywidgets": {"widgets"},
 }
 
 

@@ -203,6 +203,7 @@ COMMANDS: tuple[Command, ...] = (
         options=CHAT_OPTIONS,
         takes_text=True,
     ),
+    Command("panel", "A panel that lists, pulls, copies, deletes and loads models."),
     Command("chats", "The chats of this notebook."),
     Command(
         "chat",

@@ -21,7 +21,6 @@ _STYLE = f"""<style>
 .ollama-models th,.ollama-models td {{height:{ROW_PX}px;padding:0 12px 0 0;
  text-align:left;box-sizing:border-box;border:0}}
 .ollama-models th {{font-weight:600;color:var(--jp-ui-font-color2,inherit)}}
-.ollama-models td.number {{text-align:right}}
 .ollama-bar {{display:inline-block;width:56px;height:6px;margin-right:8px;
  border-radius:3px;background:var(--jp-layout-color3,#ccc);vertical-align:middle}}
 .ollama-bar span {{display:block;height:100%;border-radius:3px;
@@ -31,7 +30,6 @@ _STYLE = f"""<style>
  font-size:var(--jp-ui-font-size0,11px)}}
 .ollama-hidden {{position:absolute;width:1px;height:1px;overflow:hidden;
  clip-path:inset(50%)}}
-.ollama-quiet {{color:var(--jp-ui-font-color2,inherit)}}
 </style>"""
 
 
@@ -60,11 +58,11 @@ def model_table_html(rows: Sequence[TableRow]) -> str:
     """Return the table, one row a model, without a visible column of names."""
     titles = (
         "Size",
+        "In memory",
+        "Capabilities",
         "Parameters",
         "Quantization",
         "Modified",
-        "In memory",
-        "Capabilities",
     )
     heads = "".join(f'<th scope="col">{title}</th>' for title in titles)
     hidden = '<th scope="col" class="ollama-hidden">Model</th>'
@@ -83,11 +81,11 @@ def _row_html(row: TableRow) -> str:
     cells = [
         f'<th scope="row" class="ollama-hidden">{_escaped(row.name)}</th>',
         f"<td>{_bar_html(row.size_share)}{_escaped(row.size)}</td>",
+        f"<td>{memory}{_escaped(row.memory)}</td>",
+        f"<td>{badges}</td>",
         f"<td>{_escaped(row.parameters)}</td>",
         f"<td>{_escaped(row.quantization)}</td>",
         f'<td title="{_escaped(row.modified_at)}">{_escaped(row.modified)}</td>',
-        f"<td>{memory}{_escaped(row.memory)}</td>",
-        f"<td>{badges}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -102,9 +100,10 @@ def _bar_html(share: float) -> str:
 
 def line_html(text: str, *, is_quiet: bool = False, is_strong: bool = False) -> str:
     """Return one line of text."""
-    kind = "ollama-quiet" if is_quiet else ""
+    colour = "--jp-ui-font-color2" if is_quiet else "--jp-ui-font-color1"
+    style = f"color:var({colour},inherit);line-height:1.4"
     tag = "strong" if is_strong else "span"
-    return f'{_STYLE}<{tag} class="{kind}">{_escaped(text)}</{tag}>'
+    return f'<{tag} style="{style}">{_escaped(text)}</{tag}>'
 
 
 def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
