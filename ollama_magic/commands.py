@@ -27,6 +27,7 @@ from ollama_magic.chat_commands import (
 )
 from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
+from ollama_magic.doctor import doctor_report
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
@@ -55,6 +56,7 @@ from ollama_magic.reply import Reply
 from ollama_magic.request import KeepAlive
 from ollama_magic.serve import RunningServer, serve, stop
 from ollama_magic.session import Session
+from ollama_magic.settings_listing import settings_listing
 from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
@@ -304,6 +306,12 @@ class Commands:
             "try       %%ollama, and a prompt under it",
             "          %ollama list · pull NAME · history · help",
         ]
+
+    def _doctor(self, _: ParsedCommand) -> object:
+        return doctor_report(self._session)
+
+    def _config(self, _: ParsedCommand) -> object:
+        return settings_listing(self._session.settings)
 
     def _version(self, _: ParsedCommand) -> object:
         client = self._session.client()

@@ -41,7 +41,8 @@ MODEL_COLUMNS: Columns[ModelSummary] = {
 }
 
 
-def _processor(model: LoadedModel) -> str:
+def processor(model: LoadedModel) -> str:
+    """Return where a model is, as ``ollama ps`` writes it."""
     share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
     if share >= 1:
         return "100% GPU"
@@ -52,7 +53,7 @@ _LOADED_COLUMNS: Columns[LoadedModel] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
     "SIZE": lambda m: size_text(m.size_bytes),
-    "PROCESSOR": _processor,
+    "PROCESSOR": processor,
     "CONTEXT": lambda m: f"{m.context_length:,}",
     "UNTIL": lambda m: m.expires_at[:16].replace("T", " "),
 }
@@ -364,7 +365,7 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
         model = find_model(name, in_background(client.ps))
         if model:
             facts += [
-                _processor(model),
+                processor(model),
                 f"context {model.context_length:,}",
                 f"until {model.expires_at[:16].replace('T', ' ')}",
             ]

@@ -63,7 +63,7 @@ class Transfer:
 
     @property
     def bytes_per_second(self) -> float:
-        """Speed of late; 0 in the first half second, in a stall, and going backwards."""
+        """Speed of late; 0 in the first half second, in a stall, going backwards."""
         if len(self._seen) < 2:
             return 0.0
         (began, first), (now, last) = self._seen[0], self._seen[-1]

@@ -17,16 +17,9 @@ LAYERS = [
     | {"model_actions", "background"},
     {"line", "reply", "session", "question", "outcome", "asking", "model_commands"}
     | {"sharing", "chat_commands", "confirming"}
-    | {"model_board", "model_job"},
-    {
-        "widgets",
-        "panels",
-        "commands",
-        "completion",
-        "input_transforms",
-        "magics",
-        "__init__",
-    },
+    | {"model_board", "model_job", "doctor", "settings_listing"},
+    {"commands", "completion", "input_transforms", "magics", "__init__"}
+    | {"widgets", "panels"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

@@ -299,6 +299,11 @@ COMMANDS: tuple[Command, ...] = (
             switch("embedded", "--embedded", help="start the small engine inside"),
         ),
     ),
+    Command(
+        "doctor",
+        "What works, what does not, and what to type then; fit for an issue.",
+    ),
+    Command("config", "The settings, what they are now, and how they are changed."),
     Command("version", "Versions of ollama_magic and of the server."),
     Command(
         "help",
