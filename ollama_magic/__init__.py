@@ -13,6 +13,7 @@ from ollama_magic._version import __version__
 if TYPE_CHECKING:
     from ollama_magic.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
+    from ollama_magic.panels import panel
     from ollama_magic.reply import Reply
 
 __all__ = [
@@ -21,10 +22,16 @@ __all__ = [
     "Reply",
     "__version__",
     "load_ipython_extension",
+    "panel",
     "unload_ipython_extension",
 ]
 
-_HOMES = {"OllamaClient": "client", "OllamaMagicError": "errors", "Reply": "reply"}
+_HOMES = {
+    "OllamaClient": "client",
+    "OllamaMagicError": "errors",
+    "Reply": "reply",
+    "panel": "panels",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  (any public name)

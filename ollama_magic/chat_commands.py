@@ -6,9 +6,9 @@ asked for first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from ollama_magic.confirming import Confirm, is_confirmed
 from ollama_magic.conversation import Chat, Turn
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.store import ChatSummary
@@ -18,9 +18,6 @@ from ollama_magic.listing import Columns, Listing
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.session import Session
 from ollama_magic.transfer import size_text
-
-Confirm = Callable[[str], bool | None]
-"""Asks the user; None when there is nobody to ask."""
 
 _ROWS_SHOWN = 50
 
@@ -281,7 +278,7 @@ def delete_chat(
     )
     command = f"%ollama chat {name} --delete -y"
     refusal = f"Chat {name} was not deleted."
-    if not (is_sure or _is_confirmed(confirm, question, refusal, command)):
+    if not (is_sure or is_confirmed(confirm, question, refusal, command)):
         return TextPage("nothing was deleted")
     session.store.delete_chat(session.notebook.key, name)
     return TextPage(f"deleted chat {name} for good, and all its turns")
@@ -317,7 +314,7 @@ def prune(
     question = f"Remove {_leftovers_text(found)}? This can't be undone."
     command = f"%ollama prune{days} -y"
     refusal = "Nothing was removed."
-    if not (is_sure or _is_confirmed(confirm, question, refusal, command)):
+    if not (is_sure or is_confirmed(confirm, question, refusal, command)):
         return TextPage("nothing was removed")
     removed = store.prune(key, older_than)
     return TextPage(f"removed {_leftovers_text(removed)}; {store_text(session)}")
@@ -331,17 +328,6 @@ def _leftovers_text(found: Leftovers) -> str:
         chats = f"{found.chats:,} chat{'' if found.chats == 1 else 's'}"
         parts.append(f"{chats} not used for long ({counted(found.chat_turns)})")
     return f"{' and '.join(parts)}, about {size_text(found.size_bytes)}"
-
-
-def _is_confirmed(confirm: Confirm, question: str, refusal: str, command: str) -> bool:
-    answer = confirm(question)
-    if answer is None:
-        raise ConfigError(
-            refusal,
-            why="it must be confirmed, and there is nobody to ask",
-            next_step=command,
-        )
-    return answer
 
 
 # -- texts -----------------------------------------------------------------------

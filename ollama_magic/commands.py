@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollama_magic._version import __version__
 from ollama_magic.arrivals import in_background
@@ -24,31 +25,44 @@ from ollama_magic.chat_commands import (
     switch_chat,
     undo,
 )
+from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
-from ollama_magic.errors import ConfigError, OllamaMagicError
+from ollama_magic.doctor import doctor_report
+from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
 from ollama_magic.line.help_text import help_text
 from ollama_magic.line.reading import usage_error
 from ollama_magic.model_commands import (
     copy_model,
+    create_model,
     list_models,
+    load_model,
     loaded_models,
     pull_model,
-    removal_question,
+    pull_models,
+    push_model,
+    read_spec,
     remove_models,
     show_model,
+    stop_model,
 )
+from ollama_magic.modelfile import ModelSpec
 from ollama_magic.outcome import loaded_length
 from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.reply import Reply
+from ollama_magic.request import KeepAlive
 from ollama_magic.serve import RunningServer, serve, stop
 from ollama_magic.session import Session
+from ollama_magic.settings_listing import settings_listing
 from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
+
+if TYPE_CHECKING:
+    from ollama_magic.widgets.model_panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"
 
@@ -71,6 +85,9 @@ class Front(Protocol):
 
     def progress_line(self) -> ProgressLine:
         """Open a line of progress."""
+
+    def panel(self, panel: ModelPanel) -> object:
+        """Return the panel, or what stands in where widgets can't be shown."""
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None when there is nobody to ask."""
@@ -114,25 +131,41 @@ class Commands:
         return in_background(lambda: show_model(client, model, part))
 
     def _pull(self, command: ParsedCommand) -> None:
-        for model in command.arguments:
-            pull_model(self._session.client(), model, self._front.progress_line())
+        client = self._session.client()
+        pull_models(client, command.arguments, self._front.progress_line)
+
+    def _push(self, command: ParsedCommand) -> None:
+        (model,) = command.arguments
+        push_model(self._session.client(), model, self._front.progress_line())
+
+    def _create(self, command: ParsedCommand) -> object:
+        (name,) = command.arguments
+        client, spec = self._session.client(), _spec(command.values)
+        line = self._front.progress_line()
+        return create_model(client, name, spec, line, self._confirm(command))
 
     def _cp(self, command: ParsedCommand) -> object:
-        return copy_model(self._session.client(), *command.arguments)
+        source, destination = command.arguments
+        client = self._session.client()
+        return copy_model(client, source, destination, self._confirm(command))
 
     def _rm(self, command: ParsedCommand) -> object:
         client, names = self._session.client(), command.arguments
-        if "yes" not in command.options:
-            answer = self._front.confirm(removal_question(client, names))
-            if answer is None:
-                raise ConfigError(
-                    f"Nothing was deleted: {', '.join(names)}.",
-                    why="a deletion must be confirmed, and there is nobody to ask",
-                    next_step=f"%ollama rm -y {' '.join(names)}",
-                )
-            if not answer:
-                return TextPage("nothing was deleted")
-        return remove_models(client, names)
+        return remove_models(client, names, self._confirm(command))
+
+    def _confirm(self, command: ParsedCommand) -> Confirm | None:
+        """Return who confirms what can't be undone; None with ``-y``."""
+        return None if "yes" in command.options else self._front.confirm
+
+    def _load(self, command: ParsedCommand) -> None:
+        (model,) = command.arguments
+        keep_alive = cast("KeepAlive | None", command.values.get("keep_alive"))
+        line = self._front.progress_line()
+        load_model(self._session.client(), model, keep_alive, line)
+
+    def _stop(self, command: ParsedCommand) -> object:
+        (model,) = command.arguments
+        return stop_model(self._session.client(), model)
 
     def _use(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
@@ -140,6 +173,24 @@ class Commands:
         in_background(lambda: client.show(model))  # a wrong name is an error here
         self._session.store.choose_model(self._session.notebook.key, model)
         return TextPage(f"this notebook uses {model}")
+
+    def _panel(self, _: ParsedCommand) -> object:
+        from ollama_magic.panels import open_panel  # ipywidgets: at first use
+
+        session = self._session
+        key = session.notebook.key
+
+        def use(model: str) -> None:
+            session.store.choose_model(key, model)
+
+        return self._front.panel(
+            open_panel(
+                session.client().host.base_url,
+                session.client,
+                used=default_model(session, session.chat()) or "",
+                use=use,
+            )
+        )
 
     # -- chats ---------------------------------------------------------------
 
@@ -256,6 +307,12 @@ class Commands:
             "          %ollama list · pull NAME · history · help",
         ]
 
+    def _doctor(self, _: ParsedCommand) -> object:
+        return doctor_report(self._session)
+
+    def _config(self, _: ParsedCommand) -> object:
+        return settings_listing(self._session.settings)
+
     def _version(self, _: ParsedCommand) -> object:
         client = self._session.client()
         server = _version_text(client.version)
@@ -263,6 +320,27 @@ class Commands:
 
     def _help(self, command: ParsedCommand) -> object:
         return TextPage(help_text(*command.arguments))
+
+
+def _spec(values: Mapping[str, Any]) -> ModelSpec:
+    """Return what the options of ``create`` describe.
+
+    Raises
+    ------
+    UsageError
+        Neither or both of ``--from`` and ``-F``.
+    """
+    file, base = values.get("file"), values.get("base")
+    rest = {key: values[key] for key in ("system", "quantize") if key in values}
+    if (file is None) == (base is None):
+        raise usage_error(
+            "%ollama create takes either a model to start from, or a file.",
+            next_step="%ollama create NAME --from MODEL   |   "
+            "%ollama create NAME -F Modelfile",
+        )
+    spec = ModelSpec(base=str(base)) if file is None else read_spec(str(file))
+    parameters = {**spec.parameters, **values.get("options", {})}
+    return replace(spec, parameters=parameters, **rest)
 
 
 def _version_text(ask_version: Callable[[], str]) -> str:

@@ -118,6 +118,20 @@ def _name_and_port(address: str, given: str) -> tuple[str, int | None]:
     return name or "127.0.0.1", port
 
 
+def without_secret(text: str) -> str:
+    """Return an address as it can be shown: user and password as ``***``.
+
+    Examples
+    --------
+    >>> without_secret("https://ann:s3cret@gpu:443"), without_secret("gpu:8080")
+    ('https://***@gpu:443', 'gpu:8080')
+    """
+    before, at, address = text.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    shown = f"{scheme}{separator}" if separator else ""
+    return quoted(f"{shown}***@{address}" if at else text, limit=200)
+
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ollama_magic.rendering.progress_line import ProgressLine
     from ollama_magic.reply import Reply
     from ollama_magic.session import Session
+    from ollama_magic.widgets.model_panel import ModelPanel
 
 _KEY = "ollama_magic"
 
@@ -169,6 +170,14 @@ class OllamaMagics(Magics):
             return progress_line.TerminalProgress(sys.stdout.write)
         return progress_line.NotebookProgress(self.shell.display_pub.publish)
 
+    def panel(self, panel: ModelPanel) -> object:
+        """Return the panel; a terminal gets its table, and the words to type."""
+        if not self._is_terminal:
+            return panel
+        summary = panel.summary()
+        panel.close()
+        return summary
+
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None when there is nobody to ask."""
         try:
@@ -219,6 +228,8 @@ class OllamaMagics(Magics):
         A server that was started goes on until ``%ollama serve --stop`` or the end of
         the kernel: ``%reload_ext`` comes by here too.
         """
+        if "ollama_magic.panels" in sys.modules:
+            sys.modules["ollama_magic.panels"].close_panels()
         if self._session is not None:
             self._session.close()
         self.cells.unregister()

@@ -1,27 +1,35 @@
-"""What ``%ollama`` does about models: list, ps, show, pull, cp, rm.
+"""What ``%ollama`` shows of models, and asks before it changes them.
 
 One function per subcommand; each returns what is shown, or None when it has shown
-it itself.
+it itself. What is done, and not shown, is in :mod:`ollama_magic.model_actions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from ollama_magic.arrivals import Arrivals
+from ollama_magic import model_actions
+from ollama_magic.arrivals import Arrivals, in_background
 from ollama_magic.client import OllamaClient
-from ollama_magic.errors import ConfigError, ModelNotFoundError
+from ollama_magic.confirming import Confirm, is_confirmed
+from ollama_magic.errors import ConfigError, OllamaMagicError
 from ollama_magic.listing import Columns, Listing
+from ollama_magic.model_actions import Transferring
 from ollama_magic.model_names import canonical, find_model
+from ollama_magic.modelfile import ModelSpec, parse_modelfile
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
-from ollama_magic.server_errors import nearest_names
+from ollama_magic.request import KeepAlive
 from ollama_magic.transfer import Transfer, size_text
 from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
 
-_MODEL_COLUMNS: Columns[ModelSummary] = {
+MODEL_COLUMNS: Columns[ModelSummary] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
     "SIZE": lambda m: size_text(m.size_bytes),
@@ -33,7 +41,8 @@ _MODEL_COLUMNS: Columns[ModelSummary] = {
 }
 
 
-def _processor(model: LoadedModel) -> str:
+def processor(model: LoadedModel) -> str:
+    """Return where a model is, as ``ollama ps`` writes it."""
     share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
     if share >= 1:
         return "100% GPU"
@@ -44,19 +53,17 @@ _LOADED_COLUMNS: Columns[LoadedModel] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
     "SIZE": lambda m: size_text(m.size_bytes),
-    "PROCESSOR": _processor,
+    "PROCESSOR": processor,
     "CONTEXT": lambda m: f"{m.context_length:,}",
     "UNTIL": lambda m: m.expires_at[:16].replace("T", " "),
 }
-
-_SHOW_PARTS = ("modelfile", "parameters", "template", "license", "system")
 
 
 def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]:
     """Return the models on the server, newest first, whose name has ``wanted``."""
     models = [m for m in client.list() if wanted.lower() in m.name.lower()]
     empty = f"No model has {wanted!r} in its name." if wanted else _NO_MODELS
-    return Listing(models, _MODEL_COLUMNS, empty)
+    return Listing(models, MODEL_COLUMNS, empty)
 
 
 def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:
@@ -65,15 +72,24 @@ def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:
     return Listing(client.ps(), _LOADED_COLUMNS, empty)
 
 
-def show_model(client: OllamaClient, model: str, part: str = "") -> TextPage:
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelPage(TextPage):
+    """What the server tells of a model: a text to read, and the facts as values."""
+
+    details: ModelDetails = field(default_factory=ModelDetails)
+
+
+def show_model(client: OllamaClient, model: str, part: str = "") -> ModelPage:
     """Return what the server tells of a model, or one part of it."""
     details = client.show(model)
+    text = overview(model, details)
     if part:
-        return TextPage(getattr(details, part) or f"{model} has no {part}.")
-    return TextPage(_overview(model, details))
+        text = getattr(details, part) or f"{model} has no {part}."
+    return ModelPage(text, details=details)
 
 
-def _overview(model: str, details: ModelDetails) -> str:
+def overview(model: str, details: ModelDetails) -> str:
+    """Return the facts of a model that people look for, one a line."""
     facts = {
         "model": model,
         "architecture": details.family,
@@ -92,94 +108,273 @@ def _overview(model: str, details: ModelDetails) -> str:
     return "\n".join(lines)
 
 
-def pull_model(client: OllamaClient, model: str, line: ProgressLine) -> None:
-    """Pull a model and show how far it is.
+# -- transfers -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a transfer is spoken of."""
+
+    done: str
+    not_needed: str
+    resumes: str = ""
+
+
+_PULL = _Words("pulled", "up to date", "pulling again goes on from there")
+_PUSH = _Words("pushed", "the registry has it", "pushing again sends what is missing")
+_CREATE = _Words("created", "created")
+
+
+def pull_models(
+    client: OllamaClient, names: Sequence[str], open_line: Callable[[], ProgressLine]
+) -> None:
+    """Pull models one after the other; one that fails does not stop the others.
 
     Raises
     ------
+    OllamaMagicError
+        The first that failed, when all have had their turn.
     KeyboardInterrupt
         Interrupted; the server keeps what came, and pulling again goes on there.
     """
+    failed: list[OllamaMagicError] = []
+    for name in dict.fromkeys(names):
+        try:
+            pull_model(client, name, open_line())
+        except OllamaMagicError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
+    """Pull a model and show how far it is; errors are those of ``pull_models``."""
+    _show_transfer(model_actions.pull(client, name), name, line, _PULL)
+
+
+def push_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
+    """Push a model to the registry that its name says, and show how far it is."""
+    _show_transfer(model_actions.push(client, name), name, line, _PUSH)
+
+
+def _show_transfer(
+    stream: Transferring, name: str, line: ProgressLine, words: _Words
+) -> None:
     transfer = Transfer()
+    line.show(f"{name}: asking the server…")
     try:
-        with Arrivals(client.pull(model)) as arrivals:
+        with Arrivals(stream) as arrivals:
             for batch in arrivals:
                 for progress in batch:
                     transfer.add(progress)
-                line.show(f"{model}: {transfer.line()}", transfer.share)
+                if transfer.status:
+                    line.show(f"{name}: {transfer.line()}", transfer.share)
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
         ended = "stopped by you" if is_interrupt else "failed"
         if came := transfer.completed_bytes:
-            ended += f" at {size_text(came)}; pulling again goes on from there"
-        line.finish(f"{model}: {ended}")
+            ended += f" at {size_text(came)}"
+            ended += f"; {words.resumes}" if words.resumes else ""
+        line.finish(f"{name}: {ended}")
         raise
-    pulled = f"pulled, {size_text(transfer.total_bytes)}"
-    line.finish(f"{model}: {pulled if transfer.was_needed else 'up to date'}")
+    size = f", {size_text(transfer.total_bytes)}" if transfer.total_bytes else ""
+    done = f"{words.done}{size}"
+    line.finish(f"{name}: {done if transfer.was_needed else words.not_needed}")
 
 
-def copy_model(client: OllamaClient, source: str, destination: str) -> TextPage:
-    """Copy a model under another name; refuses to overwrite one."""
-    taken = find_model(destination, client.list())
-    if taken and canonical(source) != canonical(destination):
+# -- a new model ---------------------------------------------------------------
+
+
+def read_spec(file: str) -> ModelSpec:
+    """Return what a Modelfile describes, or a model of a GGUF file as it is.
+
+    Paths in a Modelfile are seen from its folder, as Ollama does it.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is not understood.
+    """
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as opened:
+            if opened.read(4) == b"GGUF":
+                return ModelSpec(base=str(path.resolve()))
+        spec = parse_modelfile(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        is_text = isinstance(error, UnicodeDecodeError)
         raise ConfigError(
-            f"Model {taken.name!r} is there already.",
-            why="a copy would overwrite it without asking",
-            next_step=f"%ollama rm {taken.name}   and copy again, "
-            "or choose another name",
+            f"The file {file} cannot be read.",
+            why="it is neither text nor GGUF" if is_text else _reason(error),
+            next_step="%ollama create NAME -F Modelfile   (or -F MODEL.gguf)",
+        ) from error
+    folder = path.resolve().parent
+    if spec.is_from_file:
+        spec = replace(spec, base=str(folder / Path(spec.base).expanduser()))
+    adapters = tuple(str(folder / Path(one).expanduser()) for one in spec.adapters)
+    return replace(spec, adapters=adapters)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def create_model(
+    client: OllamaClient,
+    name: str,
+    spec: ModelSpec,
+    line: ProgressLine,
+    confirm: Confirm | None,
+) -> TextPage | None:
+    """Make a model and show how far it is.
+
+    Parameters
+    ----------
+    confirm
+        Asks before a model of that name is replaced; None is sure.
+
+    Raises
+    ------
+    ConfigError
+        The model to start from is not on the server, which would fetch it unasked;
+        or a model would be replaced, and there is nobody to ask.
+    """
+    installed = in_background(client.list)
+    if not spec.is_from_file and find_model(spec.base, installed) is None:
+        raise ConfigError(
+            f"Model {spec.base!r} is not on {client.host.base_url}.",
+            why="the server would fetch it from its registry without asking",
+            next_step=f"%ollama pull {spec.base}   then create it again",
         )
-    client.copy(source, destination)
+    taken = find_model(name, installed)
+    question = f"Replace {name} ({size_text(taken.size_bytes)})? " if taken else ""
+    if (
+        taken
+        and confirm
+        and not is_confirmed(
+            confirm,
+            f"{question}Its settings can't be brought back.",
+            f"Model {name} was not replaced.",
+            f"%ollama create -y {name} …",
+        )
+    ):
+        return TextPage(f"{name} stays as it was")
+    _show_transfer(model_actions.create(client, name, spec), name, line, _CREATE)
+    return None
+
+
+# -- names ---------------------------------------------------------------------
+
+
+def copy_model(
+    client: OllamaClient, source: str, destination: str, confirm: Confirm | None
+) -> TextPage:
+    """Copy a model under another name, once the user has confirmed what it replaces.
+
+    Parameters
+    ----------
+    confirm
+        Asks before a model is replaced; None is sure.
+
+    Raises
+    ------
+    ConfigError
+        A model would be replaced, and there is nobody to ask.
+    """
+    taken = in_background(lambda: model_actions.existing(client, destination))
+    is_itself = canonical(source) == canonical(destination)
+    if (
+        taken
+        and confirm
+        and not is_itself
+        and not is_confirmed(
+            confirm,
+            f"Replace {taken.name} ({size_text(taken.size_bytes)}) by a copy of "
+            f"{source}? This can't be undone.",
+            f"Model {taken.name!r} is there already, and was not replaced.",
+            f"%ollama cp -y {source} {destination}",
+        )
+    ):
+        return TextPage("nothing was copied")
+    in_background(
+        lambda: model_actions.copy(client, source, destination, overwrite=True)
+    )
     return TextPage(f"copied {source} to {destination}")
 
 
-def removal_question(client: OllamaClient, names: Sequence[str]) -> str:
-    """Return the question before a removal: each model and the space that it takes.
+def remove_models(
+    client: OllamaClient, names: Sequence[str], confirm: Confirm | None
+) -> TextPage:
+    """Delete models, once the user has confirmed it.
+
+    Parameters
+    ----------
+    confirm
+        Asks; None is sure.
 
     Raises
     ------
+    ConfigError
+        There is nobody to ask.
     ModelNotFoundError
-        As ``remove_models`` does.
+        As :func:`model_actions.plan_removal` and ``remove`` do.
     """
-    installed = client.list()
-    _refuse_missing(client, names, installed)
-    parts = []
-    for name in names:
-        model = find_model(name, installed)
-        parts.append(f"{name} ({size_text(model.size_bytes)})" if model else name)
-    return f"Delete {', '.join(parts)}? This can't be undone."
+    removal = in_background(lambda: model_actions.plan_removal(client, names))
+    listed = ", ".join(removal.names)
+    if confirm and not is_confirmed(
+        confirm,
+        removal.question(),
+        f"Nothing was deleted: {listed}.",
+        f"%ollama rm -y {' '.join(removal.names)}",
+    ):
+        return TextPage("nothing was deleted")
+    in_background(lambda: model_actions.remove(client, removal))
+    freed = removal.freed_bytes
+    space = f", {size_text(freed)} freed" if freed else ""
+    return TextPage(f"deleted {listed}{space}")
 
 
-def remove_models(client: OllamaClient, names: Sequence[str]) -> TextPage:
-    """Delete models, one after the other; stops at the first that fails.
-
-    Raises
-    ------
-    ModelNotFoundError
-        One of several is not there, and nothing was deleted.
-    """
-    names = list({canonical(name): name for name in names}.values())
-    _refuse_missing(client, names, client.list())
-    for name in names:
-        client.delete(name)
-    return TextPage(f"deleted {', '.join(names)}")
+# -- memory --------------------------------------------------------------------
 
 
-def _refuse_missing(
-    client: OllamaClient, names: Sequence[str], installed: Sequence[ModelSummary]
+def load_model(
+    client: OllamaClient, name: str, keep_alive: KeepAlive | None, line: ProgressLine
 ) -> None:
-    # NB: of a single name the server itself decides; it can also delete a model that
-    # is damaged, and that it lists no more.
-    missing = [name for name in names if find_model(name, installed) is None]
-    if len(names) == 1 or not missing:
-        return
-    known = [model.name for model in installed]
-    near = dict.fromkeys(n for name in missing for n in nearest_names(name, known))
-    guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    is_one = len(missing) == 1
-    raise ModelNotFoundError(
-        f"Nothing was deleted: {', '.join(map(repr, missing))} "
-        f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
-        why=f"the server lists no {'model' if is_one else 'models'} of "
-        f"{'that name' if is_one else 'those names'}",
-        next_step=f"{guess}See %ollama list",
+    """Load a model, and show that it takes its time.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Interrupted; the server gives up the load.
+    """
+    began = time.monotonic()
+    try:
+        with Arrivals(model_actions.load(client, name, keep_alive)) as arrivals:
+            for _ in arrivals:
+                line.show(f"loading {name}… {time.monotonic() - began:.0f} s")
+    except BaseException as error:
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        line.finish(f"{name}: {'stopped by you' if is_interrupt else 'not loaded'}")
+        raise
+    line.finish(_loaded_text(client, name, time.monotonic() - began))
+
+
+def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
+    facts = [f"loaded in {took_s:.1f} s"]
+    with suppress(OllamaMagicError):
+        model = find_model(name, in_background(client.ps))
+        if model:
+            facts += [
+                processor(model),
+                f"context {model.context_length:,}",
+                f"until {model.expires_at[:16].replace('T', ' ')}",
+            ]
+    return f"{name}: {', '.join(facts)}"
+
+
+def stop_model(client: OllamaClient, name: str) -> TextPage:
+    """Take a model out of memory."""
+    was_loaded = in_background(lambda: model_actions.stop(client, name))
+    return TextPage(
+        f"{name} {'was taken out of' if was_loaded else 'was not in'} memory"
     )

@@ -86,7 +86,7 @@ NEXT_STEPS: Steps = (
     (
         "more system memory|out of memory|unable to load model|failed to load|"
         "runner process has terminated",
-        "free memory (%ollama ps; --keep-alive 0 unloads), or choose a smaller model",
+        "free memory (%ollama ps, %ollama stop MODEL), or choose a smaller model",
     ),
     (
         "while running the model|^200 ",
@@ -141,7 +141,7 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
             "sign in where the server runs (ollama signin), and push to your own "
             "namespace: %ollama cp {model} YOU/NAME",
         ),
-        ("", 'OllamaClient().push("{model}") once more'),
+        ("", "%ollama push {model}   sends what is missing"),
     ),
     "create": (
         ("no space left", "free space where the server runs: %ollama rm MODEL"),

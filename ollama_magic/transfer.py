@@ -15,6 +15,9 @@ from ollama_magic.wire import Progress
 _WINDOW_S = 10.0
 """Speed is that of the last seconds, so that a stall shows soon."""
 
+STALL_S = 60.0
+"""Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
+
 
 class Transfer:
     """The sum over all layers, with speed and time left.
@@ -23,10 +26,19 @@ class Transfer:
     ----------
     clock
         Seconds that never go backwards.
+    stall_s
+        After so many seconds without a new byte it counts as stalled.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        stall_s: float = STALL_S,
+    ) -> None:
         self._clock = clock
+        self._stall_s = stall_s
+        self._moved_at = clock()
         self._layers: dict[str, tuple[int, int]] = {}
         self._seen: deque[tuple[float, int]] = deque()
         self.status = ""
@@ -51,14 +63,28 @@ class Transfer:
 
     @property
     def bytes_per_second(self) -> float:
-        """Speed of late; 0 while unknown, stalled or going backwards."""
+        """Speed of late; 0 in the first half second, in a stall, going backwards."""
         if len(self._seen) < 2:
             return 0.0
         (began, first), (now, last) = self._seen[0], self._seen[-1]
-        return max(last - first, 0) / (now - began) if now > began else 0.0
+        return max(last - first, 0) / (now - began) if now - began >= 0.5 else 0.0
+
+    @property
+    def still_s(self) -> float:
+        """Seconds since a layer has last brought a byte, or something else was done."""
+        return self._clock() - self._moved_at
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a layer is under way, and has brought nothing for long."""
+        is_under_way = self.completed_bytes < self.total_bytes
+        return is_under_way and self.still_s >= self._stall_s
 
     def add(self, progress: Progress) -> None:
         """Take one status line."""
+        before = self.completed_bytes
+        if progress.status != self.status:
+            self._moved_at = self._clock()
         self.status = progress.status
         if not progress.digest:
             # NB: the last line of a layer need not reach its total, so the next
@@ -68,6 +94,8 @@ class Transfer:
         self._layers[progress.digest] = (progress.completed_bytes, progress.total_bytes)
         self.was_needed |= progress.completed_bytes < progress.total_bytes
         now = self._clock()
+        if self.completed_bytes != before:
+            self._moved_at = now
         self._seen.append((now, self.completed_bytes))
         while now - self._seen[0][0] > _WINDOW_S:
             self._seen.popleft()
@@ -79,9 +107,11 @@ class Transfer:
         done, total = self.completed_bytes, self.total_bytes
         parts = [self.status, f"{size_text(done)} of {size_text(total)}"]
         speed = self.bytes_per_second
-        if speed and done < total:
+        if self.is_stalled:
+            parts.append(f"stalled: nothing new for {duration_text(self.still_s)}")
+        elif speed and done < total:
             left_s = (total - done) / speed
-            parts += [f"{size_text(speed)}/s", f"{_duration_text(left_s)} left"]
+            parts += [f"{size_text(speed)}/s", f"{duration_text(left_s)} left"]
         return " · ".join(parts)
 
 
@@ -101,6 +131,7 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
 
 
-def _duration_text(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a time as people say it: ``45 s``, ``3 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

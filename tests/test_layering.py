@@ -11,13 +11,16 @@ LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"}
     | {"pictures"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
-    | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"},
+    | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
+    | {"modelfile"},
     {"client", "transport", "history"},
-    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"},
+    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
+    | {"model_actions", "background"},
     {"line", "reply", "session", "question", "outcome", "asking", "answering"}
-    | {"model_commands"}
-    | {"sharing", "chat_commands"},
-    {"commands", "completion", "input_transforms", "magics", "__init__"},
+    | {"sharing", "chat_commands", "model_commands", "confirming"}
+    | {"model_board", "model_job", "doctor", "settings_listing"},
+    {"commands", "completion", "input_transforms", "magics", "__init__"}
+    | {"widgets", "panels"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -30,6 +33,7 @@ HOMES = {
     "pygments": {"rendering"},
     "pymdownx": {"rendering"},
     "xllamacpp": {"embedded"},
+    "ipywidgets": {"widgets"},
 }
 
 

@@ -182,11 +182,15 @@ def read_values(given: Sequence[Given], magic: str) -> dict[str, object]:
         A value that its option does not take, or an option given twice.
     """
     fields: dict[str, object] = {}
+    options: dict[str, OptionValue] = {}
     flags: dict[str, str] = {}
     for one in given:
-        _claim(one.option.field, one.flag, flags)
-        fields[one.option.field] = _value(one, magic)
-    return fields
+        if one.option.kind == "pair":
+            _add_model_option(one, magic, options, flags)
+        else:
+            _claim(one.option.field, one.flag, flags)
+            fields[one.option.field] = _value(one, magic)
+    return {**fields, "options": options} if options else fields
 
 
 def _split_target(line: str) -> tuple[str | None, str]:

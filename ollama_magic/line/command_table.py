@@ -67,6 +67,14 @@ class Command:
         return " ".join([*parts, self.operands]).rstrip()
 
 
+_SURE = switch("yes", "-y", "--yes", help="do not ask")
+
+
+def options_of(*fields: str) -> tuple[Option, ...]:
+    """Return the options of ``%%ollama`` for some fields."""
+    return tuple(option for option in CHAT_OPTIONS if option.field in fields)
+
+
 COMMANDS: tuple[Command, ...] = (
     Command(
         "list",
@@ -106,6 +114,7 @@ COMMANDS: tuple[Command, ...] = (
         least=2,
         most=2,
         aliases=("copy",),
+        options=(_SURE,),
         completes="model",
     ),
     Command(
@@ -115,7 +124,66 @@ COMMANDS: tuple[Command, ...] = (
         least=1,
         most=None,
         aliases=("delete",),
-        options=(switch("yes", "-y", "--yes", help="do not ask"),),
+        options=(_SURE,),
+        completes="model",
+    ),
+    Command(
+        "load",
+        "Load a model into memory, so that the first answer does not wait for it.",
+        operands="MODEL",
+        least=1,
+        most=1,
+        options=options_of("keep_alive"),
+        completes="model",
+    ),
+    Command(
+        "stop",
+        "Take a model out of memory.",
+        operands="MODEL",
+        least=1,
+        most=1,
+        completes="model",
+    ),
+    Command(
+        "create",
+        "Make a model of another one, of a Modelfile, or of a GGUF file.",
+        operands="NAME",
+        least=1,
+        most=1,
+        options=(
+            Option(
+                "base",
+                ("--from",),
+                "the model to start from",
+                "MODEL",
+                example="llama3.2",
+                completes="model",
+            ),
+            Option(
+                "file",
+                ("-F", "--file"),
+                "a Modelfile, or a GGUF file",
+                "FILE",
+                example="Modelfile",
+                completes="file",
+            ),
+            *options_of("system", "options"),
+            Option(
+                "quantize",
+                ("--quantize",),
+                "make the weights smaller, from F16 or F32",
+                "Q",
+                example="q4_K_M",
+            ),
+            _SURE,
+        ),
+    ),
+    Command(
+        "push",
+        "Send a model to the registry that its name says.",
+        operands="MODEL",
+        least=1,
+        most=1,
         completes="model",
     ),
     Command(
@@ -135,6 +203,7 @@ COMMANDS: tuple[Command, ...] = (
         options=CHAT_OPTIONS,
         takes_text=True,
     ),
+    Command("panel", "A panel that lists, pulls, copies, deletes and loads models."),
     Command("chats", "The chats of this notebook."),
     Command(
         "chat",
@@ -145,7 +214,7 @@ COMMANDS: tuple[Command, ...] = (
         options=(
             Option("rename", ("--rename",), "its new name", "NEW", example="ideas"),
             switch("delete", "--delete", help="for good, once you have confirmed it"),
-            switch("yes", "-y", "--yes", help="do not ask"),
+            _SURE,
         ),
         completes="chat",
     ),
@@ -185,7 +254,7 @@ COMMANDS: tuple[Command, ...] = (
                 example="90",
                 takes_numbers=True,
             ),
-            switch("yes", "-y", "--yes", help="do not ask"),
+            _SURE,
         ),
     ),
     Command(
@@ -210,7 +279,7 @@ COMMANDS: tuple[Command, ...] = (
         operands="FILE",
         least=1,
         most=1,
-        options=tuple(option for option in CHAT_OPTIONS if option.field == "chat"),
+        options=options_of("chat"),
         completes="file",
     ),
     Command(
@@ -230,6 +299,11 @@ COMMANDS: tuple[Command, ...] = (
             switch("embedded", "--embedded", help="start the small engine inside"),
         ),
     ),
+    Command(
+        "doctor",
+        "What works, what does not, and what to type then; fit for an issue.",
+    ),
+    Command("config", "The settings, what they are now, and how they are changed."),
     Command("version", "Versions of ollama_magic and of the server."),
     Command(
         "help",

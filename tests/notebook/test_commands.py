@@ -36,13 +36,6 @@ def test_pull_shows_progress_and_its_end(kernel, fake_ollama):
     assert "new:1b" in fake_ollama.model_names
 
 
-def test_copy_refuses_to_overwrite(kernel, fake_ollama):
-    assert kernel.run("%ollama cp llama3.2:3b mine").status == "ok"
-    again = kernel.run("%ollama cp llama3.2:3b mine")
-    assert again.status == "error"
-    assert "%ollama rm mine" in again.error
-
-
 @pytest.mark.parametrize(("typed", "is_deleted"), [("y", True), ("n", False)])
 def test_rm_asks_and_does_as_told(kernel, fake_ollama, typed, is_deleted):
     kernel.answers = [typed]

@@ -445,7 +445,7 @@ REFUSED_COMMANDS = {
     ),
     "too few": (
         "cp a",
-        "%ollama cp takes SRC DST, and 1 was given.\n  next: %ollama cp SRC DST",
+        "%ollama cp takes SRC DST, and 1 was given.\n  next: %ollama cp SRC DST [-y]",
     ),
     "none": (
         "rm",

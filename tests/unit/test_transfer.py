@@ -6,10 +6,21 @@ from ollama_magic.transfer import Transfer
 from ollama_magic.wire import Progress
 
 
-def transfer_of(*lines, step_s=1.0):
-    times = iter(i * step_s for i in range(len(lines)))
-    transfer = Transfer(clock=lambda: next(times))
-    for line in lines:
+class Clock:
+    """Time that goes on only when it is told to."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def transfer_of(*lines, clock=None):
+    """Return what lines add up to that come one a second."""
+    clock = clock or Clock()
+    transfer = Transfer(clock=clock)
+    for second, line in enumerate(lines):
+        clock.now = float(second)
         transfer.add(line)
     return transfer
 
@@ -55,3 +66,25 @@ def test_a_pull_of_what_is_there_needs_nothing(recording):
 def test_the_line_tells_speed_and_time_left():
     transfer = transfer_of(layer("a", 100), layer("a", 300))
     assert transfer.line() == "pulling a · 300 B of 1.0 kB · 200 B/s · 4 s left"
+
+
+def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
+    """Recorded: a registry that is gone repeats the same line for a minute."""
+    clock = Clock()
+    transfer = transfer_of(layer("a", 100), layer("a", 300), clock=clock)
+    clock.now = 60.0
+    assert not transfer.is_stalled
+    clock.now = 76.0
+    transfer.add(layer("a", 300))
+    assert transfer.line() == (
+        "pulling a · 300 B of 1.0 kB · stalled: nothing new for 1 min 15 s"
+    )
+    transfer.add(layer("a", 301))
+    assert not transfer.is_stalled
+
+
+def test_checking_what_has_come_is_no_stall():
+    clock = Clock()
+    transfer = transfer_of(layer("a", 990), Progress("verifying"), clock=clock)
+    clock.now = 500.0
+    assert not transfer.is_stalled

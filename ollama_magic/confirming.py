@@ -1,0 +1,37 @@
+"""The question before something is lost, and what it means that nobody can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ollama_magic.errors import ConfigError
+
+Confirm = Callable[[str], bool | None]
+"""Asks the user; None when there is nobody to ask."""
+
+
+def is_confirmed(confirm: Confirm, question: str, refusal: str, command: str) -> bool:
+    """Return what the user answers.
+
+    Parameters
+    ----------
+    question
+        What is about to happen, and that it can't be undone where it can't.
+    refusal
+        What to say when there is nobody to ask.
+    command
+        The same without a question.
+
+    Raises
+    ------
+    ConfigError
+        There is nobody to ask.
+    """
+    answer = confirm(question)
+    if answer is None:
+        raise ConfigError(
+            refusal,
+            why="it must be confirmed, and there is nobody to ask",
+            next_step=command,
+        )
+    return answer

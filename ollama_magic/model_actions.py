@@ -1,0 +1,354 @@
+"""What can be done about models: the one set of actions of magics, panel and Python.
+
+Each takes a client and does its work, or raises an error in words. Knows what an
+action needs besides its request (what a name would overwrite, what a removal frees,
+which files a new model wants first). Shows nothing, and asks nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from ollama_magic.arrivals import ClosableStream
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
+from ollama_magic.model_names import canonical, find_model
+from ollama_magic.modelfile import ModelSpec
+from ollama_magic.request import KeepAlive
+from ollama_magic.server_errors import nearest_names
+from ollama_magic.transfer import size_text
+from ollama_magic.wire import ModelSummary, Progress
+
+Transferring = ClosableStream[Progress]
+"""A pull, push or create under way: iterate it; closing it stops the server too."""
+
+_HASH_BYTES = 4 * 1024 * 1024
+
+
+# -- transfers -----------------------------------------------------------------
+
+
+def pull(client: OllamaClient, name: str) -> Transferring:
+    """Fetch a model, or bring it up to date; goes on where an earlier one stopped."""
+    return client.pull(name)
+
+
+def push(client: OllamaClient, name: str) -> Transferring:
+    """Send a model to the registry that its name says."""
+    return client.push(name)
+
+
+def create(client: OllamaClient, name: str, spec: ModelSpec) -> Transferring:
+    """Make a model; one of that name is replaced (:func:`existing` tells).
+
+    Files are sent first, each as ``uploading FILE`` with its bytes.
+
+    Raises
+    ------
+    ConfigError
+        A file that it is made of cannot be read.
+    """
+    return _Creation(client, name, spec)
+
+
+class _Creation:
+    """Uploads, then the server's own work, as one stream."""
+
+    def __init__(self, client: OllamaClient, name: str, spec: ModelSpec) -> None:
+        self._client = client
+        self._name = name
+        self._spec = spec
+        self._bases = (_readable(spec.base),) if spec.is_from_file else ()
+        self._adapters = tuple(map(_readable, spec.adapters))
+        self._stream: Transferring | None = None
+        self._is_closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Progress]:
+        files: dict[str, str] = {}
+        adapters: dict[str, str] = {}
+        for path in self._bases:
+            files[path.name] = yield from self._upload(path)
+        for path in self._adapters:
+            adapters[path.name] = yield from self._upload(path)
+        if self._is_closed.is_set():
+            return
+        spec = self._spec
+        # NB: a file whose name has no .gguf is still one; the server goes by its bytes.
+        self._stream = self._client.create(
+            self._name,
+            from_model=None if spec.is_from_file else spec.base,
+            files=files or None,
+            adapters=adapters or None,
+            system=spec.system,
+            template=spec.template,
+            parameters=spec.parameters or None,
+            messages=spec.messages or None,
+            license=spec.licenses or None,
+            quantize=spec.quantize,
+        )
+        yield from self._stream
+
+    def close(self) -> None:
+        """End it; an upload ends with its next piece."""
+        self._is_closed.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _upload(self, path: Path) -> Any:  # noqa: ANN401  (a generator that returns)
+        """Send a file; yield how far it is, and return its digest."""
+        status = f"uploading {path.name}"
+        digest = ""
+        for one in _in_thread(lambda report: self._send(path, report)):
+            if isinstance(one, str):
+                digest = one
+            else:
+                sent, size = one
+                yield Progress(status, str(path), size, sent)
+        return digest
+
+    def _send(self, path: Path, report: Callable[[int, int], None]) -> str:
+        def checked(sent: int, size: int) -> None:
+            if self._is_closed.is_set():
+                raise _Closed
+            report(sent, size)
+
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            hasher = hashlib.sha256()
+            checked(0, size)
+            while piece := file.read(_HASH_BYTES):
+                hasher.update(piece)
+                checked(0, size)
+            digest = f"sha256:{hasher.hexdigest()}"
+            file.seek(0)
+            self._client.upload_blob(digest, file, on_progress=checked)
+        checked(size, size)
+        return digest
+
+
+class _Closed(Exception):  # noqa: N818  (no error: the way out of an upload)
+    """The stream was closed while a file was on its way."""
+
+
+def _in_thread(
+    work: Callable[[Callable[[int, int], None]], str],
+) -> Iterator[tuple[int, int] | str]:
+    """Yield what ``work`` reports while it runs in a thread, then what it returns."""
+    came: SimpleQueue[tuple[int, int] | str | BaseException] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            came.put(work(lambda sent, size: came.put((sent, size))))
+        except BaseException as error:  # noqa: BLE001  (raised again below)
+            came.put(error)
+
+    threading.Thread(target=run, name="ollama-upload", daemon=True).start()
+    while True:
+        one = came.get()
+        if isinstance(one, _Closed):
+            return
+        if isinstance(one, BaseException):
+            raise one
+        yield one
+        if isinstance(one, str):
+            return
+
+
+def _readable(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise ConfigError(
+            f"{text} is a folder.",
+            why="a model is made of one GGUF file here",
+            next_step="name the .gguf file; a folder of safetensors: ollama create "
+            "in a terminal",
+        )
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ConfigError(
+            f"The file {text} cannot be read.",
+            why=error.strerror or type(error).__name__,
+            next_step=f"paths are seen from {Path.cwd()}; write the whole path",
+        ) from error
+
+
+# -- names ---------------------------------------------------------------------
+
+
+def existing(client: OllamaClient, name: str) -> ModelSummary | None:
+    """Return the model that has this name, however it is spelt; None without one."""
+    return find_model(name, client.list())
+
+
+def copy(
+    client: OllamaClient, source: str, destination: str, *, overwrite: bool = False
+) -> None:
+    """Give a model a second name.
+
+    Raises
+    ------
+    ConfigError
+        A model has that name already, and ``overwrite`` is false.
+    """
+    taken = None if overwrite else existing(client, destination)
+    if taken is not None and canonical(source) != canonical(destination):
+        raise ConfigError(
+            f"Model {taken.name!r} is there already.",
+            why="a copy would overwrite it",
+            next_step=f"%ollama cp -y {source} {taken.name}   overwrites it",
+        )
+    client.copy(source, destination)
+
+
+# -- removal -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Names to be deleted, and what goes with them."""
+
+    names: tuple[str, ...]
+    """As they were given, each model once."""
+    models: tuple[ModelSummary, ...]
+    """Those of them that the server lists."""
+    freed_bytes: int
+    """Space that goes; a model that keeps another name takes its space on."""
+
+    def space_text(self) -> str:
+        """Return what a removal frees, as a sentence."""
+        if self.freed_bytes:
+            return f"It frees {size_text(self.freed_bytes)}."
+        return "It frees no space: the same model stays under another name."
+
+    def question(self) -> str:
+        """Return what to ask before it is done."""
+        parts = []
+        for name in self.names:
+            model = find_model(name, self.models)
+            parts.append(f"{name} ({size_text(model.size_bytes)})" if model else name)
+        return f"Delete {', '.join(parts)}? {self.space_text()} This can't be undone."
+
+
+def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
+    """Return what the removal of ``names`` would be.
+
+    Raises
+    ------
+    ModelNotFoundError
+        One of several is not there. Of a single name the server itself decides: it
+        can also delete a model that is damaged, and that it lists no more.
+    """
+    installed = client.list()
+    missing = [name for name in names if find_model(name, installed) is None]
+    if missing and len(names) > 1:
+        raise _missing(client, missing, installed)
+    return plan_removal_of(names, installed)
+
+
+def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> Removal:
+    """Return the same, where the models on the server are known already."""
+    names = tuple({canonical(name): name for name in names}.values())
+    found = [find_model(name, installed) for name in names]
+    going = tuple(model for model in found if model is not None)
+    staying = {model.digest for model in installed if model not in going}
+    freed = {m.digest: m.size_bytes for m in going if m.digest not in staying}
+    return Removal(names, going, sum(freed.values()))
+
+
+def remove(client: OllamaClient, removal: Removal) -> None:
+    """Delete what was planned, one after the other; stops at the first that fails.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The server does not know one; those before it are gone.
+    """
+    for name in removal.names:
+        client.delete(name)
+
+
+def _missing(
+    client: OllamaClient, missing: Sequence[str], installed: Sequence[ModelSummary]
+) -> ModelNotFoundError:
+    known = [model.name for model in installed]
+    near = dict.fromkeys(n for name in missing for n in nearest_names(name, known))
+    guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    is_one = len(missing) == 1
+    return ModelNotFoundError(
+        f"Nothing was deleted: {', '.join(map(repr, missing))} "
+        f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
+        why=f"the server lists no {'model' if is_one else 'models'} of "
+        f"{'that name' if is_one else 'those names'}",
+        next_step=f"{guess}See %ollama list",
+        status_code=404,
+    )
+
+
+# -- memory --------------------------------------------------------------------
+
+
+def load(
+    client: OllamaClient, name: str, keep_alive: KeepAlive | None = None
+) -> ClosableStream[Any]:
+    """Load a model into memory; iterate it to wait, which may take minutes.
+
+    Closing it while it waits makes the server give up the load. A model that only
+    embeds is loaded by embedding nothing.
+    """
+    return _Load(client, name, keep_alive)
+
+
+class _Load:
+    def __init__(
+        self, client: OllamaClient, name: str, keep_alive: KeepAlive | None
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._keep_alive = keep_alive
+        self._stream = client.generate(name, "", keep_alive=keep_alive)
+
+    def __iter__(self) -> Iterator[object]:
+        try:
+            yield from self._stream
+        except CapabilityError:
+            self._client.embed(self._name, [], keep_alive=self._keep_alive)
+
+    def close(self) -> None:
+        """Give up the wait, and the load with it."""
+        self._stream.close()
+
+
+def stop(client: OllamaClient, name: str) -> bool:
+    """Take a model out of memory; a running answer goes on to its end.
+
+    Returns
+    -------
+    bool
+        Whether it was in memory. Models that share their file share their memory:
+        the server lists them under one of their names (recorded from 0.33), so a
+        model is found here by its digest too.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such model.
+    """
+    loaded = client.ps()
+    model = find_model(name, client.list())
+    digest = model.digest if model else None
+    was_loaded = find_model(name, loaded) is not None or any(
+        other.digest == digest for other in loaded
+    )
+    try:
+        client.generate(name, "", keep_alive=0, stream=False).complete()
+    except CapabilityError:  # it only embeds
+        client.embed(name, [], keep_alive=0)
+    return was_loaded

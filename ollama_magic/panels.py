@@ -1,0 +1,77 @@
+"""Panels that are open in this kernel: one a server, shown as often as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.model_board import ModelBoard
+
+if TYPE_CHECKING:
+    from ollama_magic.widgets.model_panel import ModelPanel
+
+_FIRST_ANSWER_S = 0.5
+_panels: dict[str, ModelPanel] = {}
+
+
+def panel(host: str | None = None) -> ModelPanel:
+    """Return a panel that lists, pulls, copies, deletes, loads and shows models.
+
+    Parameters
+    ----------
+    host
+        The server, in any form that ``OLLAMA_HOST`` may have; None reads that.
+
+    Returns
+    -------
+    ModelPanel
+        An ipywidgets widget: the last value of a cell, or a part of your own layout.
+        The same one for the same server, until it is closed.
+
+    Raises
+    ------
+    ConfigError
+        The host cannot be used.
+    """
+    base_url = OllamaClient(host).host.base_url
+    return open_panel(base_url, lambda: OllamaClient(host))
+
+
+def open_panel(
+    base_url: str,
+    make_client: Callable[[], OllamaClient],
+    *,
+    used: str = "",
+    use: Callable[[str], None] | None = None,
+) -> ModelPanel:
+    """Return the panel of a server, a new one where there is none.
+
+    Parameters
+    ----------
+    make_client
+        Called for each piece of work, in a thread.
+    used
+        The model that this notebook uses; empty text: none.
+    use
+        Makes a model that one.
+    """
+    from ollama_magic.widgets.model_panel import ModelPanel
+
+    known = _panels.get(base_url)
+    if known is None or known.is_closed:
+        board = ModelBoard(make_client)
+        board.set_used(used)
+        board.refresh()
+        # What is saved with the notebook is drawn now; a slow server is not waited for.
+        board.wait_until_known(_FIRST_ANSWER_S)
+        known = _panels[base_url] = ModelPanel(board, use=use)
+    else:
+        known.refresh(used)
+    return known
+
+
+def close_panels() -> None:
+    """Close all panels and end their threads."""
+    while _panels:
+        _panels.popitem()[1].close()

@@ -1,0 +1,1 @@
+"""The panel, in ipywidgets; the only place that knows them."""

@@ -1,0 +1,55 @@
+"""Small pieces that the panel is built of, all made in one way.
+
+Texts of a server come into widgets that show plain text, or through ``rendering/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+
+def button(
+    text: str,
+    on_click: Callable[[], None],
+    *,
+    tooltip: str = "",
+    style: str = "",
+) -> widgets.Button:
+    """Return a button as wide as its text.
+
+    Parameters
+    ----------
+    style
+        ``primary`` for what the row is for, ``danger`` for what can't be undone.
+    """
+    made = widgets.Button(
+        description=text,
+        tooltip=tooltip,
+        button_style=style,
+        layout=widgets.Layout(width="auto", flex="0 0 auto"),
+    )
+    made.on_click(lambda _: on_click())
+    return made
+
+
+def row(*children: widgets.Widget) -> widgets.HBox:
+    """Return widgets side by side, that go on below where it gets narrow."""
+    layout = widgets.Layout(flex_flow="row wrap", align_items="center")
+    return widgets.HBox(children, layout=layout)
+
+
+def frame(*children: widgets.Widget) -> widgets.VBox:
+    """Return widgets under each other, with a line around them."""
+    layout = widgets.Layout(
+        border="1px solid var(--jp-border-color1,#bbb)", padding="8px", margin="6px 0"
+    )
+    return widgets.VBox(children, layout=layout)
+
+
+def set_shown(widget: widgets.DOMWidget, is_shown: bool) -> None:
+    """Show a widget, or take it off the page; keys do not reach it then."""
+    wanted = None if is_shown else "none"
+    if widget.layout.display != wanted:
+        widget.layout.display = wanted

@@ -1,0 +1,176 @@
+"""What actions send, find out first, and leave behind, against a real server."""
+
+import hashlib
+import threading
+
+import pytest
+from fake_ollama import Answer, Wait, error
+
+from ollama_magic import model_actions
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import ConfigError, ModelNotFoundError, OllamaMagicError
+from ollama_magic.modelfile import ModelSpec
+
+SUCCESS = Answer([{"status": "success"}])
+
+
+@pytest.fixture
+def client(fake_ollama):
+    return OllamaClient(fake_ollama.url)
+
+
+def test_creating_from_a_model_sends_every_field(client, fake_ollama):
+    fake_ollama.on("POST /api/create", SUCCESS)
+    spec = ModelSpec(
+        base="llama3.2:3b",
+        system="Arr.",
+        template="{{ .Prompt }}",
+        parameters={"seed": 1},
+        licenses=("MIT",),
+        messages=({"role": "user", "content": "Hi"},),
+        quantize="q4_K_M",
+    )
+    statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
+    assert statuses == ["success"]
+    assert fake_ollama.bodies("/api/create") == [
+        {
+            "model": "pirate",
+            "from": "llama3.2:3b",
+            "system": "Arr.",
+            "template": "{{ .Prompt }}",
+            "parameters": {"seed": 1},
+            "license": ["MIT"],
+            "messages": [{"role": "user", "content": "Hi"}],
+            "quantize": "q4_K_M",
+        }
+    ]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weights.gguf"
+    path.write_bytes(b"GGUF" + bytes(range(256)) * 20_000)
+    return path
+
+
+def test_a_file_is_sent_first_and_named_by_its_digest(client, fake_ollama, weights):
+    data = weights.read_bytes()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
+    fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201))
+    fake_ollama.on("POST /api/create", SUCCESS)
+    spec = ModelSpec(base=str(weights))
+    seen = list(model_actions.create(client, "mine", spec))
+    uploads = [p for p in seen if p.status == "uploading weights.gguf"]
+    assert uploads[0].completed_bytes == 0
+    assert uploads[-1].completed_bytes == uploads[-1].total_bytes == len(data)
+    assert fake_ollama.wait_for(f"/api/blobs/{digest}", count=2).body == data
+    assert fake_ollama.bodies("/api/create") == [
+        {"model": "mine", "files": {"weights.gguf": digest}}
+    ]
+
+
+def test_a_file_that_the_server_has_is_not_sent(client, fake_ollama, weights):
+    digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
+    fake_ollama.on("POST /api/create", SUCCESS)
+    list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+    assert "POST" not in {r.method for r in fake_ollama.requests if "blobs" in r.path}
+
+
+def test_closing_during_an_upload_makes_no_model(client, fake_ollama, weights):
+    digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
+    fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201))
+    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    for _ in stream:
+        stream.close()
+    assert fake_ollama.bodies("/api/create") == []
+
+
+def test_an_upload_that_fails_is_an_error(client, fake_ollama, weights):
+    digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
+    fake_ollama.on(f"POST /api/blobs/{digest}", error(500, "no space left on device"))
+    with pytest.raises(Exception, match="no space left"):
+        list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+
+
+@pytest.mark.parametrize("name", ["missing.gguf", "."])
+def test_a_file_that_cannot_be_read_is_told_before_anything_is_sent(
+    client, fake_ollama, tmp_path, name
+):
+    with pytest.raises(ConfigError):
+        model_actions.create(client, "mine", ModelSpec(base=f"{tmp_path}/{name}"))
+    assert fake_ollama.requests == []
+
+
+def test_a_copy_never_replaces_unasked(client, fake_ollama):
+    fake_ollama.models(["one:1b", "two:2b"])
+    with pytest.raises(ConfigError, match="two:2b"):
+        model_actions.copy(client, "one:1b", "TWO:2b")
+    assert fake_ollama.bodies("/api/copy") == []
+    model_actions.copy(client, "one:1b", "two:2b", overwrite=True)
+    assert len(fake_ollama.bodies("/api/copy")) == 1
+
+
+def twins(*names, size=7_000_000):
+    return [{"name": name, "size": size, "digest": "d" * 64} for name in names]
+
+
+def test_a_removal_frees_what_no_other_name_keeps(client, fake_ollama):
+    fake_ollama.models([*twins("a:1", "b:1"), {"name": "c:1", "size": 5_000_000}])
+    one = model_actions.plan_removal(client, ["a:1"])
+    assert one.freed_bytes == 0
+    assert "frees no space" in one.question()
+    both = model_actions.plan_removal(client, ["a:1", "B:1", "b:1", "c:1"])
+    assert both.names == ("a:1", "b:1", "c:1")
+    assert both.freed_bytes == 12_000_000
+    assert "a:1 (7.0 MB)" in both.question()
+    assert "can't be undone" in both.question()
+
+
+def test_one_of_several_that_is_missing_stops_all(client, fake_ollama):
+    fake_ollama.models(["one:1b", "two:2b"])
+    with pytest.raises(ModelNotFoundError, match="did you mean 'two:2b'"):
+        model_actions.plan_removal(client, ["one:1b", "twoo:2b"])
+
+
+def test_loading_waits_and_closing_it_ends_the_wait(client, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/generate", Answer([Wait(gate)], hold_headers=gate))
+    stream = model_actions.load(client, "llama3.2:3b", "10m")
+    ended = threading.Event()
+
+    def wait():
+        try:
+            list(stream)
+        except OllamaMagicError:
+            ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    request = fake_ollama.wait_for("/api/generate")
+    assert request.json["keep_alive"] == "10m"
+    stream.close()
+    assert request.wait_closed(5)
+    assert ended.wait(5)
+    thread.join()
+
+
+def test_a_model_that_only_embeds_is_loaded_and_unloaded_by_embedding_nothing(
+    client, fake_ollama
+):
+    fake_ollama.replay("generate_on_embed_model")
+    fake_ollama.replay("embed_empty_list")
+    list(model_actions.load(client, "smol-embed"))
+    model_actions.stop(client, "smol-embed")
+    first, second = fake_ollama.bodies("/api/embed")
+    assert first == {"model": "smol-embed", "input": []}
+    assert second == {"model": "smol-embed", "input": [], "keep_alive": 0}
+
+
+def test_stopping_tells_whether_it_was_loaded(client, fake_ollama):
+    assert model_actions.stop(client, "llama3.2:3b") is False
+    with pytest.raises(ModelNotFoundError):
+        model_actions.stop(client, "nosuch")

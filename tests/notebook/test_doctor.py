@@ -1,0 +1,161 @@
+"""What ``%ollama doctor`` and ``%ollama config`` tell, and what they never tell."""
+
+import json
+import threading
+
+import pytest
+from fake_ollama import Answer, error
+
+SECRET = "s3cr3t-t0ken"
+
+
+def report(kernel, setup="pass"):
+    ran = kernel.run(f"{setup}\n%ollama doctor")
+    assert ran.status == "ok", ran.error
+    return ran.text
+
+
+def lines_of(text, topic):
+    return [line for line in text.splitlines() if line[9:].startswith(topic)]
+
+
+def test_all_is_well_where_it_is(kernel, fake_ollama):
+    text = report(kernel)
+    assert fake_ollama.url in text
+    assert "0.33.0" in lines_of(text, "server")[0]
+    assert "1 installed" in text
+    assert "problem  " not in text
+    assert text.endswith("no problem found")
+
+
+def test_what_stood_in_the_setting_and_what_it_was_read_as(kernel):
+    text = report(kernel, "%config OllamaMagics.host = '0.0.0.0:9'")
+    assert "OllamaMagics.host = '0.0.0.0:9', read as http://127.0.0.1:9" in text
+
+
+def test_no_server_is_a_problem_with_the_next_command(kernel):
+    text = report(kernel, "%config OllamaMagics.host = '127.0.0.1:9'")
+    assert lines_of(text, "server")[0].startswith("problem")
+    assert "%ollama serve" in text
+    assert "1 problem" in text
+
+
+def test_a_host_that_cannot_be_read_is_a_problem_too(kernel):
+    text = report(kernel, "%config OllamaMagics.host = 'ftp://gpu'")
+    assert "ftp" in text
+    assert "problem" in text
+
+
+def test_another_service_is_named_so(kernel, fake_ollama):
+    page = Answer(["<title>Router</title>"], content_type="text/html")
+    fake_ollama.on("GET /api/version", page)
+    text = report(kernel)
+    assert lines_of(text, "server")[0].startswith("problem")
+    assert "Router" in text
+
+
+def test_a_silent_server_is_not_waited_for(kernel, fake_ollama):
+    fake_ollama.on("GET /api/version", Answer([], hold_headers=threading.Event()))
+    text = report(kernel, "import ollama_magic.doctor as d; d._PATIENCE_S = 0.3")
+    assert "takes longer than" in text
+
+
+def test_a_server_that_refuses_is_told_in_its_words(kernel, fake_ollama):
+    fake_ollama.on("GET /api/tags", error(500, "the disk is on fire"))
+    assert "the disk is on fire" in report(kernel)
+
+
+def test_no_models_is_a_problem(kernel, fake_ollama):
+    fake_ollama.models([])
+    assert "%ollama pull" in report(kernel)
+
+
+def test_what_is_loaded_where_and_with_how_much_context(kernel, fake_ollama):
+    fake_ollama.models([{"name": "m:1b", "details": {"context_length": 131072}}])
+    loaded = {
+        "name": "m:1b",
+        "size": 4_000_000_000,
+        "size_vram": 1_000_000_000,
+        "context_length": 4096,
+    }
+    fake_ollama.on("GET /api/ps", Answer([json.dumps({"models": [loaded]})]))
+    text = report(kernel)
+    assert "m:1b, 4.0 GB, 75%/25% CPU/GPU" in text
+    assert "context 4,096 of 131,072" in text
+
+
+def test_the_embedded_engine_is_named(kernel, fake_ollama):
+    fake_ollama.on("GET /api/version", Answer(['{"version":"0.0.0-embedded"}']))
+    assert "the embedded engine" in report(kernel)
+
+
+@pytest.mark.parametrize(
+    ("setup", "said"),
+    [
+        ("pass", "none is set"),
+        ("os.environ['HTTP_PROXY'] = 'http://proxy:1'", "not used for this machine"),
+        (
+            "os.environ['HTTP_PROXY'] = 'http://proxy:1'\n"
+            "%config OllamaMagics.host = 'http://gpu.invalid:1'",
+            "http://proxy:1 is between here and gpu.invalid:1",
+        ),
+        (
+            "os.environ['HTTP_PROXY'] = 'http://proxy:1'\n"
+            "os.environ['NO_PROXY'] = 'gpu.invalid'\n"
+            "%config OllamaMagics.host = 'http://gpu.invalid:1'",
+            "NO_PROXY leaves out gpu.invalid:1",
+        ),
+    ],
+    ids=["none", "loopback", "between", "left out"],
+)
+def test_proxies_are_told_as_they_count(kernel, setup, said):
+    text = report(kernel, f"import os\n{setup}")
+    assert said in lines_of(text, "proxy")[0]
+
+
+def test_no_secret_is_on_the_page(kernel):
+    """Not in addresses, not in proxies, not in the environment."""
+    text = report(
+        kernel,
+        f"import os\nos.environ['OLLAMA_API_KEY'] = {SECRET!r}\n"
+        f"os.environ['HTTP_PROXY'] = 'http://ann:{SECRET}@proxy:1'\n"
+        f"%config OllamaMagics.host = 'http://ann:{SECRET}@gpu.invalid:1'",
+    )
+    assert SECRET not in text
+    assert "OLLAMA_API_KEY is set" in text
+    settings = kernel.run("%ollama config")
+    assert SECRET not in settings.text
+    assert SECRET not in settings.html
+
+
+def test_a_store_that_cannot_be_written_is_a_problem(kernel, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "chats.sqlite"
+    text = report(kernel, f"%config OllamaMagics.history_file = {str(place)!r}")
+    assert "in memory only" in text
+
+
+def test_the_front_end_is_told_as_it_shows_itself(kernel):
+    assert "tells no cell ids" in report(kernel)
+    kernel.answers = []
+    ran = kernel.run("%ollama doctor", cell_id="abc")
+    assert "tells which cell runs" in ran.text
+    assert "questions can be answered" in ran.text
+
+
+def test_packages_are_told_with_their_versions(kernel):
+    text = report(kernel)
+    assert "ipywidgets 8" in lines_of(text, "versions")[0]
+    assert "pip" in text
+
+
+def test_config_tells_every_setting_and_what_is_set(kernel):
+    kernel.run("%config OllamaMagics.model = 'llama3.2:3b'")
+    ran = kernel.run(
+        "rows = %ollama config\n"
+        "print({r.name: r.is_set for r in rows if r.name in ('model', 'system')})"
+    )
+    assert "{'model': True, 'system': False}" in ran.streams
+    text = kernel.run("%ollama config").text
+    assert "OLLAMA_API_KEY" in text
+    assert "ipython_config.py" in text

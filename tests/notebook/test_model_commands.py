@@ -1,0 +1,207 @@
+"""What a person sees of ``%ollama`` lines about models, through a real kernel."""
+
+import threading
+import time
+
+import pytest
+from fake_ollama import Answer, Wait, error
+
+SUCCESS = {"status": "success"}
+
+
+def layer(completed, total=100):
+    return {
+        "status": "pulling a",
+        "digest": "sha256:a",
+        "total": total,
+        "completed": completed,
+    }
+
+
+def test_several_models_are_pulled_and_one_failure_does_not_hide_the_others(
+    kernel, fake_ollama
+):
+    bad = Answer([{"error": "pull model manifest: file does not exist"}])
+    good = Answer([layer(50), layer(100), SUCCESS])
+    fake_ollama.on(
+        "POST /api/pull", lambda r: bad if r.json["model"] == "nosuch" else good
+    )
+    ran = kernel.run("%ollama pull one:1b nosuch two:2b")
+    assert ran.status == "error"
+    assert "one:1b: pulled, 100 B" in ran.text
+    assert "nosuch: failed" in ran.text
+    assert "two:2b: pulled, 100 B" in ran.text
+    assert "nosuch" in ran.error
+
+
+def test_an_interrupt_ends_the_pull_at_the_server(kernel, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([layer(30), Wait(gate)]))
+    msg_id = kernel.send("%ollama pull big:70b")
+    kernel.collect(msg_id, until=lambda ran: "30 B of 100 B" in ran.text)
+    began = time.monotonic()
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    request = fake_ollama.wait_for("/api/pull")
+    assert request.wait_closed()
+    assert request.closed_at - began < 10  # a bound for a busy machine
+    assert "stopped by you" in ran.error
+
+
+def test_a_pull_without_success_is_an_error(kernel, fake_ollama):
+    fake_ollama.on("POST /api/pull", Answer([layer(30)]))
+    ran = kernel.run("%ollama pull big:70b")
+    assert ran.status == "error"
+    assert "failed at 30 B; pulling again goes on from there" in ran.text
+    assert "%ollama pull big:70b" in ran.error
+
+
+def test_push_shows_its_way_and_its_end(kernel, fake_ollama):
+    fake_ollama.replay("push_progress")
+    ran = kernel.run("%ollama push me/pirate")
+    assert ran.status == "ok", ran.error
+    assert "me/pirate: pushed" in ran.text
+
+
+def test_a_push_that_is_refused_says_why(kernel, fake_ollama):
+    fake_ollama.replay("push_missing_model")
+    ran = kernel.run("%ollama push nosuch")
+    assert ran.status == "error"
+    assert "next:" in ran.error
+
+
+def test_load_and_stop(kernel, fake_ollama):
+    ran = kernel.run("%ollama load llama3.2:3b --keep-alive 10m")
+    assert "llama3.2:3b: loaded in" in ran.text
+    assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == "10m"
+    assert "was not in memory" in kernel.run("%ollama stop llama3.2:3b").text
+    assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == 0
+    assert kernel.run("%ollama load nosuch").status == "error"
+    assert kernel.run("%ollama stop nosuch").status == "error"
+
+
+def test_an_interrupt_ends_a_load_at_the_server(kernel, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/generate", Answer([], hold_headers=gate))
+    msg_id = kernel.send("%ollama load llama3.2:3b")
+    request = fake_ollama.wait_for("/api/generate")
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert "stopped by you" in ran.error
+    assert request.wait_closed(10)
+
+
+def test_create_from_a_model(kernel, fake_ollama):
+    fake_ollama.on("POST /api/create", Answer([{"status": "writing"}, SUCCESS]))
+    ran = kernel.run(
+        "%ollama create pirate --from llama3.2:3b -s 'You are a pirate.' -o seed 1"
+    )
+    assert ran.status == "ok", ran.error
+    assert "pirate: created" in ran.text
+    assert fake_ollama.bodies("/api/create") == [
+        {
+            "model": "pirate",
+            "from": "llama3.2:3b",
+            "system": "You are a pirate.",
+            "parameters": {"seed": 1},
+        }
+    ]
+
+
+def test_create_from_a_modelfile_beside_its_weights(kernel, fake_ollama, tmp_path):
+    (tmp_path / "Modelfile").write_text("FROM ./w.gguf\nSYSTEM Arr.\n")
+    (tmp_path / "w.gguf").write_bytes(b"GGUF" + bytes(100))
+    fake_ollama.on("POST /api/create", Answer([SUCCESS]))
+    for request in ("HEAD", "POST"):
+        digest = (
+            "sha256:" + __import__("hashlib").sha256(b"GGUF" + bytes(100)).hexdigest()
+        )
+        status = 404 if request == "HEAD" else 201
+        fake_ollama.on(f"{request} /api/blobs/{digest}", Answer(status=status))
+    ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'} -s Ahoy")
+    assert ran.status == "ok", ran.error
+    assert "mine: created, 104 B" in ran.text
+    assert fake_ollama.bodies("/api/create") == [
+        {"model": "mine", "files": {"w.gguf": digest}, "system": "Ahoy"}
+    ]
+
+
+WRONG = {
+    "neither": ("create mine", "either a model to start from, or a file"),
+    "both": ("create mine --from a -F b", "either a model to start from, or a file"),
+    "no file": ("create mine -F nosuch", "cannot be read"),
+    "no base": ("create mine --from nosuch", "without asking"),
+    "bad option": ("create mine --from llama3.2:3b -o sed 1", "seed"),
+}
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG.values(), ids=WRONG)
+def test_a_create_that_cannot_be_right_sends_nothing(kernel, fake_ollama, line, said):
+    ran = kernel.run(f"%ollama {line}")
+    assert ran.status == "error"
+    assert said in f"{ran.error}{ran.streams}"
+    assert fake_ollama.bodies("/api/create") == []
+
+
+@pytest.mark.parametrize(("typed", "count"), [("y", 1), ("n", 0)])
+def test_create_asks_before_it_replaces(kernel, fake_ollama, typed, count):
+    fake_ollama.models(["llama3.2:3b", "pirate:latest"])
+    fake_ollama.on("POST /api/create", Answer([SUCCESS]))
+    kernel.answers = [typed]
+    ran = kernel.run("%ollama create pirate --from llama3.2:3b")
+    assert "Replace pirate" in ran.asked[0]
+    assert len(fake_ollama.bodies("/api/create")) == count
+
+
+def test_copy_asks_before_it_replaces_and_y_does_not(kernel, fake_ollama):
+    fake_ollama.models(["one:1b", "two:2b"])
+    ran = kernel.run("%ollama cp one:1b two:2b")
+    assert ran.status == "error"
+    assert "%ollama cp -y one:1b two:2b" in ran.error
+    assert fake_ollama.bodies("/api/copy") == []
+    assert kernel.run("%ollama cp -y one:1b two:2b").status == "ok"
+    kernel.answers = ["n"]
+    assert "nothing was copied" in kernel.run("%ollama cp one:1b two:2b").text
+    assert len(fake_ollama.bodies("/api/copy")) == 1
+
+
+def test_rm_tells_the_space_that_really_goes(kernel, fake_ollama):
+    twins = [{"name": n, "size": 9_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
+    fake_ollama.models(twins)
+    kernel.answers = ["y", "y"]
+    ran = kernel.run("%ollama rm a:1")
+    assert "frees no space" in ran.asked[0]
+    ran = kernel.run("%ollama rm b:1")
+    assert "frees 9.0 MB" in ran.asked[0]
+    assert "9.0 MB freed" in ran.text
+
+
+def test_listings_are_data_frames_too(kernel, fake_ollama):
+    pytest.importorskip("pandas")
+    fake_ollama.models([{"name": "one:1b", "size": 5}])
+    ran = kernel.run(
+        "models = %ollama list\nimport pandas\n"
+        "print(pandas.DataFrame(models)[['name', 'size_bytes']].to_dict('records'))"
+    )
+    assert "[{'name': 'one:1b', 'size_bytes': 5}]" in ran.streams
+
+
+def test_show_is_a_page_with_the_facts_as_values(kernel, fake_ollama):
+    fake_ollama.replay("show_basic")
+    ran = kernel.run(
+        "page = %ollama show smollm2:135m\nprint(page.details.context_length)"
+    )
+    assert ran.streams.strip() == "8192"
+
+
+def test_the_panel_is_a_widget_with_a_table_for_those_who_have_none(kernel):
+    ran = kernel.run("%ollama panel")
+    (data,) = [o["data"] for o in ran.outputs if "data" in o]
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert "llama3.2:3b" in data["text/html"]
+
+
+def test_errors_of_the_server_reach_the_cell(kernel, fake_ollama):
+    fake_ollama.on("DELETE /api/delete", error(500, "disk is broken"))
+    ran = kernel.run("%ollama rm -y llama3.2:3b")
+    assert "disk is broken" in ran.error

@@ -1,0 +1,435 @@
+"""The panel without a browser: its widgets are clicked as a front end clicks them."""
+
+import json
+import threading
+import time
+
+import ipywidgets as widgets
+import pytest
+from fake_ollama import Answer, Wait, error
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.model_board import ModelBoard
+from ollama_magic.panels import close_panels, open_panel
+from ollama_magic.rendering.model_table import TableRow, model_table_html
+from ollama_magic.widgets.model_panel import ModelPanel
+
+PATIENCE_S = 20.0
+
+
+def lines(*completed, total=100):
+    return [
+        {"status": "pulling a", "digest": "sha256:a", "total": total, "completed": c}
+        for c in completed
+    ]
+
+
+class Driver:
+    """A panel with hands and eyes."""
+
+    def __init__(self, url, **settings):
+        self.chosen = []
+        self.board = ModelBoard(lambda: OllamaClient(url), interval_s=0.01, **settings)
+        self._changed = threading.Condition()
+        self.panel = ModelPanel(self.board, use=self.chosen.append)
+        self.board.subscribe(self._tell)
+        self.board.refresh()
+
+    def _tell(self):
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, is_true):
+        with self._changed:
+            assert self._changed.wait_for(is_true, PATIENCE_S), self.text
+        return self
+
+    def wait_text(self, text):
+        return self.wait(lambda: text in self.text)
+
+    def all(self, kind, widget=None):
+        widget = self.panel if widget is None else widget
+        if widget.layout.display == "none":
+            return
+        if isinstance(widget, kind):
+            yield widget
+        for child in getattr(widget, "children", ()):
+            yield from self.all(kind, child)
+
+    @property
+    def text(self):
+        """All that can be read."""
+        parts = [w.value for w in self.all((widgets.HTML, widgets.Label))]
+        parts += [w.description for w in self.all((widgets.Checkbox, widgets.Button))]
+        return "\n".join(parts)
+
+    def button(self, text):
+        return next(b for b in self.all(widgets.Button) if b.description == text)
+
+    def click(self, text):
+        button = self.button(text)
+        assert not button.disabled, text
+        button.click()
+        return self
+
+    def tick(self, *names):
+        for box in self.all(widgets.Checkbox):
+            if box.description in names:
+                box.value = True
+        return self
+
+    def pull(self, name):
+        next(self.all(widgets.Combobox)).value = name
+        return self.click("Pull")
+
+    @property
+    def names(self):
+        boxes = [box.description for box in self.all(widgets.Checkbox)]
+        return boxes[1:]
+
+
+@pytest.fixture
+def drive(fake_ollama):
+    drivers = []
+
+    def start(*models, **settings):
+        if models:
+            fake_ollama.models(models)
+        drivers.append(Driver(fake_ollama.url, **settings))
+        return drivers[-1].wait(lambda: drivers[-1].board.server.state == "online")
+
+    yield start
+    for driver in drivers:
+        driver.panel.close()
+
+
+def test_models_are_listed_with_the_server(drive, fake_ollama):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b")
+    assert sorted(driver.names) == ["one:1b", "two:2b"]
+    assert fake_ollama.url in driver.text
+    assert "2 models" in driver.text
+
+
+def test_without_models_it_says_what_to_do(drive, fake_ollama):
+    fake_ollama.models([])
+    assert drive().wait_text("No models yet")
+    assert not list(drive().all(widgets.Checkbox))
+
+
+def test_a_filter_hides_what_does_not_match_and_what_is_hidden_is_not_selected(drive):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
+    next(driver.all(widgets.Text)).value = ""
+    filter_ = next(w for w in driver.all(widgets.Text) if w.description == "Filter")
+    filter_.value = "TWO"
+    assert driver.names == ["two:2b"]
+    assert "1 of 2 models" in driver.text
+    assert driver.button("Delete…").disabled
+
+
+def test_the_list_is_sorted_as_asked(drive):
+    models = [
+        {"name": "b", "size": 1},
+        {"name": "a", "size": 3},
+        {"name": "c", "size": 2},
+    ]
+    driver = drive(*models).wait_text("3 models")
+    sort = next(driver.all(widgets.Dropdown))
+    sort.value = "name"
+    assert driver.names == ["a", "b", "c"]
+    sort.value = "largest first"
+    assert driver.names == ["a", "c", "b"]
+
+
+def test_a_tick_stays_with_its_model_when_the_list_changes(drive, fake_ollama):
+    """A list that changes under the hand must never delete another model."""
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("two:2b")
+    fake_ollama.models(["new:3b", "one:1b", "two:2b"])
+    driver.click("Refresh").wait_text("new:3b")
+    driver.click("Delete…")
+    assert "Delete 1 model?" in driver.text
+    driver.click("Delete 1 model").wait(lambda: "two:2b" not in fake_ollama.model_names)
+    assert fake_ollama.model_names == ["new:3b", "one:1b"]
+
+
+def test_a_model_is_pulled_to_its_end(drive, fake_ollama):
+    driver = drive().wait_text("llama3.2:3b").pull("new:1b")
+    driver.wait(lambda: "new:1b" in driver.names)
+    assert "pulled new:1b" in driver.text
+    driver.click("Dismiss")
+    driver.wait(lambda: "pulled new:1b" not in driver.text)
+
+
+def test_what_is_there_is_said_to_be_up_to_date(drive, fake_ollama):
+    fake_ollama.replay("pull_existing")
+    driver = drive().wait_text("llama3.2:3b").pull("smollm2:135m")
+    driver.wait_text("smollm2:135m is up to date")
+
+
+def test_enter_in_the_name_pulls_and_an_empty_name_says_so(drive, fake_ollama):
+    driver = drive().wait_text("llama3.2:3b")
+    name = next(driver.all(widgets.Combobox))
+    name._handle_custom_msg({"event": "submit"}, [])
+    assert "Write the name" in driver.text
+    name.value = "new:1b"
+    name._handle_custom_msg({"event": "submit"}, [])
+    fake_ollama.wait_for("/api/pull")
+    assert name.value == ""
+
+
+def test_a_pull_is_cancelled_at_the_server_and_resumed(drive, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
+    driver = drive().wait_text("llama3.2:3b").pull("big:70b").wait_text("30 B of 100 B")
+    driver.click("Cancel").wait_text("cancelled at 30 B")
+    request = fake_ollama.wait_for("/api/pull")
+    assert request.wait_closed(5)
+    assert request.was_cut_off
+    fake_ollama.on("POST /api/pull", Answer([*lines(30, 100), {"status": "success"}]))
+    driver.click("Retry").wait_text("pulled big:70b")
+
+
+def test_two_pulls_run_at_once_and_one_twice_is_one(drive, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([*lines(10), Wait(gate)]))
+    driver = drive().wait_text("llama3.2:3b")
+    driver.pull("a:1").pull("b:1").pull("a:1")
+    fake_ollama.wait_for("/api/pull", count=2)
+    driver.wait(lambda: driver.text.count("10 B of 100 B") == 2)
+    assert len(fake_ollama.bodies("/api/pull")) == 2
+
+
+def test_progress_that_goes_backwards_shows_no_nonsense(drive, fake_ollama):
+    gate, back = threading.Event(), threading.Event()
+    steps = [*lines(60), Wait(back), *lines(20), Wait(gate)]
+    fake_ollama.on("POST /api/pull", Answer(steps))
+    driver = drive().wait_text("llama3.2:3b").pull("a:1").wait_text("60 B of 100 B")
+    back.set()
+    driver.wait_text("20 B of 100 B")
+    assert "-" not in driver.text.partition("20 B of 100 B")[2].partition("<")[0]
+    assert next(driver.all(widgets.FloatProgress)).value == pytest.approx(0.2)
+
+
+def test_a_stall_is_told(drive, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
+    driver = drive(stall_s=0.2).wait_text("llama3.2:3b").pull("a:1")
+    driver.wait_text("stalled")
+    assert driver.button("Cancel")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer([{"status": "pulling manifest"}, {"error": "file does not exist"}]),
+        Answer([*lines(30)]),
+        Answer([*lines(30)], cut_after=40),
+        error(500, "max retries exceeded"),
+    ],
+    ids=["error line", "no success", "cut", "refused"],
+)
+def test_a_pull_that_fails_says_why_and_can_be_tried_again(drive, fake_ollama, answer):
+    fake_ollama.on("POST /api/pull", answer)
+    driver = drive().wait_text("llama3.2:3b").pull("nosuch:1b")
+    driver.wait(lambda: driver.board.jobs[-1].state == "failed").wait_text("next:")
+    assert driver.button("Retry")
+    assert driver.button("Dismiss")
+
+
+def test_deleting_asks_again_and_cancel_deletes_nothing(drive, fake_ollama):
+    models = [{"name": "one:1b", "size": 2_000_000_000}, {"name": "two:2b", "size": 5}]
+    driver = drive(*models).wait_text("two:2b").tick("one:1b", "two:2b")
+    driver.click("Delete 2…")
+    for text in (
+        "Delete 2 models?",
+        "one:1b   2.0 GB",
+        "two:2b",
+        "can&#x27;t be undone",
+    ):
+        assert text in driver.text
+    driver.click("Cancel")
+    assert "Delete 2 models?" not in driver.text
+    assert len(fake_ollama.model_names) == 2
+    driver.click("Delete 2…").click("Delete 2 models")
+    driver.wait(lambda: not fake_ollama.model_names).wait_text("No models yet")
+
+
+def test_a_copy_keeps_the_space_and_the_question_says_so(drive):
+    twins = [{"name": n, "size": 7_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
+    driver = drive(*twins).wait_text("b:1")
+    assert "7.0 MB on disk" in driver.text
+    driver.tick("a:1").click("Delete…")
+    assert "frees no space" in driver.text
+
+
+def test_one_of_two_deletions_fails_and_the_other_is_done(drive, fake_ollama):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b", "two:2b")
+    fake_ollama.on(
+        "DELETE /api/delete",
+        lambda r: (
+            error(500, "disk is broken") if "one" in r.json["model"] else Answer()
+        ),
+    )
+    driver.click("Delete 2…").click("Delete 2 models")
+    driver.wait_text("disk is broken").wait_text("deleted two:2b")
+
+
+def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
+    driver.click("Copy…")
+    name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
+    driver.click("Copy")
+    assert "Write another name" in driver.text
+    name.value = "two:2b"
+    driver.click("Copy")
+    assert "would be replaced" in driver.text
+    assert fake_ollama.bodies("/api/copy") == []
+    name.value = "three:3b"
+    assert "would be replaced" not in driver.text
+    driver.click("Copy").wait_text("copied one:1b to three:3b")
+    assert fake_ollama.bodies("/api/copy") == [
+        {"source": "one:1b", "destination": "three:3b"}
+    ]
+
+
+def test_replacing_by_a_copy_takes_a_second_click(drive, fake_ollama):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b").click("Copy…")
+    name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
+    name.value = "TWO:2b"
+    driver.click("Copy").click("Replace it").wait_text("copied one:1b to TWO:2b")
+
+
+def test_a_model_is_shown_with_its_parts(drive, fake_ollama):
+    fake_ollama.replay("show_basic")
+    driver = drive("smollm2:135m").wait_text("smollm2:135m").tick("smollm2:135m")
+    driver.click("Show").wait_text("context length")
+    (tabs,) = driver.all(widgets.Tab)
+    assert tabs.titles[0] == "Details"
+    assert "Modelfile" in tabs.titles
+    driver.click("Close")
+    assert not list(driver.all(widgets.Tab))
+
+
+def test_use_makes_a_model_the_notebooks(drive):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("two:2b").click("Use")
+    assert driver.chosen == ["two:2b"]
+    driver.wait_text("in use")
+
+
+def test_loading_and_unloading(drive, fake_ollama):
+    driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b")
+    assert driver.button("Unload").disabled
+    driver.click("Load").wait_text("loaded llama3.2:3b")
+    loaded = {"name": "llama3.2:3b", "size": 4_000_000_000, "size_vram": 1_000_000_000}
+    fake_ollama.on("GET /api/ps", Answer([json.dumps({"models": [loaded]})]))
+    driver.click("Refresh").wait_text("4.0 GB, 25% GPU")
+    driver.click("Unload").wait_text("was taken out of memory")
+    assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == 0
+
+
+def test_a_load_that_waits_is_cancelled_at_the_server(drive, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/generate", Answer([], hold_headers=gate))
+    driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b").click("Load")
+    request = fake_ollama.wait_for("/api/generate")
+    driver.wait_text("Cancel").click("Cancel").wait_text("cancelled")
+    assert request.wait_closed(5)
+
+
+def test_a_server_that_is_gone_is_told_and_comes_back(drive, fake_ollama):
+    driver = drive().wait_text("llama3.2:3b")
+    fake_ollama.on("GET /api/version", error(503, "starting up"))
+    driver.click("Refresh").wait_text("starting up")
+    assert "%ollama serve" in driver.text
+    assert not list(driver.all(widgets.Checkbox))
+    fake_ollama.on("GET /api/version", Answer(['{"version":"0.33.0"}']))
+    driver.click("Refresh").wait_text("llama3.2:3b")
+
+
+def test_an_error_of_a_button_is_shown_and_the_button_stays(drive):
+    driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b")
+
+    def fail(_):
+        raise RuntimeError("the store is broken")
+
+    driver.panel._use = fail
+    driver.click("Use")
+    assert "RuntimeError: the store is broken" in driver.text
+    assert not driver.button("Use").disabled
+    assert driver.click("Show").wait_text("context length")
+
+
+def test_names_with_markup_are_text(drive):
+    name = "<img src=x onerror=alert(1)>:1b"
+    driver = drive({"name": name, "details": {"parameter_size": "<b>7B</b>"}})
+    driver.wait(lambda: driver.names == [name])
+    html = "".join(w.value for w in driver.all(widgets.HTML))
+    assert "<img" not in html
+    assert "<b>7B" not in html
+    assert "&lt;b&gt;7B" in html
+    assert not any(box.description_allow_html for box in driver.all(widgets.Checkbox))
+
+
+def test_a_closed_panel_does_nothing_and_leaves_no_thread(drive, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
+    driver = drive().wait_text("llama3.2:3b").pull("a:1").wait_text("30 B of 100 B")
+    refresh = driver.button("Refresh")
+    driver.panel.close()
+    driver.panel.close()
+    refresh.click()
+    names = [t.name for t in threading.enumerate() if t.name.startswith("ollama")]
+    assert names == []
+    assert fake_ollama.wait_for("/api/pull").wait_closed(5)
+
+
+def test_a_hundred_models_are_drawn_at_once(drive):
+    driver = drive(*(f"model-{n}:1b" for n in range(100))).wait_text("100 models")
+    assert len(driver.names) == 100
+
+
+def test_the_same_server_has_one_panel_until_it_is_closed(fake_ollama):
+    def open_():
+        return open_panel(fake_ollama.url, lambda: OllamaClient(fake_ollama.url))
+
+    first = open_()
+    assert open_() is first
+    first.close()
+    assert open_() is not first
+    close_panels()
+    deadline = time.monotonic() + PATIENCE_S
+    while any(t.name.startswith("ollama") for t in threading.enumerate()):
+        assert time.monotonic() < deadline
+
+
+def test_what_is_saved_can_be_read_without_widgets_and_holds_no_token(fake_ollama):
+    panel = open_panel(
+        fake_ollama.url, lambda: OllamaClient(fake_ollama.url, api_key="s3cr3t-token")
+    )
+    bundle = panel._repr_mimebundle_()
+    assert "llama3.2:3b" in bundle["text/html"]
+    assert "llama3.2:3b" in bundle["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "s3cr3t" not in json.dumps(widgets.Widget.get_manager_state())
+    close_panels()
+
+
+def test_a_cell_runs_during_a_pull_and_unloading_ends_it(kernel, fake_ollama):
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
+    kernel.run("panel = %ollama panel")
+    kernel.run("panel._name.value = 'a:1'; panel._pull.click()")
+    request = fake_ollama.wait_for("/api/pull")
+    assert kernel.run("print(6 * 7)").streams == "42\n"
+    ran = kernel.run(
+        "%unload_ext ollama_magic\nimport threading\n"
+        "print([t.name for t in threading.enumerate() if t.name.startswith('ollama')])"
+    )
+    assert ran.streams == "[]\n"
+    assert request.wait_closed(5)
+
+
+def test_the_table_has_a_head_for_each_row_and_column():
+    row = TableRow("a", "1 B", 0.5, "7B", "Q4", "today", "2026", ("x",), "", None)
+    html = model_table_html([row])
+    assert html.count('scope="col"') == html.count("<td") + 1
+    assert '<th scope="row"' in html
