@@ -135,6 +135,10 @@ class ModelBoard:
         """
         return self._teller.subscribe(listener)
 
+    def notify(self) -> None:
+        """Have the listeners called, as after a change."""
+        self._teller.tell()
+
     # -- what can be done --------------------------------------------------------
 
     def refresh(self) -> None:

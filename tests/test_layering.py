@@ -14,7 +14,7 @@ LAYERS = [
     | {"modelfile"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
-    | {"model_actions", "background"},
+    | {"model_actions", "background", "creation"},
     {"line", "reply", "session", "question", "outcome", "asking", "model_commands"}
     | {"sharing", "chat_commands", "confirming"}
     | {"model_board", "model_job", "doctor", "settings_listing"},

@@ -47,6 +47,7 @@ class ModelList:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._rows: Sequence[ModelRow] = ()
+        self._most: int | None = None
         self._boxes: dict[str, widgets.Checkbox] = {}
         self._is_setting = False
         self._name_layout = widgets.Layout(
@@ -71,7 +72,7 @@ class ModelList:
             layout=widgets.Layout(
                 flex="0 1 auto",
                 min_width="110px",
-                max_width="50%",
+                max_width="40%",
                 padding="0 12px 0 0",
             )
         )
@@ -94,10 +95,19 @@ class ModelList:
         """The models that are shown and ticked, from top to bottom."""
         return tuple(r for r in self._shown() if self._boxes[r.summary.name].value)
 
-    def render(self, rows: Sequence[ModelRow]) -> None:
-        """Show these models; what was selected stays so while it is there."""
+    def render(self, rows: Sequence[ModelRow], most: int | None = None) -> None:
+        """Show these models; what was selected stays so while it is there.
+
+        Parameters
+        ----------
+        most
+            Draw only so many, as many as are seen at once: each is a message to the
+            browser, and the others may follow.
+        """
         self._rows = rows
-        names = {row.summary.name for row in rows}
+        self._most = most
+        names = {row.summary.name for row in self._shown()}
+        names |= {row.summary.name for row in rows if most is None}
         for name in [name for name in self._boxes if name not in names]:
             self._boxes.pop(name).close()
         for name in names - set(self._boxes):
@@ -125,7 +135,8 @@ class ModelList:
         wanted = self._filter.value.strip().lower()
         key, is_reversed = _SORTS[self._sort.value]
         rows = [row for row in self._rows if wanted in row.summary.name.lower()]
-        return sorted(rows, key=key, reverse=is_reversed)  # type: ignore[arg-type]
+        rows.sort(key=key, reverse=is_reversed)  # type: ignore[arg-type]
+        return rows[: self._most]
 
     def _draw(self) -> None:
         shown = self._shown()

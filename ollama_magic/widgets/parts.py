@@ -16,6 +16,7 @@ def button(
     *,
     tooltip: str = "",
     style: str = "",
+    like: widgets.Button | None = None,
 ) -> widgets.Button:
     """Return a button as wide as its text.
 
@@ -23,12 +24,16 @@ def button(
     ----------
     style
         ``primary`` for what the row is for, ``danger`` for what can't be undone.
+    like
+        A button that it shares its layout with: one message less to the browser for
+        each part that is shared. Not for one that is shown and hidden by itself.
     """
     made = widgets.Button(
         description=text,
         tooltip=tooltip,
         button_style=style,
-        layout=widgets.Layout(width="auto", flex="0 0 auto"),
+        layout=like.layout if like else {"width": "auto", "flex": "0 0 auto"},
+        **({"style": like.style} if like else {}),
     )
     made.on_click(lambda _: on_click())
     return made
