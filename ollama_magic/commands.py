@@ -185,8 +185,7 @@ class Commands:
 
         return self._front.panel(
             open_panel(
-                session.client().host.base_url,
-                session.client,
+                session.client(),
                 used=default_model(session, session.chat()) or "",
                 use=use,
             )

@@ -7,7 +7,7 @@ Shows nothing, and asks nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,8 +131,14 @@ def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> 
     found = [find_model(name, installed) for name in names]
     going = tuple(model for model in found if model is not None)
     staying = {model.digest for model in installed if model not in going}
-    freed = {m.digest: m.size_bytes for m in going if m.digest not in staying}
-    return Removal(names, going, sum(freed.values()))
+    freed = disk_bytes(model for model in going if model.digest not in staying)
+    return Removal(names, going, freed)
+
+
+def disk_bytes(models: Iterable[ModelSummary]) -> int:
+    """Return the space that models take; names of the same one take it once."""
+    sizes = {model.digest or model.name: model.size_bytes for model in models}
+    return sum(sizes.values())
 
 
 def remove(client: OllamaClient, removal: Removal) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import ipywidgets as widgets
 
+from ollama_magic.model_actions import disk_bytes
 from ollama_magic.model_board import ModelRow
 from ollama_magic.rendering.model_table import (
     ROW_PX,
@@ -18,6 +19,7 @@ from ollama_magic.rendering.model_table import (
     line_html,
     model_table_html,
 )
+from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.transfer import size_text
 from ollama_magic.widgets.parts import row
 from ollama_magic.wire import LoadedModel
@@ -115,17 +117,19 @@ class ModelList:
             box.observe(self._on_tick, "value")
         self._draw()
 
-    def clear_selection(self) -> None:
-        """Untick everything."""
-        self._set_all(False)
+    def close(self) -> None:
+        """Close every name, also those that the filter hides."""
+        for box in self._boxes.values():
+            box.close()
+        self._boxes.clear()
 
     # -- how it is done ----------------------------------------------------------
 
     def _checkbox(self, text: str, style: object) -> widgets.Checkbox:
         return widgets.Checkbox(
             value=False,
-            description=text,
-            tooltip=text,
+            description=visible_text(text),
+            tooltip=visible_text(text),
             indent=False,
             layout=self._name_layout,
             style=style,
@@ -149,11 +153,11 @@ class ModelList:
         self.box.layout.display = None if self._rows else "none"
 
     def _total_text(self, shown: Sequence[ModelRow]) -> str:
-        by_digest = {r.summary.digest: r.summary.size_bytes for r in self._rows}
+        size_bytes = disk_bytes(row.summary for row in self._rows)
         count = f"{len(self._rows)} model{'' if len(self._rows) == 1 else 's'}"
         if len(shown) != len(self._rows):
             count = f"{len(shown)} of {count}"
-        return f"{count}, {size_text(sum(by_digest.values()))} on disk"
+        return f"{count}, {size_text(size_bytes)} on disk"
 
     def _selected_anew(self) -> None:
         self._draw()
@@ -174,7 +178,7 @@ class ModelList:
         try:
             self._all.value = is_ticked
             for name, box in self._boxes.items():
-                if name in shown or not is_ticked:
+                if name in shown:
                     box.value = is_ticked
         finally:
             self._is_setting = False

@@ -20,7 +20,7 @@ from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.widgets.activity import Activity
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.model_list import ModelList
-from ollama_magic.widgets.parts import button, row, set_shown
+from ollama_magic.widgets.parts import button, close_all, row, set_shown
 
 SUGGESTIONS = (
     "smollm2:135m",
@@ -101,6 +101,9 @@ class ModelPanel(widgets.VBox):
         """End what runs, and leave the page; a second time is harmless."""
         self._unsubscribe()
         self._board.close()
+        self._list.close()
+        for child in self.children:
+            close_all(child)
         super().close()
 
     def refresh(self, used: str) -> None:

@@ -53,6 +53,19 @@ def frame(*children: widgets.Widget) -> widgets.VBox:
     return widgets.VBox(children, layout=layout)
 
 
+def close_all(widget: widgets.Widget) -> None:
+    """Close a widget and all that it holds; else the kernel keeps them.
+
+    Its layout and style go too, which it must not share with one that stays.
+    """
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    for part in (widget.layout, getattr(widget, "style", None)):
+        if part is not None:
+            part.close()
+    widget.close()
+
+
 def set_shown(widget: widgets.DOMWidget, is_shown: bool) -> None:
     """Show a widget, or take it off the page; keys do not reach it then."""
     wanted = None if is_shown else "none"

@@ -70,7 +70,7 @@ def test_the_board_sees_what_happens(client, own_engine):
         with changed:
             changed.notify_all()
 
-    board = ModelBoard(lambda: client, interval_s=0.01)
+    board = ModelBoard(client, interval_s=0.01)
     board.subscribe(tell)
 
     def wait(is_true):
