@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from ollama_magic.answer import Answer
 from ollama_magic.arrivals import Arrivals
-from ollama_magic.conversation import Message
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.outcome import Outcome
 from ollama_magic.question import Asking, Question
@@ -43,10 +42,6 @@ class Display(Protocol):
 
 class FollowUp(Protocol):
     """What may have to be asked after a complete answer."""
-
-    @property
-    def steps(self) -> Sequence[Message]:
-        """Messages of its rounds that the chat keeps, before the final answer."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -88,7 +83,6 @@ def get_answer(
     return Outcome(
         answers[-1],
         fault,
-        steps=tuple(step for one in follow_ups for step in one.steps),
         notes=tuple(note for one in follow_ups for note in one.notes),
         earlier=tuple(answers[:-1]),
     )

@@ -295,6 +295,9 @@ class OllamaClient:
         messages: Sequence[Mapping[str, Any]] | None = None,
         license: str | Sequence[str] | None = None,
         quantize: str | None = None,
+        renderer: str | None = None,
+        parser: str | None = None,
+        requires: str | None = None,
     ) -> ProgressStream:
         """Make a model; one of that name is replaced unasked.
 
@@ -310,6 +313,10 @@ class OllamaClient:
             the model fails then.
         quantize
             Such as ``Q4_K_M``; the server has to have a model of type F16 or F32.
+        renderer, parser
+            Names of those that are built into Ollama, in place of a template.
+        requires
+            The least version of Ollama that can run it, such as ``0.14.0``.
         """
         body = _set_only(
             model=model,
@@ -321,6 +328,9 @@ class OllamaClient:
             messages=messages,
             license=license,
             quantize=quantize,
+            renderer=renderer,
+            parser=parser,
+            requires=requires,
         )
         if from_model is not None:
             body["from"] = from_model

@@ -27,6 +27,7 @@ from ollama_magic.chat_commands import (
 )
 from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
+from ollama_magic.creation import read_spec
 from ollama_magic.doctor import doctor_report
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
@@ -42,7 +43,6 @@ from ollama_magic.model_commands import (
     pull_model,
     pull_models,
     push_model,
-    read_spec,
     remove_models,
     show_model,
     stop_model,
@@ -185,8 +185,7 @@ class Commands:
 
         return self._front.panel(
             open_panel(
-                session.client().host.base_url,
-                session.client,
+                session.client(),
                 used=default_model(session, session.chat()) or "",
                 use=use,
             )

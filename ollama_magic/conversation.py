@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from ollama_magic.pictures import Picture
 from ollama_magic.wire import Stats
 
 Message = dict[str, Any]
@@ -42,10 +41,6 @@ class Turn:
     starts_afresh: bool = False
     """The turns before this one are kept in the store and not sent."""
     cell_id: str | None = None
-    pictures: tuple[Picture, ...] = ()
-    """What was attached to the prompt."""
-    steps: tuple[Message, ...] = ()
-    """Messages between the prompt and the reply: calls of tools and their results."""
     status: Status = "complete"
     done_reason: str = ""
     stats: Stats = field(default_factory=Stats)
@@ -96,14 +91,6 @@ def _last_start(turns: Sequence[Turn]) -> int:
         if turns[index].starts_afresh:
             return index
     return 0
-
-
-def user_message(text: str, pictures: Sequence[Picture] = ()) -> Message:
-    """Return what a user says, with what is attached to it."""
-    message: Message = {"role": "user", "content": text}
-    if pictures:
-        message["images"] = [picture.base64 for picture in pictures]
-    return message
 
 
 @dataclass(frozen=True)
@@ -163,12 +150,7 @@ class Chat:
         return turns if last is None else turns[max(0, len(turns) - last) :]
 
     def messages(
-        self,
-        prompt: str,
-        *,
-        system: str | None = None,
-        last: int | None = None,
-        pictures: Sequence[Picture] = (),
+        self, prompt: str, *, system: str | None = None, last: int | None = None
     ) -> list[Message]:
         """Return what a model is sent when it is asked ``prompt`` now.
 
@@ -180,8 +162,6 @@ class Chat:
             A new system message; None keeps the one in force. Empty text sends none.
         last
             Send only so many of the latest turns; None sends all.
-        pictures
-            What is attached to the new message.
 
         Notes
         -----
@@ -192,9 +172,8 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(user_message(turn.prompt, turn.pictures))
-            messages.extend(turn.steps)
+            messages.append({"role": "user", "content": turn.prompt})
             if turn.reply:  # nothing was said, or stopped while it was thought about
                 messages.append({"role": "assistant", "content": turn.reply})
-        messages.append(user_message(prompt, pictures))
+        messages.append({"role": "user", "content": prompt})
         return messages

@@ -24,6 +24,7 @@ from ollama_magic.chat_commands import store_text
 from ollama_magic.client import OllamaClient
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.host import without_secret
+from ollama_magic.model_actions import disk_bytes
 from ollama_magic.model_commands import processor
 from ollama_magic.model_names import find_model
 from ollama_magic.rendering.text_page import TextPage
@@ -140,7 +141,7 @@ def _server(session: Session) -> Iterator[Finding]:
     yield Finding("server", f"{kind} {told} answers in {took:.0f} ms")
     installed = _soon(client, client.list)
     if installed:
-        size = size_text(sum({m.digest: m.size_bytes for m in installed}.values()))
+        size = size_text(disk_bytes(installed))
         yield Finding("models", f"{len(installed)} installed, {size}")
     else:
         yield Finding("models", "none", "problem", "%ollama pull smollm2:135m")

@@ -1,22 +1,19 @@
 """What can be done about models: the one set of actions of magics, panel and Python.
 
 Each takes a client and does its work, or raises an error in words. Knows what an
-action needs besides its request (what a name would overwrite, what a removal frees,
-which files a new model wants first). Shows nothing, and asks nobody.
+action needs besides its request (what a name would overwrite, what a removal frees).
+Shows nothing, and asks nobody.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from ollama_magic.arrivals import ClosableStream
 from ollama_magic.client import OllamaClient
+from ollama_magic.creation import Creation
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.modelfile import ModelSpec
@@ -27,8 +24,6 @@ from ollama_magic.wire import ModelSummary, Progress
 
 Transferring = ClosableStream[Progress]
 """A pull, push or create under way: iterate it; closing it stops the server too."""
-
-_HASH_BYTES = 4 * 1024 * 1024
 
 
 # -- transfers -----------------------------------------------------------------
@@ -54,130 +49,7 @@ def create(client: OllamaClient, name: str, spec: ModelSpec) -> Transferring:
     ConfigError
         A file that it is made of cannot be read.
     """
-    return _Creation(client, name, spec)
-
-
-class _Creation:
-    """Uploads, then the server's own work, as one stream."""
-
-    def __init__(self, client: OllamaClient, name: str, spec: ModelSpec) -> None:
-        self._client = client
-        self._name = name
-        self._spec = spec
-        self._bases = (_readable(spec.base),) if spec.is_from_file else ()
-        self._adapters = tuple(map(_readable, spec.adapters))
-        self._stream: Transferring | None = None
-        self._is_closed = threading.Event()
-
-    def __iter__(self) -> Iterator[Progress]:
-        files: dict[str, str] = {}
-        adapters: dict[str, str] = {}
-        for path in self._bases:
-            files[path.name] = yield from self._upload(path)
-        for path in self._adapters:
-            adapters[path.name] = yield from self._upload(path)
-        if self._is_closed.is_set():
-            return
-        spec = self._spec
-        # NB: a file whose name has no .gguf is still one; the server goes by its bytes.
-        self._stream = self._client.create(
-            self._name,
-            from_model=None if spec.is_from_file else spec.base,
-            files=files or None,
-            adapters=adapters or None,
-            system=spec.system,
-            template=spec.template,
-            parameters=spec.parameters or None,
-            messages=spec.messages or None,
-            license=spec.licenses or None,
-            quantize=spec.quantize,
-        )
-        yield from self._stream
-
-    def close(self) -> None:
-        """End it; an upload ends with its next piece."""
-        self._is_closed.set()
-        if self._stream is not None:
-            self._stream.close()
-
-    def _upload(self, path: Path) -> Any:  # noqa: ANN401  (a generator that returns)
-        """Send a file; yield how far it is, and return its digest."""
-        status = f"uploading {path.name}"
-        digest = ""
-        for one in _in_thread(lambda report: self._send(path, report)):
-            if isinstance(one, str):
-                digest = one
-            else:
-                sent, size = one
-                yield Progress(status, str(path), size, sent)
-        return digest
-
-    def _send(self, path: Path, report: Callable[[int, int], None]) -> str:
-        def checked(sent: int, size: int) -> None:
-            if self._is_closed.is_set():
-                raise _Closed
-            report(sent, size)
-
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            hasher = hashlib.sha256()
-            checked(0, size)
-            while piece := file.read(_HASH_BYTES):
-                hasher.update(piece)
-                checked(0, size)
-            digest = f"sha256:{hasher.hexdigest()}"
-            file.seek(0)
-            self._client.upload_blob(digest, file, on_progress=checked)
-        checked(size, size)
-        return digest
-
-
-class _Closed(Exception):  # noqa: N818  (no error: the way out of an upload)
-    """The stream was closed while a file was on its way."""
-
-
-def _in_thread(
-    work: Callable[[Callable[[int, int], None]], str],
-) -> Iterator[tuple[int, int] | str]:
-    """Yield what ``work`` reports while it runs in a thread, then what it returns."""
-    came: SimpleQueue[tuple[int, int] | str | BaseException] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            came.put(work(lambda sent, size: came.put((sent, size))))
-        except BaseException as error:  # noqa: BLE001  (raised again below)
-            came.put(error)
-
-    threading.Thread(target=run, name="ollama-upload", daemon=True).start()
-    while True:
-        one = came.get()
-        if isinstance(one, _Closed):
-            return
-        if isinstance(one, BaseException):
-            raise one
-        yield one
-        if isinstance(one, str):
-            return
-
-
-def _readable(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.is_dir():
-        raise ConfigError(
-            f"{text} is a folder.",
-            why="a model is made of one GGUF file here",
-            next_step="name the .gguf file; a folder of safetensors: ollama create "
-            "in a terminal",
-        )
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ConfigError(
-            f"The file {text} cannot be read.",
-            why=error.strerror or type(error).__name__,
-            next_step=f"paths are seen from {Path.cwd()}; write the whole path",
-        ) from error
+    return Creation(client, name, spec)
 
 
 # -- names ---------------------------------------------------------------------
@@ -259,8 +131,14 @@ def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> 
     found = [find_model(name, installed) for name in names]
     going = tuple(model for model in found if model is not None)
     staying = {model.digest for model in installed if model not in going}
-    freed = {m.digest: m.size_bytes for m in going if m.digest not in staying}
-    return Removal(names, going, sum(freed.values()))
+    freed = disk_bytes(model for model in going if model.digest not in staying)
+    return Removal(names, going, freed)
+
+
+def disk_bytes(models: Iterable[ModelSummary]) -> int:
+    """Return the space that models take; names of the same one take it once."""
+    sizes = {model.digest or model.name: model.size_bytes for model in models}
+    return sum(sizes.values())
 
 
 def remove(client: OllamaClient, removal: Removal) -> None:

@@ -46,8 +46,9 @@ class ModelBoard:
 
     Parameters
     ----------
-    make_client
-        Called for each piece of work, in its thread, so that a changed host counts.
+    client
+        Whom it asks, for as long as it lives: a setting that is changed meanwhile must
+        not turn a deletion to another server.
     stall_s
         After so many seconds without a byte a pull counts as stalled.
     interval_s
@@ -56,12 +57,12 @@ class ModelBoard:
 
     def __init__(
         self,
-        make_client: Callable[[], OllamaClient],
+        client: OllamaClient,
         *,
         stall_s: float = STALL_S,
         interval_s: float = 0.2,
     ) -> None:
-        self._make_client = make_client
+        self._client = client
         self._stall_s = stall_s
         self._lock = threading.Lock()
         self._server = ServerLine()
@@ -135,6 +136,10 @@ class ModelBoard:
         """
         return self._teller.subscribe(listener)
 
+    def notify(self) -> None:
+        """Have the listeners called, as after a change."""
+        self._teller.tell()
+
     # -- what can be done --------------------------------------------------------
 
     def refresh(self) -> None:
@@ -156,7 +161,7 @@ class ModelBoard:
 
         def run(work: Work) -> str:
             work.transfer = transfer = Transfer(stall_s=self._stall_s)
-            for progress in work.open(model_actions.pull(self._client(), name)):
+            for progress in work.open(model_actions.pull(self._client, name)):
                 transfer.add(progress)
                 self._teller.tell()
             if not transfer.was_needed:
@@ -169,7 +174,7 @@ class ModelBoard:
         """Copy a model; it fails where the name is taken, unless to overwrite it."""
 
         def run(_: Work) -> str:
-            client = self._client()
+            client = self._client
             model_actions.copy(client, source, destination, overwrite=overwrite)
             return f"copied {source} to {destination}"
 
@@ -180,7 +185,7 @@ class ModelBoard:
 
         def deletion(name: str) -> Callable[[Work], str]:
             def run(_: Work) -> str:
-                client = self._client()
+                client = self._client
                 removal = model_actions.plan_removal(client, [name])
                 model_actions.remove(client, removal)
                 freed = removal.freed_bytes
@@ -194,7 +199,7 @@ class ModelBoard:
         """Load a model into memory."""
 
         def run(work: Work) -> str:
-            for _ in work.open(model_actions.load(self._client(), name)):
+            for _ in work.open(model_actions.load(self._client, name)):
                 pass
             return f"loaded {name}"
 
@@ -204,7 +209,7 @@ class ModelBoard:
         """Take a model out of memory."""
 
         def run(_: Work) -> str:
-            was_loaded = model_actions.stop(self._client(), name)
+            was_loaded = model_actions.stop(self._client, name)
             return f"{name} {'was taken out of' if was_loaded else 'was not in'} memory"
 
         return self._begin("stop", name, run)
@@ -213,7 +218,7 @@ class ModelBoard:
         """Ask what a model is, and hand it on in a thread; stays only if it fails."""
 
         def run(work: Work) -> str:
-            details = self._client().show(name)
+            details = self._client.show(name)
             if not work.is_cancelled and not self.is_closed:
                 on_details(details)
             return ""
@@ -259,9 +264,6 @@ class ModelBoard:
 
     # -- how it is done ------------------------------------------------------------
 
-    def _client(self) -> OllamaClient:
-        return self._make_client()
-
     def _begin(self, action: Action, model: str, run: Callable[[Work], str]) -> int:
         wanted = canonical(model)
         with self._lock:
@@ -296,7 +298,7 @@ class ModelBoard:
                     return
                 self._refresh_again = False
             try:
-                client = self._client()
+                client = self._client
                 url = client.host.base_url
                 online = ServerLine(url, "online", client.version())
                 installed, loaded = client.list(), client.ps()

@@ -7,20 +7,24 @@ it itself. What is done, and not shown, is in :mod:`ollama_magic.model_actions`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from ollama_magic import model_actions
 from ollama_magic.arrivals import Arrivals, in_background
 from ollama_magic.client import OllamaClient
 from ollama_magic.confirming import Confirm, is_confirmed
-from ollama_magic.errors import ConfigError, OllamaMagicError
+from ollama_magic.errors import (
+    ConfigError,
+    ModelTransferError,
+    OllamaMagicError,
+    ServerUnreachableError,
+)
 from ollama_magic.listing import Columns, Listing
 from ollama_magic.model_actions import Transferring
 from ollama_magic.model_names import canonical, find_model
-from ollama_magic.modelfile import ModelSpec, parse_modelfile
+from ollama_magic.modelfile import ModelSpec
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.request import KeepAlive
@@ -117,12 +121,13 @@ class _Words:
 
     done: str
     not_needed: str
-    resumes: str = ""
+    resumes: str
+    """What an interrupt costs."""
 
 
 _PULL = _Words("pulled", "up to date", "pulling again goes on from there")
 _PUSH = _Words("pushed", "the registry has it", "pushing again sends what is missing")
-_CREATE = _Words("created", "created")
+_CREATE = _Words("created", "created", "what the server has whole is not sent again")
 
 
 def pull_models(
@@ -133,18 +138,33 @@ def pull_models(
     Raises
     ------
     OllamaMagicError
-        The first that failed, when all have had their turn.
+        Of those that failed, when all have had their turn.
+    ServerUnreachableError
+        At once: there is nobody to ask for the others.
     KeyboardInterrupt
         Interrupted; the server keeps what came, and pulling again goes on there.
     """
-    failed: list[OllamaMagicError] = []
-    for name in dict.fromkeys(names):
+    failed: dict[str, OllamaMagicError] = {}
+    for name in {canonical(name): name for name in names}.values():
         try:
             pull_model(client, name, open_line())
+        except ServerUnreachableError:
+            raise
         except OllamaMagicError as error:
-            failed.append(error)
+            failed[name] = error
     if failed:
-        raise failed[0]
+        raise _not_pulled(failed)
+
+
+def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
+    if len(failed) == 1:
+        return next(iter(failed.values()))
+    return ModelTransferError(
+        f"{len(failed)} models were not pulled: {', '.join(failed)}.",
+        why="; ".join(f"{name}: {e.why or e.what}" for name, e in failed.items()),
+        next_step=f"%ollama pull {' '.join(failed)}   goes on where each stopped; "
+        "alone, each says more",
+    )
 
 
 def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
@@ -168,13 +188,14 @@ def _show_transfer(
                 for progress in batch:
                     transfer.add(progress)
                 if transfer.status:
-                    line.show(f"{name}: {transfer.line()}", transfer.share)
+                    advice = f"; interrupt: {words.resumes}"
+                    state = transfer.line() + (advice if transfer.is_stalled else "")
+                    line.show(f"{name}: {state}", transfer.share)
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
         ended = "stopped by you" if is_interrupt else "failed"
         if came := transfer.completed_bytes:
-            ended += f" at {size_text(came)}"
-            ended += f"; {words.resumes}" if words.resumes else ""
+            ended += f" at {size_text(came)}; {words.resumes}"
         line.finish(f"{name}: {ended}")
         raise
     size = f", {size_text(transfer.total_bytes)}" if transfer.total_bytes else ""
@@ -183,40 +204,6 @@ def _show_transfer(
 
 
 # -- a new model ---------------------------------------------------------------
-
-
-def read_spec(file: str) -> ModelSpec:
-    """Return what a Modelfile describes, or a model of a GGUF file as it is.
-
-    Paths in a Modelfile are seen from its folder, as Ollama does it.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be read, or is not understood.
-    """
-    path = Path(file).expanduser()
-    try:
-        with path.open("rb") as opened:
-            if opened.read(4) == b"GGUF":
-                return ModelSpec(base=str(path.resolve()))
-        spec = parse_modelfile(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        is_text = isinstance(error, UnicodeDecodeError)
-        raise ConfigError(
-            f"The file {file} cannot be read.",
-            why="it is neither text nor GGUF" if is_text else _reason(error),
-            next_step="%ollama create NAME -F Modelfile   (or -F MODEL.gguf)",
-        ) from error
-    folder = path.resolve().parent
-    if spec.is_from_file:
-        spec = replace(spec, base=str(folder / Path(spec.base).expanduser()))
-    adapters = tuple(str(folder / Path(one).expanduser()) for one in spec.adapters)
-    return replace(spec, adapters=adapters)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def create_model(
@@ -247,15 +234,15 @@ def create_model(
             next_step=f"%ollama pull {spec.base}   then create it again",
         )
     taken = find_model(name, installed)
-    question = f"Replace {name} ({size_text(taken.size_bytes)})? " if taken else ""
     if (
         taken
         and confirm
         and not is_confirmed(
             confirm,
-            f"{question}Its settings can't be brought back.",
-            f"Model {name} was not replaced.",
-            f"%ollama create -y {name} …",
+            f"Replace {taken.name} ({size_text(taken.size_bytes)})? "
+            "Its settings can't be brought back.",
+            f"Model {taken.name!r} is there already, and was not replaced.",
+            f"the same line with -y: %ollama create -y {name} …",
         )
     ):
         return TextPage(f"{name} stays as it was")

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 from ollama_magic.errors import ConfigError
 from ollama_magic.model_options import OptionValue, read_option
 
-_KNOWN = ("FROM", "PARAMETER", "SYSTEM", "TEMPLATE", "ADAPTER", "LICENSE", "MESSAGE")
+_TEXTS = ("SYSTEM", "TEMPLATE", "RENDERER", "PARSER", "REQUIRES")
+_KNOWN = ("FROM", "PARAMETER", "ADAPTER", "LICENSE", "MESSAGE", *_TEXTS)
 _ROLES = ("system", "user", "assistant")
-_FENCE = '"""'
+_NEWLINE = re.compile(r"\r\n|\r|\n")
 _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+(.*)")
 
 
@@ -28,6 +29,8 @@ class ModelSpec:
 
     base: str = ""
     """A model's name, or the path of a GGUF file."""
+    more_files: tuple[str, ...] = ()
+    """Paths of what belongs to that file, such as the part that sees images."""
     system: str | None = None
     template: str | None = None
     parameters: Mapping[str, OptionValue] = field(default_factory=dict)
@@ -37,6 +40,12 @@ class ModelSpec:
     licenses: tuple[str, ...] = ()
     messages: tuple[Mapping[str, Any], ...] = ()
     """A conversation that every chat with it begins with."""
+    renderer: str | None = None
+    """Name of what Ollama makes the prompt with, in place of a template."""
+    parser: str | None = None
+    """Name of what Ollama reads the output with."""
+    requires: str | None = None
+    """The least version of Ollama, such as ``0.14.0``."""
     quantize: str | None = None
     """Such as ``q4_K_M``, for a base of type F16 or F32."""
 
@@ -46,8 +55,12 @@ class ModelSpec:
 
         A path has a beginning or an end that no name of a model has.
         """
-        has_path = self.base.startswith((".", "/", "~", "\\")) or "\\" in self.base
-        return has_path or self.base.lower().endswith(".gguf")
+        return _is_path(self.base)
+
+
+def _is_path(text: str) -> bool:
+    has_path = text.startswith((".", "/", "~")) or "\\" in text
+    return has_path or text.lower().endswith(".gguf")
 
 
 def parse_modelfile(text: str) -> ModelSpec:
@@ -79,33 +92,45 @@ def parse_modelfile(text: str) -> ModelSpec:
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the number of its line, the word and the value of each instruction."""
-    lines = iter(enumerate(text.removeprefix("\ufeff").splitlines(), start=1))
+    # NB: not splitlines(), which also cuts at characters that belong to a template.
+    lines = iter(enumerate(_NEWLINE.split(text), start=1))
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = _INSTRUCTION.fullmatch(line)
-        if match is None:
+        if match is None or not match[2].strip():
             _refuse(number, f"{line.strip()!r} is no instruction with a value")
         word, value = match[1].upper(), match[2].strip()
-        if value.count(_FENCE) % 2:
-            value = _to_the_end(value, lines, number)
-        yield number, word, value
+        if word in {"MESSAGE", "PARAMETER"}:
+            name, *rest = value.split(maxsplit=1)
+            yield number, word, f"{name} {_to_the_end(''.join(rest), lines, number)}"
+        else:
+            yield number, word, _to_the_end(value, lines, number)
 
 
 def _to_the_end(value: str, lines: Iterator[tuple[int, str]], began: int) -> str:
-    """Return a value with the lines of its text in triple quotes."""
+    """Return a value with all the lines of its quoted text.
+
+    A quote ends where a line ends with it, so that there may be some inside. Ollama
+    writes plain quotes around several lines when there are none.
+    """
+    quote = next((quote for quote in ('"""', '"') if value.startswith(quote)), "")
     parts = [value]
-    for _, line in lines:
+    while quote and not _is_whole("\n".join(parts).rstrip(), quote):
+        _, line = next(lines, (0, None))
+        if line is None:
+            _refuse(began, "its quotes are not closed")
         parts.append(line)
-        if _FENCE in line:
-            return "\n".join(parts).rstrip()
-    _refuse(began, "the triple quotes are not closed")
+    return "\n".join(parts).rstrip()
+
+
+def _is_whole(value: str, quote: str) -> bool:
+    return value.endswith(quote) and len(value) >= 2 * len(quote)
 
 
 def _unquoted(value: str) -> str:
-    for quote in (_FENCE, '"'):
-        is_quoted = value.startswith(quote) and value.endswith(quote)
-        if is_quoted and len(value) >= 2 * len(quote):
+    for quote in ('"""', '"'):
+        if value.startswith(quote) and _is_whole(value, quote):
             return value[len(quote) : -len(quote)]
     return value
 
@@ -114,11 +139,13 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
     text = _unquoted(value)
     added: dict[str, Any] = {}
     match word:
+        case "FROM" if spec.is_from_file and _is_path(text):
+            added["more_files"] = (*spec.more_files, text)
         case "FROM" if spec.base:
-            _refuse(number, "there is a FROM already, and a model has one")
+            _refuse(number, "there is a FROM already, and only files may be several")
         case "FROM":
             added["base"] = text
-        case "SYSTEM" | "TEMPLATE":
+        case _ if word in _TEXTS:
             added[word.lower()] = text
         case "ADAPTER":
             added["adapters"] = (*spec.adapters, text)
@@ -133,7 +160,7 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
             guess = (
                 f"did you mean {near[0]}?" if near else f"known: {', '.join(_KNOWN)}"
             )
-            _refuse(number, f"{word} is no instruction of a Modelfile", guess)
+            _refuse(number, f"{word} is none of the instructions known here", guess)
     return replace(spec, **added)
 
 

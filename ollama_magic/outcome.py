@@ -11,7 +11,7 @@ from typing import Any
 
 from ollama_magic.answer import Answer
 from ollama_magic.client import OllamaClient
-from ollama_magic.conversation import Message, Status, Turn
+from ollama_magic.conversation import Status, Turn
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.footer import FooterFacts, footer_parts
 from ollama_magic.model_names import find_model
@@ -29,8 +29,6 @@ class Outcome:
     answer: Answer
     """The last one, where it took several rounds."""
     fault: BaseException | None = None
-    steps: tuple[Message, ...] = ()
-    """Messages between the prompt and the answer that the chat keeps."""
     notes: tuple[str, ...] = ()
     """What the footer says of the rounds before the last one."""
     earlier: tuple[Answer, ...] = ()
@@ -65,8 +63,6 @@ def make_turn(
         prompt=question.prompt.text,
         reply=answer.text,
         thinking=answer.thinking,
-        pictures=question.prompt.pictures,
-        steps=outcome.steps,
         model=question.request.model,
         digest=question.model.digest if question.model else "",
         system=question.system,

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ollama_magic.widgets.model_panel import ModelPanel
 
 _FIRST_ANSWER_S = 0.5
-_panels: dict[str, ModelPanel] = {}
+_panels: dict[tuple[str, bool], ModelPanel] = {}
+"""By the server, and by whether a model can be chosen for a notebook in it."""
 
 
 def panel(host: str | None = None) -> ModelPanel:
@@ -34,13 +35,11 @@ def panel(host: str | None = None) -> ModelPanel:
     ConfigError
         The host cannot be used.
     """
-    base_url = OllamaClient(host).host.base_url
-    return open_panel(base_url, lambda: OllamaClient(host))
+    return open_panel(OllamaClient(host))
 
 
 def open_panel(
-    base_url: str,
-    make_client: Callable[[], OllamaClient],
+    client: OllamaClient,
     *,
     used: str = "",
     use: Callable[[str], None] | None = None,
@@ -49,8 +48,6 @@ def open_panel(
 
     Parameters
     ----------
-    make_client
-        Called for each piece of work, in a thread.
     used
         The model that this notebook uses; empty text: none.
     use
@@ -58,17 +55,18 @@ def open_panel(
     """
     from ollama_magic.widgets.model_panel import ModelPanel
 
-    known = _panels.get(base_url)
-    if known is None or known.is_closed:
-        board = ModelBoard(make_client)
-        board.set_used(used)
-        board.refresh()
-        # What is saved with the notebook is drawn now; a slow server is not waited for.
-        board.wait_until_known(_FIRST_ANSWER_S)
-        known = _panels[base_url] = ModelPanel(board, use=use)
-    else:
+    key = (client.host.base_url, use is not None)
+    known = _panels.get(key)
+    if known is not None and not known.is_closed:
         known.refresh(used)
-    return known
+        return known
+    board = ModelBoard(client)
+    board.set_used(used)
+    board.refresh()
+    # What is saved with the notebook is drawn now; a slow server is not waited for.
+    board.wait_until_known(_FIRST_ANSWER_S)
+    _panels[key] = ModelPanel(board, use=use)
+    return _panels[key]
 
 
 def close_panels() -> None:

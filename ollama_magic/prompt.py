@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import PromptError
-from ollama_magic.pictures import Picture
 
 MAX_CHARACTERS = 50_000
 """A value that is longer as text is cut, with a note; about 12,000 tokens."""
@@ -43,8 +42,6 @@ class FilledPrompt:
     filled: tuple[str, ...]
     """What was filled in, as the user wrote it, in order and once each; a value that
     was too long has ``(cut)`` after it."""
-    pictures: tuple[Picture, ...] = ()
-    """What is attached to it."""
 
 
 def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:

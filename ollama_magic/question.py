@@ -130,14 +130,9 @@ def prepare(
     common = {"model": name, "think": think, **settings}
     request: Request
     if args.once:
-        images = [picture.base64 for picture in prompt.pictures]
-        request = GenerateRequest(
-            prompt=prompt.text, system=system, images=images, **common
-        )
+        request = GenerateRequest(prompt=prompt.text, system=system, **common)
     else:
-        messages = history.messages(
-            prompt.text, system=system, last=args.last, pictures=prompt.pictures
-        )
+        messages = history.messages(prompt.text, system=system, last=args.last)
         request = ChatRequest(messages=messages, **common)
     loaded = find_model(name, models.loaded)
     others = history.messages(prompt.text, system=system, last=0)

@@ -112,7 +112,11 @@ def recording(case: str) -> dict[str, Any]:
 
 def recorded_answer(case: str) -> Answer:
     """Return the answer of a recording: same lines, status, type and framing."""
-    response = recording(case)["response"]
+    return answer_of(recording(case)["response"])
+
+
+def answer_of(response: dict[str, Any]) -> Answer:
+    """Return the same for one of the responses that a recording holds."""
     headers = {name.lower(): value for name, value in response["headers"]}
     steps = [
         line["line"] + ("" if line.get("no_newline") else "\n")

@@ -8,16 +8,24 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 
 LAYERS = [
-    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"}
-    | {"pictures"},
+    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
     | {"modelfile"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
-    | {"model_actions", "background"},
-    {"line", "reply", "session", "question", "outcome", "asking", "answering"}
-    | {"sharing", "chat_commands", "model_commands", "confirming"}
+    | {"model_actions", "background", "creation"},
+    {
+        "line",
+        "reply",
+        "session",
+        "question",
+        "outcome",
+        "asking",
+        "answering",
+        "model_commands",
+    }
+    | {"sharing", "chat_commands", "confirming"}
     | {"model_board", "model_job", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},

@@ -17,7 +17,6 @@ from ollama_magic.line.option_table import (
     CHAT_OPTIONS,
     THINK_LEVELS,
     Option,
-    find_option,
 )
 from ollama_magic.line.reading import Given, Line, nearest, read_line, usage_error
 from ollama_magic.model_options import MODEL_OPTIONS, OptionValue, read_option
@@ -30,14 +29,7 @@ _CONTRADICTIONS = (
         ("chat", "new", "append", "last"),
         "a one-off reads no chat and writes none",
     ),
-    ("once", ("tools",), "POST /api/generate takes no tools"),
     ("new", ("last",), "a fresh start has no turns before it that could be sent"),
-    ("compare", ("model",), "they are the models that answer"),
-    (
-        "compare",
-        ("once", "append", "tools", "extract"),
-        "nothing is kept of a comparison before %ollama keep MODEL",
-    ),
 )
 """An option, others that cannot stand beside it, and why."""
 
@@ -67,17 +59,7 @@ class ChatArguments:
     format: str | None = None
     schema: str | None = None
     """What the reply has to look like, as it was written."""
-    images: tuple[str, ...] = ()
-    """Files, or names in the user namespace."""
     files: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    """Names of functions in the user namespace."""
-    yes: bool = False
-    """Tools are called without asking."""
-    extract: bool = False
-    cached: bool = False
-    compare: tuple[str, ...] = ()
-    """Two models or more: one prompt, side by side."""
     dry_run: bool = False
     stream: bool = True
     raw: bool = False
@@ -123,7 +105,7 @@ def make_chat_arguments(
     fields: dict[str, Any] = {}
     options: dict[str, OptionValue] = {}
     flags: dict[str, str] = {}
-    for one in _compared(given):
+    for one in given:
         if one.option.kind == "pair" or one.option.is_model_option:
             _add_model_option(one, magic, options, flags)
         elif one.option.repeatable:
@@ -142,19 +124,6 @@ def make_chat_arguments(
             next_step=f"{magic} --dry-run",
         )
     return ChatArguments(target=target, options=options, **fields)
-
-
-def _compared(given: Sequence[Given]) -> Sequence[Given]:
-    """Read several models as a comparison, however they were given."""
-    models = [one for one in given if one.option.field == "model"]
-    if len(models) < 2:
-        return given
-    names = ",".join(one.values[0] for one in models)
-    compare = find_option(CHAT_OPTIONS, "--compare")
-    assert compare is not None
-    flags = " and ".join(one.flag for one in models)
-    others = [one for one in given if one.option.field != "model"]
-    return [*others, Given(compare, flags, (names,))]
 
 
 def check_model_name(text: str, magic: str) -> None:
@@ -321,8 +290,3 @@ def _check_together(
                     why=why,
                     next_step=f"leave {flags[one]} or {flags[other]} out",
                 )
-    if "yes" in fields and "tools" not in fields:
-        raise usage_error(
-            f"{flags['yes']} answers for the tools of a cell, and it names none.",
-            next_step=f"{magic} -T FUNCTION {flags['yes']}",
-        )

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ollama_magic.model_options import read_option
 
-FORMATS = ("markdown", "text", "html", "code", "json")
+FORMATS = ("markdown", "text", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
 
@@ -45,14 +45,6 @@ def read_count(text: str) -> int:
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it is a whole number, 0 or more")
     return int(text)
-
-
-def read_names(text: str) -> tuple[str, ...]:
-    """Return the names of a list with commas, each once; there must be several."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    if len(names) < 2 or not all(names):
-        raise ValueError("it is two or more names with commas between them")
-    return names
 
 
 def read_days(text: str) -> float:
@@ -153,15 +145,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         completes="model",
     ),
     Option(
-        "compare",
-        ("--compare",),
-        "several models side by side; %ollama keep MODEL takes one as the turn",
-        metavar="A,B",
-        read=read_names,
-        example="llama3.2,qwen3:0.6b",
-        completes="model",
-    ),
-    Option(
         "system",
         ("-s", "--system"),
         'system message of this chat from this turn on; "" takes it away',
@@ -254,15 +237,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         completes="name",
     ),
     Option(
-        "images",
-        ("-a", "--image"),
-        "a picture for the model: a file, or a name in the notebook (repeatable)",
-        metavar="X",
-        example="plot.png",
-        completes="file",
-        repeatable=True,
-    ),
-    Option(
         "files",
         ("-F", "--file"),
         "a text file, put before the prompt, fenced and named (repeatable)",
@@ -270,27 +244,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="data.csv",
         completes="file",
         repeatable=True,
-    ),
-    Option(
-        "tools",
-        ("-T", "--tool"),
-        "a function of the notebook that the model may call (repeatable)",
-        metavar="NAME",
-        example="get_weather",
-        completes="name",
-        repeatable=True,
-    ),
-    switch("yes", "--yes", help="do not ask before each call of a tool"),
-    switch(
-        "extract",
-        "-x",
-        "--extract",
-        help="code blocks of the reply become cells below, for review; never run",
-    ),
-    switch(
-        "cached",
-        "--cached",
-        help="if this very request was answered before, show that answer",
     ),
     switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
     switch(

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from ollama_magic.model_board import ModelBoard
 from ollama_magic.model_job import Job
 from ollama_magic.rendering.model_table import line_html, notice_html
-from ollama_magic.widgets.parts import button, set_shown
+from ollama_magic.widgets.parts import button, close_all, set_shown
 
 _VERBS = {
     "pull": "Pull",
@@ -78,7 +78,7 @@ class Activity:
         jobs = [job for job in jobs if job.action != "show" or job.problem]
         numbers = {job.number for job in jobs}
         for number in [number for number in self._rows if number not in numbers]:
-            del self._rows[number]
+            close_all(self._rows.pop(number).box)
         for job in jobs:
             if job.number in self._rows:
                 self._rows[job.number].render(job)

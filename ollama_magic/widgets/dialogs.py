@@ -15,7 +15,7 @@ from ollama_magic.model_commands import overview
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.model_table import line_html, notice_html, page_html
 from ollama_magic.transfer import size_text
-from ollama_magic.widgets.parts import button, frame, row
+from ollama_magic.widgets.parts import button, close_all, frame, row
 from ollama_magic.wire import ModelDetails
 
 _PARTS = {
@@ -47,9 +47,12 @@ class Dialogs:
 
     def close(self) -> None:
         """Close what is open."""
-        self.box.children = ()
+        opened, self.box.children = self.box.children, ()
+        for widget in opened:
+            close_all(widget)
 
     def _open(self, *children: widgets.Widget) -> None:
+        self.close()
         self.box.children = (frame(*children),)
 
     def _button(

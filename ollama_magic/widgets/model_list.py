@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import ipywidgets as widgets
 
+from ollama_magic.model_actions import disk_bytes
 from ollama_magic.model_board import ModelRow
 from ollama_magic.rendering.model_table import (
     ROW_PX,
@@ -18,6 +19,7 @@ from ollama_magic.rendering.model_table import (
     line_html,
     model_table_html,
 )
+from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.transfer import size_text
 from ollama_magic.widgets.parts import row
 from ollama_magic.wire import LoadedModel
@@ -47,6 +49,7 @@ class ModelList:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._rows: Sequence[ModelRow] = ()
+        self._most: int | None = None
         self._boxes: dict[str, widgets.Checkbox] = {}
         self._is_setting = False
         self._name_layout = widgets.Layout(
@@ -71,7 +74,7 @@ class ModelList:
             layout=widgets.Layout(
                 flex="0 1 auto",
                 min_width="110px",
-                max_width="50%",
+                max_width="40%",
                 padding="0 12px 0 0",
             )
         )
@@ -94,10 +97,19 @@ class ModelList:
         """The models that are shown and ticked, from top to bottom."""
         return tuple(r for r in self._shown() if self._boxes[r.summary.name].value)
 
-    def render(self, rows: Sequence[ModelRow]) -> None:
-        """Show these models; what was selected stays so while it is there."""
+    def render(self, rows: Sequence[ModelRow], most: int | None = None) -> None:
+        """Show these models; what was selected stays so while it is there.
+
+        Parameters
+        ----------
+        most
+            Draw only so many, as many as are seen at once: each is a message to the
+            browser, and the others may follow.
+        """
         self._rows = rows
-        names = {row.summary.name for row in rows}
+        self._most = most
+        names = {row.summary.name for row in self._shown()}
+        names |= {row.summary.name for row in rows if most is None}
         for name in [name for name in self._boxes if name not in names]:
             self._boxes.pop(name).close()
         for name in names - set(self._boxes):
@@ -105,17 +117,19 @@ class ModelList:
             box.observe(self._on_tick, "value")
         self._draw()
 
-    def clear_selection(self) -> None:
-        """Untick everything."""
-        self._set_all(False)
+    def close(self) -> None:
+        """Close every name, also those that the filter hides."""
+        for box in self._boxes.values():
+            box.close()
+        self._boxes.clear()
 
     # -- how it is done ----------------------------------------------------------
 
     def _checkbox(self, text: str, style: object) -> widgets.Checkbox:
         return widgets.Checkbox(
             value=False,
-            description=text,
-            tooltip=text,
+            description=visible_text(text),
+            tooltip=visible_text(text),
             indent=False,
             layout=self._name_layout,
             style=style,
@@ -125,7 +139,8 @@ class ModelList:
         wanted = self._filter.value.strip().lower()
         key, is_reversed = _SORTS[self._sort.value]
         rows = [row for row in self._rows if wanted in row.summary.name.lower()]
-        return sorted(rows, key=key, reverse=is_reversed)  # type: ignore[arg-type]
+        rows.sort(key=key, reverse=is_reversed)  # type: ignore[arg-type]
+        return rows[: self._most]
 
     def _draw(self) -> None:
         shown = self._shown()
@@ -138,11 +153,11 @@ class ModelList:
         self.box.layout.display = None if self._rows else "none"
 
     def _total_text(self, shown: Sequence[ModelRow]) -> str:
-        by_digest = {r.summary.digest: r.summary.size_bytes for r in self._rows}
+        size_bytes = disk_bytes(row.summary for row in self._rows)
         count = f"{len(self._rows)} model{'' if len(self._rows) == 1 else 's'}"
         if len(shown) != len(self._rows):
             count = f"{len(shown)} of {count}"
-        return f"{count}, {size_text(sum(by_digest.values()))} on disk"
+        return f"{count}, {size_text(size_bytes)} on disk"
 
     def _selected_anew(self) -> None:
         self._draw()
@@ -163,7 +178,7 @@ class ModelList:
         try:
             self._all.value = is_ticked
             for name, box in self._boxes.items():
-                if name in shown or not is_ticked:
+                if name in shown:
                     box.value = is_ticked
         finally:
             self._is_setting = False

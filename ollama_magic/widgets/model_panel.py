@@ -20,7 +20,7 @@ from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.widgets.activity import Activity
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.model_list import ModelList
-from ollama_magic.widgets.parts import button, row, set_shown
+from ollama_magic.widgets.parts import button, close_all, row, set_shown
 
 SUGGESTIONS = (
     "smollm2:135m",
@@ -34,6 +34,8 @@ SUGGESTIONS = (
     "nomic-embed-text",
 )
 """Names that people pull first (https://ollama.com/search, November 2026)."""
+
+_SEEN_AT_ONCE = 16
 
 _EMPTY = (
     "No models yet.",
@@ -92,12 +94,16 @@ class ModelPanel(widgets.VBox):
             layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
         )
         self._unsubscribe = board.subscribe(self.draw)
-        self.draw()
+        self.draw(_SEEN_AT_ONCE)
+        board.notify()
 
     def close(self) -> None:
         """End what runs, and leave the page; a second time is harmless."""
         self._unsubscribe()
         self._board.close()
+        self._list.close()
+        for child in self.children:
+            close_all(child)
         super().close()
 
     def refresh(self, used: str) -> None:
@@ -115,7 +121,10 @@ class ModelPanel(widgets.VBox):
     def _button(
         self, text: str, on_click: Callable[[], object], *, style: str = ""
     ) -> widgets.Button:
-        return button(text, lambda: self._guard(on_click), style=style)
+        like = getattr(self, "_first_button", None)
+        made = button(text, lambda: self._guard(on_click), style=style, like=like)
+        self._first_button = like or made
+        return made
 
     def _guard(self, action: Callable[[], object]) -> None:
         """Do what a button is for; an error is shown in the panel."""
@@ -173,8 +182,11 @@ class ModelPanel(widgets.VBox):
 
     # -- drawing -----------------------------------------------------------------
 
-    def draw(self) -> None:
-        """Show the board as it is; called from the thread that tells of changes."""
+    def draw(self, most: int | None = None) -> None:
+        """Show the board as it is, or only the first models of it.
+
+        Called from the thread that tells of changes.
+        """
         with self._drawing:
             if self.is_closed:
                 return
@@ -185,7 +197,7 @@ class ModelPanel(widgets.VBox):
             self._name.options = tuple(dict.fromkeys([*SUGGESTIONS, *names]))
             self._pull.disabled = server.state == "offline"
             self._activity.render(self._board.jobs)
-            self._list.render(models)
+            self._list.render(models, most)
             self._draw_buttons()
 
     def _draw_buttons(self) -> None:

@@ -16,6 +16,7 @@ def button(
     *,
     tooltip: str = "",
     style: str = "",
+    like: widgets.Button | None = None,
 ) -> widgets.Button:
     """Return a button as wide as its text.
 
@@ -23,12 +24,16 @@ def button(
     ----------
     style
         ``primary`` for what the row is for, ``danger`` for what can't be undone.
+    like
+        A button that it shares its layout with: one message less to the browser for
+        each part that is shared. Not for one that is shown and hidden by itself.
     """
     made = widgets.Button(
         description=text,
         tooltip=tooltip,
         button_style=style,
-        layout=widgets.Layout(width="auto", flex="0 0 auto"),
+        layout=like.layout if like else {"width": "auto", "flex": "0 0 auto"},
+        **({"style": like.style} if like else {}),
     )
     made.on_click(lambda _: on_click())
     return made
@@ -46,6 +51,19 @@ def frame(*children: widgets.Widget) -> widgets.VBox:
         border="1px solid var(--jp-border-color1,#bbb)", padding="8px", margin="6px 0"
     )
     return widgets.VBox(children, layout=layout)
+
+
+def close_all(widget: widgets.Widget) -> None:
+    """Close a widget and all that it holds; else the kernel keeps them.
+
+    Its layout and style go too, which it must not share with one that stays.
+    """
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    for part in (widget.layout, getattr(widget, "style", None)):
+        if part is not None:
+            part.close()
+    widget.close()
 
 
 def set_shown(widget: widgets.DOMWidget, is_shown: bool) -> None:

@@ -7,9 +7,10 @@ others have to give the typed value that a plain reading of their lines gives.
 import json
 
 import pytest
-from fake_ollama import WIRE, Answer, recording
+from fake_ollama import WIRE, Answer, answer_of, recording
 
 from ollama_magic import errors
+from ollama_magic.transfer import Transfer
 from ollama_magic.wire import ReplyChunk
 
 _SERVER, _MISSING, _CANNOT, _TRANSFER = (
@@ -35,13 +36,15 @@ REFUSED = {
         _TRANSFER: """
             create_adapters_missing create_bad_blob create_bad_digest
             create_bad_model_name create_bad_quantize create_bad_template
-            create_files_two create_from_missing create_no_from
+            create_empty_body create_files_two create_from_missing
+            create_malformed_json create_no_from pull_empty_body pull_malformed_json
             pull_cancelled_by_client pull_empty_object pull_missing_model
             pull_missing_model_nostream pull_name_field pull_no_internet
             pull_no_internet_nostream pull_plain_http_without_insecure
             pull_registry_dies pull_registry_no_redirect pull_unreachable
             pull_unreachable_http_scheme pull_unreachable_http_scheme_insecure
-            push_empty_object push_insecure_missing push_missing_model
+            push_empty_object push_insecure_missing push_malformed_json
+            push_missing_model
             push_name_field push_no_insecure push_no_namespace""",
         _SERVER: """
             blob_head_bad blob_post_wrong_digest chat_bad_model_name
@@ -51,7 +54,8 @@ REFUSED = {
             chat_messages_string chat_name_field chat_option_wrong_type
             chat_runner_killed_midstream chat_runner_killed_nonstream
             chat_tools_arguments_as_string chat_two_json_values cloud_model
-            copy_empty_object delete_bad_model_name delete_empty_object
+            copy_empty_body copy_empty_object copy_malformed_json
+            delete_bad_model_name delete_empty_body delete_empty_object
             embed_bad_input embed_batch_with_empty embed_empty_object
             embed_truncate_false_long generate_empty_object
             generate_format_bad_schema generate_images_bad_base64
@@ -60,12 +64,20 @@ REFUSED = {
             generate_option_int_for_bool generate_option_stop_string
             generate_option_wrong_type generate_options_not_object
             generate_raw_with_system generate_stream_string origin_null
-            show_bad_model_name show_empty_object""",
+            show_bad_model_name show_empty_object show_malformed_json""",
     }.items()
     for case in cases.split()
 }
 SOCKET = "raw_socket_chat_stream"
-CASES = sorted(path.stem for path in WIRE.glob("*.json") if path.stem != SOCKET)
+AT_ONCE = ["pull_twice_at_once", "delete_during_generation"]
+WRONG_METHOD = {
+    "wrong_method_get_show": "POST /api/show",
+    "wrong_method_post_delete": "DELETE /api/delete",
+    "wrong_method_post_tags": "GET /api/tags",
+}
+CASES = sorted(
+    {path.stem for path in WIRE.glob("*.json")} - {SOCKET, *AT_ONCE, *WRONG_METHOD}
+)
 
 
 def ask(client, case, tmp_path):
@@ -181,3 +193,42 @@ def test_a_recorded_socket_is_read_line_by_line(client, fake_ollama):
     assert (
         "".join(chunk.content for chunk in chunks) == "The capital of France is Paris."
     )
+
+
+@pytest.mark.parametrize("case", WRONG_METHOD)
+def test_a_server_that_takes_another_method_is_told_from_a_missing_model(
+    case, client, fake_ollama
+):
+    """Recorded with the wrong method; a proxy may say so to the right one."""
+    fake_ollama.on(WRONG_METHOD[case], answer_of(recording(case)["response"]))
+    ask_it = {"show": client.show, "delete": client.delete}.get(case.split("_")[-1])
+    with pytest.raises(errors.ServerError) as info:
+        ask_it("x") if ask_it else client.list()
+    assert type(info.value) is errors.ServerError
+    assert info.value.status_code == 405
+    assert "405" in info.value.why
+
+
+def test_a_second_pull_of_a_model_joins_the_one_that_runs(client, fake_ollama):
+    responses = recording("pull_twice_at_once")["responses"]
+    fake_ollama.on("POST /api/pull", *map(answer_of, responses.values()))
+    for _ in responses:
+        transfer = Transfer()
+        for progress in client.pull("smollm2:135m"):
+            transfer.add(progress)
+        assert transfer.was_needed
+        assert transfer.status == "success"
+        assert transfer.completed_bytes == transfer.total_bytes == 98_362_908
+
+
+def test_an_answer_goes_on_while_its_model_is_deleted(client, fake_ollama):
+    whole = recording("delete_during_generation")
+    deleted = whole["meanwhile"]["delete_sent_while_generating"]
+    fake_ollama.on("POST /api/chat", answer_of(whole["requests"]["a"]["response"]))
+    fake_ollama.on("DELETE /api/delete", answer_of(deleted))
+    chunks = iter(client.chat("todelete", []))
+    next(chunks)
+    client.delete("todelete")
+    *_, last = chunks
+    assert last.done_reason == "length"
+    assert last.stats.eval_count == 80

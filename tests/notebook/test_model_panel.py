@@ -29,7 +29,7 @@ class Driver:
 
     def __init__(self, url, **settings):
         self.chosen = []
-        self.board = ModelBoard(lambda: OllamaClient(url), interval_s=0.01, **settings)
+        self.board = ModelBoard(OllamaClient(url), interval_s=0.01, **settings)
         self._changed = threading.Condition()
         self.panel = ModelPanel(self.board, use=self.chosen.append)
         self.board.subscribe(self._tell)
@@ -382,6 +382,32 @@ def test_a_closed_panel_does_nothing_and_leaves_no_thread(drive, fake_ollama):
     assert fake_ollama.wait_for("/api/pull").wait_closed(5)
 
 
+def test_what_is_closed_is_not_kept_by_the_kernel(drive):
+    """Rows, questions and details come and go; widgets that stay would pile up."""
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
+
+    def count():
+        return len(widgets.Widget.get_manager_state()["state"])
+
+    before = count()
+    for _ in range(3):
+        driver.click("Delete…").click("Cancel")
+        driver.click("Copy…").click("Cancel")
+        driver.pull("new:1b").wait_text("pulled new:1b").click("Dismiss")
+        driver.wait(lambda: "pulled new:1b" not in driver.text)
+    assert count() - before < 5  # the new model's own
+    driver.panel.close()
+    assert count() < before
+
+
+def test_a_panel_stays_with_its_server(drive, fake_ollama, monkeypatch):
+    """A host that is changed meanwhile must not turn a deletion to another server."""
+    driver = drive("one:1b").wait_text("one:1b")
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    driver.tick("one:1b").click("Delete…").click("Delete 1 model")
+    driver.wait(lambda: fake_ollama.model_names == [])
+
+
 def test_a_hundred_models_are_drawn_at_once(drive):
     driver = drive(*(f"model-{n}:1b" for n in range(100))).wait_text("100 models")
     assert len(driver.names) == 100
@@ -389,7 +415,7 @@ def test_a_hundred_models_are_drawn_at_once(drive):
 
 def test_the_same_server_has_one_panel_until_it_is_closed(fake_ollama):
     def open_():
-        return open_panel(fake_ollama.url, lambda: OllamaClient(fake_ollama.url))
+        return open_panel(OllamaClient(fake_ollama.url))
 
     first = open_()
     assert open_() is first
@@ -402,9 +428,7 @@ def test_the_same_server_has_one_panel_until_it_is_closed(fake_ollama):
 
 
 def test_what_is_saved_can_be_read_without_widgets_and_holds_no_token(fake_ollama):
-    panel = open_panel(
-        fake_ollama.url, lambda: OllamaClient(fake_ollama.url, api_key="s3cr3t-token")
-    )
+    panel = open_panel(OllamaClient(fake_ollama.url, api_key="s3cr3t-token"))
     bundle = panel._repr_mimebundle_()
     assert "llama3.2:3b" in bundle["text/html"]
     assert "llama3.2:3b" in bundle["text/plain"]

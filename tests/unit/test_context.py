@@ -33,7 +33,7 @@ def recorded_answers():
     found = []
     for path in sorted(WIRE.glob("*.json")):
         case = json.loads(path.read_text("utf-8"))
-        if case["request"]["path"] not in {"/api/chat", "/api/generate"}:
+        if case.get("request", {}).get("path") not in {"/api/chat", "/api/generate"}:
             continue
         *_, last = case.get("response", {}).get("lines") or [{}]
         if '"prompt_eval_count"' in last.get("line", ""):

@@ -59,6 +59,7 @@ WRONG = {
     "empty": ("", "no FROM"),
     "unknown": ("FROM a\nSISTEM hi", "did you mean SYSTEM?"),
     "no value": ("FROM a\nSYSTEM", "Line 2"),
+    "blank value": ("FROM a\nPARAMETER  ", "Line 2"),
     "two bases": ("FROM a\nFROM b", "Line 2"),
     "open quote": ('FROM a\n\nSYSTEM """never ends', "Line 3"),
     "role": ("FROM a\nMESSAGE robot hi", "Line 2"),

@@ -174,8 +174,7 @@ def test_an_error_inside_of_an_error_is_unwrapped():
         (
             500,
             "model requires more system memory (5.6 GiB) than is available (3.1 GiB)",
-            "free memory (%ollama ps, %ollama stop MODEL), "
-            "or choose a smaller model",
+            "free memory (%ollama ps, %ollama stop MODEL), or choose a smaller model",
         ),
         (
             500,

@@ -1,0 +1,89 @@
+"""The actions of magics and panel, for real: bytes come, memory fills, space goes."""
+
+import threading
+
+import pytest
+
+from ollama_magic import model_actions
+from ollama_magic.client import OllamaClient
+from ollama_magic.model_board import ModelBoard
+from ollama_magic.modelfile import ModelSpec
+
+pytestmark = pytest.mark.embedded
+
+MODEL = "smollm2:135m"
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def client(own_engine):
+    return OllamaClient(own_engine.base_url, api_key=own_engine.token)
+
+
+def used_bytes(engine):
+    return sum(path.stat().st_blocks * 512 for path in engine.blobs())
+
+
+def test_the_space_is_told_rightly_and_really_freed(own_engine, client):
+    model_actions.copy(client, MODEL, "other")
+    before = used_bytes(own_engine)
+    kept = model_actions.plan_removal(client, ["other"])
+    assert kept.freed_bytes == 0
+    model_actions.remove(client, kept)
+    assert used_bytes(own_engine) == before
+    last = model_actions.plan_removal(client, [MODEL])
+    assert last.freed_bytes == pytest.approx(before, rel=0.01)
+    model_actions.remove(client, last)
+    assert used_bytes(own_engine) == 0
+
+
+def test_a_model_is_loaded_and_taken_out_of_memory(client):
+    list(model_actions.load(client, MODEL, "5m"))
+    assert [model.name for model in client.ps()] == [MODEL]
+    assert model_actions.stop(client, MODEL) is True
+    assert client.ps() == []
+
+
+def test_a_model_is_made_of_another_one(client):
+    spec = ModelSpec(base=MODEL, system="Arr.", parameters={"num_predict": 2})
+    statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
+    assert statuses[-1] == "success"
+    assert client.show("pirate").system == "Arr."
+    assert client.chat("pirate", [{"role": "user", "content": "Hi"}]).complete().content
+
+
+def test_a_model_is_made_of_a_file_that_is_sent(client, own_engine, tmp_path):
+    (blob,) = own_engine.blobs()
+    weights = tmp_path / "weights.gguf"
+    weights.write_bytes(blob.read_bytes())
+    model_actions.remove(client, model_actions.plan_removal(client, [MODEL]))
+    seen = list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+    assert seen[-1].status == "success"
+    assert max(p.completed_bytes for p in seen) == weights.stat().st_size
+    assert client.list()[0].name == "mine:latest"
+
+
+def test_the_board_sees_what_happens(client, own_engine):
+    changed = threading.Condition()
+
+    def tell():
+        with changed:
+            changed.notify_all()
+
+    board = ModelBoard(client, interval_s=0.01)
+    board.subscribe(tell)
+
+    def wait(is_true):
+        with changed:
+            assert changed.wait_for(is_true, PATIENCE_S), board.jobs
+
+    board.refresh()
+    wait(lambda: [row.summary.name for row in board.models] == [MODEL])
+    board.load(MODEL)
+    wait(lambda: board.models and board.models[0].loaded is not None)
+    board.copy(MODEL, "other")
+    wait(lambda: len(board.models) == 2)
+    board.delete([MODEL, "other"])
+    wait(lambda: board.server.state == "online" and not board.models)
+    assert own_engine.blobs() == []
+    board.close()
