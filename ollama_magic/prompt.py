@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,9 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import PromptError
-
-MAX_CHARACTERS = 50_000
-"""A value that is longer as text is cut, with a note; about 12,000 tokens."""
+from ollama_magic.values import value_text
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 
@@ -40,8 +37,8 @@ class FilledPrompt:
 
     text: str
     filled: tuple[str, ...]
-    """What was filled in, as the user wrote it, in order and once each; a value that
-    was too long has ``(cut)`` after it."""
+    """What was filled in, as the user wrote it, in order and once each; of what is
+    there in part it is said: ``text (cut)``, ``df (15 of 150 rows)``."""
 
 
 def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
@@ -88,35 +85,17 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
     return FilledPrompt(_PLACEHOLDER.sub(replacement, text), tuple(labels))
 
 
-def render_value(value: object) -> str:
-    """Return a value as text for a model.
-
-    Text is itself, a list, tuple or dict is JSON where it can be, and everything else
-    is what ``str`` makes of it.
-    """
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, list | tuple | dict):
-        try:
-            return json.dumps(value, ensure_ascii=False)
-        except (TypeError, ValueError, RecursionError):
-            return repr(value)
-    return str(value)
-
-
 def _value_text(
     expression: str, tree: ast.expr, namespace: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Return how the footer names a value, and its text within the limit."""
     value = _look_up(tree, expression, namespace)
     try:
-        text = render_value(value)
+        found = value_text(value)
     except Exception as error:  # the user's __str__ and __repr__ may raise anything
         raise _failed(expression, error) from error
-    if len(text) <= MAX_CHARACTERS:
-        return expression, text
-    note = f"\n[cut: {MAX_CHARACTERS:,} of {len(text):,} characters]"
-    return f"{expression} (cut)", text[:MAX_CHARACTERS] + note
+    label = f"{expression} ({found.note})" if found.note else expression
+    return label, found.text
 
 
 # -- grammar -------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
 from ollama_magic.model_options import check_options
 from ollama_magic.prompt import FilledPrompt, fill
+from ollama_magic.prompt_files import with_files
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.session import Session
 from ollama_magic.wire import LoadedModel, ModelSummary, ReplyChunk
@@ -156,9 +157,12 @@ def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
             why="there is no text under the %%ollama line",
             next_step="write the prompt under it, or on one line: %ollama ask TEXT",
         )
-    if args.raw:
-        return FilledPrompt(text, ())
-    return fill(text, session.namespace)
+    filled = FilledPrompt(text, ()) if args.raw else fill(text, session.namespace)
+    if not args.files:
+        return filled
+    # NB: after the placeholders, so that no file's braces are ever filled in.
+    whole, names = with_files(filled.text, args.files)
+    return FilledPrompt(whole, (*names, *filled.filled))
 
 
 def default_model(session: Session, before: Chat) -> str | None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.errors import PromptError
-from ollama_magic.prompt import MAX_CHARACTERS, fill, render_value
+from ollama_magic.prompt import fill
+from ollama_magic.values import MAX_CHARACTERS, value_text
 
 
 class Thing:
@@ -256,7 +257,7 @@ CIRCLE.append(CIRCLE)
     ],
 )
 def test_values_become_text_for_a_model(value, text):
-    assert render_value(value) == text
+    assert value_text(value).text == text
 
 
 def test_a_long_value_is_cut_with_a_note_and_the_cut_is_told():
