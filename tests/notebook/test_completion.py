@@ -66,7 +66,7 @@ CASES = {
     "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
     "chats": ("%%ollama -c ", CHATS, ""),
     "subcommands": ("%ollama ", WORDS, ""),
-    "subcommand": ("%ollama l", ["list", "last"], "l"),
+    "subcommand": ("%ollama l", ["list", "load", "last"], "l"),
     "subcommand, assigned": ("x = %ollama hi", ["history"], "hi"),
     "subcommand in a block": ("    %ollama hi", ["history"], "hi"),
     "model of a subcommand": ("%ollama show q", ["qwen3:4b"], "q"),
