@@ -39,6 +39,9 @@ class Display(Protocol):
     def discard(self) -> None:
         """Take away what was shown: no answer came."""
 
+    def again(self) -> None:
+        """Begin anew: what was shown is not the answer, and another round follows."""
+
 
 class FollowUp(Protocol):
     """What may have to be asked after a complete answer."""
@@ -76,15 +79,18 @@ def get_answer(
     answers: list[Answer] = []
     fault: BaseException | None = None
     while request is not None and fault is None:
+        if answers:
+            display.again()
         answer, fault = _one_round(asking, question, request, display)
         answers.append(answer)
         if fault is None:
             request, fault = _next_request(follow_ups, request, answer)
+    # What came is not lost because a later round brought nothing.
+    kept = next((one for one in reversed(answers) if not one.is_empty), answers[-1])
     return Outcome(
-        answers[-1],
+        kept,
         fault,
         notes=tuple(note for one in follow_ups for note in one.notes),
-        earlier=tuple(answers[:-1]),
     )
 
 

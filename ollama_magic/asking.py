@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from ollama_magic.answering import Display, get_answer
+from ollama_magic.answering import Display, FollowUp, get_answer
 from ollama_magic.arrivals import in_background
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import make_reply, make_turn
-from ollama_magic.question import Asking, ServerModels, look_up, prepare
+from ollama_magic.question import Asking, Question, ServerModels, look_up, prepare
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
+from ollama_magic.structured import Repair
 
 
 def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
@@ -42,7 +43,7 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     except BaseException:
         display.discard()
         raise
-    outcome = get_answer(asking, question, display)
+    outcome = get_answer(asking, question, display, follow_ups(question))
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
         raise outcome.fault
@@ -57,6 +58,11 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     if outcome.fault is not None:
         raise outcome.fault
     return reply
+
+
+def follow_ups(question: Question) -> tuple[FollowUp, ...]:
+    """Return what may have to be asked after the answer to a question."""
+    return (Repair(question.schema.json),) if question.schema else ()
 
 
 def request_text(session: Session, args: ChatArguments, text: str) -> str:

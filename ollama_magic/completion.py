@@ -46,7 +46,13 @@ def install(shell: Any, models: Names, chats: Names) -> None:  # noqa: ANN401  (
     from IPython.core.completer import context_matcher
 
     uninstall(shell)
-    completer = _Completer(_Patient(models), chats)
+
+    def variables() -> Sequence[str]:
+        hidden = shell.user_ns_hidden
+        names = [name for name in shell.user_ns if name not in hidden]
+        return [name for name in names if not name.startswith("_")]
+
+    completer = _Completer(_Patient(models), chats, variables)
 
     @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
@@ -110,6 +116,7 @@ class _Nothing(list[Any]):
 class _Completer:
     models: Names
     chats: Names
+    variables: Names
 
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
         """Return what IPython may offer at the cursor: on our lines nothing else."""
@@ -169,10 +176,12 @@ class _Completer:
 
     def _chat_line(
         self, words: list[str], typed: str, *, models_too: bool
-    ) -> tuple[str, list[str]]:
+    ) -> tuple[str, list[str]] | None:
         from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
 
         place = _Place.after(words)
+        if place.waits is not None and place.waits.completes == "file":
+            return None  # IPython knows the files
         if place.waits is not None:
             return _starting(typed, self._values(place.waits))
         if place.waits_anything or (place.has_plain and not models_too):
@@ -195,6 +204,8 @@ class _Completer:
             return self.models()
         if what == "chat":
             return _ask_quietly(self.chats)
+        if what == "name":
+            return _ask_quietly(self.variables)
         if what == "option":
             from ollama_magic.model_options import MODEL_OPTIONS
 

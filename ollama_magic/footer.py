@@ -33,6 +33,8 @@ class FooterFacts:
     """Set when the answer did not come from an Ollama on this machine."""
     filled: tuple[str, ...] = ()
     """Placeholders of the prompt that were filled in."""
+    notes: tuple[str, ...] = ()
+    """What else happened on the way to the answer."""
 
     @property
     def context_share(self) -> float | None:
@@ -58,6 +60,7 @@ def footer_parts(facts: FooterFacts) -> tuple[str, ...]:
         parts.append(_REASONS.get(facts.done_reason, facts.done_reason))
     if facts.filled:
         parts.append("filled in: " + ", ".join(facts.filled))
+    parts += facts.notes
     if facts.server_note:
         parts.append(facts.server_note)
     return tuple(part for part in parts if part)

@@ -20,6 +20,7 @@ from ollama_magic.rendering.reply_view import ReplyView, reply_plain
 from ollama_magic.reply import Reply
 from ollama_magic.sharing.provenance import Place, place_of, provenance
 from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
+from ollama_magic.structured import what_is_wrong
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,6 @@ class Outcome:
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
     """What the footer says of the rounds before the last one."""
-    earlier: tuple[Answer, ...] = ()
-    """The answers of the rounds before the last one."""
 
     @property
     def status(self) -> Status:
@@ -92,6 +91,7 @@ def make_reply(
         context_length=length,
         server_note=_server_note(asking, question),
         filled=question.prompt.filled,
+        notes=outcome.notes,
     )
     view = _view(asking, question, outcome, turn, facts)
     return Reply(
@@ -107,6 +107,7 @@ def make_reply(
         ),
         request=body,
         tool_calls=outcome.answer.tool_calls,
+        schema=question.schema,
         view=view,
         provenance={
             **_provenance(asking, question, turn, place, view),
@@ -124,6 +125,7 @@ def _view(
     length = facts.context_length
     notices = [
         outcome.notice,
+        _schema_notice(question, outcome),
         question.context.after(turn.stats, turn.done_reason, length),
         *session.take_warnings(),
     ]
@@ -136,6 +138,16 @@ def _view(
         context_share=facts.context_share if has_footer else None,
         notice="\n".join(filter(None, notices)),
     )
+
+
+def _schema_notice(question: Question, outcome: Outcome) -> str:
+    """Say that a complete reply does not follow its schema."""
+    if question.schema is None or outcome.fault is not None:
+        return ""
+    if outcome.answer.done_reason == "length":
+        return "[cut at a length limit, so it is no JSON: -o num_predict N gives more]"
+    wrong = what_is_wrong(outcome.answer.text, question.schema.json)
+    return f"[does not follow its schema: {wrong}]" if wrong else ""
 
 
 def loaded_length(client: OllamaClient, model: str) -> int:

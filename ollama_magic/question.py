@@ -25,7 +25,9 @@ from ollama_magic.model_options import check_options
 from ollama_magic.prompt import FilledPrompt, fill
 from ollama_magic.prompt_files import with_files
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
+from ollama_magic.schema import Schema, read_schema
 from ollama_magic.session import Session
+from ollama_magic.structured import check_schema
 from ollama_magic.wire import LoadedModel, ModelSummary, ReplyChunk
 
 
@@ -50,6 +52,8 @@ class Question:
     prompt: FilledPrompt
     chat_name: str | None
     """The chat that keeps the turn; None for a one-off."""
+    schema: Schema | None
+    """What the reply has to look like; None: nothing was said."""
     system: str | None
     """A system message that begins with this turn; None when none does."""
     format: str
@@ -115,15 +119,15 @@ def prepare(
         From ``look_up``.
     """
     session, args = asking.session, asking.args
-    prompt = _filled(session, args, text)
+    prompt, schema = _filled(session, args, text), _schema(session, args)
     chat = session.chat(args.chat)
     before = chat.before(None if args.append else session.cells.cell_id)
-    settings = _settings_of_request(session, args)
+    settings = _settings_of_request(session, args, schema)
     named = args.model or default_model(session, before)
     models = look_up(named is None)
     name = named or _newest(models.installed)
     model = find_model(name, models.installed)
-    think = session.settings.think if args.think is None else args.think
+    think = _think(session, args)
     if think and model is not None:
         _check_thinks(model, models.installed)
     history = Chat(before.name) if args.new or args.once else before
@@ -141,6 +145,7 @@ def prepare(
         request=request,
         prompt=prompt,
         chat_name=None if args.once else before.name,
+        schema=schema,
         system=system,
         format=_format(session, args),
         model=model,
@@ -251,14 +256,35 @@ def _context(
     )
 
 
+def _schema(session: Session, args: ChatArguments) -> Schema | None:
+    if args.schema is None:
+        return None
+    schema = read_schema(args.schema, session.namespace)
+    check_schema(schema.json)
+    return schema
+
+
+def _think(session: Session, args: ChatArguments) -> bool | str | None:
+    # NB: with a schema the setting is left out: some models then think no more, and
+    # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
+    if args.think is not None or args.schema is not None:
+        return args.think
+    return session.settings.think
+
+
 def _format(session: Session, args: ChatArguments) -> str:
+    if args.format is None and args.schema is not None:
+        return "json"
     return args.format or session.settings.format
 
 
-def _settings_of_request(session: Session, args: ChatArguments) -> dict[str, Any]:
+def _settings_of_request(
+    session: Session, args: ChatArguments, schema: Schema | None
+) -> dict[str, Any]:
+    is_json = _format(session, args) == "json"
     return {
         "options": {**check_options(session.settings.options), **args.options},
-        "format": "json" if _format(session, args) == "json" else None,
+        "format": schema.json if schema else "json" if is_json else None,
         "keep_alive": _keep_alive(session, args),
         "stream": args.stream,
     }

@@ -11,6 +11,8 @@ from ollama_magic.code_blocks import CodeBlock, code_blocks
 from ollama_magic.conversation import Message, Status
 from ollama_magic.errors import ReplyDataError
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.schema import Schema
+from ollama_magic.structured import what_is_wrong
 from ollama_magic.wire import Stats, ToolCall
 
 
@@ -34,6 +36,8 @@ class Reply:
     request: Mapping[str, Any]
     """The body of the request, exactly as it was sent."""
     tool_calls: tuple[ToolCall, ...]
+    schema: Schema | None
+    """What it had to look like; None: nothing was said."""
     view: ReplyView
     """How the answer is shown."""
     provenance: Mapping[str, Any]
@@ -48,13 +52,17 @@ class Reply:
     def data(self) -> Any:  # noqa: ANN401  (any JSON value)
         """The text read as JSON.
 
+        With a schema that is a class (a dataclass, a pydantic model), an instance of
+        it; a field that the reply leaves out has the default of the class.
+
         Raises
         ------
         ReplyDataError
-            The text is not JSON; for example cut at a length limit.
+            The text is not JSON, for example cut at a length limit; or it does not
+            follow its schema.
         """
         try:
-            return json.loads(self.text)
+            value = json.loads(self.text)
         except json.JSONDecodeError as error:
             raise ReplyDataError(
                 "The reply is not JSON.",
@@ -62,6 +70,30 @@ class Reply:
                 next_step="ask with -f json, and with a larger -o num_predict N "
                 "if the reply was cut",
             ) from error
+        if self.schema is None:
+            return value
+        if wrong := what_is_wrong(self.text, self.schema.json):
+            raise ReplyDataError(
+                "The reply does not follow its schema.",
+                why=wrong,
+                next_step="ask again, or with a larger model; reply.text has the text",
+            )
+        return self.schema.make(value)
+
+    def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
+        """Return the data as a ``pandas.DataFrame``: a row for each object of a list.
+
+        Raises
+        ------
+        ReplyDataError
+            As :attr:`data` does.
+        ImportError
+            pandas is not installed.
+        """
+        import pandas
+
+        value = self.data
+        return pandas.DataFrame(value if isinstance(value, list) else [value])
 
     def __str__(self) -> str:
         return self.text

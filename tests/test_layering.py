@@ -11,7 +11,7 @@ LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
-    | {"modelfile", "values", "prompt_files"},
+    | {"modelfile", "values", "prompt_files", "schema", "schema_types"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"},
@@ -25,7 +25,7 @@ LAYERS = [
         "answering",
         "model_commands",
     }
-    | {"sharing", "chat_commands", "confirming"}
+    | {"sharing", "chat_commands", "confirming", "structured"}
     | {"model_board", "model_job", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},
@@ -42,6 +42,7 @@ HOMES = {
     "pymdownx": {"rendering"},
     "xllamacpp": {"embedded"},
     "ipywidgets": {"widgets"},
+    "jsonschema": {"structured"},
 }
 
 

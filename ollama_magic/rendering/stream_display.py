@@ -101,21 +101,32 @@ class StreamDisplay:
         self._owns_output = owns_output
         self._clock = clock
         self._min_interval_s = 1 / hz
-        is_markdown = view == "markdown"
+        self._view = view
+        self._output = _Output(publish)
+        self._begin()
+        # Loaded while the server is being waited for: 0.2 s before the first text.
+        threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
+
+    def _begin(self) -> None:
+        is_markdown, is_json = self._view == "markdown", self._view == "json"
         self._pieces: Pieces = (
-            MarkdownPieces() if is_markdown else PlainPieces(is_json=view == "json")
+            MarkdownPieces() if is_markdown else PlainPieces(is_json=is_json)
         )
         self._pending: list[str] = []
-        self._output = _Output(publish)
         self._outputs = 1
         self._chunk: list[str] = []  # HTML of the finished pieces of this output
         self._chunk_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
         self._has_text = False
         self._due_s = 0.0
-        self._thinking = _Thinking(clock)
-        # Loaded while the server is being waited for: 0.2 s before the first text.
-        threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
+        self._thinking = _Thinking(self._clock)
+
+    def again(self) -> None:
+        """Take away what was shown, and begin anew."""
+        if self._owns_output:
+            self._clear_output(wait=True)
+            self._output = _Output(self._publish)
+        self._begin()
 
     def waiting(self, text: str) -> None:
         """Show that nothing has come yet, and why; call it as often as you like."""

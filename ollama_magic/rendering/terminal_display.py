@@ -73,6 +73,13 @@ class TerminalDisplay:
             line = visible_text(" · ".join(footer))
             self._write(f"{self._dim}{line}{self._normal}\n")
 
+    def again(self) -> None:
+        """End what was written; another answer follows."""
+        self._end_waiting()
+        self._end_thinking()
+        self._write("\n\n")
+        self._shown = self._unended = ""
+
     def discard(self) -> None:
         """Take away the line that says what is waited for."""
         self._end_waiting()

@@ -30,6 +30,7 @@ def one_shell():
 def shell(one_shell, request):
     one_shell.Completer.use_jedi = request.param
     completion.install(one_shell, lambda: MODELS, lambda: CHATS)
+    one_shell.user_ns["Person"] = dict
     return one_shell
 
 
@@ -61,6 +62,8 @@ CASES = {
     ),
     "levels": ("%%ollama --think=m", ["medium", "max"], "m"),
     "all levels": ("%%ollama --think=", ["low", "medium", "high", "max"], ""),
+    "variables": ("%%ollama --schema=Pers", ["Person"], "Pers"),
+    "variable after a blank": ("%%ollama --schema Pers", ["Person"], "Pers"),
     "formats": ("%%ollama -f ", ["markdown", "text", "json"], ""),
     "model options": ("%%ollama -o ", list(MODEL_OPTIONS), ""),
     "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
