@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Dict, Enum, Float, TraitError, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, HasTraits, TraitError, Unicode, Union
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
@@ -269,7 +269,7 @@ def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapp
         if name not in traits or isinstance(value, LazyConfigValue):
             continue
         try:
-            traits[name].validate(OllamaMagics, value)
+            traits[name].validate(HasTraits(), value)
         except TraitError:
             del section[name]
             sys.stderr.write(

@@ -29,6 +29,9 @@ def test_creating_from_a_model_sends_every_field(client, fake_ollama):
         licenses=("MIT",),
         messages=({"role": "user", "content": "Hi"},),
         quantize="q4_K_M",
+        renderer="qwen3-vl",
+        parser="qwen3",
+        requires="0.14.0",
     )
     statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
     assert statuses == ["success"]
@@ -42,6 +45,9 @@ def test_creating_from_a_model_sends_every_field(client, fake_ollama):
             "license": ["MIT"],
             "messages": [{"role": "user", "content": "Hi"}],
             "quantize": "q4_K_M",
+            "renderer": "qwen3-vl",
+            "parser": "qwen3",
+            "requires": "0.14.0",
         }
     ]
 
@@ -88,11 +94,48 @@ def test_closing_during_an_upload_makes_no_model(client, fake_ollama, weights):
     assert fake_ollama.bodies("/api/create") == []
 
 
+def test_closing_does_not_wait_for_a_server_that_takes_no_more(
+    client, fake_ollama, weights
+):
+    gate = threading.Event()
+    digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
+    fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201, hold_headers=gate))
+    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    ended = threading.Event()
+
+    def read():
+        list(stream)
+        ended.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    fake_ollama.wait_for(f"/api/blobs/{digest}", count=2)
+    stream.close()
+    assert ended.wait(5)
+    gate.set()
+    thread.join()
+    assert fake_ollama.bodies("/api/create") == []
+
+
+def test_files_are_read_before_they_are_sent_and_that_is_told(
+    client, fake_ollama, weights
+):
+    """A model of 60 GB is read for minutes: that must not look like a stall."""
+    digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
+    fake_ollama.on("POST /api/create", SUCCESS)
+    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    statuses = [p.status for p in stream]
+    assert statuses[0] == "reading weights.gguf: 4.2 MB of 5.1 MB"
+    assert statuses[1] == "reading weights.gguf: 5.1 MB of 5.1 MB"
+
+
 def test_an_upload_that_fails_is_an_error(client, fake_ollama, weights):
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", error(500, "no space left on device"))
-    with pytest.raises(Exception, match="no space left"):
+    with pytest.raises(OllamaMagicError, match="no space left"):
         list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
 
 

@@ -111,6 +111,13 @@ def test_serve_finds_the_server_that_answers(kernel, fake_ollama):
     assert "answers" in ran.text
 
 
+@pytest.mark.parametrize("setting", ["think = False", "think = 'high'", "options = {}"])
+def test_a_reload_keeps_settings_of_every_kind(kernel, setting):
+    kernel.run(f"%config OllamaMagics.{setting}")
+    assert kernel.run("%reload_ext ollama_magic").status == "ok"
+    kernel.run("%config OllamaMagics.think = None")
+
+
 def test_loading_twice_and_unloading_twice_is_harmless(kernel):
     ran = kernel.run(
         "%reload_ext ollama_magic\n%unload_ext ollama_magic\n"

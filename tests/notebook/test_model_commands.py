@@ -1,5 +1,6 @@
 """What a person sees of ``%ollama`` lines about models, through a real kernel."""
 
+import hashlib
 import threading
 import time
 
@@ -32,6 +33,20 @@ def test_several_models_are_pulled_and_one_failure_does_not_hide_the_others(
     assert "nosuch: failed" in ran.text
     assert "two:2b: pulled, 100 B" in ran.text
     assert "nosuch" in ran.error
+
+
+def test_each_of_several_failures_is_told(kernel, fake_ollama):
+    texts = {"one": "no space left on device", "two": "file does not exist"}
+    fake_ollama.on(
+        "POST /api/pull", lambda r: Answer([{"error": texts[r.json["model"]]}])
+    )
+    ran = kernel.run("%ollama pull one two ONE:latest")
+    assert "2 models were not pulled: one, two" in ran.error.replace(
+        "ONE:latest", "one"
+    )
+    assert "no space left" in ran.error
+    assert "does not exist" in ran.error
+    assert len(fake_ollama.bodies("/api/pull")) == 2
 
 
 def test_an_interrupt_ends_the_pull_at_the_server(kernel, fake_ollama):
@@ -113,9 +128,7 @@ def test_create_from_a_modelfile_beside_its_weights(kernel, fake_ollama, tmp_pat
     (tmp_path / "w.gguf").write_bytes(b"GGUF" + bytes(100))
     fake_ollama.on("POST /api/create", Answer([SUCCESS]))
     for request in ("HEAD", "POST"):
-        digest = (
-            "sha256:" + __import__("hashlib").sha256(b"GGUF" + bytes(100)).hexdigest()
-        )
+        digest = f"sha256:{hashlib.sha256(b'GGUF' + bytes(100)).hexdigest()}"
         status = 404 if request == "HEAD" else 201
         fake_ollama.on(f"{request} /api/blobs/{digest}", Answer(status=status))
     ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'} -s Ahoy")

@@ -1,7 +1,11 @@
 """What a Modelfile says, and what is said of one that is wrong."""
 
+import codecs
+import json
+
 import pytest
 
+from ollama_magic.creation import read_spec
 from ollama_magic.errors import ConfigError
 from ollama_magic.modelfile import ModelSpec, parse_modelfile
 
@@ -74,3 +78,76 @@ def test_what_is_wrong_is_told_with_its_line(text, said):
     with pytest.raises(ConfigError) as caught:
         parse_modelfile(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "case", ["show_auto_template", "show_basic", "show_embed", "show_system"]
+)
+def test_what_ollama_writes_is_read(case, recording):
+    """Recorded; it writes plain quotes around several lines too."""
+    (entry,) = recording(case)["response"]["lines"]
+    data = json.loads(entry["line"])
+    spec = parse_modelfile(data["modelfile"])
+    assert spec.is_from_file
+    assert spec.template == data["template"]
+    assert spec.system == data.get("system")
+    assert spec.parameters["stop"] == ["<|im_start|>", "<|im_end|>"]
+
+
+def test_quotes_end_where_a_line_ends_with_them():
+    spec = parse_modelfile(
+        'FROM a\nSYSTEM "Say "no" often,\n\nplease."\nMESSAGE user\t"""Hi\nyou"""'
+    )
+    assert spec.system == 'Say "no" often,\n\nplease.'
+    assert spec.messages == ({"role": "user", "content": "Hi\nyou"},)
+
+
+def test_a_quote_inside_of_plain_text_opens_nothing():
+    spec = parse_modelfile('FROM a\nSYSTEM Say """ and stop\nRENDERER r\nPARSER p')
+    assert spec.system == 'Say """ and stop'
+    assert (spec.renderer, spec.parser) == ("r", "p")
+
+
+def test_a_model_of_several_files_has_several_froms():
+    spec = parse_modelfile("FROM ./m.gguf\nFROM ./mmproj.gguf\nREQUIRES 0.14.0")
+    assert (spec.base, spec.more_files) == ("./m.gguf", ("./mmproj.gguf",))
+    assert spec.requires == "0.14.0"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "FROM a\nSYSTEM Ça va".encode(),
+        codecs.BOM_UTF8 + "FROM a\r\nSYSTEM Ça va\r\n".encode(),
+        codecs.BOM_UTF16_LE + "FROM a\r\nSYSTEM Ça va\r\n".encode("utf-16-le"),
+    ],
+    ids=["plain", "a mark of UTF-8", "as PowerShell writes it"],
+)
+def test_a_file_is_read_as_editors_and_shells_write_it(tmp_path, data):
+    path = tmp_path / "Modelfile"
+    path.write_bytes(data)
+    assert read_spec(str(path)) == ModelSpec(base="a", system="Ça va")
+
+
+def test_paths_begin_at_the_folder_of_the_file_and_files_go_before_models(tmp_path):
+    path = tmp_path / "Modelfile"
+    path.write_text("FROM weights\nADAPTER lora.gguf\n")
+    assert read_spec(str(path)).base == "weights"
+    (tmp_path / "weights").write_bytes(b"GGUF")
+    folder = tmp_path.resolve()
+    assert read_spec(str(path)) == ModelSpec(
+        base=str(folder / "weights"), adapters=(str(folder / "lora.gguf"),)
+    )
+
+
+def test_weights_alone_are_a_model_too(tmp_path):
+    weights = tmp_path / "m.gguf"
+    weights.write_bytes(b"GGUF\xff\xfe")
+    assert read_spec(str(weights)) == ModelSpec(base=str(weights.resolve()))
+
+
+def test_a_file_that_is_neither_is_refused(tmp_path):
+    path = tmp_path / "Modelfile"
+    path.write_bytes(b"\xff\xd8\xff\xe0 no text")
+    with pytest.raises(ConfigError, match="neither text nor GGUF"):
+        read_spec(str(path))
