@@ -1,0 +1,19 @@
+"""A schema for real: the engine holds the model to it."""
+
+import pytest
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.schema import read_schema
+from ollama_magic.structured import what_is_wrong
+
+pytestmark = pytest.mark.embedded
+
+
+def test_a_small_model_answers_by_the_schema(engine):
+    client = OllamaClient(engine.base_url, api_key=engine.token)
+    schema = read_schema("capital, continent: one of Europe, Asia; big bool").json
+    messages = [{"role": "user", "content": "Tell me about France."}]
+    options = {"temperature": 0, "seed": 1, "num_predict": 80}
+    reply = client.chat("smollm2:135m", messages, format=schema, options=options)
+    text = reply.complete().content
+    assert what_is_wrong(text, schema) == ""
