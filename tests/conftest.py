@@ -4,12 +4,17 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests import fake_ollama
 
 from fake_ollama import FakeOllama
 from fake_ollama import recording as read_recording
+
+# A busy machine is slow now and then: no example of a property has a time limit.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

@@ -86,8 +86,16 @@ class Kernel:
     """What to type when the kernel asks; None: there is nobody to ask."""
 
     def run(self, code, cell_id=None, deleted=(), **metadata):
-        """Run a cell to its end."""
-        return self.collect(self.send(code, cell_id, deleted, **metadata))
+        """Run a cell to its end.
+
+        A kernel that has just shown an error refuses what comes too soon after it, and
+        has not run it then: it is sent again.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            ran = self.collect(self.send(code, cell_id, deleted, **metadata))
+            if ran.status != "aborted" or time.monotonic() > deadline:
+                return ran
 
     def collect(self, msg_id, until=lambda ran: False):
         """Take what a cell shows, to its end or until something is true."""

@@ -24,7 +24,7 @@ def cut(data, places):
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),
@@ -39,7 +39,7 @@ def test_any_cuts_give_the_same_objects(objects, places, newline, escaped, ends)
     assert list(read_objects(cut(data, places))) == objects
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     try:

@@ -83,7 +83,7 @@ def through_bytes(text):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(given_turns=chats)
 def test_a_chat_comes_back_as_it_was(kind, given_turns):
     write, read = FORMATS[kind]
@@ -100,7 +100,7 @@ def json_of(request):
     return json.loads(through_bytes(json.dumps(request, ensure_ascii=False)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(given_turns=chats)
 def test_a_notebook_is_valid_and_says_what_asks_it_again(given_turns):
     text = through_bytes(chat_to_notebook(Chat("main", timed(given_turns))))
