@@ -37,16 +37,14 @@ from ollama_magic.line.reading import usage_error
 from ollama_magic.model_commands import (
     copy_model,
     create_model,
-    list_models,
     load_model,
-    loaded_models,
     pull_model,
     pull_models,
     push_model,
     remove_models,
-    show_model,
     stop_model,
 )
+from ollama_magic.model_listings import list_models, loaded_models, show_model
 from ollama_magic.modelfile import ModelSpec
 from ollama_magic.outcome import loaded_length
 from ollama_magic.question import default_model

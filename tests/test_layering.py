@@ -26,7 +26,7 @@ LAYERS = [
         "model_commands",
     }
     | {"sharing", "chat_commands", "confirming", "structured"}
-    | {"model_board", "model_job", "doctor", "settings_listing"},
+    | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},
 ]

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from ollama_magic.model_actions import plan_removal_of
 from ollama_magic.model_board import ModelBoard
-from ollama_magic.model_commands import overview
+from ollama_magic.model_listings import overview
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.model_table import line_html, notice_html, page_html
 from ollama_magic.transfer import size_text

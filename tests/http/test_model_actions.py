@@ -217,3 +217,9 @@ def test_stopping_tells_whether_it_was_loaded(client, fake_ollama):
     assert model_actions.stop(client, "llama3.2:3b") is False
     with pytest.raises(ModelNotFoundError):
         model_actions.stop(client, "nosuch")
+
+
+def test_models_from_python_are_a_listing(fake_ollama):
+    from ollama_magic import models
+
+    assert [model.name for model in models(fake_ollama.url)] == ["llama3.2:3b"]
