@@ -174,7 +174,8 @@ class OllamaMagics(Magics):
         """Return the panel; a terminal gets its table, and the words to type."""
         if not self._is_terminal:
             return panel
-        summary = panel.summary()
+        words = "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
+        summary = panel.summary(f"a terminal has no widgets; here: %ollama {words}")
         panel.close()
         return summary
 

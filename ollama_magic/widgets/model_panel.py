@@ -213,10 +213,10 @@ class ModelPanel(widgets.VBox):
 
     # -- where widgets can't be shown ----------------------------------------------
 
-    def summary(self) -> Listing[Any]:
-        """Return the models as a plain table, with the server under it."""
+    def summary(self, advice: str = "") -> Listing[Any]:
+        """Return the models as a plain table, the server and advice under it."""
         models = [row.summary for row in self._board.models]
-        note = _server_text(self._board.server)
+        note = "\n".join(filter(None, [_server_text(self._board.server), advice]))
         return Listing(models, MODEL_COLUMNS, _EMPTY[0], note=note)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  (as its base)
