@@ -73,6 +73,7 @@ class ModelBoard:
         self._next_number = 1
         self._is_refreshing = False
         self._refresh_again = False
+        self._deleting = threading.Lock()
         self._is_known = threading.Event()
         self._crew = Crew()
         self._teller = Teller(self._crew, interval_s, lambda: self.is_busy)
@@ -178,7 +179,7 @@ class ModelBoard:
             model_actions.copy(client, source, destination, overwrite=overwrite)
             return f"copied {source} to {destination}"
 
-        return self._begin("copy", source, run)
+        return self._begin("copy", f"{source} to {destination}", run)
 
     def delete(self, names: Sequence[str]) -> list[int]:
         """Delete models, each as a job of its own."""
@@ -186,8 +187,9 @@ class ModelBoard:
         def deletion(name: str) -> Callable[[Work], str]:
             def run(_: Work) -> str:
                 client = self._client
-                removal = model_actions.plan_removal(client, [name])
-                model_actions.remove(client, removal)
+                with self._deleting:  # one by one, so that the space is told rightly
+                    removal = model_actions.plan_removal(client, [name])
+                    model_actions.remove(client, removal)
                 freed = removal.freed_bytes
                 return f"deleted {name}" + (f", {size_text(freed)} freed" * bool(freed))
 
@@ -297,15 +299,13 @@ class ModelBoard:
                     self._is_refreshing = False
                     return
                 self._refresh_again = False
+            client = self._client
+            url = client.host.base_url
             try:
-                client = self._client
-                url = client.host.base_url
                 online = ServerLine(url, "online", client.version())
                 installed, loaded = client.list(), client.ps()
             except Exception as error:  # noqa: BLE001  (shown as the server's state)
-                offline = ServerLine(
-                    self._server.url, "offline", "", error_lines(error)
-                )
+                offline = ServerLine(url, "offline", "", error_lines(error))
                 with self._lock:
                     self._server, self._installed, self._loaded = offline, (), ()
             else:

@@ -48,12 +48,13 @@ class Transfer:
     @property
     def completed_bytes(self) -> int:
         """Bytes there, summed over the layers that were heard of."""
-        return sum(completed for completed, _ in self._layers.values())
+        # NB: the lists are made at once; another thread may be adding a layer.
+        return sum(completed for completed, _ in list(self._layers.values()))
 
     @property
     def total_bytes(self) -> int:
         """Bytes in all, as far as the layers have been heard of."""
-        return sum(total for _, total in self._layers.values())
+        return sum(total for _, total in list(self._layers.values()))
 
     @property
     def share(self) -> float | None:

@@ -93,7 +93,7 @@ class ModelPanel(widgets.VBox):
             ],
             layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
         )
-        self._unsubscribe = board.subscribe(self.draw)
+        self._unsubscribe = board.subscribe(self._on_change)
         self.draw(_SEEN_AT_ONCE)
         board.notify()
 
@@ -181,6 +181,12 @@ class ModelPanel(widgets.VBox):
         self._dialogs.ask_delete([m.summary.name for m in self._list.selected])
 
     # -- drawing -----------------------------------------------------------------
+
+    def _on_change(self) -> None:
+        try:
+            self.draw()
+        except Exception as error:  # noqa: BLE001  (the thread goes on to tell)
+            self._notice.value = notice_html(error_lines(error))
 
     def draw(self, most: int | None = None) -> None:
         """Show the board as it is, or only the first models of it.

@@ -291,6 +291,42 @@ def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
     ]
 
 
+def test_two_copies_of_one_model_are_two(drive, fake_ollama):
+    driver = drive("one:1b").wait_text("one:1b")
+    for name in ("a", "b", "a"):
+        driver.board.copy("one:1b", name, overwrite=True)
+    driver.wait(lambda: {"a:latest", "b:latest"} <= set(fake_ollama.model_names))
+    driver.wait(lambda: all(job.state == "done" for job in driver.board.jobs))
+    assert {job.line for job in driver.board.jobs} == {
+        "copied one:1b to a",
+        "copied one:1b to b",
+    }
+
+
+def test_twins_that_go_together_free_their_space_once(drive):
+    twins = [{"name": n, "size": 7_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
+    driver = drive(*twins).wait_text("b:1").tick("a:1", "b:1")
+    driver.click("Delete 2…")
+    assert "It frees 7.0 MB" in driver.text
+    driver.click("Delete 2 models")
+    driver.wait(lambda: [job.state for job in driver.board.jobs] == ["done", "done"])
+    assert sorted("freed" in job.line for job in driver.board.jobs) == [False, True]
+
+
+def test_what_goes_wrong_while_it_is_drawn_is_shown_and_does_not_end_it(drive):
+    driver = drive("one:1b").wait_text("one:1b")
+    draw, fails = driver.panel.draw, [True]
+
+    def broken(*args):
+        if fails:
+            raise RuntimeError(f"cannot draw {fails.pop()}")
+        draw(*args)
+
+    driver.panel.draw = broken
+    driver.click("Refresh").wait_text("RuntimeError: cannot draw")
+    driver.pull("new:1b").wait_text("pulled new:1b")
+
+
 def test_replacing_by_a_copy_takes_a_second_click(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b").click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))

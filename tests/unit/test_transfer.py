@@ -1,6 +1,7 @@
 """How status lines of a pull add up."""
 
 import json
+import threading
 
 from ollama_magic.transfer import Transfer
 from ollama_magic.wire import Progress
@@ -81,6 +82,17 @@ def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
     )
     transfer.add(layer("a", 301))
     assert not transfer.is_stalled
+
+
+def test_it_is_read_in_one_thread_while_another_adds_to_it():
+    transfer = Transfer()
+    reader = threading.Thread(
+        target=lambda: [transfer.add(layer(str(n), 1)) for n in range(500)]
+    )
+    reader.start()
+    while reader.is_alive():
+        transfer.line()
+    assert transfer.completed_bytes == 500
 
 
 def test_checking_what_has_come_is_no_stall():
