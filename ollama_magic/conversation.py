@@ -7,11 +7,13 @@ an error while a model answers leaves the chat as it was.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from ollama_magic.pictures import Picture
 from ollama_magic.wire import Stats
 
 Message = dict[str, Any]
@@ -38,6 +40,10 @@ class Turn:
     digest: str = ""
     system: str | None = None
     """A system message from this turn on; None leaves it as it was."""
+    pictures: tuple[Picture, ...] = ()
+    """What was shown to the model with the prompt."""
+    steps: tuple[Message, ...] = ()
+    """The messages between prompt and reply: calls of tools, and what they gave."""
     starts_afresh: bool = False
     """The turns before this one are kept in the store and not sent."""
     cell_id: str | None = None
@@ -61,9 +67,11 @@ class Turn:
         return not self.model
 
     def compute_text_hash(self) -> str:
-        """Hash what later turns are sent of this one: system, prompt and reply."""
+        """Hash what later turns are sent of this one, from its system to its reply."""
         hasher = hashlib.sha256()
-        for text in (self.system or "", self.prompt, self.reply):
+        more = [json.dumps(step, sort_keys=True) for step in self.steps]
+        more += [picture.digest for picture in self.pictures]
+        for text in (self.system or "", self.prompt, self.reply, *more):
             data = text.encode("utf-8", "surrogatepass")
             # The length in front keeps "a" + "bc" apart from "ab" + "c".
             hasher.update(b"%d:" % len(data) + data)
@@ -150,7 +158,13 @@ class Chat:
         return turns if last is None else turns[max(0, len(turns) - last) :]
 
     def messages(
-        self, prompt: str, *, system: str | None = None, last: int | None = None
+        self,
+        prompt: str,
+        *,
+        pictures: Sequence[Picture] = (),
+        system: str | None = None,
+        last: int | None = None,
+        sees: bool = True,
     ) -> list[Message]:
         """Return what a model is sent when it is asked ``prompt`` now.
 
@@ -158,10 +172,15 @@ class Chat:
         ----------
         prompt
             The new user message.
+        pictures
+            What is shown with it.
         system
             A new system message; None keeps the one in force. Empty text sends none.
         last
             Send only so many of the latest turns; None sends all.
+        sees
+            Whether the model takes pictures. Where it does not, those of earlier turns
+            are left out: the server would refuse the whole chat for one of them.
 
         Notes
         -----
@@ -172,8 +191,20 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append({"role": "user", "content": turn.prompt})
+            messages.append(_asked(turn.prompt, turn.pictures if sees else ()))
+            messages += [_without_thinking(step) for step in turn.steps]
             if turn.reply:  # nothing was said, or stopped while it was thought about
                 messages.append({"role": "assistant", "content": turn.reply})
-        messages.append({"role": "user", "content": prompt})
+        messages.append(_asked(prompt, pictures))
         return messages
+
+
+def _asked(prompt: str, pictures: Sequence[Picture]) -> Message:
+    message: Message = {"role": "user", "content": prompt}
+    if pictures:
+        message["images"] = [picture.base64 for picture in pictures]
+    return message
+
+
+def _without_thinking(message: Message) -> Message:
+    return {key: value for key, value in message.items() if key != "thinking"}

@@ -11,7 +11,8 @@ LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
-    | {"modelfile", "values", "prompt_files", "schema", "schema_types"},
+    | {"modelfile", "values", "prompt_files", "schema", "schema_types"}
+    | {"pictures", "kept_answers"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"},

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from ollama_magic.conversation import Turn
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
+from ollama_magic.pictures import Picture
 from ollama_magic.wire import Stats
 
 _FIELDS = tuple(field.name for field in fields(Turn))
@@ -112,7 +113,7 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
     cursor = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position", (chat_id,)
     )
-    return tuple(read_turn(columns) for columns in by_name(cursor))
+    return tuple(turn for turn, _ in _with_pictures(database, cursor))
 
 
 def read_all_turns(
@@ -127,7 +128,30 @@ def read_all_turns(
         "SELECT * FROM turns WHERE chat_id = ? ORDER BY position, answered_at",
         (chat_id,),
     )
-    return [(read_turn(columns), _why_gone(columns)) for columns in by_name(cursor)]
+    found = _with_pictures(database, cursor)
+    return [(turn, _why_gone(columns)) for turn, columns in found]
+
+
+def _with_pictures(
+    database: sqlite3.Connection, cursor: sqlite3.Cursor
+) -> list[tuple[Turn, dict[str, Any]]]:
+    """Return turns with the pictures that they were asked about, and their rows."""
+    rows = list(by_name(cursor))
+    named = {digest for row in rows for digest in _digests(row)}
+    pictures = {digest: _read_picture(database, digest) for digest in named}
+    return [(read_turn(row, pictures), row) for row in rows]
+
+
+def _digests(columns: Mapping[str, Any]) -> list[str]:
+    digests: list[str] = json.loads(columns["pictures"] or "[]")
+    return digests
+
+
+def _read_picture(database: sqlite3.Connection, digest: str) -> Picture | None:
+    row = database.execute(
+        "SELECT data FROM pictures WHERE digest = ?", (digest,)
+    ).fetchone()
+    return Picture(row[0]) if row else None
 
 
 def _why_gone(columns: Mapping[str, Any]) -> str:
@@ -261,12 +285,14 @@ def add_turn(
             :uid, :chat_id, :position, :cell_id, :replaces, NULL, NULL, :answered_at,
             :based_on, :text_hash, :model, :digest, :starts_afresh, :status,
             :done_reason, :stats, :request, :system, :prompt, :reply, :thinking, NULL,
-            :added_at)
+            :added_at, :steps, :pictures)
         """,
         {
             **{name: getattr(turn, name) for name in _FIELDS},
             "stats": json.dumps(asdict(turn.stats)),
             "request": json.dumps(dict(turn.request), default=str),
+            "steps": json.dumps(turn.steps) if turn.steps else None,
+            "pictures": _keep_pictures(database, turn),
             "chat_id": chat_id,
             "position": position,
             "replaces": replaces,
@@ -274,6 +300,16 @@ def add_turn(
         },
     )
     return raise_revision(database, chat_id)
+
+
+def _keep_pictures(database: sqlite3.Connection, turn: Turn) -> str | None:
+    """Keep the pictures of a turn, each once, and return what the turn's row has."""
+    database.executemany(
+        "INSERT OR IGNORE INTO pictures (digest, data) VALUES (?, ?)",
+        [(picture.digest, picture.data) for picture in turn.pictures],
+    )
+    digests = [picture.digest for picture in turn.pictures]
+    return json.dumps(digests) if digests else None
 
 
 def remove_turn(
@@ -342,8 +378,17 @@ def by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 
 
-def read_turn(columns: Mapping[str, Any]) -> Turn:
-    """Return the turn of a row of ``turns``."""
+def read_turn(
+    columns: Mapping[str, Any], pictures: Mapping[str, Picture | None] | None = None
+) -> Turn:
+    """Return the turn of a row of ``turns``, with those of its pictures that are given.
+
+    Parameters
+    ----------
+    pictures
+        By their digests; None where they are of no use.
+    """
+    found = [(pictures or {}).get(digest) for digest in _digests(columns)]
     # A newer version may count more than this one knows.
     stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
     return Turn(
@@ -351,6 +396,8 @@ def read_turn(columns: Mapping[str, Any]) -> Turn:
             **{name: columns[name] for name in _FIELDS},
             "stats": Stats(**stats),
             "request": json.loads(columns["request"]),
+            "steps": tuple(json.loads(columns["steps"] or "[]")),
+            "pictures": tuple(picture for picture in found if picture is not None),
             "starts_afresh": bool(columns["starts_afresh"]),
         }
     )

@@ -11,7 +11,21 @@ SESSION = "session:"
 Alone it is the key under which the named chats of all such sessions are kept.
 """
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+# Pictures are there once, however many turns were asked about them. Answers are those
+# that are shown again when the same is asked again.
+_BESIDE_TURNS = """
+CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE answers (
+    key TEXT NOT NULL,
+    model TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    answered_at TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    PRIMARY KEY (key, model, digest)
+)
+"""
 
 # Small columns first: SQLite reads through a long text to reach what is behind it.
 # A row is live until it is replaced (its cell was run again) or removed; no row is
@@ -55,7 +69,9 @@ CREATE TABLE turns (
     reply TEXT NOT NULL,
     thinking TEXT NOT NULL,
     removed_why TEXT,
-    added_at TEXT
+    added_at TEXT,
+    steps TEXT,
+    pictures TEXT
 );
 CREATE UNIQUE INDEX live_turns ON turns (chat_id, position)
     WHERE replaced_at IS NULL AND removed_at IS NULL;
@@ -78,6 +94,11 @@ ALTER TABLE turns ADD COLUMN added_at TEXT;
 CREATE INDEX turns_in_order ON turns (chat_id, position);
 CREATE INDEX turns_by_time ON turns (answered_at)
 """,
+    2: """
+ALTER TABLE turns ADD COLUMN steps TEXT;
+ALTER TABLE turns ADD COLUMN pictures TEXT;
+"""
+    + _BESIDE_TURNS,
 }
 """By version: the statements that lead to the next one."""
 
@@ -91,6 +112,7 @@ def statements(version: int) -> list[str]:
         What the file has; 0 is an empty file.
     """
     steps = range(version, SCHEMA_VERSION)
-    parts = [SCHEMA] if version == 0 else [UPGRADES[step] for step in steps]
+    whole = [SCHEMA, _BESIDE_TURNS]
+    parts = whole if version == 0 else [UPGRADES[step] for step in steps]
     split = ";".join(parts).split(";")
     return [statement for statement in split if statement.strip()]

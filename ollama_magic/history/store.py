@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history import following, rows, undoing, upkeep
+from ollama_magic.history import answers, following, rows, undoing, upkeep
 from ollama_magic.history.arranging import arrange
 from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.following import Decision, Followed
@@ -23,6 +23,7 @@ from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.undoing import Undone
 from ollama_magic.history.upkeep import Leftovers
+from ollama_magic.kept_answers import KeptAnswer
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
 
@@ -217,6 +218,22 @@ class ChatStore:
             return rows.read_all_turns(database, found[0]) if found else []
 
         return self._database.run(work)
+
+    # -- answers ---------------------------------------------------------------
+
+    def find_answer(
+        self, key: str, model: str = "", digest: str = ""
+    ) -> KeptAnswer | None:
+        """Return the latest answer kept for a request; see ``kept_answers``."""
+        return self._database.run(
+            lambda database: answers.find(database, key, model, digest)
+        )
+
+    def keep_answer(self, key: str, answer: KeptAnswer) -> None:
+        """Keep an answer for when the same is asked again."""
+        self._database.run_and_commit(
+            lambda database: answers.keep(database, key, answer)
+        )
 
     # -- chats and choices -----------------------------------------------------
 

@@ -58,11 +58,20 @@ def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
     found = rows.find_chat(database, notebook, chat)
     if found is not None:
         _delete(database, found[0])
+        _delete_pictures(database)
 
 
 def _delete(database: sqlite3.Connection, chat_id: int) -> None:
     database.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
     database.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
+
+
+def _delete_pictures(database: sqlite3.Connection) -> None:
+    """Delete the pictures that no turn has any more."""
+    database.execute(
+        "DELETE FROM pictures WHERE digest NOT IN"
+        " (SELECT value FROM turns, json_each(turns.pictures))"
+    )
 
 
 def find_leftovers(
@@ -99,6 +108,7 @@ def prune(
     database.execute(
         "DELETE FROM turns WHERE replaced_at IS NOT NULL OR removed_at IS NOT NULL"
     )
+    _delete_pictures(database)
     database.execute(
         "DELETE FROM notebooks WHERE key <> ? AND id NOT IN"
         " (SELECT notebook_id FROM chats) AND model IS NULL",

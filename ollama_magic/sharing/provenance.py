@@ -62,8 +62,10 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
     told = {k: v for k, v in record.items() if k not in _TOLD_BY_THE_OUTPUT}
     if turn.reply != plain and not turn.is_mark:
         told["reply"] = turn.reply
-    if not turn.thinking:
-        del told["thinking"]
+    told["pictures"] = [{"digest": one["digest"]} for one in told["pictures"]]
+    for name in ("thinking", "pictures", "steps"):
+        if not told[name]:
+            del told[name]
     return {
         "layout": LAYOUT,
         "version": __version__,

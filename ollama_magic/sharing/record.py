@@ -6,12 +6,14 @@ of the files that records stand in.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from ollama_magic.conversation import Chat, Status, Turn
+from ollama_magic.pictures import Picture
 from ollama_magic.wire import Stats
 
 Record = dict[str, Any]
@@ -25,6 +27,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 SETTINGS_OF_A_TURN = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""
 
+_ROLES_OF_STEPS = ("assistant", "tool")
 _LONGEST_NAME = 200
 
 
@@ -51,6 +54,11 @@ def turn_record(turn: Turn) -> Record:
         "model": turn.model,
         "digest": turn.digest,
         "system": turn.system,
+        "pictures": [
+            {"digest": picture.digest, "data": picture.base64}
+            for picture in turn.pictures
+        ],
+        "steps": list(turn.steps),
         "starts_afresh": turn.starts_afresh,
         "cell_id": turn.cell_id,
         "status": turn.status,
@@ -84,6 +92,8 @@ def turn_of(record: object) -> Turn:
         model=_text(record, "model"),
         digest=_text(record, "digest"),
         system=None if record.get("system") is None else _text(record, "system"),
+        pictures=_pictures(record),
+        steps=_steps(record),
         starts_afresh=_typed(record, "starts_afresh", False),
         cell_id=_text(record, "cell_id") or None,
         status=_status(record),
@@ -135,6 +145,33 @@ def _typed(record: Mapping[str, Any], name: str, default: Any) -> Any:  # noqa: 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
     return encodable(_typed(record, name, ""))
+
+
+def _pictures(record: Mapping[str, Any]) -> tuple[Picture, ...]:
+    """Return the pictures whose data are there: an output tells of their digests alone.
+
+    A notebook is given away more lightly than the pictures that it was asked about.
+    """
+    found: list[Picture] = []
+    for told in _typed(record, "pictures", []):
+        data = told.get("data", "") if isinstance(told, Mapping) else None
+        if not isinstance(data, str):
+            raise UnreadableError("a picture of a turn is of a wrong type")
+        try:
+            picture = Picture(base64.b64decode(data, validate=True))
+        except ValueError as error:
+            raise UnreadableError("a picture of a turn is no base64") from error
+        found += [picture] if picture.data else []
+    return tuple(found)
+
+
+def _steps(record: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    steps = _typed(record, "steps", [])
+    for step in steps:
+        is_message = isinstance(step, Mapping) and isinstance(step.get("content"), str)
+        if not is_message or step.get("role") not in _ROLES_OF_STEPS:
+            raise UnreadableError("a step of a turn is not a message")
+    return tuple(steps)
 
 
 def _status(record: Mapping[str, Any]) -> Status:

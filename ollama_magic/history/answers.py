@@ -1,0 +1,48 @@
+"""Answers that are kept for the same request, as rows; see ``kept_answers``.
+
+Each function does its work inside a transaction that its caller has begun.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ollama_magic.kept_answers import KeptAnswer
+from ollama_magic.model_names import canonical
+
+
+def find(
+    database: sqlite3.Connection, key: str, model: str, digest: str
+) -> KeptAnswer | None:
+    """Return the latest answer to a request; empty ``model`` and ``digest``: of any."""
+    row = database.execute(
+        """
+        SELECT answer FROM answers
+        WHERE key = :key AND (:model = '' OR model = :model)
+            AND (:digest = '' OR digest = :digest)
+        ORDER BY answered_at DESC LIMIT 1
+        """,
+        {"key": key, "model": canonical(model) if model else "", "digest": digest},
+    ).fetchone()
+    return KeptAnswer.from_json(row[0]) if row else None
+
+
+def keep(database: sqlite3.Connection, key: str, answer: KeptAnswer) -> None:
+    """Keep an answer, in the place of an earlier one of the same model."""
+    database.execute(
+        "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
+        (
+            key,
+            canonical(answer.model),
+            answer.digest,
+            answer.answered_at,
+            answer.to_json(),
+        ),
+    )
+
+
+def forget(database: sqlite3.Connection, before: str) -> int:
+    """Delete answers that were given before a moment; return how many."""
+    return database.execute(
+        "DELETE FROM answers WHERE answered_at < ?", (before,)
+    ).rowcount
