@@ -31,8 +31,8 @@ class ValueText:
     """What the footer says of it: ``cut``, ``15 of 150 rows``; empty: all is there."""
 
 
-def value_text(value: object) -> ValueText:
-    """Return a value as text for a model, within a budget.
+def value_text(value: object, *, limit: int = MAX_CHARACTERS) -> ValueText:
+    """Return a value as text for a model, within a budget of ``limit`` characters.
 
     Text is itself. A table (pandas' DataFrame and Series) is its shape, its columns
     with their types and missing values, and its rows as CSV, or a sample of them. An
@@ -40,10 +40,10 @@ def value_text(value: object) -> ValueText:
     list, tuple or dict is JSON where it can be; all else is what ``str`` makes of it.
     """
     found = _table_text(value) or _array_text(value) or ValueText(_plain_text(value))
-    if len(found.text) <= MAX_CHARACTERS:
+    if len(found.text) <= limit:
         return found
-    note = f"\n[cut: {MAX_CHARACTERS:,} of {len(found.text):,} characters]"
-    return ValueText(found.text[:MAX_CHARACTERS] + note, "cut")
+    note = f"\n[cut: {limit:,} of {len(found.text):,} characters]"
+    return ValueText(found.text[:limit] + note, "cut")
 
 
 def _plain_text(value: object) -> str:
@@ -57,7 +57,7 @@ def _plain_text(value: object) -> str:
     return str(value)
 
 
-def _is_from(value: object, library: str, *names: str) -> bool:
+def is_from(value: object, library: str, *names: str) -> bool:
     """Tell whether a value is of a class of a library, or of one derived from it."""
     return any(
         kind.__name__ in names and kind.__module__.partition(".")[0] == library
@@ -70,11 +70,11 @@ def _is_from(value: object, library: str, *names: str) -> bool:
 
 def _table_text(value: object) -> ValueText | None:
     table: Any = value
-    if _is_from(value, "pandas", "Series"):
+    if is_from(value, "pandas", "Series"):
         name = "values" if table.name is None else table.name
         head = f"Series of {len(table):,} values, type {table.dtype}"
         return _with_rows(head, table.to_frame(name), [])
-    if not _is_from(value, "pandas", "DataFrame"):
+    if not is_from(value, "pandas", "DataFrame"):
         return None
     rows, columns = table.shape
     head = f"DataFrame of {rows:,} rows and {columns:,} columns"
@@ -120,7 +120,7 @@ def _short(cell: object) -> object:
 
 
 def _array_text(value: object) -> ValueText | None:
-    if not _is_from(value, "numpy", "ndarray"):
+    if not is_from(value, "numpy", "ndarray"):
         return None
     array: Any = value
     facts = [f"array of shape {array.shape}, type {array.dtype}"]

@@ -12,7 +12,7 @@ LAYERS = [
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
     | {"modelfile", "values", "prompt_files", "schema", "schema_types"}
-    | {"pictures", "kept_answers"},
+    | {"pictures", "picture_bytes", "kept_answers"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"},
@@ -26,7 +26,7 @@ LAYERS = [
         "answering",
         "model_commands",
     }
-    | {"sharing", "chat_commands", "confirming", "structured"}
+    | {"sharing", "chat_commands", "confirming", "structured", "tool_functions"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},

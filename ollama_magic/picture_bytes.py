@@ -1,0 +1,115 @@
+"""What the bytes of a picture say: its format and size; and plain samples as a PNG.
+
+Knows file formats and nothing else: no files, no libraries, no objects of a notebook.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
+"""The formats that Ollama takes; its own command line knows ``.png .jpg .webp``."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = {
+    "PNG": (_PNG,),
+    "JPEG": (b"\xff\xd8\xff",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*"),
+}
+_MARKUP = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC"}
+
+ENOUGH = 4096
+"""So many bytes of the beginning are enough for :func:`format_of`."""
+
+
+def format_of(data: bytes) -> str:
+    r"""Return the format of a picture by its first bytes; empty when it is none.
+
+    Also names formats that Ollama does not take: these are not in ``MEDIA_TYPES``.
+
+    Examples
+    --------
+    >>> format_of(b"GIF89a..."), format_of(b"\xff\xd8\xff\xe0"), format_of(b"text")
+    ('GIF', 'JPEG', '')
+    """
+    for name, beginnings in _BEGINNINGS.items():
+        if data.startswith(beginnings):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":  # reserved, always zero
+        return "BMP"
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12], "")
+    head = data[:ENOUGH].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return "SVG" if head.startswith(_MARKUP) and b"<svg" in head else ""
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return width and height in pixels; None where the header does not say."""
+    read = {"PNG": _png_size, "JPEG": _jpeg_size, "WebP": _webp_size}
+    reader = read.get(format_of(data))
+    try:
+        return None if reader is None else reader(data)
+    except struct.error:  # cut short
+        return None
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    place = 2
+    while True:
+        mark, kind, length = struct.unpack_from(">BBH", data, place)
+        if mark != 0xFF:
+            return None
+        if kind == 0xFF:  # a byte that only fills
+            place += 1
+        elif 0xC0 <= kind <= 0xCF and kind not in {0xC4, 0xC8, 0xCC}:  # a frame
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return width, height
+        else:
+            place += 2 + length
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        low, middle, high = struct.unpack_from("<HHH", data, 24)
+        return (low | (middle & 0xFF) << 16) + 1, (middle >> 8 | high << 8) + 1
+    return None
+
+
+def png_of(width: int, height: int, channels: int, samples: bytes) -> bytes:
+    """Return 8-bit samples, row by row, as a PNG.
+
+    Parameters
+    ----------
+    channels
+        1 is grey, 3 is red, green and blue, 4 has alpha too.
+    """
+    color_type = {1: 0, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
+    stride = width * channels
+    rows = range(0, height * stride, stride)
+    # The zero before each row says that the row is not filtered.
+    body = zlib.compress(b"".join(b"\0" + samples[at : at + stride] for at in rows))
+    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND", b""))
+    return _PNG + b"".join(chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
