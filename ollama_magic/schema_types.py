@@ -93,11 +93,14 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 def _generic(kind: Any) -> Json:  # noqa: ANN401
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple and arguments and Ellipsis not in arguments:
+        places: Json = {"prefixItems": [schema_of(one) for one in arguments]}
+        count = len(arguments)
+        return {"type": "array", **places, "minItems": count, "maxItems": count}
     if origin is list or origin is set or origin is tuple:
-        kinds = [one for one in arguments if one is not Ellipsis]
-        return {"type": "array", "items": schema_of(kinds[0]) if kinds else {}}
+        return {"type": "array", "items": schema_of(arguments[0]) if arguments else {}}
     if origin is dict:
-        values = schema_of(arguments[1])
+        values = schema_of(arguments[1]) if arguments else {}
         return {"type": "object", "additionalProperties": values}
     if origin is Literal:
         return {"enum": list(arguments)}
@@ -121,7 +124,44 @@ def build(kind: Any, value: Any) -> Any:  # noqa: ANN401  (any annotation, any v
             if name in hints
         }
         return kind(**known)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # JSON has one kind of number: 3.0 is an integer
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin is list and isinstance(value, list) and arguments:
-        return [build(arguments[0], one) for one in value]
+    if origin in {Union, types.UnionType}:
+        return _build_one_of(arguments, value)
+    return _build_items(origin, arguments, value)
+
+
+def _build_one_of(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    """Return a value as the first of several types that makes something of it."""
+    if value is None:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if len(kinds) == 1:
+        return build(kinds[0], value)
+    for kind in kinds:
+        if dataclasses.is_dataclass(kind):
+            names = {field.name for field in dataclasses.fields(kind)}
+            if not isinstance(value, dict) or not names.issuperset(value):
+                continue
+        try:
+            built = build(kind, value)
+        except (TypeError, ValueError):  # pydantic's and an enum's are such
+            continue
+        if built is not value:
+            return built
+    return value
+
+
+def _build_items(origin: Any, kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    if not kinds:
+        return value
+    if origin is dict and isinstance(value, dict):
+        return {name: build(kinds[1], one) for name, one in value.items()}
+    if not isinstance(value, list):
+        return value
+    if origin is tuple and Ellipsis not in kinds:
+        return tuple(map(build, kinds, value))
+    if origin in {list, set, tuple}:
+        return origin(build(kinds[0], one) for one in value)
     return value

@@ -39,18 +39,30 @@ def check_schema(schema: Json) -> None:
 
 def what_is_wrong(text: str, schema: Json) -> str:
     """Return where a reply does not follow its schema; empty when it does."""
-    from jsonschema import Draft202012Validator
-
     try:
         value: Any = json.loads(text)
     except ValueError as error:
         return f"it is no JSON: {error}"
+    found = faults(value, schema)
+    return "; ".join(f"at {place or 'the top'}: {words}" for place, words in found)
+
+
+def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
+    """Return where a JSON value does not follow a schema, and in what; a few of them.
+
+    A place is names and indices with slashes between them; empty: the value itself.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
     errors = sorted(Draft202012Validator(schema).iter_errors(value), key=str)
-    lines = [
-        f"at {'/'.join(map(str, error.absolute_path)) or 'the top'}: {error.message}"
-        for error in errors[:_MOST_SHOWN]
-    ]
-    return "; ".join(lines)
+    found = []
+    for error in errors[:_MOST_SHOWN]:
+        nearest = best_match([error])
+        several = [one.message for one in nearest.context or () if not one.path]
+        words = " and ".join(several) or nearest.message
+        found.append(("/".join(map(str, nearest.absolute_path)), words))
+    return found
 
 
 class Repair:
