@@ -171,8 +171,11 @@ def _of_path(path: Path) -> Picture | None:
     try:
         if not path.is_file():
             return None
+    except (OSError, ValueError):  # no name of a file at all
+        return None
+    try:
         head = _beginning(path, ENOUGH)
-    except (OSError, ValueError):
+    except OSError:
         return read_picture(str(path))  # which says what is wrong
     return read_picture(str(path)) if format_of(head) else None
 

@@ -80,6 +80,11 @@ def test_the_size_is_read_from_each_header(pillow, kind, media_type, options):
         size_of(picture.data[:count])
 
 
+def test_bytes_that_only_fill_a_jpeg_are_passed_over():
+    frame = b"\xff\xc0" + struct.pack(">HBHH", 8, 8, 40, 30)
+    assert size_of(b"\xff\xd8\xff\xff\xff" + frame[1:]) == (30, 40)
+
+
 def test_a_header_that_says_nothing_is_described_without_a_size():
     assert Picture(PNG[:10]).describe() == "PNG, 10 B"
     assert Picture(b"\xff\xd8\xff\xe0\0\0no").describe() == "JPEG, 8 B"
@@ -175,6 +180,7 @@ def test_a_path_of_something_else_is_no_picture(tmp_path):
     assert picture_of(text) is None
     assert picture_of(tmp_path) is None
     assert picture_of(tmp_path / "nosuch.png") is None
+    assert picture_of(tmp_path / ("x" * 5_000)) is None
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
@@ -189,6 +195,12 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
         assert caught.value.what == f"The file {path} cannot be read."
         assert why in caught.value.why
         assert str(Path.cwd()) in caught.value.next_step
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
+def test_a_path_of_a_file_that_cannot_be_read_is_never_taken_for_text():
+    with pytest.raises(PromptError, match="cannot be read"):
+        picture_of(Path("/proc/self/mem"))  # a file, and its first byte is an error
 
 
 def test_a_file_that_is_no_picture_says_so(tmp_path):
