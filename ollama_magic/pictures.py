@@ -12,7 +12,7 @@ import hashlib
 import io
 import stat
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,18 @@ class Picture:
         size = size_of(self.data)
         pixels = [f"{size[0]} x {size[1]}"] if size else []
         return ", ".join([format_of(self.data), *pixels, size_text(len(self.data))])
+
+
+def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a request fit to be read: pictures are told, not shown."""
+
+    def told(part: Mapping[str, Any]) -> dict[str, Any]:
+        images = part.get("images") or ()
+        words = [f"<{Picture(b64decode(image)).describe()}>" for image in images]
+        return {**part, "images": words} if words else dict(part)
+
+    messages = [told(message) for message in body.get("messages", ())]
+    return {**told(body), "messages": messages} if messages else told(body)
 
 
 def read_picture(path: str) -> Picture:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import PromptError
-from ollama_magic.values import value_text
+from ollama_magic.pictures import Picture, picture_of
+from ollama_magic.values import ValueText, value_text
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 
@@ -39,6 +40,8 @@ class FilledPrompt:
     filled: tuple[str, ...]
     """What was filled in, as the user wrote it, in order and once each; of what is
     there in part it is said: ``text (cut)``, ``df (15 of 150 rows)``."""
+    pictures: tuple[Picture, ...] = ()
+    """What goes along with the text; ``[image 1]`` stands there for the first."""
 
 
 def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
@@ -46,7 +49,8 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
 
     An expression is a name, then attributes without a leading underscore, items and
     slices with literal keys: ``df``, ``fit.params["a"]``, ``rows[-1]``, ``Out[3]``.
-    Values that are filled in are never scanned again.
+    Values that are filled in are never scanned again. A picture or a figure goes along
+    with the text, which has ``[image 1]`` in its place.
 
     Raises
     ------
@@ -70,6 +74,7 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
     """
     rendered: dict[str, str] = {}
     labels: dict[str, None] = {}
+    pictures: list[Picture] = []
 
     def replacement(match: re.Match[str]) -> str:
         expression = match.group(1).strip()
@@ -77,25 +82,40 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
             tree = _parse(expression)
             if tree is None:
                 return match.group(0)
-            label, value_text = _value_text(expression, tree, namespace)
-            rendered[expression] = value_text
-            labels[label] = None
+            value = _look_up(tree, expression, namespace)
+            if picture := picture_of(value):
+                pictures.append(picture)
+                shown = ValueText(f"[image {len(pictures)}]", picture.describe())
+            else:
+                shown = _value_text(expression, value)
+            rendered[expression] = shown.text
+            note = f" ({shown.note})" if shown.note else ""
+            labels[f"{expression}{note}"] = None
         return rendered[expression]
 
-    return FilledPrompt(_PLACEHOLDER.sub(replacement, text), tuple(labels))
+    whole = _PLACEHOLDER.sub(replacement, text)
+    return FilledPrompt(whole, tuple(labels), tuple(pictures))
 
 
-def _value_text(
-    expression: str, tree: ast.expr, namespace: Mapping[str, Any]
-) -> tuple[str, str]:
-    """Return how the footer names a value, and its text within the limit."""
-    value = _look_up(tree, expression, namespace)
+def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
+    """Return the value of an expression that is written without braces around it.
+
+    Raises
+    ------
+    PromptError
+        As :func:`fill` does; also for what could mean nothing here.
+    """
+    tree = _parse(expression.strip())
+    if tree is None:
+        raise _outside(expression, "it is not a name, an attribute or an item")
+    return _look_up(tree, expression, namespace)
+
+
+def _value_text(expression: str, value: object) -> ValueText:
     try:
-        found = value_text(value)
+        return value_text(value)
     except Exception as error:  # the user's __str__ and __repr__ may raise anything
         raise _failed(expression, error) from error
-    label = f"{expression} ({found.note})" if found.note else expression
-    return label, found.text
 
 
 # -- grammar -------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""Pictures in prompts, as a person sends them, through a real kernel."""
+
+import base64
+import json
+import sqlite3
+import struct
+import zlib
+from contextlib import closing
+
+import pytest
+
+MODEL = "llama3.2:3b"
+SEES = {"name": MODEL, "capabilities": ["completion", "vision"]}
+
+
+def png(width=2, height=1):
+    """Return the smallest picture that is one."""
+
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + b"\x7f" * 3 * width for _ in range(height))
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
+
+
+PNG = png()
+
+
+@pytest.fixture
+def seeing(kernel, fake_ollama, tmp_path):
+    """Give a kernel whose model sees, and a picture in a file."""
+    fake_ollama.models([SEES])
+    (tmp_path / "plot.png").write_bytes(PNG)
+    return kernel
+
+
+def messages(fake_ollama):
+    return fake_ollama.bodies("/api/chat")[-1]["messages"]
+
+
+def images(message):
+    return [base64.b64decode(image) for image in message.get("images", ())]
+
+
+def test_a_file_is_sent_and_told(seeing, fake_ollama, tmp_path):
+    ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat is this?")
+    assert ran.status == "ok", ran.error
+    (asked,) = messages(fake_ollama)
+    assert images(asked) == [PNG]
+    assert asked["content"] == "What is this?"
+    assert "plot.png (PNG" in ran.html
+
+
+def test_values_of_the_notebook_are_sent_in_order(seeing, fake_ollama, tmp_path):
+    pytest.importorskip("PIL")
+    path = str(tmp_path / "plot.png")
+    seeing.run(
+        f"import PIL.Image\ndata = {PNG!r}\nfrom pathlib import Path\n"
+        f"path = Path({path!r})\npicture = PIL.Image.new('RGB', (3, 4))\n"
+        "class Box: pass\nbox = Box()\nbox.items = [picture]"
+    )
+    line = "-a data -a path -a picture -a 'box.items[0]'"
+    assert seeing.run(f"%%ollama {line}\nWhat?").status == "ok"
+    first, second, third, fourth = images(messages(fake_ollama)[0])
+    assert (first, second) == (PNG, PNG)
+    assert third == fourth
+    assert third.startswith(b"\x89PNG")
+
+
+def test_a_figure_and_an_array_are_sent(seeing, fake_ollama):
+    pytest.importorskip("matplotlib")
+    seeing.run(
+        "import matplotlib; matplotlib.use('agg')\n"
+        "import numpy\nfrom matplotlib.figure import Figure\n"
+        "fig = Figure(); fig.add_subplot().plot([1, 2])\n"
+        "array = numpy.zeros((4, 5, 3), dtype='uint8')"
+    )
+    ran = seeing.run("%%ollama -a array\nDescribe {{ fig }} and the other.")
+    assert ran.status == "ok", ran.error
+    (asked,) = messages(fake_ollama)
+    assert asked["content"] == "Describe [image 1] and the other."
+    assert [data[:4] for data in images(asked)] == [b"\x89PNG"] * 2
+    assert "fig (PNG" in ran.html
+
+
+def test_a_chat_goes_on_about_its_pictures_and_keeps_each_once(
+    seeing, fake_ollama, tmp_path
+):
+    path = tmp_path / "plot.png"
+    seeing.run(f"%%ollama -a {path}\nWhat?", cell_id="a")
+    seeing.run(f"%%ollama -a {path}\nSure?", cell_id="b")
+    seeing.run("%%ollama\nAnd?", cell_id="c")
+    assert [images(m) for m in messages(fake_ollama) if m["role"] == "user"] == [
+        [PNG],
+        [PNG],
+        [],
+    ]
+    with closing(sqlite3.connect(tmp_path / "chats.sqlite")) as database:
+        ((count, data),) = database.execute("SELECT COUNT(*), data FROM pictures")
+    assert (count, data) == (1, PNG)
+
+
+def test_a_model_that_sees_nothing_is_not_shown_any(kernel, fake_ollama, tmp_path):
+    (tmp_path / "plot.png").write_bytes(PNG)
+    blind = {"name": MODEL, "capabilities": ["completion"]}
+    fake_ollama.models([blind, {**SEES, "name": "eyes:1b"}])
+    line = f"-a {tmp_path / 'plot.png'}"
+    ran = kernel.run(f"%%ollama {MODEL} {line}\nWhat?")
+    assert "CapabilityError" in ran.error
+    assert "eyes:1b" in ran.error
+    assert fake_ollama.bodies("/api/chat") == []
+    kernel.run(f"%%ollama eyes:1b {line}\nWhat?", cell_id="a")
+    ran = kernel.run(f"%%ollama {MODEL}\nAnd?", cell_id="b")
+    assert not any(map(images, messages(fake_ollama)))
+    assert "sees no pictures: 1 of earlier turns left out" in ran.html
+
+
+def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
+    seeing.run(f"%%ollama -1 -a {tmp_path / 'plot.png'}\nWhat?")
+    (body,) = fake_ollama.bodies("/api/generate")
+    assert body["images"] == [base64.b64encode(PNG).decode()]
+    assert body["prompt"] == "What?"
+
+
+@pytest.mark.parametrize(
+    ("setup", "line", "said"),
+    [
+        ("", "-a nosuch.png", "nosuch.png"),
+        ("text = 'hello'", "-a text", "hello"),
+        ("number = 3", "-a number", "is no picture"),
+        ("data = b'no picture'", "-a data", "is no picture"),
+        ("gif = b'GIF89a' + bytes(20)", "-a gif", "GIF"),
+        ("", "-a", "needs a value"),
+    ],
+)
+def test_what_is_no_picture_is_an_error_and_nothing_is_sent(
+    seeing, fake_ollama, setup, line, said
+):
+    seeing.run(setup or "pass")
+    ran = seeing.run(f"%%ollama {line}\nWhat?")
+    assert ran.status == "error"
+    assert said in (ran.error or ran.streams)
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_a_dry_run_names_pictures_and_does_not_print_them(seeing, tmp_path):
+    ran = seeing.run(f"%%ollama --dry-run -a {tmp_path / 'plot.png'}\nWhat?")
+    assert "PNG, 2 x 1" in ran.text
+    assert "and 1 image" in ran.text
+    assert base64.b64encode(PNG).decode() not in ran.text
+
+
+def test_a_notebook_tells_which_picture_and_does_not_carry_it(seeing, tmp_path):
+    """Whoever gives a notebook away does not give the picture away with it."""
+    ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?")
+    (told,) = ran.provenance["pictures"]
+    assert set(told) == {"digest"}
+    assert base64.b64encode(PNG).decode() not in json.dumps(ran.outputs)
+    last = seeing.run("%ollama last --json")
+    assert base64.b64encode(PNG).decode() not in last.text
+
+
+def test_an_export_has_the_picture_and_an_import_brings_it_back(
+    seeing, fake_ollama, tmp_path
+):
+    seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?", cell_id="a")
+    file = tmp_path / "chat.json"
+    seeing.run(f"%ollama export {file}")
+    ran = seeing.run(f"%ollama import {file} -c copy")
+    assert ran.status == "ok", ran.error
+    seeing.run("%%ollama -c copy\nAnd?", cell_id="b")
+    assert images(messages(fake_ollama)[0]) == [PNG]
