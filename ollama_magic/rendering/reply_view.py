@@ -6,19 +6,23 @@ JupyterLab does not sanitise it in a cell that was run.
 
 from __future__ import annotations
 
-import html
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ollama_magic.code_blocks import CodeBlock, code_blocks
+from ollama_magic.rendering.quiet import QUIET, escaped, thinking_html
 from ollama_magic.rendering.safe_html import (
+    code_page_html,
     json_html,
     markdown_html,
     page_html,
-    plain_html,
+    raw_html,
     text_html,
 )
+from ollama_magic.rendering.steps_view import steps_html
 from ollama_magic.rendering.visible_text import count_invisible, visible_text
 
-_QUIET = "font-size:85%;opacity:.75;"
 _BAR_FROM = 0.5
 
 
@@ -32,19 +36,22 @@ class ReplyView:
     thinking_s: float = 0.0
     """How long the model thought, in seconds; 0 when unknown."""
     view: str = "markdown"
-    """``markdown``, ``text`` or ``json``."""
+    """How the text is shown, by the words of ``-f``."""
     footer: tuple[str, ...] = ()
     """Parts of the quiet line under the answer."""
     context_share: float | None = None
     """Share of the context in use; drawn as a bar when it is more than half."""
     notice: str = ""
     """Why the answer ended too early, or what else must be seen; one line or more."""
+    steps: tuple[Mapping[str, Any], ...] = ()
+    """Messages before the answer: calls of functions, and what they gave."""
 
 
 def reply_bundle(view: ReplyView) -> dict[str, str]:
     """Return ``text/html`` and ``text/plain`` (the source text) of a reply."""
     notice = visible_text(view.notice).strip()
     parts = [
+        steps_html(view.steps),
         thinking_html(view.thinking, view.thinking_s) if view.thinking else "",
         _answer_html(view.text, view.view),
         _notice_html(notice) if notice else "",
@@ -59,32 +66,29 @@ def reply_plain(view: ReplyView) -> str:
     return f"{text}\n\n{notice}" if notice else text
 
 
-def thinking_html(thinking: str, thinking_s: float) -> str:
-    """Return what a model thought, folded."""
-    took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
-    return page_html(
-        f'<details style="{_QUIET}margin:0 0 1em"><summary>Thought{took}</summary>'
-        f"{plain_html(thinking.strip())}</details>"
-    )
-
-
-def quiet_html(text: str) -> str:
-    """Return one small line of plain text."""
-    return page_html(f'<div style="{_QUIET}">{_escaped(text)}</div>')
-
-
-def _escaped(text: str) -> str:
-    return html.escape(visible_text(text), quote=True)
-
-
 def _answer_html(text: str, view: str) -> str:
     if view == "markdown":
         return markdown_html(text)
-    return json_html(text) if view == "json" else text_html(text)
+    return _VIEWS.get(view, text_html)(text)
+
+
+def _code_only_html(text: str) -> str:
+    """Return the code of a reply alone; a reply without a fence is code itself."""
+    blocks = code_blocks(text) or (CodeBlock("python", text.strip("\n")),)
+    return "".join(code_page_html(b.source, b.language) for b in blocks)
+
+
+def _rendered_html(text: str) -> str:
+    """Return a reply that is HTML as the page it would be, sanitised."""
+    found = [b.source for b in code_blocks(text) if b.language.lower() == "html"]
+    return raw_html("\n".join(found) or text)
+
+
+_VIEWS = {"json": json_html, "code": _code_only_html, "html": _rendered_html}
 
 
 def _notice_html(notice: str) -> str:
-    lines = "<br>".join(map(_escaped, notice.splitlines()))
+    lines = "<br>".join(map(escaped, notice.splitlines()))
     return page_html(
         '<div style="border-left:3px solid var(--jp-warn-color1,#e65100);'
         f'margin:.5em 0;padding:0 .8em">{lines}</div>'
@@ -99,8 +103,8 @@ def _footer_html(view: ReplyView) -> str:
         return ""
     share = view.context_share or 0.0
     bar = _bar_html(share) if share > _BAR_FROM else ""
-    line = " · ".join(map(_escaped, parts))
-    return page_html(f'<div style="{_QUIET}margin-top:.5em">{line}{bar}</div>')
+    line = " · ".join(map(escaped, parts))
+    return page_html(f'<div style="{QUIET}margin-top:.5em">{line}{bar}</div>')
 
 
 def _bar_html(share: float) -> str:

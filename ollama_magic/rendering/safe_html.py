@@ -37,9 +37,10 @@ TEXT_STYLE = "white-space:pre-wrap;margin:0"
 _PAGE = '<div class="tex2jax_ignore mathjax_ignore">'
 
 _TAGS = {
-    "a", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em",
-    "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "small", "span",
-    "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div",
+    "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "kbd", "li", "ol",
+    "p", "pre", "s", "small", "span", "strong", "sub", "summary", "sup", "table",
+    "tbody", "td", "th", "thead", "tr", "u", "ul",
 }  # fmt: skip
 _ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
 
@@ -85,6 +86,25 @@ def text_html(text: str) -> str:
 def json_html(text: str) -> str:
     """Return JSON as highlighted, sanitised HTML; it need not be complete."""
     return page_html(sanitised(code_html(visible_text(text), "json")))
+
+
+def code_page_html(source: str, language: str) -> str:
+    """Return code as highlighted, sanitised HTML.
+
+    Parameters
+    ----------
+    language
+        As it stands after a fence; unknown ones stay plain.
+    """
+    known = language_of(language)
+    return page_html(sanitised(code_html(visible_text(source), known)))
+
+
+def raw_html(text: str) -> str:
+    """Return HTML that a model wrote, with nothing left but what is harmless."""
+    if len(text) > _MAX_MARKDOWN:
+        return page_html(_plain(visible_text(text)))
+    return page_html(sanitised(visible_text(text)))
 
 
 def plain_html(text: str) -> str:

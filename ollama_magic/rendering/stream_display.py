@@ -14,14 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from ollama_magic.rendering.pieces import MarkdownPieces, Pieces, PlainPieces
-from ollama_magic.rendering.reply_view import quiet_html, thinking_html
+from ollama_magic.rendering.quiet import quiet_html, thinking_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
+from ollama_magic.rendering.steps_view import steps_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
 from ollama_magic.rendering.visible_text import visible_text
 
 __all__ = ["StreamDisplay", "TerminalDisplay", "View"]
 
-View = Literal["markdown", "text", "json"]
+View = Literal["markdown", "text", "html", "code", "json"]
 
 _MAX_INTERVAL_S = 1.0
 _SHARE_OF_TIME = 8
@@ -103,6 +104,7 @@ class StreamDisplay:
         self._min_interval_s = 1 / hz
         self._view = view
         self._output = _Output(publish)
+        self._steps_html = ""
         self._begin()
         # Loaded while the server is being waited for: 0.2 s before the first text.
         threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
@@ -121,17 +123,21 @@ class StreamDisplay:
         self._due_s = 0.0
         self._thinking = _Thinking(self._clock)
 
-    def again(self) -> None:
-        """Take away what was shown, and begin anew."""
+    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Take away what was shown, and begin anew under the steps that led here."""
+        self._begin()
+        self._steps_html = steps_html(steps)
         if self._owns_output:
             self._clear_output(wait=True)
             self._output = _Output(self._publish)
-        self._begin()
+        self._output.show(self._steps_html)
+        if self._steps_html:
+            self._new_output()
 
     def waiting(self, text: str) -> None:
         """Show that nothing has come yet, and why; call it as often as you like."""
         if not (self._has_text or self._thinking.is_open):
-            self._output.show(quiet_html(text))
+            self._show_alone(quiet_html(text))
 
     def feed(self, content: str, thinking: str = "") -> None:
         """Take what came, maybe nothing; paint when it is time.
@@ -151,7 +157,7 @@ class StreamDisplay:
         if self._pending:
             self._paint(now)
         elif self._thinking.is_open and not self._has_text:
-            self._output.show(self._thinking.preview_html())
+            self._show_alone(self._thinking.preview_html())
             self._due_s = now + _THINKING_INTERVAL_S
 
     def finish(
@@ -202,9 +208,14 @@ class StreamDisplay:
 
     def _show_chunk(self, open_html: str) -> int:
         html = "".join(self._chunk) + open_html
-        if not self._owns_output and self._thinking.text:
-            return self._output.show(self._thinking.html() + page_html(html))
+        if not self._owns_output:
+            thinking = self._thinking.html() if self._thinking.text else ""
+            return self._output.show(self._steps_html + thinking + page_html(html))
         return self._output.show(page_html(html)) if html else 0
+
+    def _show_alone(self, html: str) -> None:
+        """Show what is no part of the answer; steps stay above it."""
+        self._output.show(html if self._owns_output else self._steps_html + html)
 
     def _close_chunk(self) -> int:
         """Show the last of an output; what comes now goes into a new one."""
@@ -227,7 +238,7 @@ class StreamDisplay:
             return
         self._thinking.close()
         if not self._has_text:  # later thoughts are shown when the reply is complete
-            self._output.show(self._thinking.html())
+            self._show_alone(self._thinking.html())
             self._new_output()
             self._due_s = 0.0
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ollama_magic.rendering.steps_view import steps_text
 from ollama_magic.rendering.visible_text import visible_text
 
 _DIM, _NORMAL = "\x1b[2m", "\x1b[0m"
@@ -32,6 +33,7 @@ class TerminalDisplay:
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""
+        self._lines_of_steps = 0
         self._unended = ""  # a carriage return that may be half of a line's end
 
     def waiting(self, text: str) -> None:
@@ -73,11 +75,16 @@ class TerminalDisplay:
             line = visible_text(" · ".join(footer))
             self._write(f"{self._dim}{line}{self._normal}\n")
 
-    def again(self) -> None:
-        """End what was written; another answer follows."""
+    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
+        """End what was written and write the steps that are new; an answer follows."""
         self._end_waiting()
         self._end_thinking()
-        self._write("\n\n")
+        lines = steps_text(steps).splitlines()
+        for line in lines[self._lines_of_steps :]:
+            self._write(f"{self._dim}{line}{self._normal}\n")
+        self._lines_of_steps = len(lines)
+        if not steps:
+            self._write("\n\n")
         self._shown = self._unended = ""
 
     def discard(self) -> None:

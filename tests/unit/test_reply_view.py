@@ -2,6 +2,7 @@ import html5lib
 import pytest
 
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.rendering.steps_view import steps_html, steps_text
 from ollama_magic.rendering.table import table_html, table_text
 from ollama_magic.rendering.visible_text import count_invisible, visible_text
 
@@ -121,3 +122,53 @@ def test_table_lines_up_wide_characters_and_takes_no_line_breaks():
 
 def test_table_without_rows_has_its_heads():
     assert table_text(("a", "b"), []) == "a  b"
+
+
+HOSTILE = f'{SCRIPT}"><img src=x onerror=alert(1)>'
+
+
+@pytest.mark.parametrize("view", ["html", "code"])
+def test_hostile_html_and_code_run_nothing(view):
+    for text in (HOSTILE, f"```html\n{HOSTILE}\n```", f"```js onload=x\n{HOSTILE}"):
+        tree = tree_of(reply_bundle(ReplyView(text, view=view))["text/html"])
+        assert not {"script", "img"} & {element.tag for element in tree.iter()}
+        assert not any("onerror" in element.attrib for element in tree.iter())
+
+
+def test_hostile_calls_stay_text():
+    call = {"function": {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}}
+    said = {"role": "assistant", "content": HOSTILE, "thinking": HOSTILE}
+    told = {"role": "tool", "content": HOSTILE, "tool_name": HOSTILE}
+    for steps in (
+        [said | {"tool_calls": [call]}, told],
+        [said | {"tool_calls": [call]}],
+    ):
+        tree = tree_of(steps_html(steps))
+        assert not {"script", "img"} & {element.tag for element in tree.iter()}
+        assert "".join(tree.itertext()).count("alert(1)</script>") >= 4
+
+
+def test_html_is_shown_as_the_page_it_is_with_or_without_a_fence():
+    for text in ("<b>bold</b>", "Here:\n```html\n<b>bold</b>\n```\nDone."):
+        bundle = reply_bundle(ReplyView(text, view="html"))
+        assert "<b>bold</b>" in bundle["text/html"]
+        assert "Here" not in bundle["text/html"]
+        assert bundle["text/plain"] == text
+
+
+def test_code_is_shown_without_the_words_around_it():
+    made = reply_bundle(ReplyView("Try:\n```python\nx = 1\n```\nOk.", view="code"))
+    assert "Try" not in made["text/html"]
+    assert '<span class="m">1' in made["text/html"]
+    bare = reply_bundle(ReplyView("x = 1", view="code"))
+    assert '<span class="m">1' in bare["text/html"]
+    assert made["text/plain"].startswith("Try:")
+
+
+def test_a_call_that_waits_is_open_and_one_that_was_made_is_folded():
+    call = {"function": {"name": "add", "arguments": {"a": 1}}}
+    asked = {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert "<details open" in steps_html([asked])
+    made = steps_html([asked, {"role": "tool", "content": "2"}])
+    assert "<details open" not in made
+    assert steps_text([asked, {"role": "tool", "content": "2"}]) == 'add {"a": 1}\n-> 2'

@@ -13,6 +13,7 @@ from ollama_magic.rendering.math_text import MATH_CLASS
 from ollama_magic.rendering.safe_html import json_html, markdown_html, text_html
 
 _TAGS = """
+b caption i kbd s sub sup u
 a blockquote br code del div em h1 h2 h3 h4 h5 h6 hr li ol p pre span strong table tbody
 td th thead tr ul
 """
