@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ollama_magic._version import __version__
 
 if TYPE_CHECKING:
+    from ollama_magic.api import ask, chat, embed, stream
     from ollama_magic.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.model_listings import models
@@ -22,9 +23,13 @@ __all__ = [
     "OllamaMagicError",
     "Reply",
     "__version__",
+    "ask",
+    "chat",
+    "embed",
     "load_ipython_extension",
     "models",
     "panel",
+    "stream",
     "unload_ipython_extension",
 ]
 
@@ -32,6 +37,10 @@ _HOMES = {
     "OllamaClient": "client",
     "OllamaMagicError": "errors",
     "Reply": "reply",
+    "ask": "api",
+    "chat": "api",
+    "embed": "api",
+    "stream": "api",
     "models": "model_listings",
     "panel": "panels",
 }

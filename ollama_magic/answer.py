@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
+from ollama_magic.kept_answers import KeptAnswer
 from ollama_magic.wire import ReplyChunk, Stats, ToolCall
 
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -92,6 +94,15 @@ class Answer:
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.done_reason = ""
         self.stats = Stats()
+
+    @classmethod
+    def of(cls, kept: KeptAnswer) -> Self:
+        """Return an answer that came earlier and was kept."""
+        answer = cls()
+        answer._text, answer._thinking = [kept.text], [kept.thinking]
+        answer.thinking_s, answer.tool_calls = kept.thinking_s, kept.tool_calls
+        answer.done_reason, answer.stats = kept.done_reason, kept.stats
+        return answer
 
     @property
     def text(self) -> str:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from ollama_magic.answer import Answer
 from ollama_magic.arrivals import Arrivals
+from ollama_magic.conversation import Message
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.outcome import Outcome
+from ollama_magic.outcome import Outcome, Round, shown_steps
 from ollama_magic.question import Asking, Question
 from ollama_magic.request import Request
 
@@ -39,8 +40,38 @@ class Display(Protocol):
     def discard(self) -> None:
         """Take away what was shown: no answer came."""
 
-    def again(self) -> None:
-        """Begin anew: what was shown is not the answer, and another round follows."""
+    def again(self, steps: Sequence[Message] = ()) -> None:
+        """Begin anew: what was shown is not the answer, and another round follows.
+
+        Parameters
+        ----------
+        steps
+            What led to it and stays to be seen; see ``Turn.steps``.
+        """
+
+
+class NoDisplay:
+    """Shows nothing: whoever asked gets the reply, and shows it or not."""
+
+    def waiting(self, text: str) -> None:
+        """Show nothing."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Show nothing."""
+
+    def finish(
+        self,
+        data: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        footer: Sequence[str] = (),
+    ) -> None:
+        """Show nothing."""
+
+    def discard(self) -> None:
+        """Show nothing."""
+
+    def again(self, steps: Sequence[Message] = ()) -> None:
+        """Show nothing."""
 
 
 class FollowUp(Protocol):
@@ -49,6 +80,10 @@ class FollowUp(Protocol):
     @property
     def notes(self) -> Sequence[str]:
         """What the footer says of its rounds."""
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """Messages of its rounds that belong to the turn."""
 
     def next_request(self, request: Request, answer: Answer) -> Request | None:
         """Return the request of the next round; None when there is none.
@@ -76,22 +111,26 @@ def get_answer(
         Are asked in order after each complete answer; the first request counts.
     """
     request: Request | None = question.request
-    answers: list[Answer] = []
+    rounds: list[Round] = []
     fault: BaseException | None = None
     while request is not None and fault is None:
-        if answers:
-            display.again()
-        answer, fault = _one_round(asking, question, request, display)
-        answers.append(answer)
+        if rounds:
+            hides = asking.args.hide_thinking
+            display.again(shown_steps(_steps(follow_ups), hides_thinking=hides))
+        one, fault = _one_round(asking, question, request, display)
+        rounds.append(one)
         if fault is None:
-            request, fault = _next_request(follow_ups, request, answer)
-    # What came is not lost because a later round brought nothing.
-    kept = next((one for one in reversed(answers) if not one.is_empty), answers[-1])
+            request, fault = _next_request(follow_ups, request, one.answer)
     return Outcome(
-        kept,
+        tuple(rounds),
         fault,
         notes=tuple(note for one in follow_ups for note in one.notes),
+        steps=_steps(follow_ups),
     )
+
+
+def _steps(follow_ups: Sequence[FollowUp]) -> tuple[Message, ...]:
+    return tuple(step for one in follow_ups for step in one.steps)
 
 
 def _next_request(
@@ -110,6 +149,20 @@ def _next_request(
 
 
 def _one_round(
+    asking: Asking, question: Question, request: Request, display: Display
+) -> tuple[Round, BaseException | None]:
+    """Show one answer; return it with what ended it too early."""
+    digest = question.model.digest if question.model else ""
+    kept = asking.kept_answer(request, digest)
+    if kept is None:
+        answer, fault = _arriving(asking, question, request, display)
+        return Round(request, answer), fault
+    thinking = "" if asking.args.hide_thinking else kept.thinking
+    display.feed(kept.text, thinking)
+    return Round(request, Answer.of(kept), kept), None
+
+
+def _arriving(
     asking: Asking, question: Question, request: Request, display: Display
 ) -> tuple[Answer, BaseException | None]:
     """Show one answer while it comes; return it with what ended it too early."""

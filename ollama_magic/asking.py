@@ -7,17 +7,27 @@ turn, show the reply. Knows the order of things; each step lives elsewhere.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 
 from ollama_magic.answering import Display, FollowUp, get_answer
 from ollama_magic.arrivals import in_background
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.conversation import Message
+from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.outcome import make_reply, make_turn
+from ollama_magic.outcome import (
+    find_source,
+    keep_answers,
+    make_reply,
+    make_turn,
+    shown_steps,
+)
+from ollama_magic.pictures import without_pictures
 from ollama_magic.question import Asking, Question, ServerModels, look_up, prepare
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
 from ollama_magic.structured import Repair
+from ollama_magic.tool_loop import AskBeforeCall, ToolLoop, always_yes
 
 
 def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
@@ -36,23 +46,32 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
 
     def look_up_models(must_list: bool) -> ServerModels:
         display.waiting(f"asking {client.host.base_url}…")
-        return in_background(partial(look_up, client, must_list=must_list))
+        try:
+            return in_background(partial(look_up, client, must_list=must_list))
+        except ServerUnreachableError as error:
+            if not asking.is_cached:
+                raise
+            return ServerModels(fault=error)
 
     try:
         question = prepare(asking, text, look_up_models)
     except BaseException:
         display.discard()
         raise
-    outcome = get_answer(asking, question, display, follow_ups(question))
+    follow_ups = _follow_ups(asking, question, display)
+    outcome = get_answer(asking, question, display, follow_ups)
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
         raise outcome.fault
-    turn = make_turn(question, outcome, session.cells.cell_id, starts_afresh=args.new)
+    source, cell_id = find_source(asking, question, outcome), session.cells.cell_id
+    turn = make_turn(question, outcome, source, cell_id, starts_afresh=args.new)
     if question.chat_name is not None:
         store, notebook = session.store, session.notebook.key
         turn = store.record(notebook, question.chat_name, turn, append=args.append)
         session.cells.turn_kept()
-    reply = make_reply(asking, question, outcome, turn)
+    if asking.is_cached and outcome.fault is None:
+        keep_answers(asking, outcome, source, turn.answered_at)
+    reply = make_reply(asking, question, outcome, source, turn)
     session.last_reply = reply
     display.finish(*reply._repr_mimebundle_(), reply.view.footer)
     if outcome.fault is not None:
@@ -60,9 +79,22 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     return reply
 
 
-def follow_ups(question: Question) -> tuple[FollowUp, ...]:
+def _follow_ups(
+    asking: Asking, question: Question, display: Display
+) -> tuple[FollowUp, ...]:
     """Return what may have to be asked after the answer to a question."""
-    return (Repair(question.schema.json),) if question.schema else ()
+    if question.schema:
+        return (Repair(question.schema.json),)
+    if not question.tools:
+        return ()
+    hides = asking.args.hide_thinking
+
+    def show(steps: Sequence[Message]) -> None:
+        display.again(shown_steps(steps, hides_thinking=hides))
+
+    approve = always_yes if asking.args.yes else AskBeforeCall()
+    rounds = asking.session.settings.tool_rounds
+    return (ToolLoop(question.tools, approve, show, rounds),)
 
 
 def request_text(session: Session, args: ChatArguments, text: str) -> str:
@@ -86,10 +118,13 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
             return ServerModels()
 
     question = prepare(Asking(session, client, args), text, look_up_models)
-    request = question.request
+    request, pictures = question.request, question.prompt.pictures
+    body = json.dumps(without_pictures(request.body()), indent=2, ensure_ascii=False)
+    images = f"{len(pictures)} image{'' if len(pictures) == 1 else 's'}"
+    beside = f" and {images}" if pictures else ""
     return (
         f"POST {client.host.base_url}{request.path}\n"
-        f"{json.dumps(request.body(), indent=2, ensure_ascii=False)}\n"
-        f"{question.context.describe()}; nothing was sent\n"
+        f"{body}\n"
+        f"{question.context.describe()}{beside}; nothing was sent\n"
         f"{question.context.verdict()}"
     )

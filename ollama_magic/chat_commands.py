@@ -327,6 +327,8 @@ def _leftovers_text(found: Leftovers) -> str:
     if found.chats:
         chats = f"{found.chats:,} chat{'' if found.chats == 1 else 's'}"
         parts.append(f"{chats} not used for long ({counted(found.chat_turns)})")
+    if found.answers:
+        parts.append(f"{found.answers:,} answers kept by --cached")
     return f"{' and '.join(parts)}, about {size_text(found.size_bytes)}"
 
 

@@ -29,7 +29,7 @@ from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
 from ollama_magic.creation import read_spec
 from ollama_magic.doctor import doctor_report
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.errors import EngineError, OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
 from ollama_magic.line.help_text import help_text
@@ -47,6 +47,7 @@ from ollama_magic.model_commands import (
 from ollama_magic.model_listings import list_models, loaded_models, show_model
 from ollama_magic.modelfile import ModelSpec
 from ollama_magic.outcome import loaded_length
+from ollama_magic.pictures import without_pictures
 from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
@@ -241,7 +242,8 @@ class Commands:
         if reply is None:
             return TextPage("No reply yet in this kernel.")
         if "json" in command.options:
-            whole = {"request": reply.request, "reply": reply.provenance}
+            request = without_pictures(reply.request)
+            whole = {"request": request, "reply": reply.provenance}
             return TextPage(json.dumps(whole, indent=2, ensure_ascii=False))
         return reply
 
@@ -268,12 +270,18 @@ class Commands:
         if "stop" in command.options:
             session.server = None
             return TextPage("stopped" if stop() else "nothing was running")
-        server = serve(
-            session.configured_url,
-            api_key=os.environ.get("OLLAMA_API_KEY"),
-            embedded="embedded" in command.options,
-            on_status=line.show,
-        )
+        try:
+            server = serve(
+                session.configured_url,
+                api_key=os.environ.get("OLLAMA_API_KEY"),
+                embedded="embedded" in command.options,
+                on_status=line.show,
+            )
+        except EngineError as error:
+            if not session.settings.cached:
+                raise
+            line.finish(f"no server ({error.why}); answers of earlier runs are shown")
+            return None
         session.server = server
         if server.kind == "embedded" and not session.client().list():
             pull_model(session.client(), _EMBEDDED_MODEL, line)

@@ -6,8 +6,19 @@ from collections.abc import Callable
 
 from ollama_magic.errors import ConfigError
 
+# NB: ipykernel's StdinNotImplementedError is a NotImplementedError and a RuntimeError.
+_NOBODY = (EOFError, OSError, NotImplementedError, RuntimeError)
+
 Confirm = Callable[[str], bool | None]
 """Asks the user; None when there is nobody to ask."""
+
+
+def ask_user(question: str) -> str | None:
+    """Return what the user types; None when there is nobody to ask."""
+    try:
+        return input(question)
+    except _NOBODY:
+        return None
 
 
 def is_confirmed(confirm: Confirm, question: str, refusal: str, command: str) -> bool:

@@ -10,7 +10,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Dict, Enum, Float, HasTraits, TraitError, Unicode, Union
+from traitlets import (
+    Bool,
+    Dict,
+    Enum,
+    Float,
+    HasTraits,
+    Int,
+    TraitError,
+    Unicode,
+    Union,
+)
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
@@ -57,13 +67,22 @@ class OllamaMagics(Magics):
         help="Whether models think: True, False, a level, or None (their default).",
     ).tag(config=True)
     format = Enum(
-        ("markdown", "text", "json"),
+        ("markdown", "text", "html", "code", "json"),
         "markdown",
         help="How replies are shown, as with -f.",
     ).tag(config=True)
     footer = Bool(
         default_value=True,
         help="Whether a line of facts stands under a reply.",
+    ).tag(config=True)
+    cached = Bool(
+        default_value=False,
+        help="Whether the answer that the same got before is shown, as with --cached.",
+    ).tag(config=True)
+    tool_rounds = Int(
+        8,
+        min=1,
+        help="How many times a model may call functions before it has to answer.",
     ).tag(config=True)
     history_file = Unicode(
         help="The file that keeps the chats; empty: one in your data directory.",
@@ -181,12 +200,10 @@ class OllamaMagics(Magics):
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None when there is nobody to ask."""
-        try:
-            answer = input(f"{question} [y/N] ")
-        except (EOFError, NotImplementedError, RuntimeError):
-            # NB: ipykernel's StdinNotImplementedError is both of the last two.
-            return None
-        return answer.strip().lower() in {"y", "yes"}
+        from ollama_magic.confirming import ask_user
+
+        answer = ask_user(f"{question} [y/N] ")
+        return None if answer is None else answer.strip().lower() in {"y", "yes"}
 
     @property
     def _is_terminal(self) -> bool:

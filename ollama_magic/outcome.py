@@ -5,33 +5,59 @@ Knows what is worth keeping and telling of an answer; knows nothing of how it ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from ollama_magic.answer import Answer
 from ollama_magic.client import OllamaClient
-from ollama_magic.conversation import Status, Turn
+from ollama_magic.conversation import Message, Status, Turn
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.footer import FooterFacts, footer_parts
+from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.model_names import find_model
 from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.reply_view import ReplyView, reply_plain
 from ollama_magic.reply import Reply
-from ollama_magic.sharing.provenance import Place, place_of, provenance
+from ollama_magic.request import Request
+from ollama_magic.sharing.provenance import place_of, provenance
 from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
 from ollama_magic.structured import what_is_wrong
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """An answer that has ended, and what ended it too early, if anything did."""
+class Round:
+    """One request and what came of it."""
 
+    request: Request
     answer: Answer
-    """The last one, where it took several rounds."""
+    kept: KeptAnswer | None = None
+    """Set when it was answered by an earlier answer."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a question, and what ended it too early, if anything did."""
+
+    rounds: tuple[Round, ...]
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
     """What the footer says of the rounds before the last one."""
+    steps: tuple[Message, ...] = ()
+    """Messages of those rounds that belong to the turn."""
+
+    @property
+    def answer(self) -> Answer:
+        """The last one; what came is not lost since a later round brought nothing."""
+        answers = [one.answer for one in reversed(self.rounds)]
+        return next((one for one in answers if not one.is_empty), answers[0])
+
+    @property
+    def ends_in_a_call(self) -> bool:
+        """Whether the last answer called functions, and so is among the steps."""
+        called = [step for step in self.steps if step["role"] == "assistant"]
+        last = [one.answer for one in self.rounds].index(self.answer)
+        return last < len(called)
 
     @property
     def status(self) -> Status:
@@ -53,18 +79,76 @@ class Outcome:
         return f"[no answer{', only thinking' if self.answer.thinking else ''}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who gave an answer, as far as it is known."""
+
+    digest: str
+    host_kind: str
+    """``loopback``, ``remote``, ``embedded`` or ``cloud``."""
+    note: str
+    """What the footer says of the server; empty for an Ollama on this machine."""
+    context_length: int
+    """Tokens that the model is loaded with; 0 when nobody says."""
+
+
+def find_source(asking: Asking, question: Question, outcome: Outcome) -> Source:
+    """Return who answered; an answer that was kept tells it by itself."""
+    kept = outcome.rounds[0].kept
+    if kept is not None:
+        length = kept.context_length
+        return Source(kept.digest, kept.host_kind, kept.server_note, length)
+    model = question.model
+    is_cloud = model is not None and bool(model.remote_host)
+    name = question.request.model
+    return Source(
+        digest=model.digest if model else "",
+        host_kind="cloud" if is_cloud else asking.session.host_kind(asking.client),
+        note=_server_note(asking, question),
+        context_length=0 if outcome.fault else loaded_length(asking.client, name),
+    )
+
+
+def keep_answers(asking: Asking, outcome: Outcome, source: Source, at: str) -> None:
+    """Keep the answers of all rounds for when the same is asked again."""
+    for one in outcome.rounds:
+        if one.kept is None:
+            answer = KeptAnswer(
+                model=one.request.model,
+                digest=source.digest,
+                text=one.answer.text,
+                thinking=one.answer.thinking,
+                thinking_s=one.answer.thinking_s,
+                tool_calls=one.answer.tool_calls,
+                done_reason=one.answer.done_reason,
+                stats=one.answer.stats,
+                context_length=source.context_length,
+                host_kind=source.host_kind,
+                server_note=source.note,
+                answered_at=at,
+            )
+            asking.session.store.keep_answer(request_key(one.request), answer)
+
+
 def make_turn(
-    question: Question, outcome: Outcome, cell_id: str | None, *, starts_afresh: bool
+    question: Question,
+    outcome: Outcome,
+    source: Source,
+    cell_id: str | None,
+    *,
+    starts_afresh: bool,
 ) -> Turn:
     """Return the turn to keep; the store gives it its place and time."""
     answer, body = outcome.answer, question.request.body()
     return Turn(
         prompt=question.prompt.text,
-        reply=answer.text,
-        thinking=answer.thinking,
+        reply="" if outcome.ends_in_a_call else answer.text,
+        thinking="" if outcome.ends_in_a_call else answer.thinking,
         model=question.request.model,
-        digest=question.model.digest if question.model else "",
+        digest=source.digest,
         system=question.system,
+        pictures=question.prompt.pictures,
+        steps=outcome.steps,
         starts_afresh=starts_afresh,
         cell_id=cell_id,
         status=outcome.status,
@@ -76,22 +160,21 @@ def make_turn(
 
 
 def make_reply(
-    asking: Asking, question: Question, outcome: Outcome, turn: Turn
+    asking: Asking, question: Question, outcome: Outcome, source: Source, turn: Turn
 ) -> Reply:
     """Return the reply as it is shown and handed to the next cell."""
     body, place = question.request.body(), None
     if question.chat_name is not None:
         place = place_of(asking.session.chat(question.chat_name), turn)
-    length = 0 if outcome.fault else loaded_length(asking.client, turn.model)
     facts = FooterFacts(
         model=turn.model,
         place=f"turn {place.number} of {place.chat}" if place else "once",
         stats=turn.stats,
         done_reason=turn.done_reason,
-        context_length=length,
-        server_note=_server_note(asking, question),
+        context_length=source.context_length,
+        server_note=source.note,
         filled=question.prompt.filled,
-        notes=outcome.notes,
+        notes=(*outcome.notes, *_notes(question)),
     )
     view = _view(asking, question, outcome, turn, facts)
     return Reply(
@@ -103,17 +186,29 @@ def make_reply(
         stats=turn.stats,
         messages=(
             *map(dict, question.request.as_messages()),
+            *turn.steps,
             {"role": "assistant", "content": turn.reply},
         ),
         request=body,
-        tool_calls=outcome.answer.tool_calls,
+        tool_calls=tuple(
+            call for one in outcome.rounds for call in one.answer.tool_calls
+        ),
         schema=question.schema,
+        is_cached=outcome.rounds[0].kept is not None,
         view=view,
         provenance={
-            **_provenance(asking, question, turn, place, view),
-            "context_length": length or None,
+            **provenance(_as_shown(outcome, turn, view), place, reply_plain(view)),
+            "host_kind": source.host_kind,
+            "shown_as": question.format,
+            "context_length": source.context_length or None,
         },
     )
+
+
+def _notes(question: Question) -> tuple[str, ...]:
+    if not question.unseen:
+        return ()
+    return (f"sees no pictures: {question.unseen} of earlier turns left out",)
 
 
 def _view(
@@ -132,6 +227,7 @@ def _view(
     return ReplyView(
         text=turn.reply,
         thinking="" if args.hide_thinking else turn.thinking,
+        steps=shown_steps(turn.steps, hides_thinking=args.hide_thinking),
         thinking_s=outcome.answer.thinking_s,
         view=question.format,
         footer=footer_parts(facts) if has_footer else (),
@@ -169,15 +265,23 @@ def _server_note(asking: Asking, question: Question) -> str:
     return "" if kind == "loopback" else f"answered at {asking.client.host.base_url}"
 
 
-def _provenance(
-    asking: Asking, question: Question, turn: Turn, place: Place | None, view: ReplyView
-) -> dict[str, Any]:
-    kind = asking.session.host_kind(asking.client)
-    is_cloud = question.model is not None and bool(question.model.remote_host)
-    # Thinking that was not to be seen is not to be in the file either.
-    shown = replace(turn, thinking=view.thinking)
-    return {
-        **provenance(shown, place, reply_plain(view)),
-        "host_kind": "cloud" if is_cloud else kind,
-        "shown_as": question.format,
-    }
+def _as_shown(outcome: Outcome, turn: Turn, view: ReplyView) -> Turn:
+    """Return a turn as its output tells it."""
+    kept = outcome.rounds[0].kept
+    return replace(
+        turn,
+        # Thinking that was not to be seen is not to be in the file either.
+        thinking=view.thinking,
+        steps=tuple(map(dict, view.steps)),
+        # A notebook that is run again stays as it is.
+        answered_at=kept.answered_at if kept else turn.answered_at,
+    )
+
+
+def shown_steps(
+    steps: Sequence[Message], *, hides_thinking: bool
+) -> tuple[Message, ...]:
+    """Return steps as they are shown, with or without what was thought in them."""
+    if not hides_thinking:
+        return tuple(steps)
+    return tuple({k: v for k, v in step.items() if k != "thinking"} for step in steps)

@@ -7,27 +7,39 @@ setting wins over which; knows nothing of streaming or of display.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ollama_magic.arrivals import ClosableStream
+from ollama_magic.attachments import attach
+from ollama_magic.capabilities import check_capability, sees_pictures
 from ollama_magic.client import OllamaClient
 from ollama_magic.context import ContextCheck
 from ollama_magic.context_size import check_context, length_in_force
 from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message
-from ollama_magic.errors import CapabilityError, ConfigError, PromptError, ServerError
+from ollama_magic.errors import (
+    ConfigError,
+    OllamaMagicError,
+    PromptError,
+    ServerError,
+)
+from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
 from ollama_magic.model_options import check_options
+from ollama_magic.pictures import Picture
 from ollama_magic.prompt import FilledPrompt, fill
 from ollama_magic.prompt_files import with_files
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.schema import Schema, read_schema
 from ollama_magic.session import Session
 from ollama_magic.structured import check_schema
+from ollama_magic.tool_functions import Tool
+from ollama_magic.tool_loop import make_tools
 from ollama_magic.wire import LoadedModel, ModelSummary, ReplyChunk
 
 
@@ -43,6 +55,24 @@ class Asking:
         """Return the answer to a request, as it comes."""
         return self.client.send(request)
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether an earlier answer to the same request is shown, and this one kept."""
+        return self.args.cached or self.session.settings.cached
+
+    def kept_answer(self, request: Request, digest: str = "") -> KeptAnswer | None:
+        """Return an earlier answer to a request, where one is wanted.
+
+        Parameters
+        ----------
+        digest
+            Of the model; empty where the server does not tell: then of any.
+        """
+        if not self.is_cached:
+            return None
+        key = request_key(request)
+        return self.session.store.find_answer(key, request.model, digest)
+
 
 @dataclass(frozen=True)
 class Question:
@@ -57,7 +87,11 @@ class Question:
     system: str | None
     """A system message that begins with this turn; None when none does."""
     format: str
-    """How the reply is shown: ``markdown``, ``text`` or ``json``."""
+    """How the reply is shown, by the words of ``-f``."""
+    tools: tuple[Tool, ...]
+    """What the model may have called."""
+    unseen: int
+    """Pictures of earlier turns that are left out, since the model sees none."""
     model: ModelSummary | None
     """The model as the server lists it; None when it is not in its list."""
     loaded: LoadedModel | None
@@ -72,6 +106,8 @@ class ServerModels:
 
     installed: Sequence[ModelSummary] = ()
     loaded: Sequence[LoadedModel] = ()
+    fault: OllamaMagicError | None = None
+    """Why nothing was told, where that need not be the end of it."""
 
 
 def look_up(client: OllamaClient, *, must_list: bool) -> ServerModels:
@@ -114,33 +150,33 @@ def prepare(
     ConfigError
         No model was named, and the server has none.
     CapabilityError
-        The model cannot think, and was asked to.
+        The model cannot think, see or call tools, and was asked to.
     OllamaMagicError
         From ``look_up``.
     """
     session, args = asking.session, asking.args
     prompt, schema = _filled(session, args, text), _schema(session, args)
+    tools = make_tools(args.tools, session.namespace)
+    settings = _settings_of_request(session, args, schema)
+    _check_format(settings["format"], tools)
     chat = session.chat(args.chat)
     before = chat.before(None if args.append else session.cells.cell_id)
-    settings = _settings_of_request(session, args, schema)
     named = args.model or default_model(session, before)
     models = look_up(named is None)
-    name = named or _newest(models.installed)
+    name = named or _newest(models)
     model = find_model(name, models.installed)
     think = _think(session, args)
-    if think and model is not None:
-        _check_thinks(model, models.installed)
+    wants = {"thinking": think, "vision": prompt.pictures, "tools": tools}
+    for capability in [one for one, is_wanted in wants.items() if is_wanted]:
+        check_capability(capability, model, models.installed)
     history = Chat(before.name) if args.new or args.once else before
     system = _system_from_here(session, args, history)
-    common = {"model": name, "think": think, **settings}
-    request: Request
-    if args.once:
-        request = GenerateRequest(prompt=prompt.text, system=system, **common)
-    else:
-        messages = history.messages(prompt.text, system=system, last=args.last)
-        request = ChatRequest(messages=messages, **common)
+    sees = sees_pictures(model)
+    ask = partial(history.messages, prompt.text, system=system, sees=sees)
+    ask = partial(ask, pictures=prompt.pictures)
+    request = _request(args, ask(last=args.last), tools, settings | {"think": think})
+    request = _named(asking, replace(request, model=name), models)
     loaded = find_model(name, models.loaded)
-    others = history.messages(prompt.text, system=system, last=0)
     return Question(
         request=request,
         prompt=prompt,
@@ -148,10 +184,52 @@ def prepare(
         schema=schema,
         system=system,
         format=_format(session, args),
+        tools=tools,
+        unseen=0 if sees else sum(len(t.pictures) for t in history.sent(args.last)),
         model=model,
         loaded=loaded,
-        context=_context(asking, request, history, others, (model, loaded)),
+        context=_context(asking, request, history, ask(last=0), (model, loaded)),
     )
+
+
+def _request(
+    args: ChatArguments,
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    settings: Mapping[str, Any],
+) -> Request:
+    """Return the request without its model.
+
+    NB: ``/api/generate`` takes no tools; a one-off that has some is a chat of one turn.
+    """
+    if not args.once or tools:
+        described = tuple(tool.description for tool in tools)
+        return ChatRequest("", messages, tools=described, **settings)
+    *system, asked = messages
+    return GenerateRequest(
+        "",
+        asked["content"],
+        system=system[0]["content"] if system else args.system,
+        images=asked.get("images", ()),
+        **settings,
+    )
+
+
+def _named(asking: Asking, request: Request, models: ServerModels) -> Request:
+    """Give a request that names no model the one that answered it before.
+
+    Raises
+    ------
+    OllamaMagicError
+        None did: why the server could not be asked for its models.
+    """
+    if request.model:
+        return request
+    kept = asking.kept_answer(request)
+    if kept is None:
+        assert models.fault is not None
+        raise models.fault
+    return replace(request, model=kept.model)
 
 
 def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
@@ -163,11 +241,21 @@ def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
             next_step="write the prompt under it, or on one line: %ollama ask TEXT",
         )
     filled = FilledPrompt(text, ()) if args.raw else fill(text, session.namespace)
-    if not args.files:
-        return filled
     # NB: after the placeholders, so that no file's braces are ever filled in.
     whole, names = with_files(filled.text, args.files)
-    return FilledPrompt(whole, (*names, *filled.filled))
+    attached = [attach(image, session.namespace) for image in args.images]
+    labels = [_picture_label(*pair) for pair in zip(args.images, attached, strict=True)]
+    return FilledPrompt(
+        whole,
+        (*names, *labels, *filled.filled),
+        # In the order of their numbers: those in the text are [image 1] and so on.
+        (*filled.pictures, *attached),
+    )
+
+
+def _picture_label(what: object, picture: Picture) -> str:
+    name = what if isinstance(what, str) else "picture"
+    return f"{name} ({picture.describe()})"
 
 
 def default_model(session: Session, before: Chat) -> str | None:
@@ -189,32 +277,28 @@ def default_model(session: Session, before: Chat) -> str | None:
     return session.settings.model or os.environ.get("OLLAMA_MODEL") or None
 
 
-def _newest(installed: Sequence[ModelSummary]) -> str:
-    if not installed:
+def _newest(models: ServerModels) -> str:
+    """Return the newest model; empty where the server could not be asked."""
+    if models.fault is not None:
+        return ""
+    if not models.installed:
         raise ConfigError(
             "No model was named, and the server has none.",
             why="GET /api/tags lists no models",
             next_step="%ollama pull smollm2:135m   (small), or any name from "
             "https://ollama.com/library",
         )
-    return installed[0].name  # the server lists the newest first
+    return models.installed[0].name  # the server lists the newest first
 
 
-def _check_thinks(model: ModelSummary, installed: Sequence[ModelSummary]) -> None:
-    if not model.capabilities or "thinking" in model.capabilities:
-        return
-    able = [other.name for other in installed if "thinking" in other.capabilities]
-    others = (
-        f"or ask one that can: {', '.join(able)}"
-        if able
-        else ("or pull one that can: https://ollama.com/search?c=thinking")
-    )
-    raise CapabilityError(
-        f"Model {model.name!r} cannot think, and was asked to.",
-        why=f"the server lists it with: {', '.join(model.capabilities)}",
-        next_step=f"leave out --think (or set %config OllamaMagics.think = None), "
-        f"{others}",
-    )
+def _check_format(format: object, tools: Sequence[Tool]) -> None:
+    if format is not None and tools:
+        raise PromptError(
+            "A reply that has to be JSON calls no functions.",
+            why="the server holds the model to the format from its first token on",
+            next_step="leave out -f json, or -T; the JSON can be asked for in the "
+            "next cell",
+        )
 
 
 def _system_from_here(

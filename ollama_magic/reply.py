@@ -32,12 +32,16 @@ class Reply:
     stats: Stats
     """Counts of tokens, durations in nanoseconds, tokens per second."""
     messages: tuple[Message, ...]
-    """The messages as they were sent, and the answer as the last one."""
+    """The messages as they were sent, calls of functions with what they gave, and the
+    answer as the last one."""
     request: Mapping[str, Any]
     """The body of the request, exactly as it was sent."""
     tool_calls: tuple[ToolCall, ...]
+    """All that the model asked to be called, in order."""
     schema: Schema | None
     """What it had to look like; None: nothing was said."""
+    is_cached: bool
+    """Whether this is an earlier answer to the same request, shown again."""
     view: ReplyView
     """How the answer is shown."""
     provenance: Mapping[str, Any]

@@ -17,7 +17,7 @@ from ollama_magic.conversation import Chat
 from ollama_magic.history.following import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
-from ollama_magic.notebook import CellTracker, Notebook, find_notebook
+from ollama_magic.notebook import Notebook, find_notebook
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
 
@@ -33,10 +33,30 @@ class Settings(Protocol):
     think: bool | str | None
     format: str
     footer: bool
+    cached: bool
+    tool_rounds: int
     history_file: str
     notebook: str
     update_hz: float
     timeout: float
+
+
+class Cells(Protocol):
+    """What a session asks about the cell that is running."""
+
+    @property
+    def cell_id(self) -> str | None:
+        """Its id; None where there is none."""
+
+    @property
+    def deleted_cells(self) -> tuple[str, ...]:
+        """Ids of cells that are gone."""
+
+    def forget_deleted(self) -> None:
+        """Note that their turns are gone."""
+
+    def turn_kept(self) -> None:
+        """Note that the running cell has left a turn."""
 
 
 class Session:
@@ -52,7 +72,7 @@ class Session:
         Knows which cell is running.
     """
 
-    def __init__(self, shell: Any, settings: Settings, cells: CellTracker) -> None:  # noqa: ANN401  (IPython is not typed)
+    def __init__(self, shell: Any, settings: Settings, cells: Cells) -> None:  # noqa: ANN401  (IPython is not typed)
         self.shell = shell
         self.settings = settings
         self.cells = cells

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ollama_magic.answer import Answer
+from ollama_magic.conversation import Message
 from ollama_magic.errors import PromptError
 from ollama_magic.request import ChatRequest, Request
 from ollama_magic.schema_types import Json
@@ -79,6 +80,11 @@ class Repair:
     def notes(self) -> Sequence[str]:
         """What the footer says of it."""
         return ("asked twice to get it right",) if self._was_tried else ()
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """None: the turn is as if the first try had been right."""
+        return ()
 
     def next_request(self, request: Request, answer: Answer) -> Request | None:
         """Return the request of the second try, or None."""

@@ -12,7 +12,7 @@ LAYERS = [
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
     | {"modelfile", "values", "prompt_files", "schema", "schema_types"}
-    | {"pictures", "picture_bytes", "kept_answers"},
+    | {"pictures", "picture_bytes", "docstrings", "kept_answers", "attachments"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"},
@@ -27,9 +27,10 @@ LAYERS = [
         "model_commands",
     }
     | {"sharing", "chat_commands", "confirming", "structured", "tool_functions"}
-    | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
+    | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"}
+    | {"capabilities", "tool_loop"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
-    | {"widgets", "panels"},
+    | {"widgets", "panels", "api", "api_session"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

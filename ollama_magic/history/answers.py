@@ -41,8 +41,16 @@ def keep(database: sqlite3.Connection, key: str, answer: KeptAnswer) -> None:
     )
 
 
-def forget(database: sqlite3.Connection, before: str) -> int:
-    """Delete answers that were given before a moment; return how many."""
-    return database.execute(
-        "DELETE FROM answers WHERE answered_at < ?", (before,)
-    ).rowcount
+def measure(database: sqlite3.Connection, before: str) -> tuple[int, int]:
+    """Return how many answers were given before a moment, and their bytes."""
+    count, size = database.execute(
+        "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(answer AS BLOB))), 0) FROM answers"
+        " WHERE answered_at < ?",
+        (before,),
+    ).fetchone()
+    return count, size
+
+
+def forget(database: sqlite3.Connection, before: str) -> None:
+    """Delete the answers that were given before a moment."""
+    database.execute("DELETE FROM answers WHERE answered_at < ?", (before,))

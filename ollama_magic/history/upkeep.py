@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ollama_magic.history import rows
+from ollama_magic.history import answers, rows
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
 
 SESSION_DAYS = 7
@@ -27,13 +27,15 @@ class Leftovers:
     """Chats that were not used for long."""
     chat_turns: int
     """Live turns in those."""
+    answers: int
+    """Answers that were kept for the same request, and are as old."""
     size_bytes: int
     """About how much all of it takes."""
 
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing to remove."""
-        return not (self.turns or self.chats)
+        return not (self.turns or self.chats or self.answers)
 
 
 def rename_chat(
@@ -95,7 +97,10 @@ def find_leftovers(
         """,  # noqa: S608  (question marks)
         old,
     ).fetchone()
-    return Leftovers(turns, len(old), chat_turns, size)
+    kept, kept_size = 0, 0
+    if older_than_days is not None:
+        kept, kept_size = answers.measure(database, _before(older_than_days))
+    return Leftovers(turns, len(old), chat_turns, kept, size + kept_size)
 
 
 def prune(
@@ -108,6 +113,8 @@ def prune(
     database.execute(
         "DELETE FROM turns WHERE replaced_at IS NOT NULL OR removed_at IS NOT NULL"
     )
+    if older_than_days is not None:
+        answers.forget(database, _before(older_than_days))
     _delete_pictures(database)
     database.execute(
         "DELETE FROM notebooks WHERE key <> ? AND id NOT IN"

@@ -30,8 +30,12 @@ _CONTRADICTIONS = (
         "a one-off reads no chat and writes none",
     ),
     ("new", ("last",), "a fresh start has no turns before it that could be sent"),
+    ("schema", ("tools",), "a reply that is held to a schema calls no functions"),
 )
 """An option, others that cannot stand beside it, and why."""
+
+_BELONGS_TO = (("yes", "tools", "-T NAME"),)
+"""An option, the one without which it means nothing, and how that is written."""
 
 _TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
 
@@ -57,9 +61,16 @@ class ChatArguments:
     think: bool | str | None = None
     hide_thinking: bool = False
     format: str | None = None
-    schema: str | None = None
-    """What the reply has to look like, as it was written."""
+    schema: object = None
+    """What the reply has to look like, as it was written; from Python also a class."""
     files: tuple[str, ...] = ()
+    images: tuple[object, ...] = ()
+    """Pictures: files and names as they were written; from Python also values."""
+    tools: tuple[object, ...] = ()
+    """Functions that the model may call: names; from Python also the functions."""
+    yes: bool = False
+    """They may be called without a question."""
+    cached: bool = False
     dry_run: bool = False
     stream: bool = True
     raw: bool = False
@@ -118,6 +129,7 @@ def make_chat_arguments(
             _claim(one.option.field, one.flag, flags)
             fields[one.option.field] = _value(one, magic)
     _check_together(fields, flags, magic)
+    _check_belongs(fields, flags, magic)
     if target and "dry_run" in fields:
         raise usage_error(
             f"With --dry-run there is no reply to bind to {target}.",
@@ -269,6 +281,18 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
         why="a prompt stands on the lines under it",
         next_step=f"%ollama ask {text}",
     )
+
+
+def _check_belongs(
+    fields: Mapping[str, object], flags: Mapping[str, str], magic: str
+) -> None:
+    """Refuse an option that would be ignored."""
+    for one, other, flag in _BELONGS_TO:
+        if one in fields and other not in fields:
+            raise usage_error(
+                f"{flags[one]} means nothing without {flag}.",
+                next_step=f"{magic} {flag} {flags[one]}",
+            )
 
 
 def _check_together(

@@ -248,7 +248,7 @@ COMMANDS: tuple[Command, ...] = (
             Option(
                 "older_than",
                 ("--older-than",),
-                "also chats that were not used for so many days",
+                "also chats, and answers kept by --cached, of so many days ago",
                 "DAYS",
                 read=read_days,
                 example="90",

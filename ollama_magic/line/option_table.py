@@ -15,7 +15,7 @@ from typing import Literal
 
 from ollama_magic.model_options import read_option
 
-FORMATS = ("markdown", "text", "json")
+FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
 
@@ -244,6 +244,28 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="data.csv",
         completes="file",
         repeatable=True,
+    ),
+    Option(
+        "images",
+        ("-a", "--image"),
+        "a picture: a file, or a name in the notebook (repeatable)",
+        metavar="X",
+        example="plot.png",
+        completes="name",
+        repeatable=True,
+    ),
+    Option(
+        "tools",
+        ("-T", "--tool"),
+        "a function of the notebook that the model may call (repeatable)",
+        metavar="NAME",
+        example="get_weather",
+        completes="name",
+        repeatable=True,
+    ),
+    switch("yes", "--yes", help="do not ask before each call of a function"),
+    switch(
+        "cached", "--cached", help="show the answer that the same got before, if any"
     ),
     switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
     switch(

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests import kernel
 from kernel import Kernel
 
 SETTINGS = """
+get_ipython().config.OllamaMagics.clear()
 %reload_ext ollama_magic
 %config OllamaMagics.host = {host!r}
 %config OllamaMagics.history_file = {history!r}

@@ -423,10 +423,10 @@ def test_an_interrupted_pull_is_told_in_a_line(kernel, fake_ollama):
 
 
 def test_a_wrong_setting_does_not_outlive_a_reload(kernel):
-    kernel.run("%config OllamaMagics.format = 'html'")
+    kernel.run("%config OllamaMagics.format = 'pdf'")
     ran = kernel.run("%reload_ext ollama_magic\n%ollama help")
     assert ran.status == "ok", ran.error
-    assert "OllamaMagics.format cannot be 'html'" in ran.streams
+    assert "OllamaMagics.format cannot be 'pdf'" in ran.streams
 
 
 def test_a_damaged_store_is_told_by_any_command(kernel, tmp_path):

@@ -64,7 +64,7 @@ CASES = {
     "all levels": ("%%ollama --think=", ["low", "medium", "high", "max"], ""),
     "variables": ("%%ollama --schema=Pers", ["Person"], "Pers"),
     "variable after a blank": ("%%ollama --schema Pers", ["Person"], "Pers"),
-    "formats": ("%%ollama -f ", ["markdown", "text", "json"], ""),
+    "formats": ("%%ollama -f ", ["markdown", "text", "html", "code", "json"], ""),
     "model options": ("%%ollama -o ", list(MODEL_OPTIONS), ""),
     "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
     "chats": ("%%ollama -c ", CHATS, ""),

@@ -187,7 +187,7 @@ REFUSED = {
     "format": (
         "-f markdwn",
         "-f cannot be 'markdwn'.\n"
-        "  why:  it is one of markdown, text, json\n"
+        "  why:  it is one of markdown, text, html, code, json\n"
         "  next: %%ollama -f markdown",
     ),
     "think level": (
@@ -341,11 +341,13 @@ def test_every_option_reaches_its_own_field(option):
     value = option.choices[0] if option.choices else option.example
     joint = "=" if option.kind == "optional" else " "
     for flag in option.flags:
-        args = parse_chat_arguments(f"{flag}{joint if value else ''}{value}")
+        needed = "-T add " if option.field == "yes" else ""
+        line = f"{needed}{flag}{joint if value else ''}{value}"
+        plain, args = parse_chat_arguments(needed), parse_chat_arguments(line)
         changed = {
             field.name
             for field in fields(ChatArguments)
-            if getattr(args, field.name) != getattr(ChatArguments(), field.name)
+            if getattr(args, field.name) != getattr(plain, field.name)
         }
         assert changed == {"options" if option.is_model_option else option.field}
 
@@ -490,7 +492,7 @@ REFUSED_COMMANDS = {
     "options of ask are checked": (
         "ask -f md hello",
         "-f cannot be 'md'.\n"
-        "  why:  it is one of markdown, text, json\n"
+        "  why:  it is one of markdown, text, html, code, json\n"
         "  next: %ollama ask -f markdown",
     ),
 }

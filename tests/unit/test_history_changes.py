@@ -246,7 +246,7 @@ def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
     assert store.prune(NB, None) == found
     assert prompts(store) == ["a"]
     assert prompts(store, notebook="/b.ipynb") == ["theirs"]
-    assert store.leftovers(NB, None) == Leftovers(0, 0, 0, 0)
+    assert store.leftovers(NB, None) == Leftovers(0, 0, 0, 0, 0)
     assert store.leftovers(NB, None).is_nothing
     assert undo(store) == (["a"], [], ""), "what it replaced is gone"
     for file in path.parent.iterdir():

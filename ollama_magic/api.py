@@ -1,0 +1,253 @@
+"""The same from Python: ask, chat, stream and embed, in a notebook or in a script.
+
+Each takes what the options of ``%%ollama`` take, as values. A prompt is sent as it is:
+Python has its own ways to put values into text. Knows no magics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ollama_magic.answer import Answer
+from ollama_magic.answering import NoDisplay
+from ollama_magic.api_session import current_session
+from ollama_magic.arrivals import in_background
+from ollama_magic.asking import ask as ask_and_keep
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import ConfigError
+from ollama_magic.line.arguments import ChatArguments
+from ollama_magic.model_options import check_options
+from ollama_magic.question import Asking, look_up, prepare
+from ollama_magic.reply import Reply
+from ollama_magic.request import KeepAlive, Options, Think
+from ollama_magic.wire import ModelSummary
+
+Tools = Sequence[Callable[..., Any] | str]
+
+
+def ask(
+    prompt: str,
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    schema: object = None,
+    images: Sequence[object] = (),
+    files: Sequence[str] = (),
+    tools: Tools = (),
+    yes: bool = False,
+    options: Options | None = None,
+    format: str | None = None,
+    think: Think | None = None,
+    keep_alive: KeepAlive | None = None,
+    cached: bool = False,
+    host: str | None = None,
+) -> Reply:
+    """Return the reply to a one-off prompt; no chat is read or written.
+
+    Parameters
+    ----------
+    prompt
+        Is sent as it is: no ``{{ }}`` is filled in.
+    model
+        None: as for a cell that names none.
+    schema
+        What the reply has to look like: the short form of ``--schema``, a JSON
+        Schema, a dataclass, a TypedDict, a pydantic model, or ``list`` of one;
+        ``reply.data`` has the value.
+    images
+        Files, or pictures: PIL images, matplotlib figures, arrays of pixels, bytes.
+    files
+        Text files that are put before the prompt.
+    tools
+        Functions that the model may call. You are asked before each call.
+    yes
+        They may be called without a question.
+    options
+        Model options such as ``{"temperature": 0}``.
+    format
+        How the reply shows itself; ``"json"`` also asks the model for JSON.
+    cached
+        Return the answer that the same request got before, if there is one.
+    host
+        Another server.
+
+    Raises
+    ------
+    OllamaMagicError
+        No reply came, or it broke off.
+
+    Examples
+    --------
+    >>> reply = ask("Why is the sky blue?", model="llama3.2")  # doctest: +SKIP
+    >>> print(reply)  # doctest: +SKIP
+    """
+    return _reply(locals(), once=True)
+
+
+def chat(
+    prompt: str,
+    *,
+    name: str | None = None,
+    new: bool = False,
+    last: int | None = None,
+    model: str | None = None,
+    system: str | None = None,
+    schema: object = None,
+    images: Sequence[object] = (),
+    files: Sequence[str] = (),
+    tools: Tools = (),
+    yes: bool = False,
+    options: Options | None = None,
+    format: str | None = None,
+    think: Think | None = None,
+    keep_alive: KeepAlive | None = None,
+    cached: bool = False,
+    host: str | None = None,
+) -> Reply:
+    """Return the reply to the next turn of this notebook's chat, and keep the turn.
+
+    In a cell it is a turn of that cell: run again, it is replaced. In a script the chat
+    lasts as long as the process, unless it has a name.
+
+    Parameters
+    ----------
+    name
+        Another chat than the current one; made when it is new.
+    new
+        Leave the turns so far behind.
+    last
+        Send only so many of the latest turns.
+    system
+        A system message from this turn on.
+
+    The others are those of :func:`ask`.
+
+    Raises
+    ------
+    OllamaMagicError
+        No reply came, or it broke off; what came is kept as a turn all the same.
+    """
+    given = locals()
+    return _reply(given, chat=given.pop("name"))
+
+
+def _reply(given: dict[str, Any], **more: object) -> Reply:
+    """Ask with the parameters of a function above, as that function has them."""
+    prompt = given.pop("prompt")
+    return ask_and_keep(
+        current_session(), _arguments(given, **more), prompt, NoDisplay()
+    )
+
+
+def _arguments(given: Mapping[str, Any], **more: object) -> ChatArguments:
+    """Return parameters as the options of a cell.
+
+    Raises
+    ------
+    ConfigError
+        A model option that Ollama does not have, or a wrong value of one.
+    """
+    lists = {name: tuple(given.get(name, ())) for name in ("images", "files", "tools")}
+    options = check_options(given["options"] or {})
+    return ChatArguments(**{**given, **lists, "options": options, "raw": True, **more})
+
+
+def stream(
+    prompt: str,
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    images: Sequence[object] = (),
+    files: Sequence[str] = (),
+    options: Options | None = None,
+    think: Think | None = None,
+    keep_alive: KeepAlive | None = None,
+    host: str | None = None,
+) -> Iterator[str]:
+    """Yield the text of a one-off reply as it comes, without its thinking.
+
+    Leaving the loop, or closing the iterator, ends the server's work. The parameters
+    are those of :func:`ask`.
+
+    Raises
+    ------
+    OllamaMagicError
+        As :func:`ask` does; what was yielded stands.
+
+    Examples
+    --------
+    >>> for text in stream("Tell me a story."):  # doctest: +SKIP
+    ...     print(text, end="", flush=True)
+    """
+    given = locals()
+    given.pop("prompt")
+    session, arguments = current_session(), _arguments(given, once=True)
+    client = session.client(host)
+    asking, answer = Asking(session, client, arguments), Answer()
+    question = prepare(asking, prompt, lambda must: look_up(client, must_list=must))
+    with client.send(question.request) as chunks:
+        for chunk in chunks:
+            if text := answer.add(chunk).text:
+                yield text
+
+
+def embed(
+    input: str | Sequence[str],
+    *,
+    model: str | None = None,
+    dimensions: int | None = None,
+    truncate: bool | None = None,
+    options: Options | None = None,
+    keep_alive: KeepAlive | None = None,
+    host: str | None = None,
+) -> Any:  # noqa: ANN401  (a vector for a text, a list of them for several)
+    """Return the vector of a text, or the vectors of several, in order.
+
+    Parameters
+    ----------
+    model
+        None: the newest model on the server that is made for it.
+    dimensions
+        Length of the vectors, for models that offer a choice.
+    truncate
+        Cut texts that are longer than the model's context (the server's default);
+        False makes them an error.
+
+    Raises
+    ------
+    OllamaMagicError
+        The model cannot embed, or no server answered.
+    """
+    client = current_session().client(host)
+    found = in_background(
+        partial(
+            client.embed,
+            model or in_background(partial(_embedding_model, client)),
+            input if isinstance(input, str) else list(input),
+            dimensions=dimensions,
+            truncate=truncate,
+            options=check_options(options or {}),
+            keep_alive=keep_alive,
+        )
+    )
+    return found.vectors[0] if isinstance(input, str) else list(found.vectors)
+
+
+def _embedding_model(client: OllamaClient) -> str:
+    """Return the newest model that embeds; lists leave it out of some (recorded)."""
+
+    def embeds(model: ModelSummary) -> bool:
+        listed = "embedding" in model.capabilities
+        return listed or "embedding" in client.show(model.name).capabilities
+
+    for model in client.list():
+        if embeds(model):
+            return model.name
+    raise ConfigError(
+        "No model was named, and the server has none that embeds texts.",
+        why="no model is listed with: embedding",
+        next_step="%ollama pull nomic-embed-text   "
+        "(others: https://ollama.com/search?c=embedding)",
+    )

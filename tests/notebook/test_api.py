@@ -1,0 +1,179 @@
+"""The Python functions: in a notebook they are its own, in a script they need none."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from inspect import signature
+
+import pytest
+from fake_ollama import Answer, reply_line, whole
+
+import ollama_magic
+from ollama_magic import api
+from ollama_magic.api_session import Defaults
+from ollama_magic.line.arguments import ChatArguments
+from ollama_magic.magics import OllamaMagics
+
+MODEL = "llama3.2:3b"
+DECIDED = {"target", "once", "append", "raw", "quiet", "dry_run", "hide_thinking"}
+"""Options that mean something in a cell alone."""
+
+
+@pytest.fixture
+def script(fake_ollama, monkeypatch):
+    """Give the environment of a script: no extension is loaded."""
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    api.current_session.__globals__["_of_this_process"].cache_clear()
+    yield fake_ollama
+    api.current_session().close()
+    api.current_session.__globals__["_of_this_process"].cache_clear()
+
+
+def test_ask_is_a_one_off(script):
+    script.reply("Blue, {it} is.")
+    reply = ollama_magic.ask("Why {{ x }}?", system="Be brief.", options={"seed": 1})
+    assert str(reply) == "Blue, {it} is."
+    (body,) = script.bodies("/api/generate")
+    assert body["prompt"] == "Why {{ x }}?"
+    assert (body["system"], body["options"]) == ("Be brief.", {"seed": 1})
+    assert script.bodies("/api/chat") == []
+
+
+def test_chat_goes_on_and_has_names(script):
+    ollama_magic.chat("One?")
+    ollama_magic.chat("Two?")
+    ollama_magic.chat("Apart?", name="ideas")
+    ollama_magic.chat("Three?", last=1)
+    ollama_magic.chat("Anew?", new=True)
+    asked = [
+        [m["content"] for m in body["messages"] if m["role"] == "user"]
+        for body in script.bodies("/api/chat")
+    ]
+    assert asked == [
+        ["One?"],
+        ["One?", "Two?"],
+        ["Apart?"],
+        ["Two?", "Three?"],
+        ["Anew?"],
+    ]
+
+
+@dataclass
+class Person:
+    name: str
+    age: int
+
+
+def test_a_class_is_a_schema_and_comes_back(script):
+    script.reply('{"name": "Ada", "age": 36}')
+    assert ollama_magic.ask("Who?", schema=Person).data == Person("Ada", 36)
+
+
+def test_functions_and_pictures_are_given_as_they_are(script):
+    able = ["completion", "tools", "vision"]
+    script.models([{"name": MODEL, "capabilities": able}])
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    call = {"function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+    body = {"model": MODEL, "messages": []}
+    script.on(
+        "POST /api/chat",
+        Answer([reply_line(body, tool_calls=[call]), reply_line(body, done=True)]),
+        Answer([reply_line(body, content="3"), reply_line(body, done=True)]),
+    )
+    png = b"\x89PNG\r\n\x1a\n" + bytes(30)
+    reply = ollama_magic.chat("1 + 2?", tools=[add], yes=True, images=[png])
+    assert reply.text == "3"
+    first, second = script.bodies("/api/chat")
+    assert len(first["messages"][0]["images"]) == 1
+    assert second["messages"][-1]["content"] == "3"
+    assert reply.tool_calls[0].arguments == {"a": 1, "b": 2}
+
+
+def test_stream_yields_text_and_leaving_it_ends_the_answer(script):
+    script.reply(["One", " two", " three"], thinking="Hm.")
+    assert list(ollama_magic.stream("Count.")) == ["One", " two", " three"]
+    body = {"model": MODEL, "prompt": ""}
+    endless = Answer(reply_line(body, content="x") for _ in iter(int, 1))
+    script.on("POST /api/generate", endless)
+    pieces = ollama_magic.stream("Count.")
+    assert next(pieces) == "x"
+    pieces.close()
+    assert script.wait_for("/api/generate", count=2).wait_closed()
+
+
+def test_embed_takes_one_text_or_several(script):
+    script.models(["chat:1b", {"name": "vec:1b", "capabilities": ["embedding"]}])
+    script.on(
+        "POST /api/embed",
+        lambda request: whole(
+            {
+                "embeddings": [[1.0, 2.0]]
+                * (1 if isinstance(request.json["input"], str) else 2)
+            }
+        ),
+    )
+    assert ollama_magic.embed("a") == (1.0, 2.0)
+    assert ollama_magic.embed(["a", "b"], dimensions=2) == [(1.0, 2.0)] * 2
+    assert [b["model"] for b in script.bodies("/api/embed")] == ["vec:1b"] * 2
+    assert script.bodies("/api/embed")[1]["dimensions"] == 2
+
+
+def test_embed_says_when_no_model_embeds(script):
+    with pytest.raises(ollama_magic.OllamaMagicError, match="none that embeds"):
+        ollama_magic.embed("a")
+
+
+@pytest.mark.parametrize("name", ["ask", "chat", "stream"])
+def test_a_wrong_option_is_an_error_and_nothing_is_sent(script, name):
+    with pytest.raises(ollama_magic.OllamaMagicError, match="temprature"):
+        list(getattr(ollama_magic, name)("Hi", options={"temprature": 1}))
+    assert script.bodies("/api/generate") == script.bodies("/api/chat") == []
+
+
+@pytest.mark.parametrize("name", ["ask", "chat"])
+def test_every_option_of_a_cell_is_a_parameter(name):
+    """And none is accepted and ignored: they are the fields of the same value."""
+    has = set(signature(getattr(api, name)).parameters) - {"prompt"}
+    wanted = {field.name for field in fields(ChatArguments)} - DECIDED - {"stream"}
+    if name == "ask":
+        wanted -= {"chat", "new", "last"}
+    else:
+        wanted = wanted - {"chat"} | {"name"}
+    assert has == wanted
+
+
+def test_the_defaults_of_a_script_are_those_of_a_notebook():
+    traits = OllamaMagics.class_traits(config=True)
+    assert {name: trait.default() for name, trait in traits.items()} == vars(Defaults())
+
+
+def test_in_a_notebook_they_share_its_settings_and_its_chat(kernel, fake_ollama):
+    kernel.run("%%ollama\nFirst?", cell_id="a")
+    ran = kernel.run("from ollama_magic import chat\nchat('Second?')", cell_id="b")
+    assert ran.status == "ok", ran.error
+    assert "turn 2 of main" in ran.html
+    kernel.run("chat('Second, again?')", cell_id="b")
+    asked = [m["content"] for m in fake_ollama.bodies("/api/chat")[-1]["messages"]]
+    assert asked[-1] == "Second, again?"
+    assert "Second?" not in asked
+
+
+def test_a_plain_script_can_ask(fake_ollama, tmp_path):
+    code = (
+        "from ollama_magic import ask, chat\n"
+        "print(ask('Hi'), chat('Hi'), chat('Hi').stats.eval_count)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        env={"OLLAMA_HOST": fake_ollama.url, "HOME": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "Hello! Hello! 8\n"

@@ -1,0 +1,149 @@
+"""The same notebook again, with no server: ``--cached``, through a real kernel."""
+
+import json
+
+import pytest
+from fake_ollama import Answer, reply_line
+
+MODEL = "llama3.2:3b"
+ON = "%config OllamaMagics.cached = True"
+NOWHERE = "%config OllamaMagics.host = '127.0.0.1:9'"
+
+
+def shown(ran):
+    """Return what a notebook file keeps of the outputs of a cell."""
+    kept = [{k: o[k] for k in ("type", "data", "metadata")} for o in ran.outputs]
+    return json.dumps(kept, sort_keys=True)
+
+
+def test_a_second_run_gives_the_same_outputs_with_no_server(kernel, fake_ollama):
+    kernel.run(ON)
+    fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "thinking"]}])
+    fake_ollama.reply("Hello **you**", thinking="They greet.")
+    cells = {
+        "a": "%%ollama -t 0\nHi",
+        "b": "%%ollama --think\nAnd?",
+        "c": "%%ollama\n?",
+    }
+    first = [shown(kernel.run(code, cell)) for cell, code in cells.items()]
+    asked = len(fake_ollama.bodies("/api/chat"))
+    assert asked == 3
+    kernel.run(NOWHERE)
+    second = [shown(kernel.run(code, cell)) for cell, code in cells.items()]
+    assert second == first
+    assert "Hello" in second[0]
+    assert len(fake_ollama.bodies("/api/chat")) == asked
+
+
+def test_the_option_alone_does_it_and_without_it_the_model_is_asked(
+    kernel, fake_ollama
+):
+    fake_ollama.reply("One")
+    kernel.run("%%ollama --cached\nHi", "a")
+    fake_ollama.reply("Two")
+    assert kernel.run("%%ollama --cached\nHi", "a").text == "One"
+    assert kernel.run("%%ollama\nHi", "a").text == "Two"
+    again = kernel.run("%%ollama r << --cached\nHi", "a")
+    assert again.text == "One"
+    assert kernel.run("print(r.is_cached)").streams == "True\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-t 0.5", "-s 'Be brief.'", "-f json", "--seed 3", "--no-think", "-1"],
+)
+def test_another_request_is_another_question(kernel, fake_ollama, line):
+    fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "thinking"]}])
+    fake_ollama.reply("One")
+    kernel.run("%%ollama --cached\nHi", "a")
+    fake_ollama.reply("2")
+    assert kernel.run(f"%%ollama --cached {line}\nHi", "a").text == "2"
+
+
+@pytest.mark.parametrize("line", ["--keep-alive 5m", "--no-stream", "-q"])
+def test_what_leaves_the_answer_as_it_is_does_not_matter(kernel, fake_ollama, line):
+    fake_ollama.reply("One")
+    kernel.run("%%ollama --cached\nHi", "a")
+    fake_ollama.reply("Two")
+    assert kernel.run(f"%%ollama --cached {line}\nHi", "a").text == "One"
+
+
+def test_a_model_that_has_changed_is_asked_anew(kernel, fake_ollama):
+    fake_ollama.models([{"name": MODEL, "digest": "1" * 64}])
+    fake_ollama.reply("One")
+    kernel.run("%%ollama --cached\nHi", "a")
+    fake_ollama.models([{"name": MODEL, "digest": "2" * 64}])
+    fake_ollama.reply("Two")
+    assert kernel.run("%%ollama --cached\nHi", "a").text == "Two"
+    kernel.run(NOWHERE)  # the latest, where nobody can tell the model's digest
+    assert kernel.run("%%ollama --cached\nHi", "a").text == "Two"
+
+
+def test_another_model_is_asked_and_its_answer_is_its_own(kernel, fake_ollama):
+    fake_ollama.models([MODEL, "other:1b"])
+    fake_ollama.reply("One")
+    kernel.run(f"%%ollama {MODEL} --cached\nHi", "a")
+    fake_ollama.reply("Two")
+    assert kernel.run("%%ollama other:1b --cached\nHi", "a").text == "Two"
+    assert kernel.run(f"%%ollama {MODEL} --cached\nHi", "a").text == "One"
+
+
+def test_a_question_that_was_never_answered_says_why_it_cannot_be(kernel, fake_ollama):
+    kernel.run(NOWHERE)
+    ran = kernel.run("%%ollama --cached\nHi", "a")
+    assert ran.status == "error"
+    assert "ServerUnreachableError" in ran.error
+    named = kernel.run(f"%%ollama {MODEL} --cached\nHi", "a")
+    assert "ServerUnreachableError" in named.error
+
+
+def test_one_offs_are_kept_too_and_only_with_the_option(kernel, fake_ollama):
+    fake_ollama.reply("One")
+    kernel.run("%%ollama -1\nHi")
+    fake_ollama.reply("Two")
+    assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
+    kernel.run(NOWHERE)
+    assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
+
+
+def test_an_answer_that_broke_off_is_not_kept(kernel, fake_ollama):
+    body = {"model": MODEL, "messages": []}
+    broken = Answer([reply_line(body, content="Ha"), {"error": "died"}])
+    whole = Answer([reply_line(body, content="Whole"), reply_line(body, done=True)])
+    fake_ollama.on("POST /api/chat", broken, whole)
+    kernel.run("%%ollama --cached\nHi", "a")
+    assert kernel.run("%%ollama --cached\nHi", "a").text == "Whole"
+
+
+def test_every_round_with_functions_is_replayed(kernel, fake_ollama):
+    fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "tools"]}])
+    kernel.run("def add(a: int, b: int):\n    return a + b")
+    body = {"model": MODEL, "messages": []}
+    call = {"function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
+    fake_ollama.on(
+        "POST /api/chat",
+        Answer([reply_line(body, tool_calls=[call]), reply_line(body, done=True)]),
+        Answer([reply_line(body, content="3."), reply_line(body, done=True)]),
+    )
+    code = "%%ollama --cached -T add --yes\n1 + 2?"
+    first = shown(kernel.run(code, "a"))
+    kernel.run(NOWHERE)
+    assert shown(kernel.run(code, "a")) == first
+
+
+def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
+    kernel, tmp_path, monkeypatch
+):
+    kernel.run(ON)
+    kernel.run("%config OllamaMagics.host = 'http://nosuch.invalid:1'")
+    ran = kernel.run("%ollama serve")
+    assert ran.status == "ok", ran.error
+    assert "answers of earlier runs are shown" in ran.text
+
+
+def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
+    fake_ollama.reply("One")
+    kernel.run("%%ollama -1 --cached\nHi")
+    assert "1 answers kept" in kernel.run("%ollama prune --older-than 0.000001 -y").text
+    fake_ollama.reply("Two")
+    assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
