@@ -32,6 +32,8 @@ class Outcome:
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
     """What the footer says of the rounds before the last one."""
+    tells_all: bool = False
+    """No error output follows: the notice has to tell all of a fault."""
 
     @property
     def status(self) -> Status:
@@ -44,6 +46,8 @@ class Outcome:
     @property
     def notice(self) -> str:
         """One line under the answer that says so; empty when there is a whole one."""
+        if isinstance(self.fault, OllamaMagicError) and self.tells_all:
+            return "\n".join(self.fault._render_traceback_())
         if isinstance(self.fault, OllamaMagicError):
             return f"[broken off: {self.fault.what}]"
         if self.fault is not None:
@@ -76,16 +80,27 @@ def make_turn(
 
 
 def make_reply(
-    asking: Asking, question: Question, outcome: Outcome, turn: Turn
+    asking: Asking,
+    question: Question,
+    outcome: Outcome,
+    turn: Turn,
+    *,
+    is_kept: bool = True,
 ) -> Reply:
-    """Return the reply as it is shown and handed to the next cell."""
+    """Return the reply as it is shown and handed to the next cell.
+
+    Parameters
+    ----------
+    is_kept
+        Whether the chat has the turn, if the question was one of a chat.
+    """
     body, place = question.request.body(), None
-    if question.chat_name is not None:
+    if question.chat_name is not None and is_kept:
         place = place_of(asking.session.chat(question.chat_name), turn)
     length = 0 if outcome.fault else loaded_length(asking.client, turn.model)
     facts = FooterFacts(
         model=turn.model,
-        place=f"turn {place.number} of {place.chat}" if place else "once",
+        place=_place_text(question, place),
         stats=turn.stats,
         done_reason=turn.done_reason,
         context_length=length,
@@ -114,6 +129,12 @@ def make_reply(
             "context_length": length or None,
         },
     )
+
+
+def _place_text(question: Question, place: Place | None) -> str:
+    if place is not None:
+        return f"turn {place.number} of {place.chat}"
+    return "once" if question.chat_name is None else ""
 
 
 def _view(

@@ -25,6 +25,7 @@ LAYERS = [
         "answering",
         "model_commands",
     }
+    | {"comparing", "comparison", "keeping"}
     | {"sharing", "chat_commands", "confirming", "structured"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
