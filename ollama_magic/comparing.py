@@ -128,7 +128,7 @@ def compare(
         display.discard()
         raise stopped
     for number, run in enumerate(runs):
-        if not run.has_ended:
+        if not run.is_shown:
             display.complete(number, column_of(run.reply))
     comparison = Comparison(tuple(run.reply for run in runs), _note(session, args))
     display.finish(*comparison._repr_mimebundle_())
@@ -153,6 +153,8 @@ class _Run:
         self.answer = Answer()
         self.fault: BaseException | None = None
         self.has_ended = False
+        self.is_shown = False
+        """Whether its column has been shown as it stays."""
         self._reply: Reply | None = None
 
     def take(self, batch: Batch[ReplyChunk]) -> Fragment:
@@ -273,6 +275,7 @@ def _take(run: _Run, batch: Batch[ReplyChunk], display: Display) -> None:
     display.feed(batch.number, fragment.text, fragment.thinking)
     if run.has_ended:
         display.complete(batch.number, column_of(run.reply))
+        run.is_shown = True
 
 
 def _tick(runs: Sequence[_Run], seconds: float, display: Display) -> None:

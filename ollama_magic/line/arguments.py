@@ -326,11 +326,12 @@ def _refuse_twice(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
 
 
 def _check_together(
-    fields: Mapping[str, object], flags: Mapping[str, str], magic: str
+    fields: Mapping[str, Any], flags: Mapping[str, str], magic: str
 ) -> None:
     """Refuse options that contradict each other."""
-    if fields.get("think") is True and fields.get("model") in THINK_LEVELS:
-        level = fields["model"]
+    models = (fields.get("model"), *fields.get("compare", ()))
+    level = next((name for name in models if name in THINK_LEVELS), None)
+    if level is not None and fields.get("think") is True:
         raise usage_error(
             f"{level!r} would be the model here.",
             why="a level of thinking is written with =",

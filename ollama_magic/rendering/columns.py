@@ -25,7 +25,11 @@ _GRID = (
 )
 # NB: without min-width a column is as wide as the longest line of its code.
 _COLUMN = "min-width:0;overflow-x:auto"
-_HEADING = "border-bottom:1px solid;margin:0 0 .6em;overflow-wrap:anywhere"
+_HEADING = (
+    "border-bottom:1px solid var(--jp-border-color1,#bdbdbd);margin:.4em 0 .6em;"
+    "overflow-wrap:anywhere;padding-bottom:.3em"
+)
+_NOTE = "margin-top:.8em"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     page = grid_html((column.name, column_html(column)) for column in columns)
     texts = [column_plain(column) for column in columns]
     if note:
-        page += quiet_html(note)
+        page += f'<div style="{_NOTE}">{quiet_html(note)}</div>'
         texts.append(visible_text(note))
     return {"text/html": page, "text/plain": "\n\n".join(texts)}
 

@@ -51,6 +51,7 @@ class ColumnsDisplay:
         self._clock = clock
         self._output = LiveOutput(publish)
         self._last = LastOutput(publish, clear_output, owns_output=owns_output)
+        self._hz = hz
         self._pace = Pace(hz, clock)
         self._columns: list[_LiveColumn] = []
         # Loaded while the servers are being waited for: 0.2 s before the first text.
@@ -62,6 +63,7 @@ class ColumnsDisplay:
 
     def begin(self, names: Sequence[str]) -> None:
         """Open a column for each model; from now on they are called by number."""
+        self._pace = Pace(self._hz, self._clock, replies=len(names))
         self._columns = [_LiveColumn(name, self._view, self._clock) for name in names]
 
     def waits(self, number: int, text: str) -> None:

@@ -24,11 +24,16 @@ class Pace:
         How often to paint, at most, per second.
     clock
         Seconds, never going back.
+    replies
+        How many replies are painted together; each may take what one alone may.
     """
 
-    def __init__(self, hz: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hz: float, clock: Callable[[], float], *, replies: int = 1
+    ) -> None:
         self._min_interval_s = 1 / hz
         self._clock = clock
+        self._bytes_per_s = _BYTES_PER_S * replies
         self._due_s = 0.0
 
     def is_due(self, now: float) -> bool:
@@ -39,7 +44,7 @@ class Pace:
         """Note a paint that began then and sent so many bytes."""
         took_s = self._clock() - began_s
         pause_s = min(took_s * _SHARE_OF_TIME, _MAX_INTERVAL_S)
-        wait_s = max(pause_s, self._min_interval_s, sent / _BYTES_PER_S)
+        wait_s = max(pause_s, self._min_interval_s, sent / self._bytes_per_s)
         self._due_s = began_s + wait_s
 
     def hold(self, now: float, seconds: float) -> None:

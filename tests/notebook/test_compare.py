@@ -126,6 +126,14 @@ def test_a_model_that_cannot_is_an_error_and_nothing_is_sent(
     assert [output["type"] for output in ran.outputs] == ["error"]
 
 
+def test_a_server_that_lists_no_models_can_still_answer(kernel, two):
+    two.on("GET /api/tags", error(403, "no"))
+    two.on("POST /api/show", error(403, "no"))
+    ran = both(kernel)
+    assert ran.status == "ok", ran.error
+    assert ran.text.count("Hello!") == 2
+
+
 def test_each_column_has_its_own_figures(kernel, fake_ollama):
     cloud = {"name": B, "remote_host": "https://ollama.com", "remote_model": "q"}
     fake_ollama.models([A, cloud])
@@ -174,9 +182,13 @@ def words(ran):
 
 def test_one_that_was_complete_stays_so_when_the_other_is_stopped(kernel, two):
     never = threading.Event()
-    answers(two, a=says("All of it."), b=lambda line: [Wait(never)])
+    answers(
+        two,
+        a=lambda line: [line(content="All."), line(done=True, eval_count=7)],
+        b=lambda line: [Wait(never)],
+    )
     msg_id = kernel.send(f"%%ollama --compare {A},{B}\nHi", "cell")
-    kernel.collect(msg_id, until=lambda ran: "All of it." in ran.html)
+    kernel.collect(msg_id, until=lambda ran: "7 tokens" in ran.html)
     kernel.manager.interrupt_kernel()
     ran = kernel.collect(msg_id)
     told = ran.provenance["compared"]

@@ -207,6 +207,12 @@ REFUSED = {
         "  why:  a level of thinking is written with =\n"
         "  next: %%ollama --think=high",
     ),
+    "think level without =, beside a model": (
+        "--think high -m a",
+        "'high' would be the model here.\n"
+        "  why:  a level of thinking is written with =\n"
+        "  next: %%ollama --think=high",
+    ),
     "temperature": (
         "-t hot",
         "The model option 'temperature' cannot be 'hot'.\n"

@@ -11,7 +11,7 @@ from ollama_magic.rendering.reply_view import ReplyView
 from ollama_magic.rendering.safe_html import TEXT_STYLE
 from ollama_magic.rendering.terminal_columns import TerminalColumns
 
-OURS = {columns._GRID, columns._COLUMN, columns._HEADING, TEXT_STYLE}
+OURS = {columns._GRID, columns._COLUMN, columns._HEADING, columns._NOTE, TEXT_STYLE}
 QUIET = ("font-size:85%;opacity:.75;", "border-left:3px solid")
 
 
@@ -211,7 +211,7 @@ def test_what_is_sent_is_bounded_by_time_however_long_the_replies(page):
     page.tick(display, 60)
     assert page.text.count("neither long nor short") == 4000
     sent = sum(len(data["text/html"]) for data in page.sent)
-    assert sent < 2 * 20_000 * page.now_s
+    assert sent < 2 * 40_000 * page.now_s
 
 
 def test_thinking_is_a_line_with_its_seconds_and_then_folded(page):
