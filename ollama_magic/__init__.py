@@ -13,12 +13,14 @@ from ollama_magic._version import __version__
 if TYPE_CHECKING:
     from ollama_magic.api import ask, chat, embed, stream
     from ollama_magic.client import OllamaClient
+    from ollama_magic.comparison import Comparison
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.model_listings import models
     from ollama_magic.panels import panel
     from ollama_magic.reply import Reply
 
 __all__ = [
+    "Comparison",
     "OllamaClient",
     "OllamaMagicError",
     "Reply",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "comparison",
     "OllamaClient": "client",
     "OllamaMagicError": "errors",
     "Reply": "reply",

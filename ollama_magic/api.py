@@ -19,7 +19,7 @@ from ollama_magic.client import OllamaClient
 from ollama_magic.errors import ConfigError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.model_options import check_options
-from ollama_magic.question import Asking, look_up, prepare
+from ollama_magic.question import Asking, prepare
 from ollama_magic.reply import Reply
 from ollama_magic.request import KeepAlive, Options, Think
 from ollama_magic.wire import ModelSummary
@@ -186,7 +186,7 @@ def stream(
     session, arguments = current_session(), _arguments(given, once=True)
     client = session.client(host)
     asking, answer = Asking(session, client, arguments), Answer()
-    question = prepare(asking, prompt, lambda must: look_up(client, must_list=must))
+    question = prepare(asking, prompt, asking.look_up)
     with client.send(question.request) as chunks:
         for chunk in chunks:
             if text := answer.add(chunk).text:

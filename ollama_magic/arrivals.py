@@ -8,8 +8,9 @@ come every tick. Knows threads and nothing of what is streamed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -29,6 +30,19 @@ class ClosableStream(Protocol[T_co]):
         """End it now; a reader that waits gets an error or the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[T]):
+    """What has come of a stream since it was looked at last."""
+
+    number: int
+    """Which stream, where there are several: from 0."""
+    items: list[T]
+    has_ended: bool
+    """Nothing more will come."""
+    error: BaseException | None
+    """What ended it, if not its own end."""
+
+
 class Arrivals(Generic[T]):
     """Iterate to get a list of all that has come; an empty one is a tick.
 
@@ -40,6 +54,8 @@ class Arrivals(Generic[T]):
         Is read in a thread of its own, from ``__enter__`` on.
     tick_s
         How long to wait for something before an empty list is handed out.
+    changed
+        Is notified when something has come; several streams may share one.
 
     Raises
     ------
@@ -48,14 +64,19 @@ class Arrivals(Generic[T]):
         were handed out.
     """
 
-    def __init__(self, stream: ClosableStream[T], tick_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        stream: ClosableStream[T],
+        tick_s: float = 0.1,
+        changed: threading.Condition | None = None,
+    ) -> None:
         self._stream = stream
         self._tick_s = tick_s
         self._items: list[T] = []
         self._error: BaseException | None = None
         self._has_ended = False
         self._is_left = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._reader = threading.Thread(
             target=self._read, name="ollama-reader", daemon=True
         )
@@ -70,23 +91,36 @@ class Arrivals(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+        self._reader.join(_JOIN_S)
+
+    def close(self) -> None:
+        """Close the stream; its reader ends soon after."""
         self._is_left = True
         self._stream.close()
-        self._reader.join(_JOIN_S)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has come, or the end; to be asked under ``changed``."""
+        return bool(self._items) or self._has_ended
 
     def __iter__(self) -> Iterator[list[T]]:
         while True:
             with self._changed:
-                if not self._items and not self._has_ended:
+                if not self.has_news:
                     self._changed.wait(self._tick_s)
-                items, self._items = self._items, []
-                has_ended = self._has_ended
-            if items or not has_ended:
-                yield items
-            elif self._error is not None:
-                raise self._error
+                batch = self.take()
+            if batch.items or not batch.has_ended:
+                yield batch.items
+            elif batch.error is not None:
+                raise batch.error
             else:
                 return
+
+    def take(self, number: int = 0) -> Batch[T]:
+        """Return what has come; to be called under ``changed``."""
+        items, self._items = self._items, []
+        return Batch(number, items, self._has_ended, self._error)
 
     def _read(self) -> None:
         try:
@@ -103,6 +137,60 @@ class Arrivals(Generic[T]):
         with self._changed:
             self._has_ended = True
             self._changed.notify()
+
+
+class ManyArrivals(Generic[T]):
+    """Several streams at once: iterate to get what has come; nothing is a tick.
+
+    Each is read in a thread of its own. To be used in a ``with``: leaving it, by any
+    way, closes all streams before it waits for any reader.
+
+    Parameters
+    ----------
+    streams
+        Are numbered in this order.
+    tick_s
+        How long to wait for something before an empty list is handed out.
+    """
+
+    def __init__(
+        self, streams: Sequence[ClosableStream[T]], tick_s: float = 0.1
+    ) -> None:
+        self._tick_s = tick_s
+        self._changed = threading.Condition()
+        self._all = [Arrivals(stream, changed=self._changed) for stream in streams]
+
+    def __enter__(self) -> Self:
+        for arrivals in self._all:
+            arrivals.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for arrivals in self._all:
+            arrivals.close()
+        for arrivals in self._all:
+            arrivals.__exit__(kind, error, traceback)
+
+    def __iter__(self) -> Iterator[list[Batch[T]]]:
+        under_way = dict(enumerate(self._all))
+        while under_way:
+            with self._changed:
+                if not any(one.has_news for one in under_way.values()):
+                    self._changed.wait(self._tick_s)
+                batches = [
+                    one.take(number)
+                    for number, one in under_way.items()
+                    if one.has_news
+                ]
+            for batch in batches:
+                if batch.has_ended:
+                    del under_way[batch.number]
+            yield batches
 
 
 def in_background(

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 
 from ollama_magic.answering import Display, FollowUp, get_answer
-from ollama_magic.arrivals import in_background
 from ollama_magic.conversation import Message
-from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
+from ollama_magic.errors import OllamaMagicError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import (
     find_source,
@@ -23,7 +21,7 @@ from ollama_magic.outcome import (
     shown_steps,
 )
 from ollama_magic.pictures import without_pictures
-from ollama_magic.question import Asking, Question, ServerModels, look_up, prepare
+from ollama_magic.question import Asking, Question, ServerModels, prepare
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
 from ollama_magic.structured import Repair
@@ -46,12 +44,7 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
 
     def look_up_models(must_list: bool) -> ServerModels:
         display.waiting(f"asking {client.host.base_url}…")
-        try:
-            return in_background(partial(look_up, client, must_list=must_list))
-        except ServerUnreachableError as error:
-            if not asking.is_cached:
-                raise
-            return ServerModels(fault=error)
+        return asking.look_up(must_list)
 
     try:
         question = prepare(asking, text, look_up_models)
@@ -108,16 +101,17 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
         As ``ask`` does before it sends anything.
     """
     client = session.client(args.host)
+    asking = Asking(session, client, args)
 
     def look_up_models(must_list: bool) -> ServerModels:
         try:
-            return in_background(partial(look_up, client, must_list=must_list))
+            return asking.look_up(must_list)
         except OllamaMagicError:
             if must_list:
                 raise
             return ServerModels()
 
-    question = prepare(Asking(session, client, args), text, look_up_models)
+    question = prepare(asking, text, look_up_models)
     request, pictures = question.request, question.prompt.pictures
     body = json.dumps(without_pictures(request.body()), indent=2, ensure_ascii=False)
     images = f"{len(pictures)} image{'' if len(pictures) == 1 else 's'}"

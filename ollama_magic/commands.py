@@ -30,6 +30,7 @@ from ollama_magic.context_size import describe_use
 from ollama_magic.creation import read_spec
 from ollama_magic.doctor import doctor_report
 from ollama_magic.errors import EngineError, OllamaMagicError
+from ollama_magic.keeping import keep
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
 from ollama_magic.line.help_text import help_text
@@ -61,6 +62,7 @@ from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
 
 if TYPE_CHECKING:
+    from ollama_magic.comparison import Comparison
     from ollama_magic.widgets.model_panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"
@@ -76,10 +78,13 @@ _SERVER_KINDS = {
 class Front(Protocol):
     """What subcommands need of the front end."""
 
-    def ask(self, args: ChatArguments, text: str) -> Reply | None:
+    def ask(self, args: ChatArguments, text: str) -> Reply | Comparison | None:
         """Ask a model as a cell does."""
 
-    def unless_shown(self, reply: Reply | None) -> Reply | None:
+    def show_reply(self, reply: Reply) -> None:
+        """Show a reply as the cell that asked for it would."""
+
+    def unless_shown(self, reply: Reply | Comparison | None) -> object:
         """Return the reply where the front end would not show it twice."""
 
     def progress_line(self) -> ProgressLine:
@@ -194,6 +199,12 @@ class Commands:
 
     def _ask(self, command: ParsedCommand) -> object:
         reply = self._front.ask(command.chat_arguments, command.text)
+        return self._front.unless_shown(reply)
+
+    def _keep(self, command: ParsedCommand) -> object:
+        (model,) = command.arguments
+        reply = keep(self._session, model)
+        self._front.show_reply(reply)
         return self._front.unless_shown(reply)
 
     def _chats(self, _: ParsedCommand) -> object:

@@ -30,7 +30,12 @@ _PROMPT_ABOVE = re.compile(r"%%ollama(?:\s|$)")
 _LINE_LINE = re.compile(r"\s*(?:[^=]+=\s*)?%ollama\s+(?P<words>.*)")
 
 
-def install(shell: Any, models: Names, chats: Names) -> None:  # noqa: ANN401  (IPython is not typed)
+def install(
+    shell: Any,  # noqa: ANN401  (IPython is not typed)
+    models: Names,
+    chats: Names,
+    compared: Names = tuple,
+) -> None:
     """Add the completion to a shell; a second call replaces the first.
 
     Parameters
@@ -42,6 +47,8 @@ def install(shell: Any, models: Names, chats: Names) -> None:  # noqa: ANN401  (
         waits half a second.
     chats
         Returns names of chats, at once. Either may raise: then nothing is offered.
+    compared
+        Returns the names of the models that were compared last.
     """
     from IPython.core.completer import context_matcher
 
@@ -52,7 +59,7 @@ def install(shell: Any, models: Names, chats: Names) -> None:  # noqa: ANN401  (
         names = [name for name in shell.user_ns if name not in hidden]
         return [name for name in names if not name.startswith("_")]
 
-    completer = _Completer(_Patient(models), chats, variables)
+    completer = _Completer(_Patient(models), chats, variables, compared)
 
     @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
@@ -117,6 +124,7 @@ class _Completer:
     models: Names
     chats: Names
     variables: Names
+    compared: Names
 
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
         """Return what IPython may offer at the cursor: on our lines nothing else."""
@@ -183,29 +191,32 @@ class _Completer:
         if place.waits is not None and place.waits.completes == "file":
             return None  # IPython knows the files
         if place.waits is not None:
-            return _starting(typed, self._values(place.waits))
+            return self._value(place.waits, typed)
         if place.waits_anything or (place.has_plain and not models_too):
             return "", []  # the value of a model option, the free text of `ask`
         flag, equals, value = typed.partition("=")
         option = find_option(CHAT_OPTIONS, flag)
         if equals and option is not None:
-            return _starting(value, self._values(option))
+            return self._value(option, value)
         if typed.startswith("-"):
             return _starting(typed, _flags(CHAT_OPTIONS))
         models = self.models() if models_too and not place.has_plain else ()
         flags = () if typed else _flags(CHAT_OPTIONS)
         return _starting(typed, [*models, *flags])
 
-    def _values(self, option: Option) -> Sequence[str]:
-        return option.choices or self._names(option.completes)
+    def _value(self, option: Option, typed: str) -> tuple[str, list[str]]:
+        if option.completes == "models":
+            *earlier, typed = typed.split(",")
+            return _starting(typed, [n for n in self.models() if n not in earlier])
+        return _starting(typed, option.choices or self._names(option.completes))
 
     def _names(self, what: Completes) -> Sequence[str]:
         if what == "model":
             return self.models()
-        if what == "chat":
-            return _ask_quietly(self.chats)
-        if what == "name":
-            return _ask_quietly(self.variables)
+        at_once = {"chat": self.chats, "name": self.variables}
+        at_once["compared"] = self.compared
+        if what in at_once:
+            return _ask_quietly(at_once[what])
         if what == "option":
             from ollama_magic.model_options import MODEL_OPTIONS
 

@@ -30,6 +30,8 @@ from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_it
 if TYPE_CHECKING:
     from ollama_magic.answering import Display
     from ollama_magic.commands import Commands
+    from ollama_magic.comparing import Display as ColumnsDisplay
+    from ollama_magic.comparison import Comparison
     from ollama_magic.line.arguments import ChatArguments
     from ollama_magic.rendering.progress_line import ProgressLine
     from ollama_magic.reply import Reply
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     from ollama_magic.widgets.model_panel import ModelPanel
 
 _KEY = "ollama_magic"
+_SHOW_THEMSELVES = (
+    ("ollama_magic.reply", "Reply"),
+    ("ollama_magic.comparison", "Comparison"),
+)
+"""Values that a cell has shown when it returns them: not to be shown once more."""
 
 
 @magics_class
@@ -109,7 +116,8 @@ class OllamaMagics(Magics):
         self._just_shown: set[int] = set()
         shell.events.register("post_run_cell", self._forget_shown)
         formatter = shell.display_formatter.ipython_display_formatter
-        formatter.for_type_by_name("ollama_magic.reply", "Reply", self._show_reply)
+        for module, name in _SHOW_THEMSELVES:
+            formatter.for_type_by_name(module, name, self._show_value)
 
     def _forget_shown(self, _result: object) -> None:
         self._just_shown.clear()
@@ -131,7 +139,7 @@ class OllamaMagics(Magics):
         finally:
             self._tell_warnings()
 
-    def _ask_cell(self, line: str, cell: str) -> Reply | None:
+    def _ask_cell(self, line: str, cell: str) -> object:
         from ollama_magic.line.arguments import parse_chat_arguments
 
         args = parse_chat_arguments(line)
@@ -140,24 +148,39 @@ class OllamaMagics(Magics):
             self.shell.user_ns[args.target] = reply
         return self.unless_shown(reply)
 
-    def ask(self, args: ChatArguments, text: str) -> Reply | None:
-        """Ask a model as a cell does; a dry run shows the request and returns None."""
+    def ask(self, args: ChatArguments, text: str) -> Reply | Comparison | None:
+        """Ask as a cell does; a dry run shows what would be sent and returns None."""
         from ollama_magic.asking import ask, request_text
+        from ollama_magic.comparing import compare
         from ollama_magic.rendering.text_page import TextPage
 
         if args.dry_run:
-            self.show(TextPage(request_text(self.session, args, text)))
+            each = args.for_each_model() or (args,)
+            texts = [request_text(self.session, one, text) for one in each]
+            self.show(TextPage("\n\n".join(texts)))
             return None
-        reply = ask(self.session, args, text, self._display(args))
+        reply: Reply | Comparison
+        if args.compare:
+            reply = compare(self.session, args, text, self._columns(args))
+        else:
+            reply = ask(self.session, args, text, self._display(args))
         self._just_shown.add(id(reply))
         return reply
 
-    def unless_shown(self, reply: Reply | None) -> Reply | None:
+    def show_reply(self, reply: Reply) -> None:
+        """Show a reply as the cell that asked for it would."""
+        display = self._display()
+        display.finish(*reply._repr_mimebundle_(), reply.view.footer)
+        self._just_shown.add(id(reply))
+
+    def unless_shown(
+        self, reply: Reply | Comparison | None
+    ) -> Reply | Comparison | None:
         """Return the reply, or None where that would only print an empty ``Out[n]``."""
         is_told = self._is_terminal and shows_itself(self.cells.raw_cell)
         return None if is_told else reply
 
-    def _show_reply(self, reply: Reply) -> None:
+    def _show_value(self, reply: Reply | Comparison) -> None:
         # The value of a cell that has just shown the reply is not shown once more.
         if id(reply) in self._just_shown:
             self._just_shown.discard(id(reply))
@@ -209,19 +232,31 @@ class OllamaMagics(Magics):
     def _is_terminal(self) -> bool:
         return getattr(self.shell, "kernel", None) is None
 
-    def _display(self, args: ChatArguments) -> Display:
+    def _display(self, args: ChatArguments | None = None) -> Display:
         from ollama_magic.rendering import stream_display
 
         if self._is_terminal:
             return stream_display.TerminalDisplay(sys.stdout.write)
+        return stream_display.StreamDisplay(**self._notebook_display(args))
+
+    def _columns(self, args: ChatArguments) -> ColumnsDisplay:
+        if self._is_terminal:
+            from ollama_magic.rendering.terminal_columns import TerminalColumns
+
+            return TerminalColumns(sys.stdout.write)
+        from ollama_magic.rendering.columns_display import ColumnsDisplay
+
+        return ColumnsDisplay(**self._notebook_display(args))
+
+    def _notebook_display(self, args: ChatArguments | None) -> dict[str, Any]:
         publisher = self.shell.display_pub
-        return stream_display.StreamDisplay(
-            publisher.publish,
-            publisher.clear_output,
-            view=args.format or self.format,
-            hz=self.update_hz,
-            owns_output=owns_output(self.cells.raw_cell),
-        )
+        return {
+            "publish": publisher.publish,
+            "clear_output": publisher.clear_output,
+            "view": (args and args.format) or self.format,
+            "hz": self.update_hz,
+            "owns_output": owns_output(self.cells.raw_cell),
+        }
 
     # -- life cycle ------------------------------------------------------------
 
@@ -253,7 +288,8 @@ class OllamaMagics(Magics):
         self.cells.unregister()
         self.shell.events.unregister("post_run_cell", self._forget_shown)
         formatter = self.shell.display_formatter.ipython_display_formatter
-        formatter.pop("ollama_magic.reply.Reply", None)
+        for module, name in _SHOW_THEMSELVES:
+            formatter.pop(f"{module}.{name}", None)
 
 
 def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
@@ -271,6 +307,9 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
             chat.name
             for chat in magics.session.store.chats(magics.session.notebook.key)
         ],
+        compared=lambda: (
+            magics.session.compared.models if magics.session.compared else ()
+        ),
     )
     # NB: kept on the shell, which outlives a reload of this module.
     shell.meta[_KEY] = magics

@@ -20,7 +20,7 @@ from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.reply_view import ReplyView, reply_plain
 from ollama_magic.reply import Reply
 from ollama_magic.request import Request
-from ollama_magic.sharing.provenance import place_of, provenance
+from ollama_magic.sharing.provenance import Place, place_of, provenance
 from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
 from ollama_magic.structured import what_is_wrong
 
@@ -59,6 +59,9 @@ class Outcome:
         last = [one.answer for one in self.rounds].index(self.answer)
         return last < len(called)
 
+    tells_all: bool = False
+    """No error output follows: the notice has to tell all of a fault."""
+
     @property
     def status(self) -> Status:
         """How it ended."""
@@ -70,6 +73,8 @@ class Outcome:
     @property
     def notice(self) -> str:
         """One line under the answer that says so; empty when there is a whole one."""
+        if isinstance(self.fault, OllamaMagicError) and self.tells_all:
+            return "\n".join(self.fault._render_traceback_())
         if isinstance(self.fault, OllamaMagicError):
             return f"[broken off: {self.fault.what}]"
         if self.fault is not None:
@@ -160,15 +165,27 @@ def make_turn(
 
 
 def make_reply(
-    asking: Asking, question: Question, outcome: Outcome, source: Source, turn: Turn
+    asking: Asking,
+    question: Question,
+    outcome: Outcome,
+    source: Source,
+    turn: Turn,
+    *,
+    is_kept: bool = True,
 ) -> Reply:
-    """Return the reply as it is shown and handed to the next cell."""
+    """Return the reply as it is shown and handed to the next cell.
+
+    Parameters
+    ----------
+    is_kept
+        Whether the chat has the turn, if the question was one of a chat.
+    """
     body, place = question.request.body(), None
-    if question.chat_name is not None:
+    if question.chat_name is not None and is_kept:
         place = place_of(asking.session.chat(question.chat_name), turn)
     facts = FooterFacts(
         model=turn.model,
-        place=f"turn {place.number} of {place.chat}" if place else "once",
+        place=_place_text(question, place),
         stats=turn.stats,
         done_reason=turn.done_reason,
         context_length=source.context_length,
@@ -209,6 +226,12 @@ def _notes(question: Question) -> tuple[str, ...]:
     if not question.unseen:
         return ()
     return (f"sees no pictures: {question.unseen} of earlier turns left out",)
+
+
+def _place_text(question: Question, place: Place | None) -> str:
+    if place is not None:
+        return f"turn {place.number} of {place.chat}"
+    return "once" if question.chat_name is None else ""
 
 
 def _view(

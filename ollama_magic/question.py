@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ollama_magic.arrivals import ClosableStream
+from ollama_magic.arrivals import ClosableStream, in_background
 from ollama_magic.attachments import attach
 from ollama_magic.capabilities import check_capability, sees_pictures
 from ollama_magic.client import OllamaClient
@@ -25,6 +25,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     PromptError,
     ServerError,
+    ServerUnreachableError,
 )
 from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.line.arguments import ChatArguments
@@ -59,6 +60,18 @@ class Asking:
     def is_cached(self) -> bool:
         """Whether an earlier answer to the same request is shown, and this one kept."""
         return self.args.cached or self.session.settings.cached
+
+    def look_up(self, must_list: bool) -> ServerModels:
+        """Ask the server for its models, and stay interruptible.
+
+        A server that is not there is no fault where earlier answers are shown.
+        """
+        try:
+            return in_background(partial(look_up, self.client, must_list=must_list))
+        except ServerUnreachableError as error:
+            if not self.is_cached:
+                raise
+            return ServerModels(fault=error)
 
     def kept_answer(self, request: Request, digest: str = "") -> KeptAnswer | None:
         """Return an earlier answer to a request, where one is wanted.

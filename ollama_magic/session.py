@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
@@ -20,6 +20,9 @@ from ollama_magic.host import parse_host
 from ollama_magic.notebook import Notebook, find_notebook
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
+
+if TYPE_CHECKING:
+    from ollama_magic.comparing import Compared
 
 
 class Settings(Protocol):
@@ -77,6 +80,8 @@ class Session:
         self.settings = settings
         self.cells = cells
         self.last_reply: Reply | None = None
+        self.compared: Compared | None = None
+        """What may be kept of the last comparison."""
         self._server = started_for()  # by the session before ``%reload_ext``
         self._store: ChatStore | None = None
         self._store_file = ""

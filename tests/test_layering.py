@@ -26,9 +26,9 @@ LAYERS = [
         "answering",
         "model_commands",
     }
+    | {"comparing", "comparison", "keeping", "capabilities", "tool_loop"}
     | {"sharing", "chat_commands", "confirming", "structured", "tool_functions"}
-    | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"}
-    | {"capabilities", "tool_loop"},
+    | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels", "api", "api_session"},
 ]

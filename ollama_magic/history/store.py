@@ -374,7 +374,8 @@ class ChatStore:
                         at=turn.answered_at,
                     )
         in_use = () if turn.starts_afresh else before.turns
-        turn = replace(turn, based_on=fingerprint(in_use))
+        # A turn that was answered earlier says itself what it was answered on.
+        turn = replace(turn, based_on=turn.based_on or fingerprint(in_use))
         revision = rows.add_turn(database, chat_id, turn, replaces=replaces)
         after = chat.turns[len(before.turns) + (replaces is not None) :]
         return turn, _Known(revision, Chat(name, (*before.turns, turn, *after)))

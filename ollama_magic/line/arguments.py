@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from ollama_magic.errors import ConfigError
@@ -17,8 +17,10 @@ from ollama_magic.line.option_table import (
     CHAT_OPTIONS,
     THINK_LEVELS,
     Option,
+    read_models,
 )
 from ollama_magic.line.reading import Given, Line, nearest, read_line, usage_error
+from ollama_magic.model_names import canonical
 from ollama_magic.model_options import MODEL_OPTIONS, OptionValue, read_option
 
 _CELL_MAGIC = "%%ollama"
@@ -31,6 +33,12 @@ _CONTRADICTIONS = (
     ),
     ("new", ("last",), "a fresh start has no turns before it that could be sent"),
     ("schema", ("tools",), "a reply that is held to a schema calls no functions"),
+    (
+        "compare",
+        ("append",),
+        "a comparison writes no turn; %ollama keep MODEL makes one of it",
+    ),
+    ("compare", ("tools",), "models that are compared only answer, in one round each"),
 )
 """An option, others that cannot stand beside it, and why."""
 
@@ -47,6 +55,8 @@ class ChatArguments:
     target: str | None = None
     """The name that the Reply is bound to: ``NAME << ...``."""
     model: str | None = None
+    compare: tuple[str, ...] = ()
+    """Several models that are asked side by side; then ``model`` is None."""
     system: str | None = None
     """A new system message; empty text takes the one in force away."""
     chat: str | None = None
@@ -76,6 +86,10 @@ class ChatArguments:
     raw: bool = False
     host: str | None = None
     quiet: bool = False
+
+    def for_each_model(self) -> tuple[ChatArguments, ...]:
+        """Return the options for each of the models that are compared, alone."""
+        return tuple(replace(self, model=name, compare=()) for name in self.compare)
 
 
 def parse_chat_arguments(line: str) -> ChatArguments:
@@ -128,6 +142,7 @@ def make_chat_arguments(
         else:
             _claim(one.option.field, one.flag, flags)
             fields[one.option.field] = _value(one, magic)
+    _settle_models(fields, flags, magic)
     _check_together(fields, flags, magic)
     _check_belongs(fields, flags, magic)
     if target and "dry_run" in fields:
@@ -244,13 +259,17 @@ def _value(one: Given, magic: str) -> object:
     if option.field == "model":
         _check_model(text, magic)
     try:
-        return option.read(text)
+        value = option.read(text)
     except ValueError as error:
         raise usage_error(
             f"{one.flag} cannot be {text!r}.",
             why=str(error),
             next_step=f"{magic} {one.flag} {option.example}",
         ) from error
+    if option.field == "compare":
+        for name in read_models(text):
+            _check_model(name, magic)
+    return value
 
 
 def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn:
@@ -295,12 +314,49 @@ def _check_belongs(
             )
 
 
+def _settle_models(fields: dict[str, Any], flags: dict[str, str], magic: str) -> None:
+    """Tell one model from several that are compared, however they were written."""
+    if "model" in fields and "compare" in fields:
+        raise usage_error(
+            f"{flags['model']} and --compare cannot both stand on the line.",
+            why="--compare names all models that are asked",
+            next_step=f"{magic} --compare "
+            f"{','.join([*fields['model'], *fields['compare']])}",
+        )
+    written = "compare" if "compare" in fields else "model"
+    names: tuple[str, ...] = fields.pop(written, ())
+    seen: dict[str, str] = {}
+    for name in names:
+        if canonical(name) in seen:
+            _refuse_twice(name, seen, magic)
+        seen[canonical(name)] = name
+    if len(names) == 1:
+        fields["model"] = names[0]
+    elif names:
+        fields["compare"] = names
+        flags["compare"] = flags[written]
+
+
+def _refuse_twice(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
+    earlier = seen[canonical(name)]
+    is_same = earlier == name
+    raise usage_error(
+        f"The model {name!r} is given twice."
+        if is_same
+        else f"{earlier!r} and {name!r} are the same model.",
+        why="models are compared with one another",
+        next_step=f"{magic} --compare {earlier},ANOTHER   or one model alone: "
+        f"{magic} {earlier}",
+    )
+
+
 def _check_together(
-    fields: Mapping[str, object], flags: Mapping[str, str], magic: str
+    fields: Mapping[str, Any], flags: Mapping[str, str], magic: str
 ) -> None:
     """Refuse options that contradict each other."""
-    if fields.get("think") is True and fields.get("model") in THINK_LEVELS:
-        level = fields["model"]
+    models = (fields.get("model"), *fields.get("compare", ()))
+    level = next((name for name in models if name in THINK_LEVELS), None)
+    if level is not None and fields.get("think") is True:
         raise usage_error(
             f"{level!r} would be the model here.",
             why="a level of thinking is written with =",

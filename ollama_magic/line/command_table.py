@@ -203,6 +203,14 @@ COMMANDS: tuple[Command, ...] = (
         options=CHAT_OPTIONS,
         takes_text=True,
     ),
+    Command(
+        "keep",
+        "Take the reply of one compared model as the turn of the cell that compared.",
+        operands="MODEL",
+        least=1,
+        most=1,
+        completes="compared",
+    ),
     Command("panel", "A panel that lists, pulls, copies, deletes and loads models."),
     Command("chats", "The chats of this notebook."),
     Command(

@@ -19,8 +19,14 @@ FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
 
-Completes = Literal["", "model", "chat", "option", "command", "file", "name"]
-"""What stands after an option or a subcommand, for Tab completion."""
+Completes = Literal[
+    "", "model", "models", "chat", "option", "command", "file", "name", "compared"
+]
+"""What stands after an option or a subcommand, for Tab completion.
+
+``models`` are several with commas between them, ``compared`` those of the last
+comparison.
+"""
 
 # The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
 _DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.A)
@@ -38,6 +44,14 @@ def read_text(text: str) -> str:
     if not text.strip():
         raise ValueError("it cannot be empty")
     return text
+
+
+def read_models(text: str) -> tuple[str, ...]:
+    """Return names of models that stand with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError("it is names of models, with commas and no blanks between")
+    return names
 
 
 def read_count(text: str) -> int:
@@ -139,10 +153,20 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "model",
         ("-m", "--model"),
-        "the model that answers; the same as MODEL without an option",
+        "the model that answers, as MODEL without an option; several are compared",
         metavar="MODEL",
         example="llama3.2",
         completes="model",
+        repeatable=True,
+    ),
+    Option(
+        "compare",
+        ("--compare",),
+        "one prompt, several models side by side; %ollama keep MODEL takes one",
+        metavar="A,B",
+        read=read_models,
+        example="llama3.2,qwen3",
+        completes="models",
     ),
     Option(
         "system",

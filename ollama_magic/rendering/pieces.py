@@ -18,6 +18,7 @@ from ollama_magic.rendering.safe_html import (
     plain_html,
     sanitised,
 )
+from ollama_magic.rendering.visible_text import visible_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +87,43 @@ class PlainPieces:
         if self._is_json:
             return sanitised(code_html(text, "json"))
         return plain_html(text)
+
+
+class Intake:
+    """Takes what came of a reply, as it came, and gives its pieces.
+
+    Parameters
+    ----------
+    view
+        ``markdown`` or ``json``; anything else is plain text.
+    """
+
+    def __init__(self, view: str) -> None:
+        self._pieces: Pieces = (
+            MarkdownPieces()
+            if view == "markdown"
+            else PlainPieces(is_json=view == "json")
+        )
+        self._pending: list[str] = []
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something came since the pieces were asked for."""
+        return bool(self._pending)
+
+    def add(self, text: str) -> None:
+        """Take the next characters; nothing is converted yet."""
+        self._pending.append(text)
+
+    def finished(self) -> Iterator[Piece]:
+        """Return the pieces that were finished by what came."""
+        text = "".join(self._pending)
+        self._pending.clear()
+        if text.endswith("\r"):  # the first half of a line's end
+            self._pending.append("\r")
+            text = text[:-1]
+        return self._pieces.take(visible_text(text))
+
+    def open_html(self) -> str:
+        """Return what is not finished; empty when there is nothing to see."""
+        return self._pieces.open_html()

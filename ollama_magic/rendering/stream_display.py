@@ -9,63 +9,26 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from ollama_magic.rendering.pieces import MarkdownPieces, Pieces, PlainPieces
-from ollama_magic.rendering.quiet import quiet_html, thinking_html
+from ollama_magic.rendering.live_output import LastOutput, LiveOutput
+from ollama_magic.rendering.live_thinking import THINKING_INTERVAL_S, LiveThinking
+from ollama_magic.rendering.pacing import Pace
+from ollama_magic.rendering.pieces import Intake
+from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
 from ollama_magic.rendering.steps_view import steps_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
-from ollama_magic.rendering.visible_text import visible_text
 
 __all__ = ["StreamDisplay", "TerminalDisplay", "View"]
 
 View = Literal["markdown", "text", "html", "code", "json"]
 
-_MAX_INTERVAL_S = 1.0
-_SHARE_OF_TIME = 8
-"""Between paints passes this many times what the last one took."""
-_BYTES_PER_S = 20_000
-"""How much is sent again and again, at most, envelopes of messages included."""
-_ENVELOPE_BYTES = 550
-_THINKING_INTERVAL_S = 0.5
-_PREVIEW_CHARACTERS = 90
 _MIN_CHUNK = 1000
 _MAX_OUTPUTS = 48
 _MAX_LAST_CHUNK = 100_000
 _LATER = "<p>… <em>(shown in full when the reply is complete)</em></p>"
-_MIME_TYPES = ("text/html", "text/plain")
-
-
-class _Output:
-    """One output of the cell, under a display id of its own."""
-
-    def __init__(self, publish: Callable[..., Any]) -> None:
-        self._publish = publish
-        self._display_id = uuid.uuid4().hex
-        self._html: str | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._html is not None
-
-    def show(self, html: str) -> int:
-        """Show this now; return the bytes sent: none when it is there already."""
-        if html == self._html or not (html or self.is_open):
-            return 0
-        self.publish({"text/html": html}, {})
-        return len(html) + _ENVELOPE_BYTES
-
-    def publish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-        self._publish(
-            data=data,
-            metadata=metadata,
-            transient={"display_id": self._display_id},
-            update=self.is_open,
-        )
-        self._html = data.get("text/html", "")
 
 
 class StreamDisplay:
@@ -101,27 +64,24 @@ class StreamDisplay:
         self._clear_output = clear_output
         self._owns_output = owns_output
         self._clock = clock
-        self._min_interval_s = 1 / hz
+        self._last = LastOutput(publish, clear_output, owns_output=owns_output)
+        self._hz = hz
         self._view = view
-        self._output = _Output(publish)
+        self._output = LiveOutput(publish)
         self._steps_html = ""
         self._begin()
         # Loaded while the server is being waited for: 0.2 s before the first text.
         threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
 
     def _begin(self) -> None:
-        is_markdown, is_json = self._view == "markdown", self._view == "json"
-        self._pieces: Pieces = (
-            MarkdownPieces() if is_markdown else PlainPieces(is_json=is_json)
-        )
-        self._pending: list[str] = []
+        self._intake = Intake(self._view)
+        self._pace = Pace(self._hz, self._clock)
         self._outputs = 1
         self._chunk: list[str] = []  # HTML of the finished pieces of this output
         self._chunk_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
         self._has_text = False
-        self._due_s = 0.0
-        self._thinking = _Thinking(self._clock)
+        self._thinking = LiveThinking(self._clock)
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
         """Take away what was shown, and begin anew under the steps that led here."""
@@ -129,7 +89,7 @@ class StreamDisplay:
         self._steps_html = steps_html(steps)
         if self._owns_output:
             self._clear_output(wait=True)
-            self._output = _Output(self._publish)
+            self._output = LiveOutput(self._publish)
         self._output.show(self._steps_html)
         if self._steps_html:
             self._new_output()
@@ -149,16 +109,16 @@ class StreamDisplay:
             self._thinking.add(thinking)
         if content:
             self._end_thinking()
-            self._pending.append(content)
+            self._intake.add(content)
             self._has_text = True
         now = self._clock()
-        if now < self._due_s:
+        if not self._pace.is_due(now):
             return
-        if self._pending:
+        if self._intake.has_pending:
             self._paint(now)
         elif self._thinking.is_open and not self._has_text:
             self._show_alone(self._thinking.preview_html())
-            self._due_s = now + _THINKING_INTERVAL_S
+            self._pace.hold(now, THINKING_INTERVAL_S)
 
     def finish(
         self,
@@ -167,30 +127,17 @@ class StreamDisplay:
         footer: Sequence[str] = (),
     ) -> None:
         """Show the complete reply as the one output."""
-        final = {mime: data[mime] for mime in _MIME_TYPES if mime in data}
-        if self._owns_output:
-            self._clear_output(wait=True)
-            self._publish(data=final, metadata=metadata, transient={}, update=False)
-        else:
-            self._output.publish(final, metadata)
+        self._last.finish(self._output, data, metadata)
 
     def discard(self) -> None:
         """Take away what was shown: an error takes its place."""
-        if self._owns_output:
-            self._clear_output(wait=True)
-        elif self._output.is_open:
-            self._output.publish({"text/html": "", "text/plain": ""}, {})
+        self._last.discard(self._output)
 
     # -- painting --------------------------------------------------------------
 
     def _paint(self, now: float) -> None:
-        text = "".join(self._pending)
-        self._pending.clear()
-        if text.endswith("\r"):  # the first half of a line's end
-            self._pending.append("\r")
-            text = text[:-1]
         sent = 0
-        for piece in self._pieces.take(visible_text(text)):
+        for piece in self._intake.finished():
             self._chunk.append(piece.html)
             self._chunk_size += piece.characters
             self._size += piece.characters
@@ -198,13 +145,8 @@ class StreamDisplay:
                 _MIN_CHUNK, self._size / 10
             ):
                 sent += self._close_chunk()
-        sent += self._show_chunk(self._pieces.open_html())
-        self._schedule(now, sent)
-
-    def _schedule(self, now: float, sent: int) -> None:
-        took_s = self._clock() - now
-        pause_s = min(took_s * _SHARE_OF_TIME, _MAX_INTERVAL_S)
-        self._due_s = now + max(pause_s, self._min_interval_s, sent / _BYTES_PER_S)
+        sent += self._show_chunk(self._intake.open_html())
+        self._pace.painted(now, sent)
 
     def _show_chunk(self, open_html: str) -> int:
         html = "".join(self._chunk) + open_html
@@ -230,7 +172,7 @@ class StreamDisplay:
 
     def _new_output(self) -> None:
         if self._owns_output:
-            self._output = _Output(self._publish)
+            self._output = LiveOutput(self._publish)
             self._outputs += 1
 
     def _end_thinking(self) -> None:
@@ -240,39 +182,4 @@ class StreamDisplay:
         if not self._has_text:  # later thoughts are shown when the reply is complete
             self._show_alone(self._thinking.html())
             self._new_output()
-            self._due_s = 0.0
-
-
-class _Thinking:
-    """What the model thinks, and for how long."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._parts: list[str] = []
-        self._began_s = 0.0
-        self._took_s = 0.0
-        self.is_open = False
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def add(self, text: str) -> None:
-        if not self.is_open:
-            self._began_s, self.is_open = self._clock(), True
-        self._parts.append(text)
-
-    def close(self) -> None:
-        self._took_s += self._clock() - self._began_s
-        self.is_open = False
-
-    def html(self) -> str:
-        return thinking_html(self.text, self._took_s)
-
-    def preview_html(self) -> str:
-        """Return one line: the seconds so far and the latest words."""
-        took_s = self._took_s + self._clock() - self._began_s
-        words = " ".join("".join(self._parts[-100:]).split())
-        if len(words) > _PREVIEW_CHARACTERS:
-            words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
-        return quiet_html(f"thinking… {took_s:.0f} s · {words}")
+            self._pace.at_once()

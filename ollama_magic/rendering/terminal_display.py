@@ -9,7 +9,7 @@ from typing import Any
 from ollama_magic.rendering.steps_view import steps_text
 from ollama_magic.rendering.visible_text import visible_text
 
-_DIM, _NORMAL = "\x1b[2m", "\x1b[0m"
+DIM, NORMAL = "\x1b[2m", "\x1b[0m"
 
 
 class TerminalDisplay:
@@ -29,7 +29,7 @@ class TerminalDisplay:
     ) -> None:
         self._write = write
         self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
-        self._dim, self._normal = (_DIM, _NORMAL) if self._is_tty else ("", "")
+        self._dim, self._normal = (DIM, NORMAL) if self._is_tty else ("", "")
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""

@@ -10,7 +10,7 @@ import json
 import shlex
 import uuid
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,13 @@ from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.history.notebook_file import cell_name
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.sharing.json_file import load_json
-from ollama_magic.sharing.provenance import KEY, Place, provenance, read_provenance
+from ollama_magic.sharing.provenance import (
+    KEY,
+    OF_CELL,
+    Place,
+    provenance,
+    read_provenance,
+)
 from ollama_magic.sharing.record import Found, UnreadableError, one_line
 
 _NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
@@ -70,9 +76,12 @@ def chats_from_notebook(text: str) -> Found:
         The text is not a notebook of nbformat 4; with half a sentence.
     """
     placed: dict[str, list[tuple[Place, Turn]]] = {}
+    chosen: dict[str, tuple[Place, Turn]] = {}
     seen: set[tuple[str, str, str, str]] = set()
     left_out = 0
-    for cell in _code_cells(text):
+    cells = list(_code_cells(text))
+    ids = {_cell_id(cell, 0) for cell in cells}
+    for cell in cells:
         kept = 0
         for told, plain in _our_outputs(cell):
             try:
@@ -84,9 +93,14 @@ def chats_from_notebook(text: str) -> Found:
                 continue
             seen.add(key)
             place, turn = found
+            if (owner := _owner(told, ids)) is not None:
+                _choose(chosen, owner, place, turn)
+                continue
             turn = replace(turn, cell_id=_cell_id(cell, kept))
             kept += 1
             placed.setdefault(place.chat, []).append((place, turn))
+    for place, turn in chosen.values():
+        placed.setdefault(place.chat, []).append((place, turn))
     chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
     return Found(tuple(chats), left_out)
 
@@ -180,6 +194,21 @@ def _cell_id(cell: Cell, kept: int) -> str | None:
     if not isinstance(named, str) or not named.isascii() or not named:
         return None
     return f"{named} {kept + 1}" if kept else named
+
+
+def _owner(told: object, ids: Collection[str | None]) -> str | None:
+    """Return the cell whose turn an output of another cell tells of, if it is here."""
+    owner = told.get(OF_CELL) if isinstance(told, dict) else None
+    return owner if isinstance(owner, str) and owner.partition(" ")[0] in ids else None
+
+
+def _choose(
+    chosen: dict[str, tuple[Place, Turn]], owner: str, place: Place, turn: Turn
+) -> None:
+    """Note a turn of a cell, unless a newer one has taken its place."""
+    earlier = chosen.get(owner)
+    if earlier is None or earlier[1].answered_at < turn.answered_at:
+        chosen[owner] = place, replace(turn, cell_id=owner)
 
 
 def in_order(placed: Sequence[tuple[Place, Turn]]) -> tuple[Turn, ...]:

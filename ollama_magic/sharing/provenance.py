@@ -23,6 +23,8 @@ KEY = "ollama_magic"
 """The name in an output's metadata."""
 LAYOUT = 1
 """Of the metadata; outputs of another layout are not read."""
+OF_CELL = "of_cell"
+"""The name in it of the cell whose turn it is, if the output is another cell's."""
 
 # A cell id is the notebook's business; a reply that text/plain has is not kept twice.
 _TOLD_BY_THE_OUTPUT = ("reply", "cell_id")

@@ -147,3 +147,13 @@ def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
     assert "1 answers kept" in kernel.run("%ollama prune --older-than 0.000001 -y").text
     fake_ollama.reply("Two")
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
+
+
+def test_a_comparison_is_replayed_too(kernel, fake_ollama):
+    fake_ollama.models([MODEL, "other:1b"])
+    fake_ollama.reply("Both say this.")
+    code = f"%%ollama --cached --compare {MODEL},other:1b\nHi"
+    first = shown(kernel.run(code, "a"))
+    kernel.run(NOWHERE)
+    assert shown(kernel.run(code, "a")) == first
+    assert len(fake_ollama.bodies("/api/chat")) == 2

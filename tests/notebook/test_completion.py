@@ -29,7 +29,7 @@ def one_shell():
 @pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
 def shell(one_shell, request):
     one_shell.Completer.use_jedi = request.param
-    completion.install(one_shell, lambda: MODELS, lambda: CHATS)
+    completion.install(one_shell, lambda: MODELS, lambda: CHATS, lambda: MODELS[1:])
     one_shell.user_ns["Person"] = dict
     return one_shell
 
@@ -54,6 +54,14 @@ CASES = {
     "model after a target": ("%%ollama x << q", ["qwen3:4b"], "q"),
     "model of an option": ("%%ollama -m q", ["qwen3:4b"], "q"),
     "model of a long option": ("%%ollama --model=q", ["qwen3:4b"], "q"),
+    "models to compare": ("%%ollama --compare q", ["qwen3:4b"], "q"),
+    "another model to compare": ("%%ollama --compare qwen3:4b,l", [MODELS[0]], "l"),
+    "models but those to compare": (
+        "%%ollama --compare=qwen3:4b,",
+        [MODELS[0], MODELS[2]],
+        "",
+    ),
+    "models that were compared": ("%ollama keep ", MODELS[1:], ""),
     "long option": ("%%ollama --th", ["--think"], "--th"),
     "options after a model": (
         "%%ollama qwen3:4b --no",

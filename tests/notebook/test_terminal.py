@@ -2,9 +2,11 @@
 
 import os
 import sys
+import threading
 
 import pexpect
 import pytest
+from fake_ollama import Wait, reply_line
 
 PATIENCE_S = 60
 
@@ -53,3 +55,33 @@ def test_the_panel_is_a_table_with_what_to_type(terminal):
     terminal.expect_exact("llama3.2:3b")
     terminal.expect_exact("a terminal has no widgets; here: %ollama pull NAME")
     terminal.expect(r"In \[2\]: ")
+
+
+def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama):
+    rest = threading.Event()
+
+    def answer(body):
+        is_first = body["model"] == "llama3.2:3b"
+        wait = [Wait(rest)] if is_first else []
+        said = reply_line(body, content=f"I am {body['model']}.")
+        return [*wait, said, reply_line(body, done=True, eval_count=3)]
+
+    fake_ollama.models(["llama3.2:3b", "qwen3:4b"])
+    fake_ollama.chat(answer)
+    terminal.sendline("%ollama ask --compare llama3.2:3b,qwen3:4b Who?")
+    terminal.expect_exact("waiting for llama3.2:3b")
+    terminal.expect_exact("## qwen3:4b\r\n\r\nI am qwen3:4b.\r\n")
+    terminal.expect_exact("3 tokens")
+    terminal.expect_exact("waiting for llama3.2:3b… ")
+    rest.set()
+    terminal.expect_exact("## llama3.2:3b\r\n\r\nI am llama3.2:3b.\r\n")
+    terminal.expect(r"In \[2\]: ")
+    assert "Out[" not in terminal.before
+    assert "##" not in terminal.before
+    terminal.sendline("%ollama keep qwen3:4b")
+    terminal.expect_exact("I am qwen3:4b.")
+    terminal.expect_exact("turn 1 of main")
+    terminal.expect(r"In \[3\]: ")
+    assert "Out[" not in terminal.before
+    terminal.sendline("%ollama keep llama3.2:3b")
+    terminal.expect_exact("turn 1 of main")

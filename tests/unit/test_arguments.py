@@ -32,6 +32,11 @@ ALLOWED = {
     "flag as a value after =": ("--system=--new", {"system": "--new"}),
     "no-break space between words": ("a\u00a0-q", {"model": "a", "quiet": True}),
     "chat": ("-c ideas", {"chat": "ideas"}),
+    "models to compare": ("--compare a,b:1b", {"compare": ("a", "b:1b")}),
+    "models to compare, quoted": ("--compare 'a, b'", {"compare": ("a", "b")}),
+    "models to compare, one": ("--compare=a", {"model": "a"}),
+    "models by options": ("-m a --model b -m c", {"compare": ("a", "b", "c")}),
+    "MODEL and a model by option": ("a -m b", {"compare": ("a", "b")}),
     "new": ("--new", {"new": True}),
     "once": ("--once", {"once": True}),
     "once, short": ("-1", {"once": True}),
@@ -202,6 +207,12 @@ REFUSED = {
         "  why:  a level of thinking is written with =\n"
         "  next: %%ollama --think=high",
     ),
+    "think level without =, beside a model": (
+        "--think high -m a",
+        "'high' would be the model here.\n"
+        "  why:  a level of thinking is written with =\n"
+        "  next: %%ollama --think=high",
+    ),
     "temperature": (
         "-t hot",
         "The model option 'temperature' cannot be 'hot'.\n"
@@ -229,10 +240,35 @@ REFUSED = {
         "-c a --chat b",
         "-c and --chat cannot both stand on the line.\n  next: leave -c or --chat out",
     ),
-    "two models": (
-        "a -m b",
-        "MODEL 'a' and -m cannot both stand on the line.\n"
-        "  next: leave MODEL 'a' or -m out",
+    "one model twice": (
+        "a -m a",
+        "The model 'a' is given twice.\n"
+        "  why:  models are compared with one another\n"
+        "  next: %%ollama --compare a,ANOTHER   or one model alone: %%ollama a",
+    ),
+    "one model by two spellings": (
+        "--compare a,A:latest",
+        "'a' and 'A:latest' are the same model.\n"
+        "  why:  models are compared with one another\n"
+        "  next: %%ollama --compare a,ANOTHER   or one model alone: %%ollama a",
+    ),
+    "two ways to compare": (
+        "-m a --compare b,c",
+        "-m and --compare cannot both stand on the line.\n"
+        "  why:  --compare names all models that are asked\n"
+        "  next: %%ollama --compare a,b,c",
+    ),
+    "a comparison with a blank": (
+        "--compare a, b",
+        "--compare cannot be 'a,'.\n"
+        "  why:  it is names of models, with commas and no blanks between\n"
+        "  next: %%ollama --compare llama3.2,qwen3",
+    ),
+    "a comparison and an added turn": (
+        "-m a -m b --append",
+        "-m and --append contradict each other.\n"
+        "  why:  a comparison writes no turn; %ollama keep MODEL makes one of it\n"
+        "  next: leave -m or --append out",
     ),
     "temperature twice": (
         "-t 0 -o temperature 1",

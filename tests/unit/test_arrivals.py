@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ollama_magic.arrivals import Arrivals
+from ollama_magic.arrivals import Arrivals, ManyArrivals
 
 
 class Stream:
@@ -92,3 +92,52 @@ def test_items_that_come_after_leaving_are_not_waited_for():
     with Arrivals(stream, tick_s=0.01) as arrivals:
         assert next(iter(arrivals)) == []
     assert not stream.reader.is_alive()
+
+
+def test_several_streams_come_while_one_of_them_waits():
+    silent, quick = Stream(WAIT, "late"), Stream("a", "b")
+    got = []
+    with ManyArrivals([silent, quick], tick_s=0.01) as arrivals:
+        for batches in arrivals:
+            for batch in batches:
+                got += [(batch.number, item) for item in batch.items]
+                if batch.number == 1 and batch.has_ended:
+                    silent.goes_on.set()
+    assert got == [(1, "a"), (1, "b"), (0, "late")]
+
+
+def test_one_of_several_that_fails_leaves_the_others_alone():
+    cut, whole = Stream("a", ConnectionError("cut")), Stream("b", "c")
+    got, errors = {0: [], 1: []}, {}
+    with ManyArrivals([cut, whole], tick_s=0.01) as arrivals:
+        for batches in arrivals:
+            for batch in batches:
+                got[batch.number] += batch.items
+                if batch.has_ended:
+                    errors[batch.number] = batch.error
+    assert got == {0: ["a"], 1: ["b", "c"]}
+    assert str(errors[0]) == "cut"
+    assert errors[1] is None
+
+
+def test_nothing_of_several_streams_is_a_tick():
+    streams = [Stream(WAIT), Stream(WAIT)]
+    with ManyArrivals(streams, tick_s=0.01) as arrivals:
+        assert next(iter(arrivals)) == []
+
+
+def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
+    """One that is slow to notice does not keep the others at work."""
+    second = Stream(WAIT)
+
+    class ClosesLast(Stream):
+        def __iter__(self):
+            yield "a"
+            second.closed.wait()
+
+    first = ClosesLast()
+    with ManyArrivals([first, second], tick_s=0.01) as arrivals:
+        next(iter(arrivals))
+        readers = [one._reader for one in arrivals._all]
+    assert first.closed.is_set()
+    assert not any(reader.is_alive() for reader in readers)

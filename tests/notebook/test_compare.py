@@ -1,0 +1,510 @@
+"""One prompt, several models: what a person sees, and what the chat keeps."""
+
+import json
+import threading
+from functools import partial
+
+import pytest
+from fake_ollama import RESET, Answer, Wait, error, reply_line
+
+A, B = "llama3.2:3b", "qwen3:4b"
+
+
+@pytest.fixture
+def two(fake_ollama):
+    """Give the server two models."""
+    fake_ollama.models([A, B])
+    return fake_ollama
+
+
+def answers(fake_ollama, **by_model):
+    """Script each model: its steps, made by a function of how it writes a line."""
+    made = {A: by_model["a"], B: by_model["b"]}
+
+    def answer(body):
+        steps = made[body["model"]](partial(reply_line, body))
+        return steps if isinstance(steps, Answer) else Answer(steps)
+
+    fake_ollama.chat(answer)
+
+
+def says(text):
+    return lambda line: [line(content=text), line(done=True)]
+
+
+def both(kernel, prompt="Hi", options=f"--compare {A},{B}", cell_id=None, **more):
+    return kernel.run(f"%%ollama {options}\n{prompt}", cell_id, **more)
+
+
+def asked(fake_ollama):
+    """Return what the last request sent, as it was said."""
+    body = fake_ollama.bodies("/api/chat")[-1]
+    return [(message["role"], message["content"]) for message in body["messages"]]
+
+
+def history(kernel):
+    return kernel.run("%ollama history").text
+
+
+@pytest.mark.parametrize(
+    "options", [f"--compare {A},{B}", f"-m {A} -m {B}", f"{A} -m {B}"]
+)
+def test_both_answers_are_one_output_that_reads_well_as_text(kernel, two, options):
+    answers(two, a=says("I am **A**."), b=says("I am B."))
+    ran = both(kernel, options=options)
+    assert ran.status == "ok", ran.error
+    (output,) = ran.outputs
+    assert set(output["data"]) == {"text/html", "text/plain"}
+    assert "<strong>A</strong>" in ran.html
+    assert "grid-template-columns" in ran.html
+    first, second, note = ran.text.split("\n\n## ")[0], *ran.text.partition("## q")[1:]
+    assert first.startswith(f"## {A}\n\nI am **A**.")
+    assert second + note == (
+        f"## {B}\n\nI am B.\n\n%ollama keep MODEL takes one of these as the turn"
+    )
+
+
+def test_both_stream_at_once(kernel, two):
+    """The second one is read while the first one has said nothing."""
+    first, second = threading.Event(), threading.Event()
+    answers(
+        two,
+        a=lambda line: [Wait(first), line(content="Late."), line(done=True)],
+        b=lambda line: [line(content="Early"), Wait(second), line(done=True)],
+    )
+    seen = []
+
+    def watch(ran):
+        if "Early" in ran.html and not first.is_set():
+            seen.append((ran.html, len(ran.outputs)))
+            first.set()
+        elif "Late." in ran.html and not second.is_set():
+            seen.append((ran.html, len(ran.outputs)))
+            second.set()
+
+    ran = kernel.collect(kernel.send(f"%%ollama --compare {A},{B}\nHi"), until=watch)
+    assert ran.status == "ok"
+    assert len(ran.outputs) == 1
+    (early, outputs), (late, _) = seen
+    assert outputs == 1
+    assert f"waiting for {A}… " in early
+    assert "Early" in late
+
+
+def test_the_models_are_looked_up_once_and_before_anything_is_sent(kernel, two):
+    both(kernel)
+    paths = [request.path for request in two.requests]
+    assert paths.count("/api/tags") == 1
+    assert paths.index("/api/tags") < paths.index("/api/chat")
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "words"),
+    [
+        ([A, B], f"--compare {A},nosuch:1b", "ModelNotFoundError: Model 'nosuch:1b'"),
+        (
+            [A, {"name": B, "capabilities": ["embedding"]}],
+            f"--compare {A},{B}",
+            f"CapabilityError: Model '{B}' cannot chat.",
+        ),
+        (
+            [{"name": A, "capabilities": ["completion", "thinking"]}, B],
+            f"--compare {A},{B} --think",
+            f"CapabilityError: Model '{B}' cannot think",
+        ),
+    ],
+    ids=["missing", "cannot write", "cannot think"],
+)
+def test_a_model_that_cannot_is_an_error_and_nothing_is_sent(
+    kernel, fake_ollama, models, options, words
+):
+    fake_ollama.models(models)
+    ran = both(kernel, options=options)
+    assert ran.status == "error"
+    assert ran.error.startswith(words)
+    assert fake_ollama.bodies("/api/chat") == []
+    assert [output["type"] for output in ran.outputs] == ["error"]
+
+
+def test_a_server_that_lists_no_models_can_still_answer(kernel, two):
+    two.on("GET /api/tags", error(403, "no"))
+    two.on("POST /api/show", error(403, "no"))
+    ran = both(kernel)
+    assert ran.status == "ok", ran.error
+    assert ran.text.count("Hello!") == 2
+
+
+def test_each_column_has_its_own_figures(kernel, fake_ollama):
+    cloud = {"name": B, "remote_host": "https://ollama.com", "remote_model": "q"}
+    fake_ollama.models([A, cloud])
+    fake_ollama.reply("Hi", stats={"eval_count": 8, "eval_duration": 400_000_000})
+    ran = both(kernel)
+    first, second = ran.text.split(f"## {B}")
+    assert first.rstrip().endswith("8 tokens · 20 tokens/s")
+    assert "8 tokens · 20 tokens/s · cloud model, answered at https://ollama.com" in (
+        second
+    )
+    assert "turn" not in first
+    quiet = both(kernel, options=f"--compare {A},{B} -q")
+    assert quiet.text == f"## {A}\n\nHi\n\n## {B}\n\nHi"
+
+
+def test_a_stop_closes_both_keeps_what_came_and_says_so(kernel, two):
+    never = threading.Event()
+    answers(
+        two,
+        a=lambda line: [line(content="Once upon"), Wait(never)],
+        b=lambda line: [line(content="There was"), Wait(never)],
+    )
+    msg_id = kernel.send(f"%%ollama --compare {A},{B}\nA story?", "cell")
+    kernel.collect(
+        msg_id, until=lambda ran: {"Once upon", "There was"} <= set(words(ran))
+    )
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    for count in (1, 2):
+        assert two.wait_for("/api/chat", count=count).wait_closed()
+    assert ran.status == "error"
+    assert ran.error == "Interrupted: stopped by you; 18 characters came"
+    assert ran.text.count("[interrupted]") == 2
+    assert "Once upon" in ran.html
+    assert "There was" in ran.html
+    told = ran.provenance["compared"]
+    assert [one["status"] for one in told] == ["interrupted"] * 2
+    kept = kernel.run(f"%ollama keep {A}")
+    assert kept.text == "Once upon\n\n[interrupted]"
+    assert kept.provenance["status"] == "interrupted"
+
+
+def words(ran):
+    return [word for word in ("Once upon", "There was") if word in ran.html]
+
+
+def test_one_that_was_complete_stays_so_when_the_other_is_stopped(kernel, two):
+    never = threading.Event()
+    answers(
+        two,
+        a=lambda line: [line(content="All."), line(done=True, eval_count=7)],
+        b=lambda line: [Wait(never)],
+    )
+    msg_id = kernel.send(f"%%ollama --compare {A},{B}\nHi", "cell")
+    kernel.collect(msg_id, until=lambda ran: "7 tokens" in ran.html)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    told = ran.provenance["compared"]
+    assert [one["status"] for one in told] == ["complete", "interrupted"]
+    refused = kernel.run(f"%ollama keep {B}")
+    assert refused.error == (
+        f"ConfigError: Nothing came of '{B}' that could be kept.\n"
+        f"  why:  interrupted\n  next: %ollama keep {A}"
+    )
+    assert kernel.run(f"%ollama keep {A}").provenance["status"] == "complete"
+
+
+def test_a_stop_before_anything_came_leaves_nothing_to_see(kernel, two):
+    never = threading.Event()
+    answers(two, a=lambda line: [Wait(never)], b=lambda line: [Wait(never)])
+    msg_id = kernel.send(f"%%ollama --compare {A},{B}\nHi")
+    two.wait_for("/api/chat", count=2)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert [output["type"] for output in ran.outputs] == ["error"]
+    assert ran.error.startswith("Interrupted: ")
+
+
+def test_one_that_fails_tells_why_in_its_column_and_the_other_goes_on(kernel, two):
+    answers(
+        two,
+        a=lambda line: [line(content="Half a"), {"error": "out of <b>memory</b>"}],
+        b=says("Whole."),
+    )
+    ran = both(kernel)
+    assert ran.status == "ok"
+    first, second = ran.text.split(f"## {B}")
+    assert first.startswith(f"## {A}\n\nHalf a\n\nServerError: ")
+    assert "\n  why:  server (mid-stream): out of <b>memory</b>\n  next: " in first
+    assert "out of &lt;b&gt;memory" in ran.html
+    assert "Whole." in second
+
+
+def test_one_that_is_cut_off_can_be_kept_as_broken(kernel, two):
+    answers(two, a=lambda line: [line(content="Half a"), RESET], b=says("Whole."))
+    both(kernel, cell_id="cell")
+    kept = kernel.run(f"%ollama keep {A}")
+    assert kept.status == "ok", kept.error
+    assert kept.provenance["status"] == "broken"
+    assert kept.text.startswith("Half a\n\n[broken off: ")
+
+
+def test_all_that_fail_show_their_columns_and_the_first_error_is_raised(kernel, two):
+    answers(
+        two,
+        a=lambda line: error(500, "the first reason"),
+        b=lambda line: error(500, "the second reason"),
+    )
+    ran = both(kernel)
+    assert ran.status == "error"
+    assert "the first reason" in ran.error
+    assert "the first reason" in ran.text.partition(f"## {B}")[0]
+    assert "the second reason" in ran.text.partition(f"## {B}")[2]
+    assert kernel.run(f"%ollama keep {A}").error.startswith("ConfigError: Nothing came")
+
+
+def test_nothing_is_written_until_one_is_kept_and_the_next_cell_goes_on(kernel, two):
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, "Who are you?", cell_id="compares")
+    assert "Who are you?" not in history(kernel)
+    kept = kernel.run(f"%ollama keep {B}", "keeps")
+    assert kept.status == "ok", kept.error
+    assert kept.text == "I am B."
+    assert "turn 1 of main" in kept.html
+    assert f"compared with {A}" in kept.html
+    assert len(kept.outputs) == 1
+    kernel.run("%%ollama\nAnd now?", "next")
+    assert two.bodies("/api/chat")[-1]["model"] == B
+    assert asked(two) == [
+        ("user", "Who are you?"),
+        ("assistant", "I am B."),
+        ("user", "And now?"),
+    ]
+
+
+def test_keeping_another_replaces_the_first_in_its_place(kernel, two):
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, "Who?", cell_id="compares")
+    kernel.run(f"%ollama keep {A}", "keeps")
+    kernel.run("%%ollama\nnext?", "next")
+    kept = kernel.run(f"%ollama keep {B}", "keeps")
+    assert "turn 1 of main" in kept.html
+    kernel.run("%%ollama\nlast?", "last")
+    assert asked(two)[:3] == [
+        ("user", "Who?"),
+        ("assistant", "I am B."),
+        ("user", "next?"),
+    ]
+    assert "stale" in history(kernel)
+
+
+def test_without_cell_ids_another_choice_replaces_the_first_too(kernel, two):
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, "Who?")
+    kernel.run(f"%ollama keep {A}")
+    kernel.run("%%ollama\nnext?")
+    assert "turn 1 of main" in kernel.run(f"%ollama keep {B}").html
+    both(kernel, "Who again?")
+    assert "turn 3 of main" in kernel.run(f"%ollama keep {B}").html
+
+
+def test_a_cell_that_compares_again_asks_on_the_turns_before_it(kernel, two):
+    """Restart and Run All, with the cell that keeps, gives the same chat once."""
+    answers(two, a=says("I am A."), b=says("I am B."))
+    kernel.run("%%ollama\nfirst?", "first")
+    for _ in range(2):
+        both(kernel, "Who?", cell_id="compares")
+        assert [text for role, text in asked(two) if role == "user"] == [
+            "first?",
+            "Who?",
+        ]
+        kept = kernel.run(f"%ollama keep {A}", "keeps")
+        assert "turn 2 of main" in kept.html
+
+
+def test_a_turn_kept_after_others_were_asked_is_stale(kernel, two):
+    """It was answered on the chat as it was when the models were asked."""
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, "Who?", cell_id="compares")
+    kernel.run("%%ollama\nbetween?", "between")
+    kernel.run(f"%ollama keep {A}", "keeps")
+    assert "stale" in history(kernel)
+
+
+def test_the_chat_and_the_fresh_start_of_the_comparison_are_kept_to(kernel, two):
+    kernel.run("%%ollama\nold?", "old")
+    both(kernel, "new?", f"--compare {A},{B} --new -c other -s Terse.", "compares")
+    kept = kernel.run(f"%ollama keep {A}", "keeps")
+    assert (kept.provenance["chat"], kept.provenance["starts_afresh"]) == (
+        "other",
+        True,
+    )
+    assert "turn 1 of other" in kept.html
+    kernel.run("%%ollama -c other\nnext?", "next")
+    assert asked(two)[:2] == [("system", "Terse."), ("user", "new?")]
+
+
+def test_a_second_question_of_the_same_run_is_another_turn(kernel, two):
+    code = (
+        f"get_ipython().run_cell_magic('ollama', '--compare {A},{B}', 'compared?')\n"
+        "get_ipython().run_line_magic('ollama', 'ask then?')\n"
+    )
+    kernel.run(code, "cell")
+    kernel.run(f"%ollama keep {A}", "keeps")
+    kernel.run("%%ollama\nlast?", "last")
+    questions = [text for role, text in asked(two) if role == "user"]
+    assert questions == ["then?", "compared?", "last?"]
+
+
+def test_the_footer_that_is_off_still_tells_which_turn_it_became(kernel, two):
+    kernel.run("%config OllamaMagics.footer = False")
+    ran = both(kernel, cell_id="cell")
+    assert "keep MODEL" not in ran.text
+    assert "turn 1 of main" in kernel.run(f"%ollama keep {A}").html
+    kernel.run("%config OllamaMagics.footer = True")
+
+
+def test_keep_without_a_comparison_says_how_one_is_made(kernel):
+    assert kernel.run("%ollama keep x").error == (
+        "ConfigError: There is nothing to keep.\n"
+        "  why:  no models were compared since this kernel started\n"
+        "  next: %%ollama --compare MODEL,MODEL   with a prompt under it"
+    )
+
+
+def test_keep_with_a_wrong_name_says_what_there_is(kernel, two):
+    both(kernel)
+    assert kernel.run("%ollama keep qwen3:4").error == (
+        "ConfigError: 'qwen3:4' was not among the models that were compared.\n"
+        f"  why:  these were: {A}, {B}\n"
+        f"  next: %ollama keep {B}"
+    )
+
+
+def test_a_one_off_can_be_compared_and_not_kept(kernel, two):
+    ran = both(kernel, options=f"--compare {A},{B} --once")
+    assert len(two.bodies("/api/generate")) == 2
+    assert ran.text.count("once · 8 tokens") == 2
+    assert "keep MODEL" not in ran.text
+    assert "--once" in kernel.run(f"%ollama keep {A}").error
+
+
+def test_a_dry_run_shows_both_requests_and_sends_none(kernel, two):
+    ran = both(kernel, options=f"--compare {A},{B} --dry-run")
+    assert f'"model": "{A}"' in ran.text
+    assert f'"model": "{B}"' in ran.text
+    assert two.bodies("/api/chat") == []
+
+
+def test_the_comparison_is_a_value(kernel, two):
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, options=f"c << --compare {A},{B}")
+    code = (
+        "print([reply.text for reply in c], len(c), c['QWEN3:4B'].text)\n"
+        "frame = c.to_frame()\n"
+        "print(list(frame.columns), frame['tokens'].tolist())\n"
+        "print(type(c).__name__, c['llama3.2:3b'].status)\n"
+    )
+    assert kernel.run(code).streams == (
+        "['I am A.', 'I am B.'] 2 I am B.\n"
+        "['model', 'text', 'tokens', 'tokens/s', 'seconds', 'status'] [0, 0]\n"
+        "Comparison complete\n"
+    )
+    missing = kernel.run("c['nosuch']").error
+    assert f"nosuch was not compared; there are {A}, {B}" in missing
+    shown = kernel.run("c")
+    assert shown.text.startswith(f"## {A}\n\nI am A.")
+    assert len(shown.outputs) == 1
+    one = kernel.run(f"c['{A}']")
+    assert one.provenance["chat"] is None
+
+
+def test_one_line_can_compare_too(kernel, two):
+    ran = kernel.run(f"%ollama ask --compare {A},{B} What's up?")
+    assert ran.text.startswith(f"## {A}\n\nHello!")
+    assert len(ran.outputs) == 1
+    assert asked(two) == [("user", "What's up?")]
+
+
+def test_what_does_not_follow_its_schema_is_told_in_its_column(kernel, two):
+    answers(two, a=says('{"age": 36}'), b=says('{"age": "old"}'))
+    ran = both(kernel, options=f"c << --compare {A},{B} --schema 'age int'")
+    first, second = ran.text.split(f"## {B}")
+    assert "does not follow" not in first
+    assert "[does not follow its schema: at age: 'old' is not of type 'integer']" in (
+        second
+    )
+    assert len(two.bodies("/api/chat")) == 2
+    assert kernel.run(f"print(c['{A}'].data)").streams == "{'age': 36}\n"
+
+
+def test_thinking_is_folded_in_its_column_or_hidden(kernel, two):
+    two.models(
+        [{"name": n, "capabilities": ["completion", "thinking"]} for n in (A, B)]
+    )
+    two.reply("Yes", thinking="Let me see.")
+    ran = both(kernel)
+    assert ran.html.count("<details") == 2
+    assert "Let me see." in ran.html
+    hidden = both(kernel, options=f"--compare {A},{B} --hide-thinking")
+    assert "Let me see." not in json.dumps([hidden.outputs, hidden.html])
+
+
+def test_the_output_tells_who_was_compared_and_restores_no_chat(kernel, two, tmp_path):
+    ran = both(kernel, "Who?", f"--compare {A},{B} -t 0", "compares")
+    told = ran.provenance
+    assert (told["kind"], told["prompt"], told["chat"]) == ("comparison", "Who?", None)
+    assert [one["model"] for one in told["compared"]] == [A, B]
+    assert "answered_at" not in told  # by which answers of a chat are recognised
+    for one in told["compared"]:
+        assert one["digest"]
+        assert one["host_kind"] == "loopback"
+        assert one["options"] == {"temperature": 0}
+        assert one["stats"]["eval_count"] == 8
+        assert not {"reply", "thinking", "chat"} & set(one)
+    kept = kernel.run(f"%ollama keep {B}", "keeps")
+    notebook(tmp_path, compares=ran, keeps=kept)
+    said = kernel.run("%ollama restore")
+    assert said.text.startswith("nothing to restore: the chat has the turns of")
+    assert "could not be used" not in said.text
+
+
+def test_a_kept_turn_is_restored_as_that_of_the_cell_that_compared(
+    kernel, two, tmp_path
+):
+    """On another machine: a new choice replaces it there too."""
+    answers(two, a=says("I am A."), b=says("I am B."))
+    compared = both(kernel, "Who?", cell_id="compares")
+    kept = kernel.run(f"%ollama keep {B}", "keeps")
+    notebook(tmp_path, compares=compared, keeps=kept)
+    other = str(tmp_path / "other.sqlite")
+    kernel.run(f"%config OllamaMagics.history_file = {other!r}")
+    assert "restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
+    assert "I am B." in kernel.run("%ollama history").text
+    both(kernel, "Who?", cell_id="compares")
+    assert asked(two) == [("user", "Who?")]
+    assert "turn 1 of main" in kernel.run(f"%ollama keep {A}", "keeps").html
+
+
+def test_of_two_that_were_kept_the_last_one_is_restored(kernel, two, tmp_path):
+    answers(two, a=says("I am A."), b=says("I am B."))
+    compared = both(kernel, "Who?", cell_id="compares")
+    second = kernel.run(f"%ollama keep {B}", "keeps")
+    first = kernel.run(f"%ollama keep {A}", "keeps-another")
+    notebook(tmp_path, compares=compared, another=first, keeps=second)
+    other = str(tmp_path / "other.sqlite")
+    kernel.run(f"%config OllamaMagics.history_file = {other!r}")
+    assert "restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
+    kernel.run("%%ollama\nnext?", "next")
+    assert asked(two)[1] == ("assistant", "I am A.")
+
+
+def notebook(folder, **cells):
+    """Save the outputs of cells as the notebook that the kernel belongs to."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": cell_id,
+            "metadata": {},
+            "execution_count": 1,
+            "source": "%%ollama" if cell_id == "compares" else "%ollama keep",
+            "outputs": [
+                {
+                    "output_type": "display_data",
+                    "data": output["data"],
+                    "metadata": output["metadata"],
+                }
+                for output in ran.outputs
+            ],
+        }
+        for cell_id, ran in cells.items()
+    ]
+    content = {"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "notebook.ipynb").write_text(json.dumps(content))

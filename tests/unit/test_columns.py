@@ -1,0 +1,292 @@
+"""Several replies as one output: its text, and nothing in it that may not be there."""
+
+import html5lib
+import pytest
+from hostile import HOSTILE, violations
+
+from ollama_magic.rendering import columns
+from ollama_magic.rendering.columns import Column, columns_bundle
+from ollama_magic.rendering.columns_display import ColumnsDisplay
+from ollama_magic.rendering.reply_view import ReplyView
+from ollama_magic.rendering.safe_html import TEXT_STYLE
+from ollama_magic.rendering.terminal_columns import TerminalColumns
+
+OURS = {columns._GRID, columns._COLUMN, columns._HEADING, columns._NOTE, TEXT_STYLE}
+QUIET = ("font-size:85%;opacity:.75;", "border-left:3px solid")
+
+
+def is_ours(_tag, name, value):
+    return name == "style" and (value in OURS or value.startswith(QUIET))
+
+
+def found(html):
+    """Say what may not be there; thinking is folded by markup of ours."""
+    return [
+        each
+        for each in violations(html, is_ours)
+        if each not in {"tag details", "tag summary"}
+    ]
+
+
+def text_of(html):
+    return "".join(html5lib.parseFragment(html).itertext())
+
+
+def test_text_has_a_heading_for_each_model_with_its_figures_below():
+    bundle = columns_bundle(
+        [
+            Column(
+                "a:1b", ReplyView("One\n\n- two", footer=("8 tokens", "2 tokens/s"))
+            ),
+            Column("b:1b", ReplyView("Half", notice="[interrupted]")),
+            Column("c:1b", ReplyView("", notice="ServerError: no\n  why:  full")),
+        ],
+        "what to do next",
+    )
+    assert bundle["text/plain"] == (
+        "## a:1b\n\nOne\n\n- two\n\n8 tokens · 2 tokens/s\n\n"
+        "## b:1b\n\nHalf\n\n[interrupted]\n\n"
+        "## c:1b\n\nServerError: no\n  why:  full\n\n"
+        "what to do next"
+    )
+    assert set(bundle) == {"text/html", "text/plain"}
+
+
+def test_a_column_reads_like_a_reply_of_its_own():
+    html = columns_bundle([Column("a", ReplyView("**b** $x$", thinking="hm"))])
+    tree = html5lib.parseFragment(html["text/html"], namespaceHTMLElements=False)
+    assert [e.text for e in tree.iter("strong")] == ["b"]
+    assert [e.tag for e in tree.iter("details")] == ["details"]
+    assert [e.text for e in tree.iter("h4")] == ["a"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_in_every_place_stays_harmless(text):
+    view = ReplyView(
+        text, thinking=text, notice=f"Error: {text}", footer=(text, "8 tokens")
+    )
+    made = columns_bundle([Column(text, view), Column("b", view)], text)
+    assert found(made["text/html"]) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_stays_harmless_while_it_comes(page, text):
+    display = page.display()
+    display.waiting(text)
+    assert found(page.html) == []
+    display.begin([text, "b"])
+    display.waits(0, text)
+    display.tick()
+    assert found(page.html) == []
+    display.feed(1, "", thinking=text)
+    page.tick(display)
+    assert found(page.html) == []
+    display.feed(1, text)
+    page.tick(display)
+    assert found(page.html) == []
+
+
+def test_a_violation_would_be_seen():
+    assert found("<div style='position:fixed'><img src=x></div>") == [
+        "div style=position:fixed",
+        "tag img",
+        "img src=x",
+    ]
+
+
+def test_a_name_stays_one_visible_line():
+    made = columns_bundle([Column("a\n## b\u202e\x1b[31m", ReplyView("x"))])
+    assert made["text/plain"].startswith("## a ## b␛[31m\n\nx")
+
+
+# -- while they come ------------------------------------------------------------------
+
+
+class Page:
+    """The one output of a cell, as a front end keeps it, and a clock."""
+
+    def __init__(self):
+        self.now_s = 0.0
+        self.sent = []
+        self.is_cleared = False
+
+    def publish(self, data, metadata=None, *, transient=None, update=False):
+        assert set(data) <= {"text/html", "text/plain"}
+        assert update == bool(self.sent) or self.is_cleared
+        self.sent.append(data)
+
+    def clear_output(self, wait=False):
+        assert wait, "a flicker"
+        self.is_cleared = True
+
+    def display(self, **options):
+        return ColumnsDisplay(
+            self.publish,
+            self.clear_output,
+            clock=lambda: self.now_s,
+            **{"owns_output": True} | options,
+        )
+
+    def tick(self, display, seconds=2.0):
+        self.now_s += seconds
+        display.tick()
+
+    @property
+    def html(self):
+        return self.sent[-1]["text/html"]
+
+    @property
+    def text(self):
+        return text_of(self.html)
+
+
+@pytest.fixture
+def page():
+    return Page()
+
+
+def begun(page, **options):
+    display = page.display(**options)
+    display.begin(["a", "b"])
+    return display
+
+
+def test_each_column_is_shown_as_far_as_it_is(page):
+    display = begun(page)
+    display.waits(0, "waiting for a… 1 s")
+    display.feed(1, "Some **text**")
+    display.tick()
+    assert "waiting for a… 1 s" in page.text
+    assert "Some text" in page.text
+    display.waits(0, "waiting for a… 2 s")
+    page.tick(display)
+    assert "waiting for a… 2 s" in page.text
+
+
+def test_the_first_text_of_a_column_does_not_wait_for_the_next_paint(page):
+    display = begun(page)
+    display.feed(0, "one")
+    display.tick()
+    display.feed(1, "two")
+    display.tick()
+    assert "two" in page.text
+    display.feed(1, " three")
+    display.tick()
+    assert "three" not in page.text
+    page.tick(display, 0.1)
+    assert "three" in page.text
+
+
+def test_ticks_with_nothing_new_send_nothing(page):
+    display = begun(page)
+    display.feed(0, "one")
+    for _ in range(50):
+        page.tick(display, 0.1)
+    assert len(page.sent) == 1
+
+
+def test_a_column_that_has_not_changed_is_not_converted_again(page, monkeypatch):
+    """Its pieces are asked for when something came, and not for the other's sake."""
+    display = begun(page)
+    display.feed(0, "still")
+    page.tick(display)
+    asked = []
+    monkeypatch.setattr(
+        display._columns[0]._intake, "open_html", lambda: asked.append(1)
+    )
+    for _ in range(10):
+        display.feed(1, "grows ")
+        page.tick(display)
+    assert asked == []
+    assert "still" in page.text
+
+
+def test_what_is_sent_is_bounded_by_time_however_long_the_replies(page):
+    display = begun(page)
+    paragraph = "Some **words** of a paragraph that is neither long nor short.\n\n"
+    for _ in range(2000):
+        display.feed(0, paragraph)
+        display.feed(1, paragraph)
+        page.tick(display, 0.05)
+    page.tick(display, 60)
+    assert page.text.count("neither long nor short") == 4000
+    sent = sum(len(data["text/html"]) for data in page.sent)
+    assert sent < 2 * 40_000 * page.now_s
+
+
+def test_thinking_is_a_line_with_its_seconds_and_then_folded(page):
+    display = begun(page)
+    for _ in range(50):
+        display.feed(0, "", thinking="<b>hm</b> ")
+        page.tick(display, 0.1)
+    assert "thinking… 5 s" in page.text
+    assert len(page.sent) <= 12  # about twice a second
+    display.feed(0, "Answer")
+    display.tick()
+    assert "<summary>Thought for 5 s</summary>" in page.html
+    assert "Answer" in page.text
+
+
+def test_a_complete_column_has_its_figures_while_the_other_goes_on(page):
+    display = begun(page)
+    display.feed(0, "Done")
+    display.complete(0, Column("a", ReplyView("Done", footer=("8 tokens",))))
+    display.feed(1, "grows")
+    display.tick()
+    assert "8 tokens" in page.text
+    assert "grows" in page.text
+
+
+def test_the_end_is_exactly_one_output(page):
+    display = begun(page)
+    display.feed(0, "x")
+    display.tick()
+    display.finish(
+        {"text/html": "<p>e</p>", "text/plain": "e", "text/markdown": "e"}, {}
+    )
+    assert page.is_cleared
+    assert page.sent[-1] == {"text/html": "<p>e</p>", "text/plain": "e"}
+
+
+def test_an_output_that_is_not_ours_alone_is_never_cleared(page):
+    display = begun(page, owns_output=False)
+    display.feed(0, "x")
+    display.tick()
+    display.finish({"text/html": "<p>e</p>", "text/plain": "e"}, {})
+    assert not page.is_cleared
+    assert page.text == "e"
+
+
+# -- in a terminal --------------------------------------------------------------------
+
+
+def test_terminal_cannot_be_steered_by_names_texts_or_errors():
+    evil = "\x1b]52;c;x\x07\x9b2J\r\u202e"
+    screen = []
+    display = TerminalColumns(screen.append, is_tty=False)
+    display.waiting(evil)
+    display.begin([evil])
+    display.tick()
+    view = ReplyView(evil, notice=evil, footer=(evil,))
+    display.complete(0, Column(evil, view))
+    display.finish({}, {})
+    written = "".join(screen)
+    assert not set("\x1b\x07\x9b\r\u202e") & set(written)
+    assert written.startswith("## ␛]52;c;x␇\\x9b2J\n\n")
+
+
+def test_terminal_has_one_line_for_all_that_are_waited_for():
+    screen, now_s = [], [0.0]
+    display = TerminalColumns(screen.append, is_tty=True, clock=lambda: now_s[0])
+    display.begin(["a", "b"])
+    display.tick()
+    now_s[0] = 3.0
+    display.feed(0, "not shown yet")
+    display.tick()
+    assert screen == ["\rwaiting for a, b… 0 s", "\rwaiting for a, b… 3 s"]
+    display.complete(1, Column("b", ReplyView("B.", footer=("8 tokens",))))
+    assert "".join(screen[2:]) == (
+        f"\r{' ' * 21}\r## b\n\nB.\n\x1b[2m8 tokens\x1b[0m\n\n"
+    )
+    display.tick()
+    assert screen[-1] == "\rwaiting for a… 3 s"
