@@ -7,11 +7,13 @@ turn, show the reply. Knows the order of things; each step lives elsewhere.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 
 from ollama_magic.answering import Display, FollowUp, get_answer
 from ollama_magic.arrivals import in_background
 from ollama_magic.errors import OllamaMagicError
+from ollama_magic.handing_over import Place, hand_over
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import make_reply, make_turn
 from ollama_magic.question import Asking, Question, ServerModels, look_up, prepare
@@ -20,8 +22,23 @@ from ollama_magic.session import Session
 from ollama_magic.structured import Repair
 
 
-def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
+def ask(
+    session: Session,
+    args: ChatArguments,
+    text: str,
+    display: Display,
+    *,
+    next_cell: Place | None = None,
+    notes: Sequence[str] = (),
+) -> Reply:
     """Ask a model, show its answer as it comes, keep the turn and return the reply.
+
+    Parameters
+    ----------
+    next_cell
+        Where code of the answer is put, when the options say so.
+    notes
+        What the footer says of the prompt.
 
     Raises
     ------
@@ -47,7 +64,15 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
         raise outcome.fault
-    turn = make_turn(question, outcome, session.cells.cell_id, starts_afresh=args.new)
+    handed_over = hand_over(asking, question, outcome, next_cell)
+    outcome = outcome.noted(*notes, handed_over.note)
+    turn = make_turn(
+        question,
+        outcome,
+        session.cells.cell_id,
+        starts_afresh=args.new,
+        has_code_below=handed_over.has_cell,
+    )
     if question.chat_name is not None:
         store, notebook = session.store, session.notebook.key
         turn = store.record(notebook, question.chat_name, turn, append=args.append)

@@ -41,6 +41,10 @@ class Outcome:
         is_interrupt = isinstance(self.fault, KeyboardInterrupt)
         return "interrupted" if is_interrupt else "broken"
 
+    def noted(self, *notes: str) -> Outcome:
+        """Return it with more for the footer to say."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
     @property
     def notice(self) -> str:
         """One line under the answer that says so; empty when there is a whole one."""
@@ -54,10 +58,17 @@ class Outcome:
 
 
 def make_turn(
-    question: Question, outcome: Outcome, cell_id: str | None, *, starts_afresh: bool
+    question: Question,
+    outcome: Outcome,
+    cell_id: str | None,
+    *,
+    starts_afresh: bool,
+    has_code_below: bool = False,
 ) -> Turn:
     """Return the turn to keep; the store gives it its place and time."""
     answer, body = outcome.answer, question.request.body()
+    if has_code_below:
+        body["extract"] = True
     return Turn(
         prompt=question.prompt.text,
         reply=answer.text,

@@ -57,6 +57,8 @@ class Session:
         self.settings = settings
         self.cells = cells
         self.last_reply: Reply | None = None
+        self.cells_with_code: set[str] = set()
+        """Ids of cells that have had code put below them, in this kernel."""
         self._server = started_for()  # by the session before ``%reload_ext``
         self._store: ChatStore | None = None
         self._store_file = ""

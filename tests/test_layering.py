@@ -11,10 +11,12 @@ LAYERS = [
     {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
-    | {"modelfile", "values", "prompt_files", "schema", "schema_types"},
+    | {"modelfile", "values", "prompt_files", "schema", "schema_types"}
+    | {"code_to_run", "name_types"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
-    | {"model_actions", "background", "creation"},
+    | {"model_actions", "background", "creation"}
+    | {"next_cell", "failing_cells", "failure_text"},
     {
         "line",
         "reply",
@@ -26,6 +28,7 @@ LAYERS = [
         "model_commands",
     }
     | {"sharing", "chat_commands", "confirming", "structured"}
+    | {"handing_over", "code_help", "past_cells"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},

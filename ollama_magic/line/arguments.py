@@ -60,6 +60,8 @@ class ChatArguments:
     schema: str | None = None
     """What the reply has to look like, as it was written."""
     files: tuple[str, ...] = ()
+    extract: bool = False
+    """The code of the reply is put into a cell below."""
     dry_run: bool = False
     stream: bool = True
     raw: bool = False

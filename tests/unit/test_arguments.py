@@ -125,8 +125,8 @@ REFUSED = {
         "  next: did you mean --system? Its options: %ollama help",
     ),
     "unknown short option": (
-        "-x",
-        "%%ollama has no option -x.\n  next: Its options: %ollama help",
+        "-z",
+        "%%ollama has no option -z.\n  next: Its options: %ollama help",
     ),
     "unknown option that is like none": (
         "--foo",
