@@ -120,19 +120,21 @@ def _frames(top: TracebackType | None, name_of_cell: NameOfCell) -> Iterator[_Fr
         file = code.co_filename
         cell = name_of_cell(file)
         module = str(tb.tb_frame.f_globals.get("__name__") or "")
-        is_library = (
-            module != "__main__"
-            if file.startswith("<")
-            else file.startswith(libraries) or "-packages" in str(Path(file).parent)
-        )
         where = f"Cell {cell}" if cell else f"File {_short(file, module)}"
         yield _Frame(
             place=f"{where}, line {tb.tb_lineno}, in {code.co_name}",
             code=_code(tb),
             package=module.partition(".")[0],
-            is_users=cell is not None or not is_library,
+            is_users=cell is not None or not _is_library(file, module, libraries),
             is_cell=cell is not None,
         )
+
+
+def _is_library(file: str, module: str, folders: tuple[str, ...]) -> bool:
+    path = Path(file)
+    if not path.is_file():  # exec, or compiled from a source that is elsewhere
+        return module != "__main__"
+    return file.startswith(folders) or "-packages" in str(path.parent)
 
 
 def _tracebacks(top: TracebackType | None) -> Iterator[TracebackType]:

@@ -64,7 +64,8 @@ def cells_to_explain(shell: Any, text: str, running: str) -> list[PastCell]:  # 
     text
         The range as it was typed.
     running
-        The source of the cell that is running, which is never meant.
+        The source of the cell that is running, which is never meant; empty in the
+        cell that has loaded the extension, which is the last one then.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def cells_to_explain(shell: Any, text: str, running: str) -> list[PastCell]:  # 
 
 def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401
     cells = list(enumerate(shell.history_manager.input_hist_raw))
-    if cells and cells[-1][1].strip() == running.strip():
+    if not running or cells[-1][1].strip() == running.strip():
         del cells[-1]
     for number, source in reversed(cells):
         if source.strip() and not _OURS.match(source):
