@@ -16,6 +16,13 @@ from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.session import Session
 
+_PUT_BEFORE = (
+    "its code was put below at an earlier run; for a new cell run it with --append -x"
+)
+# NB: a one-off has no turn that --append could add.
+_PUT_BEFORE_ONCE = "its code was put below at an earlier run; copy what is new of it"
+_NO_PLACE = "no cell can be put below: copy the code above"
+
 
 class Place(Protocol):
     """Where code is put."""
@@ -52,13 +59,11 @@ def hand_over(
     if not code.source:
         return HandedOver(f"no code to hand over{_others(code)}", had_cell)
     if had_cell and not args.append:
-        again = "for a new cell run it with --append -x"
-        return HandedOver(f"its code was put below at an earlier run; {again}", True)
+        return HandedOver(_PUT_BEFORE_ONCE if args.once else _PUT_BEFORE, True)
     # NB: what is hidden in the reply as it is shown must not come back in the cell.
     where = place.put(visible_text(code.source)) if place else ""
     if not where:
-        note = "no cell can be put below: copy the code above"
-        return HandedOver(note, had_cell)
+        return HandedOver(_NO_PLACE, had_cell)
     if cell_id := session.cells.cell_id:
         session.cells_with_code.add(cell_id)
     return HandedOver(f"code in {where}, for review{_others(code)}", True)

@@ -2,12 +2,13 @@
 
 import os
 import sys
+import threading
 
 import nbformat
 import pexpect
 import pytest
-from fake_ollama import Answer, reply_line
-from kernel import PATIENCE_S
+from fake_ollama import Answer, Wait, reply_line
+from kernel import PATIENCE_S, Kernel
 from nbclient import NotebookClient
 
 CODE = "Try:\n\n```python\nx = 1\n```\n\nand\n\n```python\nprint(x)\n```\n"
@@ -25,27 +26,27 @@ def kernel(kernel, fake_ollama):
 
 def handed(kernel, code, cell_id=None):
     """Run a cell; return what it shows, and the cells that a front end inserts."""
-    msg_id = kernel.send(code, cell_id)
-    reply = {}
-    take = kernel._reply
+    return taken(kernel, kernel.send(code, cell_id))
 
-    def keep(wanted):
-        while True:
-            message = kernel.client.get_shell_msg(timeout=PATIENCE_S)
-            if message["parent_header"].get("msg_id") == wanted:
-                reply.update(message["content"])
-                return reply["status"]
 
-    kernel._reply = keep
+def taken(kernel, msg_id):
+    """Take what a cell shows, and what its reply asks the front end to insert."""
+    replies = []
+    get = kernel.client.get_shell_msg
+
+    def keep(**options):
+        replies.append(get(**options))
+        return replies[-1]
+
+    kernel.client.get_shell_msg = keep
     try:
         ran = kernel.collect(msg_id)
     finally:
-        kernel._reply = take
-    payloads = [
-        one for one in reply.get("payload", ()) if one["source"] == "set_next_input"
-    ]
-    assert not any(one["replace"] for one in payloads)
-    return ran, [one["text"] for one in payloads]
+        del kernel.client.get_shell_msg
+    payloads = replies[-1]["content"].get("payload", ())
+    wishes = [one for one in payloads if one["source"] == "set_next_input"]
+    assert not any(one["replace"] for one in wishes)
+    return ran, [one["text"] for one in wishes]
 
 
 def test_the_code_becomes_one_cell_and_is_not_run(kernel):
@@ -105,7 +106,9 @@ def test_a_rerun_without_the_option_does_not_forget_it(kernel):
 
 def test_a_one_off_is_remembered_by_this_kernel(kernel):
     assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
-    assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == []
+    ran, cells = handed(kernel, "%%ollama -1 -x\nHow?", "a")
+    assert cells == []
+    assert "put below at an earlier run; copy what is new of it" in ran.html
 
 
 def test_a_restored_chat_remembers_it(kernel, tmp_path):
@@ -176,6 +179,33 @@ def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_oll
     assert cells == []
     fake_ollama.reply(CODE)
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+
+
+def test_an_interrupted_reply_hands_nothing_over(kernel, fake_ollama):
+    body = {"model": "llama3.2:3b", "messages": []}
+    begun = reply_line(body, body["model"], content="```python\nx = 1\n```\nSo")
+    fake_ollama.chat(lambda _: Answer([begun, Wait(threading.Event())]))
+    msg_id = kernel.send("%%ollama -x\nHow?", "a")
+    kernel.collect(msg_id, until=lambda ran: "So" in ran.html)
+    kernel.manager.interrupt_kernel()
+    ran, cells = taken(kernel, msg_id)
+    assert "[interrupted]" in ran.text
+    assert cells == []
+
+
+def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_path):
+    fake_ollama.reply(CODE)
+    kernel = Kernel(session_name=tmp_path / "Console 1")
+    try:
+        kernel.answers = []
+        kernel.run(
+            f"%load_ext ollama_magic\n%config OllamaMagics.host = {fake_ollama.url!r}"
+        )
+        ran, cells = handed(kernel, "%%ollama -x\nHow?")
+        assert cells == []
+        assert COPY in ran.html
+    finally:
+        kernel.close()
 
 
 def test_a_dry_run_hands_nothing_over(kernel):
