@@ -7,7 +7,6 @@ what a failed cell has made is freed as if nobody had looked.
 
 from __future__ import annotations
 
-from bdb import BdbQuit
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from ollama_magic.notebook import owns_output
 
 _KEPT = 20
 _MAX_SOURCE = 20_000
-_NOT_NOTED = (OllamaMagicError, UsageError, BdbQuit)
+_NOT_NOTED = (OllamaMagicError, UsageError)
 _OUR_MAGICS = "ollama_magic.magics"
 
 
@@ -83,9 +82,11 @@ class FailingCells:
             self._note(error, result.execution_count, source)
 
     def _note(self, error: Exception, number: int, source: str) -> None:
+        from bdb import BdbQuit
+
         from ollama_magic.failure_text import failure_text, is_from
 
-        if is_from(error, _OUR_MAGICS):
+        if isinstance(error, BdbQuit) or is_from(error, _OUR_MAGICS):
             return
         failure = failure_text(error, self._name_of_cell)
         if len(source) > _MAX_SOURCE:

@@ -93,15 +93,13 @@ def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401
 
 
 def _in_ranges(shell: Any, text: str, running: str) -> list[PastCell]:  # noqa: ANN401
-    latest = shell.execution_count - 1
+    # NB: not by execution_count, which older IPythons raise when the cell has ended.
+    latest = (0, len(shell.history_manager.input_hist_raw) - 1, running.strip())
     return [
         PastCell(_name(session, number), source)
         for word in text.split()
         for session, number, source in _in_range(shell, word)
-        if source.strip()
-        and not (
-            number == latest and session == 0 and source.strip() == running.strip()
-        )
+        if source.strip() and (session, number, source.strip()) != latest
     ]
 
 
@@ -115,7 +113,7 @@ def _in_range(shell: Any, word: str) -> Iterator[tuple[int, int, str]]:  # noqa:
     if not is_range:
         raise PromptError(
             f"{word!r} is no range of cells.",
-            why="a range is 3, 3-5, 3- or ~1/2 (cell 2 of the session before)",
+            why="a range is 3, 3-5 or ~1/2 (cell 2 of the session before)",
             next_step="%ollama explain 3-5   The numbers: %history -n",
         )
     yield from shell.history_manager.get_range_by_str(word, raw=True)

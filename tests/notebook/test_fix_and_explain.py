@@ -8,7 +8,7 @@ def run_until_it_fails(kernel, code):
     """Run a cell that fails; return its number."""
     ran = kernel.run(code)
     assert ran.status == "error", ran
-    return int(kernel.run("print(get_ipython().execution_count - 2)").streams)
+    return int(kernel.run("print(len(_ih) - 2)").streams)
 
 
 def asked(fake_ollama):
@@ -169,9 +169,9 @@ def test_explain_sends_the_cell_before_this_one(kernel, fake_ollama):
 
 def test_explain_takes_the_ranges_of_ipython(kernel, fake_ollama):
     kernel.run("a = '{{ braces }} {x}'")
-    start = int(kernel.run("print(get_ipython().execution_count - 2)").streams)
+    start = int(kernel.run("print(len(_ih) - 2)").streams)
     kernel.run("%time c = 3")
-    ran = kernel.run(f"%ollama explain {start} {start + 2}-")
+    ran = kernel.run(f"%ollama explain {start} {start + 2}-{start + 3}")
     prompt = asked(fake_ollama)
     assert "a = '{{ braces }} {x}'" in prompt
     assert f"In[{start + 2}]:\n\n```python\n%time c = 3\n```" in prompt

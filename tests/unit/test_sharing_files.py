@@ -62,6 +62,7 @@ turns = st.builds(
             "format": st.just("json"),
             "think": st.sampled_from([True, False, "high"]),
             "keep_alive": st.sampled_from(["10m", 0, -1, 1.5]),
+            "extract": st.just(True),
         },
     ),
     based_on=st.text("0123456789abcdef", max_size=32),
@@ -234,6 +235,7 @@ def test_what_is_no_chat_is_refused(kind, text):
         {"answered_at": "0001-01-01T00:00:00+14:00"},
         {"options": "all"},
         {"think": 1.5},
+        {"extract": "yes"},
         {"starts_afresh": 1},
     ],
 )
