@@ -31,7 +31,7 @@ class Outcome:
     """The last one, where it took several rounds."""
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
-    """What the footer says of the rounds before the last one."""
+    """What the footer says of the prompt, of earlier rounds, and of what came of it."""
 
     @property
     def status(self) -> Status:

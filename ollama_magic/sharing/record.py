@@ -21,7 +21,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "format": (str, dict),
     "think": (bool, str),
     "keep_alive": (str, int, float),
-    "extract": (bool,),  # of the cell, and no part of a request: code was put below it
+    "extract": (bool,),
 }
 SETTINGS_OF_A_TURN = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""

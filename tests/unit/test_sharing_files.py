@@ -299,6 +299,7 @@ def test_a_record_has_every_field_of_a_turn():
     """But what the store gives it: a new field must not get lost in files."""
     named = {field.name for field in fields(Turn)}
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
+    request |= {"extract": True}
     record = turn_record(Turn(request=request))
     assert set(record) == named - {"uid", "text_hash", "request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)
