@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ollama_magic.answering import Display, FollowUp, get_answer
 from ollama_magic.conversation import Message
 from ollama_magic.errors import OllamaMagicError
+from ollama_magic.handing_over import Place, hand_over
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import (
     find_source,
@@ -28,8 +29,23 @@ from ollama_magic.structured import Repair
 from ollama_magic.tool_loop import AskBeforeCall, ToolLoop, always_yes
 
 
-def ask(session: Session, args: ChatArguments, text: str, display: Display) -> Reply:
+def ask(
+    session: Session,
+    args: ChatArguments,
+    text: str,
+    display: Display,
+    *,
+    next_cell: Place | None = None,
+    notes: Sequence[str] = (),
+) -> Reply:
     """Ask a model, show its answer as it comes, keep the turn and return the reply.
+
+    Parameters
+    ----------
+    next_cell
+        Where code of the answer is put, when the options say so.
+    notes
+        What the footer says of the prompt.
 
     Raises
     ------
@@ -56,8 +72,17 @@ def ask(session: Session, args: ChatArguments, text: str, display: Display) -> R
     if outcome.fault is not None and outcome.answer.is_empty:
         display.discard()
         raise outcome.fault
-    source, cell_id = find_source(asking, question, outcome), session.cells.cell_id
-    turn = make_turn(question, outcome, source, cell_id, starts_afresh=args.new)
+    handed_over = hand_over(asking, question, outcome, next_cell)
+    outcome = outcome.noted(*notes, handed_over.note)
+    source = find_source(asking, question, outcome)
+    turn = make_turn(
+        question,
+        outcome,
+        source,
+        session.cells.cell_id,
+        starts_afresh=args.new,
+        has_code_below=handed_over.has_cell,
+    )
     if question.chat_name is not None:
         store, notebook = session.store, session.notebook.key
         turn = store.record(notebook, question.chat_name, turn, append=args.append)

@@ -25,11 +25,17 @@ from ollama_magic.chat_commands import (
     switch_chat,
     undo,
 )
+from ollama_magic.code_help import (
+    CodeQuestion,
+    question_to_explain,
+    question_to_fix,
+)
 from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
 from ollama_magic.creation import read_spec
 from ollama_magic.doctor import doctor_report
 from ollama_magic.errors import EngineError, OllamaMagicError
+from ollama_magic.failing_cells import FailingCells
 from ollama_magic.keeping import keep
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
@@ -48,6 +54,7 @@ from ollama_magic.model_commands import (
 from ollama_magic.model_listings import list_models, loaded_models, show_model
 from ollama_magic.modelfile import ModelSpec
 from ollama_magic.outcome import loaded_length
+from ollama_magic.past_cells import cells_to_explain, failing_cell
 from ollama_magic.pictures import without_pictures
 from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
@@ -78,8 +85,14 @@ _SERVER_KINDS = {
 class Front(Protocol):
     """What subcommands need of the front end."""
 
-    def ask(self, args: ChatArguments, text: str) -> Reply | Comparison | None:
-        """Ask a model as a cell does."""
+    @property
+    def failing_cells(self) -> FailingCells:
+        """The cells that failed."""
+
+    def ask(
+        self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
+    ) -> Reply | Comparison | None:
+        """Ask a model as a cell does; the footer says the notes."""
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply as the cell that asked for it would."""
@@ -205,6 +218,21 @@ class Commands:
         (model,) = command.arguments
         reply = keep(self._session, model)
         self._front.show_reply(reply)
+        return self._front.unless_shown(reply)
+
+    def _fix(self, command: ParsedCommand) -> object:
+        cell = failing_cell(self._front.failing_cells, command.text)
+        return self._ask_about_code(command, question_to_fix(cell))
+
+    def _explain(self, command: ParsedCommand) -> object:
+        session = self._session
+        running = session.cells.raw_cell
+        cells = cells_to_explain(session.shell, command.text, running)
+        return self._ask_about_code(command, question_to_explain(cells))
+
+    def _ask_about_code(self, command: ParsedCommand, about: CodeQuestion) -> object:
+        args = replace(command.chat_arguments, raw=True)  # braces are of the code
+        reply = self._front.ask(args, about.prompt, (about.about,))
         return self._front.unless_shown(reply)
 
     def _chats(self, _: ParsedCommand) -> object:

@@ -171,7 +171,7 @@ class _Completer:
         command = find_command(words[0])
         if command is None:
             return "", []
-        if command.takes_text:
+        if command.asks:
             return self._chat_line(words[1:], typed, models_too=False)
         if typed.startswith("-"):
             return _starting(typed, _flags(command.options))

@@ -51,7 +51,10 @@ class Turn:
     done_reason: str = ""
     stats: Stats = field(default_factory=Stats)
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Options, format, think and keep_alive as they were sent (no messages)."""
+    """Options, format, think and keep_alive as they were sent (no messages).
+
+    And ``extract``, which is not sent: code was put below the cell of this turn.
+    """
     based_on: str = ""
     """Fingerprint of the turns that were before this one when it was answered."""
     text_hash: str = ""

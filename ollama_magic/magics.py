@@ -24,6 +24,7 @@ from traitlets import (
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
+from ollama_magic.failing_cells import FailingCells
 from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
 
@@ -112,6 +113,7 @@ class OllamaMagics(Magics):
     def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
         super().__init__(shell)
         self.cells = CellTracker(shell)
+        self.failing_cells = FailingCells(shell)
         self._session: Session | None = None
         self._just_shown: set[int] = set()
         shell.events.register("post_run_cell", self._forget_shown)
@@ -148,10 +150,13 @@ class OllamaMagics(Magics):
             self.shell.user_ns[args.target] = reply
         return self.unless_shown(reply)
 
-    def ask(self, args: ChatArguments, text: str) -> Reply | Comparison | None:
+    def ask(
+        self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
+    ) -> Reply | Comparison | None:
         """Ask as a cell does; a dry run shows what would be sent and returns None."""
         from ollama_magic.asking import ask, request_text
         from ollama_magic.comparing import compare
+        from ollama_magic.next_cell import NextCell
         from ollama_magic.rendering.text_page import TextPage
 
         if args.dry_run:
@@ -163,7 +168,14 @@ class OllamaMagics(Magics):
         if args.compare:
             reply = compare(self.session, args, text, self._columns(args))
         else:
-            reply = ask(self.session, args, text, self._display(args))
+            reply = ask(
+                self.session,
+                args,
+                text,
+                self._display(args),
+                next_cell=NextCell(self.shell, self.cells),
+                notes=notes,
+            )
         self._just_shown.add(id(reply))
         return reply
 
@@ -286,6 +298,7 @@ class OllamaMagics(Magics):
         if self._session is not None:
             self._session.close()
         self.cells.unregister()
+        self.failing_cells.unregister()
         self.shell.events.unregister("post_run_cell", self._forget_shown)
         formatter = self.shell.display_formatter.ipython_display_formatter
         for module, name in _SHOW_THEMSELVES:

@@ -155,6 +155,12 @@ class CellTracker:
         return f"{cell_id} {number + 1}" if cell_id and number else cell_id
 
     @property
+    def somebody_is_there(self) -> bool:
+        """Whether a person is in front, as far as it is told; nbclient has none."""
+        content = _mapping(self._execute_request().get("content"))
+        return bool(content.get("allow_stdin"))
+
+    @property
     def deleted_cells(self) -> tuple[str, ...]:
         """Ids of cells that the front end has reported deleted, with any request.
 

@@ -42,7 +42,7 @@ class Outcome:
     rounds: tuple[Round, ...]
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
-    """What the footer says of the rounds before the last one."""
+    """What the footer says of the prompt, of earlier rounds, and of what came of it."""
     steps: tuple[Message, ...] = ()
     """Messages of those rounds that belong to the turn."""
 
@@ -69,6 +69,10 @@ class Outcome:
             return "complete"
         is_interrupt = isinstance(self.fault, KeyboardInterrupt)
         return "interrupted" if is_interrupt else "broken"
+
+    def noted(self, *notes: str) -> Outcome:
+        """Return it with more for the footer to say."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
 
     @property
     def notice(self) -> str:
@@ -142,9 +146,12 @@ def make_turn(
     cell_id: str | None,
     *,
     starts_afresh: bool,
+    has_code_below: bool = False,
 ) -> Turn:
     """Return the turn to keep; the store gives it its place and time."""
     answer, body = outcome.answer, question.request.body()
+    if has_code_below:
+        body["extract"] = True
     return Turn(
         prompt=question.prompt.text,
         reply="" if outcome.ends_in_a_call else answer.text,

@@ -74,9 +74,14 @@ def _no_text(path: str) -> PromptError:
     )
 
 
-def _fenced(path: str, text: str) -> str:
+def fenced(text: str, language: str = "") -> str:
+    """Return a text in a fence that nothing in it can close."""
     longest = max((len(run) for run in _RUNS.findall(text)), default=2)
     fence = "`" * max(3, longest + 1)
-    language = Path(path).suffix.lstrip(".")
     body = text.rstrip("\n")
-    return f"File {Path(path).name}:\n{fence}{language}\n{body}\n{fence}"
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def _fenced(path: str, text: str) -> str:
+    language = Path(path).suffix.lstrip(".")
+    return f"File {Path(path).name}:\n{fenced(text, language)}"

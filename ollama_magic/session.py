@@ -48,6 +48,10 @@ class Cells(Protocol):
     """What a session asks about the cell that is running."""
 
     @property
+    def raw_cell(self) -> str:
+        """It, as it was typed; empty when no cell is running."""
+
+    @property
     def cell_id(self) -> str | None:
         """Its id; None where there is none."""
 
@@ -82,6 +86,8 @@ class Session:
         self.last_reply: Reply | None = None
         self.compared: Compared | None = None
         """What may be kept of the last comparison."""
+        self.cells_with_code: set[str] = set()
+        """Ids of cells that have had code put below them, in this kernel."""
         self._server = started_for()  # by the session before ``%reload_ext``
         self._store: ChatStore | None = None
         self._store_file = ""

@@ -12,10 +12,12 @@ LAYERS = [
     {"server_errors", "server_words", "conversation", "prompt", "request", "answer"}
     | {"estimate", "footer", "transfer", "code_blocks", "context", "context_size"}
     | {"modelfile", "values", "prompt_files", "schema", "schema_types"}
-    | {"pictures", "picture_bytes", "docstrings", "kept_answers", "attachments"},
+    | {"pictures", "picture_bytes", "docstrings", "kept_answers", "attachments"}
+    | {"code_to_run", "name_types"},
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
-    | {"model_actions", "background", "creation"},
+    | {"model_actions", "background", "creation"}
+    | {"next_cell", "failing_cells", "failure_text"},
     {
         "line",
         "reply",
@@ -28,6 +30,7 @@ LAYERS = [
     }
     | {"comparing", "comparison", "keeping", "capabilities", "tool_loop"}
     | {"sharing", "chat_commands", "confirming", "structured", "tool_functions"}
+    | {"handing_over", "code_help", "past_cells"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels", "api", "api_session"},

@@ -38,7 +38,11 @@ _CONTRADICTIONS = (
         ("append",),
         "a comparison writes no turn; %ollama keep MODEL makes one of it",
     ),
-    ("compare", ("tools",), "models that are compared only answer, in one round each"),
+    (
+        "compare",
+        ("tools", "extract"),
+        "models that are compared only answer, in one round each",
+    ),
 )
 """An option, others that cannot stand beside it, and why."""
 
@@ -81,6 +85,8 @@ class ChatArguments:
     yes: bool = False
     """They may be called without a question."""
     cached: bool = False
+    extract: bool = False
+    """The code of the reply is put into a cell below."""
     dry_run: bool = False
     stream: bool = True
     raw: bool = False

@@ -35,9 +35,9 @@ class ParsedCommand:
     values: Mapping[str, object] = field(default_factory=dict)
     """Its options that take a value."""
     text: str = ""
-    """The free text of ``ask``, as it was typed."""
+    """The free text of ``ask``, as it was typed; the range of ``explain``."""
     chat_arguments: ChatArguments = field(default_factory=ChatArguments)
-    """The options of ``ask``."""
+    """The options of a subcommand that asks a model."""
 
 
 def parse_command(line: str) -> ParsedCommand:
@@ -64,8 +64,8 @@ def parse_command(line: str) -> ParsedCommand:
         return _help_for(word, line)
     if command is None:
         _refuse_word(word, line.strip())
-    if command.takes_text:
-        return _parse_text_command(command, rest)
+    if command.asks:
+        return _parse_asking_command(command, rest)
     magic = f"%ollama {command.name}"
     read = read_line(rest, command.options, magic)
     _check_count(command, len(read.words))
@@ -97,13 +97,15 @@ def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
     return ParsedCommand("help", (command.name,))
 
 
-def _parse_text_command(command: Command, rest: str) -> ParsedCommand:
+def _parse_asking_command(command: Command, rest: str) -> ParsedCommand:
     magic = f"%ollama {command.name}"
-    read = read_line(rest, command.options, magic, ends_in_text=True)
-    if not read.text:
+    read = read_line(rest, command.options, magic, ends_in_text=command.takes_text)
+    if command.takes_text and not read.text:
         _refuse_count(command, 0)
+    _check_count(command, max(len(read.words), command.least))
+    text = read.text or " ".join(read.words)
     arguments = make_chat_arguments(read.given, magic)
-    return ParsedCommand(command.name, text=read.text, chat_arguments=arguments)
+    return ParsedCommand(command.name, text=text, chat_arguments=arguments)
 
 
 def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:

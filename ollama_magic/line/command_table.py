@@ -35,6 +35,8 @@ class Command:
         Other words for it.
     options
         Its options; of switches at most one may be given, besides ``-y``.
+    asks
+        It asks a model: its options are those of ``%%ollama``.
     takes_text
         What follows the options is free text.
     completes
@@ -48,6 +50,7 @@ class Command:
     most: int | None = 0
     aliases: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
+    asks: bool = False
     takes_text: bool = False
     completes: Completes = ""
 
@@ -55,7 +58,7 @@ class Command:
     def usage(self) -> str:
         """The line that the help shows: ``%ollama rm MODEL… [-y]``."""
         parts = ["%ollama", self.name]
-        if self.takes_text:
+        if self.asks:
             parts.append("[options]")
         elif self.options:
             flags = "|".join(
@@ -201,6 +204,7 @@ COMMANDS: tuple[Command, ...] = (
         least=1,
         most=None,
         options=CHAT_OPTIONS,
+        asks=True,
         takes_text=True,
     ),
     Command(
@@ -210,6 +214,22 @@ COMMANDS: tuple[Command, ...] = (
         least=1,
         most=1,
         completes="compared",
+    ),
+    Command(
+        "fix",
+        "Ask about the last cell that failed, or cell n: the cause, and a better cell.",
+        operands="[n]",
+        most=1,
+        options=CHAT_OPTIONS,
+        asks=True,
+    ),
+    Command(
+        "explain",
+        "Ask what code does: of the last cell, or of a RANGE such as 3-5.",
+        operands="[RANGE]",
+        most=None,
+        options=CHAT_OPTIONS,
+        asks=True,
     ),
     Command("panel", "A panel that lists, pulls, copies, deletes and loads models."),
     Command("chats", "The chats of this notebook."),

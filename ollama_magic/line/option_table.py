@@ -291,6 +291,12 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     switch(
         "cached", "--cached", help="show the answer that the same got before, if any"
     ),
+    switch(
+        "extract",
+        "-x",
+        "--extract",
+        help="code blocks of the reply become a code cell below, for review; never run",
+    ),
     switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
     switch(
         "stream", "--no-stream", help="show the reply once it is complete", const=False

@@ -23,6 +23,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "format": (str, dict),
     "think": (bool, str),
     "keep_alive": (str, int, float),
+    "extract": (bool,),
 }
 SETTINGS_OF_A_TURN = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""

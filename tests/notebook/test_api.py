@@ -15,17 +15,8 @@ from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.magics import OllamaMagics
 
 MODEL = "llama3.2:3b"
-DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run"}
+DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run", "extract"}
 DECIDED |= {"hide_thinking"}
-    "target",
-    "compare",
-    "once",
-    "append",
-    "raw",
-    "quiet",
-    "dry_run",
-    "hide_thinking",
-}
 """Options that mean something in a cell alone."""
 
 

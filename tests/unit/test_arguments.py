@@ -43,6 +43,8 @@ ALLOWED = {
     "last": ("--last 3", {"last": 3}),
     "last, none": ("--last 0", {"last": 0}),
     "append": ("--append", {"append": True}),
+    "extract": ("-x", {"extract": True}),
+    "extract, long": ("--extract", {"extract": True}),
     "temperature": ("-t 0.2", {"options": {"temperature": 0.2}}),
     "temperature, joined": ("-t0.2", {"options": {"temperature": 0.2}}),
     "temperature, joined with =": ("-t=0.2", {"options": {"temperature": 0.2}}),
@@ -130,8 +132,8 @@ REFUSED = {
         "  next: did you mean --system? Its options: %ollama help",
     ),
     "unknown short option": (
-        "-x",
-        "%%ollama has no option -x.\n  next: Its options: %ollama help",
+        "-z",
+        "%%ollama has no option -z.\n  next: Its options: %ollama help",
     ),
     "unknown option that is like none": (
         "--foo",
@@ -437,6 +439,20 @@ COMMAND_LINES = {
             chat_arguments=ChatArguments(
                 model="a", system="be terse", options={"temperature": 0}
             ),
+        ),
+    ),
+    "fix": ("fix", ParsedCommand("fix")),
+    "fix, options around the number": (
+        "fix -x 7 -m a",
+        ParsedCommand(
+            "fix", text="7", chat_arguments=ChatArguments(model="a", extract=True)
+        ),
+    ),
+    "question mark after fix": ("fix ?", ParsedCommand("help", ("fix",))),
+    "explain, ranges": (
+        "explain -1 3-5 ~1/2",
+        ParsedCommand(
+            "explain", text="3-5 ~1/2", chat_arguments=ChatArguments(once=True)
         ),
     ),
     "ask, text after --": (

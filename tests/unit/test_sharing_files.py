@@ -62,6 +62,7 @@ turns = st.builds(
             "format": st.just("json"),
             "think": st.sampled_from([True, False, "high"]),
             "keep_alive": st.sampled_from(["10m", 0, -1, 1.5]),
+            "extract": st.just(True),
         },
     ),
     based_on=st.text("0123456789abcdef", max_size=32),
@@ -234,6 +235,7 @@ def test_what_is_no_chat_is_refused(kind, text):
         {"answered_at": "0001-01-01T00:00:00+14:00"},
         {"options": "all"},
         {"think": 1.5},
+        {"extract": "yes"},
         {"starts_afresh": 1},
     ],
 )
@@ -297,6 +299,7 @@ def test_a_record_has_every_field_of_a_turn():
     """But what the store gives it: a new field must not get lost in files."""
     named = {field.name for field in fields(Turn)}
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
+    request |= {"extract": True}
     record = turn_record(Turn(request=request))
     assert set(record) == named - {"uid", "text_hash", "request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)

@@ -1,0 +1,216 @@
+"""``%ollama fix`` and ``%ollama explain`` through a real kernel."""
+
+import pytest
+from kernel import Kernel
+
+
+def run_until_it_fails(kernel, code):
+    """Run a cell that fails; return its number."""
+    ran = kernel.run(code)
+    assert ran.status == "error", ran
+    return int(kernel.run("print(len(_ih) - 2)").streams)
+
+
+def asked(fake_ollama):
+    return fake_ollama.bodies("/api/chat")[-1]["messages"][-1]["content"]
+
+
+def test_fix_sends_source_traceback_and_types_of_the_last_failing_cell(
+    kernel, fake_ollama
+):
+    kernel.run("rows = ['secret'] * 3\nlimits = {'secret': 1}")
+    number = run_until_it_fails(kernel, "n = 0\nrows / limits  # {{ rows }} {n}")
+    ran = kernel.run("%ollama fix")
+    assert ran.status == "ok", ran.error
+    prompt = asked(fake_ollama)
+    assert (
+        f"In[{number}]:\n\n```python\nn = 0\nrows / limits  # {{{{ rows }}}} {{n}}\n```"
+        in prompt
+    )
+    assert f"Cell In[{number}], line 2, in <module>\n    rows / limits" in prompt
+    assert "TypeError: unsupported operand type(s)" in prompt
+    assert "- rows: list, 3 items\n- limits: dict, 1 entries" in prompt
+    assert "secret" not in prompt
+    assert "ipykernel" not in prompt
+    assert f"about In[{number}]" in ran.html
+
+
+def test_fix_knows_cells_that_failed_earlier_by_their_number(kernel, fake_ollama):
+    first = run_until_it_fails(kernel, "first_wrong")
+    second = run_until_it_fails(kernel, "def second_wrong(:")
+    ran = kernel.run(f"%ollama fix {first}")
+    assert f"about In[{first}]" in ran.html
+    assert "NameError: name 'first_wrong' is not defined" in asked(fake_ollama)
+    kernel.run("%ollama fix")
+    assert "def second_wrong(:" in asked(fake_ollama)
+    assert f"  Cell In[{second}], line 1\n" in asked(fake_ollama)
+    assert "SyntaxError: invalid syntax" in asked(fake_ollama)
+
+
+def test_fix_is_a_turn_that_can_be_followed_up(kernel, fake_ollama):
+    run_until_it_fails(kernel, "1 / 0")
+    fake_ollama.reply("Division by zero.\n\n```python\n1 / 1\n```\n")
+    kernel.answers = []
+    ran = kernel.run("%ollama fix -x -s 'Be terse.'", "a")
+    assert "turn 1 of main" in ran.html
+    assert "code in the cell below" in ran.html
+    kernel.run("%%ollama\nWhy?", "b")
+    messages = fake_ollama.bodies("/api/chat")[-1]["messages"]
+    roles = [message["role"] for message in messages]
+    assert roles == ["system", "user", "assistant", "user"]
+    assert "ZeroDivisionError" in messages[1]["content"]
+
+
+def test_options_stand_on_both_sides_of_the_number(kernel, fake_ollama):
+    number = run_until_it_fails(kernel, "1 / 0")
+    ran = kernel.run(f"%ollama fix --dry-run {number} -t 0")
+    assert "ZeroDivisionError" in ran.text
+    assert '"temperature": 0' in ran.text
+    assert fake_ollama.bodies("/api/chat") == []
+    kernel.run(f"reply = %ollama fix {number} -1\nprint(reply.text)")
+    assert "ZeroDivisionError" in fake_ollama.bodies("/api/generate")[-1]["prompt"]
+
+
+def test_fix_without_a_failure_says_so(kernel, fake_ollama):
+    ran = kernel.run("%ollama fix")
+    assert ran.status == "error"
+    assert "No cell has failed since ollama_magic was loaded." in ran.error
+    number = run_until_it_fails(kernel, "1 / 0")
+    ran = kernel.run("%ollama fix 100000")
+    assert "In[100000] is not known to have failed." in ran.error
+    assert f"these have failed: In[{number}]" in ran.error
+    assert "this is 'it'" in kernel.run("%ollama fix it").error
+    assert (
+        "%ollama fix takes [n], and 2 were given"
+        in kernel.run("%ollama fix 1 2").streams
+    )
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%ollama nosuch:1b\nHi",
+        "%ollama show nosuch:1b",
+        "%ollama fx",
+        "%nosuchmagic",
+        "raise KeyboardInterrupt",
+        "from ollama_magic import OllamaClient\nOllamaClient('127.0.0.1:9').version()",
+        "get_ipython().run_cell('1 / 0'); raise KeyboardInterrupt",
+    ],
+)
+def test_what_is_no_failure_of_the_users_code_is_not_noted(kernel, cell):
+    kernel.run(cell)
+    assert "No cell has failed" in kernel.run("%ollama fix").error
+
+
+def test_objects_that_raise_when_looked_at_break_nothing(kernel, fake_ollama):
+    ran = kernel.run(
+        "class Odd:\n"
+        "    def _(self, *_):\n"
+        "        raise RuntimeError('looked at')\n"
+        "    __repr__ = __str__ = __len__ = __eq__ = __hash__ = __bool__ = _\n"
+        "    shape = dtype = columns = property(_)\n"
+        "odd = Odd()\n"
+        "odd.missing"
+    )
+    assert "Error in callback" not in ran.streams
+    kernel.run("%ollama fix")
+    assert "- odd: Odd\n" in asked(fake_ollama)
+
+
+def test_a_failing_cells_big_object_is_freed(kernel):
+    """IPython itself keeps the last error; we must not keep it any longer."""
+    look = "import gc; gc.collect(); print(gone() is None)"
+    kernel.run(
+        "import sys, weakref\n"
+        "class Big: pass\n"
+        "def fail():\n"
+        "    global gone\n"
+        "    big = Big()\n"
+        "    gone = weakref.ref(big)\n"
+        "    return big + 1\n"
+    )
+    run_until_it_fails(kernel, "fail()")
+    assert kernel.run(look).streams == "False\n"
+    kernel.run(
+        "sys.last_value = sys.last_traceback = sys.last_exc = None\n"
+        "get_ipython().InteractiveTB.tb = None"
+    )
+    assert kernel.run(look).streams == "True\n"
+
+
+def test_twenty_failures_are_kept(kernel):
+    first = run_until_it_fails(kernel, "wrong")
+    kernel.run("shell = get_ipython()")
+    for _ in range(20):
+        kernel.run("wrong")
+    assert "is not known to have failed" in kernel.run(f"%ollama fix {first}").error
+
+
+def test_unloading_lets_go_of_the_event(kernel):
+    ran = kernel.run(
+        "%unload_ext ollama_magic\n"
+        "names = [str(c) for c in get_ipython().events.callbacks['post_run_cell']]\n"
+        "print([name for name in names if 'ollama_magic' in name])\n"
+        "%load_ext ollama_magic"
+    )
+    assert ran.streams == "[]\n"
+
+
+def test_explain_sends_the_cell_before_this_one(kernel, fake_ollama):
+    kernel.run("total = sum(range(10))")
+    ran = kernel.run("%ollama explain")
+    assert "```python\ntotal = sum(range(10))\n```" in asked(fake_ollama)
+    assert "about In[" in ran.html
+    kernel.run("%ollama explain -t 0")
+    assert "total = sum(range(10))" in asked(fake_ollama)
+
+
+def test_explain_takes_the_ranges_of_ipython(kernel, fake_ollama):
+    kernel.run("a = '{{ braces }} {x}'")
+    start = int(kernel.run("print(len(_ih) - 2)").streams)
+    kernel.run("%time c = 3")
+    ran = kernel.run(f"%ollama explain {start} {start + 2}-{start + 3}")
+    prompt = asked(fake_ollama)
+    assert "a = '{{ braces }} {x}'" in prompt
+    assert f"In[{start + 2}]:\n\n```python\n%time c = 3\n```" in prompt
+    assert "%ollama explain" not in prompt
+    assert f"about In[{start}], In[{start + 2}]" in ran.html
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("100000", "There is no code in '100000'."),
+        ("5-3", "There is no code in '5-3'."),
+        ("five", "'five' is no range of cells."),
+        ("1 five", "'five' is no range of cells."),
+        ("~0/-~3/", "is no range of cells."),
+    ],
+)
+def test_a_range_without_code_says_so(kernel, fake_ollama, text, says):
+    ran = kernel.run(f"%ollama explain {text}")
+    assert ran.status == "error"
+    assert says in ran.error
+    assert "%history -n" in ran.error
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_explain_at_the_very_beginning_says_so(fake_ollama):
+    kernel = Kernel()
+    try:
+        ran = kernel.run(
+            "get_ipython().extension_manager.load_extension('ollama_magic')\n"
+            "get_ipython().run_line_magic('ollama', 'explain')"
+        )
+        assert "No cell was run before." in ran.error
+    finally:
+        kernel.close()
+
+
+@pytest.mark.parametrize("name", ["fix", "explain"])
+def test_a_question_mark_asks_for_help(kernel, fake_ollama, name):
+    for line in (f"%ollama {name} ?", f"%ollama {name}?"):
+        assert f"%ollama {name} [options] [" in kernel.run(line).text
+    assert fake_ollama.requests == []

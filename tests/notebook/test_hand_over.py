@@ -1,0 +1,284 @@
+"""Code that is handed over, as front ends are told of it by a real kernel."""
+
+import os
+import sys
+import threading
+
+import nbformat
+import pexpect
+import pytest
+from fake_ollama import Answer, Wait, reply_line
+from kernel import PATIENCE_S, Kernel
+from nbclient import NotebookClient
+
+CODE = "Try:\n\n```python\nx = 1\n```\n\nand\n\n```python\nprint(x)\n```\n"
+CELL = "x = 1\n\n# %% block 2 of 2\nprint(x)"
+COPY = "no cell can be put below: copy the code above"
+
+
+@pytest.fixture
+def kernel(kernel, fake_ollama):
+    """Give a kernel with somebody in front, and a server that answers with code."""
+    kernel.answers = []
+    fake_ollama.reply(CODE)
+    return kernel
+
+
+def handed(kernel, code, cell_id=None):
+    """Run a cell; return what it shows, and the cells that a front end inserts."""
+    return taken(kernel, kernel.send(code, cell_id))
+
+
+def taken(kernel, msg_id):
+    """Take what a cell shows, and what its reply asks the front end to insert."""
+    replies = []
+    get = kernel.client.get_shell_msg
+
+    def keep(**options):
+        replies.append(get(**options))
+        return replies[-1]
+
+    kernel.client.get_shell_msg = keep
+    try:
+        ran = kernel.collect(msg_id)
+    finally:
+        del kernel.client.get_shell_msg
+    payloads = replies[-1]["content"].get("payload", ())
+    wishes = [one for one in payloads if one["source"] == "set_next_input"]
+    assert not any(one["replace"] for one in wishes)
+    return ran, [one["text"] for one in wishes]
+
+
+def test_the_code_becomes_one_cell_and_is_not_run(kernel):
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert cells == [CELL]
+    assert "code in the cell below, for review" in ran.html
+    assert "print" in ran.html
+    assert "extract" not in str(
+        kernel.run("%ollama last --json").text.partition('"reply"')[0]
+    )
+    assert "NameError" in kernel.run("x").error
+
+
+def test_without_the_option_nothing_is_handed_over(kernel):
+    ran, cells = handed(kernel, "%%ollama\nHow?", "a")
+    assert cells == []
+    assert "review" not in ran.html
+
+
+def test_the_line_magic_hands_over_too(kernel):
+    assert handed(kernel, "%ollama ask -x How?", "a")[1] == [CELL]
+
+
+def test_it_is_no_part_of_the_request(kernel, fake_ollama):
+    handed(kernel, "%%ollama -x\nHow?", "a")
+    assert "extract" not in fake_ollama.bodies("/api/chat")[-1]
+
+
+def test_a_rerun_puts_no_second_cell(kernel):
+    handed(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert cells == []
+    assert "for a new cell run it with --append -x" in ran.html
+    assert handed(kernel, "%%ollama -x\nHow?", "b")[1] == [CELL]
+
+
+def test_the_advice_for_a_new_cell_works(kernel):
+    handed(kernel, "%%ollama -x\nHow?", "a")
+    assert handed(kernel, "%%ollama --append -x\nHow?", "a")[1] == [CELL]
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+
+
+def test_a_restart_does_not_forget_it(kernel):
+    """The turn knows; the memory of this kernel goes with the extension."""
+    ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert ran.provenance["extract"] is True
+    kernel.run("%reload_ext ollama_magic")
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+
+
+def test_a_rerun_without_the_option_does_not_forget_it(kernel):
+    handed(kernel, "%%ollama -x\nHow?", "a")
+    handed(kernel, "%%ollama\nHow?", "a")
+    kernel.run("%reload_ext ollama_magic")
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+
+
+def test_a_one_off_is_remembered_by_this_kernel(kernel):
+    assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
+    ran, cells = handed(kernel, "%%ollama -1 -x\nHow?", "a")
+    assert cells == []
+    assert "put below at an earlier run; copy what is new of it" in ran.html
+
+
+def test_a_restored_chat_remembers_it(kernel, tmp_path):
+    ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
+    notebook = nbformat.v4.new_notebook()
+    cell = nbformat.v4.new_code_cell("%%ollama -x\nHow?", id="a")
+    (shown,) = ran.outputs
+    cell.outputs = [
+        nbformat.v4.new_output(
+            "display_data", shown["data"], metadata=shown["metadata"]
+        )
+    ]
+    notebook.cells = [cell]
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    kernel.run("%reload_ext ollama_magic")
+    kernel.run(f"%config OllamaMagics.history_file = {str(tmp_path / 'new.sqlite')!r}")
+    assert "1 turn" in kernel.run("%ollama restore").text
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+
+
+def test_without_a_cell_id_code_is_always_handed_over(kernel):
+    for _ in range(2):
+        ran, cells = handed(kernel, "%%ollama -x\nHow?")
+        assert cells == [CELL]
+        assert "code in the next cell, for review" in ran.html
+
+
+def test_a_cell_that_asks_twice_gets_all_of_it(kernel):
+    """IPython keeps one wish for a next input, and the last one would win."""
+    source = "%ollama ask -x one\n%ollama ask -x two"
+    assert handed(kernel, source, "a")[1] == [f"{CELL}\n\n{CELL}"]
+    assert handed(kernel, source, "a")[1] == []
+
+
+def test_a_cell_magic_stays_at_the_top_of_its_cell(kernel, fake_ollama):
+    fake_ollama.reply("```bash\nls\n```")
+    ran, cells = handed(kernel, "%ollama ask -x one\n%ollama ask -x two", "a")
+    assert cells == ["%%bash\nls"]
+    assert COPY in ran.html
+
+
+def test_what_is_left_out_and_what_is_missing_is_told(kernel, fake_ollama):
+    fake_ollama.reply("```bash\nls\n```\n\n```python\na\n```\n")
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert cells == ["a"]
+    assert "for review (left out: bash)" in ran.html
+    fake_ollama.reply("Just so. <b>")
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "b")
+    assert cells == []
+    assert "no code to hand over" in ran.html
+    fake_ollama.reply("```<script>\n1\n```\n\n```json\n{}\n```")
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "c")
+    assert "no code to hand over (left out: " in ran.html
+    assert "<script>" not in ran.html
+
+
+def test_what_is_hidden_in_the_reply_is_not_in_the_cell(kernel, fake_ollama):
+    fake_ollama.reply("```python\nok = '\u202etxt\u200b\x1b[31m'\n```")
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == ["ok = 'txt␛[31m'"]
+
+
+def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_ollama):
+    body = {"model": "llama3.2:3b", "messages": []}
+    cut = Answer([reply_line(body, body["model"], content="```python\nx = 1\n```\n")])
+    fake_ollama.chat(lambda _: cut)
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert ran.status == "error"
+    assert cells == []
+    fake_ollama.reply(CODE)
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+
+
+def test_an_interrupted_reply_hands_nothing_over(kernel, fake_ollama):
+    body = {"model": "llama3.2:3b", "messages": []}
+    begun = reply_line(body, body["model"], content="```python\nx = 1\n```\nSo")
+    fake_ollama.chat(lambda _: Answer([begun, Wait(threading.Event())]))
+    msg_id = kernel.send("%%ollama -x\nHow?", "a")
+    kernel.collect(msg_id, until=lambda ran: "So" in ran.html)
+    kernel.manager.interrupt_kernel()
+    ran, cells = taken(kernel, msg_id)
+    assert "[interrupted]" in ran.text
+    assert cells == []
+
+
+def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_path):
+    fake_ollama.reply(CODE)
+    kernel = Kernel(session_name=tmp_path / "Console 1")
+    try:
+        kernel.answers = []
+        kernel.run(
+            f"%load_ext ollama_magic\n%config OllamaMagics.host = {fake_ollama.url!r}"
+        )
+        ran, cells = handed(kernel, "%%ollama -x\nHow?")
+        assert cells == []
+        assert COPY in ran.html
+    finally:
+        kernel.close()
+
+
+def test_a_dry_run_hands_nothing_over(kernel):
+    ran, cells = handed(kernel, "%%ollama -x --dry-run\nHow?", "a")
+    assert ran.status == "ok"
+    assert cells == []
+
+
+def test_with_nobody_in_front_the_code_is_to_be_copied(kernel):
+    kernel.answers = None
+    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    assert cells == []
+    assert COPY in ran.html
+    kernel.answers = []
+    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+
+
+def test_nbclient_gets_the_code_with_a_note(fake_ollama, tmp_path):
+    fake_ollama.reply(CODE)
+    notebook = nbformat.v4.new_notebook()
+    setup = f"%load_ext ollama_magic\n%config OllamaMagics.host = {fake_ollama.url!r}"
+    sources = [setup, "%%ollama -x\nHow?"]
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    NotebookClient(notebook, timeout=PATIENCE_S).execute()
+    assert len(notebook.cells) == 2
+    (output,) = notebook.cells[1].outputs
+    assert COPY in output["data"]["text/html"]
+
+
+# -- terminals -------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(fake_ollama):
+    """Return a function that starts IPython in a terminal."""
+    children = []
+    fake_ollama.reply("```python\nanswer = 40\nanswer += 2\n```\n")
+
+    def start(*options, **env):
+        env = {**os.environ, "OLLAMA_HOST": fake_ollama.url, **env}
+        command = ["-m", "IPython", "--no-banner", "--colors=NoColor"]
+        command += ["--ext=ollama_magic", "--no-confirm-exit", *options]
+        child = pexpect.spawn(
+            sys.executable,
+            command,
+            env=env,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
+            dimensions=(40, 200),
+        )
+        children.append(child)
+        child.expect(r"In \[1\]:")
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
+
+
+def test_a_terminal_has_the_code_in_its_next_prompt(terminal):
+    child = terminal(TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1")
+    child.send("%ollama ask -x How?\r")
+    child.expect_exact("code in the next prompt, for review")
+    child.expect_exact("answer = 40")
+    child.expect_exact("answer += 2")
+    child.send("\x1b\r")  # Alt-Enter accepts what is there
+    child.expect(r"In \[3\]:")
+    child.send("print('it is', answer)\r")
+    child.expect_exact("it is 42")
+
+
+def test_a_terminal_with_the_simple_prompt_says_to_copy(terminal):
+    child = terminal("--simple-prompt", TERM="dumb")
+    child.sendline("%ollama ask -x How?")
+    child.expect_exact(COPY)
+    child.expect(r"In \[2\]: ")
