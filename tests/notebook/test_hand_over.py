@@ -11,8 +11,11 @@ from fake_ollama import Answer, Wait, reply_line
 from kernel import PATIENCE_S, Kernel
 from nbclient import NotebookClient
 
-CODE = "Try:\n\n```python\nx = 1\n```\n\nand\n\n```python\nprint(x)\n```\n"
-CELL = "x = 1\n\n# %% block 2 of 2\nprint(x)"
+CODE = (
+    "Try:\n\n```python\nof_the_reply = 1\n```\n\n"
+    "and\n\n```python\nprint(of_the_reply)\n```\n"
+)
+CELL = "of_the_reply = 1\n\n# %% block 2 of 2\nprint(of_the_reply)"
 COPY = "no cell can be put below: copy the code above"
 
 
@@ -57,7 +60,7 @@ def test_the_code_becomes_one_cell_and_is_not_run(kernel):
     assert "extract" not in str(
         kernel.run("%ollama last --json").text.partition('"reply"')[0]
     )
-    assert "NameError" in kernel.run("x").error
+    assert "NameError" in kernel.run("of_the_reply").error
 
 
 def test_without_the_option_nothing_is_handed_over(kernel):
@@ -172,7 +175,9 @@ def test_what_is_hidden_in_the_reply_is_not_in_the_cell(kernel, fake_ollama):
 
 def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
-    cut = Answer([reply_line(body, body["model"], content="```python\nx = 1\n```\n")])
+    cut = Answer(
+        [reply_line(body, body["model"], content="```python\nof_the_reply = 1\n```\n")]
+    )
     fake_ollama.chat(lambda _: cut)
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
     assert ran.status == "error"
@@ -183,7 +188,9 @@ def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_oll
 
 def test_an_interrupted_reply_hands_nothing_over(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
-    begun = reply_line(body, body["model"], content="```python\nx = 1\n```\nSo")
+    begun = reply_line(
+        body, body["model"], content="```python\nof_the_reply = 1\n```\nSo"
+    )
     fake_ollama.chat(lambda _: Answer([begun, Wait(threading.Event())]))
     msg_id = kernel.send("%%ollama -x\nHow?", "a")
     kernel.collect(msg_id, until=lambda ran: "So" in ran.html)
