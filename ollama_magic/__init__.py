@@ -13,6 +13,7 @@ from ollama_magic._version import __version__
 if TYPE_CHECKING:
     from ollama_magic.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
+    from ollama_magic.mapping.prompts import map_prompts
     from ollama_magic.model_listings import models
     from ollama_magic.panels import panel
     from ollama_magic.reply import Reply
@@ -23,6 +24,7 @@ __all__ = [
     "Reply",
     "__version__",
     "load_ipython_extension",
+    "map_prompts",
     "models",
     "panel",
     "unload_ipython_extension",
@@ -32,6 +34,7 @@ _HOMES = {
     "OllamaClient": "client",
     "OllamaMagicError": "errors",
     "Reply": "reply",
+    "map_prompts": "mapping.prompts",
     "models": "model_listings",
     "panel": "panels",
 }

@@ -26,7 +26,7 @@ LAYERS = [
         "answering",
         "model_commands",
     }
-    | {"sharing", "chat_commands", "confirming", "structured"}
+    | {"sharing", "chat_commands", "confirming", "structured", "mapping"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
     | {"widgets", "panels"},
