@@ -53,13 +53,15 @@ class Course:
         self._under_way: dict[Future[Answered], tuple[GenerateRequest, _Lane]] = {}
         self._done: SimpleQueue[Future[Answered]] = SimpleQueue()
         self._asked_again: set[str] = set()
+        self.landed: deque[Landed] = deque()
+        """What has come; whoever has dealt with the first one takes it away."""
         self.notes: list[str] = []
         """Which servers were given up, and why."""
 
     def run(
         self, requests: Iterable[GenerateRequest], tick_s: float = 0.1
-    ) -> Iterator[list[Landed]]:
-        """Yield what has landed; an empty list is a tick.
+    ) -> Iterator[None]:
+        """Send all requests; yield when something has landed, and at every tick.
 
         Raises
         ------
@@ -69,21 +71,22 @@ class Course:
         self._waiting.extend(requests)
         self._send()
         while self._under_way:
-            landed = self._next(tick_s)
+            self._gather(tick_s)
             self._send()  # first, so that nobody waits while the caller keeps these
-            yield landed
+            yield
 
-    def stop(self) -> list[Landed]:
-        """Begin nothing more, end what is under way, and return what is complete."""
+    def stop(self) -> None:
+        """Begin nothing more, end what is under way; what is complete has landed."""
         self._waiting.clear()
         for future in list(self._under_way):
             future.cancel()
         self._crew.workers.stop()
-        return [
+        self.landed += [
             Landed(request, lane.server, future.result())
             for future, (request, lane) in self._under_way.items()
             if _is_answered(future)
         ]
+        self._under_way.clear()
 
     def _send(self) -> None:
         while self._waiting and (lane := self._lane_with_room()):
@@ -103,44 +106,44 @@ class Course:
         lane = min(self._lanes, key=lambda lane: lane.under_way)
         return lane if lane.under_way < self._crew.rows_per_server else None
 
-    def _next(self, tick_s: float) -> list[Landed]:
+    def _gather(self, tick_s: float) -> None:
         futures: list[Future[Answered]] = []
         with suppress(Empty):
             futures.append(self._done.get(timeout=tick_s))
             while True:
                 futures.append(self._done.get_nowait())
-        landed: list[Landed] = []
         for future in futures:
-            landed += self._take(future)
-        return landed
+            answered = _result(future)
+            request, lane = self._under_way[future]
+            self._deal_with(request, lane, answered)
+            # NB: last, so that an interrupt in here loses no answer.
+            del self._under_way[future]
+            lane.under_way -= 1
 
-    def _take(self, future: Future[Answered]) -> list[Landed]:
-        answered = _result(future)
-        request, lane = self._under_way.pop(future)
-        lane.under_way -= 1
+    def _deal_with(
+        self, request: GenerateRequest, lane: _Lane, answered: Answered
+    ) -> None:
+        """Take an answer, or have a row asked again that its server has lost."""
         if answered.is_gone and answered.error is not None:
             self._give_up(lane, answered.error)
-        if isinstance(answered.error, LOST):
-            if lane not in self._lanes:
-                self._waiting.appendleft(request)
-                return [] if self._lanes else self._all_lost(lane.server, answered)
-            if request.prompt not in self._asked_again:
+        is_lost = isinstance(answered.error, LOST)
+        is_first_time = request.prompt not in self._asked_again
+        if is_lost and (lane not in self._lanes or is_first_time):
+            if lane in self._lanes:
                 self._asked_again.add(request.prompt)
-                self._waiting.appendleft(request)
-                return []
-        return [Landed(request, lane.server, answered)]
+            self._waiting.appendleft(request)
+        else:
+            self.landed.append(Landed(request, lane.server, answered))
+        if not self._lanes:  # nobody is left to be asked
+            while self._waiting:
+                self.landed.append(Landed(self._waiting[0], lane.server, answered))
+                self._waiting.popleft()
 
     def _give_up(self, lane: _Lane, error: OllamaMagicError) -> None:
         if lane in self._lanes:
             self._lanes.remove(lane)
             url = lane.server.base_url
             self.notes.append(f"Given up on the way: {url}: {error.why or error.what}")
-
-    def _all_lost(self, server: Server, answered: Answered) -> list[Landed]:
-        """Return all that waits with this error: there is nobody left to ask."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return [Landed(request, server, answered) for request in waiting]
 
 
 def _is_answered(future: Future[Answered]) -> bool:

@@ -53,7 +53,6 @@ class Ledger:
         self._tally = tally
         self._line = line
         self._shown_at = 0.0
-        self._landed: deque[Landed] = deque()
         self._replies: dict[str, str | OllamaMagicError] = {}
 
     @property
@@ -82,16 +81,18 @@ class Ledger:
         end = "ended early"
         try:
             missing = [r for r in requests if not self._is_settled(r, resume=resume)]
-            for landed in course.run(missing):
-                self._take(landed)
+            for _ in course.run(missing):
+                self._take(course.landed)
                 self._show()
             end = ""
         except KeyboardInterrupt:
             end = "stopped by you"
-            self._take(course.stop())
+            course.stop()
+            self._take(course.landed)
             raise Interrupted(self._kept_so_far(resume=resume)) from None
         finally:
-            self._take(course.stop())
+            course.stop()
+            self._take(course.landed)
             if self._line is not None:
                 self._line.finish(self._tally.last_line(end))
 
@@ -114,11 +115,10 @@ class Ledger:
         self._replies[request.prompt] = text
         return True
 
-    def _take(self, landed: Iterable[Landed]) -> None:
-        self._landed.extend(landed)
-        while self._landed:  # NB: an interrupt in here must not lose what waits
-            self._settle(self._landed[0])
-            self._landed.popleft()
+    def _take(self, landed: deque[Landed]) -> None:
+        while landed:
+            self._settle(landed[0])
+            landed.popleft()  # NB: last, so that an interrupt loses no answer
 
     def _settle(self, landed: Landed) -> None:
         prompt, answered = landed.request.prompt, landed.answered

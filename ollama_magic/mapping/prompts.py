@@ -238,7 +238,7 @@ def _answered(
 def _reading(
     schema: object, format: Format | None, namespace: Mapping[str, Any]
 ) -> Reading:
-    if schema is not None and format not in {None, "json"}:
+    if schema is not None and not (format is None or format == "json"):
         raise ConfigError(
             "Both schema and format say what a reply looks like.",
             next_step="leave format out: the schema is sent as format",
