@@ -88,7 +88,7 @@ def map_prompts(
         Dask, of ipyparallel. Then it decides how many rows are asked at a time. Workers
         in other processes must have this package; they are sent no API key and read
         their own ``OLLAMA_API_KEY``, and the address of the server must mean the same
-        there. An interrupt can't end the row that such a worker is at.
+        there. An interrupt can't end the rows that such workers have begun.
     resume
         Whether rows are answered by what earlier calls have kept: the very same
         request, answered by the same model. False asks all of them anew.
