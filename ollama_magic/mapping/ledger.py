@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import ParamSpec, TypeVar
 
 from ollama_magic.errors import (
     Interrupted,
@@ -22,6 +24,9 @@ from ollama_magic.mapping.progress import Tally
 from ollama_magic.mapping.reading import Reading
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.request import GenerateRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _INTERVAL_S = 0.1
 
@@ -53,6 +58,7 @@ class Ledger:
         self._tally = tally
         self._line = line
         self._shown_at = 0.0
+        self._is_ending = False
         self._replies: dict[str, str | OllamaMagicError] = {}
 
     @property
@@ -79,22 +85,49 @@ class Ledger:
             The user pressed stop; all that has come is kept.
         """
         end = "ended early"
-        try:
-            missing = [r for r in requests if not self._is_settled(r, resume=resume)]
-            for _ in course.run(missing):
-                self._take(course.landed)
-                self._show()
-            end = ""
-        except KeyboardInterrupt:
-            end = "stopped by you"
-            course.stop()
-            self._take(course.landed)
-            raise Interrupted(self._kept_so_far(resume=resume)) from None
-        finally:
-            course.stop()
-            self._take(course.landed)
-            if self._line is not None:
-                self._line.finish(self._tally.last_line(end))
+        with ThreadPoolExecutor(1, "ollama-keeper") as self._keeper:
+            try:
+                missing = self._by_keeper(self._unsettled, requests, resume)
+                for _ in course.run(missing):
+                    self._by_keeper(self._take, course.landed)
+                    self._show()
+                end = ""
+            except KeyboardInterrupt:
+                end = "stopped by you"
+                self._end(course)
+                raise Interrupted(self._kept_so_far(resume=resume)) from None
+            finally:
+                self._end(course)
+                if self._line is not None:
+                    self._line.finish(self._tally.last_line(end))
+
+    def _end(self, course: Course) -> None:
+        self._is_ending = True
+        course.stop()
+        self._by_keeper(self._take, course.landed)
+
+    def _by_keeper(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """Have the keeper do something, and wait for it where we can be interrupted.
+
+        An interrupt that came into the middle of a transaction, or of a count, would
+        leave it half done; it never comes into this thread.
+        """
+        future = self._keeper.submit(work, *args, **more)
+        while not wait([future], _INTERVAL_S).done:
+            self._show()
+        return future.result()
+
+    def _unsettled(
+        self, requests: Iterable[GenerateRequest], resume: bool
+    ) -> list[GenerateRequest]:
+        """Return what must be asked, and settle the rest."""
+        missing = []
+        for request in requests:
+            if self._is_ending:
+                break
+            if not self._is_settled(request, resume=resume):
+                missing.append(request)
+        return missing
 
     def _is_settled(self, request: GenerateRequest, *, resume: bool) -> bool:
         """Answer a request without asking, if it can be."""
@@ -118,7 +151,7 @@ class Ledger:
     def _take(self, landed: deque[Landed]) -> None:
         while landed:
             self._settle(landed[0])
-            landed.popleft()  # NB: last, so that an interrupt loses no answer
+            landed.popleft()  # last, so that an error of the store loses no answer
 
     def _settle(self, landed: Landed) -> None:
         prompt, answered = landed.request.prompt, landed.answered

@@ -11,6 +11,7 @@ from fake_ollama import Answer, Wait, reply_line
 
 from ollama_magic import map_prompts
 from ollama_magic.errors import Interrupted
+from ollama_magic.history import answers
 
 PATIENCE_S = 60
 
@@ -111,6 +112,32 @@ def test_an_interrupt_before_the_first_row_is_told_in_a_line(fake_ollama):
 
     fake_ollama.on("GET /api/tags", press)
     assert interrupted() == "stopped by you"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
+    fake_ollama, monkeypatch, where
+):
+    """It never comes into the middle of a transaction."""
+    answer_only(fake_ollama, "0")
+    keep, interrupted_threads = answers.keep, []
+
+    def keep_interrupted(database, key, answer):
+        if where == "after":
+            keep(database, key, answer)
+        fake_ollama.wait_for("/api/generate", count=3)
+        interrupted_threads.append(threading.current_thread())
+        os.kill(os.getpid(), signal.SIGINT)
+        if where == "before":
+            keep(database, key, answer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "keep", keep_interrupted)
+        assert "1 of 8 rows are kept" in interrupted()
+    assert len(interrupted_threads) == 1
+    assert interrupted_threads[0] is not threading.main_thread()
+    assert map_prompts("{}", ["0"]) == ["re: 0"]
+    assert asked(fake_ollama).count("0") == 1
 
 
 def test_kill_minus_nine_loses_the_rows_in_flight_alone(fake_ollama):
