@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ollama_magic.client import OllamaClient
     from ollama_magic.comparison import Comparison
     from ollama_magic.errors import OllamaMagicError
+    from ollama_magic.mapping.prompts import map_prompts
     from ollama_magic.model_listings import models
     from ollama_magic.panels import panel
     from ollama_magic.reply import Reply
@@ -29,6 +30,7 @@ __all__ = [
     "chat",
     "embed",
     "load_ipython_extension",
+    "map_prompts",
     "models",
     "panel",
     "stream",
@@ -44,6 +46,7 @@ _HOMES = {
     "chat": "api",
     "embed": "api",
     "stream": "api",
+    "map_prompts": "mapping.prompts",
     "models": "model_listings",
     "panel": "panels",
 }

@@ -72,6 +72,16 @@ def current_session() -> Session:
     return session
 
 
+def close_own_session() -> None:
+    """Close the session of this process, if there is one; the next call makes another.
+
+    For long-lived programs, and for tests.
+    """
+    if _of_this_process.cache_info().currsize:
+        _of_this_process().close()
+        _of_this_process.cache_clear()
+
+
 @cache
 def _of_this_process() -> Session:
     return Session(_Shell(), Defaults(), _NoCells())

@@ -37,7 +37,9 @@ def clean_environment(tmp_path_factory, monkeypatch):
     }.items():
         monkeypatch.setenv(name, str(home / folder))
     monkeypatch.delenv("NETRC", raising=False)
-    return home
+    yield home
+    if "ollama_magic.api_session" in sys.modules:
+        sys.modules["ollama_magic.api_session"].close_own_session()
 
 
 @pytest.fixture

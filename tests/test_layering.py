@@ -28,12 +28,20 @@ LAYERS = [
         "answering",
         "model_commands",
     }
-    | {"comparing", "comparison", "keeping", "capabilities", "tool_loop"}
+    | {
+        "api_session",
+        "mapping",
+        "comparing",
+        "comparison",
+        "keeping",
+        "capabilities",
+        "tool_loop",
+    }
     | {"sharing", "chat_commands", "confirming", "structured", "tool_functions"}
     | {"handing_over", "code_help", "past_cells"}
     | {"model_board", "model_job", "model_listings", "doctor", "settings_listing"},
     {"commands", "completion", "input_transforms", "magics", "__init__"}
-    | {"widgets", "panels", "api", "api_session"},
+    | {"widgets", "panels", "api"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

@@ -177,8 +177,8 @@ class SafeDatabase:
 
 
 def _transaction(database: sqlite3.Connection, work: Work[_T]) -> _T:
-    database.execute("BEGIN IMMEDIATE")
-    try:
+    try:  # also around the beginning: an interrupt may come right after it
+        database.execute("BEGIN IMMEDIATE")
         result = work(database)
         database.execute("COMMIT")
     except BaseException:

@@ -24,10 +24,7 @@ DECIDED |= {"hide_thinking"}
 def script(fake_ollama, monkeypatch):
     """Give the environment of a script: no extension is loaded."""
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
-    api.current_session.__globals__["_of_this_process"].cache_clear()
-    yield fake_ollama
-    api.current_session().close()
-    api.current_session.__globals__["_of_this_process"].cache_clear()
+    return fake_ollama
 
 
 def test_ask_is_a_one_off(script):

@@ -1,0 +1,1 @@
+"""One prompt over many rows: ``map_prompts``, and what it is made of."""

@@ -1,0 +1,68 @@
+"""What was answered before, and is not asked again.
+
+Knows which kept answer is one to this very request, and how a row's answer is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ollama_magic.errors import ReplyDataError
+from ollama_magic.kept_answers import Answers, KeptAnswer, request_key
+from ollama_magic.mapping.course import Landed
+from ollama_magic.mapping.reading import Reading
+from ollama_magic.mapping.servers import Server
+from ollama_magic.request import GenerateRequest
+
+
+class Kept:
+    """The answers of earlier calls, and where those of this one are kept.
+
+    Parameters
+    ----------
+    servers
+        An answer counts when the model that gave it is, to the byte, that of one of
+        these.
+    """
+
+    def __init__(
+        self, answers: Answers, reading: Reading, servers: Sequence[Server]
+    ) -> None:
+        self._answers = answers
+        self._reading = reading
+        self._digests = {server.digest for server in servers}
+
+    def find(self, request: GenerateRequest) -> str | None:
+        """Return the text that this very request was answered with, if it was."""
+        key = request_key(request)
+        for digest in self._digests:
+            kept = self._answers.find_answer(key, request.model, digest)
+            # NB: an empty digest asks for any, and only an unknown one is its equal.
+            if kept is not None and kept.digest == digest and self._is_fit(kept):
+                return kept.text
+        return None
+
+    def keep(self, landed: Landed) -> None:
+        """Keep an answer; it is on disk when this returns."""
+        answered, server = landed.answered, landed.server
+        answer = KeptAnswer(
+            model=landed.request.model,
+            digest=server.digest,
+            text=answered.text,
+            thinking=answered.thinking,
+            thinking_s=answered.thinking_s,
+            done_reason=answered.done_reason,
+            stats=answered.stats,
+            host_kind=server.kind,
+            server_note=server.note,
+            answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._answers.keep_answer(request_key(landed.request), answer)
+
+    def _is_fit(self, kept: KeptAnswer) -> bool:
+        try:
+            self._reading.check(kept.text, kept.done_reason)
+        except ReplyDataError:
+            return False
+        return True

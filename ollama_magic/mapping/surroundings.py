@@ -1,0 +1,70 @@
+"""What a call of ``map_prompts`` finds around it: whose servers, and who looks on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import OllamaMagicError
+from ollama_magic.host import parse_host
+from ollama_magic.model_options import check_options
+from ollama_magic.rendering.progress_line import (
+    NotebookProgress,
+    ProgressLine,
+    TerminalProgress,
+)
+from ollama_magic.session import Session
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Who is asked by default, and who looks on."""
+
+    session: Session
+
+    @property
+    def model(self) -> str | None:
+        """The model that settings or environment name."""
+        named = self.session.settings.model or os.environ.get("OLLAMA_MODEL")
+        return named or None
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What the settings say of each request: ``system`` and ``options``."""
+        settings = self.session.settings
+        return {
+            "system": settings.system or None,
+            "options": check_options(settings.options),
+        }
+
+    def client(self, host: str | None = None) -> OllamaClient:
+        """Return a client for a host, or for the one that is configured.
+
+        The API key goes to the configured host and to no other.
+        """
+        is_other = host is not None and not self._is_configured(host)
+        return self.session.client(host if is_other else None)
+
+    def is_configured(self, client: OllamaClient) -> bool:
+        """Tell whether a client's host is the one that is configured."""
+        return not client.host.user and self._is_configured(client.host.base_url)
+
+    def progress_line(self) -> ProgressLine | None:
+        """Return where progress is shown; None where nobody would see it."""
+        shell = self.session.shell
+        if getattr(shell, "kernel", None) is not None:
+            return NotebookProgress(shell.display_pub.publish)
+        if sys.stderr is not None and sys.stderr.isatty():
+            return TerminalProgress(sys.stderr.write, is_tty=True)
+        return None
+
+    def _is_configured(self, host: str) -> bool:
+        named = parse_host(host)
+        with suppress(OllamaMagicError):  # a wrong setting is told when it is used
+            return not named.user and named.base_url == self.client().host.base_url
+        return False

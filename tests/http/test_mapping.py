@@ -1,0 +1,425 @@
+"""One prompt over many rows: what is sent, in which order it comes back, what stays."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pandas as pd
+import pydantic
+import pytest
+from fake_ollama import PATIENCE_S, Wait, error, reply_line, whole
+
+from ollama_magic import map_prompts
+from ollama_magic.errors import (
+    CapabilityError,
+    ConfigError,
+    ModelNotFoundError,
+    OllamaMagicError,
+    PromptError,
+    ReplyDataError,
+    ServerError,
+    ServerUnreachableError,
+)
+from ollama_magic.history.store import ChatStore, default_path
+from ollama_magic.kept_answers import request_key
+from ollama_magic.request import GenerateRequest
+
+SENTIMENT = "label: one of pos, neg"
+
+
+@pytest.fixture(autouse=True)
+def configured(fake_ollama, monkeypatch):
+    """Make the fake server the one that is configured; it says the prompt back."""
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    fake_ollama.chat(lambda body: says(body, f"re: {body['prompt']}"))
+
+
+@pytest.fixture
+def elsewhere():
+    """Run a call in a thread, while the test looks on."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit
+
+
+def says(body, text, **end):
+    end = {"done_reason": "stop", "eval_count": 1} | end
+    return [reply_line(body, content=text), reply_line(body, done=True, **end)]
+
+
+def asked(fake_ollama):
+    return [body["prompt"] for body in fake_ollama.bodies("/api/generate")]
+
+
+# -- order and concurrency ---------------------------------------------------------
+
+
+def test_replies_have_the_order_of_the_rows(fake_ollama, elsewhere):
+    """The first row is answered last."""
+    first = threading.Event()
+
+    def answer(body):
+        wait = [Wait(first)] if body["prompt"] == "Say 0" else []
+        return [*wait, *says(body, body["prompt"].upper())]
+
+    fake_ollama.chat(answer)
+    call = elsewhere(map_prompts, "Say {}", range(6), concurrency=2)
+    fake_ollama.wait_for("/api/generate", count=6)
+    first.set()
+    assert call.result() == [f"SAY {n}" for n in range(6)]
+
+
+def test_as_many_rows_are_asked_at_a_time_as_was_said(fake_ollama, elsewhere):
+    full, gate, lock = threading.Event(), threading.Event(), threading.Lock()
+    at_once = [0, 0]
+
+    def answer(body):
+        with lock:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            if at_once[0] == 3:
+                full.set()
+        yield Wait(gate)
+        with lock:
+            at_once[0] -= 1
+        yield from says(body, "ok")
+
+    fake_ollama.chat(answer)
+    call = elsewhere(map_prompts, "Say {}", range(9), concurrency=3)
+    assert full.wait(PATIENCE_S)
+    gate.set()
+    assert call.result() == ["ok"] * 9
+    assert at_once == [0, 3]
+
+
+def test_equal_rows_are_asked_once(fake_ollama):
+    assert map_prompts("{}", list("abab")) == ["re: a", "re: b", "re: a", "re: b"]
+    assert sorted(asked(fake_ollama)) == ["a", "b"]
+
+
+def test_equal_rows_have_data_of_their_own(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
+    one, other = map_prompts("{}", ["a", "a"], schema=SENTIMENT)
+    one["label"] = "changed"
+    assert other == {"label": "pos"}
+
+
+def test_ten_thousand_rows_that_are_equal_are_one_request(fake_ollama):
+    assert map_prompts("{}", ["a"] * 10_000) == ["re: a"] * 10_000
+    assert len(asked(fake_ollama)) == 1
+
+
+# -- what is sent --------------------------------------------------------------------
+
+
+def test_a_row_is_a_generate_request_with_what_was_set(fake_ollama):
+    fake_ollama.models([{"name": "m:1b", "capabilities": ["completion", "thinking"]}])
+    map_prompts(
+        "Say {}",
+        ["a"],
+        model="m:1b",
+        system="Be terse.",
+        options={"temperature": 0},
+        format="json",
+        think="low",
+        keep_alive="10m",
+    )
+    assert fake_ollama.bodies("/api/generate") == [
+        {
+            "model": "m:1b",
+            "prompt": "Say a",
+            "system": "Be terse.",
+            "stream": True,
+            "options": {"temperature": 0},
+            "format": "json",
+            "think": "low",
+            "keep_alive": "10m",
+        }
+    ]
+
+
+def test_what_was_not_set_is_not_sent(fake_ollama):
+    map_prompts("Say {}", ["a"])
+    assert fake_ollama.bodies("/api/generate") == [
+        {"model": "llama3.2:3b", "prompt": "Say a", "stream": True}
+    ]
+
+
+def test_the_model_is_that_of_the_environment(fake_ollama, monkeypatch):
+    fake_ollama.models(["newest:1b", "wanted:1b"])
+    monkeypatch.setenv("OLLAMA_MODEL", "wanted:1b")
+    map_prompts("{}", ["a"])
+    assert fake_ollama.bodies("/api/generate")[0]["model"] == "wanted:1b"
+
+
+def test_without_one_the_model_is_the_newest_that_writes(fake_ollama):
+    embedding = {"name": "embed:1b", "capabilities": ["embedding"]}
+    fake_ollama.models([embedding, "newest:1b", "older:1b"])
+    map_prompts("{}", ["a"])
+    assert fake_ollama.bodies("/api/generate")[0]["model"] == "newest:1b"
+
+
+def test_an_empty_prompt_is_not_sent_as_a_wish_to_load_the_model(fake_ollama):
+    first, second = map_prompts("{}", [None, "a"])
+    assert isinstance(first, PromptError)
+    assert second == "re: a"
+    assert asked(fake_ollama) == ["a"]
+
+
+def test_no_rows_are_no_question(fake_ollama):
+    assert map_prompts("{}", []) == []
+    assert fake_ollama.requests == []
+
+
+def test_thinking_is_no_part_of_the_text(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, "<think>Hm.</think>\n\nYes."))
+    assert map_prompts("{}", ["a"]) == ["Yes."]
+
+
+# -- schemas -------------------------------------------------------------------------
+
+
+def test_a_schema_gives_data(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
+    assert map_prompts("{}", ["a"], schema=SENTIMENT) == [{"label": "pos"}]
+    (body,) = fake_ollama.bodies("/api/generate")
+    assert body["format"]["properties"] == {"label": {"enum": ["pos", "neg"]}}
+    assert "think" not in body
+
+
+def test_a_table_gets_columns_with_its_own_index(fake_ollama):
+    def answer(body):
+        if body["prompt"] == "Is it bad?":
+            return error(500, "no luck")
+        return says(body, '{"label": "pos"}')
+
+    fake_ollama.chat(answer)
+    table = pd.DataFrame({"text": ["good", "bad"]}, index=["x", "y"])
+    found = map_prompts("Is it {text}?", table, schema=SENTIMENT)
+    assert list(found.columns) == ["label", "error"]
+    assert found.label.tolist()[0] == "pos"
+    assert pd.isna(found.label["y"])
+    assert found.error["x"] is None
+    assert isinstance(found.error["y"], ServerError)
+    assert table.join(found).text.tolist() == ["good", "bad"]
+
+
+def test_a_series_gets_a_series():
+    found = map_prompts("{}", pd.Series(["a", "b"], index=[3, 1]))
+    expected = pd.Series(["re: a", "re: b"], [3, 1], dtype=object, name="reply")
+    pd.testing.assert_series_equal(found, expected)
+
+
+def test_a_list_schema_gives_a_series_of_lists(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '[{"name": "Ada"}]'))
+    found = map_prompts("{}", pd.Series(["a"]), schema="[name]")
+    assert found.tolist() == [[{"name": "Ada"}]]
+
+
+@dataclass
+class Label:
+    label: str
+    sure: bool = True
+
+
+class Age(pydantic.BaseModel):
+    age: int = pydantic.Field(alias="howOld")
+
+    @pydantic.field_validator("age")
+    @classmethod
+    def is_possible(cls, value):
+        assert value < 150, "nobody is so old"
+        return value
+
+
+def test_a_class_gives_its_instances(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
+    assert map_prompts("{}", ["a"], schema=Label) == [Label("pos")]
+
+
+def test_a_class_of_pydantic_gives_columns_by_the_names_of_its_schema(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"howOld": 36}'))
+    found = map_prompts("{}", pd.Series(["a"]), schema=Age)
+    assert found.to_dict("records") == [{"howOld": 36, "error": None}]
+
+
+def test_what_a_class_refuses_is_the_error_of_its_row(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, f'{{"howOld": {body["prompt"]}}}'))
+    good, bad = map_prompts("{}", [36, 360], schema=Age)
+    assert good.age == 36
+    assert isinstance(bad, ReplyDataError)
+    assert "nobody is so old" in bad.why
+
+
+def test_a_reply_that_does_not_follow_is_asked_for_once_more(fake_ollama):
+    def answer(body):
+        is_second = "messages" in body
+        return says(body, '{"label": "pos"}' if is_second else '{"label": "good"}')
+
+    fake_ollama.chat(answer)
+    assert map_prompts("{}", ["a"], schema=SENTIMENT) == [{"label": "pos"}]
+    (repair,) = fake_ollama.bodies("/api/chat")
+    assert "'good' is not one of" in repair["messages"][-1]["content"]
+
+
+def test_what_still_does_not_follow_is_the_error_of_its_row(fake_ollama):
+    def answer(body):
+        text = str(body)
+        return says(body, '{"label": "good"}' if "Row b" in text else '{"label":"neg"}')
+
+    fake_ollama.chat(answer)
+    good, bad = map_prompts("Row {}", ["a", "b"], schema=SENTIMENT)
+    assert good == {"label": "neg"}
+    assert isinstance(bad, ReplyDataError)
+    assert len(fake_ollama.bodies("/api/chat")) == 1
+
+
+def test_a_reply_cut_at_a_limit_is_not_asked_for_again(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"label', done_reason="length"))
+    (cut,) = map_prompts("{}", ["a"], schema=SENTIMENT)
+    assert cut.what == "The reply was cut at a length limit, so it is no data."
+    assert len(fake_ollama.bodies("/api/chat")) == 0
+
+
+# -- errors --------------------------------------------------------------------------
+
+
+def test_a_row_that_fails_leaves_the_others_alone(fake_ollama):
+    def answer(body):
+        fails = body["prompt"] == "b"
+        return [{"error": "out of memory"}] if fails else says(body, "ok")
+
+    fake_ollama.chat(answer)
+    first, second, third = map_prompts("{}", ["a", "b", "c"])
+    assert (first, third) == ("ok", "ok")
+    assert isinstance(second, ServerError)
+    assert "out of memory" in second.why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"template": "{txet}", "data": [{"text": "a"}]}, PromptError),
+        ({"template": "{}", "data": "text"}, PromptError),
+        ({"schema": "age integer"}, PromptError),
+        ({"schema": {"type": "nonsense"}}, PromptError),
+        ({"schema": "age int", "format": {"type": "object"}}, ConfigError),
+        ({"format": "yaml"}, ConfigError),
+        ({"options": {"temprature": 0}}, ConfigError),
+        ({"think": "hard"}, ConfigError),
+        ({"keep_alive": "soon"}, ConfigError),
+        ({"concurrency": 0}, ConfigError),
+        ({"hosts": []}, ConfigError),
+        ({"hosts": ["http://a:b"]}, ConfigError),
+        ({"executor": print}, ConfigError),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_before_anything_is_sent(fake_ollama, arguments, kind):
+    with pytest.raises(kind):
+        map_prompts(**{"template": "{}", "data": ["a"]} | arguments)
+    assert fake_ollama.requests == []
+
+
+def test_a_model_that_is_not_there_is_told_once_with_the_nearest(fake_ollama):
+    with pytest.raises(ModelNotFoundError, match=r"did you mean 'llama3\.2:3b'"):
+        map_prompts("{}", ["a", "b"], model="llama3.2:3bb")
+    assert asked(fake_ollama) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "think", "words"),
+    [("embed:1b", None, "cannot write text"), ("plain:1b", True, "cannot think")],
+)
+def test_what_a_model_cannot_do_is_told_at_once(fake_ollama, model, think, words):
+    embedding = {"name": "embed:1b", "capabilities": ["embedding"]}
+    fake_ollama.models([embedding, "plain:1b"])
+    with pytest.raises(CapabilityError, match=words):
+        map_prompts("{}", ["a"], model=model, think=think)
+    assert asked(fake_ollama) == []
+
+
+def test_an_older_server_is_asked_what_its_model_can_do(fake_ollama):
+    """Before 0.6 the list of models had no capabilities; the page of one had."""
+    entry = {"name": "embed:1b", "model": "embed:1b", "digest": "d"}
+    listed = {"models": [entry]}
+    fake_ollama.models([{"name": "embed:1b", "capabilities": ["embedding"]}])
+    fake_ollama.on("GET /api/tags", whole(listed))
+    with pytest.raises(CapabilityError, match="cannot write text"):
+        map_prompts("{}", ["a"], model="embed:1b")
+
+
+def test_a_server_that_is_not_there_is_told_at_once(monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:1")
+    with pytest.raises(ServerUnreachableError):
+        map_prompts("{}", ["a"])
+
+
+def test_a_server_without_models_says_what_to_pull(fake_ollama):
+    fake_ollama.models([])
+    with pytest.raises(ConfigError, match="ollama pull"):
+        map_prompts("{}", ["a"])
+
+
+def test_a_bug_is_no_error_of_a_row(fake_ollama, monkeypatch):
+    """Only our own errors are values; a bug keeps its traceback."""
+    monkeypatch.setattr("ollama_magic.answer.Answer.add", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        map_prompts("{}", ["a"])
+
+
+# -- what was answered before ---------------------------------------------------------
+
+
+def test_a_second_call_asks_for_nothing_that_is_kept(fake_ollama):
+    first = map_prompts("{}", ["a", "b"])
+    assert map_prompts("{}", ["b", "c", "a"]) == [first[1], "re: c", first[0]]
+    assert sorted(asked(fake_ollama)) == ["a", "b", "c"]
+
+
+def test_without_resume_all_is_asked_anew_and_kept_again(fake_ollama):
+    map_prompts("{}", ["a"])
+    fake_ollama.reply("new")
+    assert map_prompts("{}", ["a"], resume=False) == ["new"]
+    assert map_prompts("{}", ["a"]) == ["new"]
+    assert asked(fake_ollama) == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"system": "Be terse."}, {"options": {"seed": 1}}, {"format": "json"}],
+    ids=str,
+)
+def test_another_request_is_asked(fake_ollama, change):
+    map_prompts("{}", ["a"])
+    map_prompts("{}", ["a"], **change)
+    assert asked(fake_ollama) == ["a", "a"]
+
+
+def test_a_model_that_was_pulled_anew_is_asked(fake_ollama):
+    map_prompts("{}", ["a"])
+    fake_ollama.models([{"name": "llama3.2:3b", "digest": "f" * 64}])
+    map_prompts("{}", ["a"])
+    assert asked(fake_ollama) == ["a", "a"]
+
+
+def test_rows_that_failed_are_asked_again(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, '{"label": "?"}'))
+    (failed,) = map_prompts("{}", ["a"], schema=SENTIMENT)
+    assert isinstance(failed, OllamaMagicError)
+    fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
+    assert map_prompts("{}", ["a"], schema=SENTIMENT) == [{"label": "pos"}]
+
+
+def test_what_is_kept_says_who_answered(fake_ollama):
+    map_prompts("{}", ["a"])
+    store = ChatStore(default_path(), warn=pytest.fail)
+    kept = store.find_answer(request_key(GenerateRequest("llama3.2:3b", "a")))
+    store.close()
+    assert (kept.model, kept.text, kept.host_kind) == (
+        "llama3.2:3b",
+        "re: a",
+        "loopback",
+    )
+    assert kept.digest.startswith("9077fe9d")
+    assert kept.stats.eval_count == 1
+    assert kept.done_reason == "stop"

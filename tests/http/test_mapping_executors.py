@@ -1,0 +1,192 @@
+"""Rows asked by workers that somebody else provides: threads, processes, Dask."""
+
+import pickle
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import distributed
+import pytest
+from fake_ollama import FakeOllama, Wait, error, reply_line
+
+from ollama_magic import map_prompts
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import (
+    ConfigError,
+    ReplyDataError,
+    ServerError,
+    ServerUnreachableError,
+)
+from ollama_magic.mapping.servers import Server
+from ollama_magic.mapping.workers import Answered, Processes
+from ollama_magic.request import GenerateRequest
+
+ROWS = [str(n) for n in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def configured(fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    fake_ollama.chat(lambda body: says(body, f"re: {body['prompt']}"))
+
+
+def says(body, text):
+    return [
+        reply_line(body, content=text),
+        reply_line(body, done=True, done_reason="stop"),
+    ]
+
+
+def asked(fake_ollama):
+    return [body["prompt"] for body in fake_ollama.bodies("/api/generate")]
+
+
+@pytest.fixture(scope="module")
+def spawned():
+    """Give processes that share nothing with this one."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["threads", "processes", "dask threads", "dask processes"])
+def executor(request, spawned):
+    if request.param == "threads":
+        with ThreadPoolExecutor(2) as pool:
+            yield pool
+    elif request.param == "processes":
+        yield spawned
+    else:
+        with (
+            distributed.LocalCluster(
+                processes=request.param == "dask processes",
+                n_workers=2,
+                threads_per_worker=2,
+                dashboard_address=None,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client.get_executor()
+
+
+def test_rows_are_answered_in_order_failed_and_kept(executor, fake_ollama):
+    """One test for all that an executor must do: starting a cluster takes seconds."""
+    assert map_prompts("{}", ROWS, executor=executor) == [f"re: {n}" for n in ROWS]
+    assert sorted(asked(fake_ollama)) == sorted(ROWS)
+    map_prompts("{}", ROWS, executor=executor)
+    assert len(asked(fake_ollama)) == 20
+
+    def answer(body):
+        if "messages" in body:
+            return says(body, '{"n": 1}' if "Row 1" in str(body) else '{"n": "?"}')
+        return error(500, "no luck") if body["prompt"] == "Row 3" else says(body, "{}")
+
+    fake_ollama.chat(answer)
+    found = map_prompts("Row {}", [1, 2, 3], schema="n int", executor=executor)
+    assert found[0] == {"n": 1}
+    assert isinstance(found[1], ReplyDataError)
+    assert isinstance(found[2], ServerError)
+    assert found[2].status_code == 500
+    assert "no luck" in found[2].why
+
+
+class Counting(ThreadPoolExecutor):
+    """An executor of one thread, which counts what waits in it."""
+
+    most = waiting = 0
+
+    def submit(self, *args, **options):
+        future = super().submit(*args, **options)
+        Counting.waiting += 1
+        Counting.most = max(Counting.most, Counting.waiting)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _future):
+        Counting.waiting -= 1
+
+
+def test_an_executor_is_not_given_all_rows_at_once():
+    with Counting(1) as pool:
+        map_prompts("{}", range(200), executor=pool, concurrency=2)
+    assert Counting.most == 8
+
+
+def test_hosts_take_turns_in_an_executor(fake_ollama, spawned):
+    with FakeOllama() as other:
+        hosts = [fake_ollama.url, other.url]
+        map_prompts("{}", range(6), hosts=hosts, executor=spawned)
+        assert len(asked(fake_ollama)) + len(asked(other)) == 6
+        assert min(len(asked(fake_ollama)), len(asked(other))) >= 1
+
+
+def test_a_server_that_goes_away_is_given_up_by_processes_too(spawned):
+    never = threading.Event()
+    with FakeOllama() as stays, FakeOllama() as goes:
+        stays.chat(lambda body: says(body, "stays"))
+        goes.chat(lambda body: [Wait(never)])
+
+        def leave():
+            goes.wait_for("/api/generate")
+            goes.__exit__()
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        with pytest.warns(UserWarning, match="Given up on the way"):
+            found = map_prompts(
+                "{}", range(6), hosts=[goes.url, stays.url], executor=spawned
+            )
+        thread.join()
+    assert found == ["stays"] * 6
+
+
+def test_an_executor_that_was_shut_down_is_told(fake_ollama):
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(ConfigError, match="takes no more work") as caught:
+        map_prompts("{}", ["a"], executor=pool)
+    assert "after shutdown" in caught.value.why
+
+
+class Recording(ThreadPoolExecutor):
+    """Stands for processes: what is sent must survive pickling."""
+
+    sent = b""
+
+    def submit(self, function, job):
+        self.sent = pickle.dumps((function, job))
+        function, job = pickle.loads(self.sent)
+        return super().submit(function, job)
+
+
+def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
+    """The worker's own key is used, and for the configured server alone."""
+    monkeypatch.setenv("OLLAMA_API_KEY", "secret-of-mine")
+    client = OllamaClient(fake_ollama.url)
+    monkeypatch.setenv("OLLAMA_API_KEY", "key-of-the-worker")
+    request = GenerateRequest("llama3.2:3b", "a")
+    with Recording(1) as pool:
+        workers = Processes(pool, None)
+        for is_configured in (True, False):
+            server = Server(client, is_configured, "loopback")
+            answered = workers.submit(server, request).result()
+            assert answered.text == "re: a"
+            assert b"secret-of-mine" not in pool.sent
+            assert isinstance(answered, Answered)
+    sent = [r.headers.get("authorization") for r in fake_ollama.requests]
+    assert sent == ["Bearer key-of-the-worker", None]
+
+
+def test_a_password_in_a_host_stays_in_this_process(fake_ollama, spawned):
+    url = fake_ollama.url.replace("http://", "http://user:pass@")
+    with pytest.raises(ConfigError, match="was not given to other processes"):
+        map_prompts("{}", ["a"], hosts=url, executor=spawned)
+    assert asked(fake_ollama) == []
+
+
+def test_errors_keep_their_words_between_processes():
+    error = ServerUnreachableError("what", why="why", next_step="next")
+    assert pickle.loads(pickle.dumps(Answered(error=error))).error.lines() == [
+        "what",
+        "  why:  why",
+        "  next: next",
+    ]

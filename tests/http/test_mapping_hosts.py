@@ -1,0 +1,177 @@
+"""Rows over several servers: who gets them, and what happens when one goes away."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fake_ollama import Answer, FakeOllama, Wait, reply_line
+
+from ollama_magic import map_prompts
+from ollama_magic.errors import (
+    ConfigError,
+    ServerUnreachableError,
+    StreamInterruptedError,
+)
+
+NOBODY = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def servers():
+    with FakeOllama() as one, FakeOllama() as other:
+        one.chat(lambda body: says(body, "one"))
+        other.chat(lambda body: says(body, "other"))
+        yield one, other
+
+
+@pytest.fixture
+def elsewhere():
+    """Run a call in a thread, while the test looks on."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit
+
+
+def says(body, text):
+    return [
+        reply_line(body, content=text),
+        reply_line(body, done=True, done_reason="stop"),
+    ]
+
+
+def asked(fake):
+    return [body["prompt"] for body in fake.bodies("/api/generate")]
+
+
+def test_a_fast_server_does_more(servers, elsewhere):
+    one, other = servers
+    gate = threading.Event()
+    one.chat(lambda body: [Wait(gate), *says(body, "one")])
+    hosts = [one.url, other.url]
+    call = elsewhere(map_prompts, "{}", range(12), hosts=hosts, concurrency=2)
+    other.wait_for("/api/generate", count=10)
+    gate.set()
+    assert call.result().count("other") == 10
+    assert len(asked(one)) == 2
+
+
+def test_each_server_is_asked_as_many_rows_at_a_time(servers, elsewhere):
+    gate = threading.Event()
+    for server in servers:
+        server.chat(lambda body: [Wait(gate), *says(body, "ok")])
+    hosts = [server.url for server in servers]
+    call = elsewhere(map_prompts, "{}", range(6), hosts=hosts, concurrency=3)
+    for server in servers:
+        server.wait_for("/api/generate", count=3)
+    gate.set()
+    assert call.result() == ["ok"] * 6
+
+
+def test_the_same_server_twice_is_one(servers, elsewhere):
+    one, _ = servers
+    assert map_prompts("{}", ["a"], hosts=[one.url, f"{one.url}/"]) == ["one"]
+    assert len([r for r in one.requests if r.path == "/api/tags"]) == 1
+
+
+def test_one_host_may_be_a_text(servers):
+    assert map_prompts("{}", ["a"], hosts=servers[1].url) == ["other"]
+
+
+def test_servers_that_can_not_answer_are_left_out_with_a_note(servers):
+    one, other = servers
+    one.models(["another:1b"])
+    hosts = [one.url, NOBODY, other.url]
+    with pytest.warns(UserWarning, match="Left out") as notes:
+        found = map_prompts("{}", range(4), model="llama3.2:3b", hosts=hosts)
+    assert found == ["other"] * 4
+    assert [str(note.message) for note in notes] == [
+        f"Left out, since it can't answer: {one.url}: server (404): "
+        "model 'llama3.2:3b' not found",
+        f"Left out, since it can't answer: {NOBODY}: connection refused",
+    ]
+    assert asked(one) == []
+    assert notes[0].filename == __file__
+
+
+def test_with_no_server_left_nothing_is_sent(servers):
+    one, _ = servers
+    with pytest.raises(ConfigError, match="None of the 2 hosts can answer") as caught:
+        map_prompts("{}", ["a"], model="nosuch:1b", hosts=[one.url, NOBODY])
+    assert f"{NOBODY}: connection refused" in caught.value.why
+    assert asked(one) == []
+
+
+def test_the_rows_of_a_server_that_goes_away_are_asked_elsewhere(elsewhere):
+    never, held = threading.Event(), threading.Event()
+    with FakeOllama() as stays:
+        stays.chat(lambda body: [Wait(held), *says(body, "stays")])
+        with FakeOllama() as goes:
+            goes.chat(lambda body: [reply_line(body, content="half"), Wait(never)])
+            hosts = [goes.url, stays.url]
+            call = elsewhere(_with_warnings, "{}", range(6), hosts=hosts, concurrency=2)
+            goes.wait_for("/api/generate", count=2)
+            stays.wait_for("/api/generate", count=2)
+        held.set()
+        found, notes = call.result()
+        assert found == ["stays"] * 6
+        assert len(asked(stays)) == 6
+        assert len(notes) == 1
+        assert notes[0].startswith(f"Given up on the way: {goes.url}: ")
+
+
+def test_when_the_last_server_goes_away_the_rows_have_its_error(elsewhere):
+    never = threading.Event()
+    with FakeOllama() as goes:
+
+        def answer(body):
+            if body["prompt"] == "0":
+                return says(body, "done")
+            return [Wait(never)]
+
+        goes.chat(answer)
+        call = elsewhere(_with_warnings, "{}", range(6), hosts=goes.url, concurrency=1)
+        goes.wait_for("/api/generate", count=2)
+    found, _ = call.result()
+    assert found[0] == "done"
+    lost = (ServerUnreachableError, StreamInterruptedError)
+    assert all(isinstance(error, lost) for error in found[1:])
+
+
+def _with_warnings(*args, **options):
+    with pytest.warns(UserWarning, match="Given up") as notes:
+        found = map_prompts(*args, **options)
+    return found, [str(note.message) for note in notes]
+
+
+def test_a_row_that_broke_off_is_asked_once_more(servers):
+    one, _ = servers
+    cut = Answer([reply_line({"model": "m"}, content="half")])
+    whole = Answer(says({"model": "m"}, "whole"))
+    one.on("POST /api/generate", cut, whole)
+    assert map_prompts("{}", ["a"], hosts=one.url) == ["whole"]
+    assert asked(one) == ["a", "a"]
+
+
+def test_a_row_that_breaks_off_again_has_the_error(servers):
+    one, _ = servers
+    cut = Answer([reply_line({"model": "m"}, content="half")])
+    one.on("POST /api/generate", cut, cut, Answer(says({"model": "m"}, "next")))
+    first, second = map_prompts("{}", ["a", "b"], hosts=one.url, concurrency=1)
+    assert isinstance(first, StreamInterruptedError)
+    assert second == "next"
+
+
+def test_the_key_goes_to_the_configured_server_alone(servers, monkeypatch):
+    one, other = servers
+    monkeypatch.setenv("OLLAMA_HOST", one.url)
+    monkeypatch.setenv("OLLAMA_API_KEY", "secret")
+    map_prompts("{}", range(8), hosts=[one.url, other.url])
+    assert {r.headers.get("authorization") for r in one.requests} == {"Bearer secret"}
+    assert {r.headers.get("authorization") for r in other.requests} == {None}
+
+
+def test_an_answer_counts_whichever_server_gave_it(servers):
+    one, other = servers
+    map_prompts("{}", ["a"], hosts=one.url)
+    assert map_prompts("{}", ["a"], hosts=other.url) == ["one"]
+    other.models([{"name": "llama3.2:3b", "digest": "f" * 64}])
+    assert map_prompts("{}", ["a"], hosts=other.url) == ["other"]

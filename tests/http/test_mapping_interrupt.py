@@ -1,0 +1,158 @@
+"""What ends a call early: the stop button, kill -9; and how the next one goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from fake_ollama import Answer, Wait, reply_line
+
+from ollama_magic import map_prompts
+from ollama_magic.errors import Interrupted
+from ollama_magic.history import answers
+
+PATIENCE_S = 60
+
+
+@pytest.fixture(autouse=True)
+def configured(fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+
+
+def answer_only(fake_ollama, *prompts):
+    """Answer these; the others wait for ever, the first word said."""
+    never = threading.Event()
+
+    def answer(body):
+        yield reply_line(body, content="re: ")
+        if body["prompt"] not in prompts:
+            yield Wait(never)
+        yield reply_line(body, content=body["prompt"])
+        yield reply_line(body, done=True, done_reason="stop")
+
+    fake_ollama.chat(answer)
+
+
+def asked(fake_ollama):
+    return [body["prompt"] for body in fake_ollama.bodies("/api/generate")]
+
+
+@pytest.fixture
+def interrupt_at(fake_ollama):
+    """Press stop as soon as so many rows have been asked."""
+    threads = []
+
+    def start(count):
+        def press():
+            fake_ollama.wait_for("/api/generate", count=count)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threads.append(threading.Thread(target=press))
+        threads[0].start()
+
+    yield start
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def interrupted(**options):
+    rows = [str(n) for n in range(8)]
+    with pytest.raises(Interrupted) as caught:
+        map_prompts("{}", rows, concurrency=2, **options)
+    return str(caught.value)
+
+
+def test_an_interrupt_closes_what_is_under_way_and_begins_nothing(
+    fake_ollama, interrupt_at
+):
+    answer_only(fake_ollama, "0", "1", "2")
+    interrupt_at(5)
+    assert interrupted() == (
+        "stopped by you; 3 of 8 rows are kept: run it again to go on"
+    )
+    under_way = [r for r in fake_ollama.requests if r.path == "/api/generate"][3:]
+    assert all(r.wait_closed() and r.was_cut_off for r in under_way)
+    assert sorted(asked(fake_ollama)) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_next_call_goes_on(fake_ollama, interrupt_at):
+    answer_only(fake_ollama, "0", "1", "2")
+    interrupt_at(5)
+    interrupted()
+    del fake_ollama.requests[:]
+    rows = [str(n) for n in range(8)]
+    answer_only(fake_ollama, *rows)
+    assert map_prompts("{}", rows) == [f"re: {n}" for n in range(8)]
+    assert sorted(asked(fake_ollama)) == ["3", "4", "5", "6", "7"]
+
+
+def test_rows_from_earlier_count_as_kept(fake_ollama, interrupt_at):
+    answer_only(fake_ollama, "0", "1", "2")
+    map_prompts("{}", ["0", "1"])
+    interrupt_at(5)
+    assert "3 of 8 rows are kept" in interrupted()
+
+
+def test_without_resume_it_says_how_to_go_on(fake_ollama, interrupt_at):
+    answer_only(fake_ollama, "0")
+    interrupt_at(3)
+    assert interrupted(resume=False).endswith(
+        "run it again without resume=False to go on"
+    )
+
+
+def test_an_interrupt_before_the_first_row_is_told_in_a_line(fake_ollama):
+    never = threading.Event()
+
+    def press(_request):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Answer([], hold_headers=never)
+
+    fake_ollama.on("GET /api/tags", press)
+    assert interrupted() == "stopped by you"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
+    fake_ollama, monkeypatch, where
+):
+    """It never comes into the middle of a transaction."""
+    answer_only(fake_ollama, "0")
+    keep, interrupted_threads = answers.keep, []
+
+    def keep_interrupted(database, key, answer):
+        if where == "after":
+            keep(database, key, answer)
+        fake_ollama.wait_for("/api/generate", count=3)
+        interrupted_threads.append(threading.current_thread())
+        os.kill(os.getpid(), signal.SIGINT)
+        if where == "before":
+            keep(database, key, answer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answers, "keep", keep_interrupted)
+        assert "1 of 8 rows are kept" in interrupted()
+    assert len(interrupted_threads) == 1
+    assert interrupted_threads[0] is not threading.main_thread()
+    assert map_prompts("{}", ["0"]) == ["re: 0"]
+    assert asked(fake_ollama).count("0") == 1
+
+
+def test_kill_minus_nine_loses_the_rows_in_flight_alone(fake_ollama):
+    answer_only(fake_ollama, "0", "1", "2", "3", "4")
+    code = (
+        "from ollama_magic import map_prompts\n"
+        "map_prompts('{}', map(str, range(8)), concurrency=1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        # The next row is sent just before an answer is written down: when the sixth
+        # has come, four answers are on disk for sure.
+        fake_ollama.wait_for("/api/generate", count=6, timeout=PATIENCE_S)
+        process.kill()
+    del fake_ollama.requests[:]
+    rows = [str(n) for n in range(8)]
+    answer_only(fake_ollama, *rows)
+    assert map_prompts("{}", rows) == [f"re: {n}" for n in range(8)]
+    assert {"5", "6", "7"} <= set(asked(fake_ollama)) <= {"4", "5", "6", "7"}

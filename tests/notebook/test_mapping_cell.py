@@ -1,0 +1,152 @@
+"""What a person sees of ``map_prompts`` in a notebook and in a terminal."""
+
+import os
+import re
+import sys
+import threading
+
+import pexpect
+import pytest
+from fake_ollama import FakeOllama, Wait, reply_line
+
+PATIENCE_S = 60
+IMPORT = "from ollama_magic import map_prompts"
+
+
+@pytest.fixture
+def answers(fake_ollama):
+    """Answer the prompts that are named; the others wait for ever."""
+    never = threading.Event()
+
+    def only(*prompts):
+        def answer(body):
+            if body["prompt"] not in prompts:
+                yield Wait(never)
+            yield reply_line(body, content=f"re: {body['prompt']}")
+            yield reply_line(body, done=True, done_reason="stop")
+
+        fake_ollama.chat(answer)
+
+    return only
+
+
+def progress(ran):
+    """Return the outputs that are not the value of the cell."""
+    return [o for o in ran.outputs if o["type"] == "display_data"]
+
+
+def test_progress_is_one_output_whose_last_state_stays(kernel, answers):
+    answers("a", "b")
+    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', ['a', 'b', None])")
+    assert ran.error is None
+    (output,) = progress(ran)
+    text = output["data"]["text/plain"]
+    assert re.fullmatch(r"llama3\.2:3b 3 of 3 · \d+ s · 1 failed", text)
+    assert "PromptError('The prompt of this row is empty.')" in ran.text
+    ran = kernel.run("map_prompts('{}', ['a', 'b'])")
+    assert progress(ran)[0]["data"]["text/plain"].endswith(" · 2 from earlier")
+
+
+def test_progress_shows_how_far_it_is(kernel, answers):
+    answers("a", "b")
+    rows = "['a', 'b', 'c', 'd']"
+    msg_id = kernel.send(f"{IMPORT}\nmap_prompts('{{}}', {rows}, concurrency=1)")
+    ran = kernel.collect(msg_id, until=lambda ran: "2 of 4" in ran.text)
+    assert re.search(r"2 of 4 · [\d.,]+ rows/s · \d+ s left", ran.text)
+    assert "width:50.0%" in ran.html
+    kernel.manager.interrupt_kernel()
+    kernel.collect(msg_id)
+
+
+def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
+    kernel, fake_ollama, answers
+):
+    answers("a", "b", "c")
+    cell = f"{IMPORT}\nmap_prompts('{{}}', list('abcde'), concurrency=2)"
+    msg_id = kernel.send(cell)
+    fake_ollama.wait_for("/api/generate", count=5)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert ran.status == "error"
+    assert ran.error == (
+        "Interrupted: stopped by you; 3 of 5 rows are kept: run it again to go on"
+    )
+    assert progress(ran)[0]["data"]["text/plain"] == (
+        "llama3.2:3b 3 of 5 · stopped by you"
+    )
+    asked = [r for r in fake_ollama.requests if r.path == "/api/generate"]
+    assert len(asked) == 5
+    assert all(r.wait_closed() and r.was_cut_off for r in asked[3:])
+    answers(*"abcde")
+    ran = kernel.run(cell)
+    assert "'re: a', 're: b', 're: c', 're: d', 're: e'" in ran.text
+    assert "3 from earlier" in ran.text
+    assert len(fake_ollama.bodies("/api/generate")) == 7
+
+
+def test_without_progress_nothing_is_shown(kernel, answers):
+    answers("a")
+    ran = kernel.run(f"{IMPORT}\n_ = map_prompts('{{}}', ['a'], progress=False)")
+    assert ran.outputs == []
+
+
+def test_an_error_of_the_call_has_three_lines(kernel):
+    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{txt}}', [dict(text='a')])")
+    assert ran.error.splitlines() == [
+        "PromptError: The rows have no column 'txt'.",
+        "  why:  the template says {txt}; there are: text",
+        "  next: did you mean {text}?",
+    ]
+
+
+def test_a_schema_may_be_a_name_of_the_notebook(kernel, fake_ollama):
+    fake_ollama.reply('{"label": "pos"}')
+    ran = kernel.run(
+        f"{IMPORT}\nimport pandas as pd\nSpec = {{'type': 'object', "
+        "'properties': {'label': {'type': 'string'}}}\n"
+        "map_prompts('{}', pd.Series(['a'], index=['x']), schema='Spec')"
+    )
+    assert ran.error is None
+    assert re.search(r"label\s+error\s+x\s+pos\s+None", ran.text)
+
+
+def test_a_server_elsewhere_is_named(kernel, fake_ollama, answers):
+    """Nothing leaves this machine without a word; a cloud model stands for it here."""
+    answers("a")
+    cloud = {"name": "big:cloud", "remote_host": "https://ollama.com"}
+    fake_ollama.models([cloud])
+    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', ['a'])")
+    assert "cloud model, answered at https://ollama.com" in ran.text
+
+
+def test_a_server_that_is_left_out_is_told(kernel, answers):
+    answers("a")
+    with FakeOllama() as other:
+        other.models(["another:1b"])
+        ran = kernel.run(
+            f"{IMPORT}\nh = get_ipython().meta['ollama_magic'].session.client().host\n"
+            f"_ = map_prompts('{{}}', ['a'], model='llama3.2:3b', "
+            f"hosts=[h.base_url, {other.url!r}])"
+        )
+    assert "UserWarning: Left out, since it can't answer: " in ran.streams
+    assert other.url in ran.streams
+
+
+def test_in_a_terminal_progress_is_a_line_on_stderr(fake_ollama, answers):
+    answers("a")
+    code = f"{IMPORT}; print(map_prompts('{{}}', ['a', 'a']))"
+    env = {**os.environ, "OLLAMA_HOST": fake_ollama.url}
+    child = pexpect.spawn(
+        sys.executable, ["-c", code], env=env, encoding="utf-8", timeout=PATIENCE_S
+    )
+    child.expect(r"llama3\.2:3b 2 of 2 · 0 s\s*\r\n")
+    child.expect_exact("['re: a', 're: a']")
+    child.close()
+
+
+def test_in_a_pipe_there_is_no_progress(fake_ollama, answers, capfd):
+    from ollama_magic import map_prompts
+
+    answers("a")
+    assert map_prompts("{}", ["a"], hosts=fake_ollama.url) == ["re: a"]
+    assert capfd.readouterr() == ("", "")

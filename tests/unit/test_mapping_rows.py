@@ -1,0 +1,212 @@
+"""Templates and rows: what is a field, what is a row, and what each becomes."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ollama_magic.errors import PromptError, ReplyDataError
+from ollama_magic.mapping.reading import read_as
+from ollama_magic.mapping.rows import read_rows
+from ollama_magic.mapping.template import parse_template
+
+
+def prompts(template, data):
+    return list(read_rows(data).prompts(parse_template(template)))
+
+
+def refusal(template, data):
+    with pytest.raises(PromptError) as caught:
+        prompts(template, data)
+    return caught.value.lines()
+
+
+@pytest.mark.parametrize(
+    ("template", "data", "expected"),
+    [
+        ("Say {}", ["a", "b"], ["Say a", "Say b"]),
+        ("Say {word}, {word}", ("a",), ["Say a, a"]),
+        ("Say {}", range(2), ["Say 0", "Say 1"]),
+        ("Say {}", (c for c in "ab"), ["Say a", "Say b"]),
+        ("{{}} {a}{b}", [{"a": 1, "b": 2}], ["{} 12"]),
+        ("{a}.", [{"a": 1}, {"b": 2}], ["1.", "."]),
+        ("{0}", [{0: "x"}], ["x"]),
+        ("{my text}", [{"my text": "x"}], ["x"]),
+        ("{}", pd.Series(["x", "y"]), ["x", "y"]),
+        ("{a}", pd.Series([{"a": 1}]), ["1"]),
+        ("{b} {a}", pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), ["x 1", "y 2"]),
+        ("{}", np.array([1.5, 2.5]), ["1.5", "2.5"]),
+        ("{}", [], []),
+    ],
+)
+def test_each_row_has_its_prompt(template, data, expected):
+    assert prompts(template, data) == expected
+
+
+def test_values_are_never_scanned_again():
+    rows = [{"a": "{b} {{c}} {}", "b": "secret"}]
+    assert prompts("{a}", rows) == ["{b} {{c}} {}"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        float("nan"),
+        np.float32("nan"),
+        pd.NaT,
+        pd.NA,
+        Decimal("NaN"),
+        np.datetime64("NaT"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_missing_values_are_empty_text(value):
+    assert prompts("<{}>", [value, 0]) == ["<>", "<0>"]
+
+
+def test_missing_values_of_a_table_are_empty_text():
+    table = pd.DataFrame({"a": [1.5, None], "t": pd.to_datetime(["2026-01-02", None])})
+    assert prompts("{a}|{t}", table) == ["1.5|2026-01-02 00:00:00", "|"]
+
+
+def test_a_wrong_column_names_those_there_are_and_the_nearest():
+    table = pd.DataFrame({"text": ["x"], "label": ["y"]})
+    assert refusal("{txet}", table) == [
+        "The rows have no column 'txet'.",
+        "  why:  the template says {txet}; there are: text, label",
+        "  next: did you mean {text}?",
+    ]
+
+
+def test_a_field_without_a_name_is_not_guessed():
+    assert refusal("{}", [{"a": 1}])[:2] == [
+        "The template says {}, and the rows have names.",
+        "  why:  the template says {}; there are: a",
+    ]
+
+
+def test_two_names_need_rows_with_names():
+    assert refusal("{a} {b}", ["x"])[0] == (
+        "The template has 2 fields, and each row is one value."
+    )
+
+
+@pytest.mark.parametrize(
+    "field", ["{a.b}", "{a[0]}", "{a!r}", "{a:>5}", "{a.__class__}", '{"a": 1}']
+)
+def test_a_field_is_a_plain_name(field):
+    """No attribute, item, conversion or format: a template can't reach into values."""
+    what, _, step = refusal(f"Is {field}?", [{"a": "x"}])
+    assert what == f"The template's field {field} is no plain name."
+    assert "{{ or }}" in step
+
+
+@pytest.mark.parametrize("template", ["{", "}", "{a", "a}"])
+def test_a_brace_alone_says_how_braces_are_written(template):
+    what, _, step = refusal(template, [{"a": "x"}])
+    assert what == "The template cannot be read."
+    assert "{{ or }}" in step
+
+
+def test_a_template_without_fields_is_refused():
+    assert "has no field" in refusal("Say {{ text }}", ["a"])[0]
+
+
+@pytest.mark.parametrize("data", ["text", b"text", {"a": [1, 2]}, 5, None])
+def test_what_has_no_rows_is_refused(data):
+    what, _, step = refusal("{}", data)
+    assert what == "The data cannot be used."
+    assert "pandas.DataFrame(data)" in step
+
+
+def test_rows_are_of_one_kind():
+    assert refusal("{a}", [{"a": 1}, "x"])[1] == (
+        "  why:  some rows are dicts, and some are not"
+    )
+
+
+def test_a_column_that_is_there_twice_is_refused_when_it_is_used():
+    table = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
+    assert prompts("{b}", table) == ["3"]
+    assert refusal("{a}", table)[0] == "The rows have 2 columns 'a'."
+
+
+class FrameOfPolars:
+    """What is asked of a DataFrame of polars."""
+
+    def to_dicts(self):
+        return [{"a": "x"}, {"a": "y"}]
+
+
+def test_a_table_of_polars_gives_a_list():
+    rows = read_rows(FrameOfPolars())
+    assert list(rows.prompts(parse_template("{a}"))) == ["x", "y"]
+    assert rows.arranged([1, 2], None) == [1, 2]
+
+
+# -- the shape of what is returned -------------------------------------------------
+
+FAILED = ReplyDataError("no")
+
+
+def test_texts_of_a_table_are_a_series_with_its_index():
+    rows = read_rows(pd.DataFrame({"a": [1, 2]}, index=["x", "x"]))
+    found = rows.arranged(["one", FAILED], None)
+    expected = pd.Series(["one", FAILED], ["x", "x"], dtype=object, name="reply")
+    pd.testing.assert_series_equal(found, expected)
+
+
+def test_lists_are_a_series_of_lists():
+    found = read_rows(pd.Series([1, 2])).arranged([["a"], ["b"]], None)
+    assert found.tolist() == [["a"], ["b"]]
+
+
+def test_objects_of_a_series_are_columns_and_errors_the_last_one():
+    rows = read_rows(pd.Series(["a", "b"], index=[7, 9]))
+    found = rows.arranged([{"label": "pos", "n": 1}, FAILED], ["label", "n"])
+    assert list(found.columns) == ["label", "n", "error"]
+    assert found.index.tolist() == [7, 9]
+    assert found.label[7] == "pos"
+    assert found[["label", "n"]].isna().loc[9].all()
+    assert found.error.tolist() == [None, FAILED]
+
+
+def test_a_field_named_error_keeps_its_name():
+    found = read_rows(pd.Series(["a"])).arranged([{"error": "typo"}], ["error"])
+    assert found.to_dict("records") == [{"error": "typo", "error_": None}]
+
+
+@dataclass(slots=True)
+class Slotted:
+    label: str
+    n: int = 3
+
+
+@dataclass
+class Plain:
+    label: str
+    n: int = 3
+
+
+@pytest.mark.parametrize("kind", [Plain, Slotted])
+def test_instances_are_columns_with_their_defaults(kind):
+    reading = read_as(kind, {})
+    value = reading.value('{"label": "pos"}')
+    assert value == kind("pos")
+    found = read_rows(pd.Series(["a"])).arranged([value], reading.fields)
+    assert found.to_dict("records") == [{"label": "pos", "n": 3, "error": None}]
+
+
+def test_an_empty_table_has_the_columns_all_the_same():
+    fields = read_as("label, n int", {}).fields
+    found = read_rows(pd.DataFrame({"a": []})).arranged([], fields)
+    assert list(found.columns) == ["label", "n", "error"]
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("spec", ["[label]", {"type": "string"}, {"type": "object"}])
+def test_what_is_no_object_with_fields_has_none(spec):
+    assert read_as(spec, {}).fields is None
