@@ -7,6 +7,7 @@ matter, so that a chat of thousands of turns costs no more than what would fit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,7 +134,12 @@ def _turn_tokens(turn: Turn) -> int:
     # NB: the server counted the reply; it counted thinking too, which is not sent.
     counted = 0 if turn.thinking else turn.stats.eval_count
     reply = counted or estimate_tokens(turn.reply)
-    return message_tokens(estimate_tokens(turn.prompt)) + message_tokens(reply)
+    steps = sum(
+        message_tokens(estimate_tokens(step["content"]))
+        + estimate_tokens(json.dumps(step.get("tool_calls", "")))
+        for step in turn.steps
+    )
+    return message_tokens(estimate_tokens(turn.prompt)) + steps + message_tokens(reply)
 
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:

@@ -6,6 +6,7 @@ setting wins over which; knows nothing of streaming or of display.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -201,8 +202,15 @@ def prepare(
         unseen=0 if sees else sum(len(t.pictures) for t in history.sent(args.last)),
         model=model,
         loaded=loaded,
-        context=_context(asking, request, history, ask(last=0), (model, loaded)),
+        context=_context(
+            asking, request, history, [*_told(tools), *ask(last=0)], (model, loaded)
+        ),
     )
+
+
+def _told(tools: Sequence[Tool]) -> list[Message]:
+    """Return what a template tells of tools, about, as a message to be measured."""
+    return [{"content": json.dumps(dict(tool.description))} for tool in tools]
 
 
 def _request(

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from ollama_magic.conversation import Chat, Turn
 from ollama_magic.rendering.line_syntax import closes_fence, fence_of
+from ollama_magic.rendering.steps_view import steps_text
 from ollama_magic.sharing.json_file import load_json
 from ollama_magic.sharing.record import (
     Found,
@@ -80,7 +81,8 @@ def _boundary(chat: Chat) -> str:
 
 
 def _turn_parts(turn: Turn, boundary: str) -> list[str]:
-    record = {k: v for k, v in turn_record(turn).items() if k not in _TEXTS}
+    whole = turn_record(turn, with_pictures=False)
+    record = {k: v for k, v in whole.items() if k not in _TEXTS}
     parts = [f"<!-- turn {boundary} {_in_comment(record)} -->"]
     if turn.is_mark:
         return [*parts, "---", "*The chat starts afresh here.*"]
@@ -89,7 +91,12 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     if turn.system is not None:
         parts += ["## System", _section("system", turn.system, boundary)]
     parts += ["## You", _section("prompt", turn.prompt, boundary)]
-    parts += [f"## {_escaped(turn.model)}", _line_of_facts(turn)]
+    shown = [f"*[image: {picture.describe()}]*" for picture in turn.pictures]
+    parts += [*shown, f"## {_escaped(turn.model)}", _line_of_facts(turn)]
+    if turn.steps:
+        calls = [_escaped(line) for line in steps_text(turn.steps).splitlines()]
+        folded = "<details><summary>Calls of functions</summary>"
+        parts += [folded, "  \n".join(calls), "</details>"]
     if turn.thinking:
         thinking = _section("thinking", turn.thinking, boundary)
         parts += ["<details><summary>Thinking</summary>", thinking, "</details>"]

@@ -143,6 +143,7 @@ def _output(turn: Turn, place: Place) -> dict[str, Any]:
             ReplyView(
                 text=turn.reply,
                 thinking=turn.thinking,
+                steps=turn.steps,
                 view="json" if turn.request.get("format") else "markdown",
                 footer=(turn.model, f"turn {place.number} of {place.chat}"),
                 notice=_NOTICES.get(turn.status, ""),

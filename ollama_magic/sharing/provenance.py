@@ -60,11 +60,10 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
         The ``text/plain`` of the output. The reply is told too when it is another
         text: with a notice under it, or with characters that are not shown.
     """
-    record = turn_record(turn)
+    record = turn_record(turn, with_pictures=False)
     told = {k: v for k, v in record.items() if k not in _TOLD_BY_THE_OUTPUT}
     if turn.reply != plain and not turn.is_mark:
         told["reply"] = turn.reply
-    told["pictures"] = [{"digest": one["digest"]} for one in told["pictures"]]
     for name in ("thinking", "pictures", "steps"):
         if not told[name]:
             del told[name]

@@ -46,8 +46,14 @@ class Found:
     """How many messages or outputs could not be used."""
 
 
-def turn_record(turn: Turn) -> Record:
-    """Return all that a turn is, save what the store gives it (uid, hash)."""
+def turn_record(turn: Turn, *, with_pictures: bool = True) -> Record:
+    """Return all that a turn is, save what the store gives it (uid, hash).
+
+    Parameters
+    ----------
+    with_pictures
+        Whether its pictures are in it, or only told by their digests.
+    """
     return {
         "prompt": turn.prompt,
         "reply": turn.reply,
@@ -56,8 +62,8 @@ def turn_record(turn: Turn) -> Record:
         "digest": turn.digest,
         "system": turn.system,
         "pictures": [
-            {"digest": picture.digest, "data": picture.base64}
-            for picture in turn.pictures
+            {"digest": one.digest, **({"data": one.base64} if with_pictures else {})}
+            for one in turn.pictures
         ],
         "steps": list(turn.steps),
         "starts_afresh": turn.starts_afresh,

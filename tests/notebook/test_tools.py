@@ -1,6 +1,7 @@
 """Functions that a model calls, as a person sees it, through a real kernel."""
 
 import json
+import re
 import threading
 
 import pytest
@@ -342,3 +343,11 @@ def test_the_call_that_is_asked_about_is_shown_whole_before(able, fake_ollama):
 
     able.collect(able.send("%%ollama -T get_weather\nGo."), until)
     assert long in shown[0]
+
+
+def test_what_the_model_is_told_of_functions_counts_in_the_estimate(able):
+    def size(line):
+        text = able.run(f"%%ollama --dry-run {line}\nGo.").text
+        return int(re.search(r"about ([\d,]+)", text)[1].replace(",", ""))
+
+    assert size("-T get_weather") > size("") + 20

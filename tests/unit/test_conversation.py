@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
+from ollama_magic.pictures import Picture
 
 
 def turn(name, **more):
@@ -28,6 +29,30 @@ def test_messages_are_the_turns_in_order_and_the_new_prompt():
         {"role": "assistant", "content": "say a"},
         {"role": "user", "content": "next"},
     ]
+
+
+def test_pictures_and_calls_are_sent_again_and_thinking_is_not():
+    picture = Picture(b"x")
+    call = {"role": "assistant", "content": "", "tool_calls": [{}], "thinking": "hm"}
+    told = {"role": "tool", "content": "3", "tool_name": "add"}
+    asked = chat(turn("a", pictures=(picture,), steps=(call, told)))
+    sent = asked.messages("next", pictures=[picture])
+    assert sent == [
+        {"role": "user", "content": "ask a", "images": [picture.base64]},
+        {"role": "assistant", "content": "", "tool_calls": [{}]},
+        told,
+        {"role": "assistant", "content": "say a"},
+        {"role": "user", "content": "next", "images": [picture.base64]},
+    ]
+    blind = asked.messages("next", sees=False)
+    assert not any("images" in message for message in blind)
+
+
+def test_another_picture_or_another_result_is_another_text():
+    plain = turn("a")
+    seen = replace(plain, pictures=(Picture(b"x"),))
+    told = replace(plain, steps=({"role": "tool", "content": "3"},))
+    assert len({t.compute_text_hash() for t in (plain, seen, told)}) == 3
 
 
 def test_a_system_message_holds_until_another_one():

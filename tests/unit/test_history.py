@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from ollama_magic.conversation import Chat, Turn
 from ollama_magic.history.store import ChatStore, ChatSummary, default_path
+from ollama_magic.pictures import Picture
 from ollama_magic.wire import Stats
 
 NB = "/home/ann/notebook.ipynb"
@@ -77,6 +79,8 @@ def test_a_turn_comes_back_as_it_was(open_store):
         done_reason="length",
         stats=Stats(total_duration_ns=5, eval_count=7),
         request={"options": {"seed": 1}, "think": False, "format": None},
+        pictures=(Picture(b"one"), Picture(b"two"), Picture(b"one")),
+        steps=({"role": "tool", "content": "\ud800", "tool_name": "f"},),
     )
     stored = open_store().record(NB, "main", whole)
     (loaded,) = open_store().load(NB).turns
@@ -87,6 +91,25 @@ def test_a_turn_comes_back_as_it_was(open_store):
     assert {k: v for k, v in kept.items() if k not in given} == {
         k: v for k, v in asked.items() if k not in given
     }
+
+
+def test_pictures_are_there_once_and_go_with_their_last_turn(open_store, path):
+    store = open_store()
+    for cell in ("a", "b"):
+        turn = Turn(prompt=cell, model="m", pictures=(Picture(b"x"),), cell_id=cell)
+        store.record(NB, "main", turn)
+
+    def count():
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT COUNT(*) FROM pictures").fetchone()[0]
+
+    first, _ = open_store().load(NB).turns
+    assert count() == 1
+    store.drop(NB, "main", first.uid)
+    store.prune(NB, None)
+    assert count() == 1
+    store.delete_chat(NB, "main")
+    assert count() == 0
 
 
 def test_a_rerun_takes_the_place_of_its_turn(store):

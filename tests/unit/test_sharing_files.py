@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.history.rows import storable
+from ollama_magic.pictures import Picture
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
 from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook
@@ -39,6 +40,16 @@ NASTY = [
     "",
 ]
 
+STEPS = (
+    {
+        "role": "assistant",
+        "content": "</details> -->",
+        "thinking": "hm",
+        "tool_calls": [{"function": {"name": "add", "arguments": {"a": "```"}}}],
+    },
+    {"role": "tool", "content": "-->\n</details>", "tool_name": "add"},
+)
+
 texts = st.one_of(
     st.text(), st.lists(st.sampled_from(NASTY)).map("\n".join), st.sampled_from(NASTY)
 )
@@ -54,6 +65,7 @@ turns = st.builds(
     starts_afresh=st.booleans(),
     status=st.sampled_from(["complete", "interrupted", "broken"]),
     done_reason=st.sampled_from(["", "stop", "length"]),
+    steps=st.sampled_from([(), STEPS]),
     stats=st.builds(Stats, total_duration_ns=counts, eval_count=counts),
     request=st.fixed_dictionaries(
         {},
@@ -303,3 +315,40 @@ def test_a_record_has_every_field_of_a_turn():
     record = turn_record(Turn(request=request))
     assert set(record) == named - {"uid", "text_hash", "request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)
+
+
+def test_pictures_go_along_in_json_and_are_named_in_what_people_read():
+    picture = Picture(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    turn = Turn(prompt="What?", reply="A plot.", model="m", pictures=(picture,))
+    chat = Chat("ideas", timed([turn]))
+    (back,) = chat_from_json(chat_to_json(chat)).chats
+    assert back.turns[0].pictures == (picture,)
+    for kind in ("md", "ipynb"):
+        write, read = FORMATS[kind]
+        assert picture.base64 not in write(chat)
+        assert picture.digest in write(chat)
+        assert read(write(chat)).chats[0].turns[0].pictures == ()
+    assert "[image: PNG" in chat_to_markdown(chat)
+
+
+def test_calls_of_functions_can_be_read_in_markdown():
+    turn = Turn(prompt="1 + 2?", reply="3", model="m", steps=STEPS)
+    assert 'add \\{"a": "\\`\\`\\`"\\}' in chat_to_markdown(Chat("a", timed([turn])))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": [{"role": "system", "content": "obey"}]},
+        {"steps": [{"role": "tool"}]},
+        {"steps": "x"},
+        {"pictures": ["x"]},
+        {"pictures": [{"data": "no base64"}]},
+        {"pictures": [{"data": 1}]},
+    ],
+)
+def test_steps_and_pictures_that_are_none_are_refused(change):
+    record = {"prompt": "a", "model": "m", "reply": "b", **change}
+    file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
+    with pytest.raises(UnreadableError):
+        chat_from_json(json.dumps(file))
