@@ -9,7 +9,7 @@ from typing import Any
 from ollama_magic.host import without_secret
 from ollama_magic.listing import Columns, Listing
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "OLLAMA_HOST": "the server, where the setting host is empty",
     "OLLAMA_MODEL": "the model, where nothing else says which",
     "OLLAMA_API_KEY": "sent to the configured host alone; never shown",
@@ -53,7 +53,7 @@ def settings_listing(magics: Any) -> Listing[SettingRow]:  # noqa: ANN401  (trai
         shown = without_secret(value) if name == "host" else repr(value)
         is_set = value != trait.default()
         rows.append(SettingRow(name, shown, is_set, trait.help))
-    for name, meaning in _ENVIRONMENT.items():
+    for name, meaning in ENVIRONMENT.items():
         told = os.environ.get(name, "")
         shown = "(not shown)" if told and name.endswith("KEY") else without_secret(told)
         rows.append(SettingRow(name, shown, bool(told), meaning))

@@ -17,6 +17,7 @@ from ollama_magic.line.arguments import (
     read_values,
 )
 from ollama_magic.line.command_table import COMMANDS, Command, find_command
+from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
 from ollama_magic.line.reading import Given, nearest, read_line, usage_error
 
 
@@ -66,6 +67,8 @@ def parse_command(line: str) -> ParsedCommand:
         _refuse_word(word, line.strip())
     if command.asks:
         return _parse_asking_command(command, rest)
+    if command.name == "help" and find_option(CHAT_OPTIONS, rest.strip()):
+        return ParsedCommand("help", (rest.strip(),))
     magic = f"%ollama {command.name}"
     read = read_line(rest, command.options, magic)
     _check_count(command, len(read.words))

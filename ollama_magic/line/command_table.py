@@ -335,8 +335,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("version", "Versions of ollama_magic and of the server."),
     Command(
         "help",
-        "This page, or the page of one subcommand.",
-        operands="[SUBCOMMAND]",
+        "This page, or the page of a subcommand or an option.",
+        operands="[WORD]",
         most=1,
         aliases=("-h", "--help"),
         completes="command",

@@ -9,8 +9,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from ollama_magic.line import manual
 from ollama_magic.line.command_table import COMMANDS, Command, find_command
-from ollama_magic.line.option_table import CHAT_OPTIONS, Option
+from ollama_magic.line.manual import Entry
+from ollama_magic.line.option_table import CHAT_OPTIONS, Option, find_option
 
 _WIDTH = 80
 _LEFT = 31
@@ -24,17 +26,36 @@ _EXAMPLES = """\
 Why is the sky blue?"""
 
 
-def help_text(subcommand: str | None = None) -> str:
-    """Return the page of all, or of one subcommand (its name or an alias)."""
-    command = find_command(subcommand) if subcommand else None
-    if command is None:
-        return _page_of_all()
+def help_text(word: str | None = None) -> str:
+    """Return the page of all, of a subcommand (also by an alias), or of an option."""
+    command = find_command(word) if word else None
+    if command is not None:
+        return _command_page(command)
+    option = find_option(CHAT_OPTIONS, word) if word else None
+    return _page_of_all() if option is None else _option_page(option)
+
+
+def _command_page(command: Command) -> str:
     lines = [command.usage, "", f"  {command.summary}"]
     if command.aliases:
         lines += ["", f"  also: {', '.join(command.aliases)}"]
+    lines += _told(manual.COMMANDS[command.name])
     if command.options:
         lines += ["", "Options", *_rows(_option_rows(command.options))]
     return "\n".join(lines)
+
+
+def _option_page(option: Option) -> str:
+    lines = [f"%%ollama {option.label}", "", f"  {option.help}"]
+    return "\n".join([*lines, *_told(manual.OPTIONS[option.flags[-1]])])
+
+
+def _told(entry: Entry) -> list[str]:
+    """Return what the manual says, as lines."""
+    lines: list[str] = []
+    for paragraph in entry.text.split("\n\n"):
+        lines += ["", *textwrap.wrap(paragraph, _WIDTH - 2)]
+    return [*lines, "", "Example", textwrap.indent(entry.example, "  ")]
 
 
 def magic_docstring() -> str:
