@@ -144,7 +144,8 @@ def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
 def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
     fake_ollama.reply("One")
     kernel.run("%%ollama -1 --cached\nHi")
-    assert "1 answers kept" in kernel.run("%ollama prune --older-than 0.000001 -y").text
+    ran = kernel.run("%ollama prune --older-than 0.00000001 -y")
+    assert "1 answers kept" in ran.text
     fake_ollama.reply("Two")
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
 

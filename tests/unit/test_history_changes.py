@@ -227,8 +227,8 @@ def aged(path, chat, days):
     then = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     with closing(sqlite3.connect(path)) as database:
         database.execute(
-            "UPDATE turns SET answered_at = ? WHERE chat_id ="
-            " (SELECT id FROM chats WHERE name = ?)",
+            "UPDATE turns SET answered_at = ?1, added_at = ?1 WHERE chat_id ="
+            " (SELECT id FROM chats WHERE name = ?2)",
             (then, chat),
         )
         database.commit()
