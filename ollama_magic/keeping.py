@@ -68,9 +68,7 @@ def _kept(
     asking, question, outcome = candidate.asking, candidate.question, candidate.outcome
     source, fresh = candidate.source, asking.args.new
     turn = make_turn(question, outcome, source, compared.cell_id, starts_afresh=fresh)
-    turn = replace(
-        turn, based_on=compared.based_on, answered_at=_answered_at(compared)
-    )
+    turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
     turn = session.store.record(session.notebook.key, chat, turn)
     others = [name for name in compared.models if name != candidate.model]
     note = f"compared with {', '.join(others)}"
