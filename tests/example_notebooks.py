@@ -4,6 +4,7 @@ A notebook that fails raises nbclient's error, with the cell and what it showed.
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import nbformat
@@ -28,19 +29,19 @@ class Executed:
     cells: list
     """Its code cells."""
 
-    def outputs(self, beginning):
-        """Return the outputs of the one cell that begins so, after its imports."""
-        (found,) = [c.outputs for c in self.cells if beginning in c.source]
+    def outputs(self, part):
+        """Return the outputs of the one cell that has this in its source."""
+        (found,) = [c.outputs for c in self.cells if part in c.source]
         return found
 
-    def output(self, beginning):
+    def output(self, part):
         """Return the only output of such a cell."""
-        (output,) = self.outputs(beginning)
+        (output,) = self.outputs(part)
         return output
 
-    def text(self, beginning):
+    def text(self, part):
         """Return what such a cell shows, as text."""
-        return "\n".join(map(plain, self.outputs(beginning)))
+        return "\n".join(map(plain, self.outputs(part)))
 
 
 def plain(output):
@@ -53,4 +54,18 @@ def execute(notebook):
     if isinstance(notebook, str):
         notebook = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=PATIENCE_S).execute()
-    return Executed([cell for cell in notebook.cells if cell.cell_type == "code"])
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        cell.outputs = list(_joined(cell.outputs))
+    return Executed(cells)
+
+
+def _joined(outputs):
+    """Join what was printed: in how many pieces it comes, depends on the moment."""
+    for name, group in groupby(outputs, lambda output: output.get("name")):
+        if name is None:
+            yield from group
+        else:
+            first, *rest = group
+            first["text"] = "".join(one["text"] for one in (first, *rest))
+            yield first
