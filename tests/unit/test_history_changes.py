@@ -58,6 +58,13 @@ def undo(store, chat="main", notebook=NB):
 # -- undo ---------------------------------------------------------------------------
 
 
+def test_an_old_answer_that_was_shown_again_is_the_last_change(store):
+    ask(store, "a")
+    store.record(NB, "main", Turn(prompt="b", model="m", answered_at="2026-01-01"))
+    assert undo(store) == (["b"], [], "")
+    assert undo(store) == (["a"], [], "")
+
+
 def test_undo_takes_back_the_last_change_and_not_the_last_turn(store):
     for name in "abc":
         ask(store, name, name)
@@ -232,6 +239,15 @@ def aged(path, chat, days):
             (then, chat),
         )
         database.commit()
+
+
+def test_an_old_answer_that_was_shown_again_is_in_use(store):
+    old = (datetime.now(UTC) - timedelta(days=40)).isoformat(timespec="microseconds")
+    again = Turn(prompt="a", reply="r", model="m", answered_at=old)
+    for notebook in ("/b.ipynb", "session:1"):
+        kept = store.record(notebook, "main", again)
+        assert kept.answered_at == old < kept.added_at
+    assert store.leftovers(NB, 30).is_nothing
 
 
 def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
