@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -61,13 +62,14 @@ class StreamDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
-        self._clear_output = clear_output
         self._owns_output = owns_output
         self._clock = clock
         self._last = LastOutput(publish, clear_output, owns_output=owns_output)
         self._hz = hz
         self._view = view
         self._output = LiveOutput(publish)
+        self._live = [self._output]  # all that are there, from the top
+        self._emptied: deque[LiveOutput] = deque()  # those of them to be used again
         self._steps_html = ""
         self._begin()
         # Loaded while the server is being waited for: 0.2 s before the first text.
@@ -84,12 +86,21 @@ class StreamDisplay:
         self._thinking = LiveThinking(self._clock)
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Take away what was shown, and begin anew under the steps that led here."""
+        """Take away what was shown, and begin anew under the steps that led here.
+
+        NB: outputs are emptied, and not cleared. A question (``input``) may reach the
+        front end before what was shown ahead of it, by another channel: JupyterLab
+        would take its box away with the outputs, and nobody could answer (seen).
+        """
         self._begin()
         self._steps_html = steps_html(steps)
         if self._owns_output:
-            self._clear_output(wait=True)
-            self._output = LiveOutput(self._publish)
+            first, *others = self._live
+            self._emptied = deque(one for one in others if one.is_open)
+            self._live = [first, *self._emptied]
+            for one in self._emptied:
+                one.show("")
+            self._output = first
         self._output.show(self._steps_html)
         if self._steps_html:
             self._new_output()
@@ -171,9 +182,14 @@ class StreamDisplay:
         return sent
 
     def _new_output(self) -> None:
-        if self._owns_output:
+        if not self._owns_output:
+            return
+        self._outputs += 1
+        if self._emptied:
+            self._output = self._emptied.popleft()
+        else:
             self._output = LiveOutput(self._publish)
-            self._outputs += 1
+            self._live.append(self._output)
 
     def _end_thinking(self) -> None:
         if not self._thinking.is_open:

@@ -107,6 +107,24 @@ def test_the_user_is_asked_before_each_call_and_sees_its_arguments(able, fake_ol
     assert seen(able) == "['Oslo']"
 
 
+def test_nothing_is_cleared_while_a_question_may_be_open(able, fake_ollama):
+    """A question goes by another channel: a front end may be told to clear after it.
+
+    JupyterLab would take the box away, and nobody could answer.
+    """
+    script(
+        fake_ollama,
+        calls(call("get_weather", city="Oslo"), content="Let me see.\n\nNow."),
+        calls(call("get_weather", city="Rome")),
+        says("Sunny."),
+    )
+    able.answers = ["y", "y"]
+    ran = able.run("%%ollama -T get_weather\nWeather?")
+    assert ran.text == "Sunny."
+    assert len(ran.asked) == 2
+    assert ran.messages.count("clear_output") == 1  # for the answer, at the end
+
+
 def test_no_declines_and_the_model_is_told(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("As you like."))
     able.answers = ["n"]
