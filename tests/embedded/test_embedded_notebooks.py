@@ -8,7 +8,7 @@ import ast
 import os
 
 import pytest
-from example_notebooks import EXAMPLES, execute
+from example_notebooks import EXAMPLES, execute, plain
 
 pytestmark = pytest.mark.embedded
 
@@ -19,6 +19,7 @@ OF_THIS_RUN = (
     "%ollama serve",
     "%ollama pull",
     "%ollama create",
+    "%ollama rm",
     "%ollama\n",  # the state of things: it names the server
     "map_prompts(",  # a line of progress, with its seconds
     "= label(mails)",
@@ -120,16 +121,20 @@ def test_every_letter_becomes_a_row(run):
 def test_two_models_are_compared_and_one_is_kept(run):
     notebook = run("compare_models")
     told = notebook.output("%%ollama both")["metadata"]["ollama_magic"]
-    assert [one["model"] for one in told["compared"]] == ["smollm2:135m", "terse"]
+    assert [one["model"] for one in told["compared"]] == [
+        "smollm2:135m",
+        "smollm2-terse",
+    ]
     frame = notebook.text("both.to_frame")
     assert all(name in frame for name in ("model", "text", "tokens", "seconds"))
     kept = notebook.output("%ollama keep")["metadata"]["ollama_magic"]
-    assert (kept["model"], kept["turn"], kept["chat"]) == ("terse", 1, "main")
+    assert (kept["model"], kept["turn"], kept["chat"]) == ("smollm2-terse", 1, "main")
     following = notebook.output("%%ollama -t 0")["metadata"]["ollama_magic"]
-    assert (following["model"], following["turn"]) == ("terse", 2)
-    (last,) = notebook.cells[-1].outputs
-    html = last["data"]["text/html"]
-    assert all(f"<th>{name}</th>" in html for name in ("smollm2:135m", "terse"))
+    assert (following["model"], following["turn"]) == ("smollm2-terse", 2)
+    *_, table, cleaning_up = notebook.cells
+    html = table.outputs[0]["data"]["text/html"]
+    assert all(f"<th>{name}</th>" in html for name in ("smollm2:135m", "smollm2-terse"))
+    assert "deleted smollm2-terse" in plain(cleaning_up.outputs[0])
 
 
 def test_every_row_has_one_of_the_labels_or_an_error(run):

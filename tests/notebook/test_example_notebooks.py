@@ -187,13 +187,15 @@ def test_the_error_of_a_function_is_told(run):
 
 def test_models_stand_side_by_side_and_one_is_kept(run):
     notebook, fake = run("compare_models")
-    assert fake.model_names == [MODEL, "smollm2:135m", "terse:latest"]
-    assert "terse **answers**." in notebook.text("%%ollama both")
+    (created,) = fake.bodies("/api/create")
+    assert (created["model"], created["from"]) == ("smollm2-terse", "smollm2:135m")
+    assert fake.model_names == [MODEL, "smollm2:135m"]  # it has gone again
+    assert "smollm2-terse **answers**." in notebook.text("%%ollama both")
     frame = notebook.text("both.to_frame")
-    assert all(name in frame for name in ("smollm2:135m", "terse", "tokens/s"))
+    assert all(name in frame for name in ("smollm2:135m", "smollm2-terse", "tokens/s"))
     kept = notebook.output("%ollama keep")
     assert kept["metadata"]["ollama_magic"]["turn"] == 1
-    assert fake.bodies("/api/chat")[-1]["model"] == "terse"
+    assert fake.bodies("/api/chat")[-1]["model"] == "smollm2-terse"
     history = notebook.text("%ollama history").splitlines()
     assert [row.split()[0] for row in history] == ["TURN", "1", "2"]
 
