@@ -100,6 +100,7 @@ def test_an_error_of_the_call_has_three_lines(kernel):
 
 
 def test_a_schema_may_be_a_name_of_the_notebook(kernel, fake_ollama):
+    pytest.importorskip("pandas")
     fake_ollama.reply('{"label": "pos"}')
     ran = kernel.run(
         f"{IMPORT}\nimport pandas as pd\nSpec = {{'type': 'object', "
