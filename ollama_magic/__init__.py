@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ollama_magic._version import __version__
 
 if TYPE_CHECKING:
-    from ollama_magic.api import ask, chat, embed, stream
+    from ollama_magic.api import ask, chat, embed, models, stream
     from ollama_magic.client import OllamaClient
     from ollama_magic.comparison import Comparison
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.mapping.prompts import map_prompts
-    from ollama_magic.model_listings import models
     from ollama_magic.panels import panel
     from ollama_magic.reply import Reply
 
@@ -47,7 +46,7 @@ _HOMES = {
     "embed": "api",
     "stream": "api",
     "map_prompts": "mapping.prompts",
-    "models": "model_listings",
+    "models": "api",
     "panel": "panels",
 }
 

@@ -1,4 +1,4 @@
-"""The same from Python: ask, chat, stream and embed, in a notebook or in a script.
+"""The same from Python: ask, chat, stream, embed, models; in a notebook or a script.
 
 Each takes what the options of ``%%ollama`` take, as values. A prompt is sent as it is:
 Python has its own ways to put values into text. Knows no magics.
@@ -18,6 +18,8 @@ from ollama_magic.asking import ask as ask_and_keep
 from ollama_magic.client import OllamaClient
 from ollama_magic.errors import ConfigError
 from ollama_magic.line.arguments import ChatArguments
+from ollama_magic.listing import Listing
+from ollama_magic.model_listings import list_models
 from ollama_magic.model_options import check_options
 from ollama_magic.question import Asking, prepare
 from ollama_magic.reply import Reply
@@ -233,6 +235,24 @@ def embed(
         )
     )
     return found.vectors[0] if isinstance(input, str) else list(found.vectors)
+
+
+def models(host: str | None = None) -> Listing[ModelSummary]:
+    """Return the models of a server: iterate them, or ``pandas.DataFrame(models())``.
+
+    Parameters
+    ----------
+    host
+        Another server than that of this notebook, in any form that ``OLLAMA_HOST`` may
+        have.
+
+    Raises
+    ------
+    OllamaMagicError
+        The host cannot be used, or no Ollama answers there.
+    """
+    client = current_session().client(host)
+    return in_background(lambda: list_models(client))
 
 
 def _embedding_model(client: OllamaClient) -> str:

@@ -88,7 +88,7 @@ def ask(
         turn = store.record(notebook, question.chat_name, turn, append=args.append)
         session.cells.turn_kept()
     if asking.is_cached and outcome.fault is None:
-        keep_answers(asking, outcome, source, turn.answered_at)
+        keep_answers(asking, outcome, source)
     reply = make_reply(asking, question, outcome, source, turn)
     session.last_reply = reply
     display.finish(*reply._repr_mimebundle_(), reply.view.footer)

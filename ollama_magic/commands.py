@@ -34,7 +34,11 @@ from ollama_magic.confirming import Confirm
 from ollama_magic.context_size import describe_use
 from ollama_magic.creation import read_spec
 from ollama_magic.doctor import doctor_report
-from ollama_magic.errors import EngineError, OllamaMagicError
+from ollama_magic.errors import (
+    EngineError,
+    OllamaMagicError,
+    ServerUnreachableError,
+)
 from ollama_magic.failing_cells import FailingCells
 from ollama_magic.keeping import keep
 from ollama_magic.line.arguments import ChatArguments
@@ -73,6 +77,10 @@ if TYPE_CHECKING:
     from ollama_magic.widgets.model_panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"
+
+_SKIPPED_IN_A_REPLAY = frozenset({"pull", "create", "cp", "load", "stop", "rm"})
+"""What makes ready for questions, or cleans up: without a server a notebook whose
+answers are shown again goes on."""
 
 _SERVER_KINDS = {
     "found": "answers",
@@ -130,7 +138,13 @@ class Commands:
         command = parse_command(line)
         method: Callable[[ParsedCommand], object]
         method = getattr(self, f"_{command.name}")
-        return method(command)
+        try:
+            return method(command)
+        except ServerUnreachableError as error:
+            is_replay = self._session.settings.cached
+            if not (is_replay and command.name in _SKIPPED_IN_A_REPLAY):
+                raise
+            return TextPage(f"nothing was done: {_replay_text(error)}")
 
     # -- models --------------------------------------------------------------
 
@@ -187,7 +201,11 @@ class Commands:
     def _use(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
         client = self._session.client()
-        in_background(lambda: client.show(model))  # a wrong name is an error here
+        try:
+            in_background(lambda: client.show(model))  # a wrong name is an error here
+        except ServerUnreachableError:
+            if not self._session.settings.cached:
+                raise
         self._session.store.choose_model(self._session.notebook.key, model)
         return TextPage(f"this notebook uses {model}")
 
@@ -319,7 +337,7 @@ class Commands:
         except EngineError as error:
             if not session.settings.cached:
                 raise
-            line.finish(f"no server ({error.why}); answers of earlier runs are shown")
+            line.finish(_replay_text(error))
             return None
         session.server = server
         if server.kind == "embedded" and not session.client().list():
@@ -385,6 +403,11 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
     spec = ModelSpec(base=str(base)) if file is None else read_spec(str(file))
     parameters = {**spec.parameters, **values.get("options", {})}
     return replace(spec, parameters=parameters, **rest)
+
+
+def _replay_text(error: OllamaMagicError) -> str:
+    """Say that there is no server, where that need not be the end of it."""
+    return f"no server ({error.why or error.what}); answers of earlier runs are shown"
 
 
 def _version_text(ask_version: Callable[[], str]) -> str:

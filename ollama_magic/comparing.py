@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
 from ollama_magic.answer import Answer, Fragment
@@ -29,10 +29,12 @@ from ollama_magic.model_names import canonical
 from ollama_magic.outcome import (
     Outcome,
     Round,
+    Source,
     find_source,
     keep_answers,
     make_reply,
     make_turn,
+    utc_now,
 )
 from ollama_magic.question import Asking, Question, ServerModels, prepare
 from ollama_magic.rendering.columns import Column
@@ -78,6 +80,8 @@ class Candidate:
     asking: Asking
     question: Question
     outcome: Outcome
+    source: Source
+    """Who answered, as it was known then."""
 
     @property
     def model(self) -> str:
@@ -94,6 +98,8 @@ class Compared:
     """The cell that compared."""
     based_on: str
     """Fingerprint of the turns that all of them were asked on."""
+    times_kept: int = 0
+    """How often one of it was made a turn."""
 
     def find(self, model: str) -> Candidate | None:
         """Return what came of a model, however its name is spelt."""
@@ -164,6 +170,7 @@ class _Run:
         self.has_ended = self._kept is not None
         self.is_shown = False
         """Whether its column has been shown as it stays."""
+        self._ended_at = utc_now()
         self._reply: Reply | None = None
 
     def take(self, batch: Batch[ReplyChunk]) -> Fragment:
@@ -174,6 +181,7 @@ class _Run:
             if not (batch.error is None or isinstance(batch.error, OllamaMagicError)):
                 raise batch.error  # a bug keeps its traceback
             self.fault, self.has_ended = batch.error, True
+            self._ended_at = utc_now()
         thinking = "".join(fragment.thinking for fragment in fragments)
         return Fragment(
             "".join(fragment.text for fragment in fragments),
@@ -185,6 +193,7 @@ class _Run:
         if not self.has_ended:
             self.answer.end()
             self.fault = Interrupted()
+            self._ended_at = utc_now()
 
     @property
     def is_stopped(self) -> bool:
@@ -205,20 +214,29 @@ class _Run:
     @property
     def candidate(self) -> Candidate:
         """What has come of it."""
-        only = Round(self.question.request, self.answer, self._kept)
-        return Candidate(self.asking, self.question, Outcome((only,), self.fault))
+        return Candidate(self.asking, self.question, self._outcome, self._source)
+
+    @property
+    def _outcome(self) -> Outcome:
+        request = self.question.request
+        only = Round(request, self.answer, self._kept, self._ended_at)
+        return Outcome((only,), self.fault)
+
+    @cached_property
+    def _source(self) -> Source:
+        """Return who answered, once it has ended."""
+        return find_source(self.asking, self.question, self._outcome)
 
     @property
     def reply(self) -> Reply:
         """Its reply, once it has ended, as one that is in no chat."""
         if self._reply is None:
             asking, question = self.asking, self.question
-            outcome = replace(self.candidate.outcome, tells_all=True)
-            source = find_source(asking, question, outcome)
+            outcome, source = replace(self._outcome, tells_all=True), self._source
             fresh = asking.args.new
             turn = make_turn(question, outcome, source, None, starts_afresh=fresh)
             if asking.is_cached and outcome.fault is None:
-                keep_answers(asking, outcome, source, turn.answered_at)
+                keep_answers(asking, outcome, source)
             self._reply = make_reply(
                 asking, question, outcome, source, turn, is_kept=False
             )

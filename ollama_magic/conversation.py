@@ -53,14 +53,18 @@ class Turn:
     request: Mapping[str, Any] = field(default_factory=dict)
     """Options, format, think and keep_alive as they were sent (no messages).
 
-    And ``extract``, which is not sent: code was put below the cell of this turn.
+    And what is not sent: ``extract``, code was put below the cell of this turn;
+    ``cached``, an answer from earlier was shown again.
     """
     based_on: str = ""
     """Fingerprint of the turns that were before this one when it was answered."""
     text_hash: str = ""
     """Hash of what later turns are sent of this one; set by the store."""
     answered_at: str = ""
-    """UTC, ISO 8601; set by the store."""
+    """UTC, ISO 8601; set by the store where it is not known. An answer that is shown
+    again keeps its time."""
+    added_at: str | None = None
+    """When it came into its chat; set by the store."""
     uid: str = ""
     """Set by the store; a new one for every answer, also for a re-run."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from ollama_magic.comparing import Candidate, Compared
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.notebook_file import cell_name
 from ollama_magic.line.reading import nearest
-from ollama_magic.outcome import find_source, make_reply, make_turn
+from ollama_magic.outcome import make_reply, make_turn
 from ollama_magic.reply import Reply
 from ollama_magic.session import Session
 from ollama_magic.sharing.provenance import OF_CELL
@@ -61,14 +62,14 @@ def _kept(
         # Without a cell, the comparison itself has the turn, so that another choice
         # replaces it. NB: the colon keeps it from being taken for the id of a cell.
         compared = replace(compared, cell_id=f"comparison:{uuid.uuid4().hex}")
-        session.compared = compared
+    compared = replace(compared, times_kept=compared.times_kept + 1)
+    session.compared = compared
     session.chat(chat)  # turns of deleted cells leave now, and not this one later
     asking, question, outcome = candidate.asking, candidate.question, candidate.outcome
-    source, fresh = find_source(asking, question, outcome), asking.args.new
+    source, fresh = candidate.source, asking.args.new
     turn = make_turn(question, outcome, source, compared.cell_id, starts_afresh=fresh)
-    turn = session.store.record(
-        session.notebook.key, chat, replace(turn, based_on=compared.based_on)
-    )
+    turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
+    turn = session.store.record(session.notebook.key, chat, turn)
     others = [name for name in compared.models if name != candidate.model]
     note = f"compared with {', '.join(others)}"
     outcome = replace(outcome, notes=(*outcome.notes, note))
@@ -82,6 +83,17 @@ def _kept(
         reply = replace(reply, view=replace(reply.view, footer=(place,)))
     session.last_reply = reply
     return reply
+
+
+def _answered_at(compared: Compared) -> str:
+    """Return the time of the turn that is kept now: that of the comparison.
+
+    So a notebook that is run again from earlier answers tells the same. Each that is
+    kept is a microsecond later, since of several the last one counts.
+    """
+    last = max(candidate.outcome.answered_at for candidate in compared.candidates)
+    moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)
+    return moment.isoformat(timespec="microseconds")
 
 
 def _refuse_model(compared: Compared, model: str) -> NoReturn:

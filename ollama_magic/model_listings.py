@@ -45,22 +45,6 @@ _LOADED_COLUMNS: Columns[LoadedModel] = {
 }
 
 
-def models(host: str | None = None) -> Listing[ModelSummary]:
-    """Return the models of a server: iterate them, or ``pandas.DataFrame(models())``.
-
-    Parameters
-    ----------
-    host
-        The server, in any form that ``OLLAMA_HOST`` may have; None reads that.
-
-    Raises
-    ------
-    OllamaMagicError
-        The host cannot be used, or no Ollama answers there.
-    """
-    return list_models(OllamaClient(host))
-
-
 def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]:
     """Return the models on the server, newest first, whose name has ``wanted``."""
     models = [m for m in client.list() if wanted.lower() in m.name.lower()]

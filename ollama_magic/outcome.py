@@ -6,7 +6,7 @@ Knows what is worth keeping and telling of an answer; knows nothing of how it ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ollama_magic.answer import Answer
@@ -24,6 +24,13 @@ from ollama_magic.sharing.provenance import Place, place_of, provenance
 from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
 from ollama_magic.structured import what_is_wrong
 
+_KEPT_OF_A_REQUEST = (*SETTINGS_OF_A_TURN, "cached")
+
+
+def utc_now() -> str:
+    """Return the time as turns tell it: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
 
 @dataclass(frozen=True)
 class Round:
@@ -33,6 +40,8 @@ class Round:
     answer: Answer
     kept: KeptAnswer | None = None
     """Set when it was answered by an earlier answer."""
+    ended_at: str = field(default_factory=utc_now)
+    """UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,17 @@ class Outcome:
         """The last one; what came is not lost since a later round brought nothing."""
         answers = [one.answer for one in reversed(self.rounds)]
         return next((one for one in answers if not one.is_empty), answers[0])
+
+    @property
+    def answered_at(self) -> str:
+        """When it was answered: an answer that is shown again keeps its time."""
+        last = self.rounds[-1]
+        return last.kept.answered_at if last.kept else last.ended_at
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether all of it is an answer from earlier, shown again."""
+        return all(one.kept is not None for one in self.rounds)
 
     @property
     def ends_in_a_call(self) -> bool:
@@ -118,7 +138,7 @@ def find_source(asking: Asking, question: Question, outcome: Outcome) -> Source:
     )
 
 
-def keep_answers(asking: Asking, outcome: Outcome, source: Source, at: str) -> None:
+def keep_answers(asking: Asking, outcome: Outcome, source: Source) -> None:
     """Keep the answers of all rounds for when the same is asked again."""
     for one in outcome.rounds:
         if one.kept is None:
@@ -134,7 +154,7 @@ def keep_answers(asking: Asking, outcome: Outcome, source: Source, at: str) -> N
                 context_length=source.context_length,
                 host_kind=source.host_kind,
                 server_note=source.note,
-                answered_at=at,
+                answered_at=outcome.answered_at,
             )
             asking.session.store.keep_answer(request_key(one.request), answer)
 
@@ -152,6 +172,8 @@ def make_turn(
     answer, body = outcome.answer, question.request.body()
     if has_code_below:
         body["extract"] = True
+    if outcome.is_cached:
+        body["cached"] = True
     return Turn(
         prompt=question.prompt.text,
         reply="" if outcome.ends_in_a_call else answer.text,
@@ -166,8 +188,8 @@ def make_turn(
         status=outcome.status,
         done_reason=answer.done_reason,
         stats=answer.stats,
-        request={key: body[key] for key in SETTINGS_OF_A_TURN if key in body},
-        answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        request={key: body[key] for key in _KEPT_OF_A_REQUEST if key in body},
+        answered_at=outcome.answered_at,
     )
 
 
@@ -218,10 +240,10 @@ def make_reply(
             call for one in outcome.rounds for call in one.answer.tool_calls
         ),
         schema=question.schema,
-        is_cached=outcome.rounds[0].kept is not None,
+        is_cached=outcome.is_cached,
         view=view,
         provenance={
-            **provenance(_as_shown(outcome, turn, view), place, reply_plain(view)),
+            **provenance(_as_shown(turn, view), place, reply_plain(view)),
             "host_kind": source.host_kind,
             "shown_as": question.format,
             "context_length": source.context_length or None,
@@ -295,17 +317,10 @@ def _server_note(asking: Asking, question: Question) -> str:
     return "" if kind == "loopback" else f"answered at {asking.client.host.base_url}"
 
 
-def _as_shown(outcome: Outcome, turn: Turn, view: ReplyView) -> Turn:
+def _as_shown(turn: Turn, view: ReplyView) -> Turn:
     """Return a turn as its output tells it."""
-    kept = outcome.rounds[0].kept
-    return replace(
-        turn,
-        # Thinking that was not to be seen is not to be in the file either.
-        thinking=view.thinking,
-        steps=tuple(map(dict, view.steps)),
-        # A notebook that is run again stays as it is.
-        answered_at=kept.answered_at if kept else turn.answered_at,
-    )
+    # Thinking that was not to be seen is not to be in the file either.
+    return replace(turn, thinking=view.thinking, steps=tuple(map(dict, view.steps)))
 
 
 def shown_steps(

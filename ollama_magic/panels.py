@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ollama_magic.api_session import current_session
 from ollama_magic.client import OllamaClient
 from ollama_magic.model_board import ModelBoard
 
@@ -22,7 +23,8 @@ def panel(host: str | None = None) -> ModelPanel:
     Parameters
     ----------
     host
-        The server, in any form that ``OLLAMA_HOST`` may have; None reads that.
+        Another server than that of this notebook, in any form that ``OLLAMA_HOST`` may
+        have.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def panel(host: str | None = None) -> ModelPanel:
     ConfigError
         The host cannot be used.
     """
-    return open_panel(OllamaClient(host))
+    return open_panel(current_session().client(host))
 
 
 def open_panel(

@@ -20,7 +20,7 @@ from ollama_magic.capabilities import check_capability, sees_pictures
 from ollama_magic.client import OllamaClient
 from ollama_magic.context import ContextCheck
 from ollama_magic.context_size import check_context, length_in_force
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message
+from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message, Turn
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,
@@ -291,11 +291,17 @@ def default_model(session: Session, before: Chat) -> str | None:
     answered = [turn for turn in before.turns if turn.model not in nobody]
     chosen = session.store.chosen_model(session.notebook.key)
     # NB: `%ollama use` after the last answer is the newer word of the two.
-    if chosen and not (answered and answered[-1].answered_at > chosen[1]):
+    if chosen and not (answered and _said_at(answered[-1]) > chosen[1]):
         return chosen[0]
     if answered:
         return answered[-1].model
     return session.settings.model or os.environ.get("OLLAMA_MODEL") or None
+
+
+def _said_at(turn: Turn) -> str:
+    """Return when a turn was asked here: an answer that is shown again is older."""
+    is_cached = bool(turn.request.get("cached"))
+    return (turn.added_at if is_cached else None) or turn.answered_at
 
 
 def _newest(models: ServerModels) -> str:

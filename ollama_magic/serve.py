@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -268,6 +269,7 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
             next_step=_INSTALL,
         )
     on_status("starting the embedded engine")
+    _check_engine_package()
     environment = dict(os.environ)
     store = environment.get("OLLAMA_MAGIC_EMBEDDED_MODELS")
     if store:  # its working directory is not ours
@@ -283,6 +285,36 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
         child.stop()
         raise
     return child, RunningServer(base_url, token, "embedded", version)
+
+
+def _check_engine_package() -> None:
+    """Import the engine's package where it can do no harm, before a model is fetched.
+
+    Raises
+    ------
+    EngineError
+        It is installed and cannot be used: made for another processor, or broken.
+    """
+    command = [sys.executable, "-c", "import xllamacpp"]
+    with tempfile.TemporaryFile() as said:
+        code = subprocess.run(  # noqa: S603  (our own words)
+            command,
+            cwd=_PACKAGE_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=os.name == "posix",
+            check=False,
+        ).returncode
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").split("\n")
+    if code:
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        raise EngineError(
+            "The embedded engine cannot be used: its package xllamacpp does not load.",
+            why="; ".join([_exit_words(code), *last]),
+            next_step=f"install it anew: {_INSTALL}",
+        )
 
 
 def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:

@@ -40,7 +40,7 @@ def arrange(
             _take_from_other_chats(database, notebook, turn.cell_id, chat_id, moment)
             added = _stored(turn, moment)
             replaces = replaced.get(turn.cell_id or "")
-            rows.add_turn(database, chat_id, added, replaces=replaces, added_at=moment)
+            rows.add_turn(database, chat_id, added, replaces=replaces)
             uid = added.uid
         rows.move_to_end(database, uid, chat_id)
 
@@ -50,6 +50,7 @@ def _stored(turn: Turn, moment: str) -> Turn:
         rows.storable(turn),
         uid=uuid.uuid4().hex,
         answered_at=turn.answered_at or moment,
+        added_at=moment,
     )
     return replace(stored, text_hash=stored.compute_text_hash())
 

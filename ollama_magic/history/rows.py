@@ -125,7 +125,8 @@ def read_all_turns(
     turns, else ``replaced`` or one of :data:`Why`; ``removed`` where none was kept.
     """
     cursor = database.execute(
-        "SELECT * FROM turns WHERE chat_id = ? ORDER BY position, answered_at",
+        "SELECT * FROM turns WHERE chat_id = ?"
+        " ORDER BY position, COALESCE(added_at, answered_at)",
         (chat_id,),
     )
     found = _with_pictures(database, cursor)
@@ -254,7 +255,6 @@ def add_turn(
     turn: Turn,
     *,
     replaces: str | None = None,
-    added_at: str | None = None,
 ) -> int:
     """Add a turn at the end, or in the place of one; return the new revision.
 
@@ -262,8 +262,6 @@ def add_turn(
     ----------
     replaces
         The uid of a live turn that gives up its place.
-    added_at
-        When it was added, if that is not when it was answered.
     """
     if replaces is None:
         (position,) = database.execute(
@@ -277,7 +275,7 @@ def add_turn(
         ).fetchone()
         database.execute(
             "UPDATE turns SET replaced_at = ? WHERE uid = ?",
-            (turn.answered_at, replaces),
+            (turn.added_at or turn.answered_at, replaces),
         )
     database.execute(
         """
@@ -296,7 +294,6 @@ def add_turn(
             "chat_id": chat_id,
             "position": position,
             "replaces": replaces,
-            "added_at": added_at,
         },
     )
     return raise_revision(database, chat_id)

@@ -135,12 +135,14 @@ class ChatStore:
         Returns
         -------
         Turn
-            With ``uid``, ``answered_at``, ``text_hash`` and ``based_on``.
+            With ``uid``, ``answered_at``, ``added_at``, ``text_hash`` and ``based_on``.
         """
+        moment = rows.utc_now()
         stored = replace(
             rows.storable(turn),
             uid=uuid.uuid4().hex,
-            answered_at=rows.utc_now(),
+            answered_at=turn.answered_at or moment,
+            added_at=moment,
         )
         stored = replace(stored, text_hash=stored.compute_text_hash())
 
@@ -371,7 +373,7 @@ class ChatStore:
                         other.uid,
                         other.chat_id,
                         why="moved",
-                        at=turn.answered_at,
+                        at=turn.added_at or turn.answered_at,
                     )
         in_use = () if turn.starts_afresh else before.turns
         # A turn that was answered earlier says itself what it was answered on.

@@ -138,7 +138,8 @@ def _old_chats(
         SELECT id FROM named_chats
         WHERE notebook <> :notebook
             AND COALESCE(
-                (SELECT MAX(answered_at) FROM turns WHERE chat_id = named_chats.id),
+                (SELECT MAX(COALESCE(added_at, answered_at)) FROM turns
+                    WHERE chat_id = named_chats.id),
                 '') < CASE
                     WHEN notebook LIKE :session AND name = :main THEN :left
                     ELSE :old END

@@ -44,10 +44,18 @@ class Course:
     servers
         The one with the fewest rows under way gets the next row, so that a fast one
         does more. One that goes away is given up, and its rows are asked elsewhere.
+    fault
+        Why none of them can be asked, if that is known.
     """
 
-    def __init__(self, crew: Crew, servers: Sequence[Server]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        servers: Sequence[Server],
+        fault: OllamaMagicError | None = None,
+    ) -> None:
         self._crew = crew
+        self._fault = fault
         self._lanes = deque(_Lane(server) for server in servers)
         self._waiting: deque[GenerateRequest] = deque()
         self._under_way: dict[Future[Answered], tuple[GenerateRequest, _Lane]] = {}
@@ -67,8 +75,12 @@ class Course:
         ------
         ConfigError
             The executor takes no more work.
+        OllamaMagicError
+            There are requests, and nobody can be asked.
         """
         self._waiting.extend(requests)
+        if self._waiting and self._fault is not None:
+            raise self._fault
         self._send()
         while self._under_way:
             self._gather(tick_s)

@@ -5,7 +5,7 @@ Knows which kept answer is one to this very request, and how a row's answer is k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from ollama_magic.errors import ReplyDataError
@@ -24,14 +24,30 @@ class Kept:
     servers
         An answer counts when the model that gave it is, to the byte, that of one of
         these.
+    of_any_digest
+        None of them can tell its models: an answer of the model's name counts.
     """
 
     def __init__(
-        self, answers: Answers, reading: Reading, servers: Sequence[Server]
+        self,
+        answers: Answers,
+        reading: Reading,
+        servers: Sequence[Server],
+        *,
+        of_any_digest: bool = False,
     ) -> None:
         self._answers = answers
         self._reading = reading
+        self._of_any_digest = of_any_digest
         self._digests = {server.digest for server in servers}
+
+    def model_of(self, requests: Iterable[GenerateRequest]) -> str:
+        """Return the model that answered the first of these that was answered."""
+        for request in requests:
+            kept = self._answers.find_answer(request_key(request))
+            if kept is not None:
+                return kept.model
+        return ""
 
     def find(self, request: GenerateRequest) -> str | None:
         """Return the text that this very request was answered with, if it was."""
@@ -39,7 +55,8 @@ class Kept:
         for digest in self._digests:
             kept = self._answers.find_answer(key, request.model, digest)
             # NB: an empty digest asks for any, and only an unknown one is its equal.
-            if kept is not None and kept.digest == digest and self._is_fit(kept):
+            is_its = self._of_any_digest or (kept is not None and kept.digest == digest)
+            if kept is not None and is_its and self._is_fit(kept):
                 return kept.text
         return None
 

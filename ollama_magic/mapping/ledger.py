@@ -61,11 +61,6 @@ class Ledger:
         self._is_ending = False
         self._replies: dict[str, str | OllamaMagicError] = {}
 
-    @property
-    def prompts(self) -> Iterable[str]:
-        """Each prompt once, in the order of its first row."""
-        return self._rows
-
     def values(self, prompts: Iterable[str]) -> list[object]:
         """Return what each row has come to: what its reply says, or an error."""
         replies, value = self._replies, self._reading.value

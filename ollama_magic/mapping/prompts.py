@@ -7,13 +7,13 @@ wrong is told before anything is sent, and whatever ends it, what was answered i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.api_session import current_session
-from ollama_magic.errors import ConfigError, Interrupted
+from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
 from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.mapping.course import Course
 from ollama_magic.mapping.kept import Kept
@@ -21,13 +21,14 @@ from ollama_magic.mapping.ledger import Ledger
 from ollama_magic.mapping.progress import Tally
 from ollama_magic.mapping.reading import Reading, read_as
 from ollama_magic.mapping.rows import read_rows
-from ollama_magic.mapping.servers import Server, find_servers
+from ollama_magic.mapping.servers import Found, Server, find_servers
 from ollama_magic.mapping.surroundings import Surroundings
 from ollama_magic.mapping.template import parse_template
 from ollama_magic.mapping.workers import crew_for
 from ollama_magic.model_options import check_options
 from ollama_magic.request import Format, GenerateRequest, KeepAlive, Options, Think
 
+_OFFLINE = "no server; answers of earlier runs"
 _LEVELS = ("low", "medium", "high", "max")
 
 
@@ -93,7 +94,8 @@ def map_prompts(
         there. An interrupt can't end the rows that such workers have begun.
     resume
         Whether rows are answered by what earlier calls have kept: the very same
-        request, answered by the same model. False asks all of them anew.
+        request, answered by the same model. False asks all of them anew. Where the
+        setting ``cached`` is on, that works with no server too.
     progress
         Whether a line shows how far it is.
 
@@ -217,7 +219,7 @@ def _answered(
     """Return what each row has come to."""
     if not prompts:
         return []
-    found = find_servers(how.servers(around), how.model or around.model, how.think)
+    found = _found(how, around)
     notes += found.notes
     settings, defaults = dict(how.settings), around.defaults
     settings["options"] = {**defaults["options"], **settings["options"]}
@@ -225,23 +227,43 @@ def _answered(
     schema = None if reading.schema is None else reading.schema.json
     if schema is not None:
         settings["format"] = schema
-    tally = Tally(found.model, len(prompts))
-    tally.note = "; ".join(dict.fromkeys(s.note for s in found.servers if s.note))
-    kept = Kept(around.session.store, reading, found.servers)
+
+    def requests(model: str) -> Iterator[GenerateRequest]:
+        for prompt in dict.fromkeys(prompts):
+            yield GenerateRequest(model, prompt, system, **settings)
+
+    is_offline = found.fault is not None
+    store = around.session.store
+    kept = Kept(store, reading, found.servers, of_any_digest=is_offline)
+    model = found.model or kept.model_of(requests(""))
+    tally = Tally(model or "no model", len(prompts))
+    tally.note = _OFFLINE if is_offline else _where(found.servers)
     line = around.progress_line() if how.progress else None
     ledger = Ledger(prompts, reading, kept, tally, line)
-    requests = (
-        GenerateRequest(found.model, prompt, system, **settings)
-        for prompt in ledger.prompts
-    )
     count = len(found.servers)
     with crew_for(how.executor, schema, how.concurrency, count) as crew:
-        course = Course(crew, found.servers)
+        course = Course(crew, found.servers, found.fault)
         try:
-            ledger.go(course, requests, resume=how.resume)
+            ledger.go(course, requests(model), resume=how.resume)
         finally:
             notes += course.notes
     return ledger.values(prompts)
+
+
+def _found(how: _How, around: Surroundings) -> Found:
+    """Return whom to ask; nobody, where that is no fault: earlier answers may do."""
+    servers, model = how.servers(around), how.model or around.model
+    try:
+        return find_servers(servers, model, how.think)
+    except ServerUnreachableError as error:
+        if not around.session.settings.cached:
+            raise
+        return Found(model or "", servers, fault=error)
+
+
+def _where(servers: Sequence[Server]) -> str:
+    """Return where prompts go, as the line of progress tells it."""
+    return "; ".join(dict.fromkeys(s.note for s in servers if s.note))
 
 
 def _reading(

@@ -68,8 +68,10 @@ class Found:
 
     model: str
     servers: Sequence[Server]
-    notes: Sequence[str]
+    notes: Sequence[str] = ()
     """Which servers were left out, and why."""
+    fault: OllamaMagicError | None = None
+    """Why nobody can be asked, where earlier answers may do."""
 
 
 def find_servers(

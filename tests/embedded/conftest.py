@@ -124,11 +124,9 @@ def engine(pulled_store):
 
 
 @pytest.fixture
-def own_engine(pulled_store, tmp_path):
+def own_engine(copy_of_store):
     """Run a child on a copy of the store, for tests that change it."""
-    store = tmp_path / "store"
-    shutil.copytree(pulled_store, store, copy_function=_link)
-    with running_engine(store) as engine:
+    with running_engine(copy_of_store()) as engine:
         yield engine
 
 
@@ -137,6 +135,36 @@ def empty_engine(tmp_path):
     """Run a child on an empty store; needs no engine package."""
     with running_engine(tmp_path / "store") as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def copy_of_store(pulled_store, tmp_path_factory):
+    """Return a function that makes a copy of the store, to be changed."""
+
+    def copy():
+        store = tmp_path_factory.mktemp("own") / "store"
+        return shutil.copytree(pulled_store, store, copy_function=_link)
+
+    return copy
+
+
+@contextmanager
+def no_ollama(home, **environment):
+    """Let kernels find no Ollama to ask or to start, and a home of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "IPYTHONDIR"):
+            patch.setenv(name, str(home / name.lower()))
+        patch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # where nothing answers
+        patch.setenv("PATH", "")
+        for name, value in environment.items():
+            patch.setenv(name, str(value))
+        yield
+
+
+@pytest.fixture(scope="session")
+def without_ollama():
+    """Return the context manager in which only the embedded engine is there."""
+    return no_ollama
 
 
 @pytest.fixture

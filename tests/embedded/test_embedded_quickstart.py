@@ -1,35 +1,28 @@
 """The quickstart notebook, run headless against the embedded engine."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from example_notebooks import execute
 
 pytestmark = pytest.mark.embedded
 
-QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
-
 
 @pytest.fixture(scope="module")
-def execute(pulled_store, tmp_path_factory):
+def run(pulled_store, without_ollama, tmp_path_factory):
     """Return a function that runs a notebook where there is no Ollama."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HOME", "XDG_DATA_HOME", "IPYTHONDIR"):
-            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
-        patch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # where nothing answers
-        patch.setenv("PATH", "")  # no Ollama to be started either
-        patch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(pulled_store))
-        yield lambda notebook: NotebookClient(notebook, timeout=300).execute()
+    home = tmp_path_factory.mktemp("home")
+
+    def run_(notebook):
+        with without_ollama(home, OLLAMA_MAGIC_EMBEDDED_MODELS=pulled_store):
+            return execute(notebook)
+
+    return run_
 
 
 @pytest.fixture(scope="module")
-def outputs(execute):
+def outputs(run):
     """Run the quickstart; return the outputs of each code cell by its source."""
-    notebook = nbformat.read(QUICKSTART, as_version=4)
-    execute(notebook)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return {cell.source: cell.outputs for cell in cells}
+    return {cell.source: cell.outputs for cell in run("quickstart").cells}
 
 
 def shown(outputs, beginning):
@@ -69,7 +62,7 @@ def test_every_answer_is_exactly_one_output(outputs):
             assert set(found[0]["data"]) == {"text/html", "text/plain"}
 
 
-def test_a_reload_goes_on_with_the_server_that_was_started(execute):
+def test_a_reload_goes_on_with_the_server_that_was_started(run):
     notebook = nbformat.v4.new_notebook()
     sources = [
         "%load_ext ollama_magic",
@@ -78,6 +71,6 @@ def test_a_reload_goes_on_with_the_server_that_was_started(execute):
         "%%ollama -t 0 -o num_predict 5\nSay hello.",
     ]
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    execute(notebook)
+    run(notebook)
     (output,) = notebook.cells[3].outputs
     assert output["metadata"]["ollama_magic"]["host_kind"] == "embedded"

@@ -286,3 +286,28 @@ def test_the_stop_button_does_not_reach_the_server(fake_program, free_url):
         os.killpg(process.pid, signal.SIGINT)
         assert serve(free_url).kind == "found"
         process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            "raise ImportError('GLIBC_9.9 not found')",
+            "ImportError: GLIBC_9.9 not found",
+        ),
+        ("import os; os.abort()", "ended by SIGABRT"),
+    ],
+    ids=["unloadable", "another-processor"],
+)
+@on_posix
+@pytest.mark.usefixtures("engine_package")
+def test_a_package_that_does_not_load_is_told_before_a_model_is_fetched(
+    free_url, tmp_path, monkeypatch, source, why
+):
+    (tmp_path / "xllamacpp.py").write_text(f"{source}\n")
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    with pytest.raises(EngineError) as caught:
+        serve(free_url)
+    assert why in caught.value.why
+    assert running() is None

@@ -160,6 +160,13 @@ def test_in_a_notebook_they_share_its_settings_and_its_chat(kernel, fake_ollama)
     assert "Second?" not in asked
 
 
+def test_models_and_panel_look_at_the_server_of_the_notebook(kernel):
+    """It is a setting of the notebook: the environment names no server."""
+    imports = "from ollama_magic import models, panel\n"
+    assert "llama3.2:3b" in kernel.run(f"{imports}models()").text
+    assert "llama3.2:3b" in kernel.run("panel()").text
+
+
 def test_a_plain_script_can_ask(fake_ollama, tmp_path):
     code = (
         "from ollama_magic import ask, chat\n"

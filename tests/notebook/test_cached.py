@@ -144,7 +144,8 @@ def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
 def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
     fake_ollama.reply("One")
     kernel.run("%%ollama -1 --cached\nHi")
-    assert "1 answers kept" in kernel.run("%ollama prune --older-than 0.000001 -y").text
+    ran = kernel.run("%ollama prune --older-than 0.00000001 -y")
+    assert "1 answers kept" in ran.text
     fake_ollama.reply("Two")
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
 
@@ -157,3 +158,97 @@ def test_a_comparison_is_replayed_too(kernel, fake_ollama):
     kernel.run(NOWHERE)
     assert shown(kernel.run(code, "a")) == first
     assert len(fake_ollama.bodies("/api/chat")) == 2
+
+
+def test_the_history_tells_when_an_answer_was_given_not_when_it_was_shown(
+    kernel, fake_ollama
+):
+    kernel.run(ON)
+    tell = "(turn,) = %ollama history\nprint(turn.answered_at)"
+    kernel.run("%%ollama\nHi", "a")
+    first = kernel.run(tell).streams
+    kernel.run(NOWHERE)
+    kernel.run("%%ollama\nHi", "a")
+    assert kernel.run(tell).streams == first
+    assert first.strip()
+
+
+def test_what_is_kept_of_a_comparison_is_the_same_again(kernel, fake_ollama):
+    fake_ollama.models([MODEL, "other:1b"])
+    kernel.run(ON)
+    code = f"%%ollama --compare {MODEL},other:1b\nHi"
+
+    def run():
+        kernel.run(code, "a")
+        kept = [kernel.run(f"%ollama keep {name}", "b") for name in (MODEL, "other:1b")]
+        return [shown(ran) for ran in (*kept, kernel.run("%ollama history"))]
+
+    first = run()
+    kernel.run(NOWHERE)
+    assert run() == first
+    assert '"turn": 1' in first[1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["pull x:1b", "create x --from y", "cp x y", "load x", "stop x", "rm x -y"],
+)
+def test_what_makes_models_ready_is_skipped_without_a_server(
+    kernel, fake_ollama, command
+):
+    kernel.run(NOWHERE)
+    ran = kernel.run(f"%ollama {command}")
+    assert "ServerUnreachableError" in ran.error
+    kernel.run(ON)
+    ran = kernel.run(f"%ollama {command}")
+    assert ran.status == "ok", ran.error
+    assert "nothing was done: no server (" in ran.text
+
+
+@pytest.mark.parametrize("command", ["list", "ps", "show x", "push x"])
+def test_what_a_server_alone_can_tell_or_do_is_not(kernel, fake_ollama, command):
+    kernel.run(f"{ON}\n{NOWHERE}")
+    assert "ServerUnreachableError" in kernel.run(f"%ollama {command}").error
+
+
+def test_a_notebook_that_chooses_its_model_is_replayed(kernel, fake_ollama):
+    """The model that spoke last goes on, also when it says again what it said."""
+    fake_ollama.models([MODEL, "other:1b"])
+    kernel.run(ON)
+    cells = {
+        "a": "%ollama use other:1b",
+        "b": "%%ollama\nHi",
+        "c": f"%%ollama {MODEL}\nAnd you?",
+        "d": "%%ollama\nSure?",
+    }
+    first = [shown(kernel.run(code, cell)) for cell, code in cells.items()]
+    kernel.run(NOWHERE)
+    second = [shown(kernel.run(code, cell)) for cell, code in cells.items()]
+    assert second == first
+    models = [body["model"] for body in fake_ollama.bodies("/api/chat")]
+    assert models == ["other:1b", MODEL, MODEL]
+
+
+ROWS = "from ollama_magic import map_prompts\nmap_prompts('Say {{}}', {rows}{more})"
+
+
+@pytest.mark.parametrize("more", ["", f", model='{MODEL}'"])
+def test_rows_are_answered_from_earlier_without_a_server(kernel, fake_ollama, more):
+    fake_ollama.reply("Said.")
+    cell = ROWS.format(rows=["a", "b", "a"], more=more)
+    _, value = kernel.run(cell).outputs
+    kernel.run(NOWHERE)
+    assert "ServerUnreachableError" in kernel.run(cell).error
+    kernel.run(ON)
+    offline, again = kernel.run(cell).outputs
+    assert again["data"] == value["data"] != {}
+    assert f"{MODEL} 3 of 3" in offline["data"]["text/plain"]
+    assert "no server; answers of earlier runs" in offline["data"]["text/plain"]
+    assert len(fake_ollama.bodies("/api/generate")) == 2
+
+
+def test_a_row_that_was_never_answered_is_an_error_then(kernel, fake_ollama):
+    kernel.run(ROWS.format(rows=["a"], more=""))
+    kernel.run(f"{NOWHERE}\n{ON}")
+    ran = kernel.run(ROWS.format(rows=["a", "b"], more=""))
+    assert "ServerUnreachableError" in ran.error

@@ -85,7 +85,7 @@ def test_a_turn_comes_back_as_it_was(open_store):
     stored = open_store().record(NB, "main", whole)
     (loaded,) = open_store().load(NB).turns
     assert loaded == stored
-    given = {"uid", "answered_at", "based_on", "text_hash"}
+    given = {"uid", "answered_at", "added_at", "based_on", "text_hash"}
     assert all(getattr(stored, name) for name in given)
     kept, asked = asdict(loaded), asdict(whole)
     assert {k: v for k, v in kept.items() if k not in given} == {

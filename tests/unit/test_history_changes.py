@@ -58,6 +58,13 @@ def undo(store, chat="main", notebook=NB):
 # -- undo ---------------------------------------------------------------------------
 
 
+def test_an_old_answer_that_was_shown_again_is_the_last_change(store):
+    ask(store, "a")
+    store.record(NB, "main", Turn(prompt="b", model="m", answered_at="2026-01-01"))
+    assert undo(store) == (["b"], [], "")
+    assert undo(store) == (["a"], [], "")
+
+
 def test_undo_takes_back_the_last_change_and_not_the_last_turn(store):
     for name in "abc":
         ask(store, name, name)
@@ -227,11 +234,20 @@ def aged(path, chat, days):
     then = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     with closing(sqlite3.connect(path)) as database:
         database.execute(
-            "UPDATE turns SET answered_at = ? WHERE chat_id ="
-            " (SELECT id FROM chats WHERE name = ?)",
+            "UPDATE turns SET answered_at = ?1, added_at = ?1 WHERE chat_id ="
+            " (SELECT id FROM chats WHERE name = ?2)",
             (then, chat),
         )
         database.commit()
+
+
+def test_an_old_answer_that_was_shown_again_is_in_use(store):
+    old = (datetime.now(UTC) - timedelta(days=40)).isoformat(timespec="microseconds")
+    again = Turn(prompt="a", reply="r", model="m", answered_at=old)
+    for notebook in ("/b.ipynb", "session:1"):
+        kept = store.record(notebook, "main", again)
+        assert kept.answered_at == old < kept.added_at
+    assert store.leftovers(NB, 30).is_nothing
 
 
 def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):

@@ -11,6 +11,7 @@ import pytest
 from ollama_magic.conversation import Turn
 from ollama_magic.history.notebook_file import read_notebook_file
 from ollama_magic.history.store import ChatStore
+from ollama_magic.pictures import Picture
 
 ASK = "%%ollama\n{}"
 
@@ -88,6 +89,20 @@ IDS = {"5e1f0c3a": "", "9b2d7e41": "one?", "c07a3f58": "two?"}
 
 
 # -- moved, copied ----------------------------------------------------------------
+
+
+def test_a_copy_has_all_that_a_turn_has(desk):
+    picture, step = Picture(b"png"), {"role": "tool", "content": "7"}
+    desk.write("a.ipynb", {"1": "hi"})
+    first = desk.kernel("a.ipynb")
+    whole = Turn(prompt="hi", model="m", pictures=(picture,), steps=(step,))
+    whole = replace(whole, cell_id="1", answered_at="2026-01-01T00:00:00+00:00")
+    asked = first.store.record(first.followed.key, "main", whole)
+    shutil.copy(desk.path("a.ipynb"), desk.path("b.ipynb"))
+    copy = desk.kernel("b.ipynb")
+    assert copy.followed.how == "copied"
+    (turn,) = copy.store.load(copy.followed.key).turns
+    assert replace(turn, uid=asked.uid) == asked
 
 
 def test_a_new_kernel_goes_on_where_the_notebook_was(desk):

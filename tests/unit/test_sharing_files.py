@@ -313,7 +313,8 @@ def test_a_record_has_every_field_of_a_turn():
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
     request |= {"extract": True}
     record = turn_record(Turn(request=request))
-    assert set(record) == named - {"uid", "text_hash", "request"} | set(request)
+    of_the_store = {"uid", "text_hash", "added_at"}
+    assert set(record) == named - of_the_store - {"request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)
 
 

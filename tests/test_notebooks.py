@@ -1,0 +1,106 @@
+"""The notebooks as files: clean, listed, and content with what a reader has."""
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from example_notebooks import EXAMPLES, NOTEBOOKS
+from IPython.core.inputtransformer2 import TransformerManager
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(
+    path.stem for path in NOTEBOOKS.glob("*.ipynb") if ".out" not in path.name
+)
+
+every_notebook = pytest.mark.parametrize("name", NAMES)
+
+
+def read(name):
+    return json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))
+
+
+def code(name):
+    cells = [c for c in read(name)["cells"] if c["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in cells]
+
+
+def markdown(name):
+    cells = [c for c in read(name)["cells"] if c["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
+
+
+def test_each_of_them_is_executed_by_the_tests():
+    assert sorted({*EXAMPLES, "quickstart"}) == NAMES
+
+
+@every_notebook
+def test_it_is_clean(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in notebook["cells"]:
+        assert cell["metadata"] == {}
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+@every_notebook
+def test_its_cells_have_ids_that_can_be_read(name):
+    ids = [cell["id"] for cell in read(name)["cells"]]
+    prefix = ids[0].rpartition("-")[0]
+    assert ids == [f"{prefix}-{number:02}" for number in range(len(ids))]
+
+
+def test_no_cell_is_taken_for_one_of_another_notebook():
+    """A notebook goes on with the chats of the one whose cells it has."""
+    ids = [cell["id"] for name in NAMES for cell in read(name)["cells"]]
+    assert len(set(ids)) == len(ids)
+
+
+@every_notebook
+def test_it_begins_with_a_title_the_extension_and_a_server(name):
+    assert markdown(name).startswith("# ")
+    assert code(name)[:2] == ["%load_ext ollama_magic", "%ollama serve"]
+
+
+@every_notebook
+def test_it_is_listed_in_the_readme(name):
+    listed = (ROOT / "README.md").read_text("utf-8").partition("## Notebooks\n")[2]
+    assert f"- [{name}](notebooks/{name}.ipynb): " in listed.partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_is_listed_in_the_quickstart(name):
+    assert re.search(rf"^- \[.+\]\({name}\.ipynb\): ", markdown("quickstart"), re.M)
+
+
+@every_notebook
+def test_it_needs_no_package_that_the_tests_do_not_install(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    installed = {re.split(r"[^\w-]", one)[0].lower() for one in wanted}
+    assert imported(name) - set(sys.stdlib_module_names) - {"ollama_magic"} <= installed
+
+
+def imported(name):
+    """Return the packages that the cells of a notebook import."""
+    transform = TransformerManager().transform_cell
+    found = set()
+    for source in code(name):
+        for node in ast.walk(ast.parse(transform(source))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            if isinstance(node, ast.ImportFrom):
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_imports_are_found():
+    assert {"pandas", "itertools", "ollama_magic"} <= imported("label_a_thousand_rows")
