@@ -1,43 +1,63 @@
-"""What the README claims is what the tables in the code say."""
+"""What README and guide claim is what the code has."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from ollama_magic.line.command_table import COMMANDS
-from ollama_magic.line.option_table import CHAT_OPTIONS
-from ollama_magic.magics import OllamaMagics
+from ollama_magic import __all__ as public
+from ollama_magic.line.arguments import parse_chat_arguments
+from ollama_magic.line.command_line import parse_command
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-
-
-def row(left, right):
-    escaped = (text.replace("|", r"\|") for text in (left, right))
-    return "| `{}` | {} |".format(*escaped)
-
-
-@pytest.mark.parametrize("option", CHAT_OPTIONS, ids=lambda o: o.flags[-1])
-def test_every_option_has_its_row(option):
-    assert row(option.label, option.help) in README.splitlines()
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: c.name)
-def test_every_subcommand_has_its_row(command):
-    assert row(command.usage, command.summary) in README.splitlines()
-
-
-def test_no_row_is_left_of_an_option_that_is_gone():
-    rows = re.findall(r"^\| `[-%]", README, re.MULTILINE)
-    assert len(rows) == len(CHAT_OPTIONS) + len(COMMANDS)
-
-
-def test_every_setting_is_named():
-    named = set(re.findall(r"`(\w+)`", README.partition("## Settings")[2]))
-    assert set(OllamaMagics.class_own_traits(config=True)) <= named
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/guide.md"]
+TEXTS = {name: (ROOT / name).read_text("utf-8") for name in PAGES}
 
 
 @pytest.mark.parametrize("name", ["run", "headless", "tests"])
 def test_each_command_is_one_line(name):
-    block = README.partition(f"<!-- {name} -->\n")[2].partition("\n\n")[0]
+    block = TEXTS["README.md"].partition(f"<!-- {name} -->\n")[2].partition("\n\n")[0]
     assert re.fullmatch(r"    \S.*", block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_cells_that_are_shown_are_understood(page):
+    lines = re.findall(r"^    (%%ollama\b.*)", TEXTS[page], re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        parse_chat_arguments(re.split(r" {3,}", line)[0].removeprefix("%%ollama"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_that_are_shown_are_understood(page):
+    shown = re.findall(r"^    (?:\w+ = )?(%ollama\b.*)", TEXTS[page], re.MULTILINE)
+    shown += re.findall(r"`(%ollama [a-z][^`…]*)`", TEXTS[page])
+    assert len(shown) > 5
+    for line in shown:
+        typed = line.replace("DAYS", "30").replace("WORD", "pull")
+        parse_command(re.split(r" {3,}", typed)[0].removeprefix("%ollama"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        path, _, anchor = target.partition("#")
+        if not path.startswith("http"):
+            file = (ROOT / page).parent / path if path else ROOT / page
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
+
+
+def anchors(file):
+    headings = re.findall(r"^#+ (.*)", file.read_text("utf-8"), re.MULTILINE)
+    kept = [
+        "".join(c for c in h.lower() if c.isalnum() or c in " -_") for h in headings
+    ]
+    return {name.replace(" ", "-") for name in kept}
+
+
+def test_every_public_name_is_in_the_guide():
+    functions = {name for name in public if name[0] != "_" and "extension" not in name}
+    text = "".join(TEXTS.values())
+    missing = {name for name in functions if not re.search(rf"\b{name}\b", text)}
+    assert missing <= {"OllamaMagicError"}

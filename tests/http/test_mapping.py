@@ -4,8 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import pandas as pd
-import pydantic
 import pytest
 from fake_ollama import PATIENCE_S, Wait, error, reply_line, whole
 
@@ -23,6 +21,9 @@ from ollama_magic.errors import (
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.kept_answers import request_key
 from ollama_magic.request import GenerateRequest
+
+pd = pytest.importorskip("pandas")
+pydantic = pytest.importorskip("pydantic")
 
 SENTIMENT = "label: one of pos, neg"
 

@@ -5,7 +5,6 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-import distributed
 import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
@@ -20,6 +19,8 @@ from ollama_magic.errors import (
 from ollama_magic.mapping.servers import Server
 from ollama_magic.mapping.workers import Answered, Processes
 from ollama_magic.request import GenerateRequest
+
+distributed = pytest.importorskip("distributed")
 
 ROWS = [str(n) for n in range(20)]
 

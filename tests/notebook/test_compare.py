@@ -383,19 +383,25 @@ def test_a_dry_run_shows_both_requests_and_sends_none(kernel, two):
     assert two.bodies("/api/chat") == []
 
 
+def test_a_comparison_makes_a_data_frame(kernel, two):
+    pytest.importorskip("pandas")
+    answers(two, a=says("I am A."), b=says("I am B."))
+    both(kernel, options=f"c << --compare {A},{B}")
+    code = "frame = c.to_frame()\nprint(list(frame.columns), frame['tokens'].tolist())"
+    assert kernel.run(code).streams == (
+        "['model', 'text', 'tokens', 'tokens/s', 'seconds', 'status'] [0, 0]\n"
+    )
+
+
 def test_the_comparison_is_a_value(kernel, two):
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, options=f"c << --compare {A},{B}")
     code = (
         "print([reply.text for reply in c], len(c), c['QWEN3:4B'].text)\n"
-        "frame = c.to_frame()\n"
-        "print(list(frame.columns), frame['tokens'].tolist())\n"
         "print(type(c).__name__, c['llama3.2:3b'].status)\n"
     )
     assert kernel.run(code).streams == (
-        "['I am A.', 'I am B.'] 2 I am B.\n"
-        "['model', 'text', 'tokens', 'tokens/s', 'seconds', 'status'] [0, 0]\n"
-        "Comparison complete\n"
+        "['I am A.', 'I am B.'] 2 I am B.\nComparison complete\n"
     )
     missing = kernel.run("c['nosuch']").error
     assert f"nosuch was not compared; there are {A}, {B}" in missing

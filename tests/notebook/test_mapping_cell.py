@@ -76,7 +76,9 @@ def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
     )
     asked = [r for r in fake_ollama.requests if r.path == "/api/generate"]
     assert len(asked) == 5
-    assert all(r.wait_closed() and r.was_cut_off for r in asked[3:])
+    # The two that wait: rows that are asked at one time arrive in any order.
+    waiting = [r for r in asked if r.json["prompt"] in "de"]
+    assert all(r.wait_closed() and r.was_cut_off for r in waiting)
     answers(*"abcde")
     ran = kernel.run(cell)
     assert "'re: a', 're: b', 're: c', 're: d', 're: e'" in ran.text
@@ -100,6 +102,7 @@ def test_an_error_of_the_call_has_three_lines(kernel):
 
 
 def test_a_schema_may_be_a_name_of_the_notebook(kernel, fake_ollama):
+    pytest.importorskip("pandas")
     fake_ollama.reply('{"label": "pos"}')
     ran = kernel.run(
         f"{IMPORT}\nimport pandas as pd\nSpec = {{'type': 'object', "

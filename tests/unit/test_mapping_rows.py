@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from ollama_magic.errors import PromptError, ReplyDataError
 from ollama_magic.mapping.reading import read_as
 from ollama_magic.mapping.rows import read_rows
 from ollama_magic.mapping.template import parse_template
+
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
 
 
 def prompts(template, data):
