@@ -12,6 +12,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
 from reply_corpus import tokens
 
+from ollama_magic.rendering.publishing import publisher_of
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.rendering.stream_display import StreamDisplay
 
@@ -20,9 +21,10 @@ class Ours:
     """The display of this package."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        publisher = get_ipython().display_pub
+        shell = get_ipython()
+        clear_output = shell.display_pub.clear_output
         self._display = StreamDisplay(
-            publisher.publish, publisher.clear_output, owns_output=True, clock=clock
+            publisher_of(shell), clear_output, owns_output=True, clock=clock
         )
         self._display.waiting("loading…")
         self._text = ""

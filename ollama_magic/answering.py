@@ -168,13 +168,14 @@ def _arriving(
     """Show one answer while it comes; return it with what ended it too early."""
     answer, hides = Answer(), asking.args.hide_thinking
     model, began = request.model, time.monotonic()
+    hz = asking.session.settings.update_hz
     waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
     if question.context.fits is False:
         waits_for = f"this will probably not fit; {waits_for}"
     display.waiting(waits_for)
     fault: BaseException | None = None
     try:
-        with Arrivals(asking.send(request)) as arrivals:
+        with Arrivals(asking.send(request), hz=hz) as arrivals:
             for chunks in arrivals:
                 fragments = [answer.add(chunk) for chunk in chunks]
                 content = "".join(fragment.text for fragment in fragments)

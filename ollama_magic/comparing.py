@@ -289,7 +289,8 @@ def _read(runs: Sequence[_Run], display: Display) -> Interrupted | None:
     try:
         asked = [number for number, run in enumerate(runs) if not run.has_ended]
         streams = [runs[n].asking.send(runs[n].question.request) for n in asked]
-        with ManyArrivals(streams) as arrivals:
+        hz = runs[0].asking.session.settings.update_hz
+        with ManyArrivals(streams, hz=hz) as arrivals:
             for batches in arrivals:
                 for batch in batches:
                     _take(runs, asked[batch.number], batch, display)

@@ -261,10 +261,11 @@ class OllamaMagics(Magics):
         return ColumnsDisplay(**self._notebook_display(args))
 
     def _notebook_display(self, args: ChatArguments | None) -> dict[str, Any]:
-        publisher = self.shell.display_pub
+        from ollama_magic.rendering.publishing import publisher_of
+
         return {
-            "publish": publisher.publish,
-            "clear_output": publisher.clear_output,
+            "publish": publisher_of(self.shell),
+            "clear_output": self.shell.display_pub.clear_output,
             "view": (args and args.format) or self.format,
             "hz": self.update_hz,
             "owns_output": owns_output(self.cells.raw_cell),

@@ -10,7 +10,7 @@ from ollama_magic.model_board import ModelBoard
 from ollama_magic.model_job import Job
 from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.rendering.visible_text import visible_text
-from ollama_magic.widgets.parts import button, close_all, set_shown
+from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
 
 _VERBS = {
     "pull": "Pull",
@@ -69,10 +69,10 @@ def _bar_style(job: Job) -> str:
 class Activity:
     """All jobs of a board, the latest at the bottom."""
 
-    def __init__(self, board: ModelBoard) -> None:
+    def __init__(self, board: ModelBoard, looks: Looks) -> None:
         self._board = board
         self._rows: dict[int, _JobRow] = {}
-        self.box = widgets.VBox()
+        self.box = widgets.VBox(layout=looks.plain)
 
     def render(self, jobs: Sequence[Job]) -> None:
         """Show these jobs; of ``show`` only what failed."""

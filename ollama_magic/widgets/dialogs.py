@@ -15,7 +15,7 @@ from ollama_magic.model_listings import overview
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.model_table import line_html, notice_html, page_html
 from ollama_magic.transfer import size_text
-from ollama_magic.widgets.parts import button, close_all, frame, row
+from ollama_magic.widgets.parts import Looks, button, close_all, frame, row
 from ollama_magic.wire import ModelDetails
 
 _PARTS = {
@@ -39,11 +39,14 @@ class Dialogs:
     """
 
     def __init__(
-        self, board: ModelBoard, guard: Callable[[Callable[[], None]], None]
+        self,
+        board: ModelBoard,
+        guard: Callable[[Callable[[], None]], None],
+        looks: Looks,
     ) -> None:
         self._board = board
         self._guard = guard
-        self.box = widgets.VBox()
+        self.box = widgets.VBox(layout=looks.plain)
 
     def close(self) -> None:
         """Close what is open."""

@@ -21,7 +21,7 @@ from ollama_magic.rendering.model_table import (
 )
 from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.transfer import size_text
-from ollama_magic.widgets.parts import row
+from ollama_magic.widgets.parts import Looks, row
 from ollama_magic.wire import LoadedModel
 
 _PLAIN = {"description_width": "initial"}
@@ -46,7 +46,7 @@ class ModelList:
         Called when the selection, the filter or the order has changed.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], looks: Looks) -> None:
         self._on_change = on_change
         self._rows: Sequence[ModelRow] = ()
         self._most: int | None = None
@@ -58,7 +58,7 @@ class ModelList:
         self._filter = widgets.Text(
             placeholder="Filter by name",
             description="Filter",
-            style=_PLAIN,
+            style=looks.field,
             layout=widgets.Layout(width="210px"),
         )
         self._sort = widgets.Dropdown(
@@ -69,7 +69,7 @@ class ModelList:
         )
         self._all = self._checkbox("Select all shown", _PLAIN)
         self._name_style = self._all.style  # one for all: a hundred are cheap then
-        self._total = widgets.HTML()
+        self._total = widgets.HTML(layout=looks.plain, style=looks.text)
         self._names = widgets.VBox(
             layout=widgets.Layout(
                 flex="0 1 auto",
@@ -78,7 +78,9 @@ class ModelList:
                 padding="0 12px 0 0",
             )
         )
-        self._table = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
+        self._table = widgets.HTML(
+            layout=widgets.Layout(margin="0", width="100%"), style=looks.text
+        )
         table = widgets.Box(
             [self._table],
             layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="auto hidden"),
@@ -87,7 +89,8 @@ class ModelList:
             [self._names, table],
             layout=widgets.Layout(max_height="440px", overflow="hidden auto"),
         )
-        self.box = widgets.VBox([row(self._filter, self._sort, self._total), both])
+        head = row(self._filter, self._sort, self._total, looks=looks)
+        self.box = widgets.VBox([head, both])
         self._filter.observe(lambda _: self._selected_anew(), "value")
         self._sort.observe(lambda _: self._selected_anew(), "value")
         self._all.observe(self._on_all, "value")

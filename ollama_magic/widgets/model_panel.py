@@ -20,7 +20,7 @@ from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.widgets.activity import Activity
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.model_list import ModelList
-from ollama_magic.widgets.parts import button, close_all, row, set_shown
+from ollama_magic.widgets.parts import Looks, button, close_all, row, set_shown
 
 SUGGESTIONS = (
     "smollm2:135m",
@@ -62,29 +62,32 @@ class ModelPanel(widgets.VBox):
         self._board = board
         self._use = use
         self._drawing = threading.RLock()
-        self._server = widgets.HTML(layout=widgets.Layout(flex="1 1 auto"))
-        self._problem = widgets.HTML()
-        self._notice = widgets.HTML()
+        looks = Looks()
+        self._server = widgets.HTML(
+            layout=widgets.Layout(flex="1 1 auto"), style=looks.text
+        )
+        self._problem = widgets.HTML(layout=looks.plain, style=looks.text)
+        self._notice = widgets.HTML(layout=looks.plain, style=looks.text)
         self._name = widgets.Combobox(
             placeholder="name of a model, such as qwen3:0.6b",
             description="Pull",
             ensure_option=False,
             options=SUGGESTIONS,
-            style={"description_width": "initial"},
+            style=looks.field,
             layout=widgets.Layout(width="360px", max_width="100%"),
         )
         self._pull = self._button("Pull", self._on_pull, style="primary")
         self._name.on_msg(self._on_key)
-        self._activity = Activity(board)
-        self._list = ModelList(lambda: self._guard(self._draw_buttons))
-        self._dialogs = Dialogs(board, self._guard)
+        self._activity = Activity(board, looks)
+        self._list = ModelList(lambda: self._guard(self._draw_buttons), looks)
+        self._dialogs = Dialogs(board, self._guard, looks)
         self._buttons = self._make_buttons()
         refresh = self._button("Refresh", board.refresh)
         super().__init__(
             [
-                row(self._server, refresh),
+                row(self._server, refresh, looks=looks),
                 self._problem,
-                row(self._name, self._pull),
+                row(self._name, self._pull, looks=looks),
                 self._activity.box,
                 self._notice,
                 self._list.box,

@@ -8,6 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import ipywidgets as widgets
+from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
+
+
+class Looks:
+    """Layouts and styles that the fixed parts of a panel share.
+
+    Each part of its own would be one more message, for which a browser takes 2 ms. Not
+    for what is shown and hidden by itself, or closed before the panel is.
+    """
+
+    def __init__(self) -> None:
+        self.plain = widgets.Layout()
+        self.row = _row_layout()
+        self.text = HTMLStyle()
+        self.field = TextStyle(description_width="initial")
 
 
 def button(
@@ -39,10 +54,13 @@ def button(
     return made
 
 
-def row(*children: widgets.Widget) -> widgets.HBox:
+def row(*children: widgets.Widget, looks: Looks | None = None) -> widgets.HBox:
     """Return widgets side by side, that go on below where it gets narrow."""
-    layout = widgets.Layout(flex_flow="row wrap", align_items="center")
-    return widgets.HBox(children, layout=layout)
+    return widgets.HBox(children, layout=looks.row if looks else _row_layout())
+
+
+def _row_layout() -> widgets.Layout:
+    return widgets.Layout(flex_flow="row wrap", align_items="center")
 
 
 def frame(*children: widgets.Widget) -> widgets.VBox:

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -141,3 +142,41 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
         readers = [one._reader for one in arrivals._all]
     assert first.closed.is_set()
     assert not any(reader.is_alive() for reader in readers)
+
+
+class Spaced(Stream):
+    """Items that are sent one by one, 2 ms apart, whoever reads them or not."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def __iter__(self):
+        began_s = time.monotonic()
+        for number in range(self.count):
+            wait_s = began_s + number * 0.002 - time.monotonic()
+            if wait_s > 0:
+                self.closed.wait(wait_s)
+            yield number
+
+
+def test_what_comes_one_by_one_gathers_and_nothing_of_it_is_lost():
+    """To be woken for each item costs more than the items."""
+    with Arrivals(Spaced(200)) as arrivals:
+        batches = list(arrivals)
+    assert [item for batch in batches for item in batch] == list(range(200))
+    assert len(batches) < 150
+
+
+def test_the_first_item_is_not_waited_with():
+    """The reader rests only when it knows for how long things have been coming."""
+    stream = Stream(WAIT, "a", WAIT)
+    with Arrivals(stream, tick_s=60) as arrivals:
+        stream.goes_on.set()
+        assert next(iter(arrivals)) == ["a"]
+
+
+def test_closing_ends_a_rest():
+    with Arrivals(Spaced(1_000_000), hz=0.1) as arrivals:
+        next(iter(arrivals))
+    assert not arrivals._reader.is_alive()

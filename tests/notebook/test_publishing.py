@@ -1,0 +1,40 @@
+"""Outputs that go to the front end by the shorter way."""
+
+SHOW = """
+from ollama_magic.rendering.publishing import publisher_of
+publish = publisher_of(get_ipython())
+place = {"display_id": "here"}
+publish({"text/html": "<b>one</b>"}, {}, transient=place)
+publish({"text/html": "<b>zwölf</b>"}, {"of": {"ours": 1}}, transient=place, update=True)
+"""
+HOOKED = """
+seen = []
+def hook(message):
+    seen.append(message["msg_type"])
+    return message
+get_ipython().display_pub.register_hook(hook)
+"""
+UNHOOKED = "get_ipython().display_pub.unregister_hook(hook); print(seen)"
+
+
+def test_an_update_arrives_as_the_longer_way_would_send_it(warm_kernel):
+    ran = warm_kernel.run(SHOW)
+    shown = ["display_data", "update_display_data"]
+    assert [kind for kind in ran.messages if kind in shown] == shown
+    (output,) = ran.outputs
+    assert output["data"] == {"text/html": "<b>zwölf</b>"}
+    assert output["metadata"] == {"of": {"ours": 1}}
+
+
+def test_hooks_see_every_message(warm_kernel):
+    """Other tools capture outputs by them."""
+    ran = warm_kernel.run(HOOKED + SHOW + UNHOOKED)
+    assert ran.streams.strip() == "['display_data', 'update_display_data']"
+
+
+def test_outputs_that_are_captured_are_captured_whole(warm_kernel):
+    """``%%capture`` puts a publisher of its own in the place of the kernel's."""
+    ran = warm_kernel.run(f"%%capture found\n{SHOW}")
+    assert not ran.outputs, ran
+    ran = warm_kernel.run("print([one.data for one in found.outputs])")
+    assert ran.streams.count("zwölf") == 1
