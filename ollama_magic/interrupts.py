@@ -11,22 +11,40 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
 
 _PATIENCE_S = 2.0
+_LINGERING_S = 1.0
 
 
 class _Holder:
-    """The handler of SIGINT inside of :func:`held`."""
+    """The handler of SIGINT inside of :func:`held`, and perhaps for a moment after it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    before
+        The handler that was there before.
+    """
+
+    def __init__(self, before: Handler) -> None:
+        self.before = before
         self.is_open = False
         """Whether an interrupt comes at once."""
+        self.lingers_until: float | None = None
+        """When it is over; None while it is needed."""
         self._came_at = 0.0
 
-    def __call__(self, _signal: int, _frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        if self.lingers_until is not None:
+            if now > self.lingers_until:
+                signal.signal(signal.SIGINT, self.before)
+                self.before(number, frame)
+            return
         # Whoever presses again after a while, in vain so far, gets out at any cost.
         is_in_vain = self._came_at and now - self._came_at > _PATIENCE_S
         if self.is_open or is_in_vain:
@@ -45,34 +63,60 @@ class _Holder:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def held(*, lingers: bool = False) -> Iterator[None]:
     """Hold interrupts back while this block runs: they come out of :func:`look`.
 
     One that nobody has looked for comes when the block is left, unless by an error.
     Does nothing outside of the main thread, which alone is interrupted, nor where
     the user has SIGINT ignored.
+
+    Parameters
+    ----------
+    lingers
+        After an interrupt, take a second one that was pressed at once for the same.
+        For a kernel, which would never answer the request of the cell if it came while
+        the error is shown, and which takes its own handler back after each request.
     """
     outer = _holder()
     if outer is not None:
-        was_open, outer.is_open = outer.is_open, False
-        try:
+        with _closed(outer):
             yield
-        finally:
-            outer.is_open = was_open
-        if was_open:
-            outer.look()
         return
     before = signal.getsignal(signal.SIGINT) if _is_main() else None
+    if isinstance(before, _Holder):  # one that lingers
+        before = before.before
     if not callable(before):
         yield
         return
-    holder = _Holder()
+    holder = _Holder(before)
     signal.signal(signal.SIGINT, holder)
+    is_interrupted = False
     try:
         yield
+        holder.look()
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     finally:
-        signal.signal(signal.SIGINT, before)
-    holder.look()
+        if lingers and is_interrupted:
+            holder.lingers_until = time.monotonic() + _LINGERING_S
+        else:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _closed(holder: _Holder) -> Iterator[None]:
+    was_open, holder.is_open = holder.is_open, False
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # what cleans up after it is not interrupted once more
+    except BaseException:
+        holder.is_open = was_open
+        raise
+    holder.is_open = was_open
+    if was_open:
+        holder.look()
 
 
 @contextmanager
@@ -112,7 +156,9 @@ def put_back() -> None:
 
 def _holder() -> _Holder | None:
     found = signal.getsignal(signal.SIGINT) if _is_main() else None
-    return found if isinstance(found, _Holder) else None
+    if isinstance(found, _Holder) and found.lingers_until is None:
+        return found
+    return None
 
 
 def _is_main() -> bool:

@@ -1,8 +1,11 @@
 import threading
+from contextlib import suppress
 
 import pytest
+from fake_ollama import Answer
 
-from ollama_magic.arrivals import Arrivals, ManyArrivals
+from ollama_magic.arrivals import Arrivals, ManyArrivals, in_background
+from ollama_magic.errors import OllamaMagicError
 
 
 class Stream:
@@ -141,3 +144,27 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
         readers = [one._reader for one in arrivals._all]
     assert first.closed.is_set()
     assert not any(reader.is_alive() for reader in readers)
+
+
+def test_a_question_that_is_given_up_leaves_no_connection(client, fake_ollama):
+    """Also one that begins its next exchange too late."""
+    fake_ollama.on("GET /api/tags", Answer([], hold_headers=threading.Event()))
+    ended = threading.Event()
+
+    def ask():
+        try:
+            client.list()
+        finally:
+            with suppress(OllamaMagicError):
+                client.version()
+            ended.set()
+
+    def give_up():
+        if fake_ollama.requests:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        in_background(ask, on_tick=give_up, tick_s=0.01)
+    assert fake_ollama.wait_for("/api/tags").wait_closed()
+    assert ended.wait(20)
+    assert [request.path for request in fake_ollama.requests] == ["/api/tags"]
