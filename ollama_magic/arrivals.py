@@ -2,7 +2,8 @@
 
 A kernel's main thread that waits inside a socket cannot be interrupted everywhere and
 cannot show that it waits. So a thread reads, and the main thread looks at what has
-come: at once at first, and then as often as it is drawn. Knows threads and nothing of
+come: at once at first, then as often as it is drawn, and every tick also for an
+interrupt that is held back. Knows threads and nothing of
 what is streamed.
 """
 
@@ -16,6 +17,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
+
+from ollama_magic import interrupts
+from ollama_magic.transport.together import Exchanges
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -123,6 +127,8 @@ class Arrivals(Generic[T]):
                 batch = self.take()
             if batch.items or not batch.has_ended:
                 yield batch.items
+                if not batch.has_ended:  # else nothing is left to be stopped
+                    interrupts.look()
             elif batch.error is not None:
                 raise batch.error
             else:
@@ -226,6 +232,8 @@ class ManyArrivals(Generic[T]):
                 if batch.has_ended:
                     del under_way[batch.number]
             yield batches
+            if under_way:
+                interrupts.look()
 
 
 def in_background(
@@ -236,8 +244,8 @@ def in_background(
 ) -> T:
     """Return what ``call`` returns, and stay interruptible while it waits.
 
-    For short questions to a server. An interrupt leaves the call behind; its own
-    timeouts end it, and nobody takes its result.
+    For short questions to a server. An interrupt, and what ``on_tick`` raises, closes
+    the connections that the call has made; nobody takes its result.
 
     Parameters
     ----------
@@ -247,14 +255,22 @@ def in_background(
         Called in this thread every ``tick_s`` seconds until the result is there.
     """
     future: Future[T] = Future()
+    exchanges = Exchanges()
 
     def run() -> None:
         try:
-            future.set_result(call())
+            with exchanges.noted():
+                future.set_result(call())
         except BaseException as error:  # noqa: BLE001  (raised again below)
             future.set_exception(error)
 
-    threading.Thread(target=run, name="ollama-question", daemon=True).start()
-    while not wait([future], tick_s).done:
-        on_tick()
+    thread = threading.Thread(target=run, name="ollama-question", daemon=True)
+    try:
+        thread.start()
+        while not wait([future], tick_s).done:
+            interrupts.look()
+            on_tick()
+    except BaseException:
+        exchanges.close()
+        raise
     return future.result()

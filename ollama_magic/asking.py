@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 from ollama_magic.answering import Display, FollowUp, get_answer
 from ollama_magic.conversation import Message
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.handing_over import Place, hand_over
+from ollama_magic.interrupts import held, let_through, look
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import (
+    Outcome,
     find_source,
     keep_answers,
     make_reply,
@@ -53,27 +55,55 @@ def ask(
         Before anything came: the chat is as it was. In the middle of an answer:
         what came is shown, and kept as a turn with its status.
     Interrupted
-        The user interrupted; likewise.
+        The user interrupted; likewise. A complete answer is kept and shown before.
     """
-    client = session.client(args.host)
-    asking = Asking(session, client, args)
+    asking = Asking(session, session.client(args.host), args)
+    with held():  # what was begun is brought to an end: stored, and shown as it stays
+        question = _prepared(asking, text, display)
+        follow_ups = _follow_ups(asking, question, display)
+        outcome = get_answer(asking, question, display, follow_ups)
+        if outcome.fault is not None and outcome.answer.is_empty:
+            display.discard()
+            raise outcome.fault
+        handed_over = hand_over(asking, question, outcome, next_cell)
+        outcome = outcome.noted(*notes, handed_over.note)
+        reply = _kept(asking, question, outcome, has_code_below=handed_over.has_cell)
+        display.finish(*reply._repr_mimebundle_(), reply.view.footer)
+        if outcome.fault is not None:
+            raise outcome.fault
+        _stop_if_wanted()
+    return reply
+
+
+def _prepared(asking: Asking, text: str, display: Display) -> Question:
+    """Return what is to be sent; takes away what was shown when nothing is."""
 
     def look_up_models(must_list: bool) -> ServerModels:
-        display.waiting(f"asking {client.host.base_url}…")
+        display.waiting(f"asking {asking.client.host.base_url}…")
         return asking.look_up(must_list)
 
     try:
-        question = prepare(asking, text, look_up_models)
+        with let_through():  # values of the user's are looked at
+            return prepare(asking, text, look_up_models)
     except BaseException:
         display.discard()
         raise
-    follow_ups = _follow_ups(asking, question, display)
-    outcome = get_answer(asking, question, display, follow_ups)
-    if outcome.fault is not None and outcome.answer.is_empty:
-        display.discard()
-        raise outcome.fault
-    handed_over = hand_over(asking, question, outcome, next_cell)
-    outcome = outcome.noted(*notes, handed_over.note)
+
+
+def _stop_if_wanted() -> None:
+    """Raise the interrupt that came too late to stop the answer."""
+    try:
+        look()
+    except KeyboardInterrupt:
+        what = "stopped by you; the answer was complete, and is kept"
+        raise Interrupted(what) from None
+
+
+def _kept(
+    asking: Asking, question: Question, outcome: Outcome, *, has_code_below: bool
+) -> Reply:
+    """Keep what came, and return it as it is shown."""
+    session, args = asking.session, asking.args
     source = find_source(asking, question, outcome)
     turn = make_turn(
         question,
@@ -81,7 +111,7 @@ def ask(
         source,
         session.cells.cell_id,
         starts_afresh=args.new,
-        has_code_below=handed_over.has_cell,
+        has_code_below=has_code_below,
     )
     if question.chat_name is not None:
         store, notebook = session.store, session.notebook.key
@@ -91,9 +121,6 @@ def ask(
         keep_answers(asking, outcome, source)
     reply = make_reply(asking, question, outcome, source, turn)
     session.last_reply = reply
-    display.finish(*reply._repr_mimebundle_(), reply.view.footer)
-    if outcome.fault is not None:
-        raise outcome.fault
     return reply
 
 

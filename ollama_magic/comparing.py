@@ -24,6 +24,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerError,
 )
+from ollama_magic.interrupts import held, let_through
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.model_names import canonical
 from ollama_magic.outcome import (
@@ -125,10 +126,18 @@ def compare(
     Interrupted
         The user interrupted; what came is shown.
     """
+    with held():  # what was begun is brought to an end
+        return _compare(session, args, text, display)
+
+
+def _compare(
+    session: Session, args: ChatArguments, text: str, display: Display
+) -> Comparison:
     cell_id = session.cells.cell_id
     before = session.chat(args.chat).before(cell_id)
     try:
-        runs = _prepared(session, args, text, display)
+        with let_through():  # values of the user's are looked at
+            runs = _prepared(session, args, text, display)
     except BaseException:
         display.discard()
         raise

@@ -129,17 +129,20 @@ class OllamaMagics(Magics):
     def ollama(self, line: str, cell: str | None = None) -> object:
         """Ask a language model through Ollama, or look after chats and models."""
         from ollama_magic.errors import Interrupted
+        from ollama_magic.interrupts import held, let_through
 
-        try:
-            if cell is None:
-                return self._commands.run(line)
-            return self._ask_cell(line, cell)
-        except Interrupted:
-            raise
-        except KeyboardInterrupt:
-            raise Interrupted from None
-        finally:
-            self._tell_warnings()
+        with held(lingers=not self._is_terminal):
+            try:
+                with let_through():
+                    if cell is None:
+                        return self._commands.run(line)
+                    return self._ask_cell(line, cell)
+            except Interrupted:
+                raise
+            except KeyboardInterrupt:
+                raise Interrupted from None
+            finally:
+                self._tell_warnings()
 
     def _ask_cell(self, line: str, cell: str) -> object:
         from ollama_magic.line.arguments import parse_chat_arguments

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from ollama_magic import model_actions
@@ -21,6 +20,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerUnreachableError,
 )
+from ollama_magic.interrupts import held, put_back
 from ollama_magic.model_actions import Transferring
 from ollama_magic.model_listings import processor
 from ollama_magic.model_names import canonical, find_model
@@ -29,6 +29,7 @@ from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.request import KeepAlive
 from ollama_magic.transfer import Transfer, size_text
+from ollama_magic.wire import LoadedModel
 
 # -- transfers -----------------------------------------------------------------
 
@@ -96,6 +97,13 @@ def push_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
 
 
 def _show_transfer(
+    stream: Transferring, name: str, line: ProgressLine, words: _Words
+) -> None:
+    with held():  # the line that stays says how it ended
+        _transfer(stream, name, line, words)
+
+
+def _transfer(
     stream: Transferring, name: str, line: ProgressLine, words: _Words
 ) -> None:
     transfer = Transfer()
@@ -252,6 +260,13 @@ def load_model(
     KeyboardInterrupt
         Interrupted; the server gives up the load.
     """
+    with held():  # the line that stays says how it ended
+        _load(client, name, keep_alive, line)
+
+
+def _load(
+    client: OllamaClient, name: str, keep_alive: KeepAlive | None, line: ProgressLine
+) -> None:
     began = time.monotonic()
     try:
         with Arrivals(model_actions.load(client, name, keep_alive)) as arrivals:
@@ -266,15 +281,25 @@ def load_model(
 
 def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
     facts = [f"loaded in {took_s:.1f} s"]
-    with suppress(OllamaMagicError):
-        model = find_model(name, in_background(client.ps))
-        if model:
-            facts += [
-                processor(model),
-                f"context {model.context_length:,}",
-                f"until {model.expires_at[:16].replace('T', ' ')}",
-            ]
+    model = _in_memory(client, name)
+    if model:
+        facts += [
+            processor(model),
+            f"context {model.context_length:,}",
+            f"until {model.expires_at[:16].replace('T', ' ')}",
+        ]
     return f"{name}: {', '.join(facts)}"
+
+
+def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
+    """Return a model that was just loaded; None when nobody says, or has the time."""
+    try:
+        return find_model(name, in_background(client.ps))
+    except OllamaMagicError:
+        return None
+    except KeyboardInterrupt:
+        put_back()
+        return None
 
 
 def stop_model(client: OllamaClient, name: str) -> TextPage:

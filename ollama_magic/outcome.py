@@ -5,11 +5,14 @@ Knows what is worth keeping and telling of an answer; knows nothing of how it ca
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from ollama_magic import interrupts
 from ollama_magic.answer import Answer
+from ollama_magic.arrivals import in_background
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Message, Status, Turn
 from ollama_magic.errors import OllamaMagicError
@@ -25,6 +28,7 @@ from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
 from ollama_magic.structured import what_is_wrong
 
 _KEPT_OF_A_REQUEST = (*SETTINGS_OF_A_TURN, "cached")
+_PATIENCE_S = 3.0
 
 
 def utc_now() -> str:
@@ -299,10 +303,23 @@ def _schema_notice(question: Question, outcome: Outcome) -> str:
 
 
 def loaded_length(client: OllamaClient, model: str) -> int:
-    """Return the context length that a model is loaded with; 0 when nobody says."""
+    """Return the context length that a model is loaded with; 0 when nobody says.
+
+    Asked when an answer is complete, which is kept and shown whatever comes of this: an
+    interrupt that is held back stays so, and a server that is slow is not waited for.
+    """
+    began = time.monotonic()
+
+    def give_up_in_time() -> None:
+        if time.monotonic() - began > _PATIENCE_S:
+            raise TimeoutError
+
     try:
-        loaded = find_model(model, client.ps())
-    except OllamaMagicError:  # what it is wanted for can do without
+        loaded = find_model(model, in_background(client.ps, on_tick=give_up_in_time))
+    except (OllamaMagicError, TimeoutError):  # what it is wanted for can do without
+        return 0
+    except KeyboardInterrupt:
+        interrupts.put_back()
         return 0
     return loaded.context_length if loaded else 0
 

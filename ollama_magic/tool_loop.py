@@ -14,6 +14,7 @@ from ollama_magic.answer import Answer
 from ollama_magic.confirming import ask_user
 from ollama_magic.conversation import Message
 from ollama_magic.errors import PromptError, quoted
+from ollama_magic.interrupts import let_through
 from ollama_magic.prompt import find_value
 from ollama_magic.request import ChatRequest, Request
 from ollama_magic.tool_functions import Tool, ToolResult, call_tool, make_tool
@@ -163,10 +164,12 @@ class ToolLoop:
         if tool is None:
             known = ", ".join(self._tools)
             return ToolResult(f"There is no function {call.name}; only: {known}", True)
-        verdict = self._approve(call)
+        with let_through():
+            verdict = self._approve(call)
         if verdict == "yes":
             self._called[call.name] = self._called.get(call.name, 0) + 1
-            return call_tool(tool, call.arguments)
+            with let_through():
+                return call_tool(tool, call.arguments)
         self._refused += verdict == "nobody"
         return ToolResult(_NOBODY if verdict == "nobody" else _DECLINED, True)
 

@@ -15,7 +15,7 @@ LAYERS = [
     | {"pictures", "picture_bytes", "docstrings", "kept_answers", "attachments"}
     | {"code_to_run", "name_types"},
     {"client", "transport", "history"},
-    {"notebook", "rendering", "arrivals", "serve", "embedded", "listing"}
+    {"notebook", "rendering", "arrivals", "interrupts", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"}
     | {"next_cell", "failing_cells", "failure_text"},
     {

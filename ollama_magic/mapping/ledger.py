@@ -18,6 +18,7 @@ from ollama_magic.errors import (
     PromptError,
     ReplyDataError,
 )
+from ollama_magic.interrupts import held, look
 from ollama_magic.mapping.course import Course, Landed
 from ollama_magic.mapping.kept import Kept
 from ollama_magic.mapping.progress import Tally
@@ -80,12 +81,13 @@ class Ledger:
             The user pressed stop; all that has come is kept.
         """
         end = "ended early"
-        with ThreadPoolExecutor(1, "ollama-keeper") as self._keeper:
+        with held(), ThreadPoolExecutor(1, "ollama-keeper") as self._keeper:
             try:
                 missing = self._by_keeper(self._unsettled, requests, resume)
                 for _ in course.run(missing):
                     self._by_keeper(self._take, course.landed)
                     self._show()
+                    look()
                 end = ""
             except KeyboardInterrupt:
                 end = "stopped by you"
@@ -110,6 +112,8 @@ class Ledger:
         future = self._keeper.submit(work, *args, **more)
         while not wait([future], _INTERVAL_S).done:
             self._show()
+            if not self._is_ending:
+                look()
         return future.result()
 
     def _unsettled(

@@ -31,6 +31,7 @@ from ollama_magic.transport.failures import (
     over_limit,
     stream_broken,
 )
+from ollama_magic.transport.together import note
 from ollama_magic.transport.upload import Upload
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -99,6 +100,7 @@ class Exchange:
         StreamInterruptedError
             :meth:`close` was called meanwhile.
         """
+        note(self)
         self._begin_work()
         try:
             response = self._response = self._answer()

@@ -97,9 +97,13 @@ class Kernel:
             if ran.status != "aborted" or time.monotonic() > deadline:
                 return ran
 
-    def collect(self, msg_id, until=lambda ran: False):
-        """Take what a cell shows, to its end or until something is true."""
-        view, deadline = _View(), time.monotonic() + PATIENCE_S
+    def collect(self, msg_id, until=lambda ran: False, since=None):
+        """Take what a cell shows, to its end or until something is true.
+
+        ``since`` is what an earlier call has returned of the same cell: then what was
+        shown by then counts too.
+        """
+        view, deadline = _View(since), time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             self._answer(view)
             try:
@@ -131,8 +135,8 @@ class Kernel:
 class _View:
     """The outputs of one cell, as a front end keeps them."""
 
-    def __init__(self):
-        self.ran = Ran()
+    def __init__(self, since=None):
+        self.ran = since or Ran()
         self._clears = False
 
     def take(self, message):

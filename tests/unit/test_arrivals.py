@@ -1,9 +1,12 @@
 import threading
 import time
+from contextlib import suppress
 
 import pytest
+from fake_ollama import Answer
 
-from ollama_magic.arrivals import Arrivals, ManyArrivals
+from ollama_magic.arrivals import Arrivals, ManyArrivals, in_background
+from ollama_magic.errors import OllamaMagicError
 
 
 class Stream:
@@ -180,3 +183,27 @@ def test_closing_ends_a_rest():
     with Arrivals(Spaced(1_000_000), hz=0.1) as arrivals:
         next(iter(arrivals))
     assert not arrivals._reader.is_alive()
+
+
+def test_a_question_that_is_given_up_leaves_no_connection(client, fake_ollama):
+    """Also one that begins its next exchange too late."""
+    fake_ollama.on("GET /api/tags", Answer([], hold_headers=threading.Event()))
+    ended = threading.Event()
+
+    def ask():
+        try:
+            client.list()
+        finally:
+            with suppress(OllamaMagicError):
+                client.version()
+            ended.set()
+
+    def give_up():
+        if fake_ollama.requests:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        in_background(ask, on_tick=give_up, tick_s=0.01)
+    assert fake_ollama.wait_for("/api/tags").wait_closed()
+    assert ended.wait(20)
+    assert [request.path for request in fake_ollama.requests] == ["/api/tags"]

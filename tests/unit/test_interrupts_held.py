@@ -1,0 +1,144 @@
+"""Interrupts that are held back, and those that are not."""
+
+# ruff: noqa: PT012  (an interrupt comes between statements, so there are several)
+
+import signal
+import threading
+
+import pytest
+
+from ollama_magic import interrupts
+from ollama_magic.arrivals import in_background
+from ollama_magic.interrupts import held, let_through, look, put_back
+
+
+@pytest.fixture(autouse=True)
+def handler():
+    """Python's own handler, as a kernel sets it for each cell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def press():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_comes_where_it_is_looked_for_and_once():
+    done = []
+    with held():
+        press()
+        done.append("went on")
+        with pytest.raises(KeyboardInterrupt):
+            look()
+        look()
+        done.append("to the end")
+    assert done == ["went on", "to the end"]
+
+
+def test_one_that_nobody_looked_for_comes_at_the_end():
+    done = []
+    with pytest.raises(KeyboardInterrupt), held():
+        press()
+        done.append("all")
+    assert done == ["all"]
+
+
+def test_an_error_is_not_hidden_by_it():
+    with pytest.raises(ValueError, match="the error"), held():
+        press()
+        raise ValueError("the error")
+
+
+def test_code_that_is_not_ours_is_interrupted_at_once_and_once():
+    with held():
+        with pytest.raises(KeyboardInterrupt), let_through():
+            try:
+                press()
+            finally:
+                press()  # into the cleaning up
+        with pytest.raises(KeyboardInterrupt):
+            look()
+
+
+def test_one_that_came_before_comes_first():
+    with held():
+        press()
+        with pytest.raises(KeyboardInterrupt), let_through():
+            pytest.fail("this ran")
+
+
+def test_a_block_in_a_block_holds_in_code_that_is_not_ours():
+    done = []
+    with held():
+        with pytest.raises(KeyboardInterrupt), let_through():
+            with held():
+                press()
+                done.append("the inner one")
+            done.append("not reached")
+        with pytest.raises(ZeroDivisionError), let_through(), held():
+            _ = 1 / 0
+    assert done == ["the inner one"]
+
+
+def test_what_was_looked_for_too_early_is_put_back():
+    with held():
+        press()
+        try:
+            look()
+        except KeyboardInterrupt:
+            put_back()
+        with pytest.raises(KeyboardInterrupt):
+            look()
+
+
+def test_where_nothing_holds_it_goes_on():
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            press()
+        except KeyboardInterrupt:
+            put_back()
+
+
+def test_whoever_presses_again_after_a_while_gets_out(monkeypatch):
+    monkeypatch.setattr(interrupts, "_PATIENCE_S", 0.0)
+    with held():
+        press()
+        with pytest.raises(KeyboardInterrupt):
+            while True:  # the clock has to go on
+                press()
+
+
+def test_in_a_kernel_one_pressed_at_once_is_the_same(monkeypatch):
+    """Until the kernel takes its handler back, or some time has passed."""
+    with pytest.raises(KeyboardInterrupt), held(lingers=True):
+        press()
+    press()
+    with held(lingers=True):
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(interrupts, "_LINGERING_S", -1.0)
+    with pytest.raises(KeyboardInterrupt), held(lingers=True):
+        press()
+    with pytest.raises(KeyboardInterrupt):
+        press()
+
+
+def test_other_threads_and_ignored_signals_are_left_alone():
+    def elsewhere():
+        with held(), let_through():
+            look()
+
+    with held():
+        press()
+        in_background(elsewhere, on_tick=lambda: None, tick_s=60)
+        with pytest.raises(KeyboardInterrupt):
+            look()
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with held():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)
