@@ -178,7 +178,8 @@ class BlockSplitter:
 
     def _becomes_table(self, line: str) -> bool:
         """Start a table at the line before, when this one is its delimiter row."""
-        if not (is_delimiter_row(line) and "|" in self._lines[-1]):
+        before = self._lines[-1] if self._lines else ""  # of a paragraph that was cut
+        if not (is_delimiter_row(line) and "|" in before):
             return False
         head = self._lines.pop()
         self._close()

@@ -2,7 +2,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_magic.rendering.blocks import CAP_CHARACTERS, BlockSplitter, split_blocks
@@ -24,6 +24,7 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
 
 
 @given(MARKDOWN, st.lists(st.integers(0, 300)), st.sampled_from([None, 40]))
+@example("long. words and words and words and words. more\n|---|---|\n", [], 40)
 def test_blocks_joined_are_the_text_whatever_the_fragments(text, cuts, cap):
     splitter = BlockSplitter(cap)
     blocks = [b for piece in pieces_of(text, cuts) for b in splitter.feed(piece)]
