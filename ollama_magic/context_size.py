@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ollama_magic.context import ContextCheck
-from ollama_magic.conversation import Chat, Message, Turn
+from ollama_magic.conversation import Chat, Message, Turn, fingerprint
 from ollama_magic.estimate import estimate_messages, estimate_tokens, message_tokens
 
 _LOOKED_AT_LEAST = 32_768
 """A chat is measured, newest turn first, to this size or twice what could fit."""
+_MOST_MEASURED = 100_000
+_measured: dict[str, int] = {}
+"""Tokens of turns by their uids: a turn that was kept does not change."""
 
 
 def check_context(
@@ -131,6 +134,19 @@ def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
 
 
 def _turn_tokens(turn: Turn) -> int:
+    """Return about how many tokens a turn is sent as; a kept one is measured once."""
+    known = _measured.get(turn.uid) if turn.uid else None
+    if known is not None:
+        return known
+    tokens = _measure(turn)
+    if turn.uid:
+        if len(_measured) >= _MOST_MEASURED:
+            _measured.clear()
+        _measured[turn.uid] = tokens
+    return tokens
+
+
+def _measure(turn: Turn) -> int:
     # NB: the server counted the reply; it counted thinking too, which is not sent.
     counted = 0 if turn.thinking else turn.stats.eval_count
     reply = counted or estimate_tokens(turn.reply)
@@ -143,10 +159,11 @@ def _turn_tokens(turn: Turn) -> int:
 
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
-    """Whether what ``turn`` was sent is what is sent before it now."""
+    """Whether what ``turn``, the last one, was sent is what is sent before it now."""
     if not turn.stats.prompt_eval_count or turn.status != "complete":
         return False
-    return turn.uid not in Chat("", tuple(turns)).stale()
+    before = () if turn.starts_afresh else turns[:-1]
+    return turn.based_on in {"", fingerprint(before)}
 
 
 def _number(options: Mapping[str, Any], name: str) -> int:

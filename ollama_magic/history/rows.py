@@ -144,7 +144,8 @@ def _with_pictures(
 
 
 def _digests(columns: Mapping[str, Any]) -> list[str]:
-    digests: list[str] = json.loads(columns["pictures"] or "[]")
+    written = columns["pictures"]
+    digests: list[str] = json.loads(written) if written else []
     return digests
 
 
@@ -386,6 +387,7 @@ def read_turn(
         By their digests; None where they are of no use.
     """
     found = [(pictures or {}).get(digest) for digest in _digests(columns)]
+    steps = columns["steps"]
     # A newer version may count more than this one knows.
     stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
     return Turn(
@@ -393,7 +395,7 @@ def read_turn(
             **{name: columns[name] for name in _FIELDS},
             "stats": Stats(**stats),
             "request": json.loads(columns["request"]),
-            "steps": tuple(json.loads(columns["steps"] or "[]")),
+            "steps": tuple(json.loads(steps)) if steps else (),
             "pictures": tuple(picture for picture in found if picture is not None),
             "starts_afresh": bool(columns["starts_afresh"]),
         }

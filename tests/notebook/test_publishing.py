@@ -5,8 +5,8 @@ from ollama_magic.rendering.publishing import publisher_of
 publish = publisher_of(get_ipython())
 place = {"display_id": "here"}
 publish({"text/html": "<b>one</b>"}, {}, transient=place)
-more = {"of": {"ours": 1}}
-publish({"text/html": "<b>zwölf</b>"}, more, transient=place, update=True)
+last = {"of": {"ours": 1}}
+publish({"text/html": "<b>zwölf</b>"}, last, transient=place, update=True)
 """
 HOOKED = """
 seen = []

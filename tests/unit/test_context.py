@@ -172,7 +172,7 @@ def test_counts_of_a_turn_that_was_answered_on_other_turns_prove_nothing():
 
 
 def test_thinking_that_was_counted_is_not_sent_again():
-    last = a_turn(words=10, thinking="hm " * 500, stats=counted(20, 800))
+    last = a_turn("thinker", words=10, thinking="hm " * 500, stats=counted(20, 800))
     known = check([last], length=1024, counted=last)
     assert known.size < 100
     assert known.after(counted(60), "stop") == ""
