@@ -15,6 +15,7 @@ from IPython.core.error import UsageError
 
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.notebook import owns_output
+from ollama_magic.shell_events import unregister_all
 
 _KEPT = 20
 _MAX_SOURCE = 20_000
@@ -67,8 +68,7 @@ class FailingCells:
 
     def unregister(self) -> None:
         """Take the event handler back; harmless a second time."""
-        if self._after_cell in self._shell.events.callbacks["post_run_cell"]:
-            self._shell.events.unregister("post_run_cell", self._after_cell)
+        unregister_all(self._shell, self)
 
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
         error = getattr(result, "error_before_exec", None)

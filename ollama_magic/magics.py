@@ -27,6 +27,7 @@ from ollama_magic import completion, input_transforms
 from ollama_magic.failing_cells import FailingCells
 from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
+from ollama_magic.shell_events import unregister_all
 
 if TYPE_CHECKING:
     from ollama_magic.answering import Display
@@ -303,7 +304,7 @@ class OllamaMagics(Magics):
             self._session.close()
         self.cells.unregister()
         self.failing_cells.unregister()
-        self.shell.events.unregister("post_run_cell", self._forget_shown)
+        unregister_all(self.shell, self)
         formatter = self.shell.display_formatter.ipython_display_formatter
         for module, name in _SHOW_THEMSELVES:
             formatter.pop(f"{module}.{name}", None)
@@ -362,4 +363,5 @@ def unload(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     input_transforms.uninstall(shell)
     for kind in shell.magics_manager.magics.values():
         kind.pop("ollama", None)
-    shell.configurables.remove(magics)
+    if magics in shell.configurables:
+        shell.configurables.remove(magics)

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.history.schema import SESSION
+from ollama_magic.shell_events import unregister_all
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
@@ -188,12 +189,7 @@ class CellTracker:
 
     def unregister(self) -> None:
         """Take the event handlers back; harmless a second time."""
-        for event, handler in (
-            ("pre_run_cell", self._before_cell),
-            ("post_run_cell", self._after_cell),
-        ):
-            if handler in self._shell.events.callbacks[event]:
-                self._shell.events.unregister(event, handler)
+        unregister_all(self._shell, self)
 
     def _before_cell(self, info: Any) -> None:  # noqa: ANN401
         self.raw_cell = info.raw_cell or ""

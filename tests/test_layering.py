@@ -17,7 +17,7 @@ LAYERS = [
     {"client", "transport", "history"},
     {"notebook", "rendering", "arrivals", "interrupts", "serve", "embedded", "listing"}
     | {"model_actions", "background", "creation"}
-    | {"next_cell", "failing_cells", "failure_text"},
+    | {"next_cell", "failing_cells", "failure_text", "shell_events"},
     {
         "line",
         "reply",

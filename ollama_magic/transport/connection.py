@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 import requests
@@ -73,16 +74,21 @@ class Line:
             self._handle = self._socket = None
 
 
-def _reporting(base: type[Any], line: Line) -> type[HTTPConnection]:
-    """Return ``base`` with one addition: it tells ``line`` its socket."""
+@cache  # a class for each exchange would leave a trace in its base for good
+def _reporting(base: type[Any]) -> type[Any]:
+    """Return ``base`` with one addition: it tells a line its socket."""
 
     class Connection(base):  # type: ignore[misc]  # the base is plain or TLS
+        def __init__(self, *args: object, line: Line, **more: object) -> None:
+            super().__init__(*args, **more)
+            self._line = line
+
         def connect(self) -> None:
             super().connect()
             # The limit for connecting is not one for sending a large body.
             self.timeout = None
             self.sock.settimeout(None)
-            line.adopt(self.sock)
+            self._line.adopt(self.sock)
 
     return Connection
 
@@ -118,5 +124,6 @@ class Adapter(HTTPAdapter):
         """Return a connection that tells of its socket."""
         pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         assert isinstance(pool, HTTPConnectionPool)
-        pool.ConnectionCls = _reporting(pool.ConnectionCls, self._line)
+        made = partial(_reporting(type(pool).ConnectionCls), line=self._line)
+        pool.ConnectionCls = made  # type: ignore[assignment]  # it is only called
         return pool
