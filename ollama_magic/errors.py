@@ -21,6 +21,9 @@ full traceback.
 """
 
 
+import re
+
+
 def quoted(text: str, *, limit: int = 500) -> str:
     r"""Return foreign text safe to show in an error: one line, nothing invisible.
 
@@ -38,10 +41,16 @@ def quoted(text: str, *, limit: int = 500) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
+# Fillers and variation selectors count as printable, and nobody sees them.
+_UNSEEN = re.compile("[\u3164\uffa0\U000e0100-\U000e01ef]")
+
+
 def _visible(text: str) -> str:
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
     return "".join(
         char
-        if char.isprintable() or char == "\n"
+        if char == "\n" or (char.isprintable() and not _UNSEEN.match(char))
         else char.encode("unicode_escape").decode()
         for char in text
     )

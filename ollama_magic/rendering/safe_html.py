@@ -235,7 +235,8 @@ def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
 
     return nh3.Cleaner(
         tags=_TAGS,
-        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        # NB: without "*" it would let lang and title through on every tag.
+        attributes={"*": set(), "a": {"href", "title"}, "ol": {"start"}},
         attribute_filter=_link,
         tag_attribute_values={
             "span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES},
