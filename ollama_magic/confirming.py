@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ollama_magic.errors import ConfigError
+from ollama_magic.rendering.visible_text import visible_text
 
 # NB: ipykernel's StdinNotImplementedError is a NotImplementedError and a RuntimeError.
 _NOBODY = (EOFError, OSError, NotImplementedError, RuntimeError)
@@ -16,7 +17,7 @@ Confirm = Callable[[str], bool | None]
 def ask_user(question: str) -> str | None:
     """Return what the user types; None when there is nobody to ask."""
     try:
-        return input(question)
+        return input(visible_text(question))  # it may hold names that a server told
     except _NOBODY:
         return None
 

@@ -20,6 +20,8 @@ magic are IPython's own ``UsageError``, and bugs are never wrapped: they keep th
 full traceback.
 """
 
+import re
+
 
 def quoted(text: str, *, limit: int = 500) -> str:
     r"""Return foreign text safe to show in an error: one line, nothing invisible.
@@ -34,12 +36,23 @@ def quoted(text: str, *, limit: int = 500) -> str:
     >>> quoted("abcdef", limit=4)
     'abc…'
     """
-    words = " ".join(text[: 4 * limit].split())
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in words
-    )
+    shown = _visible(" ".join(text[: 4 * limit].split()))
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+# Fillers and variation selectors count as printable, and nobody sees them.
+_UNSEEN = re.compile("[\u3164\uffa0\U000e0100-\U000e01ef]")
+
+
+def _visible(text: str) -> str:
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "".join(
+        char
+        if char == "\n" or (char.isprintable() and not _UNSEEN.match(char))
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class OllamaMagicError(Exception):
@@ -62,13 +75,16 @@ class OllamaMagicError(Exception):
         self.next_step = next_step
 
     def lines(self) -> list[str]:
-        """Return the error as it is shown: one line each for what, why and next."""
+        """Return the error as it is shown: one line each for what, why and next.
+
+        What cannot be seen is escaped, whoever wrote it: it may steer a terminal.
+        """
         parts = [self.what]
         if self.why:
             parts.append(f"  why:  {self.why}")
         if self.next_step:
             parts.append(f"  next: {self.next_step}")
-        return parts
+        return list(map(_visible, parts))
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -17,6 +17,7 @@ from ollama_magic.errors import ConfigError, quoted
 DEFAULT_PORT = 11434
 _SCHEME_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[\w.-]+")
+_ZONED = re.compile(r"[0-9A-Fa-f.:]+(?:%[\w.-]+)?", re.ASCII)
 _PATH = re.compile(r"[!-~]*")  # visible ASCII
 _QUOTES = "\"' \t\r\n"
 
@@ -118,6 +119,21 @@ def _name_and_port(address: str, given: str) -> tuple[str, int | None]:
     return name or "127.0.0.1", port
 
 
+class Address(str):
+    """A host as the user wrote it; where it is shown, user and password are not.
+
+    Examples
+    --------
+    >>> Address("https://ann:s3cret@gpu")
+    'https://***@gpu'
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_secret(self))
+
+
 def without_secret(text: str) -> str:
     """Return an address as it can be shown: user and password as ``***``.
 
@@ -136,6 +152,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _ip(text: str) -> _Address | None:
+    if not _ZONED.fullmatch(text):
+        return None
     try:
         return ipaddress.ip_address(text)
     except ValueError:

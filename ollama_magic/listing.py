@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 from ollama_magic.rendering.table import table_html, table_text
+from ollama_magic.rendering.visible_text import visible_text
 
 T = TypeVar("T")
 Columns = dict[str, Callable[[T], object]]
@@ -43,8 +44,8 @@ class Listing(Sequence[T], Generic[T]):
     ) -> None:
         self._rows = tuple(rows)
         self._columns = columns
-        self._empty = empty
-        self._note = note
+        self._empty = visible_text(empty)
+        self._note = visible_text(note)
         self._most = most
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from traitlets import (
     TraitError,
     Unicode,
     Union,
+    validate,
 )
 from traitlets.config.loader import LazyConfigValue
 
@@ -110,6 +111,13 @@ class OllamaMagics(Magics):
         min=0.0,
         help="Seconds of silence within a reply that end it; 0: never.",
     ).tag(config=True)
+
+    @validate("host")
+    def _host_without_secret(self, proposal: Any) -> str:  # noqa: ANN401
+        # NB: %config OllamaMagics shows the repr of each setting.
+        from ollama_magic.host import Address
+
+        return Address(proposal["value"])
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
         super().__init__(shell)

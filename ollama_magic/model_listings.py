@@ -35,7 +35,7 @@ def processor(model: LoadedModel) -> str:
     return "100% CPU" if not share else f"{1 - share:.0%}/{share:.0%} CPU/GPU"
 
 
-_LOADED_COLUMNS: Columns[LoadedModel] = {
+LOADED_COLUMNS: Columns[LoadedModel] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
     "SIZE": lambda m: size_text(m.size_bytes),
@@ -55,7 +55,7 @@ def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]
 def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:
     """Return the models in memory."""
     empty = "No model is loaded; the first question loads one."
-    return Listing(client.ps(), _LOADED_COLUMNS, empty)
+    return Listing(client.ps(), LOADED_COLUMNS, empty)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ollama_magic.code_blocks import CodeBlock, code_blocks
 from ollama_magic.conversation import Message, Status
-from ollama_magic.errors import ReplyDataError
+from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.schema import Schema
 from ollama_magic.structured import what_is_wrong
@@ -103,7 +103,8 @@ class Reply:
         return self.text
 
     def __repr__(self) -> str:
-        return f"<Reply of {self.model}, {self.status}: {self.text[:60]!r}>"
+        model = quoted(self.model, limit=200)
+        return f"<Reply of {model}, {self.status}: {self.text[:60]!r}>"
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None

@@ -23,7 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ import platformdirs
 
 from ollama_magic.errors import EngineError
 from ollama_magic.host import parse_host
+from ollama_magic.transport.credentials import Credentials
 
 OnStatus = Callable[[str], None]
 
@@ -52,7 +53,7 @@ class RunningServer:
     """A server that answered."""
 
     base_url: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     """Bearer token to send; never shown."""
     kind: Literal["found", "ollama", "embedded"]
     """``found`` ran already; the others were started here."""
@@ -374,11 +375,13 @@ def _version(base_url: str, api_key: str | None) -> str | None:
     ------
     EngineError
         Something answers, and it refuses or is not Ollama.
+    ConfigError
+        The token cannot be a header, or would cross the network unencrypted.
     """
-    is_loopback = parse_host(base_url).is_loopback
-    proxies = urllib.request.ProxyHandler({} if is_loopback else None)
+    host = parse_host(base_url)
+    proxies = urllib.request.ProxyHandler({} if host.is_loopback else None)
     opener = urllib.request.build_opener(proxies, _NoRedirect)
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = Credentials(host, api_key or "").headers
     url = base_url.rstrip("/") + "/api/version"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  (http, https)
     try:
@@ -386,10 +389,10 @@ def _version(base_url: str, api_key: str | None) -> str | None:
             return str(json.load(answer)["version"])
     except urllib.error.HTTPError as error:
         why = f"it answered with status {error.code}"
-        raise _not_ollama(base_url, why) from error
-    except (ValueError, KeyError, TypeError) as error:
+        raise _not_ollama(base_url, why) from None
+    except (ValueError, KeyError, TypeError):
         why = "its answer to /api/version is not Ollama's"
-        raise _not_ollama(base_url, why) from error
+        raise _not_ollama(base_url, why) from None
     except OSError:
         return None
 

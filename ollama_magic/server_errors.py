@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ollama_magic.errors import (
     CapabilityError,
+    ConfigError,
     ModelNotFoundError,
     ModelTransferError,
     NotOllamaError,
@@ -23,6 +24,7 @@ from ollama_magic.errors import (
     ServerError,
     quoted,
 )
+from ollama_magic.host import parse_host
 from ollama_magic.model_names import canonical
 from ollama_magic.server_words import (
     ANOTHER_ADDRESS,
@@ -34,6 +36,9 @@ from ollama_magic.server_words import (
 )
 
 _TRANSFERS = {"pull": "Pull", "push": "Push", "create": "Creation"}
+_MAKE_ADDRESS = (
+    'if you trust it, make it the address: %config OllamaMagics.host = "{url}"'
+)
 _LOOKED_AT = 20_000  # characters of the server's words
 _VERBS = {
     "chat": ("answer", " with "),
@@ -161,16 +166,17 @@ def redirected(attempt: Attempt, location: str) -> NotOllamaError:
 
     Following would send the prompt, and perhaps more, to a host nobody chose.
     """
-    target = urlsplit(location)
-    place = f"{target.scheme}://{target.hostname}" if target.hostname else location
-    if target.hostname and target.netloc.rpartition(":")[2].isdigit():
-        place += f":{target.netloc.rpartition(':')[2]}"
-    shown = quoted(place, limit=200) or "nowhere"
+    try:
+        target = urlsplit(location)
+        # NB: a command that is offered to be pasted holds nothing that is not a host.
+        host = parse_host(f"{target.scheme}://{target.netloc.rpartition('@')[2]}")
+        place, next_step = host.base_url, _MAKE_ADDRESS.format(url=host.base_url)
+    except (ValueError, ConfigError):
+        place, next_step = quoted(location, limit=200) or "nowhere", ANOTHER_ADDRESS
     return NotOllamaError(
-        f"{attempt.base_url} redirects to {shown}, and redirects are not followed.",
+        f"{attempt.base_url} redirects to {place}, and redirects are not followed.",
         why="the prompt would go to a host that you did not choose",
-        next_step="if you trust it, make it the address: "
-        f'%config OllamaMagics.host = "{shown}"',
+        next_step=next_step,
     )
 
 

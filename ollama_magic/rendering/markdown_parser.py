@@ -6,6 +6,7 @@ Its HTML is not safe yet: ``safe_html`` sanitises it. Not thread-safe.
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,13 +25,17 @@ from ollama_magic.rendering.math_text import (
     INLINE_MATH,
     MATH_CLASS,
     MATH_LINES,
+    is_active,
     is_money,
     math_html,
 )
+from ollama_magic.rendering.visible_text import visible_text
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _URL = r"(?<![\w/@.\"'=])https?://[^\s<>\x02\x03\"`|\\^{}]+"
-_HOST_LIKE = re.compile(r"(?:https?://)?(?:[\w-]+\.)+[a-z]{2,}(?=[/:?#\s]|$)", re.I)
+_HOST_LIKE = re.compile(
+    r"(?:^\W*|https?://|\b(?=www\.))((?:[\w-]+\.)+[a-z]{2,})(?=[/:?#@\s]|$)", re.I
+)
 _MAX_URL_SHOWN = 200
 
 
@@ -73,7 +78,8 @@ class _ReplyExtension(Extension):
         patterns.register(_BackslashBreak(r"\\\n", md), "backslash_break", 181)
         md.preprocessors.register(_MathLines(md), "math_lines", 20)  # after fences
         md.treeprocessors.register(_TableCells(md), "table_cells", 30)  # before inline
-        md.treeprocessors.register(_Elements(md), "elements", 15)  # after inline
+        # NB: after all others, which still turn "\\#" in an address into "#".
+        md.treeprocessors.register(_Elements(md), "elements", -10)
 
 
 class _Math(InlineProcessor):
@@ -83,6 +89,8 @@ class _Math(InlineProcessor):
         if is_money(m):
             return None, None, None
         element = Element("span", {"class": MATH_CLASS})
+        if is_active(m[0]):
+            element = Element("code")
         element.text = AtomicString(m[0])
         return element, m.start(0), m.end(0)
 
@@ -167,13 +175,14 @@ def _indented_code(element: Element) -> None:
 def _tell_host(element: Element) -> None:
     """Add the true host to a link whose text names another one."""
     text = "".join(element.itertext()).strip()
-    named = _HOST_LIKE.match(text)
+    named = _HOST_LIKE.search(text)
     if named is None:
         return
     try:
-        host = urlsplit(element.get("href", "")).hostname or ""
+        address = visible_text(html.unescape(element.get("href", "")))
+        host = urlsplit(address).hostname or ""
     except ValueError:
         host = ""
-    said = named[0].split("://")[-1].lower()
+    said = named[1].lower()
     if host and host.removeprefix("www.") != said.removeprefix("www."):
         element.tail = AtomicString(f" ({host})" + (element.tail or ""))

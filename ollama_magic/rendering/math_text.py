@@ -30,6 +30,27 @@ MATH_LINES = re.compile(
 )
 
 
+# What reaches beyond a formula: links, styles, what loads more, and what gives a
+# command another meaning on the whole page.
+_ACTIVE = re.compile(
+    r"\\(?:href|url|style|class|cssId|data|require|includegraphics|mmlToken|unicode"
+    r"|html\w*|tex2?html|[egx]?def|let|futurelet|(?:re)?newcommand|providecommand"
+    r"|(?:re)?newenvironment|Declare\w+|csname|toggle|endtoggle|texttip|tip|mathtip"
+    r"|action|begingroup\w*|global)(?![a-zA-Z])"
+)
+
+
+def is_active(source: str) -> bool:
+    r"""Whether math does more than to be looked at; it is shown as its source then.
+
+    Examples
+    --------
+    >>> is_active(r"$\href{x}{y}$"), is_active(r"$\let\neq=$"), is_active(r"$\left($")
+    (True, True, False)
+    """
+    return _ACTIVE.search(source) is not None
+
+
 def is_money(match: re.Match[str]) -> bool:
     """Whether what ``INLINE_MATH`` found are two prices and the words between."""
     inside: str | None = match["d"]
@@ -37,5 +58,11 @@ def is_money(match: re.Match[str]) -> bool:
 
 
 def math_html(source: str) -> str:
-    """Return math, with its delimiters, as MathJax is to find it."""
-    return f'<span class="{MATH_CLASS}">{html.escape(source, quote=False)}</span>'
+    """Return math, with its delimiters, as MathJax is to find it.
+
+    What :func:`is_active` is its source, which MathJax does not look at.
+    """
+    text = html.escape(source, quote=False)
+    if is_active(source):
+        return f"<code>{text}</code>"
+    return f'<span class="{MATH_CLASS}">{text}</span>'

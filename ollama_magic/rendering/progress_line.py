@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ollama_magic.rendering.safe_html import page_html
 from ollama_magic.rendering.visible_text import visible_text
 
 _INTERVAL_S = 0.2
@@ -76,7 +77,7 @@ def _line_html(text: str, share: float | None) -> str:
             f'<span style="display:block;width:{share:.1%};height:100%;'
             'background:var(--jp-brand-color1,#1976d2)"></span></span>'
         )
-    return f"<div>{bar}{html.escape(text)}</div>"
+    return page_html(f"<div>{bar}{html.escape(text)}</div>")
 
 
 class TerminalProgress:

@@ -44,6 +44,9 @@ _TAGS = {
 }  # fmt: skip
 _ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
 
+_ADDRESS = re.compile(r"https?://[^/\\\s][^\\\s]*|mailto:[^\\\s]*", re.IGNORECASE)
+"""A browser reads ``http:x`` as a place of its own page, and ``\\`` as ``/``."""
+
 _MAX_MARKDOWN = 1_000_000
 """Characters; a longer reply is shown as plain text."""
 _MAX_BLOCK = 200_000
@@ -102,9 +105,10 @@ def code_page_html(source: str, language: str) -> str:
 
 def raw_html(text: str) -> str:
     """Return HTML that a model wrote, with nothing left but what is harmless."""
+    text = visible_text(text)
     if len(text) > _MAX_MARKDOWN:
-        return page_html(_plain(visible_text(text)))
-    return page_html(sanitised(visible_text(text)))
+        return page_html(_plain(text))
+    return page_html(sanitised(text, has_math=False))
 
 
 def plain_html(text: str) -> str:
@@ -142,11 +146,17 @@ def block_html(block: Block, references: References = ()) -> str:
     return _cached_block_html(block, references)
 
 
-def sanitised(unsafe: str) -> str:
-    """Return HTML with nothing in it but what the allow-list has."""
-    cleaner = _cleaner()
-    clean: str = cleaner.clean(unsafe)
-    return clean
+def sanitised(unsafe: str, *, has_math: bool = True) -> str:
+    """Return HTML with nothing in it but what the allow-list has.
+
+    Parameters
+    ----------
+    has_math
+        Whether what is marked as math was marked here, and is typeset.
+    """
+    clean: str = _cleaner(has_math=has_math).clean(unsafe)
+    # NB: "&#x202e;" was text when the text was made visible; by now it is not.
+    return visible_text(clean)
 
 
 def open_block_html(block: Block, references: References = ()) -> str:
@@ -211,15 +221,25 @@ def _parser() -> Markdown:
     return make_parser()
 
 
+def _link(tag: str, name: str, value: str) -> str | None:
+    """Return an attribute's value; None for a link to anything but an address."""
+    if name != "href":
+        return value
+    value = visible_text(value)
+    return value if _ADDRESS.fullmatch(value) else None
+
+
 @cache
-def _cleaner() -> Any:  # noqa: ANN401  (nh3 is imported late)
+def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
     import nh3
 
     return nh3.Cleaner(
         tags=_TAGS,
-        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        # NB: without "*" it would let lang and title through on every tag.
+        attributes={"*": set(), "a": {"href", "title"}, "ol": {"start"}},
+        attribute_filter=_link,
         tag_attribute_values={
-            "span": {"class": {*CLASSES, MATH_CLASS}},
+            "span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES},
             "pre": {"class": {"highlight"}, "style": {PRE_STYLE, TEXT_STYLE}},
             "td": _ALIGNED,
             "th": _ALIGNED,

@@ -17,12 +17,12 @@ _TABLE: dict[int, str | None] = {
 """Controls become pictures of themselves; surrogates cannot be encoded at all."""
 del _TABLE[ord("\n")], _TABLE[ord("\t")]
 
-# Bidirectional controls reorder what is read; zero-width characters, tags and
-# variation selectors beyond 16 hide text. Joiners stay: emoji and Indic scripts, and
-# Arabic, need them.
+# Bidirectional controls reorder what is read; zero-width characters, fillers, format
+# characters, tags and variation selectors beyond 16 hide text. Joiners stay: emoji and
+# Indic scripts, and Arabic, need them.
 _INVISIBLE = re.compile(
-    "[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e0fff]"
+    "[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NEWLINES = re.compile("\r\n|\r")

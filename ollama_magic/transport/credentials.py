@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
+from urllib.parse import quote
 
 import requests
 from requests.auth import AuthBase
 
 from ollama_magic.errors import ConfigError
 from ollama_magic.host import Host
+
+_SHORTEST = 4
+"""Characters; what is shorter stands in many words by chance."""
 
 
 class Credentials(AuthBase):
@@ -40,15 +44,31 @@ class Credentials(AuthBase):
                 why="that is another machine, and http:// has no encryption",
                 next_step="use https://, or leave it out (OLLAMA_API_KEY, OLLAMA_HOST)",
             )
+        pair = base64.b64encode(f"{host.user}:{host.password}".encode()).decode()
         self._header = f"Bearer {token}" if token else ""
         if host.user or host.password:
-            pair = f"{host.user}:{host.password}".encode()
-            self._header = f"Basic {base64.b64encode(pair).decode()}"
+            self._header = f"Basic {pair}"
+        self._secrets = [
+            form.encode()
+            for secret in (token, host.password, pair)
+            if len(secret) >= _SHORTEST
+            for form in dict.fromkeys([secret, quote(secret, safe="")])
+        ]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with a request."""
+        return {"Authorization": self._header} if self._header else {}
+
+    def hide(self, said: bytes) -> bytes:
+        """Return what a server said without our secrets: some give headers back."""
+        for secret in self._secrets:
+            said = said.replace(secret, b"***")
+        return said
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the header into a request, as requests asks of its authentications."""
-        if self._header:
-            request.headers["Authorization"] = self._header
+        request.headers.update(self.headers)
         return request
 
     def __repr__(self) -> str:

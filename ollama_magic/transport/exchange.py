@@ -22,6 +22,7 @@ import requests
 import urllib3
 
 from ollama_magic._version import __version__
+from ollama_magic.errors import OllamaMagicError
 from ollama_magic.host import Host
 from ollama_magic.transport.connection import Adapter, Line
 from ollama_magic.transport.credentials import Credentials
@@ -110,8 +111,8 @@ class Exchange:
             raise closed_here(self._server.host)
         self._line.set_timeout(self._call.idle_timeout_s)
         self.status_code = response.status_code
-        self.content_type = response.headers.get("Content-Type", "").lower()
-        self.location = response.headers.get("Location", "")
+        self.content_type = self.hide(response.headers.get("Content-Type", "")).lower()
+        self.location = self.hide(response.headers.get("Location", ""))
 
     def _answer(self) -> requests.Response:
         call, server = self._call, self._server
@@ -128,15 +129,23 @@ class Exchange:
                 stream=True,
             )
         except _FAULTS as exc:
-            if self._line.is_cut:
-                raise closed_here(server.host) from None
-            # Not `from exc`: it carries the headers, and so the token.
-            raise no_answer(
-                server.host,
-                exc,
-                connect_timeout_s=server.connect_timeout_s,
-                answer_timeout_s=call.answer_timeout_s,
-            ) from None
+            error = self._why_no_answer(exc)
+        # NB: outside of the handler, so that the fault of requests, which carries the
+        # headers and so the token, is not even the context of ours.
+        raise error
+
+    def _why_no_answer(self, exc: Exception) -> OllamaMagicError:
+        host = self._server.host
+        if self._line.is_cut:
+            return closed_here(host)
+        error = no_answer(
+            host,
+            exc,
+            connect_timeout_s=self._server.connect_timeout_s,
+            answer_timeout_s=self._call.answer_timeout_s,
+        )
+        error.why = self.hide(error.why)  # it may quote what answered
+        return error
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, never waiting for more than there is.
@@ -159,7 +168,13 @@ class Exchange:
             size += len(piece)
             if size > max_bytes:
                 raise over_limit(self._server.host, max_bytes)
-        return b"".join(pieces)
+        return self._server.credentials.hide(b"".join(pieces))
+
+    def hide(self, said: str) -> str:
+        """Return what the server said without the secrets that were sent to it."""
+        said_bytes = said.encode("utf-8", "surrogateescape")
+        hidden = self._server.credentials.hide(said_bytes)
+        return hidden.decode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         """End the connection now, whatever another thread is doing with it.
@@ -194,18 +209,21 @@ class Exchange:
         return read
 
     def _read_piece(self, read: Callable[[], bytes]) -> bytes:
+        host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
+        piece, error = b"", None
         self._begin_work()
         try:
             piece = read()
         except (*_FAULTS, http.client.HTTPException, OSError) as exc:
-            host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
-            if self._line.is_cut:
-                raise closed_here(host) from None
-            raise stream_broken(host, exc, idle_timeout_s) from None
+            is_cut = self._line.is_cut
+            error = None if is_cut else stream_broken(host, exc, idle_timeout_s)
+            error = error or closed_here(host)
         finally:
             self._end_work()
+        if error is not None:  # raised here for the reason that _answer has
+            raise error
         if self.is_closed:  # a body that ends where the connection ends looks whole
-            raise closed_here(self._server.host)
+            raise closed_here(host)
         return piece
 
     # NB: the order of these steps keeps close() from freeing what is in use, without

@@ -119,7 +119,7 @@ class Stream(ABC, Generic[T]):
                 next_step="run it again; what came before stands",
             )
         if data.get("error"):
-            raise self._failed(error_words(data["error"]))
+            raise self._failed(self._exchange.hide(error_words(data["error"])))
         return self._decoded(data)
 
     def _answered_objects(self) -> Iterator[dict[str, Any]]:
@@ -134,8 +134,9 @@ class Stream(ABC, Generic[T]):
         for piece in pieces:
             begin = piece.lstrip()
             if begin and not begin.startswith(b"{"):
+                said = exchange.hide(begin.decode("utf-8", "replace")).encode()
                 raise not_ollama(
-                    self._attempt, exchange.status_code, begin, exchange.content_type
+                    self._attempt, exchange.status_code, said, exchange.content_type
                 )
             yield piece
             if begin:

@@ -9,7 +9,6 @@ import ipywidgets as widgets
 from ollama_magic.model_board import ModelBoard
 from ollama_magic.model_job import Job
 from ollama_magic.rendering.model_table import line_html, notice_html
-from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
 
 _VERBS = {
@@ -29,7 +28,8 @@ class _JobRow:
 
     def __init__(self, board: ModelBoard, job: Job) -> None:
         number = job.number
-        self._title = widgets.Label(visible_text(f"{_VERBS[job.action]} {job.model}"))
+        # NB: not a Label, in which MathJax would read what a name holds.
+        self._title = widgets.HTML(line_html(f"{_VERBS[job.action]} {job.model}"))
         self._bar = widgets.FloatProgress(
             min=0.0, max=1.0, layout=widgets.Layout(width="160px", flex="0 0 auto")
         )

@@ -14,6 +14,7 @@ from ollama_magic.model_board import ModelBoard
 from ollama_magic.model_listings import overview
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.model_table import line_html, notice_html, page_html
+from ollama_magic.rendering.visible_text import visible_text
 from ollama_magic.transfer import size_text
 from ollama_magic.widgets.parts import Looks, button, close_all, frame, row
 from ollama_magic.wire import ModelDetails
@@ -94,7 +95,7 @@ class Dialogs:
         """Ask for the second name; one that is taken is asked about again."""
         name = widgets.Text(
             placeholder="name of the copy",
-            description=f"Copy {source} to",
+            description=visible_text(f"Copy {source} to"),
             style={"description_width": "initial"},
             layout=widgets.Layout(width="auto", min_width="320px"),
         )

@@ -4,28 +4,15 @@ import html5lib
 import pytest
 from hostile import HOSTILE, violations
 
-from ollama_magic.rendering import columns
 from ollama_magic.rendering.columns import Column, columns_bundle
 from ollama_magic.rendering.columns_display import ColumnsDisplay
 from ollama_magic.rendering.reply_view import ReplyView
-from ollama_magic.rendering.safe_html import TEXT_STYLE
 from ollama_magic.rendering.terminal_columns import TerminalColumns
-
-OURS = {columns._GRID, columns._COLUMN, columns._HEADING, columns._NOTE, TEXT_STYLE}
-QUIET = ("font-size:85%;opacity:.75;", "border-left:3px solid")
-
-
-def is_ours(_tag, name, value):
-    return name == "style" and (value in OURS or value.startswith(QUIET))
 
 
 def found(html):
-    """Say what may not be there; thinking is folded by markup of ours."""
-    return [
-        each
-        for each in violations(html, is_ours)
-        if each not in {"tag details", "tag summary"}
-    ]
+    """Say what may not be there."""
+    return violations(html, may_be_ours=True)
 
 
 def text_of(html):

@@ -3,6 +3,7 @@
 import pytest
 
 from ollama_magic.rendering.progress_line import NotebookProgress, TerminalProgress
+from ollama_magic.rendering.safe_html import page_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
 from ollama_magic.rendering.text_page import TextPage
 
@@ -29,7 +30,7 @@ def test_progress_in_a_notebook_is_one_harmless_line():
     progress.finish(HOSTILE)
     for data in shown:
         assert data["text/plain"] == "a␛[31mbc <b>"
-        assert data["text/html"] == "<div>a␛[31mbc &lt;b&gt;</div>"
+        assert data["text/html"] == page_html("<div>a␛[31mbc &lt;b&gt;</div>")
 
 
 def test_progress_in_a_terminal_is_one_harmless_line_rewritten_when_it_changes(screen):

@@ -1,0 +1,306 @@
+"""Every place where a text of a model or a server is shown, as a function of the text.
+
+A surface gives what a front end or a terminal would be handed: pairs of a kind and a
+value. ``html`` may hold markup of ours around the text; ``panel`` is HTML that is the
+same for every text but for the text; ``text`` is for reading, ``repr`` is Python's own,
+``terminal`` is what is written to one.
+"""
+
+from contextlib import suppress
+
+from ollama_magic import errors
+from ollama_magic.errors import OllamaMagicError, quoted
+from ollama_magic.host import parse_host
+from ollama_magic.listing import Listing
+from ollama_magic.mapping.progress import Tally
+from ollama_magic.model_listings import (
+    LOADED_COLUMNS,
+    MODEL_COLUMNS,
+    ModelPage,
+    overview,
+)
+from ollama_magic.rendering import model_table
+from ollama_magic.rendering.columns import Column, columns_bundle
+from ollama_magic.rendering.columns_display import ColumnsDisplay
+from ollama_magic.rendering.progress_line import NotebookProgress, TerminalProgress
+from ollama_magic.rendering.quiet import quiet_html
+from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.rendering.stream_display import StreamDisplay
+from ollama_magic.rendering.terminal_columns import TerminalColumns
+from ollama_magic.rendering.terminal_display import DIM, NORMAL, TerminalDisplay
+from ollama_magic.rendering.text_page import TextPage
+from ollama_magic.server_errors import (
+    Attempt,
+    not_ollama,
+    redirected,
+    refusal,
+    server_error,
+)
+from ollama_magic.transfer import Transfer
+from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary, Progress
+
+VIEWS = ("markdown", "text", "html", "code", "json")
+
+
+class Published:
+    """What a front end is sent; the clock goes on at each look at it."""
+
+    def __init__(self):
+        self.bundles = []
+        self.now_s = 0.0
+
+    def publish(self, data, metadata=None, *, transient=None, update=False):
+        self.bundles.append(dict(data))
+
+    def clear_output(self, wait=False):
+        pass
+
+    def clock(self):
+        self.now_s += 10.0
+        return self.now_s
+
+    def shown(self):
+        for bundle in self.bundles:
+            yield from bundle_parts(bundle)
+
+
+def bundle_parts(bundle):
+    for mime, value in bundle.items():
+        yield {"text/html": "html", "text/plain": "text"}.get(mime, mime), value
+
+
+def reply(**fields):
+    return bundle_parts(reply_bundle(ReplyView(**{"text": ""} | fields)))
+
+
+def answer_as(view):
+    return lambda text: reply(text=text, view=view)
+
+
+def thinking(text):
+    yield from reply(thinking=text, thinking_s=3)
+
+
+def notice(text):
+    yield from reply(notice=text)
+
+
+def footer(text):
+    yield from reply(footer=(text, f"turn 1 of {text}"), context_share=0.7)
+
+
+def called(text):
+    """Names, arguments and results of functions, and what was said before."""
+    steps = (
+        {
+            "role": "assistant",
+            "content": text,
+            "thinking": text,
+            "tool_calls": [{"function": {"name": text, "arguments": {text: [text]}}}],
+        },
+        {"role": "tool", "content": text, "tool_name": text},
+    )
+    yield from reply(steps=steps)
+    yield from reply(steps=steps[:1])  # before it is allowed
+
+
+def columns(text):
+    view = ReplyView(text, thinking=text, notice=text, footer=(text,))
+    yield from bundle_parts(columns_bundle([Column(text, view)] * 2, note=text))
+
+
+def live_columns(text):
+    page = Published()
+    display = ColumnsDisplay(
+        page.publish, page.clear_output, owns_output=True, clock=page.clock
+    )
+    display.waiting(text)
+    display.begin([text, "b"])
+    display.waits(0, text)
+    display.tick()
+    display.feed(0, "", text)
+    display.tick()
+    display.feed(1, text)
+    display.feed(0, text)
+    display.tick()
+    display.complete(0, Column(text, ReplyView(text)))
+    display.tick()
+    yield from page.shown()
+
+
+def while_it_waits(text):
+    page = Published()
+    display = StreamDisplay(
+        page.publish, page.clear_output, owns_output=False, clock=page.clock
+    )
+    display.waiting(text)
+    display.feed("", text)
+    display.feed("a")
+    yield from page.shown()
+
+
+def progress(text):
+    page = Published()
+    line = NotebookProgress(page.publish)
+    line.show(text, 0.3)
+    line.finish(text)
+    yield from page.shown()
+
+
+def pulling(text):
+    """Show the status lines of a pull, with and without a size."""
+    transfer = Transfer()
+    for more in ({}, {"digest": text, "total": 10, "completed": 5}):
+        transfer.add(Progress.from_json({"status": text, **more}))
+        yield from progress(f"m: {transfer.line()}")
+
+
+def mapped(text):
+    tally = Tally(text, 3)
+    tally.note = text
+    yield from progress(tally.line())
+    yield from progress(tally.last_line(text))
+
+
+def page(text):
+    shown = TextPage(text)
+    yield from bundle_parts(shown._repr_mimebundle_()[0])
+    yield "text", repr(shown)
+
+
+def details(text):
+    """Show what the server tells of a model: all its pages."""
+    names = ["license", "modelfile", "parameters", "template", "system"]
+    told = ModelDetails.from_json(
+        {
+            **dict.fromkeys(names, text),
+            "details": {"family": text, "parameter_size": text},
+            "model_info": {"general.architecture": text},
+            "capabilities": [text],
+        }
+    )
+    for shown in (overview(text, told), *(getattr(told, name) for name in names)):
+        yield from page(shown)
+        yield from bundle_parts(ModelPage(shown, details=told)._repr_mimebundle_()[0])
+    yield "repr", repr(told)
+
+
+def listings(text):
+    model = {
+        "name": text,
+        "digest": text,
+        "modified_at": text,
+        "expires_at": text,
+        "details": dict.fromkeys(["family", "parameter_size", "format"], text),
+        "capabilities": [text],
+        "remote_host": text,
+    }
+    model["details"]["quantization_level"] = text
+    for cls, shape in ((ModelSummary, MODEL_COLUMNS), (LoadedModel, LOADED_COLUMNS)):
+        row = cls.from_json(model)
+        for rows in ([row], []):
+            listing = Listing(rows, shape, f"nothing has {text}", note=text)
+            yield from bundle_parts(listing._repr_mimebundle_())
+            yield "text", repr(listing)
+        yield "repr", repr(row)
+
+
+def panel_html(text):
+    row = model_table.TableRow(
+        text, text, 0.5, text, text, text, text, (text,), text, 0.5
+    )
+    yield "panel", model_table.model_table_html([row])
+    yield "panel", model_table.line_html(text, is_strong=True)
+    yield "panel", model_table.notice_html([text, text])
+    yield "panel", model_table.page_html(text)
+
+
+def small_line(text):
+    yield "html", quiet_html(text)
+
+
+def terminal(text):
+    """Write a reply to a terminal, in one piece and in pieces of one character."""
+    for step in (1, len(text) or 1):
+        written = []
+        display = TerminalDisplay(written.append, is_tty=True)
+        display.waiting(text)
+        for start in range(0, len(text), step):
+            display.feed("", text[start : start + step])
+        for start in range(0, len(text), step):
+            display.feed(text[start : start + step])
+        call = {"function": {"name": text, "arguments": {text: text}}}
+        display.again([{"role": "assistant", "content": "", "tool_calls": [call]}])
+        display.finish({"text/plain": text}, {}, (text,))
+        yield "terminal", "".join(written)
+
+
+def terminal_lines(text):
+    for is_tty in (True, False):
+        written = []
+        display = TerminalColumns(written.append, is_tty=is_tty)
+        display.begin([text, text])
+        display.tick()
+        view = ReplyView(text, notice=text, footer=(text,))
+        display.complete(0, Column(text, view))
+        line = TerminalProgress(written.append, is_tty=is_tty)
+        line.show(text, 0.5)
+        line.finish(text)
+        yield "terminal", "".join(written)
+
+
+def error_texts(text):
+    """Errors of all kinds, as they are shown in a cell, in a notice and as text."""
+    body = text.encode("utf-8", "replace")
+    attempt = Attempt("http://127.0.0.1:11434", "chat", text)
+    made = [
+        server_error(attempt, text),
+        server_error(Attempt("http://127.0.0.1:11434", "pull", text), text),
+        refusal(attempt, 404, b'{"error": "x"}', installed=[text, text + "b"]),
+        refusal(attempt, 500, body, content_type="text/html"),
+        refusal(attempt, 401, body),
+        not_ollama(attempt, 200, b"<title>" + body, text),
+        redirected(attempt, text),
+        redirected(attempt, f"http://{text}/"),
+        *(
+            getattr(errors, name)(text, why=text, next_step=text)
+            for name in ("ConfigError", "PromptError", "StreamInterruptedError")
+        ),
+    ]
+    with suppress(OllamaMagicError):
+        made.append(OllamaMagicError(parse_host(text).base_url))
+    for error in made:
+        yield "text", "\n".join(error._render_traceback_())
+        yield "text", str(error)
+    yield from reply(notice="\n".join(made[0]._render_traceback_()))
+    yield "text", quoted(text)
+
+
+SURFACES = {
+    **{f"answer as {view}": answer_as(view) for view in VIEWS},
+    "thinking": thinking,
+    "notice": notice,
+    "footer": footer,
+    "functions called": called,
+    "columns": columns,
+    "live columns": live_columns,
+    "while it waits": while_it_waits,
+    "progress": progress,
+    "pulling": pulling,
+    "rows that are mapped": mapped,
+    "page": page,
+    "details of a model": details,
+    "listings": listings,
+    "panel": panel_html,
+    "small line": small_line,
+    "terminal": terminal,
+    "lines of a terminal": terminal_lines,
+    "errors": error_texts,
+}
+
+
+def without_our_steering(written):
+    """Return what was written to a terminal without what we write to steer it."""
+    for ours in (DIM, NORMAL, "\r"):
+        written = written.replace(ours, "")
+    return written

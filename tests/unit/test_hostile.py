@@ -1,0 +1,213 @@
+"""Our corpus of attacks, on every surface: nothing gets out of the allow-list."""
+
+import html
+from functools import lru_cache
+from itertools import product
+
+import corpus
+import pytest
+from hostile import hidden, quick_violations, reparsed_violations, violations
+from surfaces import SURFACES, VIEWS, Published, without_our_steering
+
+from ollama_magic.rendering import pieces, safe_html
+from ollama_magic.rendering.pieces import Intake
+from ollama_magic.rendering.safe_html import page_html
+from ollama_magic.rendering.stream_display import StreamDisplay
+from ollama_magic.rendering.visible_text import visible_text
+
+VECTORS = corpus.vectors()
+SHORT = {name: text for name, text in VECTORS.items() if len(text) <= 2000}
+"""The few that are longer are tried as answers; on all surfaces they cost minutes."""
+TOKEN = "HARMLESS"
+escape = html.escape  # the real one, whatever a test puts in its place
+
+
+def faults(kind, value, expected=""):
+    """Say what is wrong with what a surface gave; a kind that is unknown is."""
+    if kind == "html":
+        return quick_violations(value, may_be_ours=True)
+    if kind == "text":
+        return hidden(value)
+    if kind == "repr":
+        return [char for char in hidden(value) if not char.isprintable()]
+    if kind == "terminal":
+        return hidden(without_our_steering(value))
+    if kind == "panel":
+        return hidden(value) or [value] * (value != expected)
+    return [f"a MIME type that is not ours: {kind}"]
+
+
+def tried(surface, vectors):
+    """Return what is wrong with a surface, by the names of the vectors."""
+    harmless = [value for _, value in surface(TOKEN)]
+    wrong = {}
+    for name, text in vectors.items():
+        shown = escape(visible_text(text))
+        for number, (kind, value) in enumerate(surface(text)):
+            expected = harmless[number].replace(TOKEN, shown) if kind == "panel" else ""
+            if found := faults(kind, value, expected):
+                wrong[name] = kind, found[:3]
+    return wrong
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda name: name.replace(" ", "-"))
+def test_no_vector_gets_out_on_any_surface(surface):
+    assert tried(SURFACES[surface], SHORT) == {}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_vector_is_more_than_text_to_a_parser(view):
+    """Also once the page was parsed, written out and parsed again."""
+    wrong = {}
+    for name, text in VECTORS.items():
+        for kind, value in SURFACES[f"answer as {view}"](text):
+            if kind == "html":
+                wrong[name] = violations(value, may_be_ours=True)
+                wrong[name] += reparsed_violations(value)
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def frames(text, step, *, owns_output, view="markdown"):
+    """Return all that a notebook is sent while a text comes in pieces."""
+    page = Published()
+    display = StreamDisplay(
+        page.publish,
+        page.clear_output,
+        view=view,
+        owns_output=owns_output,
+        clock=page.clock,
+    )
+    for start in range(0, len(text), step):
+        display.feed("", text[start : start + step])
+    for start in range(0, len(text), step):
+        display.feed(text[start : start + step])
+    return page.bundles
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """Convert no text twice: pieces of three characters are also prefixes."""
+    monkeypatch.setattr(pieces, "open_block_html", _remembered)
+
+
+_remembered = lru_cache(maxsize=None)(pieces.open_block_html)
+
+
+@pytest.mark.usefixtures("remembered")
+def test_no_frame_of_a_stream_holds_more_than_text():
+    """A half-written tag, link or fence is as harmless as the whole one.
+
+    Each comes by the character, by three and at once (long ones in sixty pieces at
+    most), in outputs that are the cell's own and in others.
+    """
+    wrong, seen = {}, 0
+    for name, text in SHORT.items():
+        for step, owns_output in product([1, 3, 2000], [True, False]):
+            step = max(step, len(text) // 60)  # noqa: PLW2901
+            for bundle in frames(text, step, owns_output=owns_output):
+                assert set(bundle) == {"text/html"}
+                seen += 1
+                if found := quick_violations(bundle["text/html"], may_be_ours=True):
+                    wrong[name] = bundle["text/html"], found
+    assert wrong == {}
+    assert seen > 100 * len(SHORT)
+
+
+@pytest.mark.parametrize("view", ["json", "text"])
+def test_no_frame_of_the_other_views_does(view):
+    for text in SHORT.values():
+        intake = Intake(view)
+        for start in range(0, len(text), 7):
+            intake.add(text[start : start + 7])
+            done = "".join(piece.html for piece in intake.finished())
+            assert quick_violations(page_html(done + intake.open_html())) == []
+
+
+# -- the tests can fail ---------------------------------------------------------
+
+
+class Careless:
+    """A sanitiser that lets everything through."""
+
+    def clean(self, text):
+        return text
+
+
+def forget_cached():
+    safe_html._cleaner.cache_clear()
+    safe_html._cached_block_html.cache_clear()
+
+
+@pytest.fixture
+def careless(monkeypatch):
+    """Take one wall away, and leave nothing of it in the caches."""
+    forget_cached()
+    yield monkeypatch
+    monkeypatch.undo()
+    forget_cached()
+
+
+def test_without_the_sanitiser_the_tests_would_fail(careless):
+    """Links of Markdown, and HTML in its view, have no other wall behind them."""
+    careless.setattr(safe_html, "_cleaner", lambda **_: Careless())
+    links = corpus.vectors(classes=("link",))
+    assert len(tried(SURFACES["answer as markdown"], links)) > 40
+    assert len(tried(SURFACES["answer as html"], VECTORS)) > 600
+    assert any(
+        quick_violations(bundle["text/html"], may_be_ours=True)
+        for text in links.values()
+        for bundle in frames(text, 3, owns_output=True)
+    )
+
+
+@pytest.mark.parametrize("surface", ["progress", "panel", "footer", "page", "columns"])
+def test_without_escaping_the_tests_would_fail(careless, surface):
+    careless.setattr(html, "escape", lambda text, quote=True: text)
+    markup = corpus.vectors(classes=("markup", "clobber"))
+    assert len(tried(SURFACES[surface], markup)) > 150
+
+
+@pytest.mark.parametrize("surface", ["terminal", "notice", "listings", "pulling"])
+def test_without_the_making_visible_the_tests_would_fail(careless, surface):
+    for module in ("table", "terminal_display", "progress_line", "quiet", "reply_view"):
+        careless.setattr(f"ollama_magic.rendering.{module}.visible_text", str)
+    hiding = corpus.vectors(classes=("hide",))
+    assert len(tried(SURFACES[surface], hiding)) > 60
+
+
+def test_a_mime_type_that_front_ends_run_would_be_seen():
+    for mime in ("text/markdown", "text/latex", "image/svg+xml"):
+        assert faults(mime, "x")
+
+
+def test_the_quick_check_sees_what_a_parser_sees():
+    pages = [
+        "<div><img src=x></div>",
+        "<b onclick=x>",
+        "<b onclick='x'>",
+        '<a href="javascript:x">x</a>',
+        '<a href="http:lab">x</a>',
+        '<a href="https://a.example\\@b.example/">x</a>',
+        '<a href="java&#115;cript:x">x</a>',
+        '<div style="position:fixed">x</div>',
+        '<p title="x">x</p>',
+        "<script>x</script>",
+        "<svg></svg>",
+        "<b/onclick=x>",
+        "a\u202eb",
+        "<!-- x -->",
+        '<span class="tex2jax_process jp-Dialog">x</span>',
+        "<B>x</B>",
+        "a &#x202e; b",
+        "a & b",
+    ]
+    for page in pages:
+        assert quick_violations(page), page
+    assert quick_violations("<p>a &lt; <b>b</b></p>") == []
+    assert violations("<b onclick=x>") == ["b onclick=x"]
+
+
+def test_there_are_as_many_vectors_and_surfaces_as_the_documents_say():
+    assert len(VECTORS) == len(set(VECTORS.values()))
+    assert len(VECTORS) >= 1150
+    assert len(SURFACES) >= 23
