@@ -13,7 +13,7 @@ from ollama_magic._version import __version__
 if TYPE_CHECKING:
     from ollama_magic.api import ask, chat, embed, models, stream
     from ollama_magic.client import OllamaClient
-    from ollama_magic.comparison import Comparison
+    from ollama_magic.comparing.comparison import Comparison
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.mapping.prompts import map_prompts
     from ollama_magic.panels import panel
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "comparison",
+    "Comparison": "comparing.comparison",
     "OllamaClient": "client",
     "OllamaMagicError": "errors",
     "Reply": "reply",

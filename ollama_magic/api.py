@@ -19,7 +19,7 @@ from ollama_magic.client import OllamaClient
 from ollama_magic.errors import ConfigError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.listing import Listing
-from ollama_magic.model_listings import list_models
+from ollama_magic.management.listings import list_models
 from ollama_magic.model_options import check_options
 from ollama_magic.question import Asking, prepare
 from ollama_magic.reply import Reply

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 
 from ollama_magic.answering import Display, FollowUp, get_answer
+from ollama_magic.code_help.handing_over import Place, hand_over
 from ollama_magic.conversation import Message
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.handing_over import Place, hand_over
 from ollama_magic.interrupts import held, let_through, look
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.outcome import (
@@ -23,12 +23,12 @@ from ollama_magic.outcome import (
     make_turn,
     shown_steps,
 )
-from ollama_magic.pictures import without_pictures
+from ollama_magic.prompts.pictures import without_pictures
 from ollama_magic.question import Asking, Question, ServerModels, prepare
 from ollama_magic.reply import Reply
+from ollama_magic.schemas.checking import Repair
 from ollama_magic.session import Session
-from ollama_magic.structured import Repair
-from ollama_magic.tool_loop import AskBeforeCall, ToolLoop, always_yes
+from ollama_magic.tools.loop import AskBeforeCall, ToolLoop, always_yes
 
 
 def ask(

@@ -25,27 +25,27 @@ from ollama_magic.chat_commands import (
     switch_chat,
     undo,
 )
-from ollama_magic.code_help import (
+from ollama_magic.code_help.failing_cells import FailingCells
+from ollama_magic.code_help.past_cells import cells_to_explain, failing_cell
+from ollama_magic.code_help.questions import (
     CodeQuestion,
     question_to_explain,
     question_to_fix,
 )
+from ollama_magic.comparing.keeping import keep
 from ollama_magic.confirming import Confirm
-from ollama_magic.context_size import describe_use
-from ollama_magic.creation import read_spec
+from ollama_magic.context.size import describe_use
 from ollama_magic.doctor import doctor_report
 from ollama_magic.errors import (
     EngineError,
     OllamaMagicError,
     ServerUnreachableError,
 )
-from ollama_magic.failing_cells import FailingCells
-from ollama_magic.keeping import keep
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
 from ollama_magic.line.help_text import help_text
 from ollama_magic.line.reading import usage_error
-from ollama_magic.model_commands import (
+from ollama_magic.management.commands import (
     copy_model,
     create_model,
     load_model,
@@ -55,11 +55,11 @@ from ollama_magic.model_commands import (
     remove_models,
     stop_model,
 )
-from ollama_magic.model_listings import list_models, loaded_models, show_model
-from ollama_magic.modelfile import ModelSpec
+from ollama_magic.management.creation import read_spec
+from ollama_magic.management.listings import list_models, loaded_models, show_model
+from ollama_magic.management.modelfile import ModelSpec
 from ollama_magic.outcome import loaded_length
-from ollama_magic.past_cells import cells_to_explain, failing_cell
-from ollama_magic.pictures import without_pictures
+from ollama_magic.prompts.pictures import without_pictures
 from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
@@ -73,7 +73,7 @@ from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
 
 if TYPE_CHECKING:
-    from ollama_magic.comparison import Comparison
+    from ollama_magic.comparing.comparison import Comparison
     from ollama_magic.widgets.model_panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"

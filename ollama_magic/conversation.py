@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.wire import Stats
 
 Message = dict[str, Any]

@@ -24,8 +24,8 @@ from ollama_magic.chat_commands import store_text
 from ollama_magic.client import OllamaClient
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.host import without_secret
-from ollama_magic.model_actions import disk_bytes
-from ollama_magic.model_listings import processor
+from ollama_magic.management.actions import disk_bytes
+from ollama_magic.management.listings import processor
 from ollama_magic.model_names import find_model
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.session import Session

@@ -25,7 +25,7 @@ from traitlets import (
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
-from ollama_magic.failing_cells import FailingCells
+from ollama_magic.code_help.failing_cells import FailingCells
 from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
 from ollama_magic.shell_events import unregister_all
@@ -33,8 +33,8 @@ from ollama_magic.shell_events import unregister_all
 if TYPE_CHECKING:
     from ollama_magic.answering import Display
     from ollama_magic.commands import Commands
-    from ollama_magic.comparing import Display as ColumnsDisplay
-    from ollama_magic.comparison import Comparison
+    from ollama_magic.comparing.comparison import Comparison
+    from ollama_magic.comparing.run import Display as ColumnsDisplay
     from ollama_magic.line.arguments import ChatArguments
     from ollama_magic.rendering.progress_line import ProgressLine
     from ollama_magic.reply import Reply
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
     ("ollama_magic.reply", "Reply"),
-    ("ollama_magic.comparison", "Comparison"),
+    ("ollama_magic.comparing.comparison", "Comparison"),
 )
 """Values that a cell has shown when it returns them: not to be shown once more."""
 
@@ -167,8 +167,8 @@ class OllamaMagics(Magics):
     ) -> Reply | Comparison | None:
         """Ask as a cell does; a dry run shows what would be sent and returns None."""
         from ollama_magic.asking import ask, request_text
-        from ollama_magic.comparing import compare
-        from ollama_magic.next_cell import NextCell
+        from ollama_magic.code_help.next_cell import NextCell
+        from ollama_magic.comparing.run import compare
         from ollama_magic.rendering.text_page import TextPage
 
         if args.dry_run:

@@ -23,9 +23,9 @@ from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.reply_view import ReplyView, reply_plain
 from ollama_magic.reply import Reply
 from ollama_magic.request import Request
+from ollama_magic.schemas.checking import what_is_wrong
 from ollama_magic.sharing.provenance import Place, place_of, provenance
 from ollama_magic.sharing.record import SETTINGS_OF_A_TURN
-from ollama_magic.structured import what_is_wrong
 
 _KEPT_OF_A_REQUEST = (*SETTINGS_OF_A_TURN, "cached")
 _PATIENCE_S = 3.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ollama_magic.api_session import current_session
 from ollama_magic.client import OllamaClient
-from ollama_magic.model_board import ModelBoard
+from ollama_magic.management.board import ModelBoard
 
 if TYPE_CHECKING:
     from ollama_magic.widgets.model_panel import ModelPanel

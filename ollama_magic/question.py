@@ -15,11 +15,10 @@ from functools import partial
 from typing import Any
 
 from ollama_magic.arrivals import ClosableStream, in_background
-from ollama_magic.attachments import attach
 from ollama_magic.capabilities import check_capability, sees_pictures
 from ollama_magic.client import OllamaClient
-from ollama_magic.context import ContextCheck
-from ollama_magic.context_size import check_context, length_in_force
+from ollama_magic.context.check import ContextCheck
+from ollama_magic.context.size import check_context, length_in_force
 from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message, Turn
 from ollama_magic.errors import (
     ConfigError,
@@ -33,15 +32,16 @@ from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
 from ollama_magic.model_options import check_options
-from ollama_magic.pictures import Picture
-from ollama_magic.prompt import FilledPrompt, fill
-from ollama_magic.prompt_files import with_files
+from ollama_magic.prompts.attachments import attach
+from ollama_magic.prompts.files import with_files
+from ollama_magic.prompts.filling import FilledPrompt, fill
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
-from ollama_magic.schema import Schema, read_schema
+from ollama_magic.schemas.checking import check_schema
+from ollama_magic.schemas.spec import Schema, read_schema
 from ollama_magic.session import Session
-from ollama_magic.structured import check_schema
-from ollama_magic.tool_functions import Tool
-from ollama_magic.tool_loop import make_tools
+from ollama_magic.tools.functions import Tool
+from ollama_magic.tools.loop import make_tools
 from ollama_magic.wire import LoadedModel, ModelSummary, ReplyChunk
 
 

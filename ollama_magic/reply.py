@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.code_blocks import CodeBlock, code_blocks
+from ollama_magic.code_help.blocks import CodeBlock, code_blocks
 from ollama_magic.conversation import Message, Status
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.schema import Schema
-from ollama_magic.structured import what_is_wrong
+from ollama_magic.schemas.checking import what_is_wrong
+from ollama_magic.schemas.spec import Schema
 from ollama_magic.wire import Stats, ToolCall
 
 

@@ -22,7 +22,7 @@ from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
 
 if TYPE_CHECKING:
-    from ollama_magic.comparing import Compared
+    from ollama_magic.comparing.run import Compared
 
 
 class Settings(Protocol):

@@ -12,13 +12,13 @@ from ollama_magic import errors
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.host import parse_host
 from ollama_magic.listing import Listing
-from ollama_magic.mapping.progress import Tally
-from ollama_magic.model_listings import (
+from ollama_magic.management.listings import (
     LOADED_COLUMNS,
     MODEL_COLUMNS,
     ModelPage,
     overview,
 )
+from ollama_magic.mapping.progress import Tally
 from ollama_magic.rendering import model_table
 from ollama_magic.rendering.columns import Column, columns_bundle
 from ollama_magic.rendering.columns_display import ColumnsDisplay

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ollama_magic.conversation import Turn
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.wire import Stats
 
 _FIELDS = tuple(field.name for field in fields(Turn))

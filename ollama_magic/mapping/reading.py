@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.schema import Schema, read_schema
-from ollama_magic.structured import check_schema, what_is_wrong
+from ollama_magic.schemas.checking import check_schema, what_is_wrong
+from ollama_magic.schemas.spec import Schema, read_schema
 
 
 @dataclass(frozen=True)

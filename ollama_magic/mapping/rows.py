@@ -17,7 +17,7 @@ from typing import Any
 
 from ollama_magic.errors import OllamaMagicError, PromptError
 from ollama_magic.mapping.template import Template
-from ollama_magic.values import value_text
+from ollama_magic.prompts.values import value_text
 
 _SHOWN_NAMES = 20
 _MISSING = {"NAType", "NaTType"}

@@ -23,8 +23,8 @@ from ollama_magic.errors import (
 )
 from ollama_magic.mapping.servers import Server
 from ollama_magic.request import GenerateRequest, Request
-from ollama_magic.schema_types import Json
-from ollama_magic.structured import Repair
+from ollama_magic.schemas.checking import Repair
+from ollama_magic.schemas.types import Json
 from ollama_magic.transport.streams import ReplyStream
 from ollama_magic.wire import Stats
 

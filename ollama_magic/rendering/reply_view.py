@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.code_blocks import CodeBlock, code_blocks
+from ollama_magic.code_help.blocks import CodeBlock, code_blocks
 from ollama_magic.rendering.quiet import QUIET, escaped, thinking_html
 from ollama_magic.rendering.safe_html import (
     code_page_html,

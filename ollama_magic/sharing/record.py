@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from ollama_magic.conversation import Chat, Status, Turn
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.wire import Stats
 
 Record = dict[str, Any]

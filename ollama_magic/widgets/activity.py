@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from ollama_magic.model_board import ModelBoard
-from ollama_magic.model_job import Job
+from ollama_magic.management.board import ModelBoard
+from ollama_magic.management.job import Job
 from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
-from ollama_magic.model_actions import plan_removal_of
-from ollama_magic.model_board import ModelBoard
-from ollama_magic.model_listings import overview
+from ollama_magic.management.actions import plan_removal_of
+from ollama_magic.management.board import ModelBoard
+from ollama_magic.management.listings import overview
 from ollama_magic.model_names import canonical, find_model
 from ollama_magic.rendering.model_table import line_html, notice_html, page_html
 from ollama_magic.rendering.visible_text import visible_text

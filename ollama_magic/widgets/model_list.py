@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import ipywidgets as widgets
 
-from ollama_magic.model_actions import disk_bytes
-from ollama_magic.model_board import ModelRow
+from ollama_magic.management.actions import disk_bytes
+from ollama_magic.management.board import ModelRow
 from ollama_magic.rendering.model_table import (
     ROW_PX,
     TableRow,

@@ -13,9 +13,9 @@ from typing import Any
 import ipywidgets as widgets
 
 from ollama_magic.listing import Listing
-from ollama_magic.model_board import ModelBoard, ModelRow, ServerLine
-from ollama_magic.model_job import error_lines
-from ollama_magic.model_listings import MODEL_COLUMNS
+from ollama_magic.management.board import ModelBoard, ModelRow, ServerLine
+from ollama_magic.management.job import error_lines
+from ollama_magic.management.listings import MODEL_COLUMNS
 from ollama_magic.rendering.model_table import line_html, notice_html
 from ollama_magic.widgets.activity import Activity
 from ollama_magic.widgets.dialogs import Dialogs

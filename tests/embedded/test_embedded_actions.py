@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from ollama_magic import model_actions
 from ollama_magic.client import OllamaClient
-from ollama_magic.model_board import ModelBoard
-from ollama_magic.modelfile import ModelSpec
+from ollama_magic.management import actions as model_actions
+from ollama_magic.management.board import ModelBoard
+from ollama_magic.management.modelfile import ModelSpec
 
 pytestmark = pytest.mark.embedded
 

@@ -3,8 +3,8 @@
 import pytest
 
 from ollama_magic.client import OllamaClient
-from ollama_magic.schema import read_schema
-from ollama_magic.structured import what_is_wrong
+from ollama_magic.schemas.checking import what_is_wrong
+from ollama_magic.schemas.spec import read_schema
 
 pytestmark = pytest.mark.embedded
 

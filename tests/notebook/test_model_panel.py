@@ -9,7 +9,7 @@ import pytest
 from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client import OllamaClient
-from ollama_magic.model_board import ModelBoard
+from ollama_magic.management.board import ModelBoard
 from ollama_magic.panels import close_panels, open_panel
 from ollama_magic.rendering.model_table import TableRow, model_table_html
 from ollama_magic.widgets.model_panel import ModelPanel

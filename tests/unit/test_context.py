@@ -5,8 +5,8 @@ import json
 import pytest
 from fake_ollama import WIRE, recording
 
-from ollama_magic.context import ContextCheck
-from ollama_magic.context_size import check_context, describe_use, length_in_force
+from ollama_magic.context.check import ContextCheck
+from ollama_magic.context.size import check_context, describe_use, length_in_force
 from ollama_magic.conversation import Chat, Turn
 from ollama_magic.wire import Stats
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 
 
 def turn(name, **more):

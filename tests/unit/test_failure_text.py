@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from ollama_magic.failure_text import failure_text, is_from
+from ollama_magic.code_help.failure_text import failure_text, is_from
 
 CELL = "/tmp/kernel/7.py"
 

@@ -12,7 +12,7 @@ import pytest
 
 from ollama_magic.conversation import Chat, Turn
 from ollama_magic.history.store import ChatStore, ChatSummary, default_path
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.wire import Stats
 
 NB = "/home/ann/notebook.ipynb"

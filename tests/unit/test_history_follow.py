@@ -11,7 +11,7 @@ import pytest
 from ollama_magic.conversation import Turn
 from ollama_magic.history.notebook_file import read_notebook_file
 from ollama_magic.history.store import ChatStore
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 
 ASK = "%%ollama\n{}"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ollama_magic.errors import PromptError
-from ollama_magic.picture_bytes import format_of, png_of, size_of
-from ollama_magic.pictures import Picture, picture_of, read_picture
+from ollama_magic.prompts.picture_bytes import format_of, png_of, size_of
+from ollama_magic.prompts.pictures import Picture, picture_of, read_picture
 
 PNG = png_of(3, 2, 3, bytes(range(18)))
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
@@ -563,7 +563,8 @@ def test_none_of_the_libraries_is_imported():
     import subprocess
 
     code = (
-        "import sys; from ollama_magic.pictures import picture_of; picture_of([1]);"
+        "import sys\nfrom ollama_magic.prompts.pictures import picture_of\n"
+        "picture_of([1])\n"
         "print({'PIL', 'numpy', 'matplotlib', 'IPython.display'} & set(sys.modules))"
     )
     done = subprocess.run(

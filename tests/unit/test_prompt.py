@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.errors import PromptError
-from ollama_magic.prompt import fill
-from ollama_magic.values import MAX_CHARACTERS, value_text
+from ollama_magic.prompts.filling import fill
+from ollama_magic.prompts.values import MAX_CHARACTERS, value_text
 
 
 class Thing:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.history.rows import storable
-from ollama_magic.pictures import Picture
+from ollama_magic.prompts.pictures import Picture
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
 from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import pytest
 
-from ollama_magic.docstrings import read_docstring
 from ollama_magic.errors import PromptError
-from ollama_magic.tool_functions import ToolResult, call_tool, make_tool
+from ollama_magic.tools.docstrings import read_docstring
+from ollama_magic.tools.functions import ToolResult, call_tool, make_tool
 from ollama_magic.wire import ReplyChunk
 
 WIRE = Path(__file__).parents[1] / "wire"

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ollama_magic.code_help import PastCell
+from ollama_magic.code_help.failing_cells import FailingCell, FailingCells
+from ollama_magic.code_help.questions import PastCell
 from ollama_magic.errors import PromptError
-from ollama_magic.failing_cells import FailingCell, FailingCells
 
 _OURS = re.compile(r"\s*%%?ollama(\s|$)")
 _NUMBER = re.compile(r"(?:In ?)?\[?(\d+)\]?", re.A)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from ollama_magic.comparing import Candidate, Compared
+from ollama_magic.comparing.run import Candidate, Compared
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.notebook_file import cell_name
 from ollama_magic.line.reading import nearest

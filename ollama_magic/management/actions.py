@@ -13,10 +13,10 @@ from typing import Any
 
 from ollama_magic.arrivals import ClosableStream
 from ollama_magic.client import OllamaClient
-from ollama_magic.creation import Creation
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
+from ollama_magic.management.creation import Creation
+from ollama_magic.management.modelfile import ModelSpec
 from ollama_magic.model_names import canonical, find_model
-from ollama_magic.modelfile import ModelSpec
 from ollama_magic.request import KeepAlive
 from ollama_magic.server_errors import nearest_names
 from ollama_magic.transfer import size_text

@@ -10,7 +10,7 @@ from ollama_magic.answer import Answer
 from ollama_magic.conversation import Message
 from ollama_magic.errors import PromptError
 from ollama_magic.request import ChatRequest, Request
-from ollama_magic.schema_types import Json
+from ollama_magic.schemas.types import Json
 
 _MOST_SHOWN = 5
 

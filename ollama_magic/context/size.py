@@ -11,9 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ollama_magic.context import ContextCheck
+from ollama_magic.context.check import ContextCheck
+from ollama_magic.context.estimate import (
+    estimate_messages,
+    estimate_tokens,
+    message_tokens,
+)
 from ollama_magic.conversation import Chat, Message, Turn, fingerprint
-from ollama_magic.estimate import estimate_messages, estimate_tokens, message_tokens
 
 _LOOKED_AT_LEAST = 32_768
 """A chat is measured, newest turn first, to this size or twice what could fit."""

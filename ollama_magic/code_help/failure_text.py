@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
-from ollama_magic.name_types import name_types
+from ollama_magic.code_help.name_types import name_types
 
 NameOfCell = Callable[[str], str | None]
 """From the file name of compiled code to ``In[7]``; None for what is no cell."""

@@ -84,7 +84,7 @@ class FailingCells:
     def _note(self, error: Exception, number: int, source: str) -> None:
         from bdb import BdbQuit
 
-        from ollama_magic.failure_text import failure_text, is_from
+        from ollama_magic.code_help.failure_text import failure_text, is_from
 
         if isinstance(error, BdbQuit) or is_from(error, _OUR_MAGICS):
             return

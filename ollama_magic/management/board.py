@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ollama_magic import model_actions
 from ollama_magic.background import Crew, Teller
 from ollama_magic.client import OllamaClient
-from ollama_magic.model_job import Action, Job, Work, error_lines
+from ollama_magic.management import actions as model_actions
+from ollama_magic.management.job import Action, Job, Work, error_lines
 from ollama_magic.model_names import canonical
 from ollama_magic.transfer import STALL_S, Transfer, size_text
 from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ollama_magic.answer import Answer, Fragment
 from ollama_magic.arrivals import Batch, ManyArrivals, in_background
 from ollama_magic.client import OllamaClient
-from ollama_magic.comparison import Comparison, column_of
+from ollama_magic.comparing.comparison import Comparison, column_of
 from ollama_magic.conversation import fingerprint
 from ollama_magic.errors import (
     CapabilityError,

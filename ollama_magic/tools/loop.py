@@ -15,9 +15,9 @@ from ollama_magic.confirming import ask_user
 from ollama_magic.conversation import Message
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.interrupts import let_through
-from ollama_magic.prompt import find_value
+from ollama_magic.prompts.filling import find_value
 from ollama_magic.request import ChatRequest, Request
-from ollama_magic.tool_functions import Tool, ToolResult, call_tool, make_tool
+from ollama_magic.tools.functions import Tool, ToolResult, call_tool, make_tool
 from ollama_magic.wire import ToolCall
 
 Verdict = Literal["yes", "no", "nobody"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ollama_magic.code_blocks import code_blocks
-from ollama_magic.code_to_run import CodeToRun, code_to_run
+from ollama_magic.code_help.blocks import code_blocks
+from ollama_magic.code_help.to_run import CodeToRun, code_to_run
 from ollama_magic.outcome import Outcome
 from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.visible_text import visible_text

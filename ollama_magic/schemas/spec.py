@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from ollama_magic.errors import PromptError
-from ollama_magic.schema_types import (
+from ollama_magic.schemas.types import (
     PLAIN,
     Json,
     UnknownTypeError,

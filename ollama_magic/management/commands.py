@@ -1,7 +1,7 @@
 """What ``%ollama`` shows of models, and asks before it changes them.
 
 One function per subcommand; each returns what is shown, or None when it has shown
-it itself. What is done, and not shown, is in :mod:`ollama_magic.model_actions`.
+it itself. What is done, and not shown, is in :mod:`ollama_magic.management.actions`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ollama_magic import model_actions
 from ollama_magic.arrivals import Arrivals, in_background
 from ollama_magic.client import OllamaClient
 from ollama_magic.confirming import Confirm, is_confirmed
@@ -21,10 +20,11 @@ from ollama_magic.errors import (
     ServerUnreachableError,
 )
 from ollama_magic.interrupts import held, put_back
-from ollama_magic.model_actions import Transferring
-from ollama_magic.model_listings import processor
+from ollama_magic.management import actions as model_actions
+from ollama_magic.management.actions import Transferring
+from ollama_magic.management.listings import processor
+from ollama_magic.management.modelfile import ModelSpec
 from ollama_magic.model_names import canonical, find_model
-from ollama_magic.modelfile import ModelSpec
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.request import KeepAlive

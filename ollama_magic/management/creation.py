@@ -18,7 +18,7 @@ from typing import BinaryIO
 from ollama_magic.arrivals import ClosableStream
 from ollama_magic.client import OllamaClient
 from ollama_magic.errors import ConfigError
-from ollama_magic.modelfile import ModelSpec, parse_modelfile
+from ollama_magic.management.modelfile import ModelSpec, parse_modelfile
 from ollama_magic.transfer import size_text
 from ollama_magic.wire import Progress
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.picture_bytes import (
+from ollama_magic.prompts.picture_bytes import (
     ENOUGH,
     MEDIA_TYPES,
     format_of,
     png_of,
     size_of,
 )
+from ollama_magic.prompts.values import is_from
 from ollama_magic.transfer import size_text
-from ollama_magic.values import is_from
 
 _MAX_BYTES = 20_000_000
 _TAKES = "Ollama takes PNG, JPEG and WebP"

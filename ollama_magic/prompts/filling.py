@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import PromptError
-from ollama_magic.pictures import Picture, picture_of
-from ollama_magic.values import ValueText, value_text
+from ollama_magic.prompts.pictures import Picture, picture_of
+from ollama_magic.prompts.values import ValueText, value_text
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 

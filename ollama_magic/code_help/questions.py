@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_magic.failing_cells import FailingCell
-from ollama_magic.prompt_files import fenced
+from ollama_magic.code_help.failing_cells import FailingCell
+from ollama_magic.prompts.files import fenced
 
 
 @dataclass(frozen=True, slots=True)

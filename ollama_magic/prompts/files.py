@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ollama_magic.errors import PromptError
+from ollama_magic.prompts.values import MAX_CHARACTERS, value_text
 from ollama_magic.transfer import size_text
-from ollama_magic.values import MAX_CHARACTERS, value_text
 
 _MAX_BYTES = 20_000_000
 """No text that a prompt could hold; what is larger is not read at all."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.errors import PromptError
-from ollama_magic.pictures import Picture, picture_of, read_picture
-from ollama_magic.prompt import find_value
+from ollama_magic.prompts.filling import find_value
+from ollama_magic.prompts.pictures import Picture, picture_of, read_picture
 
 
 def attach(what: object, namespace: Mapping[str, Any]) -> Picture:

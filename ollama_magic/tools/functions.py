@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.docstrings import read_docstring
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.schema_types import Json, UnknownTypeError, build, schema_of
-from ollama_magic.structured import faults
-from ollama_magic.values import value_text
+from ollama_magic.prompts.values import value_text
+from ollama_magic.schemas.checking import faults
+from ollama_magic.schemas.types import Json, UnknownTypeError, build, schema_of
+from ollama_magic.tools.docstrings import read_docstring
 
 MAX_CHARACTERS = 20_000
 """A result that is longer is cut, with a note; about 5,000 tokens."""

@@ -1,0 +1,1 @@
+"""Code from replies, and questions about code."""

@@ -1,0 +1,1 @@
+"""How large a chat is, and whether it fits into the context of its model."""

@@ -1,0 +1,1 @@
+"""Looking after models: what magics, panel and Python do about them."""

@@ -1,0 +1,1 @@
+"""What goes into a prompt: values, files and pictures."""
