@@ -15,19 +15,15 @@ from ollama_magic.conversation import Message
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.interrupts import held, let_through, look
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.outcome import (
-    Outcome,
-    find_source,
-    keep_answers,
-    make_reply,
-    make_turn,
-    shown_steps,
-)
+from ollama_magic.outcome import Outcome, shown_steps
 from ollama_magic.prompts.pictures import without_pictures
-from ollama_magic.question import Asking, Question, ServerModels, prepare
+from ollama_magic.question import Asking, Question, prepare
 from ollama_magic.reply import Reply
+from ollama_magic.replying import make_reply, make_turn
 from ollama_magic.schemas.checking import Repair
+from ollama_magic.server_models import ServerModels
 from ollama_magic.session import Session
+from ollama_magic.source import find_source, keep_answers
 from ollama_magic.tools.loop import AskBeforeCall, ToolLoop, always_yes
 
 

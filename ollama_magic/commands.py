@@ -58,9 +58,8 @@ from ollama_magic.management.commands import (
 from ollama_magic.management.creation import read_spec
 from ollama_magic.management.listings import list_models, loaded_models, show_model
 from ollama_magic.management.modelfile import ModelSpec
-from ollama_magic.outcome import loaded_length
+from ollama_magic.precedence import default_model
 from ollama_magic.prompts.pictures import without_pictures
-from ollama_magic.question import default_model
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.reply import Reply
@@ -71,6 +70,7 @@ from ollama_magic.settings_listing import settings_listing
 from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.provenance import KEY, place_of, provenance
 from ollama_magic.sharing.restore import restore
+from ollama_magic.source import loaded_length
 
 if TYPE_CHECKING:
     from ollama_magic.comparing.comparison import Comparison

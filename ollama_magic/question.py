@@ -1,15 +1,13 @@
 """What a cell sends: prompt, chat, model and options made into one request.
 
-Everything that can be wrong is found here, before anything is sent. Knows which
-setting wins over which; knows nothing of streaming or of display.
+Everything that can be wrong is found here, before anything is sent. Knows nothing of
+streaming or of display.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,26 +17,24 @@ from ollama_magic.capabilities import check_capability, sees_pictures
 from ollama_magic.client import OllamaClient
 from ollama_magic.context.check import ContextCheck
 from ollama_magic.context.size import check_context, length_in_force
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message, Turn
-from ollama_magic.errors import (
-    ConfigError,
-    OllamaMagicError,
-    PromptError,
-    ServerError,
-    ServerUnreachableError,
-)
+from ollama_magic.conversation import Chat, Message
+from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.line.option_table import read_keep_alive
 from ollama_magic.model_names import find_model
-from ollama_magic.model_options import check_options
-from ollama_magic.prompts.attachments import attach
-from ollama_magic.prompts.files import with_files
-from ollama_magic.prompts.filling import FilledPrompt, fill
-from ollama_magic.prompts.pictures import Picture
+from ollama_magic.precedence import (
+    default_model,
+    format_of,
+    settings_of_request,
+    system_from_here,
+    think_of,
+)
+from ollama_magic.prompts.composing import compose
+from ollama_magic.prompts.filling import FilledPrompt
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.schemas.checking import check_schema
 from ollama_magic.schemas.spec import Schema, read_schema
+from ollama_magic.server_models import ServerModels, look_up, newest_model
 from ollama_magic.session import Session
 from ollama_magic.tools.functions import Tool
 from ollama_magic.tools.loop import make_tools
@@ -114,38 +110,6 @@ class Question:
     """Whether all that is sent fits into the context, as far as it is known."""
 
 
-@dataclass(frozen=True)
-class ServerModels:
-    """The models of a server, and those that it has in memory, as far as told."""
-
-    installed: Sequence[ModelSummary] = ()
-    loaded: Sequence[LoadedModel] = ()
-    fault: OllamaMagicError | None = None
-    """Why nothing was told, where that need not be the end of it."""
-
-
-def look_up(client: OllamaClient, *, must_list: bool) -> ServerModels:
-    """Ask a server for its models.
-
-    A server that refuses to tell can still answer: what can be done without is.
-
-    Parameters
-    ----------
-    must_list
-        The list is needed, since no model was named.
-    """
-    installed: Sequence[ModelSummary] = ()
-    loaded: Sequence[LoadedModel] = ()
-    try:
-        installed = client.list()
-    except ServerError:
-        if must_list:
-            raise
-    with suppress(ServerError):
-        loaded = client.ps()
-    return ServerModels(installed, loaded)
-
-
 def prepare(
     asking: Asking, text: str, look_up: Callable[[bool], ServerModels]
 ) -> Question:
@@ -169,22 +133,23 @@ def prepare(
         From ``look_up``.
     """
     session, args = asking.session, asking.args
-    prompt, schema = _filled(session, args, text), _schema(session, args)
-    tools = make_tools(args.tools, session.namespace)
-    settings = _settings_of_request(session, args, schema)
+    names, schema = session.namespace, _schema(session, args)
+    prompt = compose(text, names, files=args.files, images=args.images, raw=args.raw)
+    tools = make_tools(args.tools, names)
+    settings = settings_of_request(session, args, schema)
     _check_format(settings["format"], tools)
     chat = session.chat(args.chat)
     before = chat.before(None if args.append else session.cells.cell_id)
     named = args.model or default_model(session, before)
     models = look_up(named is None)
-    name = named or _newest(models)
+    name = named or newest_model(models)
     model = find_model(name, models.installed)
-    think = _think(session, args)
+    think = think_of(session, args)
     wants = {"thinking": think, "vision": prompt.pictures, "tools": tools}
     for capability in [one for one, is_wanted in wants.items() if is_wanted]:
         check_capability(capability, model, models.installed)
     history = Chat(before.name) if args.new or args.once else before
-    system = _system_from_here(session, args, history)
+    system = system_from_here(session, args, history)
     sees = sees_pictures(model)
     ask = partial(history.messages, prompt.text, system=system, sees=sees)
     ask = partial(ask, pictures=prompt.pictures)
@@ -197,7 +162,7 @@ def prepare(
         chat_name=None if args.once else before.name,
         schema=schema,
         system=system,
-        format=_format(session, args),
+        format=format_of(session, args),
         tools=tools,
         unseen=0 if sees else sum(len(t.pictures) for t in history.sent(args.last)),
         model=model,
@@ -253,71 +218,6 @@ def _named(asking: Asking, request: Request, models: ServerModels) -> Request:
     return replace(request, model=kept.model)
 
 
-def _filled(session: Session, args: ChatArguments, text: str) -> FilledPrompt:
-    text = text.strip("\n")
-    if not text.strip():
-        raise PromptError(
-            "The cell has no prompt.",
-            why="there is no text under the %%ollama line",
-            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
-        )
-    filled = FilledPrompt(text, ()) if args.raw else fill(text, session.namespace)
-    # NB: after the placeholders, so that no file's braces are ever filled in.
-    whole, names = with_files(filled.text, args.files)
-    attached = [attach(image, session.namespace) for image in args.images]
-    labels = [_picture_label(*pair) for pair in zip(args.images, attached, strict=True)]
-    return FilledPrompt(
-        whole,
-        (*names, *labels, *filled.filled),
-        # In the order of their numbers: those in the text are [image 1] and so on.
-        (*filled.pictures, *attached),
-    )
-
-
-def _picture_label(what: object, picture: Picture) -> str:
-    name = what if isinstance(what, str) else "picture"
-    return f"{name} ({picture.describe()})"
-
-
-def default_model(session: Session, before: Chat) -> str | None:
-    """Return the chat's last model, or the one in use, or set; None without any.
-
-    Parameters
-    ----------
-    before
-        The chat up to the turn that is asked now.
-    """
-    nobody = {"", UNKNOWN_MODEL}
-    answered = [turn for turn in before.turns if turn.model not in nobody]
-    chosen = session.store.chosen_model(session.notebook.key)
-    # NB: `%ollama use` after the last answer is the newer word of the two.
-    if chosen and not (answered and _said_at(answered[-1]) > chosen[1]):
-        return chosen[0]
-    if answered:
-        return answered[-1].model
-    return session.settings.model or os.environ.get("OLLAMA_MODEL") or None
-
-
-def _said_at(turn: Turn) -> str:
-    """Return when a turn was asked here: an answer that is shown again is older."""
-    is_cached = bool(turn.request.get("cached"))
-    return (turn.added_at if is_cached else None) or turn.answered_at
-
-
-def _newest(models: ServerModels) -> str:
-    """Return the newest model; empty where the server could not be asked."""
-    if models.fault is not None:
-        return ""
-    if not models.installed:
-        raise ConfigError(
-            "No model was named, and the server has none.",
-            why="GET /api/tags lists no models",
-            next_step="%ollama pull smollm2:135m   (small), or any name from "
-            "https://ollama.com/library",
-        )
-    return models.installed[0].name  # the server lists the newest first
-
-
 def _check_format(format: object, tools: Sequence[Tool]) -> None:
     if format is not None and tools:
         raise PromptError(
@@ -326,14 +226,6 @@ def _check_format(format: object, tools: Sequence[Tool]) -> None:
             next_step="leave out -f json, or -T; the JSON can be asked for in the "
             "next cell",
         )
-
-
-def _system_from_here(
-    session: Session, args: ChatArguments, history: Chat
-) -> str | None:
-    if args.system is not None:
-        return args.system
-    return (session.settings.system or None) if history.system() is None else None
 
 
 def _context(
@@ -373,42 +265,3 @@ def _schema(session: Session, args: ChatArguments) -> Schema | None:
     schema = read_schema(args.schema, session.namespace)
     check_schema(schema.json)
     return schema
-
-
-def _think(session: Session, args: ChatArguments) -> bool | str | None:
-    # NB: with a schema the setting is left out: some models then think no more, and
-    # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
-    if args.think is not None or args.schema is not None:
-        return args.think
-    return session.settings.think
-
-
-def _format(session: Session, args: ChatArguments) -> str:
-    if args.format is None and args.schema is not None:
-        return "json"
-    return args.format or session.settings.format
-
-
-def _settings_of_request(
-    session: Session, args: ChatArguments, schema: Schema | None
-) -> dict[str, Any]:
-    is_json = _format(session, args) == "json"
-    return {
-        "options": {**check_options(session.settings.options), **args.options},
-        "format": schema.json if schema else "json" if is_json else None,
-        "keep_alive": _keep_alive(session, args),
-        "stream": args.stream,
-    }
-
-
-def _keep_alive(session: Session, args: ChatArguments) -> str | float | None:
-    if args.keep_alive is not None or not session.settings.keep_alive:
-        return args.keep_alive
-    try:
-        return read_keep_alive(session.settings.keep_alive)
-    except ValueError as error:
-        raise ConfigError(
-            f"keep_alive cannot be {session.settings.keep_alive!r}.",
-            why=str(error),
-            next_step='%config OllamaMagics.keep_alive = "10m"',
-        ) from error

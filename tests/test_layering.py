@@ -25,6 +25,7 @@ LAYERS = [
     | {"code_help.next_cell", "code_help.failing_cells", "code_help.failure_text"},
     # 4: one cell
     {"answering", "api_session", "asking", "capabilities", "chat_commands"}
+    | {"precedence", "replying", "server_models", "source"}
     | {"confirming", "doctor", "line", "outcome", "question", "reply", "session"}
     | {"settings_listing", "sharing", "code_help", "comparing", "management"}
     | {"mapping", "schemas", "tools"},

@@ -11,8 +11,8 @@ from ollama_magic.comparing.run import Candidate, Compared
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.notebook_file import cell_name
 from ollama_magic.line.reading import nearest
-from ollama_magic.outcome import make_reply, make_turn
 from ollama_magic.reply import Reply
+from ollama_magic.replying import make_reply, make_turn
 from ollama_magic.session import Session
 from ollama_magic.sharing.provenance import OF_CELL
 

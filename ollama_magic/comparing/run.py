@@ -27,20 +27,14 @@ from ollama_magic.errors import (
 from ollama_magic.interrupts import held, let_through
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.model_names import canonical
-from ollama_magic.outcome import (
-    Outcome,
-    Round,
-    Source,
-    find_source,
-    keep_answers,
-    make_reply,
-    make_turn,
-    utc_now,
-)
-from ollama_magic.question import Asking, Question, ServerModels, prepare
+from ollama_magic.outcome import Outcome, Round, utc_now
+from ollama_magic.question import Asking, Question, prepare
 from ollama_magic.rendering.columns import Column
 from ollama_magic.reply import Reply
+from ollama_magic.replying import make_reply, make_turn
+from ollama_magic.server_models import ServerModels
 from ollama_magic.session import Session
+from ollama_magic.source import Source, find_source, keep_answers
 from ollama_magic.wire import ReplyChunk
 
 _NOTE = "%ollama keep MODEL takes one of these as the turn"

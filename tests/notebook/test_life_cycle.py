@@ -92,7 +92,7 @@ def test_modules_that_autoreload_has_changed_can_be_unloaded(own_kernel):
     ran = own_kernel.run(
         "import sys\n"
         "from IPython.extensions.autoreload import superreload\n"
-        "for name in ('notebook', 'failing_cells', 'magics', 'session', 'completion',\n"
+        "for name in ('notebook', 'code_help.failing_cells', 'magics', 'session', 'completion',\n"
         "             'input_transforms'):\n"
         "    superreload(sys.modules['ollama_magic.' + name])"
     )
