@@ -47,9 +47,7 @@ def test_on_a_full_disk(asked):
     """A limit on the size of files stands in for it: writes come back short."""
     kernel, file = asked
     log, more = file.with_name(f"{file.name}-wal"), 0
-    while not (
-        log.exists() and log.stat().st_size > 50_000
-    ):  # the largest of its files
+    while not (log.exists() and log.stat().st_size > 50_000):
         kernel.run(f"%%ollama\nMore {more}?", f"more{more}")
         more += 1
     size = log.stat().st_size + 1000
