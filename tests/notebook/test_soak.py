@@ -1,6 +1,6 @@
 """A long day in one kernel: many turns, many stops, and nothing that grows with them.
 
-Runs 120 turns; ``SOAK=2000`` runs the whole of it, and ``-s`` shows the figures.
+Runs 100 turns; ``SOAK=2000`` runs the whole of it, and ``-s`` shows the figures.
 """
 
 import gc
@@ -15,9 +15,9 @@ from kernel import Kernel
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
 
-TURNS = int(os.environ.get("SOAK", "120"))
+TURNS = int(os.environ.get("SOAK", "100"))
 CHUNKS = 200
-WINDOW = 40
+WINDOW = 30
 """Turns whose cost is compared: the first ones, once all is warm, and the last."""
 MAX_GROWTH_MB = 20
 TICKS = os.sysconf("SC_CLK_TCK")
