@@ -40,6 +40,7 @@ _MAKE_ADDRESS = (
     'if you trust it, make it the address: %config OllamaMagics.host = "{url}"'
 )
 _LOOKED_AT = 20_000  # characters of the server's words
+_MAX_WORDS = 300
 _VERBS = {
     "chat": ("answer", " with "),
     "generate": ("answer", " with "),
@@ -104,7 +105,8 @@ def server_error(
     """
     text = text[:_LOOKED_AT]
     where = "mid-stream" if status_code == 200 else str(status_code)
-    why = f"server ({where}): {quoted(_unwrapped(text)) or 'no text'}"
+    words = quoted(_unwrapped(text), limit=_MAX_WORDS)
+    why = f"server ({where}): {words or 'no text'}"
     if capability := _lacking(attempt, text):
         what, next_step = capability
         return CapabilityError(
@@ -252,7 +254,7 @@ def _model_not_found(
         next_step = f"%ollama pull {model}"
     return ModelNotFoundError(
         f"Model {_shown(attempt.model)} is not on {attempt.base_url}.",
-        why=f"server (404): {quoted(_unwrapped(text))}",
+        why=f"server (404): {quoted(_unwrapped(text), limit=_MAX_WORDS)}",
         next_step=next_step,
         status_code=404,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -75,7 +75,7 @@ class Line:
 
 
 @cache  # a class for each exchange would leave a trace in its base for good
-def _reporting(base: type[Any]) -> type[Any]:
+def _reporting(base: type[Any]) -> Callable[..., HTTPConnection]:
     """Return ``base`` with one addition: it tells a line its socket."""
 
     class Connection(base):  # type: ignore[misc]  # the base is plain or TLS

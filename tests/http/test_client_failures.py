@@ -1,7 +1,6 @@
 """What breaks on the way, and what the user reads then."""
 
 import gc
-import json
 import socket
 import threading
 
@@ -145,41 +144,6 @@ def test_an_error_line_keeps_what_came_before(client, fake_ollama):
         "model: EOF",
         "  next: run this again; the server starts the model anew",
     ]
-
-
-def _wire_lengths(framing):
-    """Return the size of the whole body on the wire, and where each line is whole."""
-    sizes = [
-        len(json.dumps(x, ensure_ascii=False, separators=(",", ":")).encode()) + 1
-        for x in LINES
-    ]
-    whole, at = [], 0
-    for size in sizes:
-        head = len(f"{size:x}") + 2 if framing == "chunked" else 0
-        whole.append(at + head + size)
-        at += head + size + (2 if framing == "chunked" else 0)
-    return at + (5 if framing == "chunked" else 0), whole
-
-
-@pytest.mark.parametrize("framing", ["chunked", "length", "close"])
-def test_a_cut_at_any_byte_keeps_exactly_the_whole_lines(client, fake_ollama, framing):
-    """The last line without its newline is whole too, if it is whole JSON."""
-    size, whole = _wire_lengths(framing)
-    for k in range(size + 1):
-        answer = Answer(LINES, framing=framing, cut_after=k)
-        fake_ollama.on("POST /api/chat", answer)
-        chunks, fault = take(client.chat("m", HI))
-        came = sum(k >= end for end in whole)
-        could_be = {came}
-        if came < 3 and k == whole[came] - 1:
-            could_be.add(came + 1)  # only its newline is missing
-        assert len(chunks) in could_be, k
-        assert [c.content for c in chunks] == ["a", "bé", "c"][: len(chunks)]
-        if len(chunks) == 3:
-            assert fault is None, k
-        else:
-            assert type(fault) is StreamInterruptedError, k
-            assert len(fault.lines()) == 3
 
 
 def test_a_reset_is_told_from_an_end(client, fake_ollama):

@@ -30,6 +30,11 @@ for thread in threading.enumerate():
         thread.join(60)
 print(hooks, sorted(t.name for t in threading.enumerate() if "ollama" in t.name))
 """
+UNLOAD = """
+%unload_ext ollama_magic
+import ollama_magic
+ollama_magic.unload_ipython_extension(get_ipython())
+"""
 NONE = "[0, 0, 0, 0, 0, 0, 0, 0] []\n"
 
 
@@ -81,7 +86,7 @@ def test_loaded_again_by_any_way_there_is_one_of_each(own_kernel):
         assert f"turn {number} of main" in ran.html
         assert own_kernel.run(HOOKS).streams == hooks, way
         for _ in range(2):
-            assert own_kernel.run("%unload_ext ollama_magic").status == "ok", way
+            assert own_kernel.run(UNLOAD).status == "ok", way
         assert own_kernel.run(HOOKS).streams == NONE, way
 
 

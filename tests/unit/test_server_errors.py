@@ -225,7 +225,7 @@ def test_an_empty_403_is_about_the_host_name():
 def test_any_body_gives_a_short_and_clean_error(status, body):
     """Nothing of the server's words can move the cursor or flood the page."""
     error = refusal(chat("m"), status, body, content_type="text/plain")
-    assert len(str(error)) < 1000
+    assert len(str(error)) <= 600
     assert len(error.lines()) == 3
     assert all(line.isprintable() for line in error.lines())
 

@@ -1,0 +1,311 @@
+"""Bytes that stop, lie or never end: what came whole is kept, and the rest is told.
+
+The rows of the stream's faults that need a server which misbehaves on purpose.
+"""
+
+import gzip
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from fake_ollama import Answer, FakeOllama, Wait, error, reply_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import (
+    ModelNotFoundError,
+    NotOllamaError,
+    OllamaMagicError,
+    ServerError,
+    ServerUnreachableError,
+    StreamInterruptedError,
+)
+
+HI = [{"role": "user", "content": "hi"}]
+TEXTS = ["a", "bé", "c\u2028d"]
+LINES = [
+    json.dumps(
+        reply_line({"messages": 1}, "m", content=text, done=text == TEXTS[-1]),
+        ensure_ascii=False,
+        separators=(",", ":"),
+    ).encode()
+    + b"\n"
+    for text in TEXTS
+]
+MAX_SHOWN = 600
+
+
+def take(client):
+    """Return the texts that came, and the error that ended them."""
+    texts = []
+    try:
+        with client.chat("m", HI) as stream:
+            texts.extend(chunk.content for chunk in stream)
+    except OllamaMagicError as exc:
+        return texts, exc
+    return texts, None
+
+
+def check_shown(fault):
+    """Check that an error is short and clean, and says what to do next."""
+    assert len(str(fault)) <= MAX_SHOWN
+    assert str(fault).replace("\n", "").isprintable()
+    assert fault.next_step
+    assert "Traceback" not in str(fault)
+
+
+def bodies(framing):
+    """Return the whole answer as it crosses the network, headers included."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+    plain = b"".join(LINES)
+    if framing == "chunked":
+        chunks = [b"%x\r\n%s\r\n" % (len(line), line) for line in LINES]
+        return head + b"Transfer-Encoding: chunked\r\n\r\n", [*chunks, b"0\r\n\r\n"]
+    if framing == "length":
+        return head + b"Content-Length: %d\r\n\r\n" % len(plain), LINES
+    if framing == "close":
+        return head + b"Connection: close\r\n\r\n", LINES
+    packed = gzip.compress(plain, mtime=0)
+    length = b"Content-Length: %d\r\n" % len(packed)
+    return head + b"Content-Encoding: gzip\r\n" + length + b"\r\n", [packed]
+
+
+def whole_lines(framing, body):
+    """Return how many lines a body that was cut can have brought, at least and most."""
+    if framing == "gzip":
+        return 0, len(LINES)
+    came = b"".join(LINES) if framing == "chunked" else body
+    sizes = itertools.accumulate(map(len, LINES))
+    if framing != "chunked":
+        least = sum(len(came) >= size for size in sizes)
+        # A line that lacks nothing but its newline is whole too.
+        sizes = itertools.accumulate(map(len, LINES))
+        return least, sum(len(came) >= size - 1 for size in sizes)
+    ends, at = [], 0
+    for line in LINES:
+        head = len(b"%x\r\n" % len(line))
+        ends.append(at + head + len(line))
+        at += head + len(line) + 2
+    least = sum(len(body) >= end for end in ends)
+    return least, sum(len(body) >= end - 1 for end in ends)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close", "gzip"])
+def test_cut_after_any_byte_the_whole_lines_are_kept(client, fake_ollama, framing):
+    """Also in the headers; a proxy may compress what nobody asked it to."""
+    head, pieces = bodies(framing)
+    answer = head + b"".join(pieces)
+    for k in range(len(answer) + 1):
+        fake_ollama.on("POST /api/chat", Answer([answer[:k]], raw=True))
+        texts, fault = take(client)
+        least, most = whole_lines(framing, answer[len(head) : max(k, len(head))])
+        assert least <= len(texts) <= most, k
+        assert texts == TEXTS[: len(texts)]
+        if texts == TEXTS:
+            assert fault is None, k
+        else:
+            kinds = (StreamInterruptedError, ServerUnreachableError, NotOllamaError)
+            assert isinstance(fault, kinds), k
+            assert type(fault) is StreamInterruptedError or k <= len(head), k
+            check_shown(fault)
+    assert (texts, fault) == (TEXTS, None)
+
+
+@pytest.fixture(scope="module")
+def any_server():
+    with FakeOllama() as fake:
+        yield fake, OllamaClient(fake.url, idle_timeout_s=10)
+
+
+@settings(max_examples=60)
+@given(
+    body=st.one_of(
+        st.binary(max_size=300),
+        st.lists(
+            st.sampled_from([*LINES, b"{}\n", b"[]\n", b'{"error":1}\n', b"\xff\n"])
+        ).map(b"".join),
+        st.recursive(st.none() | st.text(), st.lists).map(
+            lambda data: json.dumps(data).encode()
+        ),
+    ),
+    framing=st.sampled_from(["chunked", "length", "close"]),
+    status=st.sampled_from([200, 200, 200, 204, 404, 500]),
+)
+def test_any_body_ends_in_an_answer_or_in_our_error(any_server, body, framing, status):
+    fake, client = any_server
+    answer = Answer([body], framing=framing, status=status)
+    fake.on("POST /api/chat", answer)
+    fake.on("GET /api/tags", answer)
+    _, fault = take(client)
+    if fault is None:
+        assert LINES[-1] in body
+    else:
+        check_shown(fault)
+    try:
+        client.list()
+    except OllamaMagicError as exc:
+        check_shown(exc)
+
+
+CODES = [200, 400, 401, 403, 404, 405, 413, 429, 500, 502, 503, 504]
+BODIES = {
+    "json": (b'{"error":"something is wrong"}', "application/json"),
+    "text": ("schief gegangen: größer".encode(), "text/plain"),
+    "html": (
+        b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
+        "text/html",
+    ),
+    "empty": (b"", None),
+    "latin-1": ("gr\xf6\xdfer".encode("latin-1"), "text/plain; charset=latin-1"),
+    "huge": (b"x\x1b[31m" * 150_000, "text/plain"),
+}
+KINDS = {404: (ModelNotFoundError, ServerError, NotOllamaError)}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("code", CODES)
+def test_any_status_with_any_body_is_three_clean_lines(client, fake_ollama, code, name):
+    body, content_type = BODIES[name]
+    answer = Answer([body], status=code, content_type=content_type, framing="length")
+    fake_ollama.on("POST /api/chat", answer)
+    texts, fault = take(client)
+    assert texts == []
+    is_ours = code == 200 and name in {"json", "empty"}
+    kinds = (StreamInterruptedError, ServerError) if is_ours else KINDS.get(code)
+    assert isinstance(fault, kinds or (ServerError, NotOllamaError))
+    if code == 200 and not is_ours:
+        assert type(fault) is NotOllamaError
+    if code != 200 and isinstance(fault, ServerError):
+        assert fault.status_code == code
+        assert str(code) in str(fault)
+    if name in {"json", "text"} and code != 200:
+        said = "something is wrong" if name == "json" else "größer"
+        assert said in str(fault)
+    check_shown(fault)
+    assert len(fault.lines()) == 3
+
+
+def test_a_queue_that_is_full_says_that_the_server_is_busy(client, fake_ollama):
+    """In Ollama's own words, and nothing is sent again by itself."""
+    said = "server busy, please try again. maximum pending requests exceeded"
+    fake_ollama.on("POST /api/chat", error(503, said))
+    _, fault = take(client)
+    assert type(fault) is ServerError
+    assert said in fault.why
+    assert len(fake_ollama.bodies("/api/chat")) == 1
+
+
+STALLS = {
+    "in the headers": b"HTTP/1.1 200 OK\r\nContent-Ty",
+    "in a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    "in a line": b"HTTP/1.1 200 OK\r\n\r\n" + LINES[0] + LINES[1][:9],
+}
+
+
+@pytest.mark.parametrize("where", list(STALLS)[1:])
+def test_silence_in_the_middle_ends_after_the_timeout(fake_ollama, where):
+    steps = [STALLS[where], Wait(threading.Event())]
+    fake_ollama.on("POST /api/chat", Answer(steps, raw=True))
+    texts, fault = take(OllamaClient(fake_ollama.url, idle_timeout_s=0.2))
+    assert texts == (TEXTS[:1] if where == "in a line" else [])
+    assert type(fault) is StreamInterruptedError
+    assert fault.why == "no data for 0.2 s"
+    check_shown(fault)
+    assert fake_ollama.wait_for("/api/chat").wait_closed()
+
+
+@pytest.mark.parametrize("where", STALLS)
+def test_silence_anywhere_can_be_ended_from_this_side(client, fake_ollama, where):
+    steps = [STALLS[where], Wait(threading.Event())]
+    fake_ollama.on("POST /api/chat", Answer(steps, raw=True))
+    stream, faults = client.chat("m", HI), []
+
+    def read():
+        try:
+            for _ in stream:
+                pass
+        except OllamaMagicError as exc:
+            faults.append(exc)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    request = fake_ollama.wait_for("/api/chat")
+    stream.close()
+    assert request.wait_closed()
+    thread.join(20)
+    assert [fault.why for fault in faults] == ["closed on this side"]
+
+
+# -- how much it costs -----------------------------------------------------------
+
+COSTS = """
+import json, resource, sys, time
+from ollama_magic.ndjson import read_objects
+from ollama_magic.transport import streams
+from ollama_magic.wire import ReplyChunk
+
+def cost(make, size):
+    pieces = make(size)
+    begun = time.process_time()
+    for _ in read_objects(pieces):
+        pass
+    return time.process_time() - begun
+
+def line(size):
+    data = b'{"message":{"content":"' + b"x" * size + b'"}}\\n'
+    return [data[at : at + 1400] for at in range(0, len(data), 1400)]
+
+def tokens(count):
+    one = b'{"model":"m","message":{"content":"tok "},"done":false}\\n'
+    data = one * count
+    return [data[at : at + 1400] for at in range(0, len(data), 1400)]
+
+make, size = {"line": (line, 7_500_000), "tokens": (tokens, 100_000)}[sys.argv[1]]
+cost(make, size // 10)
+ratio = min(cost(make, 2 * size) / cost(make, size) for _ in range(3))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(ratio, cost(make, 2 * size), peak)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+@pytest.mark.parametrize("what", ["line", "tokens"])
+def test_twice_as_much_costs_twice_as_much(what):
+    """A line just under its limit, and 200,000 tokens, by the CPU of one process."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", COSTS, what],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+    )
+    ratio, seconds, peak = map(float, done.stdout.split())
+    print(f"\n{what}: x{ratio:.2f} for twice as much, {seconds:.2f} s, {peak:.0f} MB")
+    assert ratio < 2.6
+    assert peak < 400
+
+
+def test_an_answer_may_come_up_to_its_limit_and_no_further(client, fake_ollama):
+    """64 MiB in pieces of 1 MiB; one more character is a fault that keeps the rest."""
+    piece = json.dumps({"message": {"content": "x" * 2**20}, "done": False}) + "\n"
+    last = json.dumps({"message": {"content": ""}, "done": True}) + "\n"
+    fake_ollama.on("POST /api/chat", Answer([*[piece] * 64, last]))
+    with client.chat("m", HI) as stream:
+        assert sum(len(chunk.content) for chunk in stream) == 64 * 2**20
+    fake_ollama.on("POST /api/chat", Answer(itertools.repeat(piece)))
+    came, fault = 0, None
+    try:
+        with client.chat("m", HI) as stream:
+            for chunk in stream:
+                came += len(chunk.content)
+    except StreamInterruptedError as exc:
+        fault = exc
+    assert came == 64 * 2**20
+    check_shown(fault)
+    assert fake_ollama.wait_for("/api/chat", count=2).wait_closed()

@@ -1,0 +1,165 @@
+"""What becomes of a cell whose file of chats fails: it answers, and says so once."""
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kernel import Kernel
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+
+
+@pytest.fixture
+def asked(kernel, tmp_path):
+    """Give a kernel whose chat has one turn, on disk, and the file of it."""
+    kernel.run("import os, ollama_magic.history.file as file")
+    ran = kernel.run("%%ollama\nBefore?", "before")
+    assert "turn 1 of main" in ran.html
+    kernel.run("get_ipython().meta['ollama_magic'].session.close()")
+    return kernel, tmp_path / "chats.sqlite"
+
+
+def check_goes_on(kernel, warning, turns=1):
+    """Check that the next cells answer, and that the first alone says what is wrong."""
+    first = kernel.run("%%ollama\nOne?", "one")
+    assert first.status == "ok", first.error
+    assert first.text.startswith("Hello!")
+    assert warning in first.text
+    assert "Traceback" not in first.text
+    assert first.text.count("next:") + first.text.count("sqlite3 FILE") == 1
+    assert len([o for o in first.outputs if "data" in o]) == 1
+    second = kernel.run("%%ollama\nTwo?", "two")
+    assert second.status == "ok"
+    assert second.text == "Hello!"
+    assert f"turn {turns + 2} of main" in second.html
+
+
+def prompts(file):
+    with closing(sqlite3.connect(file)) as database:
+        return [row[0] for row in database.execute("SELECT prompt FROM turns")]
+
+
+@on_posix
+def test_on_a_full_disk(asked):
+    """A limit on the size of files stands in for it: writes come back short."""
+    kernel, file = asked
+    log, more = file.with_name(f"{file.name}-wal"), 0
+    while not (log.exists() and log.stat().st_size > 50_000):
+        kernel.run(f"%%ollama\nMore {more}?", f"more{more}")
+        more += 1
+    size = log.stat().st_size + 1000
+    kernel.run(
+        "import resource\nlimits = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, limits[1]))"
+    )
+    try:
+        check_goes_on(kernel, "Chats are not saved in", turns=1 + more)
+    finally:
+        kernel.run("resource.setrlimit(resource.RLIMIT_FSIZE, limits)")
+    assert prompts(file) == ["Before?", *(f"More {n}?" for n in range(more))]
+
+
+@on_posix
+def test_in_a_folder_that_is_read_only(fake_ollama):
+    """The kernel of a root becomes nobody, whom permissions hold back."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    kernel = Kernel()
+    try:
+        kernel.run("%load_ext ollama_magic")
+        kernel.run(f"%config OllamaMagics.host = {fake_ollama.url!r}")
+        kernel.run(f"%config OllamaMagics.history_file = '{folder}/chats.sqlite'")
+        kernel.run(f"%config OllamaMagics.notebook = '{folder}/notebook.ipynb'")
+        assert kernel.run("%%ollama\nBefore?", "before").status == "ok"
+        kernel.run("get_ipython().meta['ollama_magic'].session.close()")
+        (folder / "chats.sqlite").chmod(0o644)
+        folder.chmod(0o555)
+        kernel.run("import os\nif os.geteuid() == 0:\n    os.seteuid(65534)")
+        check_goes_on(kernel, "Chats are not saved in")
+    finally:
+        kernel.close()
+        folder.chmod(0o755)
+    assert prompts(folder / "chats.sqlite") == ["Before?"]
+
+
+def test_when_another_program_holds_the_file(asked):
+    """Shorter waits than the usual five seconds, by the same rule."""
+    kernel, file = asked
+    kernel.run("was = file._BUSY_TIMEOUT_S\nfile._BUSY_TIMEOUT_S = 0.05")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        check_goes_on(kernel, "database is locked")
+    kernel.run("file._BUSY_TIMEOUT_S = was")
+    assert prompts(file) == ["Before?"]
+
+
+def test_when_the_file_is_damaged(asked):
+    kernel, file = asked
+    data = bytearray(file.read_bytes())
+    data[4096:] = b"\xa5" * (len(data) - 4096)
+    file.write_bytes(data)
+    check_goes_on(kernel, "was set aside", turns=0)
+    (aside,) = file.parent.glob("chats.sqlite.corrupt-*Z")
+    assert aside.read_bytes() == bytes(data)
+    assert prompts(file) == ["One?", "Two?"]
+
+
+def test_when_a_newer_version_made_the_file(asked):
+    kernel, file = asked
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA user_version=99")
+    data = file.read_bytes()
+    check_goes_on(kernel, "pip install -U ollama-magic", turns=0)
+    assert file.read_bytes() == data
+
+
+def test_when_the_file_is_another_programs(asked):
+    kernel, file = asked
+    file.unlink()
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE mine (speed)")
+        other.commit()
+    data = file.read_bytes()
+    check_goes_on(kernel, "another program", turns=0)
+    assert file.read_bytes() == data
+
+
+def test_when_the_file_is_taken_away_in_between(asked):
+    """What the session knows is not lost with it."""
+    kernel, file = asked
+    kernel.run("%%ollama\nOne?", "one")
+    for companion in file.parent.glob("chats.sqlite*"):
+        companion.unlink()
+    ran = kernel.run("%%ollama\nTwo?", "two")
+    assert ran.status == "ok", ran.error
+    assert ran.text.startswith("Hello!")
+    assert file.exists()
+
+
+def test_two_kernels_on_one_notebook_lose_nothing(asked, fake_ollama):
+    kernel, file = asked
+    other = Kernel()
+    try:
+        other.run("%load_ext ollama_magic")
+        other.run(f"%config OllamaMagics.host = {fake_ollama.url!r}")
+        other.run(f"%config OllamaMagics.history_file = {str(file)!r}")
+        notebook = str(file.parent / "notebook.ipynb")
+        other.run(f"%config OllamaMagics.notebook = {notebook!r}")
+        ask = "get_ipython().run_cell_magic('ollama', '', %r + str(n))"
+        loop = f"for n in range(12): {ask}"
+        sent = [kernel.send(loop % "a"), other.send(loop % "b")]
+        for each, msg_id in zip((kernel, other), sent, strict=True):
+            ran = each.collect(msg_id)
+            assert ran.status == "ok", ran.error
+            assert "not saved" not in ran.text
+        seen = other.run("%ollama history").text
+    finally:
+        other.close()
+    assert sorted(prompts(file)) == sorted(
+        ["Before?", *(f"{name}{n}" for name in "ab" for n in range(12))]
+    )
+    assert "a11" in seen
+    assert "b11" in seen
