@@ -149,13 +149,15 @@ def rows(scale: Scale):
 def _rows(count, taken, has_targets=False):
     size = len("".join(tokens(count)).encode()) / 1e6
     for key, what, target, digits in FIGURES:
+        if "naive, every token" in taken and key not in {"cpu", "late", "MB"}:
+            continue  # a short reply is one output, which is drawn until its end
         limit = [size] if key == "MB" else []
         if key == "cpu" and "idle" in taken:
             limit = taken["idle"][key]
         yield Row(
             f"in JupyterLab, {count:,} tokens: {what}",
             taken["ours"][key],
-            target if has_targets or key in {"drop", "late", "most", "kept"} else "",
+            "" if key in {"cpu", "MB"} and not has_targets else target,
             naive=taken.get("naive, 20 Hz", {}).get(key, ()),
             every_token=taken.get("naive, every token", {}).get(key, ()),
             limit=limit,
