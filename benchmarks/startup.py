@@ -1,16 +1,18 @@
-"""What ``%load_ext ollama_magic`` adds to a process that has IPython already.
+"""What ``%load_ext ollama_magic`` and the first cell add to IPython.
 
-Each figure is the median of fresh processes; the ratio to importing IPython is what
-can be compared between machines. Run: ``python benchmarks/startup.py [RUNS]``.
+Each figure is that of a fresh process. The first cell's cost is what it takes more than
+the second one, in this thread: modules, the most of them.
 """
 
 import json
-import statistics
 import subprocess
 import sys
 
+from benchmarks.server import ROOT, ollama
+from benchmarks.table import Row, Scale, interleaved
+
 PROBE = """
-import json, sys, time
+import contextlib, io, json, sys, time
 began = time.perf_counter()
 import ipykernel.zmqshell
 from IPython.core.interactiveshell import InteractiveShell
@@ -20,25 +22,34 @@ shell.run_line_magic("load_ext", "ollama_magic")
 loaded = time.perf_counter()
 late = ["requests", "ipywidgets", "markdown", "nh3", "pygments.lexers", "sqlite3"]
 early = [name for name in late if name in set(sys.modules) - known]
-print(json.dumps([has_ipython - began, loaded - has_ipython, early]))
+shell.run_line_magic("config", "OllamaMagics.host = '{url}'")
+taken = []
+for _ in range(2):
+    before = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        shell.run_cell_magic("ollama", "yes:1b --once", "Hello")
+    taken.append(time.perf_counter() - before)
+print(json.dumps(dict(ipython=has_ipython - began, load=loaded - has_ipython,
+                      first=taken[0] - taken[1], early=len(early))))
 """
 
 
-def main():
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 11
-    rows = []
-    for _ in range(runs):
-        out = subprocess.check_output([sys.executable, "-c", PROBE], text=True)
-        rows.append(json.loads(out))
-    base_s = statistics.median(row[0] for row in rows)
-    load_s = statistics.median(row[1] for row in rows)
-    worst_s = max(row[1] for row in rows)
-    print(f"IPython and ipykernel       {base_s * 1000:7.0f} ms")
-    print(f"%load_ext ollama_magic      {load_s * 1000:7.1f} ms  (goal: 60)")
-    print(f"  slowest of {runs}            {worst_s * 1000:7.1f} ms")
-    print(f"  ratio                     {load_s / base_s:7.3f}")
-    print(f"  imported too early        {rows[0][2] or 'nothing'}")
+def probe(url):
+    command = [sys.executable, "-c", PROBE.format(url=url)]
+    return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
 
 
-if __name__ == "__main__":
-    main()
+def rows(scale: Scale):
+    with ollama() as url:
+        taken = interleaved(scale.runs(11), {"ours": lambda: probe(url)})["ours"]
+    ms = {name: [1000 * one for one in runs] for name, runs in taken.items()}
+    limit = ms["ipython"]
+    yield Row(
+        "`%load_ext`, ms (limit: IPython itself)",
+        ms["load"],
+        "60",
+        limit=limit,
+        digits=0,
+    )
+    yield Row("heavy modules that it imports", taken["early"], "0", digits=0)
+    yield Row("the first cell over the second, ms", ms["first"], limit=limit, digits=0)

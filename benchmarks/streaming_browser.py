@@ -1,48 +1,37 @@
 """What a streamed reply costs a reader in JupyterLab, in a real Chromium.
 
-``python benchmarks/streaming_browser.py [DISPLAY:TOKENS ...]`` starts a JupyterLab,
-runs one cell for each display in real time and prints a Markdown table. Environment:
-``CHROMIUM`` (else the one on the path), ``SHOTS`` (a folder for screenshots).
-
-CPU is that of the page's main thread, over the whole run, until nothing has changed
-for three seconds; *late* is from the last token to the last change of the page; *drop*
-is the largest loss of height of the outputs between two frames.
+One cell for each display, in real time. CPU is that of the page's main thread over the
+whole run, until nothing has changed for three seconds; *late* is from the last token
+to the last change of the page; *drop* is the largest loss of height of the outputs
+between two frames. ``SHOTS`` names a folder for screenshots.
 """
 
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import CDPSession, Page
 
-HERE = str(Path(__file__).parent)
+from benchmarks.lab import chromium, jupyter_lab, open_notebook, received_bytes
+from benchmarks.reply_corpus import tokens
+from benchmarks.table import Row, Scale, interleaved
+
 RATE = 100
-PLAN = ("idle:4000", "ours:4000", "naive, 20 Hz:4000", "ours:16000")
 SETUP = """
-import json, sys, time
-sys.path.insert(0, {here!r})
-from streaming_displays import run
+import json, time
+from benchmarks.streaming_displays import run
 run("ours", 50, 1000, is_real_time=False)
 from IPython.display import clear_output; clear_output()
 """
 CELL = """
 result = run({name!r}, {count}, {rate}, is_real_time=True)
-open({mark!r}, "w").write(json.dumps(result | {{"cpu_s": time.process_time()}}))
+open({mark!r}, "w").write(json.dumps(result))
 """
 IDLE = """
 time.sleep({seconds})
-open({mark!r}, "w").write(json.dumps({{"last_token_at": time.time(), "bytes": 1}}))
+open({mark!r}, "w").write(json.dumps({{"last_token_at": time.time()}}))
 """
 WATCH = """() => {
   const cell = document.querySelectorAll('.jp-CodeCell')[1];
@@ -74,53 +63,6 @@ SELECT = """() => {
 }"""
 IS_SELECTED = """() => getSelection().toString() === window.selected
   && window.selected.length > 0"""
-IS_READY = """() => /\\[1\\]/.test(
-  document.querySelector('.jp-CodeCell .jp-InputPrompt')?.textContent ?? '')"""
-
-
-@contextmanager
-def jupyter_lab(folder: str) -> Iterator[str]:
-    """Run a JupyterLab that has a folder; yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
-        *("--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="),
-        f"--ServerApp.root_dir={folder}",
-    ]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{url}/api/status", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def open_notebook(page: Page, url: str, folder: str, name: str, cell: str) -> None:
-    """Show a notebook with a set-up cell that has run, and the cell to measure."""
-    cells = [SETUP.format(here=HERE), cell, "# the next cell"]
-    notebook = nbformat.v4.new_notebook()
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata["kernelspec"] = kernel
-    nbformat.write(notebook, Path(folder) / name)
-    page.goto(f"{url}/lab/workspaces/{Path(name).stem}/tree/{name}")
-    editors = page.locator(".jp-CodeCell .cm-content")
-    editors.nth(1).wait_for(timeout=90_000)
-    page.wait_for_timeout(2500)
-    editors.nth(0).click()
-    page.keyboard.press("Shift+Enter")
-    page.wait_for_function(IS_READY, timeout=60_000)
-    page.wait_for_timeout(1500)
-    editors.nth(1).click()
 
 
 def cpu_s(devtools: CDPSession) -> float:
@@ -129,21 +71,16 @@ def cpu_s(devtools: CDPSession) -> float:
     return {m["name"]: m["value"] for m in metrics}["TaskDuration"]
 
 
-def measure(page: Page, seconds: float, mark: Path, shot: str) -> dict[str, object]:
+def measure(page: Page, seconds: float, mark: Path, shot: str) -> dict[str, float]:
     """Run the cell that is open and watch it to its end."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-    received = [0]
-    devtools.send("Network.enable")
-    devtools.on(
-        "Network.webSocketFrameReceived",
-        lambda event: received.append(len(event["response"]["payloadData"])),
-    )
+    received = received_bytes(page)
     page.evaluate(WATCH)
     before_s = cpu_s(devtools)
     page.keyboard.press("Control+Enter")
     page.wait_for_timeout(seconds * 300)
-    is_selected = None
+    is_selected = False
     if page.locator(".jp-CodeCell").nth(1).locator("p").count():
         page.evaluate(SELECT)
         page.wait_for_timeout(1200)
@@ -160,46 +97,69 @@ def measure(page: Page, seconds: float, mark: Path, shot: str) -> dict[str, obje
     seen = page.evaluate("() => window.seen")
     if shot:
         page.screenshot(path=f"{shot}-end.png")
-    result = json.loads(mark.read_text())
-    late_s = seen["last"] / 1000 - result["last_token_at"]
-    cpu = cpu_s(devtools) - before_s
-    # Text frames are base64 only when binary: four characters for three bytes.
-    wire = sum(received) * 3 / 4
-    return seen | {"cpu_s": cpu, "late_s": late_s, "wire": wire, "kept": is_selected}
+    late_s = seen["last"] / 1000 - json.loads(mark.read_text())["last_token_at"]
+    measured = {"cpu": cpu_s(devtools) - before_s, "late": late_s}
+    counted = {key: seen[key] for key in ("drop", "long", "longest", "most")}
+    return measured | counted | {"MB": sum(received) / 1e6, "kept": is_selected}
 
 
-def main() -> None:
-    plan = sys.argv[1:] or PLAN
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    shots = os.environ.get("SHOTS", "")
-    print("| display | tokens | wire MB | browser CPU s | late s | drop px ", end="")
-    print("| long tasks (longest ms) | outputs | selection kept |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|---|", flush=True)
+def run(url: str, folder: str, name: str, count: int) -> dict[str, float]:
+    """Run one display in a browser of its own."""
+    mark, seconds = Path(folder) / "mark.json", count / RATE
+    mark.unlink(missing_ok=True)
+    cell = (IDLE if name == "idle" else CELL).format(
+        name=name, count=count, rate=RATE, mark=str(mark), seconds=seconds
+    )
+    shots = os.environ.get("SHOTS")
+    shot = f"{shots}/{name.split(',', maxsplit=1)[0]}-{count}" if shots else ""
+    file = Path(folder) / f"{name[:5]}{count}.ipynb"
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        open_notebook(page, url, file, [SETUP, cell, "# the next cell"])
+        return measure(page, seconds, mark, shot)
+
+
+FIGURES = (
+    ("cpu", "browser CPU s (limit: idle)", "10", 1),
+    ("late", "last paint after the last token, s", "0.5", 2),
+    ("drop", "largest loss of height, px", "60", 0),
+    ("longest", "longest task, ms", "", 0),
+    ("most", "live outputs at most", "50", 0),
+    ("kept", "a selection is kept (1: yes)", "1", 0),
+    ("MB", "MB to the browser (limit: the reply once)", "0.8", 2),
+)
+
+
+def rows(scale: Scale):
+    short, count, long = (250, 1000, 0) if scale.is_quick else (1000, 4000, 16_000)
     with tempfile.TemporaryDirectory() as folder, jupyter_lab(folder) as url:
-        for number, entry in enumerate(plan):
-            name, count = entry.rsplit(":", 1)
-            mark, seconds = Path(folder) / f"mark{number}", int(count) / RATE
-            cell = (IDLE if name == "idle" else CELL).format(
-                name=name, count=int(count), rate=RATE, mark=str(mark), seconds=seconds
-            )
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=chromium, args=["--no-sandbox"]
-                )
-                page = browser.new_page(viewport={"width": 1280, "height": 900})
-                open_notebook(page, url, folder, f"run{number}.ipynb", cell)
-                shot = f"{shots}/{name.split(',')[0]}-{count}" if shots else ""
-                row = measure(page, seconds, mark, shot)
-                browser.close()
-            print(
-                f"| {name} | {count} | {row['wire'] / 1e6:.2f} | {row['cpu_s']:.1f} | "
-                f"{row['late_s']:.2f} | {row['drop']} | {row['long']} "
-                f"({row['longest']:.0f}) | {row['most']} | {row['kept']} |",
-                flush=True,
-            )
-            if row["drops"]:
-                print(f"  drops of {name}: {row['drops']}", file=sys.stderr)
+
+        def taken(runs, tokens, *names):
+            ways = {n: lambda n=n: run(url, folder, n, tokens) for n in names}
+            return interleaved(runs, ways)
+
+        # At 4,000 tokens a browser needs minutes for a paint at every token.
+        yield from _rows(short, taken(1, short, "ours", "naive, every token", "idle"))
+        once = taken(1, count, "naive, 20 Hz", "idle")
+        yield from _rows(count, taken(scale.runs(3), count, "ours") | once, True)
+        if long:
+            yield from _rows(long, taken(1, long, "ours"))
 
 
-if __name__ == "__main__":
-    main()
+def _rows(count, taken, has_targets=False):
+    size = len("".join(tokens(count)).encode()) / 1e6
+    for key, what, target, digits in FIGURES:
+        if "naive, every token" in taken and key not in {"cpu", "late", "MB"}:
+            continue  # a short reply is one output, which is drawn until its end
+        limit = [size] if key == "MB" else []
+        if key == "cpu" and "idle" in taken:
+            limit = taken["idle"][key]
+        yield Row(
+            f"in JupyterLab, {count:,} tokens: {what}",
+            taken["ours"][key],
+            "" if key in {"cpu", "MB"} and not has_targets else target,
+            naive=taken.get("naive, 20 Hz", {}).get(key, ()),
+            every_token=taken.get("naive, every token", {}).get(key, ()),
+            limit=limit,
+            digits=digits,
+        )

@@ -4,14 +4,15 @@
 a clock that only counts (then nothing waits, and only work is measured).
 """
 
+import json
 import time
 import uuid
 from collections.abc import Callable
 
 from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
-from reply_corpus import tokens
 
+from benchmarks.reply_corpus import tokens
 from ollama_magic.rendering.publishing import publisher_of
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.rendering.stream_display import StreamDisplay
@@ -100,3 +101,18 @@ def run(name: str, count: int, rate: float, *, is_real_time: bool) -> dict[str, 
     last_token_at = time.time()
     shown.finish()
     return {"last_token_at": last_token_at, "bytes": len("".join(reply).encode())}
+
+
+def show_stream(url: str, model: str, hz: float | None) -> None:
+    """Read a reply as most people do, and show it in the naive way, or not at all."""
+    import requests
+
+    shown = Naive(time.monotonic, 1 / hz) if hz else None
+    asked = {"model": model, "messages": []}
+    with requests.post(f"{url}/api/chat", json=asked, stream=True) as response:
+        for line in response.iter_lines(chunk_size=None):
+            text = json.loads(line)["message"]["content"]
+            if shown:
+                shown.feed(text)
+    if shown:
+        shown.finish()

@@ -1,0 +1,1 @@
+"""Benchmarks: what ollama_magic costs, beside naive ways and physical limits."""
