@@ -20,6 +20,8 @@ from ollama_magic.mapping.servers import Server
 from ollama_magic.mapping.workers import Answered, Processes
 from ollama_magic.request import GenerateRequest
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 
 ROWS = [str(n) for n in range(20)]

@@ -26,6 +26,8 @@ from ollama_magic.errors import (
     StreamInterruptedError,
 )
 
+pytestmark = pytest.mark.slow
+
 HI = [{"role": "user", "content": "hi"}]
 TEXTS = ["a", "bé", "c\u2028d"]
 LINES = [

@@ -18,6 +18,8 @@ import pytest
 from ollama_magic.conversation import Turn
 from ollama_magic.history.store import ChatStore
 
+pytestmark = pytest.mark.slow
+
 NB = "notebook"
 KILLS = int(os.environ.get("KILLS", "30"))
 """How often a process is killed; set it to some hundreds for the long form."""

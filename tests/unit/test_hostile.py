@@ -15,6 +15,8 @@ from ollama_magic.rendering.safe_html import page_html
 from ollama_magic.rendering.stream_display import StreamDisplay
 from ollama_magic.rendering.visible_text import visible_text
 
+pytestmark = pytest.mark.slow
+
 VECTORS = corpus.vectors()
 SHORT = {name: text for name, text in VECTORS.items() if len(text) <= 2000}
 """The few that are longer are tried as answers; on all surfaces they cost minutes."""
