@@ -20,7 +20,6 @@ magic are IPython's own ``UsageError``, and bugs are never wrapped: they keep th
 full traceback.
 """
 
-
 import re
 
 

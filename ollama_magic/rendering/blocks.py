@@ -178,7 +178,8 @@ class BlockSplitter:
 
     def _becomes_table(self, line: str) -> bool:
         """Start a table at the line before, when this one is its delimiter row."""
-        if not (is_delimiter_row(line) and "|" in self._lines[-1]):
+        head_is_shown = not self._lines  # of a paragraph that was cut
+        if head_is_shown or not (is_delimiter_row(line) and "|" in self._lines[-1]):
             return False
         head = self._lines.pop()
         self._close()
