@@ -9,14 +9,18 @@ Markdown.
 from __future__ import annotations
 
 import html
+import re
 import time
 from functools import lru_cache
 from typing import Any
 
 _MAX_HIGHLIGHTED = 100_000
 """Characters; longer code stays plain."""
+_MAX_LINE = 5000
+"""Characters; a line is drawn anew while it grows, and its lexer may be quadratic."""
 _MAX_SECONDS = 0.5
 """Some lexers take quadratic time on odd input: the rest stays plain then."""
+_LONG_LINE = re.compile(rf".{{{_MAX_LINE}}}")
 
 # The themes of Jupyter tell no more groups apart than these; the first that fits.
 _CLASSES = {
@@ -48,7 +52,8 @@ def code_html(source: str, language: str = "") -> str:
         A name that Pygments knows, as models write it after a fence.
     """
     source = source.removesuffix("\n")
-    lexer = _lexer(language) if language and len(source) <= _MAX_HIGHLIGHTED else None
+    is_long = len(source) > _MAX_HIGHLIGHTED or _LONG_LINE.search(source)
+    lexer = _lexer(language) if language and not is_long else None
     body = _tokens_html(lexer, source) if lexer else html.escape(source, quote=False)
     body = keep_first_newline(body)
     return f'<pre class="highlight" style="{PRE_STYLE}">{body}\n</pre>'

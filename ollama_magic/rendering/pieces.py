@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ollama_magic.rendering.blocks import CAP_CHARACTERS, BlockSplitter
+from ollama_magic.rendering.blocks import CAP_CHARACTERS, Block, BlockSplitter
 from ollama_magic.rendering.half_written import shown_block
 from ollama_magic.rendering.highlight import code_html
 from ollama_magic.rendering.safe_html import (
@@ -19,6 +19,9 @@ from ollama_magic.rendering.safe_html import (
     sanitised,
 )
 from ollama_magic.rendering.visible_text import visible_text
+
+_MAX_OPEN = 5 * CAP_CHARACTERS
+"""A block that could not be cut is plain above this: each paint converts all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,13 @@ class MarkdownPieces:
     def open_html(self) -> str:
         """Return what is not finished; empty when there is nothing to see."""
         blocks = self._splitter.open_blocks()
-        blocks[-1:] = map(shown_block, blocks[-1:])
-        return "".join(map(open_block_html, blocks))
+        return "".join(map(_open_html, [*blocks[:-1], *map(shown_block, blocks[-1:])]))
+
+
+def _open_html(block: Block) -> str:
+    if len(block.source) > _MAX_OPEN:
+        return plain_html(block.source)
+    return open_block_html(block)
 
 
 class PlainPieces:

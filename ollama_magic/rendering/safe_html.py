@@ -53,7 +53,18 @@ _MAX_BLOCK = 200_000
 """Characters; a longer block is shown as plain text."""
 _MAX_BRACKET_COST = 1_500_000
 """Characters; about a second of Python-Markdown's search for ends of links."""
+_MAX_INLINE_COST = 500_000_000
+"""Characters; about half a second of Python-Markdown's copies of a text, one a mark."""
+_RUN = re.compile(r"\n(?=[ \t>]*(?:\n|[-*+|>]|\d{1,9}[.)]))")
+"""Where Python-Markdown begins with another text: a paragraph, an item, a row."""
+_TICK_COST = 20
+_MARK = re.compile(r"[*_`\[<&\\$~:]")
 _BRACKET = re.compile(r"[\[\]()]")
+_MAX_DEPTH = 500
+"""Elements in elements; the sanitiser takes quadratic time, and browsers stop here."""
+_NESTING_TAG = re.compile(
+    r"<(/?)(?!(?:p|li|d[dt]|t[dhr]|br|hr|img|input|meta|link|option)\b)[a-z]", re.I
+)
 _MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
 _NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
 """Items in items on one line, as only a looping model writes them."""
@@ -106,7 +117,7 @@ def code_page_html(source: str, language: str) -> str:
 def raw_html(text: str) -> str:
     """Return HTML that a model wrote, with nothing left but what is harmless."""
     text = visible_text(text)
-    if len(text) > _MAX_MARKDOWN:
+    if len(text) > _MAX_MARKDOWN or _depth(text) > _MAX_DEPTH:
         return page_html(_plain(text))
     return page_html(sanitised(text, has_math=False))
 
@@ -255,7 +266,30 @@ def _is_too_costly(text: str) -> bool:
     """Whether Python-Markdown would need seconds for a block."""
     if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
         return True
-    return _bracket_cost(text) > _MAX_BRACKET_COST
+    return (
+        _inline_cost(text) > _MAX_INLINE_COST or _bracket_cost(text) > _MAX_BRACKET_COST
+    )
+
+
+def _depth(text: str) -> int:
+    """Return how deep the elements of HTML are in one another, at most."""
+    depth = deepest = 0
+    for match in _NESTING_TAG.finditer(text):
+        depth = max(depth - 1, 0) if match[1] else depth + 1
+        deepest = max(depth, deepest)
+    return deepest
+
+
+def _inline_cost(text: str) -> int:
+    """Return the characters copied when each mark cuts the text that it stands in.
+
+    Those of code count more: for each of them, and for each shorter run in it, the end
+    is looked for.
+    """
+    return sum(
+        len(run) * (len(_MARK.findall(run)) + _TICK_COST * run.count("`"))
+        for run in _RUN.split(text)
+    )
 
 
 def _bracket_cost(text: str) -> int:

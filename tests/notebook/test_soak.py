@@ -13,7 +13,10 @@ import pytest
 from fake_ollama import Answer, FakeOllama, Wait, reply_line
 from kernel import Kernel
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux"),
+    pytest.mark.slow,
+]
 
 TURNS = int(os.environ.get("SOAK", "100"))
 CHUNKS = 200

@@ -151,3 +151,22 @@ def test_open_blocks_can_always_be_shown(text):
         words = re.findall(r"[a-z]{4}", block.source)
         is_html = block.kind == "html"
         assert len(shown_block(block).shown) >= (len("".join(words)) if is_html else 0)
+
+
+def test_a_delimiter_row_after_a_paragraph_that_was_cut_is_no_table():
+    """The row above it has been shown already."""
+    splitter = BlockSplitter(10)
+    splitter.feed("One sentence. Two | ends.\n")
+    blocks = splitter.feed("|---|\n|x|\n\n")
+    assert all(block.kind == "paragraph" for block in blocks[:1])
+    for cap in (1, 10, 40):
+        text = "a | b. " * 10 + "\n|-|-|\n" * 3
+        for step in (1, 3, 7):
+            splitter = BlockSplitter(cap)
+            found = [
+                block
+                for start in range(0, len(text), step)
+                for block in splitter.feed(text[start : start + step])
+            ]
+            found += splitter.open_blocks()
+            assert "".join(block.source for block in found) == text
