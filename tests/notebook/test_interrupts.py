@@ -6,6 +6,7 @@ when stop is pressed twice. The loop at the end runs 10 times, and more with
 ``INTERRUPTS=100``; ``-s`` shows its figures.
 """
 
+import ast
 import itertools
 import os
 import sqlite3
@@ -51,9 +52,11 @@ to_server = {{
     for fields in map(str.split, open("/proc/self/net/tcp"))
     if fields[2].endswith(":{port:04X}")
 }}
-print(sorted(t.name for t in threading.enumerate() if t.name.startswith("ollama")),
-      sorted(os.path.basename(path) for path in open_now if "chats.sqlite" in path),
-      [path for path in open_now if path.rpartition("[")[2][:-1] in to_server])
+[
+    sorted(t.name for t in threading.enumerate() if t.name.startswith("ollama")),
+    sorted(os.path.basename(path) for path in open_now if "chats.sqlite" in path),
+    [path for path in open_now if path.rpartition("[")[2][:-1] in to_server],
+]
 """
 
 
@@ -80,6 +83,14 @@ def press(kernel, presses=1):
     return at
 
 
+def check_nothing_is_left(kernel, fake_ollama):
+    """Check that there is no thread and no connection, and the file of chats once."""
+    ran = kernel.run(LEFT.format(port=fake_ollama.port))
+    assert ran.status == "ok", ran
+    files = ["chats.sqlite", "chats.sqlite-shm", "chats.sqlite-wal"]
+    assert ast.literal_eval(ran.text) == [[], files, []], ran
+
+
 @pytest.fixture
 def warm(kernel, fake_ollama):
     """Give a kernel that has asked before, with all that stays open open."""
@@ -88,9 +99,7 @@ def warm(kernel, fake_ollama):
     )
     assert kernel.run(TOOLS).status == "ok"
     assert kernel.run("%%ollama\nwarm up", "warm").status == "ok"
-    left = LEFT.format(port=fake_ollama.port)
-    before = kernel.run(left).streams
-    assert before == "[] ['chats.sqlite', 'chats.sqlite-shm', 'chats.sqlite-wal'] []\n"
+    check_nothing_is_left(kernel, fake_ollama)
     del fake_ollama.requests[:]
     yield kernel
     kernel.answers = None
@@ -98,7 +107,7 @@ def warm(kernel, fake_ollama):
     after = kernel.run("%%ollama\nAnd now?", "next")
     assert after.status == "ok", after.error
     assert "Hello!" in after.text
-    assert kernel.run(left).streams == before
+    check_nothing_is_left(kernel, fake_ollama)
 
 
 # Before anything came: endpoint, what it says, the cell, the path of the request.
