@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import nbformat
@@ -19,6 +20,7 @@ from benchmarks.server import ROOT
 
 IS_READY = """() => /\\[1\\]/.test(
   document.querySelector('.jp-CodeCell .jp-InputPrompt')?.textContent ?? '')"""
+_number = count(1)
 
 
 @contextmanager
@@ -57,8 +59,10 @@ def chromium() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
 
 
-def open_notebook(page: Page, url: str, file: Path, cells: list[str]) -> None:
+def open_notebook(page: Page, url: str, folder: str, cells: list[str]) -> None:
     """Show a new notebook, run its first cell and stand in the second one."""
+    # NB: a name that was there before would get the kernel that it had.
+    file = Path(folder) / f"run{next(_number)}.ipynb"
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}

@@ -67,7 +67,7 @@ def measure(page: Page, url: str, folder: str, name: str, servers: tuple[str, st
     open_notebook(
         page,
         url,
-        Path(folder) / f"{name}.ipynb",
+        folder,
         [SETUP.format(warm=warm), f"run({name!r}, {many!r}, {str(mark)!r})"],
     )
     page.locator(".widget-checkbox").nth(1).wait_for(timeout=60_000)

@@ -112,10 +112,9 @@ def run(url: str, folder: str, name: str, count: int) -> dict[str, float]:
     )
     shots = os.environ.get("SHOTS")
     shot = f"{shots}/{name.split(',', maxsplit=1)[0]}-{count}" if shots else ""
-    file = Path(folder) / f"{name[:5]}{count}.ipynb"
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        open_notebook(page, url, file, [SETUP, cell, "# the next cell"])
+        open_notebook(page, url, folder, [SETUP, cell, "# the next cell"])
         return measure(page, seconds, mark, shot)
 
 
@@ -141,7 +140,7 @@ def rows(scale: Scale):
         # At 4,000 tokens a browser needs minutes for a paint at every token.
         yield from _rows(short, taken(1, short, "ours", "naive, every token", "idle"))
         once = taken(1, count, "naive, 20 Hz", "idle")
-        yield from _rows(count, taken(scale.runs(3), count, "ours") | once, True)
+        yield from _rows(count, taken(scale.runs(2), count, "ours") | once, True)
         if long:
             yield from _rows(long, taken(1, long, "ours"))
 

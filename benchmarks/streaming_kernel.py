@@ -187,7 +187,7 @@ def _cells(scale: Scale, count: int):
         def ways(*names):
             return {n: lambda n=n: whole_cell(url, n, count) for n in names}
 
-        taken = interleaved(scale.runs(3), ways("ours", NAIVE, "bare loop"))
+        taken = interleaved(scale.runs(2), ways("ours", NAIVE, "bare loop"))
         every = interleaved(1, ways(EVERY))
     yield Row(
         f"{count:,} tokens in real time: kernel CPU s of the cell (limit: bare loop)",
