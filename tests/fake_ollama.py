@@ -46,6 +46,7 @@ Every wait ends when the server stops, and none lasts longer than ``PATIENCE_S``
 
 import contextlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -60,6 +61,8 @@ WIRE = Path(__file__).parent / "wire"
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
 RESET = object()
+_LONE = re.compile("[\ud800-\udfff]")
+"""Halves of characters: JSON can escape them, and nothing can encode them."""
 _DATE = "2026-11-22T20:47:14.372815304Z"
 _DIGEST = "9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907"
 STATS = {
@@ -564,7 +567,8 @@ def _is_data(step: Any) -> bool:
 
 def _data(step: Any) -> bytes:
     if isinstance(step, dict):
-        step = json.dumps(step, ensure_ascii=False, separators=(",", ":")) + "\n"
+        text = json.dumps(step, ensure_ascii=False, separators=(",", ":")) + "\n"
+        return _LONE.sub(lambda m: json.dumps(m[0])[1:-1], text).encode()
     return step.encode() if isinstance(step, str) else step
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from IPython.core.error import UsageError
 
 from ollama_magic.line.option_table import Option, find_option, is_number
+from ollama_magic.rendering.visible_text import visible_text
 
 _LIKENESS = 0.65
 """From 0 to 1: what is less like a known word is no slip of the pen."""
@@ -34,7 +35,7 @@ def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
         lines.append(f"  why:  {why}")
     if next_step:
         lines.append(f"  next: {next_step}")
-    return UsageError("\n".join(lines))
+    return UsageError(visible_text("\n".join(lines)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ def read_line(
         Quotes that do not balance, an unknown option, a value that is missing or
         not wanted.
     """
-    words = _Words(line, magic)
+    # NB: half a character can be sent and kept by nothing; a program may write it.
+    words = _Words(line.encode("utf-8", "replace").decode(), magic)
     given: list[Given] = []
     plain: list[str] = []
     options_ended = False

@@ -1,0 +1,349 @@
+"""A server that is hostile in all it says, through a real kernel: what a cell shows.
+
+The surfaces alone are tried in ``tests/unit/test_hostile.py``; here the whole way is,
+from the bytes on the socket to the messages that a front end gets.
+"""
+
+import json
+
+import corpus
+import html5lib
+import ipywidgets as widgets
+import pytest
+from fake_ollama import Answer, error, reply_line, whole
+from hostile import hidden, quick_violations
+from test_model_panel import Driver
+
+from ollama_magic.rendering.visible_text import visible_text
+
+MODEL = "llama3.2:3b"
+BODY = {"model": MODEL, "messages": []}
+VECTORS = [text for text in corpus.vectors().values() if len(text) <= 600]
+MIME_TYPES = {"text/html", "text/plain"}
+
+
+def batches(size):
+    return [
+        "\n\n".join(VECTORS[start : start + size])
+        for start in range(0, len(VECTORS), size)
+    ]
+
+
+def said_by(ran):
+    """Yield all that a cell sent, by what it is."""
+    for output in ran.outputs:
+        yield from output.get("data", {}).items()
+        if output["type"] == "stream":
+            yield "text/plain", output["text"].replace("\r", "")
+        if output["type"] == "error":
+            yield "text/plain", "\n".join([output["ename"], output["evalue"]])
+            yield "text/plain", "\n".join(output["traceback"])
+
+
+def faults(ran):
+    """Say what a cell showed that may not be shown."""
+    found = []
+    for mime, value in said_by(ran):
+        if mime == "text/html":
+            found += quick_violations(value, may_be_ours=True)
+        elif mime == "text/plain":
+            found += hidden(value)
+        else:
+            found.append(mime)
+    return found
+
+
+@pytest.fixture
+def cell(kernel):
+    """Return what runs a cell and looks at all that it shows."""
+
+    def run(code, status="ok", **more):
+        ran = kernel.run(code, **more)
+        assert ran.status == status, ran
+        assert ran.outputs
+        assert faults(ran) == []
+        return ran
+
+    return run
+
+
+def test_a_way_out_would_be_seen(kernel):
+    """Of HTML, of other MIME types, of streams and of errors."""
+    shown = {
+        "from IPython.display import HTML; HTML('<img src=x onerror=y>')",
+        "from IPython.display import Markdown; Markdown('x')",
+        "from IPython.display import Latex, display; display(Latex('x'))",
+        "from IPython.display import SVG; SVG('<svg/>')",
+        "from IPython.display import Javascript; Javascript('x')",
+        "print('\\x1b[31m')",
+        "raise ValueError('\\u202e')",
+    }
+    for code in shown:
+        assert faults(kernel.run(code)), code
+
+
+@pytest.mark.parametrize("view", ["markdown", "text", "html", "json", "code"])
+def test_answers_and_thoughts(cell, fake_ollama, view):
+    for batch in batches(150):
+        fake_ollama.reply([batch[i : i + 50] for i in range(0, len(batch), 50)])
+        cell(f"%%ollama --once -f {view}\nHi")
+    fake_ollama.reply("x", thinking=" ".join(batches(300)))
+    cell("%%ollama --once\nHi")
+
+
+def model_of(text, number):
+    details = dict.fromkeys(["family", "parameter_size", "quantization_level"], text)
+    return {
+        "name": text,
+        "digest": f"{text}{number}",
+        "details": {**details, "context_length": 4096},
+        "capabilities": ["completion", text],
+        "modified_at": text,
+        "expires_at": text,
+        "size": 1,
+        "context_length": 1,
+    }
+
+
+def test_models_that_are_listed_loaded_and_shown(cell, fake_ollama):
+    models = [model_of(text, number) for number, text in enumerate(VECTORS)]
+    fake_ollama.models(models)
+    fake_ollama.on("GET /api/ps", whole({"models": models}))
+    told = "\n".join(VECTORS)
+    names = ["license", "modelfile", "parameters", "template", "system"]
+    fake_ollama.on("POST /api/show", whole({**dict.fromkeys(names, told), **models[0]}))
+    fake_ollama.on("GET /api/version", whole({"version": told}))
+    listed = cell("%ollama list")
+    assert listed.html.count("<tr>") == len(VECTORS) + 1
+    assert cell("%ollama ps").html.count("<tr>") == len(VECTORS) + 1
+    for part in ("", *(f"--{name}" for name in names)):
+        cell(f"%ollama show x {part}")
+    for command in ("doctor", "config", "version", "", "list nothing"):
+        cell(f"%ollama {command}")
+    cell("models = %ollama list\nprint(models)\nmodels[0]")
+
+
+def test_names_of_models_that_answer(cell, fake_ollama):
+    """In the footer, in columns, in the reply's repr and in what asks to confirm."""
+    for text in VECTORS[::25]:
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+            continue  # half a character cannot be asked for
+        fake_ollama.models([model_of(f"{text}:1b", 0)])
+        cell("%%ollama --once\nHi")
+        cell("reply = %ollama ask --once Hi\nprint(repr(reply), reply.view.footer)")
+
+
+def test_questions_before_something_is_lost(kernel, fake_ollama):
+    names = [text for text in VECTORS[::40] if text.strip()]
+    fake_ollama.models([model_of(text, 0) for text in names])
+    kernel.answers = ["n"] * len(names) * 2
+    for text in names:
+        ran = kernel.run(f"get_ipython().run_line_magic('ollama', 'rm ' + {text!r})")
+        assert faults(ran) == []
+        assert [hidden(question) for question in ran.asked] in ([], [[]])
+    code = (
+        "import ollama_magic.confirming as c; c.ask_user('a\\x1b]52;c;x\\x07b\\u202e')"
+    )
+    assert kernel.run(code).asked == ["a␛]52;c;x␇b"]
+
+
+def test_a_pull_and_its_statuses(cell, fake_ollama):
+    lines = [{"status": text, "digest": text, "total": 10, "completed": 5}
+             for text in VECTORS]  # fmt: skip
+    fake_ollama.on("POST /api/pull", Answer([*lines, {"status": "success"}]))
+    cell("%ollama pull x:1b")
+    fake_ollama.on("POST /api/pull", Answer([*lines, {"error": "\n".join(VECTORS)}]))
+    cell("%ollama pull x:1b", status="error")
+
+
+def kinds_of_errors(text):
+    yield error(500, text)
+    yield error(404, text)
+    yield error(400, f"{text} does not support tools")
+    yield Answer(
+        [text.encode("utf-8", "replace")], status=502, content_type="text/html"
+    )
+    yield Answer(
+        [f"<title>{text}".encode("utf-8", "replace")], content_type="text/html"
+    )
+    yield Answer([reply_line(BODY, content="a"), {"error": text}])
+    yield Answer([reply_line(BODY, content="a"), text.encode("utf-8", "replace")])
+    yield Answer([text.encode("utf-8", "replace")], raw=True)
+
+
+def test_errors_of_all_kinds(cell, fake_ollama):
+    for number, text in enumerate(VECTORS[::8]):
+        kinds = list(kinds_of_errors(text))
+        fake_ollama.on("POST /api/generate", kinds[number % len(kinds)])
+        cell("%%ollama --once\nHi", status="error")
+
+
+def test_calls_of_functions(cell, kernel, fake_ollama):
+    fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "tools"]}])
+    kernel.run("def f(**x):\n    'F.'\n    return x\n\ndef g(a: str) -> str:\n"
+               "    'G.'\n    return a")  # fmt: skip
+    for start in range(0, len(VECTORS), 60):
+        some = VECTORS[start : start + 60]
+        calls = [
+            {"function": {"name": text, "arguments": {text: text}}} for text in some
+        ]
+        calls += [
+            {"function": {"name": "g", "arguments": {"a": text}}} for text in some
+        ]
+        said = reply_line(BODY, content="\n\n".join(some), tool_calls=calls)
+        done = reply_line(BODY, done=True)
+        fake_ollama.on(
+            "POST /api/chat",
+            Answer([said, done]),
+            Answer([reply_line(BODY, content="x"), done]),
+        )
+        cell("%%ollama --new -T g --yes\nHi")
+
+
+def test_prompts_values_and_chats(cell, kernel, fake_ollama):
+    """The names of values that were filled in, prompts in the history, chat names."""
+    kernel.run(f"texts = {VECTORS!r}\nd = {{t: t for t in texts}}")
+    for start in range(0, 200, 10):
+        some = [t for t in VECTORS[start * 5 : start * 5 + 50 : 5] if "}}" not in t]
+        prompt = " ".join(
+            f"{{{{ d[{text!r}] }}}}" for text in some if "\\" not in repr(text)
+        )
+        fake_ollama.reply("\n".join(some))
+        kernel.run(f"prompt = {prompt!r} + ' ?'")
+        cell("get_ipython().run_cell_magic('ollama', '', prompt)")
+    cell("%ollama history --all")
+    for text in VECTORS[::30]:
+        line = (
+            f"get_ipython().run_line_magic('ollama', 'chat ' + shlex.quote({text!r}))"
+        )
+        ran = kernel.run(f"import shlex\n{line}")
+        assert faults(ran) == [], ran
+    cell("%ollama chats")
+    cell("%ollama chat main")
+
+
+def test_a_chat_that_is_exported_and_brought_back_is_the_same(
+    cell, kernel, fake_ollama, tmp_path
+):
+    """Files keep every character; what is shown of them is as harmless as ever."""
+    for batch in batches(100):
+        fake_ollama.reply([batch], thinking=batch)
+        kernel.run(f"prompt = {batch!r}")
+        cell("get_ipython().run_cell_magic('ollama', '--raw --append', prompt)")
+    kept = {}
+    for kind in ("json", "md", "ipynb"):
+        file = tmp_path / f"chat.{kind}"
+        cell(f"%ollama export {file}")
+        cell(f"%ollama import {file} -c {kind}")
+        cell(f"%ollama chat {kind}")
+        cell("%ollama history --all")
+        back = tmp_path / f"back-{kind}.json"
+        cell(f"%ollama export {back}")
+        kept[kind] = [
+            (turn["prompt"], turn["reply"])
+            for turn in json.loads(back.read_text())["turns"]
+        ]
+        cell("%ollama chat main")
+    assert kept["json"] == kept["md"]
+    assert len(kept["json"]) == len(batches(100))
+    for output in json.loads((tmp_path / "chat.ipynb").read_text())["cells"]:
+        for shown in output["outputs"]:
+            assert set(shown["data"]) <= MIME_TYPES
+            page = "".join(shown["data"].get("text/html", ""))
+            assert quick_violations(page, may_be_ours=True) == []
+
+
+def test_columns_of_models_that_are_compared(cell, fake_ollama):
+    fake_ollama.models([MODEL, "b:1b"])
+    for batch in batches(200):
+        fake_ollama.reply([batch], thinking=batch)
+        cell(f"%%ollama --compare {MODEL},b:1b\nHi")
+        cell("%ollama keep b:1b")
+
+
+def test_rows_that_are_mapped(cell, kernel, fake_ollama):
+    kernel.run(f"texts = {VECTORS[::10]!r}")
+    fake_ollama.reply(["\n".join(VECTORS[:50])])
+    code = "from ollama_magic import map_prompts\n"
+    cell(f"{code}_rows = map_prompts('{{text}}', texts, model={MODEL!r})")
+    fake_ollama.on("POST /api/generate", error(500, "\n".join(VECTORS)))
+    ran = kernel.run(
+        f"{code}_rows = map_prompts('{{text}} x', texts[:9], model={MODEL!r})"
+    )
+    assert faults(ran) == []
+
+
+# -- the panel ------------------------------------------------------------------------
+
+CONSTANT = "constant:1b"
+
+
+def skeleton(page):
+    """Return tags and attributes of a page, all but titles, which hold text."""
+    tree = html5lib.parseFragment(page, namespaceHTMLElements=False)
+    return {
+        (element.tag, name, value.partition("width:")[0])
+        for element in tree.iter()
+        if isinstance(element.tag, str)
+        for name, value in [("", ""), *element.attrib.items()]
+        if name != "title"
+    }
+
+
+def opened_everywhere(driver, model):
+    """Open all that the panel has for a model, and return it again."""
+    for box in driver.all(widgets.Checkbox):
+        if box.description == visible_text(model):
+            box.value = True
+    for text in ("Show", "Copy…", "Delete…"):
+        driver.click(text)
+        yield from everything(driver.panel)
+
+
+def everything(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from everything(child)
+
+
+def test_the_panel_shows_no_more_than_text(fake_ollama):
+    harmless = set()
+    for texts in ([CONSTANT], VECTORS):
+        told = "\n".join(texts)
+        fake_ollama.models([model_of(text, n) for n, text in enumerate(texts)])
+        fake_ollama.on("GET /api/version", whole({"version": told}))
+        shown = dict.fromkeys(["license", "template", "system"], told)
+        fake_ollama.on("POST /api/show", whole({**shown, **model_of(texts[0], 0)}))
+        statuses = [{"status": text} for text in texts]
+        fake_ollama.on("POST /api/pull", Answer([*statuses, {"error": told}]))
+        driver = Driver(fake_ollama.url)
+        driver.wait(lambda driver=driver: driver.board.server.state == "online")
+        driver.pull("new:1b").wait(lambda driver=driver: any(
+            job.state == "failed" for job in driver.board.jobs))  # fmt: skip
+        seen = list(everything(driver.panel))
+        seen += opened_everywhere(driver, texts[0])
+        for widget in seen:
+            assert not isinstance(widget, (widgets.Label, widgets.HTMLMath))
+            assert not getattr(widget, "description_allow_html", False)
+            value = getattr(widget, "value", "")
+            assert hidden(value if isinstance(value, str) else "") == []
+            assert hidden(getattr(widget, "description", "")) == []
+            if isinstance(widget, widgets.HTML):
+                page = skeleton(value)
+                if texts is VECTORS:
+                    assert page <= harmless
+                harmless |= page
+        assert hidden(repr(driver.panel.summary())) == []
+        summary = driver.panel.summary()._repr_mimebundle_()
+        assert quick_violations(summary["text/html"], may_be_ours=True) == []
+        driver.panel.close()
+
+
+def test_no_name_that_hides_something_is_completed(kernel, fake_ollama):
+    """What Tab puts into a cell can be seen, and is one line."""
+    fake_ollama.models([model_of(f"m{text}", n) for n, text in enumerate(VECTORS)])
+    kernel.run("pass")
+    kernel.client.complete("%ollama show m", 14)
+    reply = kernel.client.get_shell_msg(timeout=30)["content"]
+    assert len(reply["matches"]) > 100
+    assert all(match.isprintable() and not hidden(match) for match in reply["matches"])
