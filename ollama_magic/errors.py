@@ -36,15 +36,27 @@ def quoted(text: str, *, limit: int = 500) -> str:
     >>> quoted("abcdef", limit=4)
     'abc…'
     """
-    shown = _visible(" ".join(text[: 4 * limit].split()))
+    shown = harmless(" ".join(text[: 4 * limit].split()))
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 # Fillers and variation selectors count as printable, and nobody sees them.
 _UNSEEN = re.compile("[\u3164\uffa0\U000e0100-\U000e01ef]")
+# JupyterLab makes links of these in plain text, whatever the scheme.
+_LINKED = re.compile(
+    r"(?<![a-z0-9+.-])(?!(?:https?|ftp):)([a-z][a-z0-9+.-]*:)(?=//)|(data:)(?=\S)", re.I
+)
 
 
-def _visible(text: str) -> str:
+def harmless(text: str) -> str:
+    r"""Return text that front ends show as it is: nothing invisible, no odd links.
+
+    Examples
+    --------
+    >>> harmless("see javascript://x and https://a.example\x07")
+    'see javascript: //x and https://a.example\\x07'
+    """
+    text = _LINKED.sub(r"\1\2 ", text)
     if text.isprintable() and not _UNSEEN.search(text):
         return text
     return "".join(
@@ -78,13 +90,14 @@ class OllamaMagicError(Exception):
         """Return the error as it is shown: one line each for what, why and next.
 
         What cannot be seen is escaped, whoever wrote it: it may steer a terminal.
+        Nor is anything a link that front ends would not make of an address.
         """
         parts = [self.what]
         if self.why:
             parts.append(f"  why:  {self.why}")
         if self.next_step:
             parts.append(f"  next: {self.next_step}")
-        return list(map(_visible, parts))
+        return list(map(harmless, parts))
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from ollama_magic.errors import harmless
 from ollama_magic.rendering.table import table_html, table_text
 from ollama_magic.rendering.visible_text import visible_text
 
@@ -44,7 +45,7 @@ class Listing(Sequence[T], Generic[T]):
     ) -> None:
         self._rows = tuple(rows)
         self._columns = columns
-        self._empty = visible_text(empty)
+        self._empty = harmless(empty)
         self._note = visible_text(note)
         self._most = most
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ollama_magic.errors import StreamInterruptedError, quoted
@@ -27,13 +27,21 @@ _SURROGATES = re.compile(
 
 
 def read_objects(
-    pieces: Iterable[bytes], *, max_line_bytes: int = MAX_LINE_BYTES
+    pieces: Iterable[bytes],
+    *,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    hide: Callable[[bytes], bytes] = bytes,
 ) -> Iterator[dict[str, Any]]:
     r"""Yield the JSON object of each line; cost is linear however the bytes are cut.
 
     Blank lines and ``\r\n`` are fine; the last line may lack its newline. Bytes that
     are not UTF-8 and halves of surrogate pairs become U+FFFD, so that every string
     can be encoded again.
+
+    Parameters
+    ----------
+    hide
+        Takes out of a line that is shown in an error what is not to be seen.
 
     Raises
     ------
@@ -47,10 +55,12 @@ def read_objects(
     """
     for number, line in enumerate(_lines(pieces, max_line_bytes), 1):
         if line and not line.isspace():
-            yield parse_object(line, where=f"line {number}")
+            yield parse_object(line, where=f"line {number}", hide=hide)
 
 
-def parse_object(line: bytes, *, where: str) -> dict[str, Any]:
+def parse_object(
+    line: bytes, *, where: str, hide: Callable[[bytes], bytes] = bytes
+) -> dict[str, Any]:
     """Return the JSON object in ``line``.
 
     Raises
@@ -67,7 +77,7 @@ def parse_object(line: bytes, *, where: str) -> dict[str, Any]:
         found = None
     if isinstance(found, dict):
         return found
-    shown = quoted(line[:400].decode("utf-8", "replace"), limit=80)
+    shown = quoted(hide(line[:4000]).decode("utf-8", "replace"), limit=80)
     raise StreamInterruptedError(
         "The answer broke off: the server sent something that is not its protocol.",
         why=f"{where} is not JSON: {shown}",

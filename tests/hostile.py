@@ -167,6 +167,21 @@ def hidden(text: str) -> list[str]:
     return _HIDDEN.findall(text)
 
 
+_LAB_LINKS = re.compile(r"(?:[a-z][a-z0-9+.-]{2,40}://|data:)[^\s\"]{3,}", re.I)
+
+
+def odd_links(text: str) -> list[str]:
+    """Return what JupyterLab would make a link of in plain text, and no address is.
+
+    Source: ``webLinkRegex`` of its ``rendermime``.
+    """
+    return [
+        link
+        for link in _LAB_LINKS.findall(text)
+        if not re.match(r"(?:https?|ftp)://", link, re.IGNORECASE)
+    ]
+
+
 _NAMES = "|".join(sorted(TAGS, key=len, reverse=True))
 _ATTRIBUTE = r' (?:class|style|href|title|rel|start)="[^"<>]*"'
 _CANONICAL = re.compile(

@@ -2,7 +2,8 @@
 
 A surface gives what a front end or a terminal would be handed: pairs of a kind and a
 value. ``html`` may hold markup of ours around the text; ``panel`` is HTML that is the
-same for every text but for the text; ``text`` is for reading, ``repr`` is Python's own,
+same for every text but for the text; ``text`` is for reading, and ``linked`` as well,
+where front ends make links of what looks like one; ``repr`` is Python's own,
 ``terminal`` is what is written to one.
 """
 
@@ -270,10 +271,10 @@ def error_texts(text):
     with suppress(OllamaMagicError):
         made.append(OllamaMagicError(parse_host(text).base_url))
     for error in made:
-        yield "text", "\n".join(error._render_traceback_())
-        yield "text", str(error)
+        yield "linked", "\n".join(error._render_traceback_())
+        yield "linked", str(error)
     yield from reply(notice="\n".join(made[0]._render_traceback_()))
-    yield "text", quoted(text)
+    yield "linked", quoted(text)
 
 
 SURFACES = {

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from IPython.core.error import UsageError
 
+from ollama_magic.errors import harmless
 from ollama_magic.line.option_table import Option, find_option, is_number
-from ollama_magic.rendering.visible_text import visible_text
 
 _LIKENESS = 0.65
 """From 0 to 1: what is less like a known word is no slip of the pen."""
@@ -35,7 +35,7 @@ def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
         lines.append(f"  why:  {why}")
     if next_step:
         lines.append(f"  next: {next_step}")
-    return UsageError(visible_text("\n".join(lines)))
+    return UsageError(harmless("\n".join(lines)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Credentials(AuthBase):
             form.encode()
             for secret in (token, host.password, pair)
             if len(secret) >= _SHORTEST
-            for form in dict.fromkeys([secret, quote(secret, safe="")])
+            for form in dict.fromkeys([secret, quote(secret), quote(secret, safe="")])
         ]
 
     @property

@@ -138,14 +138,13 @@ class Exchange:
         host = self._server.host
         if self._line.is_cut:
             return closed_here(host)
-        error = no_answer(
+        return no_answer(
             host,
             exc,
             connect_timeout_s=self._server.connect_timeout_s,
             answer_timeout_s=self._call.answer_timeout_s,
+            hide=self.hide,
         )
-        error.why = self.hide(error.why)  # it may quote what answered
-        return error
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, never waiting for more than there is.
@@ -168,12 +167,15 @@ class Exchange:
             size += len(piece)
             if size > max_bytes:
                 raise over_limit(self._server.host, max_bytes)
-        return self._server.credentials.hide(b"".join(pieces))
+        return self.hide_bytes(b"".join(pieces))
+
+    def hide_bytes(self, said: bytes) -> bytes:
+        """Return what the server said without the secrets that were sent to it."""
+        return self._server.credentials.hide(said)
 
     def hide(self, said: str) -> str:
-        """Return what the server said without the secrets that were sent to it."""
-        said_bytes = said.encode("utf-8", "surrogateescape")
-        hidden = self._server.credentials.hide(said_bytes)
+        """Return text without them; before it is cut, or the half of one is left."""
+        hidden = self.hide_bytes(said.encode("utf-8", "surrogateescape"))
         return hidden.decode("utf-8", "surrogateescape")
 
     def close(self) -> None:

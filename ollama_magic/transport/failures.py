@@ -40,8 +40,15 @@ def no_answer(
     *,
     connect_timeout_s: float,
     answer_timeout_s: float | None,
+    hide: Callable[[str], str] = str,
 ) -> OllamaMagicError:
-    """Return the error for an exchange that failed before its headers came."""
+    """Return the error for an exchange that failed before its headers came.
+
+    Parameters
+    ----------
+    hide
+        Takes our secrets out of what answered, which may give them back.
+    """
     connecting = f"no connection within {connect_timeout_s:g} s"
     waiting = f"no answer within {answer_timeout_s or 0:g} s"
     outer: tuple[tuple[type[Exception], Callable[[], OllamaMagicError]], ...] = (
@@ -56,7 +63,7 @@ def no_answer(
         if isinstance(exc, kind):
             return make_error()
     for cause in _causes(exc):
-        if error := _meant(host, cause):
+        if error := _meant(host, cause, hide):
             return error
     return _unreachable(host, _system_words(exc) or "no connection")
 
@@ -113,7 +120,9 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
         waiting += [found for found in inner if isinstance(found, BaseException)]
 
 
-def _meant(host: Host, cause: BaseException) -> OllamaMagicError | None:
+def _meant(
+    host: Host, cause: BaseException, hide: Callable[[str], str]
+) -> OllamaMagicError | None:
     """Return the error for one of the causes, if it says enough."""
     if isinstance(cause, urllib3.exceptions.NameResolutionError | socket.gaierror):
         return _unreachable(host, "its name is not known on this network")
@@ -122,7 +131,8 @@ def _meant(host: Host, cause: BaseException) -> OllamaMagicError | None:
     if _is_dropped(cause):
         return _silent(host, "it closed the connection without an answer")
     if isinstance(cause, http.client.HTTPException):
-        return _not_http(host, quoted(f"{type(cause).__name__}: {cause}", limit=120))
+        said = hide(f"{type(cause).__name__}: {cause}")
+        return _not_http(host, quoted(said, limit=120))
     return None
 
 

@@ -125,7 +125,8 @@ class Stream(ABC, Generic[T]):
     def _answered_objects(self) -> Iterator[dict[str, Any]]:
         self._exchange.open()
         check_status(self._exchange, self._attempt, self._installed)
-        yield from read_objects(self._json_pieces())
+        hide = self._exchange.hide_bytes
+        yield from read_objects(self._json_pieces(), hide=hide)
 
     def _json_pieces(self) -> Iterator[bytes]:
         """Pass the body on, if it begins like an object and not like a web page."""
@@ -134,7 +135,7 @@ class Stream(ABC, Generic[T]):
         for piece in pieces:
             begin = piece.lstrip()
             if begin and not begin.startswith(b"{"):
-                said = exchange.hide(begin.decode("utf-8", "replace")).encode()
+                said = exchange.hide_bytes(begin)
                 raise not_ollama(
                     self._attempt, exchange.status_code, said, exchange.content_type
                 )

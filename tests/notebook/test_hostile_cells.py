@@ -11,7 +11,7 @@ import html5lib
 import ipywidgets as widgets
 import pytest
 from fake_ollama import Answer, error, reply_line, whole
-from hostile import hidden, quick_violations
+from hostile import hidden, odd_links, quick_violations
 from test_model_panel import Driver
 
 from ollama_magic.rendering.visible_text import visible_text
@@ -36,8 +36,8 @@ def said_by(ran):
         if output["type"] == "stream":
             yield "text/plain", output["text"].replace("\r", "")
         if output["type"] == "error":
-            yield "text/plain", "\n".join([output["ename"], output["evalue"]])
-            yield "text/plain", "\n".join(output["traceback"])
+            yield "linked", "\n".join([output["ename"], output["evalue"]])
+            yield "linked", "\n".join(output["traceback"])
 
 
 def faults(ran):
@@ -46,8 +46,8 @@ def faults(ran):
     for mime, value in said_by(ran):
         if mime == "text/html":
             found += quick_violations(value, may_be_ours=True)
-        elif mime == "text/plain":
-            found += hidden(value)
+        elif mime in {"text/plain", "linked"}:
+            found += hidden(value) + odd_links(value) * (mime == "linked")
         else:
             found.append(mime)
     return found

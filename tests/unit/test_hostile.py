@@ -6,7 +6,7 @@ from itertools import product
 
 import corpus
 import pytest
-from hostile import hidden, quick_violations, reparsed_violations, violations
+from hostile import hidden, odd_links, quick_violations, reparsed_violations, violations
 from surfaces import SURFACES, VIEWS, Published, without_our_steering
 
 from ollama_magic.rendering import pieces, safe_html
@@ -28,8 +28,8 @@ def faults(kind, value, expected=""):
     """Say what is wrong with what a surface gave; a kind that is unknown is."""
     if kind == "html":
         return quick_violations(value, may_be_ours=True)
-    if kind == "text":
-        return hidden(value)
+    if kind in {"text", "linked"}:
+        return hidden(value) + odd_links(value) * (kind == "linked")
     if kind == "repr":
         return [char for char in hidden(value) if not char.isprintable()]
     if kind == "terminal":

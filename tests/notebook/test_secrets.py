@@ -1,0 +1,366 @@
+"""No token and no password is shown, kept or handed on, whatever goes wrong.
+
+Everything that a kernel says is read as it goes over the wire, and everything that is
+kept is read as bytes.
+"""
+
+import base64
+import json
+import re
+import threading
+from urllib.parse import quote
+
+import pytest
+from fake_ollama import Answer, FakeOllama, error, reply_line
+from kernel import Kernel
+
+MODEL = "llama3.2:3b"
+BODY = {"model": MODEL, "messages": []}
+TOKEN = "tok-S3cr3t~abc+DEF/0123=="
+PASSWORD = "pw/S3cr3t@:x y"
+_URL_PASSWORD = quote(PASSWORD, safe="")
+_FORMS = {
+    form
+    for secret in (TOKEN, PASSWORD, f"ann:{PASSWORD}")
+    for form in (
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+        base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+        json.dumps(secret)[1:-1],
+        "S3cr3t",
+    )
+}
+
+# Reads all of the last exception that Python's own means would show of it.
+PROBE = """\
+import gc, sys, traceback
+def _chain(error, seen=()):
+    while error is not None and id(error) not in seen:
+        yield error
+        seen = (*seen, id(error))
+        yield from _chain(error.__cause__, seen)
+        error = error.__context__
+def _told(error):
+    yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+    for frame in traceback.format_exception(error):
+        if "run_cell_magic('ollama'" not in frame:  # the cell, as the user typed it
+            yield frame
+    request = getattr(error, "request", None)
+    yield repr(getattr(request, "headers", None))
+for _error in _chain(getattr(sys, "last_value", None)):
+    print(*_told(_error), sep="\\n")
+"""
+REPRS = """\
+import ollama_magic as om
+m = get_ipython().magics_manager.registry["OllamaMagics"]
+s = m._session or m._commands._session
+for thing in (om, m, s, s.settings, s.server, s.last_reply, vars(s), m.host):
+    print(repr(thing))
+try:
+    print(repr(s.client()), vars(s.client()), repr(s.client()._server.credentials))
+except Exception as error:
+    print(*_told(error))
+"""
+
+
+@pytest.fixture(scope="module")
+def own_kernel():
+    kernel = Kernel()
+    kernel.run("%load_ext ollama_magic")
+    assert kernel.run(PROBE).status == "ok"
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def fresh(own_kernel, tmp_path):
+    """Give a kernel whose extension is as after its load, and whose files are here."""
+    own_kernel.answers = None
+    ran = own_kernel.run(
+        "import os\nfor n in [n for n in os.environ if n.startswith('OLLAMA_')]:\n"
+        "    del os.environ[n]\n"
+        "get_ipython().config.OllamaMagics.clear()\n%reload_ext ollama_magic\n"
+        f"%config OllamaMagics.history_file = {str(tmp_path / 'chats.sqlite')!r}\n"
+        f"%config OllamaMagics.notebook = {str(tmp_path / 'n.ipynb')!r}"
+    )
+    assert ran.status == "ok", ran
+    return own_kernel
+
+
+def leaks(text):
+    return sorted(form for form in _FORMS if form in text)
+
+
+def told(ran):
+    """Return all that a cell has sent, as JSON."""
+    return json.dumps([ran.outputs, ran.asked], ensure_ascii=False, default=str)
+
+
+def test_a_leak_would_be_seen(fresh):
+    for secret in (TOKEN, PASSWORD):
+        assert leaks(told(fresh.run(f"print({secret!r})")))
+        assert leaks(told(fresh.run(f"raise ValueError({quote(secret)!r})")))
+        shown = told(fresh.run(f"try:\n    raise ValueError({secret!r})\n"
+                               "except ValueError as error:\n"
+                               "    raise KeyError('x') from None"))  # fmt: skip
+        assert leaks(shown)
+        assert leaks(told(fresh.run(PROBE)))  # the context is looked at too
+        assert leaks(base64.b64encode(secret.encode()).decode())
+
+
+# -- every kind of error, with a server that gives back what it was sent --------------
+
+
+def echo(request):
+    """Return what a server of a careless administrator says: all headers, the URL."""
+    sent = request.headers.get("authorization", "")
+    kind, _, value = sent.partition(" ")
+    plain = base64.b64decode(value).decode() if kind == "Basic" else ""
+    return f"got {sent} {plain} at {request.path}"
+
+
+def kinds():
+    def as_json(status):
+        return lambda request: error(status, echo(request))
+
+    def as_page(status):
+        return lambda request: Answer(
+            [f"<title>{echo(request)}</title>"], status=status, content_type="text/html"
+        )
+
+    def redirect(status):
+        return lambda request: Answer(
+            status=status,
+            headers={"Location": f"http://{quote(echo(request))}@x.example/"},
+            framing="length",
+        )
+
+    begin = reply_line(BODY, content="Half")
+    return {
+        "401": as_json(401),
+        "403 page": as_page(403),
+        "404": as_json(404),
+        "500": as_json(500),
+        "502 page": as_page(502),
+        "page": as_page(200),
+        "301": redirect(301),
+        "307": redirect(307),
+        "relative redirect": lambda request: Answer(
+            status=302, headers={"Location": "/" + quote(echo(request))}
+        ),
+        "error in the stream": lambda request: Answer(
+            [begin, {"error": echo(request)}]
+        ),
+        "no JSON in the stream": lambda request: Answer([begin, echo(request) + "\n"]),
+        "cut": lambda _: Answer([begin, begin], cut_after=150),
+        "no end": lambda _: Answer([begin]),
+        "no HTTP": lambda request: Answer([echo(request) + "\r\n\r\n"], raw=True),
+        "odd status": lambda request: Answer(
+            [f"HTTP/1.1 {echo(request)}\r\n\r\n"], raw=True
+        ),
+        "hang-up": lambda _: Answer([], raw=True),
+        "odd type": lambda request: Answer(["x"], content_type=echo(request)),
+    }
+
+
+PLACES = {
+    "token in the environment": (
+        "os.environ['OLLAMA_API_KEY'] = {token!r}\nos.environ['OLLAMA_HOST'] = {url!r}",
+        "",
+    ),
+    "password in the environment": ("os.environ['OLLAMA_HOST'] = {secret!r}", ""),
+    "password in the setting": ("%config OllamaMagics.host = {secret!r}", ""),
+    "password on the line": ("pass", "--host {secret}"),
+}
+
+
+def read(path):
+    return path.read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda name: name.replace(" ", "-"))
+def test_no_error_and_nothing_kept_holds_a_secret(fresh, fake_ollama, tmp_path, place):
+    setup, options = PLACES[place]
+    secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
+    names = {"token": TOKEN, "url": fake_ollama.url, "secret": secret}
+    assert fresh.run(setup.format(**names)).status == "ok"
+    options = options.format(**names)
+    said = {}
+    fine = fresh.run(f"%%ollama {options}\nHi")
+    assert fine.status == "ok"
+    assert fake_ollama.requests[-1].headers["authorization"]
+    for kind, answer in kinds().items():
+        fake_ollama.on("POST /api/chat", answer)
+        fake_ollama.on("POST /api/generate", answer)
+        for once in ("", "--once"):
+            ran = fresh.run(f"%%ollama {options} {once}\nHi")
+            assert ran.status == "error", kind
+            said[kind, once] = told(ran)
+            said[kind, once, "probe"] = told(fresh.run(PROBE))
+            if once:
+                shown = [
+                    fresh.run(f"%xmode {mode}\n%tb") for mode in ("Verbose", "Plain")
+                ]
+                said[kind, once, "tb"] = "".join(map(told, shown))
+    said["fine"] = told(fine)
+    said["reprs"] = told(fresh.run(REPRS))
+    for command in ("doctor", "config", "version", "", "list", "ps", "last --json",
+                    "history --all", "chats", "panel"):  # fmt: skip
+        said[command] = told(fresh.run(f"%ollama {command}"))
+    said["%config"] = told(fresh.run("%config OllamaMagics"))
+    said["%config host"] = told(fresh.run("%config OllamaMagics.host"))
+    state = "print(json.dumps(ipywidgets.Widget.get_manager_state()))"
+    said["widgets"] = told(fresh.run(f"import json, ipywidgets\n{state}"))
+    for kind in ("json", "md", "ipynb"):
+        assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
+    for path in tmp_path.iterdir():
+        said[path.name] = read(path)
+    assert {"chats.sqlite", "c.ipynb", "c.json", "c.md"} <= set(said)
+    assert {what: leaks(text) for what, text in said.items() if leaks(text)} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%config OllamaMagics.host = 'http://ann:{0}@127.0.0.1:9'",
+        "%config OllamaMagics.host = 'https://ann:{0}@no-such-host.invalid'",
+        "%config OllamaMagics.host = 'http://ann:{0}@gpu.invalid'",
+        "%config OllamaMagics.host = 'http://ann:{0}@127.0.0.1:port'",
+        "%config OllamaMagics.host = 'ftp://ann:{0}@127.0.0.1'",
+        "%config OllamaMagics.host = 'http://ann:{0}@g pu'",
+        "%config OllamaMagics.host = 'http://ann:{0}@[::1'",
+        "%config OllamaMagics.host = 'http://ann:{0}@gpu/a?b'",
+        "%config OllamaMagics.host = 'http://ann:{0}@a..b'",
+        "os.environ['OLLAMA_HOST'] = 'http://ann:{0}@127.0.0.1:9:9'",
+        "os.environ['OLLAMA_API_KEY'] = 'two words {0}'",
+        "os.environ['OLLAMA_API_KEY'] = '\\u00fc{0}'",
+        "os.environ['OLLAMA_API_KEY'] = '{0}'; "
+        "os.environ['OLLAMA_HOST'] = 'http://gpu.invalid'",
+        "os.environ['OLLAMA_API_KEY'] = '{0}'; "
+        "os.environ['OLLAMA_HOST'] = 'http://127.0.0.1:9'",
+        "os.environ['HTTPS_PROXY'] = 'http://ann:{0}@127.0.0.1:9'; "
+        "os.environ['OLLAMA_HOST'] = 'https://gpu.invalid'",
+    ],
+)
+def test_no_fault_before_an_answer_shows_a_secret(fresh, line):
+    said = [fresh.run(line.format("S3cr3t"))]
+    for cell in ("%%ollama\nHi", "%ollama list", "%ollama pull x"):
+        ran = fresh.run(cell)
+        assert ran.status == "error", cell
+        said += [ran, fresh.run(PROBE), fresh.run("%tb")]
+    said += [fresh.run(REPRS), fresh.run("%ollama doctor"), fresh.run("%ollama config")]
+    said.append(fresh.run("%ollama panel"))
+    fresh.run("os.environ.pop('HTTPS_PROXY', None)")
+    for ran in said:
+        assert leaks(told(ran)) == [], ran
+
+
+# -- where a secret goes ---------------------------------------------------------------
+
+
+def test_a_token_goes_to_no_other_host(fresh, fake_ollama):
+    """Neither one of ``--host`` nor one of ``hosts=``."""
+    with FakeOllama() as other:
+        fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+                  f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
+        cells = [
+            f"%%ollama --host {other.url}\nHi",
+            f"%%ollama --host {other.url} --once\nHi",
+            "from ollama_magic import ask, map_prompts, models\n"
+            f"_ = ask('Hi', host={other.url!r})",
+            f"_ = list(map_prompts('{{text}}', ['a', 'b'], hosts=[{other.url!r}]))",
+        ]
+        for cell in cells:
+            ran = fresh.run(cell)
+            assert ran.status == "ok", ran
+        assert fresh.run("%%ollama\nHi").status == "ok"
+        to_other = [r.headers.get("authorization") for r in other.requests]
+        assert to_other
+        assert set(to_other) == {None}
+        ours = {r.headers.get("authorization") for r in fake_ollama.requests}
+        assert ours == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_nothing_is_sent_where_a_redirect_leads(fresh, fake_ollama, status):
+    with FakeOllama() as other:
+        fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+                  f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
+        answer = Answer(status=status, headers={"Location": other.url + "/api/x"})
+        for endpoint in ("GET /api/version", "GET /api/tags", "POST /api/chat",
+                         "POST /api/pull", "DELETE /api/delete"):  # fmt: skip
+            fake_ollama.on(endpoint, answer)
+        for cell in ("%%ollama -m x\nHi", "%ollama list", "%ollama pull x",
+                     "%ollama rm -y x", "%ollama serve"):  # fmt: skip
+            ran = fresh.run(cell)
+            assert ran.status == "error", cell
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("command", ["%ollama serve", "%ollama list", "%%ollama\nHi"])
+def test_a_token_never_goes_to_another_machine_in_the_open(fresh, command):
+    """The proxy stands in for all machines there are, and sees what would be sent."""
+    with FakeOllama() as proxy:
+        fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+                  "os.environ['OLLAMA_HOST'] = 'http://gpu.example:11434'\n"
+                  f"os.environ['HTTP_PROXY'] = {proxy.url!r}")  # fmt: skip
+        ran = fresh.run(command)
+        fresh.run("del os.environ['HTTP_PROXY']")
+        assert ran.status == "error"
+        assert "The API key was not sent to http://gpu.example:11434." in ran.error
+        assert proxy.requests == []
+
+
+def test_what_travels_to_other_processes_holds_no_secret(fresh, fake_ollama):
+    """Neither a job as it is pickled nor what comes back."""
+    code = """\
+import pickle
+from concurrent.futures import Executor, Future
+from ollama_magic import map_prompts
+class Recording(Executor):
+    def __init__(self): self.sent = []
+    def submit(self, call, /, *args):
+        self.sent.append(pickle.dumps(args))
+        future = Future()
+        future.set_result(call(*pickle.loads(self.sent[-1])))
+        self.sent.append(pickle.dumps(future.result()))
+        return future
+recording = Recording()
+rows = map_prompts("{text}", ["a", "b"], executor=recording)
+print(list(rows), len(recording.sent), recording.sent)
+"""
+    fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+              f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
+    ran = fresh.run(code)
+    assert ran.status == "ok", ran
+    assert re.search(r"\b4 \[b'", ran.streams)
+    assert leaks(told(ran)) == []
+    secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
+    fresh.run(f"os.environ['OLLAMA_HOST'] = {secret!r}")
+    refused = fresh.run(code.replace('"a", "b"', '"c", "d"'))
+    assert "was not given to other processes" in refused.error
+    assert leaks(told(refused)) == []
+
+
+def test_an_interrupted_answer_tells_no_secret(fresh, fake_ollama):
+    never = threading.Event()
+    fake_ollama.on("POST /api/generate", Answer([reply_line(BODY, content="Half")],
+                                                hold_headers=never))  # fmt: skip
+    fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+              f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
+    sent = fresh.send("%%ollama --once\nHi")
+    fake_ollama.wait_for("/api/generate")
+    fresh.manager.interrupt_kernel()
+    ran = fresh.collect(sent)
+    assert ran.status == "error"
+    for said in (ran, fresh.run(PROBE), fresh.run("%tb"), fresh.run(REPRS)):
+        assert leaks(told(said)) == []
+
+
+def test_the_token_of_a_server_that_was_started_is_not_shown():
+    from ollama_magic.serve import RunningServer
+
+    server = RunningServer("http://127.0.0.1:1", TOKEN, "embedded", "0-embedded")
+    assert leaks(repr(server) + str(server)) == []
