@@ -32,8 +32,9 @@ def publisher_of(shell: Any) -> Publish:  # noqa: ANN401  (IPython is not typed)
         transient: Mapping[str, str],
         update: bool = False,
     ) -> None:
-        # NB: hooks and the history of displays are to see every message.
-        if not update or published._hooks or published.store_display_history:
+        # NB: hooks and the history of displays (IPython 8.25) are to see every message.
+        has_history = getattr(published, "store_display_history", False)
+        if not update or published._hooks or has_history:
             published.publish(data, metadata, transient=transient, update=update)
             return
         content = {"data": data, "metadata": metadata, "transient": transient}
