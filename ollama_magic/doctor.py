@@ -65,7 +65,8 @@ def doctor_report(session: Session) -> TextPage:
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     lines = [f"ollama_magic doctor, {now}", ""]
     for one in findings:
-        lines.append(f"{one.mark:8} {one.topic:11} {one.text}")
+        text = " ".join(one.text.split())  # else a server could write lines of its own
+        lines.append(f"{one.mark:8} {one.topic:11} {text}")
         if one.next_step:
             lines.append(f"{'':20} next: {one.next_step}")
     return TextPage("\n".join([*lines, "", end if problems else "no problem found"]))

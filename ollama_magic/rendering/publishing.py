@@ -32,7 +32,8 @@ def publisher_of(shell: Any) -> Publish:  # noqa: ANN401  (IPython is not typed)
         transient: Mapping[str, str],
         update: bool = False,
     ) -> None:
-        # NB: hooks and the history of displays (newer IPythons) are to see every message.
+        # NB: hooks are to see every message, and so is the history of displays that
+        # newer IPythons keep.
         has_history = getattr(published, "store_display_history", False)
         if not update or published._hooks or has_history:
             published.publish(data, metadata, transient=transient, update=update)

@@ -48,6 +48,9 @@ URLS = {
     "my_host-2": "http://my_host-2:11434",
     "ann:pw@gpu:1": "http://gpu:1",
     "https://ann@gpu/x": "https://gpu/x",
+    "[fe80::1%eth0]:99": "http://[fe80::1%eth0]:99",
+    "127.1": "http://127.1:11434",
+    "0x7f.0.0.1": "http://0x7f.0.0.1:11434",
 }
 
 
@@ -77,6 +80,12 @@ def test_no_host_is_the_default():
         ("10.0.0.1", False),
         ("gpu", False),
         ("localhost@gpu", False),
+        ("127.1", False),  # is one to the system; taken for another it loses nothing
+        ("0x7f.0.0.1", False),
+        ("2130706433", False),
+        ("[::1%@evil]", False),
+        ("localhost.", True),
+        ("::1%lo", True),
     ],
 )
 def test_only_this_machine_is_loopback(text, is_loopback):
@@ -102,6 +111,13 @@ def test_user_and_password_are_kept_apart_and_out_of_sight():
         ("gpu:\u0661", "gpu:\u0661", "the port is not a number from 1 to 65535"),
         ("my gpu", "my gpu", "the host holds characters that a name cannot have"),
         ("[::1", "[::1", None),
+        ("::1%\\evil", "::1%\\evil", "the port is not a number from 1 to 65535"),
+        ("[::1%a b]", "[::1%a b]", "the port is not a number from 1 to 65535"),
+        (
+            "[::1%#x]:80",
+            "[::1%#x]:80",
+            "the host holds characters that a name cannot have",
+        ),
         ("gpu\x00", "gpu\\x00", "the host holds characters that a name cannot have"),
         (
             "gpu/a?b",
