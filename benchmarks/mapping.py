@@ -9,8 +9,9 @@ import os
 import resource
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import count as numbers
+from multiprocessing import get_context
 
 import requests
 
@@ -53,10 +54,19 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def many(url, texts):
+    """Return what many rows cost, and the same again; in a process of their own."""
+    ours(url, ["imports"], schema=SCHEMA)
+    before = peak_mb()
+    first = cost(ours, url, texts, schema=SCHEMA)["time"]
+    taken = peak_mb() - before
+    return taken, first, cost(ours, url, texts, schema=SCHEMA)["time"]
+
+
 def rows(scale: Scale):
     with tempfile.TemporaryDirectory() as home, ollama() as url:
         os.environ["XDG_DATA_HOME"] = home
-        fresh = count()
+        fresh = numbers()
         ours(url, ["imports"], schema=SCHEMA)
 
         def way(call, **options):
@@ -76,18 +86,11 @@ def rows(scale: Scale):
                 )
                 what_ = f"`map_prompts`{what}, {unit} a row (limit: bare `requests`)"
                 yield Row(what_, mine, limit=limit)
-        many = 1000 if scale.is_quick else 10_000
-        before = peak_mb()
-        texts = prompts(many, "many")
-        first = cost(ours, url, texts, schema=SCHEMA)["time"]
-        yield Row(
-            f"`map_prompts`, {many:,} rows, MB of memory",
-            [peak_mb() - before],
-            digits=1,
-        )
-        again = cost(ours, url, texts, schema=SCHEMA)["time"]
-        yield Row(
-            "the same again, all kept, s (naive: the first time)",
-            [again],
-            naive=[first],
-        )
+        count = 1000 if scale.is_quick else 10_000
+        # A process's peak never falls: what was measured before would hide it.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            work = pool.submit(many, url, prompts(count, "many"))
+            taken_mb, first_s, again_s = work.result()
+        yield Row(f"`map_prompts`, {count:,} rows, MB of memory", [taken_mb], digits=1)
+        what = "the same again, all kept, s (naive: the first time)"
+        yield Row(what, [again_s], naive=[first_s])

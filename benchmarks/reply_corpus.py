@@ -29,20 +29,6 @@ def tokens(count: int, seed: int = 1) -> list[str]:
     raise AssertionError
 
 
-def one_block_tokens(kind: str, count: int, seed: int = 1) -> list[str]:
-    """Return a reply that is one giant fence, list or paragraph."""
-    source, made = random.Random(seed), []
-    line = {
-        "fence": lambda: f"{_name(source)} = {_name(source)}[{source.randrange(99)}]\n",
-        "list": lambda: f"- {_sentence(source)}\n",
-        "paragraph": lambda: f"{_sentence(source)} ",
-    }[kind]
-    made += ["```python\n"] if kind == "fence" else []
-    while len(made) < count:
-        made += _TOKEN.findall(line())
-    return made[:count]
-
-
 def _blocks(source: random.Random) -> Iterator[str]:
     makers: list[Callable[[random.Random], str]] = [_list, _code, _table, _quote, _math]
     while True:

@@ -156,7 +156,7 @@ def _rows(count, taken, has_targets=False):
         yield Row(
             f"in JupyterLab, {count:,} tokens: {what}",
             taken["ours"][key],
-            "" if key in {"cpu", "MB"} and not has_targets else target,
+            target if has_targets or key in {"late", "most", "kept"} else "",
             naive=taken.get("naive, 20 Hz", {}).get(key, ()),
             every_token=taken.get("naive, every token", {}).get(key, ()),
             limit=limit,

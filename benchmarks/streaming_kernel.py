@@ -176,7 +176,7 @@ def rows(scale: Scale):
     yield Row(f"{long:,} tokens: live outputs at most", more["live"], "50", digits=0)
     for wait_s in (0.5, 0.0):
         runs = interleaved(scale.runs(5), {"first": lambda w=wait_s: first_text(w)})
-        what = f"first text of a new kernel, server takes {wait_s} s, ms"
+        what = f"first text of a new kernel, {wait_s} s after asking, ms"
         yield Row(what, runs["first"]["ms"], "50", digits=0)
     yield from _cells(scale, count)
 
