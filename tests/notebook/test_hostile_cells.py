@@ -16,6 +16,8 @@ from test_model_panel import Driver
 
 from ollama_magic.rendering.visible_text import visible_text
 
+pytestmark = pytest.mark.slow
+
 MODEL = "llama3.2:3b"
 BODY = {"model": MODEL, "messages": []}
 VECTORS = [text for text in corpus.vectors().values() if len(text) <= 600]

@@ -14,6 +14,8 @@ from ollama_magic.rendering import safe_html
 from ollama_magic.rendering.pieces import Intake
 from ollama_magic.rendering.safe_html import json_html, markdown_html, raw_html
 
+pytestmark = pytest.mark.slow
+
 _RUNS = r"""
 [ ![ [a]( [a][ > ` * **a· _a_· < | -· · $ \( \[¶ $$¶ & ~~a· a¶:·b¶ <!-- ```¶ ***a
 http://a· [x]:· -·```¶ >·-· ( { } <div> # _ ~ ^ = + ! \ \\ <a@b.c> <http://a.b> &amp;
