@@ -97,7 +97,11 @@ class Arrivals(Generic[T]):
         )
 
     def __enter__(self) -> Self:
-        self._reader.start()
+        try:
+            self._reader.start()
+        except BaseException:  # an interrupt while it starts: nobody will leave
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -202,8 +206,13 @@ class ManyArrivals(Generic[T]):
         ]
 
     def __enter__(self) -> Self:
-        for arrivals in self._all:
-            arrivals.__enter__()
+        try:
+            for arrivals in self._all:
+                arrivals.__enter__()
+        except BaseException:
+            for arrivals in self._all:
+                arrivals.close()
+            raise
         return self
 
     def __exit__(
