@@ -56,15 +56,15 @@ def harmless(text: str) -> str:
     >>> harmless("see javascript://x and https://a.example\x07")
     'see javascript: //x and https://a.example\\x07'
     """
-    text = _LINKED.sub(r"\1\2 ", text)
-    if text.isprintable() and not _UNSEEN.search(text):
-        return text
-    return "".join(
-        char
-        if char == "\n" or (char.isprintable() and not _UNSEEN.match(char))
-        else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    if not text.isprintable() or _UNSEEN.search(text):
+        text = "".join(
+            char
+            if char == "\n" or (char.isprintable() and not _UNSEEN.match(char))
+            else char.encode("unicode_escape").decode()
+            for char in text
+        )
+    # Last: what was escaped has letters, and may begin a link.
+    return _LINKED.sub(r"\1\2 ", text)
 
 
 class OllamaMagicError(Exception):

@@ -55,7 +55,7 @@ class Kernel:
         env = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
         if session_name:
             env["JPY_SESSION_NAME"] = str(session_name)
-        self.manager, self.client = start_new_kernel(env=env)
+        self.manager, self.client = start_new_kernel(startup_timeout=180, env=env)
 
     def close(self):
         self.client.stop_channels()

@@ -8,7 +8,7 @@ import corpus
 import html5lib
 import pytest
 from hostile import hidden, is_hidden, reparsed_violations, violations
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ollama_magic.errors import PromptError, harmless
@@ -129,6 +129,7 @@ def test_a_visible_text_is_visible_and_stays_as_it_is(text):
 
 
 @given(st.text() | HOSTILE)
+@example("\ud7fc://")
 def test_a_text_of_an_error_is_harmless_and_stays_so(text):
     shown = harmless(text)
     assert [char for char in hidden(shown) if char != "\t"] == []
