@@ -43,6 +43,23 @@ class FooterFacts:
         return used / self.context_length if self.context_length and used else None
 
 
+def server_note(kind: str, base_url: str, remote_host: str = "") -> str:
+    """Return where a prompt went; empty for an Ollama on this machine.
+
+    Parameters
+    ----------
+    kind
+        ``embedded``, ``loopback`` or ``remote``.
+    remote_host
+        Where a cloud model really answers.
+    """
+    if remote_host:
+        return f"cloud model, answered at {remote_host}"
+    if kind == "embedded":
+        return "embedded engine, a tiny model for trying out"
+    return "" if kind == "loopback" else f"answered at {base_url}"
+
+
 def footer_parts(facts: FooterFacts) -> tuple[str, ...]:
     """Return the parts of the footer, in the order in which they are read."""
     stats = facts.stats

@@ -12,6 +12,7 @@ from ollama_magic import interrupts
 from ollama_magic.arrivals import in_background
 from ollama_magic.client import OllamaClient
 from ollama_magic.errors import OllamaMagicError
+from ollama_magic.footer import server_note
 from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.model_names import find_model
 from ollama_magic.outcome import Outcome
@@ -95,9 +96,6 @@ def loaded_length(client: OllamaClient, model: str) -> int:
 
 def _server_note(asking: Asking, question: Question) -> str:
     """Name where the prompt went, unless to an Ollama on this machine."""
-    if question.model is not None and question.model.remote_host:
-        return f"cloud model, answered at {question.model.remote_host}"
-    kind = asking.session.host_kind(asking.client)
-    if kind == "embedded":
-        return "embedded engine, a tiny model for trying out"
-    return "" if kind == "loopback" else f"answered at {asking.client.host.base_url}"
+    client, model = asking.client, question.model
+    kind = asking.session.host_kind(client)
+    return server_note(kind, client.host.base_url, model.remote_host if model else "")

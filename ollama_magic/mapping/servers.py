@@ -19,6 +19,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerError,
 )
+from ollama_magic.footer import server_note
 from ollama_magic.model_names import find_model
 from ollama_magic.request import Think
 from ollama_magic.wire import ModelSummary
@@ -55,11 +56,8 @@ class Server:
     @property
     def note(self) -> str:
         """Where prompts go; empty for an Ollama on this machine."""
-        if self.model is not None and self.model.remote_host:
-            return f"cloud model, answered at {self.model.remote_host}"
-        if self.kind == "embedded":
-            return "embedded engine, a tiny model for trying out"
-        return "" if self.kind == "loopback" else f"answered at {self.base_url}"
+        remote_host = self.model.remote_host if self.model else ""
+        return server_note(self.kind, self.base_url, remote_host)
 
 
 @dataclass(frozen=True)
