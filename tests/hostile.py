@@ -185,7 +185,7 @@ def odd_links(text: str) -> list[str]:
 _NAMES = "|".join(sorted(TAGS, key=len, reverse=True))
 _ATTRIBUTE = r' (?:class|style|href|title|rel|start)="[^"<>]*"'
 _CANONICAL = re.compile(
-    r"(?:[^<>&]+|&(?:amp|lt|gt|nbsp|quot|#x27|#39);"
+    r"(?:[^<>&]+|&(?:amp|lt|gt|nbsp|quot|#x27|#39|#10);"
     rf"|</?(?:{_NAMES})(?:{_ATTRIBUTE})*>)*+"
 )
 _TAG_WITH_ATTRIBUTES = re.compile(rf"<({_NAMES})((?:{_ATTRIBUTE})+)>")

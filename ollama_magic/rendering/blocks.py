@@ -14,6 +14,7 @@ from ollama_magic.rendering.line_syntax import (
     closes_fence,
     end_of_html,
     end_of_math,
+    fence_after_quoted,
     fence_of,
     interrupts_paragraph,
     is_delimiter_row,
@@ -22,6 +23,7 @@ from ollama_magic.rendering.line_syntax import (
     item_text,
     kind_of,
     may_become_item,
+    takes_lazy_line,
 )
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -81,9 +83,10 @@ class BlockSplitter:
         self._after_blank = False
         self._ends_with = ""  # what ends a fence, math or verbatim HTML block
         self._nested_fence = ""  # marks of a fence that is open inside a list
+        self._quoted_fence = ""  # marks of a fence that is open inside a quote
         self._is_ordered = False
         self._prefix = ""
-        self._head = ""  # first lines of a fence or table, for its later pieces
+        self._head = ""  # what later pieces begin with: a fence, the head of a table
 
     def feed(self, text: str) -> list[Block]:
         """Take the next characters; return the blocks that they finished."""
@@ -164,7 +167,9 @@ class BlockSplitter:
             return line.startswith(("    ", "\t"))
         if kind == "paragraph":
             return not interrupts_paragraph(line)
-        if kind in {"quote", "table"}:
+        if kind == "quote":
+            return self._continues_quote(line)
+        if kind == "table":
             return kind_of(line) in {kind, "paragraph", "indented"}
         return True  # nothing is open, or only its own end closes it
 
@@ -175,6 +180,12 @@ class BlockSplitter:
             return marker[1][0].isdigit() == self._is_ordered
         # NB: "lazy" lines: text that goes on at the margin belongs to the item.
         return not self._after_blank and kind_of(line) == "paragraph"
+
+    def _continues_quote(self, line: str) -> bool:
+        kind = kind_of(line)
+        is_lazy = kind in {"paragraph", "indented"} and not self._quoted_fence
+        before = self._lines[-1] if self._lines else ""  # of a quote that was cut
+        return kind == "quote" or (is_lazy and (not before or takes_lazy_line(before)))
 
     def _becomes_table(self, line: str) -> bool:
         """Start a table at the line before, when this one is its delimiter row."""
@@ -206,6 +217,8 @@ class BlockSplitter:
             self._ends_with = end_of_html(line)
         elif kind == "list":
             self._after_item_line(line, is_first=is_first)
+        elif kind == "quote":
+            self._after_quote_line(line)
         elif kind == "paragraph" and not is_first and is_underline(line):
             self._close()
         self._cut_lines()
@@ -217,11 +230,18 @@ class BlockSplitter:
         fence = fence_of(item_text(line))
         self._nested_fence = fence[0] if fence else ""
 
+    def _after_quote_line(self, line: str) -> None:
+        is_outside = not self._quoted_fence
+        self._quoted_fence = fence_after_quoted(line, self._quoted_fence)
+        if is_outside and self._quoted_fence:
+            self._head = line
+
     def _take_verbatim(self, line: str) -> None:
         if self._nested_fence:
             if closes_fence(line, self._nested_fence):
                 self._nested_fence = ""
-        elif self._kind == "fence":
+            return  # NB: what looks like an item in code is none to cut at
+        if self._kind == "fence":
             if closes_fence(line, self._ends_with):
                 self._close()
         elif self._ends_with in line.lower():
@@ -236,6 +256,7 @@ class BlockSplitter:
             self._done.append(Block(self._kind, source, self._prefix, suffix))
         self._lines, self._size, self._kind = [], 0, "blank"
         self._after_blank, self._ends_with, self._nested_fence = False, "", ""
+        self._quoted_fence = ""
         self._prefix = self._head = ""
 
     # -- pieces for a live view ------------------------------------------------
@@ -255,7 +276,12 @@ class BlockSplitter:
             self._close()
             self._kind = kind
             self._prefix = self._head = head
-        elif kind in {"html", "indented", "paragraph", "quote"}:
+        elif kind == "quote":
+            fence = self._quoted_fence
+            self._close()
+            self._kind, self._quoted_fence = kind, fence
+            self._prefix = self._head = head if fence else ""
+        elif kind in {"html", "indented", "paragraph"}:
             self._close()
             self._kind, self._ends_with = kind, end
 

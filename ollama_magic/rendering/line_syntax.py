@@ -15,6 +15,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})\s*(.*)")
+_QUOTE_MARKS = re.compile(r"(?: {0,3}> ?)+")
 _ITEM = re.compile(r"( *)([-*+]|\d{1,9}[.)])(?=\s|$)")
 _MAY_BE_ITEM = re.compile(r"[ \t]|[-*+](\s|$)|\d{1,9}([.)](\s|$)|$)")
 _HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
@@ -58,6 +59,36 @@ def closes_fence(line: str, marks: str) -> bool:
     """Whether a line ends the fence that ``marks`` opened."""
     bare = line.strip()
     return len(bare) >= len(marks) and not bare.strip(marks[0])
+
+
+def unquoted(line: str) -> str:
+    """Return a line without the ``>`` marks at its start."""
+    match = _QUOTE_MARKS.match(line)
+    return line[match.end() :] if match else line
+
+
+def fence_after_quoted(line: str, marks: str) -> str:
+    """Return the marks of the fence that is open after a line of a quote.
+
+    Parameters
+    ----------
+    marks
+        Those of the fence that was open before the line; empty when none was.
+    """
+    text = unquoted(line)
+    if marks:
+        return "" if closes_fence(text, marks) else marks
+    fence = fence_of(item_text(text))
+    return fence[0] if fence else ""
+
+
+def takes_lazy_line(quoted: str) -> bool:
+    """Whether text without a ``>`` goes on the paragraph of a quote's line above it.
+
+    Ask only when no fence is open in the quote.
+    """
+    text = unquoted(quoted).strip()
+    return bool(text) and kind_of(text) in {"paragraph", "list"}
 
 
 def kind_of(line: str) -> Kind:  # noqa: PLR0911  (a table, in order of precedence)

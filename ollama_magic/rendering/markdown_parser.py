@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import html
 import re
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
 
 from markdown import Markdown
+from markdown.blockparser import BlockParser
 from markdown.extensions import Extension
-from markdown.inlinepatterns import InlineProcessor
+from markdown.extensions.tables import TableProcessor
+from markdown.inlinepatterns import (
+    REFERENCE_RE,
+    InlineProcessor,
+    ShortReferenceInlineProcessor,
+)
 from markdown.preprocessors import Preprocessor
 from markdown.treeprocessors import Treeprocessor
-from markdown.util import AtomicString
+from markdown.util import ETX, AtomicString
 
 from ollama_magic.rendering.highlight import PRE_STYLE, code_html
 from ollama_magic.rendering.markdown_dialect import language_of
@@ -36,33 +44,28 @@ _URL = r"(?<![\w/@.\"'=])https?://[^\s<>\x02\x03\"`|\\^{}]+"
 _HOST_LIKE = re.compile(
     r"(?:^\W*|https?://|\b(?=www\.))((?:[\w-]+\.)+[a-z]{2,})(?=[/:?#@\s]|$)", re.I
 )
+_FENCE = re.compile(r"(?P<prefix>[ >]*)(?P<marks>`{3,}|~{3,})(?P<language>[^`~]*)")
+_MATH = re.compile(INLINE_MATH)
+_BARE_PIPE = re.compile(r"(?<!\\)\|")
+_PIPE = "\x1f"  # no text has it: ``visible_text`` replaces controls
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(?:.*?[^`])\1(?!`)", re.DOTALL)
 _MAX_URL_SHOWN = 200
+_DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
+"""The start of a line that looks like the definition of a link or note."""
 
 
 def make_parser() -> Markdown:
-    """Return a new parser; it keeps link references until ``reset``."""
+    """Return a new parser; it links the labels in ``references`` until ``reset``."""
     return Markdown(
         extensions=[
-            "tables",
             "sane_lists",
             "pymdownx.saneheaders",
             "pymdownx.tilde",
-            "pymdownx.superfences",
             _ReplyExtension(),
         ],
-        extension_configs={
-            "pymdownx.tilde": {"subscript": False},
-            "pymdownx.superfences": {
-                "custom_fences": [{"name": "*", "class": "", "format": _fence}],
-                "disable_indented_code_blocks": False,
-            },
-        },
+        extension_configs={"pymdownx.tilde": {"subscript": False}},
         output_format="html",
     )
-
-
-def _fence(source: str, language: str, *_: object, **__: object) -> str:
-    return code_html(source, language_of(language))
 
 
 class _ReplyExtension(Extension):
@@ -70,12 +73,19 @@ class _ReplyExtension(Extension):
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (its interface)
         md.preprocessors.deregister("html_block")
-        md.ESCAPED_CHARS.append("$")
+        # NB: it hides any line that looks like a definition; ``references`` finds them.
+        md.parser.blockprocessors.deregister("reference")
+        md.ESCAPED_CHARS += ["$", "|"]
+        md.parser.blockprocessors.register(_Tables(md.parser), "table", 75)
         patterns = md.inlinePatterns
         patterns.deregister("html")
         patterns.register(_Math(INLINE_MATH, md), "math", 189)  # code spans are at 190
         patterns.register(_Address(_URL, md), "address", 115)  # below links in <>
-        patterns.register(_BackslashBreak(r"\\\n", md), "backslash_break", 181)
+        patterns.register(_Break(r"\\\n", md), "backslash_break", 181)
+        patterns.register(_Break(rf"\n(?={_DEFINED})", md), "definition_break", 182)
+        patterns.deregister("short_reference")
+        patterns.register(_Label(REFERENCE_RE, md), "short_reference", 130)
+        md.preprocessors.register(_Fences(md), "fences", 25)
         md.preprocessors.register(_MathLines(md), "math_lines", 20)  # after fences
         md.treeprocessors.register(_TableCells(md), "table_cells", 30)  # before inline
         # NB: after all others, which still turn "\\#" in an address into "#".
@@ -93,6 +103,42 @@ class _Math(InlineProcessor):
             element = Element("code")
         element.text = AtomicString(m[0])
         return element, m.start(0), m.end(0)
+
+
+class _Fences(Preprocessor):
+    """Fences as ``markdown_dialect`` writes them: closed, all lines behind one prefix.
+
+    NB: superfences takes quadratic time for many fences.
+    """
+
+    def run(self, lines: list[str]) -> list[str]:
+        bare = [line.rstrip() for line in lines]
+        ends: dict[str, deque[int]] = defaultdict(deque)
+        for number, line in enumerate(bare):
+            ends[line].append(number)
+        written: list[str] = []
+        number = 0
+        while number < len(lines):
+            match = _FENCE.fullmatch(bare[number])
+            end = match and _next(ends[match["prefix"] + match["marks"]], number)
+            if match and end:
+                code = lines[number + 1 : end]
+                written.append(self._stash(match["prefix"], match["language"], code))
+                number = end
+            else:
+                written.append(lines[number])
+            number += 1
+        return written
+
+    def _stash(self, prefix: str, language: str, lines: list[str]) -> str:
+        code = "\n".join(line[len(prefix) :] for line in lines)
+        return prefix + self.md.htmlStash.store(code_html(code, language_of(language)))
+
+
+def _next(numbers: deque[int], after: int) -> int | None:
+    while numbers and numbers[0] <= after:
+        numbers.popleft()
+    return numbers[0] if numbers else None
 
 
 class _MathLines(Preprocessor):
@@ -119,15 +165,70 @@ class _Address(InlineProcessor):
         return element, m.start(0), m.start(0) + len(url)
 
 
-class _BackslashBreak(InlineProcessor):
+class _Label(ShortReferenceInlineProcessor):
+    """A label alone; that of a note or of a numbered source keeps its brackets."""
+
+    def handleMatch(  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Element | None, int | None, int | None]:
+        element, start, end = super().handleMatch(m, data)
+        before = data[m.start() - 1 : m.start()]
+        if end and data[end : end + 1] == ":" and before in {"", "\n", ETX}:
+            return None, start, end  # NB: a definition; line breaks end with ETX here
+        return element, start, end
+
+    def makeTag(self, href: str, title: str, text: str) -> Element:  # noqa: N802
+        element = super().makeTag(href, title, text)
+        if text.startswith("^") or text.isdecimal():
+            element.text = AtomicString(f"[{text}]")
+        return element
+
+
+class _Break(InlineProcessor):
     def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str
     ) -> tuple[Element, int, int]:
         return Element("br"), m.start(0), m.end(0)
 
 
+class _Tables(TableProcessor):
+    """Tables whose rows may have math with a pipe in it, or a cell too many."""
+
+    def __init__(self, parser: BlockParser) -> None:
+        super().__init__(parser, {"use_align_attribute": False})
+        self._columns = 0
+
+    def test(self, parent: Element, block: str) -> bool:
+        _, _, below = block.partition("\n")
+        delimiters = below.partition("\n")[0].strip(" ")
+        self._columns = delimiters.removeprefix("|").removesuffix("|").count("|") + 1
+        return super().test(parent, block)
+
+    def _build_row(
+        self, row: str, parent: Element, align: Sequence[str | None]
+    ) -> None:
+        """Keep the cells that no column is there for: in the last one."""
+        super()._build_row(row, parent, align)
+        if row.count("|") > len(align) and (more := self._split_row(row)[len(align) :]):
+            last = parent[-1][-1]
+            last.text = " | ".join([last.text or "", *map(str.strip, more)])
+
+    def _split_row(self, row: str) -> list[str]:
+        """Take math out of a row that has more cells than the table has columns."""
+        cells = super()._split_row(row)
+        if len(cells) <= self._columns:
+            return cells
+        hidden = super()._split_row(_MATH.sub(_without_pipes, row))
+        is_right = len(hidden) == self._columns
+        return [cell.replace(_PIPE, "|") for cell in hidden] if is_right else cells
+
+
+def _without_pipes(math: re.Match[str]) -> str:
+    return math[0] if is_money(math) else _BARE_PIPE.sub(_PIPE, math[0])
+
+
 class _TableCells(Treeprocessor):
-    """Alignment, and the one tag that a table cell cannot do without."""
+    """Alignment, pipes in code, and the one tag that a cell cannot do without."""
 
     def run(self, root: Element) -> None:
         for cell in root.iter():
@@ -135,7 +236,10 @@ class _TableCells(Treeprocessor):
                 continue
             align = cell.get("style") or "text-align: left;"
             cell.set("style", align.replace(": ", ":").rstrip(";"))
-            cell.text = _BREAK.sub("  \n", cell.text) if cell.text else None
+            if text := cell.text:
+                if "\\|" in text:
+                    text = _CODE.sub(lambda code: code[0].replace("\\|", "|"), text)
+                cell.text = _BREAK.sub("  \n", text)
 
 
 class _Elements(Treeprocessor):

@@ -26,6 +26,14 @@ from ollama_magic.rendering.markdown_dialect import (
     python_markdown_source,
 )
 from ollama_magic.rendering.math_text import MATH_CLASS, math_html
+from ollama_magic.rendering.references import (
+    References,
+    definitions,
+    linked,
+    not_linked,
+    references_in,
+    split_definitions,
+)
 from ollama_magic.rendering.visible_text import visible_text
 
 if TYPE_CHECKING:
@@ -69,13 +77,8 @@ _MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
 _NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
 """Items in items on one line, as only a looping model writes them."""
 _CACHED_BLOCK = 4000
-_REFERENCE = re.compile(
-    r"^ {0,3}\[(?!\^)([^\[\]\n]{1,200})\]:[ \t]*<?([^\s<>]{1,2000})>?[ \t]*"
-    r"(?:[\"'(][^\n]{0,300}[\"')])?[ \t]*$",
-    re.MULTILINE,
-)
-References = tuple[tuple[str, str], ...]
-"""Label (lower case) and address of the link references of a whole text."""
+_EMPTY_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
+"""Ends an HTML block in Markdown, which nbconvert makes of a notebook for one."""
 
 
 def markdown_html(text: str) -> str:
@@ -87,9 +90,7 @@ def markdown_html(text: str) -> str:
     text = visible_text(text)
     if len(text) > _MAX_MARKDOWN:
         return page_html(_plain(text))
-    references = link_references(text)
-    parts = [block_html(block, references) for block in split_blocks(text)]
-    return page_html("".join(parts))
+    return page_html("".join(_block_parts(split_blocks(text))))
 
 
 def text_html(text: str) -> str:
@@ -138,14 +139,6 @@ def page_html(safe: str) -> str:
     return f"{_PAGE}{safe}</div>"
 
 
-def link_references(text: str) -> References:
-    """Return the link references that a text defines, for use in all its blocks."""
-    if "]:" not in text:
-        return ()
-    found = {label.lower(): url for label, url in _REFERENCE.findall(text)}
-    return tuple(found.items())
-
-
 def block_html(block: Block, references: References = ()) -> str:
     """Return one block of ``visible_text`` as sanitised HTML, without ``page_html``.
 
@@ -167,7 +160,7 @@ def sanitised(unsafe: str, *, has_math: bool = True) -> str:
     """
     clean: str = _cleaner(has_math=has_math).clean(unsafe)
     # NB: "&#x202e;" was text when the text was made visible; by now it is not.
-    return visible_text(clean)
+    return _EMPTY_LINE.sub(r"\1&#10;", visible_text(clean))
 
 
 def open_block_html(block: Block, references: References = ()) -> str:
@@ -182,6 +175,23 @@ def open_block_html(block: Block, references: References = ()) -> str:
         return sanitised(_converted(block, references))
     except Exception:  # noqa: BLE001  (any fault of a parser: the text is what counts)
         return _plain(block.source)
+
+
+def _block_parts(blocks: list[Block]) -> list[str]:
+    """Return the blocks of a whole text, linked to the definitions in all of them."""
+    known = definitions(blocks)
+    parts, labels = [], set[str]()
+    hidden: list[tuple[int, list[str]]] = []  # definitions, and their part's number
+    for whole in blocks:
+        lines, block = split_definitions(whole)
+        references = references_in(block, known)
+        if lines:
+            hidden.append((len(parts), lines))
+        parts.append(block_html(block, references))
+        labels |= linked(references, parts[-1])
+    for number, lines in hidden:
+        parts[number] = block_html(not_linked(lines, labels)) + parts[number]
+    return parts
 
 
 _cached_block_html = lru_cache(maxsize=2048)(open_block_html)
@@ -221,7 +231,9 @@ def _converted(block: Block, references: References) -> str:
     with _lock:
         parser = _parser()
         parser.reset()
-        parser.references.update({label: (url, "") for label, url in references})
+        parser.references.update(
+            {label: (url, title) for label, url, title in references}
+        )
         return parser.convert(source)
 
 

@@ -150,7 +150,7 @@ def test_table_has_alignment_and_breaks_in_cells():
 def test_fence_in_a_list_is_highlighted_and_the_list_goes_on():
     made = body("1. a\n   ```python\n   def f():\n\n       pass\n   ```\n2. b")
     assert made.count("<ol") == 1
-    assert '<span class="k">def </span>f():\n\n    <span class="k">pass' in made
+    assert '<span class="k">def </span>f():\n&#10;    <span class="k">pass' in made
 
 
 def test_code_of_an_unknown_language_is_shown_plain():
