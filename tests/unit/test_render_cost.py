@@ -52,6 +52,16 @@ SHAPES = {
         "`" * (n % 200 + 1) for n in range(size // 100)
     ),
     "fences in a list": lambda size: "- a\n  ```\n  b\n" * (size // 14),
+    "fences with a language": lambda size: "- a\n  ```py\n  b\n  ```\n" * (size // 22),
+    "fences in quotes": lambda size: "- > ```\n  > b\n\n" * (size // 16),
+    "fences that are open": lambda size: "- > - ```a\n" * (size // 11),
+    "sources": lambda size: "".join(
+        f"a [r{n}]\n\n[r{n}]: http://a.b/{n}\n\n" for n in range(size // 40)
+    ),
+    "math in a table": lambda size: (
+        "|a|b|\n|-|-|\n" + "|$a|$ `\\|` \\( | |\n" * (size // 18)
+    ),
+    "one row": lambda size: "|a|b|\n|-|-|\n" + "|$a `\\|" * (size // 7),
     "one long item": lambda size: "- " + "a *b* " * (size // 6),
     "one long paragraph": lambda size: (
         "word *a* `b` [c](http://d) $f$\n" * (size // 32)

@@ -163,6 +163,74 @@ def test_references_reach_all_blocks():
     )
 
 
+def cells_of(made: str) -> list[str]:
+    tree = html5lib.parseFragment(made, namespaceHTMLElements=False)
+    return ["".join(cell.itertext()) for cell in tree.iter("td")]
+
+
+ROWS = {
+    r"| sh | `cat f \| grep x` |": ["sh", "cat f | grep x"],
+    r"| `a \| b` | a \| b |": ["a | b", "a | b"],
+    r"| ``a ` \| b`` | \`a \| b\` |": ["a ` | b", "`a | b`"],
+    "| `a | b` | c |": ["a | b", "c"],
+    "| prob | $P(A|B)$ |": ["prob", "$P(A|B)$"],
+    "| $|x|$ | $|y|$ |": ["$|x|$", "$|y|$"],
+    r"| \(P(A|B)\) and $P(C|D)$ | c |": [r"\(P(A|B)\) and $P(C|D)$", "c"],
+    r"| $\|v\|$ | \(x^2\) |": [r"$\|v\|$", r"\(x^2\)"],
+    "$P(A|B)$ | c": ["$P(A|B)$", "c"],
+    "| $a | b$ |": ["$a", "b$"],
+    "| $5|$6 |": ["$5", "$6"],
+    "| a | b | more | words |": ["a", "b | more | words"],
+}
+
+
+@pytest.mark.parametrize("within", ["", "> ", "- x\n\n  "])
+@pytest.mark.parametrize("row", ROWS)
+def test_pipes_in_code_and_math_do_not_end_a_cell(row, within):
+    lines = ["| a | b |", "|---|---|", row]
+    rest = within.rpartition("\n")[2]
+    made = body(within + f"\n{rest}".join(lines))
+    assert cells_of(made) == ROWS[row]
+
+
+def test_math_with_a_pipe_may_be_in_the_head_of_a_table():
+    made = body("| $P(A|B)$ | n |\n|---|---|\n| 1 | 2 |")
+    assert made.count("<th ") == 2
+    assert f'<span class="{MATH_CLASS}">$P(A|B)$</span></th>' in made
+
+
+@pytest.mark.parametrize(
+    ("text", "heading"),
+    [
+        (" ### Step one", "<h3>Step one</h3>"),
+        ("  ## Two\ntext", "<h2>Two</h2><p>text</p>"),
+        ("   # One", "<h1>One</h1>"),
+        (">  ## Two", "<h2>Two</h2>"),
+        ("1. a\n   ### Details\n   text", "<h3>Details</h3>\n<p>text</p>"),
+        ("- a\n  - b\n    # One\n- c", "<h1>One</h1>\n</li>"),
+        ("> - a\n>   # One", "<h1>One</h1>\n</li>"),
+        ("- > # One\n  > text", "<h1>One</h1>\n<p>text</p>"),
+    ],
+)
+def test_heading_may_have_blanks_before_it(text, heading):
+    assert heading in body(text)
+
+
+QUOTES = {
+    "- Note:\n  > - a\n  >   - b\n  > - c": "<li>a<ul>\n<li>b</li>\n</ul>\n</li>",
+    "1. Note:\n   > 1. first\n   >\n   >    more\n   > 2. second": "<p>second</p>",
+    "- a\n  > q1\nlazy\n- b": "<p>q1\nlazy</p>\n</blockquote>",
+    "- a\n  > q1\n\n  b": "</blockquote>\n<p>b</p>\n</li>",
+    "> ```\n> a\n> ```\nb": "</blockquote><p>b</p>",
+    "> a\n>\nb": "</blockquote><p>b</p>",
+}
+
+
+@pytest.mark.parametrize("text", QUOTES)
+def test_quote_in_an_item_keeps_its_structure(text):
+    assert QUOTES[text] in body(text)
+
+
 # -- never fails, never takes for ever ----------------------------------------------
 
 RUNS = ["[", "![", "[a](", "[a][", "> ", ">", "`", "*", "**a ", "_a _", "<", "|", "- "]
