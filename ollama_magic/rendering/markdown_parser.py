@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import re
 from collections import defaultdict, deque
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element
@@ -28,6 +27,7 @@ from markdown.treeprocessors import Treeprocessor
 from markdown.util import ETX, AtomicString
 
 from ollama_magic.rendering.highlight import PRE_STYLE, code_html
+from ollama_magic.rendering.line_syntax import is_delimiter_row
 from ollama_magic.rendering.markdown_dialect import language_of
 from ollama_magic.rendering.math_text import (
     INLINE_MATH,
@@ -49,6 +49,7 @@ _MATH = re.compile(INLINE_MATH)
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _PIPE = "\x1f"  # no text has it: ``visible_text`` replaces controls
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:.*?[^`])\1(?!`)", re.DOTALL)
+_SEPARATOR = re.compile(rf"{_CODE.pattern}|\\.|(?P<pipe>\|)", re.DOTALL)
 _MAX_URL_SHOWN = 200
 _DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
 """The start of a line that looks like the definition of a link or note."""
@@ -168,9 +169,9 @@ class _Address(InlineProcessor):
 class _Label(ShortReferenceInlineProcessor):
     """A label alone; that of a note or of a numbered source keeps its brackets."""
 
-    def handleMatch(  # noqa: N802
+    def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str
-    ) -> tuple[Element | None, int | None, int | None]:
+    ) -> tuple[Any, int | None, int | None]:
         element, start, end = super().handleMatch(m, data)
         before = data[m.start() - 1 : m.start()]
         if end and data[end : end + 1] == ":" and before in {"", "\n", ETX}:
@@ -196,31 +197,47 @@ class _Tables(TableProcessor):
 
     def __init__(self, parser: BlockParser) -> None:
         super().__init__(parser, {"use_align_attribute": False})
-        self._columns = 0
 
     def test(self, parent: Element, block: str) -> bool:
-        _, _, below = block.partition("\n")
-        delimiters = below.partition("\n")[0].strip(" ")
-        self._columns = delimiters.removeprefix("|").removesuffix("|").count("|") + 1
-        return super().test(parent, block)
+        return super().test(parent, _fitted_table(block))
 
-    def _build_row(
-        self, row: str, parent: Element, align: Sequence[str | None]
-    ) -> None:
-        """Keep the cells that no column is there for: in the last one."""
-        super()._build_row(row, parent, align)
-        if row.count("|") > len(align) and (more := self._split_row(row)[len(align) :]):
-            last = parent[-1][-1]
-            last.text = " | ".join([last.text or "", *map(str.strip, more)])
+    def run(self, parent: Element, blocks: list[str]) -> None:
+        blocks[0] = _fitted_table(blocks[0])
+        super().run(parent, blocks)
 
-    def _split_row(self, row: str) -> list[str]:
-        """Take math out of a row that has more cells than the table has columns."""
-        cells = super()._split_row(row)
-        if len(cells) <= self._columns:
-            return cells
-        hidden = super()._split_row(_MATH.sub(_without_pipes, row))
-        is_right = len(hidden) == self._columns
-        return [cell.replace(_PIPE, "|") for cell in hidden] if is_right else cells
+
+def _fitted_table(source: str) -> str:
+    """Hide the pipes that are in math, or that no column is there for."""
+    head, *below = source.split("\n")
+    if not below or not is_delimiter_row(below[0]):
+        return source
+    columns = len(_separators(below[0])) + 1
+    rows = [_fitted_row(row, columns) for row in below[1:]]
+    return "\n".join([_without_math_pipes(head, columns), below[0], *rows])
+
+
+def _fitted_row(row: str, columns: int) -> str:
+    row = _without_math_pipes(row, columns)
+    shown = list(row)
+    for place in _separators(row)[columns - 1 :]:
+        shown[place] = _PIPE
+    return "".join(shown)
+
+
+def _without_math_pipes(row: str, columns: int) -> str:
+    """Hide the pipes in math if the row has as many cells as columns then."""
+    if len(_separators(row)) < columns:
+        return row
+    hidden = _MATH.sub(_without_pipes, row)
+    return hidden if len(_separators(hidden)) == columns - 1 else row
+
+
+def _separators(row: str) -> list[int]:
+    """Return where the pipes between the cells of a row are."""
+    end = len(row.rstrip())
+    found = [match.start() for match in _SEPARATOR.finditer(row) if match["pipe"]]
+    begin = len(row) - len(row.lstrip())
+    return [place for place in found if begin < place < end - 1]
 
 
 def _without_pipes(math: re.Match[str]) -> str:
@@ -236,7 +253,7 @@ class _TableCells(Treeprocessor):
                 continue
             align = cell.get("style") or "text-align: left;"
             cell.set("style", align.replace(": ", ":").rstrip(";"))
-            if text := cell.text:
+            if text := (cell.text or "").replace(_PIPE, "|"):
                 if "\\|" in text:
                     text = _CODE.sub(lambda code: code[0].replace("\\|", "|"), text)
                 cell.text = _BREAK.sub("  \n", text)

@@ -180,7 +180,8 @@ def open_block_html(block: Block, references: References = ()) -> str:
 def _block_parts(blocks: list[Block]) -> list[str]:
     """Return the blocks of a whole text, linked to the definitions in all of them."""
     known = definitions(blocks)
-    parts, labels = [], set[str]()
+    parts: list[str] = []
+    labels: set[str] = set()
     hidden: list[tuple[int, list[str]]] = []  # definitions, and their part's number
     for whole in blocks:
         lines, block = split_definitions(whole)
