@@ -25,12 +25,13 @@ def is_value_dropped() -> bool:
         frame = frame.f_back
     if frame is None:
         return False
-    instructions = dis.get_instructions(frame.f_code)
-    for instruction in instructions:
-        if instruction.offset == frame.f_lasti:
-            following = next(instructions, None)
-            return following is not None and following.opname == "POP_TOP"
-    return False
+    # NB: the place of a call is that of its instruction, or of the caches behind it.
+    following = (
+        instruction.opname
+        for instruction in dis.get_instructions(frame.f_code)
+        if instruction.offset > frame.f_lasti
+    )
+    return next(following, "") == "POP_TOP"
 
 
 def _package_of(frame: FrameType) -> str:
