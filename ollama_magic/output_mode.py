@@ -72,5 +72,5 @@ def _output_widgets() -> list[Any]:
         return []
     base = sys.modules["ipywidgets.widgets.widget"]
     # NB: ipywidgets 8 knows all widgets in `_instances`, 7 in `Widget.widgets`.
-    known = getattr(base, "_instances", None) or base.Widget.widgets
+    known = base._instances if hasattr(base, "_instances") else base.Widget.widgets
     return [one for one in list(known.values()) if isinstance(one, module.Output)]

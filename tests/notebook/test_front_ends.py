@@ -1,4 +1,4 @@
-"""What remains to be seen where front ends ignore updates of a display, or lose them."""
+"""What remains on the page where a front end ignores or loses updates of a display."""
 
 import pytest
 from fake_ollama import error

@@ -1,4 +1,4 @@
-"""Pages of ``%ollama`` that stand anywhere in a cell: shown once, or wanted as values."""
+"""Pages of ``%ollama`` anywhere in a cell: each is shown once, or used as a value."""
 
 import os
 import subprocess
