@@ -52,7 +52,7 @@ def test_what_widgets_ask_is_answered_on_the_page(page):
         page.wait_text(number, f"turn {number} of main")
         assert page.cell(number).inner_text().count("Hello!") == 1
         assert "http://" not in page.output(number).last.inner_text()
-    page.wait_text(2, "llama3.2:3b: up to date")
+    page.wait_text(2, "llama3.2:3b: pulled")
     assert page.cell(2).inner_text().count("ollama_magic 0") == 1
     page.screenshot("widgets-that-ask")
 
