@@ -25,7 +25,7 @@ class Ours:
         shell = get_ipython()
         clear_output = shell.display_pub.clear_output
         self._display = StreamDisplay(
-            publisher_of(shell), clear_output, owns_output=True, clock=clock
+            publisher_of(shell), clear_output, mode="clear", clock=clock
         )
         self._display.waiting("loading…")
         self._text = ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.session import Session
 
 _KEY = "ollama_magic"
@@ -58,6 +59,10 @@ class _NoCells:
 
     def turn_kept(self) -> None:
         """Note nothing: no cell has asked."""
+
+    def claim_output(self) -> OutputMode:
+        """Return the way that needs nothing of a front end."""
+        return "once"
 
 
 def current_session() -> Session:

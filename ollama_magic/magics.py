@@ -25,9 +25,10 @@ from traitlets import (
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic import completion, input_transforms
+from ollama_magic.call_site import is_value_dropped
 from ollama_magic.code_help.failing_cells import FailingCells
 from ollama_magic.line.help_text import magic_docstring
-from ollama_magic.notebook import CellTracker, magic_body, owns_output, shows_itself
+from ollama_magic.notebook import CellTracker, magic_body, shows_itself
 from ollama_magic.shell_events import unregister_all
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class OllamaMagics(Magics):
             try:
                 with let_through():
                     if cell is None:
-                        return self._commands.run(line)
+                        return self._run_line(line)
                     return self._ask_cell(line, cell)
             except Interrupted:
                 raise
@@ -152,6 +153,13 @@ class OllamaMagics(Magics):
                 raise Interrupted from None
             finally:
                 self._tell_warnings()
+
+    def _run_line(self, line: str) -> object:
+        value = self._commands.run(line)
+        # IPython shows the value that ends a cell; replies have been shown already.
+        if value is not None and is_value_dropped():
+            self.show(value)
+        return value
 
     def _ask_cell(self, line: str, cell: str) -> object:
         from ollama_magic.line.arguments import parse_chat_arguments
@@ -234,7 +242,10 @@ class OllamaMagics(Magics):
 
         if self._is_terminal:
             return progress_line.TerminalProgress(sys.stdout.write)
-        return progress_line.NotebookProgress(self.shell.display_pub.publish)
+        published = self.shell.display_pub
+        return progress_line.NotebookProgress(
+            published.publish, published.clear_output, mode=self.cells.claim_output()
+        )
 
     def panel(self, panel: ModelPanel) -> object:
         """Return the panel; a terminal gets its table, and the words to type."""
@@ -280,7 +291,7 @@ class OllamaMagics(Magics):
             "clear_output": self.shell.display_pub.clear_output,
             "view": (args and args.format) or self.format,
             "hz": self.update_hz,
-            "owns_output": owns_output(self.cells.raw_cell),
+            "mode": self.cells.claim_output(),
         }
 
     # -- life cycle ------------------------------------------------------------

@@ -31,10 +31,13 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.history.schema import SESSION
+from ollama_magic.output_mode import output_mode
+from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.shell_events import unregister_all
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
+_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
 
 
@@ -139,6 +142,7 @@ class CellTracker:
         self._deleted: set[str] = set()
         self._heard_of_deleted: str | None = None
         self._turns_kept: tuple[object, int] = (None, 0)
+        self._is_output_claimed = False
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
 
@@ -170,6 +174,18 @@ class CellTracker:
         self._hear_of_deleted()
         return tuple(sorted(self._deleted))
 
+    def claim_output(self) -> OutputMode:
+        """Return how the next output of the running cell is to be shown.
+
+        Only the first one to claim can have the output of the cell to itself.
+        """
+        request = self._execute_request()
+        code = _mapping(request.get("content")).get("code", self.raw_cell)
+        # A cell that `run_cell` or `%run` runs within another shares its output.
+        owns_it = code == self.raw_cell and owns_output(self.raw_cell)
+        is_first, self._is_output_claimed = not self._is_output_claimed, True
+        return output_mode(self._shell, request, owns_output=owns_it and is_first)
+
     def forget_deleted(self) -> None:
         """Note that the turns of deleted cells are gone."""
         self._deleted.clear()
@@ -193,6 +209,7 @@ class CellTracker:
 
     def _before_cell(self, info: Any) -> None:  # noqa: ANN401
         self.raw_cell = info.raw_cell or ""
+        self._is_output_claimed = False
         self._told_id = getattr(info, "cell_id", None)
         self._hear_of_deleted()
         self._deleted.discard(self.cell_id or "")  # cut, and pasted elsewhere
@@ -236,9 +253,15 @@ def magic_body(raw_cell: str, line: str, cell: str) -> str:
 
 
 def owns_output(raw_cell: str) -> bool:
-    """Tell whether everything that the cell puts out comes from ``%%ollama``."""
-    first, _, _ = _dedented(raw_cell).partition("\n")
-    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
+    """Tell whether everything that the cell puts out comes from this magic.
+
+    That is so for ``%%ollama``, and for a cell whose only statement is a ``%ollama``
+    line, also where its value is assigned.
+    """
+    if _is_cell_magic(raw_cell):
+        return True
+    lines = _first_lines(raw_cell)
+    return len(lines) == 1 and _LINE_MAGIC.match(lines[0]) is not None
 
 
 def shows_itself(raw_cell: str) -> bool:
@@ -248,7 +271,24 @@ def shows_itself(raw_cell: str) -> bool:
     last line. Where the value is assigned, or a function asked, it is wanted.
     """
     last = raw_cell.rstrip().rpartition("\n")[2]
-    return owns_output(raw_cell) or last.startswith("%ollama")
+    return _is_cell_magic(raw_cell) or last.startswith("%ollama")
+
+
+def _is_cell_magic(raw_cell: str) -> bool:
+    first, _, _ = _dedented(raw_cell).partition("\n")
+    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
+
+
+def _first_lines(raw_cell: str) -> list[str]:
+    """Return lines that are no comment, blank, or continuation of the line before."""
+    found, is_continued = [], False
+    for line in raw_cell.splitlines():
+        if not is_continued:
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            found.append(line)
+        is_continued = line.endswith("\\")
+    return found
 
 
 def _dedented(raw_cell: str) -> str:

@@ -18,6 +18,7 @@ from ollama_magic.history.following import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import Notebook, find_notebook
+from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
 
@@ -64,6 +65,9 @@ class Cells(Protocol):
 
     def turn_kept(self) -> None:
         """Note that the running cell has left a turn."""
+
+    def claim_output(self) -> OutputMode:
+        """Return how the next output of the running cell is to be shown."""
 
 
 class Session:

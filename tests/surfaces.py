@@ -113,7 +113,7 @@ def columns(text):
 def live_columns(text):
     page = Published()
     display = ColumnsDisplay(
-        page.publish, page.clear_output, owns_output=True, clock=page.clock
+        page.publish, page.clear_output, mode="clear", clock=page.clock
     )
     display.waiting(text)
     display.begin([text, "b"])
@@ -132,7 +132,7 @@ def live_columns(text):
 def while_it_waits(text):
     page = Published()
     display = StreamDisplay(
-        page.publish, page.clear_output, owns_output=False, clock=page.clock
+        page.publish, page.clear_output, mode="update", clock=page.clock
     )
     display.waiting(text)
     display.feed("", text)
@@ -142,7 +142,7 @@ def while_it_waits(text):
 
 def progress(text):
     page = Published()
-    line = NotebookProgress(page.publish)
+    line = NotebookProgress(page.publish, page.clear_output, mode="repeat")
     line.show(text, 0.3)
     line.finish(text)
     yield from page.shown()

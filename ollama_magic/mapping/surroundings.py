@@ -58,7 +58,10 @@ class Surroundings:
         """Return where progress is shown; None where nobody would see it."""
         shell = self.session.shell
         if getattr(shell, "kernel", None) is not None:
-            return NotebookProgress(shell.display_pub.publish)
+            published, mode = shell.display_pub, self.session.cells.claim_output()
+            return NotebookProgress(
+                published.publish, published.clear_output, mode=mode
+            )
         if sys.stderr is not None and sys.stderr.isatty():
             return TerminalProgress(sys.stderr.write, is_tty=True)
         return None

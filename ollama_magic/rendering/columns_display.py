@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ollama_magic.rendering.columns import Column, column_html, grid_html
-from ollama_magic.rendering.live_output import LastOutput, LiveOutput
+from ollama_magic.rendering.live_output import LastOutput, LiveOutput, OutputMode
 from ollama_magic.rendering.live_thinking import THINKING_INTERVAL_S, LiveThinking
 from ollama_magic.rendering.pacing import Pace
 from ollama_magic.rendering.pieces import Intake
 from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
+from ollama_magic.rendering.visible_text import visible_text
 
 
 class ColumnsDisplay:
@@ -31,8 +32,8 @@ class ColumnsDisplay:
         How the texts are shown: ``markdown``, ``text`` or ``json``.
     hz
         How often to paint, at most, per second.
-    owns_output
-        Whether the output of the cell is this and nothing else.
+    mode
+        What is shown live, and how the complete replies take its place.
     clock
         Seconds, never going back.
     """
@@ -44,13 +45,14 @@ class ColumnsDisplay:
         *,
         view: str = "markdown",
         hz: float = 10.0,
-        owns_output: bool,
+        mode: OutputMode,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._view = view
         self._clock = clock
+        self._is_live = mode != "once"
         self._output = LiveOutput(publish)
-        self._last = LastOutput(publish, clear_output, owns_output=owns_output)
+        self._last = LastOutput(publish, clear_output, mode=mode)
         self._hz = hz
         self._pace = Pace(hz, clock)
         self._columns: list[_LiveColumn] = []
@@ -59,7 +61,8 @@ class ColumnsDisplay:
 
     def waiting(self, text: str) -> None:
         """Say what is done before anybody is asked."""
-        self._output.show(quiet_html(text))
+        if self._is_live:
+            self._output.show(quiet_html(text), visible_text(text))
 
     def begin(self, names: Sequence[str]) -> None:
         """Open a column for each model; from now on they are called by number."""
@@ -72,7 +75,7 @@ class ColumnsDisplay:
 
     def feed(self, number: int, content: str, thinking: str = "") -> None:
         """Take what came of a model, maybe nothing."""
-        if self._columns[number].add(content, thinking):
+        if self._is_live and self._columns[number].add(content, thinking):
             self._pace.at_once()
 
     def complete(self, number: int, column: Column) -> None:
@@ -83,7 +86,7 @@ class ColumnsDisplay:
     def tick(self) -> None:
         """Paint when it is time; to be called every tenth of a second or so."""
         now = self._clock()
-        if not self._pace.is_due(now):
+        if not (self._is_live and self._pace.is_due(now)):
             return
         page = grid_html((column.name, column.html(now)) for column in self._columns)
         if sent := self._output.show(page):

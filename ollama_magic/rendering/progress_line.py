@@ -8,10 +8,10 @@ from __future__ import annotations
 import html
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ollama_magic.rendering.live_output import LastOutput, LiveOutput, OutputMode
 from ollama_magic.rendering.safe_html import page_html
 from ollama_magic.rendering.visible_text import visible_text
 
@@ -34,37 +34,39 @@ class NotebookProgress:
 
     Parameters
     ----------
-    publish
-        ``shell.display_pub.publish``.
+    publish, clear_output
+        Those of ``shell.display_pub``.
+    mode
+        What is shown live, and how the last state takes its place.
     """
 
-    def __init__(self, publish: Callable[..., Any]) -> None:
-        self._publish = publish
-        self._display_id = uuid.uuid4().hex
-        self._is_open = False
+    def __init__(
+        self,
+        publish: Callable[..., Any],
+        clear_output: Callable[..., Any],
+        *,
+        mode: OutputMode,
+    ) -> None:
+        self._is_live = mode != "once"
+        self._output = LiveOutput(publish)
+        self._last = LastOutput(publish, clear_output, mode=mode)
         self._shown_at = float("-inf")
 
     def show(self, text: str, share: float | None = None) -> None:
         """Show the state now, at most five times a second."""
         now = time.monotonic()
-        if now - self._shown_at >= _INTERVAL_S:
+        if self._is_live and now - self._shown_at >= _INTERVAL_S:
             self._shown_at = now
-            self._put(text, share)
+            self._output.publish(_bundle(text, share), {})
 
     def finish(self, text: str) -> None:
         """Replace the line by its last state."""
-        self._put(text, None)
+        self._last.finish(self._output, _bundle(text), {})
 
-    def _put(self, text: str, share: float | None) -> None:
-        text = _one_line(text)
-        bundle = {"text/html": _line_html(text, share), "text/plain": text}
-        self._publish(
-            data=bundle,
-            metadata={},
-            transient={"display_id": self._display_id},
-            update=self._is_open,
-        )
-        self._is_open = True
+
+def _bundle(text: str, share: float | None = None) -> dict[str, str]:
+    text = _one_line(text)
+    return {"text/html": _line_html(text, share), "text/plain": text}
 
 
 def _line_html(text: str, share: float | None) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from ollama_magic.rendering.live_output import LastOutput, LiveOutput
+from ollama_magic.rendering.live_output import LastOutput, LiveOutput, OutputMode
 from ollama_magic.rendering.live_thinking import THINKING_INTERVAL_S, LiveThinking
 from ollama_magic.rendering.pacing import Pace
 from ollama_magic.rendering.pieces import Intake
@@ -21,6 +21,7 @@ from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
 from ollama_magic.rendering.steps_view import steps_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
+from ollama_magic.rendering.visible_text import visible_text
 
 __all__ = ["StreamDisplay", "TerminalDisplay", "View"]
 
@@ -43,10 +44,9 @@ class StreamDisplay:
         How the text is shown; what is neither Markdown nor JSON is plain text.
     hz
         How often to paint, at most, per second.
-    owns_output
-        Whether the output of the cell is the reply and nothing else. If so, live
-        outputs are cleared at the end and one display follows; if not, one display is
-        updated in place and nothing of the user's is ever cleared.
+    mode
+        What is shown live, and how the complete reply takes its place. Only where all
+        is cleared at the end, live text goes into several outputs.
     clock
         Seconds, never going back.
     """
@@ -58,13 +58,14 @@ class StreamDisplay:
         *,
         view: View | str = "markdown",
         hz: float = 10.0,
-        owns_output: bool,
+        mode: OutputMode,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
-        self._owns_output = owns_output
+        self._is_live = mode != "once"
+        self._is_chunked = mode == "clear"
         self._clock = clock
-        self._last = LastOutput(publish, clear_output, owns_output=owns_output)
+        self._last = LastOutput(publish, clear_output, mode=mode)
         self._hz = hz
         self._view = view
         self._output = LiveOutput(publish)
@@ -92,9 +93,11 @@ class StreamDisplay:
         front end before what was shown ahead of it, by another channel: JupyterLab
         would take its box away with the outputs, and nobody could answer (seen).
         """
+        if not self._is_live:
+            return
         self._begin()
         self._steps_html = steps_html(steps)
-        if self._owns_output:
+        if self._is_chunked:
             first, *others = self._live
             self._emptied = deque(one for one in others if one.is_open)
             self._live = [first, *self._emptied]
@@ -107,8 +110,8 @@ class StreamDisplay:
 
     def waiting(self, text: str) -> None:
         """Show that nothing has come yet, and why; call it as often as you like."""
-        if not (self._has_text or self._thinking.is_open):
-            self._show_alone(quiet_html(text))
+        if self._is_live and not (self._has_text or self._thinking.is_open):
+            self._show_alone(quiet_html(text), visible_text(text))
 
     def feed(self, content: str, thinking: str = "") -> None:
         """Take what came, maybe nothing; paint when it is time.
@@ -116,6 +119,8 @@ class StreamDisplay:
         To be called every tenth of a second or so, also when nothing came: what is
         not shown yet is shown then.
         """
+        if not self._is_live:
+            return
         if thinking:
             self._thinking.add(thinking)
         if content:
@@ -152,7 +157,7 @@ class StreamDisplay:
             self._chunk.append(piece.html)
             self._chunk_size += piece.characters
             self._size += piece.characters
-            if self._owns_output and self._chunk_size >= max(
+            if self._is_chunked and self._chunk_size >= max(
                 _MIN_CHUNK, self._size / 10
             ):
                 sent += self._close_chunk()
@@ -161,14 +166,14 @@ class StreamDisplay:
 
     def _show_chunk(self, open_html: str) -> int:
         html = "".join(self._chunk) + open_html
-        if not self._owns_output:
+        if not self._is_chunked:
             thinking = self._thinking.html() if self._thinking.text else ""
             return self._output.show(self._steps_html + thinking + page_html(html))
         return self._output.show(page_html(html)) if html else 0
 
-    def _show_alone(self, html: str) -> None:
+    def _show_alone(self, html: str, text: str = "") -> None:
         """Show what is no part of the answer; steps stay above it."""
-        self._output.show(html if self._owns_output else self._steps_html + html)
+        self._output.show(html if self._is_chunked else self._steps_html + html, text)
 
     def _close_chunk(self) -> int:
         """Show the last of an output; what comes now goes into a new one."""
@@ -182,7 +187,7 @@ class StreamDisplay:
         return sent
 
     def _new_output(self) -> None:
-        if not self._owns_output:
+        if not self._is_chunked:
             return
         self._outputs += 1
         if self._emptied:

@@ -34,7 +34,7 @@ def kernel(warm_kernel, fake_ollama, tmp_path):
         history=str(tmp_path / "chats.sqlite"),
         notebook=str(tmp_path / "notebook.ipynb"),
     )
-    warm_kernel.answers = None
+    warm_kernel.answers, warm_kernel.applies_updates = None, True
     ran = warm_kernel.run(settings)
     assert ran.status == "ok", ran
     return warm_kernel

@@ -82,6 +82,26 @@ class Kernel:
         self.client.shell_channel.send(message)
         return message["header"]["msg_id"]
 
+    def click(self, comm_id):
+        """Click a button as the front end does, and return what its callback shows."""
+        data = {"method": "custom", "content": {"event": "click"}}
+        content = {"comm_id": comm_id, "data": data}
+        message = self.client.session.msg("comm_msg", content)
+        self.client.shell_channel.send(message)
+        msg_id, view = message["header"]["msg_id"], self._view()
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            message = self.client.get_iopub_msg(timeout=PATIENCE_S)
+            if message["parent_header"].get("msg_id") == msg_id and view.take(message):
+                return view.ran
+        raise AssertionError(f"the callback did not end: {view.ran}")
+
+    applies_updates = True
+    """Whether the front end knows ``update_display_data``: many ignore it."""
+
+    def _view(self, since=None):
+        return _View(since, applies_updates=self.applies_updates)
+
     answers = None
     """What to type when the kernel asks; None: there is nobody to ask."""
 
@@ -103,7 +123,7 @@ class Kernel:
         ``since`` is what an earlier call has returned of the same cell: then what was
         shown by then counts too.
         """
-        view, deadline = _View(since), time.monotonic() + PATIENCE_S
+        view, deadline = self._view(since), time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             self._answer(view)
             try:
@@ -135,8 +155,9 @@ class Kernel:
 class _View:
     """The outputs of one cell, as a front end keeps them."""
 
-    def __init__(self, since=None):
+    def __init__(self, since=None, *, applies_updates=True):
         self.ran = since or Ran()
+        self._applies_updates = applies_updates
         self._clears = False
 
     def take(self, message):
@@ -149,7 +170,7 @@ class _View:
             self._clears = True
             if not content["wait"]:
                 self._clear()
-        elif kind == "update_display_data":
+        elif kind == "update_display_data" and self._applies_updates:
             for output in self.ran.outputs:
                 if output.get("id") == content["transient"]["display_id"]:
                     output.update(data=content["data"], metadata=content["metadata"])

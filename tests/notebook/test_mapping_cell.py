@@ -50,7 +50,8 @@ def test_progress_is_one_output_whose_last_state_stays(kernel, answers):
 def test_progress_shows_how_far_it_is(kernel, answers):
     answers("a", "b")
     rows = "['a', 'b', 'c', 'd']"
-    msg_id = kernel.send(f"{IMPORT}\nmap_prompts('{{}}', {rows}, concurrency=1)")
+    code = f"{IMPORT}\nmap_prompts('{{}}', {rows}, concurrency=1)"
+    msg_id = kernel.send(code, "cell-1")
     ran = kernel.collect(msg_id, until=lambda ran: "2 of 4" in ran.text)
     assert re.search(r"2 of 4 · [\d.,]+ rows/s · \d+ s left", ran.text)
     assert "width:50.0%" in ran.html

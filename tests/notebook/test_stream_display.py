@@ -37,7 +37,7 @@ class Notebook:
         self.is_to_clear = True
 
     def display(self, **options):
-        options = {"owns_output": True} | options
+        options = {"mode": "clear"} | options
         return StreamDisplay(
             self.publish, self.clear_output, clock=lambda: self.now_s, **options
         )
@@ -124,7 +124,7 @@ def test_slow_paints_come_less_often(notebook):
         notebook.publish(*args, **kwargs)
 
     display = StreamDisplay(
-        publish_slowly, None, owns_output=True, clock=lambda: notebook.now_s
+        publish_slowly, None, mode="clear", clock=lambda: notebook.now_s
     )
     notebook.stream(display, "word " * 400, step=5, step_s=0.01)
     assert len(notebook.messages) <= 12
@@ -185,7 +185,7 @@ def test_markdown_never_gets_out_even_if_asked_for(notebook):
 
 def test_an_output_that_is_not_ours_alone_is_never_cleared(notebook):
     notebook.publish({"text/plain": "the user's own"})
-    display = notebook.display(owns_output=False)
+    display = notebook.display(mode="update")
     display.waiting("loading…")
     display.feed("", thinking="hm")
     notebook.now_s += 1
@@ -201,20 +201,56 @@ def test_an_output_that_is_not_ours_alone_is_never_cleared(notebook):
     ]
 
 
+def test_where_updates_may_be_lost_the_end_is_a_display_of_its_own(notebook):
+    notebook.publish({"text/plain": "the user's own"})
+    display = notebook.display(mode="repeat")
+    display.waiting("loading…")
+    display.feed("one")
+    assert [o[0] is not None for o in notebook.outputs] == [False, True]
+    display.finish({"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1})
+    assert notebook.clears == 0
+    _, (_, live, metadata), end = notebook.outputs
+    assert set(live.values()) == {""}
+    assert not metadata  # VS Code replaces all outputs where metadata change
+    assert end == [None, {"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1}]
+
+
+def test_where_updates_are_ignored_only_the_end_is_shown(notebook):
+    display = notebook.display(mode="once")
+    display.waiting("loading…")
+    display.feed("", thinking="hm")
+    notebook.stream(display, PARAGRAPH * 100)
+    display.again([{"role": "assistant", "content": "step"}])
+    assert not notebook.messages
+    display.finish({"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1})
+    assert notebook.outputs == [
+        [None, {"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1}]
+    ]
+
+
+def test_front_ends_without_html_are_told_the_wait_once_and_no_half_answer(notebook):
+    display = notebook.display()
+    display.waiting("loading \x1bm…")
+    assert notebook.messages[0]["text/plain"] == "loading ␛m…"
+    display.waiting("loading \x1bm… 1 s")
+    notebook.stream(display, PARAGRAPH * 100)
+    assert not [data for data in notebook.messages[1:] if "text/plain" in data]
+
+
 def test_one_display_that_grows_is_sent_less_often(notebook):
     """Bytes are bounded by time, however long the reply."""
-    display = notebook.display(owns_output=False)
+    display = notebook.display(mode="update")
     notebook.stream(display, PARAGRAPH * 2000, step=40, step_s=0.05)
     sent = sum(len(data["text/html"]) for data in notebook.messages)
     assert sent < 2 * 20_000 * notebook.now_s
 
 
-@pytest.mark.parametrize("owns_output", [True, False])
-def test_discarded_display_leaves_nothing_to_see(notebook, owns_output):
-    display = notebook.display(owns_output=owns_output)
+@pytest.mark.parametrize("mode", ["clear", "update", "repeat", "once"])
+def test_discarded_display_leaves_nothing_to_see(notebook, mode):
+    display = notebook.display(mode=mode)
     display.waiting("loading…")
     display.discard()
-    if owns_output:
+    if mode == "clear":
         assert notebook.is_to_clear
     else:
         assert notebook.text == ""

@@ -111,7 +111,7 @@ class Page:
             self.publish,
             self.clear_output,
             clock=lambda: self.now_s,
-            **{"owns_output": True} | options,
+            **{"mode": "clear"} | options,
         )
 
     def tick(self, display, seconds=2.0):
@@ -236,7 +236,7 @@ def test_the_end_is_exactly_one_output(page):
 
 
 def test_an_output_that_is_not_ours_alone_is_never_cleared(page):
-    display = begun(page, owns_output=False)
+    display = begun(page, mode="update")
     display.feed(0, "x")
     display.tick()
     display.finish({"text/html": "<p>e</p>", "text/plain": "e"}, {})

@@ -69,14 +69,14 @@ def test_no_vector_is_more_than_text_to_a_parser(view):
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-def frames(text, step, *, owns_output, view="markdown"):
+def frames(text, step, *, mode, view="markdown"):
     """Return all that a notebook is sent while a text comes in pieces."""
     page = Published()
     display = StreamDisplay(
         page.publish,
         page.clear_output,
         view=view,
-        owns_output=owns_output,
+        mode=mode,
         clock=page.clock,
     )
     for start in range(0, len(text), step):
@@ -104,9 +104,9 @@ def test_no_frame_of_a_stream_holds_more_than_text():
     """
     wrong, seen = {}, 0
     for name, text in SHORT.items():
-        for step, owns_output in product([1, 3, 2000], [True, False]):
+        for step, mode in product([1, 3, 2000], ["clear", "update"]):
             step = max(step, len(text) // 60)  # noqa: PLW2901
-            for bundle in frames(text, step, owns_output=owns_output):
+            for bundle in frames(text, step, mode=mode):
                 assert set(bundle) == {"text/html"}
                 seen += 1
                 if found := quick_violations(bundle["text/html"], may_be_ours=True):
@@ -158,7 +158,7 @@ def test_without_the_sanitiser_the_tests_would_fail(careless):
     assert any(
         quick_violations(bundle["text/html"], may_be_ours=True)
         for text in links.values()
-        for bundle in frames(text, 3, owns_output=True)
+        for bundle in frames(text, 3, mode="clear")
     )
 
 

@@ -25,7 +25,9 @@ def test_a_page_is_shown_harmless_and_kept_as_it_came():
 
 def test_progress_in_a_notebook_is_one_harmless_line():
     shown = []
-    progress = NotebookProgress(lambda **message: shown.append(message["data"]))
+    progress = NotebookProgress(
+        lambda **message: shown.append(message["data"]), None, mode="update"
+    )
     progress.show(HOSTILE)
     progress.finish(HOSTILE)
     for data in shown:

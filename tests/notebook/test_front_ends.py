@@ -1,0 +1,182 @@
+"""What remains on the page where a front end ignores or loses updates of a display."""
+
+import pytest
+from fake_ollama import error
+
+VSCODE = "vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D"
+
+ALONE = [
+    "%%ollama\nhi",
+    "%ollama ask hi",
+    "# a comment\n\n%ollama ask hi\n# another\n",
+    "r = %ollama ask hi",
+    "%ollama ask \\\n  hi",
+    "%ollama explain",
+    "%%ollama --compare llama3.2:3b,other:1b\nhi",
+    "%ollama pull llama3.2:3b",
+    "%ollama load llama3.2:3b",
+]
+AMONG_OTHERS = [
+    "x = 1\n%ollama ask hi",
+    "for _ in range(1):\n    %ollama ask hi",
+    "%ollama explain\nx = 1",
+    "x = 1\n%ollama ask --compare llama3.2:3b,other:1b hi",
+    "x = 1\n%ollama pull llama3.2:3b",
+    "x = 1\n%ollama load llama3.2:3b",
+    "get_ipython().run_cell_magic('ollama', '', 'hi')\nx = 1",
+    "from ollama_magic import map_prompts\nx = map_prompts('{}', ['hi'])",
+]
+ENDS = ("Hello!", "up to date", "pulled", "loaded in", "1 of 1")
+
+
+@pytest.fixture(autouse=True)
+def models(fake_ollama):
+    fake_ollama.models(["llama3.2:3b", "other:1b"])
+
+
+@pytest.fixture(params=["updates", "none"])
+def updates(request, kernel):
+    kernel.applies_updates = request.param == "updates"
+    return kernel.applies_updates
+
+
+def assert_shows_the_end(outputs):
+    """Exactly one output has something to see, and it is the end of what was done."""
+    seen = [o["data"]["text/plain"] for o in outputs if o["data"].get("text/html")]
+    assert len(seen) == 1, outputs
+    assert any(end in seen[0] for end in ENDS), seen
+
+
+@pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
+def test_the_end_is_shown_where_updates_are_ignored(kernel, code):
+    """Requests without a cell id: jupyter console, qtconsole, Spyder, nbmodel."""
+    kernel.applies_updates = False
+    kernel.run("print(1)")  # for `explain`
+    ran = kernel.run(code)
+    assert ran.status == "ok", ran
+    assert_shows_the_end(ran.outputs)
+    assert len(ran.outputs) == 1
+
+
+@pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
+def test_the_end_is_shown_where_updates_are_lost(kernel, updates, code):
+    """VS Code, where a cell that is run again loses some."""
+    kernel.run("print(1)", f"{VSCODE}1")
+    ran = kernel.run(code, VSCODE)
+    assert ran.status == "ok", ran
+    shown = ran.outputs
+    if not updates:  # the live output stays behind, and the end follows it
+        shown = [o for o in ran.outputs if o["id"] is None]
+    assert_shows_the_end(shown)
+    assert shown[-1] is ran.outputs[-1]
+
+
+@pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
+def test_in_jupyterlab_there_is_one_output_that_was_live(kernel, code):
+    kernel.run("print(1)", "cell-0")
+    ran = kernel.run(code, "cell-1")
+    assert ran.status == "ok", ran
+    assert_shows_the_end(ran.outputs)
+    assert len(ran.outputs) == 1
+    live = ran.messages.count("display_data") + ran.messages.count(
+        "update_display_data"
+    )
+    assert live > 1
+    assert ("clear_output" in ran.messages) == (code in ALONE)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('mine')\nget_ipython().run_cell('%%ollama\\nhi')",
+        "print('mine')\nget_ipython().run_cell('%ollama ask hi')",
+        "print('mine')\n%run {script}",
+        "print('mine')\n%ollama pull llama3.2:3b",
+    ],
+)
+@pytest.mark.parametrize("cell_id", ["cell-1", VSCODE, None])
+def test_nothing_of_the_users_is_cleared(kernel, tmp_path, code, cell_id):
+    script = tmp_path / "script.ipy"
+    script.write_text("%ollama ask hi\n")
+    ran = kernel.run(code.format(script=script), cell_id)
+    assert ran.streams == "mine\n"
+    assert_shows_the_end([o for o in ran.outputs if "data" in o])
+
+
+def test_every_model_that_was_pulled_has_its_line(kernel, updates):
+    for cell_id in "cell-1", VSCODE, None:
+        ran = kernel.run("%ollama pull one two", cell_id)
+        if updates or cell_id is None:
+            shown = [o for o in ran.outputs if o["data"]["text/html"]]
+            assert [o["data"]["text/plain"][:4] for o in shown] == ["one:", "two:"]
+
+
+def test_a_failure_leaves_no_wait_behind(kernel, fake_ollama):
+    kernel.applies_updates = False
+    fake_ollama.on("POST /api/chat", lambda _: error(400, "no"))
+    for code in "%ollama ask hi", "x = 1\n%ollama ask hi":
+        ran = kernel.run(code)
+        assert ran.error is not None
+        assert [o["type"] for o in ran.outputs] == ["error"]
+
+
+# -- widgets ----------------------------------------------------------------------
+
+WIDGETS = """
+import ipywidgets
+out = ipywidgets.Output()
+def ask(_=None):
+    with out:
+        {code}
+button = ipywidgets.Button()
+button.on_click(ask)
+print(button.comm.comm_id, end="")
+"""
+CALLS = [
+    "get_ipython().run_line_magic('ollama', 'ask hi')",
+    "get_ipython().run_cell_magic('ollama', '', 'hi')",
+    "get_ipython().run_cell_magic('ollama', '-m llama3.2:3b -m other:1b', 'hi')",
+    "get_ipython().run_line_magic('ollama', 'pull llama3.2:3b')",
+    "%ollama ask hi",
+    "import ollama_magic; ollama_magic.map_prompts('{}', ['hi'])",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_callback_that_asks_shows_the_end_once(kernel, call):
+    """An Output widget ignores updates, as the callbacks of buttons show."""
+    kernel.applies_updates = False
+    comm_id = kernel.run(WIDGETS.replace("{code}", call), "cell-1").streams
+    ran = kernel.click(comm_id)
+    assert_shows_the_end([o for o in ran.outputs if "data" in o])
+    assert "clear_output" not in ran.messages
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_output_widget_that_captures_in_a_cell_shows_the_end_once(kernel, call):
+    kernel.applies_updates = False
+    kernel.run(WIDGETS.replace("{code}", call), "cell-1")
+    ran = kernel.run("ask()", "cell-2")
+    assert_shows_the_end(ran.outputs)
+    assert len(ran.outputs) == 1
+    ran = kernel.run("x = 1\n%ollama ask hi", "cell-2")  # it captures no more
+    assert "update_display_data" in ran.messages
+
+
+def test_interact_shows_the_answer(kernel):
+    kernel.applies_updates = False
+    ran = kernel.run(
+        "import ipywidgets\n"
+        "ask = lambda q: get_ipython().run_line_magic('ollama', 'ask ' + q)\n"
+        "box = ipywidgets.interactive(ask, q='hi')\n"
+        "box.auto_display = True  # as `interact` does\n"
+        "box.update()",
+        "cell-1",
+    )
+    assert_shows_the_end(ran.outputs)
+
+
+def test_what_capture_takes_is_one_output(kernel):
+    kernel.run("%%capture taken\n%ollama ask hi\nprint('x')", "cell-1")
+    ran = kernel.run("print([sorted(o.data) for o in taken.outputs])", "cell-2")
+    assert ran.streams == "[['text/html', 'text/plain']]\n"
