@@ -6,7 +6,6 @@ Each method asks the session or a model command and returns what is shown.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -25,6 +24,7 @@ from ollama_magic.chat_commands import (
     switch_chat,
     undo,
 )
+from ollama_magic.client import OllamaClient
 from ollama_magic.code_help.failing_cells import FailingCells
 from ollama_magic.code_help.past_cells import cells_to_explain, failing_cell
 from ollama_magic.code_help.questions import (
@@ -329,8 +329,7 @@ class Commands:
             return TextPage("stopped" if stop() else "nothing was running")
         try:
             server = serve(
-                session.configured_url,
-                api_key=os.environ.get("OLLAMA_API_KEY"),
+                session.configured_client(),
                 embedded="embedded" in command.options,
                 on_status=line.show,
             )
@@ -358,6 +357,7 @@ class Commands:
         return [
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
+            *_key_lines(client),
             f"model     {model or 'the newest on the server'}",
             f"chat      {session.chat_name}, {len(turns)} turns",
             *([f"context   {context}"] if context else []),
@@ -415,6 +415,13 @@ def _version_text(ask_version: Callable[[], str]) -> str:
         return in_background(ask_version)
     except OllamaMagicError as error:  # the state must be shown without a server too
         return f"not reachable ({error.why or error.what}); {error.next_step}"
+
+
+def _key_lines(client: OllamaClient) -> list[str]:
+    error = client.withheld_key
+    if error is None:
+        return []
+    return [f"API key   not sent there: {error.why}", f"          {error.next_step}"]
 
 
 def _server_text(server: RunningServer) -> str:
