@@ -357,7 +357,7 @@ class Commands:
         return [
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
-            *_key_lines(client),
+            *self._key_lines(client),
             f"model     {model or 'the newest on the server'}",
             f"chat      {session.chat_name}, {len(turns)} turns",
             *([f"context   {context}"] if context else []),
@@ -368,6 +368,12 @@ class Commands:
             "try       %%ollama, and a prompt under it",
             "          %ollama list · pull NAME · history · help",
         ]
+
+    def _key_lines(self, client: OllamaClient) -> list[str]:
+        error = self._session.tell_of_key(client)
+        if error is None:
+            return []
+        return [f"API key   not sent there: {error.why}", f"{'':10}{error.next_step}"]
 
     def _doctor(self, _: ParsedCommand) -> object:
         return doctor_report(self._session)
@@ -415,13 +421,6 @@ def _version_text(ask_version: Callable[[], str]) -> str:
         return in_background(ask_version)
     except OllamaMagicError as error:  # the state must be shown without a server too
         return f"not reachable ({error.why or error.what}); {error.next_step}"
-
-
-def _key_lines(client: OllamaClient) -> list[str]:
-    error = client.withheld_key
-    if error is None:
-        return []
-    return [f"API key   not sent there: {error.why}", f"          {error.next_step}"]
 
 
 def _server_text(server: RunningServer) -> str:

@@ -27,7 +27,7 @@ _ESCAPES = "\\%&+"
 
 
 class Redactor:
-    """Hides secrets in text.
+    r"""Hides secrets in text.
 
     A secret that may be a word (fewer than 8 characters, or up to 12 letters, such as
     the key ``ollama`` that some programs want) is hidden in errors only: replies and
@@ -41,7 +41,7 @@ class Redactor:
     Examples
     --------
     >>> hidden = Redactor(["p&ss<w>rd"])
-    >>> hidden.text(r'"p\\u0026ss\\u003cw\\u003erd"'), hidden.text("p%26ss%3Cw%3erd")
+    >>> hidden.text(r'"p\u0026ss\u003cw\u003erd"'), hidden.text("p%26ss%3Cw%3erd")
     ('"***"', '***')
     """
 

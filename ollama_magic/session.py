@@ -140,6 +140,13 @@ class Session:
             self._warnings.append(str(error))
         return client
 
+    def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
+        """Return why the key is not sent, to who tells it in place of the warning."""
+        error = client.withheld_key
+        if error is not None and str(error) in self._warnings:
+            self._warnings.remove(str(error))
+        return error
+
     def _make_client(
         self, host: str | None, api_key: str | None = None
     ) -> OllamaClient:
