@@ -8,10 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
+from itertools import repeat
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
+from fake_ollama import JSON, Answer, Wait
 
 from ollama_magic import serve as serve_module
 from ollama_magic.client import OllamaClient
@@ -92,6 +96,82 @@ def test_a_server_that_refuses_is_not_replaced(empty_engine):
     with pytest.raises(EngineError) as error:
         serve(OllamaClient(empty_engine.base_url))
     assert error.value.why == "server (401): unauthorized"
+
+
+TOKEN = "sk-SECRETtoken1234"
+
+
+def answers():
+    """Return what may listen at the port, with a token and an escape in what it says."""
+    said = f"<b>x</b> \x1b]0;pwn\x07 Bearer {TOKEN}"
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    return {
+        "no HTTP": Answer([f"HELLO {said}\r\n\r\n"], raw=True),
+        "a status that is none": Answer([f"HTTP/1.1 {said}\r\n\r\n"], raw=True),
+        "cut": Answer([f"{head}Content-Length: 900\r\n\r\n{said}"], raw=True),
+        "no chunk": Answer(
+            [f"{head}Transfer-Encoding: chunked\r\n\r\n{said}"], raw=True
+        ),
+        "headers without end": Answer(
+            [head, *(f"X-{n}: {said}\r\n" for n in range(200))], raw=True
+        ),
+        "brackets": Answer(["[" * 60_000], content_type=JSON),
+        "blanks without end": Answer(repeat(" " * 100_000), content_type=JSON),
+        "letters without end": Answer(repeat(said), content_type=JSON),
+        "a page": Answer([f"<title>{said}</title>"], content_type="text/html"),
+        "another service": Answer([json.dumps({"v": said})], content_type=JSON),
+        "a list": Answer([json.dumps([said])], content_type=JSON),
+        "a refusal": Answer([json.dumps({"error": said})], status=401),
+        "a page of a proxy": Answer([f"<h1>{said}"], status=502),
+        "a redirect": Answer(status=302, headers={"Location": f"http://{TOKEN}/"}),
+        "compressed": Answer([said], headers={"Content-Encoding": "gzip"}),
+    }
+
+
+@pytest.mark.parametrize("kind", answers())
+def test_whatever_answers_is_told_in_three_lines_without_a_secret(fake_ollama, kind):
+    fake_ollama.on("GET /api/version", answers()[kind])
+    with pytest.raises(EngineError) as caught:
+        serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
+    lines = caught.value.lines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"What answers at {fake_ollama.url} is not an Ollama")
+    assert lines[1].startswith("  why:  ")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in shown
+    assert "\x1b" not in shown
+    assert max(map(len, lines)) < 400
+
+
+@pytest.mark.parametrize(
+    "version", [f"1 {TOKEN}", "1 \\u0073k-SECRETtoken1234", "1 sk%2DSECRETtoken1234"]
+)
+def test_a_version_is_shown_short_and_without_a_secret(fake_ollama, version):
+    body = f'{{"version": "{version} {"x" * 9_000}\\u001b]0;"}}'
+    fake_ollama.on("GET /api/version", Answer([body], content_type=JSON))
+    server = serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
+    assert server.version.startswith("1 *** xxx")
+    assert len(server.version) <= 80
+    assert TOKEN not in repr(server)
+
+
+@pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
+def test_what_never_ends_its_answer_is_not_waited_for(fake_ollama, monkeypatch, steps):
+    """It counts as nobody; the attempt to start a server there tells the rest."""
+    monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
+    fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))
+    with pytest.raises(EngineError, match="no embedded engine"):
+        serve(OllamaClient(fake_ollama.url))
+    assert fake_ollama.wait_for("/api/version").wait_closed()
+
+
+@on_posix
+def test_the_log_is_read_by_nobody_else(fake_program, free_url):
+    serve(OllamaClient(free_url))
+    log = serve_module._started._child.log
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
 @on_posix
