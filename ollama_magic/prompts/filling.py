@@ -233,7 +233,8 @@ def _refuse_closed(value: object, expression: str) -> None:
         if isinstance(value, kind):
             raise _closed(expression, what)
     if getattr(type(value), "holds_secrets", False) is True:
-        raise _closed(expression, f"a {type(value).__name__}, which may hold a secret")
+        what = f"a value of type {type(value).__name__} (it may hold a secret)"
+        raise _closed(expression, what)
 
 
 def _look_up(

@@ -102,7 +102,7 @@ TOKEN = "sk-SECRETtoken1234"
 
 
 def answers():
-    """Return what may listen at the port, with a token and an escape in what it says."""
+    """Return what may listen at the port; it says a token and an escape."""
     said = f"<b>x</b> \x1b]0;pwn\x07 Bearer {TOKEN}"
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     return {
