@@ -479,10 +479,8 @@ def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path)
         assert "compute what you need in a cell above" in ran.error
         assert leaks(told(ran)) == []
     assert fake_ollama.bodies("/api/chat") == []
-    # NB: the kernel of all these tests; other secrets stand in other cells of it.
-    assert TOKEN not in told(fresh.run("%%ollama\nSum up: {{ In }}"))
-    fresh.run("%%ollama --new\nHi")
-    for expression in ("keep", "keep['settings']['OLLAMA_API_KEY']", "In[-5]"):
+    fresh.run("recent = In[-9:]")  # not all: this kernel has run the other tests too
+    for expression in ("keep", "keep['settings']['OLLAMA_API_KEY']", "recent"):
         ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
         assert ran.status == "ok", ran.error
         assert leaks(told(ran)) == []
