@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from ollama_magic.wire import Progress
 
@@ -17,7 +16,7 @@ _WINDOW_S = 10.0
 """Speed is that of the last seconds, so that a stall shows soon."""
 
 MAX_LAYERS = 1000
-"""A model has a dozen; a server that tells of more is not followed further."""
+"""A model has a dozen. More are not followed: each line costs the sum over all."""
 
 STALL_S = 60.0
 """Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
@@ -89,7 +88,7 @@ class Transfer:
         """Take one status line."""
         is_new = progress.digest not in self._layers
         if is_new and len(self._layers) >= MAX_LAYERS:
-            progress = replace(progress, digest="")  # each line costs all layers
+            return
         before = self.completed_bytes
         if progress.status != self.status:
             self._moved_at = self._clock()
