@@ -129,8 +129,10 @@ def _begun(secrets: Iterable[str], text: str) -> int:
 
 def _masked(secrets: tuple[str, ...], text: str) -> str:
     """Return the text with the secrets masked; the same object if there is none."""
+    if not secrets:
+        return text
     is_plain = not any(char in text for char in _ESCAPES)
-    if not secrets or (is_plain and not any(secret in text for secret in secrets)):
+    if is_plain and not any(secret in text for secret in secrets):
         return text  # the usual case, and much faster than the pattern
     masked, count = _pattern(secrets).subn(_MASK, text)
     return masked if count else text

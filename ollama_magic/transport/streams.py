@@ -29,6 +29,8 @@ from ollama_magic.wire import Progress, ReplyChunk, ToolCall
 T = TypeVar("T", ReplyChunk, Progress)
 Names = Callable[[], Sequence[str]]
 
+_MAX_REFUSAL_BYTES = 1024 * 1024
+
 
 def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None:
     """Return if the server took the request (status 200 to 299), else raise.
@@ -43,7 +45,7 @@ def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None
         return
     if 300 <= status_code < 400:
         raise redirected(attempt, exchange.location)
-    body = exchange.read()
+    body = exchange.read(max_bytes=_MAX_REFUSAL_BYTES)
     exchange.close()
     error = refusal(
         attempt,

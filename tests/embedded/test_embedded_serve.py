@@ -122,6 +122,7 @@ def answers():
         "another service": Answer([json.dumps({"v": said})], content_type=JSON),
         "a list": Answer([json.dumps([said])], content_type=JSON),
         "a refusal": Answer([json.dumps({"error": said})], status=401),
+        "a refusal without end": Answer(repeat(" " * 100_000), status=500),
         "a page of a proxy": Answer([f"<h1>{said}"], status=502),
         "a redirect": Answer(status=302, headers={"Location": f"http://{TOKEN}/"}),
         "compressed": Answer([said], headers={"Content-Encoding": "gzip"}),
