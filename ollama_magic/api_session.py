@@ -36,6 +36,7 @@ class Defaults:
     notebook: str = ""
     update_hz: float = 10.0
     timeout: float = 300.0
+    insecure_hosts: list[str] = field(default_factory=list)
 
 
 @dataclass

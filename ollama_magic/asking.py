@@ -135,7 +135,8 @@ def _follow_ups(
 
     approve = always_yes if asking.args.yes else AskBeforeCall()
     rounds = asking.session.settings.tool_rounds
-    return (ToolLoop(question.tools, approve, show, rounds),)
+    hide = asking.redactor.text
+    return (ToolLoop(question.tools, approve, show, rounds, hide=hide),)
 
 
 def request_text(session: Session, args: ChatArguments, text: str) -> str:

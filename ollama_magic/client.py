@@ -11,12 +11,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
-from ollama_magic.errors import OllamaMagicError, StreamInterruptedError
+from ollama_magic.errors import (
+    ConfigError,
+    OllamaMagicError,
+    StreamInterruptedError,
+)
 from ollama_magic.host import Host, parse_host
 from ollama_magic.ndjson import parse_object
+from ollama_magic.redaction import Redactor
 from ollama_magic.request import (
     ChatRequest,
     Format,
@@ -27,7 +32,7 @@ from ollama_magic.request import (
 )
 from ollama_magic.server_errors import Attempt, not_ollama
 from ollama_magic.transport.credentials import Credentials
-from ollama_magic.transport.exchange import Call, Exchange, Server
+from ollama_magic.transport.exchange import MAX_ANSWER_BYTES, Call, Exchange, Server
 from ollama_magic.transport.streams import (
     ProgressStream,
     ReplyStream,
@@ -40,6 +45,8 @@ from ollama_magic.wire import Embeddings, LoadedModel, ModelDetails, ModelSummar
 __all__ = ["OllamaClient", "ProgressStream", "ReplyStream", "Stream"]
 
 _ANSWER_TIMEOUT_S = 60.0  # for questions that the server answers from its own lists
+_MAX_VERSION_BYTES = 64 * 1024
+_MAX_LIST_BYTES = 8 * 1024 * 1024  # as objects they take thirty times as much
 _ModelList = list[ModelSummary]  # `list` is a method below
 _LoadedList = list[LoadedModel]
 
@@ -61,13 +68,20 @@ class OllamaClient:
         How long a reply may be silent once it has begun; None is for ever. There is
         no limit before its first token (a cold model loads for minutes), and none
         on transfers (checking a large download is silent for minutes).
+    insecure_hosts
+        Machines, as ``HOST:PORT``, that may get key and password over plain http.
+        To others the key of ``OLLAMA_API_KEY`` is not sent without encryption
+        (:attr:`withheld_key` says so); a key or password that was given is an error.
 
     Raises
     ------
     ConfigError
-        The host or the key cannot be used, or the key would go to another machine
-        without encryption.
+        The host or the key cannot be used, or a secret that was given would go to
+        another machine without encryption.
     """
+
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
 
     def __init__(
         self,
@@ -76,18 +90,33 @@ class OllamaClient:
         api_key: str | None = None,
         connect_timeout_s: float = 5.0,
         idle_timeout_s: float | None = 300.0,
+        insecure_hosts: Sequence[str] = (),
     ) -> None:
         if host is None:
             host = os.environ.get("OLLAMA_HOST")
         self.host = host if isinstance(host, Host) else parse_host(host)
-        if api_key is None:
-            api_key = os.environ.get("OLLAMA_API_KEY", "")
-        credentials = Credentials(self.host, api_key)
+        self.insecure_hosts = tuple(insecure_hosts)
+        credentials = Credentials(
+            self.host,
+            os.environ.get("OLLAMA_API_KEY", "") if api_key is None else api_key,
+            is_from_environment=api_key is None,
+            insecure_hosts=insecure_hosts,
+        )
         self._server = Server(self.host, credentials, connect_timeout_s)
         self._idle_timeout_s = idle_timeout_s
 
     def __repr__(self) -> str:
         return f"OllamaClient({self.host.base_url!r})"
+
+    @property
+    def withheld_key(self) -> ConfigError | None:
+        """Why ``OLLAMA_API_KEY`` is not sent: http:// to another machine; else None."""
+        return self._server.credentials.withheld_key
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides the secrets of this client in text."""
+        return self._server.credentials.redactor
 
     # -- replies -----------------------------------------------------------
 
@@ -235,17 +264,18 @@ class OllamaClient:
 
     def version(self) -> str:
         """Return the version of the server."""
-        return str(self._ask("GET", "/api/version", needs="version")["version"])
+        answer = self._ask(
+            "GET", "/api/version", needs="version", max_bytes=_MAX_VERSION_BYTES
+        )
+        return str(answer["version"])
 
     def list(self) -> _ModelList:
         """Return the models on the server, the last modified first."""
-        entries = self._ask("GET", "/api/tags", needs="models")["models"]
-        return [ModelSummary.from_json(entry) for entry in _objects(entries)]
+        return [ModelSummary.from_json(entry) for entry in self._models("/api/tags")]
 
     def ps(self) -> _LoadedList:
         """Return the models that are in memory."""
-        entries = self._ask("GET", "/api/ps", needs="models")["models"]
-        return [LoadedModel.from_json(entry) for entry in _objects(entries)]
+        return [LoadedModel.from_json(entry) for entry in self._models("/api/ps")]
 
     def show(self, model: str, *, verbose: bool = False) -> ModelDetails:
         """Return what the server knows of a model.
@@ -374,7 +404,12 @@ class OllamaClient:
     # -- how it is done ----------------------------------------------------
 
     def _attempt(self, path: str, model: str = "") -> Attempt:
-        return Attempt(self.host.base_url, path.split("/")[2], model)
+        action = path.split("/")[2]
+        return Attempt(self.host.base_url, action, model, self.withheld_key)
+
+    def _models(self, path: str) -> Iterator[Mapping[str, Any]]:
+        answer = self._ask("GET", path, needs="models", max_bytes=_MAX_LIST_BYTES)
+        return _objects(answer["models"])
 
     def _transfer(self, path: str, body: dict[str, Any], model: str) -> ProgressStream:
         exchange = Exchange(self._server, Call("POST", path, _json(body)))
@@ -389,17 +424,20 @@ class OllamaClient:
         model: str = "",
         needs: str = "",
         may_last: bool = False,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> dict[str, Any]:
         """Return the JSON object that answers, with the field ``needs`` in it."""
         attempt = self._attempt(path, model)
         call = _call(method, path, body, may_last=may_last)
-        answer, content_type = self._answer(call, attempt)
+        answer, content_type = self._answer(call, attempt, max_bytes)
+        redactor = self.redactor
         try:
-            data = parse_object(answer, where="the answer")
+            data = parse_object(answer, where="the answer", redactor=redactor)
         except StreamInterruptedError:
             data = {}
         if not data or (needs and needs not in data):
-            raise not_ollama(attempt, 200, answer, content_type)
+            said = redactor.error(answer.decode("utf-8", "replace"))
+            raise not_ollama(attempt, 200, said, content_type)
         return data
 
     def _tell(
@@ -415,12 +453,14 @@ class OllamaClient:
         call = _call(method, path, body, may_last=may_last)
         self._answer(call, self._attempt(path, model))
 
-    def _answer(self, call: Call, attempt: Attempt) -> tuple[bytes, str]:
+    def _answer(
+        self, call: Call, attempt: Attempt, max_bytes: int = MAX_ANSWER_BYTES
+    ) -> tuple[bytes, str]:
         exchange = Exchange(self._server, call)
         try:
             exchange.open()
             check_status(exchange, attempt, self._names)
-            return exchange.read(), exchange.content_type
+            return exchange.read(max_bytes=max_bytes), exchange.content_type
         finally:
             exchange.close()
 

@@ -6,7 +6,6 @@ Each method asks the session or a model command and returns what is shown.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -25,6 +24,7 @@ from ollama_magic.chat_commands import (
     switch_chat,
     undo,
 )
+from ollama_magic.client import OllamaClient
 from ollama_magic.code_help.failing_cells import FailingCells
 from ollama_magic.code_help.past_cells import cells_to_explain, failing_cell
 from ollama_magic.code_help.questions import (
@@ -329,8 +329,7 @@ class Commands:
             return TextPage("stopped" if stop() else "nothing was running")
         try:
             server = serve(
-                session.configured_url,
-                api_key=os.environ.get("OLLAMA_API_KEY"),
+                session.configured_client(),
                 embedded="embedded" in command.options,
                 on_status=line.show,
             )
@@ -358,6 +357,7 @@ class Commands:
         return [
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
+            *self._key_lines(client),
             f"model     {model or 'the newest on the server'}",
             f"chat      {session.chat_name}, {len(turns)} turns",
             *([f"context   {context}"] if context else []),
@@ -368,6 +368,12 @@ class Commands:
             "try       %%ollama, and a prompt under it",
             "          %ollama list · pull NAME · history · help",
         ]
+
+    def _key_lines(self, client: OllamaClient) -> list[str]:
+        error = self._session.tell_of_key(client)
+        if error is None:
+            return []
+        return [f"API key   not sent there: {error.why}", f"{'':10}{error.next_step}"]
 
     def _doctor(self, _: ParsedCommand) -> object:
         return doctor_report(self._session)

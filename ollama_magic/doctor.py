@@ -191,6 +191,10 @@ def _proxies(session: Session) -> Iterator[Finding]:
 def _key(session: Session) -> Iterator[Finding]:
     is_set = bool(os.environ.get("OLLAMA_API_KEY"))
     yield Finding("API key", "OLLAMA_API_KEY is set" if is_set else "none is set")
+    withheld = session.tell_of_key(session.client())
+    if withheld is not None:
+        text = f"{withheld.what} {withheld.why}"
+        yield Finding("API key", text, "note", withheld.next_step)
     if not session.client().host.is_loopback:
         text = "prompts leave this machine"
         yield Finding("privacy", f"{text}, to {session.client().host.name}", "note")

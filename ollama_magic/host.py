@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
+from typing import ClassVar
 from urllib.parse import unquote
 
 from ollama_magic.errors import ConfigError, quoted
@@ -34,6 +36,35 @@ class Host:
     """Whether it is this machine, so that nothing leaves it."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    written_password: str = field(default="", repr=False)
+    """The password as the address has it, percent-encoded."""
+
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
+    @property
+    def basic_credentials(self) -> str:
+        """User and password in base64, as they are sent; empty without both."""
+        if not (self.user or self.password):
+            return ""
+        return b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown; a user without a password is a token."""
+        secret = self.password or self.user
+        return (secret, self.written_password, self.basic_credentials)
+
+
+def is_same_place(text: str, host: Host) -> bool:
+    """Return whether a host as users write it has this name and port.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be a host.
+    """
+    return parse_host(text).name.lower() == host.name.lower()
 
 
 def parse_host(text: str | None) -> Host:
@@ -76,6 +107,7 @@ def parse_host(text: str | None) -> Host:
         is_loopback=_is_loopback(name),
         user=unquote(user),
         password=unquote(password),
+        written_password=password,
     )
 
 

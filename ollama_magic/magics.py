@@ -17,6 +17,7 @@ from traitlets import (
     Float,
     HasTraits,
     Int,
+    List,
     TraitError,
     Unicode,
     Union,
@@ -112,6 +113,12 @@ class OllamaMagics(Magics):
         min=0.0,
         help="Seconds of silence within a reply that end it; 0: never.",
     ).tag(config=True)
+    insecure_hosts = List(
+        Unicode(),
+        help="Machines that may get the API key over plain http: ['gpu.lan:11434'].",
+    ).tag(config=True)
+
+    holds_secrets = True  # a prompt does not look into it
 
     @validate("host")
     def _host_without_secret(self, proposal: Any) -> str:  # noqa: ANN401
@@ -119,6 +126,12 @@ class OllamaMagics(Magics):
         from ollama_magic.host import Address
 
         return Address(proposal["value"])
+
+    @validate("insecure_hosts")
+    def _hosts_without_secret(self, proposal: Any) -> list[str]:  # noqa: ANN401
+        from ollama_magic.host import Address
+
+        return [Address(host) for host in proposal["value"]]
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
         super().__init__(shell)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ollama_magic.errors import StreamInterruptedError, quoted
+from ollama_magic.redaction import Redactor
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """A longer line is a fault: Ollama's own client stops at 8 MiB."""
 
+_NO_SECRETS = Redactor()
 _DECODER = json.JSONDecoder()
 _HAS_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATES = re.compile(
@@ -30,7 +32,7 @@ def read_objects(
     pieces: Iterable[bytes],
     *,
     max_line_bytes: int = MAX_LINE_BYTES,
-    hide: Callable[[bytes], bytes] = bytes,
+    redactor: Redactor = _NO_SECRETS,
 ) -> Iterator[dict[str, Any]]:
     r"""Yield the JSON object of each line; cost is linear however the bytes are cut.
 
@@ -40,8 +42,8 @@ def read_objects(
 
     Parameters
     ----------
-    hide
-        Takes out of a line that is shown in an error what is not to be seen.
+    redactor
+        Hides secrets in the objects, and in a line that an error shows.
 
     Raises
     ------
@@ -55,13 +57,13 @@ def read_objects(
     """
     for number, line in enumerate(_lines(pieces, max_line_bytes), 1):
         if line and not line.isspace():
-            yield parse_object(line, where=f"line {number}", hide=hide)
+            yield parse_object(line, where=f"line {number}", redactor=redactor)
 
 
 def parse_object(
-    line: bytes, *, where: str, hide: Callable[[bytes], bytes] = bytes
+    line: bytes, *, where: str, redactor: Redactor = _NO_SECRETS
 ) -> dict[str, Any]:
-    """Return the JSON object in ``line``.
+    """Return the JSON object in ``line``, without secrets.
 
     Raises
     ------
@@ -76,8 +78,9 @@ def parse_object(
     except (ValueError, RecursionError):  # ValueError: also numbers of 4301 digits
         found = None
     if isinstance(found, dict):
+        redactor.json(found, text)
         return found
-    shown = quoted(hide(line[:4000]).decode("utf-8", "replace"), limit=80)
+    shown = quoted(redactor.error(line.decode("utf-8", "replace")), limit=80)
     raise StreamInterruptedError(
         "The answer broke off: the server sent something that is not its protocol.",
         why=f"{where} is not JSON: {shown}",

@@ -31,6 +31,7 @@ from ollama_magic.precedence import (
 )
 from ollama_magic.prompts.composing import compose
 from ollama_magic.prompts.filling import FilledPrompt
+from ollama_magic.redaction import Redactor
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.schemas.checking import check_schema
 from ollama_magic.schemas.spec import Schema, read_schema
@@ -57,6 +58,11 @@ class Asking:
     def is_cached(self) -> bool:
         """Whether an earlier answer to the same request is shown, and this one kept."""
         return self.args.cached or self.session.settings.cached
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides all secrets that are known here, in what is sent and kept."""
+        return self.client.redactor.joined(self.session.redactor)
 
     def look_up(self, must_list: bool) -> ServerModels:
         """Ask the server for its models, and stay interruptible.
@@ -134,7 +140,14 @@ def prepare(
     """
     session, args = asking.session, asking.args
     names, schema = session.namespace, _schema(session, args)
-    prompt = compose(text, names, files=args.files, images=args.images, raw=args.raw)
+    prompt = compose(
+        text,
+        names,
+        files=args.files,
+        images=args.images,
+        raw=args.raw,
+        hide=asking.redactor.text,
+    )
     tools = make_tools(args.tools, names)
     settings = settings_of_request(session, args, schema)
     _check_format(settings["format"], tools)

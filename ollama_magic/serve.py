@@ -2,7 +2,7 @@
 
 Knows how to find, start and stop servers. Starts nothing unless it is asked to, at
 most one server per process, and never changes the user's environment. Needs no
-IPython and no ``requests``.
+IPython. Asks with the one client, so its limits and its hiding of secrets hold here.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
 
-from ollama_magic.errors import EngineError
-from ollama_magic.host import parse_host
-from ollama_magic.transport.credentials import Credentials
+from ollama_magic.arrivals import in_background
+from ollama_magic.client import OllamaClient
+from ollama_magic.errors import (
+    EngineError,
+    OllamaMagicError,
+    ServerUnreachableError,
+    quoted,
+)
 
 OnStatus = Callable[[str], None]
 
@@ -59,25 +62,26 @@ class RunningServer:
     """``found`` ran already; the others were started here."""
     version: str
 
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
 
 def serve(
-    base_url: str,
+    client: OllamaClient,
     *,
-    api_key: str | None = None,
     embedded: bool = False,
     on_status: OnStatus = lambda _: None,
 ) -> RunningServer:
     """Return a server that answers; start one if need be.
 
-    In this order: what answers at ``base_url``; what was started before; the installed
-    ``ollama`` program, told to listen there; the embedded engine (no model yet: pull).
+    In this order: what answers at the client's host; what was started before; the
+    installed ``ollama`` program, told to listen there; the embedded engine (no model
+    yet: pull).
 
     Parameters
     ----------
-    base_url
-        Where the user's server is expected.
-    api_key
-        Bearer token for ``base_url``.
+    client
+        Of the host where the user's server is expected.
     embedded
         Go straight to the embedded engine.
     on_status
@@ -86,17 +90,18 @@ def serve(
     Raises
     ------
     EngineError
-        Nothing answers and nothing could be started.
+        Nothing answers and nothing could be started; or what answers is not Ollama.
     """
+    base_url = client.host.base_url
     if not embedded:
-        version = _version(base_url, api_key)
+        version = _version(client)
         if version is not None:
-            return RunningServer(base_url, api_key, "found", version)
+            return RunningServer(base_url, None, "found", version)
     server = running()
     if server is not None and (not embedded or server.kind == "embedded"):
         return server
     stop()
-    if not (embedded or parse_host(base_url).is_loopback):
+    if not (embedded or client.host.is_loopback):
         raise EngineError(
             f"No server answered at {base_url}, and that is another machine.",
             why="a server can only be started on this machine",
@@ -354,64 +359,53 @@ def _handshake(child: _Child) -> dict[str, Any]:
 
 
 def _wait_for_version(child: _Child, base_url: str, api_key: str | None) -> str:
+    client = OllamaClient(base_url, api_key=api_key or "")
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.exit_code is None and time.monotonic() < deadline:
-        version = _version(base_url, api_key)
+        version = _version(client)
         if version is not None:
             return version
         time.sleep(_POLL_S)
     raise child.failure(f"The {child.name} server did not answer at {base_url}.")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401  (six of them)
-        """Follow none: a token must not travel."""
-
-
-def _version(base_url: str, api_key: str | None) -> str | None:
-    """Return the version of the server that answers there; ``None`` if none does.
+def _version(client: OllamaClient) -> str | None:
+    """Return the version of the server that answers there in time; else None.
 
     Raises
     ------
     EngineError
         Something answers, and it refuses or is not Ollama.
-    ConfigError
-        The token cannot be a header, or would cross the network unencrypted.
     """
-    host = parse_host(base_url)
-    proxies = urllib.request.ProxyHandler({} if host.is_loopback else None)
-    opener = urllib.request.build_opener(proxies, _NoRedirect)
-    headers = Credentials(host, api_key or "").headers
-    url = base_url.rstrip("/") + "/api/version"
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (http, https)
+    url, began = client.host.base_url, time.monotonic()
+
+    def give_up_in_time() -> None:
+        if time.monotonic() - began > _PROBE_TIMEOUT_S:
+            raise ServerUnreachableError(f"{url} did not answer in time.")
+
     try:
-        with opener.open(request, timeout=_PROBE_TIMEOUT_S) as answer:
-            return str(json.load(answer)["version"])
-    except urllib.error.HTTPError as error:
-        why = f"it answered with status {error.code}"
-        raise _not_ollama(base_url, why) from None
-    except (ValueError, KeyError, TypeError):
-        why = "its answer to /api/version is not Ollama's"
-        raise _not_ollama(base_url, why) from None
-    except OSError:
+        return quoted(in_background(client.version, on_tick=give_up_in_time), limit=80)
+    except ServerUnreachableError:
         return None
-
-
-def _not_ollama(base_url: str, why: str) -> EngineError:
-    return EngineError(
-        f"What answers at {base_url} is not an Ollama server, or it refuses.",
-        why=why,
-        next_step="set another address, or try the small one: %ollama serve --embedded",
-    )
+    except OllamaMagicError as error:
+        raise EngineError(
+            f"What answers at {url} is not an Ollama server, or it refuses.",
+            why=error.why or error.what,
+            next_step="set another address, or try the small one: "
+            "%ollama serve --embedded",
+        ) from None
 
 
 def _log_path(name: str) -> Path:
     folder = Path(platformdirs.user_log_dir("ollama_magic"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{name}.log"
     with contextlib.suppress(OSError):  # not there, or another kernel writes to it
         if path.stat().st_size > _LOG_LIMIT_BYTES:
             path.unlink()
+    path.touch(mode=0o600)
+    with contextlib.suppress(OSError):  # of an older version, or of somebody else
+        path.chmod(0o600)
     return path
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -61,6 +61,8 @@ class Attempt:
     action: str
     """The endpoint's name: ``chat``, ``pull``, ``tags``."""
     model: str = ""
+    withheld_key: ConfigError | None = None
+    """Why the API key was not sent; None: it was, or there is none."""
 
     @property
     def is_transfer(self) -> bool:
@@ -75,6 +77,7 @@ def refusal(
     *,
     content_type: str = "",
     installed: Sequence[str] = (),
+    hide: Callable[[str], str] = str,
 ) -> OllamaMagicError:
     """Return the error for an answer whose status is not 200.
 
@@ -82,10 +85,13 @@ def refusal(
     ----------
     installed
         Names of the models on the server, so that a wrong one gets the nearest.
+    hide
+        Takes our secrets out of the words of the server, which may echo them.
     """
     text, is_json = _error_text(body)
+    text = hide(text)
     if not is_json and ("html" in content_type or text.lstrip().startswith("<")):
-        return not_ollama(attempt, status_code, body, content_type)
+        return not_ollama(attempt, status_code, text, content_type)
     if status_code == 404 and is_json and attempt.model:
         return _model_not_found(attempt, text, installed)
     return server_error(attempt, text, status_code=status_code)
@@ -146,11 +152,11 @@ def transfer_error(
 
 
 def not_ollama(
-    attempt: Attempt, status_code: int, body: bytes, content_type: str
+    attempt: Attempt, status_code: int, text: str, content_type: str
 ) -> NotOllamaError:
     """Return the error for an answer that no Ollama server gives."""
+    text = text[:65536]
     kind = quoted(content_type.partition(";")[0], limit=80) or "no content type"
-    text = body[:65536].decode("utf-8", "replace")
     title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
     if title:
         kind += f' ("{quoted(title[1], limit=200)}")'

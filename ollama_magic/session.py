@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
+from ollama_magic.errors import ConfigError
 from ollama_magic.history.following import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import Notebook, find_notebook
 from ollama_magic.rendering.live_output import OutputMode
+from ollama_magic.redaction import Redactor
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
 
@@ -43,6 +46,7 @@ class Settings(Protocol):
     notebook: str
     update_hz: float
     timeout: float
+    insecure_hosts: list[str]
 
 
 class Cells(Protocol):
@@ -83,6 +87,9 @@ class Session:
         Knows which cell is running.
     """
 
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
     def __init__(self, shell: Any, settings: Settings, cells: Cells) -> None:  # noqa: ANN401  (IPython is not typed)
         self.shell = shell
         self.settings = settings
@@ -97,6 +104,7 @@ class Session:
         self._store_file = ""
         self._warnings: list[str] = []
         self._keys: dict[tuple[str, str], str] = {}
+        self._told_of_key: set[str] = set()
 
     # -- server ------------------------------------------------------------
 
@@ -112,17 +120,57 @@ class Session:
         EngineError
             The server that was started here has ended by itself.
         """
-        timeout_s = self.settings.timeout or None
         if host:
-            return OllamaClient(host, api_key="", idle_timeout_s=timeout_s)
+            return self._make_client(host, api_key="")
         server = self.server
-        if server is not None:
-            report = crash_report()
-            if report is not None:
-                raise report
-            key = server.api_key or os.environ.get("OLLAMA_API_KEY", "")
-            return OllamaClient(server.base_url, api_key=key, idle_timeout_s=timeout_s)
-        return OllamaClient(self.settings.host or None, idle_timeout_s=timeout_s)
+        if server is None or server.kind == "found":
+            return self.configured_client()
+        report = crash_report()
+        if report is not None:
+            raise report
+        if server.api_key is None:
+            return self.configured_client()
+        return self._make_client(server.base_url, api_key=server.api_key)
+
+    def configured_client(self) -> OllamaClient:
+        """Return a client for the configured host, also after ``%ollama serve``.
+
+        The user is told once for each host when the API key is not sent to it.
+        """
+        client = self._make_client(self.settings.host or None)
+        error, url = client.withheld_key, client.host.base_url
+        if error is not None and url not in self._told_of_key:
+            self._told_of_key.add(url)
+            self._warnings.append(str(error))
+        return client
+
+    def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
+        """Return why the key is not sent, to who tells it in place of the warning."""
+        error = client.withheld_key
+        if error is not None and str(error) in self._warnings:
+            self._warnings.remove(str(error))
+        return error
+
+    def _make_client(
+        self, host: str | None, api_key: str | None = None
+    ) -> OllamaClient:
+        return OllamaClient(
+            host,
+            api_key=api_key,
+            idle_timeout_s=self.settings.timeout or None,
+            insecure_hosts=self.settings.insecure_hosts,
+        )
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides all secrets that this kernel knows, wherever they are sent."""
+        secrets = [os.environ.get("OLLAMA_API_KEY", "").strip()]
+        if self.server is not None:
+            secrets.append(self.server.api_key or "")
+        for address in (self.settings.host, os.environ.get("OLLAMA_HOST")):
+            with suppress(ConfigError):  # told when it is used
+                secrets += parse_host(address).secrets
+        return Redactor(secrets)
 
     @property
     def server(self) -> RunningServer | None:

@@ -15,6 +15,9 @@ from ollama_magic.wire import Progress
 _WINDOW_S = 10.0
 """Speed is that of the last seconds, so that a stall shows soon."""
 
+MAX_LAYERS = 1000
+"""A model has a dozen. More are not followed: each line costs the sum over all."""
+
 STALL_S = 60.0
 """Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
 
@@ -83,6 +86,9 @@ class Transfer:
 
     def add(self, progress: Progress) -> None:
         """Take one status line."""
+        is_new = progress.digest not in self._layers
+        if is_new and len(self._layers) >= MAX_LAYERS:
+            return
         before = self.completed_bytes
         if progress.status != self.status:
             self._moved_at = self._clock()

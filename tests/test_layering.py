@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 
 LAYERS = [
     # 0: facts
-    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"},
+    {"_version", "errors", "wire", "ndjson", "host", "model_options", "model_names"}
+    | {"redaction"},
     # 1: rules
     {"answer", "conversation", "footer", "kept_answers", "request", "transfer"}
     | {"server_errors", "server_words", "context", "prompts"}

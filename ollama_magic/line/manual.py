@@ -238,7 +238,8 @@ COMMANDS: dict[str, Entry] = {
     ),
     "create": Entry(
         "From another model with a system message and options, from a Modelfile, or"
-        " from a GGUF file, which is sent with progress. A base model that is not "
+        " from a GGUF file, which is sent with progress; a file that is no model is "
+        "not sent. A base model that is not "
         "there is an error: the server would fetch it unasked.",
         '%ollama create pirate --from llama3.2 -s "You are a pirate."\n'
         "%ollama create mine -F Modelfile",

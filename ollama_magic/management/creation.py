@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -86,8 +87,8 @@ def _readable(text: str) -> Path:
             "in a terminal",
         )
     try:
-        with path.open("rb"):
-            return path
+        # NB: a pipe would be waited for, and a device has no end.
+        is_model = (path.is_file() or not path.exists()) and _is_model(path)
     except OSError as error:
         is_of_server = path.name.startswith("sha256-")
         raise ConfigError(
@@ -97,6 +98,28 @@ def _readable(text: str) -> Path:
             if is_of_server
             else f"paths are seen from {Path.cwd()}; write the whole path",
         ) from error
+    if not is_model:
+        raise ConfigError(
+            f"The file {text} is no model, and was not sent.",
+            why="it begins neither like GGUF nor like safetensors",
+            next_step="name a .gguf file, or a model of the server, after FROM or "
+            "ADAPTER",
+        )
+    return path
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a file begins like GGUF or safetensors.
+
+    A Modelfile of somebody else may name any file of this machine, and a server keeps
+    what it is sent.
+    """
+    with path.open("rb") as file:
+        head, size_bytes = file.read(9), os.fstat(file.fileno()).st_size
+    # Safetensors begin with the length of their header, which is JSON.
+    header_bytes = int.from_bytes(head[:8], "little")
+    is_safetensors = head[8:] == b"{" and header_bytes <= size_bytes - 8
+    return head.startswith(b"GGUF") or is_safetensors
 
 
 # -- how it is made ------------------------------------------------------------
@@ -116,7 +139,7 @@ class Creation:
     Raises
     ------
     ConfigError
-        A file that it is made of cannot be read.
+        A file that it is made of cannot be read, or is no model; nothing was sent.
     """
 
     def __init__(self, client: OllamaClient, name: str, spec: ModelSpec) -> None:

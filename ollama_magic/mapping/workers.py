@@ -141,6 +141,8 @@ class Job:
     """Whether the server is the configured one, to which ``OLLAMA_API_KEY`` belongs."""
     request: GenerateRequest
     schema: Json | None
+    insecure_hosts: tuple[str, ...] = ()
+    """Machines that may get the key of the worker over plain http."""
 
 
 class Processes:
@@ -163,7 +165,13 @@ class Processes:
                 next_step="leave the executor out, or set OLLAMA_API_KEY where the "
                 "workers run",
             )
-        job = Job(host.base_url, server.is_configured, request, self._schema)
+        job = Job(
+            host.base_url,
+            server.is_configured,
+            request,
+            self._schema,
+            server.client.insecure_hosts,
+        )
         return self._executor.submit(ask_job, job)
 
     def stop(self) -> None:
@@ -173,7 +181,11 @@ class Processes:
 def ask_job(job: Job) -> Answered:
     """Ask one row in the process of a worker; errors are part of what is returned."""
     try:
-        client = OllamaClient(job.base_url, api_key=None if job.uses_key else "")
+        client = OllamaClient(
+            job.base_url,
+            api_key=None if job.uses_key else "",
+            insecure_hosts=job.insecure_hosts,
+        )
     except ConfigError as error:  # the worker's own key
         return Answered(error=error)
     return _ask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ollama_magic.errors import PromptError
@@ -19,6 +19,7 @@ def compose(
     files: Sequence[str] = (),
     images: Sequence[object] = (),
     raw: bool = False,
+    hide: Callable[[str], str] = str,
 ) -> FilledPrompt:
     """Return a prompt as a model is sent it.
 
@@ -28,6 +29,8 @@ def compose(
         As ``-F`` and ``-a`` name them; from Python an image may be a value.
     raw
         Whether ``{{ }}`` is left as it is.
+    hide
+        Takes secrets out of the text, whoever put them there.
 
     Raises
     ------
@@ -41,9 +44,9 @@ def compose(
             why="there is no text under the %%ollama line",
             next_step="write the prompt under it, or on one line: %ollama ask TEXT",
         )
-    filled = FilledPrompt(text, ()) if raw else fill(text, namespace)
+    filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
     # NB: after the placeholders, so that no file's braces are ever filled in.
-    whole, names = with_files(filled.text, files)
+    whole, names = with_files(hide(filled.text), files, hide)
     attached = [attach(image, namespace) for image in images]
     labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
     return FilledPrompt(

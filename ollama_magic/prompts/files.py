@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ollama_magic.errors import PromptError
@@ -16,13 +16,17 @@ _MAX_BYTES = 20_000_000
 _RUNS = re.compile(r"`{3,}")
 
 
-def with_files(prompt: str, paths: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def with_files(
+    prompt: str, paths: Sequence[str], hide: Callable[[str], str] = str
+) -> tuple[str, tuple[str, ...]]:
     """Return a prompt with text files before it, and how the footer names them.
 
     Parameters
     ----------
     paths
         As the user wrote them; ``~`` is the home directory.
+    hide
+        Takes secrets out of their texts.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def with_files(prompt: str, paths: Sequence[str]) -> tuple[str, tuple[str, ...]]
     parts, names = [], []
     for path in dict.fromkeys(paths):
         read = _read(path)
-        found = value_text(read)
+        found = value_text(read, hide=hide)
         parts.append(_fenced(path, found.text))
         names.append(f"{path} ({found.note})" if found.note else path)
     return "\n\n".join([*parts, prompt]), tuple(names)

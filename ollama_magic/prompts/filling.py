@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ast
 import difflib
+import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType, ModuleType
 from typing import Any
 
 from ollama_magic.errors import PromptError
@@ -29,6 +31,13 @@ _PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
 # in like any name, and offered to nobody who mistyped another.
 _OF_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
 
+_CLOSED: tuple[tuple[type, str], ...] = (
+    (type(os.environ), "the environment of this process"),
+    (ModuleType, "a module"),
+    (FrameType, "a frame of running code"),
+)
+"""What leads from a prompt to all that this process knows."""
+
 _RAW = "--raw sends every brace as it is"
 
 
@@ -44,7 +53,9 @@ class FilledPrompt:
     """What goes along with the text; ``[image 1]`` stands there for the first."""
 
 
-def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
+def fill(
+    text: str, namespace: Mapping[str, Any], hide: Callable[[str], str] = str
+) -> FilledPrompt:
     r"""Fill every ``{{ expression }}`` of ``text`` from ``namespace``, in one pass.
 
     An expression is a name, then attributes without a leading underscore, items and
@@ -52,11 +63,17 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
     Values that are filled in are never scanned again. A picture or a figure goes along
     with the text, which has ``[image 1]`` in its place.
 
+    Parameters
+    ----------
+    hide
+        Takes secrets out of what is filled in.
+
     Raises
     ------
     PromptError
-        A name, attribute or item does not exist, the user's own code failed, or the
-        expression is outside the grammar.
+        A name, attribute or item does not exist, the user's own code failed, the
+        expression is outside the grammar, or it looks into a module, ``os.environ`` or
+        what holds the API key: a text that was pasted could name those.
 
     Notes
     -----
@@ -82,12 +99,12 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
             tree = _parse(expression)
             if tree is None:
                 return match.group(0)
-            value = _look_up(tree, expression, namespace)
+            value = _look_up(tree, expression, namespace, _refuse_closed)
             if picture := picture_of(value):
                 pictures.append(picture)
                 shown = ValueText(f"[image {len(pictures)}]", picture.describe())
             else:
-                shown = _value_text(expression, value)
+                shown = _value_text(expression, value, hide)
             rendered[expression] = shown.text
             note = f" ({shown.note})" if shown.note else ""
             labels[f"{expression}{note}"] = None
@@ -100,6 +117,8 @@ def fill(text: str, namespace: Mapping[str, Any]) -> FilledPrompt:
 def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
     """Return the value of an expression that is written without braces around it.
 
+    It stands on the magic's line, where no pasted text does, so modules are open.
+
     Raises
     ------
     PromptError
@@ -111,11 +130,28 @@ def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
     return _look_up(tree, expression, namespace)
 
 
-def _value_text(expression: str, value: object) -> ValueText:
+def _value_text(
+    expression: str, value: object, hide: Callable[[str], str]
+) -> ValueText:
+    def checked(text: str) -> str:
+        if not isinstance(value, str) and _shows_environment(text):
+            raise _closed(expression, _CLOSED[0][1])
+        return hide(text)
+
     try:
-        return value_text(value)
+        return value_text(value, hide=checked)
+    except PromptError:
+        raise
     except Exception as error:  # the user's __str__ and __repr__ may raise anything
         raise _failed(expression, error) from error
+
+
+def _shows_environment(text: str) -> bool:
+    """Return whether a container or an object shows ``os.environ`` as a part of it."""
+    if "environ({" not in text:
+        return False
+    first = re.escape(next(iter(os.environ), ""))
+    return bool(first and re.search(rf"environ\(\{{\W*b?\W*{first}", text))
 
 
 # -- grammar -------------------------------------------------------------------
@@ -181,14 +217,47 @@ def _is_key(node: ast.expr | None) -> bool:
 # -- values --------------------------------------------------------------------
 
 
-def _look_up(tree: ast.expr, expression: str, namespace: Mapping[str, Any]) -> object:
-    """Return the value of a tree that is within the grammar."""
+_Check = Callable[[object, str], None]
+
+
+def _accept(_value: object, _expression: str) -> None:
+    """Let a look-up go through any value."""
+
+
+def _refuse_closed(value: object, expression: str) -> None:
+    """Raise ``PromptError`` for a value that leads to secrets.
+
+    A class of this package that has a secret in it says so by ``holds_secrets``.
+    """
+    for kind, what in _CLOSED:
+        if isinstance(value, kind):
+            raise _closed(expression, what)
+    if getattr(type(value), "holds_secrets", False) is True:
+        what = f"a value of type {type(value).__name__} (it may hold a secret)"
+        raise _closed(expression, what)
+
+
+def _look_up(
+    tree: ast.expr,
+    expression: str,
+    namespace: Mapping[str, Any],
+    check: _Check = _accept,
+) -> object:
+    """Return the value of a tree that is within the grammar; each step is checked."""
+    value = _step(tree, expression, namespace, check)
+    check(value, expression)
+    return value
+
+
+def _step(
+    tree: ast.expr, expression: str, namespace: Mapping[str, Any], check: _Check
+) -> object:
     if isinstance(tree, ast.Name):
         if tree.id not in namespace:
             raise _unknown(tree.id, expression, namespace)
         return namespace[tree.id]
     assert isinstance(tree, ast.Attribute | ast.Subscript)
-    owner: Any = _look_up(tree.value, expression, namespace)
+    owner: Any = _look_up(tree.value, expression, namespace, check)
     try:
         if isinstance(tree, ast.Attribute):
             return getattr(owner, tree.attr)
@@ -215,6 +284,14 @@ def _outside(expression: str, why: str) -> PromptError:
         f"{{{{ {shown} }}}} is more than a prompt can look up.",
         why=why,
         next_step=f"compute it in a cell above, then name it; {_RAW}",
+    )
+
+
+def _closed(expression: str, what: str) -> PromptError:
+    return PromptError(
+        f"{{{{ {expression} }}}} looks into {what}, and a prompt does not.",
+        why="a text that you paste could name it, and send the model what is in it",
+        next_step=f"compute what you need in a cell above, then name it; {_RAW}",
     )
 
 

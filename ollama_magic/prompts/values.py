@@ -7,7 +7,7 @@ it. Imports none of the libraries whose values these are: it looks at what they 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,19 +31,28 @@ class ValueText:
     """What the footer says of it: ``cut``, ``15 of 150 rows``; empty: all is there."""
 
 
-def value_text(value: object, *, limit: int = MAX_CHARACTERS) -> ValueText:
+def value_text(
+    value: object, *, limit: int = MAX_CHARACTERS, hide: Callable[[str], str] = str
+) -> ValueText:
     """Return a value as text for a model, within a budget of ``limit`` characters.
 
     Text is itself. A table (pandas' DataFrame and Series) is its shape, its columns
     with their types and missing values, and its rows as CSV, or a sample of them. An
     array is its shape, type and range, and its values as far as ``str`` shows them. A
     list, tuple or dict is JSON where it can be; all else is what ``str`` makes of it.
+
+    Parameters
+    ----------
+    hide
+        Takes secrets out of a text, before it is cut: else half of one would be left.
     """
-    found = _table_text(value) or _array_text(value) or ValueText(_plain_text(value))
-    if len(found.text) <= limit:
-        return found
-    note = f"\n[cut: {limit:,} of {len(found.text):,} characters]"
-    return ValueText(found.text[:limit] + note, "cut")
+    found = _table_text(value, hide) or _array_text(value)
+    found = found or ValueText(_plain_text(value))
+    text = hide(found.text)
+    if len(text) <= limit:
+        return ValueText(text, found.note)
+    note = f"\n[cut: {limit:,} of {len(text):,} characters]"
+    return ValueText(text[:limit] + note, "cut")
 
 
 def _plain_text(value: object) -> str:
@@ -68,12 +77,12 @@ def is_from(value: object, library: str, *names: str) -> bool:
 # -- tables --------------------------------------------------------------------
 
 
-def _table_text(value: object) -> ValueText | None:
+def _table_text(value: object, hide: Callable[[str], str]) -> ValueText | None:
     table: Any = value
     if is_from(value, "pandas", "Series"):
         name = "values" if table.name is None else table.name
         head = f"Series of {len(table):,} values, type {table.dtype}"
-        return _with_rows(head, table.to_frame(name), [])
+        return _with_rows(head, table.to_frame(name), [], hide)
     if not is_from(value, "pandas", "DataFrame"):
         return None
     rows, columns = table.shape
@@ -82,7 +91,7 @@ def _table_text(value: object) -> ValueText | None:
     facts = ["column: type, missing values", *_column_lines(shown)]
     if columns > _MAX_COLUMNS:
         facts.append(f"[{columns - _MAX_COLUMNS:,} more columns]")
-    return _with_rows(head, shown, facts)
+    return _with_rows(head, shown, facts, hide)
 
 
 def _column_lines(table: Any) -> Iterable[str]:  # noqa: ANN401  (a DataFrame)
@@ -91,27 +100,40 @@ def _column_lines(table: Any) -> Iterable[str]:  # noqa: ANN401  (a DataFrame)
         yield f"{name}: {kind}, {count:,}"
 
 
-def _with_rows(head: str, table: Any, facts: list[str]) -> ValueText:  # noqa: ANN401
+def _with_rows(
+    head: str,
+    table: Any,  # noqa: ANN401  (a DataFrame)
+    facts: list[str],
+    hide: Callable[[str], str],
+) -> ValueText:
     count = len(table)
+
+    def csv(rows: Any, *, header: bool = True) -> str:  # noqa: ANN401  (a DataFrame)
+        return _csv(rows, hide, header=header)
+
     if count <= MAX_ROWS:
-        parts, note = [_csv(table)], ""
+        parts, note = [csv(table)], ""
     else:
         left = count - _FIRST - _LAST
         first, last = table.iloc[:_FIRST], table.iloc[-_LAST:]
-        parts = [_csv(first), f"[{left:,} rows left out]", _csv(last, header=False)]
+        parts = [csv(first), f"[{left:,} rows left out]", csv(last, header=False)]
         note = f"{_FIRST + _LAST} of {count:,} rows"
     lines = [head, *facts, "rows as CSV, the index first:", *parts]
     return ValueText("\n".join(lines), note)
 
 
-def _csv(table: Any, *, header: bool = True) -> str:  # noqa: ANN401  (a DataFrame)
-    short = table.map(_short) if hasattr(table, "map") else table.applymap(_short)
+def _csv(table: Any, hide: Callable[[str], str], *, header: bool) -> str:  # noqa: ANN401
+    def short_cell(cell: object) -> object:
+        return _short(hide(cell)) if isinstance(cell, str) else cell
+
+    each = table.map if hasattr(table, "map") else table.applymap
+    short = each(short_cell)
     text: str = short.to_csv(header=header)
     return text.rstrip("\n")
 
 
-def _short(cell: object) -> object:
-    if isinstance(cell, str) and len(cell) > _MAX_CELL:
+def _short(cell: str) -> str:
+    if len(cell) > _MAX_CELL:
         return f"{cell[:_MAX_CELL]}… [{len(cell):,} characters]"
     return cell
 

@@ -97,6 +97,8 @@ class ToolLoop:
         Shows the steps so far; a call that is about to be made has no result yet.
     rounds
         After so many, the model is asked once more, with nothing to call.
+    hide
+        Takes secrets out of what a function returned.
     """
 
     def __init__(
@@ -105,11 +107,14 @@ class ToolLoop:
         approve: Approve,
         show: Callable[[Sequence[Message]], None],
         rounds: int,
+        *,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._approve = approve
         self._show = show
         self._rounds_left = rounds
+        self._hide = hide
         self._refused = 0
         self._called: dict[str, int] = {}
         self.steps: tuple[Message, ...] = ()
@@ -154,7 +159,8 @@ class ToolLoop:
         )
 
     def _tell(self, call: ToolCall, text: str) -> None:
-        message: Message = {"role": "tool", "content": text, "tool_name": call.name}
+        message: Message = {"role": "tool", "content": self._hide(text)}
+        message["tool_name"] = call.name
         if call.id:
             message["tool_call_id"] = call.id
         self.steps += (message,)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from urllib.parse import quote
+from collections.abc import Sequence
+from typing import ClassVar
 
 import requests
 from requests.auth import AuthBase
 
 from ollama_magic.errors import ConfigError
-from ollama_magic.host import Host
-
-_SHORTEST = 4
-"""Characters; what is shorter stands in many words by chance."""
+from ollama_magic.host import Host, is_same_place
+from ollama_magic.redaction import Redactor
 
 
 class Credentials(AuthBase):
@@ -22,13 +20,33 @@ class Credentials(AuthBase):
     It also stands in the way of ``.netrc``, which requests reads when a request
     has no authentication of its own, and would prefer to a header of ours.
 
+    Parameters
+    ----------
+    api_key
+        Bearer token; user and password of the host go before it.
+    is_from_environment
+        Whether the key comes from ``OLLAMA_API_KEY``. It may be meant for another
+        server then, so it is withheld where it would cross the network unencrypted.
+    insecure_hosts
+        ``HOST:PORT`` of the machines that may get secrets unencrypted.
+
     Raises
     ------
     ConfigError
         The token cannot be a header, or would cross the network unencrypted.
     """
 
-    def __init__(self, host: Host, api_key: str) -> None:
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
+    def __init__(
+        self,
+        host: Host,
+        api_key: str,
+        *,
+        is_from_environment: bool = False,
+        insecure_hosts: Sequence[str] = (),
+    ) -> None:
         token = api_key.strip()
         if not re.fullmatch("[!-~]*", token):
             raise ConfigError(
@@ -36,40 +54,43 @@ class Credentials(AuthBase):
                 why="it holds blanks or characters outside of ASCII",
                 next_step="set OLLAMA_API_KEY to the token alone",
             )
-        is_open = host.base_url.startswith("http://") and not host.is_loopback
-        if is_open and (token or host.user or host.password):
-            secret = "password" if host.user or host.password else "API key"
-            raise ConfigError(
-                f"The {secret} was not sent to {host.base_url}.",
-                why="that is another machine, and http:// has no encryption",
-                next_step="use https://, or leave it out (OLLAMA_API_KEY, OLLAMA_HOST)",
-            )
-        pair = base64.b64encode(f"{host.user}:{host.password}".encode()).decode()
-        self._header = f"Bearer {token}" if token else ""
-        if host.user or host.password:
-            self._header = f"Basic {pair}"
-        self._secrets = [
-            form.encode()
-            for secret in (token, host.password, pair)
-            if len(secret) >= _SHORTEST
-            for form in dict.fromkeys([secret, quote(secret), quote(secret, safe="")])
-        ]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What goes with a request."""
-        return {"Authorization": self._header} if self._header else {}
-
-    def hide(self, said: bytes) -> bytes:
-        """Return what a server said without our secrets: some give headers back."""
-        for secret in self._secrets:
-            said = said.replace(secret, b"***")
-        return said
+        self.redactor = Redactor([token, *host.secrets])
+        """Hides the token and the password, also a token that is withheld."""
+        self.withheld_key: ConfigError | None = None
+        """Why the key of the environment is not sent; None: it is, or there is none."""
+        basic = host.basic_credentials
+        self._header = f"Basic {basic}" if basic else f"Bearer {token}" if token else ""
+        if self._header and not _is_allowed(host, insecure_hosts):
+            error = _unencrypted(host, "password" if basic else "API key")
+            if basic or not is_from_environment:
+                raise error
+            self.withheld_key, self._header = error, ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the header into a request, as requests asks of its authentications."""
-        request.headers.update(self.headers)
+        if self._header:
+            request.headers["Authorization"] = self._header
         return request
 
     def __repr__(self) -> str:
         return "Credentials(***)"
+
+
+def _is_allowed(host: Host, insecure_hosts: Sequence[str]) -> bool:
+    """Return whether a secret may be sent there."""
+    is_encrypted = host.base_url.startswith("https://")
+    return (
+        is_encrypted
+        or host.is_loopback
+        or any(is_same_place(named, host) for named in insecure_hosts)
+    )
+
+
+def _unencrypted(host: Host, secret: str) -> ConfigError:
+    name = host.name if is_same_place(host.name, host) else f"http://{host.name}"
+    return ConfigError(
+        f"The {secret} was not sent to {host.base_url}.",
+        why="that is another machine, and http:// has no encryption",
+        next_step="use https://, or allow it for this host: "
+        f'%config OllamaMagics.insecure_hosts = ["{name}"]',
+    )

@@ -24,6 +24,7 @@ import urllib3
 from ollama_magic._version import __version__
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.host import Host
+from ollama_magic.redaction import Redactor
 from ollama_magic.transport.connection import Adapter, Line
 from ollama_magic.transport.credentials import Credentials
 from ollama_magic.transport.failures import (
@@ -111,12 +112,14 @@ class Exchange:
             raise closed_here(self._server.host)
         self._line.set_timeout(self._call.idle_timeout_s)
         self.status_code = response.status_code
-        self.content_type = self.hide(response.headers.get("Content-Type", "")).lower()
-        self.location = self.hide(response.headers.get("Location", ""))
+        headers, hide = response.headers, self.redactor.error
+        self.content_type = hide(headers.get("Content-Type", "")).lower()
+        self.location = hide(headers.get("Location", ""))
 
     def _answer(self) -> requests.Response:
         call, server = self._call, self._server
         self._session = _session(self._line, server.host)
+        error: BaseException
         try:
             return self._session.request(
                 call.method,
@@ -130,8 +133,11 @@ class Exchange:
             )
         except _FAULTS as exc:
             error = self._why_no_answer(exc)
+        except BaseException as exc:  # noqa: BLE001  (raised again below)
+            error = _without_frames(exc)
         # NB: outside of the handler, so that the fault of requests, which carries the
-        # headers and so the token, is not even the context of ours.
+        # headers and so the token, is not even the context of ours. An interrupt loses
+        # the frames of requests: a verbose traceback shows the headers in them.
         raise error
 
     def _why_no_answer(self, exc: Exception) -> OllamaMagicError:
@@ -143,7 +149,7 @@ class Exchange:
             exc,
             connect_timeout_s=self._server.connect_timeout_s,
             answer_timeout_s=self._call.answer_timeout_s,
-            hide=self.hide,
+            hide=self.redactor.error,
         )
 
     def pieces(self) -> Iterator[bytes]:
@@ -167,16 +173,12 @@ class Exchange:
             size += len(piece)
             if size > max_bytes:
                 raise over_limit(self._server.host, max_bytes)
-        return self.hide_bytes(b"".join(pieces))
+        return b"".join(pieces)
 
-    def hide_bytes(self, said: bytes) -> bytes:
-        """Return what the server said without the secrets that were sent to it."""
-        return self._server.credentials.hide(said)
-
-    def hide(self, said: str) -> str:
-        """Return text without them; before it is cut, or the half of one is left."""
-        hidden = self.hide_bytes(said.encode("utf-8", "surrogateescape"))
-        return hidden.decode("utf-8", "surrogateescape")
+    @property
+    def redactor(self) -> Redactor:
+        """Hides the secrets that were sent, in what the server said."""
+        return self._server.credentials.redactor
 
     def close(self) -> None:
         """End the connection now, whatever another thread is doing with it.
@@ -250,6 +252,11 @@ class Exchange:
             if self._session is not None:
                 self._session.close()
             self._line.release()
+
+
+def _without_frames(exc: BaseException) -> BaseException:
+    exc.__cause__ = exc.__context__ = None
+    return exc.with_traceback(None)
 
 
 def _ca_bundle() -> str | bool:

@@ -96,9 +96,10 @@ def closed_here(host: Host) -> StreamInterruptedError:
 
 def over_limit(host: Host, limit: int) -> StreamInterruptedError:
     """Return the error for an answer without end."""
+    size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"
     return StreamInterruptedError(
         f"The answer from {host.base_url} broke off: it is over the limit.",
-        why=f"more than {limit // 2**20} MiB",
+        why=f"more than {size}",
         next_step="look at what answers: %ollama version",
     )
 

@@ -22,11 +22,14 @@ from ollama_magic.server_errors import (
     server_error,
     transfer_error,
 )
+from ollama_magic.transfer import MAX_LAYERS
 from ollama_magic.transport.exchange import MAX_ANSWER_BYTES, Exchange
 from ollama_magic.wire import Progress, ReplyChunk, ToolCall
 
 T = TypeVar("T", ReplyChunk, Progress)
 Names = Callable[[], Sequence[str]]
+
+_MAX_REFUSAL_BYTES = 1024 * 1024
 
 
 def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None:
@@ -42,15 +45,19 @@ def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None
         return
     if 300 <= status_code < 400:
         raise redirected(attempt, exchange.location)
-    body = exchange.read()
+    body = exchange.read(max_bytes=_MAX_REFUSAL_BYTES)
     exchange.close()
-    raise refusal(
+    error = refusal(
         attempt,
         status_code,
         body,
         content_type=exchange.content_type,
         installed=installed() if status_code == 404 and attempt.model else (),
+        hide=exchange.redactor.error,
     )
+    if attempt.withheld_key is not None and status_code in {401, 403}:
+        error.next_step = f"the API key stayed here; {attempt.withheld_key.next_step}"
+    raise error
 
 
 class Stream(ABC, Generic[T]):
@@ -119,14 +126,14 @@ class Stream(ABC, Generic[T]):
                 next_step="run it again; what came before stands",
             )
         if data.get("error"):
-            raise self._failed(self._exchange.hide(error_words(data["error"])))
+            words = self._exchange.redactor.error(error_words(data["error"]))
+            raise self._failed(words)
         return self._decoded(data)
 
     def _answered_objects(self) -> Iterator[dict[str, Any]]:
         self._exchange.open()
         check_status(self._exchange, self._attempt, self._installed)
-        hide = self._exchange.hide_bytes
-        yield from read_objects(self._json_pieces(), hide=hide)
+        yield from read_objects(self._json_pieces(), redactor=self._exchange.redactor)
 
     def _json_pieces(self) -> Iterator[bytes]:
         """Pass the body on, if it begins like an object and not like a web page."""
@@ -135,7 +142,7 @@ class Stream(ABC, Generic[T]):
         for piece in pieces:
             begin = piece.lstrip()
             if begin and not begin.startswith(b"{"):
-                said = exchange.hide_bytes(begin)
+                said = exchange.redactor.error(begin.decode("utf-8", "replace"))
                 raise not_ollama(
                     self._attempt, exchange.status_code, said, exchange.content_type
                 )
@@ -155,9 +162,18 @@ class Stream(ABC, Generic[T]):
 
 
 class ReplyStream(Stream[ReplyChunk]):
-    """What a model writes, fragment by fragment; the last chunk has ``done`` true."""
+    """What a model writes, fragment by fragment; the last chunk has ``done`` true.
+
+    Secrets are hidden, also one that is cut in two: an end of a fragment that may begin
+    one comes with the next fragment.
+    """
 
     _size = 0
+
+    def __init__(self, exchange: Exchange, attempt: Attempt, installed: Names) -> None:
+        super().__init__(exchange, attempt, installed)
+        self._content = exchange.redactor.fragments()
+        self._thinking = exchange.redactor.fragments()
 
     def complete(self) -> ReplyChunk:
         """Wait for the end and return the whole reply as one chunk.
@@ -194,7 +210,19 @@ class ReplyStream(Stream[ReplyChunk]):
                 why=f"more than {MAX_ANSWER_BYTES:,} characters",
                 next_step="limit it: -o num_predict N",
             )
-        return chunk
+        return self._redacted(chunk)
+
+    def _redacted(self, chunk: ReplyChunk) -> ReplyChunk:
+        """Hide secrets that are cut in two; those in one chunk are hidden already."""
+        if self._content is None or self._thinking is None:
+            return chunk
+        is_last = chunk.done or bool(chunk.tool_calls)
+        has_thought = is_last or (bool(chunk.content) and not chunk.thinking)
+        return replace(
+            chunk,
+            content=self._content.add(chunk.content, is_last=is_last),
+            thinking=self._thinking.add(chunk.thinking, is_last=has_thought),
+        )
 
     def _is_last(self, chunk: ReplyChunk) -> bool:
         return chunk.done
@@ -225,7 +253,8 @@ class ProgressStream(Stream[Progress]):
 
     def _decoded(self, data: dict[str, Any]) -> Progress:
         progress = Progress.from_json(data)
-        if progress.digest:
+        is_known = progress.digest in self._layers
+        if progress.digest and (is_known or len(self._layers) < MAX_LAYERS):
             self._layers[progress.digest] = progress
         return progress
 

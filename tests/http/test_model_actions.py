@@ -1,6 +1,7 @@
 """What actions send, find out first, and leave behind, against a real server."""
 
 import hashlib
+import os
 import threading
 
 import pytest
@@ -146,6 +147,62 @@ def test_a_file_that_cannot_be_read_is_told_before_anything_is_sent(
     with pytest.raises(ConfigError):
         model_actions.create(client, "mine", ModelSpec(base=f"{tmp_path}/{name}"))
     assert fake_ollama.requests == []
+
+
+_SAFETENSORS = (2).to_bytes(8, "little") + b"{}" + bytes(40)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN PRIVATE KEY-----\nMIIE",
+        b"",
+        b"GGU",
+        b"gguf" + bytes(40),
+        b'{"token": "x"}',
+        b"SQLite format 3\0" + bytes(100),
+        (10**6).to_bytes(8, "little") + b"{}",  # its header would be longer than it
+        (2).to_bytes(8, "little") + b"[]" + bytes(40),
+    ],
+)
+@pytest.mark.parametrize("place", ["base", "more_files", "adapters"])
+def test_only_what_begins_like_a_model_is_sent(
+    fake_ollama, weights, tmp_path, data, place
+):
+    client = OllamaClient(fake_ollama.url)
+    path = tmp_path / "id_rsa.gguf"
+    path.write_bytes(data)
+    named = {"base": str(weights)}
+    named |= {place: str(path) if place == "base" else (str(path),)}
+    with pytest.raises(ConfigError) as caught:
+        model_actions.create(client, "mine", ModelSpec(**named))
+    assert caught.value.lines() == [
+        f"The file {path} is no model, and was not sent.",
+        "  why:  it begins neither like GGUF nor like safetensors",
+        "  next: name a .gguf file, or a model of the server, after FROM or ADAPTER",
+    ]
+    assert fake_ollama.requests == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+def test_what_is_no_file_at_all_is_not_waited_for(client, fake_ollama, tmp_path):
+    pipe = tmp_path / "pipe.gguf"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="is no model"):
+        model_actions.create(client, "mine", ModelSpec(base=str(pipe)))
+    assert fake_ollama.requests == []
+
+
+def test_an_adapter_may_be_safetensors(client, fake_ollama, tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    path.write_bytes(_SAFETENSORS)
+    digest = f"sha256:{hashlib.sha256(_SAFETENSORS).hexdigest()}"
+    fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer())
+    fake_ollama.on("POST /api/create", SUCCESS)
+    spec = ModelSpec(base="llama3.2:3b", adapters=(str(path),))
+    list(model_actions.create(client, "mine", spec))
+    (body,) = fake_ollama.bodies("/api/create")
+    assert body["adapters"] == {"adapter.safetensors": digest}
 
 
 def test_a_copy_never_replaces_unasked(client, fake_ollama):

@@ -137,6 +137,16 @@ def test_create_from_a_modelfile_beside_its_weights(kernel, fake_ollama, tmp_pat
     ]
 
 
+def test_a_modelfile_sends_no_file_that_is_no_model(kernel, fake_ollama, tmp_path):
+    (tmp_path / "id_rsa").write_text("-----BEGIN PRIVATE KEY-----")
+    (tmp_path / "Modelfile").write_text("FROM ./id_rsa\n")
+    ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'}")
+    assert f"The file {tmp_path / 'id_rsa'} is no model, and was not sent." in ran.error
+    assert "begins neither like GGUF nor like safetensors" in ran.error
+    assert "blobs" not in "".join(request.path for request in fake_ollama.requests)
+    assert fake_ollama.bodies("/api/create") == []
+
+
 WRONG = {
     "neither": ("create mine", "either a model to start from, or a file"),
     "both": ("create mine --from a -F b", "either a model to start from, or a file"),

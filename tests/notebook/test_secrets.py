@@ -138,8 +138,21 @@ def kinds():
         )
 
     begin = reply_line(BODY, content="Half")
+
+    def escaped(status):
+        """Answer as Go's encoder may: no character of the secret is there as it is."""
+
+        def answer(request):
+            said = "".join(f"\\u{ord(char):04x}" for char in echo(request))
+            return Answer([f'{{"error": "{said}"}}'], status=status)
+
+        return answer
+
     return {
         "401": as_json(401),
+        "400 escaped": escaped(400),
+        "404 escaped": escaped(404),
+        "escaped in the stream": escaped(200),
         "403 page": as_page(403),
         "404": as_json(404),
         "500": as_json(500),
@@ -299,18 +312,213 @@ def test_nothing_is_sent_where_a_redirect_leads(fresh, fake_ollama, status):
         assert other.requests == []
 
 
-@pytest.mark.parametrize("command", ["%ollama serve", "%ollama list", "%%ollama\nHi"])
-def test_a_token_never_goes_to_another_machine_in_the_open(fresh, command):
-    """The proxy stands in for all machines there are, and sees what would be sent."""
+FAR = "http://gpu.example:11434"
+
+
+@pytest.fixture
+def far(fresh):
+    """Give a server on another machine; the proxy stands in for all that there are."""
     with FakeOllama() as proxy:
+        version = Answer(['{"version": "9.9"}'], framing="length")
+        model = {"name": "m:1", "capabilities": ["completion"]}
+        answers = {
+            "GET /api/version": version,
+            "GET /api/tags": Answer([json.dumps({"models": [model]})]),
+            "GET /api/ps": Answer(['{"models": []}']),
+            "POST /api/chat": Answer([reply_line(BODY, content="Hi", done=True)]),
+            "POST /api/generate": Answer([reply_line(BODY, content="Hi", done=True)]),
+        }
+        for endpoint, answer in answers.items():
+            method, path = endpoint.split()
+            proxy.on(f"{method} {FAR}{path}", answer)
         fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
-                  "os.environ['OLLAMA_HOST'] = 'http://gpu.example:11434'\n"
+                  f"os.environ['OLLAMA_HOST'] = {FAR!r}\n"
                   f"os.environ['HTTP_PROXY'] = {proxy.url!r}")  # fmt: skip
-        ran = fresh.run(command)
+        yield proxy
         fresh.run("del os.environ['HTTP_PROXY']")
-        assert ran.status == "error"
-        assert "The API key was not sent to http://gpu.example:11434." in ran.error
-        assert proxy.requests == []
+
+
+def sent_to(server):
+    return {request.headers.get("authorization") for request in server.requests}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "%ollama serve",
+        "%ollama list",
+        "%%ollama\nHi",
+        "%%ollama --once\nHi",
+        "from ollama_magic import ask\nprint(ask('Hi', model='m:1').view.notice)",
+        "from ollama_magic import map_prompts\nmap_prompts('{}', ['a'], model='m:1')",
+    ],
+)
+def test_a_token_never_goes_to_another_machine_in_the_open(fresh, far, command):
+    """The request goes without it, and the user is told once."""
+    ran = fresh.run(command)
+    assert ran.status == "ok", ran
+    allow = 'OllamaMagics.insecure_hosts = ["gpu.example:11434"]'
+    said = f"{ran.text}{ran.streams}"
+    assert f"The API key was not sent to {FAR}." in said
+    assert allow in said
+    again = fresh.run(command)
+    assert again.status == "ok"
+    assert "API key" not in f"{again.text}{again.streams}"
+    assert sent_to(far) == {None}
+    assert leaks(told(ran)) == []
+
+
+def test_the_state_and_the_doctor_tell_of_a_token_that_stays_here(fresh, far):
+    for command in ("%ollama", "%ollama", "%ollama doctor"):
+        ran = fresh.run(command)
+        assert ran.status == "ok"
+        assert ran.text.count("http:// has no encryption") == 1
+        assert 'insecure_hosts = ["gpu.example:11434"]' in ran.text
+    assert sent_to(far) == {None}
+
+
+def test_a_host_that_is_named_gets_the_token(fresh, far):
+    fresh.run("%config OllamaMagics.insecure_hosts = ['gpu.example:11434']")
+    for command in ("%ollama", "%%ollama\nHi", "%ollama serve", "%ollama list"):
+        ran = fresh.run(command)
+        assert ran.status == "ok", ran
+        assert "API key" not in ran.text
+    assert sent_to(far) == {f"Bearer {TOKEN}"}
+    assert "gpu.example:11434" in fresh.run("%ollama config").text
+    fresh.run("%config OllamaMagics.insecure_hosts = ['http://ann:S3cr3t-1@gpu:1']")
+    for command in ("%ollama config", "%config OllamaMagics"):
+        assert leaks(told(fresh.run(command))) == []
+
+
+def test_serve_keeps_the_password_of_the_address(fresh, fake_ollama):
+    secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
+    fresh.run(f"os.environ['OLLAMA_HOST'] = {secret!r}")
+    assert fresh.run("%ollama serve").status == "ok"
+    assert fresh.run("%%ollama\nHi").status == "ok"
+    (sent,) = sent_to(fake_ollama)
+    assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"ann:{PASSWORD}"
+
+
+# -- what a server says, and what goes into a prompt -----------------------------------
+
+_SPELLINGS = {
+    "plain": lambda secret: json.dumps(secret)[1:-1],
+    "escaped": lambda secret: "".join(f"\\u{ord(char):04x}" for char in secret),
+    "percent": lambda secret: quote(secret, safe=""),
+}
+
+
+@pytest.mark.parametrize("spelling", _SPELLINGS)
+@pytest.mark.parametrize("secret", [TOKEN, PASSWORD], ids=["token", "password"])
+def test_nothing_that_a_server_says_brings_a_secret_back(
+    fresh, fake_ollama, tmp_path, secret, spelling
+):
+    """In names, digests, versions, statuses and replies."""
+    spelled = _SPELLINGS[spelling](secret)
+
+    def says(*data):
+        text = "".join(json.dumps(one) + "\n" for one in data)
+        return Answer([text.replace("@@", spelled)])
+
+    call = {"function": {"name": "@@", "arguments": {"@@": "@@"}}}
+    model = {"name": "m@@:1", "digest": "@@", "details": {"family": "@@"}}
+    digest = {"digest": "@@", "total": 2, "completed": 1}
+    reply = [
+        reply_line(BODY, thinking="hm @@"),
+        reply_line(BODY, content="you sent @@"),
+        reply_line(BODY, done=True, done_reason="@@"),
+    ]
+    fake_ollama.on("GET /api/version", says({"version": "1 @@"}))
+    fake_ollama.on("GET /api/tags", says({"models": [model]}))
+    fake_ollama.on("GET /api/ps", says({"models": [model]}))
+    fake_ollama.on("POST /api/show", says({"template": "@@", "license": "@@"}))
+    fake_ollama.on("POST /api/pull", says({"status": "@@"}, digest | {"status": "@@"}))
+    fake_ollama.on("POST /api/chat", says(*reply))
+    fake_ollama.on("POST /api/generate", says(*reply))
+    host = fake_ollama.url
+    if secret == PASSWORD:
+        host = host.replace("://", f"://ann:{_URL_PASSWORD}@")
+    key = TOKEN if secret == TOKEN else ""
+    fresh.run(f"os.environ['OLLAMA_HOST'] = {host!r}\n"
+              f"os.environ['OLLAMA_API_KEY'] = {key!r}")  # fmt: skip
+    said = {}
+    for cell in ("%%ollama -m x\nHi", "%%ollama --once -m x\nHi", "%%ollama -m x\nYou?",
+                 "%ollama serve", "%ollama list", "%ollama ps", "%ollama show x",
+                 "%ollama show x --template", "%ollama pull x", "%ollama version",
+                 "%ollama", "%ollama doctor", "%ollama panel", "%ollama history",
+                 "%ollama last --json", "%%ollama\nwhich model?"):  # fmt: skip
+        said[cell] = told(fresh.run(cell))
+    assert "you sent ***" in said["%%ollama -m x\nHi"]
+    calls = says(reply_line(BODY, tool_calls=[call], done=True))
+    fake_ollama.on("POST /api/chat", calls, says(*reply))
+    fresh.run("def f(a: str) -> str:\n    return a")
+    ran = fresh.run("%%ollama -m x -T f --yes\nCall it")
+    assert ran.status == "ok", ran.error
+    said["tools"] = told(ran)
+    for kind in ("json", "md", "ipynb"):
+        assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
+    for path in tmp_path.iterdir():
+        said[path.name] = read(path)
+    assert {what: leaks(text) for what, text in said.items() if leaks(text)} == {}
+    sent = b"".join(request.body for request in fake_ollama.requests).decode()
+    assert leaks(sent) == []
+
+
+def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path):
+    fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+              f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}\n"
+              "import sys, ollama_magic as om\n"
+              "client = om.OllamaClient()\n"
+              "magics = get_ipython().magics_manager.registry['OllamaMagics']\n"
+              "keep = {'settings': dict(os.environ)}")  # fmt: skip
+    for expression in ("os.environ", "sys.modules", "os", "client", "magics.host",
+                       "client.host", "om"):  # fmt: skip
+        ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
+        assert ran.status == "error", expression
+        assert ran.error.count("\n") == 2
+        assert "compute what you need in a cell above" in ran.error
+        assert leaks(told(ran)) == []
+    assert fake_ollama.bodies("/api/chat") == []
+    fresh.run("recent = In[-9:]")  # not all: this kernel has run the other tests too
+    for expression in ("keep", "keep['settings']['OLLAMA_API_KEY']", "recent"):
+        ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
+        assert ran.status == "ok", ran.error
+        assert leaks(told(ran)) == []
+    fresh.run("def look(a: str = '') -> str:\n    return str(dict(os.environ))")
+    call = {"function": {"name": "look", "arguments": {}}}
+    calls = Answer([reply_line(BODY, tool_calls=[call], done=True)])
+    end = Answer([reply_line(BODY, content="Hm", done=True)])
+    fake_ollama.on("POST /api/chat", calls, end)
+    able = {"name": MODEL, "capabilities": ["completion", "tools"]}
+    fake_ollama.models([able])
+    ran = fresh.run("%%ollama -T look --yes\nLook")
+    assert ran.status == "ok", ran.error
+    sent = b"".join(request.body for request in fake_ollama.requests).decode()
+    assert "***" in sent
+    assert leaks(sent) == []
+    for path in tmp_path.iterdir():
+        assert leaks(read(path)) == []
+
+
+@pytest.mark.parametrize("call", ["chat('m', []).complete()", "embed('m', 'x')"])
+def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama, call):
+    never = threading.Event()
+    for endpoint in ("POST /api/chat", "POST /api/embed"):
+        fake_ollama.on(endpoint, Answer(hold_headers=never))
+    fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
+              f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}\n"
+              "from ollama_magic import OllamaClient\n%xmode Verbose")  # fmt: skip
+    sent = fresh.send(f"OllamaClient().{call}")
+    fake_ollama.wait_for("/api/" + call.partition("(")[0])
+    fresh.manager.interrupt_kernel()
+    ran = fresh.collect(sent)
+    again = fresh.run("%tb")
+    fresh.run("%xmode Context")
+    assert "KeyboardInterrupt" in ran.error
+    assert "_answer" in ran.error
+    for said in (ran, again):
+        assert leaks(told(said)) == []
+        assert "Authorization" not in told(said)
 
 
 def test_what_travels_to_other_processes_holds_no_secret(fresh, fake_ollama):

@@ -3,7 +3,7 @@
 import json
 import threading
 
-from ollama_magic.transfer import Transfer
+from ollama_magic.transfer import MAX_LAYERS, Transfer
 from ollama_magic.wire import Progress
 
 
@@ -93,6 +93,15 @@ def test_it_is_read_in_one_thread_while_another_adds_to_it():
     while reader.is_alive():
         transfer.line()
     assert transfer.completed_bytes == 500
+
+
+def test_a_server_that_tells_of_layers_without_end_is_not_followed():
+    transfer = Transfer()
+    for number in range(3 * MAX_LAYERS):
+        transfer.add(layer(str(number), 1))
+    assert transfer.total_bytes == 1000 * MAX_LAYERS
+    transfer.add(layer("0", 500))  # one that it knows
+    assert transfer.completed_bytes == 499 + MAX_LAYERS
 
 
 def test_checking_what_has_come_is_no_stall():
