@@ -100,9 +100,9 @@ def test_no_turn_of_the_future_overrides_use(kernel, fake_ollama):
     kernel.run(f"%ollama use {OTHER}")
     kernel.run(f"%%ollama {LOCAL}\nHi", "a")
     kernel.run(
-        "import sqlite3\n"
+        "import contextlib, sqlite3\n"
         "path = get_ipython().meta['ollama_magic'].session.store.path\n"
-        "with sqlite3.connect(path) as database:\n"
+        "with contextlib.closing(sqlite3.connect(path)) as database, database:\n"
         "    database.execute('UPDATE turns SET answered_at = ?, added_at = ?',\n"
         "                     ['2999-01-01T00:00:00'] * 2)\n"
         "    database.execute('UPDATE chats SET revision = revision + 1')"
