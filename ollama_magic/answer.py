@@ -93,6 +93,8 @@ class Answer:
         self.thinking_s = 0.0
         self.tool_calls: tuple[ToolCall, ...] = ()
         self.done_reason = ""
+        self.remote_host = ""
+        """Where a cloud model answered, if the server said so."""
         self.stats = Stats()
 
     @classmethod
@@ -131,6 +133,7 @@ class Answer:
             split = _joined(split, self._tags.flush())
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
         self.tool_calls += chunk.tool_calls
+        self.remote_host = chunk.remote_host or self.remote_host
         return self._keep(Fragment(split.text, chunk.thinking + split.thinking))
 
     def end(self) -> Fragment:

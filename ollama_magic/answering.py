@@ -170,6 +170,8 @@ def _arriving(
     model, began = request.model, time.monotonic()
     hz = asking.session.settings.update_hz
     waits_for = f"{'waiting for' if question.loaded else 'loading'} {model}…"
+    if question.cloud_host:
+        waits_for = f"sending to {question.cloud_host}…"
     if question.context.fits is False:
         waits_for = f"this will probably not fit; {waits_for}"
     display.waiting(waits_for)

@@ -263,7 +263,7 @@ def _embedding_model(client: OllamaClient) -> str:
         return listed or "embedding" in client.show(model.name).capabilities
 
     for model in client.list():
-        if embeds(model):
+        if not model.cloud_host and embeds(model):
             return model.name
     raise ConfigError(
         "No model was named, and the server has none that embeds texts.",

@@ -161,6 +161,8 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
             return ServerModels()
 
     question = prepare(asking, text, look_up_models)
+    cloud = question.cloud_host
+    goes_on = f"\na cloud model: this server sends it on to {cloud}" if cloud else ""
     request, pictures = question.request, question.prompt.pictures
     body = json.dumps(without_pictures(request.body()), indent=2, ensure_ascii=False)
     images = f"{len(pictures)} image{'' if len(pictures) == 1 else 's'}"
@@ -169,5 +171,5 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"
         f"{question.context.describe()}{beside}; nothing was sent\n"
-        f"{question.context.verdict()}"
+        f"{question.context.verdict()}{goes_on}"
     )

@@ -58,13 +58,21 @@ from ollama_magic.management.commands import (
 from ollama_magic.management.creation import read_spec
 from ollama_magic.management.listings import list_models, loaded_models, show_model
 from ollama_magic.management.modelfile import ModelSpec
-from ollama_magic.precedence import default_model
+from ollama_magic.precedence import chosen_model
 from ollama_magic.prompts.pictures import without_pictures
 from ollama_magic.rendering.progress_line import ProgressLine
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.reply import Reply
 from ollama_magic.request import KeepAlive
 from ollama_magic.serve import RunningServer, serve, stop
+from ollama_magic.server_models import (
+    ServerModels,
+    answering_model_text,
+    cloud_host,
+    find_installed,
+    look_up,
+    sends_text,
+)
 from ollama_magic.session import Session
 from ollama_magic.settings_listing import settings_listing
 from ollama_magic.sharing.files import export_chat, import_chats
@@ -201,19 +209,22 @@ class Commands:
     def _use(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
         client = self._session.client()
+        cloud = cloud_host(model, None)
         try:
-            in_background(lambda: client.show(model))  # a wrong name is an error here
+            found = in_background(lambda: find_installed(client, model))
+            model, cloud = found.name, found.cloud_host
         except ServerUnreachableError:
             if not self._session.settings.cached:
                 raise
         self._session.store.choose_model(self._session.notebook.key, model)
-        return TextPage(f"this notebook uses {model}")
+        return TextPage(f"this notebook uses {model}{sends_text(cloud)}")
 
     def _panel(self, _: ParsedCommand) -> object:
         from ollama_magic.panels import open_panel  # ipywidgets: at first use
 
         session = self._session
         key = session.notebook.key
+        chosen = chosen_model(session, session.chat())
 
         def use(model: str) -> None:
             session.store.choose_model(key, model)
@@ -221,7 +232,7 @@ class Commands:
         return self._front.panel(
             open_panel(
                 session.client(),
-                used=default_model(session, session.chat()) or "",
+                used=chosen.name if chosen else "",
                 use=use,
             )
         )
@@ -231,6 +242,9 @@ class Commands:
     def _ask(self, command: ParsedCommand) -> object:
         reply = self._front.ask(command.chat_arguments, command.text)
         return self._front.unless_shown(reply)
+
+    def _run(self, command: ParsedCommand) -> object:
+        return self._ask(command)
 
     def _keep(self, command: ParsedCommand) -> object:
         (model,) = command.arguments
@@ -350,7 +364,10 @@ class Commands:
     def _state(self) -> list[str]:
         session, client = self._session, self._session.client()
         turns = [t for t in session.chat().turns if not t.is_mark]
-        model = default_model(session, session.chat())
+
+        def look_up_models(must_list: bool) -> ServerModels:
+            return in_background(lambda: look_up(client, must_list=must_list))
+
         last = turns[-1].model if turns else ""
         length = in_background(lambda: loaded_length(client, last)) if last else 0
         context = describe_use(session.chat(), length)
@@ -358,7 +375,7 @@ class Commands:
             f"ollama_magic {__version__}",
             f"server    {client.host.base_url}   {_version_text(client.version)}",
             *self._key_lines(client),
-            f"model     {model or 'the newest on the server'}",
+            f"model     {answering_model_text(session, look_up_models)}",
             f"chat      {session.chat_name}, {len(turns)} turns",
             *([f"context   {context}"] if context else []),
             f"notebook  {session.notebook.path or 'unknown: the chat lasts as long'}"

@@ -172,7 +172,8 @@ class _Completer:
         if command is None:
             return "", []
         if command.asks:
-            return self._chat_line(words[1:], typed, models_too=False)
+            models_too = command.completes == "model"
+            return self._chat_line(words[1:], typed, models_too=models_too)
         if typed.startswith("-"):
             return _starting(typed, _flags(command.options))
         if command.completes == "file":

@@ -152,6 +152,11 @@ class Chat:
         start = _last_start(self.turns)
         return tuple(turn for turn in self.turns[start:] if not turn.is_mark)
 
+    def last_model(self) -> str:
+        """Return the model of the last turn that names one; empty if none does."""
+        models = (turn.model for turn in reversed(self.turns))
+        return next((m for m in models if m not in {"", UNKNOWN_MODEL}), "")
+
     def system(self) -> str | None:
         """Return the system message in force after the last turn."""
         for turn in reversed(self.in_use()):

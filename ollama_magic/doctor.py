@@ -28,6 +28,7 @@ from ollama_magic.management.actions import disk_bytes
 from ollama_magic.management.listings import processor
 from ollama_magic.model_names import find_model
 from ollama_magic.rendering.text_page import TextPage
+from ollama_magic.server_models import ServerModels, answering_model_text, look_up
 from ollama_magic.session import Session
 from ollama_magic.transfer import size_text
 from ollama_magic.wire import LoadedModel, ModelSummary
@@ -143,11 +144,22 @@ def _server(session: Session) -> Iterator[Finding]:
     installed = _soon(client, client.list)
     if installed:
         size = size_text(disk_bytes(installed))
-        yield Finding("models", f"{len(installed)} installed, {size}")
+        cloud = sum(bool(model.cloud_host) for model in installed)
+        of_cloud = f", {cloud} of them cloud" if cloud else ""
+        yield Finding("models", f"{len(installed)} installed, {size}{of_cloud}")
     else:
         yield Finding("models", "none", "problem", "%ollama pull smollm2:135m")
     for model in _soon(client, client.ps):
         yield Finding("loaded", _loaded_text(model, installed))
+
+
+def _model(session: Session) -> Iterator[Finding]:
+    client = session.client()
+
+    def look_up_models(must_list: bool) -> ServerModels:
+        return _soon(client, lambda: look_up(client, must_list=must_list))
+
+    yield Finding("model", answering_model_text(session, look_up_models))
 
 
 def _loaded_text(model: LoadedModel, installed: list[ModelSummary]) -> str:
@@ -247,6 +259,7 @@ _CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (
     _versions,
     _address,
     _server,
+    _model,
     _proxies,
     _key,
     _chat,

@@ -61,7 +61,7 @@ class OllamaMagics(Magics):
         help="The server, written as in OLLAMA_HOST; empty: that, or this machine.",
     ).tag(config=True)
     model = Unicode(
-        help="The model of cells that name none; empty: OLLAMA_MODEL.",
+        help="The model of chats that have none yet; empty: OLLAMA_MODEL.",
     ).tag(config=True)
     system = Unicode(
         help="The system message of chats that have none.",

@@ -6,9 +6,9 @@ Knows where a request's settings may come from, and in which order. Asks no serv
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.conversation import Chat
 from ollama_magic.errors import ConfigError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
@@ -17,29 +17,35 @@ from ollama_magic.schemas.spec import Schema
 from ollama_magic.session import Session
 
 
-def default_model(session: Session, before: Chat) -> str | None:
-    """Return the chat's last model, or the one in use, or set; None without any.
+class ChosenModel(NamedTuple):
+    """The model that answers a request that names none, and what says so."""
+
+    name: str
+    source: str
+
+
+def chosen_model(session: Session, before: Chat) -> ChosenModel | None:
+    """Return the model that this notebook asks where nothing names one.
+
+    None leaves the choice to the server's list: see ``server_models.default_model``.
 
     Parameters
     ----------
     before
         The chat up to the turn that is asked now.
     """
-    nobody = {"", UNKNOWN_MODEL}
-    answered = [turn for turn in before.turns if turn.model not in nobody]
-    chosen = session.store.chosen_model(session.notebook.key)
-    # NB: `%ollama use` after the last answer is the newer word of the two.
-    if chosen and not (answered and _said_at(answered[-1]) > chosen[1]):
-        return chosen[0]
-    if answered:
-        return answered[-1].model
-    return session.settings.model or os.environ.get("OLLAMA_MODEL") or None
+    candidates = (
+        (session.store.chosen_model(session.notebook.key), "%ollama use"),
+        (model_of_last_turn(before), "the chat's last turn"),
+        (session.settings.model, "OllamaMagics.model"),
+        (os.environ.get("OLLAMA_MODEL"), "OLLAMA_MODEL"),
+    )
+    return next((ChosenModel(name, by) for name, by in candidates if name), None)
 
 
-def _said_at(turn: Turn) -> str:
-    """Return when a turn was asked here: an answer that is shown again is older."""
-    is_cached = bool(turn.request.get("cached"))
-    return (turn.added_at if is_cached else None) or turn.answered_at
+def model_of_last_turn(before: Chat) -> str:
+    """Return the model that a chat goes on with; empty when it has none."""
+    return before.last_model()
 
 
 def system_from_here(

@@ -21,9 +21,9 @@ from ollama_magic.conversation import Chat, Message
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.kept_answers import KeptAnswer, request_key
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.model_names import find_model
+from ollama_magic.model_names import find_model, has_tag
 from ollama_magic.precedence import (
-    default_model,
+    chosen_model,
     format_of,
     settings_of_request,
     system_from_here,
@@ -35,7 +35,13 @@ from ollama_magic.redaction import Redactor
 from ollama_magic.request import ChatRequest, GenerateRequest, Request
 from ollama_magic.schemas.checking import check_schema
 from ollama_magic.schemas.spec import Schema, read_schema
-from ollama_magic.server_models import ServerModels, look_up, newest_model
+from ollama_magic.server_models import (
+    ServerModels,
+    cloud_host,
+    default_model,
+    installed_name,
+    look_up,
+)
 from ollama_magic.session import Session
 from ollama_magic.tools.functions import Tool
 from ollama_magic.tools.loop import make_tools
@@ -114,6 +120,15 @@ class Question:
     """The model in memory; None when the server will have to load it."""
     context: ContextCheck
     """Whether all that is sent fits into the context, as far as it is known."""
+    named: str = ""
+    """The model as cell, notebook or settings name it; empty when none does."""
+    model_before: str = ""
+    """The model of the chat's turn before this one."""
+
+    @property
+    def cloud_host(self) -> str:
+        """Where a cloud model answers; empty for a model of the server itself."""
+        return cloud_host(self.request.model, self.model)
 
 
 def prepare(
@@ -132,7 +147,9 @@ def prepare(
     PromptError
         The prompt is empty, or a placeholder cannot be filled.
     ConfigError
-        No model was named, and the server has none.
+        No model was named, and the server has none that is asked unnamed.
+    ModelNotFoundError
+        The name has no tag, and several installed models could be meant.
     CapabilityError
         The model cannot think, see or call tools, and was asked to.
     OllamaMagicError
@@ -153,9 +170,10 @@ def prepare(
     _check_format(settings["format"], tools)
     chat = session.chat(args.chat)
     before = chat.before(None if args.append else session.cells.cell_id)
-    named = args.model or default_model(session, before)
-    models = look_up(named is None)
-    name = named or newest_model(models)
+    chosen = chosen_model(session, before)
+    named = args.model or (chosen.name if chosen else "")
+    models = look_up(not named)
+    name = installed_name(named, models.installed) if named else default_model(models)
     model = find_model(name, models.installed)
     think = think_of(session, args)
     wants = {"thinking": think, "vision": prompt.pictures, "tools": tools}
@@ -183,6 +201,8 @@ def prepare(
         context=_context(
             asking, request, history, [*_told(tools), *ask(last=0)], (model, loaded)
         ),
+        named=named,
+        model_before="" if args.once else before.last_model(),
     )
 
 
@@ -215,20 +235,20 @@ def _request(
 
 
 def _named(asking: Asking, request: Request, models: ServerModels) -> Request:
-    """Give a request that names no model the one that answered it before.
+    """Give a request the full name of a model, where only an earlier answer knows it.
 
     Raises
     ------
     OllamaMagicError
-        None did: why the server could not be asked for its models.
+        No model was named, and none answered it before: why the server could not be
+        asked for its models.
     """
-    if request.model:
+    if models.fault is None or (request.model and has_tag(request.model)):
         return request
     kept = asking.kept_answer(request)
-    if kept is None:
-        assert models.fault is not None
+    if kept is None and not request.model:
         raise models.fault
-    return replace(request, model=kept.model)
+    return request if kept is None else replace(request, model=kept.model)
 
 
 def _check_format(format: object, tools: Sequence[Tool]) -> None:

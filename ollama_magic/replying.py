@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ollama_magic.conversation import Turn
 from ollama_magic.footer import FooterFacts, footer_parts
+from ollama_magic.model_names import canonical
 from ollama_magic.outcome import Outcome, shown_steps
 from ollama_magic.question import Asking, Question
 from ollama_magic.rendering.reply_view import ReplyView, reply_plain
@@ -82,7 +83,7 @@ def make_reply(
         context_length=source.context_length,
         server_note=source.note,
         filled=question.prompt.filled,
-        notes=(*outcome.notes, *_notes(question)),
+        notes=(*outcome.notes, *_notes(question, place)),
     )
     view = _view(asking, question, outcome, turn, facts)
     return Reply(
@@ -113,10 +114,15 @@ def make_reply(
     )
 
 
-def _notes(question: Question) -> tuple[str, ...]:
-    if not question.unseen:
-        return ()
-    return (f"sees no pictures: {question.unseen} of earlier turns left out",)
+def _notes(question: Question, place: Place | None) -> tuple[str, ...]:
+    model, before, notes = question.request.model, question.model_before, []
+    if question.named and canonical(question.named) != canonical(model):
+        notes.append(f"{model} is the only {question.named} here")
+    if place is not None and before and canonical(before) != canonical(model):
+        notes.append(f"now answered by {model}")
+    if question.unseen:
+        notes.append(f"sees no pictures: {question.unseen} of earlier turns left out")
+    return tuple(notes)
 
 
 def _place_text(question: Question, place: Place | None) -> str:

@@ -20,8 +20,8 @@ from ollama_magic.history.following import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
 from ollama_magic.notebook import Notebook, find_notebook
-from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.redaction import Redactor
+from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.reply import Reply
 from ollama_magic.serve import RunningServer, crash_report, started_for
 

@@ -40,13 +40,13 @@ def find_source(asking: Asking, question: Question, outcome: Outcome) -> Source:
     if kept is not None:
         length = kept.context_length
         return Source(kept.digest, kept.host_kind, kept.server_note, length)
-    model = question.model
-    is_cloud = model is not None and bool(model.remote_host)
-    name = question.request.model
+    model, name = question.model, question.request.model
+    cloud = outcome.answer.remote_host or question.cloud_host
+    kind = asking.session.host_kind(asking.client)
     return Source(
         digest=model.digest if model else "",
-        host_kind="cloud" if is_cloud else asking.session.host_kind(asking.client),
-        note=_server_note(asking, question),
+        host_kind="cloud" if cloud else kind,
+        note=server_note(kind, asking.client.host.base_url, cloud),
         context_length=0 if outcome.fault else loaded_length(asking.client, name),
     )
 
@@ -92,10 +92,3 @@ def loaded_length(client: OllamaClient, model: str) -> int:
         interrupts.put_back()
         return 0
     return loaded.context_length if loaded else 0
-
-
-def _server_note(asking: Asking, question: Question) -> str:
-    """Name where the prompt went, unless to an Ollama on this machine."""
-    client, model = asking.client, question.model
-    kind = asking.session.host_kind(client)
-    return server_note(kind, client.host.base_url, model.remote_host if model else "")

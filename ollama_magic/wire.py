@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from ollama_magic.model_names import CLOUD_HOST, is_cloud_name
+
 JsonObject = Mapping[str, Any]
 
 _NS_PER_S = 1e9
@@ -131,6 +133,8 @@ class ReplyChunk:
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     model: str = ""
+    remote_host: str = ""
+    """Where a cloud model answers, if the server says so."""
     done: bool = False
     done_reason: str = ""
     stats: Stats = _NO_STATS
@@ -147,6 +151,7 @@ class ReplyChunk:
             thinking=_text(source.get("thinking")),
             tool_calls=tuple(map(ToolCall.from_json, _objects(calls))) if calls else (),
             model=_text(data.get("model")),
+            remote_host=_text(data.get("remote_host")),
             done=done,
             done_reason=_text(data.get("done_reason")),
             stats=Stats.from_json(data) if done else _NO_STATS,
@@ -170,6 +175,19 @@ class ModelSummary:
     capabilities: tuple[str, ...] = ()
     remote_host: str = ""
     """Set for cloud models: where the prompt really goes."""
+    remote_model: str = ""
+    """Set for cloud models: what it is called there."""
+
+    @property
+    def cloud_host(self) -> str:
+        """Where a cloud model answers; empty for a model of this server."""
+        is_cloud = bool(self.remote_model) or is_cloud_name(self.name)
+        return self.remote_host or (CLOUD_HOST if is_cloud else "")
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether it writes text, as far as the server says what it can do."""
+        return not self.capabilities or "completion" in self.capabilities
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
@@ -186,6 +204,7 @@ class ModelSummary:
             context_length=_int(details.get("context_length")),
             capabilities=_names(data.get("capabilities")),
             remote_host=_text(data.get("remote_host")),
+            remote_model=_text(data.get("remote_model")),
         )
 
 
@@ -231,6 +250,10 @@ class ModelDetails:
     quantization_level: str = ""
     context_length: int = 0
     embedding_length: int = 0
+    remote_host: str = ""
+    """Set for cloud models: where they answer."""
+    remote_model: str = ""
+    """Set for cloud models: what they are called there."""
     model_info: JsonObject = field(default_factory=dict)
 
     @classmethod
@@ -251,6 +274,8 @@ class ModelDetails:
             quantization_level=_text(details.get("quantization_level")),
             context_length=_int(info.get(f"{architecture}.context_length")),
             embedding_length=_int(info.get(f"{architecture}.embedding_length")),
+            remote_host=_text(data.get("remote_host")),
+            remote_model=_text(data.get("remote_model")),
             model_info=info,
         )
 

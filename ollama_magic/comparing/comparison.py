@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ollama_magic._version import __version__
-from ollama_magic.model_names import canonical
+from ollama_magic.model_names import names_meant
 from ollama_magic.rendering.columns import Column, columns_bundle
 from ollama_magic.reply import Reply
 from ollama_magic.sharing.provenance import KEY, LAYOUT
@@ -42,8 +42,9 @@ class Comparison:
         KeyError
             It was not among those that were compared.
         """
+        meant = names_meant(model, self.models)
         for reply in self.replies:
-            if canonical(reply.model) == canonical(model):
+            if [reply.model] == meant:
                 return reply
         raise KeyError(f"{model} was not compared; there are {', '.join(self.models)}")
 

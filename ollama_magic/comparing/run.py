@@ -19,14 +19,16 @@ from ollama_magic.comparing.comparison import Comparison, column_of
 from ollama_magic.conversation import fingerprint
 from ollama_magic.errors import (
     CapabilityError,
+    ConfigError,
     Interrupted,
     ModelNotFoundError,
+    NotOllamaError,
     OllamaMagicError,
     ServerError,
 )
 from ollama_magic.interrupts import held, let_through
 from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.model_names import canonical
+from ollama_magic.model_names import canonical, names_meant
 from ollama_magic.outcome import Outcome, Round, utc_now
 from ollama_magic.question import Asking, Question, prepare
 from ollama_magic.rendering.columns import Column
@@ -98,8 +100,9 @@ class Compared:
 
     def find(self, model: str) -> Candidate | None:
         """Return what came of a model, however its name is spelt."""
-        wanted = canonical(model)
-        return next((c for c in self.candidates if canonical(c.model) == wanted), None)
+        meant = names_meant(model, self.models)
+        found = [c for c in self.candidates if [c.model] == meant]
+        return found[0] if found else None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -209,7 +212,9 @@ class _Run:
         if self.has_ended or not (self.answer.is_empty or is_hidden):
             return ""
         model = self.question.request.model
-        what = f"waiting for {model}…" if self.answer.is_empty else f"{model} thinks…"
+        to = self.question.cloud_host
+        waits_for = f"sending to {to}…" if to else f"waiting for {model}…"
+        what = waits_for if self.answer.is_empty else f"{model} thinks…"
         if self.question.context.fits is False:
             what = f"this will probably not fit; {what}"
         return f"{what} {seconds:.0f} s"
@@ -261,10 +266,25 @@ def _prepared(
     for alone in args.for_each_model():
         asking = Asking(session, client, alone)
         runs.append(_Run(asking, prepare(asking, text, look_up_models)))
+    _check_differ([run.question for run in runs])
     for run in runs:
         if not run.has_ended:
             _check_can_answer(client, run.question)
     return runs
+
+
+def _check_differ(questions: Sequence[Question]) -> None:
+    """Raise if two of the names mean the same model on this server."""
+    seen: dict[str, str] = {}
+    for question in questions:
+        name = canonical(question.request.model)
+        if name in seen:
+            raise ConfigError(
+                f"{seen[name]!r} and {question.named!r} are the same model here.",
+                why="models are compared with one another",
+                next_step=f"name another one: %%ollama --compare {name},ANOTHER",
+            )
+        seen[name] = question.named
 
 
 def _check_can_answer(client: OllamaClient, question: Question) -> None:
@@ -275,9 +295,9 @@ def _check_can_answer(client: OllamaClient, question: Question) -> None:
             in_background(partial(client.show, question.request.model))
         except ModelNotFoundError:
             raise
-        except ServerError:  # who refuses to tell can still answer
+        except (ServerError, NotOllamaError):  # it may answer all the same
             return
-    elif "embedding" in model.capabilities and "completion" not in model.capabilities:
+    elif not model.can_chat:
         raise CapabilityError(
             f"Model {model.name!r} cannot chat.",
             why=f"the server lists it with: {', '.join(model.capabilities)}",

@@ -8,21 +8,31 @@ from __future__ import annotations
 import sqlite3
 
 from ollama_magic.kept_answers import KeptAnswer
-from ollama_magic.model_names import canonical
+from ollama_magic.model_names import canonical, has_tag
 
 
 def find(
     database: sqlite3.Connection, key: str, model: str, digest: str
 ) -> KeptAnswer | None:
-    """Return the latest answer to a request; empty ``model`` and ``digest``: of any."""
+    """Return the latest answer to a request; empty ``model`` and ``digest``: of any.
+
+    A model without a tag may be any tag of that name, where it has no answer itself.
+    """
+    name = canonical(model) if model else ""
     row = database.execute(
         """
         SELECT answer FROM answers
-        WHERE key = :key AND (:model = '' OR model = :model)
-            AND (:digest = '' OR digest = :digest)
-        ORDER BY answered_at DESC LIMIT 1
+        WHERE key = :key AND (:digest = '' OR digest = :digest) AND (
+            :model = '' OR model = :model
+            OR (:base <> '' AND substr(model, 1, length(:base)) = :base))
+        ORDER BY model = :model DESC, answered_at DESC LIMIT 1
         """,
-        {"key": key, "model": canonical(model) if model else "", "digest": digest},
+        {
+            "key": key,
+            "model": name,
+            "base": "" if not name or has_tag(model) else name.removesuffix("latest"),
+            "digest": digest,
+        },
     ).fetchone()
     return KeptAnswer.from_json(row[0]) if row else None
 

@@ -253,15 +253,13 @@ class ChatStore:
         """Make a chat the current one, and make it when it is new."""
         self._choose(notebook, current_chat=name, makes_chat=True)
 
-    def chosen_model(self, notebook: str) -> tuple[str, str] | None:
-        """Return the model chosen for a notebook and when (UTC, ISO 8601)."""
-        choices = self._read_choices(notebook)
-        if not choices.model:
-            return None
-        return choices.model, choices.model_chosen_at or ""
+    def chosen_model(self, notebook: str) -> str | None:
+        """Return the model that was chosen for a notebook; None without a choice."""
+        return self._read_choices(notebook).model or None
 
     def choose_model(self, notebook: str, model: str) -> None:
         """Remember a model as the one that this notebook's cells ask."""
+        # NB: version 0.1.0 compares the time with that of the last turn.
         self._choose(notebook, model=model, model_chosen_at=rows.utc_now())
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:

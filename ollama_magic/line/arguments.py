@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from ollama_magic.errors import ConfigError
+from ollama_magic.line.command_table import find_command
 from ollama_magic.line.option_table import (
     CHAT_OPTIONS,
     THINK_LEVELS,
@@ -117,6 +118,7 @@ def parse_chat_arguments(line: str) -> ChatArguments:
     if len(read.words) > 1:
         _refuse_words(read.words)
     if read.words:
+        _refuse_subcommand(read.words[0])
         model = Given(CHAT_OPTIONS[0], f"MODEL {read.words[0]!r}", read.words)
         read = Line((model, *read.given), ())
     return make_chat_arguments(read.given, _CELL_MAGIC, target=target)
@@ -301,10 +303,26 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
             f"NAME << comes first on the line, and this is {text!r}.",
             next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
         )
+    command = find_command(words[0])
+    is_offered = command is not None and not command.discards
     raise usage_error(
         f"The line of {_CELL_MAGIC} takes one model, and this is {text!r}.",
         why="a prompt stands on the lines under it",
-        next_step=f"%ollama ask {text}",
+        next_step=f"%ollama ask {text}"
+        + (f"   or the subcommand: %ollama {text}" if is_offered else ""),
+    )
+
+
+def _refuse_subcommand(word: str) -> None:
+    """Raise if a cell names a subcommand where its model belongs."""
+    command = find_command(word)
+    if command is None:
+        return
+    line = f"%ollama {'help ' if command.discards else ''}{word}"
+    raise usage_error(
+        f"The line of {_CELL_MAGIC} takes a model, and {word!r} is a subcommand.",
+        why="subcommands have one % and no lines under them",
+        next_step=f"{line}   A model of that name: {_CELL_MAGIC} -m {word}",
     )
 
 

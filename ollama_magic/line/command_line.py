@@ -18,7 +18,7 @@ from ollama_magic.line.arguments import (
 )
 from ollama_magic.line.command_table import COMMANDS, Command, find_command
 from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
-from ollama_magic.line.reading import Given, nearest, read_line, usage_error
+from ollama_magic.line.reading import Given, Line, nearest, read_line, usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,30 @@ def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
 def _parse_asking_command(command: Command, rest: str) -> ParsedCommand:
     magic = f"%ollama {command.name}"
     read = read_line(rest, command.options, magic, ends_in_text=command.takes_text)
+    if command.completes == "model" and read.text:
+        read = _after_model(command, read, magic)
     if command.takes_text and not read.text:
         _refuse_count(command, 0)
     _check_count(command, max(len(read.words), command.least))
     text = read.text or " ".join(read.words)
     arguments = make_chat_arguments(read.given, magic)
     return ParsedCommand(command.name, text=text, chat_arguments=arguments)
+
+
+def _after_model(command: Command, read: Line, magic: str) -> Line:
+    """Take the model off the free text, and the options that stand between them."""
+    model, *rest = read.text.split(maxsplit=1)
+    check_model_name(model, magic)
+    more = read_line("".join(rest), command.options, magic, ends_in_text=True)
+    if not more.text:
+        raise usage_error(
+            f"{magic} sends a text to {model!r}, and none was given.",
+            why="a notebook goes on in its cells, not at a prompt of its own",
+            next_step=f"%%ollama {model}   with the text under it, or on one line: "
+            f"{magic} {model} TEXT",
+        )
+    named = Given(CHAT_OPTIONS[0], f"MODEL {model!r}", (model,))
+    return Line((*read.given, named, *more.given), (), more.text)
 
 
 def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:
@@ -140,7 +158,9 @@ def _refuse_count(command: Command, count: int) -> NoReturn:
 def _refuse_word(word: str, line: str, *, otherwise: str = "") -> NoReturn:
     names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
     likely = nearest(word.rstrip("?"), names)
-    if likely is None:
+    meant = find_command(likely) if likely else None
+    # NB: a guess must not be one that destroys.
+    if likely is None or meant is None or meant.discards:
         to_ask = f"to ask a model: %ollama ask {line}   All words: %ollama help"
         next_step = otherwise or to_ask
     elif word == line:

@@ -41,6 +41,8 @@ class Command:
         What follows the options is free text.
     completes
         What Tab offers for the first operand, or for all when there may be many.
+    discards
+        It deletes or takes away: a wrong word is never corrected to it.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Command:
     asks: bool = False
     takes_text: bool = False
     completes: Completes = ""
+    discards: bool = False
 
     @property
     def usage(self) -> str:
@@ -70,7 +73,7 @@ class Command:
         return " ".join([*parts, self.operands]).rstrip()
 
 
-_SURE = switch("yes", "-y", "--yes", help="do not ask")
+_SURE = switch("yes", "-y", "--yes", help="do not ask", discards=True)
 
 
 def options_of(*fields: str) -> tuple[Option, ...]:
@@ -84,7 +87,7 @@ COMMANDS: tuple[Command, ...] = (
         "Models on the server; FILTER is a part of their name.",
         operands="[FILTER]",
         most=1,
-        aliases=("ls",),
+        aliases=("ls", "models"),
     ),
     Command("ps", "Models in memory."),
     Command(
@@ -93,6 +96,7 @@ COMMANDS: tuple[Command, ...] = (
         operands="MODEL",
         least=1,
         most=1,
+        aliases=("info",),
         options=(
             switch("modelfile", "--modelfile", help="its Modelfile"),
             switch("parameters", "--parameters", help="its default options"),
@@ -126,9 +130,10 @@ COMMANDS: tuple[Command, ...] = (
         operands="MODEL…",
         least=1,
         most=None,
-        aliases=("delete",),
+        aliases=("delete", "remove"),
         options=(_SURE,),
         completes="model",
+        discards=True,
     ),
     Command(
         "load",
@@ -191,7 +196,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "use",
-        "Make a model the one that this notebook's cells ask.",
+        "Set the model of this notebook: for cells and calls that name none.",
         operands="MODEL",
         least=1,
         most=1,
@@ -206,6 +211,17 @@ COMMANDS: tuple[Command, ...] = (
         options=CHAT_OPTIONS,
         asks=True,
         takes_text=True,
+    ),
+    Command(
+        "run",
+        "Ask a model that is named first, as ollama run does; else it is ask.",
+        operands="MODEL TEXT",
+        least=2,
+        most=None,
+        options=CHAT_OPTIONS,
+        asks=True,
+        takes_text=True,
+        completes="model",
     ),
     Command(
         "keep",
@@ -241,7 +257,12 @@ COMMANDS: tuple[Command, ...] = (
         most=1,
         options=(
             Option("rename", ("--rename",), "its new name", "NEW", example="ideas"),
-            switch("delete", "--delete", help="for good, once you have confirmed it"),
+            switch(
+                "delete",
+                "--delete",
+                help="for good, once you have confirmed it",
+                discards=True,
+            ),
             _SURE,
         ),
         completes="chat",
@@ -253,6 +274,7 @@ COMMANDS: tuple[Command, ...] = (
         most=1,
         aliases=("reset",),
         completes="chat",
+        discards=True,
     ),
     Command(
         "history",
@@ -261,13 +283,18 @@ COMMANDS: tuple[Command, ...] = (
             switch("all", "--all", help="also those that left it, and why they did"),
         ),
     ),
-    Command("undo", "Take back the last change of the chat; again, the one before."),
+    Command(
+        "undo",
+        "Take back the last change of the chat; again, the one before.",
+        discards=True,
+    ),
     Command(
         "drop",
         "Take turn N, by its number in history, out of the chat.",
         operands="N",
         least=1,
         most=1,
+        discards=True,
     ),
     Command(
         "prune",
@@ -281,9 +308,11 @@ COMMANDS: tuple[Command, ...] = (
                 read=read_days,
                 example="90",
                 takes_numbers=True,
+                discards=True,
             ),
             _SURE,
         ),
+        discards=True,
     ),
     Command(
         "last",
@@ -298,7 +327,14 @@ COMMANDS: tuple[Command, ...] = (
         operands="FILE",
         least=1,
         most=1,
-        options=(switch("force", "--force", help="overwrite a file that is there"),),
+        options=(
+            switch(
+                "force",
+                "--force",
+                help="overwrite a file that is there",
+                discards=True,
+            ),
+        ),
         completes="file",
     ),
     Command(
@@ -315,7 +351,10 @@ COMMANDS: tuple[Command, ...] = (
         "Rebuild the chats from the notebook's own file, as it was last saved.",
         options=(
             switch(
-                "force", "--force", help="where the texts differ, take the notebook's"
+                "force",
+                "--force",
+                help="where the texts differ, take the notebook's",
+                discards=True,
             ),
         ),
     ),

@@ -21,10 +21,14 @@ class Entry:
 
 OPTIONS: dict[str, Entry] = {
     "--model": Entry(
-        "The same as the first word of the line. Without it the chat's last model "
-        "answers, or that of %ollama use, whichever is newer; else the setting "
-        "model, OLLAMA_MODEL, the newest model on the server. Given more than once "
-        "it compares the models, as --compare does.",
+        "The same as the first word of the line; it holds for this cell. Without it "
+        "the model of %ollama use (or of Use in the panel) answers; else that of the "
+        "chat's last turn, of the setting model, of OLLAMA_MODEL; else a local model "
+        "that can chat: one in memory, then the newest. Embedding, decision, image "
+        "and cloud models are never chosen for you. A name without a tag means the "
+        "only tag that is installed. The footer says when another model answers than "
+        "in the turn before. Given more than once it compares the models, as "
+        "--compare does.",
         "%%ollama -m llama3.2\nWhy is the sky blue?",
     ),
     "--compare": Entry(
@@ -250,13 +254,19 @@ COMMANDS: dict[str, Entry] = {
     ),
     "use": Entry(
         "Cells of this notebook that name no model ask this one from now on, also "
-        "after a restart.",
+        "after a restart; so do ask, chat, stream, map_prompts, fix and explain. A "
+        "model named on a cell holds for that cell alone.",
         "%ollama use llama3.2",
     ),
     "ask": Entry(
         "The rest of the line is the prompt, exactly as it was typed: quotes and "
         "question marks are text.",
         '%ollama ask what does "idempotent" mean?\n%ollama ask -t 0 2 + 2?',
+    ),
+    "run": Entry(
+        "The first word is the model, the rest is the prompt, as in a shell. For a "
+        "prompt of several lines: %%ollama MODEL with the lines under it.",
+        "%ollama run llama3.2 Why is the sky blue?",
     ),
     "keep": Entry(
         "After --compare: the reply becomes the turn of the cell that compared. "

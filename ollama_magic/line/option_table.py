@@ -119,6 +119,9 @@ class Option:
         Whether it is a short way to write a model option (``-o``).
     repeatable
         Whether it may be given more than once; its values come as a tuple.
+    discards
+        It deletes, overwrites, or skips a question: a wrong flag is never corrected to
+        it.
     """
 
     field: str
@@ -134,6 +137,7 @@ class Option:
     takes_numbers: bool = False
     is_model_option: bool = False
     repeatable: bool = False
+    discards: bool = False
 
     @property
     def label(self) -> str:
@@ -144,9 +148,15 @@ class Option:
         return f"{names} {self.metavar}".rstrip()
 
 
-def switch(field: str, *flags: str, help: str, const: object = True) -> Option:
+def switch(
+    field: str,
+    *flags: str,
+    help: str,
+    const: object = True,
+    discards: bool = False,
+) -> Option:
     """Return an option that takes no value."""
-    return Option(field, flags, help, kind="switch", const=const)
+    return Option(field, flags, help, kind="switch", const=const, discards=discards)
 
 
 CHAT_OPTIONS: tuple[Option, ...] = (
@@ -184,7 +194,12 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="ideas",
         completes="chat",
     ),
-    switch("new", "--new", help="leave the turns so far behind; start afresh here"),
+    switch(
+        "new",
+        "--new",
+        help="leave the turns so far behind; start afresh here",
+        discards=True,
+    ),
     switch("once", "-1", "--once", help="a one-off: no chat is read or written"),
     Option(
         "last",
@@ -287,7 +302,12 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         completes="name",
         repeatable=True,
     ),
-    switch("yes", "--yes", help="do not ask before each call of a function"),
+    switch(
+        "yes",
+        "--yes",
+        help="do not ask before each call of a function",
+        discards=True,
+    ),
     switch(
         "cached", "--cached", help="show the answer that the same got before, if any"
     ),

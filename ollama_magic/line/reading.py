@@ -179,7 +179,9 @@ class _OptionReader:
             return option
         flags = [name for option in self.options for name in option.flags]
         likely = nearest(flag, flags)
-        hint = f"did you mean {likely}? " if likely else ""
+        meant = find_option(self.options, likely) if likely else None
+        # NB: a guess must not be one that destroys.
+        hint = f"did you mean {likely}? " if meant and not meant.discards else ""
         subcommand = self.magic.partition(" ")[2]
         hint += f"Its options: %ollama help {subcommand}".rstrip()
         if self.ends_in_text:

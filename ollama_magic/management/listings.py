@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 
 from ollama_magic.client import OllamaClient
 from ollama_magic.listing import Columns, Listing
+from ollama_magic.model_names import CLOUD_HOST, is_cloud_name
 from ollama_magic.rendering.text_page import TextPage
 from ollama_magic.transfer import size_text
 from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
 
+_CLOUD = "cloud"
+"""Stands for the size of a model that is on another machine."""
+
 MODEL_COLUMNS: Columns[ModelSummary] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
-    "SIZE": lambda m: size_text(m.size_bytes),
+    "SIZE": lambda m: _CLOUD if m.cloud_host else size_text(m.size_bytes),
     "PARAMETERS": lambda m: m.parameter_size,
     "QUANTIZATION": lambda m: m.quantization_level,
     "CONTEXT": lambda m: f"{m.context_length:,}" if m.context_length else "",
@@ -29,6 +33,8 @@ MODEL_COLUMNS: Columns[ModelSummary] = {
 
 def processor(model: LoadedModel) -> str:
     """Return where a model is, as ``ollama ps`` writes it."""
+    if is_cloud_name(model.name):
+        return _CLOUD
     share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
     if share >= 1:
         return "100% GPU"
@@ -38,7 +44,7 @@ def processor(model: LoadedModel) -> str:
 LOADED_COLUMNS: Columns[LoadedModel] = {
     "NAME": lambda m: m.name,
     "ID": lambda m: m.digest[:12],
-    "SIZE": lambda m: size_text(m.size_bytes),
+    "SIZE": lambda m: _CLOUD if is_cloud_name(m.name) else size_text(m.size_bytes),
     "PROCESSOR": processor,
     "CONTEXT": lambda m: f"{m.context_length:,}",
     "UNTIL": lambda m: m.expires_at[:16].replace("T", " "),
@@ -74,10 +80,19 @@ def show_model(client: OllamaClient, model: str, part: str = "") -> ModelPage:
     return ModelPage(text, details=details)
 
 
+def _cloud_text(model: str, details: ModelDetails) -> str:
+    """Return where a cloud model answers, and its name there; else nothing."""
+    if not (details.remote_host or details.remote_model or is_cloud_name(model)):
+        return ""
+    place = f"answered at {details.remote_host or CLOUD_HOST}"
+    return " as ".join(filter(None, [place, details.remote_model]))
+
+
 def overview(model: str, details: ModelDetails) -> str:
     """Return the facts of a model that people look for, one a line."""
     facts = {
         "model": model,
+        "cloud model": _cloud_text(model, details),
         "architecture": details.family,
         "parameters": details.parameter_size,
         "quantization": details.quantization_level,

@@ -71,7 +71,7 @@ class Kept:
             thinking_s=answered.thinking_s,
             done_reason=answered.done_reason,
             stats=answered.stats,
-            host_kind=server.kind,
+            host_kind=server.answers_from,
             server_note=server.note,
             answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

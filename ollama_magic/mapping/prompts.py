@@ -25,6 +25,7 @@ from ollama_magic.mapping.servers import Found, Server, find_servers
 from ollama_magic.mapping.surroundings import Surroundings
 from ollama_magic.mapping.template import parse_template
 from ollama_magic.mapping.workers import crew_for
+from ollama_magic.model_names import canonical
 from ollama_magic.model_options import check_options
 from ollama_magic.request import Format, GenerateRequest, KeepAlive, Options, Think
 
@@ -64,8 +65,8 @@ def map_prompts(
         A list (or any iterable) of texts or numbers, or of dicts; a pandas Series or
         DataFrame; a DataFrame of polars.
     model
-        The model; None: that of the setting ``model``, of ``OLLAMA_MODEL``, or the
-        newest on the first server.
+        The model; None: as for a cell that names none. Where it is left to the
+        server's list, that of the first server counts.
     system
         A system message for each row; None: the setting ``system``.
     schema
@@ -237,7 +238,7 @@ def _answered(
     kept = Kept(store, reading, found.servers, of_any_digest=is_offline)
     model = found.model or kept.model_of(requests(""))
     tally = Tally(model or "no model", len(prompts))
-    tally.note = _OFFLINE if is_offline else _where(found.servers)
+    tally.note = _OFFLINE if is_offline else _where(found)
     line = around.progress_line() if how.progress else None
     ledger = Ledger(prompts, reading, kept, tally, line)
     count = len(found.servers)
@@ -261,9 +262,12 @@ def _found(how: _How, around: Surroundings) -> Found:
         return Found(model or "", servers, fault=error)
 
 
-def _where(servers: Sequence[Server]) -> str:
+def _where(found: Found) -> str:
     """Return where prompts go, as the line of progress tells it."""
-    return "; ".join(dict.fromkeys(s.note for s in servers if s.note))
+    notes = [server.note for server in found.servers]
+    if found.named and canonical(found.named) != canonical(found.model):
+        notes.insert(0, f"the only {found.named} here")
+    return "; ".join(dict.fromkeys(filter(None, notes)))
 
 
 def _reading(

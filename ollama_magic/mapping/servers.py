@@ -16,19 +16,28 @@ from ollama_magic.client import OllamaClient
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
+    ModelNotFoundError,
+    NotOllamaError,
     OllamaMagicError,
     ServerError,
 )
 from ollama_magic.footer import server_note
 from ollama_magic.model_names import find_model
 from ollama_magic.request import Think
+from ollama_magic.server_models import (
+    ServerModels,
+    cloud_host,
+    default_model,
+    installed_name,
+    look_up,
+)
 from ollama_magic.wire import ModelSummary
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-_UNTOLD = ("completion",)
-"""What a model is taken for where a server tells no capabilities."""
+_PATIENCE_S = 10.0
+"""How long a list may take: it tells which earlier answers are of the same model."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class Server:
     """``embedded``, ``loopback`` or ``remote``."""
     model: ModelSummary | None = None
     """The model as it lists it; None until that is asked, or when it does not tell."""
+    cloud_host: str = ""
+    """Where it sends prompts on to; empty when it answers itself."""
 
     @property
     def base_url(self) -> str:
@@ -56,8 +67,12 @@ class Server:
     @property
     def note(self) -> str:
         """Where prompts go; empty for an Ollama on this machine."""
-        remote_host = self.model.remote_host if self.model else ""
-        return server_note(self.kind, self.base_url, remote_host)
+        return server_note(self.kind, self.base_url, self.cloud_host)
+
+    @property
+    def answers_from(self) -> str:
+        """Where an answer comes from: its ``kind``, or ``cloud``."""
+        return "cloud" if self.cloud_host else self.kind
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class Found:
     servers: Sequence[Server]
     notes: Sequence[str] = ()
     """Which servers were left out, and why."""
+    named: str = ""
+    """The model as caller, notebook or settings name it; empty when none does."""
     fault: OllamaMagicError | None = None
     """Why nobody can be asked, where earlier answers may do."""
 
@@ -80,7 +97,7 @@ def find_servers(
     Parameters
     ----------
     model
-        None: the newest one of the first server.
+        None: the default model of the first server.
 
     Raises
     ------
@@ -91,11 +108,12 @@ def find_servers(
     """
 
     def look() -> Found:
-        lists = _each(servers, lambda server: _installed(server.client))
-        name = model or _newest(lists)
+        must_list = model is None
+        lists = _each(servers, lambda server: _models(server.client, must_list))
+        name = _name(model, lists)
         pairs = list(zip(servers, lists, strict=True))
         checked = _each(pairs, lambda pair: _checked(*pair, name, think))
-        return _chosen(name, servers, checked)
+        return replace(_chosen(name, servers, checked), named=model or "")
 
     return in_background(look)
 
@@ -124,44 +142,48 @@ def _chosen(
     return Found(name, able, [f"Left out, since it can't answer: {r}" for r in reasons])
 
 
-def _installed(client: OllamaClient) -> Sequence[ModelSummary]:
-    try:
-        return client.list()
-    except ServerError:  # it refuses to tell, and may answer all the same
-        return ()
+def _models(client: OllamaClient, must_list: bool) -> ServerModels:
+    return look_up(client, must_list=must_list, patience_s=_PATIENCE_S)
 
 
-def _newest(lists: Sequence[Sequence[ModelSummary] | OllamaMagicError]) -> str:
-    """Return the newest model that writes, of the first server that told."""
-    told = [one for one in lists if not isinstance(one, OllamaMagicError)]
-    if not told:
-        return ""  # what kept them from telling is raised later
-    writing = [m.name for m in told[0] if "completion" in (m.capabilities or _UNTOLD)]
-    if writing:
-        return writing[0]
-    raise ConfigError(
-        "No model was named, and the server has none.",
-        why="GET /api/tags lists no model that writes",
-        next_step="%ollama pull smollm2:135m   (small), or any name from "
-        "https://ollama.com/library",
-    )
+def _name(model: str | None, lists: Sequence[ServerModels | OllamaMagicError]) -> str:
+    """Return the full name of the model, by the first server that lists its models.
+
+    NB: where none does, what kept them from it is raised later.
+    """
+    told = next((one for one in lists if isinstance(one, ServerModels)), None)
+    if told is None:
+        return model or ""
+    if model is None:
+        return default_model(told)
+    return installed_name(model, told.installed)
 
 
 def _checked(
     server: Server,
-    installed: Sequence[ModelSummary] | OllamaMagicError,
+    models: ServerModels | OllamaMagicError,
     name: str,
     think: Think | None,
 ) -> Server:
-    if isinstance(installed, OllamaMagicError):
-        raise installed
-    model = find_model(name, installed)
-    capabilities = model.capabilities if model else ()
+    if isinstance(models, OllamaMagicError):
+        raise models
+    model = find_model(name, models.installed)
+    capabilities: Sequence[str] = model.capabilities if model else ()
     if not capabilities:  # an older server, or there is no such model: an error
-        capabilities = server.client.show(name).capabilities
+        capabilities = _capabilities(server.client, name)
     if capabilities:
-        _check_capabilities(name, capabilities, installed, think)
-    return replace(server, model=model)
+        _check_capabilities(name, capabilities, models.installed, think)
+    return replace(server, model=model, cloud_host=cloud_host(name, model))
+
+
+def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
+    """Ask what a model can do; a server that does not tell may answer all the same."""
+    try:
+        return client.show(name).capabilities
+    except ModelNotFoundError:
+        raise
+    except (ServerError, NotOllamaError):
+        return ()
 
 
 def _check_capabilities(

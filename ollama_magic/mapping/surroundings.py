@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +12,7 @@ from ollama_magic.client import OllamaClient
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.host import parse_host
 from ollama_magic.model_options import check_options
+from ollama_magic.precedence import chosen_model
 from ollama_magic.rendering.progress_line import (
     NotebookProgress,
     ProgressLine,
@@ -29,9 +29,10 @@ class Surroundings:
 
     @property
     def model(self) -> str | None:
-        """The model that settings or environment name."""
-        named = self.session.settings.model or os.environ.get("OLLAMA_MODEL")
-        return named or None
+        """The model that this notebook asks; None leaves it to the server's list."""
+        before = self.session.chat().before(self.session.cells.cell_id)
+        chosen = chosen_model(self.session, before)
+        return chosen.name if chosen else None
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -192,7 +192,7 @@ def _table_row(row: ModelRow, largest: int) -> TableRow:
     used = ("in use",) if row.is_used else ()
     return TableRow(
         name=model.name,
-        size=size_text(model.size_bytes),
+        size="cloud" if model.cloud_host else size_text(model.size_bytes),
         size_share=model.size_bytes / largest if largest else 0.0,
         parameters=model.parameter_size,
         quantization=model.quantization_level,

@@ -212,7 +212,7 @@ def test_what_a_server_alone_can_tell_or_do_is_not(kernel, fake_ollama, command)
 
 
 def test_a_notebook_that_chooses_its_model_is_replayed(kernel, fake_ollama):
-    """The model that spoke last goes on, also when it says again what it said."""
+    """The model of ``%ollama use`` goes on after a cell that names another one."""
     fake_ollama.models([MODEL, "other:1b"])
     kernel.run(ON)
     cells = {
@@ -226,7 +226,7 @@ def test_a_notebook_that_chooses_its_model_is_replayed(kernel, fake_ollama):
     second = [shown(kernel.run(code, cell)) for cell, code in cells.items()]
     assert second == first
     models = [body["model"] for body in fake_ollama.bodies("/api/chat")]
-    assert models == ["other:1b", MODEL, MODEL]
+    assert models == ["other:1b", MODEL, "other:1b"]
 
 
 ROWS = "from ollama_magic import map_prompts\nmap_prompts('Say {{}}', {rows}{more})"

@@ -54,14 +54,15 @@ def test_rm_refuses_when_nobody_can_answer(kernel, fake_ollama):
     assert fake_ollama.model_names == []
 
 
-def test_use_chooses_the_model_and_a_later_answer_the_next(kernel, fake_ollama):
+def test_use_holds_and_a_named_model_answers_its_cell_alone(kernel, fake_ollama):
     fake_ollama.models(["one:1b", "two:2b"])
     kernel.run("%ollama use two:2b")
     kernel.run("%%ollama\nHi")
     assert fake_ollama.bodies("/api/chat")[-1]["model"] == "two:2b"
     kernel.run("%%ollama one:1b\nHi")
-    kernel.run("%%ollama\nHi")
     assert fake_ollama.bodies("/api/chat")[-1]["model"] == "one:1b"
+    kernel.run("%%ollama\nHi")
+    assert fake_ollama.bodies("/api/chat")[-1]["model"] == "two:2b"
     assert kernel.run("%ollama use nosuch").status == "error"
 
 

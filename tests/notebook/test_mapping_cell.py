@@ -119,7 +119,7 @@ def test_a_server_elsewhere_is_named(kernel, fake_ollama, answers):
     answers("a")
     cloud = {"name": "big:cloud", "remote_host": "https://ollama.com"}
     fake_ollama.models([cloud])
-    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', ['a'])")
+    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', ['a'], model='big:cloud')")
     assert "cloud model, answered at https://ollama.com" in ran.text
 
 

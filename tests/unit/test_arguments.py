@@ -1,6 +1,7 @@
 """The lines of ``%%ollama`` and ``%ollama``: what is allowed, and how errors read."""
 
 import contextlib
+import re
 import shlex
 from dataclasses import fields
 
@@ -11,9 +12,9 @@ from IPython.core.error import UsageError
 
 from ollama_magic.line.arguments import ChatArguments, parse_chat_arguments
 from ollama_magic.line.command_line import ParsedCommand, parse_command
-from ollama_magic.line.command_table import COMMANDS
+from ollama_magic.line.command_table import COMMANDS, find_command
 from ollama_magic.line.help_text import help_text, magic_docstring
-from ollama_magic.line.option_table import CHAT_OPTIONS
+from ollama_magic.line.option_table import CHAT_OPTIONS, find_option
 
 ALLOWED = {
     "nothing": ("", {}),
@@ -469,6 +470,79 @@ COMMAND_LINES = {
 )
 def test_line_becomes_a_command(line, expected):
     assert parse_command(line) == expected
+
+
+def slips(word):
+    """Return what a word becomes with a letter left out, written twice, or cut off."""
+    bare = word.lstrip("-")
+    dashes = word[: len(word) - len(bare)]
+    cuts = {bare[:i] + bare[i + 1 :] for i in range(len(bare))}
+    cuts |= {bare[:i] + bare[i] + bare[i:] for i in range(len(bare))}
+    cuts |= {bare[:n] for n in range(1, len(bare))}
+    return [f"{dashes}{cut}" for cut in sorted(cuts - {"", bare})]
+
+
+DISCARDING = {"rm", "delete", "remove", "drop", "prune", "undo", "new", "reset"}
+WORDS = sorted({name for each in COMMANDS for name in (each.name, *each.aliases)})
+
+
+def test_the_words_that_discard_are_marked_as_such():
+    assert {w for w in WORDS if find_command(w).discards} == DISCARDING
+    flags = {f for o in CHAT_OPTIONS if o.discards for f in o.flags}
+    assert flags == {"--new", "--yes"}
+
+
+@pytest.mark.parametrize("word", [*WORDS, "forget", "purge", "run!", "runs", "erase"])
+def test_no_guess_at_a_subcommand_deletes_or_discards(word):
+    for slip in [word, *slips(word)]:
+        if find_command(slip) is not None:
+            continue
+        for line in (slip, f"{slip} llama3.2 hello", f"{slip}?", f"help {slip}"):
+            with pytest.raises(UsageError) as refused:
+                parse_command(line)
+            told = re.search(r"did you mean: %ollama (.*)", str(refused.value))
+            typed = told[1].split() if told else []
+            guesses = [find_command(guess) for guess in typed[:1]]
+            guesses += [find_command(one) for one in typed[1:] if typed[0] == "help"]
+            assert not any(guess.discards for guess in guesses if guess), line
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_no_guess_at_an_option_deletes_or_discards(command):
+    for flag in [flag for option in command.options for flag in option.flags]:
+        for slip in slips(flag):
+            if slip.count("-") == len(slip) or not slip.startswith("--"):
+                continue
+            with contextlib.suppress(UsageError):
+                parse_command(f"{command.name} {slip} x y")
+                continue
+            if find_option(command.options, slip):
+                continue
+            with pytest.raises(UsageError) as refused:
+                parse_command(f"{command.name} {slip} x y")
+            told = re.search(r"did you mean (--?[\w-]+)", str(refused.value))
+            assert not told or not find_option(command.options, told[1]).discards
+
+
+def test_a_slip_that_can_do_no_harm_is_still_corrected():
+    for line, likely in [("lis", "list"), ("sho m", "show m"), ("mdels", "models")]:
+        with pytest.raises(UsageError, match=f"did you mean: %ollama {likely}"):
+            parse_command(line)
+    with pytest.raises(UsageError, match="did you mean --system"):
+        parse_command("ask --sytem x y")
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "arguments"),
+    [
+        ("models qw", "list", ("qw",)),
+        ("info qwen3:4b", "show", ("qwen3:4b",)),
+        ("remove qwen3:4b", "rm", ("qwen3:4b",)),
+    ],
+)
+def test_words_of_other_tools_are_understood(line, name, arguments):
+    command = parse_command(line)
+    assert (command.name, command.arguments) == (name, arguments)
 
 
 REFUSED_COMMANDS = {

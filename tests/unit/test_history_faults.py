@@ -288,7 +288,7 @@ def test_what_the_session_knew_stays_when_a_lock_comes(path, lock, impatient):
         store.record(NB, "main", turn("c", cell_id="1"))
         assert store.prompts() == ["c"]
         assert [t.prompt for t in store.load(NB, "side").turns] == ["b"]
-        assert store.chosen_model(NB)[0] == "chosen"
+        assert store.chosen_model(NB) == "chosen"
 
 
 def test_nothing_is_mixed_into_the_file_when_the_fault_is_over(store, path, impatient):
@@ -371,7 +371,7 @@ def test_what_was_known_is_in_the_new_file_when_damage_comes_later(store, path):
     store.record(NB, "main", turn("b again", cell_id="b"))
     assert "set aside" in store.warnings[0]
     assert store.prompts() == ["a", "b again", "c"]
-    assert store.chosen_model(NB)[0] == "chosen"
+    assert store.chosen_model(NB) == "chosen"
     assert kept.turns[0] in store.load(NB).turns
 
 

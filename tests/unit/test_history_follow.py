@@ -126,7 +126,7 @@ def test_a_renamed_or_moved_notebook_keeps_its_chats_and_choices(desk, new):
     assert after.followed.source == desk.path("a.ipynb")
     assert (after.prompts(), after.prompts("side")) == (["one?", "two?"], ["side?"])
     assert after.store.current_chat(after.followed.key) == "side"
-    assert after.store.chosen_model(after.followed.key)[0] == "chosen"
+    assert after.store.chosen_model(after.followed.key) == "chosen"
     assert desk.kernel(new).followed.how == "known"
 
 
