@@ -46,6 +46,7 @@ HOMES = {
     "xllamacpp": {"embedded"},
     "ipywidgets": {"widgets"},
     "jsonschema": {"schemas"},
+    "referencing": {"schemas"},
 }
 
 

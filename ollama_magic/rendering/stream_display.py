@@ -19,7 +19,7 @@ from ollama_magic.rendering.pacing import Pace
 from ollama_magic.rendering.pieces import Intake
 from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
-from ollama_magic.rendering.steps_view import steps_html
+from ollama_magic.rendering.steps_view import live_steps_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
 
 __all__ = ["StreamDisplay", "TerminalDisplay", "View"]
@@ -93,7 +93,7 @@ class StreamDisplay:
         would take its box away with the outputs, and nobody could answer (seen).
         """
         self._begin()
-        self._steps_html = steps_html(steps)
+        self._steps_html = live_steps_html(steps)
         if self._owns_output:
             first, *others = self._live
             self._emptied = deque(one for one in others if one.is_open)
