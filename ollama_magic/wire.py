@@ -46,7 +46,9 @@ def _text(value: object) -> str:
     """Text as it is; any other JSON value as its JSON: data, not a crash."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None or is_too_deep(value):
+        return ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _int(value: object) -> int:
