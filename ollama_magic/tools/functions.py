@@ -19,7 +19,7 @@ from typing import Any
 from ollama_magic.conversation import CallOutcome
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.prompts.values import value_text
-from ollama_magic.schemas.checking import faults
+from ollama_magic.schemas.checking import check_schema, faults
 from ollama_magic.schemas.types import Json, UnknownTypeError, build, schema_of
 from ollama_magic.tools.docstrings import read_docstring
 from ollama_magic.wire import is_too_deep, read_json
@@ -202,6 +202,11 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
     except (UnknownTypeError, TypeError, ValueError, NameError) as error:
         why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
         raise _unfit(tool, why, _NO_TYPE) from error
+    try:
+        check_schema(inlined)
+    except PromptError as error:
+        why = f"parameter {parameter.name}: {error.what} {error.why}"
+        raise _unfit(tool, why, error.next_step) from error
     return typing.cast("Json", inlined)
 
 
@@ -212,9 +217,11 @@ def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
     if not isinstance(schema, dict):
         return schema
     known = {**known, **schema.get("$defs", {})}
-    rest = {name: one for name, one in schema.items() if name not in {"$defs", "$ref"}}
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    rest = {name: one for name, one in schema.items() if name != "$defs"}
+    reference = schema.get("$ref")
+    name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
     if name in known:
+        del rest["$ref"]
         return _inlined({**known[name], **rest}, known)
     return {name: _inlined(one, known) for name, one in rest.items()}
 
