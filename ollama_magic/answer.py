@@ -91,7 +91,7 @@ class Answer:
         self._thinking: list[str] = []
         self._thinking_began: float | None = None
         self.thinking_s = 0.0
-        self.tool_calls: tuple[ToolCall, ...] = ()
+        self._tool_calls: list[ToolCall] = []
         self.done_reason = ""
         self.remote_host = ""
         """Where a cloud model answered, if the server said so."""
@@ -102,7 +102,7 @@ class Answer:
         """Return an answer that came earlier and was kept."""
         answer = cls()
         answer._text, answer._thinking = [kept.text], [kept.thinking]
-        answer.thinking_s, answer.tool_calls = kept.thinking_s, kept.tool_calls
+        answer.thinking_s, answer._tool_calls = kept.thinking_s, [*kept.tool_calls]
         answer.done_reason, answer.stats = kept.done_reason, kept.stats
         return answer
 
@@ -117,6 +117,11 @@ class Answer:
         return "".join(self._thinking)
 
     @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The functions that the model wants called, in order."""
+        return tuple(self._tool_calls)
+
+    @property
     def has_text(self) -> bool:
         """Whether some of the answer itself has come."""
         return bool(self._text)
@@ -124,7 +129,7 @@ class Answer:
     @property
     def is_empty(self) -> bool:
         """Whether nothing has come that would be worth keeping."""
-        return not (self._text or self._thinking or self.tool_calls)
+        return not (self._text or self._thinking or self._tool_calls)
 
     def add(self, chunk: ReplyChunk) -> Fragment:
         """Take one chunk and return what it adds to what is shown."""
@@ -132,7 +137,7 @@ class Answer:
         if chunk.done:
             split = _joined(split, self._tags.flush())
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
-        self.tool_calls += chunk.tool_calls
+        self._tool_calls += chunk.tool_calls
         self.remote_host = chunk.remote_host or self.remote_host
         return self._keep(Fragment(split.text, chunk.thinking + split.thinking))
 

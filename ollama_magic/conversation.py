@@ -20,6 +20,16 @@ Message = dict[str, Any]
 Status = Literal["complete", "interrupted", "broken"]
 """How an answer ended: by itself, by the user, or by a fault (partial text kept)."""
 
+CallOutcome = Literal[
+    "called", "failed", "invalid", "declined", "refused", "interrupted", "skipped"
+]
+"""What came of a call of a function; the ``outcome`` of the message with its result.
+
+``failed``: the function raised. ``invalid``: it could not be called so. ``declined``:
+by the user. ``refused``: nobody was there to allow it. ``interrupted``: by the user,
+while the function ran. ``skipped``: the user stopped before it. Messages of older
+versions have none.
+"""
 
 UNKNOWN_MODEL = "unknown"
 """The model of turns from a file that names none; nobody is asked by that name."""
@@ -76,7 +86,8 @@ class Turn:
     def compute_text_hash(self) -> str:
         """Hash what later turns are sent of this one, from its system to its reply."""
         hasher = hashlib.sha256()
-        more = [json.dumps(step, sort_keys=True) for step in self.steps]
+        steps = map(without_outcome, self.steps)
+        more = [json.dumps(step, sort_keys=True) for step in steps]
         more += [picture.digest for picture in self.pictures]
         for text in (self.system or "", self.prompt, self.reply, *more):
             data = text.encode("utf-8", "surrogatepass")
@@ -218,5 +229,11 @@ def _asked(prompt: str, pictures: Sequence[Picture]) -> Message:
     return message
 
 
+def without_outcome(message: Message) -> Message:
+    """Return a step as the server takes it: ``outcome`` is ours alone."""
+    return {key: value for key, value in message.items() if key != "outcome"}
+
+
 def _without_thinking(message: Message) -> Message:
-    return {key: value for key, value in message.items() if key != "thinking"}
+    sent = without_outcome(message)
+    return {key: value for key, value in sent.items() if key != "thinking"}

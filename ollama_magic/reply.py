@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,12 @@ from ollama_magic.conversation import Message, Status
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
 from ollama_magic.schemas.checking import what_is_wrong
+from ollama_magic.schemas.data_text import read_data
 from ollama_magic.schemas.spec import Schema
+from ollama_magic.schemas.types import plain
 from ollama_magic.wire import Stats, ToolCall
+
+_ASK_AGAIN = "ask again, or with a larger model; reply.text has the text"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Reply:
 
     @property
     def data(self) -> Any:  # noqa: ANN401  (any JSON value)
-        """The text read as JSON.
+        """The text read as JSON; what the model wrote around it is left out.
 
         With a schema that is a class (a dataclass, a pydantic model), an instance of
         it; a field that the reply leaves out has the default of the class.
@@ -66,13 +69,12 @@ class Reply:
             follow its schema.
         """
         try:
-            value = json.loads(self.text)
-        except json.JSONDecodeError as error:
+            value = read_data(self.text)
+        except ValueError as error:
             raise ReplyDataError(
                 "The reply is not JSON.",
                 why=f"{error}; done reason: {self.done_reason or self.status}",
-                next_step="ask with -f json, and with a larger -o num_predict N "
-                "if the reply was cut",
+                next_step=self._next_step_to_data(),
             ) from error
         if self.schema is None:
             return value
@@ -80,9 +82,14 @@ class Reply:
             raise ReplyDataError(
                 "The reply does not follow its schema.",
                 why=wrong,
-                next_step="ask again, or with a larger model; reply.text has the text",
+                next_step=_ASK_AGAIN,
             )
         return self.schema.make(value)
+
+    def _next_step_to_data(self) -> str:
+        if self.done_reason == "length":
+            return "ask with a larger -o num_predict N: the reply was cut"
+        return _ASK_AGAIN if self.request.get("format") else "ask with -f json"
 
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
         """Return the data as a ``pandas.DataFrame``: a row for each object of a list.
@@ -96,7 +103,7 @@ class Reply:
         """
         import pandas
 
-        value = self.data
+        value = plain(self.data)
         return pandas.DataFrame(value if isinstance(value, list) else [value])
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ollama_magic.conversation import Turn
+from ollama_magic.conversation import Turn, without_outcome
 from ollama_magic.footer import FooterFacts, footer_parts
 from ollama_magic.model_names import canonical
 from ollama_magic.outcome import Outcome, shown_steps
@@ -95,7 +95,7 @@ def make_reply(
         stats=turn.stats,
         messages=(
             *map(dict, question.request.as_messages()),
-            *turn.steps,
+            *map(without_outcome, turn.steps),
             {"role": "assistant", "content": turn.reply},
         ),
         request=body,

@@ -9,22 +9,47 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from ollama_magic.errors import quoted
 from ollama_magic.model_names import CLOUD_HOST, is_cloud_name
 
 JsonObject = Mapping[str, Any]
 
 _NS_PER_S = 1e9
 
+MAX_DEPTH = 50
+"""Levels of lists and objects in each other that are taken from others.
+
+Notebook servers and ``nbformat`` fail on a notebook with about 500 levels.
+"""
+
+
+def is_too_deep(value: object) -> bool:
+    """Whether a JSON value has more than ``MAX_DEPTH`` levels."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for one in level for inner in _inner_values(one)]
+        if not level:
+            return False
+    return True
+
+
+def _inner_values(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
 
 def _text(value: object) -> str:
     """Text as it is; any other JSON value as its JSON: data, not a crash."""
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None or is_too_deep(value):
+        return ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _int(value: object) -> int:
@@ -111,14 +136,68 @@ class ToolCall:
 
     name: str
     arguments: JsonObject
+    """Empty when they cannot be read; ``fault`` says why."""
     id: str = ""
+    fault: str = ""
+    """Why the arguments cannot be read, in words for the model."""
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
-        """Read one entry of ``tool_calls``."""
+        """Read one entry of ``tool_calls``.
+
+        Some servers write the arguments as JSON text, some encode that text again.
+        """
         function = _object(data.get("function"))
-        arguments = _object(function.get("arguments"))
-        return cls(_text(function.get("name")), arguments, _text(data.get("id")))
+        name, call_id = _text(function.get("name")), _text(data.get("id"))
+        try:
+            arguments = _arguments(function.get("arguments"))
+        except ValueError as error:
+            return cls(name, {}, call_id, str(error))
+        return cls(name, arguments, call_id)
+
+
+def _arguments(value: object) -> JsonObject:
+    """Return the arguments of a call; raises ValueError with words for the model."""
+    for _ in range(2):
+        if isinstance(value, str):
+            value = _parsed(value)
+    if value is None or value == "":
+        return {}
+    if is_too_deep(value):
+        raise ValueError(_TOO_DEEP)
+    if not isinstance(value, dict):
+        kind = _JSON_TYPES.get(type(value), "a number")
+        raise ValueError(  # noqa: TRY004  (what came is wrong, not the caller)
+            f"the arguments are {kind} and not a JSON object"
+        )
+    return value
+
+
+_JSON_TYPES = {str: "a string", list: "an array", bool: "a boolean"}
+_TOO_DEEP = f"arguments nested too deeply: more than {MAX_DEPTH} levels"
+
+
+def _parsed(text: str) -> object:
+    """Return the value of a JSON text; None for a blank one."""
+    if not text.strip():
+        return None
+    try:
+        return read_json(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        shown = quoted(text, limit=200)
+        raise ValueError(f"the arguments are not JSON: {error}: {shown}") from None
+
+
+def read_json(text: str) -> object:
+    """Return the value of a JSON text; raises ValueError, also for ``NaN``."""
+    value: object = json.loads(text, parse_constant=_refuse_constant)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ def called(text):
         {"role": "tool", "content": text, "tool_name": text},
     )
     yield from reply(steps=steps)
+    yield from reply(steps=(steps[0], {**steps[1], "outcome": "failed"}))
     yield from reply(steps=steps[:1])  # before it is allowed
 
 

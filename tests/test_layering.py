@@ -47,6 +47,7 @@ HOMES = {
     "xllamacpp": {"embedded"},
     "ipywidgets": {"widgets"},
     "jsonschema": {"schemas"},
+    "referencing": {"schemas"},
 }
 
 

@@ -5,13 +5,13 @@ Knows the schema that replies have to follow, if there is one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.schemas.checking import check_schema, what_is_wrong
+from ollama_magic.schemas.data_text import read_data
 from ollama_magic.schemas.spec import Schema, read_schema
 
 
@@ -54,7 +54,7 @@ class Reading:
 
     def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
         """Return what a reply that was checked says: text, or data."""
-        return text if self.schema is None else self.schema.make(json.loads(text))
+        return text if self.schema is None else self.schema.make(read_data(text))
 
 
 def _unfit(why: str) -> ReplyDataError:

@@ -18,6 +18,7 @@ from typing import Any
 from ollama_magic.errors import OllamaMagicError, PromptError
 from ollama_magic.mapping.template import Template
 from ollama_magic.prompts.values import value_text
+from ollama_magic.schemas.types import record_of
 
 _SHOWN_NAMES = 20
 _MISSING = {"NAType", "NaTType"}
@@ -198,14 +199,7 @@ def _record(value: Any) -> Mapping[str, Any]:  # noqa: ANN401  (a reply, or its 
         return value
     if isinstance(value, OllamaMagicError):
         return {}
-    if hasattr(value, "model_dump"):  # of pydantic; by the names that the schema has
-        dumped: Mapping[str, Any] = value.model_dump(by_alias=True)
-        return dumped
-    return vars(value) if hasattr(value, "__dict__") else _slots(value)
-
-
-def _slots(value: Any) -> Mapping[str, Any]:  # noqa: ANN401  (a dataclass with slots)
-    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+    return record_of(value) or {}
 
 
 def _series(pandas: Any, values: Sequence[Any], index: Any, name: str) -> Any:  # noqa: ANN401

@@ -19,7 +19,7 @@ from ollama_magic.rendering.pacing import Pace
 from ollama_magic.rendering.pieces import Intake
 from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.safe_html import page_html, warm_up
-from ollama_magic.rendering.steps_view import steps_html
+from ollama_magic.rendering.steps_view import live_steps_html
 from ollama_magic.rendering.terminal_display import TerminalDisplay
 from ollama_magic.rendering.visible_text import visible_text
 
@@ -96,7 +96,7 @@ class StreamDisplay:
         if not self._is_live:
             return
         self._begin()
-        self._steps_html = steps_html(steps)
+        self._steps_html = live_steps_html(steps)
         if self._is_chunked:
             first, *others = self._live
             self._emptied = deque(one for one in others if one.is_open)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_magic.rendering.steps_view import steps_text
+from ollama_magic.rendering.steps_view import call_lines, calls_of
 from ollama_magic.rendering.visible_text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
@@ -33,7 +33,8 @@ class TerminalDisplay:
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""
-        self._lines_of_steps = 0
+        self._calls_ended = 0
+        self._lines_of_call = 0  # of the first call that has not ended
         self._unended = ""  # a carriage return that may be half of a line's end
 
     def waiting(self, text: str) -> None:
@@ -79,10 +80,15 @@ class TerminalDisplay:
         """End what was written and write the steps that are new; an answer follows."""
         self._end_waiting()
         self._end_thinking()
-        lines = steps_text(steps).splitlines()
-        for line in lines[self._lines_of_steps :]:
-            self._write(f"{self._dim}{line}{self._normal}\n")
-        self._lines_of_steps = len(lines)
+        for call in calls_of(steps)[self._calls_ended :]:
+            lines = call_lines(call)
+            for line in lines[self._lines_of_call :]:
+                self._write(f"{self._dim}{line}{self._normal}\n")
+            has_ended = call.told is not None
+            self._calls_ended += has_ended
+            self._lines_of_call = 0 if has_ended else len(lines)
+            if not has_ended:
+                break
         if not steps:
             self._write("\n\n")
         self._shown = self._unended = ""

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Mapping
 from typing import (
     Any,
     Literal,
@@ -130,6 +131,33 @@ def build(kind: Any, value: Any) -> Any:  # noqa: ANN401  (any annotation, any v
     if origin in {Union, types.UnionType}:
         return _build_one_of(arguments, value)
     return _build_items(origin, arguments, value)
+
+
+def record_of(value: object) -> Mapping[str, Any] | None:
+    """Return the fields of an instance of a class, by the names that its schema has.
+
+    None when it is no instance of a dataclass or of a pydantic model with fields.
+    """
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "model_dump"):
+        dumped = value.model_dump(by_alias=True)
+        return dumped if isinstance(dumped, dict) else None
+    if not dataclasses.is_dataclass(value):
+        return None
+    return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401  (any data)
+    """Return data with dicts in place of instances of classes, at every depth."""
+    record = record_of(value)
+    if record is not None:
+        value = record
+    elif hasattr(value, "model_dump"):  # a RootModel of something else
+        value = value.model_dump(by_alias=True)
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _build_one_of(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401

@@ -6,6 +6,7 @@ Knows nothing of notebooks: an output is its metadata and its ``text/plain``.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,6 +68,9 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
     for name in ("thinking", "pictures", "steps"):
         if not told[name]:
             del told[name]
+    if "steps" in told:
+        # One text: notebook servers fail on metadata that are nested deeply.
+        told["steps"] = json.dumps(told["steps"], ensure_ascii=False)
     return {
         "layout": LAYOUT,
         "version": __version__,

@@ -7,14 +7,15 @@ of the files that records stand in.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from ollama_magic.conversation import Chat, Status, Turn
+from ollama_magic.conversation import CallOutcome, Chat, Message, Status, Turn
 from ollama_magic.prompts.pictures import Picture
-from ollama_magic.wire import Stats
+from ollama_magic.wire import Stats, is_too_deep
 
 Record = dict[str, Any]
 
@@ -29,6 +30,15 @@ SETTINGS_OF_A_TURN = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""
 
 _ROLES_OF_STEPS = ("assistant", "tool")
+_FIELDS_OF_STEPS: dict[str, type] = {
+    "role": str,
+    "content": str,
+    "thinking": str,
+    "tool_calls": list,
+    "tool_name": str,
+    "tool_call_id": str,
+    "outcome": str,
+}
 _LONGEST_NAME = 200
 
 
@@ -173,12 +183,46 @@ def _pictures(record: Mapping[str, Any]) -> tuple[Picture, ...]:
 
 
 def _steps(record: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    steps = _typed(record, "steps", [])
-    for step in steps:
-        is_message = isinstance(step, Mapping) and isinstance(step.get("content"), str)
-        if not is_message or step.get("role") not in _ROLES_OF_STEPS:
-            raise UnreadableError("a step of a turn is not a message")
-    return tuple(steps)
+    """Return the steps, which outputs tell as one JSON text, and files as a list."""
+    steps = record.get("steps")
+    if isinstance(steps, str):
+        try:
+            steps = json.loads(steps)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableError("the steps of a turn are no JSON") from error
+    steps = _typed({"steps": steps}, "steps", [])
+    return tuple(map(_step, steps))
+
+
+def _step(told: object) -> Message:
+    """Return a message with the fields that a step has, and no others."""
+    if not isinstance(told, Mapping) or told.get("role") not in _ROLES_OF_STEPS:
+        raise UnreadableError("a step of a turn is not a message")
+    if not isinstance(told.get("content"), str):
+        raise UnreadableError("a step of a turn is not a message")
+    for name, kind in _FIELDS_OF_STEPS.items():
+        if not isinstance(told.get(name, kind()), kind):
+            raise UnreadableError(f"{name} of a step is of a wrong type")
+    if told.get("outcome", "called") not in get_args(CallOutcome):
+        raise UnreadableError("the outcome of a call is not a known one")
+    step = {name: told[name] for name in _FIELDS_OF_STEPS if name in told}
+    if "tool_calls" in step:
+        step["tool_calls"] = [_call(one) for one in step["tool_calls"]]
+    return step
+
+
+def _call(told: object) -> dict[str, Any]:
+    function = told.get("function") if isinstance(told, Mapping) else None
+    if not isinstance(told, Mapping) or not isinstance(function, Mapping):
+        raise UnreadableError("a call of a step has no function")
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise UnreadableError("a call of a step has no name, or no arguments")
+    if is_too_deep(arguments):
+        raise UnreadableError("the arguments of a call are nested too deeply")
+    call_id = _text(told, "id")
+    named = {"id": call_id} if call_id else {}
+    return {**named, "function": {"name": name, "arguments": arguments}}
 
 
 def _status(record: Mapping[str, Any]) -> Status:
@@ -199,6 +243,8 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in found.items():
         if not isinstance(value, _SETTINGS[key]):
             raise UnreadableError(f"{key} of a turn is of a wrong type")
+        if is_too_deep(value):
+            raise UnreadableError(f"{key} of a turn is nested too deeply")
     return found
 
 

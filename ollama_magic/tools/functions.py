@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ollama_magic.conversation import CallOutcome
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.prompts.values import value_text
-from ollama_magic.schemas.checking import faults
+from ollama_magic.schemas.checking import check_schema, faults
 from ollama_magic.schemas.types import Json, UnknownTypeError, build, schema_of
 from ollama_magic.tools.docstrings import read_docstring
+from ollama_magic.wire import is_too_deep, read_json
 
 MAX_CHARACTERS = 20_000
 """A result that is longer is cut, with a note; about 5,000 tokens."""
@@ -45,10 +47,11 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a model is told of a call."""
+    """What came of a call."""
 
     text: str
-    is_error: bool = False
+    """What the model is told."""
+    outcome: CallOutcome = "called"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,11 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
     except (UnknownTypeError, TypeError, ValueError, NameError) as error:
         why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
         raise _unfit(tool, why, _NO_TYPE) from error
+    try:
+        check_schema(inlined)
+    except PromptError as error:
+        why = f"parameter {parameter.name}: {error.what} {error.why}"
+        raise _unfit(tool, why, error.next_step) from error
     return typing.cast("Json", inlined)
 
 
@@ -209,9 +217,11 @@ def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
     if not isinstance(schema, dict):
         return schema
     known = {**known, **schema.get("$defs", {})}
-    rest = {name: one for name, one in schema.items() if name not in {"$defs", "$ref"}}
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    rest = {name: one for name, one in schema.items() if name != "$defs"}
+    reference = schema.get("$ref")
+    name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
     if name in known:
+        del rest["$ref"]
         return _inlined({**known[name], **rest}, known)
     return {name: _inlined(one, known) for name, one in rest.items()}
 
@@ -225,22 +235,58 @@ def _unfit(name: str, why: str, next_step: str) -> PromptError:
 # -- the call ------------------------------------------------------------------
 
 
-def call_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
-    """Call a tool with what a model gave, and return what the model is told.
+def readied_arguments(
+    tool: Tool, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Return the arguments to call a tool with, and what is wrong with them.
+
+    What is wrong is said in words for the model; empty when nothing is. None of the
+    user's code runs. Small models write JSON text in place of a number, a list or
+    null, and null for what they leave out: both are put right where the type of the
+    parameter leaves no doubt.
+    """
+    parameters = tool.description["function"]["parameters"]
+    known, required = parameters["properties"], parameters["required"]
+    readied = {}
+    for name, given in arguments.items():
+        schema = known.get(name, {})
+        has_default = name in known and name not in required
+        value = _as_meant(given, schema, has_default=has_default)
+        if value is not None or not has_default or not faults(None, schema):
+            readied[name] = value
+    return readied, quoted(_wrong_with(tool, readied), limit=1000)
+
+
+def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: ANN401
+    """Return the value that JSON text stands for, where a text makes no sense."""
+    if not isinstance(value, str) or not faults(value, schema):
+        return value
+    try:
+        meant = read_json(value)
+    except (ValueError, RecursionError):
+        return value
+    if meant is None and has_default:
+        return None
+    return value if is_too_deep(meant) or faults(meant, schema) else meant
+
+
+def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+    """Call a tool with arguments from :func:`readied_arguments`.
 
     Nothing that the function raises comes out, save ``KeyboardInterrupt`` and
     ``SystemExit``. The arguments are not changed, also when the function does so.
     """
     try:
-        wrong = _wrong_with(tool, arguments)
-        if wrong:
-            return ToolResult(quoted(wrong, limit=1000), is_error=True)
-        result = tool.function(**_built(tool, arguments))
+        built = _built(tool, arguments)
+    except Exception as error:  # noqa: BLE001  (classes of the user may raise anything)
+        return ToolResult(_said(error), "invalid")
+    try:
+        result = tool.function(**built)
         if inspect.isawaitable(result):
             return _not_awaited(result)
         return ToolResult(_result_text(result))
     except Exception as error:  # noqa: BLE001  (the user's function may raise anything)
-        return ToolResult(_said(error), is_error=True)
+        return ToolResult(_said(error), "failed")
 
 
 def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
@@ -277,7 +323,7 @@ def _not_awaited(result: object) -> ToolResult:
     if inspect.iscoroutine(result):
         result.close()  # else Python warns that nobody waited for it
     words = "the tool returned something to wait for; tools are called synchronously"
-    return ToolResult(f"TypeError: {words}", is_error=True)
+    return ToolResult(f"TypeError: {words}", "failed")
 
 
 def _result_text(result: object) -> str:

@@ -6,27 +6,45 @@ described and called, it does not know; nothing is called but what was named.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from ollama_magic.answer import Answer
 from ollama_magic.confirming import ask_user
-from ollama_magic.conversation import Message
+from ollama_magic.conversation import Message, without_outcome
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.interrupts import let_through
 from ollama_magic.prompts.filling import find_value
 from ollama_magic.request import ChatRequest, Request
-from ollama_magic.tools.functions import Tool, ToolResult, call_tool, make_tool
+from ollama_magic.tools.functions import (
+    Tool,
+    ToolResult,
+    make_tool,
+    readied_arguments,
+    run_tool,
+)
 from ollama_magic.wire import ToolCall
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall], Verdict]
 """Whether a call may be made; ``nobody`` when there is nobody to ask."""
 
-_DECLINED = "The user declined this call."
-_NOBODY = "This call was refused: nobody was there to allow it."
-_INTERRUPTED = "The user interrupted this call."
+MAX_CALLS = 50
+"""Calls of one answer that are looked at."""
+
+_DECLINED = ToolResult("The user declined this call.", "declined")
+_NOBODY = ToolResult("This call was refused: nobody was there to allow it.", "refused")
+_INTERRUPTED = ToolResult("The user interrupted this call.", "interrupted")
+_SKIPPED = ToolResult("The user stopped before this call.", "skipped")
+
+_RAN = {"called", "failed", "interrupted"}
+"""Outcomes of calls whose function ran, to its end or not."""
+
+_SHOWN_VALUE = 40
+_SHOWN_ARGUMENTS = 100
 
 
 def make_tools(
@@ -74,14 +92,34 @@ class AskBeforeCall:
         """Return what the user says."""
         if call.name in self._always:
             return "yes"
-        question = f"Call {quoted(call.name, limit=80)}? [y]es, [n]o, [a]lways: "
-        answer = ask_user(question)
+        answer = ask_user(f"Call {_short(call)}? [y]es, [n]o, [a]lways: ")
         if answer is None:
             return "nobody"
         word = answer.strip().lower()
         if word in {"a", "always"}:
             self._always.add(call.name)
         return "yes" if word in {"y", "yes", "a", "always"} else "no"
+
+
+def _short(call: ToolCall) -> str:
+    """Return a call on one line, as Python writes it; long values are cut."""
+    arguments = ", ".join(
+        f"{_short_name(name)}={_cut(_json(value), _SHOWN_VALUE)}"
+        for name, value in call.arguments.items()
+    )
+    return f"{quoted(call.name, limit=80)}({_cut(arguments, _SHOWN_ARGUMENTS)})"
+
+
+def _short_name(name: str) -> str:
+    return name if name.isidentifier() else _cut(_json(name), _SHOWN_VALUE)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, limit: int) -> str:
+    return quoted(text, limit=limit)
 
 
 class ToolLoop:
@@ -94,7 +132,7 @@ class ToolLoop:
     approve
         Is asked before each call.
     show
-        Shows the steps so far; a call that is about to be made has no result yet.
+        Shows the steps so far, before each call that may be made; it has no result yet.
     rounds
         After so many, the model is asked once more, with nothing to call.
     hide
@@ -115,21 +153,32 @@ class ToolLoop:
         self._show = show
         self._rounds_left = rounds
         self._hide = hide
-        self._refused = 0
-        self._called: dict[str, int] = {}
-        self.steps: tuple[Message, ...] = ()
+        self._too_many = 0
+        self._steps: list[Message] = []
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """Messages of the rounds so far."""
+        return tuple(self._steps)
 
     @property
     def notes(self) -> Sequence[str]:
         """What the footer says of it."""
+        ran = Counter(
+            step["tool_name"] for step in self._steps if step.get("outcome") in _RAN
+        )
         called = [
-            f"{name} ({count} times)" if count > 1 else name
-            for name, count in self._called.items()
+            f"{n} ({times} times)" if times > 1 else n for n, times in ran.items()
         ]
         notes = [f"called {', '.join(called)}"] if called else []
-        if self._refused:
+        refused = [step for step in self._steps if step.get("outcome") == "refused"]
+        if refused:
             notes.append(
-                f"calls refused, with nobody to ask: {self._refused} (--yes allows)"
+                f"calls refused, with nobody to ask: {len(refused)} (--yes allows)"
+            )
+        if self._too_many:
+            notes.append(
+                f"calls left out: {self._too_many:,} (at most {MAX_CALLS} an answer)"
             )
         if not self._rounds_left:
             notes.append("no more calls allowed: %config OllamaMagics.tool_rounds")
@@ -141,51 +190,76 @@ class ToolLoop:
             return None
         assert isinstance(request, ChatRequest)
         self._rounds_left -= 1
-        begun = len(self.steps)
-        self.steps += (_called_message(answer),)
+        begun = len(self._steps)
+        # One more than are looked at: its result says that there were too many.
+        calls = answer.tool_calls[: MAX_CALLS + 1]
+        self._steps.append(_called_message(answer, calls))
         try:
-            for call in answer.tool_calls:
-                self._show(self.steps)
-                self._tell(call, self._result(call).text)
+            for number, call in enumerate(calls, 1):
+                self._tell(call, self._result(call, number, len(answer.tool_calls)))
         except BaseException:
             # Whoever goes on with this chat must find a result for each call.
-            for call in answer.tool_calls[len(self.steps) - begun - 1 :]:
-                self._tell(call, _INTERRUPTED)
+            for call in calls[len(self._steps) - begun - 1 :]:
+                self._tell(call, _SKIPPED)
             raise
         return replace(
             request,
-            messages=[*request.messages, *self.steps[begun:]],
+            messages=[*request.messages, *map(without_outcome, self._steps[begun:])],
             tools=request.tools if self._rounds_left else (),
         )
 
-    def _tell(self, call: ToolCall, text: str) -> None:
-        message: Message = {"role": "tool", "content": self._hide(text)}
-        message["tool_name"] = call.name
+    def _tell(self, call: ToolCall, result: ToolResult) -> None:
+        message: Message = {
+            "role": "tool",
+            "content": self._hide(result.text),
+            "tool_name": call.name,
+            "outcome": result.outcome,
+        }
         if call.id:
             message["tool_call_id"] = call.id
-        self.steps += (message,)
+        self._steps.append(message)
 
-    def _result(self, call: ToolCall) -> ToolResult:
+    def _result(self, call: ToolCall, number: int, count: int) -> ToolResult:
+        if number > MAX_CALLS:
+            self._too_many += count - MAX_CALLS
+            words = (
+                f"too many calls: {count - MAX_CALLS} from this one on were not made"
+            )
+            return ToolResult(f"{words}; at most {MAX_CALLS} an answer", "invalid")
         tool = self._tools.get(call.name)
         if tool is None:
-            known = ", ".join(self._tools)
-            return ToolResult(f"There is no function {call.name}; only: {known}", True)
+            name, known = quoted(call.name, limit=200), ", ".join(self._tools)
+            return ToolResult(f"There is no function {name}; only: {known}", "invalid")
+        if call.fault:
+            return ToolResult(call.fault, "invalid")
+        arguments, wrong = readied_arguments(tool, call.arguments)
+        if wrong:
+            return ToolResult(wrong, "invalid")
+        self._show(self._steps)
         with let_through():
-            verdict = self._approve(call)
+            verdict = self._approve(replace(call, arguments=arguments))
         if verdict == "yes":
-            self._called[call.name] = self._called.get(call.name, 0) + 1
+            return self._made(tool, call, arguments)
+        return _NOBODY if verdict == "nobody" else _DECLINED
+
+    def _made(
+        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> ToolResult:
+        """Call a function; record an interrupt of it before it is passed on."""
+        try:
             with let_through():
-                return call_tool(tool, call.arguments)
-        self._refused += verdict == "nobody"
-        return ToolResult(_NOBODY if verdict == "nobody" else _DECLINED, True)
+                return run_tool(tool, arguments)
+        except BaseException:
+            self._tell(call, _INTERRUPTED)
+            raise
 
 
-def _called_message(answer: Answer) -> Message:
+def _called_message(answer: Answer, calls: Sequence[ToolCall]) -> Message:
     """Return an answer that calls functions as the message that it was."""
     message: Message = {"role": "assistant", "content": answer.text}
     if answer.thinking:  # is sent back as long as the loop goes on
         message["thinking"] = answer.thinking
-    message["tool_calls"] = [_call_json(call) for call in answer.tool_calls]
+    message["tool_calls"] = [_call_json(call) for call in calls]
     return message
 
 

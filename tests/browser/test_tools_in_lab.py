@@ -48,7 +48,7 @@ def test_the_call_is_shown_open_before_it_is_allowed_and_folded_after(
     wanted = notebook.output(1).locator("details", has_text="wants to call")
     expect(wanted).to_have_attribute("open", "")
     expect(wanted.get_by_text('"name": "lamp"')).to_be_visible()
-    asked = notebook.cell(1).get_by_text("Call find_product? [y]es, [n]o, [a]lways:")
+    asked = notebook.cell(1).get_by_text('Call find_product(name="lamp")? [y]es')
     expect(asked).to_be_visible()
     assert wanted.bounding_box()["y"] < box.bounding_box()["y"]
     assert len(fake_ollama.bodies("/api/chat")) == 1

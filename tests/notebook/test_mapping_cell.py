@@ -154,3 +154,28 @@ def test_in_a_pipe_there_is_no_progress(fake_ollama, answers, capfd):
     answers("a")
     assert map_prompts("{}", ["a"], hosts=fake_ollama.url) == ["re: a"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_json_with_more_around_it_is_the_value_of_a_row(kernel, fake_ollama):
+    fake_ollama.reply('Sure:\n```json\n{"label": "pos"}\n```')
+    ran = kernel.run(f"{IMPORT}\nprint(map_prompts('{{}}', ['a'], schema='label str'))")
+    assert ran.streams == "[{'label': 'pos'}]\n"
+    assert len(fake_ollama.bodies("/api/generate")) == 1
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "no", '{"label": [[[', "```json\n{"])
+def test_a_reply_that_is_no_data_is_the_error_of_its_row(kernel, fake_ollama, text):
+    replies = {"a": text, "b": '{"label": "pos"}'}
+
+    def answer(body):
+        prompt = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
+        yield reply_line(body, content=replies[prompt])
+        yield reply_line(body, done=True, done_reason="stop")
+
+    fake_ollama.chat(answer)
+    ran = kernel.run(
+        f"{IMPORT}\na, b = map_prompts('{{}}', ['a', 'b'], schema='label str')\n"
+        "print(type(a), b)"
+    )
+    assert "ReplyDataError" in ran.streams
+    assert "{'label': 'pos'}" in ran.streams

@@ -41,7 +41,9 @@ def test_one_that_is_wrong_is_asked_for_once_more_and_leaves_no_trace(
     first, second = fake_ollama.bodies("/api/chat")
     assert len(first["messages"]) == 1
     assert second["messages"][1] == {"role": "assistant", "content": '{"name": "Ada"}'}
-    assert "'age' is a required property" in second["messages"][2]["content"]
+    advice = second["messages"][2]["content"]
+    assert "'age' is a required property" in advice
+    assert json.dumps(first["format"]) in advice  # a server may ignore the format
     assert second["format"] == first["format"]
     assert kernel.run("print(who.data)").streams == "{'name': 'Ada', 'age': 36}\n"
     kernel.run("%%ollama\nAnd?")
@@ -154,3 +156,248 @@ def test_files_and_tables_are_sent_and_told(kernel, fake_ollama, tmp_path):
     assert "notes.txt" in ran.html
     missing = kernel.run("%%ollama -F nosuch.txt\nHi")
     assert "cannot be read" in missing.error
+
+
+# -- JSON with more around it ------------------------------------------------------
+
+
+AROUND = {
+    "a fence": f"```json\n{GOOD}\n```",
+    "a fence without a language": f"```\n{GOOD}\n```",
+    "a fence in prose": f"Here you are:\n\n```json\n{GOOD}\n```\nAnything else?",
+    "prose": f"Sure! {GOOD} Hope this helps {{smile}}.",
+    "prose and a footnote": f"As said in [1], it is {GOOD}.",
+    "after thinking": f"I think [1, 2] and {{}}\n</think>\n{GOOD}",
+    "a fence after thinking": f"so {{}} maybe</think>```JSON\n{GOOD}\n```",
+    "a fence beside code": f"```python\nx = {{}}\n```\n```json\n{GOOD}\n```",
+}
+
+
+@pytest.mark.parametrize("options", [SPEC, "-f json", "-1 -f json", ""])
+@pytest.mark.parametrize("text", AROUND.values(), ids=AROUND)
+def test_json_with_more_around_it_is_the_data(kernel, fake_ollama, text, options):
+    fake_ollama.reply(text)
+    ran = kernel.run(f"%%ollama who << {options}\nWho?")
+    assert "does not follow" not in ran.text
+    assert kernel.run("print(who.data)").streams == "{'name': 'Ada', 'age': 36}\n"
+    paths = [request.path for request in fake_ollama.requests]
+    assert paths.count("/api/chat") + paths.count("/api/generate") == 1
+
+
+NO_DATA = {
+    "two fences": f"```json\n{GOOD}\n```\nor\n```json\n{GOOD}\n```",
+    "two in prose": f"Either {GOOD} or {GOOD}.",
+    "a list that was cut": '[{"name": "Ada", "age": 36}, {"name": "Bo',
+    "a fence that was cut": '```json\n[{"name": "Ada", "age": 36},\n',
+    "an object that was cut": 'Here: {"inner": {"name": "Ada", "age": 36}, "b',
+    "a footnote": "As said in [1], nobody.",
+    "nested without end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", NO_DATA.values(), ids=NO_DATA)
+def test_what_is_not_one_whole_value_is_not_taken(kernel, fake_ollama, text):
+    fake_ollama.reply(text)
+    kernel.run("%%ollama who << -f json\nWho?")
+    error = kernel.run("who.data").error
+    assert "ReplyDataError" in error
+    assert "next: ask again, or with a larger model" in error
+
+
+def test_lists_with_more_around_them_are_data(kernel, fake_ollama):
+    for text in ("The list:\n[1, 2]\nDone.", "It is [1]:\n\n```\n[1, 2]\n```"):
+        fake_ollama.reply(text)
+        kernel.run("%%ollama some << -f json\nCount.")
+        assert kernel.run("print(some.data)").streams == "[1, 2]\n"
+    fake_ollama.reply('It is [{"n": 1}, {"n": 2}].')
+    kernel.run("%%ollama some << --schema '[n int]'\nCount.")
+    assert kernel.run("print(some.data[1])").streams == "{'n': 2}\n"
+
+
+# -- references --------------------------------------------------------------------
+
+
+FOREIGN = {
+    "an address": {"properties": {"p": {"$ref": "URL/leak?x=1"}}},
+    "at the top": {"$ref": "URL/leak"},
+    "dynamic": {"items": {"$dynamicRef": "URL/leak#node"}},
+    "a file": {"$ref": "file:///etc/hostname.json"},
+    "a file that is not there": {"$ref": "file:///nonexistent"},
+    "relative to an address": {"$id": "URL/a/b", "allOf": [{"$ref": "c"}]},
+    "dangling": {"properties": {"p": {"$ref": "#/$defs/Nope"}}},
+    "an anchor that is not there": {"anyOf": [{"$ref": "#nope"}]},
+    "through an unknown part": {
+        "$ref": "#/components/A",
+        "components": {"A": {"not": {"$ref": "URL/leak"}}},
+    },
+    "no address at all": {"$ref": "http://[oops"},
+    "into a text": {"title": "x", "$ref": "#/title/y"},
+    "of what is not a schema": {"title": "x", "$ref": "#/title"},
+    "a part of an unknown dialect": {
+        "properties": {"p": {"$schema": "URL/dialect", "$ref": "#/nope"}}
+    },
+}
+USES = {
+    "a cell": "%%ollama -1 --schema s\nWho?",
+    "ask": "from ollama_magic import ask\nask('Who?', schema=s)",
+    "map_prompts": (
+        "from ollama_magic import map_prompts\nmap_prompts('{}', ['a', 'b'], schema=s)"
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("schema", FOREIGN.values(), ids=FOREIGN)
+def test_references_are_never_fetched_and_told_before_anything_is_sent(
+    kernel, fake_ollama, schema, use
+):
+    schema = json.dumps(schema).replace("URL", fake_ollama.url)
+    kernel.run(f"import json\ns = json.loads({schema!r})")
+    ran = kernel.run(use)
+    assert "PromptError: The schema" in ran.error
+    assert "next: " in ran.error
+    assert len(ran.error.splitlines()) == 3
+    paths = {request.path for request in fake_ollama.requests}
+    assert paths <= {"/api/ps", "/api/tags", "/api/version"}
+
+
+INSIDE = {
+    "definitions": {
+        "$ref": "#/$defs/P",
+        "$defs": {
+            "P": {
+                "type": "object",
+                "properties": {"name": {"$ref": "#/$defs/N"}, "age": {}},
+                "required": ["name"],
+            },
+            "N": {"type": "string"},
+        },
+    },
+    "as in OpenAPI": {
+        "$ref": "#/components/schemas/P",
+        "components": {
+            "schemas": {
+                "P": {"properties": {"name": {"$ref": "#/components/schemas/N"}}},
+                "N": {"type": "string"},
+            }
+        },
+    },
+    "recursive": {
+        "properties": {"name": {"type": "string"}, "friends": {"items": {"$ref": "#"}}}
+    },
+    "by its own address": {
+        "$id": "https://a.example/p",
+        "properties": {"name": {"$ref": "https://a.example/p#n"}},
+        "$defs": {"N": {"$anchor": "n", "type": "string"}},
+    },
+    "names that look like references": {
+        "properties": {
+            "$ref": {"type": "string"},
+            "name": {"enum": ["Ada", {"$ref": "x"}]},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("schema", INSIDE.values(), ids=INSIDE)
+def test_references_inside_of_a_schema_count(kernel, fake_ollama, schema):
+    kernel.run(f"s = {schema!r}")
+    answers(fake_ollama, '{"name": 3}', GOOD)
+    ran = kernel.run("%%ollama who << --schema s\nWho?")
+    assert ran.status == "ok", ran.error
+    assert "asked twice to get it right" in ran.html
+    assert kernel.run("print(who.data['name'])").streams == "Ada\n"
+
+
+def test_a_schema_that_refers_to_itself_without_end_is_no_crash(kernel, fake_ollama):
+    fake_ollama.reply(GOOD)
+    ran = kernel.run('%%ollama --schema \'{"$ref": "#"}\'\nWho?')
+    assert ran.status == "ok", ran.error
+    assert "refers to itself without end" in ran.text
+
+
+def test_a_schema_that_is_nested_too_deeply_sends_nothing(kernel, fake_ollama):
+    kernel.run("s = {}\nfor _ in range(300):\n    s = {'items': s}")
+    error = kernel.run("%%ollama --schema s\nWho?").error
+    assert "nested too deeply" in error
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_the_class_of_a_tool_fetches_nothing(kernel, fake_ollama):
+    pytest.importorskip("pydantic")
+    fake_ollama.models([{"name": "llama3.2:3b", "capabilities": ["tools"]}])
+    extra = {"not": {"$ref": f"{fake_ollama.url}/leak"}}
+    kernel.run(
+        "import pydantic\n"
+        "class Far(pydantic.BaseModel):\n"
+        f"    model_config = {{'json_schema_extra': {extra}}}\n"
+        "def far(it: Far): ..."
+    )
+    ran = kernel.run("%%ollama -T far --yes\nGo.")
+    assert "far cannot be a tool of a model" in ran.error
+    assert "which is not in it" in ran.error
+    assert [r.path for r in fake_ollama.requests if r.path == "/leak"] == []
+
+
+# -- tables ------------------------------------------------------------------------
+
+
+CLASSES = """\
+import dataclasses, pydantic
+from typing import List
+class P(pydantic.BaseModel):
+    name: str
+    age: int = pydantic.Field(alias="years", default=1)
+class Team(pydantic.RootModel[List[P]]): pass
+class Pair(pydantic.BaseModel):
+    left: P
+    note: str = "none"
+@dataclasses.dataclass
+class D:
+    name: str
+    age: int = 1
+@dataclasses.dataclass(slots=True)
+class Box:
+    inner: D
+    tags: list[str]
+"""
+FRAMES = {
+    "a model": ("P", {"name": "Ada", "years": 36}, [{"name": "Ada", "years": 36}]),
+    "a default": ("P", {"name": "Ada"}, [{"name": "Ada", "years": 1}]),
+    "a list of models": (
+        "list[P]",
+        [{"name": "Ada", "years": 36}, {"name": "Bo"}],
+        [{"name": "Ada", "years": 36}, {"name": "Bo", "years": 1}],
+    ),
+    "a root model": ("Team", [{"name": "Ada"}], [{"name": "Ada", "years": 1}]),
+    "a model in a model": (
+        "Pair",
+        {"left": {"name": "Ada", "years": 2}},
+        [{"left": {"name": "Ada", "years": 2}, "note": "none"}],
+    ),
+    "a dataclass": ("D", {"name": "Ada"}, [{"name": "Ada", "age": 1}]),
+    "a list of dataclasses": (
+        "list[D]",
+        [{"name": "Ada"}],
+        [{"name": "Ada", "age": 1}],
+    ),
+    "a dataclass in one": (
+        "Box",
+        {"inner": {"name": "Ada"}, "tags": ["a"]},
+        [{"inner": {"name": "Ada", "age": 1}, "tags": ["a"]}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "said", "rows"), FRAMES.values(), ids=FRAMES)
+def test_a_table_has_the_fields_as_columns(kernel, fake_ollama, kind, said, rows):
+    pytest.importorskip("pandas")
+    pytest.importorskip("pydantic")
+    kernel.run(f"{CLASSES}\nkind = {kind}")
+    fake_ollama.reply(json.dumps(said))
+    ran = kernel.run("%%ollama x << -1 --schema kind\nWho?")
+    assert ran.status == "ok", ran.error
+    printed = kernel.run(
+        "import json\nprint(json.dumps(x.to_frame().to_dict('records')))"
+    )
+    assert json.loads(printed.streams) == rows

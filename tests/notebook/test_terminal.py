@@ -6,7 +6,7 @@ import threading
 
 import pexpect
 import pytest
-from fake_ollama import Wait, reply_line
+from fake_ollama import Answer, Wait, reply_line
 
 PATIENCE_S = 60
 
@@ -84,3 +84,30 @@ def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama)
     assert "Out[" not in terminal.before
     terminal.sendline("%ollama keep llama3.2:3b")
     terminal.expect_exact("turn 1 of main")
+
+
+def test_calls_are_asked_about_and_told_as_what_they_were(terminal, fake_ollama):
+    model = {"name": "llama3.2:3b", "capabilities": ["completion", "tools"]}
+    fake_ollama.models([model])
+    body = {"model": "llama3.2:3b", "messages": []}
+    wanted = [
+        {"function": {"name": "get", "arguments": {"city": city}}}
+        for city in ("Oslo", "Rome", 3)
+    ]
+    fake_ollama.on(
+        "POST /api/chat",
+        Answer([reply_line(body, tool_calls=wanted), reply_line(body, done=True)]),
+        Answer([reply_line(body, content="Sunny."), reply_line(body, done=True)]),
+    )
+    terminal.sendline("def get(city: str): return 'fair'\n")
+    terminal.expect(r"In \[\d\]: ")
+    terminal.sendline("%ollama ask -T get Weather?")
+    terminal.expect_exact('Call get(city="Oslo")? [y]es, [n]o, [a]lways: ')
+    terminal.sendline("n")
+    terminal.expect_exact("-> declined")
+    terminal.expect_exact('Call get(city="Rome")? [y]es, [n]o, [a]lways: ')
+    terminal.sendline("y")
+    terminal.expect_exact("-> fair")
+    terminal.expect_exact('get {"city": 3}')
+    terminal.expect_exact("-> not called: argument city: 3 is not of type 'string'")
+    terminal.expect_exact("Sunny.")

@@ -1,9 +1,11 @@
 """Functions that a model calls, as a person sees it, through a real kernel."""
 
+import html
 import json
 import re
 import threading
 
+import nbformat
 import pytest
 from fake_ollama import Answer, Wait, answer_of, reply_line
 
@@ -103,7 +105,7 @@ def test_the_user_is_asked_before_each_call_and_sees_its_arguments(able, fake_ol
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("Sunny."))
     able.answers = ["y"]
     ran = able.run("%%ollama -T get_weather\nWeather?")
-    assert ran.asked == ["Call get_weather? [y]es, [n]o, [a]lways: "]
+    assert ran.asked == ['Call get_weather(city="Oslo")? [y]es, [n]o, [a]lways: ']
     assert seen(able) == "['Oslo']"
 
 
@@ -140,8 +142,8 @@ def test_always_holds_for_that_function_in_this_cell_alone(able, fake_ollama):
     able.answers = ["a", "y"]
     ran = able.run("%%ollama -T get_weather -T fails\nWeather?")
     assert [question.split("?")[0] for question in ran.asked] == [
-        "Call get_weather",
-        "Call fails",
+        'Call get_weather(city="Oslo")',
+        'Call fails(why="x")',
     ]
     script(fake_ollama, calls(call("get_weather", city="Bonn")), says("Done."))
     able.answers = ["n"]
@@ -369,3 +371,323 @@ def test_what_the_model_is_told_of_functions_counts_in_the_estimate(able):
         return int(re.search(r"about ([\d,]+)", text)[1].replace(",", ""))
 
     assert size("-T get_weather") > size("") + 20
+
+
+# -- what is shown of a call is what came of it -----------------------------------
+
+
+def titles(ran):
+    return [html.unescape(t) for t in re.findall("<summary>(.*?)</summary>", ran.html)]
+
+
+OSLO = 'get_weather {"city": "Oslo"}'
+WAYS = {
+    "declined": ("", ["n"], f"declined {OSLO}"),
+    "refused": ("", None, f"refused {OSLO}: nobody to ask"),
+    "called": ("", ["y"], f"called {OSLO}"),
+    "called without a question": ("--yes", None, f"called {OSLO}"),
+}
+
+
+@pytest.mark.parametrize(("options", "answers", "title"), WAYS.values(), ids=WAYS)
+def test_a_call_is_titled_as_what_it_was(able, fake_ollama, options, answers, title):
+    script(fake_ollama, calls(call("get_weather", city="Oslo")), says("Hm."))
+    able.answers = answers
+    ran = able.run(f"%%ollama -T get_weather {options}\nWeather?")
+    assert titles(ran) == [title]
+    assert (seen(able) == "['Oslo']") == title.startswith("called")
+    assert ("called get_weather" in ran.html.split("</details>")[-1]) == (
+        title.startswith("called")
+    )
+
+
+BAD_CALLS = {
+    "raises": (
+        call("fails", why="no such place"),
+        'fails {"why": "no such place"} failed: ValueError: no such place',
+    ),
+    "a wrong type": (
+        call("get_weather", city=3),
+        'get_weather {"city": 3} was not called: argument city: 3 is not of type '
+        "'string'",
+    ),
+    "an unknown function": (
+        call("rm"),
+        "rm {} was not called: There is no function rm; only: get_weather, fails",
+    ),
+    "an unknown argument": (
+        call("get_weather", city="Oslo", day=1),
+        'get_weather {"city": "Oslo", "day": 1} was not called: there is no argument '
+        "day; get_weather takes city (required)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "title"), BAD_CALLS.values(), ids=BAD_CALLS)
+def test_a_call_that_went_wrong_is_titled_so(able, fake_ollama, wanted, title):
+    script(fake_ollama, calls(wanted), says("Hm."))
+    able.answers = ["y"]
+    ran = able.run("%%ollama -T get_weather -T fails\nGo.")
+    assert titles(ran) == [title]
+    assert len(ran.asked) == (wanted["function"]["name"] == "fails")
+
+
+def test_a_result_that_reads_like_a_refusal_is_a_call(able, fake_ollama):
+    able.run("def say(): return 'The user declined this call.'")
+    script(fake_ollama, calls(call("say")), says("Hm."))
+    ran = able.run("%%ollama -T say --yes\nGo.")
+    assert titles(ran) == ["called say {}"]
+
+
+def test_a_call_stopped_at_its_question_was_not_made(able, fake_ollama):
+    """What JupyterLab does on stop while a question is open: interrupt, no answer."""
+    two = calls(call("get_weather", city="Oslo"), call("get_weather", city="Rome"))
+    script(fake_ollama, two, says("never"))
+    able.answers = []
+    msg_id = able.send("%%ollama -T get_weather\nWeather?")
+    able.client.get_stdin_msg(timeout=60)
+    able.manager.interrupt_kernel()
+    able.answers = None
+    ran = able.collect(msg_id)
+    assert ran.status == "error"
+    assert titles(ran) == [
+        'stopped before get_weather {"city": "Oslo"}',
+        'stopped before get_weather {"city": "Rome"}',
+    ]
+    assert seen(able) == "[]"
+
+
+def test_a_call_stopped_while_it_ran_and_the_one_after_it_differ(able, fake_ollama):
+    able.run("def stops():\n    raise KeyboardInterrupt")
+    script(fake_ollama, calls(call("stops"), call("get_weather", city="Oslo")))
+    ran = able.run("%%ollama -T stops -T get_weather --yes\nGo.")
+    assert ran.status == "error"
+    assert titles(ran) == ["stopped in stops {}", f"stopped before {OSLO}"]
+
+
+def test_the_outcome_is_kept_exported_and_never_sent(able, fake_ollama, tmp_path):
+    script(fake_ollama, calls(call("get_weather", city="Oslo")), says("As you like."))
+    able.answers = ["n"]
+    ran = able.run("%%ollama r << -T get_weather\nWeather?", cell_id="a")
+    (_, told) = json.loads(ran.provenance["steps"])
+    assert told["outcome"] == "declined"
+    script(fake_ollama, says("Fine."))
+    able.run("%%ollama\nAnd?", cell_id="b")
+    for body in fake_ollama.bodies("/api/chat"):
+        assert "outcome" not in json.dumps(body)
+    assert "outcome" not in able.run("print(r.messages)").streams
+    for name in ("c.md", "c.json", "c.ipynb"):
+        file = tmp_path / name
+        assert able.run(f"%ollama export {file}").status == "ok"
+        text = file.read_text()
+        assert "declined" in text
+        assert "called get_weather" not in text
+        able.run(f"%ollama import {file} --chat x{name[2:]}")
+        able.run(f"%ollama export --force {tmp_path / 'again.json'}")
+        turns = json.loads((tmp_path / "again.json").read_text())["turns"]
+        assert turns[0]["steps"][1]["outcome"] == "declined"
+
+
+def test_steps_of_older_outputs_are_read_and_claim_nothing(able, tmp_path):
+    """Before outcomes there were lists of messages, and nothing told what they were."""
+    steps = [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"function": {"name": "get_weather", "arguments": {"city": "Oslo"}}}
+            ],
+        },
+        {"role": "tool", "content": "The user declined this call."},
+    ]
+    old = {"prompt": "Weather?", "model": MODEL, "reply": "No.", "steps": steps}
+    file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [old]}
+    (tmp_path / "old.json").write_text(json.dumps(file))
+    assert able.run(f"%ollama import {tmp_path / 'old.json'}").status == "ok"
+    assert able.run(f"%ollama export {tmp_path / 'new.ipynb'}").status == "ok"
+    text = (tmp_path / "new.ipynb").read_text()
+    assert "asked for get_weather" in text
+    assert "called get_weather" not in text
+
+
+QUESTIONS = {
+    "long": ({"city": "x" * 500}, 'Call get_weather(city="xxxx'),
+    "bidi": ({"city": "a\u202eb"}, 'Call get_weather(city="a\\u202eb")? '),
+    "lines": ({"city": "a\n\nCall"}, 'Call get_weather(city="a\\n\\nCall")? '),
+    "quotes": ({"city": '")? yes'}, 'Call get_weather(city="\\")? yes")? '),
+}
+
+
+@pytest.mark.parametrize(("given", "asked"), QUESTIONS.values(), ids=QUESTIONS)
+def test_the_question_shows_short_arguments_that_hide_nothing(
+    able, fake_ollama, given, asked
+):
+    script(fake_ollama, calls(call("get_weather", **given)), says("Hm."))
+    able.answers = ["n"]
+    (question,) = able.run("%%ollama -T get_weather\nWeather?").asked
+    assert question.startswith(asked)
+    assert len(question) < 200
+
+
+def test_many_arguments_are_cut_in_the_question_and_whole_above_it(able, fake_ollama):
+    able.run("def many(**given): return given")
+    given = {f"name_{n}": n for n in range(100)}
+    script(fake_ollama, calls(call("many", **given)), says("Hm."))
+    able.answers = ["n"]
+    ran = able.run("%%ollama -T many\nGo.")
+    assert "name_1=1" in ran.asked[0]
+    assert len(ran.asked[0]) < 200
+    assert "name_99" in ran.html
+
+
+# -- limits ------------------------------------------------------------------------
+
+
+def nested(depth, inner=1):
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize("name", ["nope", "get_weather", "anything"])
+@pytest.mark.parametrize("depth", [60, 480])
+def test_deep_arguments_are_answered_and_the_notebook_can_be_saved(
+    able, fake_ollama, name, depth
+):
+    able.run("def anything(**given): seen.append(given)")
+    deep = call(name, city=nested(depth))
+    script(fake_ollama, calls(deep), says("Sorry."))
+    ran = able.run("%%ollama -T get_weather -T anything --yes\nGo.")
+    assert ran.text == "Sorry."
+    if name != "nope":
+        told = last_messages(fake_ollama)[-1]["content"]
+        assert told.startswith("arguments nested too deeply")
+    assert seen(able) == "[]"
+    output = {
+        "output_type": "display_data",
+        "data": {},
+        "metadata": ran.outputs[-1]["metadata"],
+    }
+    cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.from_dict(output)])
+    nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
+
+
+def test_arguments_at_the_limit_are_taken_and_saved_flat(able, fake_ollama, tmp_path):
+    able.run("def anything(**given): return 'fine'")
+    script(fake_ollama, calls(call("anything", a=nested(49))), says("Done."))
+    ran = able.run("%%ollama -T anything --yes\nGo.", cell_id="a")
+    assert titles(ran)[0].startswith("called anything")
+    assert isinstance(ran.provenance["steps"], str)
+    file = tmp_path / "c.ipynb"
+    assert able.run(f"%ollama export {file}").status == "ok"
+    notebook = nbformat.reads(file.read_text(), 4)
+    told = notebook.cells[1].outputs[0].metadata.ollama_magic
+    assert isinstance(told["steps"], str)
+    assert able.run(f"%ollama import {file} --chat again").status == "ok"
+    script(fake_ollama, says("Fine."))
+    able.run("%%ollama\nAnd?", cell_id="b")
+    (sent,) = last_messages(fake_ollama)[1]["tool_calls"]
+    assert sent["function"]["arguments"] == {"a": nested(49)}
+
+
+def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
+    """800 calls that nobody is asked about took half a minute."""
+    many = [call("nope", n=n, text="x" * 200) for n in range(2000)]
+    script(fake_ollama, calls(*many), says("Sorry."))
+    ran = able.run("%%ollama -T get_weather\nGo.")
+    assert ran.text == "Sorry."
+    told = last_messages(fake_ollama)
+    assert len([m for m in told if m["role"] == "tool"]) == 51
+    assert len(told[1]["tool_calls"]) == 51
+    assert told[-1]["content"].startswith("too many calls: 1950 ")
+    assert "calls left out: 1,950 (at most 50 an answer)" in ran.html
+    assert ran.messages.count("update_display_data") < 20
+
+
+def test_what_ran_already_is_not_sent_again_and_again(able, fake_ollama):
+    able.run("def big(text: str): return text")
+    many = [call("big", text=f"{n} " + "x" * 19_000) for n in range(50)]
+    script(fake_ollama, calls(*many), says("Done."))
+    sizes = []
+
+    def until(ran):
+        sizes.append(len(ran.html))
+        return False
+
+    ran = able.collect(able.send("%%ollama -T big --yes\nGo."), until)
+    assert len(titles(ran)) == 50
+    assert "earlier (shown at the end)" not in ran.html
+    assert max(sizes[:-2]) < 150_000
+    assert len(ran.html) > 1_500_000
+
+
+# -- arguments as small models and other servers write them --------------------------
+
+
+TEXTS = {
+    "text": '{"city": "Oslo"}',
+    "text of text": json.dumps('{"city": "Oslo"}'),
+    "text with blanks": ' \n{"city": "Oslo"}\n',
+    "escapes": '{"city": "\\u004fslo"}',
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_arguments_that_are_json_text_are_read(able, fake_ollama, text):
+    wanted = {"function": {"name": "get_weather", "arguments": text}}
+    script(fake_ollama, calls(wanted), says("Sunny."))
+    ran = able.run("%%ollama -T get_weather --yes\nWeather?")
+    assert titles(ran) == [f"called {OSLO}"]
+    assert seen(able) == "['Oslo']"
+    sent = last_messages(fake_ollama)[1]["tool_calls"][0]["function"]
+    assert sent["arguments"] == {"city": "Oslo"}
+
+
+NO_OBJECT = {
+    "no json": ("city=Oslo", "the arguments are not JSON: "),
+    "cut": ('{"city": "Os', "the arguments are not JSON: "),
+    "a list": ('["Oslo"]', "the arguments are an array"),
+    "a list that is none of text": (["Oslo"], "the arguments are an array"),
+    "a number": (3, "the arguments are a number"),
+    "a flag": ("true", "the arguments are a boolean"),
+    "three times": (
+        json.dumps(json.dumps('{"city": "Oslo"}')),
+        "the arguments are a st",
+    ),
+    "NaN": ('{"city": NaN}', "the arguments are not JSON: JSON has no NaN"),
+    "deep text": ("[" * 100_000, "arguments nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("given", "told"), NO_OBJECT.values(), ids=NO_OBJECT)
+def test_arguments_that_are_no_object_are_told_as_what_they_are(
+    able, fake_ollama, given, told
+):
+    wanted = {"function": {"name": "get_weather", "arguments": given}}
+    script(fake_ollama, calls(wanted), says("Sorry."))
+    ran = able.run("%%ollama -T get_weather\nWeather?")
+    assert ran.text == "Sorry."
+    assert ran.asked == []
+    assert last_messages(fake_ollama)[-1]["content"].startswith(told)
+    assert titles(ran)[0].startswith(f"get_weather {{}} was not called: {told[:20]}")
+
+
+@pytest.mark.parametrize("given", [None, "", "{}", {}, "null", '"{}"', " ", "absent"])
+def test_no_arguments_are_written_in_many_ways(able, fake_ollama, given):
+    able.run("def now(): return 'noon'")
+    function = (
+        {"name": "now"} if given == "absent" else {"name": "now", "arguments": given}
+    )
+    script(fake_ollama, calls({"function": function}), says("Noon."))
+    ran = able.run("%%ollama -T now --yes\nTime?")
+    assert titles(ran) == ["called now {}"]
+    assert last_messages(fake_ollama)[-1]["content"] == "noon"
+
+
+def test_the_question_shows_what_the_function_will_get(able, fake_ollama):
+    able.run("def add(n: int, to: list[str], by: int = 2): return n")
+    script(fake_ollama, calls(call("add", n="3", to='["a"]', by=None)), says("Done."))
+    able.answers = ["y"]
+    ran = able.run("%%ollama -T add\nGo.")
+    assert ran.asked == ['Call add(n=3, to=["a"])? [y]es, [n]o, [a]lways: ']
+    assert last_messages(fake_ollama)[-1]["content"] == "3"

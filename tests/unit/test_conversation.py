@@ -132,3 +132,13 @@ def test_text_hashes_keep_texts_apart():
     assert one != Turn(prompt="a", reply="bc").compute_text_hash()
     assert one != Turn(system="ab", reply="c").compute_text_hash()
     assert Turn(reply="half \ud83d").compute_text_hash()  # a lone surrogate
+
+
+def test_what_came_of_a_call_is_not_sent_and_changes_no_hash():
+    told = {"role": "tool", "content": "3"}
+    plain, known = (
+        turn("a", steps=(told,)),
+        turn("a", steps=({**told, "outcome": "called"},)),
+    )
+    assert chat(known).messages("b") == chat(plain).messages("b")
+    assert known.compute_text_hash() == plain.compute_text_hash()

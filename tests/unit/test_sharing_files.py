@@ -332,6 +332,31 @@ def test_pictures_go_along_in_json_and_are_named_in_what_people_read():
     assert "[image: PNG" in chat_to_markdown(chat)
 
 
+DEEP = {"a": 1}
+for _ in range(60):
+    DEEP = {"a": DEEP}
+
+
+def called(call):
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def test_steps_have_the_fields_of_steps_and_no_others():
+    """What else a file says would be sent to the server with every turn."""
+    function = {"name": "f", "arguments": {}, "x": 1}
+    steps = [
+        {**called({"function": function, "x": 1}), "images": ["x"], "x": {}},
+        {"role": "tool", "content": "2", "outcome": "failed", "x": 1},
+    ]
+    record = {"prompt": "a", "model": "m", "reply": "b", "steps": steps}
+    file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
+    (turn,) = chat_from_json(json.dumps(file)).chats[0].turns
+    assert turn.steps == (
+        called({"function": {"name": "f", "arguments": {}}}),
+        {"role": "tool", "content": "2", "outcome": "failed"},
+    )
+
+
 def test_calls_of_functions_can_be_read_in_markdown():
     turn = Turn(prompt="1 + 2?", reply="3", model="m", steps=STEPS)
     assert 'add \\{"a": "\\`\\`\\`"\\}' in chat_to_markdown(Chat("a", timed([turn])))
@@ -343,12 +368,23 @@ def test_calls_of_functions_can_be_read_in_markdown():
         {"steps": [{"role": "system", "content": "obey"}]},
         {"steps": [{"role": "tool"}]},
         {"steps": "x"},
+        {"steps": "[" * 100_000},
+        {"steps": [{"role": "tool", "content": "", "outcome": "obeyed"}]},
+        {"steps": [{"role": "tool", "content": "", "tool_name": ["x"]}]},
+        {"steps": [{"role": "assistant", "content": "", "thinking": {}}]},
+        {"steps": [{"role": "assistant", "content": "", "tool_calls": 5}]},
+        {"steps": [called({"function": "x"})]},
+        {"steps": [called({"function": {"name": "f", "arguments": "{}"}})]},
+        {"steps": [called({"function": {"name": "f", "arguments": DEEP}})]},
+        {"steps": json.dumps([called({"function": {"name": "f", "arguments": DEEP}})])},
+        {"options": DEEP},
+        {"format": DEEP},
         {"pictures": ["x"]},
         {"pictures": [{"data": "no base64"}]},
         {"pictures": [{"data": 1}]},
     ],
 )
-def test_steps_and_pictures_that_are_none_are_refused(change):
+def test_parts_of_a_turn_that_are_none_are_refused(change):
     record = {"prompt": "a", "model": "m", "reply": "b", **change}
     file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
     with pytest.raises(UnreadableError):

@@ -13,7 +13,12 @@ import pytest
 
 from ollama_magic.errors import PromptError
 from ollama_magic.tools.docstrings import read_docstring
-from ollama_magic.tools.functions import ToolResult, call_tool, make_tool
+from ollama_magic.tools.functions import (
+    ToolResult,
+    make_tool,
+    readied_arguments,
+    run_tool,
+)
 from ollama_magic.wire import ReplyChunk
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -30,6 +35,12 @@ def get_weather(city: str) -> str:
         name of the city
     """  # noqa: D400  (the words of the recording)
     return f"rain in {city}"
+
+
+def call_tool(tool, arguments):
+    """Do what the loop does once a call is allowed."""
+    readied, wrong = readied_arguments(tool, arguments)
+    return ToolResult(wrong, "invalid") if wrong else run_tool(tool, readied)
 
 
 def parameters_of(function):
@@ -187,7 +198,7 @@ def test_whatever_can_be_called_can_be_a_tool(function, said, arguments):
     )
     result = call_tool(tool, arguments)
     assert "Oslo" in result.text
-    assert not result.is_error
+    assert result.outcome == "called"
 
 
 def test_what_a_partial_gives_is_neither_told_nor_changed():
@@ -200,7 +211,7 @@ def test_what_a_partial_gives_is_neither_told_nor_changed():
     assert call_tool(tool, {"text": "a"}).text == "a with s3cret {'other': 1}"
     for name in ("key", "other"):
         result = call_tool(tool, {"text": "a", name: "mine"})
-        assert result.is_error
+        assert result.outcome != "called"
         assert f"there is no argument {name}" in result.text
 
 
@@ -331,7 +342,7 @@ def test_pydantic_models_are_described_in_place_and_built():
     line = {"points": [{"x": 2}]}
     assert call_tool(tool, {"lines": [line], "one": line}) == ToolResult("4")
     result = call_tool(tool, {"lines": [{"points": [{"x": 0}]}], "one": line})
-    assert result.is_error
+    assert result.outcome != "called"
     assert result.text.startswith("argument lines/0/points/0/x: 0 is less than or equ")
 
     class Knot(pydantic.BaseModel):
@@ -514,7 +525,7 @@ def test_wrong_arguments_are_told_and_nothing_is_called(arguments, said):
         called.append(given)
 
     tool = make_tool("forecast", function)
-    assert call_tool(tool, arguments) == ToolResult(said, is_error=True)
+    assert call_tool(tool, arguments) == ToolResult(said, "invalid")
     assert called == []
 
 
@@ -599,7 +610,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("error", "said"), ERRORS.values(), ids=ERRORS)
 def test_an_error_of_the_function_is_told_to_the_model(error, said):
-    assert call_tool(raises(error), {}) == ToolResult(said, is_error=True)
+    assert call_tool(raises(error), {}) == ToolResult(said, "failed")
 
 
 def test_a_long_error_is_cut():
@@ -623,7 +634,7 @@ def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
             raise ValueError("not now")
 
     result = call_tool(make_tool("f", Unreadable.make), {})
-    assert result == ToolResult("ValueError: not now", is_error=True)
+    assert result == ToolResult("ValueError: not now", "failed")
 
     @dataclasses.dataclass
     class Even:
@@ -634,14 +645,14 @@ def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
                 raise ValueError("n is odd")
 
     result = call_tool(make_tool("f", takes(Even)), {"x": {"n": 3}})
-    assert result == ToolResult("ValueError: n is odd", is_error=True)
+    assert result == ToolResult("ValueError: n is odd", "invalid")
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_result_that_has_to_be_waited_for_is_an_error():
     tool = make_tool("f", lambda: waits("a"))
     result = call_tool(tool, {})
-    assert result.is_error
+    assert result.outcome != "called"
     assert "called synchronously" in result.text
 
 
@@ -662,7 +673,7 @@ def test_a_result_is_text(value, text):
 def test_a_long_result_is_cut_and_says_of_how_much():
     result = call_tool(make_tool("f", lambda: "x" * 100_000), {})
     assert result.text == "x" * 20_000 + "\n[cut: 20,000 of 100,000 characters]"
-    assert not result.is_error
+    assert result.outcome == "called"
 
 
 def test_a_table_is_a_sample():
