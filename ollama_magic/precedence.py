@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.conversation import Chat, Turn
 from ollama_magic.errors import ConfigError
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.line.option_table import read_keep_alive
@@ -25,8 +25,7 @@ def default_model(session: Session, before: Chat) -> str | None:
     before
         The chat up to the turn that is asked now.
     """
-    nobody = {"", UNKNOWN_MODEL}
-    answered = [turn for turn in before.turns if turn.model not in nobody]
+    answered = [turn for turn in before.turns if turn.names_model]
     chosen = session.store.chosen_model(session.notebook.key)
     # NB: `%ollama use` after the last answer is the newer word of the two.
     if chosen and not (answered and _said_at(answered[-1]) > chosen[1]):

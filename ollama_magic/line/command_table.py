@@ -71,6 +71,9 @@ class Command:
 
 
 _SURE = switch("yes", "-y", "--yes", help="do not ask")
+_TRUST = switch(
+    "trust", "--trust", help="send system messages and tool results of the file too"
+)
 
 
 def options_of(*fields: str) -> tuple[Option, ...]:
@@ -307,7 +310,7 @@ COMMANDS: tuple[Command, ...] = (
         operands="FILE",
         least=1,
         most=1,
-        options=options_of("chat"),
+        options=(*options_of("chat"), _TRUST),
         completes="file",
     ),
     Command(
@@ -317,6 +320,7 @@ COMMANDS: tuple[Command, ...] = (
             switch(
                 "force", "--force", help="where the texts differ, take the notebook's"
             ),
+            _TRUST,
         ),
     ),
     Command(

@@ -313,7 +313,7 @@ def test_a_record_has_every_field_of_a_turn():
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
     request |= {"extract": True}
     record = turn_record(Turn(request=request))
-    of_the_store = {"uid", "text_hash", "added_at"}
+    of_the_store = {"uid", "text_hash", "added_at", "origin"}
     assert set(record) == named - of_the_store - {"request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)
 
