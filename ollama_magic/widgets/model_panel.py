@@ -219,6 +219,7 @@ class ModelPanel(widgets.VBox):
         count = len(selected)
         self._delete.description = f"Delete {count}…" if count > 1 else "Delete…"
         set_shown(self._buttons, bool(self._board.models))
+        self._dialogs.follow([model.summary.name for model in selected])
 
     # -- where widgets can't be shown ----------------------------------------------
 
