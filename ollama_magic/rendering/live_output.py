@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ollama_magic.rendering.theme import with_code_style
+
 _ENVELOPE_BYTES = 550
 MIME_TYPES = ("text/html", "text/plain")
 """Nothing else gets out: JupyterLab does not sanitise ``text/markdown``."""
@@ -32,6 +34,7 @@ class LiveOutput:
 
     def show(self, html: str) -> int:
         """Show this now; return the bytes sent: none when it is there already."""
+        html = with_code_style(html)
         if html == self._html or not (html or self.is_open):
             return 0
         self.publish({"text/html": html}, {})

@@ -174,7 +174,9 @@ def test_a_hundred_models_are_listed_soon(panel, fake_ollama):
     assert abs(last["y"] - bottom["y"]) < 6
 
 
-@pytest.mark.parametrize("over", [".widget-checkbox", "tbody tr"])
+@pytest.mark.parametrize(
+    "over", [".widget-checkbox", "tbody tr"], ids=["names", "figures"]
+)
 def test_names_and_figures_scroll_together(panel, fake_ollama, over):
     """The wheel over either brings the last of 60 models into view, with its row."""
     fake_ollama.models([entry(f"model-{n:02}:1b", number=n) for n in range(60)])
