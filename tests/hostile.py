@@ -15,7 +15,7 @@ from ollama_magic.rendering import safe_html, theme
 from ollama_magic.rendering.columns import _COLUMN, _GRID, _HEADING, _NOTE
 from ollama_magic.rendering.highlight import CLASSES, PRE_STYLE
 from ollama_magic.rendering.math_text import MATH_CLASS
-from ollama_magic.rendering.quiet import FOLD, QUIET
+from ollama_magic.rendering.quiet import DIM, FOLD, QUIET
 
 _TAGS = """
 a b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li
@@ -43,6 +43,7 @@ _OUR_STYLES = "|".join(
             [
                 QUIET,
                 FOLD,
+                DIM,
                 f"{QUIET}margin-top:.5em",
                 f"border-left:3px solid {theme.WARNING};margin:.5em 0;padding:0 .8em",
                 "border:1px solid;border-radius:2px;display:inline-block;"

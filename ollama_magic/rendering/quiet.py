@@ -10,8 +10,8 @@ import html
 from ollama_magic.rendering.safe_html import page_html, plain_html
 from ollama_magic.rendering.visible_text import visible_text
 
-_DIM = "opacity:.75"
-QUIET = f"font-size:85%;{_DIM};"
+DIM = "opacity:.75"
+QUIET = f"font-size:85%;{DIM};"
 """The look of it."""
 FOLD = "font-size:85%;margin:0 0 1em"
 """The look of a fold: small, and not dim, since what is folded may be code."""
@@ -45,5 +45,5 @@ def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
         For how many seconds; 0 when it is not known.
     """
     took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
-    text = f'<div style="{_DIM}">{plain_html(thinking.strip())}</div>'
+    text = f'<div style="{DIM}">{plain_html(thinking.strip())}</div>'
     return folded_html(f"Thought{took}", text)

@@ -188,7 +188,7 @@ def test_names_and_figures_scroll_together(panel, fake_ollama, over):
     seen.page.page.mouse.move(place["x"] + 20, place["y"] + 10)
     seen.page.page.mouse.wheel(0, 10_000)
     expect(names.nth(60)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
-    expect(rows.nth(59)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
+    expect(rows.nth(59)).to_be_in_viewport(timeout=WAIT_MS)
     name, row = names.nth(60).bounding_box(), rows.nth(59).bounding_box()
     assert abs(name["y"] - row["y"]) < 6
     assert name["y"] < place["y"] + 440
