@@ -6,10 +6,11 @@ asked for first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ollama_magic.confirming import Confirm, is_confirmed
-from ollama_magic.conversation import Chat, Turn
+from ollama_magic.conversation import Chat, Origin, Turn
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.undoing import Undone
@@ -52,7 +53,16 @@ class HistoryRow:
     answered_at: str
     """UTC, ISO 8601."""
     cell_id: str | None
+    system: str | None
+    """The system message that begins with this turn; None when none does."""
+    calls: int
+    """Tool calls between prompt and reply, or results where these are more."""
+    pictures: int
+    origin: Origin
+    """``here``, or a file: then system and calls are sent only if it is trusted."""
 
+
+_ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
 _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "TURN": lambda r: r.number or "",
@@ -64,7 +74,13 @@ _HISTORY_COLUMNS: Columns[HistoryRow] = {
     ),
     "CHARACTERS": lambda r: f"{r.characters:,}",
     "ANSWERED (UTC)": lambda r: minute(r.answered_at),
+    "FROM": lambda r: _ORIGINS[r.origin],
+    "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
+    "CALLS": lambda r: _unless_sent(r, r.calls),
+    "PICTURES": lambda r: r.pictures or "",
 }
+_SHOWN_IF_ANY = ("FROM", "SYSTEM", "CALLS", "PICTURES")
+"""Columns that are left out where no row has anything in them."""
 
 _CHAT_COLUMNS: Columns[ChatSummary] = {
     "CHAT": lambda c: c.name,
@@ -73,6 +89,19 @@ _CHAT_COLUMNS: Columns[ChatSummary] = {
     "LAST ANSWER (UTC)": lambda c: minute(c.last_answered_at),
     "CHARACTERS": lambda c: f"{c.characters:,}",
 }
+
+
+def _unless_sent(row: HistoryRow, shown: object) -> str:
+    """Mark what an untrusted file brings; empty for nothing."""
+    return f"{shown}{' (not sent)' * (row.origin == 'file')}" if shown else ""
+
+
+def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
+    return {
+        title: get
+        for title, get in _HISTORY_COLUMNS.items()
+        if title not in _SHOWN_IF_ANY or any(map(get, rows))
+    }
 
 
 # -- looking ---------------------------------------------------------------------
@@ -125,7 +154,7 @@ def list_history(session: Session, *, everything: bool) -> Listing[HistoryRow]:
     empty = f"Chat {chat.name} has no turns{' since its fresh start' * bool(before)}"
     empty += " yet." if not before else "."
     note = "\n".join(notes)
-    return Listing(rows, _HISTORY_COLUMNS, empty, note=note, most=_ROWS_SHOWN)
+    return Listing(rows, _columns(rows), empty, note=note, most=_ROWS_SHOWN)
 
 
 def _rows_in_use(session: Session) -> list[HistoryRow]:
@@ -177,6 +206,10 @@ def _row(
         characters=len(turn.prompt) + len(turn.reply),
         answered_at=turn.answered_at,
         cell_id=turn.cell_id,
+        system=turn.system,
+        calls=turn.calls,
+        pictures=len(turn.pictures),
+        origin=turn.origin,
     )
 
 

@@ -328,11 +328,17 @@ class Commands:
     def _import(self, command: ParsedCommand) -> object:
         name = command.values.get("chat")
         (file,) = command.arguments
-        said = import_chats(self._session, file, name=str(name) if name else None)
+        said = import_chats(
+            self._session,
+            file,
+            name=str(name) if name else None,
+            trust="trust" in command.options,
+        )
         return TextPage(said)
 
     def _restore(self, command: ParsedCommand) -> object:
-        return TextPage(restore(self._session, force="force" in command.options))
+        force, trust = ("force" in command.options, "trust" in command.options)
+        return TextPage(restore(self._session, force=force, trust=trust))
 
     # -- server --------------------------------------------------------------
 

@@ -19,6 +19,9 @@ from ollama_magic.wire import Stats
 Message = dict[str, Any]
 Status = Literal["complete", "interrupted", "broken"]
 """How an answer ended: by itself, by the user, or by a fault (partial text kept)."""
+Origin = Literal["here", "file", "trusted"]
+"""Where a turn comes from: a cell that was run here, a file (restored, imported), or a
+file that the user has trusted."""
 
 CallOutcome = Literal[
     "called", "failed", "invalid", "declined", "refused", "interrupted", "skipped"
@@ -77,14 +80,46 @@ class Turn:
     """When it came into its chat; set by the store."""
     uid: str = ""
     """Set by the store; a new one for every answer, also for a re-run."""
+    origin: Origin = "here"
+    """Of a file only prompts and replies are sent, until the user trusts it."""
 
     @property
     def is_mark(self) -> bool:
         """Whether this is only the mark of a fresh start."""
         return not self.model
 
+    @property
+    def is_from_file(self) -> bool:
+        """Whether this was read from a file, trusted or not."""
+        return self.origin != "here"
+
+    @property
+    def names_model(self) -> bool:
+        """Whether the next turn may go on with the model of this one."""
+        return self.model not in {"", UNKNOWN_MODEL} and not self.is_from_file
+
+    @property
+    def sent_system(self) -> str | None:
+        """The system message from this turn on, unless an untrusted file brings it."""
+        return None if self.origin == "file" else self.system
+
+    @property
+    def sent_steps(self) -> tuple[Message, ...]:
+        """The steps that later turns are sent: none of an untrusted file."""
+        return () if self.origin == "file" else self.steps
+
+    @property
+    def calls(self) -> int:
+        """How many tools were called, or results given where these are more."""
+        calls = [len(step.get("tool_calls", ())) for step in self.steps]
+        results = [step for step in self.steps if step["role"] == "tool"]
+        return max(sum(calls), len(results))
+
     def compute_text_hash(self) -> str:
-        """Hash what later turns are sent of this one, from its system to its reply."""
+        """Hash the texts of this turn, from its system message to its reply.
+
+        Trusting a turn leaves it as it was: a turn has to be recognised in its file.
+        """
         hasher = hashlib.sha256()
         steps = map(without_outcome, self.steps)
         more = [json.dumps(step, sort_keys=True) for step in steps]
@@ -171,8 +206,8 @@ class Chat:
     def system(self) -> str | None:
         """Return the system message in force after the last turn."""
         for turn in reversed(self.in_use()):
-            if turn.system is not None:
-                return turn.system
+            if turn.sent_system is not None:
+                return turn.sent_system
         return None
 
     def sent(self, last: int | None = None) -> tuple[Turn, ...]:
@@ -215,7 +250,7 @@ class Chat:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
             messages.append(_asked(turn.prompt, turn.pictures if sees else ()))
-            messages += [_without_thinking(step) for step in turn.steps]
+            messages += [_without_thinking(step) for step in turn.sent_steps]
             if turn.reply:  # nothing was said, or stopped while it was thought about
                 messages.append({"role": "assistant", "content": turn.reply})
         messages.append(_asked(prompt, pictures))

@@ -44,8 +44,9 @@ def chosen_model(session: Session, before: Chat) -> ChosenModel | None:
 
 
 def model_of_last_turn(before: Chat) -> str:
-    """Return the model that a chat goes on with; empty when it has none."""
-    return before.last_model()
+    """Return the model of the last turn that was asked here; empty if none was."""
+    models = (turn.model for turn in reversed(before.turns) if turn.names_model)
+    return next(models, "")
 
 
 def system_from_here(

@@ -11,11 +11,11 @@ from html import unescape
 
 import html5lib
 
-from ollama_magic.rendering import safe_html
+from ollama_magic.rendering import safe_html, theme
 from ollama_magic.rendering.columns import _COLUMN, _GRID, _HEADING, _NOTE
 from ollama_magic.rendering.highlight import CLASSES, PRE_STYLE
 from ollama_magic.rendering.math_text import MATH_CLASS
-from ollama_magic.rendering.quiet import QUIET
+from ollama_magic.rendering.quiet import DIM, FOLD, QUIET
 
 _TAGS = """
 a b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li
@@ -42,10 +42,10 @@ _OUR_STYLES = "|".join(
             re.escape,
             [
                 QUIET,
-                f"{QUIET}margin:0 0 1em",
+                FOLD,
+                DIM,
                 f"{QUIET}margin-top:.5em",
-                "border-left:3px solid var(--jp-warn-color1,#e65100);"
-                "margin:.5em 0;padding:0 .8em",
+                f"border-left:3px solid {theme.WARNING};margin:.5em 0;padding:0 .8em",
                 "border:1px solid;border-radius:2px;display:inline-block;"
                 "height:.6em;margin-left:.6em;width:6em",
                 _GRID,
@@ -55,9 +55,9 @@ _OUR_STYLES = "|".join(
             ],
         ),
         rf"background:currentColor;display:block;height:100%;width:{_PERCENT}",
-        _BAR + r"background:var\(--jp-layout-color3,#ddd\)",
+        _BAR + re.escape(f"background:{theme.BAR_REST}"),
         rf"display:block;width:{_PERCENT};height:100%;"
-        r"background:var\(--jp-brand-color1,#1976d2\)",
+        + re.escape(f"background:{theme.BAR}"),
     ]
 )
 
@@ -94,7 +94,12 @@ def violations(html: str, *, may_be_ours: bool = False) -> list[str]:
     may_be_ours
         Whether markup of our own may stand around what a model wrote.
     """
-    return list(_found(html, may_be_ours))
+    return list(_found(_without_ours(html) if may_be_ours else html, may_be_ours))
+
+
+def _without_ours(html: str) -> str:
+    """Return a page without the one style sheet that we put before it."""
+    return html.removeprefix(theme.CODE_STYLE)
 
 
 def reparsed_violations(html: str) -> list[str]:
@@ -199,6 +204,8 @@ def quick_violations(html: str, *, may_be_ours: bool = False) -> list[str]:
     can see another, since no allowed tag changes how the text behind it is read.
     Whatever is written in another way is parsed.
     """
+    if may_be_ours:
+        html = _without_ours(html)
     if not _CANONICAL.fullmatch(html.replace("<details open ", "<details ")):
         return violations(html, may_be_ours=may_be_ours) or ["not as we write it"]
     found = [f"hidden {char!a}" for char in hidden(html)]

@@ -261,7 +261,7 @@ def error_texts(text):
         refusal(attempt, 404, b'{"error": "x"}', installed=[text, text + "b"]),
         refusal(attempt, 500, body, content_type="text/html"),
         refusal(attempt, 401, body),
-        not_ollama(attempt, 200, b"<title>" + body, text),
+        not_ollama(attempt, 200, f"<title>{text}", text),
         redirected(attempt, text),
         redirected(attempt, f"http://{text}/"),
         *(

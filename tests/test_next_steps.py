@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 ELSEWHERE = {"embedded"}
 """A program of its own, with a command line of its own."""
 SUBCOMMAND = re.compile(r"(?<!%)%ollama (?!has no )([a-z]+)")
-FLAG = re.compile(r"(?<![\w(-])--(?!jp-)[a-z][a-z-]+")
+FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+")
 
 
 def texts():

@@ -23,7 +23,7 @@ _LOOKED_AT_LEAST = 32_768
 """A chat is measured, newest turn first, to this size or twice what could fit."""
 _MOST_MEASURED = 100_000
 _measured: dict[str, int] = {}
-"""Tokens of turns by their uids: a turn that was kept does not change."""
+"""Tokens of turns by uid and origin: a turn that was kept does not change."""
 
 
 def check_context(
@@ -139,25 +139,27 @@ def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
 
 def _turn_tokens(turn: Turn) -> int:
     """Return about how many tokens a turn is sent as; a kept one is measured once."""
-    known = _measured.get(turn.uid) if turn.uid else None
+    key = f"{turn.uid} {turn.origin}"  # trust in a file changes what is sent
+    known = _measured.get(key) if turn.uid else None
     if known is not None:
         return known
     tokens = _measure(turn)
     if turn.uid:
         if len(_measured) >= _MOST_MEASURED:
             _measured.clear()
-        _measured[turn.uid] = tokens
+        _measured[key] = tokens
     return tokens
 
 
 def _measure(turn: Turn) -> int:
-    # NB: the server counted the reply; it counted thinking too, which is not sent.
-    counted = 0 if turn.thinking else turn.stats.eval_count
+    # NB: the server counted the reply; it counted thinking too, which is not sent. The
+    # counts of a file may be invented.
+    counted = 0 if turn.thinking or turn.is_from_file else turn.stats.eval_count
     reply = counted or estimate_tokens(turn.reply)
     steps = sum(
         message_tokens(estimate_tokens(step["content"]))
         + estimate_tokens(json.dumps(step.get("tool_calls", "")))
-        for step in turn.steps
+        for step in turn.sent_steps
     )
     return message_tokens(estimate_tokens(turn.prompt)) + steps + message_tokens(reply)
 
@@ -165,6 +167,8 @@ def _measure(turn: Turn) -> int:
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
     """Whether what ``turn``, the last one, was sent is what is sent before it now."""
     if not turn.stats.prompt_eval_count or turn.status != "complete":
+        return False
+    if turn.is_from_file:
         return False
     before = () if turn.starts_afresh else turns[:-1]
     return turn.based_on in {"", fingerprint(before)}

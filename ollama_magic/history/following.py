@@ -230,7 +230,7 @@ def _set_path(database: sqlite3.Connection, notebook_id: int, path: str | None) 
 _COPIED = """
     position, cell_id, answered_at, added_at, based_on, text_hash, model, digest,
     starts_afresh, status, done_reason, stats, request, system, prompt, reply, thinking,
-    steps, pictures
+    steps, pictures, origin
 """
 
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from ollama_magic.conversation import Turn
+from ollama_magic.conversation import Origin, Turn
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
 from ollama_magic.prompts.pictures import Picture
 from ollama_magic.wire import Stats
@@ -284,7 +284,7 @@ def add_turn(
             :uid, :chat_id, :position, :cell_id, :replaces, NULL, NULL, :answered_at,
             :based_on, :text_hash, :model, :digest, :starts_afresh, :status,
             :done_reason, :stats, :request, :system, :prompt, :reply, :thinking, NULL,
-            :added_at, :steps, :pictures)
+            :added_at, :steps, :pictures, :origin)
         """,
         {
             **{name: getattr(turn, name) for name in _FIELDS},
@@ -316,6 +316,17 @@ def remove_turn(
     """Take a turn out of its chat."""
     database.execute(
         "UPDATE turns SET removed_at = ?, removed_why = ? WHERE uid = ?", (at, why, uid)
+    )
+    raise_revision(database, chat_id)
+
+
+def trust_turns(
+    database: sqlite3.Connection, chat_id: int, uids: Iterable[str]
+) -> None:
+    """Note that the user trusts turns of a file."""
+    database.executemany(
+        "UPDATE turns SET origin = 'trusted' WHERE uid = ? AND origin = 'file'",
+        [(uid,) for uid in uids],
     )
     raise_revision(database, chat_id)
 
@@ -398,5 +409,13 @@ def read_turn(
             "steps": tuple(json.loads(steps)) if steps else (),
             "pictures": tuple(picture for picture in found if picture is not None),
             "starts_afresh": bool(columns["starts_afresh"]),
+            "origin": _origin(columns["origin"]),
         }
     )
+
+
+def _origin(kept: str | None) -> Origin:
+    """Return the origin of a row; rows of older versions have none."""
+    if kept is None:
+        return "here"
+    return next((known for known in get_args(Origin) if kept == known), "file")

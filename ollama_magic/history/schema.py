@@ -11,7 +11,7 @@ SESSION = "session:"
 Alone it is the key under which the named chats of all such sessions are kept.
 """
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # Pictures are there once, however many turns were asked about them. Answers are those
 # that are shown again when the same is asked again.
@@ -71,7 +71,8 @@ CREATE TABLE turns (
     removed_why TEXT,
     added_at TEXT,
     steps TEXT,
-    pictures TEXT
+    pictures TEXT,
+    origin TEXT
 );
 CREATE UNIQUE INDEX live_turns ON turns (chat_id, position)
     WHERE replaced_at IS NULL AND removed_at IS NULL;
@@ -99,6 +100,7 @@ ALTER TABLE turns ADD COLUMN steps TEXT;
 ALTER TABLE turns ADD COLUMN pictures TEXT;
 """
     + _BESIDE_TURNS,
+    3: "ALTER TABLE turns ADD COLUMN origin TEXT",
 }
 """By version: the statements that lead to the next one."""
 

@@ -166,6 +166,16 @@ class ChatStore:
 
         self._database.run_and_commit(work)
 
+    def trust(self, notebook: str, chat: str, uids: Collection[str]) -> None:
+        """Let turns of a file bring their system messages and tool results."""
+
+        def work(database: sqlite3.Connection) -> None:
+            chat_id = rows.make_chat(database, notebook, chat)
+            rows.trust_turns(database, chat_id, uids)
+
+        if uids:
+            self._database.run_and_commit(work)
+
     def mark_new(self, notebook: str, chat: str, cell_id: str | None = None) -> Turn:
         """Leave the mark of a fresh start, as a turn of the cell that asked for it."""
         mark = Turn(starts_afresh=True, cell_id=cell_id)

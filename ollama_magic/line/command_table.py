@@ -74,6 +74,9 @@ class Command:
 
 
 _SURE = switch("yes", "-y", "--yes", help="do not ask", discards=True)
+_TRUST = switch(
+    "trust", "--trust", help="send system messages and tool results of the file too"
+)
 
 
 def options_of(*fields: str) -> tuple[Option, ...]:
@@ -343,7 +346,7 @@ COMMANDS: tuple[Command, ...] = (
         operands="FILE",
         least=1,
         most=1,
-        options=options_of("chat"),
+        options=(*options_of("chat"), _TRUST),
         completes="file",
     ),
     Command(
@@ -356,6 +359,7 @@ COMMANDS: tuple[Command, ...] = (
                 help="where the texts differ, take the notebook's",
                 discards=True,
             ),
+            _TRUST,
         ),
     ),
     Command(

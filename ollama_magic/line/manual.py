@@ -333,14 +333,20 @@ COMMANDS: dict[str, Entry] = {
         "%ollama export chat.md\n%ollama export chat.json",
     ),
     "import": Entry(
-        "Makes a new chat and never mixes into one that has turns.",
-        "%ollama import chat.json -c earlier",
+        "Makes a new chat and never mixes into one that has turns. Of a file only "
+        "prompts and replies are sent to a model. System messages and tool results "
+        "are kept and listed by %ollama history; --trust sends them too, also those "
+        "of an earlier import. The model of a file is not used before %ollama use.",
+        "%ollama import chat.json -c earlier\n%ollama import chat.json --trust",
     ),
     "restore": Entry(
         "For a notebook that came without its store: its outputs carry what is "
         "needed. What the chat has already stays; where texts differ yours stay "
-        "without --force.",
-        "%ollama restore",
+        "without --force. Where cells or outputs show another text than their "
+        "metadata, the text shown is taken and the cells are named. System messages "
+        "and tool results are not sent without --trust, also after an earlier "
+        "restore; the model is not used before %ollama use.",
+        "%ollama restore\n%ollama restore --trust",
     ),
     "serve": Entry(
         "The server at OLLAMA_HOST if it answers; else the installed ollama "

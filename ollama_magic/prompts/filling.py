@@ -114,6 +114,15 @@ def fill(
     return FilledPrompt(whole, tuple(labels), tuple(pictures))
 
 
+def literal_parts(text: str) -> list[str]:
+    """Return what stands before, between and behind the placeholders of a prompt.
+
+    >>> literal_parts("Sum up {{ df }}, please")
+    ['Sum up ', ', please']
+    """
+    return _PLACEHOLDER.split(text)[::2]
+
+
 def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
     """Return the value of an expression that is written without braces around it.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ollama_magic.rendering.quiet import quiet_html
 from ollama_magic.rendering.reply_view import ReplyView, reply_bundle, reply_plain
 from ollama_magic.rendering.safe_html import page_html
+from ollama_magic.rendering.theme import BORDER, with_code_style
 from ollama_magic.rendering.visible_text import visible_text
 
 _GRID = (
@@ -22,7 +23,7 @@ _GRID = (
 # NB: without min-width a column is as wide as the longest line of its code.
 _COLUMN = "min-width:0;overflow-x:auto"
 _HEADING = (
-    "border-bottom:1px solid var(--jp-border-color1,#bdbdbd);margin:.4em 0 .6em;"
+    f"border-bottom:1px solid {BORDER};margin:.4em 0 .6em;"
     "overflow-wrap:anywhere;padding-bottom:.3em"
 )
 _NOTE = "margin-top:.8em"
@@ -50,7 +51,7 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     if note:
         page += f'<div style="{_NOTE}">{quiet_html(note)}</div>'
         texts.append(visible_text(note))
-    return {"text/html": page, "text/plain": "\n\n".join(texts)}
+    return {"text/html": with_code_style(page), "text/plain": "\n\n".join(texts)}
 
 
 def grid_html(columns: Iterable[tuple[str, str]]) -> str:

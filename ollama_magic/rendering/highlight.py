@@ -2,8 +2,8 @@
 
 Classes are Pygments' short ones, in a ``highlight`` block: JupyterLab and Notebook 7
 (extension ``jupyterlab_pygments``), nbconvert, nbviewer and GitHub have a style sheet
-for them, so colours follow the theme and a token costs 22 bytes. Knows nothing of
-Markdown.
+for them, so colours follow the theme and a token costs 22 bytes; VS Code gets ours
+(``theme.CODE_STYLE``). Knows nothing of Markdown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import re
 import time
 from functools import lru_cache
 from typing import Any
+
+from ollama_magic.rendering.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 
 _MAX_HIGHLIGHTED = 100_000
 """Characters; longer code stays plain."""
@@ -35,10 +37,10 @@ CLASSES = frozenset(_CLASSES.values())
 """All classes that a token can have."""
 
 PRE_STYLE = (
-    "background:var(--jp-cell-editor-background,rgba(128,128,128,.1));"
+    f"background:{CODE_BACKGROUND};color:{CODE_TEXT};font-family:{CODE_FONT};"
     "margin:0 0 1em;padding:.5em .8em"
 )
-"""The look of a block of code: Lab's own for cells, a faint grey elsewhere."""
+"""The look of a block of code: that of cells, on a faint grey where no theme is."""
 
 
 def code_html(source: str, language: str = "") -> str:

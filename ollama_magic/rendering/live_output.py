@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from ollama_magic.rendering.theme import with_code_style
+
 _ENVELOPE_BYTES = 550
 MIME_TYPES = ("text/html", "text/plain")
 """Nothing else gets out: JupyterLab does not sanitise ``text/markdown``."""
@@ -57,6 +59,7 @@ class LiveOutput:
             What a front end shows that has no HTML. It gets the first frame alone,
             since such front ends ignore updates.
         """
+        html = with_code_style(html)
         if html == self._html or not (html or self.is_open):
             return 0
         plain = {"text/plain": text} if text and not self.is_open else {}

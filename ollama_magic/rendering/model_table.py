@@ -1,7 +1,7 @@
 """The panel's HTML: a table of models with bars and badges, the server's line, notices.
 
 Constant markup around escaped text: names, versions and errors come from a server.
-Colours are those of JupyterLab's theme, so that light and dark both fit.
+Colours are those of the page's theme, so that light and dark both fit.
 """
 
 from __future__ import annotations
@@ -10,24 +10,40 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ollama_magic.rendering.theme import (
+    BAR,
+    BAR_REST,
+    BORDER,
+    CODE_BACKGROUND,
+    CODE_FONT_SIZE,
+    CODE_TEXT,
+    ERROR,
+    FONT_SIZE,
+    INFORMATION,
+    PANEL_STYLE,
+    QUIET_TEXT,
+    SMALL_FONT_SIZE,
+    TEXT,
+)
 from ollama_magic.rendering.visible_text import visible_text
 
 ROW_PX = 28
 """Height of a row, which the names beside the table must have too."""
 
 _STYLE = f"""<style>
-.ollama-models {{border-collapse:collapse;font-size:var(--jp-ui-font-size1,13px);
- color:var(--jp-ui-font-color1,inherit);white-space:nowrap;line-height:1.3}}
+{PANEL_STYLE}
+.ollama-models {{border-collapse:collapse;font-size:{FONT_SIZE};
+ color:{TEXT};white-space:nowrap;line-height:1.3}}
 .ollama-models th,.ollama-models td {{height:{ROW_PX}px;padding:0 12px 0 0;
  text-align:left;box-sizing:border-box;border:0}}
-.ollama-models th {{font-weight:600;color:var(--jp-ui-font-color2,inherit)}}
+.ollama-models th {{font-weight:600;color:{QUIET_TEXT}}}
 .ollama-bar {{display:inline-block;width:56px;height:6px;margin-right:8px;
- border-radius:3px;background:var(--jp-layout-color3,#ccc);vertical-align:middle}}
+ border-radius:3px;background:{BAR_REST};vertical-align:middle}}
 .ollama-bar span {{display:block;height:100%;border-radius:3px;
- background:var(--jp-brand-color1,#1976d2)}}
+ background:{BAR}}}
 .ollama-badge {{display:inline-block;padding:0 6px;margin-right:4px;
- border-radius:8px;border:1px solid var(--jp-border-color1,#bbb);
- font-size:var(--jp-ui-font-size0,11px)}}
+ border-radius:8px;border:1px solid {BORDER};
+ font-size:{SMALL_FONT_SIZE}}}
 .ollama-hidden {{position:absolute;width:1px;height:1px;overflow:hidden;
  clip-path:inset(50%)}}
 </style>"""
@@ -100,20 +116,19 @@ def _bar_html(share: float) -> str:
 
 def line_html(text: str, *, is_quiet: bool = False, is_strong: bool = False) -> str:
     """Return one line of text."""
-    colour = "--jp-ui-font-color2" if is_quiet else "--jp-ui-font-color1"
-    style = f"color:var({colour},inherit);line-height:1.4"
+    style = f"color:{QUIET_TEXT if is_quiet else TEXT};line-height:1.4"
     tag = "strong" if is_strong else "span"
     return f'<{tag} style="{style}">{_escaped(text)}</{tag}>'
 
 
 def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
     """Return lines that must be seen: what happened, why, and what to do."""
-    colour = "--jp-error-color1,#d32f2f" if is_problem else "--jp-info-color1,#0288d1"
+    colour = ERROR if is_problem else INFORMATION
     shown = "<br>".join(map(_escaped, lines))
     return (
-        f'<div role="status" style="border-left:3px solid var({colour});'
+        f'<div role="status" style="border-left:3px solid {colour};'
         "padding:2px 10px;line-height:1.5;white-space:pre-wrap;"
-        f'color:var(--jp-ui-font-color1,inherit)">{shown}</div>'
+        f'color:{TEXT}">{shown}</div>'
     )
 
 
@@ -121,9 +136,9 @@ def page_html(text: str) -> str:
     """Return a long text in a fixed-width face, in a box that scrolls."""
     return (
         '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
-        "white-space:pre-wrap;line-height:1.4;font-size:var(--jp-code-font-size,13px);"
-        "color:var(--jp-content-font-color1,inherit);"
-        f'background:var(--jp-layout-color2,transparent)">{_escaped(text)}</pre>'
+        f"white-space:pre-wrap;line-height:1.4;font-size:{CODE_FONT_SIZE};"
+        f"color:{CODE_TEXT};"
+        f'background:{CODE_BACKGROUND}">{_escaped(text)}</pre>'
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ollama_magic.rendering.live_output import LastOutput, LiveOutput, OutputMode
 from ollama_magic.rendering.safe_html import page_html
+from ollama_magic.rendering.theme import BAR, BAR_REST
 from ollama_magic.rendering.visible_text import visible_text
 
 _INTERVAL_S = 0.2
@@ -75,9 +76,9 @@ def _line_html(text: str, share: float | None) -> str:
     if share is not None:
         bar = (
             f'<span style="display:inline-block;width:{_BAR_WIDTH_EM}em;height:.6em;'
-            'margin-right:.8em;background:var(--jp-layout-color3,#ddd)">'
+            f'margin-right:.8em;background:{BAR_REST}">'
             f'<span style="display:block;width:{share:.1%};height:100%;'
-            'background:var(--jp-brand-color1,#1976d2)"></span></span>'
+            f'background:{BAR}"></span></span>'
         )
     return page_html(f"<div>{bar}{html.escape(text)}</div>")
 

@@ -10,8 +10,11 @@ import html
 from ollama_magic.rendering.safe_html import page_html, plain_html
 from ollama_magic.rendering.visible_text import visible_text
 
-QUIET = "font-size:85%;opacity:.75;"
+DIM = "opacity:.75"
+QUIET = f"font-size:85%;{DIM};"
 """The look of it."""
+FOLD = "font-size:85%;margin:0 0 1em"
+"""The look of a fold: small, and not dim, since what is folded may be code."""
 
 
 def escaped(text: str) -> str:
@@ -28,7 +31,7 @@ def folded_html(summary: str, safe: str, *, is_open: bool = False) -> str:
     """Return safe HTML under a line of text that opens and closes it."""
     mark = " open" if is_open else ""
     return page_html(
-        f'<details{mark} style="{QUIET}margin:0 0 1em">'
+        f'<details{mark} style="{FOLD}">'
         f"<summary>{escaped(summary)}</summary>{safe}</details>"
     )
 
@@ -42,4 +45,5 @@ def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
         For how many seconds; 0 when it is not known.
     """
     took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
-    return folded_html(f"Thought{took}", plain_html(thinking.strip()))
+    text = f'<div style="{DIM}">{plain_html(thinking.strip())}</div>'
+    return folded_html(f"Thought{took}", text)

@@ -21,6 +21,7 @@ from ollama_magic.rendering.safe_html import (
     text_html,
 )
 from ollama_magic.rendering.steps_view import steps_html
+from ollama_magic.rendering.theme import WARNING, with_code_style
 from ollama_magic.rendering.visible_text import count_invisible, visible_text
 
 _BAR_FROM = 0.5
@@ -57,7 +58,8 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
-    return {"text/html": "".join(parts), "text/plain": reply_plain(view)}
+    page = with_code_style("".join(parts))
+    return {"text/html": page, "text/plain": reply_plain(view)}
 
 
 def reply_plain(view: ReplyView) -> str:
@@ -90,7 +92,7 @@ _VIEWS = {"json": json_html, "code": _code_only_html, "html": _rendered_html}
 def _notice_html(notice: str) -> str:
     lines = "<br>".join(map(escaped, notice.splitlines()))
     return page_html(
-        '<div style="border-left:3px solid var(--jp-warn-color1,#e65100);'
+        f'<div style="border-left:3px solid {WARNING};'
         f'margin:.5em 0;padding:0 .8em">{lines}</div>'
     )
 

@@ -10,13 +10,15 @@ import os
 import shlex
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ollama_magic.conversation import Chat
+from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.errors import ConfigError, quoted
+from ollama_magic.model_names import canonical
+from ollama_magic.precedence import chosen_model
 from ollama_magic.session import Session
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
@@ -24,6 +26,8 @@ from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_note
 from ollama_magic.sharing.record import Found, UnreadableError
 
 _MAX_BYTES = 256 * 2**20
+_MOST_NAMED = 20
+_MOST_FAULTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
     return f"exported {counted(turns, 'turn')} of chat {chat.name} to {path}"
 
 
-def import_chats(session: Session, file: str, *, name: str | None) -> str:
+def import_chats(
+    session: Session, file: str, *, name: str | None, trust: bool = False
+) -> str:
     """Make the chats of a file chats of this notebook, and say so.
 
     Cells go on with the first of them. Their turns belong to no cell.
@@ -85,6 +91,9 @@ def import_chats(session: Session, file: str, *, name: str | None) -> str:
     ----------
     name
         What the chat shall be called; None: as in the file, else as the file.
+    trust
+        Send system messages and tool results of the file too. Chats that were
+        imported from it before are trusted as they are.
 
     Raises
     ------
@@ -104,7 +113,14 @@ def import_chats(session: Session, file: str, *, name: str | None) -> str:
             why=", ".join(quoted(chat.name) for chat in found.chats),
             next_step=f"%ollama import {shlex.quote(file)}",
         )
-    chats = [_as_imported(chat, name or chat.name or path.stem) for chat in found.chats]
+    origin: Origin = "trusted" if trust else "file"
+    chats = [
+        _as_imported(chat, name or chat.name or path.stem, origin)
+        for chat in found.chats
+    ]
+    if trust and _trust_earlier_import(session, chats):
+        names = ", ".join(chat.name for chat in chats)
+        return f"system messages and tool results in chat {names} are sent from now on"
     taken = {summary.name for summary in session.store.chats(key) if summary.turns}
     for chat in chats:
         if chat.name in taken:
@@ -115,7 +131,11 @@ def import_chats(session: Session, file: str, *, name: str | None) -> str:
             )
     session.store.arrange(key, chats)
     session.store.set_current_chat(key, chats[0].name)
-    return _report(chats, found.left_out)
+    turns = [turn for chat in chats for turn in chat.turns]
+    words = ["%ollama import", shlex.quote(file), "--trust"]
+    words += ["-c", shlex.quote(name)] if name else []
+    not_used = not_used_lines(session, turns, chats[0], " ".join(words))
+    return "\n".join([*_report(chats, found, path), *not_used])
 
 
 def read_chats(path: Path) -> Found:
@@ -139,6 +159,90 @@ def read_chats(path: Path) -> Found:
         next_step="files that can be read: those of %ollama export, notebooks with "
         "answers, a JSON list of messages",
     )
+
+
+def not_used_lines(
+    session: Session, turns: Sequence[Turn], chat: Chat, command: str
+) -> list[str]:
+    """Say what turns of a file bring and is not used, and how it would be used.
+
+    Parameters
+    ----------
+    turns
+        All that came from the file.
+    chat
+        The chat that cells go on with: whose last model is meant.
+    command
+        Trusts the file.
+    """
+    untrusted = [turn for turn in turns if turn.origin == "file"]
+    systems = {turn.system for turn in untrusted if turn.system}
+    calls = sum(turn.calls for turn in untrusted)
+    parts, commands = [], []
+    if systems:
+        length = counted(sum(map(len, systems)), "character")
+        what = counted(len(systems), "system message")
+        parts.append(f"{what} ({length})")
+    if calls:
+        parts.append(f"{counted(calls, 'tool call')} with results")
+    if parts:
+        commands.append(command)
+    if model := _model_not_used(session, chat):
+        parts.append(f"model {model}")
+        commands.append(f"%ollama use {shlex.quote(model)}")
+    if not parts:
+        return []
+    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    them = "it" if len(parts) == 1 else "them"
+    return [
+        f"the file brings {listed}: not used",
+        f"to use {them}: {', then '.join(commands)}",
+    ]
+
+
+def _model_not_used(session: Session, chat: Chat) -> str:
+    """Return the last model of a chat if a file names it and cells ask another one."""
+    asked = [turn for turn in chat.turns if turn.model not in {"", UNKNOWN_MODEL}]
+    if not asked or not asked[-1].is_from_file:
+        return ""
+    chosen = chosen_model(session, chat)
+    model = asked[-1].model
+    return "" if chosen and canonical(chosen.name) == canonical(model) else model
+
+
+def named_cells(cells: Sequence[int]) -> str:
+    """Return ``cell 3`` or ``cells 3, 7``; not all of very many."""
+    shown = ", ".join(map(str, cells[:_MOST_NAMED]))
+    more = ", …" if len(cells) > _MOST_NAMED else ""
+    return f"cell{'' if len(cells) == 1 else 's'} {shown}{more}"
+
+
+def shown_lines(found: Found) -> list[str]:
+    """Say where a notebook does not show what its metadata tell."""
+    lines = []
+    if found.differing:
+        count = counted(len(found.differing), "turn")
+        verb = "differs" if len(found.differing) == 1 else "differ"
+        lines.append(
+            f"{count} {verb} from what the notebook shows, which was taken: "
+            f"{named_cells(found.differing)}"
+        )
+    if found.unshown:
+        count = counted(len(found.unshown), "prompt")
+        lines.append(
+            f"{count} made by code, not to be seen in {named_cells(found.unshown)}"
+        )
+    return lines
+
+
+def fault_lines(found: Found, what: str) -> list[str]:
+    """Say what could not be used, and why, as far as it is known."""
+    if not found.left_out:
+        return []
+    shown = found.faults[:_MOST_FAULTS]
+    more = "; …" if len(found.faults) > len(shown) else ""
+    reasons = f": {'; '.join(shown)}{more}" if shown else ""
+    return [f"{counted(found.left_out, what)} could not be used{reasons}"]
 
 
 def counted(number: int, what: str) -> str:
@@ -190,8 +294,23 @@ def _count_turns(chat: Chat) -> int:
     return sum(not turn.is_mark for turn in chat.turns)
 
 
-def _as_imported(chat: Chat, name: str) -> Chat:
-    return Chat(name, tuple(replace(turn, cell_id=None) for turn in chat.turns))
+def _as_imported(chat: Chat, name: str, origin: Origin) -> Chat:
+    turns = (replace(turn, cell_id=None, origin=origin) for turn in chat.turns)
+    return Chat(name, tuple(turns))
+
+
+def _trust_earlier_import(session: Session, chats: Sequence[Chat]) -> bool:
+    """Trust the turns of chats that are here already; False when one is not."""
+    uids: dict[str, list[str]] = {}
+    for chat in chats:
+        texts = {turn.compute_text_hash() for turn in chat.turns}
+        here = [t for t in session.chat(chat.name).turns if t.is_from_file]
+        if not texts <= {turn.text_hash for turn in here}:
+            return False
+        uids[chat.name] = [turn.uid for turn in here if turn.text_hash in texts]
+    for name, known in uids.items():
+        session.store.trust(session.notebook.key, name, known)
+    return True
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -201,11 +320,14 @@ def _free(name: str, taken: set[str]) -> str:
     return f"{name}-{number}"
 
 
-def _report(chats: list[Chat], left_out: int) -> str:
-    lines = [
-        f"imported {counted(_count_turns(chat), 'turn')} into chat {chat.name}"
-        for chat in chats
+def _report(chats: Sequence[Chat], found: Found, path: Path) -> list[str]:
+    part = "output" if path.suffix.lower() == ".ipynb" else "part"
+    return [
+        *(
+            f"imported {counted(_count_turns(chat), 'turn')} into chat {chat.name}"
+            for chat in chats
+        ),
+        *shown_lines(found),
+        *fault_lines(found, part),
+        f"cells go on with chat {chats[0].name}",
     ]
-    if left_out:
-        lines.append(f"{counted(left_out, 'part')} could not be used")
-    return "\n".join([*lines, f"cells go on with chat {chats[0].name}"])

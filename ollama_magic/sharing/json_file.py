@@ -10,8 +10,8 @@ from ollama_magic.sharing.record import (
     Found,
     UnreadableError,
     chat_name_of,
-    turn_of,
     turn_record,
+    turns_of,
 )
 
 FORMAT = "ollama_magic chat"
@@ -52,7 +52,7 @@ def chat_from_json(text: str) -> Found:
     turns = whole.get("turns")
     if not isinstance(turns, list):
         raise UnreadableError("it has no list of turns")
-    return Found((Chat(chat_name_of(whole), tuple(map(turn_of, turns))),))
+    return Found((Chat(chat_name_of(whole), turns_of(turns)),))
 
 
 def load_json(text: str) -> object:

@@ -22,8 +22,8 @@ from ollama_magic.sharing.record import (
     UnreadableError,
     chat_name_of,
     one_line,
-    turn_of,
     turn_record,
+    turns_of,
 )
 
 VERSION = 1
@@ -65,7 +65,7 @@ def chat_from_markdown(text: str) -> Found:
         raise UnreadableError(f"it has another version than {VERSION}")
     boundary = header["boundary"]
     _, *told = text.split(f"<!-- turn {boundary} ")
-    turns = tuple(_read_turn(part, boundary) for part in told)
+    turns = turns_of(_read_turn(part, boundary) for part in told)
     return Found((Chat(chat_name_of(header), turns),))
 
 
@@ -143,17 +143,16 @@ def _escaped(text: str) -> str:
 # -- reading -------------------------------------------------------------------
 
 
-def _read_turn(part: str, boundary: str) -> Turn:
+def _read_turn(part: str, boundary: str) -> Record:
     told, _, rest = part.partition(" -->")
     record = load_json(told)
     if not isinstance(record, dict):
         raise UnreadableError("a turn is not an object")
     texts = {name: _read_section(name, rest, boundary) for name in _TEXTS}
     found = {name: text for name, text in texts.items() if text is not None}
-    turn = turn_of({"prompt": "", **record, **found})
-    if not turn.is_mark and not {"prompt", "reply"} <= set(found):
+    if record.get("model") != "" and not {"prompt", "reply"} <= set(found):
         raise UnreadableError("a turn has no prompt or no reply between its comments")
-    return turn
+    return {"prompt": "", **record, **found}
 
 
 def _read_section(name: str, text: str, boundary: str) -> str | None:

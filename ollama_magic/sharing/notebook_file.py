@@ -26,6 +26,7 @@ from ollama_magic.sharing.provenance import (
     read_provenance,
 )
 from ollama_magic.sharing.record import Found, UnreadableError, one_line
+from ollama_magic.sharing.shown import Finding, as_shown
 
 _NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
 _METADATA = {
@@ -78,22 +79,27 @@ def chats_from_notebook(text: str) -> Found:
     placed: dict[str, list[tuple[Place, Turn]]] = {}
     chosen: dict[str, tuple[Place, Turn]] = {}
     seen: set[tuple[str, str, str, str]] = set()
-    left_out = 0
+    faults: list[str] = []
+    cells_by_finding: dict[Finding, list[int]] = {}
     cells = list(_code_cells(text))
-    ids = {_cell_id(cell, 0) for cell in cells}
-    for cell in cells:
+    sources = {_cell_id(cell, 0): _source_of(cell) for _, cell in cells}
+    for number, cell in cells:
         kept = 0
         for told, plain in _our_outputs(cell):
             try:
                 found = read_provenance(told, plain)
-            except UnreadableError:
-                left_out += 1
+            except UnreadableError as error:
+                faults.append(f"cell {number}: {error}")
                 continue
             if found is None or (key := _identity(*found)) in seen:
                 continue
             seen.add(key)
             place, turn = found
-            if (owner := _owner(told, ids)) is not None:
+            owner = _owner(told, sources)
+            source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
+            turn, finding = as_shown(turn, source, plain)
+            cells_by_finding.setdefault(finding, []).append(number)
+            if owner is not None:
                 _choose(chosen, owner, place, turn)
                 continue
             turn = replace(turn, cell_id=_cell_id(cell, kept))
@@ -102,7 +108,13 @@ def chats_from_notebook(text: str) -> Found:
     for place, turn in chosen.values():
         placed.setdefault(place.chat, []).append((place, turn))
     chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
-    return Found(tuple(chats), left_out)
+    return Found(
+        tuple(chats),
+        len(faults),
+        tuple(faults),
+        differing=tuple(cells_by_finding.get("differs", ())),
+        unshown=tuple(cells_by_finding.get("unshown", ())),
+    )
 
 
 # -- writing -------------------------------------------------------------------
@@ -157,14 +169,25 @@ def _output(turn: Turn, place: Place) -> dict[str, Any]:
 # -- reading -------------------------------------------------------------------
 
 
-def _code_cells(text: str) -> Iterator[Cell]:
+def _code_cells(text: str) -> Iterator[tuple[int, Cell]]:
+    """Yield the code cells with their numbers: all cells are counted, from 1."""
     notebook = load_json(text)
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
         raise UnreadableError("it is not a notebook of format 4")
     cells = notebook.get("cells")
     if not isinstance(cells, list):
         raise UnreadableError("it has no list of cells")
-    return (c for c in cells if isinstance(c, dict) and c.get("cell_type") == "code")
+    return (
+        (number, cell)
+        for number, cell in enumerate(cells, 1)
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    )
+
+
+def _source_of(cell: Cell) -> str:
+    source = cell.get("source")
+    lines = source if isinstance(source, list) else [source]
+    return "".join(line for line in lines if isinstance(line, str))
 
 
 def _our_outputs(cell: Cell) -> Iterator[tuple[object, str]]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, get_args
 
 from ollama_magic.conversation import CallOutcome, Chat, Message, Status, Turn
 from ollama_magic.prompts.pictures import Picture
-from ollama_magic.wire import Stats, is_too_deep
+from ollama_magic.wire import MAX_DEPTH, Stats, is_too_deep
 
 Record = dict[str, Any]
 
@@ -29,16 +29,11 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 SETTINGS_OF_A_TURN = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""
 
-_ROLES_OF_STEPS = ("assistant", "tool")
-_FIELDS_OF_STEPS: dict[str, type] = {
-    "role": str,
-    "content": str,
-    "thinking": str,
-    "tool_calls": list,
-    "tool_name": str,
-    "tool_call_id": str,
-    "outcome": str,
+_TEXTS_OF_STEPS: dict[str, tuple[str, ...]] = {
+    "assistant": ("thinking",),
+    "tool": ("tool_name", "tool_call_id", "outcome"),
 }
+"""By the role of a message: the texts that it may have besides its content."""
 _LONGEST_NAME = 200
 
 
@@ -54,6 +49,12 @@ class Found:
     """In the order of the file; a name is empty where the file has none."""
     left_out: int = 0
     """How many messages or outputs could not be used."""
+    faults: tuple[str, ...] = ()
+    """Where and why, as far as it is known: ``cell 3: a turn has no prompt``."""
+    differing: tuple[int, ...] = ()
+    """Cells, from 1, that show another prompt or reply than their metadata tell."""
+    unshown: tuple[int, ...] = ()
+    """Cells, from 1, that do not show their prompt: it comes from code."""
 
 
 def turn_record(turn: Turn, *, with_pictures: bool = True) -> Record:
@@ -120,11 +121,28 @@ def turn_of(record: object) -> Turn:
         based_on=_text(record, "based_on"),
         answered_at=_time(record),
     )
-    if not turn.model.isprintable():
-        raise UnreadableError("the model of a turn has odd characters")
+    if not turn.model.isprintable() or len(turn.model) > _LONGEST_NAME:
+        raise UnreadableError("the model of a turn is odd or too long a name")
     if turn.is_mark and (turn.prompt or turn.reply or not turn.starts_afresh):
         raise UnreadableError("a turn does not name its model")
     return turn
+
+
+def turns_of(records: Iterable[object]) -> tuple[Turn, ...]:
+    """Return the turns that records tell of.
+
+    Raises
+    ------
+    UnreadableError
+        One tells of none; with its number, from 1.
+    """
+    turns = []
+    for number, record in enumerate(records, 1):
+        try:
+            turns.append(turn_of(record))
+        except UnreadableError as error:
+            raise UnreadableError(f"turn {number}: {error}") from error
+    return tuple(turns)
 
 
 def chat_name_of(record: Mapping[str, Any]) -> str:
@@ -182,47 +200,49 @@ def _pictures(record: Mapping[str, Any]) -> tuple[Picture, ...]:
     return tuple(found)
 
 
-def _steps(record: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+def _steps(record: Mapping[str, Any]) -> tuple[Message, ...]:
     """Return the steps, which outputs tell as one JSON text, and files as a list."""
     steps = record.get("steps")
     if isinstance(steps, str):
         try:
             steps = json.loads(steps)
         except (ValueError, RecursionError) as error:
-            raise UnreadableError("the steps of a turn are no JSON") from error
-    steps = _typed({"steps": steps}, "steps", [])
-    return tuple(map(_step, steps))
+            raise UnreadableError("the steps of a turn are not JSON") from error
+    return tuple(map(_step, _typed({"steps": steps}, "steps", [])))
 
 
 def _step(told: object) -> Message:
-    """Return a message with the fields that a step has, and no others."""
-    if not isinstance(told, Mapping) or told.get("role") not in _ROLES_OF_STEPS:
+    """Return a message of a model or a tool, made of the keys that we write."""
+    if not isinstance(told, Mapping) or not isinstance(told.get("content"), str):
         raise UnreadableError("a step of a turn is not a message")
-    if not isinstance(told.get("content"), str):
-        raise UnreadableError("a step of a turn is not a message")
-    for name, kind in _FIELDS_OF_STEPS.items():
-        if not isinstance(told.get(name, kind()), kind):
-            raise UnreadableError(f"{name} of a step is of a wrong type")
-    if told.get("outcome", "called") not in get_args(CallOutcome):
-        raise UnreadableError("the outcome of a call is not a known one")
-    step = {name: told[name] for name in _FIELDS_OF_STEPS if name in told}
-    if "tool_calls" in step:
-        step["tool_calls"] = [_call(one) for one in step["tool_calls"]]
+    step: Message = {"role": _text(told, "role"), "content": _text(told, "content")}
+    if step["role"] not in _TEXTS_OF_STEPS:
+        raise UnreadableError("a step of a turn is of neither a model nor a tool")
+    for name in _TEXTS_OF_STEPS[step["role"]]:
+        if text := _text(told, name):
+            step[name] = text
+    if step.get("outcome", "called") not in get_args(CallOutcome):
+        raise UnreadableError("the outcome of a tool call is unknown")
+    if step["role"] == "assistant" and (calls := _typed(told, "tool_calls", [])):
+        step["tool_calls"] = [_call(call) for call in calls]
     return step
 
 
 def _call(told: object) -> dict[str, Any]:
     function = told.get("function") if isinstance(told, Mapping) else None
     if not isinstance(told, Mapping) or not isinstance(function, Mapping):
-        raise UnreadableError("a call of a step has no function")
-    name, arguments = function.get("name"), function.get("arguments")
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise UnreadableError("a call of a step has no name, or no arguments")
-    if is_too_deep(arguments):
-        raise UnreadableError("the arguments of a call are nested too deeply")
-    call_id = _text(told, "id")
-    named = {"id": call_id} if call_id else {}
-    return {**named, "function": {"name": name, "arguments": arguments}}
+        raise UnreadableError("a tool call of a turn has no function")
+    arguments = _typed(function, "arguments", {})
+    if not _text(function, "name"):
+        raise UnreadableError("a tool call of a turn has no name")
+    _check_depth(arguments, "the arguments of a tool call")
+    call = {"function": {"name": _text(function, "name"), "arguments": arguments}}
+    return {"id": _text(told, "id"), **call} if told.get("id") else call
+
+
+def _check_depth(value: object, what: str) -> None:
+    if is_too_deep(value):
+        raise UnreadableError(f"{what}: nested more than {MAX_DEPTH} levels deep")
 
 
 def _status(record: Mapping[str, Any]) -> Status:
@@ -243,18 +263,19 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in found.items():
         if not isinstance(value, _SETTINGS[key]):
             raise UnreadableError(f"{key} of a turn is of a wrong type")
-        if is_too_deep(value):
-            raise UnreadableError(f"{key} of a turn is nested too deeply")
+        _check_depth(value, f"{key} of a turn")
     return found
 
 
 def _time(record: Mapping[str, Any]) -> str:
+    """Return when a turn was answered: not later than now, whatever a file says."""
     told = _text(record, "answered_at")
     if not told:
         return ""
     try:
         time = datetime.fromisoformat(told)
         time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        return time.astimezone(UTC).isoformat(timespec="microseconds")
+        past = min(time.astimezone(UTC), datetime.now(UTC))
+        return past.isoformat(timespec="microseconds")
     except (ValueError, OverflowError) as error:
         raise UnreadableError("answered_at of a turn is not a time") from error

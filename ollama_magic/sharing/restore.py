@@ -6,14 +6,19 @@ What the store has stays, and what only the notebook has takes its place among i
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ollama_magic.conversation import Chat, Turn
+from ollama_magic.conversation import Chat, Origin, Turn
 from ollama_magic.errors import ConfigError
 from ollama_magic.session import Session
-from ollama_magic.sharing.files import counted, read_chats
-from ollama_magic.sharing.record import Found
+from ollama_magic.sharing.files import (
+    counted,
+    fault_lines,
+    not_used_lines,
+    read_chats,
+    shown_lines,
+)
 
 
 @dataclass
@@ -27,15 +32,19 @@ class Merged:
     """Whether anything came from it; also a mark, which does not count as a turn."""
     differing: int = 0
     """How many the notebook has with another text, and were kept as they are."""
+    from_before: list[Turn] = field(default_factory=list)
+    """Those that the chat has from a file already, with the same text."""
 
 
-def restore(session: Session, *, force: bool) -> str:
+def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     """Rebuild the chats of this notebook from its file, and say what was done.
 
     Parameters
     ----------
     force
         Where a cell has another text in the chat, take that of the notebook.
+    trust
+        Send system messages and tool results of the notebook too.
 
     Raises
     ------
@@ -52,19 +61,33 @@ def restore(session: Session, *, force: bool) -> str:
         )
     found = read_chats(Path(path))
     if not found.chats:
-        more = f"; {found.left_out} could not be used" if found.left_out else ""
+        more = "".join(f"; {line}" for line in fault_lines(found, "output"))
         raise ConfigError(
             f"No chat can be restored from {path}.",
             why=f"no output in it, as it was last saved, tells of one{more}",
             next_step="save a notebook with answers in it, or: %ollama import FILE",
         )
     live = {c.name: session.chat(c.name).turns for c in session.store.chats(key)}
-    merged = {
-        chat.name: _merged(chat, found, live, force=force) for chat in found.chats
-    }
+    origin: Origin = "trusted" if trust else "file"
+    theirs = [
+        Chat(chat.name, tuple(replace(turn, origin=origin) for turn in chat.turns))
+        for chat in found.chats
+    ]
+    merged = {c.name: _merged(c, theirs, live, force=force) for c in theirs}
     changed = [Chat(name, tuple(m.turns)) for name, m in merged.items() if m.is_changed]
     session.store.arrange(key, changed)
-    return _report(path, list(merged.values()), found.left_out)
+    if trust:
+        for name, one in merged.items():
+            session.store.trust(key, name, [turn.uid for turn in one.from_before])
+    turns = [turn for chat in theirs for turn in session.chat(chat.name).turns]
+    return "\n".join(
+        [
+            *_report(path, list(merged.values())),
+            *shown_lines(found),
+            *fault_lines(found, "output"),
+            *not_used_lines(session, turns, session.chat(), "%ollama restore --trust"),
+        ]
+    )
 
 
 def merge(
@@ -95,6 +118,7 @@ def merge(
         mine = by_text.get(_identity(turn)) or by_cell.get(turn.cell_id or "")
         if mine is not None and _text_of(mine) == _text_of(turn):
             places.append((mine, mine))
+            merged.from_before += [mine] if mine.is_from_file else []
         elif force or (mine is None and turn.cell_id not in elsewhere):
             merged.restored += not turn.is_mark
             merged.is_changed = True
@@ -108,13 +132,17 @@ def merge(
 
 
 def _merged(
-    chat: Chat, found: Found, live: dict[str, tuple[Turn, ...]], *, force: bool
+    chat: Chat,
+    all_theirs: Sequence[Chat],
+    live: dict[str, tuple[Turn, ...]],
+    *,
+    force: bool,
 ) -> Merged:
     others = [turns for name, turns in live.items() if name != chat.name]
     elsewhere = {turn.cell_id for turns in others for turn in turns} - {None}
     ours = live.get(chat.name, ())
     if force:  # the notebook's word on which chat a cell is in
-        theirs = [other.turns for other in found.chats if other.name != chat.name]
+        theirs = [other.turns for other in all_theirs if other.name != chat.name]
         claimed = {turn.cell_id for turns in theirs for turn in turns} - {None}
         ours = tuple(turn for turn in ours if turn.cell_id not in claimed)
     return merge(chat.turns, ours, elsewhere=elsewhere, force=force)
@@ -150,7 +178,7 @@ def _text_of(turn: Turn) -> str:
     return turn.text_hash or turn.compute_text_hash()
 
 
-def _report(path: str, merged: Sequence[Merged], left_out: int) -> str:
+def _report(path: str, merged: Sequence[Merged]) -> list[str]:
     restored = sum(one.restored for one in merged)
     differing = sum(one.differing for one in merged)
     chats = sum(bool(one.restored) for one in merged)
@@ -165,6 +193,4 @@ def _report(path: str, merged: Sequence[Merged], left_out: int) -> str:
             f"{counted(differing, 'turn')} of the notebook {verb} from the chat's and "
             "stayed out; to take the notebook's: %ollama restore --force"
         )
-    if left_out:
-        lines.append(f"{counted(left_out, 'output')} could not be used")
-    return "\n".join(lines)
+    return lines

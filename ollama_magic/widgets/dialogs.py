@@ -28,6 +28,10 @@ _PARTS = {
 }
 
 
+IsAbout = Callable[[Sequence[str]], bool]
+"""Whether a question is still about the models that are selected."""
+
+
 class Dialogs:
     """The place where they open.
 
@@ -47,16 +51,24 @@ class Dialogs:
     ) -> None:
         self._board = board
         self._guard = guard
+        self._is_about: IsAbout | None = None
         self.box = widgets.VBox(layout=looks.plain)
+
+    def follow(self, selected: Sequence[str]) -> None:
+        """Close a question that is about other models than those selected now."""
+        if self._is_about is not None and not self._is_about(selected):
+            self.close()
 
     def close(self) -> None:
         """Close what is open."""
+        self._is_about = None
         opened, self.box.children = self.box.children, ()
         for widget in opened:
             close_all(widget)
 
-    def _open(self, *children: widgets.Widget) -> None:
+    def _open(self, *children: widgets.Widget, is_about: IsAbout | None = None) -> None:
         self.close()
+        self._is_about = is_about
         self.box.children = (frame(*children),)
 
     def _button(
@@ -69,6 +81,12 @@ class Dialogs:
     def ask_delete(self, names: Sequence[str]) -> None:
         """Ask once more, with every name and the space that goes."""
         removal = plan_removal_of(names, self._board.installed)
+
+        def is_about(selected: Sequence[str]) -> bool:
+            """Tell whether the same models would go, and the same space."""
+            return bool(selected) and removal == plan_removal_of(
+                selected, self._board.installed
+            )
 
         def confirmed() -> None:
             self.close()
@@ -87,6 +105,7 @@ class Dialogs:
                 self._button("Cancel", self.close),
                 self._button(f"Delete {what}", confirmed, style="danger"),
             ),
+            is_about=is_about,
         )
 
     # -- copy --------------------------------------------------------------------
@@ -126,7 +145,12 @@ class Dialogs:
             copy.description, copy.button_style = "Copy", "primary"
 
         name.observe(reset, "value")
-        self._open(name, warning, row(copy, self._button("Cancel", self.close)))
+        self._open(
+            name,
+            warning,
+            row(copy, self._button("Cancel", self.close)),
+            is_about=lambda selected: list(selected) == [source],
+        )
 
     # -- show --------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class ModelList:
         self._names = widgets.VBox(
             layout=widgets.Layout(
                 flex="0 1 auto",
+                overflow="hidden",
                 min_width="110px",
                 max_width="40%",
                 padding="0 12px 0 0",
@@ -85,9 +86,12 @@ class ModelList:
             [self._table],
             layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="auto hidden"),
         )
+        # NB: children that were stretched to this height would scroll by themselves.
         both = widgets.HBox(
             [self._names, table],
-            layout=widgets.Layout(max_height="440px", overflow="hidden auto"),
+            layout=widgets.Layout(
+                max_height="440px", overflow="hidden auto", align_items="flex-start"
+            ),
         )
         head = row(self._filter, self._sort, self._total, looks=looks)
         self.box = widgets.VBox([head, both])

@@ -17,6 +17,7 @@ from ollama_magic.management.board import ModelBoard, ModelRow, ServerLine
 from ollama_magic.management.job import error_lines
 from ollama_magic.management.listings import MODEL_COLUMNS
 from ollama_magic.rendering.model_table import line_html, notice_html
+from ollama_magic.rendering.theme import PANEL_CLASS
 from ollama_magic.widgets.activity import Activity
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.model_list import ModelList
@@ -95,6 +96,7 @@ class ModelPanel(widgets.VBox):
                 self._dialogs.box,
             ],
             layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
+            _dom_classes=(PANEL_CLASS,),
         )
         self._unsubscribe = board.subscribe(self._on_change)
         self.draw(_SEEN_AT_ONCE)
@@ -219,6 +221,7 @@ class ModelPanel(widgets.VBox):
         count = len(selected)
         self._delete.description = f"Delete {count}…" if count > 1 else "Delete…"
         set_shown(self._buttons, bool(self._board.models))
+        self._dialogs.follow([model.summary.name for model in selected])
 
     # -- where widgets can't be shown ----------------------------------------------
 

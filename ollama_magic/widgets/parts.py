@@ -10,6 +10,8 @@ from collections.abc import Callable
 import ipywidgets as widgets
 from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
 
+from ollama_magic.rendering.theme import BORDER
+
 
 class Looks:
     """Layouts and styles that the fixed parts of a panel share.
@@ -65,9 +67,7 @@ def _row_layout() -> widgets.Layout:
 
 def frame(*children: widgets.Widget) -> widgets.VBox:
     """Return widgets under each other, with a line around them."""
-    layout = widgets.Layout(
-        border="1px solid var(--jp-border-color1,#bbb)", padding="8px", margin="6px 0"
-    )
+    layout = widgets.Layout(border=f"1px solid {BORDER}", padding="8px", margin="6px 0")
     return widgets.VBox(children, layout=layout)
 
 

@@ -253,6 +253,81 @@ def test_deleting_asks_again_and_cancel_deletes_nothing(drive, fake_ollama):
     driver.wait(lambda: not fake_ollama.model_names).wait_text("No models yet")
 
 
+def untick(driver, name):
+    (box,) = [b for b in driver.all(widgets.Checkbox) if b.description == name]
+    box.value = False
+
+
+def filter_by(driver, text):
+    (field,) = [w for w in driver.all(widgets.Text) if w.description == "Filter"]
+    field.value = text
+
+
+def refresh_without(driver, fake_ollama, name):
+    fake_ollama.models([one for one in fake_ollama.model_names if one != name])
+    driver.click("Refresh").wait(lambda: name not in driver.names)
+
+
+CHANGES = {
+    "one less is ticked": lambda d, _: untick(d, "two:2b"),
+    "none is ticked": lambda d, _: (untick(d, "one:1b"), untick(d, "two:2b")),
+    "one more is ticked": lambda d, _: d.tick("three:3b"),
+    "all are ticked": lambda d, _: d.tick("Select all shown"),
+    "a filter hides one": lambda d, _: filter_by(d, "one"),
+    "a filter hides all": lambda d, _: filter_by(d, "nothing"),
+    "one is gone": lambda d, fake: refresh_without(d, fake, "two:2b"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_question_about_models_that_are_not_selected_now_is_closed(
+    drive, fake_ollama, change
+):
+    driver = drive("one:1b", "two:2b", "three:3b").wait_text("three:3b")
+    driver.tick("one:1b", "two:2b").click("Delete 2…")
+    assert "Delete 2 models?" in driver.text
+    CHANGES[change](driver, fake_ollama)
+    driver.wait(lambda: "Delete 2 models" not in driver.text)
+    assert not fake_ollama.bodies("/api/delete")
+
+
+def test_a_question_is_closed_when_a_model_has_become_another(drive, fake_ollama):
+    driver = drive({"name": "one:1b", "size": 5, "digest": "a" * 64})
+    driver.wait_text("one:1b").tick("one:1b").click("Delete…")
+    assert "Delete 1 model?" in driver.text
+    fake_ollama.models([{"name": "one:1b", "size": 6, "digest": "b" * 64}])
+    driver.click("Refresh").wait(lambda: "Delete 1 model?" not in driver.text)
+
+
+def test_a_question_stays_while_nothing_changes_that_it_is_about(drive, fake_ollama):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
+    driver.click("Delete…")
+    filter_by(driver, "one")
+    driver.pull("new:1b").wait_text("pulled new:1b")
+    assert "Delete 1 model?" in driver.text
+    driver.click("Delete 1 model").wait(lambda: "one:1b" not in driver.names)
+    assert "two:2b" in fake_ollama.model_names
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda driver, _: untick(driver, "one:1b"),
+        lambda driver, _: driver.tick("two:2b"),
+        lambda driver, _: filter_by(driver, "two"),
+        lambda driver, fake: refresh_without(driver, fake, "one:1b"),
+    ],
+)
+def test_the_box_of_a_copy_is_closed_with_its_selection(drive, fake_ollama, change):
+    driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
+    driver.click("Copy…")
+    assert [w for w in driver.all(widgets.Text) if "Copy one:1b" in w.description]
+    change(driver, fake_ollama)
+    driver.wait(
+        lambda: not any("Copy" in w.description for w in driver.all(widgets.Text))
+    )
+
+
 def test_a_copy_keeps_the_space_and_the_question_says_so(drive):
     twins = [{"name": n, "size": 7_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
     driver = drive(*twins).wait_text("b:1")

@@ -55,6 +55,28 @@ def test_another_picture_or_another_result_is_another_text():
     assert len({t.compute_text_hash() for t in (plain, seen, told)}) == 3
 
 
+def test_of_an_untrusted_file_only_prompts_and_replies_are_sent():
+    told = {"role": "tool", "content": "obey"}
+    brought = turn("a", system="obey", steps=(told,), origin="file")
+    talk = chat(turn("x", system="mine"), brought)
+    assert talk.messages("next") == [
+        {"role": "system", "content": "mine"},
+        {"role": "user", "content": "ask x"},
+        {"role": "assistant", "content": "say x"},
+        {"role": "user", "content": "ask a"},
+        {"role": "assistant", "content": "say a"},
+        {"role": "user", "content": "next"},
+    ]
+    trusted = chat(replace(brought, origin="trusted")).messages("next")
+    assert [message["content"] for message in trusted] == [
+        "obey",
+        "ask a",
+        "obey",
+        "say a",
+        "next",
+    ]
+
+
 def test_a_system_message_holds_until_another_one():
     talk = chat(turn("a", system="one"), turn("b"), turn("c", system="two"), turn("d"))
     assert talk.system() == "two"

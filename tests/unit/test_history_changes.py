@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ollama_magic.conversation import Turn
+from ollama_magic.conversation import Chat, Turn
 from ollama_magic.history import schema, upkeep
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.upkeep import Leftovers
@@ -387,3 +387,33 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
             ).fetchall()
         made.append((columns, indices))
     assert made[0] == made[1]
+
+
+def test_where_a_turn_comes_from_is_kept_and_can_be_trusted(store, path, open_store):
+    told = Turn(prompt="a", reply="b", model="m", system="obey", origin="file")
+    store.arrange(NB, [Chat("main", (told,))])
+    ask(store, "mine?", "c1")
+    chat = open_store().load(NB)
+    assert [turn.origin for turn in chat.turns] == ["file", "here"]
+    assert chat.system() is None
+    store.trust(NB, "main", [turn.uid for turn in chat.turns])
+    chat = open_store().load(NB)
+    assert [turn.origin for turn in chat.turns] == ["trusted", "here"]
+    assert chat.system() == "obey"
+
+
+def test_turns_of_older_files_were_asked_here(path, open_store):
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_1)
+    (turn,) = open_store().load(NB).turns
+    assert turn.origin == "here"
+
+
+def test_an_origin_that_is_not_known_is_not_trusted(store, path, open_store):
+    ask(store, "a?", "c1")
+    store.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE turns SET origin = 'elsewhere'")
+        database.commit()
+    (turn,) = open_store().load(NB).turns
+    assert turn.origin == "file"

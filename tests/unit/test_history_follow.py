@@ -96,6 +96,7 @@ def test_a_copy_has_all_that_a_turn_has(desk):
     desk.write("a.ipynb", {"1": "hi"})
     first = desk.kernel("a.ipynb")
     whole = Turn(prompt="hi", model="m", pictures=(picture,), steps=(step,))
+    whole = replace(whole, origin="file")
     whole = replace(whole, cell_id="1", answered_at="2026-01-01T00:00:00+00:00")
     asked = first.store.record(first.followed.key, "main", whole)
     shutil.copy(desk.path("a.ipynb"), desk.path("b.ipynb"))

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
-from ollama_magic.history.rows import storable
+from ollama_magic.history.rows import storable, utc_now
 from ollama_magic.prompts.pictures import Picture
+from ollama_magic.rendering.visible_text import count_invisible, visible_text
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
 from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook
@@ -36,6 +37,7 @@ NASTY = [
     "</details>\r\n\r\nline\r\n",
     "\n\n  leading and trailing  \n\n",
     "{{ df }} \u2028 \x85 \x00 \x1b[31m",
+    "hidden \U000e0041\U000e0042 tags",
     "emoji 👩‍🔬 and a lone \ud800 surrogate",
     "",
 ]
@@ -103,9 +105,21 @@ def test_a_chat_comes_back_as_it_was(kind, given_turns):
     chat = Chat("my ideas", timed(given_turns))
     (back,) = read(through_bytes(write(chat))).chats
     assert back.name == chat.name
+    seen = _seen if kind == "ipynb" else str
     assert [replace(t, cell_id=None) for t in back.turns] == [
-        replace(storable(t), request=json_of(t.request)) for t in chat.turns
+        replace(
+            storable(t),
+            prompt=seen(storable(t).prompt),
+            reply=seen(storable(t).reply),
+            request=json_of(t.request),
+        )
+        for t in chat.turns
     ]
+
+
+def _seen(text):
+    """Characters that nobody sees are not taken from a notebook."""
+    return visible_text(text) if count_invisible(text) else text
 
 
 def json_of(request):
@@ -313,7 +327,7 @@ def test_a_record_has_every_field_of_a_turn():
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
     request |= {"extract": True}
     record = turn_record(Turn(request=request))
-    of_the_store = {"uid", "text_hash", "added_at"}
+    of_the_store = {"uid", "text_hash", "added_at", "origin"}
     assert set(record) == named - of_the_store - {"request"} | set(request)
     assert set(request) == set(SETTINGS_OF_A_TURN)
 
@@ -362,6 +376,14 @@ def test_calls_of_functions_can_be_read_in_markdown():
     assert 'add \\{"a": "\\`\\`\\`"\\}' in chat_to_markdown(Chat("a", timed([turn])))
 
 
+def nested(levels):
+    """Return lists in an object, so many levels deep."""
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return {"a": value}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -373,12 +395,25 @@ def test_calls_of_functions_can_be_read_in_markdown():
         {"steps": [{"role": "tool", "content": "", "tool_name": ["x"]}]},
         {"steps": [{"role": "assistant", "content": "", "thinking": {}}]},
         {"steps": [{"role": "assistant", "content": "", "tool_calls": 5}]},
-        {"steps": [called({"function": "x"})]},
-        {"steps": [called({"function": {"name": "f", "arguments": "{}"}})]},
         {"steps": [called({"function": {"name": "f", "arguments": DEEP}})]},
         {"steps": json.dumps([called({"function": {"name": "f", "arguments": DEEP}})])},
         {"options": DEEP},
         {"format": DEEP},
+        {"steps": [{"role": ["tool"], "content": "x"}]},
+        {"steps": [{"role": "assistant", "content": "x", "tool_calls": 5}]},
+        {"steps": [{"role": "assistant", "content": "x", "thinking": {"a": 1}}]},
+        {"steps": [called({"function": "x"})]},
+        {"steps": [called({})]},
+        {"steps": [called("x")]},
+        {"steps": [called({"function": {"name": 7, "arguments": {}}})]},
+        {"steps": [called({"function": {"name": "", "arguments": {}}})]},
+        {"steps": [called({"function": {"name": "f", "arguments": "{}"}})]},
+        {"steps": [called({"function": {"name": "f", "arguments": nested(100)}})]},
+        {"steps": [called({"id": 3, "function": {"name": "f", "arguments": {}}})]},
+        {"steps": [{"role": "tool", "content": "x", "tool_call_id": 1}]},
+        {"options": nested(101)},
+        {"format": nested(480)},
+        {"model": "m" * 201},
         {"pictures": ["x"]},
         {"pictures": [{"data": "no base64"}]},
         {"pictures": [{"data": 1}]},
@@ -387,5 +422,23 @@ def test_calls_of_functions_can_be_read_in_markdown():
 def test_parts_of_a_turn_that_are_none_are_refused(change):
     record = {"prompt": "a", "model": "m", "reply": "b", **change}
     file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableError, match="turn 1: "):
         chat_from_json(json.dumps(file))
+
+
+def test_steps_have_the_keys_that_are_known_and_no_other():
+    step = {"role": "tool", "content": "x", "images": ["y"], "x": 1}
+    call = {"id": "1", "x": 1, "function": {"name": "f", "arguments": {}, "y": 2}}
+    record = {"prompt": "a", "model": "m", "steps": [called(call) | {"z": 3}, step]}
+    file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
+    (turn,) = chat_from_json(json.dumps(file)).chats[0].turns
+    known = {"id": "1", "function": {"name": "f", "arguments": {}}}
+    assert turn.steps == (called(known), {"role": "tool", "content": "x"})
+
+
+def test_nobody_answers_in_the_future():
+    record = {"prompt": "a", "model": "m", "answered_at": "2999-01-01T00:00:00+00:00"}
+    file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
+    before = utc_now()
+    (turn,) = chat_from_json(json.dumps(file)).chats[0].turns
+    assert before <= turn.answered_at <= utc_now()

@@ -1,0 +1,96 @@
+"""Colours and fonts of the page's own theme; the only place that names its variables.
+
+VS Code's variable is always asked first. Its Jupyter extension puts JupyterLab's
+variables on every page too, with the values of Lab's light theme whatever the theme
+is, so that a ``--jp-*`` variable says nothing there.
+"""
+
+from __future__ import annotations
+
+
+def _themed(vscode: str, jupyter: str, otherwise: str) -> str:
+    return f"var(--vscode-{vscode},var(--jp-{jupyter},{otherwise}))"
+
+
+TEXT = _themed("foreground", "ui-font-color1", "inherit")
+QUIET_TEXT = _themed("descriptionForeground", "ui-font-color2", "inherit")
+BORDER = _themed("panel-border", "border-color1", "#bdbdbd")
+WARNING = _themed("editorWarning-foreground", "warn-color1", "#e65100")
+ERROR = _themed("errorForeground", "error-color1", "#d32f2f")
+INFORMATION = _themed("editorInfo-foreground", "info-color1", "#0288d1")
+BAR = _themed("progressBar-background", "brand-color1", "#1976d2")
+BAR_REST = _themed("scrollbarSlider-background", "layout-color3", "#ddd")
+FONT_SIZE = _themed("font-size", "ui-font-size1", "13px")
+SMALL_FONT_SIZE = "85%"
+
+CODE_TEXT = _themed("editor-foreground", "content-font-color1", "inherit")
+CODE_BACKGROUND = _themed(
+    "textCodeBlock-background", "cell-editor-background", "rgba(128,128,128,.1)"
+)
+CODE_FONT = _themed("editor-font-family", "code-font-family", "monospace")
+CODE_FONT_SIZE = _themed("editor-font-size", "code-font-size", "13px")
+
+_IN_VSCODE = "[data-vscode-theme-kind]"
+_TOKENS = {"k": "boolean", "s": "string", "m": "number"}
+
+
+def _token_css(css_class: str, name: str) -> str:
+    # NB: mixed with the colour of text, since numbers of the light theme and keywords
+    # of the dark one have a contrast of 4.3 on the background of code.
+    colour = f"var(--vscode-debugTokenExpression-{name}) 75%,var(--vscode-foreground)"
+    return f"{_IN_VSCODE} .highlight .{css_class}{{color:color-mix(in srgb,{colour})}}"
+
+
+CODE_STYLE = "".join(
+    [
+        "<style>",
+        *(_token_css(css_class, name) for css_class, name in _TOKENS.items()),
+        f"{_IN_VSCODE} .highlight .c{{opacity:.75}}",
+        "</style>",
+    ]
+)
+"""Colours of code in VS Code, which has no style sheet of Pygments; nothing elsewhere.
+
+A constant: it is put before a page that was sanitised already. GitHub, nbviewer and
+notebooks that are not trusted drop it whole, as they do with the one of pandas.
+"""
+
+
+def with_code_style(page: str) -> str:
+    """Return the HTML of an output with the colours of its code once, if it has any."""
+    if 'class="highlight"' not in page:
+        return page
+    return CODE_STYLE + page.replace(CODE_STYLE, "")
+
+
+PANEL_CLASS = "ollama-panel"
+
+# What ipywidgets takes its colours from. VS Code shows widgets on white in all themes.
+_WIDGET_COLOURS = {
+    "--vscode-foreground": (
+        "--jp-ui-font-color0",
+        "--jp-ui-font-color1",
+        "--jp-ui-font-color2",
+        "--jp-content-font-color1",
+        "--jp-widgets-color",
+        "--jp-widgets-label-color",
+        "--jp-widgets-readout-color",
+    ),
+    "--vscode-input-foreground": ("--jp-widgets-input-color",),
+    "--vscode-input-background": ("--jp-widgets-input-background-color",),
+    "--vscode-panel-border": ("--jp-widgets-input-border-color", "--jp-border-color1"),
+    "--vscode-editorWidget-background": ("--jp-layout-color1", "--jp-layout-color2"),
+}
+PANEL_STYLE = "".join(
+    [
+        f"{_IN_VSCODE} .{PANEL_CLASS}{{background:var(--vscode-editor-background);",
+        "color:var(--vscode-foreground);",
+        *(
+            f"{jupyter}:var({vscode});"
+            for vscode, names in _WIDGET_COLOURS.items()
+            for jupyter in names
+        ),
+        "}",
+    ]
+)
+"""CSS that gives the widgets of the panel the colours of VS Code's theme."""

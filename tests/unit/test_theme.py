@@ -1,0 +1,78 @@
+"""VS Code's variables are asked before JupyterLab's, wherever a colour is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+from surfaces import SURFACES
+
+import ollama_magic
+from ollama_magic.rendering import columns, highlight, model_table, theme
+from ollama_magic.rendering.columns import Column, columns_bundle
+from ollama_magic.rendering.live_output import LiveOutput
+from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+
+PACKAGE = Path(ollama_magic.__file__).parent
+_ASKED_FIRST = re.compile(r"var\(--vscode-[\w-]+,var\(--jp-[\w-]+")
+_DEFINED = re.compile(r"--jp-[\w-]+:")
+CODE = "```python\nfor n in range(3):  # count\n    print('a', 1)\n```"
+
+
+def undecided(text):
+    """Return the variables of JupyterLab that stand without one of VS Code."""
+    rest = _DEFINED.sub("", _ASKED_FIRST.sub("", text))
+    return re.findall(r"--jp-[\w-]*", rest)
+
+
+def test_the_check_finds_what_it_is_for():
+    assert undecided("color:var(--jp-a,red)") == ["--jp-a"]
+    assert undecided("color:var(--jp-a,var(--vscode-b))") == ["--jp-a"]
+    assert (
+        undecided("color:var(--vscode-b,var(--jp-a,red));--jp-c:var(--vscode-d)") == []
+    )
+
+
+def test_one_module_alone_names_variables_of_jupyterlab():
+    naming = [path for path in PACKAGE.rglob("*.py") if "--jp-" in path.read_text()]
+    assert [path.name for path in naming] == ["theme.py"]
+
+
+@pytest.mark.parametrize("module", [theme, highlight, columns, model_table])
+def test_styles_ask_vscode_first(module):
+    texts = [value for value in vars(module).values() if isinstance(value, str)]
+    assert [undecided(text) for text in texts if undecided(text)] in (
+        [],
+        [["--jp-"]],  # the docstring of theme
+    )
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_what_is_shown_asks_vscode_first(name):
+    shown = SURFACES[name](f"text\n\n{CODE}\n\n| a |\n|---|\n| b |")
+    assert undecided(str(shown)) == []
+
+
+def test_an_output_with_code_has_its_colours_once_and_others_have_none():
+    step = {"function": {"name": "f", "arguments": {"a": 1}}}
+    steps = ({"role": "assistant", "content": "", "tool_calls": [step]},)
+    for view in (ReplyView(CODE, steps=steps), ReplyView("{}", view="json")):
+        assert reply_bundle(view)["text/html"].count("<style>") == 1
+    assert "<style>" not in reply_bundle(ReplyView("`code`"))["text/html"]
+    two = [Column("a", ReplyView(CODE)), Column("b", ReplyView(CODE))]
+    assert columns_bundle(two)["text/html"].count("<style>") == 1
+
+
+def test_code_has_its_colours_while_it_comes():
+    shown = []
+    live = LiveOutput(lambda **message: shown.append(message["data"]["text/html"]))
+    live.show(reply_bundle(ReplyView(CODE))["text/html"])
+    live.show("<p>text</p>")
+    live.show(highlight.code_html("x = 1", "python"))
+    assert [page.count("<style>") for page in shown] == [1, 0, 1]
+
+
+def test_code_is_monospaced_wherever_it_is_shown():
+    """The page of nbconvert gives a ``pre`` no font of its own."""
+    assert "font-family:var(--vscode-editor-font-family" in highlight.PRE_STYLE
+    assert "var(--jp-code-font-family,monospace))" in highlight.PRE_STYLE
+    assert highlight.PRE_STYLE in reply_bundle(ReplyView(CODE))["text/html"]
