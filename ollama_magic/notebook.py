@@ -10,6 +10,7 @@ Sources, each seen in a running front end unless noted:
   absolute path of the notebook, also for a new one, and is told anew when a kernel
   restarts after a rename. In a console it is a path that ends in ``Console 1``. Older
   servers give a path relative to a root that the kernel is not told, or a UUID.
+  Processes below a kernel inherit it: see ``session_name``.
 * Execute requests of both carry ``cellId`` and ``deletedCells`` (cells deleted since
   the last request, each told once) in their metadata.
 * VS Code (its sources, not seen): ``__vsc_ipynb_file__`` in the namespace, which for
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.history.schema import SESSION
+from ollama_magic.session_name import SESSION_NAME, is_set_for_this_kernel
 from ollama_magic.shell_events import unregister_all
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
@@ -69,7 +71,7 @@ def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401
         A path that the user set; it need not exist nor end in ``.ipynb``.
     """
     vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
-    session_name = os.environ.get("JPY_SESSION_NAME")
+    session_name = _session_name(shell)
     known: dict[tuple[object, ...], Notebook] = shell.meta.setdefault(_META_KEY, {})
     told = (configured, str(vscode_file), session_name)
     if told not in known:
@@ -98,8 +100,14 @@ def _vscode_path(value: object) -> str | None:
     return os.path.realpath(value)
 
 
+def _session_name(shell: Any) -> str | None:  # noqa: ANN401
+    # A terminal is no notebook of a server, also where it was started from one.
+    has_kernel = getattr(shell, "kernel", None) is not None
+    return os.environ.get(SESSION_NAME) if has_kernel else None
+
+
 def _server_path(value: str | None) -> str | None:
-    if not value or not value.endswith(".ipynb"):
+    if not value or not value.endswith(".ipynb") or not is_set_for_this_kernel(value):
         return None
     if _is_absolute_notebook(value):
         return os.path.realpath(value)

@@ -20,7 +20,7 @@ LAYERS = [
     {"client", "transport", "history"},
     # 3: front end
     {"arrivals", "background", "embedded", "interrupts", "listing", "notebook"}
-    | {"rendering", "serve", "shell_events"}
+    | {"rendering", "serve", "session_name", "shell_events"}
     | {"management.actions", "management.creation"}
     | {"code_help.next_cell", "code_help.failing_cells", "code_help.failure_text"},
     # 4: one cell
@@ -45,6 +45,7 @@ HOMES = {
     "pymdownx": {"rendering"},
     "xllamacpp": {"embedded"},
     "ipywidgets": {"widgets"},
+    "psutil": {"session_name"},
     "jsonschema": {"schemas"},
 }
 

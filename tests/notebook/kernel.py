@@ -51,11 +51,13 @@ class Kernel:
     ``session_name`` is what a Jupyter server tells the kernel of its notebook.
     """
 
-    def __init__(self, session_name=None):
+    def __init__(self, session_name=None, kernel_name="python3"):
         env = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
         if session_name:
             env["JPY_SESSION_NAME"] = str(session_name)
-        self.manager, self.client = start_new_kernel(startup_timeout=180, env=env)
+        self.manager, self.client = start_new_kernel(
+            startup_timeout=180, kernel_name=kernel_name, env=env
+        )
 
     def close(self):
         self.client.stop_channels()
