@@ -154,7 +154,11 @@ class Session:
             self.close()
             self._store_file = self.settings.history_file
             path = Path(self._store_file).expanduser() if self._store_file else None
-            self._store = ChatStore(path or default_path(), warn=self._warnings.append)
+            self._store = ChatStore(
+                path or default_path(),
+                is_single=path is not None,  # it may be copied, sent or committed
+                warn=self._warnings.append,
+            )
         return self._store
 
     @property

@@ -6,6 +6,7 @@ know what happens when the file fails (``database``), and what a model is sent.
 
 from __future__ import annotations
 
+import difflib
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -26,6 +27,9 @@ from ollama_magic.history.upkeep import Leftovers
 from ollama_magic.kept_answers import KeptAnswer
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
+
+_COMPARED = 1000
+"""Characters of a prompt that are compared with other prompts."""
 
 
 class _Known(NamedTuple):
@@ -56,16 +60,27 @@ class ChatStore:
     ----------
     path
         The file; it is opened or made at the first use. None keeps chats in memory.
+    is_single
+        Whether the file must be whole by itself after each change, so that it can be
+        copied by its name.
     warn
         Called with a text of two lines, once for each thing that went wrong: what
         happened and why, then what to do.
     """
 
-    def __init__(self, path: Path | None, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        is_single: bool = False,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._is_single = is_single
         self._known: dict[tuple[str, str], _Known] = {}
         self._choices: dict[str, Choices] = {}
         self._database = SafeDatabase(
             path,
+            is_single=is_single,
             warn=warn,
             put_back=self._put_back_what_is_known,
             forget=self._known.clear,
@@ -230,6 +245,18 @@ class ChatStore:
         return self._database.run(
             lambda database: answers.find(database, key, model, digest)
         )
+
+    def nearest_prompt(self, prompt: str) -> str:
+        """Return the prompt in a single file that is most like this one; empty if none.
+
+        The file of all notebooks is not searched: the prompt would be shown in another
+        notebook than its own. Answers are kept without prompts, so turns are searched.
+        """
+        if not self._is_single:
+            return ""
+        latest = self._database.run(answers.latest_prompts)
+        found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
+        return found[0] if found else ""
 
     def keep_answer(self, key: str, answer: KeptAnswer) -> None:
         """Keep an answer for when the same is asked again."""

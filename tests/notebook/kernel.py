@@ -51,12 +51,12 @@ class Kernel:
     ``session_name`` is what a Jupyter server tells the kernel of its notebook.
     """
 
-    def __init__(self, session_name=None, kernel_name="python3"):
+    def __init__(self, session_name=None, kernel_name="python3", cwd=None):
         env = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
         if session_name:
             env["JPY_SESSION_NAME"] = str(session_name)
         self.manager, self.client = start_new_kernel(
-            startup_timeout=180, kernel_name=kernel_name, env=env
+            startup_timeout=180, kernel_name=kernel_name, env=env, cwd=cwd
         )
 
     def close(self):

@@ -120,11 +120,11 @@ def test_a_kernel_that_is_started_through_a_wrapper_is_the_notebooks(
     tmp_path, monkeypatch, wrapper
 ):
     """As ``conda run``, ``uv run`` and the launcher of a venv on Windows do it."""
-    (tmp_path / "wrapper.py").write_text(WRAPPER)
+    wrapper_file = str(tmp_path / "wrapper.py")
+    Path(wrapper_file).write_text(WRAPPER)
     launch = f"{sys.executable} -m ipykernel_launcher -f '{{connection_file}}'; true"
     argv = {
-        "python": [sys.executable, str(tmp_path / "wrapper.py"), "-f"]
-        + ["{connection_file}"],
+        "python": [sys.executable, wrapper_file, "-f", "{connection_file}"],
         "sh": ["sh", "-c", launch],
     }[wrapper]
     spec = tmp_path / "jupyter" / "kernels" / "wrapped"

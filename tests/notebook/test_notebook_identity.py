@@ -36,7 +36,7 @@ def shell(new_shell):
 
 @pytest.fixture
 def kernel_shell(shell):
-    """The shell of a kernel: only that can belong to a notebook of a server."""
+    """Give the shell of a kernel: only that can belong to a notebook of a server."""
     shell.kernel = object()
     return shell
 
@@ -106,7 +106,7 @@ def test_a_relative_path_counts_where_it_fits_the_folder(
     assert found.path == os.path.realpath(folder / "a.ipynb")
     monkeypatch.chdir(tmp_path)
     assert find_notebook(kernel_shell) == found, (
-        "the user's os.chdir changed the notebook"
+        "os.chdir changed the notebook"
     )
 
 
