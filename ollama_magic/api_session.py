@@ -51,6 +51,7 @@ class _NoCells:
 
     raw_cell: str = ""
     cell_id: str | None = None
+    somebody_is_there: bool = True
     deleted_cells: tuple[str, ...] = ()
 
     def forget_deleted(self) -> None:

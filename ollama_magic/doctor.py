@@ -234,7 +234,7 @@ def _front_end(session: Session) -> Iterator[Finding]:
     mark: Literal["ok", "note"] = "ok" if session.cells.cell_id else "note"
     consequence = "" if session.cells.cell_id else ": a re-run adds a turn"
     yield Finding("front end", f"{ids}{consequence}", mark)
-    can_ask = bool(getattr(kernel, "_allow_stdin", False))
+    can_ask = session.cells.somebody_is_there
     asks = "questions can be answered" if can_ask else "nobody can answer questions"
     yield Finding("front end", asks, "ok" if can_ask else "note")
 

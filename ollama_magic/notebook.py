@@ -27,13 +27,14 @@ import re
 import textwrap
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ollama_magic.history.schema import SESSION
 from ollama_magic.session_name import SESSION_NAME, is_set_for_this_kernel
-from ollama_magic.shell_events import unregister_all
+from ollama_magic.shell_events import harmless_handler, unregister_all
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
@@ -165,9 +166,12 @@ class CellTracker:
 
     @property
     def somebody_is_there(self) -> bool:
-        """Whether a person is in front, as far as it is told; nbclient has none."""
+        """Whether a person can answer; nbclient says that there is none.
+
+        A kernel that does not pass this on, such as xeus-python, may have one.
+        """
         content = _mapping(self._execute_request().get("content"))
-        return bool(content.get("allow_stdin"))
+        return bool(content.get("allow_stdin", True))
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:
@@ -199,6 +203,7 @@ class CellTracker:
         """Take the event handlers back; harmless a second time."""
         unregister_all(self._shell, self)
 
+    @harmless_handler
     def _before_cell(self, info: Any) -> None:  # noqa: ANN401
         self.raw_cell = info.raw_cell or ""
         self._told_id = getattr(info, "cell_id", None)
@@ -207,6 +212,7 @@ class CellTracker:
         if _message_id(self._execute_request()) is None:
             self._turns_kept = (None, 0)  # no request tells one run from the next
 
+    @harmless_handler
     def _after_cell(self, _result: object) -> None:
         # What runs from now on, such as a widget's callback, is no cell. After a
         # cell that a cell ran, the outer one is not taken up again: not known is safe.
@@ -214,8 +220,7 @@ class CellTracker:
         self._told_id = None
 
     def _execute_request(self) -> Mapping[str, Any]:
-        kernel = getattr(self._shell, "kernel", None)
-        return _mapping(kernel.get_parent("shell")) if kernel is not None else {}
+        return _request_of(getattr(self._shell, "kernel", None))
 
     def _number_of_turns_kept(self, parent: Mapping[str, Any]) -> int:
         message_id, number = self._turns_kept
@@ -280,6 +285,17 @@ def _could_become(typed: str, given: str) -> bool:
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:
     colab_id = _mapping(metadata.get("colab")).get("cell_id")
     return _text(metadata.get("cellId")) or _text(colab_id)
+
+
+def _request_of(kernel: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """Return the request that a kernel works on; empty where it does not tell.
+
+    ``get_parent`` takes a channel in ipykernel, and nothing in xeus-python.
+    """
+    for arguments in (("shell",), ()):
+        with suppress(Exception):  # a kernel that is not ours may raise anything
+            return _mapping(kernel.get_parent(*arguments))
+    return {}
 
 
 def _message_id(parent: Mapping[str, Any]) -> str | None:

@@ -56,6 +56,10 @@ class Cells(Protocol):
         """Its id; None where there is none."""
 
     @property
+    def somebody_is_there(self) -> bool:
+        """Whether a person can answer a question."""
+
+    @property
     def deleted_cells(self) -> tuple[str, ...]:
         """Ids of cells that are gone."""
 
