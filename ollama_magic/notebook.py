@@ -15,8 +15,11 @@ Sources, each seen in a running front end unless noted:
   the last request, each told once) in their metadata.
 * VS Code (its sources, not seen): ``__vsc_ipynb_file__`` in the namespace, which for
   an unsaved notebook is a path that does not exist (``Untitled-1.ipynb``).
-  In requests ``cellId`` is the address of a document with a number in it:
-  ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``.
+  In requests ``cellId`` is the address of a document with a number in it (a letter
+  for its length, digits to the base 7, ``s``, the scheme in base 64):
+  ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``. At each opening of the
+  notebook cells are numbered anew; ``header.session`` is another one then, and stays
+  when the kernel restarts.
 * Colab (not seen): ``metadata.colab.cell_id``.
 """
 
@@ -26,18 +29,23 @@ import os
 import re
 import textwrap
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ollama_magic.history.naming import UnnamedCell
 from ollama_magic.history.schema import SESSION
 from ollama_magic.session_name import SESSION_NAME, is_set_for_this_kernel
 from ollama_magic.shell_events import harmless_handler, unregister_all
 
+FindCell = Callable[[UnnamedCell], str | None]
+
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
+_VSCODE_CELL = "vscode-notebook-cell:"
+_HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
 
 
@@ -145,6 +153,8 @@ class CellTracker:
         """The running cell as it was typed; empty when no cell is running."""
         self._shell = shell
         self._told_id: object = None
+        self._find: FindCell = _by_address
+        self._found: tuple[object, str | None] = (None, None)
         self._deleted: set[str] = set()
         self._heard_of_deleted: str | None = None
         self._turns_kept: tuple[object, int] = (None, 0)
@@ -153,16 +163,47 @@ class CellTracker:
 
     @property
     def cell_id(self) -> str | None:
-        """The id of the running cell; None where the front end has none.
+        """The id of the running cell; None where nothing tells it.
+
+        Where the front end gives no id that lasts, the session finds the cell in the
+        saved notebook; in one run the answer stays the same, whatever is saved by then.
 
         A cell that asks several times in one run has an id for each of its turns:
         the second is ``ID 2``. Cell ids themselves have no blanks.
         """
         parent = self._execute_request()
-        metadata = _mapping(parent.get("metadata"))
-        cell_id = _cell_id(metadata) or _text(self._told_id)
+        cell_id = self.told_id or self._found_id(parent)
         number = self._number_of_turns_kept(parent)
         return f"{cell_id} {number + 1}" if cell_id and number else cell_id
+
+    @property
+    def told_id(self) -> str | None:
+        """The id that the front end gave; None where it gave none that lasts."""
+        told = self._told(self._execute_request())
+        return None if _is_address(told) else told
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the front end tells which cell runs, in any way."""
+        return self._told(self._execute_request()) is not None
+
+    def find_with(self, find: FindCell) -> None:
+        """Use a function that returns the id of a cell that has no id that lasts."""
+        self._find = find
+
+    def _told(self, parent: Mapping[str, Any]) -> str | None:
+        return _cell_id(_mapping(parent.get("metadata"))) or _text(self._told_id)
+
+    def _found_id(self, parent: Mapping[str, Any]) -> str | None:
+        told = self._told(parent) or ""
+        session = _text(_mapping(parent.get("header")).get("session")) if told else ""
+        cell = UnnamedCell(self.raw_cell, session or "", _handle(told))
+        if not (cell.source or cell.address):
+            return None
+        run = (_message_id(parent), cell)
+        if run[0] is None or self._found[0] != run:
+            self._found = (run, self._find(cell))
+        return self._found[1]
 
     @property
     def somebody_is_there(self) -> bool:
@@ -208,7 +249,7 @@ class CellTracker:
         self.raw_cell = info.raw_cell or ""
         self._told_id = getattr(info, "cell_id", None)
         self._hear_of_deleted()
-        self._deleted.discard(self.cell_id or "")  # cut, and pasted elsewhere
+        self._deleted.discard(self.told_id or "")  # cut, and pasted elsewhere
         if _message_id(self._execute_request()) is None:
             self._turns_kept = (None, 0)  # no request tells one run from the next
 
@@ -225,6 +266,31 @@ class CellTracker:
     def _number_of_turns_kept(self, parent: Mapping[str, Any]) -> int:
         message_id, number = self._turns_kept
         return number if message_id == _message_id(parent) else 0
+
+
+def _by_address(cell: UnnamedCell) -> str | None:
+    return cell.address or None
+
+
+def _is_address(cell_id: str | None) -> bool:
+    return cell_id is not None and cell_id.startswith(_VSCODE_CELL)
+
+
+def _handle(address: str) -> str:
+    """Return VS Code's name for a cell within one opening of its notebook.
+
+    Examples
+    --------
+    >>> _handle("vscode-notebook-cell:/home/ann/a.ipynb#X10sZmlsZQ%3D%3D")
+    '7'
+    >>> _handle("vscode-notebook-cell:/home/ann/a.ipynb#ch0000012")
+    'ch0000012'
+    >>> _handle("")
+    ''
+    """
+    fragment = address.rpartition("#")[2] if _is_address(address) else ""
+    number = _HANDLE.match(fragment)
+    return str(int(number[1], 7)) if number else "".join(fragment.split())
 
 
 def magic_body(raw_cell: str, line: str, cell: str) -> str:

@@ -49,7 +49,7 @@ def _has(process: Process, value: str) -> bool:
     import psutil
 
     with suppress(psutil.Error, OSError):
-        return process.environ().get(SESSION_NAME) == value
+        return bool(process.environ().get(SESSION_NAME) == value)
     return False
 
 

@@ -25,7 +25,7 @@ def harmless_handler(
     def handle(owner: _Owner, event: _Event) -> None:
         try:
             handler(owner, event)
-        except Exception:  # noqa: BLE001  (the user's cell must go on)
+        except Exception:  # the user's cell must go on
             log = logging.getLogger(__name__)
             log.debug("%s failed", handler.__qualname__, exc_info=True)
 

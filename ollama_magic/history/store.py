@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history import answers, following, rows, undoing, upkeep
+from ollama_magic.history import answers, following, naming, rows, undoing, upkeep
 from ollama_magic.history.arranging import arrange
 from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.following import Decision, Followed
-from ollama_magic.history.notebook_file import read_notebook_file
+from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
 from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.undoing import Undone
@@ -121,6 +122,20 @@ class ChatStore:
         if decision.changes_nothing:
             return decision.unchanged(path)
         return self._database.run_and_commit(work)
+
+    def name_cell(
+        self, notebook: str, cell: UnnamedCell, file: NotebookFile | None
+    ) -> str | None:
+        """Return the id of a cell that the front end does not name; see ``naming``.
+
+        Parameters
+        ----------
+        file
+            The notebook as it was saved last; None where it cannot be read.
+        """
+        return self._database.run_and_commit(
+            lambda database: naming.name_cell(database, notebook, cell, file)
+        )
 
     # -- turns -----------------------------------------------------------------
 

@@ -81,11 +81,16 @@ class Kernel:
             "stop_on_error": True,
         }
         message = self.client.session.msg("execute_request", content, metadata=metadata)
+        if self.opening:
+            message["header"]["session"] = self.opening
         self.client.shell_channel.send(message)
         return message["header"]["msg_id"]
 
     answers = None
     """What to type when the kernel asks; None: there is nobody to ask."""
+
+    opening = None
+    """The session that requests tell; None: that of the client."""
 
     def run(self, code, cell_id=None, deleted=(), **metadata):
         """Run a cell to its end.

@@ -298,7 +298,8 @@ def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
         f"key = store.follow({str(tmp_path / 'notebook.ipynb')!r}).key\n"
         "for n in range(1, 121):\n"
         "    turn = Turn(prompt=f'prompt {n}.', reply='r', model='m')\n"
-        "    store.record(key, 'main', turn)"
+        "    store.record(key, 'main', turn)\n"
+        "store.close()"
     )
     ran = kernel.run("%ollama history")
     assert "prompt 120." in ran.text

@@ -105,9 +105,7 @@ def test_a_relative_path_counts_where_it_fits_the_folder(
     found = find_notebook(kernel_shell)
     assert found.path == os.path.realpath(folder / "a.ipynb")
     monkeypatch.chdir(tmp_path)
-    assert find_notebook(kernel_shell) == found, (
-        "os.chdir changed the notebook"
-    )
+    assert find_notebook(kernel_shell) == found, "os.chdir changed the notebook"
 
 
 def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):
