@@ -156,7 +156,7 @@ def _one_round(
     kept = asking.kept_answer(request, digest)
     if kept is None:
         answer, fault = _arriving(asking, question, request, display)
-        return Round(request, answer), fault
+        return Round(request, answer), asking.explained(fault, request)
     thinking = "" if asking.args.hide_thinking else kept.thinking
     display.feed(kept.text, thinking)
     return Round(request, Answer.of(kept), kept), None

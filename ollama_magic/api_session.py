@@ -12,6 +12,7 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from ollama_magic.notebook import FindCell
 from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.session import Session
 
@@ -53,7 +54,13 @@ class _NoCells:
 
     raw_cell: str = ""
     cell_id: str | None = None
+    is_told: bool = False
+    told_id: str | None = None
+    somebody_is_there: bool = True
     deleted_cells: tuple[str, ...] = ()
+
+    def find_with(self, find: FindCell) -> None:
+        """Find nothing: there is no cell."""
 
     def forget_deleted(self) -> None:
         """Forget nothing."""

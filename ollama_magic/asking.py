@@ -63,6 +63,8 @@ def ask(
             raise outcome.fault
         handed_over = hand_over(asking, question, outcome, next_cell)
         outcome = outcome.noted(*notes, handed_over.note)
+        if question.chat_name is not None:
+            outcome = outcome.noted(session.take_footnote())
         reply = _kept(asking, question, outcome, has_code_below=handed_over.has_cell)
         display.finish(*reply._repr_mimebundle_(), reply.view.footer)
         if outcome.fault is not None:

@@ -246,11 +246,14 @@ def _front_end(session: Session) -> Iterator[Finding]:
         yield Finding("front end", "a terminal: text as it comes, no widgets")
         return
     yield Finding("front end", f"a kernel of {type(kernel).__module__}")
-    ids = "tells which cell runs" if session.cells.cell_id else "tells no cell ids"
-    mark: Literal["ok", "note"] = "ok" if session.cells.cell_id else "note"
-    consequence = "" if session.cells.cell_id else ": a re-run adds a turn"
+    is_told = session.cells.is_told
+    ids = "tells which cell runs" if is_told else "tells no cell ids"
+    mark: Literal["ok", "note"] = "ok" if is_told else "note"
+    consequence = "" if is_told else ": a re-run adds a turn"
+    if session.notebook.path and not is_told:
+        consequence += ", unless the saved notebook has the cell"
     yield Finding("front end", f"{ids}{consequence}", mark)
-    can_ask = bool(getattr(kernel, "_allow_stdin", False))
+    can_ask = session.cells.somebody_is_there
     asks = "questions can be answered" if can_ask else "nobody can answer questions"
     yield Finding("front end", asks, "ok" if can_ask else "note")
 

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, Self
 
+from ollama_magic.errors import ServerUnreachableError, quoted
 from ollama_magic.request import Request
 from ollama_magic.wire import Stats, ToolCall
 
@@ -86,3 +87,31 @@ def request_key(request: Request) -> str:
     body = {k: v for k, v in request.body().items() if k not in _OF_NO_MATTER}
     text = json.dumps([request.path, body], sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def not_kept(
+    error: ServerUnreachableError, file: str, asked: str, nearest: str
+) -> ServerUnreachableError:
+    """Return the error for a question that neither a kept answer nor a server answers.
+
+    Parameters
+    ----------
+    error
+        Why there is no server.
+    file
+        Where answers are kept.
+    asked
+        The prompt.
+    nearest
+        The prompt in the file that is most like it; empty where none is.
+    """
+    why = f"--cached is on, and {file} has no answer to this very request"
+    if nearest == asked:
+        why += "; the prompt was asked with other options or after other turns"
+    elif nearest:
+        why += f"; the nearest prompt in it is '{quoted(nearest, limit=120)}'"
+    return ServerUnreachableError(
+        f"No kept answer to this question, and no server: {error.what}",
+        why=f"{why}; {error.why}" if error.why else why,
+        next_step=error.next_step,
+    )

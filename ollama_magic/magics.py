@@ -30,7 +30,7 @@ from ollama_magic.call_site import is_value_dropped
 from ollama_magic.code_help.failing_cells import FailingCells
 from ollama_magic.line.help_text import magic_docstring
 from ollama_magic.notebook import CellTracker, magic_body, shows_itself
-from ollama_magic.shell_events import unregister_all
+from ollama_magic.shell_events import harmless_handler, unregister_all
 
 if TYPE_CHECKING:
     from ollama_magic.answering import Display
@@ -144,6 +144,7 @@ class OllamaMagics(Magics):
         for module, name in _SHOW_THEMSELVES:
             formatter.for_type_by_name(module, name, self._show_value)
 
+    @harmless_handler
     def _forget_shown(self, _result: object) -> None:
         self._just_shown.clear()
 

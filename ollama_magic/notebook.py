@@ -10,12 +10,16 @@ Sources, each seen in a running front end unless noted:
   absolute path of the notebook, also for a new one, and is told anew when a kernel
   restarts after a rename. In a console it is a path that ends in ``Console 1``. Older
   servers give a path relative to a root that the kernel is not told, or a UUID.
+  Processes below a kernel inherit it: see ``session_name``.
 * Execute requests of both carry ``cellId`` and ``deletedCells`` (cells deleted since
   the last request, each told once) in their metadata.
 * VS Code (its sources, not seen): ``__vsc_ipynb_file__`` in the namespace, which for
   an unsaved notebook is a path that does not exist (``Untitled-1.ipynb``).
-  In requests ``cellId`` is the address of a document with a number in it:
-  ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``.
+  In requests ``cellId`` is the address of a document with a number in it (a letter
+  for its length, digits to the base 7, ``s``, the scheme in base 64):
+  ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``. At each opening of the
+  notebook cells are numbered anew; ``header.session`` is another one then, and stays
+  when the kernel restarts.
 * Colab (not seen): ``metadata.colab.cell_id``.
 """
 
@@ -25,19 +29,26 @@ import os
 import re
 import textwrap
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ollama_magic.history.naming import UnnamedCell
 from ollama_magic.history.schema import SESSION
 from ollama_magic.output_mode import output_mode
 from ollama_magic.rendering.live_output import OutputMode
-from ollama_magic.shell_events import unregister_all
+from ollama_magic.session_name import SESSION_NAME, is_set_for_this_kernel
+from ollama_magic.shell_events import harmless_handler, unregister_all
+
+FindCell = Callable[[UnnamedCell], str | None]
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _MAGIC = "%%ollama"
 _LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
+_VSCODE_CELL = "vscode-notebook-cell:"
+_HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
 
 
@@ -72,7 +83,7 @@ def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401
         A path that the user set; it need not exist nor end in ``.ipynb``.
     """
     vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
-    session_name = os.environ.get("JPY_SESSION_NAME")
+    session_name = _session_name(shell)
     known: dict[tuple[object, ...], Notebook] = shell.meta.setdefault(_META_KEY, {})
     told = (configured, str(vscode_file), session_name)
     if told not in known:
@@ -101,8 +112,14 @@ def _vscode_path(value: object) -> str | None:
     return os.path.realpath(value)
 
 
+def _session_name(shell: Any) -> str | None:  # noqa: ANN401
+    # A terminal is no notebook of a server, also where it was started from one.
+    has_kernel = getattr(shell, "kernel", None) is not None
+    return os.environ.get(SESSION_NAME) if has_kernel else None
+
+
 def _server_path(value: str | None) -> str | None:
-    if not value or not value.endswith(".ipynb"):
+    if not value or not value.endswith(".ipynb") or not is_set_for_this_kernel(value):
         return None
     if _is_absolute_notebook(value):
         return os.path.realpath(value)
@@ -139,6 +156,8 @@ class CellTracker:
         """The running cell as it was typed; empty when no cell is running."""
         self._shell = shell
         self._told_id: object = None
+        self._find: FindCell = _by_address
+        self._found: tuple[object, str | None] = (None, None)
         self._deleted: set[str] = set()
         self._heard_of_deleted: str | None = None
         self._turns_kept: tuple[object, int] = (None, 0)
@@ -148,22 +167,56 @@ class CellTracker:
 
     @property
     def cell_id(self) -> str | None:
-        """The id of the running cell; None where the front end has none.
+        """The id of the running cell; None where nothing tells it.
+
+        Where the front end gives no id that lasts, the session finds the cell in the
+        saved notebook; in one run the answer stays the same, whatever is saved by then.
 
         A cell that asks several times in one run has an id for each of its turns:
         the second is ``ID 2``. Cell ids themselves have no blanks.
         """
         parent = self._execute_request()
-        metadata = _mapping(parent.get("metadata"))
-        cell_id = _cell_id(metadata) or _text(self._told_id)
+        cell_id = self.told_id or self._found_id(parent)
         number = self._number_of_turns_kept(parent)
         return f"{cell_id} {number + 1}" if cell_id and number else cell_id
 
     @property
+    def told_id(self) -> str | None:
+        """The id that the front end gave; None where it gave none that lasts."""
+        told = self._told(self._execute_request())
+        return None if _is_address(told) else told
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the front end tells which cell runs, in any way."""
+        return self._told(self._execute_request()) is not None
+
+    def find_with(self, find: FindCell) -> None:
+        """Use a function that returns the id of a cell that has no id that lasts."""
+        self._find = find
+
+    def _told(self, parent: Mapping[str, Any]) -> str | None:
+        return _cell_id(_mapping(parent.get("metadata"))) or _text(self._told_id)
+
+    def _found_id(self, parent: Mapping[str, Any]) -> str | None:
+        told = self._told(parent) or ""
+        session = _text(_mapping(parent.get("header")).get("session")) if told else ""
+        cell = UnnamedCell(self.raw_cell, session or "", _handle(told))
+        if not (cell.source or cell.address):
+            return None
+        run = (_message_id(parent), cell)
+        if run[0] is None or self._found[0] != run:
+            self._found = (run, self._find(cell))
+        return self._found[1]
+
+    @property
     def somebody_is_there(self) -> bool:
-        """Whether a person is in front, as far as it is told; nbclient has none."""
+        """Whether a person can answer; nbclient says that there is none.
+
+        A kernel that does not pass this on, such as xeus-python, may have one.
+        """
         content = _mapping(self._execute_request().get("content"))
-        return bool(content.get("allow_stdin"))
+        return bool(content.get("allow_stdin", True))
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:
@@ -207,15 +260,17 @@ class CellTracker:
         """Take the event handlers back; harmless a second time."""
         unregister_all(self._shell, self)
 
+    @harmless_handler
     def _before_cell(self, info: Any) -> None:  # noqa: ANN401
         self.raw_cell = info.raw_cell or ""
         self._is_output_claimed = False
         self._told_id = getattr(info, "cell_id", None)
         self._hear_of_deleted()
-        self._deleted.discard(self.cell_id or "")  # cut, and pasted elsewhere
+        self._deleted.discard(self.told_id or "")  # cut, and pasted elsewhere
         if _message_id(self._execute_request()) is None:
             self._turns_kept = (None, 0)  # no request tells one run from the next
 
+    @harmless_handler
     def _after_cell(self, _result: object) -> None:
         # What runs from now on, such as a widget's callback, is no cell. After a
         # cell that a cell ran, the outer one is not taken up again: not known is safe.
@@ -223,12 +278,36 @@ class CellTracker:
         self._told_id = None
 
     def _execute_request(self) -> Mapping[str, Any]:
-        kernel = getattr(self._shell, "kernel", None)
-        return _mapping(kernel.get_parent("shell")) if kernel is not None else {}
+        return _request_of(getattr(self._shell, "kernel", None))
 
     def _number_of_turns_kept(self, parent: Mapping[str, Any]) -> int:
         message_id, number = self._turns_kept
         return number if message_id == _message_id(parent) else 0
+
+
+def _by_address(cell: UnnamedCell) -> str | None:
+    return cell.address or None
+
+
+def _is_address(cell_id: str | None) -> bool:
+    return cell_id is not None and cell_id.startswith(_VSCODE_CELL)
+
+
+def _handle(address: str) -> str:
+    """Return VS Code's name for a cell within one opening of its notebook.
+
+    Examples
+    --------
+    >>> _handle("vscode-notebook-cell:/home/ann/a.ipynb#X10sZmlsZQ%3D%3D")
+    '7'
+    >>> _handle("vscode-notebook-cell:/home/ann/a.ipynb#ch0000012")
+    'ch0000012'
+    >>> _handle("")
+    ''
+    """
+    fragment = address.rpartition("#")[2] if _is_address(address) else ""
+    number = _HANDLE.match(fragment)
+    return str(int(number[1], 7)) if number else "".join(fragment.split())
 
 
 def magic_body(raw_cell: str, line: str, cell: str) -> str:
@@ -312,6 +391,17 @@ def _could_become(typed: str, given: str) -> bool:
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:
     colab_id = _mapping(metadata.get("colab")).get("cell_id")
     return _text(metadata.get("cellId")) or _text(colab_id)
+
+
+def _request_of(kernel: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    """Return the request that a kernel works on; empty where it does not tell.
+
+    ``get_parent`` takes a channel in ipykernel, and nothing in xeus-python.
+    """
+    for arguments in (("shell",), ()):
+        with suppress(Exception):  # a kernel that is not ours may raise anything
+            return _mapping(kernel.get_parent(*arguments))
+    return {}
 
 
 def _message_id(parent: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ from ollama_magic.context.check import ContextCheck
 from ollama_magic.context.size import check_context, length_in_force
 from ollama_magic.conversation import Chat, Message
 from ollama_magic.errors import PromptError, ServerUnreachableError
-from ollama_magic.kept_answers import KeptAnswer, request_key
+from ollama_magic.kept_answers import KeptAnswer, not_kept, request_key
 from ollama_magic.line.arguments import ChatArguments
 from ollama_magic.model_names import find_model, has_tag
 from ollama_magic.precedence import (
@@ -94,6 +94,17 @@ class Asking:
             return None
         key = request_key(request)
         return self.session.store.find_answer(key, request.model, digest)
+
+    def explained(
+        self, fault: BaseException | None, request: Request
+    ) -> BaseException | None:
+        """Return a fault that says so when a kept answer was wanted and is missing."""
+        if not (self.is_cached and isinstance(fault, ServerUnreachableError)):
+            return fault
+        asked = str(request.as_messages()[-1].get("content", ""))
+        store = self.session.store
+        file = store.path.name if store.path else "memory"
+        return not_kept(fault, file, asked, store.nearest_prompt(asked))
 
 
 @dataclass(frozen=True)
@@ -246,9 +257,13 @@ def _named(asking: Asking, request: Request, models: ServerModels) -> Request:
     if models.fault is None or (request.model and has_tag(request.model)):
         return request
     kept = asking.kept_answer(request)
-    if kept is None and not request.model:
-        raise models.fault
-    return request if kept is None else replace(request, model=kept.model)
+    if kept is not None:
+        return replace(request, model=kept.model)
+    if request.model:
+        return request
+    fault = asking.explained(models.fault, request)
+    assert fault is not None
+    raise fault
 
 
 def _check_format(format: object, tools: Sequence[Tool]) -> None:

@@ -17,9 +17,11 @@ from ollama_magic.client import OllamaClient
 from ollama_magic.conversation import Chat
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.following import Followed
+from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.notebook_file import SavedNotebook, read_saved
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.host import parse_host
-from ollama_magic.notebook import Notebook, find_notebook
+from ollama_magic.notebook import FindCell, Notebook, find_notebook
 from ollama_magic.redaction import Redactor
 from ollama_magic.rendering.live_output import OutputMode
 from ollama_magic.reply import Reply
@@ -27,6 +29,9 @@ from ollama_magic.serve import RunningServer, crash_report, started_for
 
 if TYPE_CHECKING:
     from ollama_magic.comparing.run import Compared
+
+_NO_CELL_IDS = "this front end sends no cell ids: running a cell again adds a turn"
+_NOT_SAVED = "the notebook is not saved yet: this chat ends with the kernel"
 
 
 class Settings(Protocol):
@@ -59,6 +64,21 @@ class Cells(Protocol):
     @property
     def cell_id(self) -> str | None:
         """Its id; None where there is none."""
+
+    @property
+    def told_id(self) -> str | None:
+        """The id that the front end gave, if that lasts."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the front end tells which cell runs, in any way."""
+
+    def find_with(self, find: FindCell) -> None:
+        """Use a function that returns the id of a cell that has no such id."""
+
+    @property
+    def somebody_is_there(self) -> bool:
+        """Whether a person can answer a question."""
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:
@@ -94,6 +114,7 @@ class Session:
         self.shell = shell
         self.settings = settings
         self.cells = cells
+        cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
         self.compared: Compared | None = None
         """What may be kept of the last comparison."""
@@ -103,6 +124,9 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
+        self._saved: SavedNotebook | None = None
+        self._footnote = ""
+        self._footnotes_told: set[str] = set()
         self._keys: dict[tuple[str, str], str] = {}
         self._told_of_key: set[str] = set()
 
@@ -206,7 +230,11 @@ class Session:
             self.close()
             self._store_file = self.settings.history_file
             path = Path(self._store_file).expanduser() if self._store_file else None
-            self._store = ChatStore(path or default_path(), warn=self._warnings.append)
+            self._store = ChatStore(
+                path or default_path(),
+                is_single=path is not None,  # it may be copied, sent or committed
+                warn=self._warnings.append,
+            )
         return self._store
 
     @property
@@ -221,7 +249,7 @@ class Session:
             return found
         place = (found.path, self.settings.history_file)
         if place not in self._keys:
-            followed = self.store.follow(found.path, self.cells.cell_id)
+            followed = self.store.follow(found.path, self.cells.told_id)
             self._keys[place] = followed.key
             self._warnings += _notes(followed)
         return replace(found, key=self._keys[place])
@@ -234,10 +262,35 @@ class Session:
     def chat(self, name: str | None = None) -> Chat:
         """Return a chat of this notebook, without the turns of deleted cells."""
         key = self.notebook.key
+        _ = self.cells.cell_id  # finding the cell may give turns of this chat its id
         if self.cells.deleted_cells:
             self.store.drop_cells(key, self.cells.deleted_cells)
             self.cells.forget_deleted()
         return self.store.load(key, name or self.chat_name)
+
+    def _find_cell(self, cell: UnnamedCell) -> str | None:
+        """Return the id of the running cell, which its front end does not name."""
+        notebook = self.notebook
+        before = self._saved
+        self._saved = saved = read_saved(notebook.path, before)
+        name = None
+        if cell.address or saved.file is not None:
+            name = self.store.name_cell(notebook.key, cell, saved.file)
+        if name in saved.ids and before is not None:
+            self.store.drop_cells(notebook.key, saved.deleted_since(before))
+        if notebook.path is None:
+            self._footnote = _NOT_SAVED if cell.address else ""
+        elif cell.source and name is None:
+            self._footnote = _NO_CELL_IDS
+        return name
+
+    def take_footnote(self) -> str:
+        """Return what a footer says once about how the chat knows its cells."""
+        note, self._footnote = self._footnote, ""
+        if note in self._footnotes_told:
+            return ""
+        self._footnotes_told.add(note)
+        return note
 
     # -- the rest ----------------------------------------------------------
 

@@ -21,7 +21,8 @@ LAYERS = [
     {"client", "transport", "history"},
     # 3: front end
     {"arrivals", "background", "embedded", "interrupts", "listing", "notebook"}
-    | {"call_site", "output_mode", "rendering", "serve", "shell_events"}
+    | {"call_site", "output_mode", "rendering", "serve"}
+    | {"session_name", "shell_events"}
     | {"management.actions", "management.creation"}
     | {"code_help.next_cell", "code_help.failing_cells", "code_help.failure_text"},
     # 4: one cell
@@ -46,6 +47,7 @@ HOMES = {
     "pymdownx": {"rendering"},
     "xllamacpp": {"embedded"},
     "ipywidgets": {"widgets"},
+    "psutil": {"session_name"},
     "jsonschema": {"schemas"},
     "referencing": {"schemas"},
 }

@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.notebook import owns_output
-from ollama_magic.shell_events import unregister_all
+from ollama_magic.shell_events import harmless_handler, unregister_all
 
 _KEPT = 20
 _MAX_SOURCE = 20_000
@@ -70,6 +70,7 @@ class FailingCells:
         """Take the event handler back; harmless a second time."""
         unregister_all(self._shell, self)
 
+    @harmless_handler
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
         error = getattr(result, "error_before_exec", None)
         error = error or getattr(result, "error_in_exec", None)

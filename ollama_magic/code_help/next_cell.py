@@ -59,12 +59,12 @@ class NextCell:
             return "the next prompt" if has_prompt else ""
         if not self._cells.somebody_is_there or self._is_console_of_lab():
             return ""
-        return "the cell below" if self._cells.cell_id else "the next cell"
+        return "the cell below" if self._cells.is_told else "the next cell"
 
     def _is_console_of_lab(self) -> bool:
         session_name = os.environ.get("JPY_SESSION_NAME", "")
         is_notebook = not session_name or session_name.endswith(".ipynb")
-        return not is_notebook and self._cells.cell_id is None
+        return not is_notebook and not self._cells.is_told
 
     def _put_before(self) -> str | None:
         """Return what this run has put there; None when nothing can follow it."""

@@ -186,7 +186,9 @@ class _Run:
             fragments.append(self.answer.end())
             if not (batch.error is None or isinstance(batch.error, OllamaMagicError)):
                 raise batch.error  # a bug keeps its traceback
-            self.fault, self.has_ended = batch.error, True
+            request = self.question.request
+            self.fault = self.asking.explained(batch.error, request)
+            self.has_ended = True
             self._ended_at = utc_now()
         thinking = "".join(fragment.thinking for fragment in fragments)
         return Fragment(

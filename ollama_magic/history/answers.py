@@ -37,6 +37,17 @@ def find(
     return KeptAnswer.from_json(row[0]) if row else None
 
 
+def latest_prompts(database: sqlite3.Connection) -> list[str]:
+    """Return the different prompts of the latest turns, without very long ones."""
+    found = database.execute(
+        """
+        SELECT prompt FROM turns WHERE model <> '' AND LENGTH(prompt) <= 1000
+        GROUP BY prompt ORDER BY MAX(answered_at) DESC LIMIT 200
+        """
+    )
+    return [prompt for (prompt,) in found]
+
+
 def keep(database: sqlite3.Connection, key: str, answer: KeptAnswer) -> None:
     """Keep an answer, in the place of an earlier one of the same model."""
     database.execute(

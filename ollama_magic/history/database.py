@@ -19,6 +19,7 @@ from ollama_magic.history.file import (
     UnusableFileError,
     diagnose,
     identity,
+    make_whole,
     open_file,
     open_memory,
     set_aside,
@@ -39,6 +40,8 @@ class SafeDatabase:
     ----------
     path
         The file. None keeps everything in memory.
+    is_single
+        Whether the file must be whole by itself after each commit; see ``file``.
     warn
         Called with a text of two lines, once for each thing that went wrong: what
         happened and why, then what to do.
@@ -52,11 +55,13 @@ class SafeDatabase:
         self,
         path: Path | None,
         *,
+        is_single: bool = False,
         warn: Callable[[str], None],
         put_back: Work[None],
         forget: Callable[[], None],
     ) -> None:
         self._path = path
+        self._is_single = is_single
         self._warn = warn
         self._put_back = put_back
         self._forget = forget
@@ -102,7 +107,14 @@ class SafeDatabase:
 
     def run_and_commit(self, work: Work[_T]) -> _T:
         """Do some work in one transaction, likewise."""
-        return self.run(lambda database: _transaction(database, work))
+
+        def commit(database: sqlite3.Connection) -> _T:
+            result = _transaction(database, work)
+            if self._is_single and not self._is_in_memory:
+                make_whole(database)
+            return result
+
+        return self.run(commit)
 
     def shrink(self) -> None:
         """Give the space of deleted rows back, and leave no trace of what they were.
@@ -114,7 +126,7 @@ class SafeDatabase:
         def work(database: sqlite3.Connection) -> None:
             with suppress(sqlite3.OperationalError):
                 database.execute("VACUUM")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            make_whole(database)
 
         self.run(work)
 
@@ -137,10 +149,13 @@ class SafeDatabase:
                 f"They go on in memory until the kernel ends; next: {NAME_ANOTHER}"
             )
             return open_memory(None)
-        connection = open_file(self._path)
+        connection = self._open_file(self._path)
         self._identity = identity(self._path)
         self._forget()
         return connection
+
+    def _open_file(self, path: Path) -> sqlite3.Connection:
+        return open_file(path, is_single=self._is_single)
 
     def _recover(self, fault: Fault) -> None:
         """Put something that works in the place of a file that does not."""
@@ -155,7 +170,7 @@ class SafeDatabase:
         assert self._path is not None
         self.close()
         aside = set_aside(self._path)
-        self._connection = open_file(self._path)
+        self._connection = self._open_file(self._path)
         self._identity = identity(self._path)
         _transaction(self._connection, self._put_back)
         self._warn(

@@ -5,7 +5,9 @@ are the business of ``schema``.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
-which network file systems do not have.
+which network file systems do not have. It also leaves the latest transactions in a
+second file (``-wal``), so a file that the user may copy, send or commit by its name
+(``is_single``) has the rollback journal: after each commit the one file is whole.
 """
 
 from __future__ import annotations
@@ -67,11 +69,16 @@ _UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
 # -- opening -------------------------------------------------------------------
 
 
-def open_file(path: Path) -> sqlite3.Connection:
+def open_file(path: Path, *, is_single: bool = False) -> sqlite3.Connection:
     """Open the file of chats at ``path``, made when it is new.
 
     A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite gives
     the mode of a file to its ``-wal`` and ``-shm``.
+
+    Parameters
+    ----------
+    is_single
+        Whether the file must be whole without its ``-wal`` after each commit.
 
     Raises
     ------
@@ -94,7 +101,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         check_same_thread=False,  # ``SafeDatabase`` has a lock
     )
     try:
-        _choose_journal(database, path)
+        _choose_journal(database, uses_wal=not (is_single or _is_on_network(path)))
         _lay_schema(database)
     except BaseException:
         database.close()
@@ -123,8 +130,9 @@ def _empty_memory() -> sqlite3.Connection:
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     # NB: without its -wal a file in WAL mode cannot be opened for reading in a folder
-    # where none can be made. No -wal also means that nobody is writing.
-    is_quiet = not path.with_name(f"{path.name}-wal").exists()
+    # where none can be made. No -wal and no -journal also mean that nobody is writing.
+    companions = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
+    is_quiet = not any(companion.exists() for companion in companions)
     mode = "mode=ro&immutable=1" if is_quiet else "mode=ro"
     uri = f"{path.resolve().as_uri()}?{mode}"
     return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
@@ -196,19 +204,29 @@ def _check_owner(application_id: int, version: int) -> None:
         )
 
 
-def _choose_journal(database: sqlite3.Connection, path: Path) -> None:
-    """Use WAL where it works; else the rollback journal, with more care at commits."""
-    journal = "delete" if _is_on_network(path) else "wal"
+def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
+    """Use WAL, or the rollback journal with more care at commits."""
+    journal = "wal" if uses_wal else "delete"
     try:
         (answer,) = database.execute(f"PRAGMA journal_mode={journal}").fetchone()
     except sqlite3.OperationalError as error:
-        # Another kernel is opening the file too, and is changing its mode. The mode
-        # belongs to the file, and this connection will follow.
+        # Another kernel has the file open too, and uses WAL or is changing the mode.
+        # The mode belongs to the file, and this connection will follow.
         if _primary_code(error) != sqlite3.SQLITE_BUSY:
             raise
         answer = "unknown"
     level = "NORMAL" if answer == "wal" else "FULL"
     database.execute(f"PRAGMA synchronous={level}")
+
+
+def make_whole(database: sqlite3.Connection) -> None:
+    """Put into the file what its ``-wal`` has, where another kernel uses WAL.
+
+    With the rollback journal this does nothing. What a reader holds back now comes with
+    the next commit, or when the last kernel closes the file.
+    """
+    with suppress(sqlite3.Error):  # nothing is lost: it is in the -wal
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _lay_schema(database: sqlite3.Connection) -> None:

@@ -17,9 +17,9 @@ shows its answer (``NotebookFile.has_turn``). The rule, in order:
 3. Else it is new.
 
 So nothing is shared on the word of a path alone where cells can speak, and what is
-not recognised is kept. Ids of cells exist since nbformat 4.5; without them, and in
-VS Code, whose ids no other path could know, only answers can speak. Refuses to know
-what a front end is, as ``rows`` does.
+not recognised is kept. Ids of cells exist since nbformat 4.5; without them, and where
+a front end names no cell that the file has (see ``naming``), only answers can speak.
+Refuses to know what a front end is, as ``rows`` does.
 """
 
 from __future__ import annotations
@@ -163,7 +163,12 @@ def _best_match(
     """Return the notebook that shares most turns with the file, and half of its own."""
     best, best_rank = None, (0, 0, False, "")
     for row in _candidates(database, file):
-        turns = list(_turns(database, row.id, "live"))
+        # A turn that no cell asked (``ask``, an import) speaks only where it is shown.
+        turns = [
+            turn
+            for turn in _turns(database, row.id, "live")
+            if turn[0] or turn[2] in file.answers
+        ]
         shared = sum(file.has_turn(*turn) for turn in turns)
         if (here and row.id == here.id) or not shared or 2 * shared < len(turns):
             continue
@@ -208,13 +213,13 @@ def _is_sibling(
 
 def _turns(
     database: sqlite3.Connection, notebook_id: int, table: Literal["turns", "live"]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield cell, prompt and time of what the cells of a notebook asked."""
+) -> Iterator[tuple[str | None, str, str]]:
+    """Yield cell, prompt and time of the turns of a notebook."""
     return database.execute(
         f"""
         SELECT cell_id, prompt, answered_at FROM {table}
         WHERE chat_id IN (SELECT id FROM chats WHERE notebook_id = ?)
-            AND cell_id IS NOT NULL AND model <> ''
+            AND model <> ''
         """,  # noqa: S608  (one of two names of ours)
         (notebook_id,),
     )

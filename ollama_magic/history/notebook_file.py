@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 
 _MAX_BYTES = 200 * 2**20
 _CELL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ASKS = re.compile(r"ollama(?!\s+keep\b)")
 _NUMBERED = re.compile(r"[A-Za-z]*[_-]?\d+")
 
 
@@ -47,6 +50,16 @@ def _is_random(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedCell:
+    """A cell as it was saved last."""
+
+    id: str
+    """Empty where it has none, or one that another cell has too."""
+    source: str
+    is_code: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NotebookFile:
     """A notebook as it was saved last."""
 
@@ -57,6 +70,13 @@ class NotebookFile:
     """The code cells that mention ollama, by their ids."""
     answers: frozenset[str] = frozenset()
     """When the answers came that its outputs show, by their provenance."""
+    cells: tuple[SavedCell, ...] = ()
+    """All cells, in the order of the page."""
+    shown_in: Mapping[str, str] = field(default_factory=dict)
+    """The cell that shows an answer, by the time of the answer.
+
+    Of several answers in one cell the second is of ``ID 2``, as it was asked.
+    """
     changed_at: str = ""
     """UTC, ISO 8601, as the store keeps its times."""
 
@@ -70,6 +90,25 @@ class NotebookFile:
         name = cell_name(cell_id)
         source = self.sources.get(name)
         return source is not None and (_is_random(name) or prompt in source)
+
+    def find_cell(self, source: str, index: int | None = None) -> str:
+        """Return the id of the code cell with just this source; empty if none is sure.
+
+        Parameters
+        ----------
+        index
+            Which of several cells with this source is meant.
+        """
+        if not source.strip():
+            return ""
+        same = {
+            place: cell.id
+            for place, cell in enumerate(self.cells)
+            if cell.is_code and _lines(cell.source) == _lines(source)
+        }
+        if len(same) == 1:
+            return next(iter(same.values()))
+        return same.get(index, "") if index is not None else ""
 
     @property
     def is_numbered(self) -> bool:
@@ -95,6 +134,7 @@ def read_notebook_file(path: str) -> NotebookFile | None:
         return None
     cells = [cell for cell in _list(content.get("cells")) if isinstance(cell, dict)]
     names = [(cell_name(_text(cell.get("id"))), cell) for cell in cells]
+    times = Counter(name for name, _ in names)
     minor = content.get("nbformat_minor")
     # NB: the later of the two: a file that was moved here keeps its mtime.
     changed_at = max(status.st_mtime, status.st_ctime)
@@ -107,11 +147,65 @@ def read_notebook_file(path: str) -> NotebookFile | None:
             if name and cell.get("cell_type") == "code"
             if "ollama" in (source := _joined(cell.get("source")))
         },
+        cells=tuple(
+            SavedCell(
+                id=name if times[name] == 1 else "",
+                source=_joined(cell.get("source")),
+                is_code=cell.get("cell_type") == "code",
+            )
+            for name, cell in names
+        ),
+        shown_in=_shown_in([(name, c) for name, c in names if times[name] == 1]),
         answers=frozenset(stamp for cell in cells for stamp in _answers(cell)),
         changed_at=datetime.fromtimestamp(changed_at, UTC).isoformat(
             timespec="microseconds"
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SavedNotebook:
+    """What the file at a path told when it was read last."""
+
+    path: str | None
+    state: tuple[int, int, int] | None
+    """What changes when the file is saved; None where there is no file."""
+    file: NotebookFile | None
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of its cells."""
+        return self.file.cell_ids if self.file else frozenset()
+
+    def deleted_since(self, before: SavedNotebook) -> frozenset[str]:
+        """Return the cells that an earlier state of the same file had.
+
+        None where a tool has given all cells new ids.
+        """
+        if before.path != self.path or (self.file and self.file.is_numbered):
+            return frozenset()
+        return before.ids - self.ids
+
+
+def read_saved(path: str | None, before: SavedNotebook | None) -> SavedNotebook:
+    """Return what the file of a notebook tells now; read anew only if it was saved.
+
+    Parameters
+    ----------
+    path
+        None where the notebook has no file.
+    before
+        What was read last.
+    """
+    if path is None:
+        return SavedNotebook(None, None, None)
+    state = None
+    with suppress(OSError):
+        status = Path(path).stat()
+        state = (status.st_mtime_ns, status.st_size, status.st_ino)
+    if before is not None and (before.path, before.state) == (path, state):
+        return before
+    return SavedNotebook(path, state, read_notebook_file(path) if state else None)
 
 
 def _answers(cell: Mapping[str, Any]) -> Iterator[str]:
@@ -121,6 +215,25 @@ def _answers(cell: Mapping[str, Any]) -> Iterator[str]:
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, str):
             yield found
+
+
+def _shown_in(cells: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Return the cell of each answer that exactly one cell shows, and has asked.
+
+    ``%ollama keep`` shows what another cell has asked.
+    """
+    asked = [(n, c) for n, c in cells if n and _ASKS.search(_joined(c.get("source")))]
+    times = Counter(stamp for _, cell in asked for stamp in set(_answers(cell)))
+    found = {}
+    for name, cell in asked:
+        stamps = sorted({stamp for stamp in _answers(cell) if times[stamp] == 1})
+        for number, stamp in enumerate(stamps, 1):
+            found[stamp] = name if number == 1 else f"{name} {number}"
+    return found
+
+
+def _lines(source: str) -> str:
+    return source.replace("\r\n", "\n")
 
 
 def _joined(source: object) -> str:

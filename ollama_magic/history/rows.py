@@ -310,6 +310,19 @@ def _keep_pictures(database: sqlite3.Connection, turn: Turn) -> str | None:
     return json.dumps(digests) if digests else None
 
 
+def take_place(
+    database: sqlite3.Connection, uid: str, chat_id: int, *, of: str
+) -> None:
+    """Put a turn into the place of another one of its chat, which it replaces."""
+    database.execute("UPDATE turns SET replaced_at = ? WHERE uid = ?", (utc_now(), of))
+    database.execute(
+        "UPDATE turns SET replaces = :of,"
+        " position = (SELECT position FROM turns WHERE uid = :of) WHERE uid = :uid",
+        {"of": of, "uid": uid},
+    )
+    raise_revision(database, chat_id)
+
+
 def remove_turn(
     database: sqlite3.Connection, uid: str, chat_id: int, *, why: Why, at: str
 ) -> None:

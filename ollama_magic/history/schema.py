@@ -11,7 +11,7 @@ SESSION = "session:"
 Alone it is the key under which the named chats of all such sessions are kept.
 """
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # Pictures are there once, however many turns were asked about them. Answers are those
 # that are shown again when the same is asked again.
@@ -24,6 +24,16 @@ CREATE TABLE answers (
     answered_at TEXT NOT NULL,
     answer TEXT NOT NULL,
     PRIMARY KEY (key, model, digest)
+)
+"""
+
+# VS Code names a cell by a session and a handle; ``naming`` notes the id that lasts.
+_CELL_HANDLES = """
+CREATE TABLE cell_handles (
+    session TEXT NOT NULL,
+    handle TEXT NOT NULL,
+    cell_id TEXT NOT NULL,
+    PRIMARY KEY (session, handle)
 )
 """
 
@@ -101,6 +111,7 @@ ALTER TABLE turns ADD COLUMN pictures TEXT;
 """
     + _BESIDE_TURNS,
     3: "ALTER TABLE turns ADD COLUMN origin TEXT",
+    4: _CELL_HANDLES,
 }
 """By version: the statements that lead to the next one."""
 
@@ -114,7 +125,7 @@ def statements(version: int) -> list[str]:
         What the file has; 0 is an empty file.
     """
     steps = range(version, SCHEMA_VERSION)
-    whole = [SCHEMA, _BESIDE_TURNS]
+    whole = [SCHEMA, _BESIDE_TURNS, _CELL_HANDLES]
     parts = whole if version == 0 else [UPGRADES[step] for step in steps]
     split = ";".join(parts).split(";")
     return [statement for statement in split if statement.strip()]

@@ -6,6 +6,7 @@ know what happens when the file fails (``database``), and what a model is sent.
 
 from __future__ import annotations
 
+import difflib
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history import answers, following, rows, undoing, upkeep
+from ollama_magic.history import answers, following, naming, rows, undoing, upkeep
 from ollama_magic.history.arranging import arrange
 from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.following import Decision, Followed
-from ollama_magic.history.notebook_file import read_notebook_file
+from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
 from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.undoing import Undone
@@ -26,6 +28,9 @@ from ollama_magic.history.upkeep import Leftovers
 from ollama_magic.kept_answers import KeptAnswer
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
+
+_COMPARED = 1000
+"""Characters of a prompt that are compared with other prompts."""
 
 
 class _Known(NamedTuple):
@@ -56,16 +61,27 @@ class ChatStore:
     ----------
     path
         The file; it is opened or made at the first use. None keeps chats in memory.
+    is_single
+        Whether the file must be whole by itself after each change, so that it can be
+        copied by its name.
     warn
         Called with a text of two lines, once for each thing that went wrong: what
         happened and why, then what to do.
     """
 
-    def __init__(self, path: Path | None, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        is_single: bool = False,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._is_single = is_single
         self._known: dict[tuple[str, str], _Known] = {}
         self._choices: dict[str, Choices] = {}
         self._database = SafeDatabase(
             path,
+            is_single=is_single,
             warn=warn,
             put_back=self._put_back_what_is_known,
             forget=self._known.clear,
@@ -106,6 +122,20 @@ class ChatStore:
         if decision.changes_nothing:
             return decision.unchanged(path)
         return self._database.run_and_commit(work)
+
+    def name_cell(
+        self, notebook: str, cell: UnnamedCell, file: NotebookFile | None
+    ) -> str | None:
+        """Return the id of a cell that the front end does not name; see ``naming``.
+
+        Parameters
+        ----------
+        file
+            The notebook as it was saved last; None where it cannot be read.
+        """
+        return self._database.run_and_commit(
+            lambda database: naming.name_cell(database, notebook, cell, file)
+        )
 
     # -- turns -----------------------------------------------------------------
 
@@ -240,6 +270,18 @@ class ChatStore:
         return self._database.run(
             lambda database: answers.find(database, key, model, digest)
         )
+
+    def nearest_prompt(self, prompt: str) -> str:
+        """Return the prompt in a single file that is most like this one; empty if none.
+
+        The file of all notebooks is not searched: the prompt would be shown in another
+        notebook than its own. Answers are kept without prompts, so turns are searched.
+        """
+        if not self._is_single:
+            return ""
+        latest = self._database.run(answers.latest_prompts)
+        found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
+        return found[0] if found else ""
 
     def keep_answer(self, key: str, answer: KeptAnswer) -> None:
         """Keep an answer for when the same is asked again."""

@@ -117,6 +117,10 @@ def prune(
         answers.forget(database, _before(older_than_days))
     _delete_pictures(database)
     database.execute(
+        "DELETE FROM cell_handles WHERE cell_id NOT IN"
+        " (SELECT cell_id FROM turns WHERE cell_id IS NOT NULL)"
+    )
+    database.execute(
         "DELETE FROM notebooks WHERE key <> ? AND id NOT IN"
         " (SELECT notebook_id FROM chats) AND model IS NULL",
         (notebook,),

@@ -51,11 +51,13 @@ class Kernel:
     ``session_name`` is what a Jupyter server tells the kernel of its notebook.
     """
 
-    def __init__(self, session_name=None):
+    def __init__(self, session_name=None, kernel_name="python3", cwd=None):
         env = {k: v for k, v in os.environ.items() if k != "JPY_SESSION_NAME"}
         if session_name:
             env["JPY_SESSION_NAME"] = str(session_name)
-        self.manager, self.client = start_new_kernel(startup_timeout=180, env=env)
+        self.manager, self.client = start_new_kernel(
+            startup_timeout=180, kernel_name=kernel_name, env=env, cwd=cwd
+        )
 
     def close(self):
         self.client.stop_channels()
@@ -79,6 +81,8 @@ class Kernel:
             "stop_on_error": True,
         }
         message = self.client.session.msg("execute_request", content, metadata=metadata)
+        if self.opening:
+            message["header"]["session"] = self.opening
         self.client.shell_channel.send(message)
         return message["header"]["msg_id"]
 
@@ -104,6 +108,9 @@ class Kernel:
 
     answers = None
     """What to type when the kernel asks; None: there is nobody to ask."""
+
+    opening = None
+    """The session that requests tell; None: that of the client."""
 
     def run(self, code, cell_id=None, deleted=(), **metadata):
         """Run a cell to its end.

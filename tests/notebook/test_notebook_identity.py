@@ -34,32 +34,39 @@ def shell(new_shell):
     return new_shell()
 
 
+@pytest.fixture
+def kernel_shell(shell):
+    """Give the shell of a kernel: only that can belong to a notebook of a server."""
+    shell.kernel = object()
+    return shell
+
+
 # -- the notebook ----------------------------------------------------------------
 
 
 def test_the_server_tells_the_path_and_symlinks_lead_to_it(
-    shell, monkeypatch, tmp_path
+    kernel_shell, monkeypatch, tmp_path
 ):
     real = tmp_path / "real"
     real.mkdir()
     (real / "a.ipynb").touch()
     (tmp_path / "link").symlink_to(real)
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "link" / "a.ipynb"))
-    found = find_notebook(shell)
+    found = find_notebook(kernel_shell)
     assert found.key == found.path == os.path.realpath(real / "a.ipynb")
     assert found.is_durable
 
 
 def test_what_the_user_configured_comes_first_then_vscode_then_the_server(
-    shell, monkeypatch, tmp_path
+    kernel_shell, monkeypatch, tmp_path
 ):
     for name in ("server", "vscode"):
         (tmp_path / f"{name}.ipynb").touch()
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "server.ipynb"))
-    assert Path(find_notebook(shell).path).name == "server.ipynb"
-    shell.user_ns["__vsc_ipynb_file__"] = str(tmp_path / "vscode.ipynb")
-    assert Path(find_notebook(shell).path).name == "vscode.ipynb"
-    mine = find_notebook(shell, str(tmp_path / "mine"))
+    assert Path(find_notebook(kernel_shell).path).name == "server.ipynb"
+    kernel_shell.user_ns["__vsc_ipynb_file__"] = str(tmp_path / "vscode.ipynb")
+    assert Path(find_notebook(kernel_shell).path).name == "vscode.ipynb"
+    mine = find_notebook(kernel_shell, str(tmp_path / "mine"))
     assert Path(mine.path).name == "mine"
 
 
@@ -76,27 +83,29 @@ def test_what_the_user_configured_comes_first_then_vscode_then_the_server(
     ],
 )
 def test_what_is_no_path_of_a_notebook_is_not_taken_for_one(
-    shell, monkeypatch, tmp_path, told
+    kernel_shell, monkeypatch, tmp_path, told
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JPY_SESSION_NAME", told)
-    found = find_notebook(shell)
+    found = find_notebook(kernel_shell)
     assert found.path is None
     assert not found.is_durable
     assert found.key.startswith("session:")
 
 
-def test_a_relative_path_counts_where_it_fits_the_folder(shell, monkeypatch, tmp_path):
+def test_a_relative_path_counts_where_it_fits_the_folder(
+    kernel_shell, monkeypatch, tmp_path
+):
     """Older servers tell a path relative to a root that they do not tell."""
     folder = tmp_path / "work" / "sub"
     folder.mkdir(parents=True)
     (folder / "a.ipynb").touch()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("JPY_SESSION_NAME", "sub/a.ipynb")
-    found = find_notebook(shell)
+    found = find_notebook(kernel_shell)
     assert found.path == os.path.realpath(folder / "a.ipynb")
     monkeypatch.chdir(tmp_path)
-    assert find_notebook(shell) == found, "the user's os.chdir changed the notebook"
+    assert find_notebook(kernel_shell) == found, "os.chdir changed the notebook"
 
 
 def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):

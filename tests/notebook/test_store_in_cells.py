@@ -46,20 +46,16 @@ def prompts(file):
 def test_on_a_full_disk(asked):
     """A limit on the size of files stands in for it: writes come back short."""
     kernel, file = asked
-    log, more = file.with_name(f"{file.name}-wal"), 0
-    while not (log.exists() and log.stat().st_size > 50_000):
-        kernel.run(f"%%ollama\nMore {more}?", f"more{more}")
-        more += 1
-    size = log.stat().st_size + 1000
+    kernel.run("%%ollama\nMore?", "more")
     kernel.run(
         "import resource\nlimits = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, limits[1]))"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))"
     )
     try:
-        check_goes_on(kernel, "Chats are not saved in", turns=1 + more)
+        check_goes_on(kernel, "Chats are not saved in", turns=2)
     finally:
         kernel.run("resource.setrlimit(resource.RLIMIT_FSIZE, limits)")
-    assert prompts(file) == ["Before?", *(f"More {n}?" for n in range(more))]
+    assert prompts(file) == ["Before?", "More?"]
 
 
 @on_posix

@@ -1,0 +1,178 @@
+"""A ``history_file`` beside the notebook is whole in the one file, in real kernels."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from kernel import Kernel
+
+from ollama_magic.history.store import ChatStore
+
+SETTINGS = """
+%load_ext ollama_magic
+%config OllamaMagics.cached = True
+%config OllamaMagics.history_file = "answers.sqlite"
+%config OllamaMagics.host = {host!r}
+"""
+NOWHERE = "127.0.0.1:9"
+ASKS = ["%%ollama llama3.2:3b\nWhat is a vowel?", "%%ollama\nName one."]
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "class3"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return folder
+
+
+def write_notebook(folder, host):
+    cells = [
+        {
+            "id": f"5e1f0c3{number}",
+            "cell_type": "code",
+            "metadata": {},
+            "execution_count": None,
+            "source": source,
+            "outputs": [],
+        }
+        for number, source in enumerate([SETTINGS.format(host=host), *ASKS])
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": kernel},
+        "cells": cells,
+    }
+    (folder / "t.ipynb").write_text(json.dumps(content))
+
+
+def execute(folder):
+    command = [sys.executable, "-m", "jupyter", "execute", "--inplace", "t.ipynb"]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def answers(folder):
+    cells = json.loads((folder / "t.ipynb").read_text())["cells"]
+    return ["".join(cell["outputs"][0]["data"]["text/plain"]) for cell in cells[1:]]
+
+
+def replayed(folder):
+    """Return the answers of another kernel that reaches no server."""
+    kernel = Kernel(cwd=folder)
+    try:
+        assert kernel.run(SETTINGS.format(host=NOWHERE)).status == "ok"
+        return [kernel.run(code, f"c{n}").text for n, code in enumerate(ASKS)]
+    finally:
+        kernel.close()
+
+
+@pytest.fixture
+def asked(home, fake_ollama):
+    """Give a kernel that has asked, with the folder of its file."""
+    kernel = Kernel(cwd=home)
+    kernel.run(SETTINGS.format(host=fake_ollama.url))
+    for number, code in enumerate(ASKS):
+        assert kernel.run(code, f"c{number}").status == "ok"
+    yield kernel
+    kernel.close()
+
+
+def test_after_jupyter_execute_the_one_file_replays_everything(
+    home, elsewhere, fake_ollama
+):
+    write_notebook(home, fake_ollama.url)
+    ran = execute(home)
+    assert ran.returncode == 0, ran.stderr
+    shutil.copy(home / "answers.sqlite", elsewhere)
+    write_notebook(elsewhere, NOWHERE)
+    ran = execute(elsewhere)
+    assert ran.returncode == 0, ran.stderr
+    assert answers(elsewhere) == answers(home) == ["Hello!", "Hello!"]
+
+
+def test_a_live_copy_after_a_turn_replays_everything(asked, home, elsewhere):
+    shutil.copy(home / "answers.sqlite", elsewhere)
+    assert replayed(elsewhere) == ["Hello!", "Hello!"]
+    assert [path.name for path in home.iterdir()] == ["answers.sqlite"]
+
+
+def test_after_kill_9_the_one_file_replays_everything(asked, home, elsewhere):
+    asked.kill()
+    shutil.copy(home / "answers.sqlite", elsewhere)
+    assert replayed(elsewhere) == ["Hello!", "Hello!"]
+
+
+def test_a_file_that_an_older_version_left_in_two_parts_becomes_one(
+    asked, home, elsewhere
+):
+    """Two kernels that use WAL held it open, and were killed."""
+    with closing(sqlite3.connect(home / "answers.sqlite")) as older:
+        assert older.execute("PRAGMA journal_mode=wal").fetchone() == ("wal",)
+        older.execute(
+            "UPDATE answers SET answer = replace(answer, 'Hello', 'Howdy')"
+            " WHERE answered_at = (SELECT MAX(answered_at) FROM answers)"
+        )
+        older.commit()
+        for suffix in ("", "-wal"):
+            shutil.copy(home / f"answers.sqlite{suffix}", elsewhere)
+    assert replayed(elsewhere) == ["Hello!", "Howdy!"]
+    assert [path.name for path in elsewhere.iterdir()] == ["answers.sqlite"]
+
+
+def test_a_file_that_another_program_keeps_in_wal_is_whole_after_each_turn(
+    asked, home, elsewhere, fake_ollama
+):
+    """Its mode cannot be changed then; what is new is moved into the file."""
+    with closing(sqlite3.connect(home / "answers.sqlite")) as other:
+        assert other.execute("PRAGMA journal_mode=wal").fetchone() == ("wal",)
+        fake_ollama.reply("Goodbye!")
+        asked.run("%%ollama\nAnd a consonant?", "c2")
+        shutil.copy(home / "answers.sqlite", elsewhere)
+    with closing(sqlite3.connect(elsewhere / "answers.sqlite")) as copy:
+        found = copy.execute("SELECT reply FROM turns ORDER BY position").fetchall()
+    assert found == [("Hello!",), ("Hello!",), ("Goodbye!",)]
+
+
+def test_two_kernels_on_one_file_lose_nothing(tmp_path):
+    """One by its setting, one by default: they change the mode under each other."""
+    path, warnings = tmp_path / "chats.sqlite", []
+    stores = [
+        ChatStore(path, is_single=is_single, warn=warnings.append)
+        for is_single in (True, False, True, False)
+    ]
+    for number in range(40):
+        store = stores[number % len(stores)]
+        store.mark_new("notebook", f"chat {number}")
+        if number % 10 == 9:
+            store.close()
+    names = {chat.name for chat in stores[0].chats("notebook")}
+    assert names == {f"chat {number}" for number in range(40)}
+    assert warnings == []
+
+
+def test_a_missing_answer_says_that_cached_had_none(asked, elsewhere, home):
+    shutil.copy(home / "answers.sqlite", elsewhere)
+    kernel = Kernel(cwd=elsewhere)
+    try:
+        kernel.run(SETTINGS.format(host=NOWHERE))
+        error = kernel.run("%%ollama llama3.2:3b\nWhat is a vowell?", "c0").error
+        assert "No kept answer to this question, and no server" in error
+        assert "--cached is on, and answers.sqlite has no answer" in error
+        assert "'What is a vowel?'" in error
+        assert "No Ollama server answered" in error
+    finally:
+        kernel.close()
