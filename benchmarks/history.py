@@ -19,10 +19,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from benchmarks.server import ollama
 from benchmarks.table import Row, Scale, interleaved
-from ollama_magic.conversation import Turn
+from ollama_magic.client.types import Stats
 from ollama_magic.history import rows as turn_rows
 from ollama_magic.history.store import ChatStore
-from ollama_magic.wire import Stats
+from ollama_magic.history.turns import Turn
 
 TEXT = "What a chat is made of: words, and now and then `code` and a figure of 42. "
 ALL_TURNS = "%%ollama yes:1b\nWhy?"

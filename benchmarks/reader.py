@@ -10,7 +10,7 @@ import requests
 
 from benchmarks.server import ollama
 from benchmarks.table import Row, Scale, interleaved
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
 
 
 def ours(url, model):

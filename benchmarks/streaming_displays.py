@@ -13,9 +13,9 @@ from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
 
 from benchmarks.reply_corpus import tokens
-from ollama_magic.rendering.publishing import publisher_of
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.stream_display import StreamDisplay
+from ollama_magic.render.compat import publisher_of
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.stream_display import StreamDisplay
 
 
 class Ours:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ollama_magic.line import manual
-from ollama_magic.line.command_table import COMMANDS, Command
-from ollama_magic.line.manual import Entry
-from ollama_magic.line.option_table import CHAT_OPTIONS, Option
-from ollama_magic.magics import OllamaMagics
-from ollama_magic.settings_listing import ENVIRONMENT
+from ollama_magic.chat.options import CHAT_OPTIONS, Option
+from ollama_magic.notebook.cli import manual
+from ollama_magic.notebook.cli.command_table import COMMANDS, Command
+from ollama_magic.notebook.cli.manual import Entry
+from ollama_magic.notebook.commands.config import ENVIRONMENT
+from ollama_magic.notebook.magics import OllamaMagics
 
 HERE = Path(__file__).parent
 NOTE = (

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic._version import __version__
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ollama_magic.api import ask, chat, embed, models, stream
-    from ollama_magic.client import OllamaClient
-    from ollama_magic.comparing.comparison import Comparison
+    from ollama_magic.batch.map_prompts import map_prompts
+    from ollama_magic.chat.comparison import Comparison
+    from ollama_magic.chat.reply import Reply
+    from ollama_magic.client.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
-    from ollama_magic.mapping.prompts import map_prompts
-    from ollama_magic.panels import panel
-    from ollama_magic.reply import Reply
+    from ollama_magic.panel.panels import panel
 
 __all__ = [
     "Comparison",
@@ -37,17 +37,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "comparing.comparison",
-    "OllamaClient": "client",
+    "Comparison": "chat.comparison",
+    "OllamaClient": "client.client",
     "OllamaMagicError": "errors",
-    "Reply": "reply",
+    "Reply": "chat.reply",
     "ask": "api",
     "chat": "api",
     "embed": "api",
     "stream": "api",
-    "map_prompts": "mapping.prompts",
+    "map_prompts": "batch.map_prompts",
     "models": "api",
-    "panel": "panels",
+    "panel": "panel.panels",
 }
 
 
@@ -61,13 +61,13 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  (any public name)
 
 def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     """Register the magics; called by ``%load_ext ollama_magic``."""
-    from ollama_magic.magics import load
+    from ollama_magic.notebook.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (as above)
     """Take the magics back; called by ``%unload_ext ollama_magic``."""
-    from ollama_magic.magics import unload
+    from ollama_magic.notebook.magics import unload
 
     unload(shell)

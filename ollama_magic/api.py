@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ollama_magic.answer import Answer
-from ollama_magic.answering import NoDisplay
-from ollama_magic.api_session import current_session
-from ollama_magic.arrivals import in_background
-from ollama_magic.asking import ask as ask_and_keep
-from ollama_magic.client import OllamaClient
+from ollama_magic.chat.answer import Answer
+from ollama_magic.chat.api_session import current_session
+from ollama_magic.chat.arguments import ChatArguments
+from ollama_magic.chat.generate import NoDisplay
+from ollama_magic.chat.prepare import Asking, prepare
+from ollama_magic.chat.reply import Reply
+from ollama_magic.chat.run import ask as ask_and_keep
+from ollama_magic.client.background import in_background
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.listings import list_models
+from ollama_magic.client.options import check_options
+from ollama_magic.client.requests import KeepAlive, Options, Think
+from ollama_magic.client.types import ModelSummary
 from ollama_magic.errors import ConfigError
-from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.listing import Listing
-from ollama_magic.management.listings import list_models
-from ollama_magic.model_options import check_options
-from ollama_magic.question import Asking, prepare
-from ollama_magic.reply import Reply
-from ollama_magic.request import KeepAlive, Options, Think
-from ollama_magic.wire import ModelSummary
+from ollama_magic.render.listing import Listing
 
 Tools = Sequence[Callable[..., Any] | str]
 

@@ -38,8 +38,8 @@ def clean_environment(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, str(home / folder))
     monkeypatch.delenv("NETRC", raising=False)
     yield home
-    if "ollama_magic.api_session" in sys.modules:
-        sys.modules["ollama_magic.api_session"].close_own_session()
+    if "ollama_magic.chat.api_session" in sys.modules:
+        sys.modules["ollama_magic.chat.api_session"].close_own_session()
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def fake_ollama():
 @pytest.fixture
 def client(fake_ollama):
     """Make a client of ``fake_ollama``."""
-    from ollama_magic.client import OllamaClient
+    from ollama_magic.client.client import OllamaClient
 
     return OllamaClient(fake_ollama.url)
 

@@ -10,35 +10,35 @@ where front ends make links of what looks like one; ``repr`` is Python's own,
 from contextlib import suppress
 
 from ollama_magic import errors
-from ollama_magic.errors import OllamaMagicError, quoted
-from ollama_magic.host import parse_host
-from ollama_magic.listing import Listing
-from ollama_magic.management.listings import (
+from ollama_magic.batch.progress import Tally
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.listings import (
     LOADED_COLUMNS,
     MODEL_COLUMNS,
     ModelPage,
     overview,
 )
-from ollama_magic.mapping.progress import Tally
-from ollama_magic.rendering import model_table
-from ollama_magic.rendering.columns import Column, columns_bundle
-from ollama_magic.rendering.columns_display import ColumnsDisplay
-from ollama_magic.rendering.progress_line import NotebookProgress, TerminalProgress
-from ollama_magic.rendering.quiet import quiet_html
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.stream_display import StreamDisplay
-from ollama_magic.rendering.terminal_columns import TerminalColumns
-from ollama_magic.rendering.terminal_display import DIM, NORMAL, TerminalDisplay
-from ollama_magic.rendering.text_page import TextPage
-from ollama_magic.server_errors import (
+from ollama_magic.client.progress import Transfer
+from ollama_magic.client.server_errors import (
     Attempt,
     not_ollama,
     redirected,
     refusal,
     server_error,
 )
-from ollama_magic.transfer import Transfer
-from ollama_magic.wire import LoadedModel, ModelDetails, ModelSummary, Progress
+from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary, Progress
+from ollama_magic.errors import OllamaMagicError, quoted
+from ollama_magic.render import model_table
+from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.columns_display import ColumnsDisplay
+from ollama_magic.render.listing import Listing
+from ollama_magic.render.progress import NotebookProgress, TerminalProgress
+from ollama_magic.render.quiet import quiet_html
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
+from ollama_magic.render.terminal_columns import TerminalColumns
+from ollama_magic.render.text_page import TextPage
 
 VIEWS = ("markdown", "text", "html", "code", "json")
 

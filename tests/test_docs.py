@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.line import manual
-from ollama_magic.line.arguments import parse_chat_arguments
-from ollama_magic.line.command_line import parse_command
-from ollama_magic.line.command_table import COMMANDS
-from ollama_magic.line.help_text import help_text
-from ollama_magic.line.option_table import CHAT_OPTIONS
+from ollama_magic.chat.arguments import parse_chat_arguments
+from ollama_magic.chat.options import CHAT_OPTIONS
+from ollama_magic.notebook.cli import manual
+from ollama_magic.notebook.cli.command_line import parse_command
+from ollama_magic.notebook.cli.command_table import COMMANDS
+from ollama_magic.notebook.cli.help import help_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLAGS = [option.flags[-1] for option in CHAT_OPTIONS]

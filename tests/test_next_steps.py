@@ -4,9 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-from ollama_magic.line.command_line import parse_command
-from ollama_magic.line.command_table import COMMANDS, find_command
-from ollama_magic.line.option_table import CHAT_OPTIONS
+from ollama_magic.chat.options import CHAT_OPTIONS
+from ollama_magic.notebook.cli.command_line import parse_command
+from ollama_magic.notebook.cli.command_table import COMMANDS, find_command
 
 PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 ELSEWHERE = {"embedded"}

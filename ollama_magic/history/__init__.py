@@ -1,1 +1,1 @@
-"""Where chats are kept: one SQLite file for all notebooks of a user."""
+"""Chats on disk: turns, the SQLite store, stored answers, notebook identity."""

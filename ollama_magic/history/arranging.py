@@ -10,8 +10,8 @@ import uuid
 from dataclasses import replace
 from itertools import takewhile
 
-from ollama_magic.conversation import Chat, Turn
 from ollama_magic.history import rows
+from ollama_magic.history.turns import Chat, Turn
 
 
 def arrange(

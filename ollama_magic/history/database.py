@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from ollama_magic.history.file import (
+from ollama_magic.history.sqlite_file import (
     NAME_ANOTHER,
     Fault,
     UnusableFileError,

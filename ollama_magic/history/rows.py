@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from ollama_magic.conversation import Origin, Turn
+from ollama_magic.chat.images import Picture
+from ollama_magic.client.types import Stats
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
-from ollama_magic.prompts.pictures import Picture
-from ollama_magic.wire import Stats
+from ollama_magic.history.turns import Origin, Turn
 
 _FIELDS = tuple(field.name for field in fields(Turn))
 _STATS = frozenset(field.name for field in fields(Stats))

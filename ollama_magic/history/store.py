@@ -14,18 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.history import answers, following, naming, rows, undoing, upkeep
+from ollama_magic.history import cache_rows as answers
+from ollama_magic.history import naming, rows, upkeep
+from ollama_magic.history import notebooks as following
+from ollama_magic.history import undo as undoing
 from ollama_magic.history.arranging import arrange
+from ollama_magic.history.cache import KeptAnswer
 from ollama_magic.history.database import SafeDatabase
-from ollama_magic.history.following import Decision, Followed
 from ollama_magic.history.naming import UnnamedCell
 from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
+from ollama_magic.history.notebooks import Decision, Followed
 from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
-from ollama_magic.history.undoing import Undone
+from ollama_magic.history.turns import Chat, Turn, fingerprint
+from ollama_magic.history.undo import Undone
 from ollama_magic.history.upkeep import Leftovers
-from ollama_magic.kept_answers import KeptAnswer
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
 

@@ -10,7 +10,8 @@ import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ollama_magic.history import answers, rows
+from ollama_magic.history import cache_rows as answers
+from ollama_magic.history import rows
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
 
 SESSION_DAYS = 7

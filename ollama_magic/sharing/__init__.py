@@ -1,1 +1,1 @@
-"""Chats taken along: as Markdown, as JSON messages, as a notebook, and back."""
+"""Chats as files: export, import and restore."""

@@ -15,15 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Origin, Turn
+from ollama_magic.chat.session import Session
+from ollama_magic.chat.settings import chosen_model
+from ollama_magic.client.model_names import canonical
 from ollama_magic.errors import ConfigError, quoted
-from ollama_magic.model_names import canonical
-from ollama_magic.precedence import chosen_model
-from ollama_magic.session import Session
+from ollama_magic.history.records import Found, UnreadableError
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
-from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
-from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook
-from ollama_magic.sharing.record import Found, UnreadableError
+from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
+from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
 
 _MAX_BYTES = 256 * 2**20
 _MOST_NAMED = 20

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat
-from ollama_magic.sharing.messages import chat_messages, chat_of_messages
-from ollama_magic.sharing.record import (
+from ollama_magic.history.records import (
     Found,
     UnreadableError,
     chat_name_of,
     turn_record,
     turns_of,
 )
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat
+from ollama_magic.sharing.messages import chat_messages, chat_of_messages
 
 FORMAT = "ollama_magic chat"
 VERSION = 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Message, Turn
-from ollama_magic.sharing.record import Found, UnreadableError, encodable
+from ollama_magic.history.records import Found, UnreadableError, encodable
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Message, Turn
 
 _SYSTEM_ROLES = {"system", "developer"}
 

@@ -13,11 +13,11 @@ from typing import Literal
 
 from IPython.core.error import UsageError
 
-from ollama_magic.conversation import Turn
-from ollama_magic.line.arguments import ChatArguments, parse_chat_arguments
-from ollama_magic.line.command_line import parse_command
-from ollama_magic.prompts.filling import literal_parts
-from ollama_magic.rendering.visible_text import count_invisible, visible_text
+from ollama_magic.chat.arguments import ChatArguments, parse_chat_arguments
+from ollama_magic.chat.prompt import literal_parts
+from ollama_magic.history.turns import Turn
+from ollama_magic.notebook.cli.command_line import parse_command
+from ollama_magic.render.text import count_invisible, visible_text
 
 Finding = Literal["same", "differs", "unshown"]
 """Whether cell and output show prompt and reply; ``unshown``: code made the prompt."""

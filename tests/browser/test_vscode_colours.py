@@ -6,16 +6,16 @@ of the light theme (seen in VS Code 1.139 with Jupyter 2026.6).
 
 import pytest
 
-from ollama_magic.rendering.columns import Column, columns_bundle
-from ollama_magic.rendering.model_table import (
+from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.model_table import (
     PANEL_STYLE,
     line_html,
     notice_html,
     page_html,
 )
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.steps_view import steps_html
-from ollama_magic.rendering.theme import PANEL_CLASS, with_code_style
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.steps import steps_html
+from ollama_magic.render.theme import PANEL_CLASS, with_code_style
 
 LIGHT_OF_LAB = {
     "--jp-ui-font-color0": "rgba(0,0,0,1)",

@@ -91,7 +91,7 @@ def engine_package():
 def running_engine(store, **environment):
     """Run a child on a store; it ends by the end of its standard input."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ollama_magic.embedded", "--store", str(store)],
+        [sys.executable, "-m", "ollama_magic.server.embedded", "--store", str(store)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,

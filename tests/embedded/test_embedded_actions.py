@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from ollama_magic.client import OllamaClient
-from ollama_magic.management import actions as model_actions
-from ollama_magic.management.board import ModelBoard
-from ollama_magic.management.modelfile import ModelSpec
+from ollama_magic.client import actions as model_actions
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.modelfile import ModelSpec
+from ollama_magic.panel.board import ModelBoard
 
 pytestmark = pytest.mark.embedded
 

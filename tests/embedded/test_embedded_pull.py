@@ -109,7 +109,7 @@ def test_progress_is_real_and_a_client_that_goes_away_ends_pip(tmp_path, run_eng
 
 def test_the_command_of_a_build_step_says_what_failed(tmp_path, environment_of):
     with PackageIndex() as index:
-        command = [sys.executable, "-m", "ollama_magic.embedded"]
+        command = [sys.executable, "-m", "ollama_magic.server.embedded"]
         done = subprocess.run(
             [*command, "--store", str(tmp_path), "pull", MODEL],
             env=environment_of(index.environment()),

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import pytest
 from fake_ollama import JSON, Answer, Wait
 
-from ollama_magic import serve as serve_module
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import EngineError
-from ollama_magic.serve import crash_report, running, serve, stop
+from ollama_magic.server import launch as serve_module
+from ollama_magic.server.launch import crash_report, running, serve, stop
 
 FAKE = Path(__file__).with_name("fake_ollama_program.py")
 ROOT = Path(__file__).parents[2]
@@ -280,8 +280,8 @@ def test_a_store_that_cannot_be_made_is_an_error_with_its_reason(
 
 PARENT = """
 import sys, threading
-from ollama_magic.client import OllamaClient
-from ollama_magic.serve import serve
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.server.launch import serve
 server = serve(OllamaClient(sys.argv[1]), embedded=sys.argv[2] == "embedded")
 print(server.base_url, flush=True)
 {then}

@@ -7,11 +7,11 @@ import threading
 import pytest
 from fake_ollama import STATS, Answer, reply_line, whole
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.requests import ChatRequest, GenerateRequest
+from ollama_magic.client.types import Progress
 from ollama_magic.errors import ModelTransferError, NotOllamaError
-from ollama_magic.host import parse_host
-from ollama_magic.request import ChatRequest, GenerateRequest
-from ollama_magic.wire import Progress
 
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"

@@ -14,7 +14,7 @@ import warnings
 import pytest
 from fake_ollama import Answer, FakeOllama, Wait, reply_line
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import StreamInterruptedError
 
 HI = [{"role": "user", "content": "hi"}]

@@ -8,7 +8,9 @@ import pytest
 import requests
 from fake_ollama import RESET, Answer, FakeOllama, Wait, error, reply_line
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.failures import no_answer
+from ollama_magic.client.host import parse_host
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
@@ -19,8 +21,6 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     StreamInterruptedError,
 )
-from ollama_magic.host import parse_host
-from ollama_magic.transport.failures import no_answer
 
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"
@@ -213,7 +213,7 @@ def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phas
 
 
 def test_a_list_that_never_comes_is_given_up(fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic.client._ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("ollama_magic.client.client._ANSWER_TIMEOUT_S", 0.2)
     never = threading.Event()
     fake_ollama.on("GET /api/version", Answer(hold_headers=never))
     with pytest.raises(ServerUnreachableError):
@@ -346,7 +346,7 @@ def test_redirects_are_not_followed(client, fake_ollama, status):
 
 
 def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic.transport.streams.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("ollama_magic.client.streams.MAX_ANSWER_BYTES", 1000)
     fake_ollama.on("POST /api/chat", Answer([LINES[0]] * 1001))
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 1000

@@ -7,9 +7,9 @@ import traceback
 import pytest
 from fake_ollama import Answer, FakeOllama, whole
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import parse_host
 from ollama_magic.errors import ConfigError, OllamaMagicError, ServerUnreachableError
-from ollama_magic.host import parse_host
 
 TOKEN = "sk-3cr3t_T0ken~value"
 HI = [{"role": "user", "content": "hi"}]

@@ -9,7 +9,7 @@ import traceback
 import pytest
 from fake_ollama import JSON, Answer, FakeOllama, Wait, error, reply_line, whole
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import ConfigError, OllamaMagicError
 
 TOKEN = "sk-SECRETtoken1234"

@@ -8,6 +8,7 @@ import pytest
 from fake_ollama import PATIENCE_S, Wait, error, reply_line, whole
 
 from ollama_magic import map_prompts
+from ollama_magic.client.requests import GenerateRequest
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
@@ -18,9 +19,8 @@ from ollama_magic.errors import (
     ServerError,
     ServerUnreachableError,
 )
+from ollama_magic.history.cache import request_key
 from ollama_magic.history.store import ChatStore, default_path
-from ollama_magic.kept_answers import request_key
-from ollama_magic.request import GenerateRequest
 
 pd = pytest.importorskip("pandas")
 pydantic = pytest.importorskip("pydantic")
@@ -363,7 +363,7 @@ def test_a_server_without_models_says_what_to_pull(fake_ollama):
 
 def test_a_bug_is_no_error_of_a_row(fake_ollama, monkeypatch):
     """Only our own errors are values; a bug keeps its traceback."""
-    monkeypatch.setattr("ollama_magic.answer.Answer.add", lambda *_: 1 / 0)
+    monkeypatch.setattr("ollama_magic.chat.answer.Answer.add", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         map_prompts("{}", ["a"])
 

@@ -9,16 +9,16 @@ import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
-from ollama_magic.client import OllamaClient
+from ollama_magic.batch.servers import Server
+from ollama_magic.batch.workers import Answered, Processes
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.requests import GenerateRequest
 from ollama_magic.errors import (
     ConfigError,
     ReplyDataError,
     ServerError,
     ServerUnreachableError,
 )
-from ollama_magic.mapping.servers import Server
-from ollama_magic.mapping.workers import Answered, Processes
-from ollama_magic.request import GenerateRequest
 
 pytestmark = pytest.mark.slow
 

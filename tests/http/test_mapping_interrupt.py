@@ -11,7 +11,7 @@ from fake_ollama import Answer, Wait, reply_line
 
 from ollama_magic import map_prompts
 from ollama_magic.errors import Interrupted
-from ollama_magic.history import answers
+from ollama_magic.history import cache_rows as answers
 
 PATIENCE_S = 60
 

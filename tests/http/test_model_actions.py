@@ -7,10 +7,10 @@ import threading
 import pytest
 from fake_ollama import Answer, Wait, error
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client import actions as model_actions
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.modelfile import ModelSpec
 from ollama_magic.errors import ConfigError, ModelNotFoundError, OllamaMagicError
-from ollama_magic.management import actions as model_actions
-from ollama_magic.management.modelfile import ModelSpec
 
 SUCCESS = Answer([{"status": "success"}])
 

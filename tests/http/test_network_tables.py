@@ -10,9 +10,9 @@ from io import BytesIO
 import pytest
 from fake_ollama import Answer, FakeOllama, whole
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.server_errors import Attempt, redirected
 from ollama_magic.errors import NotOllamaError, ServerUnreachableError
-from ollama_magic.server_errors import Attempt, redirected
 
 TOKEN = "sk-3cr3t"
 HI = [{"role": "user", "content": "hi"}]

@@ -10,8 +10,8 @@ import pytest
 from fake_ollama import WIRE, Answer, answer_of, recording
 
 from ollama_magic import errors
-from ollama_magic.transfer import Transfer
-from ollama_magic.wire import ReplyChunk
+from ollama_magic.client.progress import Transfer
+from ollama_magic.client.types import ReplyChunk
 
 _SERVER, _MISSING, _CANNOT, _TRANSFER = (
     errors.ServerError,

@@ -16,7 +16,7 @@ from fake_ollama import Answer, FakeOllama, Wait, error, reply_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.client import OllamaClient
+from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import (
     ModelNotFoundError,
     NotOllamaError,
@@ -247,7 +247,7 @@ def test_silence_anywhere_can_be_ended_from_this_side(client, fake_ollama, where
 
 COSTS = """
 import sys, time
-from ollama_magic.ndjson import read_objects
+from ollama_magic.client.ndjson import read_objects
 
 def cost(make, size, times):
     pieces, took_s = make(size), []

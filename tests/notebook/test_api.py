@@ -10,9 +10,9 @@ from fake_ollama import Answer, reply_line, whole
 
 import ollama_magic
 from ollama_magic import api
-from ollama_magic.api_session import Defaults
-from ollama_magic.line.arguments import ChatArguments
-from ollama_magic.magics import OllamaMagics
+from ollama_magic.chat.api_session import Defaults
+from ollama_magic.chat.arguments import ChatArguments
+from ollama_magic.notebook.magics import OllamaMagics
 
 MODEL = "llama3.2:3b"
 DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run", "extract"}

@@ -72,7 +72,7 @@ class Page:
     def restart(self):
         """Begin anew with the extension, as a restarted kernel does."""
         names = ("host", "history_file", "notebook")
-        code = "from ollama_magic.magics import load, unload\nshell = get_ipython()\n"
+        code = "from ollama_magic.notebook.magics import load, unload\nshell = get_ipython()\n"
         code += "magics = shell.meta['ollama_magic']\n"
         code += f"kept = [getattr(magics, name) for name in {names}]\n"
         code += "unload(shell)\nload(shell)\nmagics = shell.meta['ollama_magic']\n"

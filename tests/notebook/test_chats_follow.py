@@ -292,7 +292,7 @@ def test_a_fresh_start_leaves_the_turns_before_it_out_of_sight(kernel):
 def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
     kernel.run(
         "from ollama_magic.history.store import ChatStore\n"
-        "from ollama_magic.conversation import Turn\n"
+        "from ollama_magic.history.turns import Turn\n"
         "from pathlib import Path\n"
         f"store = ChatStore(Path({str(tmp_path / 'chats.sqlite')!r}), warn=print)\n"
         f"key = store.follow({str(tmp_path / 'notebook.ipynb')!r}).key\n"

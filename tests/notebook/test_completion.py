@@ -9,10 +9,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
-from ollama_magic import completion
-from ollama_magic.line.command_table import COMMANDS
-from ollama_magic.line.option_table import CHAT_OPTIONS
-from ollama_magic.model_options import MODEL_OPTIONS
+from ollama_magic.chat.options import CHAT_OPTIONS
+from ollama_magic.client.options import MODEL_OPTIONS
+from ollama_magic.notebook import completion
+from ollama_magic.notebook.cli.command_table import COMMANDS
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
 CHATS = ["main", "ideas"]

@@ -56,7 +56,9 @@ def test_another_service_is_named_so(kernel, fake_ollama):
 
 def test_a_silent_server_is_not_waited_for(kernel, fake_ollama):
     fake_ollama.on("GET /api/version", Answer([], hold_headers=threading.Event()))
-    text = report(kernel, "import ollama_magic.doctor as d; d._PATIENCE_S = 0.3")
+    text = report(
+        kernel, "import ollama_magic.notebook.commands.doctor as d; d._PATIENCE_S = 0.3"
+    )
     assert "takes longer than" in text
 
 

@@ -14,7 +14,7 @@ from fake_ollama import Answer, error, reply_line, whole
 from hostile import hidden, odd_links, quick_violations
 from test_model_panel import Driver
 
-from ollama_magic.rendering.visible_text import visible_text
+from ollama_magic.render.text import visible_text
 
 pytestmark = pytest.mark.slow
 
@@ -143,9 +143,7 @@ def test_questions_before_something_is_lost(kernel, fake_ollama):
         ran = kernel.run(f"get_ipython().run_line_magic('ollama', 'rm ' + {text!r})")
         assert faults(ran) == []
         assert [hidden(question) for question in ran.asked] in ([], [[]])
-    code = (
-        "import ollama_magic.confirming as c; c.ask_user('a\\x1b]52;c;x\\x07b\\u202e')"
-    )
+    code = "import ollama_magic.chat.confirm as c; c.ask_user('a\\x1b]52;c;x\\x07b\\u202e')"
     assert kernel.run(code).asked == ["a␛]52;c;x␇b"]
 
 

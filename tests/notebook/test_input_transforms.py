@@ -5,7 +5,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import no_var_expand
 from traitlets.config import Config
 
-from ollama_magic import input_transforms
+from ollama_magic.notebook import input_transforms
 
 
 @pytest.fixture(scope="module")

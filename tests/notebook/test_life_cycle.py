@@ -61,8 +61,8 @@ RELOADS = {
         "%reload_ext ollama_magic"
     ),
     "reload and load": (
-        "import importlib, ollama_magic.magics\n"
-        "importlib.reload(ollama_magic.magics)\n"
+        "import importlib, ollama_magic.notebook.magics\n"
+        "importlib.reload(ollama_magic.notebook.magics)\n"
         "%reload_ext ollama_magic"
     ),
     "purge": (

@@ -8,11 +8,11 @@ import ipywidgets as widgets
 import pytest
 from fake_ollama import Answer, Wait, error
 
-from ollama_magic.client import OllamaClient
-from ollama_magic.management.board import ModelBoard
-from ollama_magic.panels import close_panels, open_panel
-from ollama_magic.rendering.model_table import TableRow, model_table_html
-from ollama_magic.widgets.model_panel import ModelPanel
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.panel.board import ModelBoard
+from ollama_magic.panel.model_panel import ModelPanel
+from ollama_magic.panel.panels import close_panels, open_panel
+from ollama_magic.render.model_table import TableRow, model_table_html
 
 PATIENCE_S = 20.0
 

@@ -9,8 +9,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from kernel import Kernel
 
-from ollama_magic import input_transforms
-from ollama_magic.notebook import CellTracker, find_notebook, magic_body, owns_output
+from ollama_magic.notebook import input_transforms
+from ollama_magic.notebook.cells import (
+    CellTracker,
+    find_notebook,
+    magic_body,
+    owns_output,
+)
 
 
 @pytest.fixture
@@ -132,7 +137,7 @@ print(json.dumps({"key": find_notebook(get_ipython()).key, "cell": tracker.cell_
 tracker.forget_deleted()
 """
 SETUP = """
-from ollama_magic.notebook import CellTracker, find_notebook
+from ollama_magic.notebook.cells import CellTracker, find_notebook
 tracker = CellTracker(get_ipython())
 """
 

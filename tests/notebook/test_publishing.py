@@ -1,7 +1,7 @@
 """Outputs that go to the front end by the shorter way."""
 
 SHOW = """
-from ollama_magic.rendering.publishing import publisher_of
+from ollama_magic.render.compat import publisher_of
 publish = publisher_of(get_ipython())
 place = {"display_id": "here"}
 publish({"text/html": "<b>one</b>"}, {}, transient=place)

@@ -568,7 +568,7 @@ def test_an_interrupted_answer_tells_no_secret(fresh, fake_ollama):
 
 
 def test_the_token_of_a_server_that_was_started_is_not_shown():
-    from ollama_magic.serve import RunningServer
+    from ollama_magic.server.launch import RunningServer
 
     server = RunningServer("http://127.0.0.1:1", TOKEN, "embedded", "0-embedded")
     assert leaks(repr(server) + str(server)) == []

@@ -9,10 +9,10 @@ import nbformat
 import pytest
 from fake_ollama import Answer, reply_line
 
-from ollama_magic.conversation import Chat, Turn
+from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.sharing.json_file import chat_to_json
-from ollama_magic.sharing.markdown_file import chat_to_markdown
-from ollama_magic.sharing.notebook_file import chat_to_notebook
+from ollama_magic.sharing.markdown import chat_to_markdown
+from ollama_magic.sharing.notebook import chat_to_notebook
 
 
 def ask(kernel, prompt, options="", cell_id=None):

@@ -15,7 +15,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 @pytest.fixture
 def asked(kernel, tmp_path):
     """Give a kernel whose chat has one turn, on disk, and the file of it."""
-    kernel.run("import os, ollama_magic.history.file as file")
+    kernel.run("import os, ollama_magic.history.sqlite_file as file")
     ran = kernel.run("%%ollama\nBefore?", "before")
     assert "turn 1 of main" in ran.html
     kernel.run("get_ipython().meta['ollama_magic'].session.close()")

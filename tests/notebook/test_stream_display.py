@@ -3,8 +3,8 @@
 import html5lib
 import pytest
 
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.stream_display import StreamDisplay, TerminalDisplay
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.stream_display import StreamDisplay, TerminalDisplay
 
 
 class Notebook:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ollama_magic.answer import Answer
-from ollama_magic.wire import ReplyChunk, Stats
+from ollama_magic.chat.answer import Answer
+from ollama_magic.client.types import ReplyChunk, Stats
 
 
 def answer_of(*contents, **last):

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from fake_ollama import Answer
 
-from ollama_magic.arrivals import Arrivals, ManyArrivals, in_background
+from ollama_magic.client.background import Arrivals, ManyArrivals, in_background
 from ollama_magic.errors import OllamaMagicError
 
 

@@ -1,11 +1,11 @@
 """What a model is asked about code."""
 
-from ollama_magic.code_help.failing_cells import FailingCell
-from ollama_magic.code_help.questions import (
+from ollama_magic.notebook.code_questions import (
     PastCell,
     question_to_explain,
     question_to_fix,
 )
+from ollama_magic.notebook.failing_cells import FailingCell
 
 
 def test_a_fix_is_asked_with_source_error_line_and_types():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ollama_magic.code_help.blocks import code_blocks
-from ollama_magic.code_help.to_run import code_to_run
+from ollama_magic.chat.code_to_run import code_to_run
+from ollama_magic.render.code_blocks import code_blocks
 
 
 def chosen(text):

@@ -4,10 +4,10 @@ import html5lib
 import pytest
 from hostile import HOSTILE, violations
 
-from ollama_magic.rendering.columns import Column, columns_bundle
-from ollama_magic.rendering.columns_display import ColumnsDisplay
-from ollama_magic.rendering.reply_view import ReplyView
-from ollama_magic.rendering.terminal_columns import TerminalColumns
+from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.columns_display import ColumnsDisplay
+from ollama_magic.render.reply import ReplyView
+from ollama_magic.render.terminal_columns import TerminalColumns
 
 
 def found(html):

@@ -5,10 +5,10 @@ import json
 import pytest
 from fake_ollama import WIRE, recording
 
-from ollama_magic.context.check import ContextCheck
-from ollama_magic.context.size import check_context, describe_use, length_in_force
-from ollama_magic.conversation import Chat, Turn
-from ollama_magic.wire import Stats
+from ollama_magic.chat.context import ContextCheck
+from ollama_magic.chat.context_size import check_context, describe_use, length_in_force
+from ollama_magic.client.types import Stats
+from ollama_magic.history.turns import Chat, Turn
 
 PROMPT = {"role": "user", "content": "And now?"}
 CUT = {"chat_long_prompt", "generate_long_prompt_shift"}

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from ollama_magic.conversation import Chat, Turn, fingerprint
-from ollama_magic.prompts.pictures import Picture
+from ollama_magic.chat.images import Picture
+from ollama_magic.history.turns import Chat, Turn, fingerprint
 
 
 def turn(name, **more):

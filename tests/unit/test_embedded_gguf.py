@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from ollama_magic.embedded.describe import config_of
-from ollama_magic.embedded.gguf import GGUFError, human_parameters, read_header
+from ollama_magic.server.embedded.describe import config_of
+from ollama_magic.server.embedded.gguf import GGUFError, human_parameters, read_header
 
 U32, F32, STRING, ARRAY, U64 = 4, 6, 8, 9, 10
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from ollama_magic.embedded.download import _meaning
-from ollama_magic.embedded.names import ModelName
-from ollama_magic.embedded.store import ModelConfig, ModelStore, is_digest
+from ollama_magic.server.embedded.download import _meaning
+from ollama_magic.server.embedded.names import ModelName
+from ollama_magic.server.embedded.store import ModelConfig, ModelStore, is_digest
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64

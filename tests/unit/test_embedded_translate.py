@@ -4,22 +4,22 @@ import json
 
 import pytest
 
-from ollama_magic.embedded.bodies import read_request
-from ollama_magic.embedded.gotime import (
-    FOREVER_S,
-    in_future,
-    keep_alive_s,
-    parse_duration,
-)
-from ollama_magic.embedded.names import ModelName
-from ollama_magic.embedded.options import (
+from ollama_magic.server.embedded.bodies import read_request
+from ollama_magic.server.embedded.errors import Refusal
+from ollama_magic.server.embedded.names import ModelName
+from ollama_magic.server.embedded.options import (
     LoadOptions,
     check_options,
     load_options,
     sampling,
 )
-from ollama_magic.embedded.refusal import Refusal
-from ollama_magic.embedded.translate import (
+from ollama_magic.server.embedded.times import (
+    FOREVER_S,
+    in_future,
+    keep_alive_s,
+    parse_duration,
+)
+from ollama_magic.server.embedded.translate import (
     AnswerReader,
     Delta,
     chat_messages,

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from ollama_magic.code_help.failure_text import failure_text, is_from
+from ollama_magic.notebook.failure_text import failure_text, is_from
 
 CELL = "/tmp/kernel/7.py"
 
@@ -135,4 +135,4 @@ def test_the_module_that_an_error_came_through_is_known():
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
     assert is_from(caught.value, "json.decoder")
-    assert not is_from(caught.value, "ollama_magic.magics")
+    assert not is_from(caught.value, "ollama_magic.notebook.magics")

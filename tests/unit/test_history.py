@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.conversation import Chat, Turn
+from ollama_magic.chat.images import Picture
+from ollama_magic.client.types import Stats
 from ollama_magic.history.store import ChatStore, ChatSummary, default_path
-from ollama_magic.prompts.pictures import Picture
-from ollama_magic.wire import Stats
+from ollama_magic.history.turns import Chat, Turn
 
 NB = "/home/ann/notebook.ipynb"
 

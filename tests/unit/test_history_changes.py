@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ollama_magic.conversation import Chat, Turn
 from ollama_magic.history import schema, upkeep
 from ollama_magic.history.store import ChatStore
+from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.history.upkeep import Leftovers
 
 NB = "/home/ann/a.ipynb"
@@ -307,7 +307,7 @@ def test_the_file_shrinks(store):
 def test_a_store_that_is_read_elsewhere_is_pruned_all_the_same(
     store, path, monkeypatch
 ):
-    monkeypatch.setattr("ollama_magic.history.file._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
     ask(store, "a", "1")
     ask(store, "b", "1")
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:

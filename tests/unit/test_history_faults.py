@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.conversation import Turn
 from ollama_magic.history.store import ChatStore
+from ollama_magic.history.turns import Turn
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +27,9 @@ KILLS = int(os.environ.get("KILLS", "30"))
 PREAMBLE = """
 import json, os, sys
 from pathlib import Path
-from ollama_magic.conversation import Turn
+from ollama_magic.history.turns import Turn
 from ollama_magic.history.store import ChatStore
-import ollama_magic.history.file, platformdirs, sqlite3, urllib.parse  # before setuid
+import ollama_magic.history.sqlite_file, platformdirs, sqlite3, urllib.parse  # before setuid
 path = Path(sys.argv[1])
 warnings = []
 store = ChatStore(path, warn=warnings.append)
@@ -251,7 +251,7 @@ LOCKS = [
 @pytest.fixture
 def impatient(monkeypatch):
     """Wait for locks for a moment only; the rule is the same after five seconds."""
-    monkeypatch.setattr("ollama_magic.history.file._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
 
 
 def test_a_file_that_stays_locked_leaves_the_chat_in_memory(
@@ -303,8 +303,8 @@ def test_nothing_is_mixed_into_the_file_when_the_fault_is_over(store, path, impa
 
 
 def test_of_a_file_too_large_for_memory_what_was_known_stays(path, lock, monkeypatch):
-    monkeypatch.setattr("ollama_magic.history.file._BUSY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("ollama_magic.history.file._MAX_COPIED_BYTES", 1)
+    monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ollama_magic.history.sqlite_file._MAX_COPIED_BYTES", 1)
     with closing(Store(path)) as store:
         store.record(NB, "main", turn("known"))
         fill(path, "seen")
@@ -425,7 +425,9 @@ def test_damage_that_cannot_be_set_aside_leaves_the_chat_in_memory(store, path):
 
 def test_where_wal_cannot_be_had_the_rollback_journal_is_used(store, path, monkeypatch):
     """On a network file system two machines would break a WAL."""
-    monkeypatch.setattr("ollama_magic.history.file._is_on_network", lambda _: True)
+    monkeypatch.setattr(
+        "ollama_magic.history.sqlite_file._is_on_network", lambda _: True
+    )
     store.record(NB, "main", turn("a"))
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,7 +1,7 @@
 import pytest
 
+from ollama_magic.client.host import Host, parse_host
 from ollama_magic.errors import ConfigError
-from ollama_magic.host import Host, parse_host
 
 URLS = {
     # what the user wrote: the base URL

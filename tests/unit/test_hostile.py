@@ -9,11 +9,11 @@ import pytest
 from hostile import hidden, odd_links, quick_violations, reparsed_violations, violations
 from surfaces import SURFACES, VIEWS, Published, without_our_steering
 
-from ollama_magic.rendering import pieces, safe_html
-from ollama_magic.rendering.pieces import Intake
-from ollama_magic.rendering.safe_html import page_html
-from ollama_magic.rendering.stream_display import StreamDisplay
-from ollama_magic.rendering.visible_text import visible_text
+from ollama_magic.render import pieces, safe_html
+from ollama_magic.render.pieces import Intake
+from ollama_magic.render.safe_html import page_html
+from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.text import visible_text
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_without_escaping_the_tests_would_fail(careless, surface):
 @pytest.mark.parametrize("surface", ["terminal", "notice", "listings", "pulling"])
 def test_without_the_making_visible_the_tests_would_fail(careless, surface):
     for module in ("table", "terminal_display", "progress_line", "quiet", "reply_view"):
-        careless.setattr(f"ollama_magic.rendering.{module}.visible_text", str)
+        careless.setattr(f"ollama_magic.render.{module}.visible_text", str)
     hiding = corpus.vectors(classes=("hide",))
     assert len(tried(SURFACES[surface], hiding)) > 60
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from ollama_magic import interrupts
-from ollama_magic.arrivals import in_background
-from ollama_magic.interrupts import held, let_through, look, put_back
+from ollama_magic.client import interrupts
+from ollama_magic.client.background import in_background
+from ollama_magic.client.interrupts import held, let_through, look, put_back
 
 
 @pytest.fixture(autouse=True)

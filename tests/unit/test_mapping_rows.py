@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from ollama_magic.batch.rows import read_rows
+from ollama_magic.batch.template import parse_template
+from ollama_magic.batch.values import read_as
 from ollama_magic.errors import PromptError, ReplyDataError
-from ollama_magic.mapping.reading import read_as
-from ollama_magic.mapping.rows import read_rows
-from ollama_magic.mapping.template import parse_template
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")

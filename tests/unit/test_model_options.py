@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_magic.errors import ConfigError
-from ollama_magic.model_options import (
+from ollama_magic.client.options import (
     MODEL_OPTIONS,
     check_option,
     check_options,
     nearest_option,
     read_option,
 )
+from ollama_magic.errors import ConfigError
 
 KEPT = {
     "int": ("num_ctx", 4096, 4096),

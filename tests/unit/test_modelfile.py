@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from ollama_magic.client.creation import read_spec
+from ollama_magic.client.modelfile import ModelSpec, parse_modelfile
 from ollama_magic.errors import ConfigError
-from ollama_magic.management.creation import read_spec
-from ollama_magic.management.modelfile import ModelSpec, parse_modelfile
 
 WHOLE = '''\
 # a pirate

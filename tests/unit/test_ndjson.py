@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ollama_magic.client.ndjson import MAX_LINE_BYTES, read_objects
 from ollama_magic.errors import StreamInterruptedError
-from ollama_magic.ndjson import MAX_LINE_BYTES, read_objects
 
 TEXT = st.text(max_size=20)
 OBJECTS = st.lists(

@@ -3,8 +3,8 @@
 import html5lib
 import pytest
 
-from ollama_magic.rendering.pieces import MarkdownPieces
-from ollama_magic.rendering.safe_html import markdown_html
+from ollama_magic.render.pieces import MarkdownPieces
+from ollama_magic.render.safe_html import markdown_html
 
 CODE = "# not a heading\ndef f():\n\n    return 1\n- x\n> y"
 CONTAINERS = {

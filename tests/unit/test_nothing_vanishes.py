@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.rendering.pieces import MarkdownPieces
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.safe_html import markdown_html
+from ollama_magic.render.pieces import MarkdownPieces
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.safe_html import markdown_html
 
 HELD = 300
 """Characters that a live view may hold back."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ollama_magic.chat.images import Picture, picture_of, read_picture
+from ollama_magic.client.image_format import format_of, png_of, size_of
 from ollama_magic.errors import PromptError
-from ollama_magic.prompts.picture_bytes import format_of, png_of, size_of
-from ollama_magic.prompts.pictures import Picture, picture_of, read_picture
 
 PNG = png_of(3, 2, 3, bytes(range(18)))
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
@@ -563,7 +563,7 @@ def test_none_of_the_libraries_is_imported():
     import subprocess
 
     code = (
-        "import sys\nfrom ollama_magic.prompts.pictures import picture_of\n"
+        "import sys\nfrom ollama_magic.chat.images import picture_of\n"
         "picture_of([1])\n"
         "print({'PIL', 'numpy', 'matplotlib', 'IPython.display'} & set(sys.modules))"
     )

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_magic.chat.prompt import fill
+from ollama_magic.chat.values import MAX_CHARACTERS, value_text
 from ollama_magic.errors import PromptError
-from ollama_magic.prompts.filling import fill
-from ollama_magic.prompts.values import MAX_CHARACTERS, value_text
 
 
 class Thing:

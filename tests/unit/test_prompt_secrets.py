@@ -12,15 +12,15 @@ import pandas
 import pydantic
 import pytest
 
-from ollama_magic.api_session import Defaults
-from ollama_magic.client import OllamaClient
+from ollama_magic.chat.api_session import Defaults
+from ollama_magic.chat.composing import compose
+from ollama_magic.chat.prompt import fill, find_value
+from ollama_magic.chat.session import Session
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import PromptError
-from ollama_magic.host import parse_host
-from ollama_magic.prompts.composing import compose
-from ollama_magic.prompts.filling import fill, find_value
-from ollama_magic.redaction import Redactor
-from ollama_magic.serve import RunningServer
-from ollama_magic.session import Session
+from ollama_magic.server.launch import RunningServer
 
 KEY = "sk-SECRETtoken1234"
 HIDE = Redactor([KEY]).text

@@ -7,8 +7,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from ollama_magic.ndjson import read_objects
-from ollama_magic.redaction import Redactor
+from ollama_magic.client.ndjson import read_objects
+from ollama_magic.client.redaction import Redactor
 
 SECRETS = [
     "sk-SECRETtoken1234",

@@ -10,9 +10,9 @@ from functools import cache
 import pytest
 from hostile import quick_violations
 
-from ollama_magic.rendering import safe_html
-from ollama_magic.rendering.pieces import Intake
-from ollama_magic.rendering.safe_html import json_html, markdown_html, raw_html
+from ollama_magic.render import safe_html
+from ollama_magic.render.pieces import Intake
+from ollama_magic.render.safe_html import json_html, markdown_html, raw_html
 
 pytestmark = pytest.mark.slow
 

@@ -1,10 +1,10 @@
 import html5lib
 import pytest
 
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
-from ollama_magic.rendering.steps_view import steps_html, steps_text
-from ollama_magic.rendering.table import table_html, table_text
-from ollama_magic.rendering.visible_text import count_invisible, visible_text
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.steps import steps_html, steps_text
+from ollama_magic.render.table import table_html, table_text
+from ollama_magic.render.text import count_invisible, visible_text
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_magic.conversation import Chat, Turn
+from ollama_magic.history.provenance import LAYOUT, Place, provenance
 from ollama_magic.history.store import ChatStore
-from ollama_magic.sharing.notebook_file import chats_from_notebook, in_order
-from ollama_magic.sharing.provenance import LAYOUT, Place, provenance
+from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.sharing.notebook import chats_from_notebook, in_order
 from ollama_magic.sharing.restore import merge
 
 NB = "/home/ann/notebook.ipynb"

@@ -6,9 +6,9 @@ from hostile import HOSTILE, violations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.rendering import safe_html
-from ollama_magic.rendering.math_text import MATH_CLASS
-from ollama_magic.rendering.safe_html import json_html, markdown_html, text_html
+from ollama_magic.render import safe_html
+from ollama_magic.render.math import MATH_CLASS
+from ollama_magic.render.safe_html import json_html, markdown_html, text_html
 
 
 def text_of(html: str) -> str:

@@ -7,9 +7,9 @@ from typing import Literal, TypedDict
 
 import pytest
 
+from ollama_magic.chat.schema import read_schema
+from ollama_magic.chat.schema_check import check_schema, what_is_wrong
 from ollama_magic.errors import PromptError
-from ollama_magic.schemas.checking import check_schema, what_is_wrong
-from ollama_magic.schemas.spec import read_schema
 
 TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer"}
 

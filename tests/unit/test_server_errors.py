@@ -2,20 +2,20 @@ import json
 
 import pytest
 
-from ollama_magic.errors import (
-    CapabilityError,
-    ModelNotFoundError,
-    ModelTransferError,
-    NotOllamaError,
-    ServerError,
-)
-from ollama_magic.server_errors import (
+from ollama_magic.client.server_errors import (
     Attempt,
     nearest_names,
     redirected,
     refusal,
     server_error,
     transfer_error,
+)
+from ollama_magic.errors import (
+    CapabilityError,
+    ModelNotFoundError,
+    ModelTransferError,
+    NotOllamaError,
+    ServerError,
 )
 
 URL = "http://127.0.0.1:11434"

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.conversation import UNKNOWN_MODEL, Chat, Turn
-from ollama_magic.history.rows import storable, utc_now
-from ollama_magic.prompts.pictures import Picture
-from ollama_magic.rendering.visible_text import count_invisible, visible_text
-from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
-from ollama_magic.sharing.markdown_file import chat_from_markdown, chat_to_markdown
-from ollama_magic.sharing.notebook_file import chat_to_notebook, chats_from_notebook
-from ollama_magic.sharing.record import (
+from ollama_magic.chat.images import Picture
+from ollama_magic.client.types import Stats
+from ollama_magic.history.records import (
     SETTINGS_OF_A_TURN,
     UnreadableError,
     turn_record,
 )
-from ollama_magic.wire import Stats
+from ollama_magic.history.rows import storable, utc_now
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.render.text import count_invisible, visible_text
+from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
+from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
+from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
 
 FORMATS = {
     "md": (chat_to_markdown, chat_from_markdown),

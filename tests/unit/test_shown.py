@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_magic.conversation import Turn
+from ollama_magic.history.turns import Turn
 from ollama_magic.sharing.shown import as_shown
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ollama_magic.rendering.progress_line import NotebookProgress, TerminalProgress
-from ollama_magic.rendering.safe_html import page_html
-from ollama_magic.rendering.terminal_display import TerminalDisplay
-from ollama_magic.rendering.text_page import TextPage
+from ollama_magic.render.progress import NotebookProgress, TerminalProgress
+from ollama_magic.render.safe_html import page_html
+from ollama_magic.render.terminal import TerminalDisplay
+from ollama_magic.render.text_page import TextPage
 
 HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
 

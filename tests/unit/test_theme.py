@@ -7,10 +7,10 @@ import pytest
 from surfaces import SURFACES
 
 import ollama_magic
-from ollama_magic.rendering import columns, highlight, model_table, theme
-from ollama_magic.rendering.columns import Column, columns_bundle
-from ollama_magic.rendering.live_output import LiveOutput
-from ollama_magic.rendering.reply_view import ReplyView, reply_bundle
+from ollama_magic.render import columns, highlight, model_table, theme
+from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.output import LiveOutput
+from ollama_magic.render.reply import ReplyView, reply_bundle
 
 PACKAGE = Path(ollama_magic.__file__).parent
 _ASKED_FIRST = re.compile(r"var\(--vscode-[\w-]+,var\(--jp-[\w-]+")

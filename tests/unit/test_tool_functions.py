@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 import pytest
 
-from ollama_magic.errors import PromptError
-from ollama_magic.tools.docstrings import read_docstring
-from ollama_magic.tools.functions import (
+from ollama_magic.chat.docstrings import read_docstring
+from ollama_magic.chat.tools import (
     ToolResult,
     make_tool,
     readied_arguments,
     run_tool,
 )
-from ollama_magic.wire import ReplyChunk
+from ollama_magic.client.types import ReplyChunk
+from ollama_magic.errors import PromptError
 
 WIRE = Path(__file__).parents[1] / "wire"
 TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer"}

@@ -3,8 +3,8 @@
 import json
 import threading
 
-from ollama_magic.transfer import MAX_LAYERS, Transfer
-from ollama_magic.wire import Progress
+from ollama_magic.client.progress import MAX_LAYERS, Transfer
+from ollama_magic.client.types import Progress
 
 
 class Clock:

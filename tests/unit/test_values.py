@@ -2,8 +2,8 @@
 
 import pytest
 
-from ollama_magic.prompts.filling import fill
-from ollama_magic.prompts.values import MAX_CHARACTERS, value_text
+from ollama_magic.chat.prompt import fill
+from ollama_magic.chat.values import MAX_CHARACTERS, value_text
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ollama_magic.wire import (
+from ollama_magic.client.types import (
     Embeddings,
     LoadedModel,
     ModelDetails,

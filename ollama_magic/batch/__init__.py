@@ -1,0 +1,1 @@
+"""``map_prompts``: one prompt over many rows."""

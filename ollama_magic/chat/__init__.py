@@ -1,0 +1,1 @@
+"""One prompt, from its options to its reply."""

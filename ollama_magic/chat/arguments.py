@@ -1,0 +1,396 @@
+"""What the line of ``%%ollama`` asks for, as a typed value.
+
+The only reader of that line. Knows which options contradict each other; what they
+are called and how a value is read stands in the table of options.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from ollama_magic.chat.line import Given, Line, nearest, read_line, usage_error
+from ollama_magic.chat.options import (
+    CHAT_OPTIONS,
+    THINK_LEVELS,
+    Option,
+    read_models,
+)
+from ollama_magic.client.model_names import canonical
+from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
+from ollama_magic.errors import ConfigError
+from ollama_magic.notebook.cli.command_table import find_command
+
+_CELL_MAGIC = "%%ollama"
+
+_CONTRADICTIONS = (
+    (
+        "once",
+        ("chat", "new", "append", "last"),
+        "a one-off reads no chat and writes none",
+    ),
+    ("new", ("last",), "a fresh start has no turns before it that could be sent"),
+    ("schema", ("tools",), "a reply that is held to a schema calls no functions"),
+    (
+        "compare",
+        ("append",),
+        "a comparison writes no turn; %ollama keep MODEL makes one of it",
+    ),
+    (
+        "compare",
+        ("tools", "extract"),
+        "models that are compared only answer, in one round each",
+    ),
+)
+"""An option, others that cannot stand beside it, and why."""
+
+_BELONGS_TO = (("yes", "tools", "-T NAME"),)
+"""An option, the one without which it means nothing, and how that is written."""
+
+_TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatArguments:
+    """One turn's options. What was not given is None, False or empty."""
+
+    target: str | None = None
+    """The name that the Reply is bound to: ``NAME << ...``."""
+    model: str | None = None
+    compare: tuple[str, ...] = ()
+    """Several models that are asked side by side; then ``model`` is None."""
+    system: str | None = None
+    """A new system message; empty text takes the one in force away."""
+    chat: str | None = None
+    new: bool = False
+    once: bool = False
+    last: int | None = None
+    append: bool = False
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Model options of the request, temperature and seed among them."""
+    keep_alive: str | int | float | None = None
+    """A duration as Go writes it, or seconds; 0 unloads, a negative number stays."""
+    think: bool | str | None = None
+    hide_thinking: bool = False
+    format: str | None = None
+    schema: object = None
+    """What the reply has to look like, as it was written; from Python also a class."""
+    files: tuple[str, ...] = ()
+    images: tuple[object, ...] = ()
+    """Pictures: files and names as they were written; from Python also values."""
+    tools: tuple[object, ...] = ()
+    """Functions that the model may call: names; from Python also the functions."""
+    yes: bool = False
+    """They may be called without a question."""
+    cached: bool = False
+    extract: bool = False
+    """The code of the reply is put into a cell below."""
+    dry_run: bool = False
+    stream: bool = True
+    raw: bool = False
+    host: str | None = None
+    quiet: bool = False
+
+    def for_each_model(self) -> tuple[ChatArguments, ...]:
+        """Return the options for each of the models that are compared, alone."""
+        return tuple(replace(self, model=name, compare=()) for name in self.compare)
+
+
+def parse_chat_arguments(line: str) -> ChatArguments:
+    """Return what a ``%%ollama`` line asks for.
+
+    Raises
+    ------
+    UsageError
+        Anything on the line that is not understood, with what to type instead.
+
+    Examples
+    --------
+    >>> args = parse_chat_arguments("answer << llama3.2 -t 0.2 -o num_ctx=8192")
+    >>> args.target, args.model, dict(args.options)
+    ('answer', 'llama3.2', {'temperature': 0.2, 'num_ctx': 8192})
+    """
+    target, rest = _split_target(line)
+    read = read_line(rest, CHAT_OPTIONS, _CELL_MAGIC)
+    if len(read.words) > 1:
+        _refuse_words(read.words)
+    if read.words:
+        _refuse_subcommand(read.words[0])
+        model = Given(CHAT_OPTIONS[0], f"MODEL {read.words[0]!r}", read.words)
+        read = Line((model, *read.given), ())
+    return make_chat_arguments(read.given, _CELL_MAGIC, target=target)
+
+
+def make_chat_arguments(
+    given: Sequence[Given], magic: str, *, target: str | None = None
+) -> ChatArguments:
+    """Return the value of options that were read from a line.
+
+    Raises
+    ------
+    UsageError
+        A value that its option does not take, an option given twice, or two that
+        contradict each other.
+    """
+    fields: dict[str, Any] = {}
+    options: dict[str, OptionValue] = {}
+    flags: dict[str, str] = {}
+    for one in given:
+        if one.option.kind == "pair" or one.option.is_model_option:
+            _add_model_option(one, magic, options, flags)
+        elif one.option.repeatable:
+            flags[one.option.field] = one.flag
+            fields[one.option.field] = (
+                *fields.get(one.option.field, ()),
+                _value(one, magic),
+            )
+        else:
+            _claim(one.option.field, one.flag, flags)
+            fields[one.option.field] = _value(one, magic)
+    _settle_models(fields, flags, magic)
+    _check_together(fields, flags, magic)
+    _check_belongs(fields, flags, magic)
+    if target and "dry_run" in fields:
+        raise usage_error(
+            f"With --dry-run there is no reply to bind to {target}.",
+            next_step=f"{magic} --dry-run",
+        )
+    return ChatArguments(target=target, options=options, **fields)
+
+
+def check_model_name(text: str, magic: str) -> None:
+    """Refuse a name that no model can have, because it is an option in its place.
+
+    Raises
+    ------
+    UsageError
+        It begins with a dash (Ollama's ``types/model/name.go``: a letter or a digit).
+    """
+    if text.startswith("-"):
+        raise usage_error(
+            f"The name of a model cannot begin with a dash, and this is {text!r}.",
+            next_step=f"if it is an option: {magic} {text}   "
+            "The names of models: %ollama list",
+        )
+
+
+def read_values(given: Sequence[Given], magic: str) -> dict[str, object]:
+    """Return the values of a subcommand's own options, by their fields.
+
+    Raises
+    ------
+    UsageError
+        A value that its option does not take, or an option given twice.
+    """
+    fields: dict[str, object] = {}
+    options: dict[str, OptionValue] = {}
+    flags: dict[str, str] = {}
+    for one in given:
+        if one.option.kind == "pair":
+            _add_model_option(one, magic, options, flags)
+        else:
+            _claim(one.option.field, one.flag, flags)
+            fields[one.option.field] = _value(one, magic)
+    return {**fields, "options": options} if options else fields
+
+
+def _split_target(line: str) -> tuple[str | None, str]:
+    match = _TARGET.fullmatch(line)
+    if match is None:
+        return None, line
+    target, rest = match[1], match[2]
+    if not target.isidentifier() or keyword.iskeyword(target):
+        raise usage_error(
+            f"A reply cannot be bound to {target!r}.",
+            why="before << stands a Python name",
+            next_step=f"{_CELL_MAGIC} answer <<{rest}",
+        )
+    return target, rest
+
+
+def _claim(key: str, flag: str, flags: dict[str, str]) -> None:
+    """Note by what flag something was given; refuse to have it given twice."""
+    if key not in flags:
+        flags[key] = flag
+        return
+    earlier = flags[key]
+    if earlier == flag:
+        raise usage_error(
+            f"{flag} is given twice.", next_step=f"leave one {flag} on the line"
+        )
+    raise usage_error(
+        f"{earlier} and {flag} cannot both stand on the line.",
+        next_step=f"leave {earlier} or {flag} out",
+    )
+
+
+def _add_model_option(
+    one: Given, magic: str, options: dict[str, OptionValue], flags: dict[str, str]
+) -> None:
+    if one.option.is_model_option:
+        name, text = one.option.field, one.values[0]
+        flag = one.flag
+    else:
+        name, text = one.values
+        flag = f"{one.flag} {name}"
+    value = _read_model_option(name, text, magic, flag)
+    earlier = options.get(name)
+    if isinstance(earlier, list) and isinstance(value, list):
+        options[name] = earlier + value  # -o stop A -o stop B: both, as in a Modelfile
+        return
+    _claim(f"-o {name}", flag, flags)
+    options[name] = value
+
+
+def _read_model_option(name: str, text: str, magic: str, flag: str) -> OptionValue:
+    try:
+        return read_option(name, text)
+    except ConfigError as error:
+        next_step = error.next_step
+        if name in MODEL_OPTIONS:
+            next_step = f"{magic} {flag} {MODEL_OPTIONS[name].example}"
+        raise usage_error(error.what, why=error.why, next_step=next_step) from error
+
+
+def _value(one: Given, magic: str) -> object:
+    option = one.option
+    if not one.values:
+        return option.const
+    (text,) = one.values
+    if option.choices:
+        if text not in option.choices:
+            _refuse_choice(option, one.flag, text, magic)
+        return text
+    if option.field == "model":
+        _check_model(text, magic)
+    try:
+        value = option.read(text)
+    except ValueError as error:
+        raise usage_error(
+            f"{one.flag} cannot be {text!r}.",
+            why=str(error),
+            next_step=f"{magic} {one.flag} {option.example}",
+        ) from error
+    if option.field == "compare":
+        for name in read_models(text):
+            _check_model(name, magic)
+    return value
+
+
+def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn:
+    likely = nearest(text, option.choices) or option.choices[0]
+    joint = "=" if option.kind == "optional" else " "
+    raise usage_error(
+        f"{flag} cannot be {text!r}.",
+        why=f"it is one of {', '.join(option.choices)}",
+        next_step=f"{magic} {flag}{joint}{likely}",
+    )
+
+
+def _check_model(text: str, magic: str) -> None:
+    check_model_name(text, magic)
+    if "?" in text or len(text.split()) > 1:
+        _refuse_words((text,))
+
+
+def _refuse_words(words: Sequence[str]) -> NoReturn:
+    text = " ".join(words)
+    if "<<" in words:
+        raise usage_error(
+            f"NAME << comes first on the line, and this is {text!r}.",
+            next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
+        )
+    command = find_command(words[0])
+    is_offered = command is not None and not command.discards
+    raise usage_error(
+        f"The line of {_CELL_MAGIC} takes one model, and this is {text!r}.",
+        why="a prompt stands on the lines under it",
+        next_step=f"%ollama ask {text}"
+        + (f"   or the subcommand: %ollama {text}" if is_offered else ""),
+    )
+
+
+def _refuse_subcommand(word: str) -> None:
+    """Raise if a cell names a subcommand where its model belongs."""
+    command = find_command(word)
+    if command is None:
+        return
+    line = f"%ollama {'help ' if command.discards else ''}{word}"
+    raise usage_error(
+        f"The line of {_CELL_MAGIC} takes a model, and {word!r} is a subcommand.",
+        why="subcommands have one % and no lines under them",
+        next_step=f"{line}   A model of that name: {_CELL_MAGIC} -m {word}",
+    )
+
+
+def _check_belongs(
+    fields: Mapping[str, object], flags: Mapping[str, str], magic: str
+) -> None:
+    """Refuse an option that would be ignored."""
+    for one, other, flag in _BELONGS_TO:
+        if one in fields and other not in fields:
+            raise usage_error(
+                f"{flags[one]} means nothing without {flag}.",
+                next_step=f"{magic} {flag} {flags[one]}",
+            )
+
+
+def _settle_models(fields: dict[str, Any], flags: dict[str, str], magic: str) -> None:
+    """Tell one model from several that are compared, however they were written."""
+    if "model" in fields and "compare" in fields:
+        raise usage_error(
+            f"{flags['model']} and --compare cannot both stand on the line.",
+            why="--compare names all models that are asked",
+            next_step=f"{magic} --compare "
+            f"{','.join([*fields['model'], *fields['compare']])}",
+        )
+    written = "compare" if "compare" in fields else "model"
+    names: tuple[str, ...] = fields.pop(written, ())
+    seen: dict[str, str] = {}
+    for name in names:
+        if canonical(name) in seen:
+            _refuse_twice(name, seen, magic)
+        seen[canonical(name)] = name
+    if len(names) == 1:
+        fields["model"] = names[0]
+    elif names:
+        fields["compare"] = names
+        flags["compare"] = flags[written]
+
+
+def _refuse_twice(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
+    earlier = seen[canonical(name)]
+    is_same = earlier == name
+    raise usage_error(
+        f"The model {name!r} is given twice."
+        if is_same
+        else f"{earlier!r} and {name!r} are the same model.",
+        why="models are compared with one another",
+        next_step=f"{magic} --compare {earlier},ANOTHER   or one model alone: "
+        f"{magic} {earlier}",
+    )
+
+
+def _check_together(
+    fields: Mapping[str, Any], flags: Mapping[str, str], magic: str
+) -> None:
+    """Refuse options that contradict each other."""
+    models = (fields.get("model"), *fields.get("compare", ()))
+    level = next((name for name in models if name in THINK_LEVELS), None)
+    if level is not None and fields.get("think") is True:
+        raise usage_error(
+            f"{level!r} would be the model here.",
+            why="a level of thinking is written with =",
+            next_step=f"{magic} --think={level}",
+        )
+    for one, others, why in _CONTRADICTIONS:
+        for other in others:
+            if fields.get(one) and other in fields and fields[other] != 0:
+                raise usage_error(
+                    f"{flags[one]} and {flags[other]} contradict each other.",
+                    why=why,
+                    next_step=f"leave {flags[one]} or {flags[other]} out",
+                )

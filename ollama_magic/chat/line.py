@@ -1,0 +1,231 @@
+"""Splits a magic line as a POSIX shell would, and takes the options off it.
+
+Knows quoting and how flags are written; which options there are comes in as a
+table. IPython's own splitter is not used: it keeps quotes, cuts ``--system="a b"``
+at the blank, and differs on Windows. Nothing is expanded and nothing abbreviated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from IPython.core.error import UsageError
+
+from ollama_magic.chat.options import Option, find_option, is_number
+from ollama_magic.errors import harmless
+
+_LIKENESS = 0.65
+"""From 0 to 1: what is less like a known word is no slip of the pen."""
+
+
+def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
+    """Return an error of a magic line: what, why and what to type next.
+
+    Notes
+    -----
+    NB: IPython shows a plain ``UsageError`` without a traceback, and a subclass of
+    it with one; so there is no class of our own.
+    """
+    lines = [what]
+    if why:
+        lines.append(f"  why:  {why}")
+    if next_step:
+        lines.append(f"  next: {next_step}")
+    return UsageError(harmless("\n".join(lines)))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An option as it stood on the line: which, by what flag, with what values."""
+
+    option: Option
+    flag: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line was made of: options, plain words, and the free text at its end."""
+
+    given: tuple[Given, ...]
+    words: tuple[str, ...]
+    text: str = ""
+
+
+def read_line(
+    line: str, options: Sequence[Option], magic: str, *, ends_in_text: bool = False
+) -> Line:
+    """Read a line by a table of options.
+
+    Parameters
+    ----------
+    line
+        What follows the magic.
+    options
+        The options that may stand there.
+    magic
+        How errors call it: ``%%ollama``, ``%ollama rm``.
+    ends_in_text
+        The options end at the first plain word, and the rest of the line is free
+        text, returned exactly as it was typed: quotes in it are quotes.
+
+    Raises
+    ------
+    UsageError
+        Quotes that do not balance, an unknown option, a value that is missing or
+        not wanted.
+    """
+    # NB: half a character can be sent and kept by nothing; a program may write it.
+    words = _Words(line.encode("utf-8", "replace").decode(), magic)
+    given: list[Given] = []
+    plain: list[str] = []
+    options_ended = False
+    while True:
+        rest = words.rest()
+        if ends_in_text and (options_ended or not _begins_option(rest)):
+            return Line(tuple(given), (), rest)
+        word = words.next()
+        if word is None:
+            return Line(tuple(given), tuple(plain))
+        if options_ended or not _begins_option(word):
+            plain.append(word)
+        elif word == "--":
+            options_ended = True
+        else:
+            reader = _OptionReader(options, words, magic, ends_in_text)
+            given.extend(reader.read(word))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was most likely meant, if any is like it."""
+    candidates = list(known)
+    for candidate in candidates:
+        if len(word.strip("-")) > 1 and candidate.startswith(word):
+            return candidate
+    # Without their dashes: all long options are alike in these.
+    by_letters = {candidate.strip("-"): candidate for candidate in candidates}
+    wanted = word.lower().strip("-")
+    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_LIKENESS)
+    return by_letters[matches[0]] if matches else None
+
+
+def _begins_option(word: str) -> bool:
+    """Tell an option from a plain word; a dash alone is a plain word."""
+    return word.startswith("-") and word[1:2].strip() != ""
+
+
+class _Words:
+    """The words of a line, one at a time, with the rest untouched."""
+
+    def __init__(self, line: str, magic: str) -> None:
+        self._line = line
+        self._magic = magic
+        self._stream = io.StringIO(line)
+        self._lexer = shlex.shlex(self._stream, posix=True)
+        self._lexer.whitespace_split = True
+        self._lexer.commenters = ""
+        self._lexer.whitespace += "\xa0"  # a blank that was pasted from a web page
+
+    def next(self) -> str | None:
+        """Return the next word without its quotes; None at the end of the line."""
+        try:
+            return self._lexer.get_token()
+        except ValueError as error:
+            is_cell = self._magic.startswith("%%")
+            hint = "; a prompt stands on the lines under it" if is_cell else ""
+            raise usage_error(
+                f"The quotes on this line do not balance: {self._magic} {self._line}",
+                why=str(error),
+                next_step=f"close the quote, or write \\ before it{hint}",
+            ) from error
+
+    def rest(self) -> str:
+        """Return what was not read yet, as it was typed."""
+        return self._line[self._stream.tell() :].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _OptionReader:
+    options: Sequence[Option]
+    words: _Words
+    magic: str
+    ends_in_text: bool
+
+    def read(self, word: str) -> Iterator[Given]:
+        """Read a word that begins with a dash, and the values that belong to it."""
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            option = self._find(flag)
+            yield self._with_values(option, flag, value if equals else None)
+            return
+        letters = word[1:]
+        while letters:  # -q1, -t0.2 and -qt0.2, as POSIX has it
+            flag, letters = f"-{letters[0]}", letters[1:]
+            option = self._find(flag)
+            if option.kind == "switch":
+                yield Given(option, flag)
+            else:
+                attached = letters.removeprefix("=") if letters else None
+                yield self._with_values(option, flag, attached)
+                return
+
+    def _find(self, flag: str) -> Option:
+        option = find_option(self.options, flag)
+        if option is not None:
+            return option
+        flags = [name for option in self.options for name in option.flags]
+        likely = nearest(flag, flags)
+        meant = find_option(self.options, likely) if likely else None
+        # NB: a guess must not be one that destroys.
+        hint = f"did you mean {likely}? " if meant and not meant.discards else ""
+        subcommand = self.magic.partition(" ")[2]
+        hint += f"Its options: %ollama help {subcommand}".rstrip()
+        if self.ends_in_text:
+            hint += f"   A text that begins with a dash: {self.magic} -- TEXT"
+        raise usage_error(
+            f"{self.magic} has no option {flag}.",
+            next_step=hint,
+        )
+
+    def _with_values(self, option: Option, flag: str, attached: str | None) -> Given:
+        if option.kind == "switch":
+            if attached is not None:
+                raise usage_error(
+                    f"{flag} takes no value, and was given {attached!r}.",
+                    next_step=f"{self.magic} {flag}",
+                )
+            return Given(option, flag)
+        if option.kind == "optional":
+            return Given(option, flag, () if attached is None else (attached,))
+        first = self._next_value(option, flag) if attached is None else attached
+        if option.kind == "value":
+            return Given(option, flag, (first,))
+        key, equals, value = first.partition("=")
+        if not equals:
+            value = self._next_value(option, flag)
+        return Given(option, flag, (key, value))
+
+    def _next_value(self, option: Option, flag: str) -> str:
+        word = self.words.next()
+        if word is not None and (
+            (option.takes_numbers and is_number(word)) or not self._is_flag(word)
+        ):
+            return word
+        why = "the line ends there" if word is None else f"{word} is an option itself"
+        raise usage_error(
+            f"{flag} needs a value: {flag} {option.metavar}",
+            why=why,
+            next_step=f"{self.magic} {flag} {_example(option)}",
+        )
+
+    def _is_flag(self, word: str) -> bool:
+        flag = word.partition("=")[0] if word.startswith("--") else word
+        return flag == "--" or find_option(self.options, flag) is not None
+
+
+def _example(option: Option) -> str:
+    return option.choices[0] if option.choices else option.example

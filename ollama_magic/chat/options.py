@@ -1,0 +1,338 @@
+"""The options of ``%%ollama`` and ``%ollama ask``, declared once.
+
+The parser, the help, Tab completion and the README's table are all made from
+:data:`CHAT_OPTIONS`. Knows what an option is called and how its value is read; not
+how a line is split, and not which options contradict each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from ollama_magic.client.options import read_option
+
+FORMATS = ("markdown", "text", "html", "code", "json")
+THINK_LEVELS = ("low", "medium", "high", "max")
+"""Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
+
+Completes = Literal[
+    "", "model", "models", "chat", "option", "command", "file", "name", "compared"
+]
+"""What stands after an option or a subcommand, for Tab completion.
+
+``models`` are several with commas between them, ``compared`` those of the last
+comparison.
+"""
+
+# The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
+_DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.A)
+_LONGEST_S = 2**63 / 1e9  # Go counts nanoseconds in 64 bits
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.A)
+
+
+def is_number(word: str) -> bool:
+    """Tell whether a word is a number and so may be a value that begins with ``-``."""
+    return _NUMBER.fullmatch(word) is not None
+
+
+def read_text(text: str) -> str:
+    """Return a text that must not be empty."""
+    if not text.strip():
+        raise ValueError("it cannot be empty")
+    return text
+
+
+def read_models(text: str) -> tuple[str, ...]:
+    """Return names of models that stand with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError("it is names of models, with commas and no blanks between")
+    return names
+
+
+def read_count(text: str) -> int:
+    """Return a whole number that is not negative."""
+    if not re.fullmatch(r"\d+", text, re.A):
+        raise ValueError("it is a whole number, 0 or more")
+    return int(text)
+
+
+def read_days(text: str) -> float:
+    """Read a number of days, of which there are some."""
+    if not is_number(text) or not 0 < float(text) < 100_000:
+        raise ValueError("it is a number of days, above 0")
+    return float(text)
+
+
+def read_keep_alive(text: str) -> str | int | float:
+    """Return seconds as a number, and a duration as the text that Go reads.
+
+    Notes
+    -----
+    A number must be sent as one: Ollama refuses the text ``"10"`` (no unit).
+    """
+    if is_number(text) and abs(seconds := float(text)) < _LONGEST_S:
+        return int(seconds) if seconds.is_integer() else seconds
+    if _DURATION.fullmatch(text):
+        return text
+    raise ValueError(
+        "it is a duration (10m, 1h30m), or seconds; 0 unloads at once, -1 stays"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a magic line.
+
+    Parameters
+    ----------
+    field
+        The field of the result that it sets; for ``is_model_option`` the name of the
+        model option.
+    flags
+        The short form first, if there is one; the last one is the long form.
+    help
+        Half a sentence for the help page.
+    metavar
+        What stands for the value in the help.
+    kind
+        ``switch`` takes no value, ``value`` one, ``optional`` one after ``=`` only,
+        ``pair`` two (or ``KEY=VALUE``) and may be repeated.
+    const
+        What a switch, or an ``optional`` without its value, sets.
+    choices
+        The only values, if there are such.
+    read
+        Makes the value of a text; raises ValueError with half a sentence that tells
+        what the value has to be.
+    example
+        A value that works, for error messages.
+    completes
+        What Tab offers for the value, besides ``choices``.
+    takes_numbers
+        Whether ``-1`` after it is its value and not the option ``-1``.
+    is_model_option
+        Whether it is a short way to write a model option (``-o``).
+    repeatable
+        Whether it may be given more than once; its values come as a tuple.
+    discards
+        It deletes, overwrites, or skips a question: a wrong flag is never corrected to
+        it.
+    """
+
+    field: str
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    kind: Literal["switch", "value", "optional", "pair"] = "value"
+    const: object = True
+    choices: tuple[str, ...] = ()
+    read: Callable[[str], object] = read_text
+    example: str = ""
+    completes: Completes = ""
+    takes_numbers: bool = False
+    is_model_option: bool = False
+    repeatable: bool = False
+    discards: bool = False
+
+    @property
+    def label(self) -> str:
+        """The option as help and README write it: ``-s, --system TEXT``."""
+        names = ", ".join(self.flags)
+        if self.kind == "optional":
+            return f"{names}[={self.metavar}]"
+        return f"{names} {self.metavar}".rstrip()
+
+
+def switch(
+    field: str,
+    *flags: str,
+    help: str,
+    const: object = True,
+    discards: bool = False,
+) -> Option:
+    """Return an option that takes no value."""
+    return Option(field, flags, help, kind="switch", const=const, discards=discards)
+
+
+CHAT_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "model",
+        ("-m", "--model"),
+        "the model that answers, as MODEL without an option; several are compared",
+        metavar="MODEL",
+        example="llama3.2",
+        completes="model",
+        repeatable=True,
+    ),
+    Option(
+        "compare",
+        ("--compare",),
+        "one prompt, several models side by side; %ollama keep MODEL takes one",
+        metavar="A,B",
+        read=read_models,
+        example="llama3.2,qwen3",
+        completes="models",
+    ),
+    Option(
+        "system",
+        ("-s", "--system"),
+        'system message of this chat from this turn on; "" takes it away',
+        metavar="TEXT",
+        read=str,
+        example='"Answer in one sentence."',
+    ),
+    Option(
+        "chat",
+        ("-c", "--chat"),
+        "another named chat of this notebook; made when it is new",
+        metavar="NAME",
+        example="ideas",
+        completes="chat",
+    ),
+    switch(
+        "new",
+        "--new",
+        help="leave the turns so far behind; start afresh here",
+        discards=True,
+    ),
+    switch("once", "-1", "--once", help="a one-off: no chat is read or written"),
+    Option(
+        "last",
+        ("--last",),
+        "send only the last N turns of the chat (0: none)",
+        metavar="N",
+        read=read_count,
+        example="2",
+        takes_numbers=True,
+    ),
+    switch("append", "--append", help="a re-run adds a turn and replaces none"),
+    Option(
+        "temperature",
+        ("-t", "--temperature"),
+        "how freely the model chooses its words; 0 is the steadiest",
+        metavar="F",
+        read=partial(read_option, "temperature"),
+        example="0.2",
+        takes_numbers=True,
+        is_model_option=True,
+    ),
+    Option(
+        "seed",
+        ("--seed",),
+        "start of the random numbers: the same seed, the same answer",
+        metavar="N",
+        read=partial(read_option, "seed"),
+        example="42",
+        takes_numbers=True,
+        is_model_option=True,
+    ),
+    Option(
+        "options",
+        ("-o", "--option"),
+        "a model option (also KEY=VALUE; repeatable), read as JSON, else as text",
+        metavar="KEY VALUE",
+        kind="pair",
+        example="num_ctx 8192",
+        completes="option",
+        takes_numbers=True,
+    ),
+    Option(
+        "keep_alive",
+        ("--keep-alive",),
+        "how long the model stays loaded: 10m, seconds, 0 (unload), -1 (stay)",
+        metavar="DURATION",
+        read=read_keep_alive,
+        example="10m",
+        takes_numbers=True,
+    ),
+    Option(
+        "think",
+        ("--think",),
+        "let the model think before it answers",
+        metavar="|".join(THINK_LEVELS),
+        kind="optional",
+        choices=THINK_LEVELS,
+    ),
+    switch("think", "--no-think", help="do not let the model think", const=False),
+    switch("hide_thinking", "--hide-thinking", help="do not show the thinking"),
+    Option(
+        "format",
+        ("-f", "--format"),
+        "how the reply is shown; json also asks the model for JSON",
+        metavar="|".join(FORMATS),
+        choices=FORMATS,
+    ),
+    Option(
+        "schema",
+        ("--schema",),
+        "structured output: 'name, age int', a JSON Schema, a file, or a name",
+        metavar="SPEC",
+        example="'name, age int, tags: list of keywords'",
+        completes="name",
+    ),
+    Option(
+        "files",
+        ("-F", "--file"),
+        "a text file, put before the prompt, fenced and named (repeatable)",
+        metavar="PATH",
+        example="data.csv",
+        completes="file",
+        repeatable=True,
+    ),
+    Option(
+        "images",
+        ("-a", "--image"),
+        "a picture: a file, or a name in the notebook (repeatable)",
+        metavar="X",
+        example="plot.png",
+        completes="name",
+        repeatable=True,
+    ),
+    Option(
+        "tools",
+        ("-T", "--tool"),
+        "a function of the notebook that the model may call (repeatable)",
+        metavar="NAME",
+        example="get_weather",
+        completes="name",
+        repeatable=True,
+    ),
+    switch(
+        "yes",
+        "--yes",
+        help="do not ask before each call of a function",
+        discards=True,
+    ),
+    switch(
+        "cached", "--cached", help="show the answer that the same got before, if any"
+    ),
+    switch(
+        "extract",
+        "-x",
+        "--extract",
+        help="code blocks of the reply become a code cell below, for review; never run",
+    ),
+    switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
+    switch(
+        "stream", "--no-stream", help="show the reply once it is complete", const=False
+    ),
+    switch("raw", "--raw", help="send the prompt as it is: no {{ }} is filled in"),
+    Option(
+        "host",
+        ("--host",),
+        "another server for this cell",
+        metavar="URL",
+        example="http://127.0.0.1:11434",
+    ),
+    switch("quiet", "-q", "--quiet", help="no footer under the reply"),
+)
+
+
+def find_option(options: Iterable[Option], flag: str) -> Option | None:
+    """Return the option that has exactly this flag; long ones are not abbreviated."""
+    return next((option for option in options if flag in option.flags), None)

@@ -1,0 +1,144 @@
+"""A pull, push or create as it goes: many status lines, one honest sum.
+
+Knows that progress comes per layer, may go backwards, and need not reach its total.
+Knows nothing of HTTP or of display.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ollama_magic.client.types import Progress
+
+_WINDOW_S = 10.0
+"""Speed is that of the last seconds, so that a stall shows soon."""
+
+MAX_LAYERS = 1000
+"""A model has a dozen. More are not followed: each line costs the sum over all."""
+
+STALL_S = 60.0
+"""Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
+
+
+class Transfer:
+    """The sum over all layers, with speed and time left.
+
+    Parameters
+    ----------
+    clock
+        Seconds that never go backwards.
+    stall_s
+        After so many seconds without a new byte it counts as stalled.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        stall_s: float = STALL_S,
+    ) -> None:
+        self._clock = clock
+        self._stall_s = stall_s
+        self._moved_at = clock()
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._seen: deque[tuple[float, int]] = deque()
+        self.status = ""
+        self.was_needed = False
+        """Whether a layer was ever incomplete, so that there was something to do."""
+
+    @property
+    def completed_bytes(self) -> int:
+        """Bytes there, summed over the layers that were heard of."""
+        # NB: the lists are made at once; another thread may be adding a layer.
+        return sum(completed for completed, _ in list(self._layers.values()))
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes in all, as far as the layers have been heard of."""
+        return sum(total for _, total in list(self._layers.values()))
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1, or None while no size is known."""
+        total = self.total_bytes
+        return min(self.completed_bytes / total, 1.0) if total else None
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Speed of late; 0 in the first half second, in a stall, going backwards."""
+        if len(self._seen) < 2:
+            return 0.0
+        (began, first), (now, last) = self._seen[0], self._seen[-1]
+        return max(last - first, 0) / (now - began) if now - began >= 0.5 else 0.0
+
+    @property
+    def still_s(self) -> float:
+        """Seconds since a layer has last brought a byte, or something else was done."""
+        return self._clock() - self._moved_at
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a layer is under way, and has brought nothing for long."""
+        is_under_way = self.completed_bytes < self.total_bytes
+        return is_under_way and self.still_s >= self._stall_s
+
+    def add(self, progress: Progress) -> None:
+        """Take one status line."""
+        is_new = progress.digest not in self._layers
+        if is_new and len(self._layers) >= MAX_LAYERS:
+            return
+        before = self.completed_bytes
+        if progress.status != self.status:
+            self._moved_at = self._clock()
+        self.status = progress.status
+        if not progress.digest:
+            # NB: the last line of a layer need not reach its total, so the next
+            # status is what tells that all layers are there.
+            self._layers = {d: (total, total) for d, (_, total) in self._layers.items()}
+            return
+        self._layers[progress.digest] = (progress.completed_bytes, progress.total_bytes)
+        self.was_needed |= progress.completed_bytes < progress.total_bytes
+        now = self._clock()
+        if self.completed_bytes != before:
+            self._moved_at = now
+        self._seen.append((now, self.completed_bytes))
+        while now - self._seen[0][0] > _WINDOW_S:
+            self._seen.popleft()
+
+    def line(self) -> str:
+        """Return the state as one line for people."""
+        if self.share is None:
+            return self.status
+        done, total = self.completed_bytes, self.total_bytes
+        parts = [self.status, f"{size_text(done)} of {size_text(total)}"]
+        speed = self.bytes_per_second
+        if self.is_stalled:
+            parts.append(f"stalled: nothing new for {duration_text(self.still_s)}")
+        elif speed and done < total:
+            left_s = (total - done) / speed
+            parts += [f"{size_text(speed)}/s", f"{duration_text(left_s)} left"]
+        return " · ".join(parts)
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as Ollama's own listings write it, in powers of 1000.
+
+    Examples
+    --------
+    >>> size_text(98_362_432), size_text(512), size_text(4_700_000_000)
+    ('98 MB', '512 B', '4.7 GB')
+    """
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size_bytes >= 999.5 and len(units) > 1:
+        size_bytes /= 1000
+        del units[0]
+    is_exact = size_bytes >= 9.95 or units[0] == "B"
+    return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as people say it: ``45 s``, ``3 min 05 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

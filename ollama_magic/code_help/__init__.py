@@ -1,1 +1,0 @@
-"""Code from replies, and questions about code."""

@@ -1,1 +1,0 @@
-"""One prompt, several models at once."""

@@ -1,0 +1,117 @@
+"""Answers that are kept, to be shown again when the very same is asked again.
+
+Knows what makes two requests the same, and how an answer is written down. Knows
+nothing of where answers are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol, Self
+
+from ollama_magic.client.requests import Request
+from ollama_magic.client.types import Stats, ToolCall
+from ollama_magic.errors import ServerUnreachableError, quoted
+
+_OF_NO_MATTER = ("model", "stream", "keep_alive")
+"""Fields of a request that leave the answer as it is; the model is compared apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """A complete answer, and what was known of who gave it."""
+
+    model: str
+    """The name by which it was asked."""
+    digest: str
+    """Of the model; empty where the server did not tell."""
+    text: str
+    thinking: str = ""
+    thinking_s: float = 0.0
+    tool_calls: tuple[ToolCall, ...] = ()
+    done_reason: str = ""
+    stats: Stats = field(default_factory=Stats)
+    context_length: int = 0
+    """Tokens that the model was loaded with; 0 where nobody said."""
+    host_kind: str = "loopback"
+    server_note: str = ""
+    """What the footer said of the server."""
+    answered_at: str = ""
+    """UTC, ISO 8601."""
+
+    def to_json(self) -> str:
+        """Return it as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what :meth:`to_json` wrote; what a newer version added is left out."""
+        data: dict[str, Any] = json.loads(text)
+        known = {one.name for one in fields(cls)}
+        calls = tuple(ToolCall(**call) for call in data.pop("tool_calls"))
+        stats = Stats(**data.pop("stats"))
+        kept = {name: value for name, value in data.items() if name in known}
+        return cls(**kept, tool_calls=calls, stats=stats)
+
+
+class Answers(Protocol):
+    """Where answers are kept."""
+
+    def find_answer(
+        self, key: str, model: str = "", digest: str = ""
+    ) -> KeptAnswer | None:
+        """Return the latest answer to a request, if there is one.
+
+        Parameters
+        ----------
+        key
+            That of :func:`request_key`.
+        model
+            Only of this model; empty: of any.
+        digest
+            Only of a model with this digest; empty: of any.
+        """
+
+    def keep_answer(self, key: str, answer: KeptAnswer) -> None:
+        """Keep an answer; an earlier one of the same model gives up its place."""
+
+
+def request_key(request: Request) -> str:
+    """Return what is equal for requests that are the same, whichever model is asked.
+
+    Messages, images, tools, options, format and thinking count; how long the model
+    stays loaded and whether the answer is streamed do not.
+    """
+    body = {k: v for k, v in request.body().items() if k not in _OF_NO_MATTER}
+    text = json.dumps([request.path, body], sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def not_kept(
+    error: ServerUnreachableError, file: str, asked: str, nearest: str
+) -> ServerUnreachableError:
+    """Return the error for a question that neither a kept answer nor a server answers.
+
+    Parameters
+    ----------
+    error
+        Why there is no server.
+    file
+        Where answers are kept.
+    asked
+        The prompt.
+    nearest
+        The prompt in the file that is most like it; empty where none is.
+    """
+    why = f"--cached is on, and {file} has no answer to this very request"
+    if nearest == asked:
+        why += "; the prompt was asked with other options or after other turns"
+    elif nearest:
+        why += f"; the nearest prompt in it is '{quoted(nearest, limit=120)}'"
+    return ServerUnreachableError(
+        f"No kept answer to this question, and no server: {error.what}",
+        why=f"{why}; {error.why}" if error.why else why,
+        next_step=error.next_step,
+    )

@@ -1,1 +1,0 @@
-"""The line of a magic: what may stand on it, how it is read, how it is explained."""

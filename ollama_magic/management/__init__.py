@@ -1,1 +1,0 @@
-"""Looking after models: what magics, panel and Python do about them."""

@@ -1,0 +1,1 @@
+"""The IPython extension: magics, command line, completion and cells."""

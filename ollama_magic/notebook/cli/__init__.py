@@ -1,0 +1,1 @@
+"""The command line of the magics: options, subcommands and help."""

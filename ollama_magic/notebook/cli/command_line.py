@@ -1,0 +1,170 @@
+"""What the line of ``%ollama`` asks for, as a typed value.
+
+Knows how a subcommand is told from a slip of the pen, and that a ``?`` at the end
+asks for help. What the subcommands are called stands in the table of commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from ollama_magic.chat.arguments import (
+    ChatArguments,
+    check_model_name,
+    make_chat_arguments,
+    read_values,
+)
+from ollama_magic.chat.line import Given, Line, nearest, read_line, usage_error
+from ollama_magic.chat.options import CHAT_OPTIONS, find_option
+from ollama_magic.notebook.cli.command_table import COMMANDS, Command, find_command
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedCommand:
+    """A subcommand and what was given to it.
+
+    ``name`` is never an alias, and ``status`` for an empty line.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+    """Its operands: as many as the table of commands allows."""
+    options: tuple[str, ...] = ()
+    """Its switches by their long name: ``("yes",)``; at most one besides that."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """Its options that take a value."""
+    text: str = ""
+    """The free text of ``ask``, as it was typed; the range of ``explain``."""
+    chat_arguments: ChatArguments = field(default_factory=ChatArguments)
+    """The options of a subcommand that asks a model."""
+
+
+def parse_command(line: str) -> ParsedCommand:
+    """Return what an ``%ollama`` line asks for.
+
+    Raises
+    ------
+    UsageError
+        A word that is no subcommand, with the nearest one; too few or too many
+        words after one; an option that it does not have.
+
+    Examples
+    --------
+    >>> parse_command("delete llama3.2 -y")
+    ParsedCommand(name='rm', arguments=('llama3.2',), options=('yes',), ...)
+    >>> parse_command("ask -t 0 What's up?").text
+    "What's up?"
+    """
+    word, _, rest = line.strip().partition(" ")
+    if not word:
+        return ParsedCommand("status")
+    command = find_command(word)
+    if line.rstrip().endswith("?") and not (command and command.takes_text):
+        return _help_for(word, line)
+    if command is None:
+        _refuse_word(word, line.strip())
+    if command.asks:
+        return _parse_asking_command(command, rest)
+    if command.name == "help" and find_option(CHAT_OPTIONS, rest.strip()):
+        return ParsedCommand("help", (rest.strip(),))
+    magic = f"%ollama {command.name}"
+    read = read_line(rest, command.options, magic)
+    _check_count(command, len(read.words))
+    if command.completes == "model":
+        for word in read.words:
+            check_model_name(word, magic)
+    if command.name == "help" and read.words:
+        return _help_page(read.words[0], line, otherwise="%ollama help")
+    switches = [one for one in read.given if one.option.kind == "switch"]
+    others = [one for one in read.given if one.option.kind != "switch"]
+    return ParsedCommand(
+        command.name,
+        read.words,
+        _one_switch(switches, magic),
+        read_values(others, magic),
+    )
+
+
+def _help_for(word: str, line: str) -> ParsedCommand:
+    """Return the help that ``pull?`` or ``show llama3.2 ?`` asks for."""
+    name = word.rstrip("?")
+    return _help_page(name, line) if name else ParsedCommand("help")
+
+
+def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
+    command = find_command(word)
+    if command is None:
+        _refuse_word(word, line.strip(), otherwise=otherwise)
+    return ParsedCommand("help", (command.name,))
+
+
+def _parse_asking_command(command: Command, rest: str) -> ParsedCommand:
+    magic = f"%ollama {command.name}"
+    read = read_line(rest, command.options, magic, ends_in_text=command.takes_text)
+    if command.completes == "model" and read.text:
+        read = _after_model(command, read, magic)
+    if command.takes_text and not read.text:
+        _refuse_count(command, 0)
+    _check_count(command, max(len(read.words), command.least))
+    text = read.text or " ".join(read.words)
+    arguments = make_chat_arguments(read.given, magic)
+    return ParsedCommand(command.name, text=text, chat_arguments=arguments)
+
+
+def _after_model(command: Command, read: Line, magic: str) -> Line:
+    """Take the model off the free text, and the options that stand between them."""
+    model, *rest = read.text.split(maxsplit=1)
+    check_model_name(model, magic)
+    more = read_line("".join(rest), command.options, magic, ends_in_text=True)
+    if not more.text:
+        raise usage_error(
+            f"{magic} sends a text to {model!r}, and none was given.",
+            why="a notebook goes on in its cells, not at a prompt of its own",
+            next_step=f"%%ollama {model}   with the text under it, or on one line: "
+            f"{magic} {model} TEXT",
+        )
+    named = Given(CHAT_OPTIONS[0], f"MODEL {model!r}", (model,))
+    return Line((*read.given, named, *more.given), (), more.text)
+
+
+def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(one.option.field for one in given))
+    ways = [one for one in given if one.option.field != "yes"]
+    if len({one.option.field for one in ways}) > 1:
+        flags = " and ".join(one.flag for one in ways)
+        raise usage_error(
+            f"{magic} takes one of its options at a time, and here are {flags}.",
+            next_step=f"{magic} {ways[0].flag}",
+        )
+    return names
+
+
+def _check_count(command: Command, count: int) -> None:
+    if count < command.least or (command.most is not None and count > command.most):
+        _refuse_count(command, count)
+
+
+def _refuse_count(command: Command, count: int) -> NoReturn:
+    takes = command.operands or "no words after it"
+    raise usage_error(
+        f"%ollama {command.name} takes {takes}, and {count or 'nothing'} "
+        f"{'were' if count > 1 else 'was'} given.",
+        next_step=command.usage,
+    )
+
+
+def _refuse_word(word: str, line: str, *, otherwise: str = "") -> NoReturn:
+    names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
+    likely = nearest(word.rstrip("?"), names)
+    meant = find_command(likely) if likely else None
+    # NB: a guess must not be one that destroys.
+    if likely is None or meant is None or meant.discards:
+        to_ask = f"to ask a model: %ollama ask {line}   All words: %ollama help"
+        next_step = otherwise or to_ask
+    elif word == line:
+        next_step = f"did you mean: %ollama {likely}"
+    else:
+        next_step = f"did you mean: %ollama {line.replace(word, likely, 1)}"
+    raise usage_error(f"%ollama has no subcommand {word!r}.", next_step=next_step)

@@ -1,0 +1,1 @@
+"""The subcommands of ``%ollama``, a module for each family."""

@@ -1,0 +1,400 @@
+"""``%%ollama`` and ``%ollama``: the doors between IPython and this package.
+
+Knows the settings, the life cycle of the extension, and what the shell can show.
+All work is done elsewhere and imported at first use, so that loading stays cheap.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from traitlets import (
+    Bool,
+    Dict,
+    Enum,
+    Float,
+    HasTraits,
+    Int,
+    List,
+    TraitError,
+    Unicode,
+    Union,
+    validate,
+)
+from traitlets.config.loader import LazyConfigValue
+
+from ollama_magic.notebook import completion, input_transforms
+from ollama_magic.notebook.call_site import is_value_dropped
+from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
+from ollama_magic.notebook.cli.help import magic_docstring
+from ollama_magic.notebook.failing_cells import FailingCells
+from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
+
+if TYPE_CHECKING:
+    from ollama_magic.chat.arguments import ChatArguments
+    from ollama_magic.chat.compare import Display as ColumnsDisplay
+    from ollama_magic.chat.comparison import Comparison
+    from ollama_magic.chat.generate import Display
+    from ollama_magic.chat.reply import Reply
+    from ollama_magic.chat.session import Session
+    from ollama_magic.notebook.commands.dispatch import Commands
+    from ollama_magic.panel.model_panel import ModelPanel
+    from ollama_magic.render.progress import ProgressLine
+
+_KEY = "ollama_magic"
+_SHOW_THEMSELVES = (
+    ("ollama_magic.chat.reply", "Reply"),
+    ("ollama_magic.chat.comparison", "Comparison"),
+)
+"""Values that a cell has shown when it returns them: not to be shown once more."""
+
+
+@magics_class
+class OllamaMagics(Magics):
+    """Settings of ollama_magic; set them with %config OllamaMagics.NAME = VALUE."""
+
+    shell: Any  # never None here, which IPython's own annotation allows
+
+    host = Unicode(
+        help="The server, written as in OLLAMA_HOST; empty: that, or this machine.",
+    ).tag(config=True)
+    model = Unicode(
+        help="The model of chats that have none yet; empty: OLLAMA_MODEL.",
+    ).tag(config=True)
+    system = Unicode(
+        help="The system message of chats that have none.",
+    ).tag(config=True)
+    options = Dict(
+        help='Model options of every request, as with -o: {"temperature": 0}.',
+    ).tag(config=True)
+    keep_alive = Unicode(
+        help="How long models stay loaded: 10m, seconds, 0 (unload), -1 (stay).",
+    ).tag(config=True)
+    think = Union(
+        [Bool(), Enum(("low", "medium", "high", "max"))],
+        default_value=None,
+        allow_none=True,
+        help="Whether models think: True, False, a level, or None (their default).",
+    ).tag(config=True)
+    format = Enum(
+        ("markdown", "text", "html", "code", "json"),
+        "markdown",
+        help="How replies are shown, as with -f.",
+    ).tag(config=True)
+    footer = Bool(
+        default_value=True,
+        help="Whether a line of facts stands under a reply.",
+    ).tag(config=True)
+    cached = Bool(
+        default_value=False,
+        help="Whether the answer that the same got before is shown, as with --cached.",
+    ).tag(config=True)
+    tool_rounds = Int(
+        8,
+        min=1,
+        help="How many times a model may call functions before it has to answer.",
+    ).tag(config=True)
+    history_file = Unicode(
+        help="The file that keeps the chats; empty: one in your data directory.",
+    ).tag(config=True)
+    notebook = Unicode(
+        help="The path of this notebook, where it can't be told.",
+    ).tag(config=True)
+    update_hz = Float(
+        10.0,
+        min=0.5,
+        max=30.0,
+        help="How often a second a reply is drawn while it comes.",
+    ).tag(config=True)
+    timeout = Float(
+        300.0,
+        min=0.0,
+        help="Seconds of silence within a reply that end it; 0: never.",
+    ).tag(config=True)
+    insecure_hosts = List(
+        Unicode(),
+        help="Machines that may get the API key over plain http: ['gpu.lan:11434'].",
+    ).tag(config=True)
+
+    holds_secrets = True  # a prompt does not look into it
+
+    @validate("host")
+    def _host_without_secret(self, proposal: Any) -> str:  # noqa: ANN401
+        # NB: %config OllamaMagics shows the repr of each setting.
+        from ollama_magic.client.host import Address
+
+        return Address(proposal["value"])
+
+    @validate("insecure_hosts")
+    def _hosts_without_secret(self, proposal: Any) -> list[str]:  # noqa: ANN401
+        from ollama_magic.client.host import Address
+
+        return [Address(host) for host in proposal["value"]]
+
+    def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+        super().__init__(shell)
+        self.cells = CellTracker(shell)
+        self.failing_cells = FailingCells(shell)
+        self._session: Session | None = None
+        self._just_shown: set[int] = set()
+        shell.events.register("post_run_cell", self._forget_shown)
+        formatter = shell.display_formatter.ipython_display_formatter
+        for module, name in _SHOW_THEMSELVES:
+            formatter.for_type_by_name(module, name, self._show_value)
+
+    @harmless_handler
+    def _forget_shown(self, _result: object) -> None:
+        self._just_shown.clear()
+
+    @line_cell_magic
+    @no_var_expand
+    def ollama(self, line: str, cell: str | None = None) -> object:
+        """Ask a language model through Ollama, or look after chats and models."""
+        from ollama_magic.client.interrupts import held, let_through
+        from ollama_magic.errors import Interrupted
+
+        with held(lingers=not self._is_terminal):
+            try:
+                with let_through():
+                    if cell is None:
+                        return self._run_line(line)
+                    return self._ask_cell(line, cell)
+            except Interrupted:
+                raise
+            except KeyboardInterrupt:
+                raise Interrupted from None
+            finally:
+                self._tell_warnings()
+
+    def _run_line(self, line: str) -> object:
+        value = self._commands.run(line)
+        # IPython shows the value that ends a cell; replies have been shown already.
+        if value is not None and is_value_dropped():
+            self.show(value)
+        return value
+
+    def _ask_cell(self, line: str, cell: str) -> object:
+        from ollama_magic.chat.arguments import parse_chat_arguments
+
+        args = parse_chat_arguments(line)
+        reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
+        if args.target:
+            self.shell.user_ns[args.target] = reply
+        return self.unless_shown(reply)
+
+    def ask(
+        self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
+    ) -> Reply | Comparison | None:
+        """Ask as a cell does; a dry run shows what would be sent and returns None."""
+        from ollama_magic.chat.compare import compare
+        from ollama_magic.chat.run import ask, request_text
+        from ollama_magic.notebook.next_cell import NextCell
+        from ollama_magic.render.text_page import TextPage
+
+        if args.dry_run:
+            each = args.for_each_model() or (args,)
+            texts = [request_text(self.session, one, text) for one in each]
+            self.show(TextPage("\n\n".join(texts)))
+            return None
+        reply: Reply | Comparison
+        if args.compare:
+            reply = compare(self.session, args, text, self._columns(args))
+        else:
+            reply = ask(
+                self.session,
+                args,
+                text,
+                self._display(args),
+                next_cell=NextCell(self.shell, self.cells),
+                notes=notes,
+            )
+        self._just_shown.add(id(reply))
+        return reply
+
+    def show_reply(self, reply: Reply) -> None:
+        """Show a reply as the cell that asked for it would."""
+        display = self._display()
+        display.finish(*reply._repr_mimebundle_(), reply.view.footer)
+        self._just_shown.add(id(reply))
+
+    def unless_shown(
+        self, reply: Reply | Comparison | None
+    ) -> Reply | Comparison | None:
+        """Return the reply, or None where that would only print an empty ``Out[n]``."""
+        is_told = self._is_terminal and shows_itself(self.cells.raw_cell)
+        return None if is_told else reply
+
+    def _show_value(self, reply: Reply | Comparison) -> None:
+        # The value of a cell that has just shown the reply is not shown once more.
+        if id(reply) in self._just_shown:
+            self._just_shown.discard(id(reply))
+            return
+        data, metadata = reply._repr_mimebundle_()
+        self.shell.display_pub.publish(data=data, metadata=metadata)
+
+    def _tell_warnings(self) -> None:
+        """Say what no reply has said, for example that the store is damaged."""
+        from ollama_magic.render.text_page import TextPage
+
+        warnings = self._session.take_warnings() if self._session else []
+        if warnings:
+            self.show(TextPage("\n".join(warnings)))
+
+    # -- what the front end can do ---------------------------------------------
+
+    def show(self, page: object) -> None:
+        """Display a value as one output."""
+        from IPython.display import display
+
+        display(page)  # type: ignore[no-untyped-call]
+
+    def progress_line(self) -> ProgressLine:
+        """Open a line of progress in the cell or in the terminal."""
+        from ollama_magic.render import progress as progress_line
+
+        if self._is_terminal:
+            return progress_line.TerminalProgress(sys.stdout.write)
+        published = self.shell.display_pub
+        return progress_line.NotebookProgress(
+            published.publish, published.clear_output, mode=self.cells.claim_output()
+        )
+
+    def panel(self, panel: ModelPanel) -> object:
+        """Return the panel; a terminal gets its table, and the words to type."""
+        if not self._is_terminal:
+            return panel
+        words = "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
+        summary = panel.summary(f"a terminal has no widgets; here: %ollama {words}")
+        panel.close()
+        return summary
+
+    def confirm(self, question: str) -> bool | None:
+        """Ask the user; None when there is nobody to ask."""
+        from ollama_magic.chat.confirm import ask_user
+
+        answer = ask_user(f"{question} [y/N] ")
+        return None if answer is None else answer.strip().lower() in {"y", "yes"}
+
+    @property
+    def _is_terminal(self) -> bool:
+        return getattr(self.shell, "kernel", None) is None
+
+    def _display(self, args: ChatArguments | None = None) -> Display:
+        from ollama_magic.render import stream_display
+
+        if self._is_terminal:
+            return stream_display.TerminalDisplay(sys.stdout.write)
+        return stream_display.StreamDisplay(**self._notebook_display(args))
+
+    def _columns(self, args: ChatArguments) -> ColumnsDisplay:
+        if self._is_terminal:
+            from ollama_magic.render.terminal_columns import TerminalColumns
+
+            return TerminalColumns(sys.stdout.write)
+        from ollama_magic.render.columns_display import ColumnsDisplay
+
+        return ColumnsDisplay(**self._notebook_display(args))
+
+    def _notebook_display(self, args: ChatArguments | None) -> dict[str, Any]:
+        from ollama_magic.render.compat import publisher_of
+
+        return {
+            "publish": publisher_of(self.shell),
+            "clear_output": self.shell.display_pub.clear_output,
+            "view": (args and args.format) or self.format,
+            "hz": self.update_hz,
+            "mode": self.cells.claim_output(),
+        }
+
+    # -- life cycle ------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """The state behind the magics, made at first use."""
+        if self._session is None:
+            from ollama_magic.chat.session import Session
+
+            self._session = Session(self.shell, self, self.cells)
+        return self._session
+
+    @property
+    def _commands(self) -> Commands:
+        from ollama_magic.notebook.commands.dispatch import Commands
+
+        return Commands(self.session, self)
+
+    def close(self) -> None:
+        """Let go of what is open.
+
+        A server that was started goes on until ``%ollama serve --stop`` or the end of
+        the kernel: ``%reload_ext`` comes by here too.
+        """
+        if "ollama_magic.panel.panels" in sys.modules:
+            sys.modules["ollama_magic.panel.panels"].close_panels()
+        if self._session is not None:
+            self._session.close()
+        self.cells.unregister()
+        self.failing_cells.unregister()
+        unregister_all(self.shell, self)
+        formatter = self.shell.display_formatter.ipython_display_formatter
+        for module, name in _SHOW_THEMSELVES:
+            formatter.pop(f"{module}.{name}", None)
+
+
+def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Register the magics with a shell; a second time replaces the first."""
+    unload(shell)
+    OllamaMagics.ollama.__doc__ = magic_docstring()
+    _drop_unusable_settings(shell.config)
+    magics = OllamaMagics(shell)
+    shell.register_magics(magics)
+    input_transforms.install(shell)
+    completion.install(
+        shell,
+        models=lambda: [m.name for m in magics.session.client().list()],
+        chats=lambda: [
+            chat.name
+            for chat in magics.session.store.chats(magics.session.notebook.key)
+        ],
+        compared=lambda: (
+            magics.session.compared.models if magics.session.compared else ()
+        ),
+    )
+    # NB: kept on the shell, which outlives a reload of this module.
+    shell.meta[_KEY] = magics
+
+
+def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapping)
+    """Drop what a wrong ``%config`` has left behind, and say so.
+
+    Traitlets keeps a refused value, and would refuse the whole extension for it.
+    """
+    section: Any = config.OllamaMagics
+    traits: dict[str, Any] = OllamaMagics.class_traits(config=True)
+    for name, value in list(section.items()):
+        if name not in traits or isinstance(value, LazyConfigValue):
+            continue
+        try:
+            traits[name].validate(HasTraits(), value)
+        except TraitError:
+            del section[name]
+            sys.stderr.write(
+                f"OllamaMagics.{name} cannot be {value!r}, and is left at its "
+                f"default.\n  next: %config OllamaMagics shows what it can be\n"
+            )
+
+
+def unload(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Take everything back; harmless when nothing is registered."""
+    magics = shell.meta.pop(_KEY, None)
+    if magics is None:
+        return
+    magics.close()
+    completion.uninstall(shell)
+    input_transforms.uninstall(shell)
+    for kind in shell.magics_manager.magics.values():
+        kind.pop("ollama", None)
+    if magics in shell.configurables:
+        shell.configurables.remove(magics)

@@ -1,0 +1,1 @@
+"""The model panel; the only package that imports ipywidgets."""

@@ -1,1 +1,0 @@
-"""What goes into a prompt: values, files and pictures."""

@@ -1,0 +1,1 @@
+"""Safe HTML and terminal text: the only package that makes HTML."""

@@ -1,0 +1,235 @@
+"""Markdown as models write it, put into the dialect that Python-Markdown reads.
+
+Python-Markdown wants nested content indented by four columns per level, ``1.`` and not
+``1)``, and blank lines around what is nested. Models (and CommonMark) indent by the
+width of the marker: two or three. Knows line syntax; makes no HTML.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ollama_magic.render.blocks import Block, split_blocks
+from ollama_magic.render.line_syntax import (
+    closes_fence,
+    fence_after_quoted,
+    fence_of,
+    is_delimiter_row,
+    item_marker,
+    item_text,
+    kind_of,
+    takes_lazy_line,
+)
+
+MAX_DEPTH = 12
+"""Deeper levels of lists and quotes are shown at this one."""
+
+_TASK = re.compile(r"\[([ xX])\](?=\s)")
+_QUOTE_MARK = re.compile(r"^ {0,3}> ?")
+_LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
+
+
+def python_markdown_source(block: Block) -> str:
+    """Return the Markdown of a block as Python-Markdown is to read it."""
+    return _rewritten(block, 0)[0]
+
+
+def ends_in_code(block: Block) -> bool:
+    """Whether the last line with text in a list or quote is one of a fence."""
+    return _rewritten(block, 0)[1]
+
+
+def language_of(info: str) -> str:
+    """Return the language that a fence's info string names; empty when none."""
+    match = _LANGUAGE.match(info.strip())
+    return match[0].lower() if match else ""
+
+
+def _rewritten(block: Block, depth: int) -> tuple[str, bool]:
+    """Return a block's Markdown, every fence closed, and whether it ends in one."""
+    text = block.shown.expandtabs(4) if block.kind == "list" else block.shown
+    if depth < MAX_DEPTH:
+        if block.kind == "list":
+            return _Items(depth).rewrite(text)
+        if block.kind == "quote":
+            return _quote(text, depth)
+    if block.kind == "fence":
+        return _fence(text), True
+    return text.lstrip(" ") if block.kind == "heading" else text, False
+
+
+def _quote(text: str, depth: int) -> tuple[str, bool]:
+    inner = "".join(
+        _QUOTE_MARK.sub("", line, count=1) for line in text.splitlines(keepends=True)
+    )
+    blocks = [_rewritten(block, depth + 1) for block in split_blocks(inner)]
+    lines = "\n\n".join(source.strip("\n") for source, _ in blocks).split("\n")
+    return "\n".join(f"> {line}" for line in lines), bool(blocks) and blocks[-1][1]
+
+
+def _fence(text: str) -> str:
+    first, *lines = text.strip("\n").split("\n")
+    marks, info = fence_of(first) or ("```", "")
+    if lines and closes_fence(lines[-1], marks):
+        lines.pop()
+    margin = len(first) - len(first.lstrip(" "))
+    code = (_without_margin(line, margin) for line in lines)
+    return "\n".join([marks + language_of(info), *code, marks])
+
+
+def _without_margin(line: str, most: int) -> str:
+    margin = len(line) - len(line.lstrip(" "))
+    return line[min(margin, most) :]
+
+
+class _Items:
+    """Rewrites the lines of one list."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth_outside = depth
+        self._markers: list[int] = []  # columns of the open items' markers
+        self._fence = ""
+        self._fence_column = 0
+        self._quoted: list[str] = []  # lines of the quote that is open in an item
+        self._quoted_fence = ""
+        self._after_blank = True
+        self._depth = 0  # of the line before
+        self._is_loose = False  # whether a blank line came since that depth or above
+        self._lines: list[str] = []
+        self._is_code = False  # whether the last line with text was one of a fence
+
+    def rewrite(self, text: str) -> tuple[str, bool]:
+        lines = text.split("\n")
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            if self._fence:
+                self._take_fenced(line)
+            elif self._continues_quote(line):
+                self._take_quoted(line)
+            else:
+                self._end_quote()
+                self._take(line, following)
+            self._after_blank = not line.strip()
+        self._end_quote()
+        if self._fence:
+            self._end_fence()
+        return "\n".join(self._lines), self._is_code
+
+    def _take(self, line: str, following: str) -> None:
+        if not line.strip():
+            self._lines.append("")
+            self._is_loose = True
+            return
+        self._is_code = False
+        if item_marker(line):
+            self._take_item(line)
+        else:
+            self._take_text(line, is_head=is_delimiter_row(following))
+
+    def _indent(self) -> str:
+        return "    " * min(len(self._markers), MAX_DEPTH)
+
+    def _take_item(self, line: str) -> None:
+        marker = item_marker(line)
+        assert marker
+        column, mark = marker
+        self._leave_items(column)
+        depth = len(self._markers)
+        if self._is_loose and depth < self._depth and self._lines[-1]:
+            # NB: after a blank line Python-Markdown reads on at the level it is at.
+            self._lines.append("")
+        self._is_loose = self._is_loose and depth > 0
+        self._depth = depth + 1
+        mark = mark.replace(")", ".")
+        text = _TASK.sub(_task_box, item_text(line), count=1)
+        indent = self._indent()
+        self._markers.append(column)
+        fence = fence_of(text)
+        if fence:  # the fence needs a line of its own
+            self._lines.append(f"{indent}{mark} ")
+            self._open_fence(fence, column + len(mark) + 1)
+        elif text.startswith(">"):  # and so do the lines of a quote
+            self._lines.append(f"{indent}{mark} ")
+            self._take_quoted(text)
+        else:
+            self._lines.append(f"{indent}{mark} {text}")
+
+    def _take_text(self, line: str, *, is_head: bool) -> None:
+        text = line.lstrip(" ")
+        column = len(line) - len(text)
+        if self._after_blank:
+            self._leave_items(max(column, 2))
+        fence = fence_of(text)
+        if fence:
+            self._open_fence(fence, column)
+            return
+        if text.startswith(">"):
+            self._take_quoted(line)
+            return
+        extra = column - self._content_column() if self._after_blank else 0
+        is_code = extra >= 4
+        is_block = is_head or kind_of(text) == "heading"
+        if (is_block or self._is_below_quote()) and self._lines[-1]:
+            self._lines.append("")
+            self._is_loose = True
+        self._lines.append(self._indent() + (" " * extra if is_code else "") + text)
+
+    def _content_column(self) -> int:
+        return self._markers[-1] + 2 if self._markers else 0
+
+    def _leave_items(self, column: int) -> None:
+        """Leave the items that a line at this column is not inside of."""
+        while self._markers and column < self._markers[-1] + 2:
+            self._markers.pop()
+
+    def _open_fence(self, fence: tuple[str, str], column: int) -> None:
+        marks, info = fence
+        self._fence, self._fence_column = marks, column
+        self._is_loose = self._is_code = True
+        if self._lines and self._lines[-1].strip():
+            self._lines.append("")
+        self._lines.append(f"{self._indent()}{marks}{language_of(info)}")
+
+    def _take_fenced(self, line: str) -> None:
+        if closes_fence(line, self._fence):
+            self._end_fence()
+        else:
+            code = _without_margin(line, self._fence_column)
+            self._lines.append(self._indent() + code)
+
+    def _end_fence(self) -> None:
+        while not self._lines[-1].strip():
+            self._lines.pop()
+        self._lines.extend([f"{self._indent()}{self._fence}", ""])
+        self._fence = ""
+
+    def _continues_quote(self, line: str) -> bool:
+        """Whether a line belongs to the open quote: by its mark, or as a lazy line."""
+        text = line.lstrip(" ")
+        if not self._quoted or text.startswith(">"):
+            return bool(self._quoted)
+        if self._quoted_fence or item_marker(line) or not text:
+            return False
+        return kind_of(text) == "paragraph" and takes_lazy_line(self._quoted[-1])
+
+    def _take_quoted(self, line: str) -> None:
+        text = line.lstrip(" ")
+        self._quoted.append(text)
+        self._quoted_fence = fence_after_quoted(text, self._quoted_fence)
+
+    def _end_quote(self) -> None:
+        if not self._quoted:
+            return
+        block = Block("quote", "\n".join(self._quoted))
+        source, self._is_code = _rewritten(block, self._depth_outside + 1)
+        if self._lines[-1].strip():
+            self._lines.append("")
+        self._is_loose = True
+        self._lines.extend(self._indent() + line for line in source.split("\n"))
+        self._quoted, self._quoted_fence = [], ""
+
+    def _is_below_quote(self) -> bool:
+        return self._lines[-1].lstrip().startswith(">")
+
+
+def _task_box(match: re.Match[str]) -> str:
+    return "☐" if match[1] == " " else "☑"

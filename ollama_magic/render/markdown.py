@@ -1,0 +1,309 @@
+"""Python-Markdown, set up for the replies of models.
+
+Raw HTML is text, images are links, ``$…$`` and its kin are math, addresses are links.
+Its HTML is not safe yet: ``safe_html`` sanitises it. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import defaultdict, deque
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import Element
+
+from markdown import Markdown
+from markdown.blockparser import BlockParser
+from markdown.extensions import Extension
+from markdown.extensions.tables import TableProcessor
+from markdown.inlinepatterns import (
+    REFERENCE_RE,
+    InlineProcessor,
+    ShortReferenceInlineProcessor,
+)
+from markdown.preprocessors import Preprocessor
+from markdown.treeprocessors import Treeprocessor
+from markdown.util import ETX, AtomicString
+
+from ollama_magic.render.dialect import language_of
+from ollama_magic.render.highlight import PRE_STYLE, code_html
+from ollama_magic.render.line_syntax import is_delimiter_row
+from ollama_magic.render.math import (
+    INLINE_MATH,
+    MATH_CLASS,
+    MATH_LINES,
+    is_active,
+    is_money,
+    math_html,
+)
+from ollama_magic.render.text import visible_text
+
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_URL = r"(?<![\w/@.\"'=])https?://[^\s<>\x02\x03\"`|\\^{}]+"
+_HOST_LIKE = re.compile(
+    r"(?:^\W*|https?://|\b(?=www\.))((?:[\w-]+\.)+[a-z]{2,})(?=[/:?#@\s]|$)", re.I
+)
+_FENCE = re.compile(r"(?P<prefix>[ >]*)(?P<marks>`{3,}|~{3,})(?P<language>[^`~]*)")
+_MATH = re.compile(INLINE_MATH)
+_BARE_PIPE = re.compile(r"(?<!\\)\|")
+_PIPE = "\x1f"  # no text has it: ``visible_text`` replaces controls
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(?:.*?[^`])\1(?!`)", re.DOTALL)
+_SEPARATOR = re.compile(rf"{_CODE.pattern}|\\.|(?P<pipe>\|)", re.DOTALL)
+_MAX_URL_SHOWN = 200
+_DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
+"""The start of a line that looks like the definition of a link or note."""
+
+
+def make_parser() -> Markdown:
+    """Return a new parser; it links the labels in ``references`` until ``reset``."""
+    return Markdown(
+        extensions=[
+            "sane_lists",
+            "pymdownx.saneheaders",
+            "pymdownx.tilde",
+            _ReplyExtension(),
+        ],
+        extension_configs={"pymdownx.tilde": {"subscript": False}},
+        output_format="html",
+    )
+
+
+class _ReplyExtension(Extension):
+    """What differs from Python-Markdown's defaults."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (its interface)
+        md.preprocessors.deregister("html_block")
+        # NB: it hides any line that looks like a definition; ``references`` finds them.
+        md.parser.blockprocessors.deregister("reference")
+        md.ESCAPED_CHARS += ["$", "|"]
+        md.parser.blockprocessors.register(_Tables(md.parser), "table", 75)
+        patterns = md.inlinePatterns
+        patterns.deregister("html")
+        patterns.register(_Math(INLINE_MATH, md), "math", 189)  # code spans are at 190
+        patterns.register(_Address(_URL, md), "address", 115)  # below links in <>
+        patterns.register(_Break(r"\\\n", md), "backslash_break", 181)
+        patterns.register(_Break(rf"\n(?={_DEFINED})", md), "definition_break", 182)
+        patterns.deregister("short_reference")
+        patterns.register(_Label(REFERENCE_RE, md), "short_reference", 130)
+        md.preprocessors.register(_Fences(md), "fences", 25)
+        md.preprocessors.register(_MathLines(md), "math_lines", 20)  # after fences
+        md.treeprocessors.register(_TableCells(md), "table_cells", 30)  # before inline
+        # NB: after all others, which still turn "\\#" in an address into "#".
+        md.treeprocessors.register(_Elements(md), "elements", -10)
+
+
+class _Math(InlineProcessor):
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Any, int | None, int | None]:
+        if is_money(m):
+            return None, None, None
+        element = Element("span", {"class": MATH_CLASS})
+        if is_active(m[0]):
+            element = Element("code")
+        element.text = AtomicString(m[0])
+        return element, m.start(0), m.end(0)
+
+
+class _Fences(Preprocessor):
+    """Fences as ``markdown_dialect`` writes them: closed, all lines behind one prefix.
+
+    NB: superfences takes quadratic time for many fences.
+    """
+
+    def run(self, lines: list[str]) -> list[str]:
+        bare = [line.rstrip() for line in lines]
+        ends: dict[str, deque[int]] = defaultdict(deque)
+        for number, line in enumerate(bare):
+            ends[line].append(number)
+        written: list[str] = []
+        number = 0
+        while number < len(lines):
+            match = _FENCE.fullmatch(bare[number])
+            end = match and _next(ends[match["prefix"] + match["marks"]], number)
+            if match and end:
+                code = lines[number + 1 : end]
+                written.append(self._stash(match["prefix"], match["language"], code))
+                number = end
+            else:
+                written.append(lines[number])
+            number += 1
+        return written
+
+    def _stash(self, prefix: str, language: str, lines: list[str]) -> str:
+        code = "\n".join(line[len(prefix) :] for line in lines)
+        return prefix + self.md.htmlStash.store(code_html(code, language_of(language)))
+
+
+def _next(numbers: deque[int], after: int) -> int | None:
+    while numbers and numbers[0] <= after:
+        numbers.popleft()
+    return numbers[0] if numbers else None
+
+
+class _MathLines(Preprocessor):
+    """Display math on lines of its own, which block syntax is not to see."""
+
+    def run(self, lines: list[str]) -> list[str]:
+        return MATH_LINES.sub(self._stash, "\n".join(lines)).split("\n")
+
+    def _stash(self, match: re.Match[str]) -> str:
+        return match["indent"] + self.md.htmlStash.store(math_html(match["math"]))
+
+
+class _Address(InlineProcessor):
+    ANCESTOR_EXCLUDES = ("a",)
+
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Element, int, int]:
+        url = m[0].rstrip(".,;:!?'*_~")
+        if url.endswith(")") and url.count(")") > url.count("("):
+            url = url.rstrip(")")
+        element = Element("a", {"href": url})
+        element.text = AtomicString(url)
+        return element, m.start(0), m.start(0) + len(url)
+
+
+class _Label(ShortReferenceInlineProcessor):
+    """A label alone; that of a note or of a numbered source keeps its brackets."""
+
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Any, int | None, int | None]:
+        element, start, end = super().handleMatch(m, data)
+        before = data[m.start() - 1 : m.start()]
+        if end and data[end : end + 1] == ":" and before in {"", "\n", ETX}:
+            return None, start, end  # NB: a definition; line breaks end with ETX here
+        return element, start, end
+
+    def makeTag(self, href: str, title: str, text: str) -> Element:  # noqa: N802
+        element = super().makeTag(href, title, text)
+        if text.startswith("^") or text.isdecimal():
+            element.text = AtomicString(f"[{text}]")
+        return element
+
+
+class _Break(InlineProcessor):
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Element, int, int]:
+        return Element("br"), m.start(0), m.end(0)
+
+
+class _Tables(TableProcessor):
+    """Tables whose rows may have math with a pipe in it, or a cell too many."""
+
+    def __init__(self, parser: BlockParser) -> None:
+        super().__init__(parser, {"use_align_attribute": False})
+
+    def test(self, parent: Element, block: str) -> bool:
+        return super().test(parent, _fitted_table(block))
+
+    def run(self, parent: Element, blocks: list[str]) -> None:
+        blocks[0] = _fitted_table(blocks[0])
+        super().run(parent, blocks)
+
+
+def _fitted_table(source: str) -> str:
+    """Hide the pipes that are in math, or that no column is there for."""
+    head, *below = source.split("\n")
+    if not below or not is_delimiter_row(below[0]):
+        return source
+    columns = len(_separators(below[0])) + 1
+    rows = [_fitted_row(row, columns) for row in below[1:]]
+    return "\n".join([_without_math_pipes(head, columns), below[0], *rows])
+
+
+def _fitted_row(row: str, columns: int) -> str:
+    row = _without_math_pipes(row, columns)
+    shown = list(row)
+    for place in _separators(row)[columns - 1 :]:
+        shown[place] = _PIPE
+    return "".join(shown)
+
+
+def _without_math_pipes(row: str, columns: int) -> str:
+    """Hide the pipes in math if the row has as many cells as columns then."""
+    if len(_separators(row)) < columns:
+        return row
+    hidden = _MATH.sub(_without_pipes, row)
+    return hidden if len(_separators(hidden)) == columns - 1 else row
+
+
+def _separators(row: str) -> list[int]:
+    """Return where the pipes between the cells of a row are."""
+    end = len(row.rstrip())
+    found = [match.start() for match in _SEPARATOR.finditer(row) if match["pipe"]]
+    begin = len(row) - len(row.lstrip())
+    return [place for place in found if begin < place < end - 1]
+
+
+def _without_pipes(math: re.Match[str]) -> str:
+    return math[0] if is_money(math) else _BARE_PIPE.sub(_PIPE, math[0])
+
+
+class _TableCells(Treeprocessor):
+    """Alignment, pipes in code, and the one tag that a cell cannot do without."""
+
+    def run(self, root: Element) -> None:
+        for cell in root.iter():
+            if cell.tag not in {"td", "th"}:
+                continue
+            align = cell.get("style") or "text-align: left;"
+            cell.set("style", align.replace(": ", ":").rstrip(";"))
+            if text := (cell.text or "").replace(_PIPE, "|"):
+                if "\\|" in text:
+                    text = _CODE.sub(lambda code: code[0].replace("\\|", "|"), text)
+                cell.text = _BREAK.sub("  \n", text)
+
+
+class _Elements(Treeprocessor):
+    """No picture is fetched, no link pretends to lead elsewhere; one look of code."""
+
+    def run(self, root: Element) -> None:
+        for element in root.iter():
+            if element.tag == "img":
+                _image_to_link(element)
+            elif element.tag == "a":
+                _tell_host(element)
+            elif element.tag == "pre" and len(element):
+                _indented_code(element)
+
+
+def _image_to_link(element: Element) -> None:
+    url, name = element.get("src", ""), element.get("alt", "")
+    tail = element.tail
+    element.clear()
+    element.tag, element.tail = "a", tail
+    element.set("href", url)
+    shown = url if len(url) <= _MAX_URL_SHOWN else url[:_MAX_URL_SHOWN] + "…"
+    element.text = AtomicString(
+        f"[image: {name} – {shown}]" if name else f"[image: {shown}]"
+    )
+
+
+def _indented_code(element: Element) -> None:
+    """Give code that is indented in a list the look of the other blocks."""
+    code = element[0]
+    element.remove(code)
+    element.text = code.text
+    element.set("class", "highlight")
+    element.set("style", PRE_STYLE)
+
+
+def _tell_host(element: Element) -> None:
+    """Add the true host to a link whose text names another one."""
+    text = "".join(element.itertext()).strip()
+    named = _HOST_LIKE.search(text)
+    if named is None:
+        return
+    try:
+        address = visible_text(html.unescape(element.get("href", "")))
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        host = ""
+    said = named[1].lower()
+    if host and host.removeprefix("www.") != said.removeprefix("www."):
+        element.tail = AtomicString(f" ({host})" + (element.tail or ""))

@@ -1,0 +1,146 @@
+"""The panel's HTML: a table of models with bars and badges, the server's line, notices.
+
+Constant markup around escaped text: names, versions and errors come from a server.
+Colours are those of the page's theme, so that light and dark both fit.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ollama_magic.render.text import visible_text
+from ollama_magic.render.theme import (
+    BAR,
+    BAR_REST,
+    BORDER,
+    CODE_BACKGROUND,
+    CODE_FONT_SIZE,
+    CODE_TEXT,
+    ERROR,
+    FONT_SIZE,
+    INFORMATION,
+    PANEL_STYLE,
+    QUIET_TEXT,
+    SMALL_FONT_SIZE,
+    TEXT,
+)
+
+ROW_PX = 28
+"""Height of a row, which the names beside the table must have too."""
+
+_STYLE = f"""<style>
+{PANEL_STYLE}
+.ollama-models {{border-collapse:collapse;font-size:{FONT_SIZE};
+ color:{TEXT};white-space:nowrap;line-height:1.3}}
+.ollama-models th,.ollama-models td {{height:{ROW_PX}px;padding:0 12px 0 0;
+ text-align:left;box-sizing:border-box;border:0}}
+.ollama-models th {{font-weight:600;color:{QUIET_TEXT}}}
+.ollama-bar {{display:inline-block;width:56px;height:6px;margin-right:8px;
+ border-radius:3px;background:{BAR_REST};vertical-align:middle}}
+.ollama-bar span {{display:block;height:100%;border-radius:3px;
+ background:{BAR}}}
+.ollama-badge {{display:inline-block;padding:0 6px;margin-right:4px;
+ border-radius:8px;border:1px solid {BORDER};
+ font-size:{SMALL_FONT_SIZE}}}
+.ollama-hidden {{position:absolute;width:1px;height:1px;overflow:hidden;
+ clip-path:inset(50%)}}
+</style>"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """What is shown of a model beside its name."""
+
+    name: str
+    """For screen readers; those who see read it beside the table."""
+    size: str
+    size_share: float
+    """Of the largest model, from 0 to 1."""
+    parameters: str
+    quantization: str
+    modified: str
+    modified_at: str
+    """The date in full, as a tooltip."""
+    capabilities: tuple[str, ...]
+    memory: str
+    """Whether it is loaded, and where; empty when it is not."""
+    gpu_share: float | None
+    """Share of it that is on the GPU; None when it is not loaded."""
+
+
+def model_table_html(rows: Sequence[TableRow]) -> str:
+    """Return the table, one row a model, without a visible column of names."""
+    titles = (
+        "Size",
+        "In memory",
+        "Capabilities",
+        "Parameters",
+        "Quantization",
+        "Modified",
+    )
+    heads = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    hidden = '<th scope="col" class="ollama-hidden">Model</th>'
+    body = "".join(map(_row_html, rows))
+    return (
+        f'{_STYLE}<table class="ollama-models"><thead><tr>{hidden}{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _row_html(row: TableRow) -> str:
+    badges = "".join(
+        f'<span class="ollama-badge">{_escaped(one)}</span>' for one in row.capabilities
+    )
+    memory = "" if row.gpu_share is None else _bar_html(row.gpu_share)
+    cells = [
+        f'<th scope="row" class="ollama-hidden">{_escaped(row.name)}</th>',
+        f"<td>{_bar_html(row.size_share)}{_escaped(row.size)}</td>",
+        f"<td>{memory}{_escaped(row.memory)}</td>",
+        f"<td>{badges}</td>",
+        f"<td>{_escaped(row.parameters)}</td>",
+        f"<td>{_escaped(row.quantization)}</td>",
+        f'<td title="{_escaped(row.modified_at)}">{_escaped(row.modified)}</td>',
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _bar_html(share: float) -> str:
+    percent = round(100 * min(max(share, 0.0), 1.0))
+    return (
+        f'<span class="ollama-bar" aria-hidden="true">'
+        f'<span style="width:{percent}%"></span></span>'
+    )
+
+
+def line_html(text: str, *, is_quiet: bool = False, is_strong: bool = False) -> str:
+    """Return one line of text."""
+    style = f"color:{QUIET_TEXT if is_quiet else TEXT};line-height:1.4"
+    tag = "strong" if is_strong else "span"
+    return f'<{tag} style="{style}">{_escaped(text)}</{tag}>'
+
+
+def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
+    """Return lines that must be seen: what happened, why, and what to do."""
+    colour = ERROR if is_problem else INFORMATION
+    shown = "<br>".join(map(_escaped, lines))
+    return (
+        f'<div role="status" style="border-left:3px solid {colour};'
+        "padding:2px 10px;line-height:1.5;white-space:pre-wrap;"
+        f'color:{TEXT}">{shown}</div>'
+    )
+
+
+def page_html(text: str) -> str:
+    """Return a long text in a fixed-width face, in a box that scrolls."""
+    return (
+        '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
+        f"white-space:pre-wrap;line-height:1.4;font-size:{CODE_FONT_SIZE};"
+        f"color:{CODE_TEXT};"
+        f'background:{CODE_BACKGROUND}">{_escaped(text)}</pre>'
+    )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(visible_text(text), quote=True)

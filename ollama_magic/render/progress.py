@@ -1,0 +1,120 @@
+"""One line that says how far something is, updated in place.
+
+Knows how to show a share and a text; knows nothing of what is going on.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
+from ollama_magic.render.safe_html import page_html
+from ollama_magic.render.text import visible_text
+from ollama_magic.render.theme import BAR, BAR_REST
+
+_INTERVAL_S = 0.2
+_BAR_WIDTH_EM = 14
+
+
+class ProgressLine(Protocol):
+    """Where progress is shown."""
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Show the state now, when it is time for it."""
+
+    def finish(self, text: str) -> None:
+        """Show the end; nothing follows."""
+
+
+class NotebookProgress:
+    """A progress line as one output of the cell.
+
+    Parameters
+    ----------
+    publish, clear_output
+        Those of ``shell.display_pub``.
+    mode
+        What is shown live, and how the last state takes its place.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[..., Any],
+        clear_output: Callable[..., Any],
+        *,
+        mode: OutputMode,
+    ) -> None:
+        self._is_live = mode != "once"
+        self._output = LiveOutput(publish)
+        self._last = LastOutput(publish, clear_output, mode=mode)
+        self._shown_at = float("-inf")
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Show the state now, at most five times a second."""
+        now = time.monotonic()
+        if self._is_live and now - self._shown_at >= _INTERVAL_S:
+            self._shown_at = now
+            self._output.publish(_bundle(text, share), {})
+
+    def finish(self, text: str) -> None:
+        """Replace the line by its last state."""
+        self._last.finish(self._output, _bundle(text), {})
+
+
+def _bundle(text: str, share: float | None = None) -> dict[str, str]:
+    text = _one_line(text)
+    return {"text/html": _line_html(text, share), "text/plain": text}
+
+
+def _line_html(text: str, share: float | None) -> str:
+    # Constant markup around escaped text: statuses come from the server.
+    bar = ""
+    if share is not None:
+        bar = (
+            f'<span style="display:inline-block;width:{_BAR_WIDTH_EM}em;height:.6em;'
+            f'margin-right:.8em;background:{BAR_REST}">'
+            f'<span style="display:block;width:{share:.1%};height:100%;'
+            f'background:{BAR}"></span></span>'
+        )
+    return page_html(f"<div>{bar}{html.escape(text)}</div>")
+
+
+class TerminalProgress:
+    """A progress line in a terminal, rewritten in place.
+
+    Parameters
+    ----------
+    write
+        Takes text, for example ``sys.stdout.write``.
+    is_tty
+        Whether it can be rewritten; a file or a pipe gets the last state alone.
+        None asks ``sys.stdout``.
+    """
+
+    def __init__(
+        self, write: Callable[[str], Any], *, is_tty: bool | None = None
+    ) -> None:
+        self._write = write
+        self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
+        self._shown = ""
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Rewrite the line, if it has changed."""
+        line = _one_line(text)
+        line = line if share is None else f"{share:4.0%}  {line}"
+        if self._is_tty and line != self._shown:
+            self._write("\r" + line.ljust(len(self._shown)))
+            self._shown = line
+
+    def finish(self, text: str) -> None:
+        """Rewrite the line and end it."""
+        self.show(text)
+        self._write("\n" if self._is_tty else f"{_one_line(text)}\n")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible_text(text).split())

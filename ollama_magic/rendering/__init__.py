@@ -1,1 +1,0 @@
-"""What the user sees: safe HTML, live displays, tables."""

@@ -1,0 +1,283 @@
+"""HTTP on loopback: who may ask, bodies in, one JSON or NDJSON lines out.
+
+Knows HTTP and its guards (token, ``Host``, ``Origin``); refuses to know what a route
+does. Nothing is sent before the first line of an answer is there, so that an error
+until then still has its status, as with Ollama.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import ipaddress
+import json
+import logging
+import select
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from ollama_magic.server.embedded.errors import JSON_UTF8, Refusal
+
+LOG = logging.getLogger(__name__)
+
+Endpoint = Callable[["Exchange"], None]
+Routes = Mapping[str, Mapping[str, Endpoint]]
+"""Path to method to endpoint; a path that ends in ``/`` stands for all below it."""
+
+_PIECE = 1 << 16
+_DRAIN_LIMIT = 1 << 20
+_GO_ESCAPES = str.maketrans(
+    {char: f"\\u{ord(char):04x}" for char in "<>&\N{LINE SEPARATOR}\u2029"}
+)
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its answer was complete."""
+
+
+def to_json(value: object) -> bytes:
+    """Return JSON as Go writes it: compact, with ``<``, ``>`` and ``&`` escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
+
+
+class Exchange:
+    """One request and its answer, as an endpoint sees them."""
+
+    def __init__(self, handler: _Handler) -> None:
+        self._handler = handler
+        self._is_chunked = "chunked" in handler.headers.get("Transfer-Encoding", "")
+        self._unread = 0 if self._is_chunked else _content_length(handler)
+        self.path = urlsplit(handler.path).path
+        self.has_begun = False
+        """Whether a status was sent; errors are lines of the stream from then on."""
+
+    def body(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self.body_pieces())
+
+    def body_pieces(self) -> Iterator[bytes]:
+        """Yield the body, piece by piece.
+
+        Raises
+        ------
+        ClientGoneError
+            The body is shorter than was announced.
+        """
+        if self._is_chunked:
+            while size := self._chunk_size():
+                self._unread = size
+                yield from self._announced()
+                self._handler.rfile.readline()
+            self._is_chunked = False
+        yield from self._announced()
+
+    def _chunk_size(self) -> int:
+        line = self._handler.rfile.readline(_PIECE).split(b";")[0].strip()
+        try:
+            size = int(line, 16)
+        except ValueError as error:
+            raise ClientGoneError from error
+        if size == 0:
+            while self._handler.rfile.readline(_PIECE).strip():
+                pass  # trailers
+        return size
+
+    def _announced(self) -> Iterator[bytes]:
+        while self._unread > 0:
+            piece = self._handler.rfile.read(min(self._unread, _PIECE))
+            if not piece:
+                raise ClientGoneError
+            self._unread -= len(piece)
+            yield piece
+
+    def send_json(self, value: object, *, content_type: str = JSON_UTF8) -> None:
+        """Answer 200 with one JSON value, with no newline at its end."""
+        self._send(200, content_type, to_json(value))
+
+    def send_text(self, text: str) -> None:
+        """Answer 200 with plain text."""
+        self._send(200, "text/plain; charset=utf-8", text.encode())
+
+    def send_status(self, status_code: int) -> None:
+        """Answer with a status and an empty body."""
+        self._send(status_code, "", b"")
+
+    def send_refusal(self, refusal: Refusal) -> None:
+        """Answer ``{"error": …}``: with its status, or as the last line of a stream."""
+        if self.has_begun:
+            self.send_line({"error": refusal.text})
+            self.end_lines()
+            return
+        data = to_json({"error": refusal.text})
+        self._send(refusal.status_code, refusal.content_type, data)
+
+    def send_line(self, value: object) -> None:
+        """Send one line of an NDJSON stream, as one HTTP chunk."""
+        line = to_json(value) + b"\n"
+        chunk = b"%x\r\n%s\r\n" % (len(line), line)
+        if not self.has_begun:
+            names = {"Content-Type": "application/x-ndjson"}
+            head = self._handler.head(200, {**names, "Transfer-Encoding": "chunked"})
+            self.has_begun = True
+            chunk = head + chunk
+        self._write(chunk)
+
+    def end_lines(self) -> None:
+        """End the stream; its length is known now."""
+        self._write(b"0\r\n\r\n")
+
+    def is_gone(self) -> bool:
+        """Whether the client has closed the connection."""
+        connection = self._handler.connection
+        try:
+            readable, _, _ = select.select([connection], [], [], 0)
+            return bool(readable) and not connection.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
+
+    def drain(self) -> None:
+        """Read what is left of the body, so that the answer is not lost with it."""
+        if self._is_chunked or self._unread > _DRAIN_LIMIT:
+            self._handler.close_connection = True
+        else:
+            with contextlib.suppress(ClientGoneError, OSError):
+                for _ in self._announced():
+                    pass
+
+    def send_plain_error(
+        self, status_code: int, text: str, headers: Mapping[str, str]
+    ) -> None:
+        """Answer an error that Ollama's router gives: plain text, not JSON."""
+        self._send(status_code, "text/plain", text.encode(), headers)
+
+    def _send(
+        self,
+        status_code: int,
+        content_type: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.has_begun = True
+        names = {"Content-Type": content_type} if content_type else {}
+        length = {"Content-Length": str(len(data))}
+        head = self._handler.head(status_code, {**names, **(headers or {}), **length})
+        self._write(head if self._handler.command == "HEAD" else head + data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._handler.wfile.write(data)
+        except OSError as error:
+            raise ClientGoneError from error
+
+
+class EmbeddedHTTPServer(ThreadingHTTPServer):
+    """A server on 127.0.0.1, one thread for each connection.
+
+    Parameters
+    ----------
+    port
+        0 lets the system choose one that is free.
+    token
+        What every request has to bring as ``Authorization: Bearer``.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, port: int, token: str, routes: Routes) -> None:
+        self.token = token
+        self.routes = routes
+        super().__init__(("127.0.0.1", port), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: EmbeddedHTTPServer
+
+    def _dispatch(self) -> None:
+        exchange = Exchange(self)
+        try:
+            if not _is_local(self.headers):
+                exchange.send_status(403)
+            elif not self._has_token():
+                exchange.send_refusal(Refusal(401, "unauthorized"))
+            else:
+                self._answer(exchange)
+            exchange.drain()
+        except ClientGoneError:
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_OPTIONS = _dispatch  # noqa: N815
+
+    def _answer(self, exchange: Exchange) -> None:
+        methods = _methods(self.server.routes, exchange.path)
+        endpoint = (methods or {}).get(self.command)
+        if methods is None:
+            exchange.send_plain_error(404, "404 page not found", {})
+        elif endpoint is None:
+            allowed = {"Allow": ", ".join(methods)}
+            exchange.send_plain_error(405, "405 method not allowed", allowed)
+        else:
+            self._run(endpoint, exchange)
+
+    def _run(self, endpoint: Endpoint, exchange: Exchange) -> None:
+        try:
+            endpoint(exchange)
+        except Refusal as refusal:
+            exchange.send_refusal(refusal)
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            LOG.exception("%s %s failed", self.command, exchange.path)
+            text = f"{type(error).__name__} in the embedded engine, see its log"
+            exchange.send_refusal(Refusal(500, text))
+
+    def _has_token(self) -> bool:
+        given = self.headers.get("Authorization", "").encode("utf-8", "replace")
+        wanted = f"Bearer {self.server.token}".encode()
+        return hmac.compare_digest(given, wanted)
+
+    def head(self, status_code: int, headers: Mapping[str, str]) -> bytes:
+        """Return status line and headers, without naming the server's software."""
+        phrase = HTTPStatus(status_code).phrase
+        lines = [f"HTTP/1.1 {status_code} {phrase}", f"Date: {self.date_time_string()}"]
+        lines.extend(f"{name}: {value}" for name, value in headers.items())
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def log_message(self, format: str, *args: object) -> None:
+        LOG.debug(format, *args)
+
+
+def _methods(routes: Routes, path: str) -> Mapping[str, Endpoint] | None:
+    if path in routes:
+        return routes[path]
+    for prefix, methods in routes.items():
+        if prefix.endswith("/") and prefix != "/" and path.startswith(prefix):
+            return methods
+    return None
+
+
+def _content_length(handler: BaseHTTPRequestHandler) -> int:
+    text = handler.headers.get("Content-Length", "0")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _is_local(headers: Message) -> bool:
+    """Whether ``Host`` and ``Origin`` name this machine, and no web page does."""
+    host, origin = headers.get("Host", ""), headers.get("Origin")
+    is_host_local = not host or _is_loopback(f"//{host}")
+    return is_host_local and (origin is None or _is_loopback(origin))
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        name = urlsplit(url).hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

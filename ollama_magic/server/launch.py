@@ -1,0 +1,418 @@
+"""Make sure that a server answers, and end what was started for it.
+
+Knows how to find, start and stop servers. Starts nothing unless it is asked to, at
+most one server per process, and never changes the user's environment. Needs no
+IPython. Asks with the one client, so its limits and its hiding of secrets hold here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from ollama_magic.client.background import in_background
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.errors import (
+    EngineError,
+    OllamaMagicError,
+    ServerUnreachableError,
+    quoted,
+)
+
+OnStatus = Callable[[str], None]
+
+_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_PROBE_TIMEOUT_S = 3.0
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 8.0
+_POLL_S = 0.05
+_LOG_LIMIT_BYTES = 1_000_000
+_TAIL_BYTES = 2000
+_INSTALL = (
+    'pip install "ollama-magic[embedded]", or Ollama: https://ollama.com/download'
+)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answered."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    """Bearer token to send; never shown."""
+    kind: Literal["found", "ollama", "embedded"]
+    """``found`` ran already; the others were started here."""
+    version: str
+
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
+
+def serve(
+    client: OllamaClient,
+    *,
+    embedded: bool = False,
+    on_status: OnStatus = lambda _: None,
+) -> RunningServer:
+    """Return a server that answers; start one if need be.
+
+    In this order: what answers at the client's host; what was started before; the
+    installed ``ollama`` program, told to listen there; the embedded engine (no model
+    yet: pull).
+
+    Parameters
+    ----------
+    client
+        Of the host where the user's server is expected.
+    embedded
+        Go straight to the embedded engine.
+    on_status
+        Called with a short sentence at each step that takes time.
+
+    Raises
+    ------
+    EngineError
+        Nothing answers and nothing could be started; or what answers is not Ollama.
+    """
+    base_url = client.host.base_url
+    if not embedded:
+        version = _version(client)
+        if version is not None:
+            return RunningServer(base_url, None, "found", version)
+    server = running()
+    if server is not None and (not embedded or server.kind == "embedded"):
+        return server
+    stop()
+    if not (embedded or client.host.is_loopback):
+        raise EngineError(
+            f"No server answered at {base_url}, and that is another machine.",
+            why="a server can only be started on this machine",
+            next_step="start it there, or try the small one: %ollama serve --embedded",
+        )
+    is_installed = shutil.which("ollama") is not None
+    start = _start_ollama if is_installed and not embedded else _start_embedded
+    return _started.start(start, base_url, on_status)
+
+
+def running() -> RunningServer | None:
+    """Return the server that was started here, if it is still alive."""
+    return _started.running()
+
+
+def started_for() -> tuple[str, RunningServer] | None:
+    """Return the living server that was started here, after the address asked for."""
+    server = running()
+    return None if server is None else (_started.asked_url, server)
+
+
+def stop() -> bool:
+    """End the server that was started here; whether there was one."""
+    return _started.stop()
+
+
+def crash_report() -> EngineError | None:
+    """Return why the server that was started here ended by itself, if it did.
+
+    For the message of the request that found nobody there any more.
+    """
+    return _started.crash_report()
+
+
+class _Child:
+    """A child process with a log; the end of its standard input ends it.
+
+    Parameters
+    ----------
+    name
+        For messages and for the log's file name.
+    command
+        Arguments after ``python -m``. Run from the package's own directory, so that
+        files next to a notebook cannot take the place of modules.
+    is_heard
+        Whether its standard output is a pipe for us; else it goes to the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        is_heard: bool = False,
+    ) -> None:
+        self.name = name
+        self.log = _log_path(name)
+        # A group of its own: the stop button signals the kernel's whole group.
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603  (our own modules)
+                [sys.executable, "-m", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if is_heard else log,
+                stderr=log,
+                cwd=_PACKAGE_ROOT,
+                env=dict(environment),
+                start_new_session=os.name == "posix",
+                creationflags=flags,
+            )
+
+    def read_line(self) -> bytes:
+        """Wait for a line on its standard output; empty when it ended."""
+        pipe = self._process.stdout
+        return pipe.readline() if pipe is not None else b""
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        # Only now: a thread may still be reading, and would be waited for.
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def failure(self, what: str) -> EngineError:
+        """Return an error about it, with its exit and the last line of its log."""
+        code = self.exit_code
+        parts = [_exit_words(code)] if code is not None else []
+        with self.log.open("rb") as log:
+            log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return EngineError(
+            what,
+            why="; ".join([*parts, *said[-1:]]),
+            next_step=f"see its log: {self.log}",
+        )
+
+
+class _Started:
+    """The one server of this process, if any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._child: _Child | None = None
+        self._server: RunningServer | None = None
+        self._owner = 0
+        self.asked_url = ""
+        """The address that the server was asked for; an engine has its own."""
+
+    def start(
+        self,
+        start: Callable[[str, OnStatus], tuple[_Child, RunningServer]],
+        base_url: str,
+        on_status: OnStatus,
+    ) -> RunningServer:
+        with self._lock:
+            try:
+                self._child, self._server = start(base_url, on_status)
+            except OSError as error:
+                text = "The server could not be started."
+                raise EngineError(text, why=str(error)) from error
+            self._owner, self.asked_url = os.getpid(), base_url
+            return self._server
+
+    def running(self) -> RunningServer | None:
+        child = self._child
+        is_alive = child is not None and child.exit_code is None
+        return self._server if is_alive else None
+
+    def stop(self) -> bool:
+        with self._lock:
+            child, self._child, self._server = self._child, None, None
+            # A forked process (multiprocessing) has a copy of us, and no say.
+            if child is None or self._owner != os.getpid():
+                return False
+            was_alive = child.exit_code is None
+            child.stop()
+            return was_alive
+
+    def crash_report(self) -> EngineError | None:
+        child = self._child
+        if child is None or child.exit_code is None:
+            return None
+        error = child.failure(f"The {child.name} server has ended by itself.")
+        error.next_step = f"start it again: %ollama serve   ({error.next_step})"
+        return error
+
+
+_started = _Started()
+atexit.register(stop)
+
+
+def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise EngineError(
+            "There is no server, no ollama program, and no embedded engine.",
+            why="the package xllamacpp is not installed",
+            next_step=_INSTALL,
+        )
+    on_status("starting the embedded engine")
+    _check_engine_package()
+    environment = dict(os.environ)
+    store = environment.get("OLLAMA_MAGIC_EMBEDDED_MODELS")
+    if store:  # its working directory is not ours
+        path = Path(store).expanduser().absolute()
+        environment["OLLAMA_MAGIC_EMBEDDED_MODELS"] = str(path)
+    command = ["ollama_magic.server.embedded"]
+    child = _Child("embedded", command, environment, is_heard=True)
+    try:
+        handshake = _handshake(child)
+        base_url, token = handshake["base_url"], handshake["token"]
+        version = _wait_for_version(child, base_url, token)
+    except BaseException:
+        child.stop()
+        raise
+    return child, RunningServer(base_url, token, "embedded", version)
+
+
+def _check_engine_package() -> None:
+    """Import the engine's package where it can do no harm, before a model is fetched.
+
+    Raises
+    ------
+    EngineError
+        It is installed and cannot be used: made for another processor, or broken.
+    """
+    command = [sys.executable, "-c", "import xllamacpp"]
+    with tempfile.TemporaryFile() as said:
+        code = subprocess.run(  # noqa: S603  (our own words)
+            command,
+            cwd=_PACKAGE_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=os.name == "posix",
+            check=False,
+        ).returncode
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").split("\n")
+    if code:
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        raise EngineError(
+            "The embedded engine cannot be used: its package xllamacpp does not load.",
+            why="; ".join([_exit_words(code), *last]),
+            next_step=f"install it anew: {_INSTALL}",
+        )
+
+
+def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+    on_status("starting ollama serve")
+    program = shutil.which("ollama") or "ollama"
+    environment = {
+        **os.environ,
+        "OLLAMA_HOST": urlsplit(base_url).netloc.rpartition("@")[2],
+    }
+    guard = ["ollama_magic.server.embedded.guard", "--", program, "serve"]
+    child = _Child("ollama", guard, environment)
+    try:
+        version = _wait_for_version(child, base_url, None)
+    except BaseException:
+        child.stop()
+        raise
+    return child, RunningServer(base_url, None, "ollama", version)
+
+
+def _handshake(child: _Child) -> dict[str, Any]:
+    """Read the one line that the engine writes; an interrupt is not held up."""
+    lines: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=lambda: lines.put(child.read_line()), daemon=True).start()
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            line = lines.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        try:
+            handshake: dict[str, Any] = json.loads(line)
+        except ValueError:
+            break  # it ended, and said why in its log
+        return handshake
+    raise child.failure("The embedded engine did not start.")
+
+
+def _wait_for_version(child: _Child, base_url: str, api_key: str | None) -> str:
+    client = OllamaClient(base_url, api_key=api_key or "")
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while child.exit_code is None and time.monotonic() < deadline:
+        version = _version(client)
+        if version is not None:
+            return version
+        time.sleep(_POLL_S)
+    raise child.failure(f"The {child.name} server did not answer at {base_url}.")
+
+
+def _version(client: OllamaClient) -> str | None:
+    """Return the version of the server that answers there in time; else None.
+
+    Raises
+    ------
+    EngineError
+        Something answers, and it refuses or is not Ollama.
+    """
+    url, began = client.host.base_url, time.monotonic()
+
+    def give_up_in_time() -> None:
+        if time.monotonic() - began > _PROBE_TIMEOUT_S:
+            raise ServerUnreachableError(f"{url} did not answer in time.")
+
+    try:
+        return quoted(in_background(client.version, on_tick=give_up_in_time), limit=80)
+    except ServerUnreachableError:
+        return None
+    except OllamaMagicError as error:
+        raise EngineError(
+            f"What answers at {url} is not an Ollama server, or it refuses.",
+            why=error.why or error.what,
+            next_step="set another address, or try the small one: "
+            "%ollama serve --embedded",
+        ) from None
+
+
+def _log_path(name: str) -> Path:
+    folder = Path(platformdirs.user_log_dir("ollama_magic"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{name}.log"
+    with contextlib.suppress(OSError):  # not there, or another kernel writes to it
+        if path.stat().st_size > _LOG_LIMIT_BYTES:
+            path.unlink()
+    path.touch(mode=0o600)
+    with contextlib.suppress(OSError):  # of an older version, or of somebody else
+        path.chmod(0o600)
+    return path
+
+
+def _exit_words(code: int) -> str:
+    if code < 0:
+        try:
+            return f"ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"ended by signal {-code}"
+    return f"ended with exit code {code}"

@@ -1,0 +1,250 @@
+"""A chat as a notebook, and the chats of a notebook by what its outputs tell.
+
+Knows the JSON of nbformat 4.5. Nothing of a notebook is run or filled in; its cells
+are told by their outputs alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import uuid
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ollama_magic.history.notebook_file import cell_name
+from ollama_magic.history.provenance import (
+    KEY,
+    OF_CELL,
+    Place,
+    provenance,
+    read_provenance,
+)
+from ollama_magic.history.records import Found, UnreadableError, one_line
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.sharing.json_file import load_json
+from ollama_magic.sharing.shown import Finding, as_shown
+
+_NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
+_METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+Cell = dict[str, Any]
+
+
+def chat_to_notebook(chat: Chat) -> str:
+    """Return a notebook with one cell per turn, and its answer as the output."""
+    begin = "%load_ext ollama_magic"
+    if chat.name != "main":
+        begin += f"\n%ollama chat {shlex.quote(one_line(chat.name))}"
+    cells = {"": _cell("", begin, [])}
+    number = 1
+    for position, turn in enumerate(chat.turns, 1):
+        # A copy of a notebook is recognised by the ids of its cells: it is one.
+        name = cell_name(turn.cell_id)
+        cell_id = str(uuid.uuid4()) if name in cells else name
+        output = _output(turn, Place(chat.name, number, position))
+        cells[cell_id] = _cell(cell_id, _source(turn), [output])
+        number += not turn.is_mark
+    notebook: dict[str, Any] = {
+        "cells": list(cells.values()),
+        "metadata": _METADATA,
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def chats_from_notebook(text: str) -> Found:
+    """Return the chats that the outputs of a notebook tell of.
+
+    Turns have the ids of their cells, and the order that they had in their chat.
+    Outputs that are not ours are no part of it; those that are and cannot be used are
+    counted. An output that is there twice (a cell that was copied) counts once.
+
+    Raises
+    ------
+    UnreadableError
+        The text is not a notebook of nbformat 4; with half a sentence.
+    """
+    placed: dict[str, list[tuple[Place, Turn]]] = {}
+    chosen: dict[str, tuple[Place, Turn]] = {}
+    seen: set[tuple[str, str, str, str]] = set()
+    faults: list[str] = []
+    cells_by_finding: dict[Finding, list[int]] = {}
+    cells = list(_code_cells(text))
+    sources = {_cell_id(cell, 0): _source_of(cell) for _, cell in cells}
+    for number, cell in cells:
+        kept = 0
+        for told, plain in _our_outputs(cell):
+            try:
+                found = read_provenance(told, plain)
+            except UnreadableError as error:
+                faults.append(f"cell {number}: {error}")
+                continue
+            if found is None or (key := _identity(*found)) in seen:
+                continue
+            seen.add(key)
+            place, turn = found
+            owner = _owner(told, sources)
+            source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
+            turn, finding = as_shown(turn, source, plain)
+            cells_by_finding.setdefault(finding, []).append(number)
+            if owner is not None:
+                _choose(chosen, owner, place, turn)
+                continue
+            turn = replace(turn, cell_id=_cell_id(cell, kept))
+            kept += 1
+            placed.setdefault(place.chat, []).append((place, turn))
+    for place, turn in chosen.values():
+        placed.setdefault(place.chat, []).append((place, turn))
+    chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
+    return Found(
+        tuple(chats),
+        len(faults),
+        tuple(faults),
+        differing=tuple(cells_by_finding.get("differs", ())),
+        unshown=tuple(cells_by_finding.get("unshown", ())),
+    )
+
+
+# -- writing -------------------------------------------------------------------
+
+
+def _cell(cell_id: str, source: str, outputs: list[dict[str, Any]]) -> Cell:
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": cell_id or str(uuid.uuid4()),
+        "metadata": {},
+        "outputs": outputs,
+        "source": source.splitlines(keepends=True),
+    }
+
+
+def _source(turn: Turn) -> str:
+    """Return a cell that asks the same, as far as one line can say how."""
+    if turn.is_mark:
+        return "%ollama new"
+    words = ["%%ollama"]
+    if turn.model != UNKNOWN_MODEL:
+        words.append(shlex.quote(one_line(turn.model)))
+    if turn.system is not None:
+        words += ["-s", shlex.quote(one_line(turn.system))]
+    if turn.starts_afresh:
+        words.append("--new")
+    if "{{" in turn.prompt:  # it was filled in when it was asked
+        words.append("--raw")
+    return f"{' '.join(words)}\n{turn.prompt}"
+
+
+def _output(turn: Turn, place: Place) -> dict[str, Any]:
+    if turn.is_mark:
+        data = {"text/plain": f"chat {place.chat} starts afresh"}
+    else:
+        data = reply_bundle(
+            ReplyView(
+                text=turn.reply,
+                thinking=turn.thinking,
+                steps=turn.steps,
+                view="json" if turn.request.get("format") else "markdown",
+                footer=(turn.model, f"turn {place.number} of {place.chat}"),
+                notice=_NOTICES.get(turn.status, ""),
+            )
+        )
+    told = provenance(turn, place, data["text/plain"])
+    lines = {mime: text.splitlines(keepends=True) for mime, text in data.items()}
+    return {"output_type": "display_data", "data": lines, "metadata": {KEY: told}}
+
+
+# -- reading -------------------------------------------------------------------
+
+
+def _code_cells(text: str) -> Iterator[tuple[int, Cell]]:
+    """Yield the code cells with their numbers: all cells are counted, from 1."""
+    notebook = load_json(text)
+    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
+        raise UnreadableError("it is not a notebook of format 4")
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        raise UnreadableError("it has no list of cells")
+    return (
+        (number, cell)
+        for number, cell in enumerate(cells, 1)
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    )
+
+
+def _source_of(cell: Cell) -> str:
+    source = cell.get("source")
+    lines = source if isinstance(source, list) else [source]
+    return "".join(line for line in lines if isinstance(line, str))
+
+
+def _our_outputs(cell: Cell) -> Iterator[tuple[object, str]]:
+    outputs = cell.get("outputs")
+    for output in outputs if isinstance(outputs, list) else ():
+        metadata = output.get("metadata") if isinstance(output, dict) else None
+        if isinstance(metadata, dict) and KEY in metadata:
+            yield metadata[KEY], _plain(output.get("data"))
+
+
+def _plain(data: object) -> str:
+    plain = data.get("text/plain") if isinstance(data, dict) else None
+    lines = plain if isinstance(plain, list) else [plain]
+    return "".join(line for line in lines if isinstance(line, str))
+
+
+def _identity(place: Place, turn: Turn) -> tuple[str, str, str, str]:
+    return place.chat, turn.answered_at, turn.model, turn.compute_text_hash()
+
+
+def _cell_id(cell: Cell, kept: int) -> str | None:
+    """Return the id of a cell's turn; of the second ``ID 2``, as cells are tracked.
+
+    Colab keeps its ids in the metadata.
+    """
+    metadata = cell.get("metadata")
+    named = cell.get("id") or (isinstance(metadata, dict) and metadata.get("id"))
+    if not isinstance(named, str) or not named.isascii() or not named:
+        return None
+    return f"{named} {kept + 1}" if kept else named
+
+
+def _owner(told: object, ids: Collection[str | None]) -> str | None:
+    """Return the cell whose turn an output of another cell tells of, if it is here."""
+    owner = told.get(OF_CELL) if isinstance(told, dict) else None
+    return owner if isinstance(owner, str) and owner.partition(" ")[0] in ids else None
+
+
+def _choose(
+    chosen: dict[str, tuple[Place, Turn]], owner: str, place: Place, turn: Turn
+) -> None:
+    """Note a turn of a cell, unless a newer one has taken its place."""
+    earlier = chosen.get(owner)
+    if earlier is None or earlier[1].answered_at < turn.answered_at:
+        chosen[owner] = place, replace(turn, cell_id=owner)
+
+
+def in_order(placed: Sequence[tuple[Place, Turn]]) -> tuple[Turn, ...]:
+    """Return the turns of one chat in the order that they had.
+
+    A position may be too large, when turns before it were taken away after it was
+    told; the newest is right. So the newest turns choose their places first, and
+    others take the next free one below.
+    """
+    newest_first = sorted(placed, key=lambda pair: pair[1].answered_at, reverse=True)
+    free = list(range(1, len(placed) + 1))
+    turns: dict[int, Turn] = {}
+    for place, turn in newest_first:
+        turns[free.pop(max(bisect_right(free, place.position) - 1, 0))] = turn
+    return tuple(turns[position] for position in sorted(turns))

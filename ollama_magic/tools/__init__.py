@@ -1,1 +1,0 @@
-"""Python functions that a model may call."""

@@ -1,1 +1,0 @@
-"""HTTP under the client: connections that can be cut, streams, and what goes wrong."""

@@ -1,1 +1,0 @@
-"""The panel, in ipywidgets; the only place that knows them."""
