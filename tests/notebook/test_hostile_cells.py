@@ -1,6 +1,6 @@
 """A server that is hostile in all it says, through a real kernel: what a cell shows.
 
-The surfaces alone are tried in ``tests/unit/test_hostile.py``; here the whole way is,
+The surfaces alone are tried in ``tests/render/test_hostile.py``; here the whole way is,
 from the bytes on the socket to the messages that a front end gets.
 """
 

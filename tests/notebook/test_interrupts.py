@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linu
 SOON_S = 0.5
 INTERRUPTS = int(os.environ.get("INTERRUPTS", "10"))
 BODY = {"model": "llama3.2:3b", "messages": []}
-PROGRAM = Path(__file__).parents[1] / "embedded" / "fake_ollama_program.py"
+PROGRAM = Path(__file__).parents[1] / "server" / "fake_ollama_program.py"
 line = partial(reply_line, BODY)
 once = partial(reply_line, {"model": "llama3.2:3b"})
 DONE = line(done=True, done_reason="stop")
