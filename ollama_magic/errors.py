@@ -20,6 +20,16 @@ magic are IPython's own ``UsageError``, and bugs are never wrapped: they keep th
 full traceback.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from IPython.core.error import UsageError
+
+
 import re
 
 
@@ -180,3 +190,38 @@ class Interrupted(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [f"Interrupted: {self}"]
+
+
+_LIKENESS = 0.65
+"""From 0 to 1: what is less like a known word is no slip of the pen."""
+
+
+def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
+    """Return an error of a magic line: what, why and what to type next.
+
+    Notes
+    -----
+    NB: IPython shows a plain ``UsageError`` without a traceback, and a subclass of
+    it with one; so there is no class of our own.
+    """
+    from IPython.core.error import UsageError
+
+    lines = [what]
+    if why:
+        lines.append(f"  why:  {why}")
+    if next_step:
+        lines.append(f"  next: {next_step}")
+    return UsageError(harmless("\n".join(lines)))
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was most likely meant, if any is like it."""
+    candidates = list(known)
+    for candidate in candidates:
+        if len(word.strip("-")) > 1 and candidate.startswith(word):
+            return candidate
+    # Without their dashes: all long options are alike in these.
+    by_letters = {candidate.strip("-"): candidate for candidate in candidates}
+    wanted = word.lower().strip("-")
+    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_LIKENESS)
+    return by_letters[matches[0]] if matches else None

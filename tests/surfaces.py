@@ -12,12 +12,6 @@ from contextlib import suppress
 from ollama_magic import errors
 from ollama_magic.batch.progress import Tally
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.listings import (
-    LOADED_COLUMNS,
-    MODEL_COLUMNS,
-    ModelPage,
-    overview,
-)
 from ollama_magic.client.progress import Transfer
 from ollama_magic.client.server_errors import (
     Attempt,
@@ -32,6 +26,12 @@ from ollama_magic.render import model_table
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.columns_display import ColumnsDisplay
 from ollama_magic.render.listing import Listing
+from ollama_magic.render.model_listing import (
+    LOADED_COLUMNS,
+    MODEL_COLUMNS,
+    ModelPage,
+    overview,
+)
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.quiet import quiet_html
 from ollama_magic.render.reply import ReplyView, reply_bundle

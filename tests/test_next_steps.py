@@ -18,7 +18,7 @@ FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+")
 def texts():
     """Yield every string literal that is no docstring, and its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] in ELSEWHERE:
+        if set(path.relative_to(PACKAGE).parts) & ELSEWHERE:
             continue
         nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
         docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]

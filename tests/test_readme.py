@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ollama_magic import __all__ as public
-from ollama_magic.chat.arguments import parse_chat_arguments
+from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command
 
 ROOT = Path(__file__).parents[1]

@@ -6,14 +6,16 @@ where there is none.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from ollama_magic.chat.prompt import CellPrompt
 from ollama_magic.chat.session import Session
-from ollama_magic.notebook.cells import FindCell
+from ollama_magic.history.notebook_path import FindCell
 from ollama_magic.render.output import OutputMode
 
 _KEY = "ollama_magic"
@@ -71,6 +73,10 @@ class _NoCells:
     def claim_output(self) -> OutputMode:
         """Return the way that needs nothing of a front end."""
         return "once"
+
+    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
+        """Return nothing: no cell is known here."""
+        return ()
 
 
 def current_session() -> Session:

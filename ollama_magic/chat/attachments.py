@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ollama_magic.chat.images import Picture, picture_of, read_picture
+from ollama_magic.chat.images import picture_of, read_picture
 from ollama_magic.chat.prompt import find_value
+from ollama_magic.client.images import Picture
 from ollama_magic.errors import PromptError
 
 

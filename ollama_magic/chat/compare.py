@@ -13,9 +13,9 @@ from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
 from ollama_magic.chat.answer import Answer, Fragment
-from ollama_magic.chat.arguments import ChatArguments
 from ollama_magic.chat.comparison import Comparison, column_of
 from ollama_magic.chat.models import ServerModels
+from ollama_magic.chat.options import ChatArguments
 from ollama_magic.chat.outcome import Outcome, Round, utc_now
 from ollama_magic.chat.prepare import Asking, Question, prepare
 from ollama_magic.chat.record import make_reply, make_turn

@@ -7,8 +7,8 @@ from typing import Any
 
 from ollama_magic.chat.attachments import attach
 from ollama_magic.chat.files import with_files
-from ollama_magic.chat.images import Picture
 from ollama_magic.chat.prompt import FilledPrompt, fill
+from ollama_magic.client.images import Picture
 from ollama_magic.errors import PromptError
 
 

@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from ollama_magic.chat.compare import Candidate, Compared
-from ollama_magic.chat.line import nearest
 from ollama_magic.chat.record import make_reply, make_turn
 from ollama_magic.chat.reply import Reply
 from ollama_magic.chat.session import Session
-from ollama_magic.errors import ConfigError
+from ollama_magic.errors import ConfigError, nearest
 from ollama_magic.history.notebook_file import cell_name
 from ollama_magic.history.provenance import OF_CELL
 

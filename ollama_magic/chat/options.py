@@ -8,12 +8,12 @@ how a line is split, and not which options contradict each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from ollama_magic.client.options import read_option
+from ollama_magic.client.options import OptionValue, read_option
 
 FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
@@ -336,3 +336,49 @@ CHAT_OPTIONS: tuple[Option, ...] = (
 def find_option(options: Iterable[Option], flag: str) -> Option | None:
     """Return the option that has exactly this flag; long ones are not abbreviated."""
     return next((option for option in options if flag in option.flags), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatArguments:
+    """One turn's options. What was not given is None, False or empty."""
+
+    target: str | None = None
+    """The name that the Reply is bound to: ``NAME << ...``."""
+    model: str | None = None
+    compare: tuple[str, ...] = ()
+    """Several models that are asked side by side; then ``model`` is None."""
+    system: str | None = None
+    """A new system message; empty text takes the one in force away."""
+    chat: str | None = None
+    new: bool = False
+    once: bool = False
+    last: int | None = None
+    append: bool = False
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Model options of the request, temperature and seed among them."""
+    keep_alive: str | int | float | None = None
+    """A duration as Go writes it, or seconds; 0 unloads, a negative number stays."""
+    think: bool | str | None = None
+    hide_thinking: bool = False
+    format: str | None = None
+    schema: object = None
+    """What the reply has to look like, as it was written; from Python also a class."""
+    files: tuple[str, ...] = ()
+    images: tuple[object, ...] = ()
+    """Pictures: files and names as they were written; from Python also values."""
+    tools: tuple[object, ...] = ()
+    """Functions that the model may call: names; from Python also the functions."""
+    yes: bool = False
+    """They may be called without a question."""
+    cached: bool = False
+    extract: bool = False
+    """The code of the reply is put into a cell below."""
+    dry_run: bool = False
+    stream: bool = True
+    raw: bool = False
+    host: str | None = None
+    quiet: bool = False
+
+    def for_each_model(self) -> tuple[ChatArguments, ...]:
+        """Return the options for each of the models that are compared, alone."""
+        return tuple(replace(self, model=name, compare=()) for name in self.compare)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ollama_magic.chat.arguments import ChatArguments
 from ollama_magic.chat.composing import compose
 from ollama_magic.chat.context import ContextCheck
 from ollama_magic.chat.context_size import check_context, length_in_force
@@ -23,6 +22,7 @@ from ollama_magic.chat.models import (
     installed_name,
     look_up,
 )
+from ollama_magic.chat.options import ChatArguments
 from ollama_magic.chat.prompt import FilledPrompt
 from ollama_magic.chat.schema import Schema, read_schema
 from ollama_magic.chat.schema_check import check_schema

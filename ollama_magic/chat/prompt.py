@@ -12,13 +12,14 @@ import difflib
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import Any
 
-from ollama_magic.chat.images import Picture, picture_of
+from ollama_magic.chat.images import picture_of
 from ollama_magic.chat.values import ValueText, value_text
+from ollama_magic.client.images import Picture
 from ollama_magic.errors import PromptError
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
@@ -112,6 +113,22 @@ def fill(
 
     whole = _PLACEHOLDER.sub(replacement, text)
     return FilledPrompt(whole, tuple(labels), tuple(pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class CellPrompt:
+    """A prompt as the source of a cell shows it."""
+
+    text: str
+    is_raw: bool = False
+    """Whether ``{{ }}`` in it is text."""
+    has_files: bool = False
+    """Whether text that the cell only names comes before it."""
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The text around its placeholders."""
+        return [self.text] if self.is_raw else literal_parts(self.text)
 
 
 def literal_parts(text: str) -> list[str]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ollama_magic.chat.arguments import ChatArguments
 from ollama_magic.chat.code_cell import Place, hand_over
 from ollama_magic.chat.generate import Display, FollowUp, get_answer
-from ollama_magic.chat.images import without_pictures
 from ollama_magic.chat.models import ServerModels
+from ollama_magic.chat.options import ChatArguments
 from ollama_magic.chat.outcome import Outcome, shown_steps
 from ollama_magic.chat.prepare import Asking, Question, prepare
 from ollama_magic.chat.record import make_reply, make_turn
@@ -22,6 +21,7 @@ from ollama_magic.chat.schema_check import Repair
 from ollama_magic.chat.session import Session
 from ollama_magic.chat.source import find_source, keep_answers
 from ollama_magic.chat.tool_calls import AskBeforeCall, ToolLoop, always_yes
+from ollama_magic.client.images import without_pictures
 from ollama_magic.client.interrupts import held, let_through, look
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.turns import Message

@@ -7,12 +7,13 @@ Knows who is asked and where a chat is kept; knows nothing of parsing or of disp
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ollama_magic.chat.prompt import CellPrompt
 from ollama_magic.chat.reply import Reply
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
@@ -20,10 +21,10 @@ from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.history.naming import UnnamedCell
 from ollama_magic.history.notebook_file import SavedNotebook, read_saved
+from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
 from ollama_magic.history.notebooks import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat
-from ollama_magic.notebook.cells import FindCell, Notebook, find_notebook
 from ollama_magic.render.output import OutputMode
 from ollama_magic.server.launch import RunningServer, crash_report, started_for
 
@@ -92,6 +93,9 @@ class Cells(Protocol):
 
     def claim_output(self) -> OutputMode:
         """Return how the next output of the running cell is to be shown."""
+
+    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
+        """Return the prompts that the source of a cell shows."""
 
 
 class Session:

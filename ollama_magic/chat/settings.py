@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from ollama_magic.chat.arguments import ChatArguments
-from ollama_magic.chat.options import read_keep_alive
+from ollama_magic.chat.options import ChatArguments, read_keep_alive
 from ollama_magic.chat.schema import Schema
 from ollama_magic.chat.session import Session
 from ollama_magic.client.options import check_options

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.client.types import MAX_DEPTH, Stats, is_too_deep
 from ollama_magic.history.turns import CallOutcome, Chat, Message, Status, Turn
 

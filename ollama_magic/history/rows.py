@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.client.types import Stats
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
 from ollama_magic.history.turns import Origin, Turn

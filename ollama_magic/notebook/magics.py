@@ -33,10 +33,10 @@ from ollama_magic.notebook.failing_cells import FailingCells
 from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
 
 if TYPE_CHECKING:
-    from ollama_magic.chat.arguments import ChatArguments
     from ollama_magic.chat.compare import Display as ColumnsDisplay
     from ollama_magic.chat.comparison import Comparison
     from ollama_magic.chat.generate import Display
+    from ollama_magic.chat.options import ChatArguments
     from ollama_magic.chat.reply import Reply
     from ollama_magic.chat.session import Session
     from ollama_magic.notebook.commands.dispatch import Commands
@@ -176,7 +176,7 @@ class OllamaMagics(Magics):
         return value
 
     def _ask_cell(self, line: str, cell: str) -> object:
-        from ollama_magic.chat.arguments import parse_chat_arguments
+        from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 
         args = parse_chat_arguments(line)
         reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))

@@ -12,7 +12,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ollama_magic.client.listings import MODEL_COLUMNS
 from ollama_magic.panel.activity import Activity
 from ollama_magic.panel.board import ModelBoard, ModelRow, ServerLine
 from ollama_magic.panel.dialogs import Dialogs
@@ -20,6 +19,7 @@ from ollama_magic.panel.job import error_lines
 from ollama_magic.panel.model_list import ModelList
 from ollama_magic.panel.parts import Looks, button, close_all, row, set_shown
 from ollama_magic.render.listing import Listing
+from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.model_table import line_html, notice_html
 from ollama_magic.render.theme import PANEL_CLASS
 

@@ -24,6 +24,7 @@ from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
 from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
+from ollama_magic.sharing.shown import PromptsIn
 
 _MAX_BYTES = 256 * 2**20
 _MOST_NAMED = 20
@@ -33,12 +34,12 @@ _MOST_FAULTS = 3
 @dataclass(frozen=True, slots=True)
 class _Kind:
     write: Callable[[Chat], str]
-    read: Callable[[str], Found]
+    read: Callable[[str, PromptsIn], Found]
 
 
 _KINDS = {
-    ".md": _Kind(chat_to_markdown, chat_from_markdown),
-    ".json": _Kind(chat_to_json, chat_from_json),
+    ".md": _Kind(chat_to_markdown, lambda text, _: chat_from_markdown(text)),
+    ".json": _Kind(chat_to_json, lambda text, _: chat_from_json(text)),
     ".ipynb": _Kind(chat_to_notebook, chats_from_notebook),
 }
 
@@ -101,7 +102,7 @@ def import_chats(
         The file cannot be read, or a chat of that name has turns. Nothing was changed.
     """
     path, key = _path(file), session.notebook.key
-    found = read_chats(path)
+    found = read_chats(path, session.cells.prompts_in)
     if not any(map(_count_turns, found.chats)):
         raise ConfigError(
             f"There are no turns of a chat in {path}.",
@@ -138,7 +139,7 @@ def import_chats(
     return "\n".join([*_report(chats, found, path), *not_used])
 
 
-def read_chats(path: Path) -> Found:
+def read_chats(path: Path, prompts_in: PromptsIn) -> Found:
     """Return the chats of a file.
 
     Raises
@@ -148,7 +149,7 @@ def read_chats(path: Path) -> Found:
     """
     kind = _kind(path)
     try:
-        return kind.read(_read_text(path))
+        return kind.read(_read_text(path), prompts_in)
     except OSError as error:
         why = error.strerror or str(error)
     except ValueError as error:

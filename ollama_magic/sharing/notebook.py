@@ -26,7 +26,7 @@ from ollama_magic.history.records import Found, UnreadableError, one_line
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.sharing.json_file import load_json
-from ollama_magic.sharing.shown import Finding, as_shown
+from ollama_magic.sharing.shown import Finding, PromptsIn, as_shown
 
 _NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
 _METADATA = {
@@ -64,7 +64,7 @@ def chat_to_notebook(chat: Chat) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def chats_from_notebook(text: str) -> Found:
+def chats_from_notebook(text: str, prompts_in: PromptsIn) -> Found:
     """Return the chats that the outputs of a notebook tell of.
 
     Turns have the ids of their cells, and the order that they had in their chat.
@@ -97,7 +97,7 @@ def chats_from_notebook(text: str) -> Found:
             place, turn = found
             owner = _owner(told, sources)
             source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
-            turn, finding = as_shown(turn, source, plain)
+            turn, finding = as_shown(turn, source, plain, prompts_in)
             cells_by_finding.setdefault(finding, []).append(number)
             if owner is not None:
                 _choose(chosen, owner, place, turn)

@@ -59,7 +59,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
             next_step='%config OllamaMagics.notebook = "FILE.ipynb", '
             "then %ollama restore",
         )
-    found = read_chats(Path(path))
+    found = read_chats(Path(path), session.cells.prompts_in)
     if not found.chats:
         more = "".join(f"; {line}" for line in fault_lines(found, "output"))
         raise ConfigError(

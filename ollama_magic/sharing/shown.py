@@ -6,57 +6,24 @@ and no metadata: where the two differ, what is shown is taken.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal
 
-from IPython.core.error import UsageError
-
-from ollama_magic.chat.arguments import ChatArguments, parse_chat_arguments
-from ollama_magic.chat.prompt import literal_parts
+from ollama_magic.chat.prompt import CellPrompt
 from ollama_magic.history.turns import Turn
-from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.render.text import count_invisible, visible_text
 
 Finding = Literal["same", "differs", "unshown"]
 """Whether cell and output show prompt and reply; ``unshown``: code made the prompt."""
 
-_CELL_MAGIC = re.compile(r"\s*%%ollama(?:[ \t]+([^\n]*))?(?:\n(.*))?", re.DOTALL)
-_LINE_MAGIC = re.compile(
-    r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
-)
+PromptsIn = Callable[[str], Iterable[CellPrompt]]
+"""Returns the prompts that the source of a cell shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """A prompt as a cell shows it."""
-
-    text: str
-    parts: Sequence[str]
-    """What stands around its placeholders."""
-    has_files: bool
-    """Whether something is put before it that the cell only names."""
-
-    def may_be(self, prompt: str) -> bool:
-        """Tell whether this becomes ``prompt`` when it is filled in."""
-        first, *others = map(_words, self.parts)
-        left = _words(prompt)
-        if not self.has_files and not left.startswith(first):
-            return False
-        if not others:
-            return left.endswith(first) if self.has_files else left == first
-        place = left.find(first) + len(first)
-        *between, last = others
-        for part in between:
-            found = left.find(part, place)
-            if found < 0:
-                return False
-            place = found + len(part)
-        return left[place:].endswith(last)
-
-
-def as_shown(turn: Turn, source: str, plain: str) -> tuple[Turn, Finding]:
+def as_shown(
+    turn: Turn, source: str, plain: str, prompts_in: PromptsIn
+) -> tuple[Turn, Finding]:
     """Return a turn with the prompt and the reply that its notebook shows.
 
     Parameters
@@ -68,36 +35,34 @@ def as_shown(turn: Turn, source: str, plain: str) -> tuple[Turn, Finding]:
     """
     if turn.is_mark:
         return turn, "same"
-    prompts = list(_prompts(source))
-    is_prompt_shown = any(one.may_be(turn.prompt) for one in prompts)
+    prompts = list(prompts_in(source))
+    is_prompt_shown = any(_may_be(one, turn.prompt) for one in prompts)
     is_reply_shown = _shows(plain, turn.reply)
     shown = turn if is_reply_shown else replace(turn, reply=_reply(turn, plain))
     shown = replace(shown, prompt=_seen(turn.prompt), reply=_seen(shown.reply))
     if not is_prompt_shown and len(prompts) == 1:
-        shown = replace(shown, prompt=_seen(prompts[0].text))
+        shown = replace(shown, prompt=_seen(prompts[0].text.strip("\n")))
     is_same = shown == turn
     is_code = not is_prompt_shown and _words(turn.prompt) not in _words(source)
     return shown, "differs" if not is_same else "unshown" if is_code else "same"
 
 
-def _prompts(source: str) -> Iterator[_Prompt]:
-    """Yield the prompts that stand in a cell, as far as its magics can be read."""
-    cell = _CELL_MAGIC.fullmatch(source)
-    lines = [] if cell else [match[1] for match in _LINE_MAGIC.finditer(source)]
-    try:
-        if cell:
-            arguments = parse_chat_arguments(cell[1] or "")
-            yield _prompt(cell[2] or "", arguments)
-        for command in map(parse_command, lines):
-            if command.name == "ask":
-                yield _prompt(command.text, command.chat_arguments)
-    except UsageError:  # a line that would not run shows nothing
-        return
-
-
-def _prompt(text: str, arguments: ChatArguments) -> _Prompt:
-    parts = [text] if arguments.raw else literal_parts(text)
-    return _Prompt(text.strip("\n"), parts, bool(arguments.files))
+def _may_be(cell: CellPrompt, prompt: str) -> bool:
+    """Tell whether a prompt of a cell becomes ``prompt`` when it is filled in."""
+    first, *others = map(_words, cell.parts)
+    left = _words(prompt)
+    if not cell.has_files and not left.startswith(first):
+        return False
+    if not others:
+        return left.endswith(first) if cell.has_files else left == first
+    place = left.find(first) + len(first)
+    *between, last = others
+    for part in between:
+        found = left.find(part, place)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return left[place:].endswith(last)
 
 
 def _seen(text: str) -> str:

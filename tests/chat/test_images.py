@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.chat.images import Picture, picture_of, read_picture
-from ollama_magic.client.image_format import format_of, png_of, size_of
+from ollama_magic.chat.images import picture_of, read_picture
+from ollama_magic.client.images import Picture, format_of, png_of, size_of
 from ollama_magic.errors import PromptError
 
 PNG = png_of(3, 2, 3, bytes(range(18)))

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from ollama_magic.chat.arguments import ChatArguments, parse_chat_arguments
-from ollama_magic.chat.options import CHAT_OPTIONS, find_option
+from ollama_magic.chat.options import CHAT_OPTIONS, ChatArguments, find_option
+from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
 from ollama_magic.notebook.cli.command_table import COMMANDS, find_command
 from ollama_magic.notebook.cli.help import help_text, magic_docstring

@@ -29,7 +29,8 @@ import json, os, sys
 from pathlib import Path
 from ollama_magic.history.turns import Turn
 from ollama_magic.history.store import ChatStore
-import ollama_magic.history.sqlite_file, platformdirs, sqlite3, urllib.parse  # before setuid
+# before setuid:
+import ollama_magic.history.sqlite_file, platformdirs, sqlite3, urllib.parse
 path = Path(sys.argv[1])
 warnings = []
 store = ChatStore(path, warn=warnings.append)

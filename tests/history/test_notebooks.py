@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.history.notebook_file import read_notebook_file
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Turn

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.client.types import Stats
 from ollama_magic.history.store import ChatStore, ChatSummary, default_path
 from ollama_magic.history.turns import Chat, Turn

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.history.turns import Chat, Turn, fingerprint
 
 

@@ -72,8 +72,8 @@ class Page:
     def restart(self):
         """Begin anew with the extension, as a restarted kernel does."""
         names = ("host", "history_file", "notebook")
-        code = "from ollama_magic.notebook.magics import load, unload\nshell = get_ipython()\n"
-        code += "magics = shell.meta['ollama_magic']\n"
+        code = "from ollama_magic.notebook.magics import load, unload\n"
+        code += "shell = get_ipython()\nmagics = shell.meta['ollama_magic']\n"
         code += f"kept = [getattr(magics, name) for name in {names}]\n"
         code += "unload(shell)\nload(shell)\nmagics = shell.meta['ollama_magic']\n"
         code += f"for name, value in zip({names}, kept): setattr(magics, name, value)"

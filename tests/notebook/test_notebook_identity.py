@@ -9,13 +9,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from kernel import Kernel
 
+from ollama_magic.history.notebook_path import find_notebook
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.cells import (
-    CellTracker,
-    find_notebook,
-    magic_body,
-    owns_output,
-)
+from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
 
 
 @pytest.fixture

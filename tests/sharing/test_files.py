@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.chat.images import Picture
+from ollama_magic.client.images import Picture
 from ollama_magic.client.types import Stats
 from ollama_magic.history.records import (
     SETTINGS_OF_A_TURN,
@@ -17,6 +17,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.rows import storable, utc_now
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.notebook.cli.cell_prompts import prompts_in
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
@@ -25,7 +26,7 @@ from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
 FORMATS = {
     "md": (chat_to_markdown, chat_from_markdown),
     "json": (chat_to_json, chat_from_json),
-    "ipynb": (chat_to_notebook, chats_from_notebook),
+    "ipynb": (chat_to_notebook, lambda text: chats_from_notebook(text, prompts_in)),
 }
 
 NASTY = [

@@ -8,6 +8,7 @@ import pytest
 from ollama_magic.history.provenance import LAYOUT, Place, provenance
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.notebook.cli.cell_prompts import prompts_in
 from ollama_magic.sharing.notebook import chats_from_notebook, in_order
 from ollama_magic.sharing.restore import merge
 
@@ -51,7 +52,7 @@ def notebook(*cells):
 
 
 def read(*cells):
-    return chats_from_notebook(notebook(*cells))
+    return chats_from_notebook(notebook(*cells), prompts_in)
 
 
 def names(turns):

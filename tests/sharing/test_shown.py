@@ -3,13 +3,14 @@
 import pytest
 
 from ollama_magic.history.turns import Turn
+from ollama_magic.notebook.cli.cell_prompts import prompts_in
 from ollama_magic.sharing.shown import as_shown
 
 
 def look(source, prompt, *, plain="4", reply="4", **more):
     """Return what is taken of a turn, and whether it differs."""
     turn = Turn(prompt=prompt, reply=reply, model="m", **more)
-    shown, finding = as_shown(turn, source, plain)
+    shown, finding = as_shown(turn, source, plain, prompts_in)
     return shown.prompt, shown.reply, finding
 
 
@@ -93,4 +94,7 @@ def test_the_mark_of_a_reply_that_was_cut_is_no_part_of_it():
 
 def test_a_mark_of_a_fresh_start_shows_no_turn():
     mark = Turn(starts_afresh=True)
-    assert as_shown(mark, "%ollama new", "chat main starts afresh") == (mark, "same")
+    assert as_shown(mark, "%ollama new", "chat main starts afresh", prompts_in) == (
+        mark,
+        "same",
+    )

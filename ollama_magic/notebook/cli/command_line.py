@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ollama_magic.chat.arguments import (
-    ChatArguments,
+from ollama_magic.chat.options import CHAT_OPTIONS, ChatArguments, find_option
+from ollama_magic.errors import nearest, usage_error
+from ollama_magic.notebook.cli.arguments import (
     check_model_name,
     make_chat_arguments,
     read_values,
 )
-from ollama_magic.chat.line import Given, Line, nearest, read_line, usage_error
-from ollama_magic.chat.options import CHAT_OPTIONS, find_option
 from ollama_magic.notebook.cli.command_table import COMMANDS, Command, find_command
+from ollama_magic.notebook.cli.line import Given, Line, read_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollama_magic import __version__
-from ollama_magic.chat.arguments import ChatArguments
 from ollama_magic.chat.confirm import Confirm
 from ollama_magic.chat.context_size import describe_use
-from ollama_magic.chat.images import without_pictures
 from ollama_magic.chat.keep import keep
-from ollama_magic.chat.line import usage_error
 from ollama_magic.chat.models import (
     ServerModels,
     answering_model_text,
@@ -25,6 +22,7 @@ from ollama_magic.chat.models import (
     look_up,
     sends_text,
 )
+from ollama_magic.chat.options import ChatArguments
 from ollama_magic.chat.reply import Reply
 from ollama_magic.chat.session import Session
 from ollama_magic.chat.settings import chosen_model
@@ -32,13 +30,14 @@ from ollama_magic.chat.source import loaded_length
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import read_spec
-from ollama_magic.client.listings import list_models, loaded_models, show_model
+from ollama_magic.client.images import without_pictures
 from ollama_magic.client.modelfile import ModelSpec
 from ollama_magic.client.requests import KeepAlive
 from ollama_magic.errors import (
     EngineError,
     OllamaMagicError,
     ServerUnreachableError,
+    usage_error,
 )
 from ollama_magic.history.provenance import KEY, place_of, provenance
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
@@ -74,6 +73,7 @@ from ollama_magic.notebook.commands.models import (
 )
 from ollama_magic.notebook.failing_cells import FailingCells
 from ollama_magic.notebook.past_cells import cells_to_explain, failing_cell
+from ollama_magic.render.model_listing import list_models, loaded_models, show_model
 from ollama_magic.render.progress import ProgressLine
 from ollama_magic.render.text_page import TextPage
 from ollama_magic.server.launch import RunningServer, serve, stop

@@ -25,12 +25,12 @@ from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
-from ollama_magic.client.listings import processor
 from ollama_magic.client.model_names import find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import LoadedModel, ModelSummary
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.notebook.commands.chats import store_text
+from ollama_magic.render.model_listing import processor
 from ollama_magic.render.text_page import TextPage
 
 T = TypeVar("T")

@@ -16,7 +16,6 @@ from ollama_magic.client.actions import Transferring
 from ollama_magic.client.background import Arrivals, in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.interrupts import held, put_back
-from ollama_magic.client.listings import processor
 from ollama_magic.client.model_names import canonical, find_model
 from ollama_magic.client.modelfile import ModelSpec
 from ollama_magic.client.progress import Transfer, size_text
@@ -28,6 +27,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerUnreachableError,
 )
+from ollama_magic.render.model_listing import processor
 from ollama_magic.render.progress import ProgressLine
 from ollama_magic.render.text_page import TextPage
 

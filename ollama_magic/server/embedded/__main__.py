@@ -1,4 +1,6 @@
-"""``python -m ollama_magic.server.embedded``: serve until standard input ends, or pull once.
+"""Serve until standard input ends, or pull a model once.
+
+The program is ``python -m ollama_magic.server.embedded``.
 
 Without a command it serves: one line of JSON on standard output says ``base_url``,
 ``token`` and ``pid``; all else goes to standard error. ``pull NAME`` brings a model to

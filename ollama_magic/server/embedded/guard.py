@@ -1,6 +1,6 @@
 """A guard for a program that knows nothing of us: it ends when our starter ends.
 
-``python -m ollama_magic.server.embedded.guard -- PROGRAM [ARGUMENT…]`` runs the program with
+``python -m ollama_magic.server.embedded.guard -- PROGRAM [ARGUMENT…]`` runs it with
 an empty standard input, ends it at the end of file of its own, and otherwise ends
 with the program's exit code.
 """

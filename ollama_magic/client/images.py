@@ -5,8 +5,15 @@ Knows file formats and nothing else: no files, no libraries, no objects of a not
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_magic.client.progress import size_text
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
 """The formats that Ollama takes; its own command line knows ``.png .jpg .webp``."""
@@ -113,3 +120,50 @@ def png_of(width: int, height: int, channels: int, samples: bytes) -> bytes:
 def _chunk(kind: bytes, data: bytes) -> bytes:
     check = zlib.crc32(kind + data)
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture, as it is sent.
+
+    Notes
+    -----
+    Source: Ollama ``docs/api.md`` (``images`` are base64) and recordings of a real
+    server, which refuses ``data:`` URLs.
+    """
+
+    data: bytes
+    """The file: PNG, JPEG or WebP."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def media_type(self) -> str:
+        """``image/png`` and so on, by the first bytes."""
+        return MEDIA_TYPES.get(format_of(self.data), "application/octet-stream")
+
+    @property
+    def base64(self) -> str:
+        """The file in base64, as ``images`` of a message takes it."""
+        return b64encode(self.data).decode("ascii")
+
+    def describe(self) -> str:
+        """Return format, size in pixels where it can be read, and size in bytes."""
+        size = size_of(self.data)
+        pixels = [f"{size[0]} x {size[1]}"] if size else []
+        return ", ".join([format_of(self.data), *pixels, size_text(len(self.data))])
+
+
+def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a request fit to be read: pictures are told, not shown."""
+
+    def told(part: Mapping[str, Any]) -> dict[str, Any]:
+        images = part.get("images") or ()
+        words = [f"<{Picture(b64decode(image)).describe()}>" for image in images]
+        return {**part, "images": words} if words else dict(part)
+
+    messages = [told(message) for message in body.get("messages", ())]
+    return {**told(body), "messages": messages} if messages else told(body)

@@ -7,35 +7,13 @@ at the blank, and differs on Windows. Nothing is expanded and nothing abbreviate
 
 from __future__ import annotations
 
-import difflib
 import io
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from IPython.core.error import UsageError
-
 from ollama_magic.chat.options import Option, find_option, is_number
-from ollama_magic.errors import harmless
-
-_LIKENESS = 0.65
-"""From 0 to 1: what is less like a known word is no slip of the pen."""
-
-
-def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
-    """Return an error of a magic line: what, why and what to type next.
-
-    Notes
-    -----
-    NB: IPython shows a plain ``UsageError`` without a traceback, and a subclass of
-    it with one; so there is no class of our own.
-    """
-    lines = [what]
-    if why:
-        lines.append(f"  why:  {why}")
-    if next_step:
-        lines.append(f"  next: {next_step}")
-    return UsageError(harmless("\n".join(lines)))
+from ollama_magic.errors import nearest, usage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +76,6 @@ def read_line(
         else:
             reader = _OptionReader(options, words, magic, ends_in_text)
             given.extend(reader.read(word))
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was most likely meant, if any is like it."""
-    candidates = list(known)
-    for candidate in candidates:
-        if len(word.strip("-")) > 1 and candidate.startswith(word):
-            return candidate
-    # Without their dashes: all long options are alike in these.
-    by_letters = {candidate.strip("-"): candidate for candidate in candidates}
-    wanted = word.lower().strip("-")
-    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_LIKENESS)
-    return by_letters[matches[0]] if matches else None
 
 
 def _begins_option(word: str) -> bool:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from ollama_magic.chat.line import Given, Line, nearest, read_line, usage_error
 from ollama_magic.chat.options import (
     CHAT_OPTIONS,
     THINK_LEVELS,
+    ChatArguments,
     Option,
     read_models,
 )
 from ollama_magic.client.model_names import canonical
 from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
-from ollama_magic.errors import ConfigError
+from ollama_magic.errors import ConfigError, nearest, usage_error
 from ollama_magic.notebook.cli.command_table import find_command
+from ollama_magic.notebook.cli.line import Given, Line, read_line
 
 _CELL_MAGIC = "%%ollama"
 
@@ -51,52 +51,6 @@ _BELONGS_TO = (("yes", "tools", "-T NAME"),)
 """An option, the one without which it means nothing, and how that is written."""
 
 _TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatArguments:
-    """One turn's options. What was not given is None, False or empty."""
-
-    target: str | None = None
-    """The name that the Reply is bound to: ``NAME << ...``."""
-    model: str | None = None
-    compare: tuple[str, ...] = ()
-    """Several models that are asked side by side; then ``model`` is None."""
-    system: str | None = None
-    """A new system message; empty text takes the one in force away."""
-    chat: str | None = None
-    new: bool = False
-    once: bool = False
-    last: int | None = None
-    append: bool = False
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
-    """Model options of the request, temperature and seed among them."""
-    keep_alive: str | int | float | None = None
-    """A duration as Go writes it, or seconds; 0 unloads, a negative number stays."""
-    think: bool | str | None = None
-    hide_thinking: bool = False
-    format: str | None = None
-    schema: object = None
-    """What the reply has to look like, as it was written; from Python also a class."""
-    files: tuple[str, ...] = ()
-    images: tuple[object, ...] = ()
-    """Pictures: files and names as they were written; from Python also values."""
-    tools: tuple[object, ...] = ()
-    """Functions that the model may call: names; from Python also the functions."""
-    yes: bool = False
-    """They may be called without a question."""
-    cached: bool = False
-    extract: bool = False
-    """The code of the reply is put into a cell below."""
-    dry_run: bool = False
-    stream: bool = True
-    raw: bool = False
-    host: str | None = None
-    quiet: bool = False
-
-    def for_each_model(self) -> tuple[ChatArguments, ...]:
-        """Return the options for each of the models that are compared, alone."""
-        return tuple(replace(self, model=name, compare=()) for name in self.compare)
 
 
 def parse_chat_arguments(line: str) -> ChatArguments:
