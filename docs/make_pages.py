@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ollama_magic.chat.options import CHAT_OPTIONS, Option
+from ollama_magic.generation.options import CHAT_OPTIONS, Option
 from ollama_magic.notebook.cli import manual
 from ollama_magic.notebook.cli.command_table import COMMANDS, Command
 from ollama_magic.notebook.cli.manual import Entry

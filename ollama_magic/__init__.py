@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ollama_magic.api import ask, chat, embed, models, stream
     from ollama_magic.batch.map_prompts import map_prompts
-    from ollama_magic.chat.comparison import Comparison
-    from ollama_magic.chat.reply import Reply
     from ollama_magic.client.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
-    from ollama_magic.panel.panels import panel
+    from ollama_magic.generation.comparison import Comparison
+    from ollama_magic.generation.reply import Reply
+    from ollama_magic.widgets.panels import panel
 
 __all__ = [
     "Comparison",
@@ -37,17 +37,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "chat.comparison",
+    "Comparison": "generation.comparison",
     "OllamaClient": "client.client",
     "OllamaMagicError": "errors",
-    "Reply": "chat.reply",
+    "Reply": "generation.reply",
     "ask": "api",
     "chat": "api",
     "embed": "api",
     "stream": "api",
     "map_prompts": "batch.map_prompts",
     "models": "api",
-    "panel": "panel.panels",
+    "panel": "widgets.panels",
 }
 
 

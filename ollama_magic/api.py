@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ollama_magic.chat.answer import Answer
-from ollama_magic.chat.api_session import current_session
-from ollama_magic.chat.generate import NoDisplay
-from ollama_magic.chat.options import ChatArguments
-from ollama_magic.chat.prepare import Asking, prepare
-from ollama_magic.chat.reply import Reply
-from ollama_magic.chat.run import ask as ask_and_keep
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.options import check_options
 from ollama_magic.client.requests import KeepAlive, Options, Think
 from ollama_magic.client.types import ModelSummary
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.api_session import current_session
+from ollama_magic.generation.generate import NoDisplay
+from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.prepare import Asking, prepare
+from ollama_magic.generation.reply import Reply
+from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.render.listing import Listing
 from ollama_magic.render.model_listing import list_models
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.chat.options import CHAT_OPTIONS
+from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook.cli import manual
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from ollama_magic.chat.options import CHAT_OPTIONS
+from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.notebook.cli.command_table import COMMANDS, find_command
 

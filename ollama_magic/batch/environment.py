@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.chat.session import Session
-from ollama_magic.chat.settings import chosen_model
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.options import check_options
 from ollama_magic.errors import OllamaMagicError
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import chosen_model
 from ollama_magic.render.progress import (
     NotebookProgress,
     ProgressLine,

@@ -22,8 +22,6 @@ from ollama_magic.batch.stored import Kept
 from ollama_magic.batch.template import parse_template
 from ollama_magic.batch.values import Reading, read_as
 from ollama_magic.batch.workers import crew_for
-from ollama_magic.chat.api_session import current_session
-from ollama_magic.chat.options import read_keep_alive
 from ollama_magic.client.model_names import canonical
 from ollama_magic.client.options import check_options
 from ollama_magic.client.requests import (
@@ -34,6 +32,8 @@ from ollama_magic.client.requests import (
     Think,
 )
 from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
+from ollama_magic.generation.api_session import current_session
+from ollama_magic.generation.options import read_keep_alive
 
 _OFFLINE = "no server; answers of earlier runs"
 _LEVELS = ("low", "medium", "high", "max")

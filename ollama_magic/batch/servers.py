@@ -11,13 +11,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ollama_magic.chat.models import (
-    ServerModels,
-    cloud_host,
-    default_model,
-    installed_name,
-    look_up,
-)
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.model_names import find_model
@@ -30,6 +23,13 @@ from ollama_magic.errors import (
     NotOllamaError,
     OllamaMagicError,
     ServerError,
+)
+from ollama_magic.generation.models import (
+    ServerModels,
+    cloud_host,
+    default_model,
+    installed_name,
+    look_up,
 )
 from ollama_magic.render.footer import server_note
 

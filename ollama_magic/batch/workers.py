@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ollama_magic.batch.servers import Server
-from ollama_magic.chat.answer import Answer
-from ollama_magic.chat.schema_check import Repair
-from ollama_magic.chat.schema_types import Json
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.requests import GenerateRequest, Request
 from ollama_magic.client.streams import ReplyStream
@@ -27,6 +24,9 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     StreamInterruptedError,
 )
+from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.schema_check import Repair
+from ollama_magic.generation.schema_types import Json
 
 LOST = (ServerUnreachableError, StreamInterruptedError)
 """Errors that say nothing of the row: the server went away, or the way to it."""

@@ -38,7 +38,7 @@ from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
 from ollama_magic.render.output import OutputMode
 
 if TYPE_CHECKING:
-    from ollama_magic.chat.prompt import CellPrompt
+    from ollama_magic.generation.prompt import CellPrompt
 
 _MAGIC = "%%ollama"
 _LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")

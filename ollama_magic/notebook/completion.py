@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from ollama_magic.chat.options import Completes, Option
+    from ollama_magic.generation.options import Completes, Option
 
 Names = Callable[[], Sequence[str]]
 
@@ -186,7 +186,7 @@ class _Completer:
     def _chat_line(
         self, words: list[str], typed: str, *, models_too: bool
     ) -> tuple[str, list[str]] | None:
-        from ollama_magic.chat.options import CHAT_OPTIONS, find_option
+        from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 
         place = _Place.after(words)
         if place.waits is not None and place.waits.completes == "file":
@@ -249,7 +249,7 @@ class _Place:
         return place
 
     def _add(self, word: str) -> None:
-        from ollama_magic.chat.options import CHAT_OPTIONS, find_option
+        from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 
         if self.waits is not None:
             self.waits_anything = self.waits.kind == "pair" and "=" not in word

@@ -33,20 +33,20 @@ from ollama_magic.notebook.failing_cells import FailingCells
 from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
 
 if TYPE_CHECKING:
-    from ollama_magic.chat.compare import Display as ColumnsDisplay
-    from ollama_magic.chat.comparison import Comparison
-    from ollama_magic.chat.generate import Display
-    from ollama_magic.chat.options import ChatArguments
-    from ollama_magic.chat.reply import Reply
-    from ollama_magic.chat.session import Session
+    from ollama_magic.generation.compare import Display as ColumnsDisplay
+    from ollama_magic.generation.comparison import Comparison
+    from ollama_magic.generation.generate import Display
+    from ollama_magic.generation.options import ChatArguments
+    from ollama_magic.generation.reply import Reply
+    from ollama_magic.generation.session import Session
     from ollama_magic.notebook.commands.dispatch import Commands
-    from ollama_magic.panel.model_panel import ModelPanel
     from ollama_magic.render.progress import ProgressLine
+    from ollama_magic.widgets.model_panel import ModelPanel
 
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
-    ("ollama_magic.chat.reply", "Reply"),
-    ("ollama_magic.chat.comparison", "Comparison"),
+    ("ollama_magic.generation.reply", "Reply"),
+    ("ollama_magic.generation.comparison", "Comparison"),
 )
 """Values that a cell has shown when it returns them: not to be shown once more."""
 
@@ -188,8 +188,8 @@ class OllamaMagics(Magics):
         self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
     ) -> Reply | Comparison | None:
         """Ask as a cell does; a dry run shows what would be sent and returns None."""
-        from ollama_magic.chat.compare import compare
-        from ollama_magic.chat.run import ask, request_text
+        from ollama_magic.generation.compare import compare
+        from ollama_magic.generation.run import ask, request_text
         from ollama_magic.notebook.next_cell import NextCell
         from ollama_magic.render.text_page import TextPage
 
@@ -272,7 +272,7 @@ class OllamaMagics(Magics):
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None when there is nobody to ask."""
-        from ollama_magic.chat.confirm import ask_user
+        from ollama_magic.generation.confirm import ask_user
 
         answer = ask_user(f"{question} [y/N] ")
         return None if answer is None else answer.strip().lower() in {"y", "yes"}
@@ -314,7 +314,7 @@ class OllamaMagics(Magics):
     def session(self) -> Session:
         """The state behind the magics, made at first use."""
         if self._session is None:
-            from ollama_magic.chat.session import Session
+            from ollama_magic.generation.session import Session
 
             self._session = Session(self.shell, self, self.cells)
         return self._session
@@ -331,8 +331,8 @@ class OllamaMagics(Magics):
         A server that was started goes on until ``%ollama serve --stop`` or the end of
         the kernel: ``%reload_ext`` comes by here too.
         """
-        if "ollama_magic.panel.panels" in sys.modules:
-            sys.modules["ollama_magic.panel.panels"].close_panels()
+        if "ollama_magic.widgets.panels" in sys.modules:
+            sys.modules["ollama_magic.widgets.panels"].close_panels()
         if self._session is not None:
             self._session.close()
         self.cells.unregister()

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ollama_magic.chat.session import Session
-from ollama_magic.chat.settings import chosen_model
 from ollama_magic.client.model_names import canonical
 from ollama_magic.errors import ConfigError, quoted
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import chosen_model
 from ollama_magic.history.records import Found, UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.sharing.json_file import chat_from_json, chat_to_json

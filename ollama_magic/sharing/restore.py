@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ollama_magic.chat.session import Session
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.session import Session
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.sharing.files import (
     counted,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal
 
-from ollama_magic.chat.prompt import CellPrompt
+from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.history.turns import Turn
 from ollama_magic.render.text import count_invisible, visible_text
 

@@ -363,7 +363,7 @@ def test_a_server_without_models_says_what_to_pull(fake_ollama):
 
 def test_a_bug_is_no_error_of_a_row(fake_ollama, monkeypatch):
     """Only our own errors are values; a bug keeps its traceback."""
-    monkeypatch.setattr("ollama_magic.chat.answer.Answer.add", lambda *_: 1 / 0)
+    monkeypatch.setattr("ollama_magic.generation.answer.Answer.add", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         map_prompts("{}", ["a"])
 

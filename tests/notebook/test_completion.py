@@ -9,8 +9,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
-from ollama_magic.chat.options import CHAT_OPTIONS
 from ollama_magic.client.options import MODEL_OPTIONS
+from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
 from ollama_magic.notebook.cli.command_table import COMMANDS
 

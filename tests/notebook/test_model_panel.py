@@ -9,10 +9,10 @@ import pytest
 from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.panel.board import ModelBoard
-from ollama_magic.panel.model_panel import ModelPanel
-from ollama_magic.panel.panels import close_panels, open_panel
 from ollama_magic.render.model_table import TableRow, model_table_html
+from ollama_magic.widgets.board import ModelBoard
+from ollama_magic.widgets.model_panel import ModelPanel
+from ollama_magic.widgets.panels import close_panels, open_panel
 
 PATIENCE_S = 20.0
 

@@ -133,7 +133,8 @@ print(json.dumps({"key": find_notebook(get_ipython()).key, "cell": tracker.cell_
 tracker.forget_deleted()
 """
 SETUP = """
-from ollama_magic.notebook.cells import CellTracker, find_notebook
+from ollama_magic.history.notebook_path import find_notebook
+from ollama_magic.notebook.cells import CellTracker
 tracker = CellTracker(get_ipython())
 """
 

@@ -11,9 +11,9 @@ from hostile import hidden, is_hidden, reparsed_violations, violations
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.chat.prompt import fill
 from ollama_magic.client.ndjson import read_objects
 from ollama_magic.errors import PromptError, harmless
+from ollama_magic.generation.prompt import fill
 from ollama_magic.render import safe_html
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.text import visible_text

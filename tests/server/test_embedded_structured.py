@@ -2,9 +2,9 @@
 
 import pytest
 
-from ollama_magic.chat.schema import read_schema
-from ollama_magic.chat.schema_check import what_is_wrong
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.generation.schema import read_schema
+from ollama_magic.generation.schema_check import what_is_wrong
 
 pytestmark = pytest.mark.embedded
 

@@ -11,16 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from ollama_magic.chat.options import (
+from ollama_magic.client.model_names import canonical
+from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
+from ollama_magic.errors import ConfigError, nearest, usage_error
+from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     THINK_LEVELS,
     ChatArguments,
     Option,
     read_models,
 )
-from ollama_magic.client.model_names import canonical
-from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
-from ollama_magic.errors import ConfigError, nearest, usage_error
 from ollama_magic.notebook.cli.command_table import find_command
 from ollama_magic.notebook.cli.line import Given, Line, read_line
 

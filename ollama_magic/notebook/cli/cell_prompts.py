@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from IPython.core.error import UsageError
 
-from ollama_magic.chat.options import ChatArguments
-from ollama_magic.chat.prompt import CellPrompt
+from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ollama_magic.chat.options import CHAT_OPTIONS, ChatArguments, find_option
 from ollama_magic.errors import nearest, usage_error
+from ollama_magic.generation.options import CHAT_OPTIONS, ChatArguments, find_option
 from ollama_magic.notebook.cli.arguments import (
     check_model_name,
     make_chat_arguments,

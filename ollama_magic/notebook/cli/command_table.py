@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ollama_magic.chat.options import (
+from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     Completes,
     Option,

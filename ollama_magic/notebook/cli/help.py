@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from ollama_magic.chat.options import CHAT_OPTIONS, Option, find_option
+from ollama_magic.generation.options import CHAT_OPTIONS, Option, find_option
 from ollama_magic.notebook.cli import manual
 from ollama_magic.notebook.cli.command_table import COMMANDS, Command, find_command
 from ollama_magic.notebook.cli.manual import Entry

@@ -12,8 +12,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ollama_magic.chat.options import Option, find_option, is_number
 from ollama_magic.errors import nearest, usage_error
+from ollama_magic.generation.options import Option, find_option, is_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_magic.chat.confirm import Confirm, is_confirmed
-from ollama_magic.chat.session import Session
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.confirm import Confirm, is_confirmed
+from ollama_magic.generation.session import Session
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.history.undo import Undone

@@ -11,22 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ollama_magic import __version__
-from ollama_magic.chat.confirm import Confirm
-from ollama_magic.chat.context_size import describe_use
-from ollama_magic.chat.keep import keep
-from ollama_magic.chat.models import (
-    ServerModels,
-    answering_model_text,
-    cloud_host,
-    find_installed,
-    look_up,
-    sends_text,
-)
-from ollama_magic.chat.options import ChatArguments
-from ollama_magic.chat.reply import Reply
-from ollama_magic.chat.session import Session
-from ollama_magic.chat.settings import chosen_model
-from ollama_magic.chat.source import loaded_length
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import read_spec
@@ -39,6 +23,22 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     usage_error,
 )
+from ollama_magic.generation.confirm import Confirm
+from ollama_magic.generation.context_size import describe_use
+from ollama_magic.generation.keep import keep
+from ollama_magic.generation.models import (
+    ServerModels,
+    answering_model_text,
+    cloud_host,
+    find_installed,
+    look_up,
+    sends_text,
+)
+from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.reply import Reply
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import chosen_model
+from ollama_magic.generation.source import loaded_length
 from ollama_magic.history.provenance import KEY, place_of, provenance
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
 from ollama_magic.notebook.cli.help import help_text
@@ -81,8 +81,8 @@ from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.restore import restore
 
 if TYPE_CHECKING:
-    from ollama_magic.chat.comparison import Comparison
-    from ollama_magic.panel.model_panel import ModelPanel
+    from ollama_magic.generation.comparison import Comparison
+    from ollama_magic.widgets.model_panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"
 
@@ -220,7 +220,7 @@ class Commands:
         return TextPage(f"this notebook uses {model}{sends_text(cloud)}")
 
     def _panel(self, _: ParsedCommand) -> object:
-        from ollama_magic.panel.panels import open_panel  # ipywidgets: at first use
+        from ollama_magic.widgets.panels import open_panel  # ipywidgets: at first use
 
         session = self._session
         key = session.notebook.key

@@ -19,8 +19,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ollama_magic import __version__
-from ollama_magic.chat.models import ServerModels, answering_model_text, look_up
-from ollama_magic.chat.session import Session
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
@@ -29,6 +27,8 @@ from ollama_magic.client.model_names import find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import LoadedModel, ModelSummary
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
+from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
+from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.text_page import TextPage

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ollama_magic.chat.confirm import Confirm, is_confirmed
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.actions import Transferring
 from ollama_magic.client.background import Arrivals, in_background
@@ -27,6 +26,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerUnreachableError,
 )
+from ollama_magic.generation.confirm import Confirm, is_confirmed
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.progress import ProgressLine
 from ollama_magic.render.text_page import TextPage

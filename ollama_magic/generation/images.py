@@ -1,0 +1,308 @@
+"""Pictures for models with vision: files, and values of the notebook that are one.
+
+Knows what of a notebook is a picture, and how it becomes the bytes that are sent.
+Imports none of the libraries whose objects these are: it looks at what they are, and
+asks them for a PNG by their own methods. Nothing is changed in them.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import stat
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ollama_magic.client.images import (
+    ENOUGH,
+    MEDIA_TYPES,
+    Picture,
+    format_of,
+    png_of,
+)
+from ollama_magic.client.progress import size_text
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.values import is_from
+
+_MAX_BYTES = 20_000_000
+_TAKES = "Ollama takes PNG, JPEG and WebP"
+
+
+def read_picture(path: str) -> Picture:
+    """Return a picture file.
+
+    Parameters
+    ----------
+    path
+        As the user wrote it; ``~`` is the home directory.
+
+    Raises
+    ------
+    PromptError
+        It is missing, a folder, no picture, of a format that Ollama does not take, or
+        larger than 20 MB.
+    """
+    what = f"The file {path}"
+    try:
+        file = Path(path).expanduser()
+        is_plain = stat.S_ISREG(file.stat().st_mode)
+        data = _beginning(file, _MAX_BYTES + 1) if is_plain or file.is_dir() else b""
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PromptError(
+            f"{what} cannot be read.",
+            why=getattr(error, "strerror", None) or str(error),
+            next_step=f"paths are seen from {Path.cwd()}; look there: !ls",
+        ) from error
+    kind = format_of(data)
+    if not kind:
+        raise PromptError(
+            f"{what} is no picture.",
+            why=f"{_TAKES}, and it begins like none of them",
+            next_step="a text file goes into the prompt with -F",
+        )
+    return _checked(what, data, f"PIL.Image.open({path!r})")
+
+
+def picture_of(value: object, *, arrays: bool = False) -> Picture | None:
+    """Return a value of the notebook as a picture; None when it is no picture at all.
+
+    Parameters
+    ----------
+    arrays
+        Whether a numpy array is meant as a picture: of shape (h, w) or (h, w, 1, 3 or
+        4), with uint8, bool, or floats from 0 to 1.
+
+    Raises
+    ------
+    PromptError
+        It is a picture, and it cannot be sent: its format, its size, or an error in
+        its own methods; or ``arrays`` and it is an array of another shape or type.
+
+    Notes
+    -----
+    Pictures are: bytes that begin like one, a ``pathlib.Path`` of a picture file, PIL
+    images, matplotlib's figures and axes (also a list or array of axes),
+    ``IPython.display.Image``, and whatever has a ``_repr_png_`` that gives one.
+    """
+    if isinstance(value, Picture):
+        return value
+    if isinstance(value, type):  # a class has the methods, and nothing to show
+        return None
+    what = f"The {type(value).__name__}"
+    try:
+        if isinstance(value, Path):
+            return _of_path(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return _of_bytes(value)
+        data = _data_of(value, arrays=arrays)
+    except PromptError:
+        raise
+    except Exception as error:  # the user's object may raise anything
+        raise _failed(what, error) from error
+    if data is None:
+        return None
+    if not format_of(data):
+        raise PromptError(
+            f"{what} gave no picture.",
+            why="what it gave begins like none",
+            next_step="save it as a PNG in a cell above, and attach the file: -a FILE",
+        )
+    return _checked(what, data, "PIL.Image.open(PATH)")
+
+
+def _checked(what: str, data: bytes, opening: str) -> Picture:
+    """Return data that begins like a picture as one, if it can be sent."""
+    kind = format_of(data)
+    if kind not in MEDIA_TYPES:
+        raise _not_taken(what, kind, opening)
+    if len(data) > _MAX_BYTES:
+        raise PromptError(
+            f"{what} is too large for a prompt.",
+            why=f"a picture of at most {size_text(_MAX_BYTES)} is sent",
+            next_step="make it smaller in a cell above: import PIL.Image; picture = "
+            f"{opening}; picture.thumbnail((2000, 2000)), then -a picture",
+        )
+    return Picture(data)
+
+
+# -- bytes and files -----------------------------------------------------------
+
+
+def _of_path(path: Path) -> Picture | None:
+    try:
+        if not path.is_file():
+            return None
+    except (OSError, ValueError):  # no name of a file at all
+        return None
+    try:
+        head = _beginning(path, ENOUGH)
+    except OSError:
+        return read_picture(str(path))  # which says what is wrong
+    return read_picture(str(path)) if format_of(head) else None
+
+
+def _beginning(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _of_bytes(value: bytes | bytearray | memoryview) -> Picture | None:
+    data = bytes(value)
+    if not format_of(data):
+        return None
+    opening = "PIL.Image.open(io.BytesIO(DATA))"
+    return _checked("The picture", data, opening)
+
+
+def _of_base64(data: object) -> bytes:
+    """Return bytes, or base64 text as bytes; what is neither is no picture."""
+    if isinstance(data, str):
+        try:
+            return b64decode(data)
+        except binascii.Error:
+            return b""
+    return bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b""
+
+
+# -- objects of libraries ------------------------------------------------------
+
+
+def _data_of(value: Any, *, arrays: bool) -> bytes | None:  # noqa: ANN401
+    if is_from(value, "PIL", "Image"):
+        return _of_pil(value)
+    if is_from(value, "IPython", "Image"):
+        return _of_display(value)
+    if is_from(value, "IPython", "SVG"):
+        raise _not_taken("The picture", "SVG", "")
+    figure = _figure_of(value)
+    if figure is not None:
+        return _saved(figure.savefig, bbox_inches="tight")
+    if is_from(value, "numpy", "ndarray"):
+        return _of_array(value) if arrays else None
+    # On the class: an object that makes up attributes has none of this.
+    if callable(getattr(type(value), "_repr_png_", None)):
+        shown = value._repr_png_()
+        data = shown[0] if isinstance(shown, tuple) and shown else shown
+        return None if data is None else _of_base64(data)
+    return None
+
+
+def _saved(save: Callable[..., object], **options: object) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, format="png", **options)
+    return buffer.getvalue()
+
+
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+_NEAREST_MODES = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA", "I": "I;16", "F": "L"}
+
+
+def _of_pil(image: Any) -> bytes:  # noqa: ANN401  (an Image)
+    if image.mode == "F":
+        low, high = image.getextrema()
+        if low >= 0 and high <= 1:  # as floats of an array: 1 is white
+            image = image.point(lambda sample: sample * 255)
+    if image.mode not in _PNG_MODES:
+        image = image.convert(_NEAREST_MODES.get(image.mode, "RGB"))
+    # A profile of the colors before is none of those after.
+    return _saved(image.save, icc_profile=None)
+
+
+def _of_display(image: Any) -> bytes:  # noqa: ANN401  (IPython.display.Image)
+    if image.data is None:
+        raise PromptError(
+            "The Image has no data of its own.",
+            why=f"it only names {quoted(str(image.url or image.filename))}",
+            next_step="make it with its data: Image(url=..., embed=True)",
+        )
+    return _of_base64(image.data)
+
+
+def _figure_of(value: Any) -> Any:  # noqa: ANN401
+    """Return the matplotlib figure that a value is, or is a part of; or None."""
+    if is_from(value, "matplotlib", "Figure"):
+        return value
+    if is_from(value, "matplotlib", "Axes", "SubFigure"):
+        if value.figure is None:
+            raise PromptError(
+                "The axes are in no figure any more.",
+                next_step="name the figure itself: -a fig",
+            )
+        return _figure_of(value.figure)
+    parts = _parts(value)
+    if not parts or not all(is_from(part, "matplotlib", "Axes") for part in parts):
+        return None
+    figures = {id(figure): figure for figure in map(_figure_of, parts)}
+    if len(figures) > 1:
+        raise PromptError(
+            f"The axes are of {len(figures)} figures.",
+            next_step="name each figure by itself: -a fig",
+        )
+    return next(iter(figures.values()))
+
+
+def _parts(value: Any) -> Sequence[Any]:  # noqa: ANN401
+    if is_from(value, "numpy", "ndarray"):
+        return list(value.flat) if value.dtype.kind == "O" else []
+    return value if isinstance(value, list | tuple) else []
+
+
+# -- arrays --------------------------------------------------------------------
+
+
+def _of_array(array: Any) -> bytes:  # noqa: ANN401  (an ndarray)
+    shape = array.shape
+    channels = shape[2] if len(shape) == 3 else 1
+    if len(shape) not in {2, 3} or channels not in {1, 3, 4} or not array.size:
+        raise _no_picture(array, f"its shape is {shape}")
+    kind = array.dtype
+    if kind.kind == "f":
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 1):  # also when it is not a number
+            raise _no_picture(array, f"its values are from {low:g} to {high:g}")
+        array = (array * 255).round()
+    elif kind.kind == "b":
+        array = array * 255
+    elif kind != "uint8":
+        raise _no_picture(array, f"its type is {kind}")
+    samples = array.astype("uint8").tobytes()
+    return png_of(shape[1], shape[0], channels, samples)
+
+
+def _no_picture(array: Any, why: str) -> PromptError:  # noqa: ANN401
+    floats = array.dtype.kind == "f"
+    example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
+    return PromptError(
+        "The array is no picture.",
+        why=f"{why}; wanted are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool "
+        "or floats from 0 to 1",
+        next_step=f"make it one in a cell above, as in picture = {example}",
+    )
+
+
+# -- errors --------------------------------------------------------------------
+
+
+def _not_taken(what: str, kind: str, opening: str) -> PromptError:
+    by_hand = "save it as a PNG with the program that made it, and attach that: -a FILE"
+    imports = "import io, PIL.Image" if "io." in opening else "import PIL.Image"
+    opened = f"open it in a cell: {imports}; picture = {opening}, then -a picture"
+    return PromptError(
+        f"{what} is a picture of the format {kind}.",
+        why=_TAKES,
+        next_step=by_hand if kind in {"SVG", "HEIC"} else opened,
+    )
+
+
+def _failed(what: str, error: Exception) -> PromptError:
+    try:
+        reason = quoted(str(error), limit=300)
+    except Exception:  # noqa: BLE001  (also its words are the user's code)
+        reason = ""
+    return PromptError(
+        f"{what} gave no picture.",
+        why=f"{type(error).__name__}: {reason}".rstrip(": "),
+        next_step="show it in a cell above: the same error comes there",
+    )

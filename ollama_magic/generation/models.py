@@ -1,0 +1,246 @@
+"""What a server says of its models, and which of them answers when none is named.
+
+Cells, the Python API, ``map_prompts``, the status page and the doctor all ask here. A
+server that does not list its models can still answer: so its lists are waited for only
+briefly where the model is named.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.model_names import (
+    CLOUD_HOST,
+    find_model,
+    is_cloud_name,
+    names_meant,
+)
+from ollama_magic.client.together import Exchanges, note
+from ollama_magic.client.types import LoadedModel, ModelSummary
+from ollama_magic.errors import (
+    ConfigError,
+    ModelNotFoundError,
+    OllamaMagicError,
+    ServerUnreachableError,
+)
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import chosen_model
+
+T = TypeVar("T")
+
+_PATIENCE_S = 2.0
+"""How long the lists are waited for where they are not needed."""
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True)
+class ServerModels:
+    """The models of a server, and those that it has in memory, as far as told."""
+
+    installed: Sequence[ModelSummary] = ()
+    loaded: Sequence[LoadedModel] = ()
+    fault: OllamaMagicError | None = None
+    """Why nothing was told, where that need not be the end of it."""
+
+
+# -- asking the server -----------------------------------------------------------
+
+
+def look_up(
+    client: OllamaClient, *, must_list: bool, patience_s: float = _PATIENCE_S
+) -> ServerModels:
+    """Ask a server for its models, and for those in memory at the same time.
+
+    Parameters
+    ----------
+    must_list
+        The list is needed, since no model was named.
+    patience_s
+        How long a list that is not needed may take.
+
+    Raises
+    ------
+    ServerUnreachableError
+        Nothing answered either question.
+    OllamaMagicError
+        The list is needed, and did not come.
+    """
+    exchanges = Exchanges()
+    note(exchanges)  # whoever gives up on this call ends them too
+    deadline_s = time.monotonic() + patience_s
+    try:
+        with exchanges.noted():
+            asked = _begun(client.list), _begun(client.ps)
+        installed = _result(asked[0], None if must_list else deadline_s)
+        loaded = _result(asked[1], deadline_s)
+    finally:
+        exchanges.close()
+    faults = [one for one in (installed, loaded) if isinstance(one, Exception)]
+    is_unreachable = [isinstance(one, ServerUnreachableError) for one in faults]
+    if isinstance(installed, Exception):
+        if must_list or (len(faults) == 2 and all(is_unreachable)):
+            raise installed
+        installed = []
+    return ServerModels(installed, [] if isinstance(loaded, Exception) else loaded)
+
+
+def _begun(call: Callable[[], T]) -> Future[T]:
+    """Call in a thread of its own."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  (raised again by the future)
+            future.set_exception(error)
+
+    context = copy_context()  # so that the thread's connections are noted as well
+    name = "ollama-question"
+    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+    return future
+
+
+def _result(
+    future: Future[T], deadline_s: float | None
+) -> T | OllamaMagicError | TimeoutError:
+    """Return what was answered, or why nothing was; None waits without a limit."""
+    left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+    try:
+        return future.result(left_s)
+    except (OllamaMagicError, TimeoutError) as error:
+        return error
+
+
+# -- which model -----------------------------------------------------------------
+
+
+def cloud_host(name: str, model: ModelSummary | None) -> str:
+    """Return where a cloud model answers; empty for a model of the server itself.
+
+    Parameters
+    ----------
+    model
+        None where the server does not list it: then the name alone tells.
+    """
+    if model is not None and model.cloud_host:
+        return model.cloud_host
+    return CLOUD_HOST if is_cloud_name(name) else ""
+
+
+def default_model(models: ServerModels) -> str:
+    """Return the model that answers where nothing names one; empty after a fault.
+
+    It is a model of the server itself that can chat: one in memory, else the newest.
+    Embedding, decision and image models, and cloud models, must be named.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    if models.fault is not None:
+        return ""
+    able = [m for m in models.installed if m.can_chat and not m.cloud_host]
+    loaded = [m for m in able if find_model(m.name, models.loaded)]
+    for model in (*loaded, *able):  # the server lists the newest first
+        return model.name
+    raise _no_default(models.installed)
+
+
+def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
+    """Return the name to ask a model by: without a tag, the only one installed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There are several tags, or the only one is a cloud model.
+    """
+    meant = names_meant(name, [model.name for model in installed])
+    if not meant or find_model(name, installed):
+        return name
+    local = [m.name for m in installed if m.name in meant and not m.cloud_host]
+    if meant == local and len(meant) == 1:
+        return meant[0]
+    shown = [one if one in local else f"{one} (cloud)" for one in meant]
+    count = f"{len(meant)} tags" if len(meant) > 1 else "a cloud model"
+    raise ModelNotFoundError(
+        f"Model {name!r} is on the server only as {count}.",
+        why=f"installed: {', '.join(shown)}; {name}:latest is not",
+        next_step=f"name it with its tag: %%ollama {[*local, *meant][0]}",
+        status_code=404,
+    )
+
+
+def find_installed(client: OllamaClient, name: str) -> ModelSummary:
+    """Return a model by its name, with or without its tag.
+
+    One that the server does not list, such as a cloud model, has its name alone.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The server does not know it.
+    """
+    installed = look_up(client, must_list=False).installed
+    name = installed_name(name, installed)
+    client.show(name)
+    return find_model(name, installed) or ModelSummary(name)
+
+
+def answering_model_text(
+    session: Session, look_up: Callable[[bool], ServerModels]
+) -> str:
+    """Return which model answers where a cell names none, and what says so.
+
+    Parameters
+    ----------
+    look_up
+        Asks the server for its models; whether the list is needed is its argument.
+    """
+    chosen = chosen_model(session, session.chat())
+    models = ServerModels()
+    try:
+        models = look_up(chosen is None)
+        if chosen is None:
+            return f"{default_model(models)} (none is chosen)"
+    except OllamaMagicError as error:
+        if chosen is None:
+            return f"none is chosen: {error.what}"
+    cloud = cloud_host(chosen.name, find_model(chosen.name, models.installed))
+    return f"{chosen.name} ({chosen.source}){sends_text(cloud)}"
+
+
+def sends_text(cloud: str) -> str:
+    """Say where prompts for a cloud model go; nothing for another model."""
+    return f", a cloud model: prompts are sent to {cloud}" if cloud else ""
+
+
+def _no_default(installed: Sequence[ModelSummary]) -> ConfigError:
+    if not installed:
+        return ConfigError(
+            "No model was named, and the server has none.",
+            why="GET /api/tags lists no models",
+            next_step="%ollama pull smollm2:135m   (small), or any name from "
+            "https://ollama.com/library",
+        )
+    kinds = [f"{model.name} ({_kind(model)})" for model in installed]
+    more = ["…"] if len(kinds) > _MOST_NAMED else []
+    cloud = [model.name for model in installed if model.can_chat and model.cloud_host]
+    pull = "%ollama pull llama3.2   for a local model"
+    choose = f"%ollama use {cloud[0]}   to send prompts there, or " if cloud else ""
+    return ConfigError(
+        "No model was named, and the server has no local model that can chat.",
+        why=f"it has {', '.join([*kinds[:_MOST_NAMED], *more])}",
+        next_step=f"choose one: {choose}{pull}",
+    )
+
+
+def _kind(model: ModelSummary) -> str:
+    return "cloud" if model.cloud_host else ", ".join(model.capabilities)

@@ -1,0 +1,342 @@
+"""Fills ``{{ placeholders }}`` of a prompt from a namespace, without running code.
+
+Knows a small grammar: a name, then attributes, items and slices with literal keys.
+Refuses to know operators, calls, formatting and the wire. A prompt is text: pasting
+one can never run code, so nothing here compiles, formats or evaluates.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType, ModuleType
+from typing import Any
+
+from ollama_magic.client.images import Picture
+from ollama_magic.errors import PromptError
+from ollama_magic.generation.images import picture_of
+from ollama_magic.generation.values import ValueText, value_text
+
+_MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
+
+# Two braces, something on one line without braces, two braces. Linear: a scan from
+# one pair of braces ends at the next brace.
+_PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
+
+# What IPython puts into the user namespace (InteractiveShell.init_user_ns) is filled
+# in like any name, and offered to nobody who mistyped another.
+_OF_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+
+_CLOSED: tuple[tuple[type, str], ...] = (
+    (type(os.environ), "the environment of this process"),
+    (ModuleType, "a module"),
+    (FrameType, "a frame of running code"),
+)
+"""What leads from a prompt to all that this process knows."""
+
+_RAW = "--raw sends every brace as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class FilledPrompt:
+    """A prompt as a model is sent it."""
+
+    text: str
+    filled: tuple[str, ...]
+    """What was filled in, as the user wrote it, in order and once each; of what is
+    there in part it is said: ``text (cut)``, ``df (15 of 150 rows)``."""
+    pictures: tuple[Picture, ...] = ()
+    """What goes along with the text; ``[image 1]`` stands there for the first."""
+
+
+def fill(
+    text: str, namespace: Mapping[str, Any], hide: Callable[[str], str] = str
+) -> FilledPrompt:
+    r"""Fill every ``{{ expression }}`` of ``text`` from ``namespace``, in one pass.
+
+    An expression is a name, then attributes without a leading underscore, items and
+    slices with literal keys: ``df``, ``fit.params["a"]``, ``rows[-1]``, ``Out[3]``.
+    Values that are filled in are never scanned again. A picture or a figure goes along
+    with the text, which has ``[image 1]`` in its place.
+
+    Parameters
+    ----------
+    hide
+        Takes secrets out of what is filled in.
+
+    Raises
+    ------
+    PromptError
+        A name, attribute or item does not exist, the user's own code failed, the
+        expression is outside the grammar, or it looks into a module, ``os.environ`` or
+        what holds the API key: a text that was pasted could name those.
+
+    Notes
+    -----
+    Double braces also occur in code, templates and JSON that people paste. Whatever
+    could be meant for us is filled or is an error, never quietly sent: it begins
+    with a letter or an underscore (``{{ user name }}``, ``{{ x | filter }}``), or it
+    is a Python expression with a name in it (``{{ (a + b) }}``). The rest can mean
+    nothing here, and passes untouched: ``{{}}``, ``{{"a": 1}}``, ``{{#each}}``,
+    ``{{ 'text' }}``, and whatever has braces or a line break between its braces.
+
+    Examples
+    --------
+    >>> fill("Sum up {{ rows[0] }} as {\"sum\": 1}", {"rows": ["this"]}).text
+    'Sum up this as {"sum": 1}'
+    """
+    rendered: dict[str, str] = {}
+    labels: dict[str, None] = {}
+    pictures: list[Picture] = []
+
+    def replacement(match: re.Match[str]) -> str:
+        expression = match.group(1).strip()
+        if expression not in rendered:
+            tree = _parse(expression)
+            if tree is None:
+                return match.group(0)
+            value = _look_up(tree, expression, namespace, _refuse_closed)
+            if picture := picture_of(value):
+                pictures.append(picture)
+                shown = ValueText(f"[image {len(pictures)}]", picture.describe())
+            else:
+                shown = _value_text(expression, value, hide)
+            rendered[expression] = shown.text
+            note = f" ({shown.note})" if shown.note else ""
+            labels[f"{expression}{note}"] = None
+        return rendered[expression]
+
+    whole = _PLACEHOLDER.sub(replacement, text)
+    return FilledPrompt(whole, tuple(labels), tuple(pictures))
+
+
+@dataclass(frozen=True, slots=True)
+class CellPrompt:
+    """A prompt as the source of a cell shows it."""
+
+    text: str
+    is_raw: bool = False
+    """Whether ``{{ }}`` in it is text."""
+    has_files: bool = False
+    """Whether text that the cell only names comes before it."""
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The text around its placeholders."""
+        return [self.text] if self.is_raw else literal_parts(self.text)
+
+
+def literal_parts(text: str) -> list[str]:
+    """Return what stands before, between and behind the placeholders of a prompt.
+
+    >>> literal_parts("Sum up {{ df }}, please")
+    ['Sum up ', ', please']
+    """
+    return _PLACEHOLDER.split(text)[::2]
+
+
+def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
+    """Return the value of an expression that is written without braces around it.
+
+    It stands on the magic's line, where no pasted text does, so modules are open.
+
+    Raises
+    ------
+    PromptError
+        As :func:`fill` does; also for what could mean nothing here.
+    """
+    tree = _parse(expression.strip())
+    if tree is None:
+        raise _outside(expression, "it is not a name, an attribute or an item")
+    return _look_up(tree, expression, namespace)
+
+
+def _value_text(
+    expression: str, value: object, hide: Callable[[str], str]
+) -> ValueText:
+    def checked(text: str) -> str:
+        if not isinstance(value, str) and _shows_environment(text):
+            raise _closed(expression, _CLOSED[0][1])
+        return hide(text)
+
+    try:
+        return value_text(value, hide=checked)
+    except PromptError:
+        raise
+    except Exception as error:  # the user's __str__ and __repr__ may raise anything
+        raise _failed(expression, error) from error
+
+
+def _shows_environment(text: str) -> bool:
+    """Return whether a container or an object shows ``os.environ`` as a part of it."""
+    if "environ({" not in text:
+        return False
+    first = re.escape(next(iter(os.environ), ""))
+    return bool(first and re.search(rf"environ\(\{{\W*b?\W*{first}", text))
+
+
+# -- grammar -------------------------------------------------------------------
+
+
+def _parse(expression: str) -> ast.expr | None:
+    """Return the expression as a tree within the grammar; None if it is not ours."""
+    begins_with_name = expression[:1].isalpha() or expression.startswith("_")
+    if len(expression) > _MAX_EXPRESSION:
+        if begins_with_name:
+            raise _outside(expression, "it is too long for a placeholder")
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about escapes in the user's text
+            tree = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        if begins_with_name:
+            why = "it is not a name, an attribute or an item"
+            raise _outside(expression, why) from error
+        return None
+    problem = _problem(tree)
+    if problem is None:
+        return tree
+    names_something = any(isinstance(node, ast.Name) for node in ast.walk(tree))
+    if begins_with_name or names_something:
+        raise _outside(expression, problem)
+    return None
+
+
+def _problem(tree: ast.expr) -> str | None:
+    """Return what puts a tree outside the grammar; None when nothing does."""
+    problem = None
+    while not isinstance(tree, ast.Name) and problem is None:
+        match tree:
+            case ast.Attribute(attr=name) if name.startswith("_"):
+                problem = f"attribute {name!r} is private"
+            case ast.Subscript(slice=key) if not _is_key(key):
+                problem = "an item's key must be a literal: [0], [-1], ['a'], [1:3]"
+            case ast.Attribute(value=owner) | ast.Subscript(value=owner):
+                tree = owner
+            case ast.Call():
+                problem = "calls are not made from a prompt"
+            case _:
+                problem = "it is not a name, an attribute or an item"
+    return problem
+
+
+def _is_key(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.Tuple):
+        return all(_is_key(element) for element in node.elts)
+    if isinstance(node, ast.Slice):
+        parts = (node.lower, node.upper, node.step)
+        return all(part is None or _is_key(part) for part in parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = node.operand
+        return isinstance(number, ast.Constant) and isinstance(
+            number.value, int | float
+        )
+    return isinstance(node, ast.Constant)
+
+
+# -- values --------------------------------------------------------------------
+
+
+_Check = Callable[[object, str], None]
+
+
+def _accept(_value: object, _expression: str) -> None:
+    """Let a look-up go through any value."""
+
+
+def _refuse_closed(value: object, expression: str) -> None:
+    """Raise ``PromptError`` for a value that leads to secrets.
+
+    A class of this package that has a secret in it says so by ``holds_secrets``.
+    """
+    for kind, what in _CLOSED:
+        if isinstance(value, kind):
+            raise _closed(expression, what)
+    if getattr(type(value), "holds_secrets", False) is True:
+        what = f"a value of type {type(value).__name__} (it may hold a secret)"
+        raise _closed(expression, what)
+
+
+def _look_up(
+    tree: ast.expr,
+    expression: str,
+    namespace: Mapping[str, Any],
+    check: _Check = _accept,
+) -> object:
+    """Return the value of a tree that is within the grammar; each step is checked."""
+    value = _step(tree, expression, namespace, check)
+    check(value, expression)
+    return value
+
+
+def _step(
+    tree: ast.expr, expression: str, namespace: Mapping[str, Any], check: _Check
+) -> object:
+    if isinstance(tree, ast.Name):
+        if tree.id not in namespace:
+            raise _unknown(tree.id, expression, namespace)
+        return namespace[tree.id]
+    assert isinstance(tree, ast.Attribute | ast.Subscript)
+    owner: Any = _look_up(tree.value, expression, namespace, check)
+    try:
+        if isinstance(tree, ast.Attribute):
+            return getattr(owner, tree.attr)
+        return owner[_key(tree.slice)]
+    except Exception as error:  # the user's properties may raise anything
+        raise _failed(expression, error) from error
+
+
+def _key(node: ast.expr) -> object:
+    if isinstance(node, ast.Tuple):
+        return tuple(_key(element) for element in node.elts)
+    if isinstance(node, ast.Slice):
+        parts = (node.lower, node.upper, node.step)
+        return slice(*(None if part is None else _key(part) for part in parts))
+    return ast.literal_eval(node)
+
+
+# -- errors --------------------------------------------------------------------
+
+
+def _outside(expression: str, why: str) -> PromptError:
+    shown = expression if len(expression) <= 60 else expression[:59] + "…"
+    return PromptError(
+        f"{{{{ {shown} }}}} is more than a prompt can look up.",
+        why=why,
+        next_step=f"compute it in a cell above, then name it; {_RAW}",
+    )
+
+
+def _closed(expression: str, what: str) -> PromptError:
+    return PromptError(
+        f"{{{{ {expression} }}}} looks into {what}, and a prompt does not.",
+        why="a text that you paste could name it, and send the model what is in it",
+        next_step=f"compute what you need in a cell above, then name it; {_RAW}",
+    )
+
+
+def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
+    own = [key for key in map(str, namespace) if not key.startswith("_")]
+    known = [key for key in own if key not in _OF_IPYTHON]
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {{{{ {near[0]} }}}}? " if near else ""
+    return PromptError(
+        f"{{{{ {expression} }}}} names {name!r}, and there is no such variable.",
+        why=f"name {name!r} is not defined in this notebook",
+        next_step=f"{guess}define it in a cell above; {_RAW}",
+    )
+
+
+def _failed(expression: str, error: Exception) -> PromptError:
+    reason = " ".join(str(error).split())
+    return PromptError(
+        f"{{{{ {expression} }}}} cannot be looked up.",
+        why=f"{type(error).__name__}: {reason}"[:300],
+        next_step=f"look at it in a cell above; {_RAW}",
+    )

@@ -1,0 +1,202 @@
+"""A reply that has to follow a schema: is it right, and one more try when it is not.
+
+No reference of a schema is ever fetched, neither from the network nor from a file:
+:func:`check_schema` refuses what is not in the schema itself, and validators look
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ollama_magic.client.requests import ChatRequest, Request
+from ollama_magic.client.types import MAX_DEPTH, is_too_deep
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.data_text import read_data
+from ollama_magic.generation.schema_types import Json
+from ollama_magic.history.turns import Message
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_MOST_SHOWN = 5
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_NESTED = "it is nested too deeply, or refers to itself without end"
+
+
+def check_schema(schema: Json) -> None:
+    """Check a JSON Schema before it is sent.
+
+    Raises
+    ------
+    PromptError
+        It is invalid, nested too deeply, or refers to what is not in it; with the
+        place and the reason.
+    """
+    from jsonschema.exceptions import SchemaError
+
+    if is_too_deep(schema):
+        raise PromptError(
+            "The schema is nested too deeply.",
+            why=f"it has more than {MAX_DEPTH} levels of objects and lists",
+            next_step="define inner parts under $defs, and refer to them: "
+            '{"$ref": "#/$defs/NAME"}',
+        )
+    try:
+        _check_part(schema)
+        for part in _referenced_parts(schema):
+            _check_part(part)
+    except SchemaError as error:
+        where = "/".join(map(str, error.absolute_path)) or "its top"
+        raise PromptError(
+            "The schema is no JSON Schema.",
+            why=f"at {where}: {error.message}"[:300],
+            next_step="correct it there; https://json-schema.org/understanding-json-"
+            "schema",
+        ) from error
+
+
+def _check_part(schema: object) -> None:
+    from jsonschema import Draft202012Validator
+
+    Draft202012Validator.check_schema(cast("Json", schema))  # it may be anything
+
+
+def _referenced_parts(schema: Json) -> Iterator[object]:
+    """Yield each part that a reference of a schema leads to.
+
+    A reference may lead to where no schema is expected, as in documents of OpenAPI, so
+    references are followed from there too.
+    """
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    # The others: it is no address, or leads into a number or a text.
+    nowhere = (Unresolvable, ValueError, LookupError, TypeError)
+    root = DRAFT202012.create_resource(schema)
+    waiting = [(Registry().resolver_with_root(root), root)]
+    seen = {id(schema)}
+    while waiting:
+        resolver, resource = waiting.pop()
+        for reference in _references(resource.contents):
+            try:
+                found = resolver.lookup(reference)
+            except nowhere as error:
+                raise _foreign(reference) from error
+            if id(found.contents) not in seen:
+                seen.add(id(found.contents))
+                yield found.contents
+                part = DRAFT202012.create_resource(found.contents)
+                waiting.append((found.resolver, part))
+        waiting += [
+            (resolver.in_subresource(inner), inner) for inner in resource.subresources()
+        ]
+
+
+def _references(contents: object) -> list[str]:
+    if not isinstance(contents, dict):
+        return []
+    found = [contents.get(name) for name in _REFERENCES]
+    return [reference for reference in found if isinstance(reference, str)]
+
+
+def _foreign(reference: str) -> PromptError:
+    return PromptError(
+        f"The schema refers to {quoted(reference, limit=200)}, which is not in it.",
+        why="references are never fetched, from no address and no file",
+        next_step="put that part under $defs of the schema, and refer to it: "
+        '{"$ref": "#/$defs/NAME"}',
+    )
+
+
+def what_is_wrong(text: str, schema: Json) -> str:
+    """Return where a reply does not follow its schema; empty when it does."""
+    try:
+        value = read_data(text)
+    except ValueError as error:
+        return f"it is no JSON: {error}"
+    found = faults(value, schema)
+    return "; ".join(f"at {place or 'the top'}: {words}" for place, words in found)
+
+
+def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
+    """Return where a JSON value does not follow a schema, and in what; a few of them.
+
+    A place is names and indices with slashes between them; empty: the value itself.
+    """
+    from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
+
+    try:
+        errors = sorted(_validator(schema).iter_errors(value), key=str)
+    except RecursionError:
+        return [("", _NESTED)]
+    except Unresolvable as missing:
+        return [("", f"its schema refers to what is not in it: {missing}")]
+    found = []
+    for error in errors[:_MOST_SHOWN]:
+        nearest = best_match([error])
+        several = [one.message for one in nearest.context or () if not one.path]
+        words = " and ".join(several) or nearest.message
+        found.append(("/".join(map(str, nearest.absolute_path)), words))
+    return found
+
+
+def _validator(schema: Json) -> Validator:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    # NB: the registry that jsonschema uses by default fetches what it does not know.
+    return Draft202012Validator(schema, registry=Registry())
+
+
+class Repair:
+    """Asks once more, with what was wrong, when a reply does not follow its schema.
+
+    Not when it was cut at a length limit: it would be cut again.
+    """
+
+    def __init__(self, schema: Json) -> None:
+        self._schema = schema
+        self._was_tried = False
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the footer says of it."""
+        return ("asked twice to get it right",) if self._was_tried else ()
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """None: the turn is as if the first try had been right."""
+        return ()
+
+    def next_request(self, request: Request, answer: Answer) -> Request | None:
+        """Return the request of the second try, or None."""
+        if self._was_tried or answer.done_reason == "length":
+            return None
+        wrong = what_is_wrong(answer.text, self._schema)
+        if not wrong:
+            return None
+        self._was_tried = True
+        advice = (
+            f"That does not follow the JSON Schema: {wrong}. "
+            "Answer again, with JSON that follows this JSON Schema, and nothing else:\n"
+            f"{json.dumps(self._schema, ensure_ascii=False)}"
+        )
+        return ChatRequest(
+            request.model,
+            [
+                *request.as_messages(),
+                {"role": "assistant", "content": answer.text},
+                {"role": "user", "content": advice},
+            ],
+            options=request.options,
+            format=request.format,
+            think=request.think,
+            keep_alive=request.keep_alive,
+            stream=request.stream,
+        )

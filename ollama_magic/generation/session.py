@@ -1,0 +1,333 @@
+"""What one kernel knows from cell to cell: server, store, notebook, chat, last reply.
+
+Everything here is made at first use, so that loading the extension stays cheap.
+Knows who is asked and where a chat is kept; knows nothing of parsing or of display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.redaction import Redactor
+from ollama_magic.errors import ConfigError
+from ollama_magic.generation.prompt import CellPrompt
+from ollama_magic.generation.reply import Reply
+from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.notebook_file import SavedNotebook, read_saved
+from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
+from ollama_magic.history.notebooks import Followed
+from ollama_magic.history.store import ChatStore, default_path
+from ollama_magic.history.turns import Chat
+from ollama_magic.render.output import OutputMode
+from ollama_magic.server.launch import RunningServer, crash_report, started_for
+
+if TYPE_CHECKING:
+    from ollama_magic.generation.compare import Compared
+
+_NO_CELL_IDS = "this front end sends no cell ids: running a cell again adds a turn"
+_NOT_SAVED = "the notebook is not saved yet: this chat ends with the kernel"
+
+
+class Settings(Protocol):
+    """The settings that a session reads; ``%config OllamaMagics`` has them."""
+
+    host: str
+    model: str
+    system: str
+    options: dict[str, Any]
+    keep_alive: str
+    think: bool | str | None
+    format: str
+    footer: bool
+    cached: bool
+    tool_rounds: int
+    history_file: str
+    notebook: str
+    update_hz: float
+    timeout: float
+    insecure_hosts: list[str]
+
+
+class Cells(Protocol):
+    """What a session asks about the cell that is running."""
+
+    @property
+    def raw_cell(self) -> str:
+        """It, as it was typed; empty when no cell is running."""
+
+    @property
+    def cell_id(self) -> str | None:
+        """Its id; None where there is none."""
+
+    @property
+    def told_id(self) -> str | None:
+        """The id that the front end gave, if that lasts."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the front end tells which cell runs, in any way."""
+
+    def find_with(self, find: FindCell) -> None:
+        """Use a function that returns the id of a cell that has no such id."""
+
+    @property
+    def somebody_is_there(self) -> bool:
+        """Whether a person can answer a question."""
+
+    @property
+    def deleted_cells(self) -> tuple[str, ...]:
+        """Ids of cells that are gone."""
+
+    def forget_deleted(self) -> None:
+        """Note that their turns are gone."""
+
+    def turn_kept(self) -> None:
+        """Note that the running cell has left a turn."""
+
+    def claim_output(self) -> OutputMode:
+        """Return how the next output of the running cell is to be shown."""
+
+    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
+        """Return the prompts that the source of a cell shows."""
+
+
+class Session:
+    """The state behind the magics of one shell.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell.
+    settings
+        Read anew for each cell, so that ``%config`` works at once.
+    cells
+        Knows which cell is running.
+    """
+
+    holds_secrets: ClassVar[bool] = True
+    """A prompt does not look into it."""
+
+    def __init__(self, shell: Any, settings: Settings, cells: Cells) -> None:  # noqa: ANN401  (IPython is not typed)
+        self.shell = shell
+        self.settings = settings
+        self.cells = cells
+        cells.find_with(self._find_cell)
+        self.last_reply: Reply | None = None
+        self.compared: Compared | None = None
+        """What may be kept of the last comparison."""
+        self.cells_with_code: set[str] = set()
+        """Ids of cells that have had code put below them, in this kernel."""
+        self._server = started_for()  # by the session before ``%reload_ext``
+        self._store: ChatStore | None = None
+        self._store_file = ""
+        self._warnings: list[str] = []
+        self._saved: SavedNotebook | None = None
+        self._footnote = ""
+        self._footnotes_told: set[str] = set()
+        self._keys: dict[tuple[str, str], str] = {}
+        self._told_of_key: set[str] = set()
+
+    # -- server ------------------------------------------------------------
+
+    def client(self, host: str | None = None) -> OllamaClient:
+        """Return a client for ``host``, or else for the host of this session.
+
+        The API key belongs to the configured host and goes to no other.
+
+        Raises
+        ------
+        ConfigError
+            The host cannot be used.
+        EngineError
+            The server that was started here has ended by itself.
+        """
+        if host:
+            return self._make_client(host, api_key="")
+        server = self.server
+        if server is None or server.kind == "found":
+            return self.configured_client()
+        report = crash_report()
+        if report is not None:
+            raise report
+        if server.api_key is None:
+            return self.configured_client()
+        return self._make_client(server.base_url, api_key=server.api_key)
+
+    def configured_client(self) -> OllamaClient:
+        """Return a client for the configured host, also after ``%ollama serve``.
+
+        The user is told once for each host when the API key is not sent to it.
+        """
+        client = self._make_client(self.settings.host or None)
+        error, url = client.withheld_key, client.host.base_url
+        if error is not None and url not in self._told_of_key:
+            self._told_of_key.add(url)
+            self._warnings.append(str(error))
+        return client
+
+    def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
+        """Return why the key is not sent, to who tells it in place of the warning."""
+        error = client.withheld_key
+        if error is not None and str(error) in self._warnings:
+            self._warnings.remove(str(error))
+        return error
+
+    def _make_client(
+        self, host: str | None, api_key: str | None = None
+    ) -> OllamaClient:
+        return OllamaClient(
+            host,
+            api_key=api_key,
+            idle_timeout_s=self.settings.timeout or None,
+            insecure_hosts=self.settings.insecure_hosts,
+        )
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides all secrets that this kernel knows, wherever they are sent."""
+        secrets = [os.environ.get("OLLAMA_API_KEY", "").strip()]
+        if self.server is not None:
+            secrets.append(self.server.api_key or "")
+        for address in (self.settings.host, os.environ.get("OLLAMA_HOST")):
+            with suppress(ConfigError):  # told when it is used
+                secrets += parse_host(address).secrets
+        return Redactor(secrets)
+
+    @property
+    def server(self) -> RunningServer | None:
+        """The server that ``%ollama serve`` made sure of, while it is meant."""
+        if self._server is None or self._server[0] != self.configured_url:
+            return None
+        return self._server[1]
+
+    @server.setter
+    def server(self, server: RunningServer | None) -> None:
+        self._server = None if server is None else (self.configured_url, server)
+
+    @property
+    def configured_url(self) -> str:
+        """Base URL of the configured host, or of ``OLLAMA_HOST``."""
+        configured = self.settings.host or os.environ.get("OLLAMA_HOST")
+        return parse_host(configured).base_url
+
+    def host_kind(self, client: OllamaClient) -> str:
+        """Return ``embedded``, ``loopback`` or ``remote``."""
+        server = self.server
+        is_ours = server is not None and client.host.base_url == server.base_url
+        if server is not None and is_ours and server.kind == "embedded":
+            return "embedded"
+        return "loopback" if client.host.is_loopback else "remote"
+
+    # -- chat --------------------------------------------------------------
+
+    @property
+    def store(self) -> ChatStore:
+        """The store of chats, opened at first use and when its file changes."""
+        if self._store is None or self._store_file != self.settings.history_file:
+            self.close()
+            self._store_file = self.settings.history_file
+            path = Path(self._store_file).expanduser() if self._store_file else None
+            self._store = ChatStore(
+                path or default_path(),
+                is_single=path is not None,  # it may be copied, sent or committed
+                warn=self._warnings.append,
+            )
+        return self._store
+
+    @property
+    def notebook(self) -> Notebook:
+        """The notebook that this kernel belongs to, as far as it can be told.
+
+        Which one is at a path is found out once; from then on this kernel keeps to
+        it, whatever becomes of the file.
+        """
+        found = find_notebook(self.shell, self.settings.notebook)
+        if found.path is None:
+            return found
+        place = (found.path, self.settings.history_file)
+        if place not in self._keys:
+            followed = self.store.follow(found.path, self.cells.told_id)
+            self._keys[place] = followed.key
+            self._warnings += _notes(followed)
+        return replace(found, key=self._keys[place])
+
+    @property
+    def chat_name(self) -> str:
+        """The chat that cells go on with when they name none."""
+        return self.store.current_chat(self.notebook.key)
+
+    def chat(self, name: str | None = None) -> Chat:
+        """Return a chat of this notebook, without the turns of deleted cells."""
+        key = self.notebook.key
+        _ = self.cells.cell_id  # finding the cell may give turns of this chat its id
+        if self.cells.deleted_cells:
+            self.store.drop_cells(key, self.cells.deleted_cells)
+            self.cells.forget_deleted()
+        return self.store.load(key, name or self.chat_name)
+
+    def _find_cell(self, cell: UnnamedCell) -> str | None:
+        """Return the id of the running cell, which its front end does not name."""
+        notebook = self.notebook
+        before = self._saved
+        self._saved = saved = read_saved(notebook.path, before)
+        name = None
+        if cell.address or saved.file is not None:
+            name = self.store.name_cell(notebook.key, cell, saved.file)
+        if name in saved.ids and before is not None:
+            self.store.drop_cells(notebook.key, saved.deleted_since(before))
+        if notebook.path is None:
+            self._footnote = _NOT_SAVED if cell.address else ""
+        elif cell.source and name is None:
+            self._footnote = _NO_CELL_IDS
+        return name
+
+    def take_footnote(self) -> str:
+        """Return what a footer says once about how the chat knows its cells."""
+        note, self._footnote = self._footnote, ""
+        if note in self._footnotes_told:
+            return ""
+        self._footnotes_told.add(note)
+        return note
+
+    # -- the rest ----------------------------------------------------------
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The user namespace."""
+        namespace: Mapping[str, Any] = self.shell.user_ns
+        return namespace
+
+    def take_warnings(self) -> list[str]:
+        """Return what the user must be told once, and forget it."""
+        taken, self._warnings[:] = list(self._warnings), []
+        return taken
+
+    def close(self) -> None:
+        """Close the store. What was started for the user is ended by ``serve``."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+def _notes(followed: Followed) -> list[str]:
+    """Return what the user should know of how the chats came here."""
+    notes = []
+    if followed.left_aside:
+        notes.append(
+            "Another notebook was at this path before; its chats are kept for it, "
+            "and not used here."
+        )
+    if followed.how == "moved" and followed.source:
+        notes.append(f"The chats of this notebook came along from {followed.source}.")
+    if followed.how == "copied":
+        notes.append(
+            f"This is a copy of {followed.source}: it goes on with a copy of the chats."
+        )
+    return notes

@@ -1,0 +1,269 @@
+"""Functions that a model has called: asked for, run, and told about, round by round.
+
+Knows who is asked before a call and what the model is told of it. How a function is
+described and called, it does not know; nothing is called but what was named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from ollama_magic.client.interrupts import let_through
+from ollama_magic.client.requests import ChatRequest, Request
+from ollama_magic.client.types import ToolCall
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.confirm import ask_user
+from ollama_magic.generation.prompt import find_value
+from ollama_magic.generation.tools import (
+    Tool,
+    ToolResult,
+    make_tool,
+    readied_arguments,
+    run_tool,
+)
+from ollama_magic.history.turns import Message, without_outcome
+
+Verdict = Literal["yes", "no", "nobody"]
+Approve = Callable[[ToolCall], Verdict]
+"""Whether a call may be made; ``nobody`` when there is nobody to ask."""
+
+MAX_CALLS = 50
+"""Calls of one answer that are looked at."""
+
+_DECLINED = ToolResult("The user declined this call.", "declined")
+_NOBODY = ToolResult("This call was refused: nobody was there to allow it.", "refused")
+_INTERRUPTED = ToolResult("The user interrupted this call.", "interrupted")
+_SKIPPED = ToolResult("The user stopped before this call.", "skipped")
+
+_RAN = {"called", "failed", "interrupted"}
+"""Outcomes of calls whose function ran, to its end or not."""
+
+_SHOWN_VALUE = 40
+_SHOWN_ARGUMENTS = 100
+
+
+def make_tools(
+    named: Sequence[object], namespace: Mapping[str, Any]
+) -> tuple[Tool, ...]:
+    """Return the tools that ``-T`` names; from Python also functions.
+
+    Raises
+    ------
+    PromptError
+        There is no such name, it is no function that could be described, or two have
+        one name: a model calls them by their names.
+    """
+    tools = [_make_tool(what, namespace) for what in named]
+    names = [tool.name for tool in tools]
+    for name in names:
+        if names.count(name) > 1:
+            raise PromptError(
+                f"Two functions are both called {name}.",
+                why="a model calls functions by their names",
+                next_step=f"give one another name in a cell above: {name}_2 = …",
+            )
+    return tuple(tools)
+
+
+def _make_tool(what: object, namespace: Mapping[str, Any]) -> Tool:
+    if not isinstance(what, str):
+        return make_tool(getattr(what, "__name__", type(what).__name__), what)
+    # The model is told the last name alone: its names have no dots.
+    return make_tool(what.rpartition(".")[2], find_value(what, namespace))
+
+
+def always_yes(_: ToolCall) -> Verdict:
+    """Allow every call, as ``--yes`` says."""
+    return "yes"
+
+
+class AskBeforeCall:
+    """Asks the user before each call; ``always`` holds for that function."""
+
+    def __init__(self) -> None:
+        self._always: set[str] = set()
+
+    def __call__(self, call: ToolCall) -> Verdict:
+        """Return what the user says."""
+        if call.name in self._always:
+            return "yes"
+        answer = ask_user(f"Call {_short(call)}? [y]es, [n]o, [a]lways: ")
+        if answer is None:
+            return "nobody"
+        word = answer.strip().lower()
+        if word in {"a", "always"}:
+            self._always.add(call.name)
+        return "yes" if word in {"y", "yes", "a", "always"} else "no"
+
+
+def _short(call: ToolCall) -> str:
+    """Return a call on one line, as Python writes it; long values are cut."""
+    arguments = ", ".join(
+        f"{_short_name(name)}={_cut(_json(value), _SHOWN_VALUE)}"
+        for name, value in call.arguments.items()
+    )
+    return f"{quoted(call.name, limit=80)}({_cut(arguments, _SHOWN_ARGUMENTS)})"
+
+
+def _short_name(name: str) -> str:
+    return name if name.isidentifier() else _cut(_json(name), _SHOWN_VALUE)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str, limit: int) -> str:
+    return quoted(text, limit=limit)
+
+
+class ToolLoop:
+    """Makes the calls that a model asks for, and asks it to go on.
+
+    Parameters
+    ----------
+    tools
+        All that may be called.
+    approve
+        Is asked before each call.
+    show
+        Shows the steps so far, before each call that may be made; it has no result yet.
+    rounds
+        After so many, the model is asked once more, with nothing to call.
+    hide
+        Takes secrets out of what a function returned.
+    """
+
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        approve: Approve,
+        show: Callable[[Sequence[Message]], None],
+        rounds: int,
+        *,
+        hide: Callable[[str], str] = str,
+    ) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._approve = approve
+        self._show = show
+        self._rounds_left = rounds
+        self._hide = hide
+        self._too_many = 0
+        self._steps: list[Message] = []
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """Messages of the rounds so far."""
+        return tuple(self._steps)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the footer says of it."""
+        ran = Counter(
+            step["tool_name"] for step in self._steps if step.get("outcome") in _RAN
+        )
+        called = [
+            f"{n} ({times} times)" if times > 1 else n for n, times in ran.items()
+        ]
+        notes = [f"called {', '.join(called)}"] if called else []
+        refused = [step for step in self._steps if step.get("outcome") == "refused"]
+        if refused:
+            notes.append(
+                f"calls refused, with nobody to ask: {len(refused)} (--yes allows)"
+            )
+        if self._too_many:
+            notes.append(
+                f"calls left out: {self._too_many:,} (at most {MAX_CALLS} an answer)"
+            )
+        if not self._rounds_left:
+            notes.append("no more calls allowed: %config OllamaMagics.tool_rounds")
+        return notes
+
+    def next_request(self, request: Request, answer: Answer) -> Request | None:
+        """Make the calls of an answer and return the request that tells of them."""
+        if not answer.tool_calls or not self._rounds_left:
+            return None
+        assert isinstance(request, ChatRequest)
+        self._rounds_left -= 1
+        begun = len(self._steps)
+        # One more than are looked at: its result says that there were too many.
+        calls = answer.tool_calls[: MAX_CALLS + 1]
+        self._steps.append(_called_message(answer, calls))
+        try:
+            for number, call in enumerate(calls, 1):
+                self._tell(call, self._result(call, number, len(answer.tool_calls)))
+        except BaseException:
+            # Whoever goes on with this chat must find a result for each call.
+            for call in calls[len(self._steps) - begun - 1 :]:
+                self._tell(call, _SKIPPED)
+            raise
+        return replace(
+            request,
+            messages=[*request.messages, *map(without_outcome, self._steps[begun:])],
+            tools=request.tools if self._rounds_left else (),
+        )
+
+    def _tell(self, call: ToolCall, result: ToolResult) -> None:
+        message: Message = {
+            "role": "tool",
+            "content": self._hide(result.text),
+            "tool_name": call.name,
+            "outcome": result.outcome,
+        }
+        if call.id:
+            message["tool_call_id"] = call.id
+        self._steps.append(message)
+
+    def _result(self, call: ToolCall, number: int, count: int) -> ToolResult:
+        if number > MAX_CALLS:
+            self._too_many += count - MAX_CALLS
+            words = (
+                f"too many calls: {count - MAX_CALLS} from this one on were not made"
+            )
+            return ToolResult(f"{words}; at most {MAX_CALLS} an answer", "invalid")
+        tool = self._tools.get(call.name)
+        if tool is None:
+            name, known = quoted(call.name, limit=200), ", ".join(self._tools)
+            return ToolResult(f"There is no function {name}; only: {known}", "invalid")
+        if call.fault:
+            return ToolResult(call.fault, "invalid")
+        arguments, wrong = readied_arguments(tool, call.arguments)
+        if wrong:
+            return ToolResult(wrong, "invalid")
+        self._show(self._steps)
+        with let_through():
+            verdict = self._approve(replace(call, arguments=arguments))
+        if verdict == "yes":
+            return self._made(tool, call, arguments)
+        return _NOBODY if verdict == "nobody" else _DECLINED
+
+    def _made(
+        self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
+    ) -> ToolResult:
+        """Call a function; record an interrupt of it before it is passed on."""
+        try:
+            with let_through():
+                return run_tool(tool, arguments)
+        except BaseException:
+            self._tell(call, _INTERRUPTED)
+            raise
+
+
+def _called_message(answer: Answer, calls: Sequence[ToolCall]) -> Message:
+    """Return an answer that calls functions as the message that it was."""
+    message: Message = {"role": "assistant", "content": answer.text}
+    if answer.thinking:  # is sent back as long as the loop goes on
+        message["thinking"] = answer.thinking
+    message["tool_calls"] = [_call_json(call) for call in calls]
+    return message
+
+
+def _call_json(call: ToolCall) -> dict[str, Any]:
+    named = {"id": call.id} if call.id else {}
+    function = {"name": call.name, "arguments": dict(call.arguments)}
+    return {**named, "function": function}

@@ -1,0 +1,345 @@
+"""Python functions that a model may call: what it is told of them, and the call.
+
+Knows signatures, and what may go wrong between a model's arguments and a function.
+Refuses to know chats and the wire. A ``Tool`` is the only thing that is ever called:
+no name that a model says is looked up anywhere.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_magic.client.types import is_too_deep, read_json
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.docstrings import read_docstring
+from ollama_magic.generation.schema_check import check_schema, faults
+from ollama_magic.generation.schema_types import (
+    Json,
+    UnknownTypeError,
+    build,
+    schema_of,
+)
+from ollama_magic.generation.values import value_text
+from ollama_magic.history.turns import CallOutcome
+
+MAX_CHARACTERS = 20_000
+"""A result that is longer is cut, with a note; about 5,000 tokens."""
+
+_AROUND = "write a small function around it, with names and types for what it takes"
+_NO_TYPE = (
+    "give it a type that JSON has (str, int, float, bool, list, dict, a dataclass, an "
+    "enum), or no hint at all"
+)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that a model may call."""
+
+    name: str
+    """As the model is told it."""
+    function: Callable[..., Any]
+    description: Mapping[str, Any]
+    """One entry of ``tools`` of a request: name, description and JSON Schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call."""
+
+    text: str
+    """What the model is told."""
+    outcome: CallOutcome = "called"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    name: str
+    hint: Any
+    """Its type; ``inspect.Parameter.empty`` when there is none."""
+    is_required: bool
+    takes_the_rest: bool
+    """Whether it is ``**kwargs``."""
+
+
+# -- what a model is told ------------------------------------------------------
+
+
+def make_tool(name: str, function: object) -> Tool:
+    """Return a function as a tool: its signature, hints and docstring as a schema.
+
+    Parameters
+    ----------
+    name
+        How the model is told to call it.
+    function
+        A function, a method, a ``functools.partial`` or an object with ``__call__``.
+        What a partial gives by name is not told, and the model cannot change it.
+
+    Raises
+    ------
+    PromptError
+        It cannot be called, or not as a model calls: by names, with values of JSON,
+        and at once (no ``async def``).
+    """
+    if isinstance(function, type):
+        step = f"make an object of it, and name that: {name}_tool = {name}(...)"
+        raise _unfit(name, "it is a class", step)
+    if not callable(function):
+        why = f"it is no function: it is of type {type(function).__name__}"
+        raise _unfit(name, why, "name a function that a cell above defines")
+    called = _called(function)
+    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+        why = "it is an async function, and tools are called synchronously"
+        raise _unfit(name, why, "write a plain one: def, without async and await")
+    parameters = _parameters(name, function)
+    told = read_docstring(_doc(function))
+    description = {
+        "name": name,
+        "description": told.summary,
+        "parameters": _schema(name, parameters, told.parameters),
+    }
+    return Tool(name, function, {"type": "function", "function": description})
+
+
+def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
+    """Return what is behind partials, and the names that these give already."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names.update(function.keywords)
+        function = function.func
+    return function, frozenset(names)
+
+
+def _called(function: object) -> Any:  # noqa: ANN401  (any callable)
+    """Return the function that is behind partials and objects with ``__call__``."""
+    inner, _ = _inside(function)
+    is_function = inspect.isroutine(inner) or hasattr(inner, "__wrapped__")
+    return inner if is_function else type(inner).__call__
+
+
+def _doc(function: object) -> str:
+    inner, _ = _inside(function)
+    called = _called(inner)
+    doc = called.__doc__
+    if not doc and called is not inner:
+        doc = type(inner).__doc__
+    return doc if isinstance(doc, str) else ""
+
+
+def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
+    try:
+        found = inspect.signature(function).parameters.values()
+        scope = getattr(inspect.unwrap(_called(function)), "__globals__", {})
+    except Exception as error:  # of builtins; annotations are the user's code
+        why = quoted(str(error), limit=300)
+        raise _unfit(tool, f"its parameters cannot be read: {why}", _AROUND) from error
+    _, fixed = _inside(function)
+    parameters = []
+    for one in found:
+        if one.kind is one.POSITIONAL_ONLY:
+            why = f"a model gives arguments by name, and {one.name} has none"
+            raise _unfit(tool, f"{why} (it is positional-only)", _AROUND)
+        if one.kind is one.VAR_POSITIONAL:
+            why = f"a model gives arguments by name, and *{one.name} has none"
+            raise _unfit(tool, why, _AROUND)
+        if one.name not in fixed:
+            is_rest = one.kind is one.VAR_KEYWORD
+            is_required = one.default is one.empty and not is_rest
+            hint = _resolved(tool, one, scope)
+            parameters.append(_Parameter(one.name, hint, is_required, is_rest))
+    return parameters
+
+
+def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return the type of a parameter, also when it is written as text."""
+    hint = parameter.annotation
+    if hint is parameter.empty:
+        return hint
+
+    def holder() -> None:
+        """Hold this one annotation, so that no other can fail."""
+
+    holder.__annotations__ = {parameter.name: hint}
+    try:
+        hint = typing.get_type_hints(holder, scope)[parameter.name]
+    except Exception as error:  # an annotation is the user's code
+        why = f"the type {hint!r} of {parameter.name} cannot be read"
+        said = quoted(str(error), limit=200)
+        step = "correct it, or define the type in a cell above, outside of functions"
+        raise _unfit(tool, f"{why}: {said}", step) from error
+    is_optional = parameter.default is None and hint is not Any
+    return typing.Optional[hint] if is_optional else hint  # noqa: UP045  (any hint)
+
+
+def _schema(tool: str, parameters: list[_Parameter], texts: Mapping[str, str]) -> Json:
+    properties: Json = {}
+    for one in parameters:
+        if not one.takes_the_rest:
+            text = texts.get(one.name)
+            described = {"description": text} if text else {}
+            properties[one.name] = {**_schema_of(tool, one), **described}
+    required = [one.name for one in parameters if one.is_required]
+    schema: Json = {"type": "object", "properties": properties, "required": required}
+    if any(one.takes_the_rest for one in parameters):
+        schema["additionalProperties"] = True
+    return schema
+
+
+def _schema_of(tool: str, parameter: _Parameter) -> Json:
+    if parameter.hint is inspect.Parameter.empty:
+        return {}
+    try:
+        schema = schema_of(parameter.hint)
+        inlined = _inlined(schema, {})
+        json.dumps(inlined)  # the values of an enum may be anything
+    except RecursionError as error:
+        raise _unfit(
+            tool, f"parameter {parameter.name}: its type has itself inside", _NO_TYPE
+        ) from error
+    except (UnknownTypeError, TypeError, ValueError, NameError) as error:
+        why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
+        raise _unfit(tool, why, _NO_TYPE) from error
+    try:
+        check_schema(inlined)
+    except PromptError as error:
+        why = f"parameter {parameter.name}: {error.what} {error.why}"
+        raise _unfit(tool, why, error.next_step) from error
+    return typing.cast("Json", inlined)
+
+
+def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
+    """Return a schema with its definitions in place: it becomes a part of another."""
+    if isinstance(schema, list):
+        return [_inlined(one, known) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = {**known, **schema.get("$defs", {})}
+    rest = {name: one for name, one in schema.items() if name != "$defs"}
+    reference = schema.get("$ref")
+    name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
+    if name in known:
+        del rest["$ref"]
+        return _inlined({**known[name], **rest}, known)
+    return {name: _inlined(one, known) for name, one in rest.items()}
+
+
+def _unfit(name: str, why: str, next_step: str) -> PromptError:
+    return PromptError(
+        f"{name} cannot be a tool of a model.", why=why, next_step=next_step
+    )
+
+
+# -- the call ------------------------------------------------------------------
+
+
+def readied_arguments(
+    tool: Tool, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Return the arguments to call a tool with, and what is wrong with them.
+
+    What is wrong is said in words for the model; empty when nothing is. None of the
+    user's code runs. Small models write JSON text in place of a number, a list or
+    null, and null for what they leave out: both are put right where the type of the
+    parameter leaves no doubt.
+    """
+    parameters = tool.description["function"]["parameters"]
+    known, required = parameters["properties"], parameters["required"]
+    readied = {}
+    for name, given in arguments.items():
+        schema = known.get(name, {})
+        has_default = name in known and name not in required
+        value = _as_meant(given, schema, has_default=has_default)
+        if value is not None or not has_default or not faults(None, schema):
+            readied[name] = value
+    return readied, quoted(_wrong_with(tool, readied), limit=1000)
+
+
+def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: ANN401
+    """Return the value that JSON text stands for, where a text makes no sense."""
+    if not isinstance(value, str) or not faults(value, schema):
+        return value
+    try:
+        meant = read_json(value)
+    except (ValueError, RecursionError):
+        return value
+    if meant is None and has_default:
+        return None
+    return value if is_too_deep(meant) or faults(meant, schema) else meant
+
+
+def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
+    """Call a tool with arguments from :func:`readied_arguments`.
+
+    Nothing that the function raises comes out, save ``KeyboardInterrupt`` and
+    ``SystemExit``. The arguments are not changed, also when the function does so.
+    """
+    try:
+        built = _built(tool, arguments)
+    except Exception as error:  # noqa: BLE001  (classes of the user may raise anything)
+        return ToolResult(_said(error), "invalid")
+    try:
+        result = tool.function(**built)
+        if inspect.isawaitable(result):
+            return _not_awaited(result)
+        return ToolResult(_result_text(result))
+    except Exception as error:  # noqa: BLE001  (the user's function may raise anything)
+        return ToolResult(_said(error), "failed")
+
+
+def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """Return what is wrong with arguments, in words for the model; empty: nothing."""
+    schema = tool.description["function"]["parameters"]
+    known, required = schema["properties"], schema["required"]
+    _, fixed = _inside(tool.function)
+    takes_more = schema.get("additionalProperties", False)
+    unknown = [
+        name
+        for name in arguments
+        if name not in known and (name in fixed or not takes_more)
+    ]
+    said = [f"argument {name} is missing" for name in required if name not in arguments]
+    said += [f"there is no argument {quoted(name, limit=80)}" for name in unknown]
+    if said:
+        names = [f"{n} (required)" if n in required else n for n in known]
+        said.append(f"{tool.name} takes {', '.join(names) or 'no arguments'}")
+    for name in arguments:
+        for place, words in faults(arguments[name], known.get(name, {})):
+            where = f"{name}/{place}" if place else name
+            said.append(f"argument {where}: {quoted(words, limit=300)}")
+    return "; ".join(said)
+
+
+def _built(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the function wants them: dataclasses, enums and so on."""
+    hints = {one.name: one.hint for one in _parameters(tool.name, tool.function)}
+    own = copy.deepcopy(dict(arguments))
+    return {name: build(hints.get(name, Any), value) for name, value in own.items()}
+
+
+def _not_awaited(result: object) -> ToolResult:
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that nobody waited for it
+    words = "the tool returned something to wait for; tools are called synchronously"
+    return ToolResult(f"TypeError: {words}", "failed")
+
+
+def _result_text(result: object) -> str:
+    return "null" if result is None else value_text(result, limit=MAX_CHARACTERS).text
+
+
+def _said(error: Exception) -> str:
+    """Return type and message of an error on one line."""
+    try:
+        message = quoted(str(error))
+    except Exception:  # noqa: BLE001  (also its words are the user's code)
+        message = ""
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name

@@ -1,0 +1,256 @@
+"""What is said of chats that are too long, and of none that fit."""
+
+import json
+
+import pytest
+from fake_ollama import WIRE, recording
+
+from ollama_magic.client.types import Stats
+from ollama_magic.generation.context import ContextCheck
+from ollama_magic.generation.context_size import (
+    check_context,
+    describe_use,
+    length_in_force,
+)
+from ollama_magic.history.turns import Chat, Turn
+
+PROMPT = {"role": "user", "content": "And now?"}
+CUT = {"chat_long_prompt", "generate_long_prompt_shift"}
+DEFAULT_OF_THE_RECORDED_SERVER = 4096
+
+
+def counted(prompt, reply=10):
+    return Stats(prompt_eval_count=prompt, eval_count=reply)
+
+
+def a_turn(number=1, *, words=50, stats=None, **more):
+    more = {"model": "m", "uid": str(number), "reply": "word " * words} | more
+    return Turn(prompt="word " * words, stats=stats or Stats(), **more)
+
+
+def check(turns=(), **known):
+    return check_context(turns, [PROMPT], **{"options": {}} | known)
+
+
+def recorded_answers():
+    """Return name, request and last line of all that were counted."""
+    found = []
+    for path in sorted(WIRE.glob("*.json")):
+        case = json.loads(path.read_text("utf-8"))
+        if case.get("request", {}).get("path") not in {"/api/chat", "/api/generate"}:
+            continue
+        *_, last = case.get("response", {}).get("lines") or [{}]
+        if '"prompt_eval_count"' in last.get("line", ""):
+            found.append((path.stem, case["request"]["body"], json.loads(last["line"])))
+    return found
+
+
+def said_after(body, answer):
+    system = [{"content": body["system"]}] if body.get("system") else []
+    messages = body.get("messages") or [*system, {"content": body.get("prompt", "")}]
+    options = body.get("options", {})
+    length = options.get("num_ctx", DEFAULT_OF_THE_RECORDED_SERVER)
+    known = check_context((), messages, options=options, trained=8192)
+    return known.after(Stats.from_json(answer), answer.get("done_reason", ""), length)
+
+
+def test_of_the_recordings_those_that_were_cut_are_told_and_no_others():
+    recorded = recorded_answers()
+    assert len(recorded) > 50
+    told = {name for name, body, answer in recorded if said_after(body, answer)}
+    assert told == CUT
+
+
+@pytest.mark.parametrize("case", sorted(CUT))
+def test_a_recorded_prompt_that_was_cut_is_told_before_and_after(case):
+    body = recording(case)["request"]["body"]
+    messages = body.get("messages") or [{"content": body["prompt"]}]
+    length = length_in_force(body["options"], loaded=4096, trained=8192, asked_with={})
+    known = check_context(
+        (), messages, options=body["options"], length=length, trained=8192
+    )
+    assert known.before() == (
+        "This prompt will probably not fit: about 486 tokens, and the context has room "
+        "for 128. The server leaves out a part of the prompt. Run the cell again with "
+        "a shorter prompt or -o num_ctx 1024."
+    )
+    assert known.after(counted(66, 1), "stop") == (
+        "The server left out a part of the prompt: about 486 tokens were sent, and 66 "
+        "were read (context 128). Run the cell again with a shorter prompt or "
+        "-o num_ctx 1024."
+    )
+
+
+def test_a_chat_that_fits_is_not_spoken_of():
+    known = check([a_turn(n) for n in range(5)], length=4096, trained=8192)
+    assert known.fits
+    assert (known.before(), known.after(counted(known.size), "stop")) == ("", "")
+    assert known.verdict() == "it fits into the context"
+
+
+def test_a_chat_that_does_not_fit_is_told_with_what_helps():
+    known = check([a_turn(n) for n in range(20)], length=1024, trained=8192)
+    assert known.fits is False
+    assert known.before() == (
+        f"This chat will probably not fit: about {known.size:,} tokens, and the "
+        "context has room for 1,024. The server leaves out the beginning of the chat. "
+        "Run the cell again with --last 6, --new or -o num_ctx 4096."
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 400])
+@pytest.mark.parametrize("length", [256, 2048, 4096])
+def test_what_is_advised_fits(count, length):
+    turns = [a_turn(n) for n in range(count)]
+    known = check(turns, length=length, trained=131072)
+    if known.fits:
+        return
+    words = known.before().replace(",", "").split()
+    if "--last" in words:
+        last = int(words[words.index("--last") + 1])
+        assert 0 < last < count
+        assert check(turns[-last:], length=length, trained=131072).fits
+    num_ctx = int(words[words.index("num_ctx") + 1].rstrip("."))
+    assert check(turns, length=num_ctx, trained=131072).fits
+
+
+def test_no_context_is_advised_that_the_model_does_not_have():
+    turns = [a_turn(n) for n in range(50)]
+    assert "num_ctx" not in check(turns, length=2048, trained=2048).before()
+    assert "num_ctx" not in check(turns, length=2048, trained=4096).before()
+    assert "num_ctx 8192" in check(turns, length=2048, trained=8192).before()
+    assert "num_ctx 7000" in check(turns[:45], length=2048, trained=7000).before()
+
+
+def test_a_prompt_that_is_too_long_by_itself_needs_no_fewer_turns():
+    prompt = {"role": "user", "content": "word " * 1000}
+    known = check_context([a_turn()], [prompt], options={}, length=512, trained=512)
+    assert known.before().endswith("Run the cell again with a shorter prompt.")
+
+
+def test_an_unknown_length_is_no_reason_to_warn_before():
+    known = check([a_turn(n) for n in range(50)])
+    assert (known.fits, known.before()) == (None, "")
+    assert known.verdict() == "whether it fits is not known before the model is loaded"
+    short = check([a_turn(n) for n in range(50)], trained=8192)
+    assert (short.fits, short.before()) == (None, "")
+
+
+def test_more_than_the_model_was_trained_for_fits_no_context():
+    known = check([a_turn(n) for n in range(50)], trained=2048)
+    assert "the model was trained for 2,048" in known.before()
+
+
+def test_the_length_after_the_answer_is_the_truth():
+    """The model was not loaded before; the server chose a small context for it."""
+    known = check([a_turn(n) for n in range(50)], trained=131072)
+    said = known.after(counted(2000), "stop", 2048)
+    assert said.startswith("The server left out the beginning of the chat: about ")
+    assert "and 2,000 were read (context 2,048)" in said
+    assert "--new or -o num_ctx 16384." in said
+    assert known.after(counted(known.size), "stop", 131072) == ""
+
+
+def test_fewer_tokens_than_before_are_told_although_the_estimate_is_close():
+    """Each turn must count what the one before it counted, and more."""
+    turns = [a_turn(n) for n in range(6)]
+    last = a_turn(7, stats=counted(900, 60))
+    known = check([*turns, last], length=1024, counted=last)
+    assert "The server left out the beginning" in known.after(counted(930), "stop")
+    assert known.after(counted(975), "stop") == ""
+
+
+def test_a_chat_larger_than_the_context_was_probably_not_read_in_whole():
+    known = check([a_turn(n) for n in range(9)], length=1024, trained=8192)
+    assert 1024 < known.size < 1300
+    said = known.after(counted(1000), "stop")
+    assert said.startswith("The server probably left out the beginning of the chat")
+    assert known.after(counted(known.size), "stop", 2048) == ""
+
+
+def test_counts_of_a_turn_that_was_answered_on_other_turns_prove_nothing():
+    last = a_turn(7, stats=counted(900, 60), based_on="an older text")
+    known = check([a_turn(1), last], length=1024, counted=last)
+    assert known.at_least == 0
+    assert known.after(counted(300), "stop") == ""
+
+
+def test_thinking_that_was_counted_is_not_sent_again():
+    last = a_turn("thinker", words=10, thinking="hm " * 500, stats=counted(20, 800))
+    known = check([last], length=1024, counted=last)
+    assert known.size < 100
+    assert known.after(counted(60), "stop") == ""
+
+
+def test_what_a_template_adds_is_known_from_the_counts():
+    last = a_turn(words=2, stats=counted(200, 5))
+    assert check([last], counted=last).size > 205
+
+
+def test_small_numbers_are_no_evidence_when_the_length_is_unknown():
+    """A server may count only what it had not seen before."""
+    small = check([a_turn(n) for n in range(5)])
+    assert small.after(counted(12), "stop") == ""
+    large = check([a_turn(n) for n in range(50)])
+    assert "left out" in large.after(counted(2000), "stop")
+
+
+def test_without_counts_what_was_said_before_stands():
+    known = check([a_turn(n) for n in range(20)], length=1024)
+    assert known.after(Stats(), "") == known.before() != ""
+
+
+@pytest.mark.parametrize(
+    ("stats", "done_reason", "options", "said"),
+    [
+        (counted(500, 520), "length", {}, "The reply was cut: the context of 1,024"),
+        (counted(500, 520), "length", {"num_predict": 520}, ""),
+        (counted(500, 520), "length", {"num_predict": 900}, "The reply was cut"),
+        (counted(500, 60), "length", {}, ""),
+        (counted(500, 520), "stop", {}, ""),
+        (counted(500, 700), "stop", {}, "Chat and reply outgrew the context of 1,024"),
+    ],
+    ids=["full", "num_predict", "before num_predict", "short", "stop", "shifted"],
+)
+def test_a_reply_that_met_the_end_of_the_context(stats, done_reason, options, said):
+    turns = [a_turn(n) for n in range(4)]
+    known = check(turns, length=1024, options=options)
+    found = known.after(stats, done_reason)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
+def test_the_length_in_force_is_what_was_asked_or_what_is_loaded():
+    def known(options, asked_with=(), loaded=4096):
+        return length_in_force(
+            options, loaded=loaded, trained=8192, asked_with=dict(asked_with)
+        )
+
+    assert known({"num_ctx": 512}) == 512
+    assert known({"num_ctx": 100_000}) == 8192
+    assert known({}) == 4096
+    assert known({}, loaded=0) == 0
+    # The server loads the model again, with a default that it does not tell.
+    assert known({}, {"num_ctx": 4096}) == 0
+    assert known({"num_ctx": True}) == 4096
+
+
+def test_a_chat_is_measured_no_further_than_it_matters():
+    known = check([a_turn(n) for n in range(10_000)], length=4096, trained=8192)
+    assert len(known.turns) < 400
+    assert known.describe().startswith("over 32,")
+    assert "num_ctx" not in known.before()
+
+
+def test_the_use_of_a_chat_in_words():
+    chat = Chat("main", (a_turn(words=10, stats=counted(1200, 34)),))
+    assert describe_use(Chat("main"), 4096) == ""
+    assert describe_use(chat, 4096) == (
+        "1,234 of 4,096 tokens (30%) at the last turn; "
+        "the chat now: about 1,234 (an estimate)"
+    )
+    assert describe_use(chat, 0).startswith("1,234 tokens at the last turn")
+
+
+def test_a_size_is_a_sum():
+    assert ContextCheck(turns=(3, 4), rest=5).size == 12

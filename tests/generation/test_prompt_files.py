@@ -1,0 +1,53 @@
+"""Files that stand before a prompt."""
+
+import pytest
+
+from ollama_magic.errors import PromptError
+from ollama_magic.generation.files import with_files
+
+
+def test_files_are_fenced_named_and_before_the_prompt(tmp_path):
+    csv, notes = tmp_path / "data.csv", tmp_path / "notes"
+    csv.write_text("a,b\n1,2\n")
+    notes.write_text("\ufeffIt says ```python\n````\nhere.", encoding="utf-8")
+    text, names = with_files("Sum up.", [str(csv), str(notes), str(csv)])
+    assert text == (
+        "File data.csv:\n```csv\na,b\n1,2\n```\n\n"
+        "File notes:\n`````\nIt says ```python\n````\nhere.\n`````\n\n"
+        "Sum up."
+    )
+    assert names == (str(csv), str(notes))
+
+
+def test_a_long_file_is_cut_and_says_so(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("x" * 60_000)
+    text, names = with_files("?", [str(path)])
+    assert "[cut: 50,000 of 60,000 characters]" in text
+    assert names == (f"{path} (cut)",)
+
+
+WRONG = {
+    "missing": (None, "cannot be read"),
+    "binary": (b"\x89PNG\r\n\x1a\n\xff", "is no text"),
+    "zeros": (b"a\0b", "is no text"),
+}
+
+
+@pytest.mark.parametrize(("data", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_no_text_is_an_error(tmp_path, data, said):
+    path = tmp_path / "file"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(PromptError, match=said):
+        with_files("?", [str(path)])
+
+
+def test_a_folder_and_a_huge_file_are_errors(tmp_path):
+    with pytest.raises(PromptError, match="cannot be read"):
+        with_files("?", [str(tmp_path)])
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(30_000_000)
+    with pytest.raises(PromptError, match="too large"):
+        with_files("?", [str(huge)])

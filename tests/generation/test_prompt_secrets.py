@@ -1,0 +1,177 @@
+"""``{{ }}`` opens nothing that leads to secrets, and what it fills in holds none."""
+
+import json
+import os
+import sys
+from collections import namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy
+import pandas
+import pydantic
+import pytest
+
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.redaction import Redactor
+from ollama_magic.errors import PromptError
+from ollama_magic.generation.api_session import Defaults, _NoCells
+from ollama_magic.generation.composing import compose
+from ollama_magic.generation.prompt import fill, find_value
+from ollama_magic.generation.session import Session
+from ollama_magic.server.launch import RunningServer
+
+KEY = "sk-SECRETtoken1234"
+HIDE = Redactor([KEY]).text
+
+
+@dataclass
+class Config:
+    env: object = None
+    key: str = KEY
+    size: int = 3
+
+
+def running():
+    yield 1
+
+
+def holders():
+    client = OllamaClient(f"http://ann:{KEY}@127.0.0.1:1", api_key=KEY)
+    return {
+        "client": client,
+        "server": RunningServer("http://127.0.0.1:1", KEY, "embedded", "1"),
+        "address": parse_host(f"http://ann:{KEY}@127.0.0.1:1"),
+        "state": Session(SimpleNamespace(), Defaults(), _NoCells()),
+        "header": client._server.credentials,
+    }
+
+
+NAMESPACE = {
+    "os": os,
+    "sys": sys,
+    "np": numpy,
+    "env": os.environ,
+    "names": {"os": os, "e": [os.environ]},
+    "cfg": Config(os.environ),
+    "spaces": SimpleNamespace(inner=[{"env": os.environ}]),
+    "table": pandas.DataFrame({"a": [os.environ, 1]}),
+    "series": pandas.Series([Config(os.environ)]),
+    "gen": running(),
+    **holders(),
+}
+MODULE, ENVIRONMENT = "a module", "the environment of this process"
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("os", MODULE),
+        ("os.environ", MODULE),
+        ("os.path.sep", MODULE),
+        ("sys.modules", MODULE),
+        ("sys.modules['os'].environ['HOME']", MODULE),
+        ("np.pi", MODULE),
+        ("names['os'].environ", MODULE),
+        ("env", ENVIRONMENT),
+        ("env['HOME']", ENVIRONMENT),
+        ("names['e'][0]", ENVIRONMENT),
+        ("names", ENVIRONMENT),
+        ("cfg", ENVIRONMENT),
+        ("cfg.env", ENVIRONMENT),
+        ("spaces", ENVIRONMENT),
+        ("spaces.inner[0]['env']['HOME']", ENVIRONMENT),
+        ("table", ENVIRONMENT),
+        ("series", ENVIRONMENT),
+        ("gen.gi_frame.f_globals", "a frame of running code"),
+        ("client", "a value of type OllamaClient (it may hold a secret)"),
+        ("client.host.password", "a value of type OllamaClient (it may hold a secret)"),
+        ("server.api_key", "a value of type RunningServer (it may hold a secret)"),
+        ("address.password", "a value of type Host (it may hold a secret)"),
+        ("state.settings", "a value of type Session (it may hold a secret)"),
+        ("header.redactor", "a value of type Credentials (it may hold a secret)"),
+    ],
+)
+def test_what_leads_to_secrets_is_not_opened(monkeypatch, expression, what):
+    monkeypatch.setenv("OLLAMA_API_KEY", KEY)
+    with pytest.raises(PromptError) as caught:
+        fill(f"Sum up: {{{{ {expression} }}}}", NAMESPACE)
+    assert caught.value.lines() == [
+        f"{{{{ {expression} }}}} looks into {what}, and a prompt does not.",
+        "  why:  a text that you paste could name it, and send the model what is in it",
+        "  next: compute what you need in a cell above, then name it; --raw sends "
+        "every brace as it is",
+    ]
+
+
+Point = namedtuple("Point", "x y")
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    tags: list[str] = []
+
+
+FRAME = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+
+
+@pytest.mark.parametrize(
+    ("value", "expression", "text"),
+    [
+        (FRAME, "v.a[0]", "1"),
+        (FRAME, "v['b'][1]", "y"),
+        (FRAME, "v.shape", "[2, 2]"),
+        (FRAME, "v.T.shape", "[2, 2]"),
+        (FRAME, "v.iloc[0]['b']", "x"),
+        (numpy.arange(6).reshape(2, 3), "v.shape", "[2, 3]"),
+        (numpy.arange(3), "v.T[2]", "2"),
+        (Point(1, 2), "v.y", "2"),
+        (Config(key="k"), "v.size", "3"),
+        (Model(name="n", tags=["t"]), "v.tags[0]", "t"),
+        ("it says environ({})", "v", "it says environ({})"),
+        ({"a": "environ({'x': 1})"}, "v['a']", "environ({'x': 1})"),
+        (Config, "v.size", "3"),
+    ],
+)
+def test_what_data_people_look_up_is_filled_in(value, expression, text):
+    assert fill(f"{{{{ {expression} }}}}", {"v": value}).text == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"my key is {KEY}.",
+        [KEY, {"k": KEY}],
+        {KEY: 1},
+        Config(),
+        SimpleNamespace(deep=[Config()]),
+        pandas.DataFrame({"a": ["x" * 190 + KEY + "y" * 90, KEY]}),
+        pandas.Series([KEY], name=KEY),
+        numpy.array([KEY]),
+        f"import os\nos.environ['OLLAMA_API_KEY'] = {KEY!r}",
+        json.dumps(KEY).replace("-", "\\u002d"),
+        KEY.replace("-", "%2D"),
+        "x" * 49_990 + KEY,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_known_secret_is_hidden_in_what_is_filled_in(value):
+    text = fill("{{ v }}", {"v": value}, HIDE).text
+    assert "***" in text
+    for start in range(len(KEY) - 6):
+        assert KEY[start : start + 6] not in text
+
+
+def test_files_and_typed_text_hold_none_either(tmp_path):
+    path = tmp_path / "a.env"
+    path.write_text(f"OLLAMA_API_KEY={KEY}\n")
+    prompt = compose(f"Why is {KEY} bad?", {}, files=[str(path)], raw=True, hide=HIDE)
+    assert KEY not in prompt.text
+    assert "OLLAMA_API_KEY=***" in prompt.text
+    assert "Why is *** bad?" in prompt.text
+
+
+def test_names_on_the_line_may_be_of_modules():
+    """``-T math.gcd``: no pasted text stands on the line."""
+    assert find_value("os.getcwd", NAMESPACE) is os.getcwd

@@ -1,0 +1,688 @@
+"""Functions of a notebook as tools: what a model is told, and what comes of a call."""
+
+import dataclasses
+import enum
+import functools
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from ollama_magic.client.types import ReplyChunk
+from ollama_magic.errors import PromptError
+from ollama_magic.generation.docstrings import read_docstring
+from ollama_magic.generation.tools import (
+    ToolResult,
+    make_tool,
+    readied_arguments,
+    run_tool,
+)
+
+WIRE = Path(__file__).parents[1] / "wire"
+TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+NULL = {"type": "null"}
+
+
+def get_weather(city: str) -> str:
+    """Get the weather of a city
+
+    Parameters
+    ----------
+    city
+        name of the city
+    """  # noqa: D400  (the words of the recording)
+    return f"rain in {city}"
+
+
+def call_tool(tool, arguments):
+    """Do what the loop does once a call is allowed."""
+    readied, wrong = readied_arguments(tool, arguments)
+    return ToolResult(wrong, "invalid") if wrong else run_tool(tool, readied)
+
+
+def parameters_of(function):
+    return make_tool("f", function).description["function"]["parameters"]
+
+
+def recorded(case):
+    return json.loads((WIRE / f"{case}.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("case", ["chat_tools_stream", "chat_tools_result"])
+def test_a_tool_is_told_as_a_real_server_was_told_it(case):
+    tool = make_tool("get_weather", get_weather)
+    assert [tool.description] == recorded(case)["request"]["body"]["tools"]
+
+
+def test_a_recorded_call_of_a_model_is_made():
+    line = json.loads(recorded("chat_tools_stream")["response"]["lines"][0]["line"])
+    (call,) = ReplyChunk.from_json(line).tool_calls
+    tool = make_tool("get_weather", get_weather)
+    assert call.name == tool.name
+    assert call_tool(tool, call.arguments) == ToolResult("rain in Paris")
+
+
+# -- signatures ----------------------------------------------------------------
+
+
+class Unit(enum.Enum):
+    C = "celsius"
+    F = "fahrenheit"
+
+
+@dataclasses.dataclass
+class Place:
+    name: str
+    unit: Unit = Unit.C
+
+
+def test_types_and_defaults_become_a_schema():
+    def function(
+        a,
+        b: int,
+        c: float = 1.5,
+        d: bool = False,
+        *,
+        e: list[str],
+        f: Unit = Unit.C,
+        g: Literal["x", "y"] = "x",
+        h: int | None = None,
+        i: int = None,  # noqa: RUF013  (people write so)
+        j: Any = None,
+        k: Place = None,
+    ):
+        pass
+
+    place = {
+        "type": "object",
+        "properties": {"name": TEXT, "unit": {"enum": ["celsius", "fahrenheit"]}},
+        "required": ["name"],
+    }
+    assert parameters_of(function) == {
+        "type": "object",
+        "properties": {
+            "a": {},
+            "b": COUNT,
+            "c": NUMBER,
+            "d": {"type": "boolean"},
+            "e": {"type": "array", "items": TEXT},
+            "f": {"enum": ["celsius", "fahrenheit"]},
+            "g": {"enum": ["x", "y"]},
+            "h": {"anyOf": [COUNT, NULL]},
+            "i": {"anyOf": [COUNT, NULL]},
+            "j": {},
+            "k": {"anyOf": [place, NULL]},
+        },
+        "required": ["a", "b", "e"],
+    }
+
+
+def test_more_arguments_may_come_where_the_function_takes_them():
+    def function(a: str, **options):
+        """Do it.
+
+        Args:
+            a: one
+            **options: all else
+        """
+        return {"a": a, **options}
+
+    assert parameters_of(function) == {
+        "type": "object",
+        "properties": {"a": {"type": "string", "description": "one"}},
+        "required": ["a"],
+        "additionalProperties": True,
+    }
+    result = call_tool(make_tool("f", function), {"a": "x", "b": 2})
+    assert json.loads(result.text) == {"a": "x", "b": 2}
+
+
+class Station:
+    """A place that measures."""
+
+    def __init__(self, town):
+        self.town = town
+
+    def read(self, what: str) -> str:
+        """Read one value."""
+        return f"{what} in {self.town}"
+
+    def __call__(self, hour: int) -> str:
+        return f"{hour} o'clock in {self.town}"
+
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+CALLABLES = {
+    "function": (get_weather, "Get the weather of a city", {"city": "Oslo"}),
+    "decorated": (logged(get_weather), "Get the weather of a city", {"city": "Oslo"}),
+    "cached": (
+        functools.lru_cache(get_weather),
+        "Get the weather of a city",
+        {"city": "Oslo"},
+    ),
+    "method": (Station("Oslo").read, "Read one value.", {"what": "rain"}),
+    "partial of a method": (
+        functools.partial(Station("Oslo").read, "rain"),
+        "Read one value.",
+        {},
+    ),
+    "object": (Station("Oslo"), "A place that measures.", {"hour": 3}),
+    "partial of an object": (
+        functools.partial(Station("Oslo"), hour=3),
+        "A place that measures.",
+        {},
+    ),
+    "lambda": (lambda city: f"{city}!", "", {"city": "Oslo"}),
+    "without docstring, cached": (functools.lru_cache(lambda: "Oslo"), "", {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "said", "arguments"), CALLABLES.values(), ids=CALLABLES
+)
+def test_whatever_can_be_called_can_be_a_tool(function, said, arguments):
+    tool = make_tool("it", function)
+    assert tool.description["function"]["description"] == said
+    assert list(tool.description["function"]["parameters"]["properties"]) == list(
+        arguments
+    )
+    result = call_tool(tool, arguments)
+    assert "Oslo" in result.text
+    assert result.outcome == "called"
+
+
+def test_what_a_partial_gives_is_neither_told_nor_changed():
+    def search(text: str, key: str = "", **more):
+        return f"{text} with {key} {more}"
+
+    tool = make_tool("search", functools.partial(search, key="s3cret", other=1))
+    assert "s3cret" not in json.dumps(tool.description)
+    assert list(tool.description["function"]["parameters"]["properties"]) == ["text"]
+    assert call_tool(tool, {"text": "a"}).text == "a with s3cret {'other': 1}"
+    for name in ("key", "other"):
+        result = call_tool(tool, {"text": "a", name: "mine"})
+        assert result.outcome != "called"
+        assert f"there is no argument {name}" in result.text
+
+
+def test_hints_that_are_text_are_read(monkeypatch):
+    source = """
+from __future__ import annotations
+import typing
+from dataclasses import dataclass
+if typing.TYPE_CHECKING:
+    import nowhere
+
+@dataclass
+class Pet:
+    name: str
+    age: int | None = None
+
+def feed(pets: list[Pet], much: float = 1.0) -> nowhere.Thing:
+    return [pet.name for pet in pets]
+
+def lost(x: nowhere.Thing): pass
+def broken(x: "a number"): pass
+"""
+    cells = types.ModuleType("cells")
+    monkeypatch.setitem(sys.modules, "cells", cells)
+    space = vars(cells)
+    exec(compile(source, "cell", "exec"), space)  # as IPython runs a cell
+    tool = make_tool("feed", space["feed"])
+    schema = tool.description["function"]["parameters"]
+    assert schema["properties"]["pets"]["items"]["required"] == ["name"]
+    assert call_tool(tool, {"pets": [{"name": "Rex"}]}).text == '["Rex"]'
+    with pytest.raises(PromptError) as caught:
+        make_tool("lost", space["lost"])
+    assert str(caught.value) == (
+        "lost cannot be a tool of a model.\n"
+        "  why:  the type 'nowhere.Thing' of x cannot be read: "
+        "name 'nowhere' is not defined\n"
+        "  next: correct it, or define the type in a cell above, outside of functions"
+    )
+    with pytest.raises(PromptError, match=r"a number.* of x cannot be read"):
+        make_tool("broken", space["broken"])
+
+
+async def waits(x: str):
+    return x
+
+
+async def waits_and_gives(x: str):
+    yield x
+
+
+class WaitingCall:
+    async def __call__(self, x: str):
+        return x
+
+
+class Unsigned:
+    __signature__ = "none"
+
+    def __call__(self):
+        pass
+
+
+class Node:
+    pass
+
+
+@dataclasses.dataclass
+class Tree:
+    children: list["Tree"]
+
+
+class Odd(enum.Enum):
+    A = object()
+
+
+def takes(hint):
+    def function(x):
+        pass
+
+    function.__annotations__ = {"x": hint}
+    return function
+
+
+UNFIT = {
+    "a number": (7, "it is no function: it is of type int"),
+    "a text": ("print", "it is no function"),
+    "a class": (Station, "it is a class"),
+    "async": (waits, "called synchronously"),
+    "async generator": (waits_and_gives, "called synchronously"),
+    "async method": (WaitingCall(), "called synchronously"),
+    "partial of async": (functools.partial(waits, x="a"), "called synchronously"),
+    "positional-only": (len, "obj has none (it is positional-only)"),
+    "any number": (lambda *parts: parts, "*parts has none"),
+    "of no signature": (Unsigned(), "its parameters cannot be read: "),
+    "an unknown type": (takes(complex), "parameter x: JSON has no type for complex"),
+    "in a list": (takes(list[Node]), "parameter x: JSON has no type for Node"),
+    "in itself": (takes(Tree), "parameter x: its type has itself inside"),
+    "an enum of objects": (takes(Odd), "parameter x: Object of type object"),
+}
+
+
+@pytest.mark.parametrize(("function", "said"), UNFIT.values(), ids=UNFIT)
+def test_what_a_model_cannot_call_is_refused(function, said):
+    with pytest.raises(PromptError) as caught:
+        make_tool("it", function)
+    assert caught.value.what == "it cannot be a tool of a model."
+    assert said in caught.value.why
+    assert caught.value.next_step
+
+
+def test_pydantic_models_are_described_in_place_and_built():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Point(pydantic.BaseModel):
+        x: int = pydantic.Field(gt=0)
+
+    class Line(pydantic.BaseModel):
+        points: list[Point]
+
+    def draw(lines, one=None):
+        return f"{lines[0].points[0].x + one.points[0].x}"
+
+    draw.__annotations__ = {"lines": list[Line], "one": Line | None}
+    tool = make_tool("draw", draw)
+    text = json.dumps(tool.description)
+    assert "$ref" not in text
+    assert "$defs" not in text
+    line = {"points": [{"x": 2}]}
+    assert call_tool(tool, {"lines": [line], "one": line}) == ToolResult("4")
+    result = call_tool(tool, {"lines": [{"points": [{"x": 0}]}], "one": line})
+    assert result.outcome != "called"
+    assert result.text.startswith("argument lines/0/points/0/x: 0 is less than or equ")
+
+    class Knot(pydantic.BaseModel):
+        next: "Knot | None" = None
+
+    Knot.model_rebuild(_types_namespace={"Knot": Knot})
+    with pytest.raises(PromptError, match="has itself inside"):
+        make_tool("it", takes(Knot))
+
+
+# -- docstrings ----------------------------------------------------------------
+
+NUMPY = """
+    Find flights
+    between two towns.
+
+    More words, which a model is not told.
+
+    Parameters
+    ----------
+    start, end : str, optional
+        A town,
+        by its name.
+    day : {"mon", "tue"}
+        When: the day.
+    **options
+        All else.
+
+    Returns
+    -------
+    price : float
+        In euros.
+    """
+
+GOOGLE = """Find flights
+    between two towns.
+
+    Args:
+        start (str): A town,
+            by its name.
+        end (Callable[[int], str], optional): A town, by its name.
+        day: When: the day.
+        **options (dict): All else.
+
+    Returns:
+        price: In euros.
+    """
+
+SPHINX = """
+    Find flights
+    between two towns.
+
+    :param start: A town,
+        by its name.
+    :param str end: A town, by its name.
+    :type end: str
+    :param dict[str, int] day: When: the day.
+    :param options: All else.
+    :returns: In euros.
+    :raises ValueError: never
+    """
+
+
+@pytest.mark.parametrize("text", [NUMPY, GOOGLE, SPHINX], ids=["numpy", "g", "sphinx"])
+def test_each_style_of_docstring_is_read(text):
+    found = read_docstring(text)
+    assert found.summary == "Find flights between two towns."
+    assert found.parameters == {
+        "start": "A town, by its name.",
+        "end": "A town, by its name.",
+        "day": "When: the day.",
+        "options": "All else.",
+    }
+
+
+DOCSTRINGS = {
+    "nothing": ("", "", {}),
+    "blank": ("  \n  ", "", {}),
+    "no summary": (":param x: one", "", {"x": "one"}),
+    "no summary, Google": ("\n  Args:\n    x: one", "", {"x": "one"}),
+    "no empty line": ("Do it.\n:param x: one\n:param y:", "Do it.", {"x": "one"}),
+    "two sections": (
+        "Do it.\n\nArgs:\n    x: one\n\nNote:\n    y: no argument",
+        "Do it.",
+        {"x": "one"},
+    ),
+    "prose that looks like one": ("Do it.\n\nNote: this.\n\n    x: y", "Do it.", {}),
+    "only an underline": ("Title\n-----\nx\n    one", "", {}),
+    "numpy without texts": (
+        "Do it.\n\nParameters\n----------\nx : int\ny : int\n    two",
+        "Do it.",
+        {"y": "two"},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "summary", "parameters"), DOCSTRINGS.values(), ids=DOCSTRINGS
+)
+def test_docstrings_of_odd_forms(text, summary, parameters):
+    found = read_docstring(text)
+    assert (found.summary, found.parameters) == (summary, parameters)
+
+
+def test_what_is_said_of_no_parameter_is_not_told():
+    def function(x: int):
+        """Do it.
+
+        :param x: one
+        :param gone: it was here once
+        """
+
+    assert parameters_of(function)["properties"] == {
+        "x": {**COUNT, "description": "one"}
+    }
+
+
+# -- calls ---------------------------------------------------------------------
+
+
+def forecast(  # noqa: PLR0917
+    city: str,
+    days: int = 1,
+    place: Place | None = None,
+    tags: set[str] | None = None,
+    span: tuple[int, str] = (1, "h"),
+    more: dict[str, Place] | None = None,
+):
+    kinds = [type(days), place, tags, span, more]
+    return repr(kinds)
+
+
+WRONG = {
+    "a type": ({"city": 3}, "argument city: 3 is not of type 'string'"),
+    "missing": (
+        {"days": 2},
+        "argument city is missing; forecast takes city (required), days, place, tags, "
+        "span, more",
+    ),
+    "unknown": (
+        {"city": "a", "town": "b"},
+        "there is no argument town; forecast takes city (required), days, place, tags, "
+        "span, more",
+    ),
+    "inside": (
+        {"city": "a", "place": {"name": 3}},
+        "argument place/name: 3 is not of type 'string'",
+    ),
+    "none of several": (
+        {"city": "a", "tags": 3},
+        "argument tags: 3 is not of type 'array' and 3 is not of type 'null'",
+    ),
+    "a choice": (
+        {"city": "a", "place": {"name": "b", "unit": "K"}},
+        "argument place/unit: 'K' is not one of ['celsius', 'fahrenheit']",
+    ),
+    "a flag for a number": (
+        {"city": "a", "days": True},
+        "argument days: True is not of type 'integer'",
+    ),
+    "several": (
+        {"city": 3, "days": "b"},
+        "argument city: 3 is not of type 'string'; "
+        "argument days: 'b' is not of type 'integer'",
+    ),
+    "invisible": (
+        {"city": "a", "\x1b[31m\n": 1},
+        "there is no argument \\x1b[31m; forecast takes city (required), days, place, "
+        "tags, span, more",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_told_and_nothing_is_called(arguments, said):
+    called = []
+
+    @functools.wraps(forecast)
+    def function(**given):
+        called.append(given)
+
+    tool = make_tool("forecast", function)
+    assert call_tool(tool, arguments) == ToolResult(said, "invalid")
+    assert called == []
+
+
+def test_a_tool_without_arguments_says_so():
+    result = call_tool(make_tool("now", lambda: "noon"), {"zone": "UTC"})
+    assert result.text == "there is no argument zone; now takes no arguments"
+
+
+def test_long_wrong_arguments_are_cut():
+    tool = make_tool("get_weather", get_weather)
+    result = call_tool(tool, {"city": ["x" * 50_000]})
+    assert len(result.text) <= 1_000
+    assert "\n" not in result.text
+
+
+def test_arguments_become_what_the_hints_say():
+    arguments = {
+        "city": "a",
+        "days": 2.0,  # an integer, says JSON
+        "place": {"name": "b", "unit": "fahrenheit"},
+        "tags": ["x", "x"],
+        "span": [3, "d"],
+        "more": {"c": {"name": "d"}},
+    }
+    result = call_tool(make_tool("forecast", forecast), arguments)
+    more = {"c": Place("d")}
+    wanted = [int, Place("b", Unit.F), {"x"}, (3, "d"), more]
+    assert result == ToolResult(repr(wanted))
+
+
+def test_one_of_several_types_is_found_by_what_it_has():
+    @dataclasses.dataclass
+    class Circle:
+        radius: float = 1.0
+
+    @dataclasses.dataclass
+    class Box:
+        width: float
+        height: float = 1.0
+
+    def function(shape):
+        return type(shape).__name__
+
+    function.__annotations__ = {"shape": Circle | Box | Unit | str}
+    tool = make_tool("draw", function)
+    assert call_tool(tool, {"shape": {"width": 1}}).text == "Box"
+    assert call_tool(tool, {"shape": {"radius": 1}}).text == "Circle"
+    assert call_tool(tool, {"shape": "celsius"}).text == "Unit"
+    assert call_tool(tool, {"shape": "other"}).text == "str"
+
+
+def test_the_arguments_of_the_chat_stay_as_they_are():
+    def function(items: list, options: dict, raw):
+        items.append(1)
+        options.clear()
+        raw["x"].append(2)
+
+    arguments = {"items": [], "options": {"a": 1}, "raw": {"x": []}}
+    assert call_tool(make_tool("f", function), arguments) == ToolResult("null")
+    assert arguments == {"items": [], "options": {"a": 1}, "raw": {"x": []}}
+
+
+class RudeError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def raises(error):
+    def function():
+        raise error
+
+    return make_tool("f", function)
+
+
+ERRORS = {
+    "with words": (ValueError("no such\ncity"), "ValueError: no such city"),
+    "without": (KeyError(), "KeyError"),
+    "without readable ones": (RudeError(), "RudeError"),
+    "of ours": (PromptError("No.", why="so"), "PromptError: No. why: so"),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), ERRORS.values(), ids=ERRORS)
+def test_an_error_of_the_function_is_told_to_the_model(error, said):
+    assert call_tool(raises(error), {}) == ToolResult(said, "failed")
+
+
+def test_a_long_error_is_cut():
+    result = call_tool(raises(ValueError("x" * 10_000)), {})
+    assert len(result.text) < 600
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_stop_by_the_user_comes_through(error):
+    with pytest.raises(error):
+        call_tool(raises(error()), {})
+
+
+def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
+    class Unreadable:
+        @classmethod
+        def make(cls):
+            return cls()
+
+        def __str__(self):
+            raise ValueError("not now")
+
+    result = call_tool(make_tool("f", Unreadable.make), {})
+    assert result == ToolResult("ValueError: not now", "failed")
+
+    @dataclasses.dataclass
+    class Even:
+        n: int
+
+        def __post_init__(self):
+            if self.n % 2:
+                raise ValueError("n is odd")
+
+    result = call_tool(make_tool("f", takes(Even)), {"x": {"n": 3}})
+    assert result == ToolResult("ValueError: n is odd", "invalid")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_result_that_has_to_be_waited_for_is_an_error():
+    tool = make_tool("f", lambda: waits("a"))
+    result = call_tool(tool, {})
+    assert result.outcome != "called"
+    assert "called synchronously" in result.text
+
+
+RESULTS = {
+    "none": (None, "null"),
+    "text": ("rain", "rain"),
+    "number": (3, "3"),
+    "dict": ({"a": [1, "ü"]}, '{"a": [1, "ü"]}'),
+    "list": (["a"], '["a"]'),
+}
+
+
+@pytest.mark.parametrize(("value", "text"), RESULTS.values(), ids=RESULTS)
+def test_a_result_is_text(value, text):
+    assert call_tool(make_tool("f", lambda: value), {}) == ToolResult(text)
+
+
+def test_a_long_result_is_cut_and_says_of_how_much():
+    result = call_tool(make_tool("f", lambda: "x" * 100_000), {})
+    assert result.text == "x" * 20_000 + "\n[cut: 20,000 of 100,000 characters]"
+    assert result.outcome == "called"
+
+
+def test_a_table_is_a_sample():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"n": range(1_000)})
+    result = call_tool(make_tool("f", lambda: frame), {})
+    assert "[985 rows left out]" in result.text
+
+
+def test_what_a_tool_prints_is_printed(capsys):
+    call_tool(make_tool("f", lambda: print("hello")), {})
+    assert capsys.readouterr().out == "hello\n"
