@@ -272,7 +272,7 @@ class BlockSplitter:
             self._close(end + "\n")
             self._kind, self._head, self._ends_with = kind, head, end
             self._prefix = head
-        elif kind == "table":
+        elif kind == "table" and len(head) <= self._cap // 2:
             self._close()
             self._kind = kind
             self._prefix = self._head = head
@@ -280,7 +280,8 @@ class BlockSplitter:
             fence = self._quoted_fence
             self._close()
             self._kind, self._quoted_fence = kind, fence
-            self._prefix = self._head = head if fence else ""
+            is_repeated = fence and len(head) <= self._cap // 2
+            self._prefix = self._head = head if is_repeated else ""
         elif kind in {"html", "indented", "paragraph"}:
             self._close()
             self._kind, self._ends_with = kind, end

@@ -9,6 +9,8 @@ from ollama_magic.render.quiet import quiet_html, thinking_html
 THINKING_INTERVAL_S = 0.5
 """How often the line that says so is drawn."""
 _PREVIEW_CHARACTERS = 90
+_PREVIEWED = 1000
+"""Characters looked at for it, however many came at once."""
 
 
 class LiveThinking:
@@ -50,7 +52,7 @@ class LiveThinking:
     def preview_html(self) -> str:
         """Return one line: the seconds so far and the latest words."""
         took_s = self._took_s + self._clock() - self._began_s
-        words = " ".join("".join(self._parts[-100:]).split())
+        words = " ".join("".join(self._parts[-100:])[-_PREVIEWED:].split())
         if len(words) > _PREVIEW_CHARACTERS:
             words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
         return quiet_html(f"thinking… {took_s:.0f} s · {words}")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import html
 import re
 from collections import defaultdict, deque
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from markdown import Markdown
 from markdown.blockparser import BlockParser
@@ -37,6 +39,7 @@ from ollama_magic.render.math import (
     is_money,
     math_html,
 )
+from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -51,13 +54,16 @@ _PIPE = "\x1f"  # no text has it: ``visible_text`` replaces controls
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:.*?[^`])\1(?!`)", re.DOTALL)
 _SEPARATOR = re.compile(rf"{_CODE.pattern}|\\.|(?P<pipe>\|)", re.DOTALL)
 _MAX_URL_SHOWN = 200
+_REFERENCE_CHARACTERS = 10
+"""Characters of addresses that references may add for each one of the text."""
+_REFERENCE_CHARACTERS_FREE = 20_000
 _DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
 """The start of a line that looks like the definition of a link or note."""
 
 
-def make_parser() -> Markdown:
-    """Return a new parser; it links the labels in ``references`` until ``reset``."""
-    return Markdown(
+def make_parser() -> Parser:
+    """Return a new parser."""
+    return Parser(
         extensions=[
             "sane_lists",
             "pymdownx.saneheaders",
@@ -67,6 +73,44 @@ def make_parser() -> Markdown:
         extension_configs={"pymdownx.tilde": {"subscript": False}},
         output_format="html",
     )
+
+
+class Parser(Markdown):
+    """Python-Markdown whose link references add no more than a text may become."""
+
+    references: _References
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (its interface)
+        super().__init__(**settings)
+        self.references = _References()
+
+    def convert_with(self, source: str, references: References) -> str:
+        """Return Markdown as HTML, in which the labels of references are links."""
+        self.reset()
+        self.references.begin(references, len(source))
+        return self.convert(source)
+
+
+class _References(dict[str, tuple[str, str]]):
+    """Addresses and titles of labels, until the characters that they may add are used.
+
+    One definition can be used thousands of times, and each use repeats all of it.
+    """
+
+    _left = 0
+
+    def begin(self, references: References, characters: int) -> None:
+        """Take the references of a text of this length."""
+        self.update({label: (url, title) for label, url, title in references})
+        self._left = _REFERENCE_CHARACTERS_FREE + _REFERENCE_CHARACTERS * characters
+
+    def __contains__(self, label: object) -> bool:
+        """Tell whether a label that the text uses now may become a link."""
+        if not super().__contains__(label):
+            return False
+        address, title = self[str(label)]
+        self._left -= len(address) + len(title)
+        return self._left >= 0
 
 
 class _ReplyExtension(Extension):
@@ -193,51 +237,76 @@ class _Break(InlineProcessor):
 
 
 class _Tables(TableProcessor):
-    """Tables whose rows may have math with a pipe in it, or a cell too many."""
+    """Tables whose rows may have math with a pipe in it, or a cell too many.
+
+    A row has no more cells than were written. Filled up to the width of the head, as
+    by Python-Markdown, a table of n bytes has n² cells.
+    """
 
     def __init__(self, parser: BlockParser) -> None:
         super().__init__(parser, {"use_align_attribute": False})
 
     def test(self, parent: Element, block: str) -> bool:
-        return super().test(parent, _fitted_table(block))
+        return super().test(parent, _with_fitted_head(block))
 
     def run(self, parent: Element, blocks: list[str]) -> None:
-        blocks[0] = _fitted_table(blocks[0])
-        super().run(parent, blocks)
+        head, _, *below = blocks.pop(0).split("\n")
+        styles = [f"text-align:{_side(cell.strip())}" for cell in self.separator]
+        rows = [_cells(row, len(styles)) for row in below] or [[""] * len(styles)]
+        table = SubElement(parent, "table")
+        _add_row(SubElement(table, "thead"), "th", _cells(head, len(styles)), styles)
+        body = SubElement(table, "tbody")
+        for row in rows:
+            _add_row(body, "td", row, styles)
 
 
-def _fitted_table(source: str) -> str:
-    """Hide the pipes that are in math, or that no column is there for."""
+def _with_fitted_head(source: str) -> str:
     head, *below = source.split("\n")
     if not below or not is_delimiter_row(below[0]):
         return source
-    columns = len(_separators(below[0])) + 1
-    rows = [_fitted_row(row, columns) for row in below[1:]]
-    return "\n".join([_without_math_pipes(head, columns), below[0], *rows])
+    columns = len(_edges(below[0])) - 1
+    return "\n".join([_without_math_pipes(head, columns), *below])
 
 
-def _fitted_row(row: str, columns: int) -> str:
+def _side(delimiter: str) -> str:
+    """Return where the delimiter of a column, ``:--`` or so, puts its text."""
+    if not delimiter.endswith(":"):
+        return "left"
+    return "center" if delimiter.startswith(":") else "right"
+
+
+def _add_row(
+    parent: Element, tag: str, cells: Iterable[str], styles: Iterable[str]
+) -> None:
+    row = SubElement(parent, "tr")
+    for text, style in zip(cells, styles, strict=False):
+        SubElement(row, tag, {"style": style}).text = text.strip(" ")
+
+
+def _cells(row: str, columns: int) -> list[str]:
+    """Return the cells of a row; what no column is there for stays in the last one."""
     row = _without_math_pipes(row, columns)
-    shown = list(row)
-    for place in _separators(row)[columns - 1 :]:
-        shown[place] = _PIPE
-    return "".join(shown)
+    edges = _edges(row)
+    del edges[columns:-1]
+    return [row[left + 1 : right] for left, right in pairwise(edges)]
 
 
 def _without_math_pipes(row: str, columns: int) -> str:
     """Hide the pipes in math if the row has as many cells as columns then."""
-    if len(_separators(row)) < columns:
+    if len(_edges(row)) - 1 <= columns:
         return row
     hidden = _MATH.sub(_without_pipes, row)
-    return hidden if len(_separators(hidden)) == columns - 1 else row
+    return hidden if len(_edges(hidden)) - 1 == columns else row
 
 
-def _separators(row: str) -> list[int]:
-    """Return where the pipes between the cells of a row are."""
-    end = len(row.rstrip())
-    found = [match.start() for match in _SEPARATOR.finditer(row) if match["pipe"]]
-    begin = len(row) - len(row.lstrip())
-    return [place for place in found if begin < place < end - 1]
+def _edges(row: str) -> list[int]:
+    """Return where the cells of a row begin and end: its pipes, or next to it."""
+    start, end = len(row) - len(row.lstrip(" ")), len(row.rstrip(" "))
+    pipes = [match.start() for match in _SEPARATOR.finditer(row) if match["pipe"]]
+    inner = [pipe for pipe in pipes if start < pipe < end - 1]
+    first = start if pipes[:1] == [start] else start - 1
+    last = end - 1 if pipes[-1:] == [end - 1] and first < end - 1 else end
+    return [first, *inner, last]
 
 
 def _without_pipes(math: re.Match[str]) -> str:
@@ -245,14 +314,12 @@ def _without_pipes(math: re.Match[str]) -> str:
 
 
 class _TableCells(Treeprocessor):
-    """Alignment, pipes in code, and the one tag that a cell cannot do without."""
+    """Pipes in code, and the one tag that a cell cannot do without."""
 
     def run(self, root: Element) -> None:
         for cell in root.iter():
             if cell.tag not in {"td", "th"}:
                 continue
-            align = cell.get("style") or "text-align: left;"
-            cell.set("style", align.replace(": ", ":").rstrip(";"))
             if text := (cell.text or "").replace(_PIPE, "|"):
                 if "\\|" in text:
                     text = _CODE.sub(lambda code: code[0].replace("\\|", "|"), text)

@@ -31,13 +31,25 @@ MATH_LINES = re.compile(
 
 
 # What reaches beyond a formula: links, styles, what loads more, and what gives a
-# command another meaning on the whole page.
+# command or a colour another meaning on the whole page.
 _ACTIVE = re.compile(
     r"\\(?:href|url|style|class|cssId|data|require|includegraphics|mmlToken|unicode"
     r"|html\w*|tex2?html|[egx]?def|let|futurelet|(?:re)?newcommand|providecommand"
     r"|(?:re)?newenvironment|Declare\w+|csname|toggle|endtoggle|texttip|tip|mathtip"
-    r"|action|begingroup\w*|global)(?![a-zA-Z])"
+    r"|action|begingroup\w*|global|bbox|f?colorbox|definecolor|colorlet|label"
+    r"|(?:eq)?ref|mathtoolsset|\w*tagform|Newextarrow|new(?!line)\w+)(?![a-zA-Z])"
 )
+_LENGTH = (
+    r"[-+]?0*(?:\d{4,}|\d{3,}(?=[.,\d]*\s*(?:em|ex|pc|in|cm)))[.,\d]*"
+    r"\s*(?:e[mx]|p[xtc]|mu|in|[cm]m|bp|dd|cc|sp)(?![a-zA-Z])"
+)
+_HUGE = re.compile(
+    r"(?:[{\[]|\\(?:[hmv]?skip|[hmv]space|m?kern|raise|lower|moveleft|moveright"
+    r"|[hv]box\s*to|above(?:withdelims..)?)\*?|\\(?:[rR]ule|Space).{0,60}?)"
+    rf"\s*{_LENGTH}"
+)
+"""A length of a thousand pixels or so, or more, where TeX reads one."""
+_WORDS = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s*\{[^\\{}$]*\}")
 
 
 def is_active(source: str) -> bool:
@@ -47,8 +59,12 @@ def is_active(source: str) -> bool:
     --------
     >>> is_active(r"$\href{x}{y}$"), is_active(r"$\let\neq=$"), is_active(r"$\left($")
     (True, True, False)
+    >>> is_active(r"$\rule{9999px}{1em}$"), is_active(r"$\text{1000 cm}\hspace{1em}$")
+    (True, False)
     """
-    return _ACTIVE.search(source) is not None
+    if _ACTIVE.search(source):
+        return True
+    return _HUGE.search(_WORDS.sub("", source)) is not None
 
 
 def is_money(match: re.Match[str]) -> bool:

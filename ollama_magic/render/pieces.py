@@ -12,6 +12,7 @@ from typing import Protocol
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
 from ollama_magic.render.half_written import shown_block
 from ollama_magic.render.highlight import code_html
+from ollama_magic.render.output_budget import GrowingBudget
 from ollama_magic.render.safe_html import (
     block_html,
     open_block_html,
@@ -48,16 +49,24 @@ class MarkdownPieces:
 
     def __init__(self) -> None:
         self._splitter = BlockSplitter(CAP_CHARACTERS)
+        self._budget = GrowingBudget()
 
     def take(self, text: str) -> Iterator[Piece]:
         """Return the pieces that the next characters finished."""
+        self._budget.grow(len(text))
         for block in self._splitter.feed(text):
-            yield Piece(len(block.source), block_html(block))
+            made = block_html(block)
+            fits = self._budget.take(made)
+            yield Piece(len(block.source), made if fits else plain_html(block.source))
 
     def open_html(self) -> str:
         """Return what is not finished; empty when there is nothing to see."""
         blocks = self._splitter.open_blocks()
-        return "".join(map(_open_html, [*blocks[:-1], *map(shown_block, blocks[-1:])]))
+        made = map(_open_html, [*blocks[:-1], *map(shown_block, blocks[-1:])])
+        page = "".join(made)
+        if self._budget.fits(page):
+            return page
+        return plain_html("".join(block.source for block in blocks))
 
 
 def _open_html(block: Block) -> str:

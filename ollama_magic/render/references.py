@@ -20,7 +20,7 @@ References = tuple[tuple[str, str, str], ...]
 
 _DEFINITION = re.compile(
     r"^[ \t>]*(?:[-*+][ \t]+)?\[(?P<label>[^\[\]\n]{1,200})\]:[ \t]*"
-    r"<?(?P<url>(?:https?://|mailto:)[^\s<>]{1,2000})>?[ \t]*"
+    r"<?(?P<url>(?:https?://|mailto:)[^\s<>]{1,1000})>?[ \t]*"
     r"(?:(?<=[ \t])(?P<title>\"[^\"\n]{0,300}\"|'[^'\n]{0,300}'|\([^()\n]{0,300}\))"
     r"[ \t]*)?$",
     re.IGNORECASE | re.MULTILINE,
@@ -29,6 +29,8 @@ _HIDEABLE = re.compile(r" {0,3}\[(?!\^)")
 _LABEL = re.compile(r"\[([^\[\]]{1,200})\]")
 _SPACE = re.compile(r"\s+")
 _HREF = re.compile(r'href="([^"]*)"')
+_MAX_DEFINITIONS = 1000
+"""Labels of one text; those after them stay text."""
 _TEXT_KINDS = {"paragraph", "list", "quote", "table", "heading"}
 
 
@@ -40,6 +42,8 @@ def definitions(blocks: Iterable[Block]) -> dict[str, tuple[str, str]]:
             for match in _DEFINITION.finditer(block.source):
                 title = (match["title"] or "")[1:-1]
                 found.setdefault(_normal(match["label"]), (match["url"], title))
+                if len(found) >= _MAX_DEFINITIONS:
+                    return found
     return found
 
 

@@ -19,8 +19,9 @@ from ollama_magic.render.safe_html import (
     page_html,
     raw_html,
     text_html,
+    within_budget,
 )
-from ollama_magic.render.steps import steps_html
+from ollama_magic.render.steps import steps_html, steps_source
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.render.theme import WARNING, with_code_style
 
@@ -58,8 +59,10 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
-    page = with_code_style("".join(parts))
-    return {"text/html": page, "text/plain": reply_plain(view)}
+    plain = reply_plain(view)
+    source = "\n\n".join(filter(None, [steps_source(view.steps), view.thinking, plain]))
+    page = with_code_style(within_budget(parts, source))
+    return {"text/html": page, "text/plain": plain}
 
 
 def reply_plain(view: ReplyView) -> str:
@@ -77,7 +80,8 @@ def _answer_html(text: str, view: str) -> str:
 def _code_only_html(text: str) -> str:
     """Return the code of a reply alone; a reply without a fence is code itself."""
     blocks = code_blocks(text) or (CodeBlock("python", text.strip("\n")),)
-    return "".join(code_page_html(b.source, b.language) for b in blocks)
+    parts = (code_page_html(block.source, block.language) for block in blocks)
+    return within_budget(parts, text)
 
 
 def _rendered_html(text: str) -> str:

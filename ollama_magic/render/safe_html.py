@@ -10,11 +10,13 @@ from __future__ import annotations
 import html
 import re
 import threading
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.render.blocks import Block, split_blocks
 from ollama_magic.render.dialect import (
+    MAX_DEPTH,
     language_of,
     python_markdown_source,
 )
@@ -24,8 +26,10 @@ from ollama_magic.render.highlight import (
     code_html,
     keep_first_newline,
 )
+from ollama_magic.render.html_cost import is_too_costly, without_styles
 from ollama_magic.render.line_syntax import closes_fence, fence_of
 from ollama_magic.render.math import MATH_CLASS, math_html
+from ollama_magic.render.output_budget import joined, max_html
 from ollama_magic.render.references import (
     References,
     definitions,
@@ -37,7 +41,7 @@ from ollama_magic.render.references import (
 from ollama_magic.render.text import visible_text
 
 if TYPE_CHECKING:
-    from markdown import Markdown
+    from ollama_magic.render.markdown import Parser
 
 TEXT_STYLE = "white-space:pre-wrap;margin:0"
 """The look of plain text: as wide as the page, all line breaks kept."""
@@ -61,24 +65,24 @@ _MAX_BLOCK = 200_000
 """Characters; a longer block is shown as plain text."""
 _MAX_BRACKET_COST = 1_500_000
 """Characters; about a second of Python-Markdown's search for ends of links."""
-_MAX_INLINE_COST = 500_000_000
-"""Characters; about half a second of Python-Markdown's copies of a text, one a mark."""
+_MAX_INLINE_COST = 100_000_000
+"""Characters; about a second of Python-Markdown's copies of a text, one a mark."""
+_MAX_ITEM_COST = 3_000_000_000
+"""Characters; about a second of its copies of an item of a list, one a line."""
+_ITEM = re.compile(r"^([ >]*)(?:[-*+]|\d{1,9}[.)])(?=\s)", re.MULTILINE)
 _RUN = re.compile(r"\n(?=[ \t>]*(?:\n|[-*+|>]|\d{1,9}[.)]))")
 """Where Python-Markdown begins with another text: a paragraph, an item, a row."""
 _TICK_COST = 20
 _MARK = re.compile(r"[*_`\[<&\\$~:]")
 _BRACKET = re.compile(r"[\[\]()]")
-_MAX_DEPTH = 500
-"""Elements in elements; the sanitiser takes quadratic time, and browsers stop here."""
-_NESTING_TAG = re.compile(
-    r"<(/?)(?!(?:p|li|d[dt]|t[dhr]|br|hr|img|input|meta|link|option)\b)[a-z]", re.I
-)
 _MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
 _NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
 """Items in items on one line, as only a looping model writes them."""
 _CACHED_BLOCK = 4000
 _EMPTY_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
 """Ends an HTML block in Markdown, which nbconvert makes of a notebook for one."""
+
+_SHORTENED = "<p><em>Shown as plain text: formatted, it would be too long.</em></p>"
 
 
 def markdown_html(text: str) -> str:
@@ -90,7 +94,8 @@ def markdown_html(text: str) -> str:
     text = visible_text(text)
     if len(text) > _MAX_MARKDOWN:
         return page_html(_plain(text))
-    return page_html("".join(_block_parts(split_blocks(text))))
+    parts = _block_parts(split_blocks(text), max_html(len(text)))
+    return page_html(within_budget(parts, text))
 
 
 def text_html(text: str) -> str:
@@ -100,7 +105,8 @@ def text_html(text: str) -> str:
 
 def json_html(text: str) -> str:
     """Return JSON as highlighted, sanitised HTML; it need not be complete."""
-    return page_html(sanitised(code_html(visible_text(text), "json")))
+    text = visible_text(text)
+    return page_html(within_budget([sanitised(code_html(text, "json"))], text))
 
 
 def code_page_html(source: str, language: str) -> str:
@@ -111,16 +117,31 @@ def code_page_html(source: str, language: str) -> str:
     language
         As it stands after a fence; unknown ones stay plain.
     """
-    known = language_of(language)
-    return page_html(sanitised(code_html(visible_text(source), known)))
+    source = visible_text(source)
+    made = sanitised(code_html(source, language_of(language)))
+    return page_html(within_budget([made], source))
 
 
 def raw_html(text: str) -> str:
     """Return HTML that a model wrote, with nothing left but what is harmless."""
     text = visible_text(text)
-    if len(text) > _MAX_MARKDOWN or _depth(text) > _MAX_DEPTH:
+    if len(text) > _MAX_MARKDOWN:
         return page_html(_plain(text))
-    return page_html(sanitised(text, has_math=False))
+    parsed = without_styles(text)
+    if is_too_costly(parsed):
+        return page_html(shortened_html(text))
+    return page_html(within_budget([sanitised(parsed, has_math=False)], text))
+
+
+def within_budget(parts: Iterable[str], text: str) -> str:
+    """Join the safe HTML made of a text; the plain text where it would be too long."""
+    made = joined(parts, len(text))
+    return shortened_html(text) if made is None else made
+
+
+def shortened_html(text: str) -> str:
+    """Return a text that would be too long when formatted as the text that it is."""
+    return _SHORTENED + plain_html(text)
 
 
 def plain_html(text: str) -> str:
@@ -177,8 +198,14 @@ def open_block_html(block: Block, references: References = ()) -> str:
         return _plain(block.source)
 
 
-def _block_parts(blocks: list[Block]) -> list[str]:
-    """Return the blocks of a whole text, linked to the definitions in all of them."""
+def _block_parts(blocks: list[Block], limit: int) -> list[str]:
+    """Return the blocks of a whole text, linked to the definitions in all of them.
+
+    Parameters
+    ----------
+    limit
+        The HTML that is wanted at most: none is made once there is more.
+    """
     known = definitions(blocks)
     parts: list[str] = []
     labels: set[str] = set()
@@ -189,6 +216,9 @@ def _block_parts(blocks: list[Block]) -> list[str]:
         if lines:
             hidden.append((len(parts), lines))
         parts.append(block_html(block, references))
+        limit -= len(parts[-1])
+        if limit < 0:
+            return parts
         labels |= linked(references, parts[-1])
     for number, lines in hidden:
         parts[number] = block_html(not_linked(lines, labels)) + parts[number]
@@ -230,16 +260,11 @@ _lock = threading.Lock()
 def _converted(block: Block, references: References) -> str:
     source = python_markdown_source(block)
     with _lock:
-        parser = _parser()
-        parser.reset()
-        parser.references.update(
-            {label: (url, title) for label, url, title in references}
-        )
-        return parser.convert(source)
+        return _parser().convert_with(source, references)
 
 
 @cache
-def _parser() -> Markdown:
+def _parser() -> Parser:
     from ollama_magic.render.markdown import make_parser
 
     return make_parser()
@@ -280,17 +305,10 @@ def _is_too_costly(text: str) -> bool:
     if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
         return True
     return (
-        _inline_cost(text) > _MAX_INLINE_COST or _bracket_cost(text) > _MAX_BRACKET_COST
+        _inline_cost(text) > _MAX_INLINE_COST
+        or _bracket_cost(text) > _MAX_BRACKET_COST
+        or _item_cost(text) > _MAX_ITEM_COST
     )
-
-
-def _depth(text: str) -> int:
-    """Return how deep the elements of HTML are in one another, at most."""
-    depth = deepest = 0
-    for match in _NESTING_TAG.finditer(text):
-        depth = max(depth - 1, 0) if match[1] else depth + 1
-        deepest = max(depth, deepest)
-    return deepest
 
 
 def _inline_cost(text: str) -> int:
@@ -303,6 +321,17 @@ def _inline_cost(text: str) -> int:
         len(run) * (len(_MARK.findall(run)) + _TICK_COST * run.count("`"))
         for run in _RUN.split(text)
     )
+
+
+def _item_cost(text: str) -> int:
+    """Return the characters copied when each line is put to the item that it is in.
+
+    That is done at each level, and all lines are indented for the deepest.
+    """
+    levels = (len(match[1]) // 2 + 1 for match in _ITEM.finditer(text))
+    depth = min(max(levels, default=0), MAX_DEPTH)
+    runs = ((run.count("\n"), len(run)) for run in _RUN.split(text))
+    return depth * sum(lines * (size + 4 * depth * lines) for lines, size in runs)
 
 
 def _bracket_cost(text: str) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from ollama_magic.render.quiet import folded_html, quiet_html, thinking_html
@@ -19,6 +20,8 @@ from ollama_magic.render.text import visible_text
 Step = Mapping[str, Any]
 _LINE = 100
 _SHORT = 60
+_MAX_INDENTED_DEPTH = 10
+"""Deeper arguments stay on one line: each value would take a line of blanks."""
 _MAX_LIVE = 50_000
 """Characters of HTML; earlier calls are not sent again and again while others run."""
 
@@ -100,6 +103,11 @@ def call_lines(call: Call) -> list[str]:
     return [visible_text(line) for line in lines]
 
 
+def steps_source(steps: Sequence[Step]) -> str:
+    """Return steps as JSON: all that is shown of them, and in which order."""
+    return json.dumps(list(steps), ensure_ascii=False) if steps else ""
+
+
 def steps_text(steps: Sequence[Step]) -> str:
     """Return steps as lines of text."""
     return "\n".join(line for call in calls_of(steps) for line in call_lines(call))
@@ -144,14 +152,21 @@ def _part_html(part: _Said | Call) -> str:
 
 
 def _call_html(call: Call) -> str:
-    function = call.function
-    indented = json.dumps(function["arguments"], ensure_ascii=False, indent=2)
-    arguments = json_html(indented)
+    arguments = json_html(_indented(call))
     if call.told is None:
-        return folded_html(f"wants to call {function['name']}", arguments, is_open=True)
+        title = f"wants to call {call.function['name']}"
+        return folded_html(title, arguments, is_open=True)
     return folded_html(
         _title(call, call.told), arguments + plain_html(call.told["content"])
     )
+
+
+def _indented(call: Call) -> str:
+    line = call.arguments
+    steps = (1 if mark in "[{" else -1 for mark in line if mark in "[{]}")
+    if max(accumulate(steps), default=0) > _MAX_INDENTED_DEPTH:
+        return line
+    return json.dumps(call.function["arguments"], ensure_ascii=False, indent=2)
 
 
 def _title(call: Call, told: Step) -> str:

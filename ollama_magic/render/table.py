@@ -8,6 +8,9 @@ from collections.abc import Collection, Sequence
 
 from ollama_magic.render.text import visible_text
 
+_MAX_PADDED = 200
+"""Columns; one long cell would widen the cells of all rows."""
+
 
 def table_html(
     columns: Sequence[str],
@@ -32,7 +35,10 @@ def table_text(
 ) -> str:
     """Return a table as lines of text, in columns that line up."""
     lines = [[_one_line(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    widths = [
+        min(max(map(_width, column)), _MAX_PADDED)
+        for column in zip(*lines, strict=True)
+    ]
     return "\n".join(_row_text(line, widths, right) for line in lines)
 
 

@@ -1,18 +1,27 @@
 """Hostile text costs no more than its length: rendered, or shown as the text it is.
 
 What is bounded is the processor's time, counted in the time that a fixed piece of work
-takes in the same process: a busy or slow machine changes both.
+takes in the same process (a busy or slow machine changes both), the length of the HTML,
+and the memory that Python takes to make it.
 """
 
+import json
 import time
+import tracemalloc
 from functools import cache
 
 import pytest
 from hostile import quick_violations
+from surfaces import SURFACES, Published
 
-from ollama_magic.render import safe_html
+from ollama_magic.render import html_cost, markdown_parser, output_budget, safe_html
+from ollama_magic.render.columns import Column
+from ollama_magic.render.columns_display import ColumnsDisplay
 from ollama_magic.render.pieces import Intake
+from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import json_html, markdown_html, raw_html
+from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.table import table_text
 
 pytestmark = pytest.mark.slow
 
@@ -169,3 +178,345 @@ def test_a_costly_text_would_be_seen(monkeypatch):
     """Without the guard Python-Markdown takes minutes; a fifth of it is enough."""
     monkeypatch.setattr(safe_html, "_is_too_costly", lambda _: False)
     assert cost(lambda: shown("[" * 4000)) > 20
+
+
+# -- a small text with a large effect ------------------------------------------------
+
+
+def table(columns, rows, row="|x|"):
+    head = "|" + "a|" * columns + "\n|" + "-|" * columns + "\n"
+    return head + f"{row}\n" * rows
+
+
+def _square(size):
+    """Return as many columns as rows, in a table of this size."""
+    return table(size // 8, size // 8)
+
+
+def _under(first, other):
+    """Put a wide table into a list or a quote."""
+    return lambda size: first + _square(size).replace("\n", f"\n{other}")
+
+
+def _defined(definition, use, *, at="", length=900):
+    """Define one long reference, and use it as often as the size allows."""
+
+    def shape(size):
+        address = definition.replace("…", "y" * length)
+        return f"{at}{address}\n{at}\n{at}" + use * (size // len(use))
+
+    return shape
+
+
+def _many_defined(use):
+    def shape(size):
+        numbers = range(size // 25)
+        defined = "".join(f"[{n}]:http://x.y\n" for n in numbers)
+        return defined + "\n" + "".join(use.replace("n", str(n)) for n in numbers)
+
+    return shape
+
+
+SMALL_MARKDOWN = {
+    "table": _square,
+    "table with three rows of cells": lambda n: table(n // 8, n // 12, "|x|y|z|"),
+    "table without outer bars": lambda n: _square(n).replace("\n|", "\n")[1:],
+    "table of one row's cells": lambda n: table(n // 6, 1) + "|\n" * (n // 6),
+    "table in a quote": _under("> ", "> "),
+    "table in quotes": _under("> > > ", "> > > "),
+    "table in an item": _under("- a\n\n  ", "  "),
+    "table in a quote in an item": _under("1. > ", "   > "),
+    "table aligned to the right": lambda n: _square(n).replace("-|", "-:|"),
+    "tables, wide ones": lambda n: (table(50, 50) + "\n") * (n // 400),
+    "empty cells": lambda n: table(300, n // 400, "|" * 300),
+    "reference of 1,980": lambda n: (
+        f"[a]: http://x/{'y' * 1980}\n\n" + "[a]\n\n" * (n // 5)
+    ),
+    "reference of 900": lambda n: (
+        f"[a]: http://x/{'y' * 900}\n\n" + "[a]\n\n" * (n // 5)
+    ),
+    "reference in one paragraph": lambda n: (
+        f"[a]: http://x/{'y' * 900}\n\n" + "[a] " * (n // 4)
+    ),
+    "reference in its own block": _defined("[a]: http://x/…\nt", "[a] "),
+    "reference of a picture": _defined("[a]: http://x/…\nt", "![][a] "),
+    "reference in a quote": _defined("[a]: http://x/…", "[a]\n> \n> ", at="> "),
+    "reference in an item": _defined("[a]: http://x/…", "[a]\n\n  ", at="  "),
+    "title of a reference": _defined("[a]: http://x 't…'", "[a] ", at="> ", length=290),
+    "address longer than any": _defined("[a]: http://x/…", "[a] ", length=9000),
+    "references that are used": _many_defined("[n]\n\n"),
+    "references that are not": _many_defined("n\n\n"),
+    "references, all in one paragraph": _many_defined("[n] "),
+    "long fence, many blocks": lambda n: "~" * (n // 2) + "\nx" * (n // 4),
+    "long fence in a quote": lambda n: "> " + "~" * (n // 2) + "\n> x" * (n // 8),
+    "long language in a quote": lambda n: (
+        "> ```" + "y" * (n // 2) + "\n" + "> x\n" * (n // 8)
+    ),
+    "fences of unknown languages": lambda n: "".join(
+        f"```l{i}\n```\n" for i in range(n // 12)
+    ),
+    "tokens of code": lambda n: "```python\n" + "1+" * 10 + "\n```\n" * (n // 10),
+    "operators": lambda n: "```c\n" + "1<\n" * (n // 3) + "```",
+    "cells of math": lambda n: "|a|\n|-|\n" + "|$a$|\n" * (n // 6),
+    "links of one letter": lambda n: "[a](http:b)" * (n // 11),
+    "addresses": lambda n: "<a@b.c> " * (n // 8),
+    "quotes of lists": lambda n: ("> - a\n>\n> 1. b\n" + "\n") * (n // 17),
+    "deep items, lazy lines": lambda n: (
+        "".join(f"{'  ' * i}- a\n" for i in range(13)) + "b\n" * (n // 2)
+    ),
+    "entities": lambda n: "&<>" * (n // 3),
+}
+
+
+def _formatting(tags, use):
+    return lambda size: (
+        "<p>" + "".join(map(tags, range(400))) + "x" + use * (size // len(use))
+    )
+
+
+NAMES = ["b", "i", "u", "s", "em", "code", "font", "nobr", "small", "strong", "tt"]
+NAMES += ["big"]
+_LONG = "http://x/" + "y" * 5000
+SMALL_HTML = {
+    "b": _formatting("<b a{}>".format, "<p>x"),
+    "b, quoted": _formatting("<b a='{}'>".format, "<p>x"),
+    "b, a bracket in quotes": _formatting("<b a='>' b{}>".format, "<p>x"),
+    "b, slashes": _formatting("<b/a{}/>".format, "<p>x"),
+    "b, lines": _formatting("<B\n\fa{}\n>".format, "<p>x"),
+    "b, twice": _formatting("<b <b a{}>".format, "<p>x"),
+    "b, closed in a comment": _formatting("<b a{}><!--</b>-->".format, "<p>x"),
+    "font": _formatting("<font color={}>".format, "<li>x"),
+    "many names": _formatting(lambda n: f"<{NAMES[n % 12]}>", "<p>x"),
+    "closed paragraphs": _formatting("<i a{}>".format, "</p>x"),
+    "cells": lambda n: (
+        "<table><td>" + "".join(f"<u a{i}>" for i in range(400)) + "<p>" * (n // 3)
+    ),
+    "rows": lambda n: "<table>" + "".join(f"<s a{i}>x<tr>" for i in range(n // 14)),
+    "one long link": lambda n: f"<a href={_LONG}>" + "<p>x" * (n // 4),
+    "one long link, quoted": lambda n: f"<a href='{_LONG}'>" + "<p>x" * (n // 4),
+    "one long link, a bracket": lambda n: (
+        f"<a title='>x</a>' href='{_LONG}'>" + "<p>x" * (n // 4)
+    ),
+    "links": lambda n: "<a>" * (n // 3),
+    "paragraphs": lambda n: "</p>" * (n // 4),
+}
+VIEWS_OF_SMALL = {
+    "markdown": "answer as markdown",
+    "code": "answer as code",
+    "text": "answer as text",
+    "json": "answer as json",
+    "html": "answer as html",
+    "thinking": "thinking",
+    "steps": "functions called",
+    "columns": "columns",
+}
+
+
+def most(characters):
+    """Return the longest HTML that a text of this length may become."""
+    return 60_000 + 45 * characters
+
+
+def peak(work):
+    """Return what a piece of work returns, and the bytes that Python took for it."""
+    tracemalloc.start()
+    try:
+        made = work()
+        return made, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("view", VIEWS_OF_SMALL)
+@pytest.mark.parametrize("shape", [*SMALL_MARKDOWN, *SMALL_HTML])
+def test_html_is_no_longer_than_its_text_allows(shape, view):
+    text = {**SMALL_MARKDOWN, **SMALL_HTML}[shape](20_000)
+    for kind, value in SURFACES[VIEWS_OF_SMALL[view]](text):
+        # Columns show it four times each, functions five times.
+        assert len(value) <= most(8 * len(text)), kind
+
+
+@pytest.mark.parametrize("size", [5000, 100_000])
+@pytest.mark.parametrize("shape", SMALL_MARKDOWN)
+def test_markdown_of_any_length_becomes_as_much_html(shape, size):
+    text = SMALL_MARKDOWN[shape](size)
+    safe_html._cached_block_html.cache_clear()
+    assert len(markdown_html(text)) <= most(len(text))
+
+
+@pytest.mark.parametrize("shape", SMALL_MARKDOWN)
+def test_memory_grows_with_the_text(shape):
+    """Limits act before memory is spent, not after."""
+    text = SMALL_MARKDOWN[shape](20_000)
+    safe_html._cached_block_html.cache_clear()
+    made, used = peak(lambda: markdown_html(text))
+    assert used <= 5_000_000 + 1000 * len(text), len(made)
+
+
+@pytest.mark.parametrize("size", [5000, 100_000])
+@pytest.mark.parametrize("shape", SMALL_HTML)
+def test_a_parser_is_given_no_html_that_makes_more_of_itself(shape, size):
+    """The sanitiser's memory is not Python's: what it is given is what counts."""
+    text = html_cost.without_styles(SMALL_HTML[shape](size))
+    if not html_cost.is_too_costly(text):
+        assert len(safe_html.sanitised(text, has_math=False)) <= most(len(text))
+    assert cost(lambda: raw_html(text)) < 40
+
+
+@pytest.mark.parametrize("mode", ["clear", "update"])
+@pytest.mark.parametrize("shape", SMALL_MARKDOWN)
+def test_what_is_painted_live_is_no_longer_either(shape, mode):
+    text = SMALL_MARKDOWN[shape](20_000)
+    page = Published()
+    display = StreamDisplay(
+        page.publish, page.clear_output, mode=mode, clock=page.clock
+    )
+
+    def stream():
+        display.feed("", text)
+        for start in range(0, len(text), 1000):
+            display.feed(text[start : start + 1000])
+
+    assert cost(stream) < 60
+    sizes = [len(bundle["text/html"]) for bundle in page.bundles]
+    assert sizes
+    assert max(sizes) <= most(2 * len(text))
+
+
+@pytest.mark.parametrize("shape", ["table", "table in a quote", "empty cells"])
+def test_pieces_of_a_wide_table_do_not_repeat_its_head(shape):
+    """Each piece of a live table has the head of it above, if that is short."""
+    text = SMALL_MARKDOWN[shape](150_000)
+    made = _live_html(text)
+    assert len(made) <= most(len(text))
+
+
+def _live_html(text):
+    """Return the HTML of all pieces of a text that comes in pieces."""
+    intake, made = Intake("markdown"), []
+    for start in range(0, len(text), 1500):
+        intake.add(text[start : start + 1500])
+        made += [piece.html for piece in intake.finished()]
+    return "".join([*made, intake.open_html()])
+
+
+def test_live_columns_are_no_longer_either():
+    text = _square(20_000)
+    page = Published()
+    display = ColumnsDisplay(
+        page.publish, page.clear_output, mode="clear", clock=page.clock
+    )
+    display.begin(["a", "b"])
+    for start in range(0, len(text), 1000):
+        display.feed(0, text[start : start + 1000])
+        display.feed(1, text[start : start + 1000])
+        display.tick()
+    display.complete(0, Column("a", ReplyView(text)))
+    display.tick()
+    assert len(page.bundles) > 10
+    assert max(len(b["text/html"]) for b in page.bundles) <= most(2 * len(text))
+
+
+def test_long_tables_and_many_links_are_shown_as_what_they_are():
+    """What a model writes for a reader is far from every limit."""
+    rows = "| a | **b** | `c` | [d](http://e.example/f) |\n" * 500
+    made = markdown_html("| a | b | c | d |\n|---|---|---|---|\n" + rows)
+    assert made.count("<tr>") == 501
+    assert made.count("<strong>") == 500
+    links = "".join(f"[{n}]: http://a.example/{n}\n" for n in range(300))
+    made = markdown_html("".join(f"See [{n}].\n\n" for n in range(300)) + links)
+    assert made.count("<a href=") >= 300
+    item = '<li><a href="http://a.example/{}"><b class="x">{}</b></a> <i>y</i>'
+    made = raw_html("".join(item.format(n, n) for n in range(2000)))
+    assert made.count("<a href=") == 2000
+    assert "Shown as plain text" not in made
+
+
+def test_a_short_row_has_the_cells_that_were_written():
+    made = markdown_html("|a|b|c|\n|-|-|-|\n|1|\n|1|2|3|\n||2|")
+    rows = made.split("<tr>")[2:]
+    assert [row.count("<td") for row in rows] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("view", ["markdown", "html", "code"])
+def test_where_the_budget_ends_the_text_is_shown(view, monkeypatch):
+    monkeypatch.setattr(output_budget, "max_html", lambda _: 10)
+    text = "```html\n<b>never seen</b>\n```\n\nthe end"
+    made = reply_bundle(ReplyView(text, view=view))["text/html"]
+    assert "<em>Shown as plain text: formatted, it would be too long.</em>" in made
+    assert "&lt;b&gt;never seen&lt;/b&gt;" in made
+
+
+def test_deep_arguments_of_a_call_are_not_indented():
+    deep = [0] * 2000
+    for _ in range(40):
+        deep = [deep]
+    call = {"function": {"name": "f", "arguments": {"a": deep}}}
+    steps = ({"role": "assistant", "content": "", "tool_calls": [call]},)
+    made = reply_bundle(ReplyView("", steps=steps))["text/html"]
+    assert len(made) <= most(len(json.dumps(deep)))
+    assert made.count("0") >= 2000
+
+
+def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
+    rows = [["x" * 10_000, "b"], *[["a", "b"]] * 1000]
+    made = table_text(["name", "size"], rows)
+    assert len(made) < 300_000
+    assert "x" * 10_000 + "  b" in made
+
+
+# -- these tests can fail --------------------------------------------------------------
+
+
+def test_rows_that_are_filled_up_would_be_seen(monkeypatch):
+    monkeypatch.delattr(markdown_parser._Tables, "run")
+    text = _square(10_000)
+    made, used = peak(lambda: markdown_html(text))
+    assert used > 100_000_000
+    assert "Shown as plain text" in made
+
+
+def test_elements_that_are_opened_again_would_be_seen():
+    text = SMALL_HTML["b"](20_000)
+    assert len(safe_html.sanitised(text, has_math=False)) > 2 * most(len(text))
+
+
+def test_references_without_a_limit_would_be_seen(monkeypatch):
+    monkeypatch.setattr(markdown_parser, "_REFERENCE_CHARACTERS_FREE", 10**12)
+    text = f"> [a]: http://x/{'y' * 900}\n> \n> " + "[a]\n> \n> " * 3000
+    made, used = peak(lambda: markdown_html(text))
+    assert used > 10_000_000
+    assert "Shown as plain text" in made
+
+
+@pytest.mark.parametrize("title", ["", " 'title'"])
+def test_a_reference_that_is_defined_in_a_quote_is_a_link(title):
+    made = markdown_html(f"> [a]: http://x.example/{title}\n> \n> [a] and *[a]*")
+    # The line that defines it is shown, with a link of its own.
+    assert made.count('<a href="http://x.example/"') == 3
+    assert "<em><a " in made
+
+
+def test_references_after_the_thousandth_stay_text():
+    numbers = range(1200)
+    defined = "".join(f"[r{n}]: http://x.y/{n}\n" for n in numbers)
+    made = markdown_html("".join(f"[r{n}]\n\n" for n in numbers) + defined)
+    assert 'href="http://x.y/999"' in made
+    assert "<p>[r1000]</p>" in made
+    assert "[r1000]: <a " in made
+    assert "[r999]: " not in made
+
+
+def test_no_more_blocks_are_made_once_there_is_too_much(monkeypatch):
+    made = []
+    block_html = safe_html.block_html
+
+    def counted(*block):
+        made.append(block)
+        return block_html(*block)
+
+    monkeypatch.setattr(safe_html, "block_html", counted)
+    uses = "".join(f"[a] {n}\n\n" for n in range(3000))
+    page = markdown_html(f"[a]: http://x/{'y' * 900}\n\n{uses}")
+    assert "Shown as plain text" in page
+    assert len(made) < 2000

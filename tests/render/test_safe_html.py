@@ -118,6 +118,30 @@ def test_dollars_and_code_are_not_math(text):
     assert MATH_CLASS not in body(text)
 
 
+HUGE = [r"\rule{99999999px}{99999999px}", r"\hspace{9999em}", r"\kern-9999em x"]
+HUGE += [r"\raise 9999em {x}", r"\rule{1px}{0009999 px}", r"\hspace*{123in}"]
+HUGE += [r"\mspace9999mu x", r"a \\[4000pt] b", r"\begin{array}{p{2000px}}x\end{array}"]
+PAGE_WIDE = [
+    r"\definecolor{red}{rgb}{0,1,0}",
+    r"\label{a}",
+    r"\eqref{a}",
+    r"\bbox[1px]x",
+]
+MODEST = [r"\rule{1em}{0.4pt}", r"\text{a board of 1000 mm}", r"x \\[2ex] y"]
+MODEST += [r"\hspace{12em} 1500", r"w = 1500\,\mathrm{px}", r"a \newline b \tag{1}"]
+
+
+@pytest.mark.parametrize("math", HUGE + PAGE_WIDE)
+def test_math_that_reaches_beyond_its_place_is_its_source(math):
+    for text in (f"${math}$", f"$$\n{math}\n$$"):
+        assert MATH_CLASS not in body(text)
+
+
+@pytest.mark.parametrize("math", MODEST)
+def test_math_with_modest_lengths_is_typeset(math):
+    assert MATH_CLASS in body(f"$${math}$$")
+
+
 def test_mathjax_is_to_ignore_all_but_what_is_marked():
     assert markdown_html("$5").startswith('<div class="tex2jax_ignore mathjax_ignore">')
 
