@@ -113,6 +113,8 @@ def chat(
     In a cell it is a turn of that cell: run again, it is replaced. In a script the chat
     lasts as long as the process, unless it has a name.
 
+    The other parameters are those of ``ask``.
+
     Parameters
     ----------
     name
@@ -123,8 +125,6 @@ def chat(
         Send only so many of the latest turns.
     system
         A system message from this turn on.
-
-    The others are those of :func:`ask`.
 
     Raises
     ------
@@ -171,12 +171,12 @@ def stream(
     """Yield the text of a one-off reply as it comes, without its thinking.
 
     Leaving the loop, or closing the iterator, ends the server's work. The parameters
-    are those of :func:`ask`.
+    are those of ``ask``.
 
     Raises
     ------
     OllamaMagicError
-        As :func:`ask` does; what was yielded stands.
+        As ``ask`` does; what was yielded stands.
 
     Examples
     --------

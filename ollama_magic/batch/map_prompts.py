@@ -129,10 +129,9 @@ def map_prompts(
 
     Examples
     --------
-    ::
-
-        map_prompts("Translate to French: {}", ["good morning", "good night"])
-        map_prompts("Sentiment of: {text}", df, schema="label: one of pos, neg")
+    >>> map_prompts("Translate to French: {}", ["good morning"])  # doctest: +SKIP
+    >>> schema = "label: one of pos, neg"  # doctest: +SKIP
+    >>> map_prompts("Sentiment of: {text}", df, schema=schema)  # doctest: +SKIP
     """
     rows = read_rows(data)
     prompts = list(rows.prompts(parse_template(template)))

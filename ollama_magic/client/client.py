@@ -76,7 +76,7 @@ class OllamaClient:
     insecure_hosts
         Machines, as ``HOST:PORT``, that may get key and password over plain http.
         To others the key of ``OLLAMA_API_KEY`` is not sent without encryption
-        (:attr:`withheld_key` says so); a key or password that was given is an error.
+        (``withheld_key`` says so); a key or password that was given is an error.
 
     Raises
     ------
@@ -200,7 +200,7 @@ class OllamaClient:
         raw: bool = False,
         stream: bool = True,
     ) -> ReplyStream:
-        """Return the reply to one prompt without a history; see :meth:`chat`.
+        """Return the reply to one prompt without a history; see ``chat``.
 
         Parameters
         ----------
@@ -342,7 +342,7 @@ class OllamaClient:
             The model to start from. One that is not there is pulled first.
         files, adapters
             File names, each with the digest of its uploaded blob
-            (:meth:`upload_blob`).
+            (``upload_blob``).
         parameters
             Default options. The server takes wrong ones too, and every request to
             the model fails then.
@@ -391,7 +391,7 @@ class OllamaClient:
         *,
         on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Send a file to the server, for :meth:`create`, unless it has it.
+        """Send a file to the server, for ``create``, unless it has it.
 
         Parameters
         ----------

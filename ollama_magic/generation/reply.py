@@ -97,7 +97,7 @@ class Reply:
         Raises
         ------
         ReplyDataError
-            As :attr:`data` does.
+            As ``data`` does.
         ImportError
             pandas is not installed.
         """
