@@ -72,8 +72,7 @@ def test_it_begins_with_a_title_the_extension_and_a_server(name):
 
 @every_notebook
 def test_it_is_listed_in_the_readme(name):
-    listed = (ROOT / "README.md").read_text("utf-8").partition("## Notebooks\n")[2]
-    assert f"- [{name}](notebooks/{name}.ipynb): " in listed.partition("\n## ")[0]
+    assert f"](notebooks/{name}.ipynb)" in (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
