@@ -203,7 +203,7 @@ def test_kernel_answers_a_complete_request():
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         client.execute_interactive(
-            "from ollama_magic import completion\n"
+            "from ollama_magic.notebook import completion\n"
             f"completion.install(get_ipython(), lambda: {MODELS!r}, list)",
             timeout=60,
         )

@@ -583,7 +583,7 @@ def test_arguments_at_the_limit_are_taken_and_saved_flat(able, fake_ollama, tmp_
     notebook = nbformat.reads(file.read_text(), 4)
     told = notebook.cells[1].outputs[0].metadata.ollama_magic
     assert isinstance(told["steps"], str)
-    assert able.run(f"%ollama import {file} --chat again").status == "ok"
+    assert able.run(f"%ollama import {file} --chat again --trust").status == "ok"
     script(fake_ollama, says("Fine."))
     able.run("%%ollama\nAnd?", cell_id="b")
     (sent,) = last_messages(fake_ollama)[1]["tool_calls"]

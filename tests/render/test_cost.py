@@ -14,7 +14,7 @@ import pytest
 from hostile import quick_violations
 from surfaces import SURFACES, Published
 
-from ollama_magic.render import html_cost, markdown_parser, output_budget, safe_html
+from ollama_magic.render import html_cost, markdown, output_budget, safe_html
 from ollama_magic.render.columns import Column
 from ollama_magic.render.columns_display import ColumnsDisplay
 from ollama_magic.render.pieces import Intake
@@ -469,7 +469,7 @@ def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
 
 
 def test_rows_that_are_filled_up_would_be_seen(monkeypatch):
-    monkeypatch.delattr(markdown_parser._Tables, "run")
+    monkeypatch.delattr(markdown._Tables, "run")
     text = _square(10_000)
     made, used = peak(lambda: markdown_html(text))
     assert used > 100_000_000
@@ -482,7 +482,7 @@ def test_elements_that_are_opened_again_would_be_seen():
 
 
 def test_references_without_a_limit_would_be_seen(monkeypatch):
-    monkeypatch.setattr(markdown_parser, "_REFERENCE_CHARACTERS_FREE", 10**12)
+    monkeypatch.setattr(markdown, "_REFERENCE_CHARACTERS_FREE", 10**12)
     text = f"> [a]: http://x/{'y' * 900}\n> \n> " + "[a]\n> \n> " * 3000
     made, used = peak(lambda: markdown_html(text))
     assert used > 10_000_000
