@@ -17,7 +17,7 @@ from typing import Any
 
 from ollama_magic.batch.template import Template
 from ollama_magic.errors import OllamaMagicError, PromptError
-from ollama_magic.generation.schema_types import record_of
+from ollama_magic.generation.schema import record_of
 from ollama_magic.generation.values import value_text
 
 _SHOWN_NAMES = 20

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.generation.data_text import read_data
 from ollama_magic.generation.schema import Schema, read_schema
-from ollama_magic.generation.schema_check import check_schema, what_is_wrong
+from ollama_magic.generation.schema_check import check_schema, read_data, what_is_wrong
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from ollama_magic.errors import (
     StreamInterruptedError,
 )
 from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.schema import Json
 from ollama_magic.generation.schema_check import Repair
-from ollama_magic.generation.schema_types import Json
 
 LOST = (ServerUnreachableError, StreamInterruptedError)
 """Errors that say nothing of the row: the server went away, or the way to it."""

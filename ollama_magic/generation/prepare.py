@@ -20,7 +20,6 @@ from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.requests import ChatRequest, GenerateRequest, Request
 from ollama_magic.client.types import LoadedModel, ModelSummary, ReplyChunk
 from ollama_magic.errors import PromptError, ServerUnreachableError
-from ollama_magic.generation.composing import compose
 from ollama_magic.generation.context import ContextCheck
 from ollama_magic.generation.context_size import check_context, length_in_force
 from ollama_magic.generation.models import (
@@ -31,7 +30,7 @@ from ollama_magic.generation.models import (
     look_up,
 )
 from ollama_magic.generation.options import ChatArguments
-from ollama_magic.generation.prompt import FilledPrompt
+from ollama_magic.generation.prompt import FilledPrompt, compose
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.schema_check import check_schema
 from ollama_magic.generation.session import Session

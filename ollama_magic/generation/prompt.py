@@ -14,13 +14,14 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
 from ollama_magic.client.images import Picture
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.images import picture_of
-from ollama_magic.generation.values import ValueText, value_text
+from ollama_magic.generation.images import picture_of, read_picture
+from ollama_magic.generation.values import ValueText, value_text, with_files
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 
@@ -340,3 +341,97 @@ def _failed(expression: str, error: Exception) -> PromptError:
         why=f"{type(error).__name__}: {reason}"[:300],
         next_step=f"look at it in a cell above; {_RAW}",
     )
+
+
+def compose(
+    text: str,
+    namespace: Mapping[str, Any],
+    *,
+    files: Sequence[str] = (),
+    images: Sequence[object] = (),
+    raw: bool = False,
+    hide: Callable[[str], str] = str,
+) -> FilledPrompt:
+    """Return a prompt as a model is sent it.
+
+    Parameters
+    ----------
+    files, images
+        As ``-F`` and ``-a`` name them; from Python an image may be a value.
+    raw
+        Whether ``{{ }}`` is left as it is.
+    hide
+        Takes secrets out of the text, whoever put them there.
+
+    Raises
+    ------
+    PromptError
+        There is no text, or something in it or with it cannot be sent.
+    """
+    text = text.strip("\n")
+    if not text.strip():
+        raise PromptError(
+            "The cell has no prompt.",
+            why="there is no text under the %%ollama line",
+            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
+        )
+    filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
+    # NB: after the placeholders, so that no file's braces are ever filled in.
+    whole, names = with_files(hide(filled.text), files, hide)
+    attached = [attach(image, namespace) for image in images]
+    labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
+    return FilledPrompt(
+        whole,
+        (*names, *labels, *filled.filled),
+        # In the order of their numbers: those in the text are [image 1] and so on.
+        (*filled.pictures, *attached),
+    )
+
+
+def _label(what: object, picture: Picture) -> str:
+    name = what if isinstance(what, str) else "picture"
+    return f"{name} ({picture.describe()})"
+
+
+def attach(what: object, namespace: Mapping[str, Any]) -> Picture:
+    """Return the picture that ``what`` names, or is.
+
+    A file of that name comes before a value of the notebook. A value may be a picture,
+    a figure, an array, bytes, or a path.
+
+    Raises
+    ------
+    PromptError
+        It is neither, or cannot be read.
+    """
+    if not isinstance(what, str):
+        return _of_value(what, f"a {type(what).__name__}")
+    if _is_file(what) or not _is_name(what, namespace):
+        return read_picture(what)
+    value = find_value(what, namespace)
+    return read_picture(value) if isinstance(value, str) else _of_value(value, what)
+
+
+def _of_value(value: object, shown: str) -> Picture:
+    picture = picture_of(value, arrays=True)
+    if picture is None:
+        raise PromptError(
+            f"{shown} is no picture.",
+            why=f"it is of type {type(value).__name__}",
+            next_step="a picture is a file, bytes of one, a PIL image, a matplotlib "
+            "figure or an array of pixels; other values: {{ NAME }} in the prompt",
+        )
+    return picture
+
+
+def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
+    """Tell whether a text begins with a name of the notebook, as ``fig.axes`` does."""
+    name = text.partition(".")[0].partition("[")[0].strip()
+    return name in namespace
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, or no home directory
+        return False

@@ -8,10 +8,8 @@ from typing import Any
 
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.generation.data_text import read_data
-from ollama_magic.generation.schema import Schema
-from ollama_magic.generation.schema_check import what_is_wrong
-from ollama_magic.generation.schema_types import plain
+from ollama_magic.generation.schema import Schema, plain
+from ollama_magic.generation.schema_check import read_data, what_is_wrong
 from ollama_magic.history.turns import Message, Status
 from ollama_magic.render.code_blocks import CodeBlock, code_blocks
 from ollama_magic.render.reply import ReplyView, reply_bundle

@@ -19,13 +19,13 @@ from typing import Any
 from ollama_magic.client.types import is_too_deep, read_json
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.docstrings import read_docstring
-from ollama_magic.generation.schema_check import check_schema, faults
-from ollama_magic.generation.schema_types import (
+from ollama_magic.generation.schema import (
     Json,
     UnknownTypeError,
     build,
     schema_of,
 )
+from ollama_magic.generation.schema_check import check_schema, faults
 from ollama_magic.generation.values import value_text
 from ollama_magic.history.turns import CallOutcome
 

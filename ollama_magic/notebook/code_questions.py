@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_magic.generation.files import fenced
+from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.failing_cells import FailingCell
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.files import with_files
+from ollama_magic.generation.values import with_files
 
 
 def test_files_are_fenced_named_and_before_the_prompt(tmp_path):
