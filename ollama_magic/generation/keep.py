@@ -13,7 +13,7 @@ from ollama_magic.generation.record import make_reply, make_turn
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.session import Session
 from ollama_magic.history.notebook_file import cell_name
-from ollama_magic.history.provenance import OF_CELL
+from ollama_magic.history.records import OF_CELL
 
 
 def keep(session: Session, model: str) -> Reply:

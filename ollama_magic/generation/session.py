@@ -19,10 +19,9 @@ from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.reply import Reply
-from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.identity import Followed, UnnamedCell
 from ollama_magic.history.notebook_file import SavedNotebook, read_saved
 from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
-from ollama_magic.history.notebooks import Followed
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat
 from ollama_magic.render.output import OutputMode

@@ -10,13 +10,17 @@ import os
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.identity import UnnamedCell
 from ollama_magic.history.schema import SESSION
-from ollama_magic.history.session_name import SESSION_NAME, is_set_for_this_kernel
+
+if TYPE_CHECKING:
+    from psutil import Process
+
 
 FindCell = Callable[[UnnamedCell], str | None]
 
@@ -113,3 +117,41 @@ def _session_key(shell: Any) -> str:  # noqa: ANN401
     session = getattr(getattr(shell, "kernel", None), "session", None)
     name = getattr(session, "session", None)
     return f"{SESSION}{name or uuid.uuid4()}"
+
+
+SESSION_NAME = "JPY_SESSION_NAME"
+
+
+def is_set_for_this_kernel(value: str) -> bool:
+    """Return whether the process that set the variable set it for this kernel.
+
+    Parameters
+    ----------
+    value
+        What the variable is in this kernel.
+    """
+    try:
+        import psutil
+    except ImportError:
+        return False
+    with suppress(psutil.Error, OSError):
+        this = psutil.Process()
+        above = [process for process in this.parents() if _has(process, value)]
+        return not above or _starts(above[-1], this)
+    return False
+
+
+def _has(process: Process, value: str) -> bool:
+    """Return whether a process has the value; one of another user cannot be read."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        return bool(process.environ().get(SESSION_NAME) == value)
+    return False
+
+
+def _starts(wrapper: Process, kernel: Process) -> bool:
+    """Return whether two command lines name the same connection file."""
+    command = " ".join(wrapper.cmdline())
+    files = [word for word in kernel.cmdline() if word.endswith(".json")]
+    return any(file in command for file in files)

@@ -14,21 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ollama_magic.history import cache_rows as answers
-from ollama_magic.history import naming, rows, upkeep
-from ollama_magic.history import notebooks as following
-from ollama_magic.history import undo as undoing
-from ollama_magic.history.arranging import arrange
+from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import KeptAnswer
 from ollama_magic.history.database import SafeDatabase
-from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.identity import Decision, Followed, UnnamedCell
 from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
-from ollama_magic.history.notebooks import Decision, Followed
 from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.turns import Chat, Turn, fingerprint
-from ollama_magic.history.undo import Undone
-from ollama_magic.history.upkeep import Leftovers
 
 __all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
 
@@ -116,10 +109,10 @@ class ChatStore:
         """
 
         def look(database: sqlite3.Connection) -> Decision:
-            return following.decide(database, path, cell_id, read_notebook_file)
+            return identity.decide(database, path, cell_id, read_notebook_file)
 
         def work(database: sqlite3.Connection) -> Followed:
-            return following.carry_out(database, path, look(database))
+            return identity.carry_out(database, path, look(database))
 
         decision = self._database.run(look)  # takes no lock, and mostly is enough
         if decision.changes_nothing:
@@ -137,7 +130,7 @@ class ChatStore:
             The notebook as it was saved last; None where it cannot be read.
         """
         return self._database.run_and_commit(
-            lambda database: naming.name_cell(database, notebook, cell, file)
+            lambda database: identity.name_cell(database, notebook, cell, file)
         )
 
     # -- turns -----------------------------------------------------------------
@@ -195,7 +188,7 @@ class ChatStore:
 
         def work(database: sqlite3.Connection) -> None:
             for chat in chats:
-                arrange(database, notebook, chat, moment)
+                changes.arrange(database, notebook, chat, moment)
 
         self._database.run_and_commit(work)
 
@@ -223,16 +216,16 @@ class ChatStore:
 
         self._database.run_and_commit(work)
 
-    def undo(self, notebook: str, chat: str) -> Undone | None:
+    def undo(self, notebook: str, chat: str) -> changes.Undone | None:
         """Take the last change of a chat back; None when there is none.
 
         A turn that was added goes, and what it had replaced is in its place again;
         turns that were taken out come back. All of them stay in the file.
         """
 
-        def work(database: sqlite3.Connection) -> Undone | None:
+        def work(database: sqlite3.Connection) -> changes.Undone | None:
             chat_id = rows.make_chat(database, notebook, chat)
-            return undoing.take_back(database, chat_id)
+            return changes.take_back(database, chat_id)
 
         return self._database.run_and_commit(work)
 
@@ -271,7 +264,7 @@ class ChatStore:
     ) -> KeptAnswer | None:
         """Return the latest answer kept for a request; see ``kept_answers``."""
         return self._database.run(
-            lambda database: answers.find(database, key, model, digest)
+            lambda database: cache.find_cached_reply(database, key, model, digest)
         )
 
     def nearest_prompt(self, prompt: str) -> str:
@@ -282,14 +275,14 @@ class ChatStore:
         """
         if not self._is_single:
             return ""
-        latest = self._database.run(answers.latest_prompts)
+        latest = self._database.run(cache.latest_prompts)
         found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
         return found[0] if found else ""
 
     def keep_answer(self, key: str, answer: KeptAnswer) -> None:
         """Keep an answer for when the same is asked again."""
         self._database.run_and_commit(
-            lambda database: answers.keep(database, key, answer)
+            lambda database: cache.store_cached_reply(database, key, answer)
         )
 
     # -- chats and choices -----------------------------------------------------
@@ -321,7 +314,7 @@ class ChatStore:
         """Give a chat another name; False when that one is taken."""
 
         def work(database: sqlite3.Connection) -> bool:
-            return upkeep.rename_chat(database, notebook, chat, name)
+            return changes.rename_chat(database, notebook, chat, name)
 
         is_renamed = self._database.run_and_commit(work)
         if is_renamed:
@@ -333,20 +326,22 @@ class ChatStore:
     def delete_chat(self, notebook: str, chat: str) -> None:
         """Delete a chat with all its turns, for good."""
         self._database.run_and_commit(
-            lambda database: upkeep.delete_chat(database, notebook, chat)
+            lambda database: changes.delete_chat(database, notebook, chat)
         )
         self._forget_chat(notebook, chat)
         if self.current_chat(notebook) == chat:
             self._choose(notebook, current_chat=MAIN_CHAT)
         self._database.shrink()
 
-    def leftovers(self, notebook: str, older_than_days: float | None) -> Leftovers:
+    def leftovers(
+        self, notebook: str, older_than_days: float | None
+    ) -> changes.Leftovers:
         """Return what ``prune`` would remove."""
         return self._database.run(
-            lambda database: upkeep.find_leftovers(database, notebook, older_than_days)
+            lambda database: changes.find_leftovers(database, notebook, older_than_days)
         )
 
-    def prune(self, notebook: str, older_than_days: float | None) -> Leftovers:
+    def prune(self, notebook: str, older_than_days: float | None) -> changes.Leftovers:
         """Remove for good what is in no chat any more, in all notebooks.
 
         Parameters
@@ -357,7 +352,7 @@ class ChatStore:
             Remove also chats that were last used before so many days; None: none.
         """
         removed = self._database.run_and_commit(
-            lambda database: upkeep.prune(database, notebook, older_than_days)
+            lambda database: changes.prune(database, notebook, older_than_days)
         )
         self._known.clear()
         self._database.shrink()

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.history.naming import UnnamedCell
+from ollama_magic.history.identity import UnnamedCell
 from ollama_magic.history.notebook_path import FindCell
 from ollama_magic.notebook.output_mode import output_mode
 from ollama_magic.notebook.shell_events import harmless_handler, unregister_all

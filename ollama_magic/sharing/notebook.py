@@ -15,14 +15,16 @@ from dataclasses import replace
 from typing import Any
 
 from ollama_magic.history.notebook_file import cell_name
-from ollama_magic.history.provenance import (
+from ollama_magic.history.records import (
     KEY,
     OF_CELL,
+    Found,
     Place,
+    UnreadableError,
+    one_line,
     provenance,
     read_provenance,
 )
-from ollama_magic.history.records import Found, UnreadableError, one_line
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.sharing.json_file import load_json

@@ -11,7 +11,7 @@ from fake_ollama import Answer, Wait, reply_line
 
 from ollama_magic import map_prompts
 from ollama_magic.errors import Interrupted
-from ollama_magic.history import cache_rows as answers
+from ollama_magic.history import cache
 
 PATIENCE_S = 60
 
@@ -121,7 +121,7 @@ def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
 ):
     """It never comes into the middle of a transaction."""
     answer_only(fake_ollama, "0")
-    keep, interrupted_threads = answers.keep, []
+    keep, interrupted_threads = cache.store_cached_reply, []
 
     def keep_interrupted(database, key, answer):
         if where == "after":
@@ -133,7 +133,7 @@ def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
             keep(database, key, answer)
 
     with monkeypatch.context() as patched:
-        patched.setattr(answers, "keep", keep_interrupted)
+        patched.setattr(cache, "store_cached_reply", keep_interrupted)
         assert "1 of 8 rows are kept" in interrupted()
     assert len(interrupted_threads) == 1
     assert interrupted_threads[0] is not threading.main_thread()

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ollama_magic.history import schema, upkeep
+from ollama_magic.history import changes, schema
+from ollama_magic.history.changes import Leftovers
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
-from ollama_magic.history.upkeep import Leftovers
 
 NB = "/home/ann/a.ipynb"
 SECRET = "a secret that must not stay"
@@ -287,8 +287,8 @@ def test_prune_takes_main_of_sessions_that_were_left_long_ago(store, path):
     ask(store, "x", notebook="session:1")
     ask(store, "x", chat="research", notebook="session:1")
     assert store.leftovers(NB, None).is_nothing
-    aged(path, "main", upkeep.SESSION_DAYS + 1)
-    aged(path, "research", upkeep.SESSION_DAYS + 1)
+    aged(path, "main", changes.SESSION_DAYS + 1)
+    aged(path, "research", changes.SESSION_DAYS + 1)
     assert store.leftovers("session:1", None).is_nothing, "the session goes on"
     assert store.leftovers(NB, None).chats == 1
     store.prune(NB, None)

@@ -1,7 +1,7 @@
 """Cells whose front end names none that lasts, by messages to a real kernel.
 
 VS Code tells a position within one opening; server-side execution, consoles and some
-kernels tell nothing. See ``ollama_magic/history/naming.py``.
+kernels tell nothing. See ``ollama_magic/history/identity.py``.
 """
 
 import json

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_magic.history.provenance import LAYOUT, Place, provenance
+from ollama_magic.history.records import LAYOUT, Place, provenance
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.notebook.cli.cell_prompts import prompts_in

@@ -13,10 +13,9 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.confirm import Confirm, is_confirmed
 from ollama_magic.generation.session import Session
+from ollama_magic.history.changes import Leftovers, Undone
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
-from ollama_magic.history.undo import Undone
-from ollama_magic.history.upkeep import Leftovers
 from ollama_magic.render.listing import Columns, Listing
 from ollama_magic.render.text_page import TextPage
 

@@ -39,7 +39,7 @@ from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
 from ollama_magic.generation.source import loaded_length
-from ollama_magic.history.provenance import KEY, place_of, provenance
+from ollama_magic.history.records import KEY, place_of, provenance
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
 from ollama_magic.notebook.cli.help import help_text
 from ollama_magic.notebook.code_questions import (

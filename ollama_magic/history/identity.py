@@ -264,3 +264,122 @@ def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
             """,  # noqa: S608  (our own constant)
             (cursor.lastrowid, chat_id),
         )
+
+
+_SCHEME = "vscode:"
+
+
+@dataclass(frozen=True, slots=True)
+class UnnamedCell:
+    """A running cell without a lasting id."""
+
+    source: str
+    session: str = ""
+    """The opening of the notebook in VS Code; empty elsewhere."""
+    handle: str = ""
+    """VS Code's name for the cell in that session; mostly a number."""
+
+    @property
+    def address(self) -> str:
+        """What stands in for an id in this session; empty where nothing can."""
+        if not (self.session and self.handle):
+            return ""
+        return f"{_SCHEME}{self.session}:{self.handle}"
+
+    @property
+    def index(self) -> int | None:
+        """Where the cell was when the notebook was opened, if it was there."""
+        return int(self.handle) if self.handle.isdecimal() else None
+
+
+def name_cell(
+    database: sqlite3.Connection,
+    notebook: str,
+    cell: UnnamedCell,
+    file: NotebookFile | None,
+) -> str | None:
+    """Return the id of a cell, and give it to the turns that the cell has already."""
+    if file is not None:
+        _name_shown_turns(database, notebook, file)
+    known = _id_at(database, cell)
+    if known:
+        return known
+    found = file.find_cell(cell.source, cell.index) if file else ""
+    if not found or _is_at_another_handle(database, cell, found):
+        return cell.address or None
+    if cell.address:
+        _note(database, cell.session, cell.handle, found)
+        for turn in rows.find_turns_of_cell(database, notebook, cell.address):
+            number = turn.cell_id.removeprefix(cell.address)
+            _rename(database, notebook, turn.uid, turn.chat_id, f"{found}{number}")
+    return found
+
+
+def _name_shown_turns(
+    database: sqlite3.Connection, notebook: str, file: NotebookFile
+) -> None:
+    """Give turns without a lasting id that of the cell that shows their answer."""
+    found = database.execute(
+        f"""
+        SELECT uid, chat_id, cell_id, answered_at FROM live
+        WHERE (cell_id IS NULL OR cell_id LIKE '{_SCHEME}%'
+                OR cell_id LIKE 'vscode-notebook-cell:%')
+            AND answered_at IN (SELECT value FROM json_each(:stamps))
+            AND chat_id IN (SELECT id FROM named_chats WHERE notebook = :notebook)
+        ORDER BY answered_at
+        """,  # noqa: S608  (our own constant)
+        {"stamps": json.dumps(list(file.shown_in)), "notebook": notebook},
+    ).fetchall()
+    for uid, chat_id, cell_id, answered_at in found:
+        shown_in = file.shown_in[answered_at]
+        address = (cell_id or "").partition(" ")[0]
+        if address.startswith(_SCHEME):
+            session, _, handle = address.removeprefix(_SCHEME).rpartition(":")
+            _note(database, session, handle, shown_in.partition(" ")[0])
+        _rename(database, notebook, uid, chat_id, shown_in)
+
+
+def _rename(
+    database: sqlite3.Connection, notebook: str, uid: str, chat_id: int, cell_id: str
+) -> None:
+    """Give a turn its id; an earlier turn of that cell gives up its place."""
+    for earlier in rows.find_turns_of_cell(database, notebook, cell_id):
+        if earlier.cell_id != cell_id or earlier.uid == uid:
+            continue
+        if earlier.chat_id == chat_id:
+            rows.take_place(database, uid, chat_id, of=earlier.uid)
+        else:
+            now = rows.utc_now()
+            rows.remove_turn(
+                database, earlier.uid, earlier.chat_id, why="moved", at=now
+            )
+    database.execute("UPDATE turns SET cell_id = ? WHERE uid = ?", (cell_id, uid))
+    rows.raise_revision(database, chat_id)
+
+
+def _id_at(database: sqlite3.Connection, cell: UnnamedCell) -> str | None:
+    row = database.execute(
+        "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?",
+        (cell.session, cell.handle),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _is_at_another_handle(
+    database: sqlite3.Connection, cell: UnnamedCell, cell_id: str
+) -> bool:
+    row = database.execute(
+        "SELECT 1 FROM cell_handles WHERE session = ? AND cell_id = ?",
+        (cell.session, cell_id),
+    ).fetchone()
+    return row is not None
+
+
+def _note(
+    database: sqlite3.Connection, session: str, handle: str, cell_id: str
+) -> None:
+    database.execute(
+        "INSERT OR REPLACE INTO cell_handles (session, handle, cell_id)"
+        " VALUES (?, ?, ?)",
+        (session, handle, cell_id),
+    )
