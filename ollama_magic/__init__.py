@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.generation.comparison import Comparison
     from ollama_magic.generation.reply import Reply
-    from ollama_magic.widgets.panels import panel
+    from ollama_magic.widgets.panel import panel
 
 __all__ = [
     "Comparison",
@@ -47,7 +47,7 @@ _HOMES = {
     "stream": "api",
     "map_prompts": "batch.map_prompts",
     "models": "api",
-    "panel": "widgets.panels",
+    "panel": "widgets.panel",
 }
 
 

@@ -12,16 +12,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.batch.dispatch import Course
-from ollama_magic.batch.environment import Surroundings
-from ollama_magic.batch.ledger import Ledger
+from ollama_magic.batch.dispatch import Course, crew_for
 from ollama_magic.batch.progress import Tally
-from ollama_magic.batch.rows import read_rows
-from ollama_magic.batch.servers import Found, Server, find_servers
-from ollama_magic.batch.stored import Kept
-from ollama_magic.batch.template import parse_template
-from ollama_magic.batch.values import Reading, read_as
-from ollama_magic.batch.workers import crew_for
+from ollama_magic.batch.results import Kept, Ledger, Reading, read_as
+from ollama_magic.batch.rows import parse_template, read_rows
+from ollama_magic.batch.servers import Found, Server, Surroundings, find_servers
 from ollama_magic.client.model_names import canonical
 from ollama_magic.client.options import check_options
 from ollama_magic.client.requests import (

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.session import Session
     from ollama_magic.notebook.commands.dispatch import Commands
     from ollama_magic.render.progress import ProgressLine
-    from ollama_magic.widgets.model_panel import ModelPanel
+    from ollama_magic.widgets.panel import ModelPanel
 
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
@@ -331,8 +331,8 @@ class OllamaMagics(Magics):
         A server that was started goes on until ``%ollama serve --stop`` or the end of
         the kernel: ``%reload_ext`` comes by here too.
         """
-        if "ollama_magic.widgets.panels" in sys.modules:
-            sys.modules["ollama_magic.widgets.panels"].close_panels()
+        if "ollama_magic.widgets.panel" in sys.modules:
+            sys.modules["ollama_magic.widgets.panel"].close_panels()
         if self._session is not None:
             self._session.close()
         self.cells.unregister()

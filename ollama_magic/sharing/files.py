@@ -21,10 +21,13 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
 from ollama_magic.history.records import Found, UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
-from ollama_magic.sharing.json_file import chat_from_json, chat_to_json
+from ollama_magic.sharing.json import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
-from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
-from ollama_magic.sharing.shown import PromptsIn
+from ollama_magic.sharing.notebook import (
+    PromptsIn,
+    chat_to_notebook,
+    chats_from_notebook,
+)
 
 _MAX_BYTES = 256 * 2**20
 _MOST_NAMED = 20

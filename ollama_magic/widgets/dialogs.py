@@ -16,7 +16,7 @@ from ollama_magic.client.types import ModelDetails
 from ollama_magic.render.model_listing import overview
 from ollama_magic.render.model_table import line_html, notice_html, page_html
 from ollama_magic.render.text import visible_text
-from ollama_magic.widgets.board import ModelBoard
+from ollama_magic.widgets.manager import ModelBoard
 from ollama_magic.widgets.parts import Looks, button, close_all, frame, row
 
 _PARTS = {

@@ -21,7 +21,7 @@ from ollama_magic.render.model_table import (
     model_table_html,
 )
 from ollama_magic.render.text import visible_text
-from ollama_magic.widgets.board import ModelRow
+from ollama_magic.widgets.manager import ModelRow
 from ollama_magic.widgets.parts import Looks, row
 
 _PLAIN = {"description_width": "initial"}

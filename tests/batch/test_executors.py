@@ -9,8 +9,8 @@ import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
+from ollama_magic.batch.dispatch import Answered, Processes
 from ollama_magic.batch.servers import Server
-from ollama_magic.batch.workers import Answered, Processes
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.requests import GenerateRequest
 from ollama_magic.errors import (

@@ -5,9 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from ollama_magic.batch.rows import read_rows
-from ollama_magic.batch.template import parse_template
-from ollama_magic.batch.values import read_as
+from ollama_magic.batch.results import read_as
+from ollama_magic.batch.rows import parse_template, read_rows
 from ollama_magic.errors import PromptError, ReplyDataError
 
 np = pytest.importorskip("numpy")

@@ -10,9 +10,8 @@ from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.render.model_table import TableRow, model_table_html
-from ollama_magic.widgets.board import ModelBoard
-from ollama_magic.widgets.model_panel import ModelPanel
-from ollama_magic.widgets.panels import close_panels, open_panel
+from ollama_magic.widgets.manager import ModelBoard
+from ollama_magic.widgets.panel import ModelPanel, close_panels, open_panel
 
 PATIENCE_S = 20.0
 

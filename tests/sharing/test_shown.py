@@ -4,7 +4,7 @@ import pytest
 
 from ollama_magic.history.turns import Turn
 from ollama_magic.notebook.cli.cell_prompts import prompts_in
-from ollama_magic.sharing.shown import as_shown
+from ollama_magic.sharing.notebook import as_shown
 
 
 def look(source, prompt, *, plain="4", reply="4", **more):

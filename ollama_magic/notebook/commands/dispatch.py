@@ -82,7 +82,7 @@ from ollama_magic.sharing.restore import restore
 
 if TYPE_CHECKING:
     from ollama_magic.generation.comparison import Comparison
-    from ollama_magic.widgets.model_panel import ModelPanel
+    from ollama_magic.widgets.panel import ModelPanel
 
 _EMBEDDED_MODEL = "smollm2:135m"
 
@@ -220,7 +220,7 @@ class Commands:
         return TextPage(f"this notebook uses {model}{sends_text(cloud)}")
 
     def _panel(self, _: ParsedCommand) -> object:
-        from ollama_magic.widgets.panels import open_panel  # ipywidgets: at first use
+        from ollama_magic.widgets.panel import open_panel  # ipywidgets: at first use
 
         session = self._session
         key = session.notebook.key

@@ -16,8 +16,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.model_names import canonical
 from ollama_magic.client.progress import STALL_S, Transfer, size_text
 from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary
-from ollama_magic.widgets.job import Action, Job, Work, error_lines
-from ollama_magic.widgets.threads import Crew, Teller
+from ollama_magic.widgets.jobs import Action, Crew, Job, Teller, Work, error_lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
-"""What every row has come to: taken from earlier, kept when it comes, and counted.
+"""From the text of a reply to the value of a row.
 
-Knows which reply is good and in which order things happen to it; knows nothing of
-servers or of how rows reach them.
+Knows the schema that replies have to follow, if there is one.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import ParamSpec, TypeVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
 
 from ollama_magic.batch.dispatch import Course, Landed
 from ollama_magic.batch.progress import Tally
-from ollama_magic.batch.stored import Kept
-from ollama_magic.batch.values import Reading
+from ollama_magic.batch.servers import Server
 from ollama_magic.client.interrupts import held, look
 from ollama_magic.client.requests import GenerateRequest
 from ollama_magic.errors import (
@@ -23,8 +23,147 @@ from ollama_magic.errors import (
     OllamaMagicError,
     PromptError,
     ReplyDataError,
+    quoted,
 )
+from ollama_magic.generation.schema import Schema, read_schema
+from ollama_magic.generation.schema_check import check_schema, read_data, what_is_wrong
+from ollama_magic.history.cache import Answers, KeptAnswer, request_key
 from ollama_magic.render.progress import ProgressLine
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How replies are read: as text, or as data that follows a schema."""
+
+    schema: Schema | None = None
+
+    @property
+    def fields(self) -> Sequence[str] | None:
+        """The fields of the objects that replies are; None: they are none."""
+        if self.schema is None or self.schema.json.get("type") != "object":
+            return None
+        return tuple(self.schema.json.get("properties", ())) or None
+
+    def check(self, text: str, done_reason: str = "") -> None:
+        """Refuse a reply that is not what it has to be.
+
+        Raises
+        ------
+        ReplyDataError
+            It does not follow the schema, or its class does not take it.
+        """
+        if self.schema is None:
+            return
+        wrong = what_is_wrong(text, self.schema.json)
+        if wrong and done_reason == "length":
+            raise ReplyDataError(
+                "The reply was cut at a length limit, so it is no data.",
+                why=wrong,
+                next_step='allow more: options={"num_predict": N}',
+            )
+        if wrong:
+            raise _unfit(wrong)
+        try:
+            self.value(text)
+        except (ValueError, TypeError) as error:  # also what pydantic raises
+            raise _unfit(quoted(str(error))) from error
+
+    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
+        """Return what a reply that was checked says: text, or data."""
+        return text if self.schema is None else self.schema.make(read_data(text))
+
+
+def _unfit(why: str) -> ReplyDataError:
+    return ReplyDataError(
+        "The reply does not follow its schema.",
+        why=why,
+        next_step="run it again: only such rows are asked anew; or use a larger model",
+    )
+
+
+def read_as(spec: object, namespace: Mapping[str, Any]) -> Reading:
+    """Return how replies are read by a schema, or as text where it is None.
+
+    Raises
+    ------
+    PromptError
+        The schema cannot be used.
+    """
+    if spec is None:
+        return Reading()
+    schema = read_schema(spec, namespace)
+    check_schema(schema.json)
+    return Reading(schema)
+
+
+class Kept:
+    """The answers of earlier calls, and where those of this one are kept.
+
+    Parameters
+    ----------
+    servers
+        An answer counts when the model that gave it is, to the byte, that of one of
+        these.
+    of_any_digest
+        None of them can tell its models: an answer of the model's name counts.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        reading: Reading,
+        servers: Sequence[Server],
+        *,
+        of_any_digest: bool = False,
+    ) -> None:
+        self._answers = answers
+        self._reading = reading
+        self._of_any_digest = of_any_digest
+        self._digests = {server.digest for server in servers}
+
+    def model_of(self, requests: Iterable[GenerateRequest]) -> str:
+        """Return the model that answered the first of these that was answered."""
+        for request in requests:
+            kept = self._answers.find_answer(request_key(request))
+            if kept is not None:
+                return kept.model
+        return ""
+
+    def find(self, request: GenerateRequest) -> str | None:
+        """Return the text that this very request was answered with, if it was."""
+        key = request_key(request)
+        for digest in self._digests:
+            kept = self._answers.find_answer(key, request.model, digest)
+            # NB: an empty digest asks for any, and only an unknown one is its equal.
+            is_its = self._of_any_digest or (kept is not None and kept.digest == digest)
+            if kept is not None and is_its and self._is_fit(kept):
+                return kept.text
+        return None
+
+    def keep(self, landed: Landed) -> None:
+        """Keep an answer; it is on disk when this returns."""
+        answered, server = landed.answered, landed.server
+        answer = KeptAnswer(
+            model=landed.request.model,
+            digest=server.digest,
+            text=answered.text,
+            thinking=answered.thinking,
+            thinking_s=answered.thinking_s,
+            done_reason=answered.done_reason,
+            stats=answered.stats,
+            host_kind=server.answers_from,
+            server_note=server.note,
+            answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._answers.keep_answer(request_key(landed.request), answer)
+
+    def _is_fit(self, kept: KeptAnswer) -> bool:
+        try:
+            self._reading.check(kept.text, kept.done_reason)
+        except ReplyDataError:
+            return False
+        return True
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

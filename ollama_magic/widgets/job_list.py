@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 
 from ollama_magic.render.model_table import line_html, notice_html
-from ollama_magic.widgets.board import ModelBoard
-from ollama_magic.widgets.job import Job
+from ollama_magic.widgets.jobs import Job
+from ollama_magic.widgets.manager import ModelBoard
 from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
 
 _VERBS = {
