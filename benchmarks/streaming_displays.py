@@ -15,7 +15,7 @@ from IPython.display import Markdown, display
 from benchmarks.reply_corpus import tokens
 from ollama_magic.render.compat import publisher_of
 from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.streaming import StreamDisplay
 
 
 class Ours:

@@ -23,8 +23,8 @@ from ollama_magic.generation.options import ChatArguments
 from ollama_magic.generation.prepare import Asking, prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.run import ask as ask_and_keep
-from ollama_magic.render.listing import Listing
 from ollama_magic.render.model_listing import list_models
+from ollama_magic.render.tables import Listing
 
 Tools = Sequence[Callable[..., Any] | str]
 

@@ -12,10 +12,10 @@ from html import unescape
 import html5lib
 
 from ollama_magic.render import safe_html, theme
+from ollama_magic.render.code import CLASSES, PRE_STYLE
 from ollama_magic.render.columns import _COLUMN, _GRID, _HEADING, _NOTE
-from ollama_magic.render.highlight import CLASSES, PRE_STYLE
 from ollama_magic.render.math import MATH_CLASS
-from ollama_magic.render.quiet import DIM, FOLD, QUIET
+from ollama_magic.render.safe_html import DIM, FOLD, QUIET
 
 _TAGS = """
 a b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li

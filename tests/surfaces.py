@@ -23,9 +23,12 @@ from ollama_magic.client.server_errors import (
 from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary, Progress
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.render import model_table
-from ollama_magic.render.columns import Column, columns_bundle
-from ollama_magic.render.columns_display import ColumnsDisplay
-from ollama_magic.render.listing import Listing
+from ollama_magic.render.columns import (
+    Column,
+    ColumnsDisplay,
+    TerminalColumns,
+    columns_bundle,
+)
 from ollama_magic.render.model_listing import (
     LOADED_COLUMNS,
     MODEL_COLUMNS,
@@ -33,12 +36,11 @@ from ollama_magic.render.model_listing import (
     overview,
 )
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
-from ollama_magic.render.quiet import quiet_html
 from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.safe_html import quiet_html
+from ollama_magic.render.streaming import StreamDisplay
+from ollama_magic.render.tables import Listing, TextPage
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
-from ollama_magic.render.terminal_columns import TerminalColumns
-from ollama_magic.render.text_page import TextPage
 
 VIEWS = ("markdown", "text", "html", "code", "json")
 

@@ -37,12 +37,12 @@ from ollama_magic.generation.models import (
 )
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
-from ollama_magic.render.footer import server_note
 from ollama_magic.render.progress import (
     NotebookProgress,
     ProgressLine,
     TerminalProgress,
 )
+from ollama_magic.render.reply import server_note
 
 S = TypeVar("S")
 T = TypeVar("T")

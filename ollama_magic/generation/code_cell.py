@@ -13,7 +13,7 @@ from ollama_magic.generation.code_to_run import CodeToRun, code_to_run
 from ollama_magic.generation.outcome import Outcome
 from ollama_magic.generation.prepare import Asking, Question
 from ollama_magic.generation.session import Session
-from ollama_magic.render.code_blocks import code_blocks
+from ollama_magic.render.code import code_blocks
 from ollama_magic.render.text import visible_text
 
 _PUT_BEFORE = (

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_magic.render.code_blocks import CodeBlock
+from ollama_magic.render.code import CodeBlock
 
 _PYTHON = {"python", "py", "python3", "py3", "ipython", "ipython3", "pycon"}
 _PYTHON |= {"python-repl", "doctest"}

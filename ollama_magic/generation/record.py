@@ -15,8 +15,7 @@ from ollama_magic.generation.schema_check import what_is_wrong
 from ollama_magic.generation.source import Source
 from ollama_magic.history.records import SETTINGS_OF_A_TURN, Place, place_of, provenance
 from ollama_magic.history.turns import Turn, without_outcome
-from ollama_magic.render.footer import FooterFacts, footer_parts
-from ollama_magic.render.reply import ReplyView, reply_plain
+from ollama_magic.render.reply import FooterFacts, ReplyView, footer_parts, reply_plain
 
 _KEPT_OF_A_REQUEST = (*SETTINGS_OF_A_TURN, "cached")
 

@@ -11,7 +11,7 @@ from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.schema import Schema, plain
 from ollama_magic.generation.schema_check import read_data, what_is_wrong
 from ollama_magic.history.turns import Message, Status
-from ollama_magic.render.code_blocks import CodeBlock, code_blocks
+from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import ReplyView, reply_bundle
 
 _ASK_AGAIN = "ask again, or with a larger model; reply.text has the text"

@@ -18,7 +18,7 @@ from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.schema import Json
 from ollama_magic.history.turns import Message
-from ollama_magic.render.code_blocks import CodeBlock, code_blocks
+from ollama_magic.render.code import CodeBlock, code_blocks
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator

@@ -16,7 +16,7 @@ from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.outcome import Outcome
 from ollama_magic.generation.prepare import Asking, Question
 from ollama_magic.history.cache import KeptAnswer, request_key
-from ollama_magic.render.footer import server_note
+from ollama_magic.render.reply import server_note
 
 _PATIENCE_S = 3.0
 

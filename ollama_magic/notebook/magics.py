@@ -191,7 +191,7 @@ class OllamaMagics(Magics):
         from ollama_magic.generation.compare import compare
         from ollama_magic.generation.run import ask, request_text
         from ollama_magic.notebook.next_cell import NextCell
-        from ollama_magic.render.text_page import TextPage
+        from ollama_magic.render.tables import TextPage
 
         if args.dry_run:
             each = args.for_each_model() or (args,)
@@ -236,7 +236,7 @@ class OllamaMagics(Magics):
 
     def _tell_warnings(self) -> None:
         """Say what no reply has said, for example that the store is damaged."""
-        from ollama_magic.render.text_page import TextPage
+        from ollama_magic.render.tables import TextPage
 
         warnings = self._session.take_warnings() if self._session else []
         if warnings:
@@ -282,18 +282,20 @@ class OllamaMagics(Magics):
         return getattr(self.shell, "kernel", None) is None
 
     def _display(self, args: ChatArguments | None = None) -> Display:
-        from ollama_magic.render import stream_display
-
         if self._is_terminal:
-            return stream_display.TerminalDisplay(sys.stdout.write)
-        return stream_display.StreamDisplay(**self._notebook_display(args))
+            from ollama_magic.render.terminal import TerminalDisplay
+
+            return TerminalDisplay(sys.stdout.write)
+        from ollama_magic.render.streaming import StreamDisplay
+
+        return StreamDisplay(**self._notebook_display(args))
 
     def _columns(self, args: ChatArguments) -> ColumnsDisplay:
         if self._is_terminal:
-            from ollama_magic.render.terminal_columns import TerminalColumns
+            from ollama_magic.render.columns import TerminalColumns
 
             return TerminalColumns(sys.stdout.write)
-        from ollama_magic.render.columns_display import ColumnsDisplay
+        from ollama_magic.render.columns import ColumnsDisplay
 
         return ColumnsDisplay(**self._notebook_display(args))
 

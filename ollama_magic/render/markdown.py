@@ -28,8 +28,8 @@ from markdown.preprocessors import Preprocessor
 from markdown.treeprocessors import Treeprocessor
 from markdown.util import ETX, AtomicString
 
-from ollama_magic.render.dialect import language_of
-from ollama_magic.render.highlight import PRE_STYLE, code_html
+from ollama_magic.render.code import PRE_STYLE, code_html
+from ollama_magic.render.dialect import References, language_of
 from ollama_magic.render.line_syntax import is_delimiter_row
 from ollama_magic.render.math import (
     INLINE_MATH,
@@ -39,7 +39,6 @@ from ollama_magic.render.math import (
     is_money,
     math_html,
 )
-from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)

@@ -6,11 +6,10 @@ Colours are those of the page's theme, so that light and dark both fit.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import escaped
 from ollama_magic.render.theme import (
     BAR,
     BAR_REST,
@@ -91,17 +90,17 @@ def model_table_html(rows: Sequence[TableRow]) -> str:
 
 def _row_html(row: TableRow) -> str:
     badges = "".join(
-        f'<span class="ollama-badge">{_escaped(one)}</span>' for one in row.capabilities
+        f'<span class="ollama-badge">{escaped(one)}</span>' for one in row.capabilities
     )
     memory = "" if row.gpu_share is None else _bar_html(row.gpu_share)
     cells = [
-        f'<th scope="row" class="ollama-hidden">{_escaped(row.name)}</th>',
-        f"<td>{_bar_html(row.size_share)}{_escaped(row.size)}</td>",
-        f"<td>{memory}{_escaped(row.memory)}</td>",
+        f'<th scope="row" class="ollama-hidden">{escaped(row.name)}</th>',
+        f"<td>{_bar_html(row.size_share)}{escaped(row.size)}</td>",
+        f"<td>{memory}{escaped(row.memory)}</td>",
         f"<td>{badges}</td>",
-        f"<td>{_escaped(row.parameters)}</td>",
-        f"<td>{_escaped(row.quantization)}</td>",
-        f'<td title="{_escaped(row.modified_at)}">{_escaped(row.modified)}</td>',
+        f"<td>{escaped(row.parameters)}</td>",
+        f"<td>{escaped(row.quantization)}</td>",
+        f'<td title="{escaped(row.modified_at)}">{escaped(row.modified)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -118,13 +117,13 @@ def line_html(text: str, *, is_quiet: bool = False, is_strong: bool = False) -> 
     """Return one line of text."""
     style = f"color:{QUIET_TEXT if is_quiet else TEXT};line-height:1.4"
     tag = "strong" if is_strong else "span"
-    return f'<{tag} style="{style}">{_escaped(text)}</{tag}>'
+    return f'<{tag} style="{style}">{escaped(text)}</{tag}>'
 
 
 def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
     """Return lines that must be seen: what happened, why, and what to do."""
     colour = ERROR if is_problem else INFORMATION
-    shown = "<br>".join(map(_escaped, lines))
+    shown = "<br>".join(map(escaped, lines))
     return (
         f'<div role="status" style="border-left:3px solid {colour};'
         "padding:2px 10px;line-height:1.5;white-space:pre-wrap;"
@@ -138,9 +137,5 @@ def page_html(text: str) -> str:
         '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
         f"white-space:pre-wrap;line-height:1.4;font-size:{CODE_FONT_SIZE};"
         f"color:{CODE_TEXT};"
-        f'background:{CODE_BACKGROUND}">{_escaped(text)}</pre>'
+        f'background:{CODE_BACKGROUND}">{escaped(text)}</pre>'
     )
-
-
-def _escaped(text: str) -> str:
-    return html.escape(visible_text(text), quote=True)

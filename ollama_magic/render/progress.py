@@ -5,7 +5,6 @@ Knows how to show a share and a text; knows nothing of what is going on.
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
 from ollama_magic.render.safe_html import page_html
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import escaped, one_line
 from ollama_magic.render.theme import BAR, BAR_REST
 
 _INTERVAL_S = 0.2
@@ -66,7 +65,7 @@ class NotebookProgress:
 
 
 def _bundle(text: str, share: float | None = None) -> dict[str, str]:
-    text = _one_line(text)
+    text = one_line(text)
     return {"text/html": _line_html(text, share), "text/plain": text}
 
 
@@ -80,7 +79,7 @@ def _line_html(text: str, share: float | None) -> str:
             f'<span style="display:block;width:{share:.1%};height:100%;'
             f'background:{BAR}"></span></span>'
         )
-    return page_html(f"<div>{bar}{html.escape(text)}</div>")
+    return page_html(f"<div>{bar}{escaped(text)}</div>")
 
 
 class TerminalProgress:
@@ -104,7 +103,7 @@ class TerminalProgress:
 
     def show(self, text: str, share: float | None = None) -> None:
         """Rewrite the line, if it has changed."""
-        line = _one_line(text)
+        line = one_line(text)
         line = line if share is None else f"{share:4.0%}  {line}"
         if self._is_tty and line != self._shown:
             self._write("\r" + line.ljust(len(self._shown)))
@@ -113,8 +112,4 @@ class TerminalProgress:
     def finish(self, text: str) -> None:
         """Rewrite the line and end it."""
         self.show(text)
-        self._write("\n" if self._is_tty else f"{_one_line(text)}\n")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(visible_text(text).split())
+        self._write("\n" if self._is_tty else f"{one_line(text)}\n")

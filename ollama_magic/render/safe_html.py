@@ -15,33 +15,26 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.render.blocks import Block, split_blocks
+from ollama_magic.render.code import CLASSES, PRE_STYLE, code_html, keep_first_newline
 from ollama_magic.render.dialect import (
     MAX_DEPTH,
-    language_of,
-    python_markdown_source,
-)
-from ollama_magic.render.highlight import (
-    CLASSES,
-    PRE_STYLE,
-    code_html,
-    keep_first_newline,
-)
-from ollama_magic.render.html_cost import is_too_costly, without_styles
-from ollama_magic.render.line_syntax import closes_fence, fence_of
-from ollama_magic.render.math import MATH_CLASS, math_html
-from ollama_magic.render.output_budget import joined, max_html
-from ollama_magic.render.references import (
     References,
     definitions,
+    language_of,
     linked,
     not_linked,
+    python_markdown_source,
     references_in,
     split_definitions,
 )
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.limits import is_too_costly, joined, max_html, without_styles
+from ollama_magic.render.line_syntax import closes_fence, fence_of
+from ollama_magic.render.math import MATH_CLASS, math_html
+from ollama_magic.render.text import escaped, visible_text
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
+
 
 TEXT_STYLE = "white-space:pre-wrap;margin:0"
 """The look of plain text: as wide as the page, all line breaks kept."""
@@ -351,3 +344,37 @@ def _bracket_cost(text: str) -> int:
 def _distance(text: str, start: int, end: int) -> int:
     is_searched = text[start] == "[" or text[start - 1 : start] == "]"
     return end - start if is_searched else 0
+
+
+DIM = "opacity:.75"
+QUIET = f"font-size:85%;{DIM};"
+"""The look of it."""
+FOLD = "font-size:85%;margin:0 0 1em"
+"""The look of a fold: small, and not dim, since what is folded may be code."""
+
+
+def quiet_html(text: str) -> str:
+    """Return one small line of plain text."""
+    return page_html(f'<div style="{QUIET}">{escaped(text)}</div>')
+
+
+def folded_html(summary: str, safe: str, *, is_open: bool = False) -> str:
+    """Return safe HTML under a line of text that opens and closes it."""
+    mark = " open" if is_open else ""
+    return page_html(
+        f'<details{mark} style="{FOLD}">'
+        f"<summary>{escaped(summary)}</summary>{safe}</details>"
+    )
+
+
+def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
+    """Return what a model thought, folded.
+
+    Parameters
+    ----------
+    thinking_s
+        For how many seconds; 0 when it is not known.
+    """
+    took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
+    text = f'<div style="{DIM}">{plain_html(thinking.strip())}</div>'
+    return folded_html(f"Thought{took}", text)

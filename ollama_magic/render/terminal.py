@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_magic.render.steps import call_lines, calls_of
+from ollama_magic.render.reply import call_lines, calls_of
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"

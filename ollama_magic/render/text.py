@@ -6,6 +6,7 @@ Markdown or HTML.
 
 from __future__ import annotations
 
+import html
 import re
 
 _TABLE: dict[int, str | None] = {
@@ -42,3 +43,13 @@ def visible_text(text: str) -> str:
 def count_invisible(text: str) -> int:
     """Return how many characters ``visible_text`` takes out."""
     return len(_INVISIBLE.findall(text))
+
+
+def one_line(text: str) -> str:
+    """Return ``visible_text`` on one line, with single spaces."""
+    return " ".join(visible_text(text).split())
+
+
+def escaped(text: str) -> str:
+    """Return ``visible_text`` escaped for HTML, attributes included."""
+    return html.escape(visible_text(text), quote=True)

@@ -23,7 +23,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.render.line_syntax import closes_fence, fence_of
-from ollama_magic.render.steps import steps_text
+from ollama_magic.render.reply import steps_text
 from ollama_magic.sharing.json import load_json
 
 VERSION = 1

@@ -10,9 +10,9 @@ import ipywidgets as widgets
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.generation.api_session import current_session
-from ollama_magic.render.listing import Listing
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.model_table import line_html, notice_html
+from ollama_magic.render.tables import Listing
 from ollama_magic.render.theme import PANEL_CLASS
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.job_list import Activity

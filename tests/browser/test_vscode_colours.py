@@ -13,8 +13,7 @@ from ollama_magic.render.model_table import (
     notice_html,
     page_html,
 )
-from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.steps import steps_html
+from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html
 from ollama_magic.render.theme import PANEL_CLASS, with_code_style
 
 LIGHT_OF_LAB = {

@@ -3,7 +3,7 @@
 import pytest
 
 from ollama_magic.generation.code_to_run import code_to_run
-from ollama_magic.render.code_blocks import code_blocks
+from ollama_magic.render.code import code_blocks
 
 
 def chosen(text):

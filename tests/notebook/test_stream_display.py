@@ -4,7 +4,8 @@ import html5lib
 import pytest
 
 from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.stream_display import StreamDisplay, TerminalDisplay
+from ollama_magic.render.streaming import StreamDisplay
+from ollama_magic.render.terminal import TerminalDisplay
 
 
 class Notebook:

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_magic.render.blocks import CAP_CHARACTERS, BlockSplitter, split_blocks
-from ollama_magic.render.half_written import shown_block
+from ollama_magic.render.incremental import shown_block
 
 _LINES = r"""
 ``` ```py ~~~ $$ \[ \] -·a ··-·b 1.·a 2)·b >·q |·a·|·b·| |---|---| #·h --- *** ===

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_magic.render.code_blocks import code_blocks
+from ollama_magic.render.code import code_blocks
 
 
 @pytest.mark.parametrize(

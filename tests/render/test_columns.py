@@ -4,10 +4,13 @@ import html5lib
 import pytest
 from hostile import HOSTILE, violations
 
-from ollama_magic.render.columns import Column, columns_bundle
-from ollama_magic.render.columns_display import ColumnsDisplay
+from ollama_magic.render.columns import (
+    Column,
+    ColumnsDisplay,
+    TerminalColumns,
+    columns_bundle,
+)
 from ollama_magic.render.reply import ReplyView
-from ollama_magic.render.terminal_columns import TerminalColumns
 
 
 def found(html):

@@ -14,14 +14,13 @@ import pytest
 from hostile import quick_violations
 from surfaces import SURFACES, Published
 
-from ollama_magic.render import html_cost, markdown, output_budget, safe_html
-from ollama_magic.render.columns import Column
-from ollama_magic.render.columns_display import ColumnsDisplay
-from ollama_magic.render.pieces import Intake
+from ollama_magic.render import limits, markdown, safe_html
+from ollama_magic.render.columns import Column, ColumnsDisplay
+from ollama_magic.render.incremental import Intake
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import json_html, markdown_html, raw_html
-from ollama_magic.render.stream_display import StreamDisplay
-from ollama_magic.render.table import table_text
+from ollama_magic.render.streaming import StreamDisplay
+from ollama_magic.render.tables import table_text
 
 pytestmark = pytest.mark.slow
 
@@ -357,8 +356,8 @@ def test_memory_grows_with_the_text(shape):
 @pytest.mark.parametrize("shape", SMALL_HTML)
 def test_a_parser_is_given_no_html_that_makes_more_of_itself(shape, size):
     """The sanitiser's memory is not Python's: what it is given is what counts."""
-    text = html_cost.without_styles(SMALL_HTML[shape](size))
-    if not html_cost.is_too_costly(text):
+    text = limits.without_styles(SMALL_HTML[shape](size))
+    if not limits.is_too_costly(text):
         assert len(safe_html.sanitised(text, has_math=False)) <= most(len(text))
     assert cost(lambda: raw_html(text)) < 40
 
@@ -440,7 +439,7 @@ def test_a_short_row_has_the_cells_that_were_written():
 
 @pytest.mark.parametrize("view", ["markdown", "html", "code"])
 def test_where_the_budget_ends_the_text_is_shown(view, monkeypatch):
-    monkeypatch.setattr(output_budget, "max_html", lambda _: 10)
+    monkeypatch.setattr(limits, "max_html", lambda _: 10)
     text = "```html\n<b>never seen</b>\n```\n\nthe end"
     made = reply_bundle(ReplyView(text, view=view))["text/html"]
     assert "<em>Shown as plain text: formatted, it would be too long.</em>" in made

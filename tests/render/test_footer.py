@@ -1,7 +1,7 @@
 """What the footer says, and what it keeps quiet about."""
 
 from ollama_magic.client.types import Stats
-from ollama_magic.render.footer import FooterFacts, footer_parts
+from ollama_magic.render.reply import FooterFacts, footer_parts
 
 STATS = Stats(
     load_duration_ns=2_100_000_000,

@@ -9,10 +9,10 @@ import pytest
 from hostile import hidden, odd_links, quick_violations, reparsed_violations, violations
 from surfaces import SURFACES, VIEWS, Published, without_our_steering
 
-from ollama_magic.render import pieces, safe_html
-from ollama_magic.render.pieces import Intake
+from ollama_magic.render import incremental, safe_html
+from ollama_magic.render.incremental import Intake
 from ollama_magic.render.safe_html import page_html
-from ollama_magic.render.stream_display import StreamDisplay
+from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.text import visible_text
 
 pytestmark = pytest.mark.slow
@@ -89,10 +89,10 @@ def frames(text, step, *, mode, view="markdown"):
 @pytest.fixture
 def remembered(monkeypatch):
     """Convert no text twice: pieces of three characters are also prefixes."""
-    monkeypatch.setattr(pieces, "open_block_html", _remembered)
+    monkeypatch.setattr(incremental, "open_block_html", _remembered)
 
 
-_remembered = lru_cache(maxsize=None)(pieces.open_block_html)
+_remembered = lru_cache(maxsize=None)(incremental.open_block_html)
 
 
 @pytest.mark.usefixtures("remembered")
@@ -171,7 +171,7 @@ def test_without_escaping_the_tests_would_fail(careless, surface):
 
 @pytest.mark.parametrize("surface", ["terminal", "notice", "listings", "pulling"])
 def test_without_the_making_visible_the_tests_would_fail(careless, surface):
-    for module in ("table", "terminal_display", "progress_line", "quiet", "reply_view"):
+    for module in ("text", "tables", "terminal", "safe_html", "reply"):
         careless.setattr(f"ollama_magic.render.{module}.visible_text", str)
     hiding = corpus.vectors(classes=("hide",))
     assert len(tried(SURFACES[surface], hiding)) > 60

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ollama_magic.render.listing import Listing
+from ollama_magic.render.tables import Listing
 
 
 @dataclass

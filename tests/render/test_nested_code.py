@@ -3,7 +3,7 @@
 import html5lib
 import pytest
 
-from ollama_magic.render.pieces import MarkdownPieces
+from ollama_magic.render.incremental import MarkdownPieces
 from ollama_magic.render.safe_html import markdown_html
 
 CODE = "# not a heading\ndef f():\n\n    return 1\n- x\n> y"

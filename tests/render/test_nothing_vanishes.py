@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.render.pieces import MarkdownPieces
+from ollama_magic.render.incremental import MarkdownPieces
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import markdown_html
 

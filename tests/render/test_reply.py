@@ -1,9 +1,8 @@
 import html5lib
 import pytest
 
-from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.steps import steps_html, steps_text
-from ollama_magic.render.table import table_html, table_text
+from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html, steps_text
+from ollama_magic.render.tables import table_html, table_text
 from ollama_magic.render.text import count_invisible, visible_text
 
 SCRIPT = "<script>alert(1)</script>"

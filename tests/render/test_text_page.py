@@ -4,8 +4,8 @@ import pytest
 
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.safe_html import page_html
+from ollama_magic.render.tables import TextPage
 from ollama_magic.render.terminal import TerminalDisplay
-from ollama_magic.render.text_page import TextPage
 
 HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
 

@@ -7,7 +7,7 @@ import pytest
 from surfaces import SURFACES
 
 import ollama_magic
-from ollama_magic.render import columns, highlight, model_table, theme
+from ollama_magic.render import code, columns, model_table, theme
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.output import LiveOutput
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -37,7 +37,7 @@ def test_one_module_alone_names_variables_of_jupyterlab():
     assert [path.name for path in naming] == ["theme.py"]
 
 
-@pytest.mark.parametrize("module", [theme, highlight, columns, model_table])
+@pytest.mark.parametrize("module", [theme, code, columns, model_table])
 def test_styles_ask_vscode_first(module):
     texts = [value for value in vars(module).values() if isinstance(value, str)]
     assert [undecided(text) for text in texts if undecided(text)] in (
@@ -67,12 +67,12 @@ def test_code_has_its_colours_while_it_comes():
     live = LiveOutput(lambda **message: shown.append(message["data"]["text/html"]))
     live.show(reply_bundle(ReplyView(CODE))["text/html"])
     live.show("<p>text</p>")
-    live.show(highlight.code_html("x = 1", "python"))
+    live.show(code.code_html("x = 1", "python"))
     assert [page.count("<style>") for page in shown] == [1, 0, 1]
 
 
 def test_code_is_monospaced_wherever_it_is_shown():
     """The page of nbconvert gives a ``pre`` no font of its own."""
-    assert "font-family:var(--vscode-editor-font-family" in highlight.PRE_STYLE
-    assert "var(--jp-code-font-family,monospace))" in highlight.PRE_STYLE
-    assert highlight.PRE_STYLE in reply_bundle(ReplyView(CODE))["text/html"]
+    assert "font-family:var(--vscode-editor-font-family" in code.PRE_STYLE
+    assert "var(--jp-code-font-family,monospace))" in code.PRE_STYLE
+    assert code.PRE_STYLE in reply_bundle(ReplyView(CODE))["text/html"]

@@ -16,8 +16,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import Leftovers, Undone
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
-from ollama_magic.render.listing import Columns, Listing
-from ollama_magic.render.text_page import TextPage
+from ollama_magic.render.tables import Columns, Listing, TextPage
 
 _ROWS_SHOWN = 50
 

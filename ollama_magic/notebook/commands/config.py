@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.client.host import without_secret
-from ollama_magic.render.listing import Columns, Listing
+from ollama_magic.render.tables import Columns, Listing
 
 ENVIRONMENT = {
     "OLLAMA_HOST": "the server, where the setting host is empty",

@@ -75,7 +75,7 @@ from ollama_magic.notebook.failing_cells import FailingCells
 from ollama_magic.notebook.past_cells import cells_to_explain, failing_cell
 from ollama_magic.render.model_listing import list_models, loaded_models, show_model
 from ollama_magic.render.progress import ProgressLine
-from ollama_magic.render.text_page import TextPage
+from ollama_magic.render.tables import TextPage
 from ollama_magic.server.launch import RunningServer, serve, stop
 from ollama_magic.sharing.files import export_chat, import_chats
 from ollama_magic.sharing.restore import restore

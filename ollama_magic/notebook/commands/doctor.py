@@ -31,7 +31,7 @@ from ollama_magic.generation.models import ServerModels, answering_model_text, l
 from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.render.model_listing import processor
-from ollama_magic.render.text_page import TextPage
+from ollama_magic.render.tables import TextPage
 
 T = TypeVar("T")
 

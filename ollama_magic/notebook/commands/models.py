@@ -29,7 +29,7 @@ from ollama_magic.errors import (
 from ollama_magic.generation.confirm import Confirm, is_confirmed
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.progress import ProgressLine
-from ollama_magic.render.text_page import TextPage
+from ollama_magic.render.tables import TextPage
 
 # -- transfers -----------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""A reply in a notebook while it comes, paced, in outputs that are left alone later.
+"""When to paint: how often, and how much is sent again and again.
 
-Knows when to paint and into which output; knows nothing of Markdown. The outputs are
-chunks that grow with the reply, since a front end draws a whole output anew at every
-update, and JupyterLab shows no more than 50 of a cell.
+A front end draws a whole output anew at every update, so paints are spread out by what
+the last one took and by the bytes that it sent. Knows nothing of what is painted.
 """
 
 from __future__ import annotations
@@ -13,17 +12,111 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from ollama_magic.render.live_thinking import THINKING_INTERVAL_S, LiveThinking
+from ollama_magic.render.incremental import Intake
 from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
-from ollama_magic.render.pacing import Pace
-from ollama_magic.render.pieces import Intake
-from ollama_magic.render.quiet import quiet_html
-from ollama_magic.render.safe_html import page_html, warm_up
-from ollama_magic.render.steps import live_steps_html
-from ollama_magic.render.terminal import TerminalDisplay
+from ollama_magic.render.reply import live_steps_html
+from ollama_magic.render.safe_html import page_html, quiet_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
 
-__all__ = ["StreamDisplay", "TerminalDisplay", "View"]
+_MAX_INTERVAL_S = 1.0
+_SHARE_OF_TIME = 8
+"""Between paints passes this many times what the last one took."""
+_BYTES_PER_S = 20_000
+"""How much is sent again and again, at most, envelopes of messages included."""
+
+
+class Pace:
+    """Tells when the next paint is due.
+
+    Parameters
+    ----------
+    hz
+        How often to paint, at most, per second.
+    clock
+        Seconds, never going back.
+    replies
+        How many replies are painted together; each may take what one alone may.
+    """
+
+    def __init__(
+        self, hz: float, clock: Callable[[], float], *, replies: int = 1
+    ) -> None:
+        self._min_interval_s = 1 / hz
+        self._clock = clock
+        self._bytes_per_s = _BYTES_PER_S * replies
+        self._due_s = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to paint."""
+        return now >= self._due_s
+
+    def painted(self, began_s: float, sent: int) -> None:
+        """Note a paint that began then and sent so many bytes."""
+        took_s = self._clock() - began_s
+        pause_s = min(took_s * _SHARE_OF_TIME, _MAX_INTERVAL_S)
+        wait_s = max(pause_s, self._min_interval_s, sent / self._bytes_per_s)
+        self._due_s = began_s + wait_s
+
+    def hold(self, now: float, seconds: float) -> None:
+        """Paint nothing for a time."""
+        self._due_s = now + seconds
+
+    def at_once(self) -> None:
+        """Let the next paint come without waiting."""
+        self._due_s = 0.0
+
+
+THINKING_INTERVAL_S = 0.5
+"""How often the line that says so is drawn."""
+_PREVIEW_CHARACTERS = 90
+_PREVIEWED = 1000
+"""Characters looked at for it, however many came at once."""
+
+
+class LiveThinking:
+    """Thinking as it comes.
+
+    Parameters
+    ----------
+    clock
+        Seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._parts: list[str] = []
+        self._began_s = 0.0
+        self._took_s = 0.0
+        self.is_open = False
+
+    @property
+    def text(self) -> str:
+        """All of it, so far."""
+        return "".join(self._parts)
+
+    def add(self, text: str) -> None:
+        """Take what came."""
+        if not self.is_open:
+            self._began_s, self.is_open = self._clock(), True
+        self._parts.append(text)
+
+    def close(self) -> None:
+        """Note that the answer has begun."""
+        self._took_s += self._clock() - self._began_s
+        self.is_open = False
+
+    def html(self) -> str:
+        """Return all of it, folded."""
+        return thinking_html(self.text, self._took_s)
+
+    def preview_html(self) -> str:
+        """Return one line: the seconds so far and the latest words."""
+        took_s = self._took_s + self._clock() - self._began_s
+        words = " ".join("".join(self._parts[-100:])[-_PREVIEWED:].split())
+        if len(words) > _PREVIEW_CHARACTERS:
+            words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
+        return quiet_html(f"thinking… {took_s:.0f} s · {words}")
+
 
 View = Literal["markdown", "text", "html", "code", "json"]
 
