@@ -12,9 +12,9 @@ from typing import Any
 
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
-from ollama_magic.client.requests import KeepAlive, Options, Think
-from ollama_magic.client.types import ModelSummary
+from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.api_session import current_session

@@ -12,6 +12,7 @@ from contextlib import suppress
 from ollama_magic import errors
 from ollama_magic.batch.progress import Tally
 from ollama_magic.client.host import parse_host
+from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.progress import Transfer
 from ollama_magic.client.server_errors import (
     Attempt,
@@ -20,7 +21,7 @@ from ollama_magic.client.server_errors import (
     refusal,
     server_error,
 )
-from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary, Progress
+from ollama_magic.client.types import Progress
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.render import model_table
 from ollama_magic.render.columns import (

@@ -17,9 +17,8 @@ from typing import Protocol
 
 from ollama_magic.batch.servers import Server
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.requests import GenerateRequest, Request
 from ollama_magic.client.streams import ReplyStream
-from ollama_magic.client.types import Stats
+from ollama_magic.client.types import GenerateRequest, Request, Stats
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,

@@ -17,9 +17,9 @@ from ollama_magic.batch.progress import Tally
 from ollama_magic.batch.results import Kept, Ledger, Reading, read_as
 from ollama_magic.batch.rows import parse_template, read_rows
 from ollama_magic.batch.servers import Found, Server, Surroundings, find_servers
-from ollama_magic.client.model_names import canonical
+from ollama_magic.client.models import canonical
 from ollama_magic.client.options import check_options
-from ollama_magic.client.requests import (
+from ollama_magic.client.types import (
     Format,
     GenerateRequest,
     KeepAlive,

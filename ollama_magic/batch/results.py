@@ -17,7 +17,7 @@ from ollama_magic.batch.dispatch import Course, Landed
 from ollama_magic.batch.progress import Tally
 from ollama_magic.batch.servers import Server
 from ollama_magic.client.interrupts import held, look
-from ollama_magic.client.requests import GenerateRequest
+from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     Interrupted,
     OllamaMagicError,

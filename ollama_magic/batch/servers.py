@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.model_names import find_model
+from ollama_magic.client.models import ModelSummary, find_model
 from ollama_magic.client.options import check_options
-from ollama_magic.client.requests import Think
-from ollama_magic.client.types import ModelSummary
+from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,

@@ -13,13 +13,15 @@ from typing import Any
 
 from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import Creation
-from ollama_magic.client.model_names import canonical, find_model
-from ollama_magic.client.modelfile import ModelSpec
+from ollama_magic.client.creation import Creation, ModelSpec
+from ollama_magic.client.models import (
+    ModelSummary,
+    canonical,
+    find_model,
+    nearest_names,
+)
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.requests import KeepAlive
-from ollama_magic.client.server_errors import nearest_names
-from ollama_magic.client.types import ModelSummary, Progress
+from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 
 Transferring = ClosableStream[Progress]

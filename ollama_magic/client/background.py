@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from ollama_magic.client import interrupts
-from ollama_magic.client.together import Exchanges
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -283,3 +284,53 @@ def in_background(
         exchanges.close()
         raise
     return future.result()
+
+
+class Closable(Protocol):
+    """What can be ended from any thread, and more than once."""
+
+    def close(self) -> None:
+        """End it now."""
+
+
+class Exchanges:
+    """What was begun inside of :meth:`noted`; what begins too late ends at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun: list[Closable] = []
+        self._is_closed = False
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what this thread begins inside of this block."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+    def close(self) -> None:
+        """End all of them, and those to come."""
+        with self._lock:
+            self._is_closed = True
+            begun = list(self._begun)
+        for exchange in begun:
+            exchange.close()
+
+    def _note(self, exchange: Closable) -> None:
+        with self._lock:
+            self._begun.append(exchange)
+            is_late = self._is_closed
+        if is_late:
+            exchange.close()
+
+
+_CURRENT: ContextVar[Exchanges | None] = ContextVar("ollama_magic_exchanges")
+
+
+def note(exchange: Closable) -> None:
+    """Note an exchange that begins, where somebody keeps count of them."""
+    exchanges = _CURRENT.get(None)
+    if exchanges is not None:
+        exchanges._note(exchange)

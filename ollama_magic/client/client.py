@@ -14,33 +14,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
-from ollama_magic.client.credentials import Credentials
-from ollama_magic.client.exchange import MAX_ANSWER_BYTES, Call, Exchange, Server
+from ollama_magic.client.compat import Upload
 from ollama_magic.client.host import Host, parse_host
-from ollama_magic.client.ndjson import parse_object
-from ollama_magic.client.redaction import Redactor
-from ollama_magic.client.requests import (
-    ChatRequest,
-    Format,
-    GenerateRequest,
-    KeepAlive,
-    Options,
-    Think,
+from ollama_magic.client.http import (
+    MAX_ANSWER_BYTES,
+    Call,
+    Credentials,
+    Exchange,
+    Server,
 )
+from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
+from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import Attempt, not_ollama
 from ollama_magic.client.streams import (
     ProgressStream,
     ReplyStream,
     Stream,
     check_status,
+    parse_object,
 )
 from ollama_magic.client.types import (
+    ChatRequest,
     Embeddings,
-    LoadedModel,
-    ModelDetails,
-    ModelSummary,
+    Format,
+    GenerateRequest,
+    KeepAlive,
+    Options,
+    Think,
 )
-from ollama_magic.client.upload import Upload
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,

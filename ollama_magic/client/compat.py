@@ -6,12 +6,13 @@ thread reads it is a race, and before the headers there is no response to close.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -127,3 +128,38 @@ class Adapter(HTTPAdapter):
         made = partial(_reporting(type(pool).ConnectionCls), line=self._line)
         pool.ConnectionCls = made  # type: ignore[assignment]  # it is only called
         return pool
+
+
+_PIECE_BYTES = 1024 * 1024
+
+
+class Upload:
+    """What is left of ``file``; reports the bytes sent and the bytes in all.
+
+    The file has to be seekable, so that its length can be told beforehand.
+    """
+
+    def __init__(
+        self, file: BinaryIO, on_progress: Callable[[int, int], object] | None = None
+    ) -> None:
+        self._file = file
+        self._on_progress = on_progress
+        self._sent_bytes = 0
+        begin = file.tell()
+        self._size_bytes = file.seek(0, os.SEEK_END) - begin
+        file.seek(begin)
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        # That this is here tells requests that it is no text; it calls read().
+        return iter(lambda: self.read(_PIECE_BYTES), b"")
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes to send; empty at the end."""
+        piece = self._file.read(size)
+        self._sent_bytes += len(piece)
+        if self._on_progress is not None and piece:
+            self._on_progress(self._sent_bytes, self._size_bytes)
+        return piece

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from ollama_magic.client.model_names import CLOUD_HOST, is_cloud_name
 from ollama_magic.errors import quoted
 
 JsonObject = Mapping[str, Any]
@@ -43,8 +42,8 @@ def _inner_values(value: object) -> Iterable[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _text(value: object) -> str:
-    """Text as it is; any other JSON value as its JSON: data, not a crash."""
+def json_text(value: object) -> str:
+    """Return a string as it is, and any other JSON value as its JSON text."""
     if isinstance(value, str):
         return value
     if value is None or is_too_deep(value):
@@ -52,22 +51,25 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _int(value: object) -> int:
-    """Whole part of a number; whatever is none, or has no end, is 0."""
+def json_int(value: object) -> int:
+    """Return the integer part of a number; 0 for anything else."""
     if isinstance(value, float):
         return int(value) if math.isfinite(value) else 0
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _object(value: object) -> JsonObject:
+def json_object(value: object) -> JsonObject:
+    """Return a JSON object as it is; any other value is an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def _names(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, value)) if isinstance(value, list) else ()
+def json_names(value: object) -> tuple[str, ...]:
+    """Return a list of strings as a tuple; any other value is empty."""
+    return tuple(map(json_text, value)) if isinstance(value, list) else ()
 
 
-def _objects(value: object) -> tuple[JsonObject, ...]:
+def json_objects(value: object) -> tuple[JsonObject, ...]:
+    """Return the objects of a JSON list; any other value is empty."""
     if not isinstance(value, list):
         return ()
     return tuple(item for item in value if isinstance(item, dict))
@@ -91,12 +93,12 @@ class Stats:
     def from_json(cls, data: JsonObject) -> Self:
         """Read ``total_duration``, ``eval_count`` and so on (durations in ns)."""
         return cls(
-            total_duration_ns=_int(data.get("total_duration")),
-            load_duration_ns=_int(data.get("load_duration")),
-            prompt_eval_count=_int(data.get("prompt_eval_count")),
-            prompt_eval_duration_ns=_int(data.get("prompt_eval_duration")),
-            eval_count=_int(data.get("eval_count")),
-            eval_duration_ns=_int(data.get("eval_duration")),
+            total_duration_ns=json_int(data.get("total_duration")),
+            load_duration_ns=json_int(data.get("load_duration")),
+            prompt_eval_count=json_int(data.get("prompt_eval_count")),
+            prompt_eval_duration_ns=json_int(data.get("prompt_eval_duration")),
+            eval_count=json_int(data.get("eval_count")),
+            eval_duration_ns=json_int(data.get("eval_duration")),
         )
 
     @property
@@ -147,8 +149,8 @@ class ToolCall:
 
         Some servers write the arguments as JSON text, some encode that text again.
         """
-        function = _object(data.get("function"))
-        name, call_id = _text(function.get("name")), _text(data.get("id"))
+        function = json_object(data.get("function"))
+        name, call_id = json_text(function.get("name")), json_text(data.get("id"))
         try:
             arguments = _arguments(function.get("arguments"))
         except ValueError as error:
@@ -221,141 +223,23 @@ class ReplyChunk:
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
         """Read a chunk of either endpoint (``message`` or ``response``)."""
-        message = _object(data.get("message"))
+        message = json_object(data.get("message"))
         source = message or data
         done = data.get("done") is True
         calls = source.get("tool_calls")
         return cls(
-            content=_text(message.get("content") if message else data.get("response")),
-            thinking=_text(source.get("thinking")),
-            tool_calls=tuple(map(ToolCall.from_json, _objects(calls))) if calls else (),
-            model=_text(data.get("model")),
-            remote_host=_text(data.get("remote_host")),
+            content=json_text(
+                message.get("content") if message else data.get("response")
+            ),
+            thinking=json_text(source.get("thinking")),
+            tool_calls=tuple(map(ToolCall.from_json, json_objects(calls)))
+            if calls
+            else (),
+            model=json_text(data.get("model")),
+            remote_host=json_text(data.get("remote_host")),
             done=done,
-            done_reason=_text(data.get("done_reason")),
+            done_reason=json_text(data.get("done_reason")),
             stats=Stats.from_json(data) if done else _NO_STATS,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """A model on the server, as ``GET /api/tags`` lists it (newest first)."""
-
-    name: str
-    digest: str = ""
-    size_bytes: int = 0
-    modified_at: str = ""
-    """RFC 3339 with up to nine decimals, in the server's time zone."""
-    family: str = ""
-    parameter_size: str = ""
-    quantization_level: str = ""
-    context_length: int = 0
-    """Tokens that the model was trained for; 0 when the server does not say."""
-    capabilities: tuple[str, ...] = ()
-    remote_host: str = ""
-    """Set for cloud models: where the prompt really goes."""
-    remote_model: str = ""
-    """Set for cloud models: what it is called there."""
-
-    @property
-    def cloud_host(self) -> str:
-        """Where a cloud model answers; empty for a model of this server."""
-        is_cloud = bool(self.remote_model) or is_cloud_name(self.name)
-        return self.remote_host or (CLOUD_HOST if is_cloud else "")
-
-    @property
-    def can_chat(self) -> bool:
-        """Whether it writes text, as far as the server says what it can do."""
-        return not self.capabilities or "completion" in self.capabilities
-
-    @classmethod
-    def from_json(cls, data: JsonObject) -> Self:
-        """Read one entry of ``models``."""
-        details = _object(data.get("details"))
-        return cls(
-            name=_text(data.get("name") or data.get("model")),
-            digest=_text(data.get("digest")),
-            size_bytes=_int(data.get("size")),
-            modified_at=_text(data.get("modified_at")),
-            family=_text(details.get("family")),
-            parameter_size=_text(details.get("parameter_size")),
-            quantization_level=_text(details.get("quantization_level")),
-            context_length=_int(details.get("context_length")),
-            capabilities=_names(data.get("capabilities")),
-            remote_host=_text(data.get("remote_host")),
-            remote_model=_text(data.get("remote_model")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model in memory, as ``GET /api/ps`` lists it."""
-
-    name: str
-    digest: str = ""
-    size_bytes: int = 0
-    size_vram_bytes: int = 0
-    """How much of it is in GPU memory; 0 on a CPU."""
-    context_length: int = 0
-    """Tokens of context that it was loaded with."""
-    expires_at: str = ""
-
-    @classmethod
-    def from_json(cls, data: JsonObject) -> Self:
-        """Read one entry of ``models``."""
-        return cls(
-            name=_text(data.get("name") or data.get("model")),
-            digest=_text(data.get("digest")),
-            size_bytes=_int(data.get("size")),
-            size_vram_bytes=_int(data.get("size_vram")),
-            context_length=_int(data.get("context_length")),
-            expires_at=_text(data.get("expires_at")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDetails:
-    """What ``POST /api/show`` tells of a model."""
-
-    modelfile: str = ""
-    parameters: str = ""
-    """One line per parameter, padded columns, as the server formats them."""
-    template: str = ""
-    system: str = ""
-    license: str = ""
-    capabilities: tuple[str, ...] = ()
-    family: str = ""
-    parameter_size: str = ""
-    quantization_level: str = ""
-    context_length: int = 0
-    embedding_length: int = 0
-    remote_host: str = ""
-    """Set for cloud models: where they answer."""
-    remote_model: str = ""
-    """Set for cloud models: what they are called there."""
-    model_info: JsonObject = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: JsonObject) -> Self:
-        """Read the answer; lengths come from ``model_info`` by architecture."""
-        details = _object(data.get("details"))
-        info = _object(data.get("model_info"))
-        architecture = _text(info.get("general.architecture"))
-        return cls(
-            modelfile=_text(data.get("modelfile")),
-            parameters=_text(data.get("parameters")),
-            template=_text(data.get("template")),
-            system=_text(data.get("system")),
-            license=_text(data.get("license")),
-            capabilities=_names(data.get("capabilities")),
-            family=_text(details.get("family")),
-            parameter_size=_text(details.get("parameter_size")),
-            quantization_level=_text(details.get("quantization_level")),
-            context_length=_int(info.get(f"{architecture}.context_length")),
-            embedding_length=_int(info.get(f"{architecture}.embedding_length")),
-            remote_host=_text(data.get("remote_host")),
-            remote_model=_text(data.get("remote_model")),
-            model_info=info,
         )
 
 
@@ -378,10 +262,10 @@ class Progress:
     def from_json(cls, data: JsonObject) -> Self:
         """Read one line."""
         return cls(
-            status=_text(data.get("status")),
-            digest=_text(data.get("digest")),
-            total_bytes=_int(data.get("total")),
-            completed_bytes=_int(data.get("completed")),
+            status=json_text(data.get("status")),
+            digest=json_text(data.get("digest")),
+            total_bytes=json_int(data.get("total")),
+            completed_bytes=json_int(data.get("completed")),
         )
 
 
@@ -404,7 +288,104 @@ class Embeddings:
                 for row in (rows if isinstance(rows, list) else ())
                 if isinstance(row, list)
             ),
-            model=_text(data.get("model")),
-            prompt_eval_count=_int(data.get("prompt_eval_count")),
-            total_duration_ns=_int(data.get("total_duration")),
+            model=json_text(data.get("model")),
+            prompt_eval_count=json_int(data.get("prompt_eval_count")),
+            total_duration_ns=json_int(data.get("total_duration")),
         )
+
+
+Options = Mapping[str, Any]
+Format = str | Mapping[str, Any]
+"""``"json"``, or a JSON Schema."""
+Think = bool | str
+"""True, False, or a level: ``low``, ``medium``, ``high``, ``max``."""
+KeepAlive = str | float
+"""A duration (``"10m"``) or seconds; 0 unloads at once, negative keeps for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One turn of a chat: the messages so far, the last one to be answered.
+
+    No messages at all only load the model (or unload it, with ``keep_alive`` 0).
+    """
+
+    path: ClassVar[str] = "/api/chat"
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    options: Options = field(default_factory=dict)
+    format: Format | None = None
+    think: Think | None = None
+    keep_alive: KeepAlive | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    stream: bool = True
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON to send."""
+        body = {"model": self.model, "messages": list(self.messages)}
+        return body | _set_fields(self) | _lists(tools=self.tools)
+
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the messages that are sent."""
+        return list(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One prompt without a history.
+
+    An empty prompt only loads the model (or unloads it, with ``keep_alive`` 0).
+    """
+
+    path: ClassVar[str] = "/api/generate"
+
+    model: str
+    prompt: str
+    system: str | None = None
+    options: Options = field(default_factory=dict)
+    format: Format | None = None
+    think: Think | None = None
+    keep_alive: KeepAlive | None = None
+    images: Sequence[str] = ()
+    """Pictures, each as plain base64 (a ``data:`` URL is refused)."""
+    suffix: str | None = None
+    """What follows the answer, for models that can fill in the middle."""
+    raw: bool = False
+    """The prompt goes to the model as it is, without the model's template."""
+    stream: bool = True
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON to send."""
+        body: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
+        if self.system is not None:
+            body["system"] = self.system
+        if self.suffix is not None:
+            body["suffix"] = self.suffix
+        if self.raw:
+            body["raw"] = True
+        return body | _set_fields(self) | _lists(images=self.images)
+
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the prompt as the messages of a chat that has just begun."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+
+Request = ChatRequest | GenerateRequest
+
+
+def _set_fields(request: Request) -> dict[str, Any]:
+    """Return the fields that both requests have, as far as they were set."""
+    fields: dict[str, Any] = {"stream": request.stream}
+    if request.options:
+        fields["options"] = dict(request.options)
+    for name in ("format", "think", "keep_alive"):
+        value = getattr(request, name)
+        if value is not None:
+            fields[name] = value
+    return fields
+
+
+def _lists(**fields: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in fields.items() if values}

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ollama_magic.client.background import Batch, ManyArrivals, in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.interrupts import held, let_through
-from ollama_magic.client.model_names import canonical, names_meant
+from ollama_magic.client.models import canonical, names_meant
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import (
     CapabilityError,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ollama_magic import __version__
-from ollama_magic.client.model_names import names_meant
+from ollama_magic.client.models import names_meant
 from ollama_magic.generation.reply import Reply
 from ollama_magic.history.records import KEY, LAYOUT
 from ollama_magic.render.columns import Column, columns_bundle

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ollama_magic.client.background import Arrivals
-from ollama_magic.client.requests import Request
+from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.outcome import Outcome, Round, shown_steps

@@ -15,15 +15,16 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ollama_magic.client.background import Exchanges, note
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.model_names import (
+from ollama_magic.client.models import (
     CLOUD_HOST,
+    LoadedModel,
+    ModelSummary,
     find_model,
     is_cloud_name,
     names_meant,
 )
-from ollama_magic.client.together import Exchanges, note
-from ollama_magic.client.types import LoadedModel, ModelSummary
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ollama_magic.client.requests import Request
+from ollama_magic.client.types import Request
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.answer import Answer
 from ollama_magic.history.cache import KeptAnswer

@@ -13,12 +13,17 @@ from functools import partial
 from typing import Any
 
 from ollama_magic.client.background import ClosableStream, in_background
-from ollama_magic.client.capabilities import check_capability, sees_pictures
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.model_names import find_model, has_tag
+from ollama_magic.client.models import (
+    LoadedModel,
+    ModelSummary,
+    check_capability,
+    find_model,
+    has_tag,
+    sees_pictures,
+)
 from ollama_magic.client.redaction import Redactor
-from ollama_magic.client.requests import ChatRequest, GenerateRequest, Request
-from ollama_magic.client.types import LoadedModel, ModelSummary, ReplyChunk
+from ollama_magic.client.types import ChatRequest, GenerateRequest, ReplyChunk, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.context import ContextCheck
 from ollama_magic.generation.context_size import check_context, length_in_force

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ollama_magic.client.model_names import canonical
+from ollama_magic.client.models import canonical
 from ollama_magic.generation.outcome import Outcome, shown_steps
 from ollama_magic.generation.prepare import Asking, Question
 from ollama_magic.generation.reply import Reply

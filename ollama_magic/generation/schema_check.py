@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ollama_magic.client.requests import ChatRequest, Request
-from ollama_magic.client.types import MAX_DEPTH, is_too_deep
+from ollama_magic.client.types import MAX_DEPTH, ChatRequest, Request, is_too_deep
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.schema import Json

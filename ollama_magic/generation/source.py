@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ollama_magic.client import interrupts
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.model_names import find_model
+from ollama_magic.client.models import find_model
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.outcome import Outcome
 from ollama_magic.generation.prepare import Asking, Question

@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ollama_magic.client.interrupts import let_through
-from ollama_magic.client.requests import ChatRequest, Request
-from ollama_magic.client.types import ToolCall
+from ollama_magic.client.types import ChatRequest, Request, ToolCall
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.confirm import ask_user

@@ -12,9 +12,8 @@ import sqlite3
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, Self
 
-from ollama_magic.client.model_names import canonical, has_tag
-from ollama_magic.client.requests import Request
-from ollama_magic.client.types import Stats, ToolCall
+from ollama_magic.client.models import canonical, has_tag
+from ollama_magic.client.types import Request, Stats, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
 _OF_NO_MATTER = ("model", "stream", "keep_alive")

@@ -8,9 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.model_names import CLOUD_HOST, is_cloud_name
+from ollama_magic.client.models import (
+    CLOUD_HOST,
+    LoadedModel,
+    ModelDetails,
+    ModelSummary,
+    is_cloud_name,
+)
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.render.tables import Columns, Listing, TextPage
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"

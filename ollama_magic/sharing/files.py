@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ollama_magic.client.model_names import canonical
+from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 import ipywidgets as widgets
 
 from ollama_magic.client.actions import plan_removal_of
-from ollama_magic.client.model_names import canonical, find_model
+from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.types import ModelDetails
 from ollama_magic.render.model_listing import overview
 from ollama_magic.render.model_table import line_html, notice_html, page_html
 from ollama_magic.render.text import visible_text

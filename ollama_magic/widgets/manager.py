@@ -13,9 +13,13 @@ from typing import Literal
 
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.model_names import canonical
+from ollama_magic.client.models import (
+    LoadedModel,
+    ModelDetails,
+    ModelSummary,
+    canonical,
+)
 from ollama_magic.client.progress import STALL_S, Transfer, size_text
-from ollama_magic.client.types import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.widgets.jobs import Action, Crew, Job, Teller, Work, error_lines
 
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import ipywidgets as widgets
 
 from ollama_magic.client.actions import disk_bytes
+from ollama_magic.client.models import LoadedModel
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.types import LoadedModel
 from ollama_magic.render.model_table import (
     ROW_PX,
     TableRow,

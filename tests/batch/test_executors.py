@@ -12,7 +12,7 @@ from ollama_magic import map_prompts
 from ollama_magic.batch.dispatch import Answered, Processes
 from ollama_magic.batch.servers import Server
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.requests import GenerateRequest
+from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     ConfigError,
     ReplyDataError,

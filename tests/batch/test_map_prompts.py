@@ -8,7 +8,7 @@ import pytest
 from fake_ollama import PATIENCE_S, Wait, error, reply_line, whole
 
 from ollama_magic import map_prompts
-from ollama_magic.client.requests import GenerateRequest
+from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,

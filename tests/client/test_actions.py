@@ -9,7 +9,7 @@ from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.modelfile import ModelSpec
+from ollama_magic.client.creation import ModelSpec
 from ollama_magic.errors import ConfigError, ModelNotFoundError, OllamaMagicError
 
 SUCCESS = Answer([{"status": "success"}])

@@ -9,8 +9,7 @@ from fake_ollama import STATS, Answer, reply_line, whole
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.requests import ChatRequest, GenerateRequest
-from ollama_magic.client.types import Progress
+from ollama_magic.client.types import ChatRequest, GenerateRequest, Progress
 from ollama_magic.errors import ModelTransferError, NotOllamaError
 
 HI = [{"role": "user", "content": "hi"}]

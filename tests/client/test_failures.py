@@ -9,8 +9,8 @@ import requests
 from fake_ollama import RESET, Answer, FakeOllama, Wait, error, reply_line
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.failures import no_answer
 from ollama_magic.client.host import parse_host
+from ollama_magic.client.network_errors import no_answer
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from ollama_magic.client.creation import read_spec
-from ollama_magic.client.modelfile import ModelSpec, parse_modelfile
+from ollama_magic.client.creation import ModelSpec, parse_modelfile, read_spec
 from ollama_magic.errors import ConfigError
 
 WHOLE = '''\

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.client.ndjson import MAX_LINE_BYTES, read_objects
+from ollama_magic.client.streams import MAX_LINE_BYTES, read_objects
 from ollama_magic.errors import StreamInterruptedError
 
 TEXT = st.text(max_size=20)

@@ -7,8 +7,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from ollama_magic.client.ndjson import read_objects
 from ollama_magic.client.redaction import Redactor
+from ollama_magic.client.streams import read_objects
 
 SECRETS = [
     "sk-SECRETtoken1234",

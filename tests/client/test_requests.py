@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from ollama_magic.client.requests import ChatRequest, GenerateRequest
+from ollama_magic.client.types import ChatRequest, GenerateRequest
 
 HI = {"role": "user", "content": "hi"}
 

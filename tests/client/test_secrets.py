@@ -202,7 +202,7 @@ def test_an_interrupt_while_it_waits_shows_no_header(client, fake_ollama, ask):
     with pytest.raises(KeyboardInterrupt) as caught:
         ask(client)
     shown = shown_verbosely(caught.value)
-    assert "exchange.py" in shown
+    assert "client/http.py" in shown
     assert TOKEN not in shown
     assert "Authorization" not in shown
     assert caught.value.__context__ is None

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from ollama_magic.client.models import nearest_names
 from ollama_magic.client.server_errors import (
     Attempt,
-    nearest_names,
     redirected,
     refusal,
     server_error,

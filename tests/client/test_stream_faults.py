@@ -247,7 +247,7 @@ def test_silence_anywhere_can_be_ended_from_this_side(client, fake_ollama, where
 
 COSTS = """
 import sys, time
-from ollama_magic.client.ndjson import read_objects
+from ollama_magic.client.streams import read_objects
 
 def cost(make, size, times):
     pieces, took_s = make(size), []

@@ -2,16 +2,8 @@ import json
 
 import pytest
 
-from ollama_magic.client.types import (
-    Embeddings,
-    LoadedModel,
-    ModelDetails,
-    ModelSummary,
-    Progress,
-    ReplyChunk,
-    Stats,
-    ToolCall,
-)
+from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
+from ollama_magic.client.types import Embeddings, Progress, ReplyChunk, Stats, ToolCall
 
 
 def test_a_chat_line_and_a_generate_line_are_the_same_chunk():

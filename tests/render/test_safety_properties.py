@@ -11,7 +11,7 @@ from hostile import hidden, is_hidden, reparsed_violations, violations
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.client.ndjson import read_objects
+from ollama_magic.client.streams import read_objects
 from ollama_magic.errors import PromptError, harmless
 from ollama_magic.generation.prompt import fill
 from ollama_magic.render import safe_html

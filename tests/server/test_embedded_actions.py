@@ -6,7 +6,7 @@ import pytest
 
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.modelfile import ModelSpec
+from ollama_magic.client.creation import ModelSpec
 from ollama_magic.widgets.manager import ModelBoard
 
 pytestmark = pytest.mark.embedded

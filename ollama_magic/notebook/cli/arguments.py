@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from ollama_magic.client.model_names import canonical
+from ollama_magic.client.models import canonical
 from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
 from ollama_magic.errors import ConfigError, nearest, usage_error
 from ollama_magic.generation.options import (

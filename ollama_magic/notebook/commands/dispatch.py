@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ollama_magic import __version__
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import read_spec
+from ollama_magic.client.creation import ModelSpec, read_spec
 from ollama_magic.client.images import without_pictures
-from ollama_magic.client.modelfile import ModelSpec
-from ollama_magic.client.requests import KeepAlive
+from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import (
     EngineError,
     OllamaMagicError,

@@ -23,9 +23,8 @@ from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
-from ollama_magic.client.model_names import find_model
+from ollama_magic.client.models import LoadedModel, ModelSummary, find_model
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.types import LoadedModel, ModelSummary
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
 from ollama_magic.generation.session import Session

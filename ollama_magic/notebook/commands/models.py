@@ -14,12 +14,11 @@ from ollama_magic.client import actions as model_actions
 from ollama_magic.client.actions import Transferring
 from ollama_magic.client.background import Arrivals, in_background
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.creation import ModelSpec
 from ollama_magic.client.interrupts import held, put_back
-from ollama_magic.client.model_names import canonical, find_model
-from ollama_magic.client.modelfile import ModelSpec
+from ollama_magic.client.models import LoadedModel, canonical, find_model
 from ollama_magic.client.progress import Transfer, size_text
-from ollama_magic.client.requests import KeepAlive
-from ollama_magic.client.types import LoadedModel
+from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import (
     ConfigError,
     ModelTransferError,

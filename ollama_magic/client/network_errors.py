@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from ollama_magic.client.host import Host, parse_host
-from ollama_magic.client.server_words import ANOTHER_ADDRESS, SERVER_LOG
+from ollama_magic.client.server_errors import ANOTHER_ADDRESS, SERVER_LOG
 from ollama_magic.errors import (
     ConfigError,
     NotOllamaError,
