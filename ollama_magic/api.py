@@ -59,7 +59,7 @@ def ask(
         Schema, a dataclass, a TypedDict, a pydantic model, or ``list`` of one;
         ``reply.data`` has the value.
     images
-        Files, or pictures: PIL images, matplotlib figures, arrays of pixels, bytes.
+        Files, or images: PIL images, matplotlib figures, arrays of pixels, bytes.
     files
         Text files that are put before the prompt.
     tools

@@ -206,7 +206,7 @@ class OllamaClient:
         Parameters
         ----------
         images
-            Pictures for a model with vision, each as plain base64.
+            Images for a model with vision, each as plain base64.
         suffix
             Text that follows the reply, for models that fill in the middle.
         raw

@@ -1,4 +1,4 @@
-"""What the bytes of a picture say: its format and size; and plain samples as a PNG.
+"""What the bytes of an image say: its format and size; and plain samples as a PNG.
 
 Knows file formats and nothing else: no files, no libraries, no objects of a notebook.
 """
@@ -33,7 +33,7 @@ ENOUGH = 4096
 
 
 def format_of(data: bytes) -> str:
-    r"""Return the format of a picture by its first bytes; empty when it is none.
+    r"""Return the format of an image by its first bytes; empty when it is none.
 
     Also names formats that Ollama does not take: these are not in ``MEDIA_TYPES``.
 
@@ -123,8 +123,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture, as it is sent.
+class Image:
+    """One image, as it is sent.
 
     Notes
     -----
@@ -157,12 +157,12 @@ class Picture:
         return ", ".join([format_of(self.data), *pixels, size_text(len(self.data))])
 
 
-def without_pictures(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a request fit to be read: pictures are told, not shown."""
+def without_images(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a request fit to be read: images are told, not shown."""
 
     def told(part: Mapping[str, Any]) -> dict[str, Any]:
         images = part.get("images") or ()
-        words = [f"<{Picture(b64decode(image)).describe()}>" for image in images]
+        words = [f"<{Image(b64decode(image)).describe()}>" for image in images]
         return {**part, "images": words} if words else dict(part)
 
     messages = [told(message) for message in body.get("messages", ())]

@@ -113,8 +113,8 @@ _WANTS = {
         "thinking",
     ),
     "vision": _Want(
-        "see, and was shown a picture",
-        "leave out -a (or the picture in {{ }})",
+        "see, and was shown an image",
+        "leave out -a (or the image in {{ }})",
         "vision",
     ),
     "tools": _Want("call functions, and was given some", "leave out -T", "tools"),
@@ -158,8 +158,8 @@ def check_capability(
     )
 
 
-def sees_pictures(model: ModelSummary | None) -> bool:
-    """Whether a model takes pictures, as far as it is known."""
+def sees_images(model: ModelSummary | None) -> bool:
+    """Whether a model takes images, as far as it is known."""
     return model is None or not model.capabilities or "vision" in model.capabilities
 
 

@@ -348,7 +348,7 @@ class GenerateRequest:
     think: Think | None = None
     keep_alive: KeepAlive | None = None
     images: Sequence[str] = ()
-    """Pictures, each as plain base64 (a ``data:`` URL is refused)."""
+    """Images, each as plain base64 (a ``data:`` URL is refused)."""
     suffix: str | None = None
     """What follows the answer, for models that can fill in the middle."""
     raw: bool = False

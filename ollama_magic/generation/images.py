@@ -1,6 +1,6 @@
-"""Pictures for models with vision: files, and values of the notebook that are one.
+"""Images for models with vision: files, and values of the notebook that are one.
 
-Knows what of a notebook is a picture, and how it becomes the bytes that are sent.
+Knows what of a notebook is an image, and how it becomes the bytes that are sent.
 Imports none of the libraries whose objects these are: it looks at what they are, and
 asks them for a PNG by their own methods. Nothing is changed in them.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from ollama_magic.client.images import (
     ENOUGH,
     MEDIA_TYPES,
-    Picture,
+    Image,
     format_of,
     png_of,
 )
@@ -30,8 +30,8 @@ _MAX_BYTES = 20_000_000
 _TAKES = "Ollama takes PNG, JPEG and WebP"
 
 
-def read_picture(path: str) -> Picture:
-    """Return a picture file.
+def read_image(path: str) -> Image:
+    """Return an image file.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_picture(path: str) -> Picture:
     Raises
     ------
     PromptError
-        It is missing, a folder, no picture, of a format that Ollama does not take, or
+        It is missing, a folder, no image, of a format that Ollama does not take, or
         larger than 20 MB.
     """
     what = f"The file {path}"
@@ -58,35 +58,35 @@ def read_picture(path: str) -> Picture:
     kind = format_of(data)
     if not kind:
         raise PromptError(
-            f"{what} is no picture.",
+            f"{what} is no image.",
             why=f"{_TAKES}, and it begins like none of them",
             next_step="a text file goes into the prompt with -F",
         )
     return _checked(what, data, f"PIL.Image.open({path!r})")
 
 
-def picture_of(value: object, *, arrays: bool = False) -> Picture | None:
-    """Return a value of the notebook as a picture; None when it is no picture at all.
+def image_of(value: object, *, arrays: bool = False) -> Image | None:
+    """Return a value of the notebook as an image; None when it is no image at all.
 
     Parameters
     ----------
     arrays
-        Whether a numpy array is meant as a picture: of shape (h, w) or (h, w, 1, 3 or
+        Whether a numpy array is meant as an image: of shape (h, w) or (h, w, 1, 3 or
         4), with uint8, bool, or floats from 0 to 1.
 
     Raises
     ------
     PromptError
-        It is a picture, and it cannot be sent: its format, its size, or an error in
+        It is an image, and it cannot be sent: its format, its size, or an error in
         its own methods; or ``arrays`` and it is an array of another shape or type.
 
     Notes
     -----
-    Pictures are: bytes that begin like one, a ``pathlib.Path`` of a picture file, PIL
+    Images are: bytes that begin like one, a ``pathlib.Path`` of an image file, PIL
     images, matplotlib's figures and axes (also a list or array of axes),
     ``IPython.display.Image``, and whatever has a ``_repr_png_`` that gives one.
     """
-    if isinstance(value, Picture):
+    if isinstance(value, Image):
         return value
     if isinstance(value, type):  # a class has the methods, and nothing to show
         return None
@@ -105,32 +105,32 @@ def picture_of(value: object, *, arrays: bool = False) -> Picture | None:
         return None
     if not format_of(data):
         raise PromptError(
-            f"{what} gave no picture.",
+            f"{what} gave no image.",
             why="what it gave begins like none",
             next_step="save it as a PNG in a cell above, and attach the file: -a FILE",
         )
     return _checked(what, data, "PIL.Image.open(PATH)")
 
 
-def _checked(what: str, data: bytes, opening: str) -> Picture:
-    """Return data that begins like a picture as one, if it can be sent."""
+def _checked(what: str, data: bytes, opening: str) -> Image:
+    """Return data that begins like an image as one, if it can be sent."""
     kind = format_of(data)
     if kind not in MEDIA_TYPES:
         raise _not_taken(what, kind, opening)
     if len(data) > _MAX_BYTES:
         raise PromptError(
             f"{what} is too large for a prompt.",
-            why=f"a picture of at most {size_text(_MAX_BYTES)} is sent",
-            next_step="make it smaller in a cell above: import PIL.Image; picture = "
-            f"{opening}; picture.thumbnail((2000, 2000)), then -a picture",
+            why=f"an image of at most {size_text(_MAX_BYTES)} is sent",
+            next_step="make it smaller in a cell above: import PIL.Image; image = "
+            f"{opening}; image.thumbnail((2000, 2000)), then -a image",
         )
-    return Picture(data)
+    return Image(data)
 
 
 # -- bytes and files -----------------------------------------------------------
 
 
-def _of_path(path: Path) -> Picture | None:
+def _of_path(path: Path) -> Image | None:
     try:
         if not path.is_file():
             return None
@@ -139,8 +139,8 @@ def _of_path(path: Path) -> Picture | None:
     try:
         head = _beginning(path, ENOUGH)
     except OSError:
-        return read_picture(str(path))  # which says what is wrong
-    return read_picture(str(path)) if format_of(head) else None
+        return read_image(str(path))  # which says what is wrong
+    return read_image(str(path)) if format_of(head) else None
 
 
 def _beginning(path: Path, count: int) -> bytes:
@@ -148,16 +148,16 @@ def _beginning(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def _of_bytes(value: bytes | bytearray | memoryview) -> Picture | None:
+def _of_bytes(value: bytes | bytearray | memoryview) -> Image | None:
     data = bytes(value)
     if not format_of(data):
         return None
     opening = "PIL.Image.open(io.BytesIO(DATA))"
-    return _checked("The picture", data, opening)
+    return _checked("The image", data, opening)
 
 
 def _of_base64(data: object) -> bytes:
-    """Return bytes, or base64 text as bytes; what is neither is no picture."""
+    """Return bytes, or base64 text as bytes; what is neither is no image."""
     if isinstance(data, str):
         try:
             return b64decode(data)
@@ -175,7 +175,7 @@ def _data_of(value: Any, *, arrays: bool) -> bytes | None:  # noqa: ANN401
     if is_from(value, "IPython", "Image"):
         return _of_display(value)
     if is_from(value, "IPython", "SVG"):
-        raise _not_taken("The picture", "SVG", "")
+        raise _not_taken("The image", "SVG", "")
     figure = _figure_of(value)
     if figure is not None:
         return _saved(figure.savefig, bbox_inches="tight")
@@ -256,29 +256,29 @@ def _of_array(array: Any) -> bytes:  # noqa: ANN401  (an ndarray)
     shape = array.shape
     channels = shape[2] if len(shape) == 3 else 1
     if len(shape) not in {2, 3} or channels not in {1, 3, 4} or not array.size:
-        raise _no_picture(array, f"its shape is {shape}")
+        raise _no_image(array, f"its shape is {shape}")
     kind = array.dtype
     if kind.kind == "f":
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 1):  # also when it is not a number
-            raise _no_picture(array, f"its values are from {low:g} to {high:g}")
+            raise _no_image(array, f"its values are from {low:g} to {high:g}")
         array = (array * 255).round()
     elif kind.kind == "b":
         array = array * 255
     elif kind != "uint8":
-        raise _no_picture(array, f"its type is {kind}")
+        raise _no_image(array, f"its type is {kind}")
     samples = array.astype("uint8").tobytes()
     return png_of(shape[1], shape[0], channels, samples)
 
 
-def _no_picture(array: Any, why: str) -> PromptError:  # noqa: ANN401
+def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
     floats = array.dtype.kind == "f"
     example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
     return PromptError(
-        "The array is no picture.",
+        "The array is no image.",
         why=f"{why}; wanted are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool "
         "or floats from 0 to 1",
-        next_step=f"make it one in a cell above, as in picture = {example}",
+        next_step=f"make it one in a cell above, as in image = {example}",
     )
 
 
@@ -288,9 +288,9 @@ def _no_picture(array: Any, why: str) -> PromptError:  # noqa: ANN401
 def _not_taken(what: str, kind: str, opening: str) -> PromptError:
     by_hand = "save it as a PNG with the program that made it, and attach that: -a FILE"
     imports = "import io, PIL.Image" if "io." in opening else "import PIL.Image"
-    opened = f"open it in a cell: {imports}; picture = {opening}, then -a picture"
+    opened = f"open it in a cell: {imports}; image = {opening}, then -a image"
     return PromptError(
-        f"{what} is a picture of the format {kind}.",
+        f"{what} is an image of the format {kind}.",
         why=_TAKES,
         next_step=by_hand if kind in {"SVG", "HEIC"} else opened,
     )
@@ -302,7 +302,7 @@ def _failed(what: str, error: Exception) -> PromptError:
     except Exception:  # noqa: BLE001  (also its words are the user's code)
         reason = ""
     return PromptError(
-        f"{what} gave no picture.",
+        f"{what} gave no image.",
         why=f"{type(error).__name__}: {reason}".rstrip(": "),
         next_step="show it in a cell above: the same error comes there",
     )

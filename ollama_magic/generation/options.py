@@ -287,7 +287,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "images",
         ("-a", "--image"),
-        "a picture: a file, or a name in the notebook (repeatable)",
+        "an image: a file, or a name in the notebook (repeatable)",
         metavar="X",
         example="plot.png",
         completes="name",
@@ -365,7 +365,7 @@ class ChatArguments:
     """What the reply has to look like, as it was written; from Python also a class."""
     files: tuple[str, ...] = ()
     images: tuple[object, ...] = ()
-    """Pictures: files and names as they were written; from Python also values."""
+    """Images: files and names as they were written; from Python also values."""
     tools: tuple[object, ...] = ()
     """Functions that the model may call: names; from Python also the functions."""
     yes: bool = False

@@ -20,7 +20,7 @@ from ollama_magic.client.models import (
     check_capability,
     find_model,
     has_tag,
-    sees_pictures,
+    sees_images,
 )
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.types import ChatRequest, GenerateRequest, ReplyChunk, Request
@@ -128,7 +128,7 @@ class Question:
     tools: tuple[Tool, ...]
     """What the model may have called."""
     unseen: int
-    """Pictures of earlier turns that are left out, since the model sees none."""
+    """Images of earlier turns that are left out, since the model sees none."""
     model: ModelSummary | None
     """The model as the server lists it; None when it is not in its list."""
     loaded: LoadedModel | None
@@ -191,14 +191,14 @@ def prepare(
     name = installed_name(named, models.installed) if named else default_model(models)
     model = find_model(name, models.installed)
     think = think_of(session, args)
-    wants = {"thinking": think, "vision": prompt.pictures, "tools": tools}
+    wants = {"thinking": think, "vision": prompt.images, "tools": tools}
     for capability in [one for one, is_wanted in wants.items() if is_wanted]:
         check_capability(capability, model, models.installed)
     history = Chat(before.name) if args.new or args.once else before
     system = system_from_here(session, args, history)
-    sees = sees_pictures(model)
+    sees = sees_images(model)
     ask = partial(history.messages, prompt.text, system=system, sees=sees)
-    ask = partial(ask, pictures=prompt.pictures)
+    ask = partial(ask, images=prompt.images)
     request = _request(args, ask(last=args.last), tools, settings | {"think": think})
     request = _named(asking, replace(request, model=name), models)
     loaded = find_model(name, models.loaded)
@@ -210,7 +210,7 @@ def prepare(
         system=system,
         format=format_of(session, args),
         tools=tools,
-        unseen=0 if sees else sum(len(t.pictures) for t in history.sent(args.last)),
+        unseen=0 if sees else sum(len(t.images) for t in history.sent(args.last)),
         model=model,
         loaded=loaded,
         context=_context(

@@ -18,9 +18,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.images import picture_of, read_picture
+from ollama_magic.generation.images import image_of, read_image
 from ollama_magic.generation.values import ValueText, value_text, with_files
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
@@ -51,7 +51,7 @@ class FilledPrompt:
     filled: tuple[str, ...]
     """What was filled in, as the user wrote it, in order and once each; of what is
     there in part it is said: ``text (cut)``, ``df (15 of 150 rows)``."""
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
     """What goes along with the text; ``[image 1]`` stands there for the first."""
 
 
@@ -62,7 +62,7 @@ def fill(
 
     An expression is a name, then attributes without a leading underscore, items and
     slices with literal keys: ``df``, ``fit.params["a"]``, ``rows[-1]``, ``Out[3]``.
-    Values that are filled in are never scanned again. A picture or a figure goes along
+    Values that are filled in are never scanned again. An image or a figure goes along
     with the text, which has ``[image 1]`` in its place.
 
     Parameters
@@ -93,7 +93,7 @@ def fill(
     """
     rendered: dict[str, str] = {}
     labels: dict[str, None] = {}
-    pictures: list[Picture] = []
+    images: list[Image] = []
 
     def replacement(match: re.Match[str]) -> str:
         expression = match.group(1).strip()
@@ -102,9 +102,9 @@ def fill(
             if tree is None:
                 return match.group(0)
             value = _look_up(tree, expression, namespace, _refuse_closed)
-            if picture := picture_of(value):
-                pictures.append(picture)
-                shown = ValueText(f"[image {len(pictures)}]", picture.describe())
+            if image := image_of(value):
+                images.append(image)
+                shown = ValueText(f"[image {len(images)}]", image.describe())
             else:
                 shown = _value_text(expression, value, hide)
             rendered[expression] = shown.text
@@ -113,7 +113,7 @@ def fill(
         return rendered[expression]
 
     whole = _PLACEHOLDER.sub(replacement, text)
-    return FilledPrompt(whole, tuple(labels), tuple(pictures))
+    return FilledPrompt(whole, tuple(labels), tuple(images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,19 +384,19 @@ def compose(
         whole,
         (*names, *labels, *filled.filled),
         # In the order of their numbers: those in the text are [image 1] and so on.
-        (*filled.pictures, *attached),
+        (*filled.images, *attached),
     )
 
 
-def _label(what: object, picture: Picture) -> str:
-    name = what if isinstance(what, str) else "picture"
-    return f"{name} ({picture.describe()})"
+def _label(what: object, image: Image) -> str:
+    name = what if isinstance(what, str) else "image"
+    return f"{name} ({image.describe()})"
 
 
-def attach(what: object, namespace: Mapping[str, Any]) -> Picture:
-    """Return the picture that ``what`` names, or is.
+def attach(what: object, namespace: Mapping[str, Any]) -> Image:
+    """Return the image that ``what`` names, or is.
 
-    A file of that name comes before a value of the notebook. A value may be a picture,
+    A file of that name comes before a value of the notebook. A value may be an image,
     a figure, an array, bytes, or a path.
 
     Raises
@@ -407,21 +407,21 @@ def attach(what: object, namespace: Mapping[str, Any]) -> Picture:
     if not isinstance(what, str):
         return _of_value(what, f"a {type(what).__name__}")
     if _is_file(what) or not _is_name(what, namespace):
-        return read_picture(what)
+        return read_image(what)
     value = find_value(what, namespace)
-    return read_picture(value) if isinstance(value, str) else _of_value(value, what)
+    return read_image(value) if isinstance(value, str) else _of_value(value, what)
 
 
-def _of_value(value: object, shown: str) -> Picture:
-    picture = picture_of(value, arrays=True)
-    if picture is None:
+def _of_value(value: object, shown: str) -> Image:
+    image = image_of(value, arrays=True)
+    if image is None:
         raise PromptError(
-            f"{shown} is no picture.",
+            f"{shown} is no image.",
             why=f"it is of type {type(value).__name__}",
-            next_step="a picture is a file, bytes of one, a PIL image, a matplotlib "
+            next_step="an image is a file, bytes of one, a PIL image, a matplotlib "
             "figure or an array of pixels; other values: {{ NAME }} in the prompt",
         )
-    return picture
+    return image
 
 
 def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:

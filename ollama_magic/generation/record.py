@@ -42,7 +42,7 @@ def make_turn(
         model=question.request.model,
         digest=source.digest,
         system=question.system,
-        pictures=question.prompt.pictures,
+        images=question.prompt.images,
         steps=outcome.steps,
         starts_afresh=starts_afresh,
         cell_id=cell_id,
@@ -119,7 +119,7 @@ def _notes(question: Question, place: Place | None) -> tuple[str, ...]:
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
     if question.unseen:
-        notes.append(f"sees no pictures: {question.unseen} of earlier turns left out")
+        notes.append(f"sees no images: {question.unseen} of earlier turns left out")
     return tuple(notes)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ollama_magic.client.images import without_pictures
+from ollama_magic.client.images import without_images
 from ollama_magic.client.interrupts import held, let_through, look
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import Place, hand_over
@@ -165,10 +165,10 @@ def request_text(session: Session, args: ChatArguments, text: str) -> str:
     question = prepare(asking, text, look_up_models)
     cloud = question.cloud_host
     goes_on = f"\na cloud model: this server sends it on to {cloud}" if cloud else ""
-    request, pictures = question.request, question.prompt.pictures
-    body = json.dumps(without_pictures(request.body()), indent=2, ensure_ascii=False)
-    images = f"{len(pictures)} image{'' if len(pictures) == 1 else 's'}"
-    beside = f" and {images}" if pictures else ""
+    request, images = question.request, question.prompt.images
+    body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
+    counted = f"{len(images)} image{'' if len(images) == 1 else 's'}"
+    beside = f" and {counted}" if images else ""
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"

@@ -236,7 +236,7 @@ def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
     found = rows.find_chat(database, notebook, chat)
     if found is not None:
         _delete(database, found[0])
-        _delete_pictures(database)
+        _delete_images(database)
 
 
 def _delete(database: sqlite3.Connection, chat_id: int) -> None:
@@ -244,8 +244,8 @@ def _delete(database: sqlite3.Connection, chat_id: int) -> None:
     database.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
 
 
-def _delete_pictures(database: sqlite3.Connection) -> None:
-    """Delete the pictures that no turn has any more."""
+def _delete_images(database: sqlite3.Connection) -> None:
+    """Delete the images that no turn has any more."""
     database.execute(
         "DELETE FROM pictures WHERE digest NOT IN"
         " (SELECT value FROM turns, json_each(turns.pictures))"
@@ -291,7 +291,7 @@ def prune(
     )
     if older_than_days is not None:
         cache.delete_old_replies(database, _before(older_than_days))
-    _delete_pictures(database)
+    _delete_images(database)
     database.execute(
         "DELETE FROM cell_handles WHERE cell_id NOT IN"
         " (SELECT cell_id FROM turns WHERE cell_id IS NOT NULL)"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from ollama_magic import __version__
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.client.types import MAX_DEPTH, Stats, is_too_deep
 from ollama_magic.history.turns import CallOutcome, Chat, Message, Status, Turn
 
@@ -58,13 +58,13 @@ class Found:
     """Cells, from 1, that do not show their prompt: it comes from code."""
 
 
-def turn_record(turn: Turn, *, with_pictures: bool = True) -> Record:
+def turn_record(turn: Turn, *, with_images: bool = True) -> Record:
     """Return all that a turn is, save what the store gives it (uid, hash).
 
     Parameters
     ----------
-    with_pictures
-        Whether its pictures are in it, or only told by their digests.
+    with_images
+        Whether its images are in it, or only told by their digests.
     """
     return {
         "prompt": turn.prompt,
@@ -73,9 +73,10 @@ def turn_record(turn: Turn, *, with_pictures: bool = True) -> Record:
         "model": turn.model,
         "digest": turn.digest,
         "system": turn.system,
+        # The key that files of earlier versions have.
         "pictures": [
-            {"digest": one.digest, **({"data": one.base64} if with_pictures else {})}
-            for one in turn.pictures
+            {"digest": one.digest, **({"data": one.base64} if with_images else {})}
+            for one in turn.images
         ],
         "steps": list(turn.steps),
         "starts_afresh": turn.starts_afresh,
@@ -111,7 +112,7 @@ def turn_of(record: object) -> Turn:
         model=_text(record, "model"),
         digest=_text(record, "digest"),
         system=None if record.get("system") is None else _text(record, "system"),
-        pictures=_pictures(record),
+        images=_images(record),
         steps=_steps(record),
         starts_afresh=_typed(record, "starts_afresh", False),
         cell_id=_text(record, "cell_id") or None,
@@ -183,21 +184,21 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     return encodable(_typed(record, name, ""))
 
 
-def _pictures(record: Mapping[str, Any]) -> tuple[Picture, ...]:
-    """Return the pictures whose data are there: an output tells of their digests alone.
+def _images(record: Mapping[str, Any]) -> tuple[Image, ...]:
+    """Return the images whose data are there: an output tells of their digests alone.
 
-    A notebook is given away more lightly than the pictures that it was asked about.
+    A notebook is given away more lightly than the images that it was asked about.
     """
-    found: list[Picture] = []
+    found: list[Image] = []
     for told in _typed(record, "pictures", []):
         data = told.get("data", "") if isinstance(told, Mapping) else None
         if not isinstance(data, str):
-            raise UnreadableError("a picture of a turn is of a wrong type")
+            raise UnreadableError("an image of a turn is of a wrong type")
         try:
-            picture = Picture(base64.b64decode(data, validate=True))
+            image = Image(base64.b64decode(data, validate=True))
         except ValueError as error:
-            raise UnreadableError("a picture of a turn is no base64") from error
-        found += [picture] if picture.data else []
+            raise UnreadableError("an image of a turn is no base64") from error
+        found += [image] if image.data else []
     return tuple(found)
 
 
@@ -323,7 +324,7 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
         The ``text/plain`` of the output. The reply is told too when it is another
         text: with a notice under it, or with characters that are not shown.
     """
-    record = turn_record(turn, with_pictures=False)
+    record = turn_record(turn, with_images=False)
     told = {k: v for k, v in record.items() if k not in _TOLD_BY_THE_OUTPUT}
     if turn.reply != plain and not turn.is_mark:
         told["reply"] = turn.reply

@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 from ollama_magic.history.schema import MAIN_CHAT, SESSION
 from ollama_magic.history.turns import Origin, Turn
 
-_FIELDS = tuple(field.name for field in fields(Turn))
+# NB: the column of `images` is called `pictures`, as in files of earlier versions.
+_FIELDS = tuple(field.name for field in fields(Turn) if field.name != "images")
 _STATS = frozenset(field.name for field in fields(Stats))
 
 Why = Literal["dropped", "deleted", "moved", "undone"]
@@ -113,7 +114,7 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
     cursor = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position", (chat_id,)
     )
-    return tuple(turn for turn, _ in _with_pictures(database, cursor))
+    return tuple(turn for turn, _ in _with_images(database, cursor))
 
 
 def read_all_turns(
@@ -129,18 +130,18 @@ def read_all_turns(
         " ORDER BY position, COALESCE(added_at, answered_at)",
         (chat_id,),
     )
-    found = _with_pictures(database, cursor)
+    found = _with_images(database, cursor)
     return [(turn, _why_gone(columns)) for turn, columns in found]
 
 
-def _with_pictures(
+def _with_images(
     database: sqlite3.Connection, cursor: sqlite3.Cursor
 ) -> list[tuple[Turn, dict[str, Any]]]:
-    """Return turns with the pictures that they were asked about, and their rows."""
+    """Return turns with the images that they were asked about, and their rows."""
     rows = list(by_name(cursor))
     named = {digest for row in rows for digest in _digests(row)}
-    pictures = {digest: _read_picture(database, digest) for digest in named}
-    return [(read_turn(row, pictures), row) for row in rows]
+    images = {digest: _read_image(database, digest) for digest in named}
+    return [(read_turn(row, images), row) for row in rows]
 
 
 def _digests(columns: Mapping[str, Any]) -> list[str]:
@@ -149,11 +150,11 @@ def _digests(columns: Mapping[str, Any]) -> list[str]:
     return digests
 
 
-def _read_picture(database: sqlite3.Connection, digest: str) -> Picture | None:
+def _read_image(database: sqlite3.Connection, digest: str) -> Image | None:
     row = database.execute(
         "SELECT data FROM pictures WHERE digest = ?", (digest,)
     ).fetchone()
-    return Picture(row[0]) if row else None
+    return Image(row[0]) if row else None
 
 
 def _why_gone(columns: Mapping[str, Any]) -> str:
@@ -291,7 +292,7 @@ def add_turn(
             "stats": json.dumps(asdict(turn.stats)),
             "request": json.dumps(dict(turn.request), default=str),
             "steps": json.dumps(turn.steps) if turn.steps else None,
-            "pictures": _keep_pictures(database, turn),
+            "pictures": _keep_images(database, turn),
             "chat_id": chat_id,
             "position": position,
             "replaces": replaces,
@@ -300,13 +301,13 @@ def add_turn(
     return raise_revision(database, chat_id)
 
 
-def _keep_pictures(database: sqlite3.Connection, turn: Turn) -> str | None:
-    """Keep the pictures of a turn, each once, and return what the turn's row has."""
+def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
+    """Keep the images of a turn, each once, and return what the turn's row has."""
     database.executemany(
         "INSERT OR IGNORE INTO pictures (digest, data) VALUES (?, ?)",
-        [(picture.digest, picture.data) for picture in turn.pictures],
+        [(image.digest, image.data) for image in turn.images],
     )
-    digests = [picture.digest for picture in turn.pictures]
+    digests = [image.digest for image in turn.images]
     return json.dumps(digests) if digests else None
 
 
@@ -401,16 +402,16 @@ def by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
 
 
 def read_turn(
-    columns: Mapping[str, Any], pictures: Mapping[str, Picture | None] | None = None
+    columns: Mapping[str, Any], images: Mapping[str, Image | None] | None = None
 ) -> Turn:
-    """Return the turn of a row of ``turns``, with those of its pictures that are given.
+    """Return the turn of a row of ``turns``, with those of its images that are given.
 
     Parameters
     ----------
-    pictures
+    images
         By their digests; None where they are of no use.
     """
-    found = [(pictures or {}).get(digest) for digest in _digests(columns)]
+    found = [(images or {}).get(digest) for digest in _digests(columns)]
     steps = columns["steps"]
     # A newer version may count more than this one knows.
     stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
@@ -420,7 +421,7 @@ def read_turn(
             "stats": Stats(**stats),
             "request": json.loads(columns["request"]),
             "steps": tuple(json.loads(steps)) if steps else (),
-            "pictures": tuple(picture for picture in found if picture is not None),
+            "images": tuple(image for image in found if image is not None),
             "starts_afresh": bool(columns["starts_afresh"]),
             "origin": _origin(columns["origin"]),
         }

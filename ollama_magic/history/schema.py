@@ -13,7 +13,7 @@ Alone it is the key under which the named chats of all such sessions are kept.
 
 SCHEMA_VERSION = 5
 
-# Pictures are there once, however many turns were asked about them. Answers are those
+# Images are there once, however many turns were asked about them. Answers are those
 # that are shown again when the same is asked again.
 _BESIDE_TURNS = """
 CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB NOT NULL);

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 
 Message = dict[str, Any]
@@ -53,7 +53,7 @@ class Turn:
     digest: str = ""
     system: str | None = None
     """A system message from this turn on; None leaves it as it was."""
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
     """What was shown to the model with the prompt."""
     steps: tuple[Message, ...] = ()
     """The messages between prompt and reply: calls of tools, and what they gave."""
@@ -123,7 +123,7 @@ class Turn:
         hasher = hashlib.sha256()
         steps = map(without_outcome, self.steps)
         more = [json.dumps(step, sort_keys=True) for step in steps]
-        more += [picture.digest for picture in self.pictures]
+        more += [image.digest for image in self.images]
         for text in (self.system or "", self.prompt, self.reply, *more):
             data = text.encode("utf-8", "surrogatepass")
             # The length in front keeps "a" + "bc" apart from "ab" + "c".
@@ -219,7 +219,7 @@ class Chat:
         self,
         prompt: str,
         *,
-        pictures: Sequence[Picture] = (),
+        images: Sequence[Image] = (),
         system: str | None = None,
         last: int | None = None,
         sees: bool = True,
@@ -230,14 +230,14 @@ class Chat:
         ----------
         prompt
             The new user message.
-        pictures
+        images
             What is shown with it.
         system
             A new system message; None keeps the one in force. Empty text sends none.
         last
             Send only so many of the latest turns; None sends all.
         sees
-            Whether the model takes pictures. Where it does not, those of earlier turns
+            Whether the model takes images. Where it does not, those of earlier turns
             are left out: the server would refuse the whole chat for one of them.
 
         Notes
@@ -249,18 +249,18 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(_asked(turn.prompt, turn.pictures if sees else ()))
+            messages.append(_asked(turn.prompt, turn.images if sees else ()))
             messages += [_without_thinking(step) for step in turn.sent_steps]
             if turn.reply:  # nothing was said, or stopped while it was thought about
                 messages.append({"role": "assistant", "content": turn.reply})
-        messages.append(_asked(prompt, pictures))
+        messages.append(_asked(prompt, images))
         return messages
 
 
-def _asked(prompt: str, pictures: Sequence[Picture]) -> Message:
+def _asked(prompt: str, images: Sequence[Image]) -> Message:
     message: Message = {"role": "user", "content": prompt}
-    if pictures:
-        message["images"] = [picture.base64 for picture in pictures]
+    if images:
+        message["images"] = [image.base64 for image in images]
     return message
 
 

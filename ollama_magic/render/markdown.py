@@ -326,7 +326,7 @@ class _TableCells(Treeprocessor):
 
 
 class _Elements(Treeprocessor):
-    """No picture is fetched, no link pretends to lead elsewhere; one look of code."""
+    """No image is fetched, no link pretends to lead elsewhere; one look of code."""
 
     def run(self, root: Element) -> None:
         for element in root.iter():

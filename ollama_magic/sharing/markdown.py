@@ -81,7 +81,7 @@ def _boundary(chat: Chat) -> str:
 
 
 def _turn_parts(turn: Turn, boundary: str) -> list[str]:
-    whole = turn_record(turn, with_pictures=False)
+    whole = turn_record(turn, with_images=False)
     record = {k: v for k, v in whole.items() if k not in _TEXTS}
     parts = [f"<!-- turn {boundary} {_in_comment(record)} -->"]
     if turn.is_mark:
@@ -91,7 +91,7 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     if turn.system is not None:
         parts += ["## System", _section("system", turn.system, boundary)]
     parts += ["## You", _section("prompt", turn.prompt, boundary)]
-    shown = [f"*[image: {picture.describe()}]*" for picture in turn.pictures]
+    shown = [f"*[image: {image.describe()}]*" for image in turn.images]
     parts += [*shown, f"## {_escaped(turn.model)}", _line_of_facts(turn)]
     if turn.steps:
         calls = [_escaped(line) for line in steps_text(turn.steps).splitlines()]

@@ -1,4 +1,4 @@
-"""What of a notebook is a picture, and that the model sees what the user sees."""
+"""What of a notebook is an image, and that the model sees what the user sees."""
 
 import base64
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.client.images import Picture, format_of, png_of, size_of
+from ollama_magic.client.images import Image, format_of, png_of, size_of
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.images import picture_of, read_picture
+from ollama_magic.generation.images import image_of, read_image
 
 PNG = png_of(3, 2, 3, bytes(range(18)))
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
@@ -39,9 +39,9 @@ def figures():
     return pytest.importorskip("matplotlib.figure")
 
 
-def opened(picture):
-    """Decode a picture with a decoder that is not ours."""
-    image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture.data))
+def opened(image):
+    """Decode an image with a decoder that is not ours."""
+    image = pytest.importorskip("PIL.Image").open(io.BytesIO(image.data))
     image.load()
     return image
 
@@ -49,12 +49,12 @@ def opened(picture):
 # -- bytes ---------------------------------------------------------------------
 
 
-def test_a_picture_says_what_it_is():
-    picture = Picture(PNG)
-    assert picture.digest == hashlib.sha256(PNG).hexdigest()
-    assert picture.media_type == "image/png"
-    assert base64.b64decode(picture.base64, validate=True) == PNG
-    assert picture.describe() == f"PNG, 3 x 2, {len(PNG)} B"
+def test_an_image_says_what_it_is():
+    image = Image(PNG)
+    assert image.digest == hashlib.sha256(PNG).hexdigest()
+    assert image.media_type == "image/png"
+    assert base64.b64decode(image.base64, validate=True) == PNG
+    assert image.describe() == f"PNG, 3 x 2, {len(PNG)} B"
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_a_picture_says_what_it_is():
 def test_the_size_is_read_from_each_header(pillow, kind, media_type, options):
     buffer = io.BytesIO()
     pillow.new("RGB", (300, 1025)).save(buffer, kind, **options)
-    picture = picture_of(buffer.getvalue())
-    assert picture.data == buffer.getvalue()
-    assert picture.media_type == media_type
-    assert picture.describe().startswith(f"{kind}, 300 x 1025, ")
-    for count in range(len(picture.data)):  # no cut file is an error
-        size_of(picture.data[:count])
+    image = image_of(buffer.getvalue())
+    assert image.data == buffer.getvalue()
+    assert image.media_type == media_type
+    assert image.describe().startswith(f"{kind}, 300 x 1025, ")
+    for count in range(len(image.data)):  # no cut file is an error
+        size_of(image.data[:count])
 
 
 def test_bytes_that_only_fill_a_jpeg_are_passed_over():
@@ -86,25 +86,25 @@ def test_bytes_that_only_fill_a_jpeg_are_passed_over():
 
 
 def test_a_header_that_says_nothing_is_described_without_a_size():
-    assert Picture(PNG[:10]).describe() == "PNG, 10 B"
-    assert Picture(b"\xff\xd8\xff\xe0\0\0no").describe() == "JPEG, 8 B"
-    assert Picture(b"RIFF\0\0\0\0WEBPodd " + b"\0" * 20).describe() == "WebP, 36 B"
+    assert Image(PNG[:10]).describe() == "PNG, 10 B"
+    assert Image(b"\xff\xd8\xff\xe0\0\0no").describe() == "JPEG, 8 B"
+    assert Image(b"RIFF\0\0\0\0WEBPodd " + b"\0" * 20).describe() == "WebP, 36 B"
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_bytes_that_begin_like_a_picture_are_one(kind):
-    assert picture_of(kind(PNG)) == Picture(PNG)
-    assert picture_of(kind(b"no picture")) is None
-    assert picture_of(kind(b"")) is None
+def test_bytes_that_begin_like_an_image_are_one(kind):
+    assert image_of(kind(PNG)) == Image(PNG)
+    assert image_of(kind(b"no image")) is None
+    assert image_of(kind(b"")) is None
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "text": "fig.png",
     "number": 3,
     "none": None,
     "list": [1, 2],
     "empty": [],
-    "a class": Picture,
+    "a class": Image,
     "xml": b"<?xml version='1.0'?><a/>",
     "text that begins like a bitmap": b"BMW and other cars are fast",
     "a film": b"\0\0\0\x18ftypisom",
@@ -112,15 +112,15 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("value", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_what_is_no_picture_is_none(value):
-    assert picture_of(value) is None
-    assert picture_of(value, arrays=True) is None
+@pytest.mark.parametrize("value", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_none(value):
+    assert image_of(value) is None
+    assert image_of(value, arrays=True) is None
 
 
-def test_a_picture_is_itself():
-    picture = Picture(PNG)
-    assert picture_of(picture) is picture
+def test_an_image_is_itself():
+    image = Image(PNG)
+    assert image_of(image) is image
 
 
 OTHERS = {
@@ -136,18 +136,18 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_format_that_is_not_taken_says_what_to_do(tmp_path, kind):
     data, step = OTHERS[kind]
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(data)
     assert format_of(data) == kind
-    for wanted in (lambda: read_picture(str(path)), lambda: picture_of(path)):
+    for wanted in (lambda: read_image(str(path)), lambda: image_of(path)):
         with pytest.raises(PromptError) as caught:
             wanted()
         error = caught.value
-        assert error.what == f"The file {path} is a picture of the format {kind}."
+        assert error.what == f"The file {path} is an image of the format {kind}."
         assert error.why == "Ollama takes PNG, JPEG and WebP"
         assert error.next_step.startswith(step)
     with pytest.raises(PromptError, match=f"of the format {kind}"):
-        picture_of(data)
+        image_of(data)
 
 
 def test_the_next_step_for_a_gif_can_be_typed(pillow, tmp_path):
@@ -155,32 +155,32 @@ def test_the_next_step_for_a_gif_can_be_typed(pillow, tmp_path):
     pillow.new("P", (5, 4)).save(path)
     for value, space in ((path, {}), (path.read_bytes(), {"DATA": path.read_bytes()})):
         with pytest.raises(PromptError) as caught:
-            picture_of(value)
+            image_of(value)
         code = caught.value.next_step.removeprefix("open it in a cell: ")
-        exec(code.removesuffix(", then -a picture"), space)
-        assert opened(picture_of(space["picture"])).size == (5, 4)
+        exec(code.removesuffix(", then -a image"), space)
+        assert opened(image_of(space["image"])).size == (5, 4)
 
 
 # -- files ---------------------------------------------------------------------
 
 
 def test_a_file_is_read_as_it_is(tmp_path, monkeypatch):
-    path = tmp_path / "a picture.bin"  # its name says nothing
+    path = tmp_path / "my image.bin"  # its name says nothing
     path.write_bytes(PNG)
-    assert read_picture(str(path)) == Picture(PNG)
-    assert picture_of(path) == Picture(PNG)
+    assert read_image(str(path)) == Image(PNG)
+    assert image_of(path) == Image(PNG)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert read_picture("~/a picture.bin") == Picture(PNG)
+    assert read_image("~/my image.bin") == Image(PNG)
 
 
-def test_a_path_of_something_else_is_no_picture(tmp_path):
+def test_a_path_of_something_else_is_no_image(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("hello")
-    assert picture_of(text) is None
-    assert picture_of(tmp_path) is None
-    assert picture_of(tmp_path / "nosuch.png") is None
-    assert picture_of(tmp_path / ("x" * 5_000)) is None
+    assert image_of(text) is None
+    assert image_of(tmp_path) is None
+    assert image_of(tmp_path / "nosuch.png") is None
+    assert image_of(tmp_path / ("x" * 5_000)) is None
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
         ("~nosuchuser/fig.png", "home"),
     ):
         with pytest.raises(PromptError) as caught:
-            read_picture(str(path))
+            read_image(str(path))
         assert caught.value.what == f"The file {path} cannot be read."
         assert why in caught.value.why
         assert str(Path.cwd()) in caught.value.next_step
@@ -200,14 +200,14 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux")
 def test_a_path_of_a_file_that_cannot_be_read_is_never_taken_for_text():
     with pytest.raises(PromptError, match="cannot be read"):
-        picture_of(Path("/proc/self/mem"))  # a file, and its first byte is an error
+        image_of(Path("/proc/self/mem"))  # a file, and its first byte is an error
 
 
-def test_a_file_that_is_no_picture_says_so(tmp_path):
+def test_a_file_that_is_no_image_says_so(tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("hello")
-    with pytest.raises(PromptError, match="is no picture") as caught:
-        read_picture(str(path))
+    with pytest.raises(PromptError, match="is no image") as caught:
+        read_image(str(path))
     assert "-F" in caught.value.next_step
 
 
@@ -215,22 +215,22 @@ def test_a_file_that_is_no_picture_says_so(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(PromptError, match="is no picture"):
-        read_picture(str(path))
-    assert picture_of(path) is None
+    with pytest.raises(PromptError, match="is no image"):
+        read_image(str(path))
+    assert image_of(path) is None
 
 
-def test_a_huge_picture_is_refused(tmp_path):
+def test_a_huge_image_is_refused(tmp_path):
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
         file.write(PNG)
         file.truncate(20_000_001)
-    for wanted in (lambda: read_picture(str(path)), lambda: picture_of(path)):
+    for wanted in (lambda: read_image(str(path)), lambda: image_of(path)):
         with pytest.raises(PromptError, match="too large") as caught:
             wanted()
-        assert caught.value.why == "a picture of at most 20 MB is sent"
+        assert caught.value.why == "an image of at most 20 MB is sent"
     with pytest.raises(PromptError, match="too large"):
-        picture_of(path.read_bytes())
+        image_of(path.read_bytes())
 
 
 # -- PIL -----------------------------------------------------------------------
@@ -263,7 +263,7 @@ def example(pillow, mode):
 @pytest.mark.parametrize("mode", SAME)
 def test_an_image_is_sent_pixel_by_pixel(pillow, mode):
     image = example(pillow, mode)
-    sent = opened(picture_of(image))
+    sent = opened(image_of(image))
     assert sent.size == image.size
     assert sent.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
 
@@ -272,7 +272,7 @@ def test_an_image_is_sent_pixel_by_pixel(pillow, mode):
 def test_an_image_that_a_png_cannot_hold_is_sent_as_the_nearest(pillow, mode):
     image = example(pillow, mode)
     before = (image.mode, image.size, image.tobytes(), dict(image.info))
-    sent = opened(picture_of(image))
+    sent = opened(image_of(image))
     assert sent.mode == CHANGED[mode]
     wanted = image.convert(CHANGED[mode])
     assert sent.convert(CHANGED[mode]).tobytes() == wanted.tobytes()
@@ -282,9 +282,9 @@ def test_an_image_that_a_png_cannot_hold_is_sent_as_the_nearest(pillow, mode):
 def test_an_image_of_floats_from_0_to_1_is_not_black(pillow):
     image = pillow.new("F", (2, 1), 1.0)
     image.putpixel((0, 0), 0.5)
-    assert list(opened(picture_of(image)).tobytes()) == [127, 255]
+    assert list(opened(image_of(image)).tobytes()) == [127, 255]
     image = pillow.new("F", (1, 1), 200.0)
-    assert list(opened(picture_of(image)).tobytes()) == [200]
+    assert list(opened(image_of(image)).tobytes()) == [200]
 
 
 def test_an_image_from_a_file_is_sent_and_stays_open(pillow, tmp_path):
@@ -293,7 +293,7 @@ def test_an_image_from_a_file_is_sent_and_stays_open(pillow, tmp_path):
     frames[0].save(path, save_all=True, append_images=frames[1:])
     with pillow.open(path) as image:
         image.seek(1)
-        sent = opened(picture_of(image))
+        sent = opened(image_of(image))
         assert sent.convert("L").getpixel((0, 0)) == 100  # the frame it shows
         assert image.tell() == 1
         image.seek(2)
@@ -307,8 +307,8 @@ def test_a_figure_is_sent_and_stays_as_it_is(figures):
     axes = figure.subplots()
     axes.plot([1, 2, 3])
     canvas, size = figure.canvas, tuple(figure.get_size_inches())
-    picture = picture_of(figure)
-    image = opened(picture)
+    sent = image_of(figure)
+    image = opened(sent)
     assert image.format == "PNG"
     assert 100 < image.width <= 220  # about 4 inches of 50 dots: the edge is cut off
     assert len(set(image.convert("L").tobytes())) > 2  # there is something on it
@@ -316,34 +316,34 @@ def test_a_figure_is_sent_and_stays_as_it_is(figures):
     assert tuple(figure.get_size_inches()) == size
     assert figure.canvas is canvas
     assert figure.axes == [axes]
-    assert picture_of(figure).digest == picture.digest
+    assert image_of(figure).digest == sent.digest
 
 
 def test_axes_are_sent_as_their_figure(figures, numpy):
     figure = figures.Figure()
     grid = figure.subplots(2, 2)
-    digest = picture_of(figure).digest
+    digest = image_of(figure).digest
     for value in (grid, grid[0], list(grid[0]), tuple(grid[1]), grid[1, 1]):
-        assert picture_of(value).digest == digest
-    assert picture_of([grid[0, 0], "text"]) is None
-    assert picture_of(numpy.array(["text", None], dtype=object)) is None
+        assert image_of(value).digest == digest
+    assert image_of([grid[0, 0], "text"]) is None
+    assert image_of(numpy.array(["text", None], dtype=object)) is None
 
 
 def test_axes_of_a_part_of_a_figure_are_sent_as_the_whole(figures):
     figure = figures.Figure()
     left, _ = figure.subfigures(1, 2)
     axes = left.subplots()
-    assert picture_of(axes).digest == picture_of(figure).digest
-    assert picture_of(left).digest == picture_of(figure).digest
+    assert image_of(axes).digest == image_of(figure).digest
+    assert image_of(left).digest == image_of(figure).digest
 
 
 def test_axes_of_several_figures_or_of_none_are_errors(figures):
     axes, other = figures.Figure().subplots(), figures.Figure().subplots()
     with pytest.raises(PromptError, match="are of 2 figures"):
-        picture_of([axes, other])
+        image_of([axes, other])
     axes.remove()
     with pytest.raises(PromptError, match="in no figure any more"):
-        picture_of(axes)
+        image_of(axes)
 
 
 def test_a_figure_of_pyplot_stays_open(figures):
@@ -351,7 +351,7 @@ def test_a_figure_of_pyplot_stays_open(figures):
     pyplot.switch_backend("agg")
     figure, _ = pyplot.subplots()
     try:
-        assert picture_of(figure).media_type == "image/png"
+        assert image_of(figure).media_type == "image/png"
         assert pyplot.fignum_exists(figure.number)
     finally:
         pyplot.close(figure)
@@ -361,8 +361,8 @@ def test_a_figure_that_cannot_be_drawn_says_why(figures):
     figure = figures.Figure()
     figure.subplots().set_title(r"$\nosuchmacro$")
     with pytest.raises(PromptError) as caught:
-        picture_of(figure)
-    assert caught.value.what == "The Figure gave no picture."
+        image_of(figure)
+    assert caught.value.what == "The Figure gave no image."
     assert "nosuchmacro" in caught.value.why
     assert caught.value.__cause__ is not None
 
@@ -383,7 +383,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(figures):
 )
 def test_an_array_is_sent_pixel_by_pixel(numpy, shape, mode):
     array = numpy.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
-    sent = opened(picture_of(array, arrays=True))
+    sent = opened(image_of(array, arrays=True))
     assert sent.mode == mode
     assert numpy.array_equal(
         numpy.asarray(sent),
@@ -391,15 +391,15 @@ def test_an_array_is_sent_pixel_by_pixel(numpy, shape, mode):
             shape if shape[2:] != (1,) else shape[:2]
         ),
     )
-    assert picture_of(array) is None
+    assert image_of(array) is None
 
 
-def test_an_array_in_any_order_of_memory_is_the_same_picture(numpy):
+def test_an_array_in_any_order_of_memory_is_the_same_image(numpy):
     array = numpy.arange(60, dtype="uint8").reshape(4, 5, 3)
-    wanted = picture_of(array, arrays=True)
-    assert picture_of(numpy.asfortranarray(array), arrays=True) == wanted
-    assert picture_of(array[::-1][::-1], arrays=True) == wanted
-    flipped = opened(picture_of(array[:, ::-1], arrays=True))
+    wanted = image_of(array, arrays=True)
+    assert image_of(numpy.asfortranarray(array), arrays=True) == wanted
+    assert image_of(array[::-1][::-1], arrays=True) == wanted
+    flipped = opened(image_of(array[:, ::-1], arrays=True))
     assert numpy.array_equal(numpy.asarray(flipped), array[:, ::-1])
 
 
@@ -407,10 +407,10 @@ def test_floats_and_flags_become_shades(numpy):
     before = numpy.array([[0, 0.5, 1]])
     for kind in ("float16", "float32", "float64"):
         array = before.astype(kind)
-        sent = opened(picture_of(array, arrays=True))
+        sent = opened(image_of(array, arrays=True))
         assert list(sent.tobytes()) == [0, 128, 255]
         assert numpy.array_equal(array, before)
-    sent = opened(picture_of(numpy.array([[True, False]]), arrays=True))
+    sent = opened(image_of(numpy.array([[True, False]]), arrays=True))
     assert list(sent.tobytes()) == [255, 0]
 
 
@@ -428,23 +428,23 @@ NO_SHAPES = {
 
 
 @pytest.mark.parametrize(("shape", "kind", "why"), NO_SHAPES.values(), ids=NO_SHAPES)
-def test_an_array_that_is_no_picture_says_what_is_wanted(numpy, shape, kind, why):
+def test_an_array_that_is_no_image_says_what_is_wanted(numpy, shape, kind, why):
     array = numpy.zeros(shape, dtype=kind)
     with pytest.raises(PromptError) as caught:
-        picture_of(array, arrays=True)
-    assert caught.value.what == "The array is no picture."
+        image_of(array, arrays=True)
+    assert caught.value.what == "The array is no image."
     assert caught.value.why == (
         f"{why}; wanted are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool or "
         "floats from 0 to 1"
     )
-    assert picture_of(array) is None
+    assert image_of(array) is None
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
 def test_floats_out_of_range_say_the_range(numpy, value):
     array = numpy.array([[0.5, value]])
     with pytest.raises(PromptError, match="its values are from") as caught:
-        picture_of(array, arrays=True)
+        image_of(array, arrays=True)
     assert "x.max() - x.min()" in caught.value.next_step
 
 
@@ -469,15 +469,15 @@ def test_an_image_of_ipython_is_its_data(tmp_path):
     display = pytest.importorskip("IPython.display")
     path = tmp_path / "fig.png"
     path.write_bytes(PNG)
-    assert picture_of(display.Image(PNG)) == Picture(PNG)
-    assert picture_of(display.Image(filename=str(path))) == Picture(PNG)
+    assert image_of(display.Image(PNG)) == Image(PNG)
+    assert image_of(display.Image(filename=str(path))) == Image(PNG)
     with pytest.raises(PromptError) as caught:
-        picture_of(display.Image(url="http://127.0.0.1/fig.png"))
+        image_of(display.Image(url="http://127.0.0.1/fig.png"))
     assert caught.value.why == "it only names http://127.0.0.1/fig.png"
     with pytest.raises(PromptError, match="of the format GIF"):
-        picture_of(display.Image(GIF, format="gif"))
+        image_of(display.Image(GIF, format="gif"))
     with pytest.raises(PromptError, match="of the format SVG"):
-        picture_of(display.SVG(SVG.decode()))
+        image_of(display.SVG(SVG.decode()))
 
 
 class Shown:
@@ -501,19 +501,19 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
-def test_what_shows_itself_as_a_png_is_a_picture(shown):
-    assert picture_of(Shown(shown)) == Picture(PNG)
+def test_what_shows_itself_as_a_png_is_an_image(shown):
+    assert image_of(Shown(shown)) == Image(PNG)
 
 
-def test_what_has_nothing_to_show_now_is_no_picture():
-    assert picture_of(Shown(None)) is None
+def test_what_has_nothing_to_show_now_is_no_image():
+    assert image_of(Shown(None)) is None
 
 
-@pytest.mark.parametrize("shown", ["no picture", b"", 3, ()], ids=str)
+@pytest.mark.parametrize("shown", ["no image", b"", 3, ()], ids=str)
 def test_what_shows_something_else_is_an_error(shown):
     with pytest.raises(PromptError) as caught:
-        picture_of(Shown(shown))
-    assert caught.value.what == "The Shown gave no picture."
+        image_of(Shown(shown))
+    assert caught.value.what == "The Shown gave no image."
     assert "-a FILE" in caught.value.next_step
 
 
@@ -532,23 +532,23 @@ FAILURES = {
 @pytest.mark.parametrize(("error", "why"), FAILURES.values(), ids=FAILURES)
 def test_an_error_of_the_users_object_is_told(error, why):
     with pytest.raises(PromptError) as caught:
-        picture_of(Shown(error))
+        image_of(Shown(error))
     assert caught.value.why == why
     assert caught.value.__cause__ is error
 
 
 def test_a_stop_by_the_user_comes_through():
     with pytest.raises(KeyboardInterrupt):
-        picture_of(Shown(KeyboardInterrupt()))
+        image_of(Shown(KeyboardInterrupt()))
 
 
-def test_an_object_that_has_every_attribute_is_no_picture():
+def test_an_object_that_has_every_attribute_is_no_image():
     class Anything:
         def __getattr__(self, name):
             return lambda: PNG
 
-    assert picture_of(Anything()) is None
-    assert picture_of(Shown) is None
+    assert image_of(Anything()) is None
+    assert image_of(Shown) is None
 
 
 def test_a_class_that_only_has_the_name_is_no_figure():
@@ -556,15 +556,15 @@ def test_a_class_that_only_has_the_name_is_no_figure():
         def savefig(self, *_, **__):
             raise AssertionError
 
-    assert picture_of(Figure()) is None
+    assert image_of(Figure()) is None
 
 
 def test_none_of_the_libraries_is_imported():
     import subprocess
 
     code = (
-        "import sys\nfrom ollama_magic.generation.images import picture_of\n"
-        "picture_of([1])\n"
+        "import sys\nfrom ollama_magic.generation.images import image_of\n"
+        "image_of([1])\n"
         "print({'PIL', 'numpy', 'matplotlib', 'IPython.display'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.history.notebook_file import read_notebook_file
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Turn
@@ -92,10 +92,10 @@ IDS = {"5e1f0c3a": "", "9b2d7e41": "one?", "c07a3f58": "two?"}
 
 
 def test_a_copy_has_all_that_a_turn_has(desk):
-    picture, step = Picture(b"png"), {"role": "tool", "content": "7"}
+    image, step = Image(b"png"), {"role": "tool", "content": "7"}
     desk.write("a.ipynb", {"1": "hi"})
     first = desk.kernel("a.ipynb")
-    whole = Turn(prompt="hi", model="m", pictures=(picture,), steps=(step,))
+    whole = Turn(prompt="hi", model="m", images=(image,), steps=(step,))
     whole = replace(whole, origin="file")
     whole = replace(whole, cell_id="1", answered_at="2026-01-01T00:00:00+00:00")
     asked = first.store.record(first.followed.key, "main", whole)

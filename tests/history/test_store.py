@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 from ollama_magic.history.store import ChatStore, ChatSummary, default_path
 from ollama_magic.history.turns import Chat, Turn
@@ -79,7 +79,7 @@ def test_a_turn_comes_back_as_it_was(open_store):
         done_reason="length",
         stats=Stats(total_duration_ns=5, eval_count=7),
         request={"options": {"seed": 1}, "think": False, "format": None},
-        pictures=(Picture(b"one"), Picture(b"two"), Picture(b"one")),
+        images=(Image(b"one"), Image(b"two"), Image(b"one")),
         steps=({"role": "tool", "content": "\ud800", "tool_name": "f"},),
     )
     stored = open_store().record(NB, "main", whole)
@@ -93,10 +93,10 @@ def test_a_turn_comes_back_as_it_was(open_store):
     }
 
 
-def test_pictures_are_there_once_and_go_with_their_last_turn(open_store, path):
+def test_images_are_there_once_and_go_with_their_last_turn(open_store, path):
     store = open_store()
     for cell in ("a", "b"):
-        turn = Turn(prompt=cell, model="m", pictures=(Picture(b"x"),), cell_id=cell)
+        turn = Turn(prompt=cell, model="m", images=(Image(b"x"),), cell_id=cell)
         store.record(NB, "main", turn)
 
     def count():

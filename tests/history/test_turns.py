@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.history.turns import Chat, Turn, fingerprint
 
 
@@ -31,26 +31,26 @@ def test_messages_are_the_turns_in_order_and_the_new_prompt():
     ]
 
 
-def test_pictures_and_calls_are_sent_again_and_thinking_is_not():
-    picture = Picture(b"x")
+def test_images_and_calls_are_sent_again_and_thinking_is_not():
+    image = Image(b"x")
     call = {"role": "assistant", "content": "", "tool_calls": [{}], "thinking": "hm"}
     told = {"role": "tool", "content": "3", "tool_name": "add"}
-    asked = chat(turn("a", pictures=(picture,), steps=(call, told)))
-    sent = asked.messages("next", pictures=[picture])
+    asked = chat(turn("a", images=(image,), steps=(call, told)))
+    sent = asked.messages("next", images=[image])
     assert sent == [
-        {"role": "user", "content": "ask a", "images": [picture.base64]},
+        {"role": "user", "content": "ask a", "images": [image.base64]},
         {"role": "assistant", "content": "", "tool_calls": [{}]},
         told,
         {"role": "assistant", "content": "say a"},
-        {"role": "user", "content": "next", "images": [picture.base64]},
+        {"role": "user", "content": "next", "images": [image.base64]},
     ]
     blind = asked.messages("next", sees=False)
     assert not any("images" in message for message in blind)
 
 
-def test_another_picture_or_another_result_is_another_text():
+def test_another_image_or_another_result_is_another_text():
     plain = turn("a")
-    seen = replace(plain, pictures=(Picture(b"x"),))
+    seen = replace(plain, images=(Image(b"x"),))
     told = replace(plain, steps=({"role": "tool", "content": "3"},))
     assert len({t.compute_text_hash() for t in (plain, seen, told)}) == 3
 

@@ -67,7 +67,7 @@ def test_a_class_is_a_schema_and_comes_back(script):
     assert ollama_magic.ask("Who?", schema=Person).data == Person("Ada", 36)
 
 
-def test_functions_and_pictures_are_given_as_they_are(script):
+def test_functions_and_images_are_given_as_they_are(script):
     able = ["completion", "tools", "vision"]
     script.models([{"name": MODEL, "capabilities": able}])
 

@@ -138,12 +138,12 @@ def test_text_becomes_rows(run):
 
 def test_the_figure_is_sent_as_it_was_drawn(run):
     notebook, fake = run("describe_a_plot")
-    assert f"{MODEL} sees pictures" in notebook.text("installed = %ollama list")
+    assert f"{MODEL} sees images" in notebook.text("installed = %ollama list")
     first, second = fake.bodies("/api/chat")
     (from_python,) = fake.bodies("/api/generate")
     sent = [body["messages"][-1]["images"] for body in (first, second)]
-    for (picture,) in [*sent, from_python["images"]]:
-        png = base64.b64decode(picture)
+    for (image,) in [*sent, from_python["images"]]:
+        png = base64.b64decode(image)
         assert png.startswith(b"\x89PNG\r\n\x1a\n")
         width, height = struct.unpack(">II", png[16:24])
         assert width > height > 200

@@ -238,7 +238,7 @@ SMALL_MARKDOWN = {
         f"[a]: http://x/{'y' * 900}\n\n" + "[a] " * (n // 4)
     ),
     "reference in its own block": _defined("[a]: http://x/…\nt", "[a] "),
-    "reference of a picture": _defined("[a]: http://x/…\nt", "![][a] "),
+    "reference of an image": _defined("[a]: http://x/…\nt", "![][a] "),
     "reference in a quote": _defined("[a]: http://x/…", "[a]\n> \n> ", at="> "),
     "reference in an item": _defined("[a]: http://x/…", "[a]\n\n  ", at="  "),
     "title of a reference": _defined("[a]: http://x 't…'", "[a] ", at="> ", length=290),

@@ -153,7 +153,7 @@ def test_every_row_has_one_of_the_labels_or_an_error(run):
 @pytest.mark.parametrize(
     ("name", "cannot"),
     [
-        ("describe_a_plot", "No installed model sees pictures"),
+        ("describe_a_plot", "No installed model sees images"),
         ("let_a_model_call_your_function", "No installed model calls functions"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.client.images import Picture
+from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 from ollama_magic.history.records import (
     SETTINGS_OF_A_TURN,
@@ -329,21 +329,24 @@ def test_a_record_has_every_field_of_a_turn():
     request |= {"extract": True}
     record = turn_record(Turn(request=request))
     of_the_store = {"uid", "text_hash", "added_at", "origin"}
-    assert set(record) == named - of_the_store - {"request"} | set(request)
+    written_otherwise = {"request", "images"}
+    assert set(record) == (named - of_the_store - written_otherwise) | (
+        set(request) | {"pictures"}
+    )
     assert set(request) == set(SETTINGS_OF_A_TURN)
 
 
-def test_pictures_go_along_in_json_and_are_named_in_what_people_read():
-    picture = Picture(b"\x89PNG\r\n\x1a\n" + bytes(20))
-    turn = Turn(prompt="What?", reply="A plot.", model="m", pictures=(picture,))
+def test_images_go_along_in_json_and_are_named_in_what_people_read():
+    image = Image(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    turn = Turn(prompt="What?", reply="A plot.", model="m", images=(image,))
     chat = Chat("ideas", timed([turn]))
     (back,) = chat_from_json(chat_to_json(chat)).chats
-    assert back.turns[0].pictures == (picture,)
+    assert back.turns[0].images == (image,)
     for kind in ("md", "ipynb"):
         write, read = FORMATS[kind]
-        assert picture.base64 not in write(chat)
-        assert picture.digest in write(chat)
-        assert read(write(chat)).chats[0].turns[0].pictures == ()
+        assert image.base64 not in write(chat)
+        assert image.digest in write(chat)
+        assert read(write(chat)).chats[0].turns[0].images == ()
     assert "[image: PNG" in chat_to_markdown(chat)
 
 

@@ -139,7 +139,7 @@ OPTIONS: dict[str, Entry] = {
         "For models with vision: a PNG, JPEG or WebP file, or a name in the "
         "notebook (with attributes and items, as in {{ }}) that is a PIL image, a "
         "matplotlib figure, an array of pixels, or bytes. {{ fig }} in the prompt "
-        "does the same for pictures and figures. Later turns are sent it again, "
+        "does the same for images and figures. Later turns are sent it again, "
         "unless their model sees nothing.",
         "%%ollama llama3.2-vision -a fig\nWhat does this plot show?",
     ),

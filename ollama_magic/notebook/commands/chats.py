@@ -55,7 +55,7 @@ class HistoryRow:
     """The system message that begins with this turn; None when none does."""
     calls: int
     """Tool calls between prompt and reply, or results where these are more."""
-    pictures: int
+    images: int
     origin: Origin
     """``here``, or a file: then system and calls are sent only if it is trusted."""
 
@@ -75,9 +75,9 @@ _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "FROM": lambda r: _ORIGINS[r.origin],
     "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
     "CALLS": lambda r: _unless_sent(r, r.calls),
-    "PICTURES": lambda r: r.pictures or "",
+    "IMAGES": lambda r: r.images or "",
 }
-_SHOWN_IF_ANY = ("FROM", "SYSTEM", "CALLS", "PICTURES")
+_SHOWN_IF_ANY = ("FROM", "SYSTEM", "CALLS", "IMAGES")
 """Columns that are left out where no row has anything in them."""
 
 _CHAT_COLUMNS: Columns[ChatSummary] = {
@@ -206,7 +206,7 @@ def _row(
         cell_id=turn.cell_id,
         system=turn.system,
         calls=turn.calls,
-        pictures=len(turn.pictures),
+        images=len(turn.images),
         origin=turn.origin,
     )
 

@@ -14,7 +14,7 @@ from ollama_magic import __version__
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import ModelSpec, read_spec
-from ollama_magic.client.images import without_pictures
+from ollama_magic.client.images import without_images
 from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import (
     EngineError,
@@ -312,7 +312,7 @@ class Commands:
         if reply is None:
             return TextPage("No reply yet in this kernel.")
         if "json" in command.options:
-            request = without_pictures(reply.request)
+            request = without_images(reply.request)
             whole = {"request": request, "reply": reply.provenance}
             return TextPage(json.dumps(whole, indent=2, ensure_ascii=False))
         return reply

@@ -1,4 +1,4 @@
-"""Pictures in prompts, as a person sends them, through a real kernel."""
+"""Images in prompts, as a person sends them, through a real kernel."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ SEES = {"name": MODEL, "capabilities": ["completion", "vision"]}
 
 
 def png(width=2, height=1):
-    """Return the smallest picture that is one."""
+    """Return the smallest image that is one."""
 
     def chunk(kind, data):
         checksum = zlib.crc32(kind + data)
@@ -31,7 +31,7 @@ PNG = png()
 
 @pytest.fixture
 def seeing(kernel, fake_ollama, tmp_path):
-    """Give a kernel whose model sees, and a picture in a file."""
+    """Give a kernel whose model sees, and an image in a file."""
     fake_ollama.models([SEES])
     (tmp_path / "plot.png").write_bytes(PNG)
     return kernel
@@ -59,10 +59,10 @@ def test_values_of_the_notebook_are_sent_in_order(seeing, fake_ollama, tmp_path)
     path = str(tmp_path / "plot.png")
     seeing.run(
         f"import PIL.Image\ndata = {PNG!r}\nfrom pathlib import Path\n"
-        f"path = Path({path!r})\npicture = PIL.Image.new('RGB', (3, 4))\n"
-        "class Box: pass\nbox = Box()\nbox.items = [picture]"
+        f"path = Path({path!r})\nimage = PIL.Image.new('RGB', (3, 4))\n"
+        "class Box: pass\nbox = Box()\nbox.items = [image]"
     )
-    line = "-a data -a path -a picture -a 'box.items[0]'"
+    line = "-a data -a path -a image -a 'box.items[0]'"
     assert seeing.run(f"%%ollama {line}\nWhat?").status == "ok"
     first, second, third, fourth = images(messages(fake_ollama)[0])
     assert (first, second) == (PNG, PNG)
@@ -86,7 +86,7 @@ def test_a_figure_and_an_array_are_sent(seeing, fake_ollama):
     assert "fig (PNG" in ran.html
 
 
-def test_a_chat_goes_on_about_its_pictures_and_keeps_each_once(
+def test_a_chat_goes_on_about_its_images_and_keeps_each_once(
     seeing, fake_ollama, tmp_path
 ):
     path = tmp_path / "plot.png"
@@ -115,7 +115,7 @@ def test_a_model_that_sees_nothing_is_not_shown_any(kernel, fake_ollama, tmp_pat
     kernel.run(f"%%ollama eyes:1b {line}\nWhat?", cell_id="a")
     ran = kernel.run(f"%%ollama {MODEL}\nAnd?", cell_id="b")
     assert not any(map(images, messages(fake_ollama)))
-    assert "sees no pictures: 1 of earlier turns left out" in ran.html
+    assert "sees no images: 1 of earlier turns left out" in ran.html
 
 
 def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
@@ -130,13 +130,13 @@ def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
     [
         ("", "-a nosuch.png", "nosuch.png"),
         ("text = 'hello'", "-a text", "hello"),
-        ("number = 3", "-a number", "is no picture"),
-        ("data = b'no picture'", "-a data", "is no picture"),
+        ("number = 3", "-a number", "is no image"),
+        ("data = b'no image'", "-a data", "is no image"),
         ("gif = b'GIF89a' + bytes(20)", "-a gif", "GIF"),
         ("", "-a", "needs a value"),
     ],
 )
-def test_what_is_no_picture_is_an_error_and_nothing_is_sent(
+def test_what_is_no_image_is_an_error_and_nothing_is_sent(
     seeing, fake_ollama, setup, line, said
 ):
     seeing.run(setup or "pass")
@@ -146,15 +146,15 @@ def test_what_is_no_picture_is_an_error_and_nothing_is_sent(
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_a_dry_run_names_pictures_and_does_not_print_them(seeing, tmp_path):
+def test_a_dry_run_names_images_and_does_not_print_them(seeing, tmp_path):
     ran = seeing.run(f"%%ollama --dry-run -a {tmp_path / 'plot.png'}\nWhat?")
     assert "PNG, 2 x 1" in ran.text
     assert "and 1 image" in ran.text
     assert base64.b64encode(PNG).decode() not in ran.text
 
 
-def test_a_notebook_tells_which_picture_and_does_not_carry_it(seeing, tmp_path):
-    """Whoever gives a notebook away does not give the picture away with it."""
+def test_a_notebook_tells_which_image_and_does_not_carry_it(seeing, tmp_path):
+    """Whoever gives a notebook away does not give the image away with it."""
     ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?")
     (told,) = ran.provenance["pictures"]
     assert set(told) == {"digest"}
@@ -163,7 +163,7 @@ def test_a_notebook_tells_which_picture_and_does_not_carry_it(seeing, tmp_path):
     assert base64.b64encode(PNG).decode() not in last.text
 
 
-def test_an_export_has_the_picture_and_an_import_brings_it_back(
+def test_an_export_has_the_image_and_an_import_brings_it_back(
     seeing, fake_ollama, tmp_path
 ):
     seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?", cell_id="a")
