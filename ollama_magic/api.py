@@ -17,12 +17,12 @@ from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.answer import Answer
-from ollama_magic.generation.api_session import current_session
 from ollama_magic.generation.generate import NoDisplay
 from ollama_magic.generation.options import ChatArguments
 from ollama_magic.generation.prepare import Asking, prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.run import ask as ask_and_keep
+from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
 

@@ -38,8 +38,8 @@ def clean_environment(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, str(home / folder))
     monkeypatch.delenv("NETRC", raising=False)
     yield home
-    if "ollama_magic.generation.api_session" in sys.modules:
-        sys.modules["ollama_magic.generation.api_session"].close_own_session()
+    if "ollama_magic.generation.session" in sys.modules:
+        sys.modules["ollama_magic.generation.session"].close_own_session()
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from ollama_magic.client.types import (
     Think,
 )
 from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
-from ollama_magic.generation.api_session import current_session
 from ollama_magic.generation.options import read_keep_alive
+from ollama_magic.generation.session import current_session
 
 _OFFLINE = "no server; answers of earlier runs"
 _LEVELS = ("low", "medium", "high", "max")

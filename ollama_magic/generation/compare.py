@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
 from ollama_magic.client.background import Batch, ManyArrivals, in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.interrupts import held, let_through
-from ollama_magic.client.models import canonical, names_meant
+from ollama_magic.client.models import canonical
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import (
     CapabilityError,
@@ -27,13 +27,17 @@ from ollama_magic.errors import (
     ServerError,
 )
 from ollama_magic.generation.answer import Answer, Fragment
-from ollama_magic.generation.comparison import Comparison, column_of
+from ollama_magic.generation.comparison import (
+    Candidate,
+    Compared,
+    Comparison,
+    column_of,
+)
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatArguments
 from ollama_magic.generation.outcome import Outcome, Round, utc_now
 from ollama_magic.generation.prepare import Asking, Question, prepare
-from ollama_magic.generation.record import make_reply, make_turn
-from ollama_magic.generation.reply import Reply
+from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.source import Source, find_source, keep_answers
 from ollama_magic.history.turns import fingerprint
@@ -68,46 +72,6 @@ class Display(Protocol):
 
     def discard(self) -> None:
         """Take away what was shown: an error takes its place."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What one model was asked, and what came of it."""
-
-    asking: Asking
-    question: Question
-    outcome: Outcome
-    source: Source
-    """Who answered, as it was known then."""
-
-    @property
-    def model(self) -> str:
-        """Its name, as it was asked."""
-        return self.question.request.model
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The last comparison, as far as one of it may become a turn."""
-
-    candidates: tuple[Candidate, ...]
-    cell_id: str | None
-    """The cell that compared."""
-    based_on: str
-    """Fingerprint of the turns that all of them were asked on."""
-    times_kept: int = 0
-    """How often one of it was made a turn."""
-
-    def find(self, model: str) -> Candidate | None:
-        """Return what came of a model, however its name is spelt."""
-        meant = names_meant(model, self.models)
-        found = [c for c in self.candidates if [c.model] == meant]
-        return found[0] if found else None
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The names of the models."""
-        return tuple(candidate.model for candidate in self.candidates)
 
 
 def compare(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
 from ollama_magic import __version__
 from ollama_magic.client.models import names_meant
-from ollama_magic.generation.reply import Reply
-from ollama_magic.history.records import KEY, LAYOUT
+from ollama_magic.errors import ConfigError, nearest
+from ollama_magic.generation.outcome import Outcome
+from ollama_magic.generation.prepare import Asking, Question
+from ollama_magic.generation.reply import Reply, make_reply, make_turn
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.source import Source
+from ollama_magic.history.notebook_file import cell_name
+from ollama_magic.history.records import KEY, LAYOUT, OF_CELL
 from ollama_magic.render.columns import Column, columns_bundle
 
 _OF_ALL = ("layout", "version", "chat", "turn", "position", "prompt", "system")
@@ -119,3 +127,142 @@ def column_of(reply: Reply) -> Column:
     # The heading says who answered; the footer need not say so again.
     footer = tuple(part for part in reply.view.footer if part != reply.model)
     return Column(reply.model, replace(reply.view, footer=footer))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one model was asked, and what came of it."""
+
+    asking: Asking
+    question: Question
+    outcome: Outcome
+    source: Source
+    """Who answered, as it was known then."""
+
+    @property
+    def model(self) -> str:
+        """Its name, as it was asked."""
+        return self.question.request.model
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The last comparison, as far as one of it may become a turn."""
+
+    candidates: tuple[Candidate, ...]
+    cell_id: str | None
+    """The cell that compared."""
+    based_on: str
+    """Fingerprint of the turns that all of them were asked on."""
+    times_kept: int = 0
+    """How often one of it was made a turn."""
+
+    def find(self, model: str) -> Candidate | None:
+        """Return what came of a model, however its name is spelt."""
+        meant = names_meant(model, self.models)
+        found = [c for c in self.candidates if [c.model] == meant]
+        return found[0] if found else None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(candidate.model for candidate in self.candidates)
+
+
+def keep(session: Session, model: str) -> Reply:
+    """Keep the reply of a model as the turn of the cell that compared.
+
+    One that was kept before of the same comparison is replaced, in its place.
+
+    Returns
+    -------
+    Reply
+        With its place in the chat.
+
+    Raises
+    ------
+    ConfigError
+        Nothing was compared, or not this model; its reply is empty; or the
+        comparison was a one-off, outside of any chat.
+    """
+    compared = session.compared
+    if compared is None:
+        raise ConfigError(
+            "There is nothing to keep.",
+            why="no models were compared since this kernel started",
+            next_step="%%ollama --compare MODEL,MODEL   with a prompt under it",
+        )
+    candidate = compared.find(model)
+    if candidate is None:
+        _refuse_model(compared, model)
+    chat = candidate.question.chat_name
+    if chat is None:
+        raise ConfigError(
+            "A one-off is in no chat, and no turn can be made of it.",
+            why="it was compared with --once",
+            next_step="compare again without it",
+        )
+    if candidate.outcome.answer.is_empty:
+        _refuse_empty(compared, candidate)
+    return _kept(session, compared, candidate, chat)
+
+
+def _kept(
+    session: Session, compared: Compared, candidate: Candidate, chat: str
+) -> Reply:
+    if compared.cell_id is None:
+        # Without a cell, the comparison itself has the turn, so that another choice
+        # replaces it. NB: the colon keeps it from being taken for the id of a cell.
+        compared = replace(compared, cell_id=f"comparison:{uuid.uuid4().hex}")
+    compared = replace(compared, times_kept=compared.times_kept + 1)
+    session.compared = compared
+    session.chat(chat)  # turns of deleted cells leave now, and not this one later
+    asking, question, outcome = candidate.asking, candidate.question, candidate.outcome
+    source, fresh = candidate.source, asking.args.new
+    turn = make_turn(question, outcome, source, compared.cell_id, starts_afresh=fresh)
+    turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
+    turn = session.store.record(session.notebook.key, chat, turn)
+    others = [name for name in compared.models if name != candidate.model]
+    note = f"compared with {', '.join(others)}"
+    outcome = replace(outcome, notes=(*outcome.notes, note))
+    asking = replace(asking, args=replace(asking.args, quiet=False))
+    reply = make_reply(asking, question, outcome, source, turn)
+    if cell_name(compared.cell_id):  # a name that the notebook's file knows too
+        told = {**reply.provenance, OF_CELL: compared.cell_id}
+        reply = replace(reply, provenance=told)
+    if not reply.view.footer:  # it is off, and yet it has to be said
+        place = f"turn {reply.provenance['turn']} of {chat}"
+        reply = replace(reply, view=replace(reply.view, footer=(place,)))
+    session.last_reply = reply
+    return reply
+
+
+def _answered_at(compared: Compared) -> str:
+    """Return the time of the turn that is kept now: that of the comparison.
+
+    So a notebook that is run again from earlier answers tells the same. Each that is
+    kept is a microsecond later, since of several the last one counts.
+    """
+    last = max(candidate.outcome.answered_at for candidate in compared.candidates)
+    moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)
+    return moment.isoformat(timespec="microseconds")
+
+
+def _refuse_model(compared: Compared, model: str) -> NoReturn:
+    likely = nearest(model, compared.models) or compared.models[0]
+    raise ConfigError(
+        f"{model!r} was not among the models that were compared.",
+        why=f"these were: {', '.join(compared.models)}",
+        next_step=f"%ollama keep {likely}",
+    )
+
+
+def _refuse_empty(compared: Compared, candidate: Candidate) -> NoReturn:
+    others = [
+        one.model for one in compared.candidates if not one.outcome.answer.is_empty
+    ]
+    raise ConfigError(
+        f"Nothing came of {candidate.model!r} that could be kept.",
+        why=candidate.outcome.notice.strip("[]"),
+        next_step=f"%ollama keep {others[0]}" if others else "compare again",
+    )

@@ -1,21 +1,87 @@
-"""Whether a chat fits into the context of its model: what is said before and after.
+"""Estimates how many tokens a text will be, without the model's tokenizer.
 
-Ollama leaves out the beginning of a chat that is too long, and does not say so. Knows
-what can be concluded from an estimate, from the counts of the server and from the
-context length; unknown stays unknown. Asks nobody and changes nothing.
-
-Sources: Ollama ``server/prompt.go`` (whole messages are left out, oldest first; system
-messages and the last one stay) and recordings of a real server: a single message of 410
-tokens for a context of 128 was cut to 66, half of the context and two.
+Knows rules of thumb and no model. Good enough to say "this will not fit" before a
+prompt is sent; the server's ``prompt_eval_count`` tells the truth afterwards. Looks at
+bytes and never at single characters, so that megabytes take milliseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from ollama_magic.client.types import Stats
+from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
+
+# Characters per token, checked against the counts of a real server (SmolLM2, Gemma).
+_PER_TOKEN_LETTERS = 4.2  # English words with their blanks
+_PER_TOKEN_OTHER_SCRIPTS = 2.0  # accents, Cyrillic, Greek, Arabic, Devanagari
+_PER_TOKEN_SIGNS = 1.5  # digits and punctuation: code, numbers, markup
+_PER_TOKEN_WIDE = 0.8  # Chinese, Japanese, Korean: often more than one token each
+_PER_TOKEN_EMOJI = 0.5  # usually a few bytes that have no token of their own
+
+_TOKENS_PER_MESSAGE = 6  # role and marks around a message, in ChatML-like templates
+_TOKENS_TO_BEGIN_REPLY = 3
+
+# Bytes of UTF-8. The first byte of a character tells about which script it is of.
+_SIGNS = (string.digits + string.punctuation).encode()
+_AFTER_FIRST = bytes(range(0x80, 0xC0))
+_WIDE = bytes([*range(0xE3, 0xEE), 0xEF])  # U+3000-DFFF, U+F000-FFFF: CJK, full width
+_RARE_PLANES = bytes(range(0xF0, 0xF8))  # from U+10000: emoji, mostly
+_ASCII = bytes(range(0x80))
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens ``text`` is; 0 for an empty text.
+
+    Within a factor of 1.5 for prose in Latin script and for code, of 2 for others.
+
+    Examples
+    --------
+    >>> estimate_tokens("What is the capital of France?")
+    8
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    signs = _count(data, _SIGNS)
+    blanks = data.count(b"  ")  # runs of them, as in tables and code, are few tokens
+    tokens = signs / _PER_TOKEN_SIGNS
+    letters = len(data) - signs - blanks
+    if len(data) != len(text):  # there is more than ASCII
+        firsts = data.translate(None, _ASCII + _AFTER_FIRST)
+        wide, rare = _count(firsts, _WIDE), _count(firsts, _RARE_PLANES)
+        others = len(firsts) - wide - rare
+        letters = len(text) - len(firsts) - signs - blanks
+        tokens += wide / _PER_TOKEN_WIDE + rare / _PER_TOKEN_EMOJI
+        tokens += others / _PER_TOKEN_OTHER_SCRIPTS
+    return math.ceil(tokens + letters / _PER_TOKEN_LETTERS)
+
+
+def message_tokens(tokens: int) -> int:
+    """Return the tokens of a message whose content is so many, with its marks."""
+    return tokens + _TOKENS_PER_MESSAGE
+
+
+def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Return about how many tokens a chat request's messages are; 0 for none.
+
+    Counts ``content`` and ``thinking``, and the marks that a template puts around
+    each message. Images and tools are not counted.
+    """
+    total = 0
+    for message in messages:
+        texts = (message.get("content"), message.get("thinking"))
+        total += message_tokens(sum(estimate_tokens(t) for t in texts if t))
+    return total + _TOKENS_TO_BEGIN_REPLY if total else 0
+
+
+def _count(data: bytes, of: bytes) -> int:
+    return len(data) - len(data.translate(None, of))
+
 
 _TOO_LOW = 0.75
 """Of recorded prompts no estimate was off by more than a quarter: what is estimated at
@@ -196,3 +262,165 @@ class ContextCheck:
             return larger
         is_enough = self.is_whole and self.size < self.trained > length
         return min(larger, self.trained) if is_enough else 0
+
+
+_LOOKED_AT_LEAST = 32_768
+"""A chat is measured, newest turn first, to this size or twice what could fit."""
+_MOST_MEASURED = 100_000
+_measured: dict[str, int] = {}
+"""Tokens of turns by uid and origin: a turn that was kept does not change."""
+
+
+def check_context(
+    turns: Sequence[Turn],
+    others: Sequence[Message],
+    *,
+    options: Mapping[str, Any],
+    length: int = 0,
+    trained: int = 0,
+    counted: Turn | None = None,
+) -> ContextCheck:
+    """Measure what is sent, as far as it may matter.
+
+    Parameters
+    ----------
+    turns
+        The turns that are sent, oldest first.
+    others
+        What is sent besides: the system message, if any, and last the new prompt.
+    options
+        The model options of the request.
+    length, trained
+        As in ``ContextCheck``.
+    counted
+        The last turn, when all that it was sent is sent again now, to the same model;
+        its counts are better evidence than an estimate.
+    """
+    sizes = _sizes(turns, enough=max(2 * length, 2 * trained, _LOOKED_AT_LEAST))
+    total = sum(sizes)
+    rest, prompt, at_least = (
+        estimate_messages(others),
+        estimate_messages(others[-1:]),
+        0,
+    )
+    is_whole = len(sizes) == len(turns)
+    # A chat that is larger than what could fit needs no better evidence.
+    if counted is not None and is_whole and _is_sound(counted, turns):
+        at_least = counted.stats.prompt_eval_count
+        at_least += 0 if counted.thinking else counted.stats.eval_count
+        # A template adds to what is sent, and only the server's counts show it.
+        rest = max(rest, at_least - total + prompt)
+    return ContextCheck(
+        turns=tuple(sizes),
+        rest=rest,
+        is_whole=is_whole,
+        prompt=prompt,
+        at_least=at_least,
+        length=length,
+        trained=trained,
+        num_predict=_number(options, "num_predict"),
+    )
+
+
+def length_in_force(
+    options: Mapping[str, Any],
+    *,
+    loaded: int,
+    trained: int,
+    asked_with: Mapping[str, Any],
+) -> int:
+    """Return the context length that the next request gets; 0 when unknown.
+
+    Parameters
+    ----------
+    options
+        The model options of the request.
+    loaded
+        The context length that the model is loaded with; 0 when it is not.
+    trained
+        The context length that the model was trained for; 0 when unknown.
+    asked_with
+        The model options of the request before this one, if they are known.
+    """
+    if num_ctx := _number(options, "num_ctx"):
+        return min(num_ctx, trained) if trained else num_ctx
+    # A num_ctx of an earlier cell does not hold for this one: the server loads the
+    # model again, with a default that it chooses by its memory and does not tell.
+    return 0 if loaded == _number(asked_with, "num_ctx") else loaded
+
+
+def describe_use(chat: Chat, length: int) -> str:
+    """Return how much context a chat takes, in words; empty before its first turn.
+
+    Parameters
+    ----------
+    length
+        The context length that its last model has now; 0 when unknown.
+    """
+    turns = chat.sent()
+    if not turns:
+        return ""
+    stats = turns[-1].stats
+    used = stats.prompt_eval_count + stats.eval_count
+    of = f" of {length:,}" if length else ""
+    share = f" ({used / length:.0%})" if length else ""
+    at_last = f"{used:,}{of} tokens{share} at the last turn; " if used else ""
+    system = [{"content": text}] if (text := chat.system()) else []
+    now = check_context(turns, system, options={}, length=length, counted=turns[-1])
+    return f"{at_last}the chat now: {now.size_text} (an estimate)"
+
+
+def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
+    """Return the tokens of turns, newest first, until there are more than enough."""
+    sizes: list[int] = []
+    total = 0
+    for turn in reversed(turns):
+        sizes.append(_turn_tokens(turn))
+        total += sizes[-1]
+        if total > enough:
+            break
+    return sizes
+
+
+def _turn_tokens(turn: Turn) -> int:
+    """Return about how many tokens a turn is sent as; a kept one is measured once."""
+    key = f"{turn.uid} {turn.origin}"  # trust in a file changes what is sent
+    known = _measured.get(key) if turn.uid else None
+    if known is not None:
+        return known
+    tokens = _measure(turn)
+    if turn.uid:
+        if len(_measured) >= _MOST_MEASURED:
+            _measured.clear()
+        _measured[key] = tokens
+    return tokens
+
+
+def _measure(turn: Turn) -> int:
+    # NB: the server counted the reply; it counted thinking too, which is not sent. The
+    # counts of a file may be invented.
+    counted = 0 if turn.thinking or turn.is_from_file else turn.stats.eval_count
+    reply = counted or estimate_tokens(turn.reply)
+    steps = sum(
+        message_tokens(estimate_tokens(step["content"]))
+        + estimate_tokens(json.dumps(step.get("tool_calls", "")))
+        for step in turn.sent_steps
+    )
+    return message_tokens(estimate_tokens(turn.prompt)) + steps + message_tokens(reply)
+
+
+def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
+    """Whether what ``turn``, the last one, was sent is what is sent before it now."""
+    if not turn.stats.prompt_eval_count or turn.status != "complete":
+        return False
+    if turn.is_from_file:
+        return False
+    before = () if turn.starts_afresh else turns[:-1]
+    return turn.based_on in {"", fingerprint(before)}
+
+
+def _number(options: Mapping[str, Any], name: str) -> int:
+    value = options.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return max(value, 0)

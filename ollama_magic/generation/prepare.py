@@ -25,8 +25,7 @@ from ollama_magic.client.models import (
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.types import ChatRequest, GenerateRequest, ReplyChunk, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
-from ollama_magic.generation.context import ContextCheck
-from ollama_magic.generation.context_size import check_context, length_in_force
+from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
     cloud_host,

@@ -18,8 +18,7 @@ from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatArguments
 from ollama_magic.generation.outcome import Outcome, shown_steps
 from ollama_magic.generation.prepare import Asking, Question, prepare
-from ollama_magic.generation.record import make_reply, make_turn
-from ollama_magic.generation.reply import Reply
+from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.schema_check import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.source import find_source, keep_answers

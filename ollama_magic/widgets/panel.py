@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.generation.api_session import current_session
+from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.model_table import line_html, notice_html
 from ollama_magic.render.tables import Listing

@@ -6,8 +6,8 @@ import pytest
 from fake_ollama import WIRE, recording
 
 from ollama_magic.client.types import Stats
-from ollama_magic.generation.context import ContextCheck
-from ollama_magic.generation.context_size import (
+from ollama_magic.generation.context import (
+    ContextCheck,
     check_context,
     describe_use,
     length_in_force,

@@ -16,9 +16,8 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.api_session import Defaults, _NoCells
 from ollama_magic.generation.prompt import compose, fill, find_value
-from ollama_magic.generation.session import Session
+from ollama_magic.generation.session import Defaults, Session, _NoCells
 from ollama_magic.server.launch import RunningServer
 
 KEY = "sk-SECRETtoken1234"

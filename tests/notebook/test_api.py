@@ -10,8 +10,8 @@ from fake_ollama import Answer, reply_line, whole
 
 import ollama_magic
 from ollama_magic import api
-from ollama_magic.generation.api_session import Defaults
 from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.session import Defaults
 from ollama_magic.notebook.magics import OllamaMagics
 
 MODEL = "llama3.2:3b"

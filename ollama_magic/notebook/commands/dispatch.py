@@ -22,9 +22,9 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     usage_error,
 )
+from ollama_magic.generation.comparison import keep
 from ollama_magic.generation.confirm import Confirm
-from ollama_magic.generation.context_size import describe_use
-from ollama_magic.generation.keep import keep
+from ollama_magic.generation.context import describe_use
 from ollama_magic.generation.models import (
     ServerModels,
     answering_model_text,
