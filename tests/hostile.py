@@ -15,7 +15,7 @@ from ollama_magic.render import safe_html, theme
 from ollama_magic.render.code import CLASSES, PRE_STYLE
 from ollama_magic.render.columns import _COLUMN, _GRID, _HEADING, _NOTE
 from ollama_magic.render.math import MATH_CLASS
-from ollama_magic.render.safe_html import DIM, FOLD, QUIET
+from ollama_magic.render.safe_html import DETAILS_STYLE, DIM_STYLE, NOTE_STYLE
 
 _TAGS = """
 a b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li
@@ -41,10 +41,10 @@ _OUR_STYLES = "|".join(
         *map(
             re.escape,
             [
-                QUIET,
-                FOLD,
-                DIM,
-                f"{QUIET}margin-top:.5em",
+                NOTE_STYLE,
+                DETAILS_STYLE,
+                DIM_STYLE,
+                f"{NOTE_STYLE}margin-top:.5em",
                 f"border-left:3px solid {theme.WARNING};margin:.5em 0;padding:0 .8em",
                 "border:1px solid;border-radius:2px;display:inline-block;"
                 "height:.6em;margin-left:.6em;width:6em",

@@ -23,7 +23,7 @@ from ollama_magic.client.server_errors import (
 )
 from ollama_magic.client.types import Progress
 from ollama_magic.errors import OllamaMagicError, quoted
-from ollama_magic.render import model_table
+from ollama_magic.render import panel_html
 from ollama_magic.render.columns import (
     Column,
     ColumnsDisplay,
@@ -38,7 +38,7 @@ from ollama_magic.render.model_listing import (
 )
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
-from ollama_magic.render.safe_html import quiet_html
+from ollama_magic.render.safe_html import note_html
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.tables import Listing, TextPage
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
@@ -210,18 +210,18 @@ def listings(text):
         yield "repr", repr(row)
 
 
-def panel_html(text):
-    row = model_table.TableRow(
+def panel(text):
+    row = panel_html.TableRow(
         text, text, 0.5, text, text, text, text, (text,), text, 0.5
     )
-    yield "panel", model_table.model_table_html([row])
-    yield "panel", model_table.line_html(text, is_strong=True)
-    yield "panel", model_table.notice_html([text, text])
-    yield "panel", model_table.page_html(text)
+    yield "panel", panel_html.model_table_html([row])
+    yield "panel", panel_html.line_html(text, is_strong=True)
+    yield "panel", panel_html.notice_html([text, text])
+    yield "panel", panel_html.text_box_html(text)
 
 
 def small_line(text):
-    yield "html", quiet_html(text)
+    yield "html", note_html(text)
 
 
 def terminal(text):
@@ -296,7 +296,7 @@ SURFACES = {
     "page": page,
     "details of a model": details,
     "listings": listings,
-    "panel": panel_html,
+    "panel": panel,
     "small line": small_line,
     "terminal": terminal,
     "lines of a terminal": terminal_lines,

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.render.incremental import Intake
-from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
+from ollama_magic.render.incremental import ReplyConverter
+from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.reply import ReplyView, reply_bundle, reply_plain
-from ollama_magic.render.safe_html import page_html, quiet_html, warm_up
-from ollama_magic.render.streaming import THINKING_INTERVAL_S, LiveThinking, Pace
+from ollama_magic.render.safe_html import note_html, page_html, warm_up
+from ollama_magic.render.streaming import THINKING_INTERVAL_S, LiveThinking, Throttle
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
 from ollama_magic.render.text import escaped, one_line, visible_text
 from ollama_magic.render.theme import BORDER, with_code_style
@@ -55,7 +55,7 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     page = grid_html((column.name, column_html(column)) for column in columns)
     texts = [column_plain(column) for column in columns]
     if note:
-        page += f'<div style="{_NOTE}">{quiet_html(note)}</div>'
+        page += f'<div style="{_NOTE}">{note_html(note)}</div>'
         texts.append(visible_text(note))
     return {"text/html": with_code_style(page), "text/plain": "\n\n".join(texts)}
 
@@ -133,9 +133,9 @@ class ColumnsDisplay:
         self._clock = clock
         self._is_live = mode != "once"
         self._output = LiveOutput(publish)
-        self._last = LastOutput(publish, clear_output, mode=mode)
+        self._last = FinalOutput(publish, clear_output, mode=mode)
         self._hz = hz
-        self._pace = Pace(hz, clock)
+        self._throttle = Throttle(hz, clock)
         self._columns: list[_LiveColumn] = []
         # Loaded while the servers are being waited for: 0.2 s before the first text.
         threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
@@ -143,11 +143,11 @@ class ColumnsDisplay:
     def waiting(self, text: str) -> None:
         """Say what is done before anybody is asked."""
         if self._is_live:
-            self._output.show(quiet_html(text), visible_text(text))
+            self._output.show(note_html(text), visible_text(text))
 
     def begin(self, names: Sequence[str]) -> None:
         """Open a column for each model; from now on they are called by number."""
-        self._pace = Pace(self._hz, self._clock, replies=len(names))
+        self._throttle = Throttle(self._hz, self._clock, replies=len(names))
         self._columns = [_LiveColumn(name, self._view, self._clock) for name in names]
 
     def waits(self, number: int, text: str) -> None:
@@ -157,21 +157,21 @@ class ColumnsDisplay:
     def feed(self, number: int, content: str, thinking: str = "") -> None:
         """Take what came of a model, maybe nothing."""
         if self._is_live and self._columns[number].add(content, thinking):
-            self._pace.at_once()
+            self._throttle.at_once()
 
     def complete(self, number: int, column: Column) -> None:
         """Show a column as it stays."""
         self._columns[number].complete(column)
-        self._pace.at_once()
+        self._throttle.at_once()
 
     def tick(self) -> None:
         """Paint when it is time; to be called every tenth of a second or so."""
         now = self._clock()
-        if not (self._is_live and self._pace.is_due(now)):
+        if not (self._is_live and self._throttle.is_due(now)):
             return
         page = grid_html((column.name, column.html(now)) for column in self._columns)
         if sent := self._output.show(page):
-            self._pace.painted(now, sent)
+            self._throttle.painted(now, sent)
 
     def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
         """Show all complete columns as the one output."""
@@ -187,7 +187,7 @@ class _LiveColumn:
 
     def __init__(self, name: str, view: str, clock: Callable[[], float]) -> None:
         self.name = name
-        self._intake = Intake(view)
+        self._converter = ReplyConverter(view)
         self._thinking = LiveThinking(clock)
         self._folded = ""  # what was thought before the text
         self._finished: list[str] = []  # HTML of the pieces that stay as they are
@@ -211,7 +211,7 @@ class _LiveColumn:
             if not self._has_text:
                 self._folded = self._thinking.html()
         is_first, self._has_text = not self._has_text, True
-        self._intake.add(content)
+        self._converter.add(content)
         return is_first
 
     def complete(self, column: Column) -> None:
@@ -222,12 +222,12 @@ class _LiveColumn:
         if self._is_complete:
             return self._html
         if self._has_text:
-            if self._intake.has_pending:
-                self._finished += [piece.html for piece in self._intake.finished()]
-                text = "".join(self._finished) + self._intake.open_html()
+            if self._converter.has_pending:
+                self._finished += [piece.html for piece in self._converter.finished()]
+                text = "".join(self._finished) + self._converter.open_html()
                 self._html = self._folded + page_html(text)
         elif not self._thinking.is_open:
-            self._html = quiet_html(self._waits_for)
+            self._html = note_html(self._waits_for)
         elif now >= self._previewed_s + THINKING_INTERVAL_S:
             self._html = self._thinking.preview_html()
             self._previewed_s = now

@@ -16,7 +16,7 @@ from typing import Protocol
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
 from ollama_magic.render.code import code_html
 from ollama_magic.render.dialect import ends_in_code
-from ollama_magic.render.limits import GrowingBudget
+from ollama_magic.render.limits import HtmlBudget
 from ollama_magic.render.line_syntax import is_delimiter_row
 from ollama_magic.render.math import INLINE_MATH, MATH_LINES, is_money
 from ollama_magic.render.safe_html import (
@@ -181,7 +181,7 @@ _MAX_OPEN = 5 * CAP_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """Finished: it is converted once and does not change any more."""
 
     characters: int
@@ -189,30 +189,30 @@ class Piece:
     html: str
 
 
-class Pieces(Protocol):
+class Converter(Protocol):
     """Takes the visible text of a reply as it comes."""
 
-    def take(self, text: str) -> Iterator[Piece]:
+    def take(self, text: str) -> Iterator[Segment]:
         """Return the pieces that the next characters finished."""
 
     def open_html(self) -> str:
         """Return what is not finished; empty when there is nothing to see."""
 
 
-class MarkdownPieces:
+class MarkdownConverter:
     """Blocks of Markdown; half-written syntax is shown sanely."""
 
     def __init__(self) -> None:
         self._splitter = BlockSplitter(CAP_CHARACTERS)
-        self._budget = GrowingBudget()
+        self._budget = HtmlBudget()
 
-    def take(self, text: str) -> Iterator[Piece]:
+    def take(self, text: str) -> Iterator[Segment]:
         """Return the pieces that the next characters finished."""
         self._budget.grow(len(text))
         for block in self._splitter.feed(text):
             made = block_html(block)
             fits = self._budget.take(made)
-            yield Piece(len(block.source), made if fits else plain_html(block.source))
+            yield Segment(len(block.source), made if fits else plain_html(block.source))
 
     def open_html(self) -> str:
         """Return what is not finished; empty when there is nothing to see."""
@@ -230,7 +230,7 @@ def _open_html(block: Block) -> str:
     return open_block_html(block)
 
 
-class PlainPieces:
+class TextConverter:
     """Lines of plain text or JSON.
 
     Parameters
@@ -243,13 +243,13 @@ class PlainPieces:
         self._is_json = is_json
         self._open = ""
 
-    def take(self, text: str) -> Iterator[Piece]:
+    def take(self, text: str) -> Iterator[Segment]:
         """Return the pieces that the next characters finished."""
         self._open += text
         while len(self._open) > CAP_CHARACTERS:
             end = self._open.rfind("\n", 0, CAP_CHARACTERS) + 1 or CAP_CHARACTERS
             piece, self._open = self._open[:end], self._open[end:]
-            yield Piece(len(piece), self._html(piece))
+            yield Segment(len(piece), self._html(piece))
 
     def open_html(self) -> str:
         """Return what is not finished; empty when there is nothing to see."""
@@ -261,7 +261,7 @@ class PlainPieces:
         return plain_html(text)
 
 
-class Intake:
+class ReplyConverter:
     """Takes what came of a reply, as it came, and gives its pieces.
 
     Parameters
@@ -271,10 +271,10 @@ class Intake:
     """
 
     def __init__(self, view: str) -> None:
-        self._pieces: Pieces = (
-            MarkdownPieces()
+        self._pieces: Converter = (
+            MarkdownConverter()
             if view == "markdown"
-            else PlainPieces(is_json=view == "json")
+            else TextConverter(is_json=view == "json")
         )
         self._pending: list[str] = []
 
@@ -287,7 +287,7 @@ class Intake:
         """Take the next characters; nothing is converted yet."""
         self._pending.append(text)
 
-    def finished(self) -> Iterator[Piece]:
+    def finished(self) -> Iterator[Segment]:
         """Return the pieces that were finished by what came."""
         text = "".join(self._pending)
         self._pending.clear()

@@ -50,7 +50,7 @@ def joined(parts: Iterable[str], characters: int) -> str | None:
     return "".join(made)
 
 
-class GrowingBudget:
+class HtmlBudget:
     """The same for a text that is still being written."""
 
     def __init__(self) -> None:

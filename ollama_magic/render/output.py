@@ -82,7 +82,7 @@ class LiveOutput:
             self.publish({"text/html": "", "text/plain": ""}, {})
 
 
-class LastOutput:
+class FinalOutput:
     """How what was shown while it came becomes the one output of the end.
 
     Parameters

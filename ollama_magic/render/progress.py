@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
+from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.safe_html import page_html
 from ollama_magic.render.text import escaped, one_line
 from ollama_magic.render.theme import BAR, BAR_REST
@@ -49,7 +49,7 @@ class NotebookProgress:
     ) -> None:
         self._is_live = mode != "once"
         self._output = LiveOutput(publish)
-        self._last = LastOutput(publish, clear_output, mode=mode)
+        self._last = FinalOutput(publish, clear_output, mode=mode)
         self._shown_at = float("-inf")
 
     def show(self, text: str, share: float | None = None) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 from ollama_magic.client.types import Stats
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.safe_html import (
-    QUIET,
+    NOTE_STYLE,
     code_page_html,
-    folded_html,
+    details_html,
     json_html,
     markdown_html,
+    note_html,
     page_html,
     plain_html,
-    quiet_html,
     raw_html,
     text_html,
     thinking_html,
@@ -116,7 +116,7 @@ def _footer_html(view: ReplyView) -> str:
     share = view.context_share or 0.0
     bar = _bar_html(share) if share > _BAR_FROM else ""
     line = " · ".join(map(escaped, parts))
-    return page_html(f'<div style="{QUIET}margin-top:.5em">{line}{bar}</div>')
+    return page_html(f'<div style="{NOTE_STYLE}margin-top:.5em">{line}{bar}</div>')
 
 
 def _bar_html(share: float) -> str:
@@ -160,7 +160,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolStep:
     """A function that a model called, and the message that tells of it."""
 
     function: Mapping[str, Any]
@@ -190,21 +190,21 @@ def live_steps_html(steps: Sequence[Step]) -> str:
         size += len(html)
         shown.append(html)
     if parts:
-        shown.append(quiet_html(f"… {len(parts):,} earlier (shown at the end)"))
+        shown.append(note_html(f"… {len(parts):,} earlier (shown at the end)"))
     return "".join(reversed(shown))
 
 
-def calls_of(steps: Sequence[Step]) -> list[Call]:
+def tool_steps(steps: Sequence[Step]) -> list[ToolStep]:
     """Return the calls among steps, in order."""
     return [
         part
         for group in _grouped(steps)
         for part in _parts(*group)
-        if isinstance(part, Call)
+        if isinstance(part, ToolStep)
     ]
 
 
-def call_lines(call: Call) -> list[str]:
+def call_lines(call: ToolStep) -> list[str]:
     """Return a call as lines of text: what is called, then what came of it."""
     lines = [f"{call.function['name']} {call.arguments}"]
     if call.told is not None:
@@ -221,7 +221,7 @@ def steps_source(steps: Sequence[Step]) -> str:
 
 def steps_text(steps: Sequence[Step]) -> str:
     """Return steps as lines of text."""
-    return "\n".join(line for call in calls_of(steps) for line in call_lines(call))
+    return "\n".join(line for call in tool_steps(steps) for line in call_lines(call))
 
 
 # -- parts of the steps ----------------------------------------------------------
@@ -246,33 +246,33 @@ def _grouped(steps: Sequence[Step]) -> list[tuple[Step, list[Step]]]:
     return groups
 
 
-def _parts(message: Step, results: Sequence[Step]) -> Iterator[_Said | Call]:
+def _parts(message: Step, results: Sequence[Step]) -> Iterator[_Said | ToolStep]:
     if message.get("thinking"):
         yield _Said(message["thinking"], is_thinking=True)
     if message.get("content"):
         yield _Said(message["content"])
     for index, call in enumerate(message.get("tool_calls", ())):
         told = results[index] if index < len(results) else None
-        yield Call(call["function"], told)
+        yield ToolStep(call["function"], told)
 
 
-def _part_html(part: _Said | Call) -> str:
-    if isinstance(part, Call):
+def _part_html(part: _Said | ToolStep) -> str:
+    if isinstance(part, ToolStep):
         return _call_html(part)
     return thinking_html(part.text) if part.is_thinking else markdown_html(part.text)
 
 
-def _call_html(call: Call) -> str:
+def _call_html(call: ToolStep) -> str:
     arguments = json_html(_indented(call))
     if call.told is None:
         title = f"wants to call {call.function['name']}"
-        return folded_html(title, arguments, is_open=True)
-    return folded_html(
+        return details_html(title, arguments, is_open=True)
+    return details_html(
         _title(call, call.told), arguments + plain_html(call.told["content"])
     )
 
 
-def _indented(call: Call) -> str:
+def _indented(call: ToolStep) -> str:
     line = call.arguments
     steps = (1 if mark in "[{" else -1 for mark in line if mark in "[{]}")
     if max(accumulate(steps), default=0) > _MAX_INDENTED_DEPTH:
@@ -280,7 +280,7 @@ def _indented(call: Call) -> str:
     return json.dumps(call.function["arguments"], ensure_ascii=False, indent=2)
 
 
-def _title(call: Call, told: Step) -> str:
+def _title(call: ToolStep, told: Step) -> str:
     title = _TITLES.get(told.get("outcome", ""), _UNTOLD)
     # Where the title tells the reason too, both are cut to half a line.
     limit = _SHORT if "{result}" in title else _LINE

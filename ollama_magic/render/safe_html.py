@@ -346,23 +346,23 @@ def _distance(text: str, start: int, end: int) -> int:
     return end - start if is_searched else 0
 
 
-DIM = "opacity:.75"
-QUIET = f"font-size:85%;{DIM};"
+DIM_STYLE = "opacity:.75"
+NOTE_STYLE = f"font-size:85%;{DIM_STYLE};"
 """The look of it."""
-FOLD = "font-size:85%;margin:0 0 1em"
+DETAILS_STYLE = "font-size:85%;margin:0 0 1em"
 """The look of a fold: small, and not dim, since what is folded may be code."""
 
 
-def quiet_html(text: str) -> str:
+def note_html(text: str) -> str:
     """Return one small line of plain text."""
-    return page_html(f'<div style="{QUIET}">{escaped(text)}</div>')
+    return page_html(f'<div style="{NOTE_STYLE}">{escaped(text)}</div>')
 
 
-def folded_html(summary: str, safe: str, *, is_open: bool = False) -> str:
+def details_html(summary: str, safe: str, *, is_open: bool = False) -> str:
     """Return safe HTML under a line of text that opens and closes it."""
     mark = " open" if is_open else ""
     return page_html(
-        f'<details{mark} style="{FOLD}">'
+        f'<details{mark} style="{DETAILS_STYLE}">'
         f"<summary>{escaped(summary)}</summary>{safe}</details>"
     )
 
@@ -376,5 +376,5 @@ def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
         For how many seconds; 0 when it is not known.
     """
     took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
-    text = f'<div style="{DIM}">{plain_html(thinking.strip())}</div>'
-    return folded_html(f"Thought{took}", text)
+    text = f'<div style="{DIM_STYLE}">{plain_html(thinking.strip())}</div>'
+    return details_html(f"Thought{took}", text)

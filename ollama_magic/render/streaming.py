@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from ollama_magic.render.incremental import Intake
-from ollama_magic.render.output import LastOutput, LiveOutput, OutputMode
+from ollama_magic.render.incremental import ReplyConverter
+from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.reply import live_steps_html
-from ollama_magic.render.safe_html import page_html, quiet_html, thinking_html, warm_up
+from ollama_magic.render.safe_html import note_html, page_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
 
 _MAX_INTERVAL_S = 1.0
@@ -25,7 +25,7 @@ _BYTES_PER_S = 20_000
 """How much is sent again and again, at most, envelopes of messages included."""
 
 
-class Pace:
+class Throttle:
     """Tells when the next paint is due.
 
     Parameters
@@ -115,7 +115,7 @@ class LiveThinking:
         words = " ".join("".join(self._parts[-100:])[-_PREVIEWED:].split())
         if len(words) > _PREVIEW_CHARACTERS:
             words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
-        return quiet_html(f"thinking… {took_s:.0f} s · {words}")
+        return note_html(f"thinking… {took_s:.0f} s · {words}")
 
 
 View = Literal["markdown", "text", "html", "code", "json"]
@@ -158,7 +158,7 @@ class StreamDisplay:
         self._is_live = mode != "once"
         self._is_chunked = mode == "clear"
         self._clock = clock
-        self._last = LastOutput(publish, clear_output, mode=mode)
+        self._last = FinalOutput(publish, clear_output, mode=mode)
         self._hz = hz
         self._view = view
         self._output = LiveOutput(publish)
@@ -170,8 +170,8 @@ class StreamDisplay:
         threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
 
     def _begin(self) -> None:
-        self._intake = Intake(self._view)
-        self._pace = Pace(self._hz, self._clock)
+        self._converter = ReplyConverter(self._view)
+        self._throttle = Throttle(self._hz, self._clock)
         self._outputs = 1
         self._chunk: list[str] = []  # HTML of the finished pieces of this output
         self._chunk_size = 0  # their characters of the reply
@@ -204,7 +204,7 @@ class StreamDisplay:
     def waiting(self, text: str) -> None:
         """Show that nothing has come yet, and why; call it as often as you like."""
         if self._is_live and not (self._has_text or self._thinking.is_open):
-            self._show_alone(quiet_html(text), visible_text(text))
+            self._show_alone(note_html(text), visible_text(text))
 
     def feed(self, content: str, thinking: str = "") -> None:
         """Take what came, maybe nothing; paint when it is time.
@@ -218,16 +218,16 @@ class StreamDisplay:
             self._thinking.add(thinking)
         if content:
             self._end_thinking()
-            self._intake.add(content)
+            self._converter.add(content)
             self._has_text = True
         now = self._clock()
-        if not self._pace.is_due(now):
+        if not self._throttle.is_due(now):
             return
-        if self._intake.has_pending:
+        if self._converter.has_pending:
             self._paint(now)
         elif self._thinking.is_open and not self._has_text:
             self._show_alone(self._thinking.preview_html())
-            self._pace.hold(now, THINKING_INTERVAL_S)
+            self._throttle.hold(now, THINKING_INTERVAL_S)
 
     def finish(
         self,
@@ -246,7 +246,7 @@ class StreamDisplay:
 
     def _paint(self, now: float) -> None:
         sent = 0
-        for piece in self._intake.finished():
+        for piece in self._converter.finished():
             self._chunk.append(piece.html)
             self._chunk_size += piece.characters
             self._size += piece.characters
@@ -254,8 +254,8 @@ class StreamDisplay:
                 _MIN_CHUNK, self._size / 10
             ):
                 sent += self._close_chunk()
-        sent += self._show_chunk(self._intake.open_html())
-        self._pace.painted(now, sent)
+        sent += self._show_chunk(self._converter.open_html())
+        self._throttle.painted(now, sent)
 
     def _show_chunk(self, open_html: str) -> int:
         html = "".join(self._chunk) + open_html
@@ -296,4 +296,4 @@ class StreamDisplay:
         if not self._has_text:  # later thoughts are shown when the reply is complete
             self._show_alone(self._thinking.html())
             self._new_output()
-            self._pace.at_once()
+            self._throttle.at_once()

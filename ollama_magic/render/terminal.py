@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_magic.render.reply import call_lines, calls_of
+from ollama_magic.render.reply import call_lines, tool_steps
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
@@ -80,7 +80,7 @@ class TerminalDisplay:
         """End what was written and write the steps that are new; an answer follows."""
         self._end_waiting()
         self._end_thinking()
-        for call in calls_of(steps)[self._calls_ended :]:
+        for call in tool_steps(steps)[self._calls_ended :]:
             lines = call_lines(call)
             for line in lines[self._lines_of_call :]:
                 self._write(f"{self._dim}{line}{self._normal}\n")

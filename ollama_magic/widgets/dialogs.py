@@ -13,7 +13,7 @@ from ollama_magic.client.actions import plan_removal_of
 from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.render.model_listing import overview
-from ollama_magic.render.model_table import line_html, notice_html, page_html
+from ollama_magic.render.panel_html import line_html, notice_html, text_box_html
 from ollama_magic.render.text import visible_text
 from ollama_magic.widgets.manager import ModelBoard
 from ollama_magic.widgets.parts import Looks, button, close_all, frame, row
@@ -155,7 +155,7 @@ class Dialogs:
 
     def show(self, name: str) -> None:
         """Show what the server tells of a model, when it has told it."""
-        self._open(widgets.HTML(line_html(f"asking for {name}…", is_quiet=True)))
+        self._open(widgets.HTML(line_html(f"asking for {name}…", is_secondary=True)))
         opened = self.box.children
 
         def came(details: ModelDetails) -> None:
@@ -169,7 +169,7 @@ class Dialogs:
         pages |= {title: getattr(details, part) for title, part in _PARTS.items()}
         filled = {title: text for title, text in pages.items() if text.strip()}
         tabs = widgets.Tab(
-            [widgets.HTML(page_html(text)) for text in filled.values()],
+            [widgets.HTML(text_box_html(text)) for text in filled.values()],
             titles=tuple(filled),
         )
         title = widgets.HTML(line_html(name, is_strong=True))

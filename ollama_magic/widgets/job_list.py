@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from ollama_magic.render.model_table import line_html, notice_html
+from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.widgets.jobs import Job
 from ollama_magic.widgets.manager import ModelBoard
 from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
@@ -54,7 +54,7 @@ class _JobRow:
         else:
             text = job.line or "asking the server…"
             text = f"{text} · {_ADVICE}" if job.is_stalled else text
-            self._line.value = line_html(text, is_quiet=not job.is_stalled)
+            self._line.value = line_html(text, is_secondary=not job.is_stalled)
         set_shown(self._cancel, is_running and job.action in _CANCELLABLE)
         set_shown(self._retry, job.state in {"failed", "cancelled"})
         set_shown(self._dismiss, not is_running)

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.models import LoadedModel
 from ollama_magic.client.progress import size_text
-from ollama_magic.render.model_table import (
+from ollama_magic.render.panel_html import (
     ROW_PX,
     TableRow,
     line_html,
@@ -156,7 +156,7 @@ class ModelList:
             self._names.children = boxes
         largest = max((row.summary.size_bytes for row in self._rows), default=0)
         self._table.value = model_table_html([_table_row(r, largest) for r in shown])
-        self._total.value = line_html(self._total_text(shown), is_quiet=True)
+        self._total.value = line_html(self._total_text(shown), is_secondary=True)
         self.box.layout.display = None if self._rows else "none"
 
     def _total_text(self, shown: Sequence[ModelRow]) -> str:

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
-from ollama_magic.render.model_table import line_html, notice_html
+from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.theme import PANEL_CLASS
 from ollama_magic.widgets.dialogs import Dialogs
@@ -313,5 +313,5 @@ def _problem_html(server: ServerLine, models: tuple[ModelRow, ...]) -> str:
     if server.state == "offline":
         return notice_html((*server.problem, *_STARTING))
     if server.state == "asking":
-        return line_html("looking for models…", is_quiet=True)
+        return line_html("looking for models…", is_secondary=True)
     return "" if models else notice_html(_EMPTY, is_problem=False)

@@ -7,11 +7,11 @@ of the light theme (seen in VS Code 1.139 with Jupyter 2026.6).
 import pytest
 
 from ollama_magic.render.columns import Column, columns_bundle
-from ollama_magic.render.model_table import (
+from ollama_magic.render.panel_html import (
     PANEL_STYLE,
     line_html,
     notice_html,
-    page_html,
+    text_box_html,
 )
 from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html
 from ollama_magic.render.theme import PANEL_CLASS, with_code_style
@@ -53,7 +53,7 @@ CODE = "```python\nfor n in range(3):  # count\n    print('a', 1, n)\n```"
 CALL = {"name": "get_weather", "arguments": {"city": "Oslo", "days": 3, "now": True}}
 WAITING = ({"role": "assistant", "content": "", "tool_calls": [{"function": CALL}]},)
 ANSWERED = (*WAITING, {"role": "tool", "content": "rain", "tool_name": "get_weather"})
-PANEL = line_html("line") + line_html("quiet", is_quiet=True) + notice_html(["x"])
+PANEL = line_html("line") + line_html("quiet", is_secondary=True) + notice_html(["x"])
 PAGES = {
     "answer": reply_bundle(ReplyView(f"text\n\n{CODE}"))["text/html"],
     "code alone": reply_bundle(ReplyView("x = 1  # one", view="code"))["text/html"],
@@ -63,7 +63,7 @@ PAGES = {
     "call that waits": with_code_style(steps_html(WAITING)),
     "call that was made": with_code_style(steps_html(ANSWERED)),
     "panel": f"<style>{PANEL_STYLE}</style><div class={PANEL_CLASS}>"
-    f"{PANEL}{page_html('text')}</div>",
+    f"{PANEL}{text_box_html('text')}</div>",
 }
 CONTRASTS = """() => {
     const parse = text => {

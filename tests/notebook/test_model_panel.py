@@ -9,7 +9,7 @@ import pytest
 from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.render.model_table import TableRow, model_table_html
+from ollama_magic.render.panel_html import TableRow, model_table_html
 from ollama_magic.widgets.manager import ModelBoard
 from ollama_magic.widgets.panel import ModelPanel, close_panels, open_panel
 

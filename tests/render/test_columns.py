@@ -182,7 +182,7 @@ def test_a_column_that_has_not_changed_is_not_converted_again(page, monkeypatch)
     page.tick(display)
     asked = []
     monkeypatch.setattr(
-        display._columns[0]._intake, "open_html", lambda: asked.append(1)
+        display._columns[0]._converter, "open_html", lambda: asked.append(1)
     )
     for _ in range(10):
         display.feed(1, "grows ")

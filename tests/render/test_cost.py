@@ -16,7 +16,7 @@ from surfaces import SURFACES, Published
 
 from ollama_magic.render import limits, markdown, safe_html
 from ollama_magic.render.columns import Column, ColumnsDisplay
-from ollama_magic.render.incremental import Intake
+from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import json_html, markdown_html, raw_html
 from ollama_magic.render.streaming import StreamDisplay
@@ -130,13 +130,13 @@ def shown(text):
 
 
 def streamed(text, paints):
-    intake = Intake("markdown")
+    converter = ReplyConverter("markdown")
     step = len(text) // paints + 1
     for start in range(0, len(text), step):
-        intake.add(text[start : start + step])
-        for _ in intake.finished():
+        converter.add(text[start : start + step])
+        for _ in converter.finished():
             pass
-        intake.open_html()
+        converter.open_html()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -392,11 +392,11 @@ def test_pieces_of_a_wide_table_do_not_repeat_its_head(shape):
 
 def _live_html(text):
     """Return the HTML of all pieces of a text that comes in pieces."""
-    intake, made = Intake("markdown"), []
+    converter, made = ReplyConverter("markdown"), []
     for start in range(0, len(text), 1500):
-        intake.add(text[start : start + 1500])
-        made += [piece.html for piece in intake.finished()]
-    return "".join([*made, intake.open_html()])
+        converter.add(text[start : start + 1500])
+        made += [piece.html for piece in converter.finished()]
+    return "".join([*made, converter.open_html()])
 
 
 def test_live_columns_are_no_longer_either():

@@ -10,7 +10,7 @@ from hostile import hidden, odd_links, quick_violations, reparsed_violations, vi
 from surfaces import SURFACES, VIEWS, Published, without_our_steering
 
 from ollama_magic.render import incremental, safe_html
-from ollama_magic.render.incremental import Intake
+from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.safe_html import page_html
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.text import visible_text
@@ -118,11 +118,11 @@ def test_no_frame_of_a_stream_holds_more_than_text():
 @pytest.mark.parametrize("view", ["json", "text"])
 def test_no_frame_of_the_other_views_does(view):
     for text in SHORT.values():
-        intake = Intake(view)
+        converter = ReplyConverter(view)
         for start in range(0, len(text), 7):
-            intake.add(text[start : start + 7])
-            done = "".join(piece.html for piece in intake.finished())
-            assert quick_violations(page_html(done + intake.open_html())) == []
+            converter.add(text[start : start + 7])
+            done = "".join(piece.html for piece in converter.finished())
+            assert quick_violations(page_html(done + converter.open_html())) == []
 
 
 # -- the tests can fail ---------------------------------------------------------

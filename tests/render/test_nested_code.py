@@ -3,7 +3,7 @@
 import html5lib
 import pytest
 
-from ollama_magic.render.incremental import MarkdownPieces
+from ollama_magic.render.incremental import MarkdownConverter
 from ollama_magic.render.safe_html import markdown_html
 
 CODE = "# not a heading\ndef f():\n\n    return 1\n- x\n> y"
@@ -42,13 +42,13 @@ def tree_of(page):
 
 
 def live_page(text, step=None):
-    pieces = MarkdownPieces()
+    converter = MarkdownConverter()
     done = [
         piece.html
         for start in range(0, len(text), step or len(text))
-        for piece in pieces.take(text[start : start + (step or len(text))])
+        for piece in converter.take(text[start : start + (step or len(text))])
     ]
-    return "".join(done) + pieces.open_html()
+    return "".join(done) + converter.open_html()
 
 
 def code_of(page):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ollama_magic.render.incremental import MarkdownPieces
+from ollama_magic.render.incremental import MarkdownConverter
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import markdown_html
 
@@ -29,19 +29,19 @@ def links_of(page):
 
 def live_pages(text, step):
     """Yield how much has come, and the page that shows it."""
-    pieces = MarkdownPieces()
+    converter = MarkdownConverter()
     page = ""
     for start in range(0, len(text), step):
-        for piece in pieces.take(text[start : start + step]):
+        for piece in converter.take(text[start : start + step]):
             page += piece.html
-        yield min(start + step, len(text)), page + pieces.open_html()
+        yield min(start + step, len(text)), page + converter.open_html()
 
 
 def live_page(text):
     """Return the live view of a text that came by the character."""
-    pieces = MarkdownPieces()
-    done = [piece.html for one in text for piece in pieces.take(one)]
-    return "".join(done) + pieces.open_html()
+    converter = MarkdownConverter()
+    done = [piece.html for one in text for piece in converter.take(one)]
+    return "".join(done) + converter.open_html()
 
 
 def words_of(text):

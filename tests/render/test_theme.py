@@ -7,7 +7,7 @@ import pytest
 from surfaces import SURFACES
 
 import ollama_magic
-from ollama_magic.render import code, columns, model_table, theme
+from ollama_magic.render import code, columns, panel_html, theme
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.output import LiveOutput
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -37,7 +37,7 @@ def test_one_module_alone_names_variables_of_jupyterlab():
     assert [path.name for path in naming] == ["theme.py"]
 
 
-@pytest.mark.parametrize("module", [theme, code, columns, model_table])
+@pytest.mark.parametrize("module", [theme, code, columns, panel_html])
 def test_styles_ask_vscode_first(module):
     texts = [value for value in vars(module).values() if isinstance(value, str)]
     assert [undecided(text) for text in texts if undecided(text)] in (

@@ -21,7 +21,7 @@ from ollama_magic.render.theme import (
     FONT_SIZE,
     INFORMATION,
     PANEL_STYLE,
-    QUIET_TEXT,
+    SECONDARY_TEXT,
     SMALL_FONT_SIZE,
     TEXT,
 )
@@ -35,7 +35,7 @@ _STYLE = f"""<style>
  color:{TEXT};white-space:nowrap;line-height:1.3}}
 .ollama-models th,.ollama-models td {{height:{ROW_PX}px;padding:0 12px 0 0;
  text-align:left;box-sizing:border-box;border:0}}
-.ollama-models th {{font-weight:600;color:{QUIET_TEXT}}}
+.ollama-models th {{font-weight:600;color:{SECONDARY_TEXT}}}
 .ollama-bar {{display:inline-block;width:56px;height:6px;margin-right:8px;
  border-radius:3px;background:{BAR_REST};vertical-align:middle}}
 .ollama-bar span {{display:block;height:100%;border-radius:3px;
@@ -113,9 +113,9 @@ def _bar_html(share: float) -> str:
     )
 
 
-def line_html(text: str, *, is_quiet: bool = False, is_strong: bool = False) -> str:
+def line_html(text: str, *, is_secondary: bool = False, is_strong: bool = False) -> str:
     """Return one line of text."""
-    style = f"color:{QUIET_TEXT if is_quiet else TEXT};line-height:1.4"
+    style = f"color:{SECONDARY_TEXT if is_secondary else TEXT};line-height:1.4"
     tag = "strong" if is_strong else "span"
     return f'<{tag} style="{style}">{escaped(text)}</{tag}>'
 
@@ -131,7 +131,7 @@ def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
     )
 
 
-def page_html(text: str) -> str:
+def text_box_html(text: str) -> str:
     """Return a long text in a fixed-width face, in a box that scrolls."""
     return (
         '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
