@@ -18,7 +18,7 @@ from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.generate import NoDisplay
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import Asking, prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.run import ask as ask_and_keep
@@ -143,7 +143,7 @@ def _reply(given: dict[str, Any], **more: object) -> Reply:
     )
 
 
-def _arguments(given: Mapping[str, Any], **more: object) -> ChatArguments:
+def _arguments(given: Mapping[str, Any], **more: object) -> ChatOptions:
     """Return parameters as the options of a cell.
 
     Raises
@@ -153,7 +153,7 @@ def _arguments(given: Mapping[str, Any], **more: object) -> ChatArguments:
     """
     lists = {name: tuple(given.get(name, ())) for name in ("images", "files", "tools")}
     options = check_options(given["options"] or {})
-    return ChatArguments(**{**given, **lists, "options": options, "raw": True, **more})
+    return ChatOptions(**{**given, **lists, "options": options, "raw": True, **more})
 
 
 def stream(

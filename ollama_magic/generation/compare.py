@@ -34,7 +34,7 @@ from ollama_magic.generation.comparison import (
     column_of,
 )
 from ollama_magic.generation.models import ServerModels
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.outcome import Outcome, Round, utc_now
 from ollama_magic.generation.prepare import Asking, Question, prepare
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
@@ -75,7 +75,7 @@ class Display(Protocol):
 
 
 def compare(
-    session: Session, args: ChatArguments, text: str, display: Display
+    session: Session, args: ChatOptions, text: str, display: Display
 ) -> Comparison:
     """Ask several models at once, show their answers as they come, return them all.
 
@@ -92,7 +92,7 @@ def compare(
 
 
 def _compare(
-    session: Session, args: ChatArguments, text: str, display: Display
+    session: Session, args: ChatOptions, text: str, display: Display
 ) -> Comparison:
     cell_id = session.cells.cell_id
     before = session.chat(args.chat).before(cell_id)
@@ -122,7 +122,7 @@ def _compare(
     return comparison
 
 
-def _note(session: Session, args: ChatArguments) -> str:
+def _note(session: Session, args: ChatOptions) -> str:
     is_quiet = args.quiet or not session.settings.footer
     return "" if args.once or is_quiet else _NOTE
 
@@ -218,7 +218,7 @@ class _Run:
 
 
 def _prepared(
-    session: Session, args: ChatArguments, text: str, display: Display
+    session: Session, args: ChatOptions, text: str, display: Display
 ) -> list[_Run]:
     """Return what is to be sent, all of it checked."""
     client = session.client(args.host)

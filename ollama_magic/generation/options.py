@@ -339,7 +339,7 @@ def find_option(options: Iterable[Option], flag: str) -> Option | None:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatArguments:
+class ChatOptions:
     """One turn's options. What was not given is None, False or empty."""
 
     target: str | None = None
@@ -379,6 +379,6 @@ class ChatArguments:
     host: str | None = None
     quiet: bool = False
 
-    def for_each_model(self) -> tuple[ChatArguments, ...]:
+    def for_each_model(self) -> tuple[ChatOptions, ...]:
         """Return the options for each of the models that are compared, alone."""
         return tuple(replace(self, model=name, compare=()) for name in self.compare)

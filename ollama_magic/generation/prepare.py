@@ -33,7 +33,7 @@ from ollama_magic.generation.models import (
     installed_name,
     look_up,
 )
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import FilledPrompt, compose
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.schema_check import check_schema
@@ -57,7 +57,7 @@ class Asking:
 
     session: Session
     client: OllamaClient
-    args: ChatArguments
+    args: ChatOptions
 
     def send(self, request: Request) -> ClosableStream[ReplyChunk]:
         """Return the answer to a request, as it comes."""
@@ -226,7 +226,7 @@ def _told(tools: Sequence[Tool]) -> list[Message]:
 
 
 def _request(
-    args: ChatArguments,
+    args: ChatOptions,
     messages: Sequence[Message],
     tools: Sequence[Tool],
     settings: Mapping[str, Any],
@@ -310,7 +310,7 @@ def _context(
     )
 
 
-def _schema(session: Session, args: ChatArguments) -> Schema | None:
+def _schema(session: Session, args: ChatOptions) -> Schema | None:
     if args.schema is None:
         return None
     schema = read_schema(args.schema, session.namespace)

@@ -15,7 +15,7 @@ from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import Place, hand_over
 from ollama_magic.generation.generate import Display, FollowUp, get_answer
 from ollama_magic.generation.models import ServerModels
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.outcome import Outcome, shown_steps
 from ollama_magic.generation.prepare import Asking, Question, prepare
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
@@ -28,7 +28,7 @@ from ollama_magic.history.turns import Message
 
 def ask(
     session: Session,
-    args: ChatArguments,
+    args: ChatOptions,
     text: str,
     display: Display,
     *,
@@ -140,7 +140,7 @@ def _follow_ups(
     return (ToolLoop(question.tools, approve, show, rounds, hide=hide),)
 
 
-def request_text(session: Session, args: ChatArguments, text: str) -> str:
+def request_text(session: Session, args: ChatOptions, text: str) -> str:
     """Return the request that ``ask`` would send, as JSON, with an estimate.
 
     Where a model is named, no server is needed; one that answers tells the context.

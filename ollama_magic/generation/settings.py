@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ollama_magic.client.options import check_options
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.options import ChatArguments, read_keep_alive
+from ollama_magic.generation.options import ChatOptions, read_keep_alive
 from ollama_magic.generation.schema import Schema
 from ollama_magic.generation.session import Session
 from ollama_magic.history.turns import Chat
@@ -48,16 +48,14 @@ def model_of_last_turn(before: Chat) -> str:
     return next(models, "")
 
 
-def system_from_here(
-    session: Session, args: ChatArguments, history: Chat
-) -> str | None:
+def system_from_here(session: Session, args: ChatOptions, history: Chat) -> str | None:
     """Return the system message that begins with this turn; None when none does."""
     if args.system is not None:
         return args.system
     return (session.settings.system or None) if history.system() is None else None
 
 
-def think_of(session: Session, args: ChatArguments) -> bool | str | None:
+def think_of(session: Session, args: ChatOptions) -> bool | str | None:
     """Return whether, or how hard, the model is to think; None leaves it to it."""
     # NB: with a schema the setting is left out: some models then think no more, and
     # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
@@ -66,7 +64,7 @@ def think_of(session: Session, args: ChatArguments) -> bool | str | None:
     return session.settings.think
 
 
-def format_of(session: Session, args: ChatArguments) -> str:
+def format_of(session: Session, args: ChatOptions) -> str:
     """Return how the reply is shown, by the words of ``-f``."""
     if args.format is None and args.schema is not None:
         return "json"
@@ -74,7 +72,7 @@ def format_of(session: Session, args: ChatArguments) -> str:
 
 
 def settings_of_request(
-    session: Session, args: ChatArguments, schema: Schema | None
+    session: Session, args: ChatOptions, schema: Schema | None
 ) -> dict[str, Any]:
     """Return the fields of a request that both endpoints have, save ``think``.
 
@@ -92,7 +90,7 @@ def settings_of_request(
     }
 
 
-def _keep_alive(session: Session, args: ChatArguments) -> str | float | None:
+def _keep_alive(session: Session, args: ChatOptions) -> str | float | None:
     if args.keep_alive is not None or not session.settings.keep_alive:
         return args.keep_alive
     try:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.compare import Display as ColumnsDisplay
     from ollama_magic.generation.comparison import Comparison
     from ollama_magic.generation.generate import Display
-    from ollama_magic.generation.options import ChatArguments
+    from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.notebook.commands.dispatch import Commands
@@ -185,7 +185,7 @@ class OllamaMagics(Magics):
         return self.unless_shown(reply)
 
     def ask(
-        self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
+        self, args: ChatOptions, text: str, notes: tuple[str, ...] = ()
     ) -> Reply | Comparison | None:
         """Ask as a cell does; a dry run shows what would be sent and returns None."""
         from ollama_magic.generation.compare import compare
@@ -281,7 +281,7 @@ class OllamaMagics(Magics):
     def _is_terminal(self) -> bool:
         return getattr(self.shell, "kernel", None) is None
 
-    def _display(self, args: ChatArguments | None = None) -> Display:
+    def _display(self, args: ChatOptions | None = None) -> Display:
         if self._is_terminal:
             from ollama_magic.render.terminal import TerminalDisplay
 
@@ -290,7 +290,7 @@ class OllamaMagics(Magics):
 
         return StreamDisplay(**self._notebook_display(args))
 
-    def _columns(self, args: ChatArguments) -> ColumnsDisplay:
+    def _columns(self, args: ChatOptions) -> ColumnsDisplay:
         if self._is_terminal:
             from ollama_magic.render.columns import TerminalColumns
 
@@ -299,7 +299,7 @@ class OllamaMagics(Magics):
 
         return ColumnsDisplay(**self._notebook_display(args))
 
-    def _notebook_display(self, args: ChatArguments | None) -> dict[str, Any]:
+    def _notebook_display(self, args: ChatOptions | None) -> dict[str, Any]:
         from ollama_magic.render.compat import publisher_of
 
         return {

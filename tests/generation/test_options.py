@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from ollama_magic.generation.options import CHAT_OPTIONS, ChatArguments, find_option
+from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
 from ollama_magic.notebook.cli.command_table import COMMANDS, find_command
@@ -100,7 +100,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("line", "expected"), ALLOWED.values(), ids=ALLOWED)
 def test_line_becomes_arguments(line, expected):
-    assert parse_chat_arguments(line) == ChatArguments(**expected)
+    assert parse_chat_arguments(line) == ChatOptions(**expected)
 
 
 REFUSED = {
@@ -364,7 +364,7 @@ def test_quoted_text_reaches_the_option_as_it_was(text):
 def test_free_text_is_passed_on_exactly_as_typed(text):
     command = parse_command(f"ask -q -- .{text}.")
     assert command.text == f".{text}."
-    assert command.chat_arguments == ChatArguments(quiet=True)
+    assert command.chat_arguments == ChatOptions(quiet=True)
 
 
 @given(st.text())
@@ -385,7 +385,7 @@ def test_every_option_reaches_its_own_field(option):
         plain, args = parse_chat_arguments(needed), parse_chat_arguments(line)
         changed = {
             field.name
-            for field in fields(ChatArguments)
+            for field in fields(ChatOptions)
             if getattr(args, field.name) != getattr(plain, field.name)
         }
         assert changed == {"options" if option.is_model_option else option.field}
@@ -395,7 +395,7 @@ def test_every_field_but_the_target_has_an_option():
     reached = {
         "options" if option.is_model_option else option.field for option in CHAT_OPTIONS
     }
-    assert reached == {field.name for field in fields(ChatArguments)} - {"target"}
+    assert reached == {field.name for field in fields(ChatOptions)} - {"target"}
 
 
 COMMAND_LINES = {
@@ -437,7 +437,7 @@ COMMAND_LINES = {
         ParsedCommand(
             "ask",
             text="what's up",
-            chat_arguments=ChatArguments(
+            chat_arguments=ChatOptions(
                 model="a", system="be terse", options={"temperature": 0}
             ),
         ),
@@ -446,21 +446,19 @@ COMMAND_LINES = {
     "fix, options around the number": (
         "fix -x 7 -m a",
         ParsedCommand(
-            "fix", text="7", chat_arguments=ChatArguments(model="a", extract=True)
+            "fix", text="7", chat_arguments=ChatOptions(model="a", extract=True)
         ),
     ),
     "question mark after fix": ("fix ?", ParsedCommand("help", ("fix",))),
     "explain, ranges": (
         "explain -1 3-5 ~1/2",
         ParsedCommand(
-            "explain", text="3-5 ~1/2", chat_arguments=ChatArguments(once=True)
+            "explain", text="3-5 ~1/2", chat_arguments=ChatOptions(once=True)
         ),
     ),
     "ask, text after --": (
         "ask -q -- -5 plus 3",
-        ParsedCommand(
-            "ask", text="-5 plus 3", chat_arguments=ChatArguments(quiet=True)
-        ),
+        ParsedCommand("ask", text="-5 plus 3", chat_arguments=ChatOptions(quiet=True)),
     ),
 }
 

@@ -10,7 +10,7 @@ from fake_ollama import Answer, reply_line, whole
 
 import ollama_magic
 from ollama_magic import api
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.session import Defaults
 from ollama_magic.notebook.magics import OllamaMagics
 
@@ -136,7 +136,7 @@ def test_a_wrong_option_is_an_error_and_nothing_is_sent(script, name):
 def test_every_option_of_a_cell_is_a_parameter(name):
     """And none is accepted and ignored: they are the fields of the same value."""
     has = set(signature(getattr(api, name)).parameters) - {"prompt"}
-    wanted = {field.name for field in fields(ChatArguments)} - DECIDED - {"stream"}
+    wanted = {field.name for field in fields(ChatOptions)} - DECIDED - {"stream"}
     if name == "ask":
         wanted -= {"chat", "new", "last"}
     else:

@@ -17,7 +17,7 @@ from ollama_magic.errors import ConfigError, nearest, usage_error
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     THINK_LEVELS,
-    ChatArguments,
+    ChatOptions,
     Option,
     read_models,
 )
@@ -53,7 +53,7 @@ _BELONGS_TO = (("yes", "tools", "-T NAME"),)
 _TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
 
 
-def parse_chat_arguments(line: str) -> ChatArguments:
+def parse_chat_arguments(line: str) -> ChatOptions:
     """Return what a ``%%ollama`` line asks for.
 
     Raises
@@ -80,7 +80,7 @@ def parse_chat_arguments(line: str) -> ChatArguments:
 
 def make_chat_arguments(
     given: Sequence[Given], magic: str, *, target: str | None = None
-) -> ChatArguments:
+) -> ChatOptions:
     """Return the value of options that were read from a line.
 
     Raises
@@ -112,7 +112,7 @@ def make_chat_arguments(
             f"With --dry-run there is no reply to bind to {target}.",
             next_step=f"{magic} --dry-run",
         )
-    return ChatArguments(target=target, options=options, **fields)
+    return ChatOptions(target=target, options=options, **fields)
 
 
 def check_model_name(text: str, magic: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from IPython.core.error import UsageError
 
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command
@@ -35,5 +35,5 @@ def prompts_in(source: str) -> Iterator[CellPrompt]:
         return
 
 
-def _prompt(text: str, arguments: ChatArguments) -> CellPrompt:
+def _prompt(text: str, arguments: ChatOptions) -> CellPrompt:
     return CellPrompt(text, arguments.raw, bool(arguments.files))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from ollama_magic.errors import nearest, usage_error
-from ollama_magic.generation.options import CHAT_OPTIONS, ChatArguments, find_option
+from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
 from ollama_magic.notebook.cli.arguments import (
     check_model_name,
     make_chat_arguments,
@@ -37,7 +37,7 @@ class ParsedCommand:
     """Its options that take a value."""
     text: str = ""
     """The free text of ``ask``, as it was typed; the range of ``explain``."""
-    chat_arguments: ChatArguments = field(default_factory=ChatArguments)
+    chat_arguments: ChatOptions = field(default_factory=ChatOptions)
     """The options of a subcommand that asks a model."""
 
 

@@ -33,7 +33,7 @@ from ollama_magic.generation.models import (
     look_up,
     sends_text,
 )
-from ollama_magic.generation.options import ChatArguments
+from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
@@ -105,7 +105,7 @@ class Front(Protocol):
         """The cells that failed."""
 
     def ask(
-        self, args: ChatArguments, text: str, notes: tuple[str, ...] = ()
+        self, args: ChatOptions, text: str, notes: tuple[str, ...] = ()
     ) -> Reply | Comparison | None:
         """Ask a model as a cell does; the footer says the notes."""
 
