@@ -153,7 +153,7 @@ def make_turn(
         model=question.request.model,
         digest=source.digest,
         system=question.system,
-        pictures=question.prompt.pictures,
+        images=question.prompt.images,
         steps=outcome.steps,
         starts_afresh=starts_afresh,
         cell_id=cell_id,
