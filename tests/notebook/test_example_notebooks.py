@@ -138,7 +138,7 @@ def test_text_becomes_rows(run):
 
 def test_the_figure_is_sent_as_it_was_drawn(run):
     notebook, fake = run("describe_a_plot")
-    assert f"{MODEL} sees images" in notebook.text("installed = %ollama list")
+    assert f"{MODEL} has vision" in notebook.text("installed = %ollama list")
     first, second = fake.bodies("/api/chat")
     (from_python,) = fake.bodies("/api/generate")
     sent = [body["messages"][-1]["images"] for body in (first, second)]
@@ -221,7 +221,7 @@ def test_without_a_model_that_can_it_says_so_and_asks_nothing(
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
     notebook = execute(name)
     assert "%ollama pull" in notebook.text("installed = %ollama list")
-    assert "the cells below ask nothing" in notebook.text("installed = %ollama list")
+    assert "the cells below send nothing" in notebook.text("installed = %ollama list")
     asking = [cell for cell in notebook.cells if cell.source.startswith("if ")]
     assert asking
     assert not any(cell.outputs for cell in asking)

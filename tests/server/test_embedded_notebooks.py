@@ -153,8 +153,8 @@ def test_every_row_has_one_of_the_labels_or_an_error(run):
 @pytest.mark.parametrize(
     ("name", "cannot"),
     [
-        ("describe_a_plot", "No installed model sees images"),
-        ("let_a_model_call_your_function", "No installed model calls functions"),
+        ("describe_a_plot", "No installed model has vision"),
+        ("let_a_model_call_your_function", "No installed model supports tools"),
     ],
 )
 def test_a_model_that_cannot_is_asked_nothing(run, name, cannot):
