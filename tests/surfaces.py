@@ -10,7 +10,7 @@ where front ends make links of what looks like one; ``repr`` is Python's own,
 from contextlib import suppress
 
 from ollama_magic import errors
-from ollama_magic.batch.progress import Tally
+from ollama_magic.batch.progress import RowProgress
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.progress import Transfer
@@ -161,10 +161,9 @@ def pulling(text):
 
 
 def mapped(text):
-    tally = Tally(text, 3)
-    tally.note = text
-    yield from progress(tally.line())
-    yield from progress(tally.last_line(text))
+    rows = RowProgress(text, 3, note=text)
+    yield from progress(rows.line())
+    yield from progress(rows.last_line(text))
 
 
 def page(text):

@@ -1,7 +1,8 @@
-"""Who asks: threads of this process, or an executor whose workers are elsewhere.
+"""Sends rows to servers: workers that ask one row, and the dispatcher above them.
 
-Knows how one row is asked, and what is known of it then. Knows nothing of the other
-rows, and never shows or keeps anything.
+``map_prompts`` opens the workers (threads of this process, or a given executor) and
+runs the dispatcher. A server that stops answering is dropped, and its rows go to the
+others; a row that is lost while its server still answers is retried once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from ollama_magic.batch.servers import Server
+from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.streams import ReplyStream
 from ollama_magic.client.types import GenerateRequest, Request, Stats
@@ -29,16 +30,16 @@ from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.schema import Json
 from ollama_magic.generation.schema_check import Repair
 
-LOST = (ServerUnreachableError, StreamInterruptedError)
-"""Errors that say nothing of the row: the server went away, or the way to it."""
+_CONNECTION_ERRORS = (ServerUnreachableError, StreamInterruptedError)
+"""Errors of the server or the network, not of the row: the row can be retried."""
 
 _AHEAD = 4
-"""Rows per worker that wait in an executor, so that no worker waits for one."""
+"""Rows per worker that wait in an executor, so that no worker is idle."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What came of asking one row; it can be sent between processes."""
+class RowResult:
+    """The reply to one row, or its error; it can be pickled."""
 
     text: str = ""
     thinking: str = ""
@@ -46,72 +47,237 @@ class Answered:
     done_reason: str = ""
     stats: Stats = field(default_factory=Stats)
     error: OllamaMagicError | None = None
-    is_gone: bool = False
-    """Whether the server does not answer any more."""
+    is_server_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRow:
+    """A request, the server that it was sent to, and the result."""
+
+    request: GenerateRequest
+    server: BatchServer
+    result: RowResult
+
+
+# -- the dispatcher --------------------------------------------------------------
 
 
 class Workers(Protocol):
-    """Who takes requests and answers them some time later."""
+    """Sends requests in the background."""
 
-    def submit(self, server: Server, request: GenerateRequest) -> Future[Answered]:
-        """Have a request sent to a server."""
+    rows_per_server: int
+    """How many rows may be sent to a server, or wait for it, at a time."""
+
+    def submit(
+        self, server: BatchServer, request: GenerateRequest
+    ) -> Future[RowResult]:
+        """Send a request to a server."""
 
     def stop(self) -> None:
-        """End what is under way, as far as it can be ended from here."""
+        """End the requests in flight, as far as this process can."""
 
 
-@dataclass(frozen=True)
-class Crew:
-    """Workers, and how many rows they are given."""
+@dataclass(slots=True, eq=False)
+class _ServerLoad:
+    """A server and the number of its rows in flight."""
 
-    workers: Workers
-    rows_per_server: int
-    """Rows that may be under way at each server, or wait for that, at a time."""
+    server: BatchServer
+    in_flight: int = 0
+
+
+class Dispatcher:
+    """Distributes requests over servers.
+
+    The server with the fewest rows in flight gets the next row, so a fast server
+    answers more of them.
+
+    Parameters
+    ----------
+    fault
+        Why no server can be asked, if that is known.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        servers: Sequence[BatchServer],
+        fault: OllamaMagicError | None = None,
+    ) -> None:
+        self._workers = workers
+        self._fault = fault
+        self._loads = deque(_ServerLoad(server) for server in servers)
+        self._waiting: deque[GenerateRequest] = deque()
+        self._in_flight: dict[
+            Future[RowResult], tuple[GenerateRequest, _ServerLoad]
+        ] = {}
+        self._done: SimpleQueue[Future[RowResult]] = SimpleQueue()
+        self._retried: set[str] = set()
+        self.finished: deque[FinishedRow] = deque()
+        """Finished rows; the caller removes those that it has processed."""
+        self.notes: list[str] = []
+        """Which servers were dropped, and why."""
+
+    def run(
+        self, requests: Iterable[GenerateRequest], tick_s: float = 0.1
+    ) -> Iterator[None]:
+        """Send all requests; yield when rows have finished, and at every tick.
+
+        Raises
+        ------
+        ConfigError
+            The executor accepts no more work.
+        OllamaMagicError
+            There are requests, and no server can be asked.
+        """
+        self._waiting.extend(requests)
+        if self._waiting and self._fault is not None:
+            raise self._fault
+        self._send()
+        while self._in_flight:
+            self._collect(tick_s)
+            self._send()  # before the caller stores results, so no worker is idle
+            yield
+
+    def stop(self) -> None:
+        """End the requests in flight; complete replies are in ``finished``."""
+        self._waiting.clear()
+        for future in list(self._in_flight):
+            future.cancel()
+        self._workers.stop()
+        self.finished += [
+            FinishedRow(request, load.server, future.result())
+            for future, (request, load) in self._in_flight.items()
+            if _is_answered(future)
+        ]
+        self._in_flight.clear()
+
+    def _send(self) -> None:
+        while self._waiting and (load := self._least_loaded()):
+            request = self._waiting.popleft()
+            try:
+                future = self._workers.submit(load.server, request)
+            except RuntimeError as error:  # the executor is shut down or broken
+                raise _unusable_executor(error) from error
+            load.in_flight += 1
+            self._in_flight[future] = (request, load)
+            future.add_done_callback(self._done.put)
+
+    def _least_loaded(self) -> _ServerLoad | None:
+        if not self._loads:
+            return None
+        self._loads.rotate(-1)  # equally loaded servers take turns
+        load = min(self._loads, key=lambda load: load.in_flight)
+        return load if load.in_flight < self._workers.rows_per_server else None
+
+    def _collect(self, tick_s: float) -> None:
+        futures: list[Future[RowResult]] = []
+        with suppress(Empty):
+            futures.append(self._done.get(timeout=tick_s))
+            while True:
+                futures.append(self._done.get_nowait())
+        for future in futures:
+            result = _result_of(future)
+            request, load = self._in_flight[future]
+            self._finish_or_retry(request, load, result)
+            # NB: removed last, so that an interrupt above loses no reply.
+            del self._in_flight[future]
+            load.in_flight -= 1
+
+    def _finish_or_retry(
+        self, request: GenerateRequest, load: _ServerLoad, result: RowResult
+    ) -> None:
+        if result.is_server_gone and result.error is not None:
+            self._drop(load, result.error)
+        is_lost = isinstance(result.error, _CONNECTION_ERRORS)
+        is_first_time = request.prompt not in self._retried
+        if is_lost and (load not in self._loads or is_first_time):
+            if load in self._loads:
+                self._retried.add(request.prompt)
+            self._waiting.appendleft(request)
+        else:
+            self.finished.append(FinishedRow(request, load.server, result))
+        if not self._loads:  # no server is left: the other rows fail alike
+            while self._waiting:
+                row = FinishedRow(self._waiting[0], load.server, result)
+                self.finished.append(row)
+                self._waiting.popleft()
+
+    def _drop(self, load: _ServerLoad, error: OllamaMagicError) -> None:
+        if load in self._loads:
+            self._loads.remove(load)
+            url = load.server.base_url
+            self.notes.append(f"Server dropped: {url}: {error.why or error.what}")
+
+
+def _is_answered(future: Future[RowResult]) -> bool:
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return False
+    return future.result().error is None
+
+
+def _result_of(future: Future[RowResult]) -> RowResult:
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise _unusable_executor(error) from error
+
+
+def _unusable_executor(error: RuntimeError) -> ConfigError:
+    return ConfigError(
+        "The executor accepts no more work.",
+        why=str(error) or type(error).__name__,
+        next_step="create a new executor and run it again: finished rows are cached",
+    )
+
+
+# -- workers ---------------------------------------------------------------------
 
 
 @contextmanager
-def crew_for(
+def open_workers(
     executor: Executor | None, schema: Json | None, concurrency: int, servers: int
-) -> Iterator[Crew]:
-    """Give workers: threads of our own, or those of an executor."""
+) -> Iterator[Workers]:
+    """Open workers: new threads, or those of an executor."""
     if executor is None:
         threads = ThreadPoolExecutor(concurrency * servers, "ollama-map")
         try:
-            yield Crew(Threads(threads, schema), concurrency)
+            yield ThreadWorkers(threads, schema, concurrency)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
     elif isinstance(executor, ThreadPoolExecutor):
-        yield Crew(Threads(executor, schema), _AHEAD * concurrency)
+        yield ThreadWorkers(executor, schema, _AHEAD * concurrency)
     else:
-        yield Crew(Processes(executor, schema), _AHEAD * concurrency)
+        yield ProcessWorkers(executor, schema, _AHEAD * concurrency)
 
 
-# -- threads of this process -----------------------------------------------------
+class ThreadWorkers:
+    """Threads that share the clients; their connections can be closed from here."""
 
-
-class Threads:
-    """Workers that share our clients, and whose connections we can close."""
-
-    def __init__(self, executor: Executor, schema: Json | None) -> None:
+    def __init__(
+        self, executor: Executor, schema: Json | None, rows_per_server: int
+    ) -> None:
+        self.rows_per_server = rows_per_server
         self._executor = executor
         self._schema = schema
         self._lock = threading.Lock()
         self._streams: set[ReplyStream] = set()
         self._is_stopped = False
 
-    def submit(self, server: Server, request: GenerateRequest) -> Future[Answered]:
-        """Have a thread ask; see :class:`Workers`."""
+    def submit(
+        self, server: BatchServer, request: GenerateRequest
+    ) -> Future[RowResult]:
+        """Send a request in a thread."""
         return self._executor.submit(self._ask, server.client, request)
 
     def stop(self) -> None:
-        """Close all connections; what is begun from now on ends at once."""
+        """Close all connections, and those that are opened later."""
         with self._lock:
             self._is_stopped = True
             streams = list(self._streams)
         for stream in streams:
             stream.close()
 
-    def _ask(self, client: OllamaClient, request: GenerateRequest) -> Answered:
+    def _ask(self, client: OllamaClient, request: GenerateRequest) -> RowResult:
         def send(request: Request) -> Answer:
             stream = client.send(request)
             with self._lock:
@@ -119,7 +285,7 @@ class Threads:
                 if self._is_stopped:
                     stream.close()
             try:
-                return _complete(stream)
+                return _read(stream)
             finally:
                 with self._lock:
                     self._streams.discard(stream)
@@ -130,74 +296,73 @@ class Threads:
         return _ask(send, is_gone, request, self._schema)
 
 
-# -- workers elsewhere -------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One row as it travels to a worker; no secret is in it."""
+class RowTask:
+    """One row as it is pickled for a worker process; it contains no secret."""
 
     base_url: str
     uses_key: bool
-    """Whether the server is the configured one, to which ``OLLAMA_API_KEY`` belongs."""
+    """Whether the server is the configured one, which ``OLLAMA_API_KEY`` is for."""
     request: GenerateRequest
     schema: Json | None
     insecure_hosts: tuple[str, ...] = ()
-    """Machines that may get the key of the worker over plain http."""
+    """Hosts that the worker may send its key to over plain http."""
 
 
-class Processes:
+class ProcessWorkers:
     """Workers of an executor in other processes, perhaps on other machines.
 
-    Nothing can be closed from here: a worker ends the row that it is at.
+    Their connections cannot be closed from here: a worker finishes its row.
     """
 
-    def __init__(self, executor: Executor, schema: Json | None) -> None:
+    def __init__(
+        self, executor: Executor, schema: Json | None, rows_per_server: int
+    ) -> None:
+        self.rows_per_server = rows_per_server
         self._executor = executor
         self._schema = schema
 
-    def submit(self, server: Server, request: GenerateRequest) -> Future[Answered]:
-        """Send a job; see :class:`Workers`."""
+    def submit(
+        self, server: BatchServer, request: GenerateRequest
+    ) -> Future[RowResult]:
+        """Send a task to a worker."""
         host = server.client.host
         if host.user or host.password:
             raise ConfigError(
-                f"The password of {host.base_url} was not given to other processes.",
-                why="a row travels to the workers of an executor without any secret",
-                next_step="leave the executor out, or set OLLAMA_API_KEY where the "
+                f"The password of {host.base_url} was not sent to other processes.",
+                why="rows are sent to the workers of an executor without any secret",
+                next_step="leave executor out, or set OLLAMA_API_KEY where the "
                 "workers run",
             )
-        job = Job(
+        task = RowTask(
             host.base_url,
             server.is_configured,
             request,
             self._schema,
             server.client.insecure_hosts,
         )
-        return self._executor.submit(ask_job, job)
+        return self._executor.submit(run_task, task)
 
     def stop(self) -> None:
         """Do nothing."""
 
 
-def ask_job(job: Job) -> Answered:
-    """Ask one row in the process of a worker; errors are part of what is returned."""
+def run_task(task: RowTask) -> RowResult:
+    """Ask one row in a worker process; an error is part of the result."""
     try:
         client = OllamaClient(
-            job.base_url,
-            api_key=None if job.uses_key else "",
-            insecure_hosts=job.insecure_hosts,
+            task.base_url,
+            api_key=None if task.uses_key else "",
+            insecure_hosts=task.insecure_hosts,
         )
-    except ConfigError as error:  # the worker's own key
-        return Answered(error=error)
+    except ConfigError as error:  # the worker's own key is invalid
+        return RowResult(error=error)
     return _ask(
-        lambda request: _complete(client.send(request)),
+        lambda request: _read(client.send(request)),
         lambda: _is_gone(client),
-        job.request,
-        job.schema,
+        task.request,
+        task.schema,
     )
-
-
-# -- one row -------------------------------------------------------------------
 
 
 def _ask(
@@ -205,20 +370,20 @@ def _ask(
     is_gone: Callable[[], bool],
     request: GenerateRequest,
     schema: Json | None,
-) -> Answered:
-    """Ask one row, and once more when its reply does not follow the schema."""
+) -> RowResult:
+    """Ask one row, and once more if its reply does not match the schema."""
     repair = None if schema is None else Repair(schema)
-    following: Request | None = request
+    next_request: Request | None = request
     answer = Answer()
     try:
-        while following is not None:
-            answer = send(following)
-            following = repair.next_request(request, answer) if repair else None
-    except LOST as error:
-        return Answered(error=error, is_gone=is_gone())
+        while next_request is not None:
+            answer = send(next_request)
+            next_request = repair.next_request(request, answer) if repair else None
+    except _CONNECTION_ERRORS as error:
+        return RowResult(error=error, is_server_gone=is_gone())
     except OllamaMagicError as error:
-        return Answered(error=error)
-    return Answered(
+        return RowResult(error=error)
+    return RowResult(
         answer.text,
         answer.thinking,
         answer.thinking_s,
@@ -227,7 +392,7 @@ def _ask(
     )
 
 
-def _complete(stream: ReplyStream) -> Answer:
+def _read(stream: ReplyStream) -> Answer:
     answer = Answer()
     with stream:
         for chunk in stream:
@@ -236,171 +401,10 @@ def _complete(stream: ReplyStream) -> Answer:
 
 
 def _is_gone(client: OllamaClient) -> bool:
-    """Ask for a sign of life."""
     try:
         client.version()
-    except LOST:
+    except _CONNECTION_ERRORS:
         return True
-    except OllamaMagicError:  # whatever it says, it is there
+    except OllamaMagicError:  # any reply means that the server is there
         return False
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """A request, and what came of it."""
-
-    request: GenerateRequest
-    server: Server
-    answered: Answered
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """A server, and how many rows it has been given."""
-
-    server: Server
-    under_way: int = 0
-
-
-class Course:
-    """Requests on their way, from the first one to the last.
-
-    Parameters
-    ----------
-    servers
-        The one with the fewest rows under way gets the next row, so that a fast one
-        does more. One that goes away is given up, and its rows are asked elsewhere.
-    fault
-        Why none of them can be asked, if that is known.
-    """
-
-    def __init__(
-        self,
-        crew: Crew,
-        servers: Sequence[Server],
-        fault: OllamaMagicError | None = None,
-    ) -> None:
-        self._crew = crew
-        self._fault = fault
-        self._lanes = deque(_Lane(server) for server in servers)
-        self._waiting: deque[GenerateRequest] = deque()
-        self._under_way: dict[Future[Answered], tuple[GenerateRequest, _Lane]] = {}
-        self._done: SimpleQueue[Future[Answered]] = SimpleQueue()
-        self._asked_again: set[str] = set()
-        self.landed: deque[Landed] = deque()
-        """What has come; whoever has dealt with the first one takes it away."""
-        self.notes: list[str] = []
-        """Which servers were given up, and why."""
-
-    def run(
-        self, requests: Iterable[GenerateRequest], tick_s: float = 0.1
-    ) -> Iterator[None]:
-        """Send all requests; yield when something has landed, and at every tick.
-
-        Raises
-        ------
-        ConfigError
-            The executor takes no more work.
-        OllamaMagicError
-            There are requests, and nobody can be asked.
-        """
-        self._waiting.extend(requests)
-        if self._waiting and self._fault is not None:
-            raise self._fault
-        self._send()
-        while self._under_way:
-            self._gather(tick_s)
-            self._send()  # first, so that nobody waits while the caller keeps these
-            yield
-
-    def stop(self) -> None:
-        """Begin nothing more, end what is under way; what is complete has landed."""
-        self._waiting.clear()
-        for future in list(self._under_way):
-            future.cancel()
-        self._crew.workers.stop()
-        self.landed += [
-            Landed(request, lane.server, future.result())
-            for future, (request, lane) in self._under_way.items()
-            if _is_answered(future)
-        ]
-        self._under_way.clear()
-
-    def _send(self) -> None:
-        while self._waiting and (lane := self._lane_with_room()):
-            request = self._waiting.popleft()
-            try:
-                future = self._crew.workers.submit(lane.server, request)
-            except RuntimeError as error:  # it is shut down, or broken
-                raise _unusable(error) from error
-            lane.under_way += 1
-            self._under_way[future] = (request, lane)
-            future.add_done_callback(self._done.put)
-
-    def _lane_with_room(self) -> _Lane | None:
-        if not self._lanes:
-            return None
-        self._lanes.rotate(-1)  # of equals, take turns
-        lane = min(self._lanes, key=lambda lane: lane.under_way)
-        return lane if lane.under_way < self._crew.rows_per_server else None
-
-    def _gather(self, tick_s: float) -> None:
-        futures: list[Future[Answered]] = []
-        with suppress(Empty):
-            futures.append(self._done.get(timeout=tick_s))
-            while True:
-                futures.append(self._done.get_nowait())
-        for future in futures:
-            answered = _result(future)
-            request, lane = self._under_way[future]
-            self._deal_with(request, lane, answered)
-            # NB: last, so that an interrupt in here loses no answer.
-            del self._under_way[future]
-            lane.under_way -= 1
-
-    def _deal_with(
-        self, request: GenerateRequest, lane: _Lane, answered: Answered
-    ) -> None:
-        """Take an answer, or have a row asked again that its server has lost."""
-        if answered.is_gone and answered.error is not None:
-            self._give_up(lane, answered.error)
-        is_lost = isinstance(answered.error, LOST)
-        is_first_time = request.prompt not in self._asked_again
-        if is_lost and (lane not in self._lanes or is_first_time):
-            if lane in self._lanes:
-                self._asked_again.add(request.prompt)
-            self._waiting.appendleft(request)
-        else:
-            self.landed.append(Landed(request, lane.server, answered))
-        if not self._lanes:  # nobody is left to be asked
-            while self._waiting:
-                self.landed.append(Landed(self._waiting[0], lane.server, answered))
-                self._waiting.popleft()
-
-    def _give_up(self, lane: _Lane, error: OllamaMagicError) -> None:
-        if lane in self._lanes:
-            self._lanes.remove(lane)
-            url = lane.server.base_url
-            self.notes.append(f"Given up on the way: {url}: {error.why or error.what}")
-
-
-def _is_answered(future: Future[Answered]) -> bool:
-    if not future.done() or future.cancelled() or future.exception() is not None:
-        return False
-    return future.result().error is None
-
-
-def _result(future: Future[Answered]) -> Answered:
-    try:
-        return future.result()
-    except BrokenExecutor as error:
-        raise _unusable(error) from error
-
-
-def _unusable(error: RuntimeError) -> ConfigError:
-    return ConfigError(
-        "The executor takes no more work.",
-        why=str(error) or type(error).__name__,
-        next_step="make a new one and run it again: what was answered is kept",
-    )

@@ -1,7 +1,7 @@
-"""``map_prompts``: one prompt over many rows.
+"""``map_prompts``: one prompt for each of many rows.
 
-Knows the course of it, from what the caller gave to what he gets back: what is
-wrong is told before anything is sent, and whatever ends it, what was answered is kept.
+The only caller is the user. Everything that can be checked is checked before the
+first row is sent, and however the call ends, the rows that finished are cached.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.batch.dispatch import Course, crew_for
-from ollama_magic.batch.progress import Tally
-from ollama_magic.batch.results import Kept, Ledger, Reading, read_as
+from ollama_magic.batch.dispatch import Dispatcher, open_workers
+from ollama_magic.batch.progress import RowProgress, open_progress_line
+from ollama_magic.batch.results import ReplyReader, Results, RowCache, reader_for
 from ollama_magic.batch.rows import parse_template, read_rows
-from ollama_magic.batch.servers import Found, Server, Surroundings, find_servers
+from ollama_magic.batch.servers import UsableServers, find_servers, named_servers
 from ollama_magic.client.models import canonical
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import (
@@ -27,11 +27,11 @@ from ollama_magic.client.types import (
     Think,
 )
 from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
-from ollama_magic.generation.options import read_keep_alive
-from ollama_magic.generation.session import current_session
+from ollama_magic.generation.options import THINK_LEVELS, read_keep_alive
+from ollama_magic.generation.session import Session, current_session
+from ollama_magic.generation.settings import chosen_model
 
-_OFFLINE = "no server; answers of earlier runs"
-_LEVELS = ("low", "medium", "high", "max")
+_OFFLINE = "no server; cached replies only"
 
 
 def map_prompts(
@@ -51,90 +51,91 @@ def map_prompts(
     resume: bool = True,
     progress: bool = True,
 ) -> Any:  # noqa: ANN401  (as data)
-    """Ask one prompt for each of many rows, several at a time, and keep the order.
+    """Run one prompt for each of many rows, several at a time, in order.
 
-    Each answer is kept when it comes. So an interrupt (or a crash) loses nothing but
-    the rows in flight: the same call again asks only for what is missing.
+    Each reply is cached as soon as it arrives. After an interrupt or a crash, the same
+    call continues where it stopped: only the rows in flight are lost.
 
     Parameters
     ----------
     template
         The prompt, with ``{name}`` where the value of a column belongs; ``{{`` and
-        ``}}`` are braces. Any name, or ``{}``, for rows that are single values.
-        Missing values (None, NaN, NaT) are empty text.
+        ``}}`` are literal braces. For rows that are single values, any name or ``{}``.
+        Missing values (None, NaN, NaT) become empty text.
     data
-        A list (or any iterable) of texts or numbers, or of dicts; a pandas Series or
-        DataFrame; a DataFrame of polars.
+        A list (or any iterable) of strings, numbers or dicts; a pandas Series or
+        DataFrame; a polars DataFrame.
     model
-        The model; None: as for a cell that names none. Where it is left to the
-        server's list, that of the first server counts.
+        The model; None uses the default model, as a cell does. If no default is set,
+        the first server's default counts.
     system
-        A system message for each row; None: the setting ``system``.
+        A system message for each row; None uses the setting ``system``.
     schema
-        What each reply has to look like, as with ``--schema``: the short form
-        (``"label: one of pos, neg"``), a JSON Schema, a dataclass, a pydantic model.
+        The schema of each reply, as with ``--schema``: the short form
+        (``"label: one of pos, neg"``), a JSON Schema, a dataclass, or a pydantic model.
     options
         Model options, such as ``{"temperature": 0, "num_predict": 50}``.
     format
-        ``"json"``, or a JSON Schema that is sent and not checked.
+        ``"json"``, or a JSON Schema that is sent to the server and not checked.
     think
         Whether, or how hard, to think first; None leaves it to the model.
     keep_alive
         How long the model stays loaded: a duration (``"10m"``) or seconds.
     concurrency
-        Rows asked at a time, of each server. More than the server's
-        ``OLLAMA_NUM_PARALLEL`` only wait there.
+        How many rows each server is asked at a time. A server answers
+        ``OLLAMA_NUM_PARALLEL`` rows at a time; more than that only wait there.
     hosts
-        Several servers that share the rows, a fast one doing more. Those that lack the
-        model, or go away, are left out with a warning. The API key goes to the
-        configured host alone.
+        Several servers that share the rows; a fast server answers more of them. A
+        server that lacks the model or stops responding is skipped with a warning. The
+        API key is sent to the configured host only.
     executor
-        Any ``concurrent.futures.Executor``: of processes, ``client.get_executor()`` of
-        Dask, of ipyparallel. Then it decides how many rows are asked at a time. Workers
-        in other processes must have this package; they are sent no API key and read
-        their own ``OLLAMA_API_KEY``, and the address of the server must mean the same
-        there. An interrupt can't end the rows that such workers have begun.
+        Any ``concurrent.futures.Executor``: a process pool, Dask's
+        ``client.get_executor()``, ipyparallel's. The executor then decides how many
+        rows are asked at a time. Worker processes need this package; they receive no
+        API key and read their own ``OLLAMA_API_KEY``, and the server's address must be
+        valid for them. An interrupt cannot end the rows they have started.
     resume
-        Whether rows are answered by what earlier calls have kept: the very same
-        request, answered by the same model. False asks all of them anew. Where the
-        setting ``cached`` is on, that works with no server too.
+        Whether to reuse cached replies: the same request, answered by the same model.
+        False asks every row again. If the setting ``cached`` is on, cached replies are
+        reused even without a server.
     progress
-        Whether a line shows how far it is.
+        Whether to show a progress line.
 
     Returns
     -------
     list, Series or DataFrame
-        For a list a list: of texts, or with a schema of data (dicts, or instances of
-        its class). For pandas the same index: a Series named ``reply``, or for a schema
-        with fields a DataFrame of these, with a last column ``error`` (``error_``, if
-        there is such a field). A row that failed has its error as its value (in a
-        DataFrame: missing values, and the error in the last column).
+        For a list, a list: of strings, or with a schema of data (dicts, or instances
+        of its class). For pandas, an object with the same index: a Series named
+        ``reply``, or for a schema with fields a DataFrame of these fields, with a last
+        column ``error`` (``error_`` if there is a field of that name). The value of a
+        row that failed is its error (in a DataFrame: missing values, and the error in
+        the last column).
 
     Raises
     ------
     PromptError
-        A field is none of the rows, or template, data or schema cannot be used.
+        The template, data or schema is invalid, or the rows lack a field.
     ConfigError
-        A setting, a host or the executor cannot be used, or there is no model.
+        A setting, a host or the executor is invalid, or there is no model.
     ServerUnreachableError, ModelNotFoundError, CapabilityError
-        The only server does not answer, or lacks the model or what it must be able to
-        do. All of these before any row is sent.
+        The only server does not answer, lacks the model, or the model lacks a
+        capability. All of these are raised before any row is sent.
     Interrupted
-        The user pressed stop; it says how many rows are kept.
+        The user pressed stop; the message says how many rows are cached.
 
     Examples
     --------
-    >>> map_prompts("Translate to French: {}", ["good morning"])  # doctest: +SKIP
-    >>> schema = "label: one of pos, neg"  # doctest: +SKIP
-    >>> map_prompts("Sentiment of: {text}", df, schema=schema)  # doctest: +SKIP
+    ::
+
+        map_prompts("Translate to French: {}", ["good morning", "good night"])
+        map_prompts("Sentiment of: {text}", df, schema="label: one of pos, neg")
     """
     rows = read_rows(data)
     prompts = list(rows.prompts(parse_template(template)))
-    settings = _settings(options or {}, format, think, keep_alive)
-    how = _How(
+    arguments = _Arguments(
         model=model,
         system=system,
-        settings=settings,
+        settings=_settings(options or {}, format, think, keep_alive),
         think=think,
         concurrency=concurrency,
         hosts=hosts,
@@ -142,12 +143,12 @@ def map_prompts(
         resume=resume,
         progress=progress,
     )
-    how.check()
+    arguments.check()
     notes: list[str] = []
     try:
         session = current_session()
-        reading = _reading(schema, format, session.namespace)
-        values = _answered(prompts, reading, how, Surroundings(session), notes)
+        reader = _reader(schema, format, session.namespace)
+        values = _values(prompts, reader, arguments, session, notes)
         notes += session.take_warnings()
     except Interrupted:
         raise
@@ -156,16 +157,17 @@ def map_prompts(
     finally:
         for note in notes:
             warnings.warn(note, stacklevel=2)
-    return rows.arranged(values, reading.fields)
+    return rows.arranged(values, reader.fields)
 
 
 @dataclass(frozen=True)
-class _How:
-    """How rows are to be asked, as the caller said it."""
+class _Arguments:
+    """How to ask the rows, as the caller gave it."""
 
     model: str | None
     system: str | None
     settings: Mapping[str, Any]
+    """Fields of each request."""
     think: Think | None
     concurrency: int
     hosts: str | Sequence[str] | None
@@ -174,58 +176,47 @@ class _How:
     progress: bool
 
     def check(self) -> None:
-        """Refuse what is no number of rows, no host or no executor."""
+        """Raise ConfigError if concurrency, hosts or executor are invalid."""
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ConfigError(
                 f"concurrency cannot be {self.concurrency!r}.",
-                why="it is how many rows are asked at a time",
+                why="it is the number of rows asked at a time",
                 next_step="concurrency=4",
             )
         if self.hosts is not None and not self.hosts:
             raise ConfigError(
-                "hosts names no server.",
+                "hosts is empty.",
                 next_step='hosts=["http://gpu1:11434", "http://gpu2:11434"], or leave '
                 "it out",
             )
         if self.executor is not None and not isinstance(self.executor, Executor):
-            kind = type(self.executor).__name__
             raise ConfigError(
-                f"A {kind} is no executor.",
-                why="it is no concurrent.futures.Executor",
-                next_step="a client of Dask has one: executor=client.get_executor()",
+                f"executor cannot be of type {type(self.executor).__name__}.",
+                why="it must be a concurrent.futures.Executor",
+                next_step="a Dask client has one: executor=client.get_executor()",
             )
 
-    def servers(self, around: Surroundings) -> list[Server]:
-        """Return the servers that are meant, each of them once."""
-        named = [self.hosts] if isinstance(self.hosts, str) else self.hosts
-        hosts: Sequence[str | None] = named or [None]
-        clients = [around.client(host) for host in hosts]
-        return [
-            Server(
-                client,
-                around.is_configured(client),
-                around.session.host_kind(client),
-            )
-            for client in {c.host.base_url: c for c in clients}.values()
-        ]
 
-
-def _answered(
+def _values(
     prompts: Sequence[str],
-    reading: Reading,
-    how: _How,
-    around: Surroundings,
+    reader: ReplyReader,
+    arguments: _Arguments,
+    session: Session,
     notes: list[str],
 ) -> list[object]:
-    """Return what each row has come to."""
+    """Return the value of each row, or its error."""
     if not prompts:
         return []
-    found = _found(how, around)
-    notes += found.notes
-    settings, defaults = dict(how.settings), around.defaults
-    settings["options"] = {**defaults["options"], **settings["options"]}
-    system = defaults["system"] if how.system is None else how.system
-    schema = None if reading.schema is None else reading.schema.json
+    usable = _usable_servers(arguments, session)
+    notes += usable.notes
+    schema = None if reader.schema is None else reader.schema.json
+    system = arguments.system
+    if system is None:
+        system = session.settings.system or None
+    settings = dict(arguments.settings)
+    settings["options"] = (
+        check_options(session.settings.options) | arguments.settings["options"]
+    )
     if schema is not None:
         settings["format"] = schema
 
@@ -233,52 +224,62 @@ def _answered(
         for prompt in dict.fromkeys(prompts):
             yield GenerateRequest(model, prompt, system, **settings)
 
-    is_offline = found.fault is not None
-    store = around.session.store
-    kept = Kept(store, reading, found.servers, of_any_digest=is_offline)
-    model = found.model or kept.model_of(requests(""))
-    tally = Tally(model or "no model", len(prompts))
-    tally.note = _OFFLINE if is_offline else _where(found)
-    line = around.progress_line() if how.progress else None
-    ledger = Ledger(prompts, reading, kept, tally, line)
-    count = len(found.servers)
-    with crew_for(how.executor, schema, how.concurrency, count) as crew:
-        course = Course(crew, found.servers, found.fault)
+    is_offline = usable.fault is not None
+    cache = RowCache(session.store, reader, usable.servers, any_digest=is_offline)
+    model = usable.model or cache.model_of(requests(""))
+    note = _OFFLINE if is_offline else _where(usable)
+    progress = RowProgress(model or "no model", len(prompts), note)
+    line = open_progress_line(session) if arguments.progress else None
+    results = Results(prompts, reader, cache, progress, line)
+    with open_workers(
+        arguments.executor, schema, arguments.concurrency, len(usable.servers)
+    ) as workers:
+        dispatcher = Dispatcher(workers, usable.servers, usable.fault)
         try:
-            ledger.go(course, requests(model), resume=how.resume)
+            results.run(dispatcher, requests(model), resume=arguments.resume)
         finally:
-            notes += course.notes
-    return ledger.values(prompts)
+            notes += dispatcher.notes
+    return results.values(prompts)
 
 
-def _found(how: _How, around: Surroundings) -> Found:
-    """Return whom to ask; nobody, where that is no fault: earlier answers may do."""
-    servers, model = how.servers(around), how.model or around.model
+def _usable_servers(arguments: _Arguments, session: Session) -> UsableServers:
+    """Return the servers to ask; none if cached replies may be enough."""
+    servers = named_servers(session, arguments.hosts)
+    model = arguments.model or _default_model(session)
     try:
-        return find_servers(servers, model, how.think)
+        return find_servers(servers, model, arguments.think)
     except ServerUnreachableError as error:
-        if not around.session.settings.cached:
+        if not session.settings.cached:
             raise
-        return Found(model or "", servers, fault=error)
+        return UsableServers(model or "", servers, fault=error)
 
 
-def _where(found: Found) -> str:
-    """Return where prompts go, as the line of progress tells it."""
-    notes = [server.note for server in found.servers]
-    if found.named and canonical(found.named) != canonical(found.model):
-        notes.insert(0, f"the only {found.named} here")
+def _default_model(session: Session) -> str | None:
+    """Return the model of this notebook; None leaves it to the first server."""
+    earlier = session.chat().before(session.cells.cell_id)
+    chosen = chosen_model(session, earlier)
+    return chosen.name if chosen else None
+
+
+def _where(usable: UsableServers) -> str:
+    """Return where prompts go, for the progress line."""
+    notes = [server.note for server in usable.servers]
+    requested = usable.requested_model
+    if requested and canonical(requested) != canonical(usable.model):
+        notes.insert(0, f"the only {requested} here")
     return "; ".join(dict.fromkeys(filter(None, notes)))
 
 
-def _reading(
+def _reader(
     schema: object, format: Format | None, namespace: Mapping[str, Any]
-) -> Reading:
+) -> ReplyReader:
     if schema is not None and not (format is None or format == "json"):
         raise ConfigError(
-            "Both schema and format say what a reply looks like.",
-            next_step="leave format out: the schema is sent as format",
+            "schema and format cannot be combined.",
+            why="the schema is sent as format",
+            next_step="leave format out",
         )
-    return read_as(schema, namespace)
+    return reader_for(schema, namespace)
 
 
 def _settings(
@@ -287,18 +288,18 @@ def _settings(
     think: Think | None,
     keep_alive: KeepAlive | None,
 ) -> dict[str, Any]:
-    """Return the fields of each request, checked before anything is sent."""
+    """Return the fields of each request, checked."""
     if not (format in (None, "json") or isinstance(format, Mapping)):
         raise ConfigError(
             f"format cannot be {format!r}.",
             why='it is "json" or a JSON Schema',
-            next_step='format="json", or schema="name, age int" to have it checked',
+            next_step='format="json", or schema="name, age int" to check the replies',
         )
-    if not (think is None or isinstance(think, bool) or think in _LEVELS):
+    if not (think is None or isinstance(think, bool) or think in THINK_LEVELS):
         raise ConfigError(
             f"think cannot be {think!r}.",
-            why=f"it is True, False, or one of {', '.join(_LEVELS)}",
-            next_step="leave it out for what the model does by itself",
+            why=f"it is True, False, or one of {', '.join(THINK_LEVELS)}",
+            next_step="leave think out to use the model's default",
         )
     return {
         "options": check_options(options),

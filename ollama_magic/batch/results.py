@@ -1,6 +1,8 @@
-"""From the text of a reply to the value of a row.
+"""The results of a ``map_prompts`` call: read, cached and counted as they arrive.
 
-Knows the schema that replies have to follow, if there is one.
+``map_prompts`` creates one ``Results`` and runs it. Every transaction and count
+happens in a thread of its own, which an interrupt cannot reach: a row is either
+cached and counted, or it is not.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from ollama_magic.batch.dispatch import Course, Landed
-from ollama_magic.batch.progress import Tally
-from ollama_magic.batch.servers import Server
+from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
+from ollama_magic.batch.progress import RowProgress
+from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.interrupts import held, look
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
@@ -30,292 +32,305 @@ from ollama_magic.generation.schema_check import check_schema, read_data, what_i
 from ollama_magic.history.cache import Answers, KeptAnswer, request_key
 from ollama_magic.render.progress import ProgressLine
 
-
-@dataclass(frozen=True)
-class Reading:
-    """How replies are read: as text, or as data that follows a schema."""
-
-    schema: Schema | None = None
-
-    @property
-    def fields(self) -> Sequence[str] | None:
-        """The fields of the objects that replies are; None: they are none."""
-        if self.schema is None or self.schema.json.get("type") != "object":
-            return None
-        return tuple(self.schema.json.get("properties", ())) or None
-
-    def check(self, text: str, done_reason: str = "") -> None:
-        """Refuse a reply that is not what it has to be.
-
-        Raises
-        ------
-        ReplyDataError
-            It does not follow the schema, or its class does not take it.
-        """
-        if self.schema is None:
-            return
-        wrong = what_is_wrong(text, self.schema.json)
-        if wrong and done_reason == "length":
-            raise ReplyDataError(
-                "The reply was cut at a length limit, so it is no data.",
-                why=wrong,
-                next_step='allow more: options={"num_predict": N}',
-            )
-        if wrong:
-            raise _unfit(wrong)
-        try:
-            self.value(text)
-        except (ValueError, TypeError) as error:  # also what pydantic raises
-            raise _unfit(quoted(str(error))) from error
-
-    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
-        """Return what a reply that was checked says: text, or data."""
-        return text if self.schema is None else self.schema.make(read_data(text))
-
-
-def _unfit(why: str) -> ReplyDataError:
-    return ReplyDataError(
-        "The reply does not follow its schema.",
-        why=why,
-        next_step="run it again: only such rows are asked anew; or use a larger model",
-    )
-
-
-def read_as(spec: object, namespace: Mapping[str, Any]) -> Reading:
-    """Return how replies are read by a schema, or as text where it is None.
-
-    Raises
-    ------
-    PromptError
-        The schema cannot be used.
-    """
-    if spec is None:
-        return Reading()
-    schema = read_schema(spec, namespace)
-    check_schema(schema.json)
-    return Reading(schema)
-
-
-class Kept:
-    """The answers of earlier calls, and where those of this one are kept.
-
-    Parameters
-    ----------
-    servers
-        An answer counts when the model that gave it is, to the byte, that of one of
-        these.
-    of_any_digest
-        None of them can tell its models: an answer of the model's name counts.
-    """
-
-    def __init__(
-        self,
-        answers: Answers,
-        reading: Reading,
-        servers: Sequence[Server],
-        *,
-        of_any_digest: bool = False,
-    ) -> None:
-        self._answers = answers
-        self._reading = reading
-        self._of_any_digest = of_any_digest
-        self._digests = {server.digest for server in servers}
-
-    def model_of(self, requests: Iterable[GenerateRequest]) -> str:
-        """Return the model that answered the first of these that was answered."""
-        for request in requests:
-            kept = self._answers.find_answer(request_key(request))
-            if kept is not None:
-                return kept.model
-        return ""
-
-    def find(self, request: GenerateRequest) -> str | None:
-        """Return the text that this very request was answered with, if it was."""
-        key = request_key(request)
-        for digest in self._digests:
-            kept = self._answers.find_answer(key, request.model, digest)
-            # NB: an empty digest asks for any, and only an unknown one is its equal.
-            is_its = self._of_any_digest or (kept is not None and kept.digest == digest)
-            if kept is not None and is_its and self._is_fit(kept):
-                return kept.text
-        return None
-
-    def keep(self, landed: Landed) -> None:
-        """Keep an answer; it is on disk when this returns."""
-        answered, server = landed.answered, landed.server
-        answer = KeptAnswer(
-            model=landed.request.model,
-            digest=server.digest,
-            text=answered.text,
-            thinking=answered.thinking,
-            thinking_s=answered.thinking_s,
-            done_reason=answered.done_reason,
-            stats=answered.stats,
-            host_kind=server.answers_from,
-            server_note=server.note,
-            answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        self._answers.keep_answer(request_key(landed.request), answer)
-
-    def _is_fit(self, kept: KeptAnswer) -> bool:
-        try:
-            self._reading.check(kept.text, kept.done_reason)
-        except ReplyDataError:
-            return False
-        return True
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _INTERVAL_S = 0.1
 
 
-class Ledger:
-    """The replies of one call, by prompt: equal rows are asked once.
+# -- reading ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReplyReader:
+    """Reads replies: as text, or as data that matches a schema."""
+
+    schema: Schema | None = None
+
+    @property
+    def fields(self) -> Sequence[str] | None:
+        """The fields of the objects in the replies; None if they are not objects."""
+        if self.schema is None or self.schema.json.get("type") != "object":
+            return None
+        return tuple(self.schema.json.get("properties", ())) or None
+
+    def check(self, text: str, done_reason: str = "") -> None:
+        """Check a reply.
+
+        Raises
+        ------
+        ReplyDataError
+            The reply does not match the schema, or its class rejects the data.
+        """
+        if self.schema is None:
+            return
+        wrong = what_is_wrong(text, self.schema.json)
+        if wrong and done_reason == "length":
+            raise ReplyDataError(
+                "The reply was cut off at num_predict, so it is not valid data.",
+                why=wrong,
+                next_step='allow more tokens: options={"num_predict": N}',
+            )
+        if wrong:
+            raise _mismatch(wrong)
+        try:
+            self.value(text)
+        except (ValueError, TypeError) as error:  # pydantic's errors too
+            raise _mismatch(quoted(str(error))) from error
+
+    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
+        """Return the value of a reply that was checked."""
+        return text if self.schema is None else self.schema.make(read_data(text))
+
+
+def _mismatch(why: str) -> ReplyDataError:
+    return ReplyDataError(
+        "The reply does not match its schema.",
+        why=why,
+        next_step="run it again to retry only the failed rows, or use a larger model",
+    )
+
+
+def reader_for(spec: object, namespace: Mapping[str, Any]) -> ReplyReader:
+    """Return the reader for a schema; None reads text.
+
+    Raises
+    ------
+    PromptError
+        The schema is invalid.
+    """
+    if spec is None:
+        return ReplyReader()
+    schema = read_schema(spec, namespace)
+    check_schema(schema.json)
+    return ReplyReader(schema)
+
+
+# -- the cache -------------------------------------------------------------------
+
+
+class RowCache:
+    """Finds and stores the replies to rows.
+
+    A cached reply is reused if its model has the same digest as on one of the servers.
+
+    Parameters
+    ----------
+    any_digest
+        No server can report its models: a reply of a model of that name is reused.
+    """
+
+    def __init__(
+        self,
+        store: Answers,
+        reader: ReplyReader,
+        servers: Sequence[BatchServer],
+        *,
+        any_digest: bool = False,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._any_digest = any_digest
+        self._digests = {server.digest for server in servers}
+
+    def model_of(self, requests: Iterable[GenerateRequest]) -> str:
+        """Return the model of the first cached reply to one of the requests."""
+        for request in requests:
+            cached = self._store.find_answer(request_key(request))
+            if cached is not None:
+                return cached.model
+        return ""
+
+    def find(self, request: GenerateRequest) -> str | None:
+        """Return the cached reply to a request, if there is one."""
+        key = request_key(request)
+        for digest in self._digests:
+            cached = self._store.find_answer(key, request.model, digest)
+            if cached is None:
+                continue
+            # NB: an empty digest finds any, but only equals an unknown one.
+            is_same_model = self._any_digest or cached.digest == digest
+            if is_same_model and self._is_valid(cached):
+                return cached.text
+        return None
+
+    def add(self, row: FinishedRow) -> None:
+        """Store a reply; it is on disk when this returns."""
+        result, server = row.result, row.server
+        reply = KeptAnswer(
+            model=row.request.model,
+            digest=server.digest,
+            text=result.text,
+            thinking=result.thinking,
+            thinking_s=result.thinking_s,
+            done_reason=result.done_reason,
+            stats=result.stats,
+            host_kind=server.answers_from,
+            server_note=server.note,
+            answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._store.keep_answer(request_key(row.request), reply)
+
+    def _is_valid(self, cached: KeptAnswer) -> bool:
+        try:
+            self._reader.check(cached.text, cached.done_reason)
+        except ReplyDataError:
+            return False
+        return True
+
+
+# -- all results -----------------------------------------------------------------
+
+
+class Results:
+    """The results of one call by prompt: equal rows are asked once.
 
     Parameters
     ----------
     prompts
         One per row.
-    tally
+    progress
         Counts rows, not prompts.
     line
-        Where progress is shown; None: nowhere.
+        Shows the progress; None shows nothing.
     """
 
     def __init__(
         self,
         prompts: Sequence[str],
-        reading: Reading,
-        kept: Kept,
-        tally: Tally,
+        reader: ReplyReader,
+        cache: RowCache,
+        progress: RowProgress,
         line: ProgressLine | None,
     ) -> None:
-        self._rows = Counter(prompts)
-        self._reading = reading
-        self._kept = kept
-        self._tally = tally
+        self._row_counts = Counter(prompts)
+        self._reader = reader
+        self._cache = cache
+        self._progress = progress
         self._line = line
         self._shown_at = 0.0
         self._is_ending = False
-        self._replies: dict[str, str | OllamaMagicError] = {}
+        self._results: dict[str, str | OllamaMagicError] = {}
 
     def values(self, prompts: Iterable[str]) -> list[object]:
-        """Return what each row has come to: what its reply says, or an error."""
-        replies, value = self._replies, self._reading.value
+        """Return the value of each row, or its error."""
+        value = self._reader.value
         return [
-            reply if isinstance(reply, OllamaMagicError) else value(reply)
-            for reply in map(replies.__getitem__, prompts)
+            result if isinstance(result, OllamaMagicError) else value(result)
+            for result in map(self._results.__getitem__, prompts)
         ]
 
-    def go(
-        self, course: Course, requests: Iterable[GenerateRequest], *, resume: bool
+    def run(
+        self,
+        dispatcher: Dispatcher,
+        requests: Iterable[GenerateRequest],
+        *,
+        resume: bool,
     ) -> None:
-        """Answer all requests, by what is kept or by asking.
+        """Get a result for every request, from the cache or a server.
 
         Raises
         ------
         Interrupted
-            The user pressed stop; all that has come is kept.
+            The user pressed stop; finished rows are cached.
         """
         end = "ended early"
-        with held(), ThreadPoolExecutor(1, "ollama-keeper") as self._keeper:
+        with held(), ThreadPoolExecutor(1, "ollama-results") as self._thread:
             try:
-                missing = self._by_keeper(self._unsettled, requests, resume)
-                for _ in course.run(missing):
-                    self._by_keeper(self._take, course.landed)
+                missing = self._in_thread(self._without_result, requests, resume)
+                for _ in dispatcher.run(missing):
+                    self._in_thread(self._add_finished, dispatcher.finished)
                     self._show()
                     look()
                 end = ""
             except KeyboardInterrupt:
                 end = "stopped by you"
-                self._end(course)
-                raise Interrupted(self._kept_so_far(resume=resume)) from None
+                self._end(dispatcher)
+                raise Interrupted(self._interrupted_text(resume=resume)) from None
             finally:
-                self._end(course)
+                self._end(dispatcher)
                 if self._line is not None:
-                    self._line.finish(self._tally.last_line(end))
+                    self._line.finish(self._progress.last_line(end))
 
-    def _end(self, course: Course) -> None:
+    def _end(self, dispatcher: Dispatcher) -> None:
         self._is_ending = True
-        course.stop()
-        self._by_keeper(self._take, course.landed)
+        dispatcher.stop()
+        self._in_thread(self._add_finished, dispatcher.finished)
 
-    def _by_keeper(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-        """Have the keeper do something, and wait for it where we can be interrupted.
+    def _in_thread(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Run a function in the thread, and stay interruptible while it runs.
 
-        An interrupt that came into the middle of a transaction, or of a count, would
-        leave it half done; it never comes into this thread.
+        An interrupt in the middle of a transaction, or of a count, would leave it half
+        done; Python never delivers one to this thread.
         """
-        future = self._keeper.submit(work, *args, **more)
+        future = self._thread.submit(work, *args, **options)
         while not wait([future], _INTERVAL_S).done:
             self._show()
             if not self._is_ending:
                 look()
         return future.result()
 
-    def _unsettled(
+    def _without_result(
         self, requests: Iterable[GenerateRequest], resume: bool
     ) -> list[GenerateRequest]:
-        """Return what must be asked, and settle the rest."""
+        """Return the requests that must be sent."""
         missing = []
         for request in requests:
             if self._is_ending:
                 break
-            if not self._is_settled(request, resume=resume):
+            if not self._has_result(request, resume=resume):
                 missing.append(request)
         return missing
 
-    def _is_settled(self, request: GenerateRequest, *, resume: bool) -> bool:
-        """Answer a request without asking, if it can be."""
-        if not request.prompt.strip():
-            # NB: Ollama would take it for a wish to load the model.
+    def _has_result(self, request: GenerateRequest, *, resume: bool) -> bool:
+        prompt = request.prompt
+        if not prompt.strip():
+            # NB: Ollama takes an empty prompt as a request to load the model.
             error = PromptError(
                 "The prompt of this row is empty.",
-                why="the template has no text, and the row no value",
-                next_step="leave such rows out, or put words into the template",
+                why="neither the template nor the row has any text",
+                next_step="leave such rows out, or add words to the template",
             )
-            self._tally.failed += self._rows[request.prompt]
-            self._replies[request.prompt] = error
+            self._progress.failed += self._row_counts[prompt]
+            self._results[prompt] = error
             return True
-        text = self._kept.find(request) if resume else None
+        text = self._cache.find(request) if resume else None
         if text is None:
             return False
-        self._tally.earlier += self._rows[request.prompt]
-        self._replies[request.prompt] = text
+        self._progress.cached += self._row_counts[prompt]
+        self._results[prompt] = text
         return True
 
-    def _take(self, landed: deque[Landed]) -> None:
-        while landed:
-            self._settle(landed[0])
-            landed.popleft()  # last, so that an error of the store loses no answer
+    def _add_finished(self, finished: deque[FinishedRow]) -> None:
+        while finished:
+            self._add(finished[0])
+            finished.popleft()  # last, so that an error of the store loses no reply
 
-    def _settle(self, landed: Landed) -> None:
-        prompt, answered = landed.request.prompt, landed.answered
-        if prompt in self._replies:
+    def _add(self, row: FinishedRow) -> None:
+        prompt, result = row.request.prompt, row.result
+        if prompt in self._results:
             return
-        error = answered.error
+        error = result.error
         if error is None:
             try:
-                self._reading.check(answered.text, answered.done_reason)
-            except ReplyDataError as unfit:
-                error = unfit
+                self._reader.check(result.text, result.done_reason)
+            except ReplyDataError as mismatch:
+                error = mismatch
         if error is None:
-            self._kept.keep(landed)
-            self._tally.answered += self._rows[prompt]
+            self._cache.add(row)
+            self._progress.answered += self._row_counts[prompt]
         else:
-            self._tally.failed += self._rows[prompt]
-        self._replies[prompt] = answered.text if error is None else error
+            self._progress.failed += self._row_counts[prompt]
+        self._results[prompt] = result.text if error is None else error
 
     def _show(self) -> None:
         now = time.monotonic()
         if self._line is not None and now - self._shown_at >= _INTERVAL_S:
             self._shown_at = now
-            self._line.show(self._tally.line(), self._tally.share)
+            self._line.show(self._progress.line(), self._progress.share)
 
-    def _kept_so_far(self, *, resume: bool) -> str:
+    def _interrupted_text(self, *, resume: bool) -> str:
         again = "run it again" if resume else "run it again without resume=False"
-        tally = self._tally
-        count = tally.of_all(tally.answered + tally.earlier)
-        return f"stopped by you; {count} rows are kept: {again} to go on"
+        progress = self._progress
+        count = progress.of_total(progress.answered + progress.cached)
+        return f"stopped by you; {count} rows are cached: {again} to continue"

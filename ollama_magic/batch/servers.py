@@ -1,23 +1,23 @@
-"""Which servers can answer, and with which model; found out before a row is sent.
+"""The servers of a ``map_prompts`` call, checked before any row is sent.
 
-Knows what a model must be able to do. Knows nothing of rows.
+``map_prompts`` names the servers; here each is asked whether it has the model and
+what the model can do. With several servers, an unusable one is skipped with a note;
+a single unusable one raises its error.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import ModelSummary, find_model
-from ollama_magic.client.options import check_options
 from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     CapabilityError,
@@ -35,43 +35,37 @@ from ollama_magic.generation.models import (
     look_up,
 )
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.settings import chosen_model
-from ollama_magic.render.progress import (
-    NotebookProgress,
-    ProgressLine,
-    TerminalProgress,
-)
 from ollama_magic.render.reply import server_note
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-_PATIENCE_S = 10.0
-"""How long a list may take: it tells which earlier answers are of the same model."""
+_LIST_TIMEOUT_S = 10.0
+"""For the list of models, whose digests say which cached replies can be reused."""
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that is asked."""
+class BatchServer:
+    """A server that rows are sent to."""
 
     client: OllamaClient
     is_configured: bool
-    """Whether it is the one that settings and environment name."""
+    """Whether settings and environment name this server; only it gets the API key."""
     kind: str
     """``embedded``, ``loopback`` or ``remote``."""
     model: ModelSummary | None = None
-    """The model as it lists it; None until that is asked, or when it does not tell."""
+    """The model as the server lists it; None until then, or if it does not."""
     cloud_host: str = ""
-    """Where it sends prompts on to; empty when it answers itself."""
+    """Where the server forwards prompts to; empty when it answers itself."""
 
     @property
     def base_url(self) -> str:
-        """Its address."""
+        """The address."""
         return self.client.host.base_url
 
     @property
     def digest(self) -> str:
-        """Of the model; empty where the server does not tell."""
+        """The digest of the model; empty if the server does not report it."""
         return self.model.digest if self.model else ""
 
     @property
@@ -81,28 +75,58 @@ class Server:
 
     @property
     def answers_from(self) -> str:
-        """Where an answer comes from: its ``kind``, or ``cloud``."""
+        """Where replies come from: ``kind``, or ``cloud``."""
         return "cloud" if self.cloud_host else self.kind
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is asked, and where."""
+class UsableServers:
+    """The model, and the servers that can run it."""
 
     model: str
-    servers: Sequence[Server]
+    servers: Sequence[BatchServer]
     notes: Sequence[str] = ()
-    """Which servers were left out, and why."""
-    named: str = ""
-    """The model as caller, notebook or settings name it; empty when none does."""
+    """Which servers were skipped, and why."""
+    requested_model: str = ""
+    """The model as the caller, the notebook or the settings name it; may be empty."""
     fault: OllamaMagicError | None = None
-    """Why nobody can be asked, where earlier answers may do."""
+    """Why no server can be asked; cached replies may be enough."""
+
+
+def named_servers(
+    session: Session, hosts: str | Sequence[str] | None
+) -> list[BatchServer]:
+    """Return the given servers, each once; None is the configured one."""
+    named: Sequence[str | None] = [hosts] if isinstance(hosts, str) else hosts or [None]
+    clients = [_client(session, host) for host in named]
+    return [
+        BatchServer(client, _is_configured(session, client), session.host_kind(client))
+        for client in {c.host.base_url: c for c in clients}.values()
+    ]
+
+
+def _client(session: Session, host: str | None) -> OllamaClient:
+    """Return a client; the API key is sent to the configured host alone."""
+    is_other = host is not None and not _is_configured_host(session, host)
+    return session.client(host if is_other else None)
+
+
+def _is_configured(session: Session, client: OllamaClient) -> bool:
+    host = client.host
+    return not host.user and _is_configured_host(session, host.base_url)
+
+
+def _is_configured_host(session: Session, host: str) -> bool:
+    named = parse_host(host)
+    with suppress(OllamaMagicError):  # an invalid setting is reported when it is used
+        return not named.user and named.base_url == session.client().host.base_url
+    return False
 
 
 def find_servers(
-    servers: Sequence[Server], model: str | None, think: Think | None
-) -> Found:
-    """Return the servers that have the model, and can do with it what is asked.
+    servers: Sequence[BatchServer], model: str | None, think: Think | None
+) -> UsableServers:
+    """Return the servers that have the model, if it can do what is asked.
 
     Parameters
     ----------
@@ -114,72 +138,74 @@ def find_servers(
     OllamaMagicError
         The only server does not answer, or lacks the model or a capability.
     ConfigError
-        There is no model, or none of several servers can answer.
+        There is no model, or none of several servers is usable.
     """
 
-    def look() -> Found:
+    def find() -> UsableServers:
         must_list = model is None
         lists = _each(servers, lambda server: _models(server.client, must_list))
-        name = _name(model, lists)
+        name = _full_name(model, lists)
         pairs = list(zip(servers, lists, strict=True))
         checked = _each(pairs, lambda pair: _checked(*pair, name, think))
-        return replace(_chosen(name, servers, checked), named=model or "")
+        return replace(_usable(name, servers, checked), requested_model=model or "")
 
-    return in_background(look)
+    return in_background(find)
 
 
-def _chosen(
+def _usable(
     name: str,
-    servers: Sequence[Server],
-    checked: Sequence[Server | OllamaMagicError],
-) -> Found:
-    able = [one for one in checked if isinstance(one, Server)]
+    servers: Sequence[BatchServer],
+    checked: Sequence[BatchServer | OllamaMagicError],
+) -> UsableServers:
+    usable = [one for one in checked if isinstance(one, BatchServer)]
     errors = {
         server.base_url: one
         for server, one in zip(servers, checked, strict=True)
         if isinstance(one, OllamaMagicError)
     }
-    if not able and len(servers) == 1:
+    if not usable and len(servers) == 1:
         raise next(iter(errors.values()))
     reasons = [f"{url}: {e.why or e.what}" for url, e in errors.items()]
-    if not able:
+    if not usable:
         raise ConfigError(
-            f"None of the {len(servers)} hosts can answer with {name!r}.",
+            f"None of the {len(servers)} hosts can run {name!r}.",
             why="; ".join(reasons),
-            next_step="leave hosts out to use the one that is configured, or correct "
-            "their addresses",
+            next_step="leave hosts out to use the configured server, or correct "
+            "the addresses",
         )
-    return Found(name, able, [f"Left out, since it can't answer: {r}" for r in reasons])
+    return UsableServers(name, usable, [f"Server skipped: {r}" for r in reasons])
 
 
 def _models(client: OllamaClient, must_list: bool) -> ServerModels:
-    return look_up(client, must_list=must_list, patience_s=_PATIENCE_S)
+    return look_up(client, must_list=must_list, patience_s=_LIST_TIMEOUT_S)
 
 
-def _name(model: str | None, lists: Sequence[ServerModels | OllamaMagicError]) -> str:
-    """Return the full name of the model, by the first server that lists its models.
+def _full_name(
+    model: str | None, lists: Sequence[ServerModels | OllamaMagicError]
+) -> str:
+    """Return the full name of the model, from the first server that lists its models.
 
-    NB: where none does, what kept them from it is raised later.
+    NB: if no server does, ``_checked`` raises the reason.
     """
-    told = next((one for one in lists if isinstance(one, ServerModels)), None)
-    if told is None:
+    listed = next((one for one in lists if isinstance(one, ServerModels)), None)
+    if listed is None:
         return model or ""
     if model is None:
-        return default_model(told)
-    return installed_name(model, told.installed)
+        return default_model(listed)
+    return installed_name(model, listed.installed)
 
 
 def _checked(
-    server: Server,
+    server: BatchServer,
     models: ServerModels | OllamaMagicError,
     name: str,
     think: Think | None,
-) -> Server:
+) -> BatchServer:
     if isinstance(models, OllamaMagicError):
         raise models
     model = find_model(name, models.installed)
     capabilities: Sequence[str] = model.capabilities if model else ()
-    if not capabilities:  # an older server, or there is no such model: an error
+    if not capabilities:  # an older server, or the model is missing, which raises
         capabilities = _capabilities(server.client, name)
     if capabilities:
         _check_capabilities(name, capabilities, models.installed, think)
@@ -187,7 +213,7 @@ def _checked(
 
 
 def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
-    """Ask what a model can do; a server that does not tell may answer all the same."""
+    """Ask what a model can do; empty if the server cannot say."""
     try:
         return client.show(name).capabilities
     except ModelNotFoundError:
@@ -216,7 +242,7 @@ def _check_capabilities(
 
 
 def _each(items: Sequence[S], call: Callable[[S], T]) -> list[T | OllamaMagicError]:
-    """Call with each item, all at once; an error of ours is returned in its place."""
+    """Call with all items at the same time; an ``OllamaMagicError`` is returned."""
     futures: list[Future[T]] = [Future() for _ in items]
 
     def run(item: S, future: Future[T]) -> None:
@@ -234,56 +260,3 @@ def _each(items: Sequence[S], call: Callable[[S], T]) -> list[T | OllamaMagicErr
         except OllamaMagicError as error:
             results.append(error)
     return results
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Who is asked by default, and who looks on."""
-
-    session: Session
-
-    @property
-    def model(self) -> str | None:
-        """The model that this notebook asks; None leaves it to the server's list."""
-        before = self.session.chat().before(self.session.cells.cell_id)
-        chosen = chosen_model(self.session, before)
-        return chosen.name if chosen else None
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        """What the settings say of each request: ``system`` and ``options``."""
-        settings = self.session.settings
-        return {
-            "system": settings.system or None,
-            "options": check_options(settings.options),
-        }
-
-    def client(self, host: str | None = None) -> OllamaClient:
-        """Return a client for a host, or for the one that is configured.
-
-        The API key goes to the configured host and to no other.
-        """
-        is_other = host is not None and not self._is_configured(host)
-        return self.session.client(host if is_other else None)
-
-    def is_configured(self, client: OllamaClient) -> bool:
-        """Tell whether a client's host is the one that is configured."""
-        return not client.host.user and self._is_configured(client.host.base_url)
-
-    def progress_line(self) -> ProgressLine | None:
-        """Return where progress is shown; None where nobody would see it."""
-        shell = self.session.shell
-        if getattr(shell, "kernel", None) is not None:
-            published, mode = shell.display_pub, self.session.cells.claim_output()
-            return NotebookProgress(
-                published.publish, published.clear_output, mode=mode
-            )
-        if sys.stderr is not None and sys.stderr.isatty():
-            return TerminalProgress(sys.stderr.write, is_tty=True)
-        return None
-
-    def _is_configured(self, host: str) -> bool:
-        named = parse_host(host)
-        with suppress(OllamaMagicError):  # a wrong setting is told when it is used
-            return not named.user and named.base_url == self.client().host.base_url
-        return False

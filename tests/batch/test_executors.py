@@ -9,8 +9,8 @@ import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
-from ollama_magic.batch.dispatch import Answered, Processes
-from ollama_magic.batch.servers import Server
+from ollama_magic.batch.dispatch import ProcessWorkers, RowResult
+from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
@@ -134,7 +134,7 @@ def test_a_server_that_goes_away_is_given_up_by_processes_too(spawned):
 
         thread = threading.Thread(target=leave)
         thread.start()
-        with pytest.warns(UserWarning, match="Given up on the way"):
+        with pytest.warns(UserWarning, match="Server dropped"):
             found = map_prompts(
                 "{}", range(6), hosts=[goes.url, stays.url], executor=spawned
             )
@@ -145,7 +145,7 @@ def test_a_server_that_goes_away_is_given_up_by_processes_too(spawned):
 def test_an_executor_that_was_shut_down_is_told(fake_ollama):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
-    with pytest.raises(ConfigError, match="takes no more work") as caught:
+    with pytest.raises(ConfigError, match="accepts no more work") as caught:
         map_prompts("{}", ["a"], executor=pool)
     assert "after shutdown" in caught.value.why
 
@@ -168,27 +168,27 @@ def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
     monkeypatch.setenv("OLLAMA_API_KEY", "key-of-the-worker")
     request = GenerateRequest("llama3.2:3b", "a")
     with Recording(1) as pool:
-        workers = Processes(pool, None)
+        workers = ProcessWorkers(pool, None, 1)
         for is_configured in (True, False):
-            server = Server(client, is_configured, "loopback")
+            server = BatchServer(client, is_configured, "loopback")
             answered = workers.submit(server, request).result()
             assert answered.text == "re: a"
             assert b"secret-of-mine" not in pool.sent
-            assert isinstance(answered, Answered)
+            assert isinstance(answered, RowResult)
     sent = [r.headers.get("authorization") for r in fake_ollama.requests]
     assert sent == ["Bearer key-of-the-worker", None]
 
 
 def test_a_password_in_a_host_stays_in_this_process(fake_ollama, spawned):
     url = fake_ollama.url.replace("http://", "http://user:pass@")
-    with pytest.raises(ConfigError, match="was not given to other processes"):
+    with pytest.raises(ConfigError, match="was not sent to other processes"):
         map_prompts("{}", ["a"], hosts=url, executor=spawned)
     assert asked(fake_ollama) == []
 
 
 def test_errors_keep_their_words_between_processes():
     error = ServerUnreachableError("what", why="why", next_step="next")
-    assert pickle.loads(pickle.dumps(Answered(error=error))).error.lines() == [
+    assert pickle.loads(pickle.dumps(RowResult(error=error))).error.lines() == [
         "what",
         "  why:  why",
         "  next: next",

@@ -80,13 +80,12 @@ def test_servers_that_can_not_answer_are_left_out_with_a_note(servers):
     one, other = servers
     one.models(["another:1b"])
     hosts = [one.url, NOBODY, other.url]
-    with pytest.warns(UserWarning, match="Left out") as notes:
+    with pytest.warns(UserWarning, match="Server skipped") as notes:
         found = map_prompts("{}", range(4), model="llama3.2:3b", hosts=hosts)
     assert found == ["other"] * 4
     assert [str(note.message) for note in notes] == [
-        f"Left out, since it can't answer: {one.url}: server (404): "
-        "model 'llama3.2:3b' not found",
-        f"Left out, since it can't answer: {NOBODY}: connection refused",
+        f"Server skipped: {one.url}: server (404): model 'llama3.2:3b' not found",
+        f"Server skipped: {NOBODY}: connection refused",
     ]
     assert asked(one) == []
     assert notes[0].filename == __file__
@@ -94,7 +93,7 @@ def test_servers_that_can_not_answer_are_left_out_with_a_note(servers):
 
 def test_with_no_server_left_nothing_is_sent(servers):
     one, _ = servers
-    with pytest.raises(ConfigError, match="None of the 2 hosts can answer") as caught:
+    with pytest.raises(ConfigError, match="None of the 2 hosts can run") as caught:
         map_prompts("{}", ["a"], model="nosuch:1b", hosts=[one.url, NOBODY])
     assert f"{NOBODY}: connection refused" in caught.value.why
     assert asked(one) == []
@@ -115,7 +114,7 @@ def test_the_rows_of_a_server_that_goes_away_are_asked_elsewhere(elsewhere):
         assert found == ["stays"] * 6
         assert len(asked(stays)) == 6
         assert len(notes) == 1
-        assert notes[0].startswith(f"Given up on the way: {goes.url}: ")
+        assert notes[0].startswith(f"Server dropped: {goes.url}: ")
 
 
 def test_when_the_last_server_goes_away_the_rows_have_its_error(elsewhere):
@@ -137,7 +136,7 @@ def test_when_the_last_server_goes_away_the_rows_have_its_error(elsewhere):
 
 
 def _with_warnings(*args, **options):
-    with pytest.warns(UserWarning, match="Given up") as notes:
+    with pytest.warns(UserWarning, match="Server dropped") as notes:
         found = map_prompts(*args, **options)
     return found, [str(note.message) for note in notes]
 

@@ -70,7 +70,7 @@ def test_an_interrupt_closes_what_is_under_way_and_begins_nothing(
     answer_only(fake_ollama, "0", "1", "2")
     interrupt_at(5)
     assert interrupted() == (
-        "stopped by you; 3 of 8 rows are kept: run it again to go on"
+        "stopped by you; 3 of 8 rows are cached: run it again to continue"
     )
     rows = [r for r in fake_ollama.requests if r.path == "/api/generate"]
     under_way = [r for r in rows if r.json["prompt"] in {"3", "4"}]
@@ -93,14 +93,14 @@ def test_rows_from_earlier_count_as_kept(fake_ollama, interrupt_at):
     answer_only(fake_ollama, "0", "1", "2")
     map_prompts("{}", ["0", "1"])
     interrupt_at(5)
-    assert "3 of 8 rows are kept" in interrupted()
+    assert "3 of 8 rows are cached" in interrupted()
 
 
 def test_without_resume_it_says_how_to_go_on(fake_ollama, interrupt_at):
     answer_only(fake_ollama, "0")
     interrupt_at(3)
     assert interrupted(resume=False).endswith(
-        "run it again without resume=False to go on"
+        "run it again without resume=False to continue"
     )
 
 
@@ -134,7 +134,7 @@ def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(cache, "store_cached_reply", keep_interrupted)
-        assert "1 of 8 rows are kept" in interrupted()
+        assert "1 of 8 rows are cached" in interrupted()
     assert len(interrupted_threads) == 1
     assert interrupted_threads[0] is not threading.main_thread()
     assert map_prompts("{}", ["0"]) == ["re: 0"]

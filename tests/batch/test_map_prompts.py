@@ -277,7 +277,7 @@ def test_what_still_does_not_follow_is_the_error_of_its_row(fake_ollama):
 def test_a_reply_cut_at_a_limit_is_not_asked_for_again(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"label', done_reason="length"))
     (cut,) = map_prompts("{}", ["a"], schema=SENTIMENT)
-    assert cut.what == "The reply was cut at a length limit, so it is no data."
+    assert cut.what == "The reply was cut off at num_predict, so it is not valid data."
     assert len(fake_ollama.bodies("/api/chat")) == 0
 
 

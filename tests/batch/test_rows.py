@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from ollama_magic.batch.results import read_as
+from ollama_magic.batch.results import reader_for
 from ollama_magic.batch.rows import parse_template, read_rows
 from ollama_magic.errors import PromptError, ReplyDataError
 
@@ -76,21 +76,21 @@ def test_a_wrong_column_names_those_there_are_and_the_nearest():
     table = pd.DataFrame({"text": ["x"], "label": ["y"]})
     assert refusal("{txet}", table) == [
         "The rows have no column 'txet'.",
-        "  why:  the template says {txet}; there are: text, label",
+        "  why:  the template contains {txet}; the columns are: text, label",
         "  next: did you mean {text}?",
     ]
 
 
 def test_a_field_without_a_name_is_not_guessed():
     assert refusal("{}", [{"a": 1}])[:2] == [
-        "The template says {}, and the rows have names.",
-        "  why:  the template says {}; there are: a",
+        "The template contains {}, but the fields of the rows have names.",
+        "  why:  the template contains {}; the columns are: a",
     ]
 
 
 def test_two_names_need_rows_with_names():
     assert refusal("{a} {b}", ["x"])[0] == (
-        "The template has 2 fields, and each row is one value."
+        "The template has 2 fields, but each row is one value."
     )
 
 
@@ -100,14 +100,14 @@ def test_two_names_need_rows_with_names():
 def test_a_field_is_a_plain_name(field):
     """No attribute, item, conversion or format: a template can't reach into values."""
     what, _, step = refusal(f"Is {field}?", [{"a": "x"}])
-    assert what == f"The template's field {field} is no plain name."
+    assert what == f"The template's field {field} is not a plain name."
     assert "{{ or }}" in step
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{a", "a}"])
 def test_a_brace_alone_says_how_braces_are_written(template):
     what, _, step = refusal(template, [{"a": "x"}])
-    assert what == "The template cannot be read."
+    assert what == "The template is invalid."
     assert "{{ or }}" in step
 
 
@@ -124,14 +124,14 @@ def test_what_has_no_rows_is_refused(data):
 
 def test_rows_are_of_one_kind():
     assert refusal("{a}", [{"a": 1}, "x"])[1] == (
-        "  why:  some rows are dicts, and some are not"
+        "  why:  some rows are dicts and others are not"
     )
 
 
 def test_a_column_that_is_there_twice_is_refused_when_it_is_used():
     table = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
     assert prompts("{b}", table) == ["3"]
-    assert refusal("{a}", table)[0] == "The rows have 2 columns 'a'."
+    assert refusal("{a}", table)[0] == "The rows have 2 columns named 'a'."
 
 
 class FrameOfPolars:
@@ -193,15 +193,15 @@ class Plain:
 
 @pytest.mark.parametrize("kind", [Plain, Slotted])
 def test_instances_are_columns_with_their_defaults(kind):
-    reading = read_as(kind, {})
-    value = reading.value('{"label": "pos"}')
+    reader = reader_for(kind, {})
+    value = reader.value('{"label": "pos"}')
     assert value == kind("pos")
-    found = read_rows(pd.Series(["a"])).arranged([value], reading.fields)
+    found = read_rows(pd.Series(["a"])).arranged([value], reader.fields)
     assert found.to_dict("records") == [{"label": "pos", "n": 3, "error": None}]
 
 
 def test_an_empty_table_has_the_columns_all_the_same():
-    fields = read_as("label, n int", {}).fields
+    fields = reader_for("label, n int", {}).fields
     found = read_rows(pd.DataFrame({"a": []})).arranged([], fields)
     assert list(found.columns) == ["label", "n", "error"]
     assert len(found) == 0
@@ -209,4 +209,4 @@ def test_an_empty_table_has_the_columns_all_the_same():
 
 @pytest.mark.parametrize("spec", ["[label]", {"type": "string"}, {"type": "object"}])
 def test_what_is_no_object_with_fields_has_none(spec):
-    assert read_as(spec, {}).fields is None
+    assert reader_for(spec, {}).fields is None

@@ -210,7 +210,7 @@ def test_a_thousand_rows_are_asked_once(run):
     assert "The prompt of this row is empty." in notebook.text("failed = ")
     assert "100% right" in notebook.text("good = ")
     line, is_equal = notebook.outputs("again = label")
-    assert "917 from earlier" in line["data"]["text/plain"]
+    assert "917 cached" in line["data"]["text/plain"]
     assert is_equal["data"]["text/plain"] == "True"
 
 

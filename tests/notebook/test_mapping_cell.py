@@ -44,7 +44,7 @@ def test_progress_is_one_output_whose_last_state_stays(kernel, answers):
     assert re.fullmatch(r"llama3\.2:3b 3 of 3 · \d+ s · 1 failed", text)
     assert "PromptError('The prompt of this row is empty.')" in ran.text
     ran = kernel.run("map_prompts('{}', ['a', 'b'])")
-    assert progress(ran)[0]["data"]["text/plain"].endswith(" · 2 from earlier")
+    assert progress(ran)[0]["data"]["text/plain"].endswith(" · 2 cached")
 
 
 def test_progress_shows_how_far_it_is(kernel, answers):
@@ -70,7 +70,7 @@ def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
     ran = kernel.collect(msg_id)
     assert ran.status == "error"
     assert ran.error == (
-        "Interrupted: stopped by you; 3 of 5 rows are kept: run it again to go on"
+        "Interrupted: stopped by you; 3 of 5 rows are cached: run it again to continue"
     )
     assert progress(ran)[0]["data"]["text/plain"] == (
         "llama3.2:3b 3 of 5 · stopped by you"
@@ -83,7 +83,7 @@ def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
     answers(*"abcde")
     ran = kernel.run(cell)
     assert "'re: a', 're: b', 're: c', 're: d', 're: e'" in ran.text
-    assert "3 from earlier" in ran.text
+    assert "3 cached" in ran.text
     assert len(fake_ollama.bodies("/api/generate")) == 7
 
 
@@ -97,7 +97,7 @@ def test_an_error_of_the_call_has_three_lines(kernel):
     ran = kernel.run(f"{IMPORT}\nmap_prompts('{{txt}}', [dict(text='a')])")
     assert ran.error.splitlines() == [
         "PromptError: The rows have no column 'txt'.",
-        "  why:  the template says {txt}; there are: text",
+        "  why:  the template contains {txt}; the columns are: text",
         "  next: did you mean {text}?",
     ]
 
@@ -132,7 +132,7 @@ def test_a_server_that_is_left_out_is_told(kernel, answers):
             f"_ = map_prompts('{{}}', ['a'], model='llama3.2:3b', "
             f"hosts=[h.base_url, {other.url!r}])"
         )
-    assert "UserWarning: Left out, since it can't answer: " in ran.streams
+    assert "UserWarning: Server skipped: " in ran.streams
     assert other.url in ran.streams
 
 

@@ -146,7 +146,7 @@ def test_every_row_has_one_of_the_labels_or_an_error(run):
     heading, *_ = table["data"]["text/plain"].splitlines()
     assert set(heading.split()[1:]) <= LABELS
     line, is_equal = notebook.outputs("again = label")
-    assert "22 from earlier" in line["data"]["text/plain"]
+    assert "22 cached" in line["data"]["text/plain"]
     assert ast.literal_eval(is_equal["data"]["text/plain"]) is True
 
 
