@@ -330,7 +330,7 @@ def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningSe
         **os.environ,
         "OLLAMA_HOST": urlsplit(base_url).netloc.rpartition("@")[2],
     }
-    guard = ["ollama_magic.server.embedded.guard", "--", program, "serve"]
+    guard = ["ollama_magic.server.embedded.watchdog", "--", program, "serve"]
     child = _Child("ollama", guard, environment)
     try:
         version = _wait_for_version(child, base_url, None)

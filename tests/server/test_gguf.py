@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from ollama_magic.server.embedded.describe import config_of
 from ollama_magic.server.embedded.gguf import GGUFError, human_parameters, read_header
+from ollama_magic.server.embedded.store import ModelConfig
 
 U32, F32, STRING, ARRAY, U64 = 4, 6, 8, 9, 10
 
@@ -105,7 +105,7 @@ def test_only_models_that_write_are_generative(written, extra, is_generative):
 def test_capabilities_come_from_the_template(written, template, capabilities):
     extra = entry("tokenizer.chat_template", STRING, text(template))
     header = read_header(written(gguf([*MODEL, extra])))
-    config = config_of(header, "sha256:" + "0" * 64, 1)
+    config = ModelConfig.of_weights(header, "sha256:" + "0" * 64, 1)
     assert config.capabilities == capabilities
     assert config.template == template
 

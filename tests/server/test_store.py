@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from ollama_magic.server.embedded.download import _meaning
-from ollama_magic.server.embedded.names import ModelName
+from ollama_magic.server.embedded.formats import ModelName
+from ollama_magic.server.embedded.pull import _explain
 from ollama_magic.server.embedded.store import ModelConfig, ModelStore, is_digest
 
 DIGEST = "sha256:" + "a" * 64
@@ -94,11 +94,11 @@ def test_only_digests_become_paths(store, text):
         ("/usr/bin/python: No module named pip", "python -m ensurepip"),
         ("OSError: [Errno 28] No space left on device", "no space left"),
         ("connection error: SSLError(CERTIFICATE_VERIFY_FAILED)", "does not trust"),
-        ("THESE PACKAGES DO NOT MATCH THE HASHES FROM", "because of a hash"),
+        ("THESE PACKAGES DO NOT MATCH THE HASHES FROM", "rejected the hash"),
         ("something new at https://user:pw@host.example/", "pip failed"),
     ],
 )
 def test_failures_of_pip_are_told_without_hosts(log, words):
-    meaning = _meaning(log)
+    meaning = _explain(log)
     assert words in meaning
     assert "host.example" not in meaning

@@ -4,23 +4,23 @@ import json
 
 import pytest
 
-from ollama_magic.server.embedded.bodies import read_request
-from ollama_magic.server.embedded.errors import Refusal
-from ollama_magic.server.embedded.names import ModelName
-from ollama_magic.server.embedded.options import (
-    LoadOptions,
-    check_options,
-    load_options,
-    sampling,
-)
-from ollama_magic.server.embedded.times import (
+from ollama_magic.server.embedded.errors import ApiError
+from ollama_magic.server.embedded.formats import (
     FOREVER_S,
+    ModelName,
     in_future,
     keep_alive_s,
     parse_duration,
 )
+from ollama_magic.server.embedded.requests import (
+    LoadOptions,
+    check_options,
+    load_options,
+    read_request,
+    sampling,
+)
 from ollama_magic.server.embedded.translate import (
-    AnswerReader,
+    ChunkReader,
     Delta,
     chat_messages,
     response_format,
@@ -47,7 +47,7 @@ def call_chunk(**fragment):
 
 
 def read_all(*chunks):
-    reader = AnswerReader()
+    reader = ChunkReader()
     return reader, [delta for delta in map(reader.read, chunks) if delta]
 
 
@@ -101,10 +101,10 @@ def test_a_tool_call_that_was_cut_is_no_call():
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])
 def test_arguments_that_are_no_object_are_an_error(arguments):
-    reader = AnswerReader()
+    reader = ChunkReader()
     function = {"name": "get", "arguments": arguments}
     reader.read(call_chunk(index=0, function=function))
-    with pytest.raises(Refusal, match="'get' with arguments"):
+    with pytest.raises(ApiError, match="'get' with arguments"):
         reader.read(chunk("tool_calls"))
 
 
@@ -138,7 +138,7 @@ def test_arguments_sent_as_text_are_refused_in_the_recorded_words(recording):
     recorded = recording("chat_tools_arguments_as_string")
     messages = recorded["request"]["body"]["messages"]
     (line,) = recorded["response"]["lines"]
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(ApiError) as refusal:
         chat_messages(messages)
     assert refusal.value.text == json.loads(line["line"])["error"]
 
@@ -174,7 +174,7 @@ def test_a_model_that_cannot_think_is_told_nothing(think):
 
 
 def test_an_unknown_level_of_thinking_is_refused():
-    with pytest.raises(Refusal, match='invalid think value: "sometimes"'):
+    with pytest.raises(ApiError, match='invalid think value: "sometimes"'):
         template_arguments("sometimes", ("completion", "thinking"), "m")
 
 
@@ -194,7 +194,7 @@ def test_a_schema_is_passed_on_as_it_is():
 
 @pytest.mark.parametrize("value", ["yaml", [1], 3, True])
 def test_any_other_format_is_refused(value):
-    with pytest.raises(Refusal, match="invalid format"):
+    with pytest.raises(ApiError, match="invalid format"):
         response_format(value)
 
 
@@ -247,7 +247,7 @@ def test_unknown_options_are_ignored_and_floats_are_cut_as_by_ollama():
 
 @pytest.mark.parametrize("value", [True, "3", [3], {}])
 def test_only_numbers_are_integers(value):
-    with pytest.raises(Refusal, match='option "seed" must be of type integer'):
+    with pytest.raises(ApiError, match='option "seed" must be of type integer'):
         check_options({"seed": value})
 
 
@@ -271,13 +271,13 @@ def test_keep_alive_is_a_duration_or_seconds(value, seconds):
 
 @pytest.mark.parametrize("value", ["soon", "5", "", "5 m", "m", "1h-5m", True, [5]])
 def test_a_bad_keep_alive_is_refused(value):
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(ApiError) as refusal:
         keep_alive_s(value, 300.0)
     assert refusal.value.status_code == 400
 
 
 def test_a_bare_number_lacks_its_unit_in_the_words_of_go():
-    with pytest.raises(Refusal, match='time: missing unit in duration "5"'):
+    with pytest.raises(ApiError, match='time: missing unit in duration "5"'):
         parse_duration("5")
 
 
@@ -327,7 +327,7 @@ def test_names_that_differ_in_case_are_one():
     ],
 )
 def test_bodies_that_cannot_be_read(body, words):
-    with pytest.raises(Refusal, match=words) as refusal:
+    with pytest.raises(ApiError, match=words) as refusal:
         read_request(body, "ChatRequest")
     assert refusal.value.status_code == 400
 

@@ -1,10 +1,8 @@
-"""Serve until standard input ends, or pull a model once.
+"""Serve until standard input ends, or pull one model.
 
-The program is ``python -m ollama_magic.server.embedded``.
-
-Without a command it serves: one line of JSON on standard output says ``base_url``,
-``token`` and ``pid``; all else goes to standard error. ``pull NAME`` brings a model to
-the store, for the build step of an image.
+Run as ``python -m ollama_magic.server.embedded``. Without a command it serves, and
+prints one line of JSON with ``base_url``, ``token`` and ``pid``; everything else goes
+to standard error. ``pull NAME`` adds a model to the store, for the build of an image.
 """
 
 from __future__ import annotations
@@ -22,13 +20,12 @@ from pathlib import Path
 
 import platformdirs
 
-from ollama_magic.server.embedded import parent_watch as lifeline
+from ollama_magic.server.embedded import watchdog
 from ollama_magic.server.embedded.api import EmbeddedApi
-from ollama_magic.server.embedded.catalogue import SMOLLM2
-from ollama_magic.server.embedded.errors import Refusal
+from ollama_magic.server.embedded.errors import ApiError
+from ollama_magic.server.embedded.formats import ModelName
 from ollama_magic.server.embedded.http import EmbeddedHTTPServer
-from ollama_magic.server.embedded.names import ModelName
-from ollama_magic.server.embedded.pull import Puller
+from ollama_magic.server.embedded.pull import SMOLLM2, Puller
 from ollama_magic.server.embedded.store import ModelStore
 
 _STORE_VARIABLE = "OLLAMA_MAGIC_EMBEDDED_MODELS"
@@ -52,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         "--store", type=Path, default=_default_store(), help="directory of the models"
     )
     parser.add_argument(
-        "--port", type=int, default=0, help="0 (default): one that is free"
+        "--port", type=int, default=0, help="0 (default) picks a free port"
     )
     commands = parser.add_subparsers(dest="command")
-    pull = commands.add_parser("pull", help="bring a model to the store")
+    pull = commands.add_parser("pull", help="add a model to the store")
     pull.add_argument("name", nargs="?", default=SMOLLM2.name)
     return parser
 
@@ -68,17 +65,17 @@ def _default_store() -> Path:
 def _serve(store: ModelStore, port: int) -> None:
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    # The stop button of a notebook is not meant for us; the pipe tells us when to go.
+    # The stop button of a notebook is not meant for the server; see ``watchdog``.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     token = secrets.token_urlsafe(32)
     server = EmbeddedHTTPServer(port, token, EmbeddedApi(store).routes())
-    # Not an orderly exit: that would wait for a generation to end.
-    lifeline.watch(lambda: os._exit(0))
+    # An orderly exit would wait for a running request.
+    watchdog.watch(lambda: os._exit(0))
     threading.Thread(target=store.tidy, daemon=True).start()
     base_url = f"http://127.0.0.1:{server.server_address[1]}"
     handshake = {"base_url": base_url, "token": token, "pid": os.getpid()}
-    print(json.dumps(handshake), flush=True)  # noqa: T201  (the starter reads it)
-    # Libraries that print must not fill a pipe that nobody reads.
+    print(json.dumps(handshake), flush=True)  # noqa: T201  (the parent reads it)
+    # Nobody reads the pipe any more; prints of libraries must not fill it.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     server.serve_forever()
 
@@ -88,18 +85,18 @@ def _pull(store: ModelStore, text: str) -> int:
     if name is None:
         print("invalid model name", file=sys.stderr)  # noqa: T201  (a command)
         return 2
-    said = ""
+    last_status = ""
 
-    def report(line: dict[str, object]) -> None:
-        nonlocal said
-        if line["status"] != said:
-            said = str(line["status"])
-            print(said, flush=True)  # noqa: T201
+    def on_status(line: dict[str, object]) -> None:
+        nonlocal last_status
+        if line["status"] != last_status:
+            last_status = str(line["status"])
+            print(last_status, flush=True)  # noqa: T201
 
     try:
-        Puller(store).pull(name, report)
-    except Refusal as refusal:
-        print(refusal.text, file=sys.stderr)  # noqa: T201
+        Puller(store).pull(name, on_status)
+    except ApiError as error:
+        print(error.text, file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

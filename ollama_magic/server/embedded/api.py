@@ -1,6 +1,7 @@
-"""The routes of Ollama's API that this engine answers.
+"""The endpoints of Ollama's API that this engine serves.
 
-Knows which endpoint does what, in Ollama's words; the doing is elsewhere.
+``http`` calls them. Each reads its request, checks the name, and hands over to the
+store, the scheduler or ``generate``, with Ollama's status codes and texts.
 Source: Ollama ``docs/api.md``; recordings of Ollama 0.33.0-rc2.
 """
 
@@ -10,22 +11,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ollama_magic.server.embedded import describe, engine
-from ollama_magic.server.embedded.answering import Answerer
-from ollama_magic.server.embedded.bodies import read_request
-from ollama_magic.server.embedded.create import check_create, create
+from ollama_magic.server.embedded import engine, models
 from ollama_magic.server.embedded.errors import (
     JSON_PLAIN,
-    Refusal,
+    ApiError,
     model_not_found,
 )
+from ollama_magic.server.embedded.formats import ModelName, in_future, keep_alive_s
+from ollama_magic.server.embedded.generate import TextGenerator
 from ollama_magic.server.embedded.gguf import GGUFError
-from ollama_magic.server.embedded.http import ClientGoneError, Exchange, Routes
-from ollama_magic.server.embedded.names import ModelName
-from ollama_magic.server.embedded.pull import Puller, Report
+from ollama_magic.server.embedded.http import HTTPExchange, Routes
+from ollama_magic.server.embedded.pull import OnStatus, Puller
+from ollama_magic.server.embedded.requests import read_request
 from ollama_magic.server.embedded.scheduler import Scheduler
 from ollama_magic.server.embedded.store import ModelStore, StoredModel, is_digest
-from ollama_magic.server.embedded.times import in_future, keep_alive_s
 
 _BLOBS = "/api/blobs/"
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
@@ -40,10 +39,10 @@ class EmbeddedApi:
         self._scheduler = Scheduler(
             lambda model: store.blob_path(model.config.blob),
         )
-        self._answerer = Answerer(self._scheduler)
+        self._generator = TextGenerator(self._scheduler)
 
     def routes(self) -> Routes:
-        """Return path to method to endpoint; HEAD goes with GET, as in Ollama."""
+        """Return the endpoints; HEAD works wherever GET does, as in Ollama."""
         read = {"/": self._root, "/api/version": self._version}
         read |= {"/api/tags": self._tags, "/api/ps": self._ps}
         post = {
@@ -64,33 +63,33 @@ class EmbeddedApi:
             _BLOBS: {"HEAD": self._has_blob, "POST": self._upload_blob},
         }
 
-    def _root(self, exchange: Exchange) -> None:
+    def _root(self, exchange: HTTPExchange) -> None:
         exchange.send_text("Ollama is running")
 
-    def _version(self, exchange: Exchange) -> None:
+    def _version(self, exchange: HTTPExchange) -> None:
         build = engine.version()
         exchange.send_json({"version": f"0.0.0-embedded-{build}".rstrip("-")})
 
-    def _tags(self, exchange: Exchange) -> None:
-        exchange.send_json({"models": list(map(describe.tag, self._store.models()))})
+    def _tags(self, exchange: HTTPExchange) -> None:
+        exchange.send_json({"models": list(map(models.tag, self._store.models()))})
 
-    def _ps(self, exchange: Exchange) -> None:
-        models = [
+    def _ps(self, exchange: HTTPExchange) -> None:
+        loaded_models = [
             {
                 "name": str(loaded.model.name),
                 "model": str(loaded.model.name),
                 "size": loaded.model.config.size_bytes,
                 "digest": loaded.model.config.digest,
-                "details": describe.details(loaded.model.config),
+                "details": models.details(loaded.model.config),
                 "expires_at": in_future(loaded.seconds_left),
                 "size_vram": 0,
                 "context_length": loaded.num_ctx,
             }
             for loaded in self._scheduler.loaded()
         ]
-        exchange.send_json({"models": models})
+        exchange.send_json({"models": loaded_models})
 
-    def _show(self, exchange: Exchange) -> None:
+    def _show(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "ShowRequest")
         name = _required_name(request)
         model = self._store.find(name)
@@ -98,102 +97,102 @@ class EmbeddedApi:
             raise model_not_found(str(name))
         weights = self._store.blob_path(model.config.blob)
         try:
-            answer = describe.show(
-                model, weights, verbose=request.get("verbose", False)
-            )
+            answer = models.show(model, weights, verbose=request.get("verbose", False))
         except (GGUFError, OSError) as error:
-            raise Refusal(500, f"the weights of {name} cannot be read") from error
+            raise ApiError(500, f"the weights of {name} cannot be read") from error
         exchange.send_json(answer)
 
-    def _chat(self, exchange: Exchange) -> None:
+    def _chat(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "ChatRequest")
-        keep_alive_s(request.get("keep_alive"), 0)  # Go's decoder refuses it first
+        keep_alive_s(request.get("keep_alive"), 0)  # as Go's decoder, checked first
         name = _required_name({"model": request.get("model")})
         model = self._find(name, request["model"])
-        self._answerer.chat(model, request, exchange)
+        self._generator.chat(model, request, exchange)
 
-    def _generate(self, exchange: Exchange) -> None:
+    def _generate(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "GenerateRequest")
         keep_alive_s(request.get("keep_alive"), 0)
         text = request.get("model", "")
         name = ModelName.parse(text)
         if name is None:
             raise model_not_found(text)
-        self._answerer.generate(self._find(name, text), request, exchange)
+        self._generator.generate(self._find(name, text), request, exchange)
 
-    def _pull(self, exchange: Exchange) -> None:
+    def _pull(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "PullRequest")
         name = _valid_name(request)
-        _report_to(exchange, request, lambda report: self._puller.pull(name, report))
+        _report_to(exchange, request, lambda status: self._puller.pull(name, status))
 
-    def _create(self, exchange: Exchange) -> None:
+    def _create(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "CreateRequest")
         name = _valid_name(request)
-        check_create(request)
+        models.check_create(request)
         _report_to(
             exchange,
             request,
-            lambda report: create(self._store, self._puller, name, request, report),
+            lambda status: models.create(
+                self._store, self._puller, name, request, status
+            ),
         )
 
-    def _push(self, exchange: Exchange) -> None:
+    def _push(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "PushRequest")
         _required_name(request)
-        raise Refusal(501, "the embedded engine cannot push; install Ollama for it")
+        raise ApiError(501, "the embedded engine cannot push; install Ollama for it")
 
-    def _copy(self, exchange: Exchange) -> None:
+    def _copy(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "CopyRequest")
         names = []
         for field in ("source", "destination"):
             name = ModelName.parse(request.get(field, ""))
             if name is None:
-                raise Refusal(400, f'{field} "{request.get(field, "")}" is invalid')
+                raise ApiError(400, f'{field} "{request.get(field, "")}" is invalid')
             names.append(name)
         source, destination = names
         model = self._store.find(source)
         if model is None:
-            raise Refusal(404, f'model "{request["source"]}" not found')
+            raise ApiError(404, f'model "{request["source"]}" not found')
         self._store.save(destination, model.config)
         exchange.send_status(200)
 
-    def _delete(self, exchange: Exchange) -> None:
+    def _delete(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "DeleteRequest")
         text = _name_field(request)
         if not text:
-            raise Refusal(400, "model is required")
+            raise ApiError(400, "model is required")
         name = ModelName.parse(text)
         if name is None:
-            raise Refusal(400, f'name "{text}" is invalid')
+            raise ApiError(400, f'name "{text}" is invalid')
         self._store.delete(self._find(name, text))
         exchange.send_status(200)
 
-    def _embed(self, exchange: Exchange) -> None:
-        self._refuse_embeddings(exchange, status_code=501)
+    def _embed(self, exchange: HTTPExchange) -> None:
+        self._reject_embeddings(exchange, status_code=501)
 
-    def _old_embeddings(self, exchange: Exchange) -> None:
-        self._refuse_embeddings(exchange, status_code=500)
+    def _old_embeddings(self, exchange: HTTPExchange) -> None:
+        self._reject_embeddings(exchange, status_code=500)
 
-    def _refuse_embeddings(self, exchange: Exchange, *, status_code: int) -> None:
+    def _reject_embeddings(self, exchange: HTTPExchange, *, status_code: int) -> None:
         request = read_request(exchange.body(), "EmbedRequest")
         text = request.get("model", "")
         if not text:
             raise model_not_found(text)
         name = ModelName.parse(text)
         if name is None or self._store.find(name) is None:
-            raise Refusal(404, f'model "{text}" not found, try pulling it first')
-        raise Refusal(status_code, _NO_EMBEDDINGS)
+            raise ApiError(404, f'model "{text}" not found, try pulling it first')
+        raise ApiError(status_code, _NO_EMBEDDINGS)
 
-    def _has_blob(self, exchange: Exchange) -> None:
+    def _has_blob(self, exchange: HTTPExchange) -> None:
         digest = _digest(exchange)
         if not self._store.has_blob(digest):
-            raise Refusal(404, f'blob "{digest}" not found')
+            raise ApiError(404, f'blob "{digest}" not found')
         exchange.send_status(200)
 
-    def _upload_blob(self, exchange: Exchange) -> None:
+    def _upload_blob(self, exchange: HTTPExchange) -> None:
         digest = _digest(exchange)
         if self._store.has_blob(digest):
             for _ in exchange.body_pieces():
-                pass  # read it all: a client in mid-upload sees no broken pipe
+                pass  # read it all, so that the client gets no broken pipe
             exchange.send_status(200)
             return
         with self._store.staging() as folder:
@@ -206,7 +205,7 @@ class EmbeddedApi:
             got = f"sha256:{received.hexdigest()}"
             if got != digest:
                 text = f'digest mismatch, expected "{digest}", got "{got}"'
-                raise Refusal(400, text)
+                raise ApiError(400, text)
             self._store.adopt(path, digest)
         exchange.send_status(201)
 
@@ -223,41 +222,40 @@ def _name_field(request: Mapping[str, Any]) -> str:
 
 def _required_name(request: Mapping[str, Any]) -> ModelName:
     if not _name_field(request):
-        raise Refusal(400, "model is required")
+        raise ApiError(400, "model is required")
     return _valid_name(request)
 
 
 def _valid_name(request: Mapping[str, Any]) -> ModelName:
     name = ModelName.parse(_name_field(request))
     if name is None:
-        raise Refusal(400, "invalid model name")
+        raise ApiError(400, "invalid model name")
     return name
 
 
-def _digest(exchange: Exchange) -> str:
+def _digest(exchange: HTTPExchange) -> str:
     digest = exchange.path.removeprefix(_BLOBS)
     if not is_digest(digest):
-        raise Refusal(400, "invalid digest format")
+        raise ApiError(400, "invalid digest format")
     return digest
 
 
 def _report_to(
-    exchange: Exchange, request: Mapping[str, Any], work: Callable[[Report], None]
+    exchange: HTTPExchange, request: Mapping[str, Any], work: Callable[[OnStatus], None]
 ) -> None:
-    """Do work that reports its status: as lines, or only its end as one JSON."""
+    """Do work, and send its status lines, or only one JSON value at the end."""
     is_streamed = request.get("stream", True)
 
-    def report(line: dict[str, object]) -> None:
-        if exchange.is_gone():
-            raise ClientGoneError
+    def on_status(line: dict[str, object]) -> None:
+        exchange.check_client()
         if is_streamed:
             exchange.send_line(line)
 
     try:
-        work(report)
+        work(on_status)
     except OSError as error:
-        # Its text would hold paths; strerror says what is wrong.
-        raise Refusal(500, error.strerror or "could not write to the store") from error
+        # Not str(error), which contains paths.
+        raise ApiError(500, error.strerror or "could not write to the store") from error
     if is_streamed:
         exchange.end_lines()
     else:

@@ -1,7 +1,7 @@
-"""A loaded model, as the server sees it: a runner process, and how to talk to it.
+"""A loaded model, as the server sees it: a ``runner`` process and its pipes.
 
-Knows the life of the process and its lines (see ``runner.py``); refuses to know
-llama.cpp's library and Ollama's API.
+The scheduler starts and closes it; ``generate`` sends it requests. One process per
+model, so that a crash in C++ ends only that model. ``runner`` has the line protocol.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ollama_magic.server.embedded.options import LoadOptions
+from ollama_magic.server.embedded.requests import LoadOptions
 
 OnChunk = Callable[[Mapping[str, Any]], None]
 
 _POLL_S = 0.1
-_PATIENCE_S = 10.0
+_CANCEL_TIMEOUT_S = 10.0
 
-# Spinning barriers of OpenMP made two threads ten times slower than one on a busy
-# machine; the library reads this once, when the process starts.
-_QUIET_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+# With OpenMP's busy waiting, two threads were ten times slower than one on a busy
+# machine. The library reads these variables once, when the process starts.
+_PASSIVE_WAIT = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
 
 class LoadError(Exception):
@@ -36,18 +36,18 @@ class LoadError(Exception):
 
 
 class RunnerGoneError(Exception):
-    """The runner ended by itself in the middle of a request."""
+    """The runner ended during a request."""
 
 
-class RequestError(Exception):
-    """llama.cpp refused a request.
+class LlamaRequestError(Exception):
+    """llama.cpp rejected a request.
 
     Parameters
     ----------
     kind
-        llama.cpp's name of the error, ``exceed_context_size_error`` for example.
+        llama.cpp's name for the error, such as ``exceed_context_size_error``.
     details
-        Numbers that came with it.
+        The numbers in the error.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class RequestError(Exception):
         self.details = details
 
 
-class LoadedLlama:
-    """One model in memory, that answers one request at a time.
+class LlamaProcess:
+    """One model in memory, which runs one request at a time.
 
     Parameters
     ----------
     on_wait
-        Called now and then during the load; it may raise, which ends the load.
+        Called repeatedly during the load; it may raise, which stops the load.
 
     Raises
     ------
     LoadError
-        The file cannot be used, memory is short, or ``xllamacpp`` has changed.
+        The file cannot be used, memory is short, or this ``xllamacpp`` is too new.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LoadedLlama:
             [sys.executable, "-m", "ollama_magic.server.embedded.runner"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **_QUIET_THREADS},
+            env={**os.environ, **_PASSIVE_WAIT},
         )
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -100,11 +100,11 @@ class LoadedLlama:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can still answer."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """Free the memory, at once; nothing may run on it now or later."""
+        """End the process at once; it must not be used any more."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
@@ -112,25 +112,25 @@ class LoadedLlama:
                 self._process.stdin.close()
 
     def chat(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
-        """Answer messages.
+        """Generate a reply to messages.
 
         Parameters
         ----------
         on_chunk
-            Gets each chunk, and an empty one now and then while there is none. It may
-            raise, which ends the generation.
+            Called with each chunk, and with an empty one while there is none. It may
+            raise, which stops the reply.
 
         Raises
         ------
-        RequestError
-            llama.cpp refused.
+        LlamaRequestError
+            llama.cpp rejected the request.
         RunnerGoneError
-            The runner ended by itself.
+            The runner ended.
         """
         self._run({"chat": request}, on_chunk)
 
     def complete(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
-        """Continue a text, with no template; otherwise like ``chat``."""
+        """Continue a raw prompt, without a template; otherwise like ``chat``."""
         self._run({"complete": request}, on_chunk)
 
     def _run(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
@@ -143,14 +143,14 @@ class LoadedLlama:
         except BaseException:
             self._cancel()
             raise
-        if "refused" in line:
-            raise _request_error(line["refused"])
+        if "rejected" in line:
+            raise _request_error(line["rejected"])
 
     def _cancel(self) -> None:
-        """End the request that runs; the runner itself, if it does not listen."""
+        """Cancel the running request, or end the process if it does not respond."""
         try:
             self._send({"cancel": True})
-            while "chunk" in (self._lines.get(timeout=_PATIENCE_S) or {}):
+            while "chunk" in (self._lines.get(timeout=_CANCEL_TIMEOUT_S) or {}):
                 pass
         except (RunnerGoneError, queue.Empty):
             self.close()
@@ -176,7 +176,7 @@ class LoadedLlama:
             return line
 
     def _read(self) -> None:
-        # A line that was cut by a crash is no JSON: the end, like the end itself.
+        # A line that a crash cut short is not JSON; it means the same as the end.
         with contextlib.suppress(ValueError):
             if self._process.stdout is not None:
                 with self._process.stdout as pipe:
@@ -186,16 +186,16 @@ class LoadedLlama:
 
 
 def version() -> str:
-    """Return the build of llama.cpp, ``b11549`` for example; empty if not installed."""
+    """Return the build of llama.cpp, such as ``b11549``; empty if not installed."""
     try:
         return "b" + metadata.version("xllamacpp").rpartition(".")[2]
     except metadata.PackageNotFoundError:
         return ""
 
 
-def _request_error(error: Mapping[str, Any]) -> RequestError:
+def _request_error(error: Mapping[str, Any]) -> LlamaRequestError:
     names = ("n_prompt_tokens", "n_ctx")
-    return RequestError(
+    return LlamaRequestError(
         int(error.get("code", 500)),
         str(error.get("type", "server_error")),
         str(error.get("message", "unknown error")),

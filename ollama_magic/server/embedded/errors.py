@@ -1,6 +1,7 @@
-"""The one way to say no: an HTTP status and Ollama's words for the reason.
+"""Errors of the API: an HTTP status and Ollama's text for it.
 
-Knows the shapes of Ollama's errors; refuses to know what they are about.
+Every module here raises ``ApiError``; ``http`` sends it. A module of its own because
+all others import it.
 Source: recordings of Ollama 0.33.0-rc2.
 """
 
@@ -10,13 +11,13 @@ import json
 
 JSON_UTF8 = "application/json; charset=utf-8"
 JSON_PLAIN = "application/json"
-"""What Ollama sends when the reason comes from its runner."""
+"""The content type of errors that come from Ollama's runner."""
 
 
-class Refusal(Exception):  # noqa: N818  (not always an error: also "not supported")
-    """A request that is answered with ``{"error": text}``.
+class ApiError(Exception):
+    """An error that is sent to the client as ``{"error": text}``.
 
-    Once a stream has begun, the text becomes its last line and the status is lost.
+    In a stream that has begun, it becomes the last line, without its status.
     """
 
     def __init__(
@@ -28,20 +29,20 @@ class Refusal(Exception):  # noqa: N818  (not always an error: also "not support
         self.content_type = content_type
 
 
-def engine_refusal(
+def llama_error(
     status_code: int, message: str, *, kind: str = "invalid_request_error", **more: int
-) -> Refusal:
-    """Return a refusal by llama.cpp as Ollama passes it on: JSON inside of JSON."""
+) -> ApiError:
+    """Return an error of llama.cpp as Ollama passes it on: JSON inside JSON."""
     error = {"code": status_code, "message": message, "type": kind, **more}
     text = json.dumps({"error": error}, separators=(",", ":"))
-    return Refusal(status_code, text, content_type=JSON_PLAIN)
+    return ApiError(status_code, text, content_type=JSON_PLAIN)
 
 
-def not_supported(what: str) -> Refusal:
-    """Return the refusal of something that Ollama can and this engine cannot."""
-    return Refusal(400, f"the embedded engine does not support {what}")
+def not_supported(what: str) -> ApiError:
+    """Return the error for something that Ollama supports and this engine does not."""
+    return ApiError(400, f"the embedded engine does not support {what}")
 
 
-def model_not_found(name: str) -> Refusal:
+def model_not_found(name: str) -> ApiError:
     """Return the 404 of chat, generate, show and delete."""
-    return Refusal(404, f"model '{name}' not found")
+    return ApiError(404, f"model '{name}' not found")

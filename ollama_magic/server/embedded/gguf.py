@@ -1,7 +1,7 @@
 """The header of a GGUF file: what the model is, without loading it.
 
-Reads metadata and the list of tensors; never the weights. The file is untrusted:
-whatever does not fit in it is an error, not a crash.
+Reads the metadata and the list of tensors, never the weights. The file is untrusted:
+damage raises ``GGUFError`` and nothing else.
 Source: the GGUF specification (ggml, ``docs/gguf.md``), versions 2 and 3.
 """
 
@@ -46,12 +46,12 @@ _TENSOR_TYPES = dict(enumerate(_TENSOR_TYPE_NAMES.split()))
 
 
 class GGUFError(ValueError):
-    """The file is not a GGUF file that can be read."""
+    """The file is not a readable GGUF file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: its name, its type (``Q4_1``) and its shape."""
+    """A tensor: its name, its type (such as ``Q4_1``) and its shape."""
 
     name: str
     type: str
@@ -60,46 +60,46 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """Metadata and tensors of one file."""
+    """The metadata and tensors of one file."""
 
     metadata: Mapping[str, Any]
-    """Arrays are ``None`` unless they were asked for."""
+    """Arrays are ``None`` unless requested."""
     tensors: tuple[Tensor, ...] = field(repr=False)
 
     @property
     def architecture(self) -> str:
-        """The family, ``llama`` for example; empty when the file does not say."""
+        """The family, such as ``llama``; empty if the file has none."""
         return str(self.metadata.get("general.architecture", ""))
 
     @property
     def context_length(self) -> int:
-        """Tokens that the model was trained for; 0 when the file does not say."""
+        """The number of tokens the model was trained for; 0 if unknown."""
         return self._number("context_length")
 
     @property
     def embedding_length(self) -> int:
-        """Numbers in one hidden vector; 0 when the file does not say."""
+        """The length of a hidden vector; 0 if unknown."""
         return self._number("embedding_length")
 
     @property
     def parameter_count(self) -> int:
-        """Weights in all tensors together."""
+        """The number of weights in all tensors."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     @property
     def quantization(self) -> str:
-        """The quantisation as Ollama names it, ``Q4_1`` for example."""
+        """The quantization in Ollama's form, such as ``Q4_1``."""
         name = _FILE_TYPES.get(self.metadata.get("general.file_type", -1), "-")
         return "unknown" if name == "-" else name
 
     @property
     def chat_template(self) -> str:
-        """The Jinja template of the chat; empty for a model without one."""
+        """The Jinja chat template; empty if the model has none."""
         return str(self.metadata.get("tokenizer.chat_template") or "")
 
     @property
     def is_generative(self) -> bool:
-        """Whether it writes text: no projector, adapter or embedding model."""
+        """Whether it generates text: not a projector, adapter or embedding model."""
         pooling = f"{self.architecture}.pooling_type"
         is_model = self.metadata.get("general.type", "model") == "model"
         has_vocabulary = "tokenizer.ggml.model" in self.metadata
@@ -130,12 +130,12 @@ def read_header(path: Path, *, with_arrays: bool = False) -> GGUFHeader:
     Parameters
     ----------
     with_arrays
-        Read arrays too (the vocabulary: megabytes), and do not leave them out.
+        Include arrays, such as the vocabulary, which takes megabytes.
 
     Raises
     ------
     GGUFError
-        Not GGUF, another byte order or version, or cut off.
+        It is not GGUF, has an unsupported byte order or version, or is truncated.
     OSError
         The file cannot be opened.
     """
@@ -148,11 +148,11 @@ def read_header(path: Path, *, with_arrays: bool = False) -> GGUFHeader:
             try:
                 return _Reader(data, with_arrays=with_arrays).header()
             except (struct.error, KeyError, UnicodeDecodeError, IndexError) as error:
-                raise GGUFError("the GGUF header is damaged or cut off") from error
+                raise GGUFError("the GGUF header is damaged or truncated") from error
 
 
 class _Reader:
-    """A place in the file, that moves on with every value."""
+    """Reads values from the file, one after the other."""
 
     def __init__(self, data: mmap.mmap, *, with_arrays: bool) -> None:
         self._data = data
@@ -173,7 +173,7 @@ class _Reader:
             metadata[key] = self._value(self._take("<I"))
         return GGUFHeader(metadata, tuple(self._tensor() for _ in range(tensor_count)))
 
-    def _take(self, layout: str) -> Any:  # noqa: ANN401  (whatever the layout says)
+    def _take(self, layout: str) -> Any:  # noqa: ANN401  (the layout decides)
         (value,) = struct.unpack_from(layout, self._data, self._at)
         self._at += struct.calcsize(layout)
         return value
@@ -184,7 +184,7 @@ class _Reader:
     def _skip(self, length: int) -> bytes:
         start, self._at = self._at, self._at + length
         if self._at > len(self._data):
-            raise GGUFError("the GGUF header is damaged or cut off")
+            raise GGUFError("the GGUF header is damaged or truncated")
         return self._data[start : self._at]
 
     def _value(self, kind: int) -> object:
@@ -210,7 +210,7 @@ class _Reader:
     def _tensor(self) -> Tensor:
         name, dimensions = self._string(), self._take("<I")
         if dimensions > _MAX_DIMENSIONS:
-            raise GGUFError("the GGUF header is damaged or cut off")
+            raise GGUFError("the GGUF header is damaged or truncated")
         shape = tuple(self._take("<Q") for _ in range(dimensions))
         kind = _TENSOR_TYPES.get(self._take("<I"), "-")
         self._take("<Q")  # where its weights are
@@ -218,7 +218,7 @@ class _Reader:
 
 
 def _shortest(value: float) -> float:
-    """Return the shortest decimal that is the same float32: 1e-05, not 9.99…e-06."""
+    """Return the shortest decimal for a float32: 1e-05, not 9.99…e-06."""
     packed = struct.pack("<f", value)
     for digits in range(1, 10):
         candidate = float(f"{value:.{digits}g}")

