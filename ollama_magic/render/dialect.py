@@ -1,8 +1,10 @@
-"""Markdown as models write it, put into the dialect that Python-Markdown reads.
+"""A block of Markdown rewritten into the dialect that Python-Markdown reads.
 
-Python-Markdown wants nested content indented by four columns per level, ``1.`` and not
-``1)``, and blank lines around what is nested. Models (and CommonMark) indent by the
-width of the marker: two or three. Knows line syntax; makes no HTML.
+``safe_html`` calls this module before each conversion. Python-Markdown expects nested
+content indented by four columns per level, ``1.`` rather than ``1)``, and blank lines
+around nested blocks; models (and CommonMark) indent by the width of the marker, two or
+three. Link definitions are read here too, since a label in one block takes its address
+from another.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from ollama_magic.render.line_syntax import (
 )
 
 MAX_DEPTH = 12
-"""Deeper levels of lists and quotes are shown at this one."""
+"""Deeper levels of lists and quotes are shown at this level."""
 
 _TASK = re.compile(r"\[([ xX])\](?=\s)")
 _QUOTE_MARK = re.compile(r"^ {0,3}> ?")
@@ -33,31 +35,42 @@ _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
 
 
 def python_markdown_source(block: Block) -> str:
-    """Return the Markdown of a block as Python-Markdown is to read it."""
+    """Return the Markdown of a block in Python-Markdown's dialect."""
     return _rewritten(block, 0)[0]
 
 
 def ends_in_code(block: Block) -> bool:
-    """Whether the last line with text in a list or quote is one of a fence."""
+    """Return whether the last line with text in a list or quote is in a fence."""
     return _rewritten(block, 0)[1]
 
 
 def language_of(info: str) -> str:
-    """Return the language that a fence's info string names; empty when none."""
+    """Return the language in a fence's info string; empty if there is none."""
     match = _LANGUAGE.match(info.strip())
     return match[0].lower() if match else ""
 
 
+def fenced_code(text: str) -> tuple[str, str, list[str]]:
+    """Return the marks, the language and the lines of code of a fenced block."""
+    first, *lines = text.strip("\n").split("\n")
+    marks, info = fence_of(first) or ("```", "")
+    if lines and closes_fence(lines[-1], marks):
+        lines.pop()
+    margin = len(first) - len(first.lstrip(" "))
+    return marks, language_of(info), [_without_margin(line, margin) for line in lines]
+
+
 def _rewritten(block: Block, depth: int) -> tuple[str, bool]:
-    """Return a block's Markdown, every fence closed, and whether it ends in one."""
+    """Return a block's Markdown, with all fences closed, and whether it ends in one."""
     text = block.shown.expandtabs(4) if block.kind == "list" else block.shown
     if depth < MAX_DEPTH:
         if block.kind == "list":
-            return _Items(depth).rewrite(text)
+            return _ListRewriter(depth).rewrite(text)
         if block.kind == "quote":
             return _quote(text, depth)
     if block.kind == "fence":
-        return _fence(text), True
+        marks, language, code = fenced_code(text)
+        return "\n".join([marks + language, *code, marks]), True
     return text.lstrip(" ") if block.kind == "heading" else text, False
 
 
@@ -70,22 +83,12 @@ def _quote(text: str, depth: int) -> tuple[str, bool]:
     return "\n".join(f"> {line}" for line in lines), bool(blocks) and blocks[-1][1]
 
 
-def _fence(text: str) -> str:
-    first, *lines = text.strip("\n").split("\n")
-    marks, info = fence_of(first) or ("```", "")
-    if lines and closes_fence(lines[-1], marks):
-        lines.pop()
-    margin = len(first) - len(first.lstrip(" "))
-    code = (_without_margin(line, margin) for line in lines)
-    return "\n".join([marks + language_of(info), *code, marks])
-
-
 def _without_margin(line: str, most: int) -> str:
     margin = len(line) - len(line.lstrip(" "))
     return line[min(margin, most) :]
 
 
-class _Items:
+class _ListRewriter:
     """Rewrites the lines of one list."""
 
     def __init__(self, depth: int) -> None:
@@ -96,10 +99,10 @@ class _Items:
         self._quoted: list[str] = []  # lines of the quote that is open in an item
         self._quoted_fence = ""
         self._after_blank = True
-        self._depth = 0  # of the line before
-        self._is_loose = False  # whether a blank line came since that depth or above
+        self._depth = 0  # of the previous line
+        self._is_loose = False  # whether a blank line followed that depth or above
         self._lines: list[str] = []
-        self._is_code = False  # whether the last line with text was one of a fence
+        self._is_code = False  # whether the last line with text was in a fence
 
     def rewrite(self, text: str) -> tuple[str, bool]:
         lines = text.split("\n")
@@ -138,7 +141,7 @@ class _Items:
         self._leave_items(column)
         depth = len(self._markers)
         if self._is_loose and depth < self._depth and self._lines[-1]:
-            # NB: after a blank line Python-Markdown reads on at the level it is at.
+            # NB: after a blank line Python-Markdown stays at its level.
             self._lines.append("")
         self._is_loose = self._is_loose and depth > 0
         self._depth = depth + 1
@@ -147,10 +150,10 @@ class _Items:
         indent = self._indent()
         self._markers.append(column)
         fence = fence_of(text)
-        if fence:  # the fence needs a line of its own
+        if fence:  # a fence needs a line of its own
             self._lines.append(f"{indent}{mark} ")
             self._open_fence(fence, column + len(mark) + 1)
-        elif text.startswith(">"):  # and so do the lines of a quote
+        elif text.startswith(">"):  # and so does a quote
             self._lines.append(f"{indent}{mark} ")
             self._take_quoted(text)
         else:
@@ -180,7 +183,7 @@ class _Items:
         return self._markers[-1] + 2 if self._markers else 0
 
     def _leave_items(self, column: int) -> None:
-        """Leave the items that a line at this column is not inside of."""
+        """Close the items that do not contain a line at this column."""
         while self._markers and column < self._markers[-1] + 2:
             self._markers.pop()
 
@@ -238,6 +241,12 @@ def _task_box(match: re.Match[str]) -> str:
     return "☐" if match[1] == " " else "☑"
 
 
+# -- link definitions (``[1]: https://a.example``) ----------------------------------
+
+# A definition is hidden only if CommonMark takes it as one (it begins a top-level
+# paragraph) and the page has its link; every other line stays text. Footnotes
+# (``[^1]: …``) are always shown, and their labels become links.
+
 References = tuple[tuple[str, str, str], ...]
 """Label (lower case), address and title of each link definition."""
 
@@ -253,12 +262,12 @@ _LABEL = re.compile(r"\[([^\[\]]{1,200})\]")
 _SPACE = re.compile(r"\s+")
 _HREF = re.compile(r'href="([^"]*)"')
 _MAX_DEFINITIONS = 1000
-"""Labels of one text; those after them stay text."""
+"""Labels per text; later definitions stay text."""
 _TEXT_KINDS = {"paragraph", "list", "quote", "table", "heading"}
 
 
-def definitions(blocks: Iterable[Block]) -> dict[str, tuple[str, str]]:
-    """Return address and title of each label that a text defines."""
+def link_definitions(blocks: Iterable[Block]) -> dict[str, tuple[str, str]]:
+    """Return the address and title of each label that a text defines."""
     found: dict[str, tuple[str, str]] = {}
     for block in blocks:
         if block.kind in _TEXT_KINDS and "]:" in block.source:
@@ -271,7 +280,7 @@ def definitions(blocks: Iterable[Block]) -> dict[str, tuple[str, str]]:
 
 
 def references_in(block: Block, known: Mapping[str, tuple[str, str]]) -> References:
-    """Return those of the known definitions whose labels stand in a block."""
+    """Return the known definitions whose labels occur in a block."""
     if not known or block.kind not in _TEXT_KINDS:
         return ()
     labels = dict.fromkeys(map(_normal, _LABEL.findall(block.source)))
@@ -279,7 +288,7 @@ def references_in(block: Block, known: Mapping[str, tuple[str, str]]) -> Referen
 
 
 def split_definitions(block: Block) -> tuple[list[str], Block]:
-    """Return the definitions that a paragraph begins with, by line, and the rest."""
+    """Return the definitions at the start of a paragraph, by line, and the rest."""
     if block.kind != "paragraph":
         return [], block
     lines = block.source.splitlines(keepends=True)
@@ -289,7 +298,7 @@ def split_definitions(block: Block) -> tuple[list[str], Block]:
     return lines[:count], replace(block, source="".join(lines[count:]))
 
 
-def linked(references: References, page: str) -> set[str]:
+def linked_labels(references: References, page: str) -> set[str]:
     """Return the labels whose addresses are links in the HTML of a block."""
     if not references:
         return set()
@@ -297,8 +306,8 @@ def linked(references: References, page: str) -> set[str]:
     return {label for label, url, _ in references if url in links}
 
 
-def not_linked(lines: Iterable[str], labels: set[str]) -> Block:
-    """Return the definitions that no link uses, as a paragraph to be shown."""
+def unlinked_definitions(lines: Iterable[str], labels: set[str]) -> Block:
+    """Return the definitions that no link uses, as a paragraph to show."""
     return Block(
         "paragraph", "".join(one for one in lines if _label(one) not in labels)
     )

@@ -1,8 +1,9 @@
-"""How much HTML a text may become: an amount that grows with its length, and no faster.
+"""How much HTML a text may become, and what it may cost to make it.
 
 A few bytes of Markdown or HTML can stand for very much: a short row of a wide table, a
-link to a long address. Everything that makes HTML of a reply joins it here. Knows
-lengths; makes no HTML.
+link to a long address, marks that a parser searches for again and again. ``safe_html``
+and the displays ask here before they convert and while they join; a text over a limit
+is shown as plain text. All costs are upper bounds, counted before a parser runs.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ollama_magic.render.dialect import MAX_DEPTH
+
+# -- the length of the HTML --------------------------------------------------------
+
 _PER_CHARACTER = 40
 """Bytes of HTML; an empty cell of a table takes 34 and its text one character."""
 _BASE = 50_000
-"""Bytes that every text may take, so that short ones are never in question."""
+"""Bytes that every text may take, so that short texts never reach the limit."""
 _MAX_MARKUP = 5_000_000
 """Bytes; a front end takes seconds for more."""
 _PER_PLAIN_CHARACTER = 6
@@ -30,13 +35,13 @@ def max_html(characters: int) -> int:
     return max(plain, min(_BASE + _PER_CHARACTER * characters, _MAX_MARKUP))
 
 
-def joined(parts: Iterable[str], characters: int) -> str | None:
-    """Join the HTML of a text; None as soon as it is too long for that text.
+def join_within_limit(parts: Iterable[str], characters: int) -> str | None:
+    """Join the HTML of a text; return None if it is too long for that text.
 
     Parameters
     ----------
     parts
-        Made one at a time: no more of them are asked for once there are too many.
+        Read lazily, and only up to the limit.
     characters
         The length of the text.
     """
@@ -51,67 +56,147 @@ def joined(parts: Iterable[str], characters: int) -> str | None:
 
 
 class HtmlBudget:
-    """The same for a text that is still being written."""
+    """The same limit for a text that is still being written."""
 
     def __init__(self) -> None:
         self._characters = 0
         self._used = 0
 
     def grow(self, characters: int) -> None:
-        """Note how much text came."""
+        """Add the length of new text."""
         self._characters += characters
 
     def take(self, html: str) -> bool:
-        """Return whether this HTML may still be shown, and count it if so."""
+        """Return whether this HTML fits, and count it if it does."""
         fits = self.fits(html)
         self._used += len(html) if fits else 0
         return fits
 
     def fits(self, html: str) -> bool:
-        """Return whether this HTML may still be shown; it is not counted."""
+        """Return whether this HTML fits, without counting it."""
         return self._used + len(html) <= max_html(self._characters)
 
 
+# -- the cost of Markdown ----------------------------------------------------------
+
+_MAX_BLOCK = 200_000
+"""Characters of a block."""
+_MAX_BRACKET_COST = 1_500_000
+"""Characters; Python-Markdown's search for the ends of links takes about a second."""
+_MAX_INLINE_COST = 100_000_000
+"""Characters; Python-Markdown copies a text at each mark: about a second."""
+_MAX_ITEM_COST = 3_000_000_000
+"""Characters; Python-Markdown copies a list item at each line: about a second."""
+_ITEM = re.compile(r"^([ >]*)(?:[-*+]|\d{1,9}[.)])(?=\s)", re.MULTILINE)
+_RUN = re.compile(r"\n(?=[ \t>]*(?:\n|[-*+|>]|\d{1,9}[.)]))")
+"""Where Python-Markdown begins with another text: a paragraph, an item, a row."""
+_TICK_COST = 20
+_MARK = re.compile(r"[*_`\[<&\\$~:]")
+_BRACKET = re.compile(r"[\[\]()]")
+_MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
+_NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
+"""Items in items on one line, as only a looping model writes them."""
+
+
+def is_costly_markdown(text: str) -> bool:
+    """Return whether Python-Markdown would need seconds for a block."""
+    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
+        return True
+    return (
+        _inline_cost(text) > _MAX_INLINE_COST
+        or _bracket_cost(text) > _MAX_BRACKET_COST
+        or _item_cost(text) > _MAX_ITEM_COST
+    )
+
+
+def _inline_cost(text: str) -> int:
+    """Return the characters copied when each mark splits the text around it.
+
+    Backticks cost more: Python-Markdown searches for the end of each of them, and of
+    each shorter run inside it.
+    """
+    return sum(
+        len(run) * (len(_MARK.findall(run)) + _TICK_COST * run.count("`"))
+        for run in _RUN.split(text)
+    )
+
+
+def _item_cost(text: str) -> int:
+    """Return the characters copied when each line is added to its list item.
+
+    Each level copies them again, and all lines are indented for the deepest level.
+    """
+    levels = (len(match[1]) // 2 + 1 for match in _ITEM.finditer(text))
+    depth = min(max(levels, default=0), MAX_DEPTH)
+    runs = ((run.count("\n"), len(run)) for run in _RUN.split(text))
+    return depth * sum(lines * (size + 4 * depth * lines) for lines, size in runs)
+
+
+def _bracket_cost(text: str) -> int:
+    """Return the characters read when each ``[`` and ``](`` searches for its end."""
+    cost = 0
+    opened: dict[str, list[int]] = {"]": [], ")": []}
+    for match in _BRACKET.finditer(text):
+        mark, start = match[0], match.start()
+        if mark in "[(":
+            opened["]" if mark == "[" else ")"].append(start)
+        elif opened[mark]:
+            cost += _distance(text, opened[mark].pop(), start)
+    unclosed = opened["]"] + opened[")"]
+    return cost + sum(_distance(text, start, len(text)) for start in unclosed)
+
+
+def _distance(text: str, start: int, end: int) -> int:
+    is_searched = text[start] == "[" or text[start - 1 : start] == "]"
+    return end - start if is_searched else 0
+
+
+# -- the cost of HTML that a model wrote -------------------------------------------
+
+# A parser reopens a formatting element in every paragraph until it is closed, and
+# searches all open elements at every tag. The bounds hold however quotes and comments
+# are read.
 _FORMATTING = "b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u"
 _ATTRIBUTES = (
     r"(?:\s++[\w:.-]++(?:=(?:\"[^\"<>]*+\"|'[^'<>]*+'|[^\s\"'<>=`]++))?+)*+\s*+"
 )
-"""Attributes that a parser reads as they look."""
+"""Attributes that every parser reads alike."""
 _STYLED = re.compile(rf"<({_FORMATTING})(?=\s){_ATTRIBUTES}>", re.IGNORECASE)
 _CLOSED = re.compile(rf"<({_FORMATTING}|a){_ATTRIBUTES}>[^<]*+</\1>", re.IGNORECASE)
 _OPEN = re.compile(rf"<({_FORMATTING})(?=([\s/>]))", re.IGNORECASE)
 _LINK = re.compile(rf"<a(?=[\s/>])({_ATTRIBUTES}>)?+", re.IGNORECASE)
 _NESTED_CLOSINGS = 3
-"""How often what is closed where it was opened is looked for: ``<a><b>x</b></a>``."""
+"""How many levels of closed elements are removed: ``<a><b>x</b></a>`` has two."""
 _SAME_OPEN = 3
-"""How many equal formatting elements HTML opens again."""
+"""How many equal formatting elements HTML reopens."""
 _REOPENED_BYTES = 20
 _REOPENED_LINK_BYTES = 50
 
 _MAX_STEPS = 100_000_000
-"""Looks of the parser at open elements; about half a second."""
+"""Open elements that the parser looks at; about half a second."""
 _MAX_DEPTH = 500
-"""Elements in elements; browsers stop here."""
+"""Nested elements; browsers stop here."""
 _FLAT = "p|li|d[dt]|br|hr|img|meta|embed"
 _NESTING = re.compile(
     rf"<(/?)(?!(?:{_FLAT}|t[dhr]|tbody|thead|tfoot|option|input|link)[\s/>])[a-z]",
     re.IGNORECASE,
 )
 _NESTING_IN_SVG = re.compile(rf"<(/?)(?!(?:{_FLAT})[\s/>])[a-z]", re.IGNORECASE)
-"""Nothing in SVG or MathML is closed by what comes next."""
+"""In SVG and MathML no element is closed by the next one."""
 _SVG = re.compile(r"<(?:svg|math)", re.IGNORECASE)
 
 
 def without_styles(text: str) -> str:
     """Return HTML whose formatting elements have no attributes.
 
-    None of these is shown, and those that are equal are opened again three times only.
+    The allow-list drops these attributes anyway, and HTML reopens equal elements
+    three times only.
     """
     return _STYLED.sub(r"<\1>", text)
 
 
-def is_too_costly(text: str) -> bool:
-    """Whether HTML (``without_styles``) makes much more of itself, or takes seconds."""
+def is_costly_html(text: str) -> bool:
+    """Return whether HTML (``without_styles``) grows far too long, or takes seconds."""
     tags = text.count("<")
     return (
         tags * _reopened(text) > max_html(len(text))
@@ -121,7 +206,7 @@ def is_too_costly(text: str) -> bool:
 
 
 def _reopened(text: str) -> int:
-    """Return how many bytes are opened again at one tag, at most."""
+    """Return how many bytes are reopened at one tag, at most."""
     for _ in range(_NESTED_CLOSINGS):
         text = _CLOSED.sub(" ", text)
     found = _OPEN.findall(text)
@@ -134,13 +219,13 @@ def _reopened(text: str) -> int:
 
 
 def _nesting_tags(text: str) -> int:
-    """Return how deep elements can be in one another if none of them is closed."""
+    """Return how deeply elements would nest if none of them were closed."""
     nesting = _NESTING_IN_SVG if _SVG.search(text) else _NESTING
     return sum(not slash for slash in nesting.findall(text))
 
 
 def _depth(text: str) -> int:
-    """Return how deep the elements of HTML seem to be in one another."""
+    """Return how deeply the elements seem to nest."""
     depth = deepest = 0
     for slash in _NESTING.findall(text):
         depth = max(depth - 1, 0) if slash else depth + 1

@@ -1,7 +1,8 @@
 """A complete reply as the one output of its cell: a MIME bundle.
 
-Knows how answer, thinking, notices and footer are laid out. Never ``text/markdown``:
-JupyterLab does not sanitise it in a cell that was run.
+``generation`` and ``columns`` call this module. The bundle shows the tool calls before
+the answer, the thinking, the answer, a notice and the footer, and never has
+``text/markdown``: JupyterLab does not sanitise that in a cell that the user ran.
 """
 
 from __future__ import annotations
@@ -31,7 +32,85 @@ from ollama_magic.render.safe_html import (
 from ollama_magic.render.text import count_invisible, escaped, visible_text
 from ollama_magic.render.theme import WARNING, with_code_style
 
+# -- the footer --------------------------------------------------------------------
+
+_LOAD_WORTH_SHOWING_S = 1.0
+_DONE_REASONS = {
+    "length": "cut off at num_predict",
+    "load": "loaded",
+    "unload": "unloaded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FooterFacts:
+    """What the footer can show."""
+
+    model: str
+    place: str
+    """Which turn of which chat, or that it was a one-off."""
+    stats: Stats
+    done_reason: str = ""
+    context_length: int = 0
+    """Tokens that the model was loaded with; 0 if the server does not say."""
+    server_note: str = ""
+    """Set if the answer did not come from an Ollama on this machine."""
+    filled: tuple[str, ...] = ()
+    """Placeholders of the prompt that were filled in."""
+    notes: tuple[str, ...] = ()
+    """What else the user should know about the answer."""
+
+    @property
+    def context_share(self) -> float | None:
+        """Share of the context that this turn used; None if unknown."""
+        used = self.stats.prompt_eval_count + self.stats.eval_count
+        return used / self.context_length if self.context_length and used else None
+
+
+def server_note(kind: str, base_url: str, remote_host: str = "") -> str:
+    """Return where a prompt was sent; empty for an Ollama on this machine.
+
+    Parameters
+    ----------
+    kind
+        ``embedded``, ``loopback`` or ``remote``.
+    remote_host
+        The host that runs a cloud model.
+    """
+    if remote_host:
+        return f"cloud model, answered at {remote_host}"
+    if kind == "embedded":
+        return "embedded engine (demo model)"
+    return "" if kind == "loopback" else f"answered at {base_url}"
+
+
+def footer_parts(facts: FooterFacts) -> tuple[str, ...]:
+    """Return the parts of the footer in reading order."""
+    stats = facts.stats
+    share = facts.context_share
+    parts = [facts.model, facts.place]
+    if stats.eval_count:
+        parts.append(f"{stats.eval_count:,} tokens")
+    if stats.tokens_per_second:
+        parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
+    if stats.load_duration_s > _LOAD_WORTH_SHOWING_S:
+        parts.append(f"loaded in {stats.load_duration_s:.1f} s")
+    if share is not None:
+        parts.append(f"context {share:.0%} of {facts.context_length:,}")
+    if facts.done_reason not in {"", "stop"}:
+        parts.append(_DONE_REASONS.get(facts.done_reason, facts.done_reason))
+    if facts.filled:
+        parts.append("filled in: " + ", ".join(facts.filled))
+    parts += facts.notes
+    if facts.server_note:
+        parts.append(facts.server_note)
+    return tuple(part for part in parts if part)
+
+
+# -- the reply ---------------------------------------------------------------------
+
 _BAR_FROM = 0.5
+"""Share of the context from which the footer shows a bar."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +121,17 @@ class ReplyView:
     """The answer, as the model wrote it."""
     thinking: str = ""
     thinking_s: float = 0.0
-    """How long the model thought, in seconds; 0 when unknown."""
+    """How long the model thought, in seconds; 0 if unknown."""
     view: str = "markdown"
-    """How the text is shown, by the words of ``-f``."""
+    """How the text is shown: a value of ``-f``."""
     footer: tuple[str, ...] = ()
-    """Parts of the quiet line under the answer."""
+    """Parts of the small line under the answer."""
     context_share: float | None = None
-    """Share of the context in use; drawn as a bar when it is more than half."""
+    """Share of the context in use; shown as a bar if it is more than half."""
     notice: str = ""
-    """Why the answer ended too early, or what else must be seen; one line or more."""
+    """Why the answer ended early, or another warning; one line or more."""
     steps: tuple[Mapping[str, Any], ...] = ()
-    """Messages before the answer: calls of functions, and what they gave."""
+    """Messages before the answer: tool calls and their results."""
 
 
 def reply_bundle(view: ReplyView) -> dict[str, str]:
@@ -66,13 +145,13 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         _footer_html(view),
     ]
     plain = reply_plain(view)
-    source = "\n\n".join(filter(None, [steps_source(view.steps), view.thinking, plain]))
+    source = "\n\n".join(filter(None, [_steps_json(view.steps), view.thinking, plain]))
     page = with_code_style(within_budget(parts, source))
     return {"text/html": page, "text/plain": plain}
 
 
 def reply_plain(view: ReplyView) -> str:
-    """Return the source text of a reply, with its notice under it."""
+    """Return the source text of a reply, followed by its notice."""
     text, notice = visible_text(view.text), visible_text(view.notice).strip()
     return f"{text}\n\n{notice}" if notice else text
 
@@ -84,14 +163,14 @@ def _answer_html(text: str, view: str) -> str:
 
 
 def _code_only_html(text: str) -> str:
-    """Return the code of a reply alone; a reply without a fence is code itself."""
+    """Return the code blocks of a reply; a reply without any is taken as code."""
     blocks = code_blocks(text) or (CodeBlock("python", text.strip("\n")),)
     parts = (code_page_html(block.source, block.language) for block in blocks)
     return within_budget(parts, text)
 
 
 def _rendered_html(text: str) -> str:
-    """Return a reply that is HTML as the page it would be, sanitised."""
+    """Return the HTML in a reply as a sanitised page."""
     found = [b.source for b in code_blocks(text) if b.language.lower() == "html"]
     return raw_html("\n".join(found) or text)
 
@@ -128,95 +207,99 @@ def _bar_html(share: float) -> str:
     )
 
 
+# -- the tool calls before the answer ----------------------------------------------
+
+# Each call is folded under a line that says how it ended, with its arguments and its
+# result. A call that waits for confirmation is unfolded, so that the user sees all of
+# it before allowing it.
+
 Step = Mapping[str, Any]
-_LINE = 100
-_SHORT = 60
+"""A message of the chat: the model's, or the result of a tool."""
+
+_MAX_LINE = 100
+_MAX_LINE_BESIDE_RESULT = 60
 _MAX_INDENTED_DEPTH = 10
-"""Deeper arguments stay on one line: each value would take a line of blanks."""
+"""Deeper arguments stay on one line: each value would need a line of spaces."""
 _MAX_LIVE = 50_000
-"""Characters of HTML; earlier calls are not sent again and again while others run."""
+"""Characters of HTML; earlier calls are not sent again with each later one."""
 
 _TITLES = {
     "called": "called {call}",
     "failed": "{call} failed: {result}",
     "invalid": "{call} was not called: {result}",
     "declined": "declined {call}",
-    "refused": "refused {call}: nobody to ask",
+    "refused": "refused {call}: no one to confirm it",
     "interrupted": "stopped in {call}",
     "skipped": "stopped before {call}",
 }
-_UNTOLD = "asked for {call}"
-"""The title in records of older versions, which do not tell what came of a call."""
+_TITLE_WITHOUT_OUTCOME = "requested {call}"
+"""For records of older versions, which have no outcome."""
 
-_WORDS = {
+_OUTCOMES = {
     "failed": "failed: {result}",
     "invalid": "not called: {result}",
     "declined": "declined",
-    "refused": "refused: nobody to ask",
-    "interrupted": "stopped in it",
-    "skipped": "stopped before it",
+    "refused": "refused: no one to confirm it",
+    "interrupted": "stopped during the call",
+    "skipped": "stopped before the call",
 }
-"""What a terminal says of a call, under its line; of others the result itself."""
+"""What a terminal shows under a call; for other outcomes, the result itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """A function that a model called, and the message that tells of it."""
+    """A tool call of a model, and the message with its result."""
 
     function: Mapping[str, Any]
-    told: Step | None
-    """None while it waits to be allowed, or runs."""
+    result: Step | None
+    """None while the call waits for confirmation, or runs."""
 
     @property
     def arguments(self) -> str:
-        """Its arguments as JSON."""
+        """The arguments as JSON."""
         return json.dumps(self.function["arguments"], ensure_ascii=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _TextStep:
+    """What a model thought or wrote before its tool calls."""
+
+    text: str
+    is_thinking: bool = False
+
+
 def steps_html(steps: Sequence[Step]) -> str:
-    """Return steps as safe HTML; empty for none."""
-    return "".join(
-        _part_html(part) for group in _grouped(steps) for part in _parts(*group)
-    )
+    """Return steps as safe HTML; empty if there are none."""
+    return "".join(map(_part_html, _parts(steps)))
 
 
 def live_steps_html(steps: Sequence[Step]) -> str:
-    """Return the last steps as safe HTML, while others follow; empty for none."""
+    """Return the last steps as safe HTML while more may follow."""
     shown: list[str] = []
     size = 0
-    parts = [part for group in _grouped(steps) for part in _parts(*group)]
+    parts = list(_parts(steps))
     while parts and size < _MAX_LIVE:
         html = _part_html(parts.pop())
         size += len(html)
         shown.append(html)
     if parts:
-        shown.append(note_html(f"… {len(parts):,} earlier (shown at the end)"))
+        shown.append(note_html(f"… {len(parts):,} earlier steps (shown at the end)"))
     return "".join(reversed(shown))
 
 
 def tool_steps(steps: Sequence[Step]) -> list[ToolStep]:
-    """Return the calls among steps, in order."""
-    return [
-        part
-        for group in _grouped(steps)
-        for part in _parts(*group)
-        if isinstance(part, ToolStep)
-    ]
+    """Return the tool calls among steps, in order."""
+    return [part for part in _parts(steps) if isinstance(part, ToolStep)]
 
 
 def call_lines(call: ToolStep) -> list[str]:
-    """Return a call as lines of text: what is called, then what came of it."""
+    """Return a call as lines of text: the call, then its result."""
     lines = [f"{call.function['name']} {call.arguments}"]
-    if call.told is not None:
-        result = _shortened(call.told["content"])
-        words = _WORDS.get(call.told.get("outcome", ""), "{result}")
-        lines.append(f"-> {words.format(result=result)}")
+    if call.result is not None:
+        result = _shortened(call.result["content"])
+        outcome = _OUTCOMES.get(call.result.get("outcome", ""), "{result}")
+        lines.append(f"-> {outcome.format(result=result)}")
     return [visible_text(line) for line in lines]
-
-
-def steps_source(steps: Sequence[Step]) -> str:
-    """Return steps as JSON: all that is shown of them, and in which order."""
-    return json.dumps(list(steps), ensure_ascii=False) if steps else ""
 
 
 def steps_text(steps: Sequence[Step]) -> str:
@@ -224,39 +307,29 @@ def steps_text(steps: Sequence[Step]) -> str:
     return "\n".join(line for call in tool_steps(steps) for line in call_lines(call))
 
 
-# -- parts of the steps ----------------------------------------------------------
+def _steps_json(steps: Sequence[Step]) -> str:
+    return json.dumps(list(steps), ensure_ascii=False) if steps else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What a model thought or wrote before it called."""
-
-    text: str
-    is_thinking: bool = False
-
-
-def _grouped(steps: Sequence[Step]) -> list[tuple[Step, list[Step]]]:
-    """Return each message of the model with the results that follow it."""
-    groups: list[tuple[Step, list[Step]]] = []
+def _parts(steps: Sequence[Step]) -> Iterator[_TextStep | ToolStep]:
+    """Yield what each message of the model holds, its calls with their results."""
+    messages: list[tuple[Step, list[Step]]] = []
     for step in steps:
         if step["role"] == "assistant":
-            groups.append((step, []))
-        elif groups:
-            groups[-1][1].append(step)
-    return groups
+            messages.append((step, []))
+        elif messages:
+            messages[-1][1].append(step)
+    for message, results in messages:
+        if message.get("thinking"):
+            yield _TextStep(message["thinking"], is_thinking=True)
+        if message.get("content"):
+            yield _TextStep(message["content"])
+        for index, call in enumerate(message.get("tool_calls", ())):
+            result = results[index] if index < len(results) else None
+            yield ToolStep(call["function"], result)
 
 
-def _parts(message: Step, results: Sequence[Step]) -> Iterator[_Said | ToolStep]:
-    if message.get("thinking"):
-        yield _Said(message["thinking"], is_thinking=True)
-    if message.get("content"):
-        yield _Said(message["content"])
-    for index, call in enumerate(message.get("tool_calls", ())):
-        told = results[index] if index < len(results) else None
-        yield ToolStep(call["function"], told)
-
-
-def _part_html(part: _Said | ToolStep) -> str:
+def _part_html(part: _TextStep | ToolStep) -> str:
     if isinstance(part, ToolStep):
         return _call_html(part)
     return thinking_html(part.text) if part.is_thinking else markdown_html(part.text)
@@ -264,12 +337,11 @@ def _part_html(part: _Said | ToolStep) -> str:
 
 def _call_html(call: ToolStep) -> str:
     arguments = json_html(_indented(call))
-    if call.told is None:
+    if call.result is None:
         title = f"wants to call {call.function['name']}"
         return details_html(title, arguments, is_open=True)
-    return details_html(
-        _title(call, call.told), arguments + plain_html(call.told["content"])
-    )
+    result = plain_html(call.result["content"])
+    return details_html(_title(call, call.result), arguments + result)
 
 
 def _indented(call: ToolStep) -> str:
@@ -280,87 +352,13 @@ def _indented(call: ToolStep) -> str:
     return json.dumps(call.function["arguments"], ensure_ascii=False, indent=2)
 
 
-def _title(call: ToolStep, told: Step) -> str:
-    title = _TITLES.get(told.get("outcome", ""), _UNTOLD)
-    # Where the title tells the reason too, both are cut to half a line.
-    limit = _SHORT if "{result}" in title else _LINE
+def _title(call: ToolStep, result: Step) -> str:
+    title = _TITLES.get(result.get("outcome", ""), _TITLE_WITHOUT_OUTCOME)
+    limit = _MAX_LINE_BESIDE_RESULT if "{result}" in title else _MAX_LINE
     line = _shortened(f"{call.function['name']} {call.arguments}", limit)
-    return title.format(call=line, result=_shortened(told["content"], _LINE))
+    return title.format(call=line, result=_shortened(result["content"]))
 
 
-def _shortened(text: str, limit: int = _LINE) -> str:
+def _shortened(text: str, limit: int = _MAX_LINE) -> str:
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-_LOAD_WORTH_TELLING_S = 1.0
-_REASONS = {
-    "length": "stopped at a length limit",
-    "load": "loaded",
-    "unload": "unloaded",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FooterFacts:
-    """What the footer may speak of."""
-
-    model: str
-    place: str
-    """Which turn of which chat, or that it was a one-off."""
-    stats: Stats
-    done_reason: str = ""
-    context_length: int = 0
-    """Tokens that the model was loaded with; 0 when the server does not say."""
-    server_note: str = ""
-    """Set when the answer did not come from an Ollama on this machine."""
-    filled: tuple[str, ...] = ()
-    """Placeholders of the prompt that were filled in."""
-    notes: tuple[str, ...] = ()
-    """What else happened on the way to the answer."""
-
-    @property
-    def context_share(self) -> float | None:
-        """Share of the context that this turn used, or None when unknown."""
-        used = self.stats.prompt_eval_count + self.stats.eval_count
-        return used / self.context_length if self.context_length and used else None
-
-
-def server_note(kind: str, base_url: str, remote_host: str = "") -> str:
-    """Return where a prompt went; empty for an Ollama on this machine.
-
-    Parameters
-    ----------
-    kind
-        ``embedded``, ``loopback`` or ``remote``.
-    remote_host
-        Where a cloud model really answers.
-    """
-    if remote_host:
-        return f"cloud model, answered at {remote_host}"
-    if kind == "embedded":
-        return "embedded engine, a tiny model for trying out"
-    return "" if kind == "loopback" else f"answered at {base_url}"
-
-
-def footer_parts(facts: FooterFacts) -> tuple[str, ...]:
-    """Return the parts of the footer, in the order in which they are read."""
-    stats = facts.stats
-    share = facts.context_share
-    parts = [facts.model, facts.place]
-    if stats.eval_count:
-        parts.append(f"{stats.eval_count:,} tokens")
-    if stats.tokens_per_second:
-        parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
-    if stats.load_duration_s > _LOAD_WORTH_TELLING_S:
-        parts.append(f"loaded in {stats.load_duration_s:.1f} s")
-    if share is not None:
-        parts.append(f"context {share:.0%} of {facts.context_length:,}")
-    if facts.done_reason not in {"", "stop"}:
-        parts.append(_REASONS.get(facts.done_reason, facts.done_reason))
-    if facts.filled:
-        parts.append("filled in: " + ", ".join(facts.filled))
-    parts += facts.notes
-    if facts.server_note:
-        parts.append(facts.server_note)
-    return tuple(part for part in parts if part)

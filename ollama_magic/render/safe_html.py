@@ -1,8 +1,9 @@
-"""Markdown, plain text and JSON of a model as HTML that is safe in a notebook.
+"""What models and servers write, as HTML that is safe in a notebook.
 
-The only place where HTML is made of what a model or a server wrote. Everything leaves
-through ``nh3`` with the allow-list below; what is added afterwards is constant. Knows
-nothing of outputs or of how a reply is laid out.
+The displays, replies and tables call this module; it is the only one that makes HTML of
+Markdown, JSON, code and HTML. Everything passes the allow-list of ``nh3`` as the last
+step, and whatever is added afterwards is constant or escaped. A block that can't be
+converted, or would cost too much (see ``limits``), is shown as its source.
 """
 
 from __future__ import annotations
@@ -17,27 +18,36 @@ from typing import TYPE_CHECKING, Any
 from ollama_magic.render.blocks import Block, split_blocks
 from ollama_magic.render.code import CLASSES, PRE_STYLE, code_html, keep_first_newline
 from ollama_magic.render.dialect import (
-    MAX_DEPTH,
     References,
-    definitions,
+    fenced_code,
     language_of,
-    linked,
-    not_linked,
+    link_definitions,
+    linked_labels,
     python_markdown_source,
     references_in,
     split_definitions,
+    unlinked_definitions,
 )
-from ollama_magic.render.limits import is_too_costly, joined, max_html, without_styles
-from ollama_magic.render.line_syntax import closes_fence, fence_of
+from ollama_magic.render.limits import (
+    is_costly_html,
+    is_costly_markdown,
+    join_within_limit,
+    max_html,
+    without_styles,
+)
 from ollama_magic.render.math import MATH_CLASS, math_html
 from ollama_magic.render.text import escaped, visible_text
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
 
-
 TEXT_STYLE = "white-space:pre-wrap;margin:0"
-"""The look of plain text: as wide as the page, all line breaks kept."""
+"""Style of plain text: as wide as the page, with all its line breaks."""
+DIM_STYLE = "opacity:.75"
+NOTE_STYLE = f"font-size:85%;{DIM_STYLE};"
+"""Style of small text beside an answer: status lines and footers."""
+DETAILS_STYLE = "font-size:85%;margin:0 0 1em"
+"""Style of a fold: small, but not dim, since it may hold code."""
 
 _PAGE = '<div class="tex2jax_ignore mathjax_ignore">'
 
@@ -50,40 +60,23 @@ _TAGS = {
 _ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
 
 _ADDRESS = re.compile(r"https?://[^/\\\s][^\\\s]*|mailto:[^\\\s]*", re.IGNORECASE)
-"""A browser reads ``http:x`` as a place of its own page, and ``\\`` as ``/``."""
+"""A browser reads ``http:x`` as a place in its own page, and ``\\`` as ``/``."""
 
 _MAX_MARKDOWN = 1_000_000
 """Characters; a longer reply is shown as plain text."""
-_MAX_BLOCK = 200_000
-"""Characters; a longer block is shown as plain text."""
-_MAX_BRACKET_COST = 1_500_000
-"""Characters; about a second of Python-Markdown's search for ends of links."""
-_MAX_INLINE_COST = 100_000_000
-"""Characters; about a second of Python-Markdown's copies of a text, one a mark."""
-_MAX_ITEM_COST = 3_000_000_000
-"""Characters; about a second of its copies of an item of a list, one a line."""
-_ITEM = re.compile(r"^([ >]*)(?:[-*+]|\d{1,9}[.)])(?=\s)", re.MULTILINE)
-_RUN = re.compile(r"\n(?=[ \t>]*(?:\n|[-*+|>]|\d{1,9}[.)]))")
-"""Where Python-Markdown begins with another text: a paragraph, an item, a row."""
-_TICK_COST = 20
-_MARK = re.compile(r"[*_`\[<&\\$~:]")
-_BRACKET = re.compile(r"[\[\]()]")
-_MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
-_NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
-"""Items in items on one line, as only a looping model writes them."""
 _CACHED_BLOCK = 4000
+"""Characters; the HTML of longer blocks is not cached."""
 _EMPTY_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
-"""Ends an HTML block in Markdown, which nbconvert makes of a notebook for one."""
+"""Ends an HTML block in Markdown, which nbconvert writes for a notebook."""
 
-_SHORTENED = "<p><em>Shown as plain text: formatted, it would be too long.</em></p>"
+_SHORTENED = "<p><em>Shown as plain text: too long to format.</em></p>"
+
+
+# -- whole texts -------------------------------------------------------------------
 
 
 def markdown_html(text: str) -> str:
-    """Return the Markdown of a model as sanitised HTML.
-
-    Never fails: a block that Python-Markdown cannot take, or that would take too
-    long, is shown as the text that it is.
-    """
+    """Return the Markdown of a model as sanitised HTML. Never fails."""
     text = visible_text(text)
     if len(text) > _MAX_MARKDOWN:
         return page_html(_plain(text))
@@ -92,12 +85,12 @@ def markdown_html(text: str) -> str:
 
 
 def text_html(text: str) -> str:
-    """Return plain text as sanitised HTML, every character shown."""
+    """Return plain text as sanitised HTML that shows every character."""
     return page_html(plain_html(text))
 
 
 def json_html(text: str) -> str:
-    """Return JSON as highlighted, sanitised HTML; it need not be complete."""
+    """Return JSON, complete or not, as highlighted and sanitised HTML."""
     text = visible_text(text)
     return page_html(within_budget([sanitised(code_html(text, "json"))], text))
 
@@ -108,7 +101,7 @@ def code_page_html(source: str, language: str) -> str:
     Parameters
     ----------
     language
-        As it stands after a fence; unknown ones stay plain.
+        As written after a fence; code in an unknown language stays plain.
     """
     source = visible_text(source)
     made = sanitised(code_html(source, language_of(language)))
@@ -116,24 +109,59 @@ def code_page_html(source: str, language: str) -> str:
 
 
 def raw_html(text: str) -> str:
-    """Return HTML that a model wrote, with nothing left but what is harmless."""
+    """Return HTML that a model wrote, sanitised."""
     text = visible_text(text)
     if len(text) > _MAX_MARKDOWN:
         return page_html(_plain(text))
     parsed = without_styles(text)
-    if is_too_costly(parsed):
+    if is_costly_html(parsed):
         return page_html(shortened_html(text))
     return page_html(within_budget([sanitised(parsed, has_math=False)], text))
 
 
+def note_html(text: str) -> str:
+    """Return one small line of plain text."""
+    return page_html(f'<div style="{NOTE_STYLE}">{escaped(text)}</div>')
+
+
+def details_html(summary: str, safe: str, *, is_open: bool = False) -> str:
+    """Return safe HTML folded under a line of plain text."""
+    mark = " open" if is_open else ""
+    return page_html(
+        f'<details{mark} style="{DETAILS_STYLE}">'
+        f"<summary>{escaped(summary)}</summary>{safe}</details>"
+    )
+
+
+def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
+    """Return the thinking of a model, folded.
+
+    Parameters
+    ----------
+    thinking_s
+        How many seconds it took; 0 if unknown.
+    """
+    took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
+    text = f'<div style="{DIM_STYLE}">{plain_html(thinking.strip())}</div>'
+    return details_html(f"Thought{took}", text)
+
+
+# -- parts of a page ---------------------------------------------------------------
+
+
+def page_html(safe: str) -> str:
+    """Wrap safe HTML so that MathJax typesets only what is marked as math in it."""
+    return f"{_PAGE}{safe}</div>"
+
+
 def within_budget(parts: Iterable[str], text: str) -> str:
-    """Join the safe HTML made of a text; the plain text where it would be too long."""
-    made = joined(parts, len(text))
+    """Join the safe HTML of a text; return the plain text if it would be too long."""
+    made = join_within_limit(parts, len(text))
     return shortened_html(text) if made is None else made
 
 
 def shortened_html(text: str) -> str:
-    """Return a text that would be too long when formatted as the text that it is."""
+    """Return a text that is too long when formatted as plain text, with a notice."""
     return _SHORTENED + plain_html(text)
 
 
@@ -142,67 +170,52 @@ def plain_html(text: str) -> str:
     return _plain(visible_text(text))
 
 
-def warm_up() -> None:
-    """Import what the first conversion needs, and use it once."""
-    block_html(Block("paragraph", "*warm*"))
-    block_html(Block("fence", "```python\nwarm = 1\n```"))
-
-
-def page_html(safe: str) -> str:
-    """Wrap safe HTML so that MathJax typesets in it what is marked as math, only."""
-    return f"{_PAGE}{safe}</div>"
-
-
 def block_html(block: Block, references: References = ()) -> str:
     """Return one block of ``visible_text`` as sanitised HTML, without ``page_html``.
 
-    Finished blocks are remembered for a while: what was converted while a reply came
-    is not converted again for its end.
+    The HTML of finished blocks is cached: what was converted while a reply streamed
+    is not converted again at its end.
     """
     if len(block.source) > _CACHED_BLOCK:
         return open_block_html(block, references)
     return _cached_block_html(block, references)
 
 
-def sanitised(unsafe: str, *, has_math: bool = True) -> str:
-    """Return HTML with nothing in it but what the allow-list has.
-
-    Parameters
-    ----------
-    has_math
-        Whether what is marked as math was marked here, and is typeset.
-    """
-    clean: str = _cleaner(has_math=has_math).clean(unsafe)
-    # NB: "&#x202e;" was text when the text was made visible; by now it is not.
-    return _EMPTY_LINE.sub(r"\1&#10;", visible_text(clean))
-
-
 def open_block_html(block: Block, references: References = ()) -> str:
-    """Return a block that still changes as sanitised HTML; it is not remembered."""
+    """Return a block that still changes as sanitised HTML, uncached."""
     if not block.source.strip():
         return ""
     if block.kind in {"fence", "indented", "html", "math"}:
         return sanitised(_verbatim_html(block))
-    if _is_too_costly(block.source):
+    if is_costly_markdown(block.source):
         return _plain(block.source)
     try:
         return sanitised(_converted(block, references))
-    except Exception:  # noqa: BLE001  (any fault of a parser: the text is what counts)
+    except Exception:  # noqa: BLE001  (any parser error: the text is what counts)
         return _plain(block.source)
 
 
+_cached_block_html = lru_cache(maxsize=2048)(open_block_html)
+
+
+def warm_up() -> None:
+    """Import what the first conversion needs, and run it once."""
+    block_html(Block("paragraph", "*warm*"))
+    block_html(Block("fence", "```python\nwarm = 1\n```"))
+
+
 def _block_parts(blocks: list[Block], limit: int) -> list[str]:
-    """Return the blocks of a whole text, linked to the definitions in all of them.
+    """Return the HTML of all blocks of a text, with the links that it defines.
 
     Parameters
     ----------
     limit
-        The HTML that is wanted at most: none is made once there is more.
+        The length of HTML after which no more blocks are converted.
     """
-    known = definitions(blocks)
+    known = link_definitions(blocks)
     parts: list[str] = []
     labels: set[str] = set()
-    hidden: list[tuple[int, list[str]]] = []  # definitions, and their part's number
+    hidden: list[tuple[int, list[str]]] = []  # definitions, and the index of their part
     for whole in blocks:
         lines, block = split_definitions(whole)
         references = references_in(block, known)
@@ -212,13 +225,10 @@ def _block_parts(blocks: list[Block], limit: int) -> list[str]:
         limit -= len(parts[-1])
         if limit < 0:
             return parts
-        labels |= linked(references, parts[-1])
-    for number, lines in hidden:
-        parts[number] = block_html(not_linked(lines, labels)) + parts[number]
+        labels |= linked_labels(references, parts[-1])
+    for index, lines in hidden:
+        parts[index] = block_html(unlinked_definitions(lines, labels)) + parts[index]
     return parts
-
-
-_cached_block_html = lru_cache(maxsize=2048)(open_block_html)
 
 
 def _plain(text: str) -> str:
@@ -227,25 +237,24 @@ def _plain(text: str) -> str:
 
 
 def _verbatim_html(block: Block) -> str:
-    """Return a block in which no Markdown is read."""
+    """Return a block whose content is not Markdown."""
     text = block.shown
     if block.kind == "math":
         return f"<p>{math_html(text.strip())}</p>"
     if block.kind == "html":
         return code_html(text.rstrip(), "html")
-    lines = text.strip("\n").split("\n")
     if block.kind == "indented":
-        return code_html("\n".join(_outdented(line) for line in lines).rstrip())
-    fence = fence_of(lines[0])
-    marks, info = fence or ("```", "")
-    if len(lines) > 1 and closes_fence(lines[-1], marks):
-        lines.pop()
-    return code_html("\n".join(lines[1:]), language_of(info))
+        lines = text.strip("\n").split("\n")
+        return code_html("\n".join(map(_outdented, lines)).rstrip())
+    _, language, code = fenced_code(text)
+    return code_html("\n".join(code), language)
 
 
 def _outdented(line: str) -> str:
     return line.expandtabs(4).removeprefix("    ")
 
+
+# -- conversion and sanitising -----------------------------------------------------
 
 _lock = threading.Lock()
 
@@ -263,6 +272,19 @@ def _parser() -> Parser:
     return make_parser()
 
 
+def sanitised(unsafe: str, *, has_math: bool = True) -> str:
+    """Return HTML reduced to the allow-list.
+
+    Parameters
+    ----------
+    has_math
+        Whether the classes that mark math are allowed: only our own code sets them.
+    """
+    clean: str = _cleaner(has_math=has_math).clean(unsafe)
+    # NB: "&#x202e;" was still text when hidden characters were removed.
+    return _EMPTY_LINE.sub(r"\1&#10;", visible_text(clean))
+
+
 def _link(tag: str, name: str, value: str) -> str | None:
     """Return an attribute's value; None for a link to anything but an address."""
     if name != "href":
@@ -277,7 +299,7 @@ def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
 
     return nh3.Cleaner(
         tags=_TAGS,
-        # NB: without "*" it would let lang and title through on every tag.
+        # NB: without "*", nh3 allows lang and title on every tag.
         attributes={"*": set(), "a": {"href", "title"}, "ol": {"start"}},
         attribute_filter=_link,
         tag_attribute_values={
@@ -291,90 +313,3 @@ def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
         url_schemes={"http", "https", "mailto"},
         url_relative="deny",
     )
-
-
-def _is_too_costly(text: str) -> bool:
-    """Whether Python-Markdown would need seconds for a block."""
-    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
-        return True
-    return (
-        _inline_cost(text) > _MAX_INLINE_COST
-        or _bracket_cost(text) > _MAX_BRACKET_COST
-        or _item_cost(text) > _MAX_ITEM_COST
-    )
-
-
-def _inline_cost(text: str) -> int:
-    """Return the characters copied when each mark cuts the text that it stands in.
-
-    Those of code count more: for each of them, and for each shorter run in it, the end
-    is looked for.
-    """
-    return sum(
-        len(run) * (len(_MARK.findall(run)) + _TICK_COST * run.count("`"))
-        for run in _RUN.split(text)
-    )
-
-
-def _item_cost(text: str) -> int:
-    """Return the characters copied when each line is put to the item that it is in.
-
-    That is done at each level, and all lines are indented for the deepest.
-    """
-    levels = (len(match[1]) // 2 + 1 for match in _ITEM.finditer(text))
-    depth = min(max(levels, default=0), MAX_DEPTH)
-    runs = ((run.count("\n"), len(run)) for run in _RUN.split(text))
-    return depth * sum(lines * (size + 4 * depth * lines) for lines, size in runs)
-
-
-def _bracket_cost(text: str) -> int:
-    """Return the characters read when each ``[`` and ``](`` looks for its end."""
-    cost = 0
-    opened: dict[str, list[int]] = {"]": [], ")": []}
-    for match in _BRACKET.finditer(text):
-        mark, start = match[0], match.start()
-        if mark in "[(":
-            opened["]" if mark == "[" else ")"].append(start)
-        elif opened[mark]:
-            cost += _distance(text, opened[mark].pop(), start)
-    unclosed = opened["]"] + opened[")"]
-    return cost + sum(_distance(text, start, len(text)) for start in unclosed)
-
-
-def _distance(text: str, start: int, end: int) -> int:
-    is_searched = text[start] == "[" or text[start - 1 : start] == "]"
-    return end - start if is_searched else 0
-
-
-DIM_STYLE = "opacity:.75"
-NOTE_STYLE = f"font-size:85%;{DIM_STYLE};"
-"""The look of it."""
-DETAILS_STYLE = "font-size:85%;margin:0 0 1em"
-"""The look of a fold: small, and not dim, since what is folded may be code."""
-
-
-def note_html(text: str) -> str:
-    """Return one small line of plain text."""
-    return page_html(f'<div style="{NOTE_STYLE}">{escaped(text)}</div>')
-
-
-def details_html(summary: str, safe: str, *, is_open: bool = False) -> str:
-    """Return safe HTML under a line of text that opens and closes it."""
-    mark = " open" if is_open else ""
-    return page_html(
-        f'<details{mark} style="{DETAILS_STYLE}">'
-        f"<summary>{escaped(summary)}</summary>{safe}</details>"
-    )
-
-
-def thinking_html(thinking: str, thinking_s: float = 0.0) -> str:
-    """Return what a model thought, folded.
-
-    Parameters
-    ----------
-    thinking_s
-        For how many seconds; 0 when it is not known.
-    """
-    took = f" for {max(thinking_s, 1):.0f} s" if thinking_s else ""
-    text = f'<div style="{DIM_STYLE}">{plain_html(thinking.strip())}</div>'
-    return details_html(f"Thought{took}", text)

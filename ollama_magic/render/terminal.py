@@ -84,7 +84,7 @@ class TerminalDisplay:
             lines = call_lines(call)
             for line in lines[self._lines_of_call :]:
                 self._write(f"{self._dim}{line}{self._normal}\n")
-            has_ended = call.told is not None
+            has_ended = call.result is not None
             self._calls_ended += has_ended
             self._lines_of_call = 0 if has_ended else len(lines)
             if not has_ended:

@@ -383,7 +383,7 @@ def titles(ran):
 OSLO = 'get_weather {"city": "Oslo"}'
 WAYS = {
     "declined": ("", ["n"], f"declined {OSLO}"),
-    "refused": ("", None, f"refused {OSLO}: nobody to ask"),
+    "refused": ("", None, f"refused {OSLO}: no one to confirm it"),
     "called": ("", ["y"], f"called {OSLO}"),
     "called without a question": ("--yes", None, f"called {OSLO}"),
 }
@@ -506,7 +506,7 @@ def test_steps_of_older_outputs_are_read_and_claim_nothing(able, tmp_path):
     assert able.run(f"%ollama import {tmp_path / 'old.json'}").status == "ok"
     assert able.run(f"%ollama export {tmp_path / 'new.ipynb'}").status == "ok"
     text = (tmp_path / "new.ipynb").read_text()
-    assert "asked for get_weather" in text
+    assert "requested get_weather" in text
     assert "called get_weather" not in text
 
 
@@ -616,7 +616,7 @@ def test_what_ran_already_is_not_sent_again_and_again(able, fake_ollama):
 
     ran = able.collect(able.send("%%ollama -T big --yes\nGo."), until)
     assert len(titles(ran)) == 50
-    assert "earlier (shown at the end)" not in ran.html
+    assert "earlier steps (shown at the end)" not in ran.html
     assert max(sizes[:-2]) < 150_000
     assert len(ran.html) > 1_500_000
 

@@ -175,7 +175,7 @@ def test_html_and_json_are_shown_soon(nest):
 
 def test_a_costly_text_would_be_seen(monkeypatch):
     """Without the guard Python-Markdown takes minutes; a fifth of it is enough."""
-    monkeypatch.setattr(safe_html, "_is_too_costly", lambda _: False)
+    monkeypatch.setattr(safe_html, "is_costly_markdown", lambda _: False)
     assert cost(lambda: shown("[" * 4000)) > 20
 
 
@@ -357,7 +357,7 @@ def test_memory_grows_with_the_text(shape):
 def test_a_parser_is_given_no_html_that_makes_more_of_itself(shape, size):
     """The sanitiser's memory is not Python's: what it is given is what counts."""
     text = limits.without_styles(SMALL_HTML[shape](size))
-    if not limits.is_too_costly(text):
+    if not limits.is_costly_html(text):
         assert len(safe_html.sanitised(text, has_math=False)) <= most(len(text))
     assert cost(lambda: raw_html(text)) < 40
 
@@ -442,7 +442,7 @@ def test_where_the_budget_ends_the_text_is_shown(view, monkeypatch):
     monkeypatch.setattr(limits, "max_html", lambda _: 10)
     text = "```html\n<b>never seen</b>\n```\n\nthe end"
     made = reply_bundle(ReplyView(text, view=view))["text/html"]
-    assert "<em>Shown as plain text: formatted, it would be too long.</em>" in made
+    assert "<em>Shown as plain text: too long to format.</em>" in made
     assert "&lt;b&gt;never seen&lt;/b&gt;" in made
 
 

@@ -27,7 +27,7 @@ def test_what_matters_is_told():
         "50 tokens/s",
         "loaded in 2.1 s",
         "context 76% of 4,096",
-        "stopped at a length limit",
+        "cut off at num_predict",
         "filled in: df",
         "answered at http://gpu:11434",
     )
