@@ -29,7 +29,7 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.schema_check import check_schema, read_data, what_is_wrong
-from ollama_magic.history.cache import Answers, KeptAnswer, request_key
+from ollama_magic.history.cache import CachedReply, ReplyCache, request_key
 from ollama_magic.render.progress import ProgressLine
 
 P = ParamSpec("P")
@@ -122,7 +122,7 @@ class RowCache:
 
     def __init__(
         self,
-        store: Answers,
+        store: ReplyCache,
         reader: ReplyReader,
         servers: Sequence[BatchServer],
         *,
@@ -136,7 +136,7 @@ class RowCache:
     def model_of(self, requests: Iterable[GenerateRequest]) -> str:
         """Return the model of the first cached reply to one of the requests."""
         for request in requests:
-            cached = self._store.find_answer(request_key(request))
+            cached = self._store.find_cached_reply(request_key(request))
             if cached is not None:
                 return cached.model
         return ""
@@ -145,7 +145,7 @@ class RowCache:
         """Return the cached reply to a request, if there is one."""
         key = request_key(request)
         for digest in self._digests:
-            cached = self._store.find_answer(key, request.model, digest)
+            cached = self._store.find_cached_reply(key, request.model, digest)
             if cached is None:
                 continue
             # NB: an empty digest finds any, but only equals an unknown one.
@@ -157,7 +157,7 @@ class RowCache:
     def add(self, row: FinishedRow) -> None:
         """Store a reply; it is on disk when this returns."""
         result, server = row.result, row.server
-        reply = KeptAnswer(
+        reply = CachedReply(
             model=row.request.model,
             digest=server.digest,
             text=result.text,
@@ -169,9 +169,9 @@ class RowCache:
             server_note=server.note,
             answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._store.keep_answer(request_key(row.request), reply)
+        self._store.cache_reply(request_key(row.request), reply)
 
-    def _is_valid(self, cached: KeptAnswer) -> bool:
+    def _is_valid(self, cached: CachedReply) -> bool:
         try:
             self._reader.check(cached.text, cached.done_reason)
         except ReplyDataError:

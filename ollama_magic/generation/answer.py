@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
-from ollama_magic.history.cache import KeptAnswer
+from ollama_magic.history.cache import CachedReply
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -98,7 +98,7 @@ class Answer:
         self.stats = Stats()
 
     @classmethod
-    def of(cls, kept: KeptAnswer) -> Self:
+    def of(cls, kept: CachedReply) -> Self:
         """Return an answer that came earlier and was kept."""
         answer = cls()
         answer._text, answer._thinking = [kept.text], [kept.thinking]

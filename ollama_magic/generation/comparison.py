@@ -16,8 +16,8 @@ from ollama_magic.generation.prepare import Asking, Question
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.source import Source
-from ollama_magic.history.notebook_file import cell_name
-from ollama_magic.history.records import KEY, LAYOUT, OF_CELL
+from ollama_magic.history.notebook_file import stable_cell_id
+from ollama_magic.history.records import METADATA_KEY, METADATA_LAYOUT, TURN_CELL_KEY
 from ollama_magic.render.columns import Column, columns_bundle
 
 _OF_ALL = ("layout", "version", "chat", "turn", "position", "prompt", "system")
@@ -93,7 +93,7 @@ class Comparison:
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
         columns = [column_of(reply) for reply in self.replies]
-        return columns_bundle(columns, self.note), {KEY: self.provenance}
+        return columns_bundle(columns, self.note), {METADATA_KEY: self.provenance}
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -103,7 +103,7 @@ class Comparison:
         """
         first = self.replies[0].provenance
         return {
-            "layout": LAYOUT,
+            "layout": METADATA_LAYOUT,
             "version": __version__,
             "kind": "comparison",
             "chat": None,
@@ -227,8 +227,8 @@ def _kept(
     outcome = replace(outcome, notes=(*outcome.notes, note))
     asking = replace(asking, args=replace(asking.args, quiet=False))
     reply = make_reply(asking, question, outcome, source, turn)
-    if cell_name(compared.cell_id):  # a name that the notebook's file knows too
-        told = {**reply.provenance, OF_CELL: compared.cell_id}
+    if stable_cell_id(compared.cell_id):  # a name that the notebook's file knows too
+        told = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
         reply = replace(reply, provenance=told)
     if not reply.view.footer:  # it is off, and yet it has to be said
         place = f"turn {reply.provenance['turn']} of {chat}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from ollama_magic.client.types import Request
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.answer import Answer
-from ollama_magic.history.cache import KeptAnswer
+from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.turns import Message, Status
 
 
@@ -24,7 +24,7 @@ class Round:
 
     request: Request
     answer: Answer
-    kept: KeptAnswer | None = None
+    kept: CachedReply | None = None
     """Set when it was answered by an earlier answer."""
     ended_at: str = field(default_factory=utc_now)
     """UTC, ISO 8601."""

@@ -47,7 +47,7 @@ from ollama_magic.generation.settings import (
 )
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
-from ollama_magic.history.cache import KeptAnswer, not_kept, request_key
+from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
 from ollama_magic.history.turns import Chat, Message
 
 
@@ -85,7 +85,7 @@ class Asking:
                 raise
             return ServerModels(fault=error)
 
-    def kept_answer(self, request: Request, digest: str = "") -> KeptAnswer | None:
+    def kept_answer(self, request: Request, digest: str = "") -> CachedReply | None:
         """Return an earlier answer to a request, where one is wanted.
 
         Parameters
@@ -96,7 +96,7 @@ class Asking:
         if not self.is_cached:
             return None
         key = request_key(request)
-        return self.session.store.find_answer(key, request.model, digest)
+        return self.session.store.find_cached_reply(key, request.model, digest)
 
     def explained(
         self, fault: BaseException | None, request: Request
@@ -107,7 +107,7 @@ class Asking:
         asked = str(request.as_messages()[-1].get("content", ""))
         store = self.session.store
         file = store.path.name if store.path else "memory"
-        return not_kept(fault, file, asked, store.nearest_prompt(asked))
+        return not_cached_error(fault, file, asked, store.nearest_prompt(asked))
 
 
 @dataclass(frozen=True)

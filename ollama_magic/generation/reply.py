@@ -14,7 +14,12 @@ from ollama_magic.generation.prepare import Asking, Question
 from ollama_magic.generation.schema import Schema, plain
 from ollama_magic.generation.schema_check import read_data, what_is_wrong
 from ollama_magic.generation.source import Source
-from ollama_magic.history.records import SETTINGS_OF_A_TURN, Place, place_of, provenance
+from ollama_magic.history.records import (
+    RECORDED_SETTINGS,
+    TurnPosition,
+    output_metadata,
+    position_in_chat,
+)
 from ollama_magic.history.turns import Message, Status, Turn, without_outcome
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import (
@@ -128,7 +133,7 @@ class Reply:
         return reply_bundle(self.view), {"ollama_magic": dict(self.provenance)}
 
 
-_KEPT_OF_A_REQUEST = (*SETTINGS_OF_A_TURN, "cached")
+_KEPT_OF_A_REQUEST = (*RECORDED_SETTINGS, "cached")
 
 
 def make_turn(
@@ -183,7 +188,7 @@ def make_reply(
     """
     body, place = question.request.body(), None
     if question.chat_name is not None and is_kept:
-        place = place_of(asking.session.chat(question.chat_name), turn)
+        place = position_in_chat(asking.session.chat(question.chat_name), turn)
     facts = FooterFacts(
         model=turn.model,
         place=_place_text(question, place),
@@ -215,7 +220,7 @@ def make_reply(
         is_cached=outcome.is_cached,
         view=view,
         provenance={
-            **provenance(_as_shown(turn, view), place, reply_plain(view)),
+            **output_metadata(_as_shown(turn, view), place, reply_plain(view)),
             "host_kind": source.host_kind,
             "shown_as": question.format,
             "context_length": source.context_length or None,
@@ -223,7 +228,7 @@ def make_reply(
     )
 
 
-def _notes(question: Question, place: Place | None) -> tuple[str, ...]:
+def _notes(question: Question, place: TurnPosition | None) -> tuple[str, ...]:
     model, before, notes = question.request.model, question.model_before, []
     if question.named and canonical(question.named) != canonical(model):
         notes.append(f"{model} is the only {question.named} here")
@@ -234,7 +239,7 @@ def _notes(question: Question, place: Place | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _place_text(question: Question, place: Place | None) -> str:
+def _place_text(question: Question, place: TurnPosition | None) -> str:
     if place is not None:
         return f"turn {place.number} of {place.chat}"
     return "once" if question.chat_name is None else ""

@@ -21,8 +21,8 @@ from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
-from ollama_magic.history.identity import Followed, UnnamedCell
-from ollama_magic.history.notebook_file import SavedNotebook, read_saved
+from ollama_magic.history.identity import CellWithoutId, NotebookMatch
+from ollama_magic.history.notebook_file import SavedNotebook, read_saved_notebook
 from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat
@@ -239,7 +239,8 @@ class Session:
             path = Path(self._store_file).expanduser() if self._store_file else None
             self._store = ChatStore(
                 path or default_path(),
-                is_single=path is not None,  # it may be copied, sent or committed
+                is_self_contained=path
+                is not None,  # it may be copied, sent or committed
                 warn=self._warnings.append,
             )
         return self._store
@@ -256,7 +257,7 @@ class Session:
             return found
         place = (found.path, self.settings.history_file)
         if place not in self._keys:
-            followed = self.store.follow(found.path, self.cells.told_id)
+            followed = self.store.identify_notebook(found.path, self.cells.told_id)
             self._keys[place] = followed.key
             self._warnings += _notes(followed)
         return replace(found, key=self._keys[place])
@@ -275,14 +276,14 @@ class Session:
             self.cells.forget_deleted()
         return self.store.load(key, name or self.chat_name)
 
-    def _find_cell(self, cell: UnnamedCell) -> str | None:
+    def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, which its front end does not name."""
         notebook = self.notebook
         before = self._saved
-        self._saved = saved = read_saved(notebook.path, before)
+        self._saved = saved = read_saved_notebook(notebook.path, before)
         name = None
         if cell.address or saved.file is not None:
-            name = self.store.name_cell(notebook.key, cell, saved.file)
+            name = self.store.identify_cell(notebook.key, cell, saved.file)
         if name in saved.ids and before is not None:
             self.store.drop_cells(notebook.key, saved.deleted_since(before))
         if notebook.path is None:
@@ -319,10 +320,10 @@ class Session:
             self._store = None
 
 
-def _notes(followed: Followed) -> list[str]:
+def _notes(followed: NotebookMatch) -> list[str]:
     """Return what the user should know of how the chats came here."""
     notes = []
-    if followed.left_aside:
+    if followed.replaced_other:
         notes.append(
             "Another notebook was at this path before; its chats are kept for it, "
             "and not used here."

@@ -15,7 +15,7 @@ from ollama_magic.client.models import find_model
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.outcome import Outcome
 from ollama_magic.generation.prepare import Asking, Question
-from ollama_magic.history.cache import KeptAnswer, request_key
+from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.render.reply import server_note
 
 _PATIENCE_S = 3.0
@@ -55,7 +55,7 @@ def keep_answers(asking: Asking, outcome: Outcome, source: Source) -> None:
     """Keep the answers of all rounds for when the same is asked again."""
     for one in outcome.rounds:
         if one.kept is None:
-            answer = KeptAnswer(
+            answer = CachedReply(
                 model=one.request.model,
                 digest=source.digest,
                 text=one.answer.text,
@@ -69,7 +69,7 @@ def keep_answers(asking: Asking, outcome: Outcome, source: Source) -> None:
                 server_note=source.note,
                 answered_at=outcome.answered_at,
             )
-            asking.session.store.keep_answer(request_key(one.request), answer)
+            asking.session.store.cache_reply(request_key(one.request), answer)
 
 
 def loaded_length(client: OllamaClient, model: str) -> int:

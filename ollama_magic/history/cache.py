@@ -21,7 +21,7 @@ _OF_NO_MATTER = ("model", "stream", "keep_alive")
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class CachedReply:
     """A complete answer, and what was known of who gave it."""
 
     model: str
@@ -57,12 +57,12 @@ class KeptAnswer:
         return cls(**kept, tool_calls=calls, stats=stats)
 
 
-class Answers(Protocol):
+class ReplyCache(Protocol):
     """Where answers are kept."""
 
-    def find_answer(
+    def find_cached_reply(
         self, key: str, model: str = "", digest: str = ""
-    ) -> KeptAnswer | None:
+    ) -> CachedReply | None:
         """Return the latest answer to a request, if there is one.
 
         Parameters
@@ -75,7 +75,7 @@ class Answers(Protocol):
             Only of a model with this digest; empty: of any.
         """
 
-    def keep_answer(self, key: str, answer: KeptAnswer) -> None:
+    def cache_reply(self, key: str, answer: CachedReply) -> None:
         """Keep an answer; an earlier one of the same model gives up its place."""
 
 
@@ -90,7 +90,7 @@ def request_key(request: Request) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def not_kept(
+def not_cached_error(
     error: ServerUnreachableError, file: str, asked: str, nearest: str
 ) -> ServerUnreachableError:
     """Return the error for a question that neither a kept answer nor a server answers.
@@ -120,7 +120,7 @@ def not_kept(
 
 def find_cached_reply(
     database: sqlite3.Connection, key: str, model: str, digest: str
-) -> KeptAnswer | None:
+) -> CachedReply | None:
     """Return the latest answer to a request; empty ``model`` and ``digest``: of any.
 
     A model without a tag may be any tag of that name, where it has no answer itself.
@@ -141,7 +141,7 @@ def find_cached_reply(
             "digest": digest,
         },
     ).fetchone()
-    return KeptAnswer.from_json(row[0]) if row else None
+    return CachedReply.from_json(row[0]) if row else None
 
 
 def latest_prompts(database: sqlite3.Connection) -> list[str]:
@@ -156,7 +156,7 @@ def latest_prompts(database: sqlite3.Connection) -> list[str]:
 
 
 def store_cached_reply(
-    database: sqlite3.Connection, key: str, answer: KeptAnswer
+    database: sqlite3.Connection, key: str, answer: CachedReply
 ) -> None:
     """Keep an answer, in the place of an earlier one of the same model."""
     database.execute(

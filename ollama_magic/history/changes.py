@@ -17,7 +17,7 @@ from ollama_magic.history.schema import MAIN_CHAT, SESSION
 from ollama_magic.history.turns import Chat, Turn
 
 
-def arrange(
+def insert_turns(
     database: sqlite3.Connection, notebook: str, chat: Chat, moment: str
 ) -> None:
     """Give a chat these turns, in this order.
@@ -73,7 +73,7 @@ def _take_from_other_chats(
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class UndoResult:
     """What taking back a change came to."""
 
     removed: tuple[Turn, ...] = ()
@@ -84,7 +84,7 @@ class Undone:
     """What had happened to them: ``replaced``, or one of ``rows.Why``."""
 
 
-def take_back(database: sqlite3.Connection, chat_id: int) -> Undone | None:
+def take_back(database: sqlite3.Connection, chat_id: int) -> UndoResult | None:
     """Take the last change of a chat back; None when there was none.
 
     What the change did to other chats of the notebook is taken back too: a turn that
@@ -106,7 +106,7 @@ def take_back(database: sqlite3.Connection, chat_id: int) -> Undone | None:
     for uid, reason in _removed(database, chat_id, moment):
         restored.append(_revive(database, uid))
         why = reason
-    return Undone(tuple(removed), tuple(restored), why)
+    return UndoResult(tuple(removed), tuple(restored), why)
 
 
 _OF_NOTEBOOK = """
@@ -194,7 +194,7 @@ SESSION_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Leftovers:
+class PruneSummary:
     """What can be removed for good, or was."""
 
     turns: int
@@ -209,7 +209,7 @@ class Leftovers:
     """About how much all of it takes."""
 
     @property
-    def is_nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to remove."""
         return not (self.turns or self.chats or self.answers)
 
@@ -252,9 +252,9 @@ def _delete_images(database: sqlite3.Connection) -> None:
     )
 
 
-def find_leftovers(
+def find_prunable(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
-) -> Leftovers:
+) -> PruneSummary:
     """Return what ``prune`` would remove."""
     old = _old_chats(database, notebook, older_than_days)
     marks = ", ".join("?" * len(old))
@@ -276,14 +276,14 @@ def find_leftovers(
     kept, kept_size = 0, 0
     if older_than_days is not None:
         kept, kept_size = cache.measure_old_replies(database, _before(older_than_days))
-    return Leftovers(turns, len(old), chat_turns, kept, size + kept_size)
+    return PruneSummary(turns, len(old), chat_turns, kept, size + kept_size)
 
 
 def prune(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
-) -> Leftovers:
+) -> PruneSummary:
     """Remove turns that are in no chat, and chats not used for so many days."""
-    leftovers = find_leftovers(database, notebook, older_than_days)
+    removed = find_prunable(database, notebook, older_than_days)
     for chat_id in _old_chats(database, notebook, older_than_days):
         _delete(database, chat_id)
     database.execute(
@@ -301,7 +301,7 @@ def prune(
         " (SELECT notebook_id FROM chats) AND model IS NULL",
         (notebook,),
     )
-    return leftovers
+    return removed
 
 
 def _old_chats(

@@ -40,7 +40,7 @@ class SafeDatabase:
     ----------
     path
         The file. None keeps everything in memory.
-    is_single
+    is_self_contained
         Whether the file must be whole by itself after each commit; see ``file``.
     warn
         Called with a text of two lines, once for each thing that went wrong: what
@@ -55,13 +55,13 @@ class SafeDatabase:
         self,
         path: Path | None,
         *,
-        is_single: bool = False,
+        is_self_contained: bool = False,
         warn: Callable[[str], None],
         put_back: Work[None],
         forget: Callable[[], None],
     ) -> None:
         self._path = path
-        self._is_single = is_single
+        self._is_single = is_self_contained
         self._warn = warn
         self._put_back = put_back
         self._forget = forget
@@ -155,7 +155,7 @@ class SafeDatabase:
         return connection
 
     def _open_file(self, path: Path) -> sqlite3.Connection:
-        return open_file(path, is_single=self._is_single)
+        return open_file(path, is_self_contained=self._is_single)
 
     def _recover(self, fault: Fault) -> None:
         """Put something that works in the place of a file that does not."""

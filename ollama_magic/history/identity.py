@@ -33,14 +33,14 @@ from pathlib import Path
 from typing import Literal
 
 from ollama_magic.history import rows
-from ollama_magic.history.notebook_file import NotebookFile, cell_name
+from ollama_magic.history.notebook_file import NotebookFile, stable_cell_id
 
 How = Literal["known", "moved", "copied", "new"]
 ReadFile = Callable[[str], NotebookFile | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class NotebookMatch:
     """What the notebook at a path turned out to be."""
 
     key: str
@@ -48,7 +48,7 @@ class Followed:
     how: How
     source: str = ""
     """The path that it moved or was copied from, where it had one."""
-    left_aside: bool = False
+    replaced_other: bool = False
     """Whether another notebook was seen at this path before."""
 
 
@@ -76,9 +76,9 @@ class Decision:
             self.how == "new" and self.aside is None and self.has_free_key
         )
 
-    def unchanged(self, path: str) -> Followed:
+    def unchanged(self, path: str) -> NotebookMatch:
         """Return the notebook at ``path``, where nothing had to be written."""
-        return Followed(self.found.key if self.found else path, self.how)
+        return NotebookMatch(self.found.key if self.found else path, self.how)
 
 
 def decide(
@@ -108,7 +108,9 @@ def decide(
     return Decision(how, match, here, taken.fetchone() is None)
 
 
-def carry_out(database: sqlite3.Connection, path: str, decision: Decision) -> Followed:
+def carry_out(
+    database: sqlite3.Connection, path: str, decision: Decision
+) -> NotebookMatch:
     """Do what was decided, and return the notebook that is at ``path`` now."""
     found, aside = decision.found, decision.aside
     if decision.changes_nothing:
@@ -125,7 +127,7 @@ def carry_out(database: sqlite3.Connection, path: str, decision: Decision) -> Fo
         if found is not None:
             _copy(database, found.id, notebook_id)
     source = (found.path if found else None) or ""
-    return Followed(key, decision.how, source, left_aside=aside is not None)
+    return NotebookMatch(key, decision.how, source, replaced_other=aside is not None)
 
 
 # -- evidence --------------------------------------------------------------------
@@ -147,12 +149,12 @@ def _is_another(
         return False
     names, last = set(), ""
     for turn_cell, prompt, answered_at in _turns(database, here.id, "turns"):
-        names.add(cell_name(turn_cell))
+        names.add(stable_cell_id(turn_cell))
         last = max(last, answered_at)
         if answered_at in file.answers or (file.is_numbered and file.asks(prompt)):
             return False
     names.discard("")
-    known = file.cell_ids | {cell_name(cell_id)}
+    known = file.cell_ids | {stable_cell_id(cell_id)}
     is_later = last < file.changed_at <= rows.utc_now()
     return bool(names) and not names & known and is_later
 
@@ -270,7 +272,7 @@ _SCHEME = "vscode:"
 
 
 @dataclass(frozen=True, slots=True)
-class UnnamedCell:
+class CellWithoutId:
     """A running cell without a lasting id."""
 
     source: str
@@ -292,10 +294,10 @@ class UnnamedCell:
         return int(self.handle) if self.handle.isdecimal() else None
 
 
-def name_cell(
+def identify_cell(
     database: sqlite3.Connection,
     notebook: str,
-    cell: UnnamedCell,
+    cell: CellWithoutId,
     file: NotebookFile | None,
 ) -> str | None:
     """Return the id of a cell, and give it to the turns that the cell has already."""
@@ -357,7 +359,7 @@ def _rename(
     rows.raise_revision(database, chat_id)
 
 
-def _id_at(database: sqlite3.Connection, cell: UnnamedCell) -> str | None:
+def _id_at(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:
     row = database.execute(
         "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?",
         (cell.session, cell.handle),
@@ -366,7 +368,7 @@ def _id_at(database: sqlite3.Connection, cell: UnnamedCell) -> str | None:
 
 
 def _is_at_another_handle(
-    database: sqlite3.Connection, cell: UnnamedCell, cell_id: str
+    database: sqlite3.Connection, cell: CellWithoutId, cell_id: str
 ) -> bool:
     row = database.execute(
         "SELECT 1 FROM cell_handles WHERE session = ? AND cell_id = ?",

@@ -26,14 +26,14 @@ _ASKS = re.compile(r"ollama(?!\s+keep\b)")
 _NUMBERED = re.compile(r"[A-Za-z]*[_-]?\d+")
 
 
-def cell_name(cell_id: str | None) -> str:
+def stable_cell_id(cell_id: str | None) -> str:
     """Return the id of a cell if other paths may know it too; else nothing.
 
     Examples
     --------
-    >>> cell_name("f3b2-a1"), cell_name("f3b2-a1 2")  # its second turn of one run
+    >>> stable_cell_id("f3b2-a1"), stable_cell_id("f3b2-a1 2")
     ('f3b2-a1', 'f3b2-a1')
-    >>> cell_name("vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D")
+    >>> stable_cell_id("vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D")
     ''
     """
     name = (cell_id or "").partition(" ")[0]
@@ -87,7 +87,7 @@ class NotebookFile:
         """
         if answered_at in self.answers:
             return True
-        name = cell_name(cell_id)
+        name = stable_cell_id(cell_id)
         source = self.sources.get(name)
         return source is not None and (_is_random(name) or prompt in source)
 
@@ -133,7 +133,7 @@ def read_notebook_file(path: str) -> NotebookFile | None:
     if not isinstance(content, dict) or content.get("nbformat") != 4:
         return None
     cells = [cell for cell in _list(content.get("cells")) if isinstance(cell, dict)]
-    names = [(cell_name(_text(cell.get("id"))), cell) for cell in cells]
+    names = [(stable_cell_id(_text(cell.get("id"))), cell) for cell in cells]
     times = Counter(name for name, _ in names)
     minor = content.get("nbformat_minor")
     # NB: the later of the two: a file that was moved here keeps its mtime.
@@ -187,7 +187,9 @@ class SavedNotebook:
         return before.ids - self.ids
 
 
-def read_saved(path: str | None, before: SavedNotebook | None) -> SavedNotebook:
+def read_saved_notebook(
+    path: str | None, before: SavedNotebook | None
+) -> SavedNotebook:
     """Return what the file of a notebook tells now; read anew only if it was saved.
 
     Parameters

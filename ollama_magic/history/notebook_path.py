@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.history.identity import UnnamedCell
+from ollama_magic.history.identity import CellWithoutId
 from ollama_magic.history.schema import SESSION
 
 if TYPE_CHECKING:
     from psutil import Process
 
 
-FindCell = Callable[[UnnamedCell], str | None]
+FindCell = Callable[[CellWithoutId], str | None]
 
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 

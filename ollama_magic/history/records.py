@@ -27,7 +27,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "keep_alive": (str, int, float),
     "extract": (bool,),
 }
-SETTINGS_OF_A_TURN = tuple(_SETTINGS)
+RECORDED_SETTINGS = tuple(_SETTINGS)
 """What is kept of the request that a turn was answered to."""
 
 _TEXTS_OF_STEPS: dict[str, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ class UnreadableError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ParsedChats:
     """What a file told."""
 
     chats: tuple[Chat, ...]
@@ -58,7 +58,7 @@ class Found:
     """Cells, from 1, that do not show their prompt: it comes from code."""
 
 
-def turn_record(turn: Turn, *, with_images: bool = True) -> Record:
+def turn_to_record(turn: Turn, *, with_images: bool = True) -> Record:
     """Return all that a turn is, save what the store gives it (uid, hash).
 
     Parameters
@@ -90,7 +90,7 @@ def turn_record(turn: Turn, *, with_images: bool = True) -> Record:
     }
 
 
-def turn_of(record: object) -> Turn:
+def turn_from_record(record: object) -> Turn:
     """Return the turn that a record tells of.
 
     Texts lose lone surrogates, as in the store; times become UTC.
@@ -130,7 +130,7 @@ def turn_of(record: object) -> Turn:
     return turn
 
 
-def turns_of(records: Iterable[object]) -> tuple[Turn, ...]:
+def turns_from_records(records: Iterable[object]) -> tuple[Turn, ...]:
     """Return the turns that records tell of.
 
     Raises
@@ -141,13 +141,13 @@ def turns_of(records: Iterable[object]) -> tuple[Turn, ...]:
     turns = []
     for number, record in enumerate(records, 1):
         try:
-            turns.append(turn_of(record))
+            turns.append(turn_from_record(record))
         except UnreadableError as error:
             raise UnreadableError(f"turn {number}: {error}") from error
     return tuple(turns)
 
 
-def chat_name_of(record: Mapping[str, Any]) -> str:
+def chat_name_from_record(record: Mapping[str, Any]) -> str:
     """Return the name of the chat that a record is of.
 
     Raises
@@ -161,7 +161,7 @@ def chat_name_of(record: Mapping[str, Any]) -> str:
     return name
 
 
-def encodable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Return a text that every file can keep: lone surrogates become ``?``."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
@@ -181,7 +181,7 @@ def _typed(record: Mapping[str, Any], name: str, default: Any) -> Any:  # noqa: 
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
-    return encodable(_typed(record, name, ""))
+    return without_surrogates(_typed(record, name, ""))
 
 
 def _images(record: Mapping[str, Any]) -> tuple[Image, ...]:
@@ -283,11 +283,11 @@ def _time(record: Mapping[str, Any]) -> str:
         raise UnreadableError("answered_at of a turn is not a time") from error
 
 
-KEY = "ollama_magic"
+METADATA_KEY = "ollama_magic"
 """The name in an output's metadata."""
-LAYOUT = 1
+METADATA_LAYOUT = 1
 """Of the metadata; outputs of another layout are not read."""
-OF_CELL = "of_cell"
+TURN_CELL_KEY = "of_cell"
 """The name in it of the cell whose turn it is, if the output is another cell's."""
 
 # A cell id is the notebook's business; a reply that text/plain has is not kept twice.
@@ -295,7 +295,7 @@ _TOLD_BY_THE_OUTPUT = ("reply", "cell_id")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TurnPosition:
     """Where a turn was in its chat when it was answered."""
 
     chat: str
@@ -305,15 +305,15 @@ class Place:
     """From 1, marks counted."""
 
 
-def place_of(chat: Chat, turn: Turn) -> Place:
+def position_in_chat(chat: Chat, turn: Turn) -> TurnPosition:
     """Return where a turn is in its chat."""
     uids = [other.uid for other in chat.turns]
     index = uids.index(turn.uid) if turn.uid in uids else len(uids)
     before = sum(not other.is_mark for other in chat.turns[:index])
-    return Place(chat.name, before + 1, index + 1)
+    return TurnPosition(chat.name, before + 1, index + 1)
 
 
-def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
+def output_metadata(turn: Turn, place: TurnPosition | None, plain: str) -> Record:
     """Return what the output of a turn tells.
 
     Parameters
@@ -324,7 +324,7 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
         The ``text/plain`` of the output. The reply is told too when it is another
         text: with a notice under it, or with characters that are not shown.
     """
-    record = turn_record(turn, with_images=False)
+    record = turn_to_record(turn, with_images=False)
     told = {k: v for k, v in record.items() if k not in _TOLD_BY_THE_OUTPUT}
     if turn.reply != plain and not turn.is_mark:
         told["reply"] = turn.reply
@@ -335,7 +335,7 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
         # One text: notebook servers fail on metadata that are nested deeply.
         told["steps"] = json.dumps(told["steps"], ensure_ascii=False)
     return {
-        "layout": LAYOUT,
+        "layout": METADATA_LAYOUT,
         "version": __version__,
         "chat": place.chat if place else None,
         "turn": place.number if place else None,
@@ -344,7 +344,7 @@ def provenance(turn: Turn, place: Place | None, plain: str) -> Record:
     }
 
 
-def read_provenance(told: object, plain: str) -> tuple[Place, Turn] | None:
+def read_output_metadata(told: object, plain: str) -> tuple[TurnPosition, Turn] | None:
     """Return the turn that an output tells of, and its place; None for a one-off.
 
     Raises
@@ -352,15 +352,17 @@ def read_provenance(told: object, plain: str) -> tuple[Place, Turn] | None:
     UnreadableError
         The metadata is of another layout, or not as this package writes it.
     """
-    if not isinstance(told, dict) or told.get("layout") != LAYOUT:
+    if not isinstance(told, dict) or told.get("layout") != METADATA_LAYOUT:
         raise UnreadableError("it has another layout")
     if told.get("chat") is None:
         return None
-    turn = turn_of({"reply": "" if _is_mark(told) else plain, **told})
+    turn = turn_from_record({"reply": "" if _is_mark(told) else plain, **told})
     number, position = told.get("turn"), told.get("position")
     if type(number) is not int or type(position) is not int or not turn.answered_at:
         raise UnreadableError("it does not tell its place")
-    return Place(chat_name_of(told), number, position), replace(turn, cell_id=None)
+    return TurnPosition(chat_name_from_record(told), number, position), replace(
+        turn, cell_id=None
+    )
 
 
 def _is_mark(told: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ Sources: SQLite's documentation of WAL, of its result codes and of its locks. WA
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
 which network file systems do not have. It also leaves the latest transactions in a
 second file (``-wal``), so a file that the user may copy, send or commit by its name
-(``is_single``) has the rollback journal: after each commit the one file is whole.
+(``is_self_contained``) has the rollback journal: it is whole after each commit.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
 # -- opening -------------------------------------------------------------------
 
 
-def open_file(path: Path, *, is_single: bool = False) -> sqlite3.Connection:
+def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connection:
     """Open the file of chats at ``path``, made when it is new.
 
     A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite gives
@@ -77,7 +77,7 @@ def open_file(path: Path, *, is_single: bool = False) -> sqlite3.Connection:
 
     Parameters
     ----------
-    is_single
+    is_self_contained
         Whether the file must be whole without its ``-wal`` after each commit.
 
     Raises
@@ -101,7 +101,9 @@ def open_file(path: Path, *, is_single: bool = False) -> sqlite3.Connection:
         check_same_thread=False,  # ``SafeDatabase`` has a lock
     )
     try:
-        _choose_journal(database, uses_wal=not (is_single or _is_on_network(path)))
+        _choose_journal(
+            database, uses_wal=not (is_self_contained or _is_on_network(path))
+        )
         _lay_schema(database)
     except BaseException:
         database.close()

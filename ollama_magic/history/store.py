@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ollama_magic.history import cache, changes, identity, rows
-from ollama_magic.history.cache import KeptAnswer
+from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.database import SafeDatabase
-from ollama_magic.history.identity import Decision, Followed, UnnamedCell
+from ollama_magic.history.identity import CellWithoutId, Decision, NotebookMatch
 from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
 from ollama_magic.history.rows import ChatSummary, Choices
 from ollama_magic.history.schema import MAIN_CHAT
@@ -57,7 +57,7 @@ class ChatStore:
     ----------
     path
         The file; it is opened or made at the first use. None keeps chats in memory.
-    is_single
+    is_self_contained
         Whether the file must be whole by itself after each change, so that it can be
         copied by its name.
     warn
@@ -69,15 +69,15 @@ class ChatStore:
         self,
         path: Path | None,
         *,
-        is_single: bool = False,
+        is_self_contained: bool = False,
         warn: Callable[[str], None],
     ) -> None:
-        self._is_single = is_single
+        self._is_single = is_self_contained
         self._known: dict[tuple[str, str], _Known] = {}
         self._choices: dict[str, Choices] = {}
         self._database = SafeDatabase(
             path,
-            is_single=is_single,
+            is_self_contained=is_self_contained,
             warn=warn,
             put_back=self._put_back_what_is_known,
             forget=self._known.clear,
@@ -97,7 +97,7 @@ class ChatStore:
         """Close the file; harmless a second time."""
         self._database.close()
 
-    def follow(self, path: str, cell_id: str | None = None) -> Followed:
+    def identify_notebook(self, path: str, cell_id: str | None = None) -> NotebookMatch:
         """Return which notebook is at a path now; see the module ``following``.
 
         Parameters
@@ -111,7 +111,7 @@ class ChatStore:
         def look(database: sqlite3.Connection) -> Decision:
             return identity.decide(database, path, cell_id, read_notebook_file)
 
-        def work(database: sqlite3.Connection) -> Followed:
+        def work(database: sqlite3.Connection) -> NotebookMatch:
             return identity.carry_out(database, path, look(database))
 
         decision = self._database.run(look)  # takes no lock, and mostly is enough
@@ -119,8 +119,8 @@ class ChatStore:
             return decision.unchanged(path)
         return self._database.run_and_commit(work)
 
-    def name_cell(
-        self, notebook: str, cell: UnnamedCell, file: NotebookFile | None
+    def identify_cell(
+        self, notebook: str, cell: CellWithoutId, file: NotebookFile | None
     ) -> str | None:
         """Return the id of a cell that the front end does not name; see ``naming``.
 
@@ -130,7 +130,7 @@ class ChatStore:
             The notebook as it was saved last; None where it cannot be read.
         """
         return self._database.run_and_commit(
-            lambda database: identity.name_cell(database, notebook, cell, file)
+            lambda database: identity.identify_cell(database, notebook, cell, file)
         )
 
     # -- turns -----------------------------------------------------------------
@@ -179,7 +179,7 @@ class ChatStore:
         self._known[notebook, chat] = known
         return kept
 
-    def arrange(self, notebook: str, chats: Sequence[Chat]) -> None:
+    def insert_turns(self, notebook: str, chats: Sequence[Chat]) -> None:
         """Give chats these turns, in this order; all of it happens, or nothing.
 
         Turns with a uid are live ones; see :func:`arranging.arrange`.
@@ -188,7 +188,7 @@ class ChatStore:
 
         def work(database: sqlite3.Connection) -> None:
             for chat in chats:
-                changes.arrange(database, notebook, chat, moment)
+                changes.insert_turns(database, notebook, chat, moment)
 
         self._database.run_and_commit(work)
 
@@ -216,14 +216,14 @@ class ChatStore:
 
         self._database.run_and_commit(work)
 
-    def undo(self, notebook: str, chat: str) -> changes.Undone | None:
+    def undo(self, notebook: str, chat: str) -> changes.UndoResult | None:
         """Take the last change of a chat back; None when there is none.
 
         A turn that was added goes, and what it had replaced is in its place again;
         turns that were taken out come back. All of them stay in the file.
         """
 
-        def work(database: sqlite3.Connection) -> changes.Undone | None:
+        def work(database: sqlite3.Connection) -> changes.UndoResult | None:
             chat_id = rows.make_chat(database, notebook, chat)
             return changes.take_back(database, chat_id)
 
@@ -259,9 +259,9 @@ class ChatStore:
 
     # -- answers ---------------------------------------------------------------
 
-    def find_answer(
+    def find_cached_reply(
         self, key: str, model: str = "", digest: str = ""
-    ) -> KeptAnswer | None:
+    ) -> CachedReply | None:
         """Return the latest answer kept for a request; see ``kept_answers``."""
         return self._database.run(
             lambda database: cache.find_cached_reply(database, key, model, digest)
@@ -279,7 +279,7 @@ class ChatStore:
         found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
         return found[0] if found else ""
 
-    def keep_answer(self, key: str, answer: KeptAnswer) -> None:
+    def cache_reply(self, key: str, answer: CachedReply) -> None:
         """Keep an answer for when the same is asked again."""
         self._database.run_and_commit(
             lambda database: cache.store_cached_reply(database, key, answer)
@@ -333,15 +333,17 @@ class ChatStore:
             self._choose(notebook, current_chat=MAIN_CHAT)
         self._database.shrink()
 
-    def leftovers(
+    def prunable(
         self, notebook: str, older_than_days: float | None
-    ) -> changes.Leftovers:
+    ) -> changes.PruneSummary:
         """Return what ``prune`` would remove."""
         return self._database.run(
-            lambda database: changes.find_leftovers(database, notebook, older_than_days)
+            lambda database: changes.find_prunable(database, notebook, older_than_days)
         )
 
-    def prune(self, notebook: str, older_than_days: float | None) -> changes.Leftovers:
+    def prune(
+        self, notebook: str, older_than_days: float | None
+    ) -> changes.PruneSummary:
         """Remove for good what is in no chat any more, in all notebooks.
 
         Parameters

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.history.identity import UnnamedCell
+from ollama_magic.history.identity import CellWithoutId
 from ollama_magic.history.notebook_path import FindCell
 from ollama_magic.notebook.output_mode import output_mode
 from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
@@ -105,7 +105,7 @@ class CellTracker:
     def _found_id(self, parent: Mapping[str, Any]) -> str | None:
         told = self._told(parent) or ""
         session = _text(_mapping(parent.get("header")).get("session")) if told else ""
-        cell = UnnamedCell(self.raw_cell, session or "", _handle(told))
+        cell = CellWithoutId(self.raw_cell, session or "", _handle(told))
         if not (cell.source or cell.address):
             return None
         run = (_message_id(parent), cell)
@@ -195,7 +195,7 @@ class CellTracker:
         return number if message_id == _message_id(parent) else 0
 
 
-def _by_address(cell: UnnamedCell) -> str | None:
+def _by_address(cell: CellWithoutId) -> str | None:
     return cell.address or None
 
 

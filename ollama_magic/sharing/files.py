@@ -19,7 +19,7 @@ from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
-from ollama_magic.history.records import Found, UnreadableError
+from ollama_magic.history.records import ParsedChats, UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.sharing.json import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
@@ -37,7 +37,7 @@ _MOST_FAULTS = 3
 @dataclass(frozen=True, slots=True)
 class _Kind:
     write: Callable[[Chat], str]
-    read: Callable[[str, PromptsIn], Found]
+    read: Callable[[str, PromptsIn], ParsedChats]
 
 
 _KINDS = {
@@ -133,7 +133,7 @@ def import_chats(
                 next_step=f"%ollama import {shlex.quote(file)} -c "
                 f"{shlex.quote(_free(chat.name, taken))}",
             )
-    session.store.arrange(key, chats)
+    session.store.insert_turns(key, chats)
     session.store.set_current_chat(key, chats[0].name)
     turns = [turn for chat in chats for turn in chat.turns]
     words = ["%ollama import", shlex.quote(file), "--trust"]
@@ -142,7 +142,7 @@ def import_chats(
     return "\n".join([*_report(chats, found, path), *not_used])
 
 
-def read_chats(path: Path, prompts_in: PromptsIn) -> Found:
+def read_chats(path: Path, prompts_in: PromptsIn) -> ParsedChats:
     """Return the chats of a file.
 
     Raises
@@ -221,7 +221,7 @@ def named_cells(cells: Sequence[int]) -> str:
     return f"cell{'' if len(cells) == 1 else 's'} {shown}{more}"
 
 
-def shown_lines(found: Found) -> list[str]:
+def shown_lines(found: ParsedChats) -> list[str]:
     """Say where a notebook does not show what its metadata tell."""
     lines = []
     if found.differing:
@@ -239,7 +239,7 @@ def shown_lines(found: Found) -> list[str]:
     return lines
 
 
-def fault_lines(found: Found, what: str) -> list[str]:
+def fault_lines(found: ParsedChats, what: str) -> list[str]:
     """Say what could not be used, and why, as far as it is known."""
     if not found.left_out:
         return []
@@ -324,7 +324,7 @@ def _free(name: str, taken: set[str]) -> str:
     return f"{name}-{number}"
 
 
-def _report(chats: Sequence[Chat], found: Found, path: Path) -> list[str]:
+def _report(chats: Sequence[Chat], found: ParsedChats, path: Path) -> list[str]:
     part = "output" if path.suffix.lower() == ".ipynb" else "part"
     return [
         *(

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable
 
 from ollama_magic.history.records import (
-    Found,
+    ParsedChats,
     UnreadableError,
-    chat_name_of,
-    encodable,
-    turn_record,
-    turns_of,
+    chat_name_from_record,
+    turn_to_record,
+    turns_from_records,
+    without_surrogates,
 )
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Message, Turn
 
@@ -25,13 +25,13 @@ def chat_to_json(chat: Chat) -> str:
         "format": FORMAT,
         "version": VERSION,
         "chat": chat.name,
-        "turns": [turn_record(turn) for turn in chat.turns],
+        "turns": [turn_to_record(turn) for turn in chat.turns],
         "messages": chat_messages(chat),
     }
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
-def chat_from_json(text: str) -> Found:
+def chat_from_json(text: str) -> ParsedChats:
     """Return the chat of a file of ours, or of messages as other tools write them.
 
     These are a list of messages, or an object that has one under ``messages``.
@@ -53,7 +53,7 @@ def chat_from_json(text: str) -> Found:
     turns = whole.get("turns")
     if not isinstance(turns, list):
         raise UnreadableError("it has no list of turns")
-    return Found((Chat(chat_name_of(whole), turns_of(turns)),))
+    return ParsedChats((Chat(chat_name_from_record(whole), turns_from_records(turns)),))
 
 
 def load_json(text: str) -> object:
@@ -73,7 +73,7 @@ def load_json(text: str) -> object:
     return value
 
 
-def _foreign(whole: dict[str, object]) -> Found:
+def _foreign(whole: dict[str, object]) -> ParsedChats:
     messages, model = whole.get("messages"), whole.get("model")
     if not isinstance(messages, list):
         raise UnreadableError("it has no messages, and no format of ours")
@@ -89,7 +89,9 @@ def chat_messages(chat: Chat) -> list[Message]:
     return chat.messages("")[:-1]
 
 
-def chat_of_messages(messages: Iterable[object], model: str = UNKNOWN_MODEL) -> Found:
+def chat_of_messages(
+    messages: Iterable[object], model: str = UNKNOWN_MODEL
+) -> ParsedChats:
     """Return the chat that messages make.
 
     Messages of one role that follow each other become one text.
@@ -106,7 +108,7 @@ def chat_of_messages(messages: Iterable[object], model: str = UNKNOWN_MODEL) -> 
     if not taken.turns:
         raise UnreadableError("no message in it is an answer (role assistant)")
     left_out = taken.left_out + (taken.system is not None)
-    return Found((Chat("", tuple(taken.turns)),), left_out)
+    return ParsedChats((Chat("", tuple(taken.turns)),), left_out)
 
 
 class _Taken:
@@ -134,7 +136,7 @@ class _Taken:
                 self.end_turn()
             self._texts[role].append(text)
             if isinstance(message.get("thinking"), str):
-                self._thinking.append(encodable(message["thinking"]))
+                self._thinking.append(without_surrogates(message["thinking"]))
 
     def end_turn(self) -> None:
         """Make a turn of what has come; questions without an answer are left out."""
@@ -161,12 +163,12 @@ class _Taken:
         if content is None:
             return ""
         if isinstance(content, str):
-            return encodable(content)
+            return without_surrogates(content)
         if not isinstance(content, list):
             raise UnreadableError("the content of a message is not text")
         texts = [part["text"] for part in content if _is_text(part)]
         self.left_out += len(content) - len(texts)
-        return encodable("\n\n".join(texts))
+        return without_surrogates("\n\n".join(texts))
 
 
 def _is_text(part: object) -> bool:

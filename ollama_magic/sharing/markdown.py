@@ -13,13 +13,13 @@ import re
 from datetime import datetime
 
 from ollama_magic.history.records import (
-    Found,
+    ParsedChats,
     Record,
     UnreadableError,
-    chat_name_of,
+    chat_name_from_record,
     one_line,
-    turn_record,
-    turns_of,
+    turn_to_record,
+    turns_from_records,
 )
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.render.line_syntax import closes_fence, fence_of
@@ -44,7 +44,7 @@ def chat_to_markdown(chat: Chat) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def chat_from_markdown(text: str) -> Found:
+def chat_from_markdown(text: str) -> ParsedChats:
     """Return the chat of a document that :func:`chat_to_markdown` made.
 
     Texts between the comments may have been edited since.
@@ -65,15 +65,15 @@ def chat_from_markdown(text: str) -> Found:
         raise UnreadableError(f"it has another version than {VERSION}")
     boundary = header["boundary"]
     _, *told = text.split(f"<!-- turn {boundary} ")
-    turns = turns_of(_read_turn(part, boundary) for part in told)
-    return Found((Chat(chat_name_of(header), turns),))
+    turns = turns_from_records(_read_turn(part, boundary) for part in told)
+    return ParsedChats((Chat(chat_name_from_record(header), turns),))
 
 
 # -- writing -------------------------------------------------------------------
 
 
 def _boundary(chat: Chat) -> str:
-    texts = json.dumps([turn_record(turn) for turn in chat.turns], default=str)
+    texts = json.dumps([turn_to_record(turn) for turn in chat.turns], default=str)
     digest = hashlib.sha256(texts.encode()).hexdigest()
     while (boundary := digest[:8]) in texts or boundary in chat.name:
         digest = hashlib.sha256(digest.encode()).hexdigest()
@@ -81,7 +81,7 @@ def _boundary(chat: Chat) -> str:
 
 
 def _turn_parts(turn: Turn, boundary: str) -> list[str]:
-    whole = turn_record(turn, with_images=False)
+    whole = turn_to_record(turn, with_images=False)
     record = {k: v for k, v in whole.items() if k not in _TEXTS}
     parts = [f"<!-- turn {boundary} {_in_comment(record)} -->"]
     if turn.is_mark:

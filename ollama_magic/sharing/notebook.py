@@ -15,16 +15,16 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ollama_magic.generation.prompt import CellPrompt
-from ollama_magic.history.notebook_file import cell_name
+from ollama_magic.history.notebook_file import stable_cell_id
 from ollama_magic.history.records import (
-    KEY,
-    OF_CELL,
-    Found,
-    Place,
+    METADATA_KEY,
+    TURN_CELL_KEY,
+    ParsedChats,
+    TurnPosition,
     UnreadableError,
     one_line,
-    provenance,
-    read_provenance,
+    output_metadata,
+    read_output_metadata,
 )
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -53,9 +53,9 @@ def chat_to_notebook(chat: Chat) -> str:
     number = 1
     for position, turn in enumerate(chat.turns, 1):
         # A copy of a notebook is recognised by the ids of its cells: it is one.
-        name = cell_name(turn.cell_id)
+        name = stable_cell_id(turn.cell_id)
         cell_id = str(uuid.uuid4()) if name in cells else name
-        output = _output(turn, Place(chat.name, number, position))
+        output = _output(turn, TurnPosition(chat.name, number, position))
         cells[cell_id] = _cell(cell_id, _source(turn), [output])
         number += not turn.is_mark
     notebook: dict[str, Any] = {
@@ -67,7 +67,7 @@ def chat_to_notebook(chat: Chat) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def chats_from_notebook(text: str, prompts_in: PromptsIn) -> Found:
+def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     """Return the chats that the outputs of a notebook tell of.
 
     Turns have the ids of their cells, and the order that they had in their chat.
@@ -79,8 +79,8 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> Found:
     UnreadableError
         The text is not a notebook of nbformat 4; with half a sentence.
     """
-    placed: dict[str, list[tuple[Place, Turn]]] = {}
-    chosen: dict[str, tuple[Place, Turn]] = {}
+    placed: dict[str, list[tuple[TurnPosition, Turn]]] = {}
+    chosen: dict[str, tuple[TurnPosition, Turn]] = {}
     seen: set[tuple[str, str, str, str]] = set()
     faults: list[str] = []
     cells_by_finding: dict[Finding, list[int]] = {}
@@ -90,7 +90,7 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> Found:
         kept = 0
         for told, plain in _our_outputs(cell):
             try:
-                found = read_provenance(told, plain)
+                found = read_output_metadata(told, plain)
             except UnreadableError as error:
                 faults.append(f"cell {number}: {error}")
                 continue
@@ -111,7 +111,7 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> Found:
     for place, turn in chosen.values():
         placed.setdefault(place.chat, []).append((place, turn))
     chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
-    return Found(
+    return ParsedChats(
         tuple(chats),
         len(faults),
         tuple(faults),
@@ -150,7 +150,7 @@ def _source(turn: Turn) -> str:
     return f"{' '.join(words)}\n{turn.prompt}"
 
 
-def _output(turn: Turn, place: Place) -> dict[str, Any]:
+def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
     if turn.is_mark:
         data = {"text/plain": f"chat {place.chat} starts afresh"}
     else:
@@ -164,9 +164,13 @@ def _output(turn: Turn, place: Place) -> dict[str, Any]:
                 notice=_NOTICES.get(turn.status, ""),
             )
         )
-    told = provenance(turn, place, data["text/plain"])
+    told = output_metadata(turn, place, data["text/plain"])
     lines = {mime: text.splitlines(keepends=True) for mime, text in data.items()}
-    return {"output_type": "display_data", "data": lines, "metadata": {KEY: told}}
+    return {
+        "output_type": "display_data",
+        "data": lines,
+        "metadata": {METADATA_KEY: told},
+    }
 
 
 # -- reading -------------------------------------------------------------------
@@ -197,8 +201,8 @@ def _our_outputs(cell: Cell) -> Iterator[tuple[object, str]]:
     outputs = cell.get("outputs")
     for output in outputs if isinstance(outputs, list) else ():
         metadata = output.get("metadata") if isinstance(output, dict) else None
-        if isinstance(metadata, dict) and KEY in metadata:
-            yield metadata[KEY], _plain(output.get("data"))
+        if isinstance(metadata, dict) and METADATA_KEY in metadata:
+            yield metadata[METADATA_KEY], _plain(output.get("data"))
 
 
 def _plain(data: object) -> str:
@@ -207,7 +211,7 @@ def _plain(data: object) -> str:
     return "".join(line for line in lines if isinstance(line, str))
 
 
-def _identity(place: Place, turn: Turn) -> tuple[str, str, str, str]:
+def _identity(place: TurnPosition, turn: Turn) -> tuple[str, str, str, str]:
     return place.chat, turn.answered_at, turn.model, turn.compute_text_hash()
 
 
@@ -225,12 +229,15 @@ def _cell_id(cell: Cell, kept: int) -> str | None:
 
 def _owner(told: object, ids: Collection[str | None]) -> str | None:
     """Return the cell whose turn an output of another cell tells of, if it is here."""
-    owner = told.get(OF_CELL) if isinstance(told, dict) else None
+    owner = told.get(TURN_CELL_KEY) if isinstance(told, dict) else None
     return owner if isinstance(owner, str) and owner.partition(" ")[0] in ids else None
 
 
 def _choose(
-    chosen: dict[str, tuple[Place, Turn]], owner: str, place: Place, turn: Turn
+    chosen: dict[str, tuple[TurnPosition, Turn]],
+    owner: str,
+    place: TurnPosition,
+    turn: Turn,
 ) -> None:
     """Note a turn of a cell, unless a newer one has taken its place."""
     earlier = chosen.get(owner)
@@ -238,7 +245,7 @@ def _choose(
         chosen[owner] = place, replace(turn, cell_id=owner)
 
 
-def in_order(placed: Sequence[tuple[Place, Turn]]) -> tuple[Turn, ...]:
+def in_order(placed: Sequence[tuple[TurnPosition, Turn]]) -> tuple[Turn, ...]:
     """Return the turns of one chat in the order that they had.
 
     A position may be too large, when turns before it were taken away after it was

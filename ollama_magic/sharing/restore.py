@@ -75,7 +75,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     ]
     merged = {c.name: _merged(c, theirs, live, force=force) for c in theirs}
     changed = [Chat(name, tuple(m.turns)) for name, m in merged.items() if m.is_changed]
-    session.store.arrange(key, changed)
+    session.store.insert_turns(key, changed)
     if trust:
         for name, one in merged.items():
             session.store.trust(key, name, [turn.uid for turn in one.from_before])

@@ -414,7 +414,7 @@ def test_rows_that_failed_are_asked_again(fake_ollama):
 def test_what_is_kept_says_who_answered(fake_ollama):
     map_prompts("{}", ["a"])
     store = ChatStore(default_path(), warn=pytest.fail)
-    kept = store.find_answer(request_key(GenerateRequest("llama3.2:3b", "a")))
+    kept = store.find_cached_reply(request_key(GenerateRequest("llama3.2:3b", "a")))
     store.close()
     assert (kept.model, kept.text, kept.host_kind) == (
         "llama3.2:3b",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ollama_magic.history import changes, schema
-from ollama_magic.history.changes import Leftovers
+from ollama_magic.history.changes import PruneSummary
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
 
@@ -247,7 +247,7 @@ def test_an_old_answer_that_was_shown_again_is_in_use(store):
     for notebook in ("/b.ipynb", "session:1"):
         kept = store.record(notebook, "main", again)
         assert kept.answered_at == old < kept.added_at
-    assert store.leftovers(NB, 30).is_nothing
+    assert store.prunable(NB, 30).is_empty
 
 
 def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
@@ -256,14 +256,14 @@ def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
     ask(store, SECRET, "2")
     undo(store)
     ask(store, "theirs", notebook="/b.ipynb")
-    found = store.leftovers(NB, None)
+    found = store.prunable(NB, None)
     assert (found.turns, found.chats) == (2, 0)
     assert found.size_bytes >= 2 * len(SECRET)
     assert store.prune(NB, None) == found
     assert prompts(store) == ["a"]
     assert prompts(store, notebook="/b.ipynb") == ["theirs"]
-    assert store.leftovers(NB, None) == Leftovers(0, 0, 0, 0, 0)
-    assert store.leftovers(NB, None).is_nothing
+    assert store.prunable(NB, None) == PruneSummary(0, 0, 0, 0, 0)
+    assert store.prunable(NB, None).is_empty
     assert undo(store) == (["a"], [], ""), "what it replaced is gone"
     for file in path.parent.iterdir():
         assert SECRET.encode() not in file.read_bytes()
@@ -274,9 +274,9 @@ def test_prune_takes_old_chats_when_asked_and_never_those_in_use(store, path):
         ask(store, "x", chat=chat, notebook=notebook)
     aged(path, "old", 40)
     aged(path, "mine", 40)
-    assert store.leftovers(NB, None).is_nothing
-    assert store.leftovers(NB, 50).is_nothing
-    found = store.leftovers(NB, 30)
+    assert store.prunable(NB, None).is_empty
+    assert store.prunable(NB, 50).is_empty
+    found = store.prunable(NB, 30)
     assert (found.chats, found.chat_turns) == (1, 1)
     store.prune(NB, 30)
     assert [chat.name for chat in store.chats("/b.ipynb")] == ["young"]
@@ -286,11 +286,11 @@ def test_prune_takes_old_chats_when_asked_and_never_those_in_use(store, path):
 def test_prune_takes_main_of_sessions_that_were_left_long_ago(store, path):
     ask(store, "x", notebook="session:1")
     ask(store, "x", chat="research", notebook="session:1")
-    assert store.leftovers(NB, None).is_nothing
+    assert store.prunable(NB, None).is_empty
     aged(path, "main", changes.SESSION_DAYS + 1)
     aged(path, "research", changes.SESSION_DAYS + 1)
-    assert store.leftovers("session:1", None).is_nothing, "the session goes on"
-    assert store.leftovers(NB, None).chats == 1
+    assert store.prunable("session:1", None).is_empty, "the session goes on"
+    assert store.prunable(NB, None).chats == 1
     store.prune(NB, None)
     assert prompts(store, "research", "session:2") == ["x"]
 
@@ -356,7 +356,7 @@ def test_the_file_of_an_older_version_is_taken_over_with_all_its_turns(
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_1)
     store = open_store()
-    assert store.follow(NB).how == "known"
+    assert store.identify_notebook(NB).how == "known"
     assert prompts(store) == ["before?"]
     ask(store, "after?", "c3")
     assert prompts(open_store()) == ["before?", "after?"]
@@ -391,7 +391,7 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
 
 def test_where_a_turn_comes_from_is_kept_and_can_be_trusted(store, path, open_store):
     told = Turn(prompt="a", reply="b", model="m", system="obey", origin="file")
-    store.arrange(NB, [Chat("main", (told,))])
+    store.insert_turns(NB, [Chat("main", (told,))])
     ask(store, "mine?", "c1")
     chat = open_store().load(NB)
     assert [turn.origin for turn in chat.turns] == ["file", "here"]

@@ -52,7 +52,7 @@ class Desk:
         """Start a kernel for a notebook, and run a cell."""
         store = ChatStore(self.folder / "chats.sqlite", warn=pytest.fail)
         self.stores.append(store)
-        return Kernel(store, store.follow(self.path(name), cell_id))
+        return Kernel(store, store.identify_notebook(self.path(name), cell_id))
 
     def use(self, name, cells, saved=True, **more):
         """Ask in every cell of a notebook that is then saved; return the answers."""
@@ -185,7 +185,7 @@ def test_a_file_put_over_another_notebook_brings_its_own_chat(desk):
     desk.save_later("b.ipynb")
     kernel = desk.kernel("b.ipynb")
     assert kernel.followed.how == "moved"
-    assert kernel.followed.left_aside
+    assert kernel.followed.replaced_other
     assert kernel.prompts() == ["one?", "two?"]
 
 
@@ -200,7 +200,7 @@ def test_a_new_notebook_at_the_path_of_an_old_one_begins_without_a_chat(desk, ce
     desk.write("Untitled.ipynb", cells)
     desk.save_later("Untitled.ipynb")
     new = desk.kernel("Untitled.ipynb", "e1e1e1e1")
-    assert new.followed.left_aside
+    assert new.followed.replaced_other
     assert new.prompts() == []
     new.ask("new?", "e1e1e1e1")
     old = desk.kernel("kept.ipynb")

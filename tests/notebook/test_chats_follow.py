@@ -295,7 +295,7 @@ def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
         "from ollama_magic.history.turns import Turn\n"
         "from pathlib import Path\n"
         f"store = ChatStore(Path({str(tmp_path / 'chats.sqlite')!r}), warn=print)\n"
-        f"key = store.follow({str(tmp_path / 'notebook.ipynb')!r}).key\n"
+        f"key = store.identify_notebook({str(tmp_path / 'notebook.ipynb')!r}).key\n"
         "for n in range(1, 121):\n"
         "    turn = Turn(prompt=f'prompt {n}.', reply='r', model='m')\n"
         "    store.record(key, 'main', turn)\n"

@@ -151,8 +151,8 @@ def test_two_kernels_on_one_file_lose_nothing(tmp_path):
     """One by its setting, one by default: they change the mode under each other."""
     path, warnings = tmp_path / "chats.sqlite", []
     stores = [
-        ChatStore(path, is_single=is_single, warn=warnings.append)
-        for is_single in (True, False, True, False)
+        ChatStore(path, is_self_contained=is_self_contained, warn=warnings.append)
+        for is_self_contained in (True, False, True, False)
     ]
     for number in range(40):
         store = stores[number % len(stores)]

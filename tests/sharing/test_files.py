@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 from ollama_magic.history.records import (
-    SETTINGS_OF_A_TURN,
+    RECORDED_SETTINGS,
     UnreadableError,
-    turn_record,
+    turn_to_record,
 )
 from ollama_magic.history.rows import storable, utc_now
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
@@ -327,13 +327,13 @@ def test_a_record_has_every_field_of_a_turn():
     named = {field.name for field in fields(Turn)}
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
     request |= {"extract": True}
-    record = turn_record(Turn(request=request))
+    record = turn_to_record(Turn(request=request))
     of_the_store = {"uid", "text_hash", "added_at", "origin"}
     written_otherwise = {"request", "images"}
     assert set(record) == (named - of_the_store - written_otherwise) | (
         set(request) | {"pictures"}
     )
-    assert set(request) == set(SETTINGS_OF_A_TURN)
+    assert set(request) == set(RECORDED_SETTINGS)
 
 
 def test_images_go_along_in_json_and_are_named_in_what_people_read():

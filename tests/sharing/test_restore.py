@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_magic.history.records import LAYOUT, Place, provenance
+from ollama_magic.history.records import METADATA_LAYOUT, TurnPosition, output_metadata
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.notebook.cli.cell_prompts import prompts_in
@@ -30,9 +30,9 @@ def mark(minute, cell_id):
 
 def output(kept, number=1, chat="main", plain=None):
     plain = kept.reply if plain is None else plain
-    place = Place(chat, number, number) if chat else None
+    place = TurnPosition(chat, number, number) if chat else None
     data = {"text/plain": plain.splitlines(keepends=True)}
-    metadata = {"ollama_magic": provenance(kept, place, plain)}
+    metadata = {"ollama_magic": output_metadata(kept, place, plain)}
     return {"output_type": "display_data", "data": data, "metadata": metadata}
 
 
@@ -97,7 +97,7 @@ def test_chats_are_kept_apart():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"layout": LAYOUT + 1},
+        {"layout": METADATA_LAYOUT + 1},
         {"layout": None},
         {"chat": 7},
         {"chat": "two\nlines"},
@@ -150,7 +150,10 @@ def test_an_output_without_its_text_does_not_break_anything(data):
 )
 def test_the_order_is_that_of_the_chat(told, order):
     placed = [
-        (Place("main", 1, at_), mark(when, "n") if name == "|" else turn(name, when))
+        (
+            TurnPosition("main", 1, at_),
+            mark(when, "n") if name == "|" else turn(name, when),
+        )
         for name, at_, when in told
     ]
     assert names(in_order(placed)) == order
@@ -210,17 +213,17 @@ def store(tmp_path):
 
 def test_the_store_gives_chats_their_turns_in_order(store):
     n = store.record(NB, "main", turn("n", cell_id="n"))
-    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b", 2), n))])
+    store.insert_turns(NB, [Chat("main", (turn("a", 1), turn("b", 2), n))])
     turns = store.load(NB).turns
     assert names(turns) == "abn"
     assert turns[2] == n
     assert [t.answered_at for t in turns[:2]] == [at(1), at(2)]
-    store.arrange(NB, [Chat("main", (*turns[:2], turn("c", 3), n))])
+    store.insert_turns(NB, [Chat("main", (*turns[:2], turn("c", 3), n))])
     assert names(store.load(NB).turns) == "abcn"
 
 
 def test_a_cell_asked_again_after_that_replaces_its_turn_in_place(store):
-    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b", 2)))])
+    store.insert_turns(NB, [Chat("main", (turn("a", 1), turn("b", 2)))])
     store.record(NB, "main", turn("a again"))
     assert names(store.load(NB).turns) == "ab"
     assert store.load(NB).turns[0].prompt == "a again"
@@ -229,7 +232,9 @@ def test_a_cell_asked_again_after_that_replaces_its_turn_in_place(store):
 def test_a_turn_that_is_put_in_takes_the_place_of_its_cells(store):
     store.record(NB, "main", turn("b new"))
     store.record(NB, "side", turn("c", cell_id="c"))
-    store.arrange(NB, [Chat("main", (turn("a", 1), turn("b old", 2), turn("c", 3)))])
+    store.insert_turns(
+        NB, [Chat("main", (turn("a", 1), turn("b old", 2), turn("c", 3)))]
+    )
     assert [t.prompt for t in store.load(NB).turns] == ["a", "b old", "c"]
     assert store.load(NB, "side").turns == ()
 
@@ -237,6 +242,6 @@ def test_a_turn_that_is_put_in_takes_the_place_of_its_cells(store):
 def test_all_chats_are_arranged_or_none(store):
     bad = replace(turn("b"), stats=None)
     with pytest.raises(TypeError):
-        store.arrange(NB, [Chat("main", (turn("a"),)), Chat("side", (bad,))])
+        store.insert_turns(NB, [Chat("main", (turn("a"),)), Chat("side", (bad,))])
     assert store.chats(NB) == []
     assert store.load(NB).turns == ()

@@ -13,7 +13,7 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.confirm import Confirm, is_confirmed
 from ollama_magic.generation.session import Session
-from ollama_magic.history.changes import Leftovers, Undone
+from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.render.tables import Columns, Listing, TextPage
@@ -223,7 +223,7 @@ def undo(session: Session) -> TextPage:
     return TextPage(_undone_text(undone))
 
 
-def _undone_text(undone: Undone) -> str:
+def _undone_text(undone: UndoResult) -> str:
     removed, restored = _names(undone.removed), _names(undone.restored)
     if undone.why == "replaced":
         return f"took back {removed}; what it had replaced is back: {restored}"
@@ -338,8 +338,8 @@ def prune(
         Nobody could answer.
     """
     store, key = session.store, session.notebook.key
-    found = store.leftovers(key, older_than)
-    if found.is_nothing:
+    found = store.prunable(key, older_than)
+    if found.is_empty:
         return TextPage(f"nothing to remove; {store_text(session)}")
     days = "" if older_than is None else f" --older-than {older_than:g}"
     question = f"Remove {_leftovers_text(found)}? This can't be undone."
@@ -351,7 +351,7 @@ def prune(
     return TextPage(f"removed {_leftovers_text(removed)}; {store_text(session)}")
 
 
-def _leftovers_text(found: Leftovers) -> str:
+def _leftovers_text(found: PruneSummary) -> str:
     parts = []
     if found.turns:
         parts.append(f"{counted(found.turns)} in no chat any more")

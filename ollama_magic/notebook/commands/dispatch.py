@@ -38,7 +38,7 @@ from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import chosen_model
 from ollama_magic.generation.source import loaded_length
-from ollama_magic.history.records import KEY, place_of, provenance
+from ollama_magic.history.records import METADATA_KEY, output_metadata, position_in_chat
 from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
 from ollama_magic.notebook.cli.help import help_text
 from ollama_magic.notebook.code_questions import (
@@ -290,7 +290,7 @@ class Commands:
         chat = session.chat()
         return TextPage(
             new_start_text(chat, mark),
-            {KEY: provenance(mark, place_of(chat, mark), "")},
+            {METADATA_KEY: output_metadata(mark, position_in_chat(chat, mark), "")},
         )
 
     def _history(self, command: ParsedCommand) -> object:
