@@ -120,6 +120,11 @@ class OllamaClient:
         return self._server.credentials.withheld_key
 
     @property
+    def identity(self) -> str:
+        """The same text for clients of the same server with the same credentials."""
+        return f"{self.host.base_url} {self._server.credentials.digest}"
+
+    @property
     def redactor(self) -> Redactor:
         """Hides the secrets of this client in text."""
         return self._server.credentials.redactor

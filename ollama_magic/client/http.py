@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import re
@@ -86,6 +87,11 @@ class Credentials(AuthBase):
         if self._header:
             request.headers["Authorization"] = self._header
         return request
+
+    @property
+    def digest(self) -> str:
+        """Identifies the secret that is sent, without revealing it."""
+        return hashlib.sha256(self._header.encode()).hexdigest()
 
     def __repr__(self) -> str:
         return "Credentials(***)"

@@ -1,1 +1,1 @@
-"""The model panel; the only package that imports ipywidgets."""
+"""The model panel; only this package imports ipywidgets."""

@@ -1,6 +1,7 @@
-"""What opens under the list, one at a time.
+"""The dialogs below the model list: delete, copy, and the details of a model.
 
-The question before a deletion, the form of a copy, and the details of a model.
+``ModelPanel`` opens them, one at a time. A question about a deletion or a copy closes
+as soon as the selection no longer matches it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.render.model_listing import overview
 from ollama_magic.render.panel_html import line_html, notice_html, text_box_html
 from ollama_magic.render.text import visible_text
-from ollama_magic.widgets.manager import ModelBoard
-from ollama_magic.widgets.parts import Looks, button, close_all, frame, row
+from ollama_magic.widgets.manager import ModelManager
+from ollama_magic.widgets.parts import SharedStyles, button, close_all, frame, row
 
 _PARTS = {
     "Parameters": "parameters",
@@ -27,47 +28,47 @@ _PARTS = {
 }
 
 
-IsAbout = Callable[[Sequence[str]], bool]
-"""Whether a question is still about the models that are selected."""
+Matches = Callable[[Sequence[str]], bool]
+"""Returns whether an open question is about the selected models."""
 
 
 class Dialogs:
-    """The place where they open.
+    """Opens and closes the dialogs.
 
     Parameters
     ----------
-    board
-        Does what is confirmed.
+    manager
+        Runs what the user confirms.
     guard
-        Wraps what a button does, so that its errors are shown.
+        Runs what a button does, and shows its errors.
     """
 
     def __init__(
         self,
-        board: ModelBoard,
+        manager: ModelManager,
         guard: Callable[[Callable[[], None]], None],
-        looks: Looks,
+        styles: SharedStyles,
     ) -> None:
-        self._board = board
+        self._manager = manager
         self._guard = guard
-        self._is_about: IsAbout | None = None
-        self.box = widgets.VBox(layout=looks.plain)
+        self._matches: Matches | None = None
+        self.box = widgets.VBox(layout=styles.plain)
 
-    def follow(self, selected: Sequence[str]) -> None:
-        """Close a question that is about other models than those selected now."""
-        if self._is_about is not None and not self._is_about(selected):
+    def on_selection(self, selected: Sequence[str]) -> None:
+        """Close a question that is not about the selected models."""
+        if self._matches is not None and not self._matches(selected):
             self.close()
 
     def close(self) -> None:
-        """Close what is open."""
-        self._is_about = None
+        """Close the open dialog."""
+        self._matches = None
         opened, self.box.children = self.box.children, ()
         for widget in opened:
             close_all(widget)
 
-    def _open(self, *children: widgets.Widget, is_about: IsAbout | None = None) -> None:
+    def _open(self, *children: widgets.Widget, matches: Matches | None = None) -> None:
         self.close()
-        self._is_about = is_about
+        self._matches = matches
         self.box.children = (frame(*children),)
 
     def _button(
@@ -78,18 +79,18 @@ class Dialogs:
     # -- delete ------------------------------------------------------------------
 
     def ask_delete(self, names: Sequence[str]) -> None:
-        """Ask once more, with every name and the space that goes."""
-        removal = plan_removal_of(names, self._board.installed)
+        """Ask for confirmation, with all names and the space that is freed."""
+        removal = plan_removal_of(names, self._manager.installed)
 
-        def is_about(selected: Sequence[str]) -> bool:
-            """Tell whether the same models would go, and the same space."""
+        def matches(selected: Sequence[str]) -> bool:
+            """Return whether the same models and space would be deleted."""
             return bool(selected) and removal == plan_removal_of(
-                selected, self._board.installed
+                selected, self._manager.installed
             )
 
         def confirmed() -> None:
             self.close()
-            self._board.delete(removal.names)
+            self._manager.delete(removal.names)
 
         count = len(removal.names)
         what = f"{count} model{'' if count == 1 else 's'}"
@@ -97,20 +98,20 @@ class Dialogs:
             f"{model.name}   {size_text(model.size_bytes)}" for model in removal.models
         ]
         lines = [f"Delete {what}? This can't be undone.", *listed, removal.space_text()]
-        # NB: Cancel stands first, so that Tab and Enter do not delete by accident.
+        # NB: Cancel comes first, so that Tab and Enter do not delete by accident.
         self._open(
             widgets.HTML(notice_html(lines)),
             row(
                 self._button("Cancel", self.close),
                 self._button(f"Delete {what}", confirmed, style="danger"),
             ),
-            is_about=is_about,
+            matches=matches,
         )
 
     # -- copy --------------------------------------------------------------------
 
     def ask_copy(self, source: str) -> None:
-        """Ask for the second name; one that is taken is asked about again."""
+        """Ask for the name of the copy; replacing a model takes a second click."""
         name = widgets.Text(
             placeholder="name of the copy",
             description=visible_text(f"Copy {source} to"),
@@ -122,19 +123,19 @@ class Dialogs:
 
         def submit() -> None:
             destination = name.value.strip()
-            taken = find_model(destination, self._board.installed)
+            taken = find_model(destination, self._manager.installed)
             if not destination or canonical(destination) == canonical(source):
-                warning.value = line_html("Write another name for the copy.")
+                warning.value = line_html("Enter a different name for the copy.")
             elif taken is not None and warned != [destination]:
                 warned[:] = [destination]
                 size = size_text(taken.size_bytes)
                 warning.value = notice_html(
-                    [f"{taken.name} ({size}) is there already, and would be replaced."]
+                    [f"{taken.name} ({size}) exists already and would be replaced."]
                 )
-                copy.description, copy.button_style = "Replace it", "danger"
+                copy.description, copy.button_style = "Replace", "danger"
             else:
                 self.close()
-                self._board.copy(source, destination, overwrite=taken is not None)
+                self._manager.copy(source, destination, overwrite=taken is not None)
 
         copy = self._button("Copy", submit, style="primary")
 
@@ -148,21 +149,25 @@ class Dialogs:
             name,
             warning,
             row(copy, self._button("Cancel", self.close)),
-            is_about=lambda selected: list(selected) == [source],
+            matches=lambda selected: list(selected) == [source],
         )
 
     # -- show --------------------------------------------------------------------
 
     def show(self, name: str) -> None:
-        """Show what the server tells of a model, when it has told it."""
-        self._open(widgets.HTML(line_html(f"asking for {name}…", is_secondary=True)))
+        """Show the details of a model as soon as the server sends them."""
+        self._open(
+            widgets.HTML(
+                line_html(f"loading the details of {name}…", is_secondary=True)
+            )
+        )
         opened = self.box.children
 
-        def came(details: ModelDetails) -> None:
-            if self.box.children == opened:  # else something else was opened since
+        def on_details(details: ModelDetails) -> None:
+            if self.box.children == opened:  # no other dialog was opened since
                 self._show_details(name, details)
 
-        self._board.show(name, came)
+        self._manager.show(name, on_details)
 
     def _show_details(self, name: str, details: ModelDetails) -> None:
         pages = {"Details": overview(name, details)}

@@ -1,4 +1,8 @@
-"""What is being done to models: one row a job, with its progress and its buttons."""
+"""The jobs in the panel: one row each, with its progress and its buttons.
+
+``ModelPanel`` creates the list and renders it at every change. A job that shows a
+model's details only appears here if it failed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ import ipywidgets as widgets
 
 from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.widgets.jobs import Job
-from ollama_magic.widgets.manager import ModelBoard
-from ollama_magic.widgets.parts import Looks, button, close_all, set_shown
+from ollama_magic.widgets.manager import ModelManager
+from ollama_magic.widgets.parts import SharedStyles, button, close_all, set_shown
 
 _VERBS = {
     "pull": "Pull",
@@ -20,23 +24,23 @@ _VERBS = {
     "show": "Show",
 }
 _CANCELLABLE = {"pull", "load"}
-_ADVICE = "stalled; it may go on by itself. Cancel and retry goes on from here"
+_STALLED = "stalled; wait, or cancel and retry to resume from here"
 
 
 class _JobRow:
-    """One job: a bar, a line, and what can be done about it."""
+    """The row of one job: a progress bar, a line of text, and buttons."""
 
-    def __init__(self, board: ModelBoard, job: Job) -> None:
+    def __init__(self, manager: ModelManager, job: Job) -> None:
         number = job.number
-        # NB: not a Label, in which MathJax would read what a name holds.
+        # NB: not a Label, in which MathJax would typeset parts of a name.
         self._title = widgets.HTML(line_html(f"{_VERBS[job.action]} {job.model}"))
         self._bar = widgets.FloatProgress(
             min=0.0, max=1.0, layout=widgets.Layout(width="160px", flex="0 0 auto")
         )
         self._line = widgets.HTML(layout=widgets.Layout(flex="1 1 200px"))
-        self._cancel = button("Cancel", lambda: board.cancel(number))
-        self._retry = button("Retry", lambda: board.retry(number))
-        self._dismiss = button("Dismiss", lambda: board.dismiss(number))
+        self._cancel = button("Cancel", lambda: manager.cancel(number))
+        self._retry = button("Retry", lambda: manager.retry(number))
+        self._dismiss = button("Dismiss", lambda: manager.dismiss(number))
         children = [self._title, self._bar, self._line]
         children += [self._cancel, self._retry, self._dismiss]
         layout = widgets.Layout(flex_flow="row wrap", align_items="center")
@@ -44,7 +48,7 @@ class _JobRow:
         self.render(job)
 
     def render(self, job: Job) -> None:
-        """Show the job as it is now."""
+        """Draw the current state of the job."""
         is_running = job.state == "running"
         self._bar.value = job.share or 0.0
         self._bar.bar_style = _bar_style(job)
@@ -52,8 +56,8 @@ class _JobRow:
         if job.problem:
             self._line.value = notice_html(job.problem)
         else:
-            text = job.line or "asking the server…"
-            text = f"{text} · {_ADVICE}" if job.is_stalled else text
+            text = job.line or "waiting for the server…"
+            text = f"{text} · {_STALLED}" if job.is_stalled else text
             self._line.value = line_html(text, is_secondary=not job.is_stalled)
         set_shown(self._cancel, is_running and job.action in _CANCELLABLE)
         set_shown(self._retry, job.state in {"failed", "cancelled"})
@@ -66,16 +70,16 @@ def _bar_style(job: Job) -> str:
     return {"done": "success", "failed": "danger"}.get(job.state, "")
 
 
-class Activity:
-    """All jobs of a board, the latest at the bottom."""
+class JobList:
+    """All jobs, the newest at the bottom."""
 
-    def __init__(self, board: ModelBoard, looks: Looks) -> None:
-        self._board = board
+    def __init__(self, manager: ModelManager, styles: SharedStyles) -> None:
+        self._manager = manager
         self._rows: dict[int, _JobRow] = {}
-        self.box = widgets.VBox(layout=looks.plain)
+        self.box = widgets.VBox(layout=styles.plain)
 
     def render(self, jobs: Sequence[Job]) -> None:
-        """Show these jobs; of ``show`` only what failed."""
+        """Draw the jobs."""
         jobs = [job for job in jobs if job.action != "show" or job.problem]
         numbers = {job.number for job in jobs}
         for number in [number for number in self._rows if number not in numbers]:
@@ -84,7 +88,7 @@ class Activity:
             if job.number in self._rows:
                 self._rows[job.number].render(job)
             else:
-                self._rows[job.number] = _JobRow(self._board, job)
+                self._rows[job.number] = _JobRow(self._manager, job)
         boxes = tuple(self._rows[job.number].box for job in jobs)
         if self.box.children != boxes:
             self.box.children = boxes

@@ -1,4 +1,8 @@
-"""One thing that is done to a model, from its beginning to its end or its error."""
+"""Jobs of the panel and the threads that they run in, without any widget.
+
+``ModelManager`` creates a ``JobRunner`` for each action on a model; widgets read
+``Job``, a snapshot of it, and redraw when ``ChangeNotifier`` calls them.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,41 @@ from ollama_magic.errors import OllamaMagicError
 Action = Literal["pull", "copy", "delete", "load", "stop", "show"]
 JobState = Literal["running", "done", "failed", "cancelled"]
 
+_JOIN_S = 2.0
+
+
+# -- jobs ------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is being done, or was."""
+    """A snapshot of an action on a model."""
 
     number: int
     action: Action
     model: str
     state: JobState = "running"
     line: str = ""
-    """How far it is, or how it ended, in one line."""
+    """The progress or the outcome, in one line."""
     share: float | None = None
-    """Between 0 and 1; None while it can't be told."""
+    """How much is done, between 0 and 1; None if unknown."""
     is_stalled: bool = False
     problem: tuple[str, ...] = ()
-    """The lines of the error that ended it."""
+    """The lines of the error that ended the job."""
 
 
-class Work:
-    """A job with what does it; may be cancelled from any thread.
+class JobRunner:
+    """Runs a job; it can be cancelled from any thread.
 
     Parameters
     ----------
     job
-        What is shown of it while nothing is known yet.
+        The snapshot to show until something is known.
     task
-        Does it, and returns the line that says how it ended.
+        Does the work, and returns the line that describes the outcome.
     """
 
-    def __init__(self, job: Job, task: Callable[[Work], str]) -> None:
+    def __init__(self, job: Job, task: Callable[[JobRunner], str]) -> None:
         self.job = job
         self.task = task
         self.transfer: Transfer | None = None
@@ -65,16 +74,16 @@ class Work:
         )
 
     def open(self, stream: ClosableStream[Any]) -> ClosableStream[Any]:
-        """Note a stream, so that it can be closed; when it is too late, close it."""
+        """Return the stream, which :meth:`cancel` closes from now on."""
         with self._lock:
             self._stream = stream
-            is_late = self.is_cancelled
-        if is_late:
+            is_too_late = self.is_cancelled
+        if is_too_late:
             stream.close()
         return stream
 
     def cancel(self) -> None:
-        """End it, if it runs."""
+        """Cancel the job if it is running."""
         with self._lock:
             if self.job.state != "running":
                 return
@@ -83,13 +92,13 @@ class Work:
         if stream is not None:
             stream.close()
 
-    def do(self) -> None:
-        """Do it to its end, whatever that is; nothing is raised."""
+    def run(self) -> None:
+        """Run the job to its end; an error becomes a part of the job."""
         state: JobState = "done"
         problem: tuple[str, ...] = ()
         try:
             line = self.task(self)
-        except Exception as error:  # noqa: BLE001  (it is shown with the job)
+        except Exception as error:  # noqa: BLE001  (the panel shows it)
             state, problem = "failed", error_lines(error)
             line = problem[0]
         share = 1.0 if state == "done" else self.snapshot().share
@@ -101,24 +110,24 @@ class Work:
             )
 
     def _cancelled_text(self) -> str:
-        came = self.transfer.completed_bytes if self.transfer else 0
-        if not came:
+        completed_bytes = self.transfer.completed_bytes if self.transfer else 0
+        if not completed_bytes:
             return "cancelled"
-        return f"cancelled at {size_text(came)}; pulling again goes on from there"
+        return f"cancelled at {size_text(completed_bytes)}; pull it again to resume"
 
 
 def error_lines(error: Exception) -> tuple[str, ...]:
-    """Return an error as lines for people; of a bug its name and text."""
+    """Return the lines of an error; for a bug, its type and text."""
     if isinstance(error, OllamaMagicError):
         return tuple(error.lines())
     return (f"{type(error).__name__}: {error}",)
 
 
-_JOIN_S = 2.0
+# -- threads ---------------------------------------------------------------------
 
 
-class Crew:
-    """The threads of one owner; after :meth:`close` none is started any more."""
+class ThreadGroup:
+    """The threads of one owner; none starts after :meth:`close`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -127,11 +136,11 @@ class Crew:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the owner has ended."""
+        """Whether :meth:`close` was called."""
         return self._closed.is_set()
 
     def start(self, work: Callable[[], None], name: str) -> None:
-        """Run ``work`` in a thread of its own, unless the owner has ended."""
+        """Run a function in a new thread, unless the group is closed."""
 
         def run() -> None:
             try:
@@ -145,19 +154,19 @@ class Crew:
             if self.is_closed:
                 return
             self._threads.add(thread)
-            thread.start()  # within the lock: only what was started can be joined
+            thread.start()  # inside the lock: only a started thread can be joined
 
-    def pause(self, seconds: float) -> None:
-        """Wait, and no longer than the owner lives."""
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until :meth:`close`."""
         self._closed.wait(seconds)
 
     def close(self) -> None:
-        """Start nothing more; what runs is told by :attr:`is_closed`."""
+        """Start no more threads; running ones see it in :attr:`is_closed`."""
         with self._lock:
             self._closed.set()
 
     def join(self) -> None:
-        """Wait for what runs, but not for ever, and not for the thread that calls."""
+        """Wait a limited time for all threads but the current one."""
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
@@ -165,23 +174,24 @@ class Crew:
                 thread.join(_JOIN_S)
 
 
-class Teller:
-    """Tells listeners that something has changed: not too often, and at last always.
+class ChangeNotifier:
+    """Calls listeners after changes, at a limited rate; the last change is never lost.
 
     Parameters
     ----------
-    crew
-        Owns the one thread that tells.
+    threads
+        Owns the one thread that calls the listeners.
     interval_s
-        Listeners are called at most once in so many seconds.
+        The shortest time between two calls.
     is_busy
-        While it is true they are also called once a second: times go on by themselves.
+        While this returns true, listeners are also called once a second: times pass
+        without any change.
     """
 
     def __init__(
-        self, crew: Crew, interval_s: float, is_busy: Callable[[], bool]
+        self, threads: ThreadGroup, interval_s: float, is_busy: Callable[[], bool]
     ) -> None:
-        self._crew = crew
+        self._threads = threads
         self._interval_s = interval_s
         self._is_busy = is_busy
         self._lock = threading.Lock()
@@ -190,7 +200,7 @@ class Teller:
         self._is_started = False
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have a function called; call what is returned to hear no more."""
+        """Add a listener; the function that is returned removes it."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -200,26 +210,26 @@ class Teller:
 
         return unsubscribe
 
-    def tell(self) -> None:
-        """Have the listeners called soon, in the thread that tells."""
+    def notify(self) -> None:
+        """Call the listeners soon."""
         self._changed.set()
         with self._lock:
             is_first, self._is_started = not self._is_started, True
         if is_first:
-            self._crew.start(self._run, "ollama-teller")
+            self._threads.start(self._run, "ollama-notifier")
 
     def close(self) -> None:
-        """Call nobody any more."""
+        """Remove all listeners."""
         with self._lock:
             self._listeners.clear()
         self._changed.set()
 
     def _run(self) -> None:
-        while not self._crew.is_closed:
+        while not self._threads.is_closed:
             self._changed.wait(1.0 if self._is_busy() else None)
             self._changed.clear()
             with self._lock:
                 listeners = list(self._listeners)
             for listener in listeners:
                 listener()
-            self._crew.pause(self._interval_s)
+            self._threads.sleep(self._interval_s)

@@ -1,7 +1,7 @@
-"""The state behind the panel: a server, its models, and what is being done to them.
+"""The state behind the panel: a server, its models, and the jobs that change them.
 
-Work runs in threads that the board owns; who looks at the board reads snapshots and
-is told when they have changed. Knows threads and actions; knows nothing of widgets.
+The widgets call ``ModelManager``, whose methods return at once, and redraw from its
+snapshots when it notifies them. All work runs in threads that it owns.
 """
 
 from __future__ import annotations
@@ -20,42 +20,49 @@ from ollama_magic.client.models import (
     canonical,
 )
 from ollama_magic.client.progress import STALL_S, Transfer, size_text
-from ollama_magic.widgets.jobs import Action, Crew, Job, Teller, Work, error_lines
+from ollama_magic.widgets.jobs import (
+    Action,
+    ChangeNotifier,
+    Job,
+    JobRunner,
+    ThreadGroup,
+    error_lines,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerLine:
-    """Who is asked, and whether it answers."""
+class ServerStatus:
+    """The server, and whether it responds."""
 
     url: str = ""
-    state: Literal["asking", "online", "offline"] = "asking"
+    state: Literal["connecting", "online", "offline"] = "connecting"
     version: str = ""
     problem: tuple[str, ...] = ()
-    """The lines of the error, while it is offline."""
+    """The lines of the error while the server is offline."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model, and what it is doing."""
+    """A model, and what it is used for."""
 
     summary: ModelSummary
     loaded: LoadedModel | None
-    is_used: bool
-    """Whether cells of this notebook ask it when they name none."""
+    is_default: bool
+    """Whether it is the default model of this notebook."""
 
 
-class ModelBoard:
-    """What the panel shows and does; every method returns at once.
+class ModelManager:
+    """Lists and changes the models of one server.
 
     Parameters
     ----------
     client
-        Whom it asks, for as long as it lives: a setting that is changed meanwhile must
-        not turn a deletion to another server.
+        Stays the same: a setting that changes meanwhile must not make the panel delete
+        a model on another server.
     stall_s
-        After so many seconds without a byte a pull counts as stalled.
+        A pull counts as stalled after this time without a byte.
     interval_s
-        Listeners are told at most once in so many seconds; the last change is told.
+        The shortest time between two calls of the listeners.
     """
 
     def __init__(
@@ -68,129 +75,129 @@ class ModelBoard:
         self._client = client
         self._stall_s = stall_s
         self._lock = threading.Lock()
-        self._server = ServerLine()
+        self._server = ServerStatus()
         self._installed: Sequence[ModelSummary] = ()
         self._loaded: Sequence[LoadedModel] = ()
-        self._used = ""
-        self._work: dict[int, Work] = {}
+        self._default = ""
+        self._runners: dict[int, JobRunner] = {}
         self._next_number = 1
         self._is_refreshing = False
         self._refresh_again = False
         self._deleting = threading.Lock()
-        self._is_known = threading.Event()
-        self._crew = Crew()
-        self._teller = Teller(self._crew, interval_s, lambda: self.is_busy)
+        self._first_refresh = threading.Event()
+        self._threads = ThreadGroup()
+        self._notifier = ChangeNotifier(self._threads, interval_s, lambda: self.is_busy)
 
-    # -- what there is -----------------------------------------------------------
+    # -- state -------------------------------------------------------------------
 
     @property
-    def server(self) -> ServerLine:
-        """Who is asked, as of the last refresh."""
+    def server(self) -> ServerStatus:
+        """The server, as of the last refresh."""
         return self._server
 
     @property
     def installed(self) -> tuple[ModelSummary, ...]:
-        """The models as the server lists them, the newest first."""
+        """The models as the server lists them, newest first."""
         return tuple(self._installed)
 
     @property
     def models(self) -> tuple[ModelRow, ...]:
-        """The same, each with what it is doing."""
+        """The models, with those that are loaded and the default model marked."""
         with self._lock:
-            installed, loaded, used = self._installed, self._loaded, self._used
+            installed, loaded, default = self._installed, self._loaded, self._default
         by_digest = {model.digest: model for model in loaded if model.digest}
         by_name = {canonical(model.name): model for model in loaded}
-        used = canonical(used) if used else ""
+        default = canonical(default) if default else ""
         rows = []
         for model in installed:
             name = canonical(model.name)
             in_memory = by_name.get(name) or by_digest.get(model.digest)
-            rows.append(ModelRow(model, in_memory, name == used))
+            rows.append(ModelRow(model, in_memory, name == default))
         return tuple(rows)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """What is being done, or has ended and was not dismissed; oldest first."""
+        """All jobs that were not dismissed, oldest first."""
         with self._lock:
-            return tuple(work.snapshot() for work in self._work.values())
+            return tuple(runner.snapshot() for runner in self._runners.values())
 
     @property
     def is_closed(self) -> bool:
-        """Whether :meth:`close` was called; nothing is done any more then."""
-        return self._crew.is_closed
+        """Whether :meth:`close` was called."""
+        return self._threads.is_closed
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being done."""
+        """Whether a job is running."""
         return any(job.state == "running" for job in self.jobs)
 
-    def set_used(self, name: str) -> None:
-        """Mark the model that this notebook uses; empty text: none."""
+    def set_default(self, name: str) -> None:
+        """Mark the default model of the notebook; empty text marks none."""
         with self._lock:
-            self._used = name
-        self._teller.tell()
+            self._default = name
+        self._notifier.notify()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have a function called, always in the same thread, after changes.
+        """Call a function after changes, always in the same thread.
 
         Returns
         -------
         Callable
-            Call it to hear no more.
+            Unsubscribes the function.
         """
-        return self._teller.subscribe(listener)
+        return self._notifier.subscribe(listener)
 
     def notify(self) -> None:
-        """Have the listeners called, as after a change."""
-        self._teller.tell()
+        """Call the listeners, as after a change."""
+        self._notifier.notify()
 
-    # -- what can be done --------------------------------------------------------
+    # -- actions -----------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Ask the server anew; while that lasts, once more at its end."""
+        """Fetch the state of the server; during a refresh, once more after it."""
         with self._lock:
             self._refresh_again = True
             if self._is_refreshing:
                 return
             self._is_refreshing = True
-        self._crew.start(self._refresh, "ollama-refresh")
+        self._threads.start(self._refresh, "ollama-refresh")
 
-    def wait_until_known(self, timeout_s: float) -> bool:
-        """Wait for the first answer of the server, or that there is none."""
-        return self._is_known.wait(timeout_s)
+    def wait_for_first_refresh(self, timeout_s: float) -> bool:
+        """Wait until the server has responded, or is known to be offline."""
+        return self._first_refresh.wait(timeout_s)
 
     def pull(self, name: str) -> int:
-        """Pull a model and return the job's number; that of the running one, if any."""
+        """Pull a model; return the number of the new job, or of the one running."""
         name = name.strip()
 
-        def run(work: Work) -> str:
-            work.transfer = transfer = Transfer(stall_s=self._stall_s)
-            for progress in work.open(model_actions.pull(self._client, name)):
+        def run(runner: JobRunner) -> str:
+            runner.transfer = transfer = Transfer(stall_s=self._stall_s)
+            for progress in runner.open(model_actions.pull(self._client, name)):
                 transfer.add(progress)
-                self._teller.tell()
+                self._notifier.notify()
             if not transfer.was_needed:
                 return f"{name} is up to date"
             return f"pulled {name}, {size_text(transfer.total_bytes)}"
 
-        return self._begin("pull", name, run)
+        return self._start("pull", name, run)
 
     def copy(self, source: str, destination: str, *, overwrite: bool = False) -> int:
-        """Copy a model; it fails where the name is taken, unless to overwrite it."""
+        """Copy a model; the job fails if the name is taken and ``overwrite`` false."""
 
-        def run(_: Work) -> str:
+        def run(_: JobRunner) -> str:
             client = self._client
             model_actions.copy(client, source, destination, overwrite=overwrite)
             return f"copied {source} to {destination}"
 
-        return self._begin("copy", f"{source} to {destination}", run)
+        return self._start("copy", f"{source} to {destination}", run)
 
     def delete(self, names: Sequence[str]) -> list[int]:
-        """Delete models, each as a job of its own."""
+        """Delete models, one job for each."""
 
-        def deletion(name: str) -> Callable[[Work], str]:
-            def run(_: Work) -> str:
+        def deletion(name: str) -> Callable[[JobRunner], str]:
+            def run(_: JobRunner) -> str:
                 client = self._client
-                with self._deleting:  # one by one, so that the space is told rightly
+                with self._deleting:  # one at a time: twins free their space once
                     removal = model_actions.plan_removal(client, [name])
                     model_actions.remove(client, removal)
                 freed = removal.freed_bytes
@@ -198,102 +205,111 @@ class ModelBoard:
 
             return run
 
-        return [self._begin("delete", name, deletion(name)) for name in names]
+        return [self._start("delete", name, deletion(name)) for name in names]
 
     def load(self, name: str) -> int:
         """Load a model into memory."""
 
-        def run(work: Work) -> str:
-            for _ in work.open(model_actions.load(self._client, name)):
+        def run(runner: JobRunner) -> str:
+            for _ in runner.open(model_actions.load(self._client, name)):
                 pass
             return f"loaded {name}"
 
-        return self._begin("load", name, run)
+        return self._start("load", name, run)
 
     def stop(self, name: str) -> int:
-        """Take a model out of memory."""
+        """Unload a model from memory."""
 
-        def run(_: Work) -> str:
+        def run(_: JobRunner) -> str:
             was_loaded = model_actions.stop(self._client, name)
-            return f"{name} {'was taken out of' if was_loaded else 'was not in'} memory"
+            return f"unloaded {name}" if was_loaded else f"{name} was not loaded"
 
-        return self._begin("stop", name, run)
+        return self._start("stop", name, run)
 
     def show(self, name: str, on_details: Callable[[ModelDetails], None]) -> int:
-        """Ask what a model is, and hand it on in a thread; stays only if it fails."""
+        """Fetch the details of a model; the job is only kept if it fails.
 
-        def run(work: Work) -> str:
+        Parameters
+        ----------
+        on_details
+            Called in the thread of the job.
+        """
+
+        def run(runner: JobRunner) -> str:
             details = self._client.show(name)
-            if not work.is_cancelled and not self.is_closed:
+            if not runner.is_cancelled and not self.is_closed:
                 on_details(details)
             return ""
 
-        return self._begin("show", name, run)
+        return self._start("show", name, run)
 
     def cancel(self, number: int) -> None:
-        """End a job, if it runs; what a pull has fetched is kept by the server."""
+        """Cancel a job; the server keeps what a pull has fetched."""
         with self._lock:
-            work = self._work.get(number)
-        if work is not None:
-            work.cancel()
+            runner = self._runners.get(number)
+        if runner is not None:
+            runner.cancel()
 
     def retry(self, number: int) -> None:
-        """Do again what failed or was cancelled, in its place."""
+        """Run a failed or cancelled job again, in its place."""
         with self._lock:
-            work = self._work.get(number)
-            if work is None or work.job.state in {"running", "done"}:
+            runner = self._runners.get(number)
+            if runner is None or runner.job.state in {"running", "done"}:
                 return
-            again = Work(Job(number, work.job.action, work.job.model), work.task)
-            self._work[number] = again
-        self._crew.start(lambda: self._do(again), f"ollama-{again.job.action}")
-        self._teller.tell()
+            job = Job(number, runner.job.action, runner.job.model)
+            self._runners[number] = again = JobRunner(job, runner.task)
+        self._run_in_thread(again)
 
     def dismiss(self, number: int) -> None:
-        """Forget a job that has ended."""
+        """Remove a job that has ended."""
         with self._lock:
-            work = self._work.get(number)
-            if work is None or work.job.state == "running":
+            runner = self._runners.get(number)
+            if runner is None or runner.job.state == "running":
                 return
-            del self._work[number]
-        self._teller.tell()
+            del self._runners[number]
+        self._notifier.notify()
 
     def close(self) -> None:
-        """End everything that runs, and its threads; a second time is harmless."""
-        self._crew.close()
-        self._teller.close()
+        """End all jobs and threads; calling it again does nothing."""
+        self._threads.close()
+        self._notifier.close()
         with self._lock:
-            numbers = list(self._work)
+            numbers = list(self._runners)
         for number in numbers:
             self.cancel(number)
-        self._crew.join()
+        self._threads.join()
 
-    # -- how it is done ------------------------------------------------------------
+    # -- threads -----------------------------------------------------------------
 
-    def _begin(self, action: Action, model: str, run: Callable[[Work], str]) -> int:
+    def _start(
+        self, action: Action, model: str, run: Callable[[JobRunner], str]
+    ) -> int:
         wanted = canonical(model)
         with self._lock:
-            for work in self._work.values():
-                job = work.job
+            for runner in self._runners.values():
+                job = runner.job
                 is_same = job.action == action and canonical(job.model) == wanted
                 if is_same and job.state == "running":
                     return job.number
             number, self._next_number = self._next_number, self._next_number + 1
-            begun = Work(Job(number, action, model), run)
-            self._work[number] = begun
-        self._crew.start(lambda: self._do(begun), f"ollama-{action}")
-        self._teller.tell()
+            self._runners[number] = started = JobRunner(Job(number, action, model), run)
+        self._run_in_thread(started)
         return number
 
-    def _do(self, work: Work) -> None:
-        work.do()
-        job = work.job
-        is_quiet = job.action == "show" and job.state != "failed"
+    def _run_in_thread(self, runner: JobRunner) -> None:
+        self._threads.start(lambda: self._run(runner), f"ollama-{runner.job.action}")
+        self._notifier.notify()
+
+    def _run(self, runner: JobRunner) -> None:
+        runner.run()
+        job = runner.job
+        is_hidden = job.action == "show" and job.state != "failed"
         with self._lock:
-            if is_quiet and self._work.get(job.number) is work:
-                del self._work[job.number]
-        if not is_quiet:
+            if is_hidden and self._runners.get(job.number) is runner:
+                del self._runners[job.number]
+        if not is_hidden:
             self.refresh()
-        self._teller.tell()
+        self._notifier.notify()
 
     def _refresh(self) -> None:
         while True:
@@ -305,15 +321,15 @@ class ModelBoard:
             client = self._client
             url = client.host.base_url
             try:
-                online = ServerLine(url, "online", client.version())
+                online = ServerStatus(url, "online", client.version())
                 installed, loaded = client.list(), client.ps()
             except Exception as error:  # noqa: BLE001  (shown as the server's state)
-                offline = ServerLine(url, "offline", "", error_lines(error))
+                offline = ServerStatus(url, "offline", "", error_lines(error))
                 with self._lock:
                     self._server, self._installed, self._loaded = offline, (), ()
             else:
                 with self._lock:
                     self._server = online
                     self._installed, self._loaded = installed, loaded
-            self._is_known.set()
-            self._teller.tell()
+            self._first_refresh.set()
+            self._notifier.notify()

@@ -1,7 +1,8 @@
-"""The list of models: filter, sort, selection, and a table beside the names.
+"""The list of models: filter, sort order, selection, and a table beside the names.
 
-The names are checkboxes, one for each model for as long as it is there: a click is
-always about the name it was made on, whatever the list becomes meanwhile.
+``ModelPanel`` creates the list and renders it at every change. Each model keeps one
+checkbox as long as it exists: a click always applies to the name that was clicked, even
+if the list changes meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ollama_magic.render.panel_html import (
 )
 from ollama_magic.render.text import visible_text
 from ollama_magic.widgets.manager import ModelRow
-from ollama_magic.widgets.parts import Looks, row
+from ollama_magic.widgets.parts import SharedStyles, row
 
 _PLAIN = {"description_width": "initial"}
 _PERIODS = (("year", 365), ("month", 30), ("week", 7), ("day", 1))
@@ -38,15 +39,15 @@ _SORTS: dict[str, tuple[Callable[[ModelRow], object], bool]] = {
 
 
 class ModelList:
-    """What can be seen and selected.
+    """Shows the models and holds the selection.
 
     Parameters
     ----------
     on_change
-        Called when the selection, the filter or the order has changed.
+        Called after the selection, the filter or the order has changed.
     """
 
-    def __init__(self, on_change: Callable[[], None], looks: Looks) -> None:
+    def __init__(self, on_change: Callable[[], None], styles: SharedStyles) -> None:
         self._on_change = on_change
         self._rows: Sequence[ModelRow] = ()
         self._most: int | None = None
@@ -58,7 +59,7 @@ class ModelList:
         self._filter = widgets.Text(
             placeholder="Filter by name",
             description="Filter",
-            style=looks.field,
+            style=styles.field,
             layout=widgets.Layout(width="210px"),
         )
         self._sort = widgets.Dropdown(
@@ -68,8 +69,8 @@ class ModelList:
             layout=widgets.Layout(width="160px"),
         )
         self._all = self._checkbox("Select all shown", _PLAIN)
-        self._name_style = self._all.style  # one for all: a hundred are cheap then
-        self._total = widgets.HTML(layout=looks.plain, style=looks.text)
+        self._name_style = self._all.style  # one for all, so that a hundred are cheap
+        self._total = widgets.HTML(layout=styles.plain, style=styles.text)
         self._names = widgets.VBox(
             layout=widgets.Layout(
                 flex="0 1 auto",
@@ -80,38 +81,38 @@ class ModelList:
             )
         )
         self._table = widgets.HTML(
-            layout=widgets.Layout(margin="0", width="100%"), style=looks.text
+            layout=widgets.Layout(margin="0", width="100%"), style=styles.text
         )
         table = widgets.Box(
             [self._table],
             layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="auto hidden"),
         )
-        # NB: children that were stretched to this height would scroll by themselves.
+        # NB: children stretched to this height would scroll separately.
         both = widgets.HBox(
             [self._names, table],
             layout=widgets.Layout(
                 max_height="440px", overflow="hidden auto", align_items="flex-start"
             ),
         )
-        head = row(self._filter, self._sort, self._total, looks=looks)
+        head = row(self._filter, self._sort, self._total, styles=styles)
         self.box = widgets.VBox([head, both])
-        self._filter.observe(lambda _: self._selected_anew(), "value")
-        self._sort.observe(lambda _: self._selected_anew(), "value")
+        self._filter.observe(lambda _: self._on_order(), "value")
+        self._sort.observe(lambda _: self._on_order(), "value")
         self._all.observe(self._on_all, "value")
 
     @property
     def selected(self) -> tuple[ModelRow, ...]:
-        """The models that are shown and ticked, from top to bottom."""
+        """The models that are shown and ticked, top to bottom."""
         return tuple(r for r in self._shown() if self._boxes[r.summary.name].value)
 
     def render(self, rows: Sequence[ModelRow], most: int | None = None) -> None:
-        """Show these models; what was selected stays so while it is there.
+        """Draw the models; a model stays selected as long as it exists.
 
         Parameters
         ----------
         most
-            Draw only so many, as many as are seen at once: each is a message to the
-            browser, and the others may follow.
+            Draw only this many, those that are visible: each one costs a message to
+            the browser, and the others can follow.
         """
         self._rows = rows
         self._most = most
@@ -125,12 +126,12 @@ class ModelList:
         self._draw()
 
     def close(self) -> None:
-        """Close every name, also those that the filter hides."""
+        """Close all checkboxes, also those that the filter hides."""
         for box in self._boxes.values():
             box.close()
         self._boxes.clear()
 
-    # -- how it is done ----------------------------------------------------------
+    # -- drawing -----------------------------------------------------------------
 
     def _checkbox(self, text: str, style: object) -> widgets.Checkbox:
         return widgets.Checkbox(
@@ -166,7 +167,7 @@ class ModelList:
             count = f"{len(shown)} of {count}"
         return f"{count}, {size_text(size_bytes)} on disk"
 
-    def _selected_anew(self) -> None:
+    def _on_order(self) -> None:
         self._draw()
         self._on_change()
 
@@ -193,7 +194,7 @@ class ModelList:
 
 def _table_row(row: ModelRow, largest: int) -> TableRow:
     model = row.summary
-    used = ("in use",) if row.is_used else ()
+    default = ("default",) if row.is_default else ()
     return TableRow(
         name=model.name,
         size="cloud" if model.cloud_host else size_text(model.size_bytes),
@@ -202,7 +203,7 @@ def _table_row(row: ModelRow, largest: int) -> TableRow:
         quantization=model.quantization_level,
         modified=ago_text(model.modified_at),
         modified_at=model.modified_at[:19].replace("T", " "),
-        capabilities=(*used, *model.capabilities),
+        capabilities=(*default, *model.capabilities),
         memory=memory_text(row.loaded),
         gpu_share=_gpu_share(row.loaded),
     )
@@ -215,7 +216,7 @@ def _gpu_share(loaded: LoadedModel | None) -> float | None:
 
 
 def memory_text(loaded: LoadedModel | None) -> str:
-    """Return how much memory a model takes, and where; empty when it is not loaded."""
+    """Return how much memory a model takes, and where; empty if it is not loaded."""
     share = _gpu_share(loaded)
     if loaded is None or share is None:
         return ""
@@ -224,7 +225,7 @@ def memory_text(loaded: LoadedModel | None) -> str:
 
 
 def ago_text(timestamp: str, now: datetime | None = None) -> str:
-    """Return how long ago a time of the server was: ``3 days ago``.
+    """Return how long ago a timestamp was: ``3 days ago``.
 
     Examples
     --------
@@ -232,7 +233,7 @@ def ago_text(timestamp: str, now: datetime | None = None) -> str:
     '3 days ago'
     """
     try:
-        # NB: nine decimals are more than Python reads; a day does not need them.
+        # NB: Python cannot parse nine decimals, and a day does not need them.
         then = datetime.fromisoformat(timestamp[:19]).replace(tzinfo=UTC)
     except ValueError:
         return ""

@@ -1,4 +1,9 @@
-"""Panels that are open in this kernel: one a server, shown as often as wanted."""
+"""The model panel: one widget with a server, its models and what runs on them.
+
+``%ollama panel`` and :func:`panel` open it. One panel is kept per server, API key and
+notebook, and is shown as often as wanted. Buttons return at once, and whatever they
+raise is shown in the panel.
+"""
 
 from __future__ import annotations
 
@@ -15,76 +20,14 @@ from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.theme import PANEL_CLASS
 from ollama_magic.widgets.dialogs import Dialogs
-from ollama_magic.widgets.job_list import Activity
+from ollama_magic.widgets.job_list import JobList
 from ollama_magic.widgets.jobs import error_lines
-from ollama_magic.widgets.manager import ModelBoard, ModelRow, ServerLine
+from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
 from ollama_magic.widgets.model_list import ModelList
-from ollama_magic.widgets.parts import Looks, button, close_all, row, set_shown
+from ollama_magic.widgets.parts import SharedStyles, button, close_all, row, set_shown
 
-_FIRST_ANSWER_S = 0.5
-_panels: dict[tuple[str, bool], ModelPanel] = {}
-"""By the server, and by whether a model can be chosen for a notebook in it."""
-
-
-def panel(host: str | None = None) -> ModelPanel:
-    """Return a panel that lists, pulls, copies, deletes, loads and shows models.
-
-    Parameters
-    ----------
-    host
-        Another server than that of this notebook, in any form that ``OLLAMA_HOST`` may
-        have.
-
-    Returns
-    -------
-    ModelPanel
-        An ipywidgets widget: the last value of a cell, or a part of your own layout.
-        The same one for the same server, until it is closed.
-
-    Raises
-    ------
-    ConfigError
-        The host cannot be used.
-    """
-    return open_panel(current_session().client(host))
-
-
-def open_panel(
-    client: OllamaClient,
-    *,
-    used: str = "",
-    use: Callable[[str], None] | None = None,
-) -> ModelPanel:
-    """Return the panel of a server, a new one where there is none.
-
-    Parameters
-    ----------
-    used
-        The model that this notebook uses; empty text: none.
-    use
-        Makes a model that one.
-    """
-    from ollama_magic.widgets.panel import ModelPanel
-
-    key = (client.host.base_url, use is not None)
-    known = _panels.get(key)
-    if known is not None and not known.is_closed:
-        known.refresh(used)
-        return known
-    board = ModelBoard(client)
-    board.set_used(used)
-    board.refresh()
-    # What is saved with the notebook is drawn now; a slow server is not waited for.
-    board.wait_until_known(_FIRST_ANSWER_S)
-    _panels[key] = ModelPanel(board, use=use)
-    return _panels[key]
-
-
-def close_panels() -> None:
-    """Close all panels and end their threads."""
-    while _panels:
-        _panels.popitem()[1].close()
-
+_FIRST_REFRESH_S = 0.5
+_SHOWN_FIRST = 16
 
 SUGGESTIONS = (
     "smollm2:135m",
@@ -97,92 +40,154 @@ SUGGESTIONS = (
     "gpt-oss:20b",
     "nomic-embed-text",
 )
-"""Names that people pull first (https://ollama.com/search, November 2026)."""
-
-_SEEN_AT_ONCE = 16
+"""Popular models (https://ollama.com/search, November 2026)."""
 
 _EMPTY = (
     "No models yet.",
-    "Write a name above and pull it; smollm2:135m is small. More names: "
+    "Enter a name below and pull it; smollm2:135m is small. Find more at "
     "https://ollama.com/search",
 )
-_STARTING = ("Start one for yourself in a cell: %ollama serve   then Refresh",)
+_OFFLINE_STEPS = ("Start a server from a cell: %ollama serve   then click Refresh",)
+
+_panels: dict[tuple[str, str | None], ModelPanel] = {}
+"""The open panels by client identity and notebook; None for one without Use."""
 
 
-class ModelPanel(widgets.VBox):
-    """Models of one server; may be displayed as often as wanted.
+def panel(host: str | None = None) -> ModelPanel:
+    """Return a panel that lists, pulls, copies, deletes, loads and shows models.
 
     Parameters
     ----------
-    board
-        The state; it is the panel's own, and is closed with it.
+    host
+        Another server than that of this notebook, in any form that ``OLLAMA_HOST``
+        accepts.
+
+    Returns
+    -------
+    ModelPanel
+        An ipywidgets widget: show it as the last value of a cell, or in a layout. The
+        same widget is returned for the same server and API key until it is closed.
+
+    Raises
+    ------
+    ConfigError
+        The host is invalid.
+    """
+    return open_panel(current_session().client(host))
+
+
+def open_panel(
+    client: OllamaClient,
+    *,
+    notebook: str | None = None,
+    default: str = "",
+    use: Callable[[str], None] | None = None,
+) -> ModelPanel:
+    """Return the open panel of a server, API key and notebook, or a new one.
+
+    Parameters
+    ----------
+    notebook
+        Identifies the notebook whose default model can be set; None if it cannot.
+    default
+        The default model of the notebook; may be empty.
     use
-        Makes a model the one that the notebook's cells ask; None: it can't be chosen.
+        Sets the default model of the notebook.
+    """
+    key = (client.identity, notebook)
+    known = _panels.get(key)
+    if known is not None and not known.is_closed:
+        known.refresh(default)
+        return known
+    manager = ModelManager(client)
+    manager.set_default(default)
+    manager.refresh()
+    # The first drawing is saved with the notebook; a slow server is not waited for.
+    manager.wait_for_first_refresh(_FIRST_REFRESH_S)
+    _panels[key] = ModelPanel(manager, use=use)
+    return _panels[key]
+
+
+def close_panels() -> None:
+    """Close all panels and end their threads."""
+    while _panels:
+        _panels.popitem()[1].close()
+
+
+class ModelPanel(widgets.VBox):
+    """A panel for the models of one server; it may be displayed many times.
+
+    Parameters
+    ----------
+    manager
+        The state; it belongs to the panel and is closed with it.
+    use
+        Sets the default model of the notebook; None shows no button for it.
     """
 
     def __init__(
-        self, board: ModelBoard, *, use: Callable[[str], None] | None = None
+        self, manager: ModelManager, *, use: Callable[[str], None] | None = None
     ) -> None:
-        self._board = board
+        self._manager = manager
         self._use = use
         self._drawing = threading.RLock()
-        looks = Looks()
+        styles = SharedStyles()
         self._server = widgets.HTML(
-            layout=widgets.Layout(flex="1 1 auto"), style=looks.text
+            layout=widgets.Layout(flex="1 1 auto"), style=styles.text
         )
-        self._problem = widgets.HTML(layout=looks.plain, style=looks.text)
-        self._notice = widgets.HTML(layout=looks.plain, style=looks.text)
+        self._problem = widgets.HTML(layout=styles.plain, style=styles.text)
+        self._notice = widgets.HTML(layout=styles.plain, style=styles.text)
         self._name = widgets.Combobox(
             placeholder="name of a model, such as qwen3:0.6b",
             description="Pull",
             ensure_option=False,
             options=SUGGESTIONS,
-            style=looks.field,
+            style=styles.field,
             layout=widgets.Layout(width="360px", max_width="100%"),
         )
         self._pull = self._button("Pull", self._on_pull, style="primary")
         self._name.on_msg(self._on_key)
-        self._activity = Activity(board, looks)
-        self._list = ModelList(lambda: self._guard(self._draw_buttons), looks)
-        self._dialogs = Dialogs(board, self._guard, looks)
+        self._job_list = JobList(manager, styles)
+        self._model_list = ModelList(lambda: self._guard(self._draw_buttons), styles)
+        self._dialogs = Dialogs(manager, self._guard, styles)
         self._buttons = self._make_buttons()
-        refresh = self._button("Refresh", board.refresh)
+        refresh = self._button("Refresh", manager.refresh)
         super().__init__(
             [
-                row(self._server, refresh, looks=looks),
+                row(self._server, refresh, styles=styles),
                 self._problem,
-                row(self._name, self._pull, looks=looks),
-                self._activity.box,
+                row(self._name, self._pull, styles=styles),
+                self._job_list.box,
                 self._notice,
-                self._list.box,
+                self._model_list.box,
                 self._buttons,
                 self._dialogs.box,
             ],
             layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
             _dom_classes=(PANEL_CLASS,),
         )
-        self._unsubscribe = board.subscribe(self._on_change)
-        self.draw(_SEEN_AT_ONCE)
-        board.notify()
+        self._unsubscribe = manager.subscribe(self._on_change)
+        self.draw(_SHOWN_FIRST)
+        manager.notify()
 
     def close(self) -> None:
-        """End what runs, and leave the page; a second time is harmless."""
+        """End all jobs and remove the panel; calling it again does nothing."""
         self._unsubscribe()
-        self._board.close()
-        self._list.close()
+        self._manager.close()
+        self._model_list.close()
         for child in self.children:
             close_all(child)
         super().close()
 
-    def refresh(self, used: str) -> None:
-        """Ask the server anew; ``used`` is the model that the notebook uses."""
-        self._board.set_used(used)
-        self._board.refresh()
+    def refresh(self, default: str) -> None:
+        """Fetch the state of the server, and mark the default model."""
+        self._manager.set_default(default)
+        self._manager.refresh()
 
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._board.is_closed
+        return self._manager.is_closed
 
     # -- buttons -----------------------------------------------------------------
 
@@ -195,103 +200,105 @@ class ModelPanel(widgets.VBox):
         return made
 
     def _guard(self, action: Callable[[], object]) -> None:
-        """Do what a button is for; an error is shown in the panel."""
+        """Run what a button does; an error is shown in the panel."""
         with self._drawing:
             try:
                 self._notice.value = ""
                 action()
-            except Exception as error:  # noqa: BLE001  (else only a log would tell)
+            except Exception as error:  # noqa: BLE001  (else only a log would say)
                 self._notice.value = notice_html(error_lines(error))
 
     def _make_buttons(self) -> widgets.HBox:
-        self._one_only = [
-            self._button("Show", lambda: self._dialogs.show(self._one())),
-            self._button("Copy…", lambda: self._dialogs.ask_copy(self._one())),
+        self._for_one_model = [
+            self._button("Show", lambda: self._dialogs.show(self._selected_name())),
+            self._button(
+                "Copy…", lambda: self._dialogs.ask_copy(self._selected_name())
+            ),
         ]
         if self._use is not None:
-            self._one_only.insert(0, self._button("Use", self._on_use))
+            self._for_one_model.insert(0, self._button("Use", self._on_use))
         self._load = self._button("Load", self._on_load)
         self._unload = self._button("Unload", self._on_unload)
         self._delete = self._button("Delete…", self._on_delete)
-        return row(*self._one_only, self._load, self._unload, self._delete)
+        return row(*self._for_one_model, self._load, self._unload, self._delete)
 
-    def _one(self) -> str:
-        return self._list.selected[0].summary.name
+    def _selected_name(self) -> str:
+        return self._model_list.selected[0].summary.name
 
     def _on_pull(self) -> None:
         if name := self._name.value.strip():
-            self._board.pull(name)
+            self._manager.pull(name)
             self._name.value = ""
         else:
-            self._notice.value = notice_html(["Write the name of a model to pull."])
+            self._notice.value = notice_html(["Enter the name of a model to pull."])
 
     def _on_key(self, _: object, content: dict[str, Any], __: object) -> None:
-        if content.get("event") == "submit":  # Enter, in the field of the name
+        if content.get("event") == "submit":  # Enter, in the name field
             self._guard(self._on_pull)
 
     def _on_use(self) -> None:
         assert self._use is not None
-        name = self._one()
+        name = self._selected_name()
         self._use(name)
-        self._board.set_used(name)
+        self._manager.set_default(name)
 
     def _on_load(self) -> None:
-        for model in self._list.selected:
+        for model in self._model_list.selected:
             if model.loaded is None:
-                self._board.load(model.summary.name)
+                self._manager.load(model.summary.name)
 
     def _on_unload(self) -> None:
-        for model in self._list.selected:
+        for model in self._model_list.selected:
             if model.loaded is not None:
-                self._board.stop(model.summary.name)
+                self._manager.stop(model.summary.name)
 
     def _on_delete(self) -> None:
-        self._dialogs.ask_delete([m.summary.name for m in self._list.selected])
+        self._dialogs.ask_delete([m.summary.name for m in self._model_list.selected])
 
     # -- drawing -----------------------------------------------------------------
 
     def _on_change(self) -> None:
         try:
             self.draw()
-        except Exception as error:  # noqa: BLE001  (the thread goes on to tell)
+        except Exception as error:  # noqa: BLE001  (the notifier's thread continues)
             self._notice.value = notice_html(error_lines(error))
 
     def draw(self, most: int | None = None) -> None:
-        """Show the board as it is, or only the first models of it.
+        """Draw the current state, or only its first models.
 
-        Called from the thread that tells of changes.
+        Called in the thread of the notifier.
         """
         with self._drawing:
             if self.is_closed:
                 return
-            server, models = self._board.server, self._board.models
+            server, models = self._manager.server, self._manager.models
             self._server.value = line_html(_server_text(server), is_strong=True)
             self._problem.value = _problem_html(server, models)
             names = [m.summary.name for m in models]
             self._name.options = tuple(dict.fromkeys([*SUGGESTIONS, *names]))
             self._pull.disabled = server.state == "offline"
-            self._activity.render(self._board.jobs)
-            self._list.render(models, most)
+            self._job_list.render(self._manager.jobs)
+            self._model_list.render(models, most)
             self._draw_buttons()
 
     def _draw_buttons(self) -> None:
-        selected = self._list.selected
-        for one in self._one_only:
+        selected = self._model_list.selected
+        for one in self._for_one_model:
             one.disabled = len(selected) != 1
         self._load.disabled = all(model.loaded for model in selected)
         self._unload.disabled = not any(model.loaded for model in selected)
         self._delete.disabled = not selected
         count = len(selected)
         self._delete.description = f"Delete {count}…" if count > 1 else "Delete…"
-        set_shown(self._buttons, bool(self._board.models))
-        self._dialogs.follow([model.summary.name for model in selected])
+        set_shown(self._buttons, bool(self._manager.models))
+        self._dialogs.on_selection([model.summary.name for model in selected])
 
-    # -- where widgets can't be shown ----------------------------------------------
+    # -- without widgets ---------------------------------------------------------
 
     def summary(self, advice: str = "") -> Listing[Any]:
-        """Return the models as a plain table, the server and advice under it."""
-        models = [row.summary for row in self._board.models]
-        note = "\n".join(filter(None, [_server_text(self._board.server), advice]))
+        """Return the models as a plain table, with the server and advice below it."""
+        models = [row.summary for row in self._manager.models]
+        note = "\n".join(filter(None, [_server_text(self._manager.server), advice]))
         return Listing(models, MODEL_COLUMNS, _EMPTY[0], note=note)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  (as its base)
@@ -300,18 +307,18 @@ class ModelPanel(widgets.VBox):
         return {**data, **self.summary()._repr_mimebundle_()}
 
 
-def _server_text(server: ServerLine) -> str:
-    if server.state == "asking":
-        return "asking the server…"
+def _server_text(server: ServerStatus) -> str:
+    if server.state == "connecting":
+        return "connecting to the server…"
     if server.state == "offline":
         return f"no server at {server.url}" if server.url else "no server"
     kind = "embedded engine" if "embedded" in server.version else "Ollama"
     return f"{kind} {server.version} at {server.url}"
 
 
-def _problem_html(server: ServerLine, models: tuple[ModelRow, ...]) -> str:
+def _problem_html(server: ServerStatus, models: tuple[ModelRow, ...]) -> str:
     if server.state == "offline":
-        return notice_html((*server.problem, *_STARTING))
-    if server.state == "asking":
-        return line_html("looking for models…", is_secondary=True)
+        return notice_html((*server.problem, *_OFFLINE_STEPS))
+    if server.state == "connecting":
+        return line_html("listing models…", is_secondary=True)
     return "" if models else notice_html(_EMPTY, is_problem=False)

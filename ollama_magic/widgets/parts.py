@@ -1,6 +1,7 @@
-"""Small pieces that the panel is built of, all made in one way.
+"""Buttons, rows and frames that the whole panel is built from.
 
-Texts of a server come into widgets that show plain text, or through ``rendering/``.
+Text from a server only reaches widgets that show plain text, or goes through
+``render/`` first.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
 from ollama_magic.render.theme import BORDER
 
 
-class Looks:
+class SharedStyles:
     """Layouts and styles that the fixed parts of a panel share.
 
-    Each part of its own would be one more message, for which a browser takes 2 ms. Not
-    for what is shown and hidden by itself, or closed before the panel is.
+    Each separate layout or style costs a message, which takes a browser 2 ms. A part
+    that is hidden or closed separately needs its own.
     """
 
     def __init__(self) -> None:
@@ -40,10 +41,9 @@ def button(
     Parameters
     ----------
     style
-        ``primary`` for what the row is for, ``danger`` for what can't be undone.
+        ``primary`` for the main action, ``danger`` for one that can't be undone.
     like
-        A button that it shares its layout with: one message less to the browser for
-        each part that is shared. Not for one that is shown and hidden by itself.
+        A button to share layout and style with, unless this one is hidden separately.
     """
     made = widgets.Button(
         description=text,
@@ -56,9 +56,9 @@ def button(
     return made
 
 
-def row(*children: widgets.Widget, looks: Looks | None = None) -> widgets.HBox:
-    """Return widgets side by side, that go on below where it gets narrow."""
-    return widgets.HBox(children, layout=looks.row if looks else _row_layout())
+def row(*children: widgets.Widget, styles: SharedStyles | None = None) -> widgets.HBox:
+    """Return widgets side by side; they wrap when the page is narrow."""
+    return widgets.HBox(children, layout=styles.row if styles else _row_layout())
 
 
 def _row_layout() -> widgets.Layout:
@@ -66,15 +66,15 @@ def _row_layout() -> widgets.Layout:
 
 
 def frame(*children: widgets.Widget) -> widgets.VBox:
-    """Return widgets under each other, with a line around them."""
+    """Return widgets below each other, with a border around them."""
     layout = widgets.Layout(border=f"1px solid {BORDER}", padding="8px", margin="6px 0")
     return widgets.VBox(children, layout=layout)
 
 
 def close_all(widget: widgets.Widget) -> None:
-    """Close a widget and all that it holds; else the kernel keeps them.
+    """Close a widget with its children; the kernel keeps those that are not closed.
 
-    Its layout and style go too, which it must not share with one that stays.
+    Its layout and style are closed too, so no widget that stays may share them.
     """
     for child in getattr(widget, "children", ()):
         close_all(child)
@@ -85,7 +85,7 @@ def close_all(widget: widgets.Widget) -> None:
 
 
 def set_shown(widget: widgets.DOMWidget, is_shown: bool) -> None:
-    """Show a widget, or take it off the page; keys do not reach it then."""
+    """Show a widget, or remove it from the page and the tab order."""
     wanted = None if is_shown else "none"
     if widget.layout.display != wanted:
         widget.layout.display = wanted

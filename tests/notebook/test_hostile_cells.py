@@ -318,9 +318,9 @@ def test_the_panel_shows_no_more_than_text(fake_ollama):
         statuses = [{"status": text} for text in texts]
         fake_ollama.on("POST /api/pull", Answer([*statuses, {"error": told}]))
         driver = Driver(fake_ollama.url)
-        driver.wait(lambda driver=driver: driver.board.server.state == "online")
+        driver.wait(lambda driver=driver: driver.manager.server.state == "online")
         driver.pull("new:1b").wait(lambda driver=driver: any(
-            job.state == "failed" for job in driver.board.jobs))  # fmt: skip
+            job.state == "failed" for job in driver.manager.jobs))  # fmt: skip
         seen = list(everything(driver.panel))
         seen += opened_everywhere(driver, texts[0])
         for widget in seen:

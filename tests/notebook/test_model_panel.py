@@ -10,7 +10,7 @@ from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.render.panel_html import TableRow, model_table_html
-from ollama_magic.widgets.manager import ModelBoard
+from ollama_magic.widgets.manager import ModelManager
 from ollama_magic.widgets.panel import ModelPanel, close_panels, open_panel
 
 PATIENCE_S = 20.0
@@ -28,11 +28,11 @@ class Driver:
 
     def __init__(self, url, **settings):
         self.chosen = []
-        self.board = ModelBoard(OllamaClient(url), interval_s=0.01, **settings)
+        self.manager = ModelManager(OllamaClient(url), interval_s=0.01, **settings)
         self._changed = threading.Condition()
-        self.panel = ModelPanel(self.board, use=self.chosen.append)
-        self.board.subscribe(self._tell)
-        self.board.refresh()
+        self.panel = ModelPanel(self.manager, use=self.chosen.append)
+        self.manager.subscribe(self._tell)
+        self.manager.refresh()
 
     def _tell(self):
         with self._changed:
@@ -95,7 +95,7 @@ def drive(fake_ollama):
         if models:
             fake_ollama.models(models)
         drivers.append(Driver(fake_ollama.url, **settings))
-        return drivers[-1].wait(lambda: drivers[-1].board.server.state == "online")
+        return drivers[-1].wait(lambda: drivers[-1].manager.server.state == "online")
 
     yield start
     for driver in drivers:
@@ -168,7 +168,7 @@ def test_enter_in_the_name_pulls_and_an_empty_name_says_so(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b")
     name = next(driver.all(widgets.Combobox))
     name._handle_custom_msg({"event": "submit"}, [])
-    assert "Write the name" in driver.text
+    assert "Enter the name" in driver.text
     name.value = "new:1b"
     name._handle_custom_msg({"event": "submit"}, [])
     fake_ollama.wait_for("/api/pull")
@@ -229,7 +229,7 @@ def test_a_stall_is_told(drive, fake_ollama):
 def test_a_pull_that_fails_says_why_and_can_be_tried_again(drive, fake_ollama, answer):
     fake_ollama.on("POST /api/pull", answer)
     driver = drive().wait_text("llama3.2:3b").pull("nosuch:1b")
-    driver.wait(lambda: driver.board.jobs[-1].state == "failed").wait_text("next:")
+    driver.wait(lambda: driver.manager.jobs[-1].state == "failed").wait_text("next:")
     assert driver.button("Retry")
     assert driver.button("Dismiss")
 
@@ -352,7 +352,7 @@ def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
     driver.click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
     driver.click("Copy")
-    assert "Write another name" in driver.text
+    assert "Enter a different name" in driver.text
     name.value = "two:2b"
     driver.click("Copy")
     assert "would be replaced" in driver.text
@@ -368,10 +368,10 @@ def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
 def test_two_copies_of_one_model_are_two(drive, fake_ollama):
     driver = drive("one:1b").wait_text("one:1b")
     for name in ("a", "b", "a"):
-        driver.board.copy("one:1b", name, overwrite=True)
+        driver.manager.copy("one:1b", name, overwrite=True)
     driver.wait(lambda: {"a:latest", "b:latest"} <= set(fake_ollama.model_names))
-    driver.wait(lambda: all(job.state == "done" for job in driver.board.jobs))
-    assert {job.line for job in driver.board.jobs} == {
+    driver.wait(lambda: all(job.state == "done" for job in driver.manager.jobs))
+    assert {job.line for job in driver.manager.jobs} == {
         "copied one:1b to a",
         "copied one:1b to b",
     }
@@ -383,8 +383,8 @@ def test_twins_that_go_together_free_their_space_once(drive):
     driver.click("Delete 2…")
     assert "It frees 7.0 MB" in driver.text
     driver.click("Delete 2 models")
-    driver.wait(lambda: [job.state for job in driver.board.jobs] == ["done", "done"])
-    assert sorted("freed" in job.line for job in driver.board.jobs) == [False, True]
+    driver.wait(lambda: [job.state for job in driver.manager.jobs] == ["done", "done"])
+    assert sorted("freed" in job.line for job in driver.manager.jobs) == [False, True]
 
 
 def test_what_goes_wrong_while_it_is_drawn_is_shown_and_does_not_end_it(drive):
@@ -405,7 +405,7 @@ def test_replacing_by_a_copy_takes_a_second_click(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b").click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
     name.value = "TWO:2b"
-    driver.click("Copy").click("Replace it").wait_text("copied one:1b to TWO:2b")
+    driver.click("Copy").click("Replace").wait_text("copied one:1b to TWO:2b")
 
 
 def test_a_model_is_shown_with_its_parts(drive, fake_ollama):
@@ -422,7 +422,7 @@ def test_a_model_is_shown_with_its_parts(drive, fake_ollama):
 def test_use_makes_a_model_the_notebooks(drive):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("two:2b").click("Use")
     assert driver.chosen == ["two:2b"]
-    driver.wait_text("in use")
+    driver.wait_text("default")
 
 
 def test_loading_and_unloading(drive, fake_ollama):
@@ -432,7 +432,7 @@ def test_loading_and_unloading(drive, fake_ollama):
     loaded = {"name": "llama3.2:3b", "size": 4_000_000_000, "size_vram": 1_000_000_000}
     fake_ollama.on("GET /api/ps", Answer([json.dumps({"models": [loaded]})]))
     driver.click("Refresh").wait_text("4.0 GB, 25% GPU")
-    driver.click("Unload").wait_text("was taken out of memory")
+    driver.click("Unload").wait_text("unloaded llama3.2:3b")
     assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == 0
 
 
@@ -535,6 +535,61 @@ def test_the_same_server_has_one_panel_until_it_is_closed(fake_ollama):
     deadline = time.monotonic() + PATIENCE_S
     while any(t.name.startswith("ollama") for t in threading.enumerate()):
         assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def open_for(fake_ollama):
+    """Open the panel of a key and a notebook, as ``%ollama panel`` does."""
+
+    def open_(api_key, notebook):
+        client = OllamaClient(fake_ollama.url, api_key=api_key)
+        return open_panel(client, notebook=notebook, use=lambda _: None)
+
+    yield open_
+    close_panels()
+
+
+def test_each_key_and_notebook_has_its_own_panel(open_for):
+    first = open_for("key", "a.ipynb")
+    other_key, other_notebook = open_for("other", "a.ipynb"), open_for("key", "b.ipynb")
+    assert len({id(panel) for panel in (first, other_key, other_notebook)}) == 3
+    assert open_for("key", "a.ipynb") is first
+    assert open_for("other", "a.ipynb") is other_key
+    assert open_for("key", "b.ipynb") is other_notebook
+
+
+def test_the_identity_of_a_client_does_not_contain_its_key(fake_ollama):
+    client = OllamaClient(fake_ollama.url, api_key="s3cr3t-token")
+    assert "s3cr3t" not in client.identity
+    assert client.identity == OllamaClient(client.host, api_key="s3cr3t-token").identity
+    assert client.identity != OllamaClient(client.host, api_key="").identity
+
+
+def test_a_new_api_key_is_used_by_the_next_panel(kernel, fake_ollama):
+    kernel.run("first = %ollama panel")
+    kernel.run("import os; os.environ['OLLAMA_API_KEY'] = 'new-key'")
+    del fake_ollama.requests[:]
+    ran = kernel.run("second = %ollama panel\nprint(second is first)")
+    assert ran.streams == "False\n"
+    request = fake_ollama.wait_for("/api/tags")
+    assert request.headers["authorization"] == "Bearer new-key"
+    ran = kernel.run("third = %ollama panel\nprint(third is second)")
+    assert ran.streams == "True\n"
+
+
+def test_use_sets_the_model_of_the_notebook_that_is_configured_now(
+    kernel, fake_ollama, tmp_path
+):
+    fake_ollama.models(["one:1b", "two:2b"])
+    kernel.run("%config OllamaMagics.model = 'one:1b'")
+    kernel.run("first = %ollama panel")
+    kernel.run(f"%config OllamaMagics.notebook = {str(tmp_path / 'other.ipynb')!r}")
+    kernel.run("second = %ollama panel\nsecond._use('two:2b')")
+    kernel.run("%%ollama\nHello")
+    assert fake_ollama.bodies("/api/chat")[-1]["model"] == "two:2b"
+    kernel.run(f"%config OllamaMagics.notebook = {str(tmp_path / 'notebook.ipynb')!r}")
+    kernel.run("%%ollama\nHello")
+    assert fake_ollama.bodies("/api/chat")[-1]["model"] == "one:1b"
 
 
 def test_what_is_saved_can_be_read_without_widgets_and_holds_no_token(fake_ollama):

@@ -7,7 +7,7 @@ import pytest
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import ModelSpec
-from ollama_magic.widgets.manager import ModelBoard
+from ollama_magic.widgets.manager import ModelManager
 
 pytestmark = pytest.mark.embedded
 
@@ -70,20 +70,20 @@ def test_the_board_sees_what_happens(client, own_engine):
         with changed:
             changed.notify_all()
 
-    board = ModelBoard(client, interval_s=0.01)
-    board.subscribe(tell)
+    manager = ModelManager(client, interval_s=0.01)
+    manager.subscribe(tell)
 
     def wait(is_true):
         with changed:
-            assert changed.wait_for(is_true, PATIENCE_S), board.jobs
+            assert changed.wait_for(is_true, PATIENCE_S), manager.jobs
 
-    board.refresh()
-    wait(lambda: [row.summary.name for row in board.models] == [MODEL])
-    board.load(MODEL)
-    wait(lambda: board.models and board.models[0].loaded is not None)
-    board.copy(MODEL, "other")
-    wait(lambda: len(board.models) == 2)
-    board.delete([MODEL, "other"])
-    wait(lambda: board.server.state == "online" and not board.models)
+    manager.refresh()
+    wait(lambda: [row.summary.name for row in manager.models] == [MODEL])
+    manager.load(MODEL)
+    wait(lambda: manager.models and manager.models[0].loaded is not None)
+    manager.copy(MODEL, "other")
+    wait(lambda: len(manager.models) == 2)
+    manager.delete([MODEL, "other"])
+    wait(lambda: manager.server.state == "online" and not manager.models)
     assert own_engine.blobs() == []
-    board.close()
+    manager.close()

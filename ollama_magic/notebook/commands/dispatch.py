@@ -231,7 +231,8 @@ class Commands:
         return self._front.panel(
             open_panel(
                 session.client(),
-                used=chosen.name if chosen else "",
+                notebook=key,
+                default=chosen.name if chosen else "",
                 use=use,
             )
         )
