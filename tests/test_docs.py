@@ -1,71 +1,108 @@
-"""The pages in ``docs/`` are what the tables of the parser say."""
+"""The manual has a section for each option and subcommand, and the settings a row."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from ollama_magic.generation.options import CHAT_OPTIONS
-from ollama_magic.notebook.cli import manual
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command
-from ollama_magic.notebook.cli.command_table import COMMANDS
-from ollama_magic.notebook.cli.help import help_text
+from ollama_magic.notebook.cli.help import help_text, sections
+from ollama_magic.notebook.commands.server import ENVIRONMENT
+from ollama_magic.notebook.commands.table import COMMANDS, GROUPS
+from ollama_magic.notebook.magics import OllamaMagics
 
-DOCS = Path(__file__).parents[1] / "docs"
-FLAGS = [option.flags[-1] for option in CHAT_OPTIONS]
-NAMES = [command.name for command in COMMANDS]
-
-
-@pytest.fixture(scope="module")
-def make_pages():
-    if not DOCS.is_dir():
-        pytest.skip("the pages are no part of an installed package")
-    spec = importlib.util.spec_from_file_location("make_pages", DOCS / "make_pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SETTINGS = Path(__file__).parents[1] / "docs" / "settings.md"
+OPTIONS_PAGE, COMMANDS_PAGE = sections("options.md"), sections("commands.md")
+CODE = re.compile(r"```ipython\n(.*?)\n```$", re.DOTALL)
+flag = pytest.mark.parametrize("option", CHAT_OPTIONS, ids=lambda one: one.flags[-1])
+name = pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.name)
 
 
-@pytest.mark.parametrize("name", ["options.md", "commands.md", "settings.md"])
-def test_a_page_is_what_would_be_written_now(make_pages, name):
-    text = (DOCS / name).read_text("utf-8")
-    assert text == make_pages.pages()[name], "run: python docs/make_pages.py"
+def example(section):
+    """Return the lines of the one example of a section, which ends it."""
+    assert section.count("```") == 2
+    return CODE.search(section)[1].split("\n")
 
 
-def test_the_manual_has_every_option_and_subcommand_and_no_other():
-    assert list(manual.OPTIONS) == FLAGS
-    assert set(manual.COMMANDS) == set(NAMES)
+def test_every_option_and_subcommand_has_its_section_and_there_is_no_other():
+    assert list(OPTIONS_PAGE) == [option.label for option in CHAT_OPTIONS]
+    assert list(COMMANDS_PAGE) == [command.usage for command in COMMANDS]
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-def test_the_example_of_an_option_is_understood_and_uses_it(flag):
-    (option,) = [o for o in CHAT_OPTIONS if o.flags[-1] == flag]
-    lines = manual.OPTIONS[flag].example.split("\n")
+@flag
+def test_the_example_of_an_option_parses_and_uses_it(option):
+    lines = example(OPTIONS_PAGE[option.label])
     (line,) = [one for one in lines if one.startswith("%%ollama")]
     assert any(word.partition("=")[0] in option.flags for word in line.split())
     parse_chat_arguments(line.removeprefix("%%ollama"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_examples_of_a_subcommand_are_understood(name):
-    lines = manual.COMMANDS[name].example.split("\n")
-    used = [re.sub(r"^\w+ = ", "", line) for line in lines]
+@name
+def test_the_examples_of_a_subcommand_parse_and_use_it(command):
+    lines = [
+        re.sub(r"^\w+ = ", "", one) for one in example(COMMANDS_PAGE[command.usage])
+    ]
     parsed = [
         parse_command(line.removeprefix("%ollama"))
-        for line in used
+        for line in lines
         if line.startswith("%ollama")
     ]
-    assert name in {command.name for command in parsed}
+    assert command.name in {one.name for one in parsed}
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-def test_help_shows_an_option_by_any_of_its_flags(flag):
-    (option,) = [o for o in CHAT_OPTIONS if o.flags[-1] == flag]
-    for name in option.flags:
-        command = parse_command(f"help {name}")
+@name
+def test_the_section_of_a_subcommand_has_its_summary_aliases_and_options(command):
+    section = COMMANDS_PAGE[command.usage]
+    assert section.startswith(f"{command.summary}\n")
+    options = () if command.asks else command.options
+    flags = [f"`{flag}" for option in options for flag in option.flags]
+    for word in [*flags, *(f"`{alias}`" for alias in command.aliases)]:
+        assert word in section
+
+
+@flag
+def test_help_shows_the_section_of_an_option_for_any_of_its_flags(option):
+    for word in option.flags:
+        command = parse_command(f"help {word}")
         assert command.name == "help"
         page = help_text(*command.arguments)
         assert page.startswith(f"%%ollama {option.label}\n")
-        assert "Example" in page
+        assert "\nExample\n  " in page
+
+
+@name
+def test_help_shows_the_section_of_a_subcommand_as_plain_text(command):
+    for word in (command.name, *command.aliases):
+        page = help_text(word)
+        assert page.startswith(f"%ollama {command.usage}\n\n{command.summary[:20]}")
+        assert "`" not in page
+        example_lines = page.partition("\nExample\n")[2].split("\n")
+        assert any(command.name in line for line in example_lines)
+
+
+def test_help_fits_into_a_terminal():
+    words = [option.flags[-1] for option in CHAT_OPTIONS]
+    for word in ["", *words, *(command.name for command in COMMANDS)]:
+        assert max(map(len, help_text(word).split("\n"))) <= 80
+
+
+def test_the_overview_lists_all_subcommands_by_task():
+    assert list(GROUPS) == ["Ask", "Chat", "Data", "Code", "Models", "Server"]
+    overview = help_text()
+    for title, commands in GROUPS.items():
+        assert f"\n{title}: subcommands of %ollama\n" in overview
+        for command in commands:
+            assert f"\n  {command.usage}" in overview
+
+
+def test_the_page_of_settings_has_their_names_defaults_and_meanings():
+    if not SETTINGS.is_file():
+        pytest.skip("the pages are not part of an installed package")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", SETTINGS.read_text("utf-8"), re.M)
+    traits = sorted(OllamaMagics.class_own_traits(config=True).items())
+    settings = [
+        (name, f"`{trait.default()!r}` | {trait.help}") for name, trait in traits
+    ]
+    assert rows == [*settings, *ENVIRONMENT.items()]

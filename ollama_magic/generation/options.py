@@ -96,7 +96,7 @@ class Option:
     flags
         The short form first, if there is one; the last one is the long form.
     help
-        Half a sentence for the help page.
+        Half a sentence for the list of options; those of subcommands have none.
     metavar
         What stands for the value in the help.
     kind
@@ -126,7 +126,7 @@ class Option:
 
     field: str
     flags: tuple[str, ...]
-    help: str
+    help: str = ""
     metavar: str = ""
     kind: Literal["switch", "value", "optional", "pair"] = "value"
     const: object = True
@@ -151,7 +151,7 @@ class Option:
 def switch(
     field: str,
     *flags: str,
-    help: str,
+    help: str = "",
     const: object = True,
     discards: bool = False,
 ) -> Option:

@@ -28,7 +28,6 @@ from traitlets.config.loader import LazyConfigValue
 from ollama_magic.notebook import completion, input_transforms
 from ollama_magic.notebook.call_site import is_value_dropped
 from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
-from ollama_magic.notebook.cli.help import magic_docstring
 from ollama_magic.notebook.failing_cells import FailingCells
 from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
-    from ollama_magic.notebook.commands.dispatch import Commands
     from ollama_magic.render.progress import ProgressLine
     from ollama_magic.widgets.panel import ModelPanel
 
@@ -169,7 +167,9 @@ class OllamaMagics(Magics):
                 self._tell_warnings()
 
     def _run_line(self, line: str) -> object:
-        value = self._commands.run(line)
+        from ollama_magic.notebook.cli.command_line import run_line
+
+        value = run_line(self, line)
         # IPython shows the value that ends a cell; replies have been shown already.
         if value is not None and is_value_dropped():
             self.show(value)
@@ -321,12 +321,6 @@ class OllamaMagics(Magics):
             self._session = Session(self.shell, self, self.cells)
         return self._session
 
-    @property
-    def _commands(self) -> Commands:
-        from ollama_magic.notebook.commands.dispatch import Commands
-
-        return Commands(self.session, self)
-
     def close(self) -> None:
         """Let go of what is open.
 
@@ -348,7 +342,8 @@ class OllamaMagics(Magics):
 def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     """Register the magics with a shell; a second time replaces the first."""
     unload(shell)
-    OllamaMagics.ollama.__doc__ = magic_docstring()
+    # NB: IPython asks for the docstring with `getdoc`, so the help loads at first use.
+    OllamaMagics.ollama.getdoc = _magic_docstring  # type: ignore[union-attr]
     _drop_unusable_settings(shell.config)
     magics = OllamaMagics(shell)
     shell.register_magics(magics)
@@ -366,6 +361,12 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     )
     # NB: kept on the shell, which outlives a reload of this module.
     shell.meta[_KEY] = magics
+
+
+def _magic_docstring() -> str:
+    from ollama_magic.notebook.cli.help import magic_docstring
+
+    return magic_docstring()
 
 
 def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapping)

@@ -64,7 +64,7 @@ def test_a_pull_that_fails_goes_on_only_where_something_came(kernel, fake_ollama
     half = {"status": "pulling x", "digest": "sha256:1", "total": 200, "completed": 100}
     fake_ollama.on("POST /api/pull", Answer([half, {"error": "no space left"}]))
     ran = kernel.run("%ollama pull big")
-    assert ran.text == "big: failed at 100 B; pulling again goes on from there"
+    assert ran.text == "big: failed at 100 B; the next pull resumes there"
 
 
 # -- rm ----------------------------------------------------------------------------

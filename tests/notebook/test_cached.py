@@ -138,14 +138,14 @@ def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
     kernel.run("%config OllamaMagics.host = 'http://nosuch.invalid:1'")
     ran = kernel.run("%ollama serve")
     assert ran.status == "ok", ran.error
-    assert "answers of earlier runs are shown" in ran.text
+    assert "cached replies are shown" in ran.text
 
 
 def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
     fake_ollama.reply("One")
     kernel.run("%%ollama -1 --cached\nHi")
     ran = kernel.run("%ollama prune --older-than 0.00000001 -y")
-    assert "1 answers kept" in ran.text
+    assert "1 cached reply" in ran.text
     fake_ollama.reply("Two")
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
 
@@ -202,7 +202,7 @@ def test_what_makes_models_ready_is_skipped_without_a_server(
     kernel.run(ON)
     ran = kernel.run(f"%ollama {command}")
     assert ran.status == "ok", ran.error
-    assert "nothing was done: no server (" in ran.text
+    assert "Skipped: no server (" in ran.text
 
 
 @pytest.mark.parametrize("command", ["list", "ps", "show x", "push x"])

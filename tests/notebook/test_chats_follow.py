@@ -217,7 +217,7 @@ def test_a_store_that_is_locked_is_told_and_the_chat_goes_on(desk):
     assert "database is locked" in ran.text
     other.close()
     assert "turn 3 of main" in ask(kernel, "on?", "c").html
-    assert "memory only" in kernel.run("%ollama chats").text
+    assert "in memory" in kernel.run("%ollama chats").text
 
 
 def test_a_full_disk_is_told_and_the_answer_is_there(desk):
@@ -259,18 +259,18 @@ def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
     assert ran.streams == "1 False\n2 True\n3 True\n"
     text = kernel.run("%ollama history").text
     assert "complete, stale" in text
-    assert "run its cell again" in text
-    assert "dropped the turn 'question b'" in kernel.run("%ollama drop 2").text
+    assert "run the cell again" in text
+    assert "Removed the turn 'question b'" in kernel.run("%ollama drop 2").text
     text = kernel.run("%ollama history --all").text
     assert "replaced by a later run" in text
     assert "dropped" in text
     assert "question b" not in kernel.run("%ollama history").text
     ran = kernel.run("%ollama undo")
-    assert ran.text == "back in the chat: the turn 'question b' (dropped)"
+    assert ran.text == "Restored the turn 'question b' (dropped)."
     ran = kernel.run("%ollama undo")
     assert ran.text == (
-        "took back the turn 'question a2'; "
-        "what it had replaced is back: the turn 'question a'"
+        "Removed the turn 'question a2'; "
+        "restored what it had replaced: the turn 'question a'."
     )
     assert "stale" not in kernel.run("%ollama history").text
 
@@ -281,8 +281,8 @@ def test_a_fresh_start_leaves_the_turns_before_it_out_of_sight(kernel):
     ask(kernel, "after?", "b")
     ran = kernel.run("%ollama history")
     assert "before?" not in ran.text
-    assert "1 turn before the fresh start: %ollama history --all" in ran.text
-    assert "before the fresh start" in kernel.run("%ollama history --all").text
+    assert "1 turn before the last %ollama new: %ollama history --all" in ran.text
+    assert "before %ollama new" in kernel.run("%ollama history --all").text
     ran = kernel.run(
         "for t in get_ipython().run_line_magic('ollama', 'history'): print(t.number)"
     )
@@ -305,7 +305,7 @@ def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
     assert "prompt 120." in ran.text
     assert "prompt 71." in ran.text
     assert "prompt 70." not in ran.text
-    assert "the last 50 of 120 turns; all of them: turns = %ollama history" in ran.text
+    assert "last 50 of 120 turns; for all: turns = %ollama history" in ran.text
     ran = kernel.run("turns = %ollama history\nprint(len(turns), turns[0].prompt)")
     assert ran.streams == "120 prompt 1.\n"
 
@@ -317,7 +317,7 @@ def test_a_turn_that_is_not_there_cannot_be_dropped(kernel, number):
     ran = kernel.run(f"%ollama drop {number}")
     assert ran.status == "error"
     assert ran.error.splitlines() == [
-        f"ConfigError: Chat main has no turn {number}.",
+        f"ConfigError: Chat 'main' has no turn {number}.",
         "  why:  its turns are 1 to 2",
         "  next: %ollama history",
     ]
@@ -327,9 +327,9 @@ def test_a_cell_moves_to_another_chat_and_back(kernel):
     ask(kernel, "a?", "a")
     ask(kernel, "b?", "b")
     ask(kernel, "a?", "a", "-c side")
-    assert "its cell went to another chat" in kernel.run("%ollama history --all").text
+    assert "its cell moved to another chat" in kernel.run("%ollama history --all").text
     ran = kernel.run("%ollama undo")
-    assert "it is where it was before: the turn 'a?'" in ran.text
+    assert "it is back in its earlier chat: the turn 'a?'" in ran.text
     ran = kernel.run("turns = %ollama history\nprint([t.prompt for t in turns])")
     assert ran.streams == "['a?', 'b?']\n"
 
@@ -337,35 +337,35 @@ def test_a_cell_moves_to_another_chat_and_back(kernel):
 def test_chats_are_renamed_and_deleted(kernel):
     ask(kernel, "a?", "a")
     ask(kernel, "b?", "b", "-c side")
-    assert "is called ideas now" in kernel.run("%ollama chat side --rename ideas").text
+    assert 'to "ideas"' in kernel.run("%ollama chat side --rename ideas").text
     ran = kernel.run("chats = %ollama chats\nprint([(c.name, c.turns) for c in chats])")
     assert ran.streams == "[('main', 1), ('ideas', 1)]\n"
     taken = kernel.run("%ollama chat ideas --rename main")
-    assert "there is a chat main already" in taken.error
+    assert "chat 'main' already exists" in taken.error
     unsure = kernel.run("%ollama chat ideas --delete")
     assert "%ollama chat ideas --delete -y" in unsure.error
     kernel.answers = ["n", "y"]
     ran = kernel.run("%ollama chat ideas --delete")
     assert "1 turn" in ran.asked[0]
     assert "can't be undone" in ran.asked[0]
-    assert ran.text == "nothing was deleted"
+    assert ran.text == "Nothing was deleted."
     ran = kernel.run("%ollama chat ideas --delete")
-    assert ran.text == "deleted chat ideas for good, and all its turns"
+    assert ran.text == 'Deleted chat "ideas" and all its turns.'
     assert "ideas" not in kernel.run("%ollama chats").text
-    assert "no chat ideas" in kernel.run("%ollama chat ideas --delete -y").error
+    assert "no chat 'ideas'" in kernel.run("%ollama chat ideas --delete -y").error
 
 
 def test_prune_says_what_and_asks(kernel):
-    assert "nothing to remove" in kernel.run("%ollama prune").text
+    assert "Nothing to delete" in kernel.run("%ollama prune").text
     for prompt in ("one?", "two?"):
         ask(kernel, prompt, "a")
     ran = kernel.run("%ollama prune")
     assert "%ollama prune -y" in ran.error
     kernel.answers = ["y"]
     ran = kernel.run("%ollama prune --older-than 30")
-    assert "1 turn in no chat any more" in ran.asked[0]
-    assert "removed 1 turn" in ran.text
-    assert "chats of all notebooks: " in ran.text
+    assert "1 discarded turn" in ran.asked[0]
+    assert "Deleted 1 discarded turn" in ran.text
+    assert "Chats of all notebooks: " in ran.text
     assert "one?" not in kernel.run("%ollama history --all").text
     bad = kernel.run("%ollama prune --older-than never")
     assert "a number of days" in bad.streams + (bad.error or "")

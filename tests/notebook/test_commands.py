@@ -86,7 +86,7 @@ def test_chats_can_be_switched_begun_and_taken_back(kernel, fake_ollama):
     kernel.run("%%ollama\nthird")
     assert len(fake_ollama.bodies("/api/chat")[-1]["messages"]) == 1
     assert "third" in kernel.run("%ollama undo").text
-    assert "fresh start" in kernel.run("%ollama undo").text
+    assert "new conversation" in kernel.run("%ollama undo").text
     kernel.run("%%ollama\nfourth")
     asked = [m["content"] for m in fake_ollama.bodies("/api/chat")[-1]["messages"]]
     assert asked == ["first", "Hello!", "fourth"]
@@ -99,17 +99,26 @@ def test_last_shows_the_reply_again_and_its_request(kernel):
     assert '"messages"' in kernel.run("%ollama last --json").text
 
 
-def test_help_is_there_for_everything(kernel):
+def test_help_shows_everything(kernel):
     assert "--temperature" in kernel.run("%ollama help").text
     assert "%ollama pull" in kernel.run("%ollama pull?").text
     assert "ollama_magic" in kernel.run("%ollama version").text
+
+
+@pytest.mark.parametrize("magic", ["%ollama", "%%ollama"])
+def test_shift_tab_shows_everything(kernel, magic):
+    """A front end sends an inspect request, which ipykernel answers like this."""
+    code = f"print(get_ipython().object_inspect_text({magic!r}))"
+    shown = kernel.run(code).streams
+    assert "--temperature" in shown
+    assert "pull MODEL" in shown
 
 
 def test_serve_finds_the_server_that_answers(kernel, fake_ollama):
     ran = kernel.run("%ollama serve")
     assert ran.status == "ok", ran.error
     assert f"{fake_ollama.url}" in ran.text
-    assert "answers" in ran.text
+    assert "is running at" in ran.text
 
 
 @pytest.mark.parametrize("setting", ["think = False", "think = 'high'", "options = {}"])

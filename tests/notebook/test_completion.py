@@ -12,7 +12,7 @@ from traitlets.config import Config
 from ollama_magic.client.options import MODEL_OPTIONS
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
-from ollama_magic.notebook.cli.command_table import COMMANDS
+from ollama_magic.notebook.commands.table import COMMANDS
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
 CHATS = ["main", "ideas"]
@@ -78,7 +78,7 @@ CASES = {
     "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
     "chats": ("%%ollama -c ", CHATS, ""),
     "subcommands": ("%ollama ", WORDS, ""),
-    "subcommand": ("%ollama l", ["list", "load", "last"], "l"),
+    "subcommand": ("%ollama l", ["last", "list", "load"], "l"),
     "subcommand, assigned": ("x = %ollama hi", ["history"], "hi"),
     "subcommand in a block": ("    %ollama hi", ["history"], "hi"),
     "model of a subcommand": ("%ollama show q", ["qwen3:4b"], "q"),

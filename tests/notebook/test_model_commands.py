@@ -65,7 +65,7 @@ def test_a_pull_without_success_is_an_error(kernel, fake_ollama):
     fake_ollama.on("POST /api/pull", Answer([layer(30)]))
     ran = kernel.run("%ollama pull big:70b")
     assert ran.status == "error"
-    assert "failed at 30 B; pulling again goes on from there" in ran.text
+    assert "failed at 30 B; the next pull resumes there" in ran.text
     assert "%ollama pull big:70b" in ran.error
 
 
@@ -87,7 +87,7 @@ def test_load_and_stop(kernel, fake_ollama):
     ran = kernel.run("%ollama load llama3.2:3b --keep-alive 10m")
     assert "llama3.2:3b: loaded in" in ran.text
     assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == "10m"
-    assert "was not in memory" in kernel.run("%ollama stop llama3.2:3b").text
+    assert "was not loaded" in kernel.run("%ollama stop llama3.2:3b").text
     assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == 0
     assert kernel.run("%ollama load nosuch").status == "error"
     assert kernel.run("%ollama stop nosuch").status == "error"
@@ -148,8 +148,8 @@ def test_a_modelfile_sends_no_file_that_is_no_model(kernel, fake_ollama, tmp_pat
 
 
 WRONG = {
-    "neither": ("create mine", "either a model to start from, or a file"),
-    "both": ("create mine --from a -F b", "either a model to start from, or a file"),
+    "neither": ("create mine", "takes either --from or -F"),
+    "both": ("create mine --from a -F b", "takes either --from or -F"),
     "no file": ("create mine -F nosuch", "cannot be read"),
     "no base": ("create mine --from nosuch", "without asking"),
     "bad option": ("create mine --from llama3.2:3b -o sed 1", "seed"),
@@ -182,7 +182,7 @@ def test_copy_asks_before_it_replaces_and_y_does_not(kernel, fake_ollama):
     assert fake_ollama.bodies("/api/copy") == []
     assert kernel.run("%ollama cp -y one:1b two:2b").status == "ok"
     kernel.answers = ["n"]
-    assert "nothing was copied" in kernel.run("%ollama cp one:1b two:2b").text
+    assert "Nothing was copied." in kernel.run("%ollama cp one:1b two:2b").text
     assert len(fake_ollama.bodies("/api/copy")) == 1
 
 

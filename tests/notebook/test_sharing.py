@@ -212,7 +212,7 @@ def test_a_chat_is_rebuilt_from_its_notebook_alone(kernel, page, fake_ollama, tm
     fill(page, fake_ollama)
     before = turns_kept(kernel, tmp_path)
     use(kernel, history_file=tmp_path / "fresh.sqlite")
-    assert "no turns yet" in line(kernel, "%ollama history")
+    assert 'No turns in chat "main" yet.' in line(kernel, "%ollama history")
     said = line(kernel, "%ollama restore").splitlines()
     assert said == [
         f"restored 3 turns of 1 chat from {tmp_path / 'notebook.ipynb'}",

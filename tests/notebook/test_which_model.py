@@ -194,7 +194,7 @@ def test_state_and_doctor_say_which_model_it_is_and_why(kernel, fake_ollama):
     assert f"model     {LOCAL} (%ollama use)" in kernel.run("%ollama").text
     said = kernel.run("%ollama use gpt-oss:120b-cloud").text
     place = "a cloud model: prompts are sent to https://ollama.com:443"
-    assert said == f"this notebook uses gpt-oss:120b-cloud, {place}"
+    assert said == f"This notebook now uses gpt-oss:120b-cloud, {place}"
     told = kernel.run("%ollama doctor").text
     assert f"gpt-oss:120b-cloud (%ollama use), {place}" in told
     assert "3 installed" in told
@@ -341,7 +341,9 @@ def test_the_only_tag_of_a_model_is_meant(kernel, fake_ollama, given, installed)
     ran = kernel.run(MAP.format(more=f", model={given!r}"))
     assert f"the only {given} here" in ran.text
     assert set(asked(fake_ollama)) == {"llama3.2:3b"}
-    assert kernel.run(f"%ollama use {given}").text == "this notebook uses llama3.2:3b"
+    assert (
+        kernel.run(f"%ollama use {given}").text == "This notebook now uses llama3.2:3b"
+    )
 
 
 def test_the_same_name_in_a_comparison(kernel, fake_ollama):

@@ -134,7 +134,7 @@ def test_two_models_are_compared_and_one_is_kept(run):
     *_, table, cleaning_up = notebook.cells
     html = table.outputs[0]["data"]["text/html"]
     assert all(f"<th>{name}</th>" in html for name in ("smollm2:135m", "smollm2-terse"))
-    assert "deleted smollm2-terse" in plain(cleaning_up.outputs[0])
+    assert "Deleted smollm2-terse" in plain(cleaning_up.outputs[0])
 
 
 def test_every_row_has_one_of_the_labels_or_an_error(run):
@@ -170,7 +170,7 @@ def test_a_model_that_cannot_is_asked_nothing(run, name, cannot):
 def test_a_second_run_with_no_server_gives_the_same_notebook(run, home_of, name):
     first = run(name)
     second = home_of(name).run_without_server(name)
-    assert "answers of earlier runs are shown" in second.text("%ollama serve")
+    assert "cached replies are shown" in second.text("%ollama serve")
     compared = 0
     for before, now in zip(first.cells, second.cells, strict=True):
         if not any(text in f"{before.source}\n" for text in OF_THIS_RUN):

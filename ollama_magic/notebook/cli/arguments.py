@@ -21,7 +21,6 @@ from ollama_magic.generation.options import (
     Option,
     read_models,
 )
-from ollama_magic.notebook.cli.command_table import find_command
 from ollama_magic.notebook.cli.line import Given, Line, read_line
 
 _CELL_MAGIC = "%%ollama"
@@ -257,6 +256,8 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
             f"NAME << comes first on the line, and this is {text!r}.",
             next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
         )
+    from ollama_magic.notebook.commands.table import find_command
+
     command = find_command(words[0])
     is_offered = command is not None and not command.discards
     raise usage_error(
@@ -268,7 +269,9 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
 
 
 def _refuse_subcommand(word: str) -> None:
-    """Raise if a cell names a subcommand where its model belongs."""
+    """Raise an error if a cell names a subcommand where its model belongs."""
+    from ollama_magic.notebook.commands.table import find_command
+
     command = find_command(word)
     if command is None:
         return

@@ -1,44 +1,45 @@
-"""What the line of ``%ollama`` asks for, as a typed value.
+"""Reads a line of ``%ollama`` and runs the subcommand that it names.
 
-Knows how a subcommand is told from a slip of the pen, and that a ``?`` at the end
-asks for help. What the subcommands are called stands in the table of commands.
+A mistyped word is an error with the nearest subcommand, never one that deletes, and a
+``?`` at the end asks for help.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NoReturn
 
-from ollama_magic.errors import nearest, usage_error
-from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
+from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
+from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 from ollama_magic.notebook.cli.arguments import (
     check_model_name,
     make_chat_arguments,
     read_values,
 )
-from ollama_magic.notebook.cli.command_table import COMMANDS, Command, find_command
 from ollama_magic.notebook.cli.line import Given, Line, read_line
+from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
+from ollama_magic.notebook.commands.server import replay_text, status
+from ollama_magic.notebook.commands.table import COMMANDS, find_command
+from ollama_magic.render.tables import TextPage
+
+_SKIPPED_IN_A_REPLAY = frozenset({"pull", "create", "cp", "load", "stop", "rm"})
+"""Subcommands that a notebook of cached replies does not need: without a server they do
+nothing, so that the notebook still runs to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedCommand:
-    """A subcommand and what was given to it.
-
-    ``name`` is never an alias, and ``status`` for an empty line.
-    """
-
-    name: str
-    arguments: tuple[str, ...] = ()
-    """Its operands: as many as the table of commands allows."""
-    options: tuple[str, ...] = ()
-    """Its switches by their long name: ``("yes",)``; at most one besides that."""
-    values: Mapping[str, object] = field(default_factory=dict)
-    """Its options that take a value."""
-    text: str = ""
-    """The free text of ``ask``, as it was typed; the range of ``explain``."""
-    chat_arguments: ChatOptions = field(default_factory=ChatOptions)
-    """The options of a subcommand that asks a model."""
+def run_line(context: Context, line: str) -> object:
+    """Run a line of ``%ollama`` and return what is shown, or None."""
+    parsed = parse_command(line)
+    command = find_command(parsed.name)
+    if command is None:
+        return status(context)
+    try:
+        return command.run(context, parsed)
+    except ServerUnreachableError as error:
+        is_replay = context.session.settings.cached
+        if not (is_replay and command.name in _SKIPPED_IN_A_REPLAY):
+            raise
+        return TextPage(f"Skipped: {replay_text(error)}")
 
 
 def parse_command(line: str) -> ParsedCommand:
@@ -151,7 +152,7 @@ def _refuse_count(command: Command, count: int) -> NoReturn:
     raise usage_error(
         f"%ollama {command.name} takes {takes}, and {count or 'nothing'} "
         f"{'were' if count > 1 else 'was'} given.",
-        next_step=command.usage,
+        next_step=f"%ollama {command.usage}",
     )
 
 

@@ -1,106 +1,108 @@
-"""The help of the magics, made from the tables of options and subcommands.
+"""The help of the magics: a list of everything, or one section of the manual.
 
-Plain text in two columns, at most 80 wide: it is read in a notebook, in a terminal
-and in ``%%ollama?``.
+The manual is two Markdown files beside this module, ``options.md`` and
+``commands.md``, which are also the documentation. The list is made from the
+declarations of options and subcommands. All of it is plain text, at most 80 wide.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib.resources import files
 
-from ollama_magic.generation.options import CHAT_OPTIONS, Option, find_option
-from ollama_magic.notebook.cli import manual
-from ollama_magic.notebook.cli.command_table import COMMANDS, Command, find_command
-from ollama_magic.notebook.cli.manual import Entry
+from ollama_magic.generation.options import CHAT_OPTIONS, find_option
+from ollama_magic.notebook.commands.table import GROUPS, find_command
 
 _WIDTH = 80
 _LEFT = 31
 
-_CELL_USAGE = """\
-%%ollama [MODEL] [options]          ask: the prompt stands on the lines under it
-%%ollama NAME << [MODEL] [options]  the same, and the reply is bound to NAME"""
+_USAGE = """\
+%%ollama [MODEL] [options]          ask; the prompt is on the lines below
+%%ollama NAME << [MODEL] [options]  ask, and assign the reply to NAME
+%ollama [SUBCOMMAND]                run a subcommand; alone it shows the status"""
 
-_EXAMPLES = """\
+_EXAMPLE = """\
 %%ollama llama3.2 -s "Answer in one sentence." -t 0.2
 Why is the sky blue?"""
 
+_FENCE = re.compile(r"```\w*\n(.*?)\n```", re.DOTALL)
 
-def help_text(word: str | None = None) -> str:
-    """Return the page of all, of a subcommand (also by an alias), or of an option."""
-    command = find_command(word) if word else None
+
+def help_text(word: str = "") -> str:
+    """Return the list of everything, or the page of a subcommand or an option."""
+    command = find_command(word)
     if command is not None:
-        return _command_page(command)
-    option = find_option(CHAT_OPTIONS, word) if word else None
-    return _page_of_all() if option is None else _option_page(option)
-
-
-def _command_page(command: Command) -> str:
-    lines = [command.usage, "", f"  {command.summary}"]
-    if command.aliases:
-        lines += ["", f"  also: {', '.join(command.aliases)}"]
-    lines += _told(manual.COMMANDS[command.name])
-    if command.options:
-        lines += ["", "Options", *_rows(_option_rows(command.options))]
-    return "\n".join(lines)
-
-
-def _option_page(option: Option) -> str:
-    lines = [f"%%ollama {option.label}", "", f"  {option.help}"]
-    return "\n".join([*lines, *_told(manual.OPTIONS[option.flags[-1]])])
-
-
-def _told(entry: Entry) -> list[str]:
-    """Return what the manual says, as lines."""
-    lines: list[str] = []
-    for paragraph in entry.text.split("\n\n"):
-        lines += ["", *textwrap.wrap(paragraph, _WIDTH - 2)]
-    return [*lines, "", "Example", textwrap.indent(entry.example, "  ")]
+        page = _plain(sections("commands.md")[command.usage])
+        options = f"\n\n{_options()}" if command.asks else ""
+        return f"%ollama {command.usage}\n\n{page}{options}"
+    option = find_option(CHAT_OPTIONS, word)
+    if option is not None:
+        page = _plain(sections("options.md")[option.label])
+        return f"%%ollama {option.label}\n\n{page}"
+    return _overview()
 
 
 def magic_docstring() -> str:
-    """Return the docstring of the magic, for ``%%ollama?`` and ``%ollama?``."""
-    first = "Ask a language model through Ollama, or look after chats and models."
-    return f"{first}\n\n{_page_of_all()}\n"
+    """Return what ``%%ollama?`` and ``%ollama?`` show."""
+    first = "Ask a language model through Ollama, or manage chats and models."
+    return f"{first}\n\n{_overview()}\n\nMore: %ollama help WORD\n"
 
 
-def _page_of_all() -> str:
-    return "\n".join(
-        [
-            _CELL_USAGE,
-            "",
-            "Options of %%ollama, before or after MODEL",
-            *_rows(_option_rows(CHAT_OPTIONS)),
-            "",
-            "Subcommands of %ollama; alone it shows server, model and chat",
-            *_rows(_command_rows(COMMANDS)),
-            "",
-            "Example",
-            textwrap.indent(_EXAMPLES, "  "),
-        ]
-    )
+@cache
+def sections(file: str) -> Mapping[str, str]:
+    """Return the sections of a page of the manual by their headings."""
+    text = files(__package__).joinpath(file).read_text("utf-8")
+    parts = re.split(r"^## `(.+)`\n", text, flags=re.MULTILINE)[1:]
+    bodies = [body.strip() for body in parts[1::2]]
+    return dict(zip(parts[::2], bodies, strict=True))
 
 
-def _option_rows(options: Iterable[Option]) -> list[tuple[str, str]]:
-    return [(option.label, option.help) for option in options]
+def _overview() -> str:
+    lines = [_USAGE, "", _options()]
+    for title, commands in GROUPS.items():
+        rows = [(command.usage, command.summary) for command in commands]
+        lines += ["", f"{title}: subcommands of %ollama", *_rows(rows)]
+    return "\n".join([*lines, "", "Example", textwrap.indent(_EXAMPLE, "  ")])
 
 
-def _command_rows(commands: Iterable[Command]) -> list[tuple[str, str]]:
-    return [
-        (command.usage.removeprefix("%ollama "), command.summary)
-        for command in commands
-    ]
+def _options() -> str:
+    rows = [(option.label, option.help) for option in CHAT_OPTIONS]
+    return "\n".join(["Options of %%ollama, before or after MODEL", *_rows(rows)])
 
 
-def _rows(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Return two columns; a long left cell gets a line of its own."""
-    lines: list[str] = []
+def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield two columns; a long left cell gets a line of its own."""
     indent = " " * (_LEFT + 2)
     for left, right in rows:
         wrapped = textwrap.wrap(right, _WIDTH - len(indent))
         if len(left) >= _LEFT:
-            lines.append(f"  {left}")
+            yield f"  {left}"
         else:
-            lines.append(f"  {left:{_LEFT}}{wrapped.pop(0)}")
-        lines += [indent + more for more in wrapped]
-    return lines
+            yield f"  {left:{_LEFT}}{wrapped.pop(0)}"
+        yield from (indent + more for more in wrapped)
+
+
+def _plain(section: str) -> str:
+    """Return the Markdown of a section as plain text."""
+    blocks = []
+    for index, part in enumerate(_FENCE.split(section)):
+        if index % 2:
+            blocks.append("Example\n" + textwrap.indent(part, "  "))
+            continue
+        for paragraph in part.strip().split("\n\n"):
+            items = re.split(r"\n(?=- )", paragraph)
+            blocks.append("\n".join(map(_wrapped, items)))
+    return "\n\n".join(filter(None, blocks))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        " ".join(text.replace("`", "").split()),
+        _WIDTH - 2,
+        subsequent_indent="  " if text.startswith("- ") else "",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

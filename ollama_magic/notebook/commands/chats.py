@@ -1,22 +1,28 @@
-"""What ``%ollama`` does about chats: chats, chat, history, undo, drop, prune.
-
-One function per subcommand; each returns what is shown. What is deleted for good is
-asked for first.
-"""
+"""``%ollama chats``, ``chat``, ``new``, ``history``, ``undo`` and ``drop``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ollama_magic.client.progress import size_text
-from ollama_magic.errors import ConfigError
-from ollama_magic.generation.confirm import Confirm, is_confirmed
+from ollama_magic.errors import ConfigError, usage_error
+from ollama_magic.generation.options import Option, switch
 from ollama_magic.generation.session import Session
-from ollama_magic.history.changes import PruneSummary, UndoResult
+from ollama_magic.history.changes import UndoResult
+from ollama_magic.history.records import METADATA_KEY, output_metadata, position_in_chat
 from ollama_magic.history.store import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
+from ollama_magic.notebook.commands.declare import (
+    YES,
+    Commands,
+    Context,
+    ParsedCommand,
+    is_confirmed,
+)
 from ollama_magic.render.tables import Columns, Listing, TextPage
+
+COMMANDS = Commands()
 
 _ROWS_SHOWN = 50
 
@@ -24,73 +30,220 @@ _WHY = {
     "replaced": "replaced by a later run",
     "dropped": "dropped",
     "deleted": "its cell was deleted",
-    "moved": "its cell went to another chat",
+    "moved": "its cell moved to another chat",
     "undone": "undone",
     "removed": "removed",
 }
 
+# -- texts that other subcommands use too ----------------------------------------
+
+
+def counted(count: int, what: str, plural: str = "") -> str:
+    """Return ``1 turn`` or ``2 turns``."""
+    return f"{count:,} {what if count == 1 else plural or f'{what}s'}"
+
+
+def store_text(session: Session) -> str:
+    """Return how large the file of all chats is and where it is."""
+    size = size_text(session.store.size_bytes)
+    where = session.store.path or "memory, until the kernel ends"
+    return f"Chats of all notebooks: {size} in {where}"
+
+
+def count_turns(chat: Chat) -> int:
+    """Return how many turns a chat has, without its marks."""
+    return sum(not turn.is_mark for turn in chat.turns)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text on one line."""
+    line = " ".join(text[:240].split())
+    return line if len(line) <= 60 and len(text) <= 240 else f"{line[:59]}…"
+
+
+def _minute(timestamp: str) -> str:
+    return timestamp[:16].replace("T", " ")
+
+
+# -- chats -----------------------------------------------------------------------
+
+_CHAT_COLUMNS: Columns[ChatSummary] = {
+    "CHAT": lambda c: c.name,
+    "TURNS": lambda c: f"{c.turns:,}",
+    "MODEL": lambda c: c.last_model,
+    "LAST REPLY (UTC)": lambda c: _minute(c.last_answered_at),
+    "CHARACTERS": lambda c: f"{c.characters:,}",
+}
+
+
+@COMMANDS.add(
+    "chat",
+    "Switch to another chat (created if it is new), rename it, or delete it.",
+    operands="NAME",
+    options=(
+        Option("rename", ("--rename",), metavar="NEW", example="ideas"),
+        switch("delete", "--delete", discards=True),
+        YES,
+    ),
+    completes="chat",
+)
+def chat(context: Context, line: ParsedCommand) -> TextPage:
+    """Switch to a chat, or rename or delete it."""
+    (name,) = line.arguments
+    new = line.values.get("rename")
+    if new is not None and "delete" in line.options:
+        raise usage_error(
+            "%ollama chat takes --rename or --delete, not both.",
+            next_step=f"%ollama chat {name} --rename {new}",
+        )
+    if new is not None:
+        return _rename(context.session, name, str(new))
+    if "delete" in line.options:
+        return _delete(context, line)
+    return _switch(context.session, name)
+
+
+def _switch(session: Session, name: str) -> TextPage:
+    session.store.set_current_chat(session.notebook.key, name)
+    turns = count_turns(session.chat())
+    return TextPage(f'Now using chat "{name}" ({_turns(turns) if turns else "new"}).')
+
+
+def _rename(session: Session, name: str, new: str) -> TextPage:
+    _find_chat(session, name)
+    if not session.store.rename_chat(session.notebook.key, name, new):
+        raise ConfigError(
+            f"Chat {name!r} was not renamed.",
+            why=f"chat {new!r} already exists",
+            next_step="choose another name; those in use: %ollama chats",
+        )
+    return TextPage(f'Renamed chat "{name}" to "{new}".')
+
+
+def _delete(context: Context, line: ParsedCommand) -> TextPage:
+    (name,) = line.arguments
+    chat = _find_chat(context.session, name)
+    size = f"{_turns(chat.turns)}, {chat.characters:,} characters"
+    question = f'Delete chat "{name}" ({size})? This can\'t be undone.'
+    command = f"%ollama chat {name} --delete -y"
+    not_done = f"Chat {name!r} was not deleted."
+    if not is_confirmed(context, line, question, not_done, command):
+        return TextPage("Nothing was deleted.")
+    context.session.store.delete_chat(context.session.notebook.key, name)
+    return TextPage(f'Deleted chat "{name}" and all its turns.')
+
+
+def _find_chat(session: Session, name: str) -> ChatSummary:
+    chats = session.store.chats(session.notebook.key)
+    found = next((chat for chat in chats if chat.name == name), None)
+    if found is None:
+        names = ", ".join(chat.name for chat in chats)
+        raise ConfigError(
+            f"This notebook has no chat {name!r}.",
+            why=f"it has {names}" if names else "it has no chats yet",
+            next_step="%ollama chats",
+        )
+    return found
+
+
+@COMMANDS.add("chats", "List this notebook's chats.")
+def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
+    """Return the chats of this notebook, and the size of the store."""
+    session = context.session
+    session.chat()  # removes the turns of deleted cells
+    chats = session.store.chats(session.notebook.key)
+    empty = "No chats yet. Start one with a %%ollama cell."
+    note = f'Current chat: "{session.chat_name}" · {store_text(session)}'
+    return Listing(chats, _CHAT_COLUMNS, empty, note=note)
+
+
+@COMMANDS.add(
+    "new",
+    "Start a new conversation in this chat, or in chat NAME.",
+    operands="[NAME]",
+    aliases=("reset",),
+    completes="chat",
+    discards=True,
+)
+def start_new(context: Context, line: ParsedCommand) -> TextPage:
+    """Mark the place before which turns are no longer sent."""
+    session, key = context.session, context.session.notebook.key
+    if line.arguments:
+        session.store.set_current_chat(key, line.arguments[0])
+    mark = session.store.mark_new(key, session.chat_name, session.cells.cell_id)
+    session.cells.turn_kept()
+    chat = session.chat()
+    metadata = {METADATA_KEY: output_metadata(mark, position_in_chat(chat, mark), "")}
+    return TextPage(_new_text(chat, mark), metadata)
+
+
+def _new_text(chat: Chat, mark: Turn) -> str:
+    text = f'Started a new conversation in chat "{chat.name}". Undo with %ollama undo.'
+    position = [turn.uid for turn in chat.turns].index(mark.uid)
+    after = chat.turns[position + 1 :]  # the mark of a re-run cell stays in its place
+    if not after:
+        return text
+    return (
+        f"{text}\n{_turns(len(after))} of later cells still belong to it; "
+        "to leave them out too, run %ollama new in a cell of its own."
+    )
+
+
+# -- history ---------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One turn, as ``%ollama history`` lists it."""
+    """One turn as ``%ollama history`` lists it."""
 
     number: int | None
-    """What ``drop`` knows it by; None for a turn that has left the chat."""
+    """The number that ``drop`` takes; None for a turn that has left the chat."""
     prompt: str
     reply: str
     thinking: str
     model: str
     status: str
-    """How its answer ended: ``complete``, ``interrupted`` or ``broken``."""
+    """``complete``, ``interrupted`` or ``broken``."""
     is_stale: bool
-    """Whether it was answered on another text than that before it now."""
+    """Whether an earlier turn has changed since it was answered."""
     left: str
-    """Why it is not sent any more; empty for a turn in use."""
+    """Why it is no longer sent; empty for a turn in use."""
     characters: int
     """Length of prompt and reply."""
     answered_at: str
     """UTC, ISO 8601."""
     cell_id: str | None
     system: str | None
-    """The system message that begins with this turn; None when none does."""
+    """The system message that starts with this turn, if any."""
     calls: int
-    """Tool calls between prompt and reply, or results where these are more."""
+    """Tool calls between prompt and reply, or results where there are more."""
     images: int
     origin: Origin
-    """``here``, or a file: then system and calls are sent only if it is trusted."""
+    """``here``, or a file, whose system messages and calls are sent only if trusted."""
 
 
 _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
 _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "TURN": lambda r: r.number or "",
-    "PROMPT": lambda r: short(r.prompt),
-    "REPLY": lambda r: short(r.reply),
+    "PROMPT": lambda r: _short(r.prompt),
+    "REPLY": lambda r: _short(r.reply),
     "MODEL": lambda r: r.model,
     "STATUS": lambda r: ", ".join(
         filter(None, [r.status, "stale" if r.is_stale else "", r.left])
     ),
     "CHARACTERS": lambda r: f"{r.characters:,}",
-    "ANSWERED (UTC)": lambda r: minute(r.answered_at),
+    "ANSWERED (UTC)": lambda r: _minute(r.answered_at),
     "FROM": lambda r: _ORIGINS[r.origin],
-    "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
+    "SYSTEM": lambda r: _unless_sent(r, r.system and _short(r.system)),
     "CALLS": lambda r: _unless_sent(r, r.calls),
     "IMAGES": lambda r: r.images or "",
 }
 _SHOWN_IF_ANY = ("FROM", "SYSTEM", "CALLS", "IMAGES")
-"""Columns that are left out where no row has anything in them."""
-
-_CHAT_COLUMNS: Columns[ChatSummary] = {
-    "CHAT": lambda c: c.name,
-    "TURNS": lambda c: f"{c.turns:,}",
-    "MODEL": lambda c: c.last_model,
-    "LAST ANSWER (UTC)": lambda c: minute(c.last_answered_at),
-    "CHARACTERS": lambda c: f"{c.characters:,}",
-}
+"""Columns that are left out when they are empty."""
 
 
 def _unless_sent(row: HistoryRow, shown: object) -> str:
-    """Mark what an untrusted file brings; empty for nothing."""
     return f"{shown}{' (not sent)' * (row.origin == 'file')}" if shown else ""
 
 
@@ -102,281 +255,135 @@ def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
     }
 
 
-# -- looking ---------------------------------------------------------------------
-
-
-def new_start_text(chat: Chat, mark: Turn) -> str:
-    """Say where a chat starts afresh: a mark that is set again stays in its place."""
-    behind = chat.turns[[turn.uid for turn in chat.turns].index(mark.uid) + 1 :]
-    text = f"chat {chat.name} starts afresh here; %ollama undo takes it back"
-    if not behind:
-        return text
-    return (
-        f"{text}\nthe {len(behind)} turns of cells run after this one stay; "
-        "to leave them behind too: %ollama new in a cell of its own"
-    )
-
-
-def list_chats(session: Session) -> Listing[ChatSummary]:
-    """Return the chats of this notebook, with the size of the store of all."""
-    session.chat()  # turns of deleted cells leave
-    chats = session.store.chats(session.notebook.key)
-    empty = "No chats yet. Begin one with a %%ollama cell."
-    note = f"cells go on with {session.chat_name} · {store_text(session)}"
-    return Listing(chats, _CHAT_COLUMNS, empty, note=note)
-
-
-def store_text(session: Session) -> str:
-    """Return how large the store is and where."""
-    size = size_text(session.store.size_bytes)
-    where = session.store.path or "memory only, until the kernel ends"
-    return f"chats of all notebooks: {size} in {where}"
-
-
-def list_history(session: Session, *, everything: bool) -> Listing[HistoryRow]:
-    """Return the turns in use, or every turn that the chat ever had."""
+@COMMANDS.add(
+    "history",
+    "List the turns of the chat.",
+    options=(switch("all", "--all"),),
+)
+def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
+    """Return the turns in use, or with ``--all`` every turn that the chat ever had."""
+    session, everything = context.session, "all" in line.options
     chat = session.chat()
-    rows = _rows(session) if everything else _rows_in_use(session)
+    rows = list(_rows(session, chat, everything=everything))
+    earlier = count_turns(chat) - len(chat.in_use())
     notes = []
     if len(rows) > _ROWS_SHOWN:
-        more = "--all " if everything else ""
+        command = f"%ollama history{' --all' * everything}"
         notes.append(
-            f"the last {_ROWS_SHOWN} of {len(rows):,} turns; "
-            f"all of them: turns = %ollama history {more}".rstrip()
+            f"last {_ROWS_SHOWN} of {len(rows):,} turns; for all: turns = {command}"
         )
-    before = len([t for t in chat.turns if not t.is_mark]) - len(chat.in_use())
-    if before and not everything:
-        notes.append(f"{counted(before)} before the fresh start: %ollama history --all")
+    if earlier and not everything:
+        count = _turns(earlier)
+        notes.append(f"{count} before the last %ollama new: %ollama history --all")
     if any(row.is_stale for row in rows):
-        notes.append("stale: answered on an older text; run its cell again")
-    empty = f"Chat {chat.name} has no turns{' since its fresh start' * bool(before)}"
-    empty += " yet." if not before else "."
+        notes.append("stale: an earlier turn has changed since; run the cell again")
+    since = "since %ollama new" if earlier else "yet"
+    empty = f'No turns in chat "{chat.name}" {since}.'
     note = "\n".join(notes)
     return Listing(rows, _columns(rows), empty, note=note, most=_ROWS_SHOWN)
 
 
-def _rows_in_use(session: Session) -> list[HistoryRow]:
-    chat = session.chat()
+def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:
     in_use = {turn.uid for turn in chat.in_use()}
-    numbers, stale = turn_numbers(chat.turns), chat.stale()
-    return [
-        _row(turn, numbers[turn.uid], is_stale=turn.uid in stale)
-        for turn in chat.turns
-        if turn.uid in in_use
-    ]
-
-
-def _rows(session: Session) -> list[HistoryRow]:
-    chat = session.chat()
-    in_use = {turn.uid for turn in chat.in_use()}
-    numbers, stale = turn_numbers(chat.turns), chat.stale()
-    turns = session.store.all_turns(session.notebook.key, chat.name)
-    rows = []
+    numbers, stale = _turn_numbers(chat), chat.stale()
+    turns: Sequence[tuple[Turn, str]] = [(turn, "") for turn in chat.turns]
+    if everything:
+        turns = session.store.all_turns(session.notebook.key, chat.name)
     for turn, why in turns:
-        if turn.is_mark:
-            continue
         left = _WHY.get(why, why)
         if not why and turn.uid not in in_use:
-            left = "before the fresh start"
-        number = numbers.get(turn.uid)
-        rows.append(_row(turn, number, is_stale=turn.uid in stale, left=left))
-    return rows
+            left = "before %ollama new"
+        if turn.is_mark or (left and not everything):
+            continue
+        yield HistoryRow(
+            number=numbers.get(turn.uid),
+            prompt=turn.prompt,
+            reply=turn.reply,
+            thinking=turn.thinking,
+            model=turn.model,
+            status=turn.status,
+            is_stale=turn.uid in stale,
+            left=left,
+            characters=len(turn.prompt) + len(turn.reply),
+            answered_at=turn.answered_at,
+            cell_id=turn.cell_id,
+            system=turn.system,
+            calls=turn.calls,
+            images=len(turn.images),
+            origin=turn.origin,
+        )
 
 
-def turn_numbers(turns: tuple[Turn, ...]) -> dict[str, int]:
-    """Return the numbers of turns by their uids: marks are not counted."""
-    asked = (turn for turn in turns if not turn.is_mark)
-    return {turn.uid: number for number, turn in enumerate(asked, 1)}
+def _turn_numbers(chat: Chat) -> dict[str, int]:
+    """Return the numbers of turns by uid; marks are not counted."""
+    turns = (turn for turn in chat.turns if not turn.is_mark)
+    return {turn.uid: number for number, turn in enumerate(turns, 1)}
 
 
-def _row(
-    turn: Turn, number: int | None, *, is_stale: bool, left: str = ""
-) -> HistoryRow:
-    return HistoryRow(
-        number=number,
-        prompt=turn.prompt,
-        reply=turn.reply,
-        thinking=turn.thinking,
-        model=turn.model,
-        status=turn.status,
-        is_stale=is_stale,
-        left=left,
-        characters=len(turn.prompt) + len(turn.reply),
-        answered_at=turn.answered_at,
-        cell_id=turn.cell_id,
-        system=turn.system,
-        calls=turn.calls,
-        images=len(turn.images),
-        origin=turn.origin,
-    )
+# -- changes ---------------------------------------------------------------------
 
 
-# -- changing --------------------------------------------------------------------
-
-
-def undo(session: Session) -> TextPage:
-    """Take back the last change of the chat, and say what it was."""
+@COMMANDS.add(
+    "undo",
+    "Undo the last change to the chat; repeat it to go further back.",
+    discards=True,
+)
+def undo(context: Context, _: ParsedCommand) -> TextPage:
+    """Undo the last change to the chat and say what it was."""
+    session = context.session
     chat = session.chat()
     undone = session.store.undo(session.notebook.key, chat.name)
     if undone is None:
-        return TextPage(f"chat {chat.name} has nothing to take back")
+        return TextPage(f'Nothing to undo in chat "{chat.name}".')
     return TextPage(_undone_text(undone))
 
 
 def _undone_text(undone: UndoResult) -> str:
     removed, restored = _names(undone.removed), _names(undone.restored)
     if undone.why == "replaced":
-        return f"took back {removed}; what it had replaced is back: {restored}"
+        return f"Removed {removed}; restored what it had replaced: {restored}."
     if undone.why == "moved":
-        return f"took back {removed}; it is where it was before: {restored}"
+        return f"Removed {removed}; it is back in its earlier chat: {restored}."
     if undone.why:
-        return f"back in the chat: {restored} ({_WHY[undone.why]})"
-    return f"took back {removed}"
+        return f"Restored {restored} ({_WHY[undone.why]})."
+    return f"Removed {removed}."
 
 
 def _names(turns: tuple[Turn, ...]) -> str:
     if len(turns) > 3:
-        return counted(len(turns))
+        return _turns(len(turns))
     return ", ".join(
-        "the fresh start" if turn.is_mark else f"the turn {short(turn.prompt)!r}"
+        "the start of a new conversation"
+        if turn.is_mark
+        else f"the turn {_short(turn.prompt)!r}"
         for turn in turns
     )
 
 
-def drop(session: Session, number: str) -> TextPage:
-    """Take a turn out of the chat, by its number in history.
-
-    Raises
-    ------
-    ConfigError
-        No turn has this number.
-    """
+@COMMANDS.add(
+    "drop",
+    "Remove turn N from the chat; %ollama history shows the numbers.",
+    operands="N",
+    discards=True,
+)
+def drop(context: Context, line: ParsedCommand) -> TextPage:
+    """Remove a turn from the chat, by its number in the history."""
+    session = context.session
+    (number,) = line.arguments
     chat = session.chat()
-    numbers = turn_numbers(chat.turns)
-    by_number = {str(n): uid for uid, n in numbers.items()}
+    turns = [turn for turn in chat.turns if not turn.is_mark]
+    by_number = {str(n): turn for n, turn in enumerate(turns, 1)}
     if number not in by_number:
-        count = len(numbers)
+        count = len(turns)
         raise ConfigError(
-            f"Chat {chat.name} has no turn {number}.",
+            f"Chat {chat.name!r} has no turn {number}.",
             why=f"its turns are 1 to {count}" if count else "it has no turns",
             next_step="%ollama history",
         )
-    uid = by_number[number]
-    session.store.drop(session.notebook.key, chat.name, uid)
-    (turn,) = [turn for turn in chat.turns if turn.uid == uid]
-    return TextPage(f"dropped {_names((turn,))}; %ollama undo brings it back")
+    turn = by_number[number]
+    session.store.drop(session.notebook.key, chat.name, turn.uid)
+    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
 
 
-def switch_chat(session: Session, name: str) -> TextPage:
-    """Make a chat the one that cells go on with."""
-    session.store.set_current_chat(session.notebook.key, name)
-    turns = len(turn_numbers(session.chat().turns))
-    return TextPage(f"cells go on with chat {name} ({counted(turns)})")
-
-
-def rename_chat(session: Session, name: str, new: str) -> TextPage:
-    """Give a chat another name.
-
-    Raises
-    ------
-    ConfigError
-        There is no such chat, or the new name is taken.
-    """
-    _check_exists(session, name)
-    if not session.store.rename_chat(session.notebook.key, name, new):
-        raise ConfigError(
-            f"Chat {name} was not renamed.",
-            why=f"there is a chat {new} already",
-            next_step="%ollama chats, then another name",
-        )
-    return TextPage(f"chat {name} is called {new} now")
-
-
-def delete_chat(
-    session: Session, name: str, confirm: Confirm, *, is_sure: bool
-) -> TextPage:
-    """Delete a chat for good, once the user has confirmed it.
-
-    Raises
-    ------
-    ConfigError
-        There is no such chat, or nobody could answer.
-    """
-    chat = _check_exists(session, name)
-    question = (
-        f"Delete chat {name} ({counted(chat.turns)}, {chat.characters:,} characters)? "
-        "This can't be undone."
-    )
-    command = f"%ollama chat {name} --delete -y"
-    refusal = f"Chat {name} was not deleted."
-    if not (is_sure or is_confirmed(confirm, question, refusal, command)):
-        return TextPage("nothing was deleted")
-    session.store.delete_chat(session.notebook.key, name)
-    return TextPage(f"deleted chat {name} for good, and all its turns")
-
-
-def _check_exists(session: Session, name: str) -> ChatSummary:
-    chats = session.store.chats(session.notebook.key)
-    for chat in chats:
-        if chat.name == name:
-            return chat
-    raise ConfigError(
-        f"This notebook has no chat {name}.",
-        why=f"its chats are: {', '.join(chat.name for chat in chats) or 'none yet'}",
-        next_step="%ollama chats",
-    )
-
-
-def prune(
-    session: Session, older_than: float | None, confirm: Confirm, *, is_sure: bool
-) -> TextPage:
-    """Remove for good what is in no chat any more, once the user has confirmed it.
-
-    Raises
-    ------
-    ConfigError
-        Nobody could answer.
-    """
-    store, key = session.store, session.notebook.key
-    found = store.prunable(key, older_than)
-    if found.is_empty:
-        return TextPage(f"nothing to remove; {store_text(session)}")
-    days = "" if older_than is None else f" --older-than {older_than:g}"
-    question = f"Remove {_leftovers_text(found)}? This can't be undone."
-    command = f"%ollama prune{days} -y"
-    refusal = "Nothing was removed."
-    if not (is_sure or is_confirmed(confirm, question, refusal, command)):
-        return TextPage("nothing was removed")
-    removed = store.prune(key, older_than)
-    return TextPage(f"removed {_leftovers_text(removed)}; {store_text(session)}")
-
-
-def _leftovers_text(found: PruneSummary) -> str:
-    parts = []
-    if found.turns:
-        parts.append(f"{counted(found.turns)} in no chat any more")
-    if found.chats:
-        chats = f"{found.chats:,} chat{'' if found.chats == 1 else 's'}"
-        parts.append(f"{chats} not used for long ({counted(found.chat_turns)})")
-    if found.answers:
-        parts.append(f"{found.answers:,} answers kept by --cached")
-    return f"{' and '.join(parts)}, about {size_text(found.size_bytes)}"
-
-
-# -- texts -----------------------------------------------------------------------
-
-
-def counted(turns: int) -> str:
-    """Return ``1 turn`` or ``2 turns``."""
-    return f"{turns:,} turn{'' if turns == 1 else 's'}"
-
-
-def short(text: str) -> str:
-    """Return the beginning of a text, on one line."""
-    line = " ".join(text[:240].split())
-    return line if len(line) <= 60 and len(text) <= 240 else f"{line[:59]}…"
-
-
-def minute(timestamp: str) -> str:
-    """Return a time as listings show it."""
-    return timestamp[:16].replace("T", " ")
+def _turns(count: int) -> str:
+    return counted(count, "turn")

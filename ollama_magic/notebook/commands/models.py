@@ -1,266 +1,131 @@
-"""What ``%ollama`` shows of models, and asks before it changes them.
-
-One function per subcommand; each returns what is shown, or None when it has shown
-it itself. What is done, and not shown, is in :mod:`ollama_magic.client.actions`.
-"""
+"""``%ollama list``, ``show``, ``use`` and other subcommands about installed models."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import cast
 
-from ollama_magic.client import actions as model_actions
-from ollama_magic.client.actions import Transferring
+from ollama_magic.client import actions
 from ollama_magic.client.background import Arrivals, in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import ModelSpec
 from ollama_magic.client.interrupts import held, put_back
 from ollama_magic.client.models import LoadedModel, canonical, find_model
-from ollama_magic.client.progress import Transfer, size_text
+from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import KeepAlive
-from ollama_magic.errors import (
-    ConfigError,
-    ModelTransferError,
-    OllamaMagicError,
-    ServerUnreachableError,
+from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
+from ollama_magic.generation.models import cloud_host, find_installed, sends_text
+from ollama_magic.generation.options import switch
+from ollama_magic.generation.settings import chosen_model
+from ollama_magic.notebook.commands.declare import (
+    YES,
+    Commands,
+    Context,
+    ParsedCommand,
+    is_confirmed,
+    options_of,
 )
-from ollama_magic.generation.confirm import Confirm, is_confirmed
-from ollama_magic.render.model_listing import processor
+from ollama_magic.render import model_listing
 from ollama_magic.render.progress import ProgressLine
 from ollama_magic.render.tables import TextPage
 
-# -- transfers -----------------------------------------------------------------
+COMMANDS = Commands()
 
 
-@dataclass(frozen=True)
-class _Words:
-    """How a transfer is spoken of."""
-
-    done: str
-    not_needed: str
-    resumes: str
-    """What an interrupt costs."""
-
-
-_PULL = _Words("pulled", "up to date", "pulling again goes on from there")
-_PUSH = _Words("pushed", "the registry has it", "pushing again sends what is missing")
-_CREATE = _Words("created", "created", "what the server has whole is not sent again")
+@COMMANDS.add(
+    "list",
+    "List installed models; FILTER is part of a name.",
+    operands="[FILTER]",
+    aliases=("ls", "models"),
+)
+def list_models(context: Context, line: ParsedCommand) -> object:
+    """Return the installed models."""
+    client = context.session.client()
+    return in_background(lambda: model_listing.list_models(client, *line.arguments))
 
 
-def pull_models(
-    client: OllamaClient, names: Sequence[str], open_line: Callable[[], ProgressLine]
-) -> None:
-    """Pull models one after the other; one that fails does not stop the others.
-
-    Raises
-    ------
-    OllamaMagicError
-        Of those that failed, when all have had their turn.
-    ServerUnreachableError
-        At once: there is nobody to ask for the others.
-    KeyboardInterrupt
-        Interrupted; the server keeps what came, and pulling again goes on there.
-    """
-    failed: dict[str, OllamaMagicError] = {}
-    for name in {canonical(name): name for name in names}.values():
-        try:
-            pull_model(client, name, open_line())
-        except ServerUnreachableError:
-            raise
-        except OllamaMagicError as error:
-            failed[name] = error
-    if failed:
-        raise _not_pulled(failed)
+@COMMANDS.add(
+    "show",
+    "Show the details of a model, or one part of them.",
+    operands="MODEL",
+    aliases=("info",),
+    options=(
+        switch("modelfile", "--modelfile"),
+        switch("parameters", "--parameters"),
+        switch("template", "--template"),
+        switch("license", "--license"),
+        switch("system", "--system"),
+    ),
+    completes="model",
+)
+def show(context: Context, line: ParsedCommand) -> object:
+    """Return what the server knows about a model."""
+    (model,) = line.arguments
+    client, part = context.session.client(), next(iter(line.options), "")
+    return in_background(lambda: model_listing.show_model(client, model, part))
 
 
-def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
-    if len(failed) == 1:
-        return next(iter(failed.values()))
-    return ModelTransferError(
-        f"{len(failed)} models were not pulled: {', '.join(failed)}.",
-        why="; ".join(f"{name}: {e.why or e.what}" for name, e in failed.items()),
-        next_step=f"%ollama pull {' '.join(failed)}   goes on where each stopped; "
-        "alone, each says more",
-    )
+@COMMANDS.add("ps", "List the models in memory.")
+def ps(context: Context, _: ParsedCommand) -> object:
+    """Return the loaded models."""
+    client = context.session.client()
+    return in_background(lambda: model_listing.loaded_models(client))
 
 
-def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
-    """Pull a model and show how far it is; errors are those of ``pull_models``."""
-    _show_transfer(model_actions.pull(client, name), name, line, _PULL)
-
-
-def push_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
-    """Push a model to the registry that its name says, and show how far it is."""
-    _show_transfer(model_actions.push(client, name), name, line, _PUSH)
-
-
-def _show_transfer(
-    stream: Transferring, name: str, line: ProgressLine, words: _Words
-) -> None:
-    with held():  # the line that stays says how it ended
-        _transfer(stream, name, line, words)
-
-
-def _transfer(
-    stream: Transferring, name: str, line: ProgressLine, words: _Words
-) -> None:
-    transfer = Transfer()
-    line.show(f"{name}: asking the server…")
+@COMMANDS.add(
+    "use",
+    "Set this notebook's default model.",
+    operands="MODEL",
+    completes="model",
+)
+def use(context: Context, line: ParsedCommand) -> TextPage:
+    """Store the default model of this notebook."""
+    session, (model,) = context.session, line.arguments
+    client = session.client()
+    cloud = cloud_host(model, None)
     try:
-        with Arrivals(stream) as arrivals:
-            for batch in arrivals:
-                for progress in batch:
-                    transfer.add(progress)
-                if transfer.status:
-                    advice = f"; interrupt: {words.resumes}"
-                    state = transfer.line() + (advice if transfer.is_stalled else "")
-                    line.show(f"{name}: {state}", transfer.share)
-    except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        ended = "stopped by you" if is_interrupt else "failed"
-        if came := transfer.completed_bytes:
-            ended += f" at {size_text(came)}; {words.resumes}"
-        line.finish(f"{name}: {ended}")
-        raise
-    size = f", {size_text(transfer.total_bytes)}" if transfer.total_bytes else ""
-    done = f"{words.done}{size}"
-    line.finish(f"{name}: {done if transfer.was_needed else words.not_needed}")
+        found = in_background(lambda: find_installed(client, model))
+        model, cloud = found.name, found.cloud_host
+    except ServerUnreachableError:
+        if not session.settings.cached:
+            raise
+    session.store.choose_model(session.notebook.key, model)
+    return TextPage(f"This notebook now uses {model}{sends_text(cloud)}")
 
 
-# -- a new model ---------------------------------------------------------------
+@COMMANDS.add("panel", "Open a panel of models: pull, copy, delete, load, show.")
+def panel(context: Context, _: ParsedCommand) -> object:
+    """Return the model panel."""
+    from ollama_magic.widgets.panel import open_panel  # ipywidgets: at first use
 
+    session = context.session
+    key = session.notebook.key
+    chosen = chosen_model(session, session.chat())
 
-def create_model(
-    client: OllamaClient,
-    name: str,
-    spec: ModelSpec,
-    line: ProgressLine,
-    confirm: Confirm | None,
-) -> TextPage | None:
-    """Make a model and show how far it is.
+    def use(model: str) -> None:
+        session.store.choose_model(key, model)
 
-    Parameters
-    ----------
-    confirm
-        Asks before a model of that name is replaced; None is sure.
-
-    Raises
-    ------
-    ConfigError
-        The model to start from is not on the server, which would fetch it unasked;
-        or a model would be replaced, and there is nobody to ask.
-    """
-    installed = in_background(client.list)
-    if not spec.is_from_file and find_model(spec.base, installed) is None:
-        raise ConfigError(
-            f"Model {spec.base!r} is not on {client.host.base_url}.",
-            why="the server would fetch it from its registry without asking",
-            next_step=f"%ollama pull {spec.base}   then create it again",
-        )
-    taken = find_model(name, installed)
-    if (
-        taken
-        and confirm
-        and not is_confirmed(
-            confirm,
-            f"Replace {taken.name} ({size_text(taken.size_bytes)})? "
-            "Its settings can't be brought back.",
-            f"Model {taken.name!r} is there already, and was not replaced.",
-            f"the same line with -y: %ollama create -y {name} …",
-        )
-    ):
-        return TextPage(f"{name} stays as it was")
-    _show_transfer(model_actions.create(client, name, spec), name, line, _CREATE)
-    return None
-
-
-# -- names ---------------------------------------------------------------------
-
-
-def copy_model(
-    client: OllamaClient, source: str, destination: str, confirm: Confirm | None
-) -> TextPage:
-    """Copy a model under another name, once the user has confirmed what it replaces.
-
-    Parameters
-    ----------
-    confirm
-        Asks before a model is replaced; None is sure.
-
-    Raises
-    ------
-    ConfigError
-        A model would be replaced, and there is nobody to ask.
-    """
-    taken = in_background(lambda: model_actions.existing(client, destination))
-    is_itself = canonical(source) == canonical(destination)
-    if (
-        taken
-        and confirm
-        and not is_itself
-        and not is_confirmed(
-            confirm,
-            f"Replace {taken.name} ({size_text(taken.size_bytes)}) by a copy of "
-            f"{source}? This can't be undone.",
-            f"Model {taken.name!r} is there already, and was not replaced.",
-            f"%ollama cp -y {source} {destination}",
-        )
-    ):
-        return TextPage("nothing was copied")
-    in_background(
-        lambda: model_actions.copy(client, source, destination, overwrite=True)
+    used = chosen.name if chosen else ""
+    return context.panel(
+        open_panel(session.client(), notebook=key, default=used, use=use)
     )
-    return TextPage(f"copied {source} to {destination}")
-
-
-def remove_models(
-    client: OllamaClient, names: Sequence[str], confirm: Confirm | None
-) -> TextPage:
-    """Delete models, once the user has confirmed it.
-
-    Parameters
-    ----------
-    confirm
-        Asks; None is sure.
-
-    Raises
-    ------
-    ConfigError
-        There is nobody to ask.
-    ModelNotFoundError
-        As :func:`model_actions.plan_removal` and ``remove`` do.
-    """
-    removal = in_background(lambda: model_actions.plan_removal(client, names))
-    listed = ", ".join(removal.names)
-    if confirm and not is_confirmed(
-        confirm,
-        removal.question(),
-        f"Nothing was deleted: {listed}.",
-        f"%ollama rm -y {' '.join(removal.names)}",
-    ):
-        return TextPage("nothing was deleted")
-    in_background(lambda: model_actions.remove(client, removal))
-    freed = removal.freed_bytes
-    space = f", {size_text(freed)} freed" if freed else ""
-    return TextPage(f"deleted {listed}{space}")
 
 
 # -- memory --------------------------------------------------------------------
 
 
-def load_model(
-    client: OllamaClient, name: str, keep_alive: KeepAlive | None, line: ProgressLine
-) -> None:
-    """Load a model, and show that it takes its time.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        Interrupted; the server gives up the load.
-    """
-    with held():  # the line that stays says how it ended
-        _load(client, name, keep_alive, line)
+@COMMANDS.add(
+    "load",
+    "Load a model into memory, so that the first answer comes sooner.",
+    operands="MODEL",
+    options=options_of("keep_alive"),
+    completes="model",
+)
+def load(context: Context, line: ParsedCommand) -> None:
+    """Load a model and show how long it takes."""
+    (model,) = line.arguments
+    keep_alive = cast("KeepAlive | None", line.values.get("keep_alive"))
+    with held():  # the progress line must say how it ended
+        _load(context.session.client(), model, keep_alive, context.progress_line())
 
 
 def _load(
@@ -268,12 +133,12 @@ def _load(
 ) -> None:
     began = time.monotonic()
     try:
-        with Arrivals(model_actions.load(client, name, keep_alive)) as arrivals:
+        with Arrivals(actions.load(client, name, keep_alive)) as arrivals:
             for _ in arrivals:
-                line.show(f"loading {name}… {time.monotonic() - began:.0f} s")
+                line.show(f"{name}: loading… {time.monotonic() - began:.0f} s")
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
-        line.finish(f"{name}: {'stopped by you' if is_interrupt else 'not loaded'}")
+        line.finish(f"{name}: {'stopped' if is_interrupt else 'not loaded'}")
         raise
     line.finish(_loaded_text(client, name, time.monotonic() - began))
 
@@ -283,7 +148,7 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
     model = _in_memory(client, name)
     if model:
         facts += [
-            processor(model),
+            model_listing.processor(model),
             f"context {model.context_length:,}",
             f"until {model.expires_at[:16].replace('T', ' ')}",
         ]
@@ -291,7 +156,7 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
 
 
 def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
-    """Return a model that was just loaded; None when nobody says, or has the time."""
+    """Return a model that was just loaded; None if the server does not list it."""
     try:
         return find_model(name, in_background(client.ps))
     except OllamaMagicError:
@@ -301,9 +166,72 @@ def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
         return None
 
 
-def stop_model(client: OllamaClient, name: str) -> TextPage:
-    """Take a model out of memory."""
-    was_loaded = in_background(lambda: model_actions.stop(client, name))
-    return TextPage(
-        f"{name} {'was taken out of' if was_loaded else 'was not in'} memory"
-    )
+@COMMANDS.add(
+    "stop",
+    "Unload a model from memory.",
+    operands="MODEL",
+    completes="model",
+)
+def stop(context: Context, line: ParsedCommand) -> TextPage:
+    """Unload a model."""
+    (model,) = line.arguments
+    client = context.session.client()
+    was_loaded = in_background(lambda: actions.stop(client, model))
+    return TextPage(f"{model} {'unloaded' if was_loaded else 'was not loaded'}")
+
+
+# -- names ---------------------------------------------------------------------
+
+
+@COMMANDS.add(
+    "cp",
+    "Copy a model to a second name; this takes no extra disk space.",
+    operands="SRC DST",
+    aliases=("copy",),
+    options=(YES,),
+    completes="model",
+)
+def copy(context: Context, line: ParsedCommand) -> TextPage:
+    """Copy a model, once the user has confirmed what the copy replaces."""
+    source, destination = line.arguments
+    client = context.session.client()
+    taken = in_background(lambda: actions.existing(client, destination))
+    is_itself = canonical(source) == canonical(destination)
+    if (
+        taken
+        and not is_itself
+        and not is_confirmed(
+            context,
+            line,
+            f"Replace {taken.name} ({size_text(taken.size_bytes)}) with a copy of "
+            f"{source}? This can't be undone.",
+            f"Model {taken.name!r} already exists and was not replaced.",
+            f"%ollama cp -y {source} {destination}",
+        )
+    ):
+        return TextPage("Nothing was copied.")
+    in_background(lambda: actions.copy(client, source, destination, overwrite=True))
+    return TextPage(f"Copied {source} to {destination}")
+
+
+@COMMANDS.add(
+    "rm",
+    "Delete models from the server, after you confirm it.",
+    operands="MODEL…",
+    aliases=("delete", "remove"),
+    options=(YES,),
+    completes="model",
+    discards=True,
+)
+def remove(context: Context, line: ParsedCommand) -> TextPage:
+    """Delete models, once the user has confirmed it."""
+    client = context.session.client()
+    removal = in_background(lambda: actions.plan_removal(client, line.arguments))
+    names = ", ".join(removal.names)
+    not_done = f"Nothing was deleted: {names}."
+    command = f"%ollama rm -y {' '.join(removal.names)}"
+    if not is_confirmed(context, line, removal.question(), not_done, command):
+        return TextPage("Nothing was deleted.")
+    in_background(lambda: actions.remove(client, removal))
+    freed = removal.freed_bytes
+    return TextPage(f"Deleted {names}{f', {size_text(freed)} freed' if freed else ''}")

@@ -12,9 +12,10 @@ from IPython.core.error import UsageError
 
 from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
-from ollama_magic.notebook.cli.command_line import ParsedCommand, parse_command
-from ollama_magic.notebook.cli.command_table import COMMANDS, find_command
+from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.notebook.cli.help import help_text, magic_docstring
+from ollama_magic.notebook.commands.declare import ParsedCommand
+from ollama_magic.notebook.commands.table import COMMANDS, find_command
 
 ALLOWED = {
     "nothing": ("", {}),
@@ -637,23 +638,6 @@ def test_every_option_has_a_row_in_the_help(option):
     assert row in help_text()
     assert row in help_text("ask")
     assert row in magic_docstring()
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_subcommand_has_a_row_and_a_page(command):
-    assert f"\n  {command.usage.removeprefix('%ollama ')}" in help_text()
-    page = help_text(command.name)
-    assert page.startswith(command.usage)
-    for option in command.options:
-        assert f"\n  {option.label}" in page
-    for alias in command.aliases:
-        assert alias in page
-        assert help_text(alias) == page
-
-
-def test_help_fits_a_terminal():
-    for page in (help_text(), *(help_text(command.name) for command in COMMANDS)):
-        assert max(map(len, page.split("\n"))) <= 80
 
 
 def test_the_first_line_of_the_docstring_is_a_sentence():

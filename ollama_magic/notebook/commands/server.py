@@ -1,0 +1,196 @@
+"""``%ollama serve``, ``doctor``, ``config``, ``version``, ``help``, and the status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ollama_magic import __version__
+from ollama_magic.client.background import in_background
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.host import without_secret
+from ollama_magic.errors import EngineError, OllamaMagicError
+from ollama_magic.generation.context import describe_use
+from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
+from ollama_magic.generation.options import switch
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.source import loaded_length
+from ollama_magic.notebook.commands.chats import count_turns, counted, store_text
+from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
+from ollama_magic.notebook.commands.doctor import doctor_report
+from ollama_magic.notebook.commands.transfers import pull_model
+from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.server import launch
+
+COMMANDS = Commands()
+
+ENVIRONMENT = {
+    "OLLAMA_HOST": "Server address, if the setting host is empty",
+    "OLLAMA_MODEL": "Default model, if nothing else names one",
+    "OLLAMA_API_KEY": "Sent only to the configured host; never shown",
+}
+_HOW_TO_SET = (
+    'Change a setting: %config OllamaMagics.model = "llama3.2"\n'
+    'Permanently: c.OllamaMagics.model = "llama3.2" in ipython_config.py'
+)
+_EMBEDDED_MODEL = "smollm2:135m"
+
+
+# -- serve ---------------------------------------------------------------------
+
+
+@COMMANDS.add(
+    "serve",
+    "Connect to a running server, or start one.",
+    options=(switch("stop", "--stop"), switch("embedded", "--embedded")),
+)
+def serve(context: Context, line: ParsedCommand) -> TextPage | None:
+    """Find or start a server, or stop the one that was started."""
+    session, progress = context.session, context.progress_line()
+    if "stop" in line.options:
+        session.server = None
+        return TextPage("Server stopped." if launch.stop() else "No server to stop.")
+    try:
+        server = launch.serve(
+            session.configured_client(),
+            embedded="embedded" in line.options,
+            on_status=progress.show,
+        )
+    except EngineError as error:
+        if not session.settings.cached:
+            raise
+        progress.finish(replay_text(error))
+        return None
+    session.server = server
+    if server.kind == "embedded" and not session.client().list():
+        pull_model(session.client(), _EMBEDDED_MODEL, progress)
+    progress.finish(_server_text(server))
+    return None
+
+
+def _server_text(server: launch.RunningServer) -> str:
+    where = f"at {server.base_url} (version {server.version})"
+    if server.kind == "found":
+        return f"Ollama is running {where}"
+    what = "the embedded demo engine" if server.kind == "embedded" else "Ollama"
+    return f"Started {what} {where}; it stops with this kernel"
+
+
+def replay_text(error: OllamaMagicError) -> str:
+    """Return what a notebook of cached replies says without a server."""
+    return f"no server ({error.why or error.what}); cached replies are shown"
+
+
+# -- status --------------------------------------------------------------------
+
+
+def status(context: Context) -> TextPage:
+    """Return what ``%ollama`` alone shows; it works without a server too."""
+    session, client = context.session, context.session.client()
+    chat = session.chat()
+
+    def look_up_models(must_list: bool) -> ServerModels:
+        return in_background(lambda: look_up(client, must_list=must_list))
+
+    last = next((t.model for t in reversed(chat.turns) if not t.is_mark), "")
+    length = in_background(lambda: loaded_length(client, last)) if last else 0
+    usage = describe_use(chat, length)
+    notebook = session.notebook.path or "unknown: the chat ends with the kernel"
+    lines = [
+        f"ollama_magic {__version__}",
+        f"server    {client.host.base_url}   {_version_text(client.version)}",
+        *_key_lines(session, client),
+        f"model     {answering_model_text(session, look_up_models)}",
+        f"chat      {session.chat_name}, {counted(count_turns(chat), 'turn')}",
+        *([f"context   {usage}"] if usage else []),
+        f"notebook  {notebook}",
+        f"store     {store_text(session)}",
+        "",
+        "try       %%ollama, and a prompt on the lines below it",
+        "          %ollama list · pull NAME · history · help",
+    ]
+    return TextPage("\n".join(lines))
+
+
+def _version_text(ask_version: Callable[[], str]) -> str:
+    try:
+        return in_background(ask_version)
+    except OllamaMagicError as error:  # the status must be shown without a server too
+        return f"not reachable ({error.why or error.what}); {error.next_step}"
+
+
+def _key_lines(session: Session, client: OllamaClient) -> list[str]:
+    error = session.tell_of_key(client)
+    if error is None:
+        return []
+    return [f"API key   not sent: {error.why}", f"{'':10}{error.next_step}"]
+
+
+# -- doctor, config, version, help ---------------------------------------------
+
+
+@COMMANDS.add(
+    "doctor",
+    "Check the setup and suggest fixes; safe to paste into a bug report.",
+)
+def doctor(context: Context, _: ParsedCommand) -> TextPage:
+    """Return the report."""
+    return doctor_report(context.session)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting or environment variable."""
+
+    name: str
+    value: str
+    is_set: bool
+    """Whether it differs from its default."""
+    meaning: str
+
+
+_SETTING_COLUMNS: Columns[SettingRow] = {
+    "SETTING": lambda row: row.name,
+    "VALUE": lambda row: row.value,
+    "": lambda row: "set" if row.is_set else "",
+    "MEANING": lambda row: row.meaning,
+}
+
+
+@COMMANDS.add("config", "List the settings, their values, and how to change them.")
+def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
+    """Return the settings of the magics and the environment variables."""
+    magics = context.session.settings
+    rows = []
+    for name, trait in sorted(magics.traits(config=True).items()):  # type: ignore[attr-defined]
+        value = getattr(magics, name)
+        shown = without_secret(value) if name == "host" else repr(value)
+        rows.append(SettingRow(name, shown, value != trait.default(), trait.help))
+    for name, meaning in ENVIRONMENT.items():
+        value = os.environ.get(name, "")
+        is_hidden = value and name.endswith("KEY")
+        shown = "(not shown)" if is_hidden else without_secret(value)
+        rows.append(SettingRow(name, shown, bool(value), meaning))
+    return Listing(rows, _SETTING_COLUMNS, "", note=_HOW_TO_SET)
+
+
+@COMMANDS.add("version", "Show the versions of ollama_magic and of the server.")
+def version(context: Context, _: ParsedCommand) -> TextPage:
+    """Return both versions."""
+    server = _version_text(context.session.client().version)
+    return TextPage(f"ollama_magic {__version__}\nserver {server}")
+
+
+@COMMANDS.add(
+    "help",
+    "List all options and subcommands, or explain one.",
+    operands="[WORD]",
+    aliases=("-h", "--help"),
+    completes="command",
+)
+def show_help(_: Context, line: ParsedCommand) -> TextPage:
+    """Return the help."""
+    from ollama_magic.notebook.cli.help import help_text  # it lists these subcommands
+
+    return TextPage(help_text(*line.arguments))

@@ -1,0 +1,110 @@
+"""``%ollama export``, ``import``, ``restore`` and ``prune``: stored chats and files."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ollama_magic.client.progress import size_text
+from ollama_magic.generation.options import Option, read_days, switch
+from ollama_magic.history.changes import PruneSummary
+from ollama_magic.notebook.commands.chats import counted, store_text
+from ollama_magic.notebook.commands.declare import (
+    YES,
+    Commands,
+    Context,
+    ParsedCommand,
+    is_confirmed,
+    options_of,
+)
+from ollama_magic.render.tables import TextPage
+from ollama_magic.sharing import files
+from ollama_magic.sharing.restore import restore
+
+COMMANDS = Commands()
+
+_TRUST = switch("trust", "--trust")
+
+
+@COMMANDS.add(
+    "export",
+    "Write the chat to a file: .md to read, .json for tools, .ipynb to run.",
+    operands="FILE",
+    options=(switch("force", "--force", discards=True),),
+    completes="file",
+)
+def export_chat(context: Context, line: ParsedCommand) -> TextPage:
+    """Write the chat to a file."""
+    (file,) = line.arguments
+    force = "force" in line.options
+    return TextPage(files.export_chat(context.session, file, force=force))
+
+
+@COMMANDS.add(
+    "import",
+    "Create a chat from an exported file, a notebook, or a JSON list of messages.",
+    operands="FILE",
+    options=(*options_of("chat"), _TRUST),
+    completes="file",
+)
+def import_chats(context: Context, line: ParsedCommand) -> TextPage:
+    """Create chats from a file."""
+    (file,) = line.arguments
+    name = cast("str | None", line.values.get("chat"))
+    trust = "trust" in line.options
+    return TextPage(files.import_chats(context.session, file, name=name, trust=trust))
+
+
+@COMMANDS.add(
+    "restore",
+    "Rebuild the chats from the outputs in the saved notebook.",
+    options=(switch("force", "--force", discards=True), _TRUST),
+)
+def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
+    """Rebuild the chats of this notebook."""
+    force, trust = "force" in line.options, "trust" in line.options
+    return TextPage(restore(context.session, force=force, trust=trust))
+
+
+@COMMANDS.add(
+    "prune",
+    "Permanently delete discarded turns (all notebooks).",
+    options=(
+        Option(
+            "older_than",
+            ("--older-than",),
+            metavar="DAYS",
+            read=read_days,
+            example="90",
+            takes_numbers=True,
+            discards=True,
+        ),
+        YES,
+    ),
+    discards=True,
+)
+def prune(context: Context, line: ParsedCommand) -> TextPage:
+    """Delete what is in no chat any more, once the user has confirmed it."""
+    store, key = context.session.store, context.session.notebook.key
+    older_than = cast("float | None", line.values.get("older_than"))
+    found = store.prunable(key, older_than)
+    if found.is_empty:
+        return TextPage(f"Nothing to delete. {store_text(context.session)}")
+    days = "" if older_than is None else f" --older-than {older_than:g}"
+    question = f"Permanently delete {_prune_text(found)}?"
+    command = f"%ollama prune{days} -y"
+    if not is_confirmed(context, line, question, "Nothing was deleted.", command):
+        return TextPage("Nothing was deleted.")
+    deleted = _prune_text(store.prune(key, older_than))
+    return TextPage(f"Deleted {deleted}. {store_text(context.session)}")
+
+
+def _prune_text(found: PruneSummary) -> str:
+    parts = []
+    if found.turns:
+        parts.append(counted(found.turns, "discarded turn"))
+    if found.chats:
+        turns = counted(found.chat_turns, "turn")
+        parts.append(f"{counted(found.chats, 'unused chat')} ({turns})")
+    if found.answers:
+        parts.append(counted(found.answers, "cached reply", "cached replies"))
+    return f"{' and '.join(parts)} ({size_text(found.size_bytes)})"
