@@ -1,1 +1,1 @@
-"""Chats as files: export, import and restore."""
+"""Chats as files: export, import, restore."""

@@ -1,7 +1,8 @@
-"""The files that chats are taken along in: ``%ollama export`` and ``%ollama import``.
+"""``%ollama export`` and ``%ollama import``: chats to files and back.
 
-Knows the kinds of files by their endings, and how a file is written so that it is
-there as a whole or not at all. What stands in them is known elsewhere.
+The file name extension selects the format, and a file is replaced as a whole or not at
+all. System messages, tool results and the model of an imported file are never used
+without the user's consent; the report says how to give it.
 """
 
 from __future__ import annotations
@@ -48,28 +49,28 @@ _KINDS = {
 
 
 def export_chat(session: Session, file: str, *, force: bool) -> str:
-    """Write the current chat to a file, and say so.
+    """Write the current chat to a file, and return a report.
 
-    The file has the permissions that the user's umask gives to files: it was asked
-    for by name, to be taken along.
+    The file gets the default permissions of the user's umask, unlike the chat history:
+    it is meant to be shared.
 
     Raises
     ------
     ConfigError
-        The chat has no turns, the ending is not a known one, the file is there and
-        ``force`` is false, or it cannot be written. Nothing was changed.
+        The chat has no turns, the extension is unknown, the file exists and ``force``
+        is false, or it cannot be written. Nothing was changed.
     """
     path, chat = _path(file), session.chat()
     kind = _kind(path)
     turns = _count_turns(chat)
     if not turns:
         raise ConfigError(
-            f"Chat {chat.name} has no turns to export.",
+            f'Chat "{chat.name}" has no turns to export.',
             next_step="%ollama chats, then %ollama chat NAME",
         )
     if path.exists() and not force:
         raise ConfigError(
-            f"{path} is there already, and was not touched.",
+            f"{path} already exists and was not changed.",
             next_step=f"%ollama export --force {shlex.quote(file)}, or another name",
         )
     data = kind.write(chat).encode("utf-8", "replace")
@@ -77,43 +78,43 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
         _write_whole(path, data)
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be written.",
+            f"Cannot write {path}.",
             why=error.strerror or str(error),
-            next_step="%ollama export FILE, with a FILE in a folder of yours",
+            next_step="%ollama export FILE, with a FILE in a writable folder",
         ) from error
-    return f"exported {counted(turns, 'turn')} of chat {chat.name} to {path}"
+    return f'Exported {counted(turns, "turn")} of chat "{chat.name}" to {path}'
 
 
 def import_chats(
     session: Session, file: str, *, name: str | None, trust: bool = False
 ) -> str:
-    """Make the chats of a file chats of this notebook, and say so.
+    """Add the chats of a file to this notebook, and return a report.
 
-    Cells go on with the first of them. Their turns belong to no cell.
+    The first one becomes the current chat. Imported turns belong to no cell.
 
     Parameters
     ----------
     name
-        What the chat shall be called; None: as in the file, else as the file.
+        The name of the chat; None takes the one in the file, or else the file's name.
     trust
-        Send system messages and tool results of the file too. Chats that were
-        imported from it before are trusted as they are.
+        Send system messages and tool results of the file to models. If its chats were
+        imported before, they become trusted and nothing is imported.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or a chat of that name has turns. Nothing was changed.
+        The file is invalid, or a chat of that name has turns. Nothing was changed.
     """
     path, key = _path(file), session.notebook.key
     found = read_chats(path, session.cells.prompts_in)
     if not any(map(_count_turns, found.chats)):
         raise ConfigError(
-            f"There are no turns of a chat in {path}.",
-            next_step="%ollama import FILE, with a file of %ollama export",
+            f"{path} contains no turns of a chat.",
+            next_step="%ollama import FILE, with a file from %ollama export",
         )
     if name and len(found.chats) > 1:
         raise ConfigError(
-            f"{path} has {len(found.chats)} chats, and one name was given for them.",
+            f"{path} contains {len(found.chats)} chats, but one name was given.",
             why=", ".join(quoted(chat.name) for chat in found.chats),
             next_step=f"%ollama import {shlex.quote(file)}",
         )
@@ -123,13 +124,13 @@ def import_chats(
         for chat in found.chats
     ]
     if trust and _trust_earlier_import(session, chats):
-        names = ", ".join(chat.name for chat in chats)
-        return f"system messages and tool results in chat {names} are sent from now on"
+        names = ", ".join(f'"{chat.name}"' for chat in chats)
+        return f"System messages and tool results of chat {names} are sent from now on."
     taken = {summary.name for summary in session.store.chats(key) if summary.turns}
     for chat in chats:
         if chat.name in taken:
             raise ConfigError(
-                f"This notebook has a chat {chat.name}, and it was not touched.",
+                f'This notebook already has a chat "{chat.name}"; it was not changed.',
                 next_step=f"%ollama import {shlex.quote(file)} -c "
                 f"{shlex.quote(_free(chat.name, taken))}",
             )
@@ -148,7 +149,7 @@ def read_chats(path: Path, prompts_in: PromptsIn) -> ParsedChats:
     Raises
     ------
     ConfigError
-        It cannot be read, or it is not what its ending says.
+        The file cannot be read, or its content does not match its extension.
     """
     kind = _kind(path)
     try:
@@ -158,26 +159,26 @@ def read_chats(path: Path, prompts_in: PromptsIn) -> ParsedChats:
     except ValueError as error:
         why = quoted(str(error))
     raise ConfigError(
-        f"No chat can be read from {path}.",
+        f"Cannot read a chat from {path}.",
         why=why,
-        next_step="files that can be read: those of %ollama export, notebooks with "
-        "answers, a JSON list of messages",
+        next_step="%ollama import FILE, with a file from %ollama export, a notebook "
+        "with replies, or a JSON list of messages",
     )
 
 
 def not_used_lines(
     session: Session, turns: Sequence[Turn], chat: Chat, command: str
 ) -> list[str]:
-    """Say what turns of a file bring and is not used, and how it would be used.
+    """Return lines about what a file contains that is not used, and how to use it.
 
     Parameters
     ----------
     turns
-        All that came from the file.
+        All turns from the file.
     chat
-        The chat that cells go on with: whose last model is meant.
+        The current chat; its last model is reported.
     command
-        Trusts the file.
+        The command that trusts the file.
     """
     untrusted = [turn for turn in turns if turn.origin == "file"]
     systems = {turn.system for turn in untrusted if turn.system}
@@ -199,13 +200,13 @@ def not_used_lines(
     listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
     them = "it" if len(parts) == 1 else "them"
     return [
-        f"the file brings {listed}: not used",
-        f"to use {them}: {', then '.join(commands)}",
+        f"Not used from the file: {listed}",
+        f"To use {them}: {', then '.join(commands)}",
     ]
 
 
 def _model_not_used(session: Session, chat: Chat) -> str:
-    """Return the last model of a chat if a file names it and cells ask another one."""
+    """Return the last model of a chat if a file names it and it is not chosen."""
     asked = [turn for turn in chat.turns if turn.model not in {"", UNKNOWN_MODEL}]
     if not asked or not asked[-1].is_from_file:
         return ""
@@ -215,32 +216,32 @@ def _model_not_used(session: Session, chat: Chat) -> str:
 
 
 def named_cells(cells: Sequence[int]) -> str:
-    """Return ``cell 3`` or ``cells 3, 7``; not all of very many."""
+    """Return ``cell 3`` or ``cells 3, 7``; the end of a long list is left out."""
     shown = ", ".join(map(str, cells[:_MOST_NAMED]))
     more = ", …" if len(cells) > _MOST_NAMED else ""
     return f"cell{'' if len(cells) == 1 else 's'} {shown}{more}"
 
 
 def shown_lines(found: ParsedChats) -> list[str]:
-    """Say where a notebook does not show what its metadata tell."""
+    """Return lines about the cells whose visible text differs from the metadata."""
     lines = []
     if found.differing:
         count = counted(len(found.differing), "turn")
         verb = "differs" if len(found.differing) == 1 else "differ"
         lines.append(
-            f"{count} {verb} from what the notebook shows, which was taken: "
-            f"{named_cells(found.differing)}"
+            f"{count} {verb} from what the notebook shows in "
+            f"{named_cells(found.differing)}: the visible text was used"
         )
     if found.unshown:
         count = counted(len(found.unshown), "prompt")
         lines.append(
-            f"{count} made by code, not to be seen in {named_cells(found.unshown)}"
+            f"{count} created by code, not visible in {named_cells(found.unshown)}"
         )
     return lines
 
 
 def fault_lines(found: ParsedChats, what: str) -> list[str]:
-    """Say what could not be used, and why, as far as it is known."""
+    """Return a line about what could not be used, and the known reasons."""
     if not found.left_out:
         return []
     shown = found.faults[:_MOST_FAULTS]
@@ -263,8 +264,8 @@ def _kind(path: Path) -> _Kind:
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(
-            f"What kind of file {path.name} is cannot be told by its ending.",
-            next_step=f"end it in {', '.join(_KINDS)}: {path.stem or 'chat'}.md",
+            f"Unknown file type: {path.name}",
+            next_step=f"use one of {', '.join(_KINDS)}: {path.stem or 'chat'}.md",
         )
     return kind
 
@@ -273,12 +274,12 @@ def _read_text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise UnreadableError(f"it has more than {_MAX_BYTES // 2**20} MiB")
+        raise UnreadableError(f"it is larger than {_MAX_BYTES // 2**20} MiB")
     return data.decode("utf-8-sig")
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or, after an error, as it was before."""
+    """Write a file completely, or leave it unchanged after an error."""
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with new.open("xb") as file:
@@ -304,7 +305,7 @@ def _as_imported(chat: Chat, name: str, origin: Origin) -> Chat:
 
 
 def _trust_earlier_import(session: Session, chats: Sequence[Chat]) -> bool:
-    """Trust the turns of chats that are here already; False when one is not."""
+    """Trust the turns of chats that were imported; False if one was not."""
     uids: dict[str, list[str]] = {}
     for chat in chats:
         texts = {turn.compute_text_hash() for turn in chat.turns}
@@ -328,10 +329,10 @@ def _report(chats: Sequence[Chat], found: ParsedChats, path: Path) -> list[str]:
     part = "output" if path.suffix.lower() == ".ipynb" else "part"
     return [
         *(
-            f"imported {counted(_count_turns(chat), 'turn')} into chat {chat.name}"
+            f'Imported {counted(_count_turns(chat), "turn")} into chat "{chat.name}"'
             for chat in chats
         ),
         *shown_lines(found),
         *fault_lines(found, part),
-        f"cells go on with chat {chats[0].name}",
+        f'Now using chat "{chats[0].name}"',
     ]

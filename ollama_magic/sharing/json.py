@@ -1,4 +1,8 @@
-"""A chat as JSON: all that its turns are, and messages that other tools can use."""
+"""A chat as JSON, with all fields of its turns, and lists of messages of other tools.
+
+``files`` calls both directions. What a turn cannot hold (messages of tools, images, a
+prompt without a reply) is left out and counted.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ VERSION = 1
 
 
 def chat_to_json(chat: Chat) -> str:
-    """Return a chat as JSON; ``messages`` is what a model is sent when it goes on."""
+    """Return a chat as JSON; ``messages`` is what a model is sent in the next turn."""
     whole = {
         "format": FORMAT,
         "version": VERSION,
@@ -32,14 +36,14 @@ def chat_to_json(chat: Chat) -> str:
 
 
 def chat_from_json(text: str) -> ParsedChats:
-    """Return the chat of a file of ours, or of messages as other tools write them.
+    """Return the chat of an exported file, or of messages from another tool.
 
-    These are a list of messages, or an object that has one under ``messages``.
+    The latter are a list of messages, or an object that has one under ``messages``.
 
     Raises
     ------
     UnreadableError
-        It is neither; with half a sentence that says why.
+        The text is neither; the message is half a sentence.
     """
     whole = load_json(text)
     if isinstance(whole, list):
@@ -49,7 +53,7 @@ def chat_from_json(text: str) -> ParsedChats:
     if whole.get("format") != FORMAT:
         return _foreign(whole)
     if whole.get("version") != VERSION:
-        raise UnreadableError(f"it has another version than {VERSION}")
+        raise UnreadableError(f"its version is not {VERSION}")
     turns = whole.get("turns")
     if not isinstance(turns, list):
         raise UnreadableError("it has no list of turns")
@@ -62,7 +66,7 @@ def load_json(text: str) -> object:
     Raises
     ------
     UnreadableError
-        It is no JSON, or nested too deeply.
+        The text is not JSON, or nested too deeply.
     """
     try:
         value: object = json.loads(text)
@@ -76,7 +80,7 @@ def load_json(text: str) -> object:
 def _foreign(whole: dict[str, object]) -> ParsedChats:
     messages, model = whole.get("messages"), whole.get("model")
     if not isinstance(messages, list):
-        raise UnreadableError("it has no messages, and no format of ours")
+        raise UnreadableError("it has no messages, and is not an exported chat")
     named = model if isinstance(model, str) and model.isprintable() and model else ""
     return chat_of_messages(messages, named or UNKNOWN_MODEL)
 
@@ -85,34 +89,34 @@ _SYSTEM_ROLES = {"system", "developer"}
 
 
 def chat_messages(chat: Chat) -> list[Message]:
-    """Return what a model is sent of a chat when it goes on."""
+    """Return the messages of a chat that a model is sent in the next turn."""
     return chat.messages("")[:-1]
 
 
 def chat_of_messages(
     messages: Iterable[object], model: str = UNKNOWN_MODEL
 ) -> ParsedChats:
-    """Return the chat that messages make.
+    """Return a chat made from messages.
 
-    Messages of one role that follow each other become one text.
+    Consecutive messages of one role become one text.
 
     Raises
     ------
     UnreadableError
-        Something in the list is not a message, or there is no answer in it.
+        An entry is not a message, or no message is a reply.
     """
-    taken = _Taken(model)
+    builder = _TurnBuilder(model)
     for message in messages:
-        taken.add(message)
-    taken.end_turn()
-    if not taken.turns:
-        raise UnreadableError("no message in it is an answer (role assistant)")
-    left_out = taken.left_out + (taken.system is not None)
-    return ParsedChats((Chat("", tuple(taken.turns)),), left_out)
+        builder.add(message)
+    builder.end_turn()
+    if not builder.turns:
+        raise UnreadableError("no message in it is a reply (role assistant)")
+    left_out = builder.left_out + (builder.system is not None)
+    return ParsedChats((Chat("", tuple(builder.turns)),), left_out)
 
 
-class _Taken:
-    """Takes messages one by one and makes turns of them."""
+class _TurnBuilder:
+    """Builds turns from messages, one message at a time."""
 
     def __init__(self, model: str) -> None:
         self.turns: list[Turn] = []
@@ -130,7 +134,7 @@ class _Taken:
             self.end_turn()
             self.system = text
         elif role not in self._texts or not (text or role == "user"):
-            self.left_out += 1  # a tool's result, or nothing but a call of one
+            self.left_out += 1  # a tool result, or only a tool call
         else:
             if role == "user" and self._texts["assistant"]:
                 self.end_turn()
@@ -139,7 +143,7 @@ class _Taken:
                 self._thinking.append(without_surrogates(message["thinking"]))
 
     def end_turn(self) -> None:
-        """Make a turn of what has come; questions without an answer are left out."""
+        """Complete a turn; prompts without a reply are left out."""
         prompts, replies = self._texts["user"], self._texts["assistant"]
         if replies:
             turn = Turn(

@@ -1,8 +1,8 @@
-"""A chat as a Markdown document for people, which can be read back.
+"""A chat as a Markdown document that people can read and edit, and import again.
 
-Every text stands between two HTML comments with a boundary that occurs in no text, as
-in MIME, so nothing that a model writes can be taken for the end of its reply. What
-people need not see (digest, figures) stands in comments too.
+``files`` calls both directions. Every text is between two HTML comments with a boundary
+that occurs in no text, as in MIME, so no reply can fake its own end. Fields that people
+need not see (digest, statistics) are in comments too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def chat_to_markdown(chat: Chat) -> str:
-    """Return a chat as a document: who said what, when; thinking is folded."""
+    """Return a chat as a document, with thinking in a collapsed section."""
     boundary = _boundary(chat)
     header = {"version": VERSION, "chat": chat.name, "boundary": boundary}
     parts = [
@@ -45,24 +45,26 @@ def chat_to_markdown(chat: Chat) -> str:
 
 
 def chat_from_markdown(text: str) -> ParsedChats:
-    """Return the chat of a document that :func:`chat_to_markdown` made.
+    """Return the chat of a document from :func:`chat_to_markdown`.
 
-    Texts between the comments may have been edited since.
+    The texts between the comments may have been edited.
 
     Raises
     ------
     UnreadableError
-        It was made by something else, or a comment is missing or damaged.
+        The document has another origin, or a comment is missing or damaged.
     """
     first, _, _ = text.partition("\n")
-    if first.endswith("\r"):  # something has made all line ends those of Windows
+    if first.endswith(
+        "\r"
+    ):  # something has converted the line ends to those of Windows
         text = text.replace("\r\n", "\n")
     match = _HEADER.fullmatch(first.strip())
     header = load_json(match[1]) if match else None
     if not isinstance(header, dict) or not isinstance(header.get("boundary"), str):
-        raise UnreadableError("it does not begin as %ollama export writes it")
+        raise UnreadableError("it does not begin like a file from %ollama export")
     if header.get("version") != VERSION:
-        raise UnreadableError(f"it has another version than {VERSION}")
+        raise UnreadableError(f"its version is not {VERSION}")
     boundary = header["boundary"]
     _, *told = text.split(f"<!-- turn {boundary} ")
     turns = turns_from_records(_read_turn(part, boundary) for part in told)
@@ -85,9 +87,9 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     record = {k: v for k, v in whole.items() if k not in _TEXTS}
     parts = [f"<!-- turn {boundary} {_in_comment(record)} -->"]
     if turn.is_mark:
-        return [*parts, "---", "*The chat starts afresh here.*"]
+        return [*parts, "---", "*A new conversation starts here.*"]
     if turn.starts_afresh:
-        parts += ["---", "*The chat starts afresh here.*"]
+        parts += ["---", "*A new conversation starts here.*"]
     if turn.system is not None:
         parts += ["## System", _section("system", turn.system, boundary)]
     parts += ["## You", _section("prompt", turn.prompt, boundary)]
@@ -95,7 +97,7 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     parts += [*shown, f"## {_escaped(turn.model)}", _line_of_facts(turn)]
     if turn.steps:
         calls = [_escaped(line) for line in steps_text(turn.steps).splitlines()]
-        folded = "<details><summary>Calls of functions</summary>"
+        folded = "<details><summary>Tool calls</summary>"
         parts += [folded, "  \n".join(calls), "</details>"]
     if turn.thinking:
         thinking = _section("thinking", turn.thinking, boundary)
@@ -111,7 +113,7 @@ def _section(name: str, text: str, boundary: str) -> str:
 
 
 def _open_fence(text: str) -> str:
-    """Return what closes a fence that a text leaves open; else all below is code."""
+    """Return the closing fence of a code block that a text leaves open."""
     marks = ""
     for line in text.split("\n"):
         opening = None if marks else fence_of(line)

@@ -1,7 +1,7 @@
-"""A chat as a notebook, and the chats of a notebook by what its outputs tell.
+"""A chat as a notebook, and the chats of a notebook from the metadata of its outputs.
 
-Knows the JSON of nbformat 4.5. Nothing of a notebook is run or filled in; its cells
-are told by their outputs alone.
+``files`` and ``restore`` call it. Nothing in the notebook is run. Readers see cells and
+outputs but no metadata: where the two differ, the visible text is used.
 """
 
 from __future__ import annotations
@@ -43,16 +43,22 @@ _METADATA = {
 
 Cell = dict[str, Any]
 
+PromptsIn = Callable[[str], Iterable[CellPrompt]]
+"""Returns the prompts that are visible in the source of a cell."""
+
+Finding = Literal["same", "differs", "unshown"]
+"""How a turn compares with its cell; ``unshown``: the prompt was created by code."""
+
 
 def chat_to_notebook(chat: Chat) -> str:
-    """Return a notebook with one cell per turn, and its answer as the output."""
+    """Return a notebook with one cell per turn, and its reply as the output."""
     begin = "%load_ext ollama_magic"
     if chat.name != "main":
         begin += f"\n%ollama chat {shlex.quote(one_line(chat.name))}"
     cells = {"": _cell("", begin, [])}
     number = 1
     for position, turn in enumerate(chat.turns, 1):
-        # A copy of a notebook is recognised by the ids of its cells: it is one.
+        # With the same cell ids, the new notebook is recognised as a copy.
         name = stable_cell_id(turn.cell_id)
         cell_id = str(uuid.uuid4()) if name in cells else name
         output = _output(turn, TurnPosition(chat.name, number, position))
@@ -68,16 +74,16 @@ def chat_to_notebook(chat: Chat) -> str:
 
 
 def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
-    """Return the chats that the outputs of a notebook tell of.
+    """Return the chats that the outputs of a notebook belong to.
 
     Turns have the ids of their cells, and the order that they had in their chat.
-    Outputs that are not ours are no part of it; those that are and cannot be used are
-    counted. An output that is there twice (a cell that was copied) counts once.
+    Outputs of other extensions are ignored; invalid ones of ours are counted. An output
+    that exists twice, because its cell was copied, counts once.
 
     Raises
     ------
     UnreadableError
-        The text is not a notebook of nbformat 4; with half a sentence.
+        The text is not a notebook of nbformat 4; the message is half a sentence.
     """
     placed: dict[str, list[tuple[TurnPosition, Turn]]] = {}
     chosen: dict[str, tuple[TurnPosition, Turn]] = {}
@@ -87,10 +93,10 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     cells = list(_code_cells(text))
     sources = {_cell_id(cell, 0): _source_of(cell) for _, cell in cells}
     for number, cell in cells:
-        kept = 0
-        for told, plain in _our_outputs(cell):
+        count = 0
+        for metadata, plain in _our_outputs(cell):
             try:
-                found = read_output_metadata(told, plain)
+                found = read_output_metadata(metadata, plain)
             except UnreadableError as error:
                 faults.append(f"cell {number}: {error}")
                 continue
@@ -98,15 +104,15 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
                 continue
             seen.add(key)
             place, turn = found
-            owner = _owner(told, sources)
+            owner = _owner(metadata, sources)
             source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
             turn, finding = as_shown(turn, source, plain, prompts_in)
             cells_by_finding.setdefault(finding, []).append(number)
             if owner is not None:
                 _choose(chosen, owner, place, turn)
                 continue
-            turn = replace(turn, cell_id=_cell_id(cell, kept))
-            kept += 1
+            turn = replace(turn, cell_id=_cell_id(cell, count))
+            count += 1
             placed.setdefault(place.chat, []).append((place, turn))
     for place, turn in chosen.values():
         placed.setdefault(place.chat, []).append((place, turn))
@@ -120,7 +126,7 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     )
 
 
-# -- writing -------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------
 
 
 def _cell(cell_id: str, source: str, outputs: list[dict[str, Any]]) -> Cell:
@@ -135,7 +141,7 @@ def _cell(cell_id: str, source: str, outputs: list[dict[str, Any]]) -> Cell:
 
 
 def _source(turn: Turn) -> str:
-    """Return a cell that asks the same, as far as one line can say how."""
+    """Return a cell that sends the same prompt, as far as one line can express it."""
     if turn.is_mark:
         return "%ollama new"
     words = ["%%ollama"]
@@ -145,14 +151,14 @@ def _source(turn: Turn) -> str:
         words += ["-s", shlex.quote(one_line(turn.system))]
     if turn.starts_afresh:
         words.append("--new")
-    if "{{" in turn.prompt:  # it was filled in when it was asked
+    if "{{" in turn.prompt:  # it was filled in when it was sent
         words.append("--raw")
     return f"{' '.join(words)}\n{turn.prompt}"
 
 
 def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
     if turn.is_mark:
-        data = {"text/plain": f"chat {place.chat} starts afresh"}
+        data = {"text/plain": f'New conversation in chat "{place.chat}"'}
     else:
         data = reply_bundle(
             ReplyView(
@@ -164,20 +170,20 @@ def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
                 notice=_NOTICES.get(turn.status, ""),
             )
         )
-    told = output_metadata(turn, place, data["text/plain"])
+    metadata = output_metadata(turn, place, data["text/plain"])
     lines = {mime: text.splitlines(keepends=True) for mime, text in data.items()}
     return {
         "output_type": "display_data",
         "data": lines,
-        "metadata": {METADATA_KEY: told},
+        "metadata": {METADATA_KEY: metadata},
     }
 
 
-# -- reading -------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------
 
 
 def _code_cells(text: str) -> Iterator[tuple[int, Cell]]:
-    """Yield the code cells with their numbers: all cells are counted, from 1."""
+    """Yield the code cells with their numbers; all cells are counted, from 1."""
     notebook = load_json(text)
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
         raise UnreadableError("it is not a notebook of format 4")
@@ -215,21 +221,21 @@ def _identity(place: TurnPosition, turn: Turn) -> tuple[str, str, str, str]:
     return place.chat, turn.answered_at, turn.model, turn.compute_text_hash()
 
 
-def _cell_id(cell: Cell, kept: int) -> str | None:
-    """Return the id of a cell's turn; of the second ``ID 2``, as cells are tracked.
+def _cell_id(cell: Cell, count: int) -> str | None:
+    """Return the id of a cell's turn; the second turn of a cell has ``ID 2``.
 
-    Colab keeps its ids in the metadata.
+    Colab stores cell ids in the metadata.
     """
     metadata = cell.get("metadata")
     named = cell.get("id") or (isinstance(metadata, dict) and metadata.get("id"))
     if not isinstance(named, str) or not named.isascii() or not named:
         return None
-    return f"{named} {kept + 1}" if kept else named
+    return f"{named} {count + 1}" if count else named
 
 
-def _owner(told: object, ids: Collection[str | None]) -> str | None:
-    """Return the cell whose turn an output of another cell tells of, if it is here."""
-    owner = told.get(TURN_CELL_KEY) if isinstance(told, dict) else None
+def _owner(metadata: object, ids: Collection[str | None]) -> str | None:
+    """Return the cell that a turn in the output of another cell belongs to."""
+    owner = metadata.get(TURN_CELL_KEY) if isinstance(metadata, dict) else None
     return owner if isinstance(owner, str) and owner.partition(" ")[0] in ids else None
 
 
@@ -239,17 +245,17 @@ def _choose(
     place: TurnPosition,
     turn: Turn,
 ) -> None:
-    """Note a turn of a cell, unless a newer one has taken its place."""
+    """Record the turn of a cell, unless there is a newer one."""
     earlier = chosen.get(owner)
     if earlier is None or earlier[1].answered_at < turn.answered_at:
         chosen[owner] = place, replace(turn, cell_id=owner)
 
 
 def in_order(placed: Sequence[tuple[TurnPosition, Turn]]) -> tuple[Turn, ...]:
-    """Return the turns of one chat in the order that they had.
+    """Return the turns of one chat in their original order.
 
-    A position may be too large, when turns before it were taken away after it was
-    told; the newest is right. So the newest turns choose their places first, and
+    A position is too large if earlier turns were removed after it was written; the
+    newest one is correct. So the newest turns take their positions first, and the
     others take the next free one below.
     """
     newest_first = sorted(placed, key=lambda pair: pair[1].answered_at, reverse=True)
@@ -260,43 +266,45 @@ def in_order(placed: Sequence[tuple[TurnPosition, Turn]]) -> tuple[Turn, ...]:
     return tuple(turns[position] for position in sorted(turns))
 
 
-Finding = Literal["same", "differs", "unshown"]
-"""Whether cell and output show prompt and reply; ``unshown``: code made the prompt."""
-
-PromptsIn = Callable[[str], Iterable[CellPrompt]]
-"""Returns the prompts that the source of a cell shows."""
+# -- visible text ----------------------------------------------------------------
 
 
 def as_shown(
     turn: Turn, source: str, plain: str, prompts_in: PromptsIn
 ) -> tuple[Turn, Finding]:
-    """Return a turn with the prompt and the reply that its notebook shows.
+    """Return a turn with the prompt and the reply that are visible in its notebook.
 
     Parameters
     ----------
     source
-        The source of the cell that asked.
+        The source of the cell that sent the prompt.
     plain
         The ``text/plain`` of the output.
     """
     if turn.is_mark:
         return turn, "same"
     prompts = list(prompts_in(source))
-    is_prompt_shown = any(_may_be(one, turn.prompt) for one in prompts)
+    is_prompt_shown = any(_may_become(one, turn.prompt) for one in prompts)
     is_reply_shown = _shows(plain, turn.reply)
     shown = turn if is_reply_shown else replace(turn, reply=_reply(turn, plain))
-    shown = replace(shown, prompt=_seen(turn.prompt), reply=_seen(shown.reply))
+    shown = replace(
+        shown,
+        prompt=_without_invisible(turn.prompt),
+        reply=_without_invisible(shown.reply),
+    )
     if not is_prompt_shown and len(prompts) == 1:
-        shown = replace(shown, prompt=_seen(prompts[0].text.strip("\n")))
+        shown = replace(shown, prompt=_without_invisible(prompts[0].text.strip("\n")))
     is_same = shown == turn
-    is_code = not is_prompt_shown and _words(turn.prompt) not in _words(source)
+    is_code = not is_prompt_shown and _single_spaced(turn.prompt) not in _single_spaced(
+        source
+    )
     return shown, "differs" if not is_same else "unshown" if is_code else "same"
 
 
-def _may_be(cell: CellPrompt, prompt: str) -> bool:
-    """Tell whether a prompt of a cell becomes ``prompt`` when it is filled in."""
-    first, *others = map(_words, cell.parts)
-    left = _words(prompt)
+def _may_become(cell: CellPrompt, prompt: str) -> bool:
+    """Return whether filling in the prompt of a cell can give ``prompt``."""
+    first, *others = map(_single_spaced, cell.parts)
+    left = _single_spaced(prompt)
     if not cell.has_files and not left.startswith(first):
         return False
     if not others:
@@ -311,30 +319,30 @@ def _may_be(cell: CellPrompt, prompt: str) -> bool:
     return left[place:].endswith(last)
 
 
-def _seen(text: str) -> str:
-    """Return a text without characters that nobody sees."""
+def _without_invisible(text: str) -> str:
+    """Return a text without invisible characters."""
     return visible_text(text) if count_invisible(text) else text
 
 
-def _words(text: str) -> str:
-    """Return a text with single spaces: blanks and line ends differ by front end."""
+def _single_spaced(text: str) -> str:
+    """Return a text with single spaces: white space differs between front ends."""
     return " ".join(text.split())
 
 
 def _shows(plain: str, reply: str) -> bool:
-    """Tell whether an output shows a reply, alone or with a notice under it."""
+    """Return whether an output shows a reply, alone or with a notice below it."""
     plain, reply = _comparable(plain), _comparable(visible_text(reply))
     notice = plain.removeprefix(reply).removeprefix("\n\n")
     return plain in {reply, f"{reply}\n\n{notice}"} and "\n\n" not in notice
 
 
 def _comparable(text: str) -> str:
-    # Half a character is a question mark in a file, and another mark on the page.
+    # A lone surrogate becomes a question mark in a file, but U+FFFD in an output.
     return text.replace("\N{REPLACEMENT CHARACTER}", "?")
 
 
 def _reply(turn: Turn, plain: str) -> str:
-    """Return the reply that an output shows, without the mark of one that was cut."""
+    """Return the reply that an output shows, without the notice of a partial reply."""
     text, _, notice = plain.rpartition("\n\n")
     is_cut = turn.status != "complete" and notice.startswith("[")
     return text if is_cut else plain

@@ -1,6 +1,7 @@
-"""``%ollama restore``: the chats of a notebook, rebuilt from its file alone.
+"""``%ollama restore``: rebuilds the chats of a notebook from its file.
 
-What the store has stays, and what only the notebook has takes its place among it.
+Turns that the store has stay; turns that only the notebook has are inserted where they
+were. Where the two differ, the store wins unless the user adds ``--force``.
 """
 
 from __future__ import annotations
@@ -22,40 +23,40 @@ from ollama_magic.sharing.files import (
 
 
 @dataclass
-class Merged:
-    """The turns of a chat, made of those that it has and those of its notebook."""
+class MergeResult:
+    """The turns of a chat after those of its notebook were merged in."""
 
     turns: list[Turn] = field(default_factory=list)
     restored: int = 0
-    """How many came from the notebook."""
+    """How many turns came from the notebook."""
     is_changed: bool = False
-    """Whether anything came from it; also a mark, which does not count as a turn."""
+    """Whether a turn or a mark came from the notebook."""
     differing: int = 0
-    """How many the notebook has with another text, and were kept as they are."""
+    """How many turns differ from the notebook and stayed unchanged."""
     from_before: list[Turn] = field(default_factory=list)
-    """Those that the chat has from a file already, with the same text."""
+    """Turns with the same text that came from a file earlier."""
 
 
 def restore(session: Session, *, force: bool, trust: bool = False) -> str:
-    """Rebuild the chats of this notebook from its file, and say what was done.
+    """Rebuild the chats of this notebook from its file, and return a report.
 
     Parameters
     ----------
     force
-        Where a cell has another text in the chat, take that of the notebook.
+        Take the notebook's turn where it differs from the one in the chat.
     trust
-        Send system messages and tool results of the notebook too.
+        Send system messages and tool results of the notebook to models.
 
     Raises
     ------
     ConfigError
-        The notebook is not known, its file cannot be read, or tells of no chat.
+        The notebook is unknown, or its file is invalid or contains no chat.
     """
     path, key = session.notebook.path, session.notebook.key
     if path is None:
         raise ConfigError(
-            "Which notebook this is cannot be told.",
-            why="the front end does not say where its file is",
+            "Cannot identify this notebook.",
+            why="the front end does not report the path of its file",
             next_step='%config OllamaMagics.notebook = "FILE.ipynb", '
             "then %ollama restore",
         )
@@ -63,9 +64,9 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     if not found.chats:
         more = "".join(f"; {line}" for line in fault_lines(found, "output"))
         raise ConfigError(
-            f"No chat can be restored from {path}.",
-            why=f"no output in it, as it was last saved, tells of one{more}",
-            next_step="save a notebook with answers in it, or: %ollama import FILE",
+            f"Cannot restore a chat from {path}.",
+            why=f"as it was last saved, no output belongs to a chat{more}",
+            next_step="save a notebook that has replies, or: %ollama import FILE",
         )
     live = {c.name: session.chat(c.name).turns for c in session.store.chats(key)}
     origin: Origin = "trusted" if trust else "file"
@@ -96,23 +97,23 @@ def merge(
     *,
     elsewhere: Collection[str | None] = (),
     force: bool = False,
-) -> Merged:
-    """Return the turns of a chat with those of its notebook among them.
+) -> MergeResult:
+    """Merge the turns of a chat with those of its notebook.
 
     Parameters
     ----------
     theirs
-        The turns of the chat as the notebook tells them.
+        The turns of the chat in the notebook.
     ours
-        The turns that the chat has.
+        The turns of the chat in the store.
     elsewhere
-        Ids of cells whose turns are in other chats by now.
+        Ids of cells whose turns are now in other chats.
     force
-        Take the turns of the notebook where texts differ.
+        Take the turns of the notebook where the texts differ.
     """
     by_cell = {turn.cell_id: turn for turn in ours if turn.cell_id}
     by_text = {_identity(turn): turn for turn in ours}
-    merged = Merged()
+    merged = MergeResult()
     places: list[tuple[Turn, Turn | None]] = []
     for turn in theirs:
         mine = by_text.get(_identity(turn)) or by_cell.get(turn.cell_id or "")
@@ -137,11 +138,11 @@ def _merged(
     live: dict[str, tuple[Turn, ...]],
     *,
     force: bool,
-) -> Merged:
+) -> MergeResult:
     others = [turns for name, turns in live.items() if name != chat.name]
     elsewhere = {turn.cell_id for turns in others for turn in turns} - {None}
     ours = live.get(chat.name, ())
-    if force:  # the notebook's word on which chat a cell is in
+    if force:  # the notebook decides which chat a cell belongs to
         theirs = [other.turns for other in all_theirs if other.name != chat.name]
         claimed = {turn.cell_id for turns in theirs for turn in turns} - {None}
         ours = tuple(turn for turn in ours if turn.cell_id not in claimed)
@@ -151,10 +152,10 @@ def _merged(
 def _interleaved(
     places: Sequence[tuple[Turn, Turn | None]], ours: Sequence[Turn]
 ) -> list[Turn]:
-    """Put turns that the notebook does not have among those that it has.
+    """Insert the turns that the notebook does not have.
 
-    They stay before the one that they stood before, and at the end if there is none:
-    a cell that was asked before the chat was restored comes after it.
+    Each stays before its successor. Without one it goes to the end: a cell that was run
+    before the chat was restored comes after it.
     """
     place_of = {mine.uid: i for i, (_, mine) in enumerate(places) if mine is not None}
     turns: list[Turn] = []
@@ -178,19 +179,19 @@ def _text_of(turn: Turn) -> str:
     return turn.text_hash or turn.compute_text_hash()
 
 
-def _report(path: str, merged: Sequence[Merged]) -> list[str]:
+def _report(path: str, merged: Sequence[MergeResult]) -> list[str]:
     restored = sum(one.restored for one in merged)
     differing = sum(one.differing for one in merged)
     chats = sum(bool(one.restored) for one in merged)
     lines = [
-        f"restored {counted(restored, 'turn')} of {counted(chats, 'chat')} from {path}"
+        f"Restored {counted(restored, 'turn')} of {counted(chats, 'chat')} from {path}"
         if restored
-        else f"nothing to restore: the chat has the turns of {path}, as last saved"
+        else f"Nothing to restore: the chat has all turns of {path}, as last saved"
     ]
     if differing:
         verb = "differs" if differing == 1 else "differ"
         lines.append(
-            f"{counted(differing, 'turn')} of the notebook {verb} from the chat's and "
-            "stayed out; to take the notebook's: %ollama restore --force"
+            f"{counted(differing, 'turn')} of the notebook {verb} from the chat and "
+            "stayed unchanged. To use the notebook's: %ollama restore --force"
         )
     return lines

@@ -472,7 +472,7 @@ def test_a_kept_turn_is_restored_as_that_of_the_cell_that_compared(
     notebook(tmp_path, compares=compared, keeps=kept)
     other = str(tmp_path / "other.sqlite")
     kernel.run(f"%config OllamaMagics.history_file = {other!r}")
-    assert "restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
+    assert "Restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
     assert "I am B." in kernel.run("%ollama history").text
     both(kernel, "Who?", cell_id="compares")
     assert asked(two) == [("user", "Who?")]
@@ -487,7 +487,7 @@ def test_of_two_that_were_kept_the_last_one_is_restored(kernel, two, tmp_path):
     notebook(tmp_path, compares=compared, another=first, keeps=second)
     other = str(tmp_path / "other.sqlite")
     kernel.run(f"%config OllamaMagics.history_file = {other!r}")
-    assert "restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
+    assert "Restored 1 turn of 1 chat" in kernel.run("%ollama restore").text
     kernel.run("%%ollama\nnext?", "next")
     assert asked(two)[1] == ("assistant", "I am A.")
 

@@ -64,11 +64,11 @@ def test_a_chat_goes_on_in_another_notebook(kernel, fake_ollama, tmp_path, endin
     build_chat(kernel, fake_ollama)
     file = tmp_path / f"my chat{ending}"
     said = line(kernel, f"%ollama export '{file}'")
-    assert said == f"exported 3 turns of chat main to {file}"
+    assert said == f'Exported 3 turns of chat "main" to {file}'
     before = turns_kept(kernel, tmp_path, without=["cell_id"])
     use(kernel, notebook=tmp_path / "other.ipynb")
     said = line(kernel, f"%ollama import '{file}' --trust")
-    assert "imported 3 turns into chat main" in said
+    assert 'Imported 3 turns into chat "main"' in said
     assert turns_kept(kernel, tmp_path, without=["cell_id"]) == before
     ran = ask(kernel, "d?")
     assert "turn 4 of main" in ran.html
@@ -88,7 +88,7 @@ def test_messages_of_another_tool_become_a_chat(kernel, fake_ollama, tmp_path):
     ]
     file.write_text(json.dumps(messages))
     said = line(kernel, f"%ollama import {file}")
-    assert "cells go on with chat from_elsewhere" in said
+    assert 'Now using chat "from_elsewhere"' in said
     assert "unknown" in line(kernel, "%ollama history")
     ran = ask(kernel, "Really?")
     assert ran.status == "ok", ran.error  # the model that is not known is not asked
@@ -131,12 +131,12 @@ def test_an_exported_file_has_the_permissions_of_files(kernel, tmp_path):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("export chat.docx", "next: end it in .md, .json, .ipynb: chat.md"),
+        ("export chat.docx", "next: use one of .md, .json, .ipynb: chat.md"),
         ("export /nosuch/folder/chat.md", "why:  No such file or directory"),
         ("import /nosuch/chat.md", "why:  No such file or directory"),
         ("import {folder}/broken.json", "why:  it is not JSON"),
         ("import {folder}/binary.md", "why:  'utf-8' codec can't decode"),
-        ("import {folder}/empty.ipynb", "There are no turns of a chat in"),
+        ("import {folder}/empty.ipynb", "contains no turns of a chat"),
         ("import a.md b.md", "%ollama import takes FILE, and 2 were given"),
         ("import --chat", "--chat needs a value: --chat NAME"),
     ],
@@ -158,7 +158,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
 def test_an_empty_chat_is_not_exported(kernel, tmp_path):
     ran = kernel.run(f"%ollama export {tmp_path / 'a.md'}")
     assert ran.status == "error"
-    assert "Chat main has no turns to export" in ran.error
+    assert 'Chat "main" has no turns to export' in ran.error
 
 
 class Page:
@@ -215,13 +215,12 @@ def test_a_chat_is_rebuilt_from_its_notebook_alone(kernel, page, fake_ollama, tm
     assert 'No turns in chat "main" yet.' in line(kernel, "%ollama history")
     said = line(kernel, "%ollama restore").splitlines()
     assert said == [
-        f"restored 3 turns of 1 chat from {tmp_path / 'notebook.ipynb'}",
-        "the file brings 1 system message (9 characters) and model llama3.2:3b: "
-        "not used",
-        "to use them: %ollama restore --trust, then %ollama use llama3.2:3b",
+        f"Restored 3 turns of 1 chat from {tmp_path / 'notebook.ipynb'}",
+        "Not used from the file: 1 system message (9 characters) and model llama3.2:3b",
+        "To use them: %ollama restore --trust, then %ollama use llama3.2:3b",
     ]
     assert turns_kept(kernel, tmp_path) == before
-    assert "nothing to restore" in line(kernel, "%ollama restore")
+    assert "Nothing to restore" in line(kernel, "%ollama restore")
     ran = page.run("cell-d", "%%ollama\nd?")
     assert "turn 4 of main" in ran.html
     assert asked(fake_ollama) == [
@@ -271,7 +270,7 @@ def test_restoring_keeps_what_differs_unless_told(kernel, page, fake_ollama, tmp
     assert "1 turn of the notebook differs" in said
     assert "%ollama restore --force" in said
     assert prompts_kept(kernel, tmp_path) == ["a?", "newer b?", "", "c?"]
-    assert "restored 1 turn" in line(kernel, "%ollama restore --force")
+    assert "Restored 1 turn" in line(kernel, "%ollama restore --force")
     assert prompts_kept(kernel, tmp_path) == ["a?", "b?", "", "c?"]
 
 
@@ -324,10 +323,10 @@ def test_an_exported_notebook_can_be_run_and_gives_the_same_chat_once(
 def test_restoring_needs_a_notebook_and_says_how_to_name_it(kernel, tmp_path):
     ran = kernel.run("%ollama restore")
     assert ran.status == "error"
-    assert "No chat can be read from" in ran.error
+    assert "Cannot read a chat from" in ran.error
     (tmp_path / "notebook.ipynb").write_text('{"nbformat": 4, "cells": []}')
     ran = kernel.run("%ollama restore")
-    assert "No chat can be restored from" in ran.error
+    assert "Cannot restore a chat from" in ran.error
     use(kernel, notebook="")
     ran = kernel.run("%ollama restore")
     assert ran.status == "error"
@@ -383,8 +382,10 @@ def test_a_hostile_notebook_decides_on_nothing_that_is_sent(
     write_hostile(tmp_path / "notebook.ipynb")
     use(kernel, model="llama3.2:3b", system="Be good.")
     said = line(kernel, "%ollama restore")
-    assert "1 system message (41 characters), 1 tool call with results and " in said
-    assert "model gpt-oss:120b-cloud: not used" in said
+    assert (
+        "Not used from the file: 1 system message (41 characters), 1 tool call with "
+        "results and model gpt-oss:120b-cloud" in said
+    )
     ask(kernel, "My plan is X", cell_id="cell-mine")
     sent = [
         ("system", "Be good."),
@@ -410,9 +411,9 @@ def test_an_imported_file_decides_on_nothing_that_is_sent(
     use(kernel, model="llama3.2:3b")
     said = line(kernel, f"%ollama import {file} -c recipes").splitlines()
     assert said[-2:] == [
-        "the file brings 1 system message (41 characters), 1 tool call with results "
-        "and model gpt-oss:120b-cloud: not used",
-        f"to use them: %ollama import {file} --trust -c recipes, "
+        "Not used from the file: 1 system message (41 characters), 1 tool call with "
+        "results and model gpt-oss:120b-cloud",
+        f"To use them: %ollama import {file} --trust -c recipes, "
         "then %ollama use gpt-oss:120b-cloud",
     ]
     ask(kernel, "And 3+3?")
@@ -438,7 +439,7 @@ def test_what_the_next_lines_say_takes_it_all(kernel, fake_ollama, tmp_path, end
     use(kernel, model="llama3.2:3b")
     said = line(kernel, f"%ollama import {file} -c mine")
     ask(kernel, "first?", cell_id="cell-first")
-    for command in said.rpartition("to use them: ")[2].split(", then "):
+    for command in said.rpartition("To use them: ")[2].split(", then "):
         line(kernel, command)
     ask(kernel, "second?", cell_id="cell-second")
     body = fake_ollama.bodies("/api/chat")[-1]
@@ -478,7 +479,7 @@ def test_a_notebook_whose_model_is_the_one_in_use_needs_no_word(
     line(kernel, "%ollama use llama3.2:3b")
     said = line(kernel, "%ollama restore")
     assert said.splitlines() == [
-        f"restored 1 turn of 1 chat from {tmp_path / 'notebook.ipynb'}"
+        f"Restored 1 turn of 1 chat from {tmp_path / 'notebook.ipynb'}"
     ]
 
 
@@ -496,8 +497,8 @@ def test_what_the_notebook_shows_is_restored(kernel, fake_ollama, tmp_path):
     (tmp_path / "notebook.ipynb").write_text(json.dumps(saved))
     said = line(kernel, "%ollama restore")
     assert (
-        "2 turns differ from what the notebook shows, which was taken: cells 2, 3"
-        in said
+        "2 turns differ from what the notebook shows in cells 2, 3: the visible text "
+        "was used" in said
     )
     turns = turns_kept(kernel, tmp_path)
     assert [(turn["prompt"], turn["reply"]) for turn in turns] == [
@@ -523,9 +524,9 @@ def test_answers_of_all_kinds_show_what_their_metadata_tell(
     page.save()
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     said = line(kernel, "%ollama restore")
-    assert "restored 5 turns" in said
+    assert "Restored 5 turns" in said
     assert "differ" not in said
-    assert "made by code" not in said
+    assert "created by code" not in said
 
 
 def test_prompts_that_code_made_are_counted(kernel, page, fake_ollama, tmp_path):
@@ -534,7 +535,7 @@ def test_prompts_that_code_made_are_counted(kernel, page, fake_ollama, tmp_path)
     page.save()
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     said = line(kernel, "%ollama restore")
-    assert "1 prompt made by code, not to be seen in cell 2" in said
+    assert "1 prompt created by code, not visible in cell 2" in said
 
 
 @pytest.mark.parametrize(

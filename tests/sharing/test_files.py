@@ -205,7 +205,7 @@ def test_markdown_reads_well():
         "x = 1",
         "```",
         "---",
-        "*The chat starts afresh here.*",
+        "*A new conversation starts here.*",
     ]
 
 

@@ -94,7 +94,9 @@ def test_the_mark_of_a_reply_that_was_cut_is_no_part_of_it():
 
 def test_a_mark_of_a_fresh_start_shows_no_turn():
     mark = Turn(starts_afresh=True)
-    assert as_shown(mark, "%ollama new", "chat main starts afresh", prompts_in) == (
+    assert as_shown(
+        mark, "%ollama new", 'New conversation in chat "main"', prompts_in
+    ) == (
         mark,
         "same",
     )
