@@ -1,7 +1,8 @@
-"""Where a growing Markdown text may be cut: finished top-level blocks, an open tail.
+"""A Markdown text split into top-level blocks, while it grows or as a whole.
 
-Looks at each line once, and knows nothing of HTML or of what a block looks like.
-Lossless: the sources of the blocks, joined, are the text.
+``incremental`` feeds the splitter with a streaming reply; ``safe_html`` splits complete
+texts. Each line is read once, and the split is lossless: the sources of the blocks,
+joined, are the text.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from ollama_magic.render.line_syntax import (
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 CAP_CHARACTERS = 2000
-"""How long an open block may get in a live view before it is shown in pieces."""
+"""How long an open block may grow in a live view before it is cut into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A top-level block, or a piece of one that was too long to show at once."""
+    """A top-level block, or a piece of a block that was too long."""
 
     kind: Kind
     source: str
-    """Its part of the text, to the character."""
+    """Its part of the text, unchanged."""
     prefix: str = ""
-    """For display only: what a later piece needs in front (a fence, a table head)."""
+    """For display only: what a later piece needs before it (a fence, a table head)."""
     suffix: str = ""
-    """For display only: what an earlier piece needs behind (a fence's end)."""
+    """For display only: what an earlier piece needs after it (the end of a fence)."""
 
     @property
     def shown(self) -> str:
@@ -64,13 +65,13 @@ def split_blocks(text: str) -> list[Block]:
 
 
 class BlockSplitter:
-    """Takes a text as it comes and hands out what cannot change any more.
+    """Splits a text as it streams into blocks that can't change any more.
 
     Parameters
     ----------
     cap
-        Cut an open block that has more characters than this at a line, item, row or
-        sentence, for a live view; None never cuts.
+        For a live view: the characters after which an open block is cut at a line,
+        item, row or sentence. None never cuts.
     """
 
     def __init__(self, cap: int | None = None) -> None:
@@ -86,10 +87,10 @@ class BlockSplitter:
         self._quoted_fence = ""  # marks of a fence that is open inside a quote
         self._is_ordered = False
         self._prefix = ""
-        self._head = ""  # what later pieces begin with: a fence, the head of a table
+        self._head = ""  # starts each later piece: a fence, the head of a table
 
     def feed(self, text: str) -> list[Block]:
-        """Take the next characters; return the blocks that they finished."""
+        """Add new text; return the blocks that it finishes."""
         *lines, rest = text.split("\n")
         for line in lines:
             self._unfinished.append(line)
@@ -103,9 +104,9 @@ class BlockSplitter:
         return done
 
     def open_blocks(self) -> list[Block]:
-        """Return what is not finished: no, one or two blocks.
+        """Return the unfinished blocks: none, one or two.
 
-        Two when the unfinished line seems to begin a new one.
+        There are two if the unfinished line seems to begin a new one.
         """
         rest = "".join(self._unfinished)
         whole = "".join(self._lines)
@@ -144,9 +145,9 @@ class BlockSplitter:
         self._after_line(line, is_first=is_first)
 
     def _close_if_left(self) -> None:
-        """Close a list as soon as the unfinished line cannot be an item any more.
+        """Close a list as soon as the unfinished line can't become an item.
 
-        Else a whole paragraph below it would count as unfinished with the list.
+        Otherwise a whole paragraph below it would be unfinished together with it.
         """
         if self._kind != "list" or not self._after_blank or self._nested_fence:
             return
@@ -159,7 +160,7 @@ class BlockSplitter:
         self._size += len(line)
 
     def _continues(self, line: str) -> bool:
-        """Whether a line with text belongs to the open block."""
+        """Return whether a line with text belongs to the open block."""
         kind = self._kind
         if kind == "list":
             return self._continues_list(line)
@@ -171,14 +172,14 @@ class BlockSplitter:
             return self._continues_quote(line)
         if kind == "table":
             return kind_of(line) in {kind, "paragraph", "indented"}
-        return True  # nothing is open, or only its own end closes it
+        return True  # nothing is open, or only its own end mark closes it
 
     def _continues_list(self, line: str) -> bool:
         if line.startswith(("  ", "\t")):
             return True
         if marker := item_marker(line):
             return marker[1][0].isdigit() == self._is_ordered
-        # NB: "lazy" lines: text that goes on at the margin belongs to the item.
+        # NB: "lazy" lines: text at the margin continues the item.
         return not self._after_blank and kind_of(line) == "paragraph"
 
     def _continues_quote(self, line: str) -> bool:
@@ -188,7 +189,7 @@ class BlockSplitter:
         return kind == "quote" or (is_lazy and (not before or takes_lazy_line(before)))
 
     def _becomes_table(self, line: str) -> bool:
-        """Start a table at the line before, when this one is its delimiter row."""
+        """Start a table at the previous line if this one is its delimiter row."""
         before = self._lines[-1] if self._lines else ""  # of a paragraph that was cut
         if not (is_delimiter_row(line) and "|" in before):
             return False
@@ -240,7 +241,7 @@ class BlockSplitter:
         if self._nested_fence:
             if closes_fence(line, self._nested_fence):
                 self._nested_fence = ""
-            return  # NB: what looks like an item in code is none to cut at
+            return  # NB: what looks like an item in code is not a place to cut
         if self._kind == "fence":
             if closes_fence(line, self._ends_with):
                 self._close()
@@ -262,7 +263,7 @@ class BlockSplitter:
     # -- pieces for a live view ------------------------------------------------
 
     def _cut_lines(self) -> None:
-        """Hand out a piece of an open block that has become too long."""
+        """Cut a piece off an open block that has become too long."""
         if self._cap is None or self._size <= self._cap:
             return
         kind, head, end = self._kind, self._head, self._ends_with
@@ -287,7 +288,7 @@ class BlockSplitter:
             self._kind, self._ends_with = kind, end
 
     def _cut_items(self) -> None:
-        """Hand out the items of a list before the one that begins at the last line."""
+        """Cut off the items before the one that begins at the last line."""
         line = self._lines[-1]
         marker = item_marker(line)
         if marker and marker[0] < 2 and len(self._lines) > 1:
@@ -298,7 +299,7 @@ class BlockSplitter:
             self._append(line)
 
     def _cut_sentences(self, cap: int) -> None:
-        """Hand out the sentences of one long line but the last ones."""
+        """Cut the complete sentences off one long line."""
         if sum(map(len, self._unfinished)) <= cap:
             return
         rest = "".join(self._unfinished)

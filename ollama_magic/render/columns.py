@@ -1,23 +1,27 @@
-"""Replies of several models side by side, as the one output of their cell.
+"""Replies of several models side by side: complete, while they stream, in a terminal.
 
-Knows how columns are laid out. What stands in them is made by ``reply_view``; what is
-added here is constant markup around escaped names.
+``generation`` shows comparisons with this module. The columns are one output, and only
+those that changed are converted again. In a terminal each reply is printed once, when
+it is complete: two texts that grow at the same time can't be read.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.render.incremental import ReplyConverter
-from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.reply import ReplyView, reply_bundle, reply_plain
-from ollama_magic.render.safe_html import note_html, page_html, warm_up
-from ollama_magic.render.streaming import THINKING_INTERVAL_S, LiveThinking, Throttle
+from ollama_magic.render.safe_html import note_html, page_html
+from ollama_magic.render.streaming import (
+    THINKING_INTERVAL_S,
+    LiveDisplay,
+    LiveThinking,
+    Throttle,
+)
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
 from ollama_magic.render.text import escaped, one_line, visible_text
 from ollama_magic.render.theme import BORDER, with_code_style
@@ -37,10 +41,10 @@ _NOTE = "margin-top:.8em"
 
 @dataclass(frozen=True)
 class Column:
-    """What one model is shown with."""
+    """One model's column: its heading and its reply."""
 
     name: str
-    """The heading: its model."""
+    """The heading: the model."""
     view: ReplyView
 
 
@@ -50,7 +54,7 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     Parameters
     ----------
     note
-        A quiet line under all of them.
+        A small line under all columns.
     """
     page = grid_html((column.name, column_html(column)) for column in columns)
     texts = [column_plain(column) for column in columns]
@@ -61,12 +65,12 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
 
 
 def grid_html(columns: Iterable[tuple[str, str]]) -> str:
-    """Return columns side by side, below one another where the page is narrow.
+    """Return columns side by side, or stacked if the page is narrow.
 
     Parameters
     ----------
     columns
-        The name of each, and safe HTML.
+        The heading of each, and its safe HTML.
     """
     cells = [
         f'<div style="{_COLUMN}">{_heading_html(name)}{safe}</div>'
@@ -76,12 +80,12 @@ def grid_html(columns: Iterable[tuple[str, str]]) -> str:
 
 
 def column_html(column: Column) -> str:
-    """Return what stands under the heading of a complete column."""
+    """Return a complete column without its heading."""
     return reply_bundle(column.view)["text/html"]
 
 
 def column_plain(column: Column) -> str:
-    """Return a complete column as text: heading, answer, and a line of figures."""
+    """Return a complete column as text: heading, answer and footer."""
     return "\n\n".join([*text_parts(column), *footer_line(column)])
 
 
@@ -93,7 +97,7 @@ def text_parts(column: Column) -> list[str]:
 
 
 def footer_line(column: Column) -> list[str]:
-    """Return the line of figures; none where the footer is off."""
+    """Return the footer as a list of one line; empty if the footer is off."""
     line = " · ".join(column.view.footer)
     return [visible_text(line)] if line else []
 
@@ -102,70 +106,37 @@ def _heading_html(name: str) -> str:
     return page_html(f'<h4 style="{_HEADING}">{escaped(one_line(name))}</h4>')
 
 
-class ColumnsDisplay:
-    """Shows several replies in one cell.
+class ColumnsDisplay(LiveDisplay):
+    """Shows several replies in one cell, as columns of one output."""
 
-    Parameters
-    ----------
-    publish, clear_output
-        Those of ``shell.display_pub``.
-    view
-        How the texts are shown: ``markdown``, ``text`` or ``json``.
-    hz
-        How often to paint, at most, per second.
-    mode
-        What is shown live, and how the complete replies take its place.
-    clock
-        Seconds, never going back.
-    """
-
-    def __init__(
-        self,
-        publish: Callable[..., Any],
-        clear_output: Callable[..., Any],
-        *,
-        view: str = "markdown",
-        hz: float = 10.0,
-        mode: OutputMode,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._view = view
-        self._clock = clock
-        self._is_live = mode != "once"
-        self._output = LiveOutput(publish)
-        self._last = FinalOutput(publish, clear_output, mode=mode)
-        self._hz = hz
-        self._throttle = Throttle(hz, clock)
-        self._columns: list[_LiveColumn] = []
-        # Loaded while the servers are being waited for: 0.2 s before the first text.
-        threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
+    _columns: Sequence[_LiveColumn] = ()
 
     def waiting(self, text: str) -> None:
-        """Say what is done before anybody is asked."""
+        """Show what happens before the requests are sent."""
         if self._is_live:
             self._output.show(note_html(text), visible_text(text))
 
     def begin(self, names: Sequence[str]) -> None:
-        """Open a column for each model; from now on they are called by number."""
+        """Open a column for each model; later calls refer to it by its index."""
         self._throttle = Throttle(self._hz, self._clock, replies=len(names))
         self._columns = [_LiveColumn(name, self._view, self._clock) for name in names]
 
     def waits(self, number: int, text: str) -> None:
-        """Say that nothing of a model has come yet; as often as you like."""
+        """Show why nothing has arrived from a model yet; may be called often."""
         self._columns[number].wait(text)
 
     def feed(self, number: int, content: str, thinking: str = "") -> None:
-        """Take what came of a model, maybe nothing."""
+        """Add new text of a model, if any."""
         if self._is_live and self._columns[number].add(content, thinking):
             self._throttle.at_once()
 
     def complete(self, number: int, column: Column) -> None:
-        """Show a column as it stays."""
+        """Show the complete reply in a column."""
         self._columns[number].complete(column)
         self._throttle.at_once()
 
     def tick(self) -> None:
-        """Paint when it is time; to be called every tenth of a second or so."""
+        """Paint if a paint is due; call it about every tenth of a second."""
         now = self._clock()
         if not (self._is_live and self._throttle.is_due(now)):
             return
@@ -173,35 +144,27 @@ class ColumnsDisplay:
         if sent := self._output.show(page):
             self._throttle.painted(now, sent)
 
-    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-        """Show all complete columns as the one output."""
-        self._last.finish(self._output, data, metadata)
-
-    def discard(self) -> None:
-        """Take away what was shown: an error takes its place."""
-        self._last.discard(self._output)
-
 
 class _LiveColumn:
-    """One model's reply as it comes, with the HTML that was made of it last."""
+    """One model's reply as it streams, with the HTML that it was last painted as."""
 
     def __init__(self, name: str, view: str, clock: Callable[[], float]) -> None:
         self.name = name
         self._converter = ReplyConverter(view)
         self._thinking = LiveThinking(clock)
-        self._folded = ""  # what was thought before the text
-        self._finished: list[str] = []  # HTML of the pieces that stay as they are
+        self._folded = ""  # the thinking before the text
+        self._finished: list[str] = []  # HTML of the finished segments
         self._has_text = False
         self._is_complete = False
-        self._waits_for = ""
+        self._waiting = ""
         self._html = ""
         self._previewed_s = 0.0
 
     def wait(self, text: str) -> None:
-        self._waits_for = text
+        self._waiting = text
 
     def add(self, content: str, thinking: str) -> bool:
-        """Take what came; return whether the first text is in it."""
+        """Add new text; return whether it is the first."""
         if thinking:
             self._thinking.add(thinking)
         if not content:
@@ -218,16 +181,18 @@ class _LiveColumn:
         self._html, self._is_complete = column_html(column), True
 
     def html(self, now: float) -> str:
-        """Return what is to be seen now; made anew only where something changed."""
+        """Return the current HTML; it is made again only after a change."""
         if self._is_complete:
             return self._html
         if self._has_text:
             if self._converter.has_pending:
-                self._finished += [piece.html for piece in self._converter.finished()]
+                self._finished += [
+                    segment.html for segment in self._converter.finished()
+                ]
                 text = "".join(self._finished) + self._converter.open_html()
                 self._html = self._folded + page_html(text)
         elif not self._thinking.is_open:
-            self._html = note_html(self._waits_for)
+            self._html = note_html(self._waiting)
         elif now >= self._previewed_s + THINKING_INTERVAL_S:
             self._html = self._thinking.preview_html()
             self._previewed_s = now
@@ -235,16 +200,16 @@ class _LiveColumn:
 
 
 class TerminalColumns:
-    """Shows several replies as plain text, and one line while it waits.
+    """Shows several replies as plain text, and a status line while it waits.
 
     Parameters
     ----------
     write
-        ``sys.stdout.write``, or what stands in for it.
+        ``sys.stdout.write`` or a replacement.
     is_tty
-        Whether a line can be rewritten and dimmed. None asks ``sys.stdout``.
+        Whether a line can be rewritten and dimmed; None asks ``sys.stdout``.
     clock
-        Seconds, never going back.
+        Seconds, monotonic.
     """
 
     def __init__(
@@ -260,26 +225,26 @@ class TerminalColumns:
         self._line = TerminalDisplay(write, is_tty=is_tty)
         self._clock = clock
         self._began_s = 0.0
-        self._under_way: dict[int, str] = {}
+        self._running: dict[int, str] = {}
 
     def waiting(self, text: str) -> None:
-        """Say what is done before anybody is asked."""
+        """Show what happens before the requests are sent."""
         self._line.waiting(text)
 
     def begin(self, names: Sequence[str]) -> None:
-        """Note who is waited for."""
-        self._under_way = dict(enumerate(map(one_line, names)))
+        """Record which models are running."""
+        self._running = dict(enumerate(map(one_line, names)))
         self._began_s = self._clock()
 
     def waits(self, number: int, text: str) -> None:
-        """Show nothing: one line tells of all that are waited for."""
+        """Show nothing: the status line names all running models."""
 
     def feed(self, number: int, content: str, thinking: str = "") -> None:
-        """Show nothing: two texts that grow at once can't be read."""
+        """Show nothing: the reply is printed when it is complete."""
 
     def complete(self, number: int, column: Column) -> None:
-        """Write one reply under its heading."""
-        self._under_way.pop(number, None)
+        """Print one reply under its heading."""
+        self._running.pop(number, None)
         self._line.discard()
         self._write("\n\n".join(text_parts(column)) + "\n")
         for line in footer_line(column):
@@ -287,16 +252,16 @@ class TerminalColumns:
         self._write("\n")
 
     def tick(self) -> None:
-        """Show on one line who is waited for."""
-        if self._under_way:
-            names = ", ".join(self._under_way.values())
+        """Show on the status line which models are running."""
+        if self._running:
+            names = ", ".join(self._running.values())
             seconds = self._clock() - self._began_s
             self._line.waiting(f"waiting for {names}… {seconds:.0f} s")
 
     def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-        """End the line that waits: all is written."""
+        """Remove the status line: everything is printed."""
         self._line.discard()
 
     def discard(self) -> None:
-        """Take away the line that says what is waited for."""
+        """Remove the status line."""
         self._line.discard()

@@ -1,6 +1,8 @@
-"""The way of an output to the front end; a shorter one for updates.
+"""A faster path to the front end for updates of a display.
 
-Knows how ipykernel publishes; knows nothing of what is shown.
+The magics pass its result to the displays as ``publish``. It relies on inner parts of
+ipykernel's ``ZMQDisplayPublisher``: ``_hooks``, ``session``, ``pub_socket``, ``topic``,
+``parent_header`` (seen in 7.4.0) and, if it exists, ``store_display_history`` (7.4.0).
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Publish = Callable[..., Any]
-"""As ``shell.display_pub.publish`` is called."""
+"""Called like ``shell.display_pub.publish``."""
 
 
 def publisher_of(shell: Any) -> Publish:  # noqa: ANN401  (IPython is not typed)
-    """Return what publishes outputs of a shell.
+    """Return the function that publishes outputs of a shell.
 
-    Where it is ipykernel's own, updates of a display go straight to its session: they
-    change what is there already, so that nothing printed before them has to be flushed
+    With ipykernel's own publisher, updates of a display go straight to its session: they
+    change an existing output, so nothing that was printed before has to be flushed
     first. That flush wakes another thread four times, and is two thirds of the cost.
     """
     published = shell.display_pub
@@ -32,8 +34,8 @@ def publisher_of(shell: Any) -> Publish:  # noqa: ANN401  (IPython is not typed)
         transient: Mapping[str, str],
         update: bool = False,
     ) -> None:
-        # NB: hooks are to see every message, and so is the history of displays that
-        # newer IPythons keep.
+        # NB: hooks must see every message, and so must the display history of newer
+        # versions.
         has_history = getattr(published, "store_display_history", False)
         if not update or published._hooks or has_history:
             published.publish(data, metadata, transient=transient, update=update)

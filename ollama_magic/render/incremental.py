@@ -1,9 +1,10 @@
-"""The open end of a text that is still being written, made fit to be shown.
+"""A reply that is still being written, converted to safe HTML step by step.
 
-What has begun and not ended (emphasis, code, links, math, a table) is closed or held
-back, so that it does not flash as raw syntax and then change. Nothing is held back for
-more than ``_MAX_HELD`` characters: it may never end. Only for live views; the text
-itself is never changed.
+The live displays call ``ReplyConverter``: it returns finished segments, which never
+change again, and the open end, which is converted anew at each paint. Syntax that has
+begun and not ended (emphasis, code, links, math, a table) is closed or held back in the
+open end, so that it does not flash as raw text first. Nothing is held back for more
+than ``_MAX_HELD`` characters, since it may never end.
 """
 
 from __future__ import annotations
@@ -27,10 +28,137 @@ from ollama_magic.render.safe_html import (
 )
 from ollama_magic.render.text import visible_text
 
+_MAX_OPEN = 5 * CAP_CHARACTERS
+"""Characters; a longer open block is plain text, since each paint converts all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A finished part of a reply: converted once, and never changed again."""
+
+    characters: int
+    """How many characters of the reply it shows."""
+    html: str
+
+
+class Converter(Protocol):
+    """Converts the visible text of a reply as it streams."""
+
+    def take(self, text: str) -> Iterator[Segment]:
+        """Return the segments that new text finishes."""
+
+    def open_html(self) -> str:
+        """Return the open end; empty if there is nothing to see."""
+
+
+class MarkdownConverter:
+    """Converts Markdown, one segment per block."""
+
+    def __init__(self) -> None:
+        self._splitter = BlockSplitter(CAP_CHARACTERS)
+        self._budget = HtmlBudget()
+
+    def take(self, text: str) -> Iterator[Segment]:
+        """Return the segments that new text finishes."""
+        self._budget.grow(len(text))
+        for block in self._splitter.feed(text):
+            made = block_html(block)
+            fits = self._budget.take(made)
+            yield Segment(len(block.source), made if fits else plain_html(block.source))
+
+    def open_html(self) -> str:
+        """Return the open end; empty if there is nothing to see."""
+        blocks = self._splitter.open_blocks()
+        made = map(_open_html, [*blocks[:-1], *map(shown_block, blocks[-1:])])
+        page = "".join(made)
+        if self._budget.fits(page):
+            return page
+        return plain_html("".join(block.source for block in blocks))
+
+
+def _open_html(block: Block) -> str:
+    if len(block.source) > _MAX_OPEN:
+        return plain_html(block.source)
+    return open_block_html(block)
+
+
+class TextConverter:
+    """Converts lines of plain text or JSON.
+
+    Parameters
+    ----------
+    is_json
+        Whether to highlight the text.
+    """
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self._open = ""
+
+    def take(self, text: str) -> Iterator[Segment]:
+        """Return the segments that new text finishes."""
+        self._open += text
+        while len(self._open) > CAP_CHARACTERS:
+            end = self._open.rfind("\n", 0, CAP_CHARACTERS) + 1 or CAP_CHARACTERS
+            lines, self._open = self._open[:end], self._open[end:]
+            yield Segment(len(lines), self._html(lines))
+
+    def open_html(self) -> str:
+        """Return the open end; empty if there is nothing to see."""
+        return self._html(self._open) if self._open.strip() else ""
+
+    def _html(self, text: str) -> str:
+        if self._is_json:
+            return sanitised(code_html(text, "json"))
+        return plain_html(text)
+
+
+class ReplyConverter:
+    """Converts the chunks of a reply as they arrive.
+
+    Parameters
+    ----------
+    view
+        ``markdown`` or ``json``; anything else is plain text.
+    """
+
+    def __init__(self, view: str) -> None:
+        self._converter: Converter = (
+            MarkdownConverter()
+            if view == "markdown"
+            else TextConverter(is_json=view == "json")
+        )
+        self._pending: list[str] = []
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether text was added since ``finished`` was called."""
+        return bool(self._pending)
+
+    def add(self, text: str) -> None:
+        """Add new text; it is not converted yet."""
+        self._pending.append(text)
+
+    def finished(self) -> Iterator[Segment]:
+        """Return the segments that the added text finishes."""
+        text = "".join(self._pending)
+        self._pending.clear()
+        if text.endswith("\r"):  # perhaps half of a line end
+            self._pending.append("\r")
+            text = text[:-1]
+        return self._converter.take(visible_text(text))
+
+    def open_html(self) -> str:
+        """Return the open end; empty if there is nothing to see."""
+        return self._converter.open_html()
+
+
+# -- the open end of a text --------------------------------------------------------
+
 _MAX_HELD = 300
 """Characters."""
 
-# A last line of nothing but marks may turn out to be anything; so may "12.".
+# A last line of marks alone may become anything; so may "12.".
 _LONE_MARKS = re.compile(
     r"(?:^|(?<=\n))[ \t>]*(?:[-=+*_#|~`$<>!\[:]+|\d{1,9}[.)])[ \t]*\Z"
 )
@@ -55,7 +183,7 @@ _PARAGRAPH_START = re.compile(
 
 
 def shown_block(block: Block) -> Block:
-    """Return an open block as it is to be shown now."""
+    """Return an open block as it should be shown now."""
     if block.kind == "fence":
         return replace(block, source=_HALF_FENCE.sub("", block.source))
     if block.kind in {"indented", "html", "blank"}:
@@ -68,7 +196,7 @@ def shown_block(block: Block) -> Block:
 
 
 def _text_in_progress(block: Block) -> Block:
-    source = _without_last_marks(block.source)
+    source = _LONE_MARKS.sub("", block.source)
     if block.kind == "table":
         cell = max(source.rfind("|"), source.rfind("\n")) + 1
         return replace(block, source=_closed(source, cell))
@@ -79,12 +207,8 @@ def _text_in_progress(block: Block) -> Block:
     return replace(block, source=_closed(_without_halves(source, start), start))
 
 
-def _without_last_marks(source: str) -> str:
-    return _LONE_MARKS.sub("", source)
-
-
 def _table_head(source: str) -> tuple[str, str]:
-    """Return a table's head and a delimiter row for it, when only these have come."""
+    """Return a table's head and a delimiter row, if there are no other rows yet."""
     head, _, rest = source.strip("\n").partition("\n")
     is_row = (
         head.startswith("|") and head.rstrip().endswith("|") and head.count("|") > 2
@@ -95,7 +219,7 @@ def _table_head(source: str) -> tuple[str, str]:
 
 
 def _last_paragraph(source: str) -> int:
-    """Return where the last paragraph, item or text below code or math begins."""
+    """Return the start of the last paragraph, item, or text below code or math."""
     ends = [0]
     for begin in (MATH_LINES, _PARAGRAPH_START):
         ends += [match.end() for match in begin.finditer(source)]
@@ -103,7 +227,7 @@ def _last_paragraph(source: str) -> int:
 
 
 def _without_halves(source: str, start: int) -> str:
-    """Hold back what only makes sense when it is complete."""
+    """Return a text without the links, tags and math that have not ended."""
     for token in _tokens(source, start):
         if token["opening"] and _is_half_math(source, token.start()):
             source = source[: token.start()]
@@ -127,9 +251,9 @@ def _is_half_math(source: str, index: int) -> bool:
 
 
 def _tokens(source: str, start: int) -> Iterator[re.Match[str]]:
-    """Yield what opens or closes something, outside of code and of complete math.
+    """Yield the marks that open or close something, outside code and complete math.
 
-    The last one yielded may be the ticks that open code which does not end.
+    The last one may be the backticks of code that does not end.
     """
     while token := _TOKEN.search(source, start):
         start = token.end()
@@ -151,7 +275,7 @@ def _is_in_code(source: str, start: int, index: int) -> bool:
 
 
 def _closed(source: str, start: int) -> str:
-    """End the emphasis and code that are open in the last paragraph."""
+    """Close the emphasis and code that are open in the last paragraph."""
     source = _TRAILING_MARKS.sub("", source.rstrip())
     opened: list[str] = []
     code = ""
@@ -174,128 +298,3 @@ def _math_in_progress(block: Block) -> Block:
     return Block(
         "paragraph", "`" + " ".join(block.source.replace("`", "'").split()) + "`"
     )
-
-
-_MAX_OPEN = 5 * CAP_CHARACTERS
-"""A block that could not be cut is plain above this: each paint converts all of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Finished: it is converted once and does not change any more."""
-
-    characters: int
-    """How many of the reply's characters it shows."""
-    html: str
-
-
-class Converter(Protocol):
-    """Takes the visible text of a reply as it comes."""
-
-    def take(self, text: str) -> Iterator[Segment]:
-        """Return the pieces that the next characters finished."""
-
-    def open_html(self) -> str:
-        """Return what is not finished; empty when there is nothing to see."""
-
-
-class MarkdownConverter:
-    """Blocks of Markdown; half-written syntax is shown sanely."""
-
-    def __init__(self) -> None:
-        self._splitter = BlockSplitter(CAP_CHARACTERS)
-        self._budget = HtmlBudget()
-
-    def take(self, text: str) -> Iterator[Segment]:
-        """Return the pieces that the next characters finished."""
-        self._budget.grow(len(text))
-        for block in self._splitter.feed(text):
-            made = block_html(block)
-            fits = self._budget.take(made)
-            yield Segment(len(block.source), made if fits else plain_html(block.source))
-
-    def open_html(self) -> str:
-        """Return what is not finished; empty when there is nothing to see."""
-        blocks = self._splitter.open_blocks()
-        made = map(_open_html, [*blocks[:-1], *map(shown_block, blocks[-1:])])
-        page = "".join(made)
-        if self._budget.fits(page):
-            return page
-        return plain_html("".join(block.source for block in blocks))
-
-
-def _open_html(block: Block) -> str:
-    if len(block.source) > _MAX_OPEN:
-        return plain_html(block.source)
-    return open_block_html(block)
-
-
-class TextConverter:
-    """Lines of plain text or JSON.
-
-    Parameters
-    ----------
-    is_json
-        Highlight it.
-    """
-
-    def __init__(self, *, is_json: bool) -> None:
-        self._is_json = is_json
-        self._open = ""
-
-    def take(self, text: str) -> Iterator[Segment]:
-        """Return the pieces that the next characters finished."""
-        self._open += text
-        while len(self._open) > CAP_CHARACTERS:
-            end = self._open.rfind("\n", 0, CAP_CHARACTERS) + 1 or CAP_CHARACTERS
-            piece, self._open = self._open[:end], self._open[end:]
-            yield Segment(len(piece), self._html(piece))
-
-    def open_html(self) -> str:
-        """Return what is not finished; empty when there is nothing to see."""
-        return self._html(self._open) if self._open.strip() else ""
-
-    def _html(self, text: str) -> str:
-        if self._is_json:
-            return sanitised(code_html(text, "json"))
-        return plain_html(text)
-
-
-class ReplyConverter:
-    """Takes what came of a reply, as it came, and gives its pieces.
-
-    Parameters
-    ----------
-    view
-        ``markdown`` or ``json``; anything else is plain text.
-    """
-
-    def __init__(self, view: str) -> None:
-        self._pieces: Converter = (
-            MarkdownConverter()
-            if view == "markdown"
-            else TextConverter(is_json=view == "json")
-        )
-        self._pending: list[str] = []
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether something came since the pieces were asked for."""
-        return bool(self._pending)
-
-    def add(self, text: str) -> None:
-        """Take the next characters; nothing is converted yet."""
-        self._pending.append(text)
-
-    def finished(self) -> Iterator[Segment]:
-        """Return the pieces that were finished by what came."""
-        text = "".join(self._pending)
-        self._pending.clear()
-        if text.endswith("\r"):  # the first half of a line's end
-            self._pending.append("\r")
-            text = text[:-1]
-        return self._pieces.take(visible_text(text))
-
-    def open_html(self) -> str:
-        """Return what is not finished; empty when there is nothing to see."""
-        return self._pieces.open_html()

@@ -1,4 +1,9 @@
-"""One output of a cell that is updated in place, under a display id of its own."""
+"""One output of a cell: updated in place while it is live, then replaced by its end.
+
+The displays and progress lines publish through this module, and it lets out no other
+MIME types than HTML and plain text. How the end replaces the live output depends on the
+front end: see ``OutputMode``.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +15,15 @@ from ollama_magic.render.theme import with_code_style
 
 _ENVELOPE_BYTES = 550
 MIME_TYPES = ("text/html", "text/plain")
-"""Nothing else gets out: JupyterLab does not sanitise ``text/markdown``."""
+"""All that is published: JupyterLab does not sanitise ``text/markdown``."""
 
 OutputMode = Literal["clear", "update", "repeat", "once"]
-"""What is shown live, and how the complete output takes its place.
+"""What is shown live, and how the complete output replaces it.
 
 clear
-    The output of the cell is this and nothing else: live outputs are cleared, and one
-    display follows.
+    The cell has no other outputs: live outputs are cleared, and one display follows.
 update
-    The front end applies updates: one display is updated in place, to the end.
+    The front end applies updates: one display is updated in place until the end.
 repeat
     The front end may lose updates: one display is updated in place, then emptied, and
     the complete output follows as another display.
@@ -27,12 +31,12 @@ once
     The front end, or what captures the output, ignores updates: nothing is shown live,
     and the complete output is one display.
 
-Only ``clear`` ever clears anything of the user's.
+Only ``clear`` can clear outputs of the user.
 """
 
 
 class LiveOutput:
-    """Sends nothing twice.
+    """An output that is updated in place; nothing is sent twice.
 
     Parameters
     ----------
@@ -42,22 +46,22 @@ class LiveOutput:
 
     def __init__(self, publish: Callable[..., Any]) -> None:
         self._publish = publish
-        self._display_id = uuid.uuid4().hex[:16]  # goes with every frame
+        self._display_id = uuid.uuid4().hex[:16]  # sent with every frame
         self._html: str | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether anything was shown."""
+        """Whether anything has been shown."""
         return self._html is not None
 
     def show(self, html: str, text: str = "") -> int:
-        """Show this now; return the bytes sent: none when it is there already.
+        """Show this; return the bytes sent, 0 if it is shown already.
 
         Parameters
         ----------
         text
-            What a front end shows that has no HTML. It gets the first frame alone,
-            since such front ends ignore updates.
+            For front ends without HTML. It is sent with the first frame only, since
+            these front ends ignore updates.
         """
         html = with_code_style(html)
         if html == self._html or not (html or self.is_open):
@@ -77,20 +81,20 @@ class LiveOutput:
         self._html = data.get("text/html", "")
 
     def empty(self) -> None:
-        """Leave nothing to be seen, where anything was shown."""
+        """Show nothing any more."""
         if self.is_open:
             self.publish({"text/html": "", "text/plain": ""}, {})
 
 
 class FinalOutput:
-    """How what was shown while it came becomes the one output of the end.
+    """Replaces the live output by the complete one.
 
     Parameters
     ----------
     publish, clear_output
         Those of ``shell.display_pub``.
     mode
-        How; see :data:`OutputMode`.
+        See ``OutputMode``.
     """
 
     def __init__(
@@ -107,7 +111,7 @@ class FinalOutput:
     def finish(
         self, live: LiveOutput, data: Mapping[str, str], metadata: Mapping[str, Any]
     ) -> None:
-        """Show what is complete in place of what was shown."""
+        """Show the complete output in place of the live one."""
         final = {mime: data[mime] for mime in MIME_TYPES if mime in data}
         if self._mode == "update":
             live.publish(final, metadata)
@@ -116,7 +120,7 @@ class FinalOutput:
         self._publish(data=final, metadata=metadata, transient={}, update=False)
 
     def discard(self, live: LiveOutput) -> None:
-        """Take away what was shown: an error or the complete output takes its place."""
+        """Remove the live output: an error or the complete output takes its place."""
         if self._mode == "clear":
             self._clear_output(wait=True)
         else:

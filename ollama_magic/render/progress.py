@@ -1,6 +1,7 @@
-"""One line that says how far something is, updated in place.
+"""A progress line, updated in place: in a notebook, or in a terminal.
 
-Knows how to show a share and a text; knows nothing of what is going on.
+Pulls, creations and ``map_prompts`` report to it: a text, and the share that is done if
+it is known.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _BAR_WIDTH_EM = 14
 
 
 class ProgressLine(Protocol):
-    """Where progress is shown."""
+    """Shows progress."""
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Show the state now, when it is time for it."""
+        """Show the current state, if an update is due."""
 
     def finish(self, text: str) -> None:
-        """Show the end; nothing follows."""
+        """Show the final state."""
 
 
 class NotebookProgress:
@@ -37,7 +38,7 @@ class NotebookProgress:
     publish, clear_output
         Those of ``shell.display_pub``.
     mode
-        What is shown live, and how the last state takes its place.
+        What is shown live, and how the final state replaces it.
     """
 
     def __init__(
@@ -49,19 +50,19 @@ class NotebookProgress:
     ) -> None:
         self._is_live = mode != "once"
         self._output = LiveOutput(publish)
-        self._last = FinalOutput(publish, clear_output, mode=mode)
+        self._final = FinalOutput(publish, clear_output, mode=mode)
         self._shown_at = float("-inf")
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Show the state now, at most five times a second."""
+        """Show the current state, at most five times a second."""
         now = time.monotonic()
         if self._is_live and now - self._shown_at >= _INTERVAL_S:
             self._shown_at = now
             self._output.publish(_bundle(text, share), {})
 
     def finish(self, text: str) -> None:
-        """Replace the line by its last state."""
-        self._last.finish(self._output, _bundle(text), {})
+        """Replace the line by the final state."""
+        self._final.finish(self._output, _bundle(text), {})
 
 
 def _bundle(text: str, share: float | None = None) -> dict[str, str]:
@@ -88,9 +89,9 @@ class TerminalProgress:
     Parameters
     ----------
     write
-        Takes text, for example ``sys.stdout.write``.
+        ``sys.stdout.write`` or a replacement.
     is_tty
-        Whether it can be rewritten; a file or a pipe gets the last state alone.
+        Whether the line can be rewritten; files and pipes get the final state only.
         None asks ``sys.stdout``.
     """
 
@@ -102,7 +103,7 @@ class TerminalProgress:
         self._shown = ""
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Rewrite the line, if it has changed."""
+        """Rewrite the line if it changed."""
         line = one_line(text)
         line = line if share is None else f"{share:4.0%}  {line}"
         if self._is_tty and line != self._shown:

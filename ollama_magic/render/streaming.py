@@ -1,7 +1,9 @@
-"""When to paint: how often, and how much is sent again and again.
+"""A reply in a notebook while it streams.
 
-A front end draws a whole output anew at every update, so paints are spread out by what
-the last one took and by the bytes that it sent. Knows nothing of what is painted.
+``generation`` feeds a ``StreamDisplay`` with the text that the server sends. A front
+end redraws a whole output at every update, so paints are throttled by the time and the
+bytes that they take, and a long reply is split over several outputs: finished ones are
+left alone. There are fewer than 50 of them, since JupyterLab shows no more per cell.
 """
 
 from __future__ import annotations
@@ -18,24 +20,38 @@ from ollama_magic.render.reply import live_steps_html
 from ollama_magic.render.safe_html import note_html, page_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
 
+View = Literal["markdown", "text", "html", "code", "json"]
+
+THINKING_INTERVAL_S = 0.5
+"""How often the line with the latest thinking is updated."""
+_PREVIEW_CHARACTERS = 90
+_MAX_PREVIEW_SOURCE = 1000
+"""Characters read for the preview, however many arrive at once."""
+
 _MAX_INTERVAL_S = 1.0
-_SHARE_OF_TIME = 8
-"""Between paints passes this many times what the last one took."""
+_PAUSE_PER_PAINT = 8
+"""The pause after a paint, as a multiple of the time that it took."""
 _BYTES_PER_S = 20_000
-"""How much is sent again and again, at most, envelopes of messages included."""
+"""How much is sent, at most, including the envelopes of messages."""
+
+_MIN_OUTPUT = 1000
+"""Characters of a reply in one output, at least."""
+_MAX_OUTPUTS = 48
+_MAX_LAST_OUTPUT = 100_000
+_SHOWN_LATER = "<p>… <em>(shown in full when the reply is complete)</em></p>"
 
 
 class Throttle:
-    """Tells when the next paint is due.
+    """Decides when the next paint is due.
 
     Parameters
     ----------
     hz
-        How often to paint, at most, per second.
+        How many times a second to paint, at most.
     clock
-        Seconds, never going back.
+        Seconds, monotonic.
     replies
-        How many replies are painted together; each may take what one alone may.
+        How many replies are painted together; each adds its own share of bytes.
     """
 
     def __init__(
@@ -47,39 +63,32 @@ class Throttle:
         self._due_s = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to paint."""
+        """Return whether it is time to paint."""
         return now >= self._due_s
 
     def painted(self, began_s: float, sent: int) -> None:
-        """Note a paint that began then and sent so many bytes."""
+        """Record a paint: when it began and how many bytes it sent."""
         took_s = self._clock() - began_s
-        pause_s = min(took_s * _SHARE_OF_TIME, _MAX_INTERVAL_S)
+        pause_s = min(took_s * _PAUSE_PER_PAINT, _MAX_INTERVAL_S)
         wait_s = max(pause_s, self._min_interval_s, sent / self._bytes_per_s)
         self._due_s = began_s + wait_s
 
     def hold(self, now: float, seconds: float) -> None:
-        """Paint nothing for a time."""
+        """Allow no paint for some seconds."""
         self._due_s = now + seconds
 
     def at_once(self) -> None:
-        """Let the next paint come without waiting."""
+        """Allow the next paint without waiting."""
         self._due_s = 0.0
 
 
-THINKING_INTERVAL_S = 0.5
-"""How often the line that says so is drawn."""
-_PREVIEW_CHARACTERS = 90
-_PREVIEWED = 1000
-"""Characters looked at for it, however many came at once."""
-
-
 class LiveThinking:
-    """Thinking as it comes.
+    """Thinking as it streams.
 
     Parameters
     ----------
     clock
-        Seconds, never going back.
+        Seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -91,57 +100,48 @@ class LiveThinking:
 
     @property
     def text(self) -> str:
-        """All of it, so far."""
+        """All thinking so far."""
         return "".join(self._parts)
 
     def add(self, text: str) -> None:
-        """Take what came."""
+        """Add new text."""
         if not self.is_open:
             self._began_s, self.is_open = self._clock(), True
         self._parts.append(text)
 
     def close(self) -> None:
-        """Note that the answer has begun."""
+        """Stop the clock: the answer has begun."""
         self._took_s += self._clock() - self._began_s
         self.is_open = False
 
     def html(self) -> str:
-        """Return all of it, folded."""
+        """Return all thinking, folded."""
         return thinking_html(self.text, self._took_s)
 
     def preview_html(self) -> str:
         """Return one line: the seconds so far and the latest words."""
         took_s = self._took_s + self._clock() - self._began_s
-        words = " ".join("".join(self._parts[-100:])[-_PREVIEWED:].split())
+        words = " ".join("".join(self._parts[-100:])[-_MAX_PREVIEW_SOURCE:].split())
         if len(words) > _PREVIEW_CHARACTERS:
             words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
         return note_html(f"thinking… {took_s:.0f} s · {words}")
 
 
-View = Literal["markdown", "text", "html", "code", "json"]
-
-_MIN_CHUNK = 1000
-_MAX_OUTPUTS = 48
-_MAX_LAST_CHUNK = 100_000
-_LATER = "<p>… <em>(shown in full when the reply is complete)</em></p>"
-
-
-class StreamDisplay:
-    """Shows one reply in one cell.
+class LiveDisplay:
+    """What the displays of one reply and of several have in common.
 
     Parameters
     ----------
     publish, clear_output
         Those of ``shell.display_pub``.
     view
-        How the text is shown; what is neither Markdown nor JSON is plain text.
+        How the text is shown: ``markdown`` or ``json``; anything else is plain text.
     hz
-        How often to paint, at most, per second.
+        How many times a second to paint, at most.
     mode
-        What is shown live, and how the complete reply takes its place. Only where all
-        is cleared at the end, live text goes into several outputs.
+        What is shown live, and how the complete output replaces it.
     clock
-        Seconds, never going back.
+        Seconds, monotonic.
     """
 
     def __init__(
@@ -155,46 +155,77 @@ class StreamDisplay:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
-        self._is_live = mode != "once"
-        self._is_chunked = mode == "clear"
-        self._clock = clock
-        self._last = FinalOutput(publish, clear_output, mode=mode)
-        self._hz = hz
         self._view = view
+        self._hz = hz
+        self._clock = clock
+        self._is_live = mode != "once"
+        self._throttle = Throttle(hz, clock)
         self._output = LiveOutput(publish)
-        self._live = [self._output]  # all that are there, from the top
-        self._emptied: deque[LiveOutput] = deque()  # those of them to be used again
+        self._final = FinalOutput(publish, clear_output, mode=mode)
+        # Loaded while the server works: saves 0.2 s before the first text.
+        threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
+
+    def finish(
+        self,
+        data: Mapping[str, str],
+        metadata: Mapping[str, Any],
+        footer: Sequence[str] = (),
+    ) -> None:
+        """Show the complete bundle as the one output; it has the footer already."""
+        self._final.finish(self._output, data, metadata)
+
+    def discard(self) -> None:
+        """Remove what was shown: an error takes its place."""
+        self._final.discard(self._output)
+
+
+class StreamDisplay(LiveDisplay):
+    """Shows one reply in one cell.
+
+    In mode ``clear``, live text is split over several outputs.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[..., Any],
+        clear_output: Callable[..., Any],
+        *,
+        mode: OutputMode,
+        **settings: Any,  # noqa: ANN401  (those of ``LiveDisplay``)
+    ) -> None:
+        super().__init__(publish, clear_output, mode=mode, **settings)
+        self._is_split = mode == "clear"
+        self._live = [self._output]  # all live outputs, from the top
+        self._reusable: deque[LiveOutput] = deque()  # those that were emptied
         self._steps_html = ""
         self._begin()
-        # Loaded while the server is being waited for: 0.2 s before the first text.
-        threading.Thread(target=warm_up, name="ollama-warm-up", daemon=True).start()
 
     def _begin(self) -> None:
         self._converter = ReplyConverter(self._view)
-        self._throttle = Throttle(self._hz, self._clock)
+        self._throttle.at_once()
         self._outputs = 1
-        self._chunk: list[str] = []  # HTML of the finished pieces of this output
-        self._chunk_size = 0  # their characters of the reply
+        self._finished: list[str] = []  # HTML of the finished segments in this output
+        self._finished_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
         self._has_text = False
         self._thinking = LiveThinking(self._clock)
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Take away what was shown, and begin anew under the steps that led here.
+        """Start over for the next answer, below the steps that led to it.
 
-        NB: outputs are emptied, and not cleared. A question (``input``) may reach the
-        front end before what was shown ahead of it, by another channel: JupyterLab
-        would take its box away with the outputs, and nobody could answer (seen).
+        NB: outputs are emptied rather than cleared. An ``input`` request may reach the
+        front end before the outputs above it, through another channel: JupyterLab
+        would remove its box together with the outputs, and nobody could answer (seen).
         """
         if not self._is_live:
             return
         self._begin()
         self._steps_html = live_steps_html(steps)
-        if self._is_chunked:
+        if self._is_split:
             first, *others = self._live
-            self._emptied = deque(one for one in others if one.is_open)
-            self._live = [first, *self._emptied]
-            for one in self._emptied:
+            self._reusable = deque(one for one in others if one.is_open)
+            self._live = [first, *self._reusable]
+            for one in self._reusable:
                 one.show("")
             self._output = first
         self._output.show(self._steps_html)
@@ -202,15 +233,15 @@ class StreamDisplay:
             self._new_output()
 
     def waiting(self, text: str) -> None:
-        """Show that nothing has come yet, and why; call it as often as you like."""
+        """Show why nothing has arrived yet; may be called often."""
         if self._is_live and not (self._has_text or self._thinking.is_open):
             self._show_alone(note_html(text), visible_text(text))
 
     def feed(self, content: str, thinking: str = "") -> None:
-        """Take what came, maybe nothing; paint when it is time.
+        """Add new text, if any, and paint if a paint is due.
 
-        To be called every tenth of a second or so, also when nothing came: what is
-        not shown yet is shown then.
+        Call it about every tenth of a second, also without new text: text that was
+        held back is painted then.
         """
         if not self._is_live:
             return
@@ -229,62 +260,48 @@ class StreamDisplay:
             self._show_alone(self._thinking.preview_html())
             self._throttle.hold(now, THINKING_INTERVAL_S)
 
-    def finish(
-        self,
-        data: Mapping[str, str],
-        metadata: Mapping[str, Any],
-        footer: Sequence[str] = (),
-    ) -> None:
-        """Show the complete reply as the one output."""
-        self._last.finish(self._output, data, metadata)
-
-    def discard(self) -> None:
-        """Take away what was shown: an error takes its place."""
-        self._last.discard(self._output)
-
-    # -- painting --------------------------------------------------------------
-
     def _paint(self, now: float) -> None:
         sent = 0
-        for piece in self._converter.finished():
-            self._chunk.append(piece.html)
-            self._chunk_size += piece.characters
-            self._size += piece.characters
-            if self._is_chunked and self._chunk_size >= max(
-                _MIN_CHUNK, self._size / 10
+        for segment in self._converter.finished():
+            self._finished.append(segment.html)
+            self._finished_size += segment.characters
+            self._size += segment.characters
+            if self._is_split and self._finished_size >= max(
+                _MIN_OUTPUT, self._size / 10
             ):
-                sent += self._close_chunk()
-        sent += self._show_chunk(self._converter.open_html())
+                sent += self._finish_output()
+        sent += self._show(self._converter.open_html())
         self._throttle.painted(now, sent)
 
-    def _show_chunk(self, open_html: str) -> int:
-        html = "".join(self._chunk) + open_html
-        if not self._is_chunked:
+    def _show(self, open_html: str) -> int:
+        """Show the finished segments of this output, and the open end."""
+        html = "".join(self._finished) + open_html
+        if not self._is_split:
             thinking = self._thinking.html() if self._thinking.text else ""
             return self._output.show(self._steps_html + thinking + page_html(html))
         return self._output.show(page_html(html)) if html else 0
 
     def _show_alone(self, html: str, text: str = "") -> None:
-        """Show what is no part of the answer; steps stay above it."""
-        self._output.show(html if self._is_chunked else self._steps_html + html, text)
+        """Show what is not part of the answer, below the steps."""
+        self._output.show(html if self._is_split else self._steps_html + html, text)
 
-    def _close_chunk(self) -> int:
-        """Show the last of an output; what comes now goes into a new one."""
+    def _finish_output(self) -> int:
+        """Paint this output for the last time; new text goes into the next one."""
         if self._outputs >= _MAX_OUTPUTS:
-            if self._chunk_size > _MAX_LAST_CHUNK:
-                self._chunk, self._chunk_size = [_LATER], 0
+            if self._finished_size > _MAX_LAST_OUTPUT:
+                self._finished, self._finished_size = [_SHOWN_LATER], 0
             return 0
-        sent = self._show_chunk("")
-        self._chunk, self._chunk_size = [], 0
+        sent = self._show("")
+        self._finished, self._finished_size = [], 0
         self._new_output()
         return sent
 
     def _new_output(self) -> None:
-        if not self._is_chunked:
+        if not self._is_split:
             return
         self._outputs += 1
-        if self._emptied:
-            self._output = self._emptied.popleft()
+        if self._reusable:
+            self._output = self._reusable.popleft()
         else:
             self._output = LiveOutput(self._publish)
             self._live.append(self._output)
@@ -293,7 +310,7 @@ class StreamDisplay:
         if not self._thinking.is_open:
             return
         self._thinking.close()
-        if not self._has_text:  # later thoughts are shown when the reply is complete
+        if not self._has_text:  # later thinking is shown when the reply is complete
             self._show_alone(self._thinking.html())
             self._new_output()
             self._throttle.at_once()

@@ -1,4 +1,8 @@
-"""A reply in a terminal: text as it comes, once, with no way to steer the terminal."""
+"""A reply in a terminal: plain text, printed as it streams.
+
+The magics use it where there is no kernel. Text is printed once and not rewritten; no
+control character reaches the terminal except those written here.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,10 @@ class TerminalDisplay:
     Parameters
     ----------
     write
-        ``sys.stdout.write``, or what stands in for it.
+        ``sys.stdout.write`` or a replacement.
     is_tty
-        Whether a line can be rewritten and dimmed; a file or a pipe gets plain text
-        and nothing else. None asks ``sys.stdout``.
+        Whether a line can be rewritten and dimmed; files and pipes get plain text
+        only. None asks ``sys.stdout``.
     """
 
     def __init__(
@@ -33,19 +37,19 @@ class TerminalDisplay:
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""
-        self._calls_ended = 0
-        self._lines_of_call = 0  # of the first call that has not ended
-        self._unended = ""  # a carriage return that may be half of a line's end
+        self._calls_printed = 0
+        self._lines_of_call = 0  # printed lines of the call that is running
+        self._held_back = ""  # a carriage return that may be half of a line end
 
     def waiting(self, text: str) -> None:
-        """Show on one line that nothing has come yet, and why."""
+        """Show on the status line why nothing has arrived yet."""
         text = visible_text(text)
         if self._is_tty and text != self._waiting:
             self._write("\r" + text.ljust(len(self._waiting)))
             self._waiting = text
 
     def feed(self, content: str, thinking: str = "") -> None:
-        """Write what came."""
+        """Print new text."""
         if content or thinking:
             self._end_waiting()
         if thinking:
@@ -55,8 +59,8 @@ class TerminalDisplay:
             self._write(visible_text(thinking))
         if content:
             self._end_thinking()
-            content = self._unended + content
-            self._unended = "\r" if content.endswith("\r") else ""
+            content = self._held_back + content
+            self._held_back = "\r" if content.endswith("\r") else ""
             text = visible_text(content.removesuffix("\r"))
             self._shown += text
             self._write(text)
@@ -67,7 +71,7 @@ class TerminalDisplay:
         metadata: Mapping[str, Any],
         footer: Sequence[str] = (),
     ) -> None:
-        """Write what the complete reply has beyond what was written, and the footer."""
+        """Print the rest of the complete reply, and the footer."""
         self._end_waiting()
         self._end_thinking()
         whole = visible_text(data.get("text/plain", ""))
@@ -77,24 +81,24 @@ class TerminalDisplay:
             self._write(f"{self._dim}{line}{self._normal}\n")
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        """End what was written and write the steps that are new; an answer follows."""
+        """Print the new steps; the next answer follows."""
         self._end_waiting()
         self._end_thinking()
-        for call in tool_steps(steps)[self._calls_ended :]:
+        for call in tool_steps(steps)[self._calls_printed :]:
             lines = call_lines(call)
             for line in lines[self._lines_of_call :]:
                 self._write(f"{self._dim}{line}{self._normal}\n")
             has_ended = call.result is not None
-            self._calls_ended += has_ended
+            self._calls_printed += has_ended
             self._lines_of_call = 0 if has_ended else len(lines)
             if not has_ended:
                 break
         if not steps:
             self._write("\n\n")
-        self._shown = self._unended = ""
+        self._shown = self._held_back = ""
 
     def discard(self) -> None:
-        """Take away the line that says what is waited for."""
+        """Remove the status line."""
         self._end_waiting()
         self._end_thinking()
 
