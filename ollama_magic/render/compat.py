@@ -18,8 +18,8 @@ Publish = Callable[..., Any]
 def publisher_of(shell: Any) -> Publish:  # noqa: ANN401  (IPython is not typed)
     """Return the function that publishes outputs of a shell.
 
-    With ipykernel's own publisher, updates of a display go straight to its session: they
-    change an existing output, so nothing that was printed before has to be flushed
+    With ipykernel's own publisher, updates of a display go straight to its session:
+    they change an existing output, so nothing that was printed before has to be flushed
     first. That flush wakes another thread four times, and is two thirds of the cost.
     """
     published = shell.display_pub

@@ -29,7 +29,7 @@ from ollama_magic.render.safe_html import (
 from ollama_magic.render.text import visible_text
 
 _MAX_OPEN = 5 * CAP_CHARACTERS
-"""Characters; a longer open block is plain text, since each paint converts all of it."""
+"""Characters; a longer open block stays plain: each paint converts all of it."""
 
 
 @dataclass(frozen=True, slots=True)
