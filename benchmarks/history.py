@@ -40,7 +40,7 @@ def fill(path, notebook, count):
     store = ChatStore(path, warn=print)
 
     def work(database):
-        chat_id = turn_rows.make_chat(database, notebook, "main")
+        chat_id = turn_rows.get_or_create_chat(database, notebook, "main")
         for number in range(count):
             turn = Turn(
                 prompt=f"{number}: {TEXT}",
@@ -108,7 +108,7 @@ def bare_request(path, notebook, url):
     store.close()
 
     def one():
-        body = {"model": "yes:1b", "messages": chat.messages("Why?")}
+        body = {"model": "yes:1b", "messages": chat.messages("RemovalReason?")}
         connection = HTTPConnection(urlsplit(url).netloc)
         connection.request("POST", "/api/chat", json.dumps(body).encode())
         connection.getresponse().read()

@@ -98,7 +98,7 @@ def not_cached_error(
     Parameters
     ----------
     error
-        Why there is no server.
+        RemovalReason there is no server.
     file
         Where answers are kept.
     asked

@@ -1,6 +1,7 @@
-"""Turns from elsewhere, put among those of a chat: of a file, of a notebook.
+"""Change chats in ways other than adding a turn: rename, delete, insert, undo, prune.
 
-Refuses to know where they come from, and files and caches, as ``rows`` does.
+``store`` calls these functions inside a transaction. Only ``delete_chat`` and
+``prune`` delete rows, when the user asks for it; all else only marks turns.
 """
 
 from __future__ import annotations
@@ -13,42 +14,91 @@ from itertools import takewhile
 from typing import Any
 
 from ollama_magic.history import cache, rows
-from ollama_magic.history.schema import MAIN_CHAT, SESSION
+from ollama_magic.history.schema import MAIN_CHAT, SESSION_PREFIX
 from ollama_magic.history.turns import Chat, Turn
 
+SESSION_DAYS = 7
+"""After so many days without use, the ``main`` chat of a session can be pruned."""
 
-def insert_turns(
-    database: sqlite3.Connection, notebook: str, chat: Chat, moment: str
-) -> None:
-    """Give a chat these turns, in this order.
-
-    Those with a uid are live in it already. The others are added as they are; one
-    whose cell has a live turn that is not among them replaces that, or takes it out of
-    another chat of the notebook. Live turns that are not among them stay, in front.
-
-    Parameters
-    ----------
-    moment
-        When this is done: the time of turns that bring none.
-    """
-    chat_id = rows.make_chat(database, notebook, chat.name)
-    live = rows.read_turns(database, chat_id)
-    pairs = zip(live, chat.turns, strict=False)
-    in_place = len(list(takewhile(lambda pair: pair[0].uid == pair[1].uid, pairs)))
-    named = {turn.uid for turn in chat.turns}
-    replaced = {t.cell_id: t.uid for t in live if t.cell_id and t.uid not in named}
-    for turn in chat.turns[in_place:]:
-        uid = turn.uid
-        if not uid:
-            _take_from_other_chats(database, notebook, turn.cell_id, chat_id, moment)
-            added = _stored(turn, moment)
-            replaces = replaced.get(turn.cell_id or "")
-            rows.add_turn(database, chat_id, added, replaces=replaces)
-            uid = added.uid
-        rows.move_to_end(database, uid, chat_id)
+_OF_NOTEBOOK = """
+chat_id IN (SELECT id FROM chats WHERE notebook_id =
+    (SELECT notebook_id FROM chats WHERE id = :chat))
+"""
 
 
-def _stored(turn: Turn, moment: str) -> Turn:
+@dataclass(frozen=True, slots=True)
+class UndoResult:
+    """The turns that an undo removed or restored."""
+
+    removed: tuple[Turn, ...] = ()
+    restored: tuple[Turn, ...] = ()
+    why: str = ""
+    """Why these had left: ``replaced``, or a ``rows.RemovalReason``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneSummary:
+    """What ``prune`` can delete, or has deleted."""
+
+    turns: int
+    """Discarded turns: replaced, dropped, undone, or of deleted cells."""
+    chats: int
+    """Chats that have not been used for a while."""
+    chat_turns: int
+    """Live turns in those chats."""
+    answers: int
+    """Cached replies of the same age."""
+    size_bytes: int
+    """The approximate size of all of it."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to delete."""
+        return not (self.turns or self.chats or self.answers)
+
+
+def rename_chat(
+    database: sqlite3.Connection, notebook: str, chat: str, name: str
+) -> bool:
+    """Rename a chat; return False if the name is taken."""
+    if rows.find_chat(database, notebook, name) is not None:
+        return False
+    chat_id = rows.get_or_create_chat(database, notebook, chat)
+    # Without a known notebook, named chats have another key than ``main``.
+    notebook_id = rows.get_or_create_notebook(
+        database, rows.storage_key(notebook, name)
+    )
+    database.execute(
+        "UPDATE chats SET name = ?, notebook_id = ? WHERE id = ?",
+        (name, notebook_id, chat_id),
+    )
+    rows.bump_revision(database, chat_id)
+    return True
+
+
+def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
+    """Delete a chat with all its turns, if it exists."""
+    found = rows.find_chat(database, notebook, chat)
+    if found is not None:
+        _delete_chat(database, found[0])
+        _delete_images(database)
+
+
+def _delete_chat(database: sqlite3.Connection, chat_id: int) -> None:
+    database.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
+    database.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
+
+
+def _delete_images(database: sqlite3.Connection) -> None:
+    """Delete images that no turn has any more."""
+    database.execute(
+        "DELETE FROM pictures WHERE digest NOT IN"
+        " (SELECT value FROM turns, json_each(turns.pictures))"
+    )
+
+
+def new_turn(turn: Turn, moment: str) -> Turn:
+    """Return a turn that can be added: with uid, times and text hash."""
     stored = replace(
         rows.storable(turn),
         uid=uuid.uuid4().hex,
@@ -58,61 +108,78 @@ def _stored(turn: Turn, moment: str) -> Turn:
     return replace(stored, text_hash=stored.compute_text_hash())
 
 
-def _take_from_other_chats(
+def remove_from_other_chats(
     database: sqlite3.Connection,
     notebook: str,
     cell_id: str | None,
     chat_id: int,
-    moment: str,
+    *,
+    at: str,
 ) -> None:
+    """Remove the turn of a cell from all chats of its notebook but one."""
     if cell_id is None:
         return
     for other in rows.find_turns_of_cell(database, notebook, cell_id):
         if other.chat_id != chat_id and other.cell_id == cell_id:
-            rows.remove_turn(database, other.uid, other.chat_id, why="moved", at=moment)
+            rows.remove_turn(database, other.uid, other.chat_id, why="moved", at=at)
 
 
-@dataclass(frozen=True, slots=True)
-class UndoResult:
-    """What taking back a change came to."""
+def insert_turns(
+    database: sqlite3.Connection, notebook: str, chat: Chat, moment: str
+) -> None:
+    """Give a chat these turns, in this order.
 
-    removed: tuple[Turn, ...] = ()
-    """Turns that left their chat."""
-    restored: tuple[Turn, ...] = ()
-    """Turns that are in their chat again."""
-    why: str = ""
-    """What had happened to them: ``replaced``, or one of ``rows.Why``."""
+    Turns with a uid are live turns of the chat. The others are added; each replaces
+    the live turn of its cell, unless that is in ``chat`` too, and removes it from other
+    chats of the notebook. Live turns that are not in ``chat`` stay, at the front.
+
+    Parameters
+    ----------
+    moment
+        The time of the change, and of turns that have no time.
+    """
+    chat_id = rows.get_or_create_chat(database, notebook, chat.name)
+    live = rows.read_turns(database, chat_id)
+    pairs = zip(live, chat.turns, strict=False)
+    in_place = len(list(takewhile(lambda pair: pair[0].uid == pair[1].uid, pairs)))
+    named = {turn.uid for turn in chat.turns}
+    replaced = {t.cell_id: t.uid for t in live if t.cell_id and t.uid not in named}
+    for turn in chat.turns[in_place:]:
+        uid = turn.uid
+        if not uid:
+            remove_from_other_chats(
+                database, notebook, turn.cell_id, chat_id, at=moment
+            )
+            added = new_turn(turn, moment)
+            replaces = replaced.get(turn.cell_id or "")
+            rows.add_turn(database, chat_id, added, replaces=replaces)
+            uid = added.uid
+        rows.move_to_end(database, uid, chat_id)
 
 
-def take_back(database: sqlite3.Connection, chat_id: int) -> UndoResult | None:
-    """Take the last change of a chat back; None when there was none.
+def undo_last_change(database: sqlite3.Connection, chat_id: int) -> UndoResult | None:
+    """Undo the last change of a chat; return None if there is none.
 
-    What the change did to other chats of the notebook is taken back too: a turn that
-    had moved to this one returns to where it was.
+    A change is everything that happened at one moment, in other chats of the notebook
+    too: a turn that had moved to this chat returns to where it was.
     """
     moment = _last_moment(database, chat_id)
     if moment is None:
         return None
     removed, restored, why = [], [], ""
-    for row in _added(database, chat_id, moment):
+    for row in _turns_added(database, chat_id, moment):
         rows.remove_turn(
             database, row["uid"], row["chat_id"], why="undone", at=rows.utc_now()
         )
         removed.append(rows.read_turn(row))
         earlier = _earlier_version(database, row["uid"], row["text_hash"])
         if earlier is not None:
-            restored.append(_revive(database, earlier))
+            restored.append(_restore_turn(database, earlier))
             why = "replaced"
-    for uid, reason in _removed(database, chat_id, moment):
-        restored.append(_revive(database, uid))
+    for uid, reason in _turns_removed(database, chat_id, moment):
+        restored.append(_restore_turn(database, uid))
         why = reason
     return UndoResult(tuple(removed), tuple(restored), why)
-
-
-_OF_NOTEBOOK = """
-chat_id IN (SELECT id FROM chats WHERE notebook_id =
-    (SELECT notebook_id FROM chats WHERE id = :chat))
-"""
 
 
 def _last_moment(database: sqlite3.Connection, chat_id: int) -> str | None:
@@ -130,7 +197,7 @@ def _last_moment(database: sqlite3.Connection, chat_id: int) -> str | None:
     return moment
 
 
-def _added(
+def _turns_added(
     database: sqlite3.Connection, chat_id: int, moment: str
 ) -> list[dict[str, Any]]:
     cursor = database.execute(
@@ -140,10 +207,10 @@ def _added(
         """,  # noqa: S608  (our own constant)
         {"chat": chat_id, "moment": moment},
     )
-    return list(rows.by_name(cursor))
+    return list(rows.as_dicts(cursor))
 
 
-def _removed(
+def _turns_removed(
     database: sqlite3.Connection, chat_id: int, moment: str
 ) -> list[tuple[str, str]]:
     return database.execute(
@@ -156,24 +223,26 @@ def _removed(
     ).fetchall()
 
 
-def _revive(database: sqlite3.Connection, uid: str) -> Turn:
+def _restore_turn(database: sqlite3.Connection, uid: str) -> Turn:
     database.execute(
         "UPDATE turns SET replaced_at = NULL, removed_at = NULL, removed_why = NULL"
         " WHERE uid = ?",
         (uid,),
     )
-    (row,) = rows.by_name(database.execute("SELECT * FROM turns WHERE uid = ?", (uid,)))
-    rows.raise_revision(database, row["chat_id"])
+    (row,) = rows.as_dicts(
+        database.execute("SELECT * FROM turns WHERE uid = ?", (uid,))
+    )
+    rows.bump_revision(database, row["chat_id"])
     return rows.read_turn(row)
 
 
 def _earlier_version(
     database: sqlite3.Connection, uid: str, text_hash: str
 ) -> str | None:
-    """Return the last version of a turn with another text; None when there is none.
+    """Return the latest version of a turn with another text, if there is one.
 
-    A version with the same text is passed over: it came from running all cells again,
-    and to see it come back would look as if nothing had been taken back.
+    Versions with the same text come from running all cells again; restoring one would
+    look as if nothing had been undone.
     """
     row = database.execute(
         """
@@ -189,73 +258,10 @@ def _earlier_version(
     return row[0] if row else None
 
 
-SESSION_DAYS = 7
-"""After so many days without use the ``main`` chat of a session is a leftover."""
-
-
-@dataclass(frozen=True, slots=True)
-class PruneSummary:
-    """What can be removed for good, or was."""
-
-    turns: int
-    """Turns in no chat any more: replaced, dropped, undone, of deleted cells."""
-    chats: int
-    """Chats that were not used for long."""
-    chat_turns: int
-    """Live turns in those."""
-    answers: int
-    """Answers that were kept for the same request, and are as old."""
-    size_bytes: int
-    """About how much all of it takes."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to remove."""
-        return not (self.turns or self.chats or self.answers)
-
-
-def rename_chat(
-    database: sqlite3.Connection, notebook: str, chat: str, name: str
-) -> bool:
-    """Give a chat another name; False when that one is taken."""
-    if rows.find_chat(database, notebook, name) is not None:
-        return False
-    chat_id = rows.make_chat(database, notebook, chat)
-    # Where the notebook is not known, a chat with a name is kept apart from ``main``.
-    notebook_id = rows.make_notebook(database, rows.home(notebook, name))
-    database.execute(
-        "UPDATE chats SET name = ?, notebook_id = ? WHERE id = ?",
-        (name, notebook_id, chat_id),
-    )
-    rows.raise_revision(database, chat_id)
-    return True
-
-
-def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
-    """Delete a chat with all its turns; harmless when there is none."""
-    found = rows.find_chat(database, notebook, chat)
-    if found is not None:
-        _delete(database, found[0])
-        _delete_images(database)
-
-
-def _delete(database: sqlite3.Connection, chat_id: int) -> None:
-    database.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
-    database.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
-
-
-def _delete_images(database: sqlite3.Connection) -> None:
-    """Delete the images that no turn has any more."""
-    database.execute(
-        "DELETE FROM pictures WHERE digest NOT IN"
-        " (SELECT value FROM turns, json_each(turns.pictures))"
-    )
-
-
 def find_prunable(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
 ) -> PruneSummary:
-    """Return what ``prune`` would remove."""
+    """Return what ``prune`` would delete."""
     old = _old_chats(database, notebook, older_than_days)
     marks = ", ".join("?" * len(old))
     turns, chat_turns, size = database.execute(
@@ -282,10 +288,10 @@ def find_prunable(
 def prune(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
 ) -> PruneSummary:
-    """Remove turns that are in no chat, and chats not used for so many days."""
-    removed = find_prunable(database, notebook, older_than_days)
+    """Delete discarded turns, and chats and replies older than so many days."""
+    summary = find_prunable(database, notebook, older_than_days)
     for chat_id in _old_chats(database, notebook, older_than_days):
-        _delete(database, chat_id)
+        _delete_chat(database, chat_id)
     database.execute(
         "DELETE FROM turns WHERE replaced_at IS NOT NULL OR removed_at IS NOT NULL"
     )
@@ -301,16 +307,16 @@ def prune(
         " (SELECT notebook_id FROM chats) AND model IS NULL",
         (notebook,),
     )
-    return removed
+    return summary
 
 
 def _old_chats(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
 ) -> list[int]:
-    """Return chats that were not used for long; never those of ``notebook``.
+    """Return chats that have not been used for so long; never those of ``notebook``.
 
-    Always those that no session can reach any more: the ``main`` of terminals and
-    scripts that were left a week ago.
+    This always includes chats that no session can reach any more: the ``main`` of
+    terminals and scripts that ended a week ago.
     """
     never = "0000"
     found = database.execute(
@@ -326,7 +332,7 @@ def _old_chats(
         """,
         {
             "notebook": notebook,
-            "session": f"{SESSION}_%",
+            "session": f"{SESSION_PREFIX}_%",
             "main": MAIN_CHAT,
             "left": _before(SESSION_DAYS),
             "old": never if older_than_days is None else _before(older_than_days),

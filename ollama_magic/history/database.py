@@ -1,7 +1,7 @@
-"""A database that always works: in its file, or in memory when the file fails.
+"""A database that always works: in its file, or in memory if the file fails.
 
-Knows what to do about a fault, and that the user is told once. Refuses to know what
-is kept: what a session must not lose is put back by a callable.
+``store`` runs all its work through ``SafeDatabase``. It decides what happens after a
+failure, and warns the user once; a callable of the store restores the chats.
 """
 
 from __future__ import annotations
@@ -14,41 +14,41 @@ from pathlib import Path
 from typing import TypeVar
 
 from ollama_magic.history.sqlite_file import (
-    NAME_ANOTHER,
+    ANOTHER_FILE,
     Fault,
     UnusableFileError,
+    checkpoint,
     diagnose,
-    identity,
-    make_whole,
+    file_identity,
     open_file,
     open_memory,
-    set_aside,
+    rename_damaged_file,
 )
 
 _T = TypeVar("_T")
-Work = Callable[[sqlite3.Connection], _T]
+Operation = Callable[[sqlite3.Connection], _T]
 
 
 class SafeDatabase:
-    """A SQLite file that is opened or made at first use.
+    """A SQLite file that is opened or created at first use.
 
-    When it cannot be used any more (locked, full, read-only, made by a newer version),
-    all goes on in memory until it is closed; a damaged file is set aside and a new one
-    begun.
+    If the file cannot be used (locked, disk full, read-only, from a newer version),
+    work continues in memory until it is closed. A damaged file is renamed, and a new
+    one is created.
 
     Parameters
     ----------
     path
         The file. None keeps everything in memory.
     is_self_contained
-        Whether the file must be whole by itself after each commit; see ``file``.
+        Whether the file must be complete after each commit; see ``open_file``.
     warn
-        Called with a text of two lines, once for each thing that went wrong: what
-        happened and why, then what to do.
-    put_back
-        Writes what the session knows into a database that may lack it.
-    forget
-        Called when a file was opened: what was read before may be of another one.
+        Called once for each failure, with two lines: what happened and why, then what
+        to do.
+    restore
+        Writes what the session has in memory to a database that may lack it.
+    on_open
+        Called when a file was opened, which may not be the one that was read before.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class SafeDatabase:
         *,
         is_self_contained: bool = False,
         warn: Callable[[str], None],
-        put_back: Work[None],
-        forget: Callable[[], None],
+        restore: Operation[None],
+        on_open: Callable[[], None],
     ) -> None:
         self._path = path
         self._is_single = is_self_contained
         self._warn = warn
-        self._put_back = put_back
-        self._forget = forget
+        self._restore = restore
+        self._on_open = on_open
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._is_in_memory = False
-        self._has_set_aside = False
-        self._lock = threading.RLock()  # a cell may ask in a thread of its own
+        self._has_replaced_file = False
+        self._lock = threading.RLock()  # a cell may run in a thread of its own
 
     @property
     def path(self) -> Path | None:
@@ -93,8 +93,8 @@ class SafeDatabase:
             self._connection.close()
             self._connection = None
 
-    def run(self, work: Work[_T]) -> _T:
-        """Do some work; when the file fails, recover and do it on what is left."""
+    def run(self, work: Operation[_T]) -> _T:
+        """Do some work; if the file fails, recover and do it again."""
         with self._lock:
             while True:
                 try:
@@ -105,99 +105,99 @@ class SafeDatabase:
                         raise
                     self._recover(fault)
 
-    def run_and_commit(self, work: Work[_T]) -> _T:
-        """Do some work in one transaction, likewise."""
+    def run_and_commit(self, work: Operation[_T]) -> _T:
+        """Do some work in one transaction, and recover in the same way."""
 
         def commit(database: sqlite3.Connection) -> _T:
             result = _transaction(database, work)
             if self._is_single and not self._is_in_memory:
-                make_whole(database)
+                checkpoint(database)
             return result
 
         return self.run(commit)
 
     def shrink(self) -> None:
-        """Give the space of deleted rows back, and leave no trace of what they were.
+        """Free the space of deleted rows, and erase their contents.
 
-        Not done while another kernel reads, or where there is no room for a copy; then
-        the space is used again by what is written next.
+        This fails while another kernel reads, or without room for a copy. The space is
+        then reused by later rows.
         """
 
         def work(database: sqlite3.Connection) -> None:
             with suppress(sqlite3.OperationalError):
                 database.execute("VACUUM")
-            make_whole(database)
+            checkpoint(database)
 
         self.run(work)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and not self._is_in_memory:
             assert self._path is not None
-            if identity(self._path) != self._identity:
-                # The file was deleted, or another one put in its place: what is
-                # written to it from now on would be lost with this process.
+            if file_identity(self._path) != self._identity:
+                # The file was deleted or replaced: anything written to the open one
+                # would be lost with this process.
                 self.close()
         if self._connection is None:
-            self._connection = self._open_anew()
+            self._connection = self._open_new_connection()
         return self._connection
 
-    def _open_anew(self) -> sqlite3.Connection:
+    def _open_new_connection(self) -> sqlite3.Connection:
         if self._path is None:
             self._is_in_memory = True
             self._warn(
                 "Chats are not saved: there is no home directory for their file.\n"
-                f"They go on in memory until the kernel ends; next: {NAME_ANOTHER}"
+                f"They stay in memory until the kernel ends; next: {ANOTHER_FILE}"
             )
             return open_memory(None)
         connection = self._open_file(self._path)
-        self._identity = identity(self._path)
-        self._forget()
+        self._identity = file_identity(self._path)
+        self._on_open()
         return connection
 
     def _open_file(self, path: Path) -> sqlite3.Connection:
         return open_file(path, is_self_contained=self._is_single)
 
     def _recover(self, fault: Fault) -> None:
-        """Put something that works in the place of a file that does not."""
-        if fault.is_damage and not self._has_set_aside:
-            self._has_set_aside = True
+        """Replace a file that cannot be used."""
+        if fault.is_damage and not self._has_replaced_file:
+            self._has_replaced_file = True
             with suppress(OSError, sqlite3.Error, UnusableFileError):
-                self._begin_anew(fault)
+                self._start_new_file(fault)
                 return
-        self._go_on_in_memory(fault)
+        self._continue_in_memory(fault)
 
-    def _begin_anew(self, fault: Fault) -> None:
+    def _start_new_file(self, fault: Fault) -> None:
         assert self._path is not None
         self.close()
-        aside = set_aside(self._path)
+        renamed = rename_damaged_file(self._path)
         self._connection = self._open_file(self._path)
-        self._identity = identity(self._path)
-        _transaction(self._connection, self._put_back)
+        self._identity = file_identity(self._path)
+        _transaction(self._connection, self._restore)
         self._warn(
-            f"The file of chats was set aside: {fault.why}. A new one is begun.\n"
-            f"The old one is {aside}; `sqlite3 FILE .recover` may save what is in it"
+            f"The chat file was renamed and a new one created: {fault.why}.\n"
+            f"The old file is {renamed}; `sqlite3 FILE .recover` may rescue its content"
         )
 
-    def _go_on_in_memory(self, fault: Fault) -> None:
+    def _continue_in_memory(self, fault: Fault) -> None:
         assert self._path is not None
         known = self._connection or self._path
         memory = open_memory(None if fault.is_damage else known)
         self.close()
         self._connection, self._is_in_memory = memory, True
-        _transaction(memory, self._put_back)
+        _transaction(memory, self._restore)
         self._warn(
             f"Chats are not saved in {self._path}: {fault.why}.\n"
-            f"They go on in memory until the kernel ends; next: {fault.next_step}"
+            f"They stay in memory until the kernel ends; next: {fault.next_step}"
         )
 
 
-def _transaction(database: sqlite3.Connection, work: Work[_T]) -> _T:
-    try:  # also around the beginning: an interrupt may come right after it
+def _transaction(database: sqlite3.Connection, work: Operation[_T]) -> _T:
+    try:  # including BEGIN: an interrupt may come right after it
         database.execute("BEGIN IMMEDIATE")
         result = work(database)
         database.execute("COMMIT")
     except BaseException:
-        # NB: on a full disk SQLite may have rolled back by itself.
+        # NB: on a full disk SQLite may have rolled back already.
         if database.in_transaction:
             with suppress(sqlite3.Error):
                 database.execute("ROLLBACK")

@@ -35,7 +35,7 @@ from typing import Literal
 from ollama_magic.history import rows
 from ollama_magic.history.notebook_file import NotebookFile, stable_cell_id
 
-How = Literal["known", "moved", "copied", "new"]
+MatchKind = Literal["known", "moved", "copied", "new"]
 ReadFile = Callable[[str], NotebookFile | None]
 
 
@@ -45,7 +45,7 @@ class NotebookMatch:
 
     key: str
     """What the store knows it by."""
-    how: How
+    how: MatchKind
     source: str = ""
     """The path that it moved or was copied from, where it had one."""
     replaced_other: bool = False
@@ -60,10 +60,10 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PlannedUpdate:
     """What is to be done about the notebook at a path."""
 
-    how: How
+    how: MatchKind
     found: _Row | None = None
     aside: _Row | None = None
     has_free_key: bool = True
@@ -81,9 +81,9 @@ class Decision:
         return NotebookMatch(self.found.key if self.found else path, self.how)
 
 
-def decide(
+def plan_update(
     database: sqlite3.Connection, path: str, cell_id: str | None, read: ReadFile
-) -> Decision:
+) -> PlannedUpdate:
     """Tell which notebook is at ``path``; reads the store and files, writes nothing.
 
     Parameters
@@ -96,20 +96,20 @@ def decide(
     file = read(path)
     here = _at(database, path)
     if here and not (file and _is_another(database, here, file, cell_id)):
-        return Decision("known", here)
+        return PlannedUpdate("known", here)
     match = _best_match(database, file, here) if file else None
-    how: How = "new"
+    how: MatchKind = "new"
     if file and match:
         was_left = match.path is None or not Path(match.path).exists()
         how = "moved" if was_left else "copied"
         if how == "copied" and _is_sibling(database, match, file, read):
             how, match = "new", None
     taken = database.execute("SELECT 1 FROM notebooks WHERE key = ?", (path,))
-    return Decision(how, match, here, taken.fetchone() is None)
+    return PlannedUpdate(how, match, here, taken.fetchone() is None)
 
 
-def carry_out(
-    database: sqlite3.Connection, path: str, decision: Decision
+def apply_update(
+    database: sqlite3.Connection, path: str, decision: PlannedUpdate
 ) -> NotebookMatch:
     """Do what was decided, and return the notebook that is at ``path`` now."""
     found, aside = decision.found, decision.aside
@@ -122,7 +122,7 @@ def carry_out(
         key = found.key
     else:
         key = path if decision.has_free_key else f"{path}#{uuid.uuid4().hex}"
-        notebook_id = rows.make_notebook(database, key)
+        notebook_id = rows.get_or_create_notebook(database, key)
         _set_path(database, notebook_id, path)
         if found is not None:
             _copy(database, found.id, notebook_id)
@@ -349,14 +349,14 @@ def _rename(
         if earlier.cell_id != cell_id or earlier.uid == uid:
             continue
         if earlier.chat_id == chat_id:
-            rows.take_place(database, uid, chat_id, of=earlier.uid)
+            rows.replace_turn(database, uid, chat_id, of=earlier.uid)
         else:
             now = rows.utc_now()
             rows.remove_turn(
                 database, earlier.uid, earlier.chat_id, why="moved", at=now
             )
     database.execute("UPDATE turns SET cell_id = ? WHERE uid = ?", (cell_id, uid))
-    rows.raise_revision(database, chat_id)
+    rows.bump_revision(database, chat_id)
 
 
 def _id_at(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.history.identity import CellWithoutId
-from ollama_magic.history.schema import SESSION
+from ollama_magic.history.schema import SESSION_PREFIX
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -116,7 +116,7 @@ def _session_key(shell: Any) -> str:  # noqa: ANN401
     # next session's user would be handed this one's chat.
     session = getattr(getattr(shell, "kernel", None), "session", None)
     name = getattr(session, "session", None)
-    return f"{SESSION}{name or uuid.uuid4()}"
+    return f"{SESSION_PREFIX}{name or uuid.uuid4()}"
 
 
 SESSION_NAME = "JPY_SESSION_NAME"

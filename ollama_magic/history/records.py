@@ -49,7 +49,7 @@ class ParsedChats:
     chats: tuple[Chat, ...]
     """In the order of the file; a name is empty where the file has none."""
     left_out: int = 0
-    """How many messages or outputs could not be used."""
+    """MatchKind many messages or outputs could not be used."""
     faults: tuple[str, ...] = ()
     """Where and why, as far as it is known: ``cell 3: a turn has no prompt``."""
     differing: tuple[int, ...] = ()

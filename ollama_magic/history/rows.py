@@ -1,8 +1,7 @@
-"""Turns as rows: the statements that read them, add them and take them away.
+"""Read and write turns, chats and notebooks as rows of the store.
 
-Maps turns to rows and back. Refuses to know files, faults and caches: each function
-does its work inside a transaction that its caller has begun. Every change of a chat
-raises its ``revision``, so that other kernels notice.
+Each function works inside its caller's transaction. Every change of a chat raises its
+``revision``, which is how other kernels notice it.
 """
 
 from __future__ import annotations
@@ -17,35 +16,36 @@ from typing import Any, Literal, get_args
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
-from ollama_magic.history.schema import MAIN_CHAT, SESSION
+from ollama_magic.history.records import without_surrogates
+from ollama_magic.history.schema import MAIN_CHAT, SESSION_PREFIX
 from ollama_magic.history.turns import Origin, Turn
 
 # NB: the column of `images` is called `pictures`, as in files of earlier versions.
 _FIELDS = tuple(field.name for field in fields(Turn) if field.name != "images")
 _STATS = frozenset(field.name for field in fields(Stats))
 
-Why = Literal["dropped", "deleted", "moved", "undone"]
-"""Why a turn was removed: by its user, with its cell, into another chat, by undo."""
+RemovalReason = Literal["dropped", "deleted", "moved", "undone"]
+"""Why a turn left: the user dropped it, its cell was deleted, it moved, or undo."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSummary:
-    """One chat of a notebook, as a list of chats shows it."""
+    """One entry in the list of a notebook's chats."""
 
     name: str
     turns: int
-    """Live turns that asked something."""
+    """The number of live turns, without markers."""
     last_model: str
-    """The model of the last of them; empty when there is none."""
+    """The model of the last turn; empty if there is none."""
     last_answered_at: str
-    """UTC, ISO 8601; empty when there is none."""
+    """UTC, ISO 8601; empty if there is no turn."""
     characters: int
-    """Length of prompts, replies and thinking."""
+    """The length of all prompts, replies and thinking."""
 
 
 @dataclass(frozen=True, slots=True)
-class LiveTurn:
-    """Where a turn is."""
+class TurnLocation:
+    """The chat and cell of a live turn."""
 
     uid: str
     chat_id: int
@@ -53,8 +53,8 @@ class LiveTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """What the user of a notebook has chosen for it."""
+class NotebookState:
+    """The current chat and the chosen model of a notebook."""
 
     current_chat: str = MAIN_CHAT
     model: str | None = None
@@ -62,49 +62,45 @@ class Choices:
 
 
 def utc_now() -> str:
-    """Return the time as the store keeps it: UTC, ISO 8601, sorts as text."""
+    """Return the time in the format of the store: UTC, ISO 8601, sortable as text."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def storable(turn: Turn) -> Turn:
-    """Return a turn whose texts SQLite can keep: lone surrogates become ``?``."""
+    """Return a turn with texts that SQLite can store: lone surrogates become ``?``."""
     return replace(
         turn,
-        prompt=_encodable(turn.prompt),
-        reply=_encodable(turn.reply),
-        thinking=_encodable(turn.thinking),
-        system=None if turn.system is None else _encodable(turn.system),
+        prompt=without_surrogates(turn.prompt),
+        reply=without_surrogates(turn.reply),
+        thinking=without_surrogates(turn.thinking),
+        system=None if turn.system is None else without_surrogates(turn.system),
     )
-
-
-def _encodable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 # -- reading -------------------------------------------------------------------
 
 
-def home(notebook: str, chat: str) -> str:
-    """Return the key of the notebook that a chat is kept under.
+def storage_key(notebook: str, chat: str) -> str:
+    """Return the key of the notebook that a chat is stored under.
 
-    Where the notebook is only known to a session, chats that were given a name are
-    kept for all such sessions: they outlive it, and its ``main`` does not.
+    Without a notebook file, a session has its own ``main`` chat, and shares named
+    chats with all other such sessions.
     """
-    is_named = notebook.startswith(SESSION) and chat != MAIN_CHAT
-    return SESSION if is_named else notebook
+    is_named = notebook.startswith(SESSION_PREFIX) and chat != MAIN_CHAT
+    return SESSION_PREFIX if is_named else notebook
 
 
-def _homes(notebook: str) -> tuple[str, str]:
-    return notebook, SESSION if notebook.startswith(SESSION) else notebook
+def _storage_keys(notebook: str) -> tuple[str, str]:
+    return notebook, SESSION_PREFIX if notebook.startswith(SESSION_PREFIX) else notebook
 
 
 def find_chat(
     database: sqlite3.Connection, notebook: str, name: str
 ) -> tuple[int, int] | None:
-    """Return a chat's id and revision; None when it has never been written."""
+    """Return a chat's id and revision; None if it was never written."""
     row: tuple[int, int] | None = database.execute(
         "SELECT id, revision FROM named_chats WHERE notebook = ? AND name = ?",
-        (home(notebook, name), name),
+        (storage_key(notebook, name), name),
     ).fetchone()
     return row
 
@@ -120,10 +116,10 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
 def read_all_turns(
     database: sqlite3.Connection, chat_id: int
 ) -> list[tuple[Turn, str]]:
-    """Return every turn that a chat ever had, and why it is not live any more.
+    """Return every turn that a chat ever had, and why it left.
 
-    In order of their places, at each the oldest first. The reason is empty for live
-    turns, else ``replaced`` or one of :data:`Why`; ``removed`` where none was kept.
+    Turns are sorted by position, then by time. The reason is empty for a live turn,
+    else ``replaced`` or a ``RemovalReason``; ``removed`` if none was recorded.
     """
     cursor = database.execute(
         "SELECT * FROM turns WHERE chat_id = ?"
@@ -137,8 +133,8 @@ def read_all_turns(
 def _with_images(
     database: sqlite3.Connection, cursor: sqlite3.Cursor
 ) -> list[tuple[Turn, dict[str, Any]]]:
-    """Return turns with the images that they were asked about, and their rows."""
-    rows = list(by_name(cursor))
+    """Return turns with their images, and their rows."""
+    rows = list(as_dicts(cursor))
     named = {digest for row in rows for digest in _digests(row)}
     images = {digest: _read_image(database, digest) for digest in named}
     return [(read_turn(row, images), row) for row in rows]
@@ -182,48 +178,48 @@ def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSumm
         WHERE named_chats.notebook IN (?, ?)
         ORDER BY named_chats.id
         """,
-        _homes(notebook),
+        _storage_keys(notebook),
     )
     return [ChatSummary(*row) for row in rows]
 
 
-def read_choices(database: sqlite3.Connection, notebook: str) -> Choices:
-    """Return what was chosen for a notebook."""
+def read_notebook_state(database: sqlite3.Connection, notebook: str) -> NotebookState:
+    """Return the state of a notebook."""
     row = database.execute(
         "SELECT current_chat, model, model_chosen_at FROM notebooks WHERE key = ?",
         (notebook,),
     ).fetchone()
-    return Choices(*row) if row else Choices()
+    return NotebookState(*row) if row else NotebookState()
 
 
 def find_turns_of_cell(
     database: sqlite3.Connection, notebook: str, cell_id: str
-) -> list[LiveTurn]:
+) -> list[TurnLocation]:
     """Return the live turns of a cell, in all chats of its notebook.
 
-    A cell that asked several times in one run has them under ``ID``, ``ID 2``, ...
+    Several turns from one run of a cell have the ids ``ID``, ``ID 2``, ...
     """
     rows = database.execute(
-        # "!" comes after the blank: the range is the id, and the id with a blank.
-        # The plus keeps SQLite from searching by chat, which would read all turns.
+        # "!" sorts after the blank: the range is the id, and the id with a blank.
+        # The plus stops SQLite from searching by chat, which would read all turns.
         """
         SELECT uid, chat_id, cell_id FROM live
         WHERE cell_id >= :id AND cell_id < :id || '!'
             AND +chat_id IN
                 (SELECT id FROM named_chats WHERE notebook IN (:own, :shared))
         """,
-        {"id": cell_id, "own": notebook, "shared": _homes(notebook)[1]},
+        {"id": cell_id, "own": notebook, "shared": _storage_keys(notebook)[1]},
     )
-    return [LiveTurn(*row) for row in rows]
+    return [TurnLocation(*row) for row in rows]
 
 
 # -- writing -------------------------------------------------------------------
 
 
-def write_choices(
-    database: sqlite3.Connection, notebook: str, choices: Choices
+def write_notebook_state(
+    database: sqlite3.Connection, notebook: str, choices: NotebookState
 ) -> None:
-    """Keep what was chosen for a notebook."""
+    """Write the state of a notebook."""
     database.execute(
         "UPDATE notebooks SET current_chat = ?, model = ?, model_chosen_at = ?"
         " WHERE id = ?",
@@ -231,16 +227,16 @@ def write_choices(
             choices.current_chat,
             choices.model,
             choices.model_chosen_at,
-            make_notebook(database, notebook),
+            get_or_create_notebook(database, notebook),
         ),
     )
 
 
-def make_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
-    """Return the id of a chat, made when it is new."""
-    notebook_id = make_notebook(database, home(notebook, name))
-    # NB: revisions begin with the time, so that a chat that was deleted and made again
-    # is never taken for the old one by a kernel that remembers that.
+def get_or_create_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
+    """Return the id of a chat, which is created if it is new."""
+    notebook_id = get_or_create_notebook(database, storage_key(notebook, name))
+    # NB: revisions begin with the time. A chat that was deleted and created again must
+    # not look like the old one to a kernel that has that in memory.
     database.execute(
         "INSERT OR IGNORE INTO chats (notebook_id, name, revision) VALUES (?, ?, ?)",
         (notebook_id, name, time.time_ns() // 1_000_000),
@@ -258,16 +254,16 @@ def add_turn(
     *,
     replaces: str | None = None,
 ) -> int:
-    """Add a turn at the end, or in the place of one; return the new revision.
+    """Add a turn at the end, or in place of another; return the new revision.
 
     Parameters
     ----------
     replaces
-        The uid of a live turn that gives up its place.
+        The uid of the live turn to replace.
     """
     if replaces is None:
         (position,) = database.execute(
-            # Places of turns that are gone stay theirs: undo may bring them back.
+            # Removed turns keep their positions: undo may restore them.
             "SELECT COALESCE(MAX(position), 0) + 1 FROM turns WHERE chat_id = ?",
             (chat_id,),
         ).fetchone()
@@ -298,7 +294,7 @@ def add_turn(
             "replaces": replaces,
         },
     )
-    return raise_revision(database, chat_id)
+    return bump_revision(database, chat_id)
 
 
 def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
@@ -311,69 +307,69 @@ def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
     return json.dumps(digests) if digests else None
 
 
-def take_place(
+def replace_turn(
     database: sqlite3.Connection, uid: str, chat_id: int, *, of: str
 ) -> None:
-    """Put a turn into the place of another one of its chat, which it replaces."""
+    """Replace a turn by another turn of the same chat, in its position."""
     database.execute("UPDATE turns SET replaced_at = ? WHERE uid = ?", (utc_now(), of))
     database.execute(
         "UPDATE turns SET replaces = :of,"
         " position = (SELECT position FROM turns WHERE uid = :of) WHERE uid = :uid",
         {"of": of, "uid": uid},
     )
-    raise_revision(database, chat_id)
+    bump_revision(database, chat_id)
 
 
 def remove_turn(
-    database: sqlite3.Connection, uid: str, chat_id: int, *, why: Why, at: str
+    database: sqlite3.Connection, uid: str, chat_id: int, *, why: RemovalReason, at: str
 ) -> None:
-    """Take a turn out of its chat."""
+    """Remove a turn from its chat; its row stays."""
     database.execute(
         "UPDATE turns SET removed_at = ?, removed_why = ? WHERE uid = ?", (at, why, uid)
     )
-    raise_revision(database, chat_id)
+    bump_revision(database, chat_id)
 
 
 def trust_turns(
     database: sqlite3.Connection, chat_id: int, uids: Iterable[str]
 ) -> None:
-    """Note that the user trusts turns of a file."""
+    """Mark turns from a file as trusted by the user."""
     database.executemany(
         "UPDATE turns SET origin = 'trusted' WHERE uid = ? AND origin = 'file'",
         [(uid,) for uid in uids],
     )
-    raise_revision(database, chat_id)
+    bump_revision(database, chat_id)
 
 
 def move_to_end(database: sqlite3.Connection, uid: str, chat_id: int) -> None:
-    """Give a turn the last place of its chat."""
+    """Move a turn to the end of its chat."""
     database.execute(
         "UPDATE turns SET position ="
         " (SELECT MAX(position) + 1 FROM turns WHERE chat_id = ?) WHERE uid = ?",
         (chat_id, uid),
     )
-    raise_revision(database, chat_id)
+    bump_revision(database, chat_id)
 
 
-def put_back(
+def restore_chat(
     database: sqlite3.Connection,
     notebook: str,
     name: str,
     turns: Iterable[Turn],
     revision: int,
 ) -> None:
-    """Write a chat as it was known, into a database that may not have it."""
+    """Write a chat from memory, unless the database has it."""
     if find_chat(database, notebook, name) is not None:
         return
-    chat_id = make_chat(database, notebook, name)
+    chat_id = get_or_create_chat(database, notebook, name)
     for turn in turns:
         add_turn(database, chat_id, turn)
     database.execute("UPDATE chats SET revision = ? WHERE id = ?", (revision, chat_id))
 
 
-def make_notebook(database: sqlite3.Connection, key: str) -> int:
-    """Return the id of a notebook, made when it is new: then its key is its path."""
-    path = None if key.startswith(SESSION) else key
+def get_or_create_notebook(database: sqlite3.Connection, key: str) -> int:
+    """Return the id of a notebook; a new one is created with its key as its path."""
+    path = None if key.startswith(SESSION_PREFIX) else key
     database.execute(
         "INSERT OR IGNORE INTO notebooks (key, current_chat, path) VALUES (?, ?, ?)",
         (key, MAIN_CHAT, path),
@@ -384,8 +380,8 @@ def make_notebook(database: sqlite3.Connection, key: str) -> int:
     return notebook_id
 
 
-def raise_revision(database: sqlite3.Connection, chat_id: int) -> int:
-    """Note that a chat has changed, and return its new revision."""
+def bump_revision(database: sqlite3.Connection, chat_id: int) -> int:
+    """Raise the revision of a changed chat, and return it."""
     database.execute(
         "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
     )
@@ -395,8 +391,8 @@ def raise_revision(database: sqlite3.Connection, chat_id: int) -> int:
     return revision
 
 
-def by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
-    """Return rows as dicts, by the names of their columns."""
+def as_dicts(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+    """Return rows as dicts of columns."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 
@@ -404,16 +400,16 @@ def by_name(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
 def read_turn(
     columns: Mapping[str, Any], images: Mapping[str, Image | None] | None = None
 ) -> Turn:
-    """Return the turn of a row of ``turns``, with those of its images that are given.
+    """Return the turn of a row.
 
     Parameters
     ----------
     images
-        By their digests; None where they are of no use.
+        Images by digest; None leaves them out.
     """
     found = [(images or {}).get(digest) for digest in _digests(columns)]
     steps = columns["steps"]
-    # A newer version may count more than this one knows.
+    # Ignore counts of newer versions.
     stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
     return Turn(
         **{
@@ -429,7 +425,7 @@ def read_turn(
 
 
 def _origin(kept: str | None) -> Origin:
-    """Return the origin of a row; rows of older versions have none."""
+    """Return the origin of a row; ``here`` for rows of older versions."""
     if kept is None:
         return "here"
     return next((known for known in get_args(Origin) if kept == known), "file")

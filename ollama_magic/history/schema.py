@@ -1,21 +1,22 @@
-"""The tables of the store, and how those of an older version become these.
+"""The tables of the store, and the migrations from older versions.
 
-Knows names and columns alone; importing it loads no database.
+``sqlite_file`` runs the statements. A module without imports, so that the names below
+can be used without loading SQLite.
 """
 
 MAIN_CHAT = "main"
 
-SESSION = "session:"
-"""How the key of a notebook begins that is known to one session of a kernel only.
+SESSION_PREFIX = "session:"
+"""Keys of notebooks without a file begin with this; they last for one session.
 
-Alone it is the key under which the named chats of all such sessions are kept.
+The prefix alone is the key of the named chats of all such sessions.
 """
 
 SCHEMA_VERSION = 5
 
-# Images are there once, however many turns were asked about them. Answers are those
-# that are shown again when the same is asked again.
-_BESIDE_TURNS = """
+# An image is stored once, however many turns have it. The table `answers` holds cached
+# replies.
+_IMAGES_AND_REPLIES = """
 CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE answers (
     key TEXT NOT NULL,
@@ -27,7 +28,7 @@ CREATE TABLE answers (
 )
 """
 
-# VS Code names a cell by a session and a handle; ``naming`` notes the id that lasts.
+# VS Code names a cell by a session and a handle; this is its id in the notebook file.
 _CELL_HANDLES = """
 CREATE TABLE cell_handles (
     session TEXT NOT NULL,
@@ -37,9 +38,9 @@ CREATE TABLE cell_handles (
 )
 """
 
-# Small columns first: SQLite reads through a long text to reach what is behind it.
-# A row is live until it is replaced (its cell was run again) or removed; no row is
-# deleted before the user asks for it.
+# Small columns first: SQLite reads a long text to reach the columns after it. A row is
+# live until it is replaced (its cell was run again) or removed; rows are only deleted
+# when the user asks for it.
 SCHEMA = """
 CREATE TABLE notebooks (
     id INTEGER PRIMARY KEY,
@@ -109,23 +110,23 @@ CREATE INDEX turns_by_time ON turns (answered_at)
 ALTER TABLE turns ADD COLUMN steps TEXT;
 ALTER TABLE turns ADD COLUMN pictures TEXT;
 """
-    + _BESIDE_TURNS,
+    + _IMAGES_AND_REPLIES,
     3: "ALTER TABLE turns ADD COLUMN origin TEXT",
     4: _CELL_HANDLES,
 }
-"""By version: the statements that lead to the next one."""
+"""For each version, the statements that upgrade it to the next."""
 
 
-def statements(version: int) -> list[str]:
-    """Return what makes the tables of this version of those of another one.
+def migration_statements(version: int) -> list[str]:
+    """Return the statements that upgrade a file to this version.
 
     Parameters
     ----------
     version
-        What the file has; 0 is an empty file.
+        The version of the file; 0 if it is empty.
     """
     steps = range(version, SCHEMA_VERSION)
-    whole = [SCHEMA, _BESIDE_TURNS, _CELL_HANDLES]
+    whole = [SCHEMA, _IMAGES_AND_REPLIES, _CELL_HANDLES]
     parts = whole if version == 0 else [UPGRADES[step] for step in steps]
     split = ";".join(parts).split(";")
     return [statement for statement in split if statement.strip()]

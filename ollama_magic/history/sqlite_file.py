@@ -1,7 +1,7 @@
-"""The SQLite file behind the chats: how it is made, opened, judged and set aside.
+"""Create, open, check and rename the SQLite file of the chats.
 
-Knows files, permissions, locks and damage. Refuses to know what a chat is: the tables
-are the business of ``schema``.
+``database`` calls this module, and only it: permissions, journals, locks and damage
+are handled here, the tables in ``schema``.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ollama_magic.history.schema import SCHEMA_VERSION, statements
+from ollama_magic.history.schema import SCHEMA_VERSION, migration_statements
 
-_APPLICATION_ID = 0x6F6C6D67  # "olmg": tells our files from other people's
+_APPLICATION_ID = 0x6F6C6D67  # "olmg": marks our files
 _BUSY_TIMEOUT_S = 5.0
 _MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
 
@@ -31,32 +31,32 @@ _MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
 _NETWORK_FILE_SYSTEMS = {"9p", "afs", "ceph", "cifs", "lustre", "ncpfs", "nfs", "nfs4"}
 _NETWORK_FILE_SYSTEMS |= {"glusterfs", "smb3", "smbfs", "fuse.sshfs", "virtiofs"}
 
-NAME_ANOTHER = 'name another file: %config OllamaMagics.history_file = "FILE"'
+ANOTHER_FILE = 'choose another file: %config OllamaMagics.history_file = "FILE"'
 _NEXT_STEPS = {
     sqlite3.SQLITE_BUSY: "close the program that holds it, then restart the kernel",
     sqlite3.SQLITE_LOCKED: "close the program that holds it, then restart the kernel",
-    sqlite3.SQLITE_FULL: "make room on its disk, then restart the kernel",
-    sqlite3.SQLITE_IOERR: "look after its disk, then restart the kernel",
-    sqlite3.SQLITE_READONLY: NAME_ANOTHER,
-    sqlite3.SQLITE_CANTOPEN: NAME_ANOTHER,
-    sqlite3.SQLITE_PERM: NAME_ANOTHER,
-    sqlite3.SQLITE_PROTOCOL: NAME_ANOTHER,
-    sqlite3.SQLITE_NOLFS: NAME_ANOTHER,
+    sqlite3.SQLITE_FULL: "free disk space, then restart the kernel",
+    sqlite3.SQLITE_IOERR: "check the disk, then restart the kernel",
+    sqlite3.SQLITE_READONLY: ANOTHER_FILE,
+    sqlite3.SQLITE_CANTOPEN: ANOTHER_FILE,
+    sqlite3.SQLITE_PERM: ANOTHER_FILE,
+    sqlite3.SQLITE_PROTOCOL: ANOTHER_FILE,
+    sqlite3.SQLITE_NOLFS: ANOTHER_FILE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a file of chats cannot be used, in words for its user."""
+    """Why a chat file cannot be used, in words for its user."""
 
     why: str
     next_step: str
     is_damage: bool = False
-    """Whether the file itself is damaged, and can be set aside for a new one."""
+    """Whether the file is damaged, so that a new one can take its place."""
 
 
 class UnusableFileError(Exception):
-    """The file is there and can be read, and must not be written."""
+    """The file can be read, but must not be written."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.why)
@@ -70,28 +70,28 @@ _UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
 
 
 def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connection:
-    """Open the file of chats at ``path``, made when it is new.
+    """Open the chat file at ``path``, or create it.
 
-    A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite gives
-    the mode of a file to its ``-wal`` and ``-shm``.
+    A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite copies
+    the mode to ``-wal`` and ``-shm``.
 
     Parameters
     ----------
     is_self_contained
-        Whether the file must be whole without its ``-wal`` after each commit.
+        Whether the file must be complete without its ``-wal`` after each commit.
 
     Raises
     ------
     UnusableFileError
-        The file is another program's, or a newer version's; it was not touched.
+        The file belongs to another program or a newer version; it is unchanged.
     sqlite3.DatabaseError, OSError
-        It is damaged, or it cannot be made, read, written or locked.
+        It is damaged, or it cannot be created, read, written or locked.
     """
     _make_private_folder(path.parent)
     _make_private_file(path)
-    if path.is_dir():  # of which SQLite says "disk I/O error"
+    if path.is_dir():  # SQLite would report a "disk I/O error"
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    _inspect(path)
+    _check_file(path)
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
         path.chmod(0o600)
     database = sqlite3.connect(
@@ -104,7 +104,7 @@ def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connect
         _choose_journal(
             database, uses_wal=not (is_self_contained or _is_on_network(path))
         )
-        _lay_schema(database)
+        _migrate(database)
     except BaseException:
         database.close()
         raise
@@ -112,7 +112,7 @@ def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connect
 
 
 def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
-    """Open a database in memory, with all that can still be read of ``source``."""
+    """Open a database in memory, with everything that can be read from ``source``."""
     if isinstance(source, Path):
         with suppress(*_UNREADABLE), closing(_open_to_read(source)) as database:
             return _copy_in_memory(database)
@@ -126,16 +126,16 @@ def _empty_memory() -> sqlite3.Connection:
     database = sqlite3.connect(
         ":memory:", isolation_level=None, check_same_thread=False
     )
-    _lay_schema(database)
+    _migrate(database)
     return database
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    # NB: without its -wal a file in WAL mode cannot be opened for reading in a folder
-    # where none can be made. No -wal and no -journal also mean that nobody is writing.
+    # NB: a file in WAL mode cannot be opened in a read-only folder without its -wal,
+    # unless it is declared immutable. Without -wal and -journal, nobody is writing.
     companions = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
-    is_quiet = not any(companion.exists() for companion in companions)
-    mode = "mode=ro&immutable=1" if is_quiet else "mode=ro"
+    is_idle = not any(companion.exists() for companion in companions)
+    mode = "mode=ro&immutable=1" if is_idle else "mode=ro"
     uri = f"{path.resolve().as_uri()}?{mode}"
     return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
 
@@ -145,11 +145,11 @@ def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     _check_owner(_pragma(database, "application_id"), _pragma(database, "user_version"))
     size = _pragma(database, "page_count") * _pragma(database, "page_size")
     if size > _MAX_COPIED_BYTES:
-        raise sqlite3.DataError("too large to be kept in memory")
+        raise sqlite3.DataError("too large for memory")
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
         database.backup(memory, progress=_do_not_wait)
-        _lay_schema(memory)
+        _migrate(memory)
     except BaseException:
         memory.close()
         raise
@@ -157,7 +157,7 @@ def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _do_not_wait(status: int, _remaining: int, _total: int) -> None:
-    # Without this, ``backup`` waits for a locked file as long as it is locked.
+    # Otherwise ``backup`` waits for as long as the file is locked.
     if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         raise sqlite3.OperationalError("locked")
 
@@ -165,9 +165,9 @@ def _do_not_wait(status: int, _remaining: int, _total: int) -> None:
 def _make_private_folder(folder: Path) -> None:
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # another kernel was quicker
+        with suppress(FileExistsError):  # another kernel was faster
             folder.mkdir(mode=0o700)
-            folder.chmod(0o700)  # a umask may have taken bits of our own
+            folder.chmod(0o700)  # the umask may have removed bits
 
 
 def _make_private_file(path: Path) -> None:
@@ -176,11 +176,11 @@ def _make_private_file(path: Path) -> None:
     with suppress(FileExistsError):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         os.close(file)
-        path.chmod(0o600)  # a umask may have taken bits of our own
+        path.chmod(0o600)  # the umask may have removed bits
 
 
-def _inspect(path: Path) -> None:
-    """Judge a file before anything of ours may change a single byte of it."""
+def _check_file(path: Path) -> None:
+    """Check a file before any byte of it may change."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
     with closing(connection) as database:
@@ -193,27 +193,25 @@ def _inspect(path: Path) -> None:
 
 def _check_owner(application_id: int, version: int) -> None:
     if application_id != _APPLICATION_ID:
-        raise UnusableFileError(
-            Fault("it is a database of another program", NAME_ANOTHER)
-        )
+        raise UnusableFileError(Fault("it belongs to another program", ANOTHER_FILE))
     if version > SCHEMA_VERSION:
         raise UnusableFileError(
             Fault(
-                f"a newer ollama_magic made it (schema {version}, "
-                f"this one knows {SCHEMA_VERSION})",
+                f"a newer version of ollama_magic created it (schema {version}, "
+                f"this version supports up to {SCHEMA_VERSION})",
                 "pip install -U ollama-magic, then restart the kernel",
             )
         )
 
 
 def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
-    """Use WAL, or the rollback journal with more care at commits."""
+    """Choose WAL, or the rollback journal with ``synchronous=FULL``."""
     journal = "wal" if uses_wal else "delete"
     try:
         (answer,) = database.execute(f"PRAGMA journal_mode={journal}").fetchone()
     except sqlite3.OperationalError as error:
-        # Another kernel has the file open too, and uses WAL or is changing the mode.
-        # The mode belongs to the file, and this connection will follow.
+        # Another kernel has the file open, and uses WAL or is changing the mode. The
+        # mode belongs to the file, so it also applies to this connection.
         if _primary_code(error) != sqlite3.SQLITE_BUSY:
             raise
         answer = "unknown"
@@ -221,25 +219,25 @@ def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
     database.execute(f"PRAGMA synchronous={level}")
 
 
-def make_whole(database: sqlite3.Connection) -> None:
-    """Put into the file what its ``-wal`` has, where another kernel uses WAL.
+def checkpoint(database: sqlite3.Connection) -> None:
+    """Copy the contents of ``-wal`` to the file, if another kernel uses WAL.
 
-    With the rollback journal this does nothing. What a reader holds back now comes with
-    the next commit, or when the last kernel closes the file.
+    With the rollback journal this does nothing. What a reader delays is copied at the
+    next commit, or when the last kernel closes the file.
     """
-    with suppress(sqlite3.Error):  # nothing is lost: it is in the -wal
+    with suppress(sqlite3.Error):  # nothing is lost: the -wal has it
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _lay_schema(database: sqlite3.Connection) -> None:
-    """Make the tables, or make those of an older version into ours."""
+def _migrate(database: sqlite3.Connection) -> None:
+    """Create the tables, or upgrade those of an older version."""
     if _pragma(database, "user_version") == SCHEMA_VERSION:
         return
     database.execute("BEGIN IMMEDIATE")
     try:
         version = _pragma(database, "user_version")
-        if version < SCHEMA_VERSION:  # nobody was quicker
-            for statement in statements(version):
+        if version < SCHEMA_VERSION:  # no other kernel was faster
+            for statement in migration_statements(version):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -256,7 +254,7 @@ def _pragma(database: sqlite3.Connection, name: str) -> int:
 
 
 def _is_on_network(path: Path) -> bool:
-    """Tell whether a file is on a network file system, where Linux tells it."""
+    """Return whether a file is on a network file system; Linux only."""
     try:
         mounts = Path("/proc/self/mounts").read_text(errors="replace")
     except OSError:
@@ -265,7 +263,7 @@ def _is_on_network(path: Path) -> bool:
 
 
 def file_system(path: Path, mounts: str) -> str:
-    r"""Return the kind of file system that a path is on, by a table of mounts.
+    r"""Return the type of file system of a path, from a table of mounts.
 
     Examples
     --------
@@ -284,8 +282,8 @@ def file_system(path: Path, mounts: str) -> str:
 # -- faults --------------------------------------------------------------------
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells this file from another of the same name; None if missing."""
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode, which identify a file; None if it is missing."""
     try:
         status = path.stat()
     except OSError:
@@ -293,23 +291,23 @@ def identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file and its companions, and return the new name."""
+def rename_damaged_file(path: Path) -> Path:
+    """Rename a damaged file and its journals, and return the new name."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    path.rename(aside)
+    renamed = path.with_name(f"{path.name}.corrupt-{stamp}")
+    path.rename(renamed)
     for companion in ("-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
-            path.with_name(path.name + companion).rename(f"{aside}{companion}")
-    return aside
+            path.with_name(path.name + companion).rename(f"{renamed}{companion}")
+    return renamed
 
 
 def diagnose(error: Exception) -> Fault | None:
-    """Return what is wrong with the file; None when the error is a bug of ours."""
+    """Return what is wrong with the file, or None if the error is a bug of ours."""
     if isinstance(error, UnusableFileError):
         return error.fault
     if isinstance(error, OSError):
-        return Fault(error.strerror or str(error), NAME_ANOTHER)
+        return Fault(error.strerror or str(error), ANOTHER_FILE)
     if not isinstance(error, sqlite3.DatabaseError):
         return None
     code = _primary_code(error)

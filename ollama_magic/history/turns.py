@@ -18,7 +18,7 @@ from ollama_magic.client.types import Stats
 
 Message = dict[str, Any]
 Status = Literal["complete", "interrupted", "broken"]
-"""How an answer ended: by itself, by the user, or by a fault (partial text kept)."""
+"""How a reply ended: by itself, by the user, or by an error (partial text is kept)."""
 Origin = Literal["here", "file", "trusted"]
 """Where a turn comes from: a cell that was run here, a file (restored, imported), or a
 file that the user has trusted."""
@@ -110,7 +110,7 @@ class Turn:
 
     @property
     def calls(self) -> int:
-        """How many tools were called, or results given where these are more."""
+        """MatchKind many tools were called, or results given where these are more."""
         calls = [len(step.get("tool_calls", ())) for step in self.steps]
         results = [step for step in self.steps if step["role"] == "tool"]
         return max(sum(calls), len(results))

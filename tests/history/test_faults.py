@@ -267,7 +267,7 @@ def test_a_file_that_stays_locked_leaves_the_chat_in_memory(
     (warning,) = store.warnings
     assert warning == (
         f"Chats are not saved in {path}: database is locked.\n"
-        "They go on in memory until the kernel ends; "
+        "They stay in memory until the kernel ends; "
         "next: close the program that holds it, then restart the kernel"
     )
 
@@ -370,7 +370,7 @@ def test_what_was_known_is_in_the_new_file_when_damage_comes_later(store, path):
         file.seek(4096)
         file.write(b"\xa5" * (len(data) - 4096))
     store.record(NB, "main", turn("b again", cell_id="b"))
-    assert "set aside" in store.warnings[0]
+    assert "was renamed" in store.warnings[0]
     assert store.prompts() == ["a", "b again", "c"]
     assert store.chosen_model(NB) == "chosen"
     assert kept.turns[0] in store.load(NB).turns
@@ -443,7 +443,7 @@ def test_an_interrupt_leaves_the_chat_as_it_was(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ollama_magic.history.rows.raise_revision", interrupted)
+        patch.setattr("ollama_magic.history.rows.bump_revision", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.record(NB, "main", turn("b", cell_id="1"))
     assert store.prompts() == ["a"]
