@@ -27,8 +27,8 @@ from ollama_magic.errors import (
     StreamInterruptedError,
 )
 from ollama_magic.generation.answer import Answer
-from ollama_magic.generation.schema import Json
-from ollama_magic.generation.schema_check import Repair
+from ollama_magic.generation.schema import Repair, Schema
+from ollama_magic.generation.schema_check import Json
 
 _CONNECTION_ERRORS = (ServerUnreachableError, StreamInterruptedError)
 """Errors of the server or the network, not of the row: the row can be retried."""
@@ -235,7 +235,7 @@ def _unusable_executor(error: RuntimeError) -> ConfigError:
 
 @contextmanager
 def open_workers(
-    executor: Executor | None, schema: Json | None, concurrency: int, servers: int
+    executor: Executor | None, schema: Schema | None, concurrency: int, servers: int
 ) -> Iterator[Workers]:
     """Open workers: new threads, or those of an executor."""
     if executor is None:
@@ -254,7 +254,7 @@ class ThreadWorkers:
     """Threads that share the clients; their connections can be closed from here."""
 
     def __init__(
-        self, executor: Executor, schema: Json | None, rows_per_server: int
+        self, executor: Executor, schema: Schema | None, rows_per_server: int
     ) -> None:
         self.rows_per_server = rows_per_server
         self._executor = executor
@@ -305,6 +305,7 @@ class RowTask:
     """Whether the server is the configured one, which ``OLLAMA_API_KEY`` is for."""
     request: GenerateRequest
     schema: Json | None
+    """Without the Python type: a class of the notebook may not exist in a worker."""
     insecure_hosts: tuple[str, ...] = ()
     """Hosts that the worker may send its key to over plain http."""
 
@@ -316,11 +317,11 @@ class ProcessWorkers:
     """
 
     def __init__(
-        self, executor: Executor, schema: Json | None, rows_per_server: int
+        self, executor: Executor, schema: Schema | None, rows_per_server: int
     ) -> None:
         self.rows_per_server = rows_per_server
         self._executor = executor
-        self._schema = schema
+        self._schema = None if schema is None else schema.json
 
     def submit(
         self, server: BatchServer, request: GenerateRequest
@@ -361,7 +362,7 @@ def run_task(task: RowTask) -> RowResult:
         lambda request: _read(client.send(request)),
         lambda: _is_gone(client),
         task.request,
-        task.schema,
+        None if task.schema is None else Schema(task.schema),
     )
 
 
@@ -369,7 +370,7 @@ def _ask(
     send: Callable[[Request], Answer],
     is_gone: Callable[[], bool],
     request: GenerateRequest,
-    schema: Json | None,
+    schema: Schema | None,
 ) -> RowResult:
     """Ask one row, and once more if its reply does not match the schema."""
     repair = None if schema is None else Repair(schema)

@@ -209,7 +209,6 @@ def _values(
         return []
     usable = _usable_servers(arguments, session)
     notes += usable.notes
-    schema = None if reader.schema is None else reader.schema.json
     system = arguments.system
     if system is None:
         system = session.settings.system or None
@@ -217,8 +216,8 @@ def _values(
     settings["options"] = (
         check_options(session.settings.options) | arguments.settings["options"]
     )
-    if schema is not None:
-        settings["format"] = schema
+    if reader.schema is not None:
+        settings["format"] = reader.schema.json
 
     def requests(model: str) -> Iterator[GenerateRequest]:
         for prompt in dict.fromkeys(prompts):
@@ -232,7 +231,7 @@ def _values(
     line = open_progress_line(session) if arguments.progress else None
     results = Results(prompts, reader, cache, progress, line)
     with open_workers(
-        arguments.executor, schema, arguments.concurrency, len(usable.servers)
+        arguments.executor, reader.schema, arguments.concurrency, len(usable.servers)
     ) as workers:
         dispatcher = Dispatcher(workers, usable.servers, usable.fault)
         try:

@@ -27,8 +27,8 @@ from ollama_magic.errors import (
     ReplyDataError,
     quoted,
 )
-from ollama_magic.generation.schema import Schema, read_schema
-from ollama_magic.generation.schema_check import check_schema, read_data, what_is_wrong
+from ollama_magic.generation.schema import Schema, read_schema, what_is_wrong
+from ollama_magic.generation.schema_check import read_data
 from ollama_magic.history.cache import CachedReply, ReplyCache, request_key
 from ollama_magic.render.progress import ProgressLine
 
@@ -50,9 +50,7 @@ class ReplyReader:
     @property
     def fields(self) -> Sequence[str] | None:
         """The fields of the objects in the replies; None if they are not objects."""
-        if self.schema is None or self.schema.json.get("type") != "object":
-            return None
-        return tuple(self.schema.json.get("properties", ())) or None
+        return None if self.schema is None else self.schema.fields
 
     def check(self, text: str, done_reason: str = "") -> None:
         """Check a reply.
@@ -60,11 +58,11 @@ class ReplyReader:
         Raises
         ------
         ReplyDataError
-            The reply does not match the schema, or its class rejects the data.
+            The reply does not match the schema.
         """
         if self.schema is None:
             return
-        wrong = what_is_wrong(text, self.schema.json)
+        wrong = what_is_wrong(text, self.schema)
         if wrong and done_reason == "length":
             raise ReplyDataError(
                 "The reply was cut off at num_predict, so it is not valid data.",
@@ -72,15 +70,11 @@ class ReplyReader:
                 next_step='allow more tokens: options={"num_predict": N}',
             )
         if wrong:
-            raise _mismatch(wrong)
-        try:
-            self.value(text)
-        except (ValueError, TypeError) as error:  # pydantic's errors too
-            raise _mismatch(quoted(str(error))) from error
+            raise _mismatch(quoted(wrong))
 
     def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
         """Return the value of a reply that was checked."""
-        return text if self.schema is None else self.schema.make(read_data(text))
+        return text if self.schema is None else self.schema.load(read_data(text))
 
 
 def _mismatch(why: str) -> ReplyDataError:
@@ -101,9 +95,7 @@ def reader_for(spec: object, namespace: Mapping[str, Any]) -> ReplyReader:
     """
     if spec is None:
         return ReplyReader()
-    schema = read_schema(spec, namespace)
-    check_schema(schema.json)
-    return ReplyReader(schema)
+    return ReplyReader(read_schema(spec, namespace))
 
 
 # -- the cache -------------------------------------------------------------------

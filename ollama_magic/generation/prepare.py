@@ -36,7 +36,6 @@ from ollama_magic.generation.models import (
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import FilledPrompt, compose
 from ollama_magic.generation.schema import Schema, read_schema
-from ollama_magic.generation.schema_check import check_schema
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import (
     chosen_model,
@@ -313,6 +312,4 @@ def _context(
 def _schema(session: Session, args: ChatOptions) -> Schema | None:
     if args.schema is None:
         return None
-    schema = read_schema(args.schema, session.namespace)
-    check_schema(schema.json)
-    return schema
+    return read_schema(args.schema, session.namespace)

@@ -11,8 +11,8 @@ from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.outcome import Outcome, shown_steps
 from ollama_magic.generation.prepare import Asking, Question
-from ollama_magic.generation.schema import Schema, plain
-from ollama_magic.generation.schema_check import read_data, what_is_wrong
+from ollama_magic.generation.schema import Schema, plain, what_is_wrong
+from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.source import Source
 from ollama_magic.history.records import (
     RECORDED_SETTINGS,
@@ -73,14 +73,14 @@ class Reply:
     def data(self) -> Any:  # noqa: ANN401  (any JSON value)
         """The text read as JSON; what the model wrote around it is left out.
 
-        With a schema that is a class (a dataclass, a pydantic model), an instance of
-        it; a field that the reply leaves out has the default of the class.
+        With a schema that is a type (a dataclass, a pydantic model, ``list[str]``), a
+        value of that type; a field that the reply leaves out has its default.
 
         Raises
         ------
         ReplyDataError
-            The text is not JSON, for example cut at a length limit; or it does not
-            follow its schema.
+            The text is not JSON, for example cut off at a length limit; or it does not
+            match its schema.
         """
         try:
             value = read_data(self.text)
@@ -92,13 +92,14 @@ class Reply:
             ) from error
         if self.schema is None:
             return value
-        if wrong := what_is_wrong(self.text, self.schema.json):
+        try:
+            return self.schema.load(value)
+        except MismatchError as error:
             raise ReplyDataError(
-                "The reply does not follow its schema.",
-                why=wrong,
+                "The reply does not match its schema.",
+                why=quoted(str(error)),
                 next_step=_ASK_AGAIN,
-            )
-        return self.schema.make(value)
+            ) from error
 
     def _next_step_to_data(self) -> str:
         if self.done_reason == "length":
@@ -117,7 +118,7 @@ class Reply:
         """
         import pandas
 
-        value = plain(self.data)
+        value = self.data if self.schema is None else plain(self.data)
         return pandas.DataFrame(value if isinstance(value, list) else [value])
 
     def __str__(self) -> str:
@@ -276,8 +277,8 @@ def _schema_notice(question: Question, outcome: Outcome) -> str:
         return ""
     if outcome.answer.done_reason == "length":
         return "[cut at a length limit, so it is no JSON: -o num_predict N gives more]"
-    wrong = what_is_wrong(outcome.answer.text, question.schema.json)
-    return f"[does not follow its schema: {wrong}]" if wrong else ""
+    wrong = what_is_wrong(outcome.answer.text, question.schema)
+    return f"[does not match its schema: {wrong}]" if wrong else ""
 
 
 def _as_shown(turn: Turn, view: ReplyView) -> Turn:

@@ -19,7 +19,7 @@ from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.outcome import Outcome, shown_steps
 from ollama_magic.generation.prepare import Asking, Question, prepare
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
-from ollama_magic.generation.schema_check import Repair
+from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.source import find_source, keep_answers
 from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
@@ -126,7 +126,7 @@ def _follow_ups(
 ) -> tuple[FollowUp, ...]:
     """Return what may have to be asked after the answer to a question."""
     if question.schema:
-        return (Repair(question.schema.json),)
+        return (Repair(question.schema),)
     if not question.tools:
         return ()
     hides = asking.args.hide_thinking

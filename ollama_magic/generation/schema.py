@@ -1,78 +1,133 @@
-"""``--schema``: what a reply has to look like, in any of the ways to say it.
+"""The schema of a reply: every way to write one, and the value that a reply becomes.
 
-Knows the forms: a name of the notebook, JSON, a file, and the short form
-``name, age int, tags: list of keywords``. The result is one JSON Schema.
+Cells (``--schema``), ``ask`` and ``map_prompts`` read their schemas here, and tools the
+types of their parameters. Python's types go through pydantic, which is imported at the
+first of them: a type decides by itself what it accepts, so a reply to it is validated
+by pydantic alone, and a reply to a JSON Schema by ``jsonschema``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
+import functools
+import inspect
 import json
 import re
-import types
+import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    Any,
-    Literal,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from ollama_magic.errors import PromptError
+from ollama_magic.client.types import ChatRequest, Request
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.schema_check import (
+    MAX_FAULTS,
+    Json,
+    MismatchError,
+    check_schema,
+    faults,
+    read_data,
+)
+from ollama_magic.generation.values import error_text
+from ollama_magic.history.turns import Message
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.json_schema import GenerateJsonSchema
 
 _TYPES = {kind.__name__: kind for kind in (str, int, float, bool)}
+_JSON_TYPES: Mapping[type, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+}
 _FIELD = re.compile(
     r"(?P<name>[^\W\d]\w*)(?:\s+(?P<type>[^:\s]+))?\s*(?::(?P<text>.*))?"
 )
 _CHOICES = re.compile(r"\s*one of\s+(.+)", re.I | re.S)
 _LIST = re.compile(r"\s*list of\s+(\w+)\s*(.*)", re.I | re.S)
 _EXAMPLE = "--schema 'name, age int, tags: list of keywords'"
+_NEEDS_NEWER_TYPED_DICT = sys.version_info < (3, 12)
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What a reply has to look like."""
+    """What a reply has to match."""
 
     json: Json
-    """The JSON Schema, as it is sent."""
-    kind: Any = None
-    """The class that the reply becomes; None: plain dicts and lists."""
+    """The JSON Schema that is sent."""
+    adapter: TypeAdapter[Any] | None = None
+    """The Python type that a reply becomes; None for plain dicts and lists."""
 
-    def make(self, value: Any) -> Any:  # noqa: ANN401  (any JSON value)
-        """Return a valid JSON value as what the user wants of it."""
-        return value if self.kind is None else build(self.kind, value)
+    @property
+    def fields(self) -> Sequence[str] | None:
+        """The fields of the object that a reply is; None if it is not an object."""
+        schema = self.json
+        reference = schema.get("$ref", "")
+        if isinstance(reference, str) and reference.startswith("#/$defs/"):
+            schema = schema.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
+        if schema.get("type") != "object":
+            return None
+        return tuple(schema.get("properties", ())) or None
+
+    def load(self, value: object) -> Any:  # noqa: ANN401  (the user's type)
+        """Return a JSON value as the type of the schema.
+
+        Raises
+        ------
+        MismatchError
+            The value does not match, or a validator rejects it.
+        """
+        if self.adapter is not None:
+            return load_as(self.adapter, value)
+        if found := faults(value, self.json):
+            raise MismatchError(found)
+        return value
+
+
+def what_is_wrong(text: str, schema: Schema) -> str:
+    """Return where and why a reply does not match its schema; empty if it does."""
+    try:
+        value = read_data(text)
+    except ValueError as error:
+        return f"it is not JSON: {error}"
+    try:
+        schema.load(value)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Schema:
-    """Return the schema that ``spec`` says.
+    """Return the schema that ``spec`` describes.
 
     Parameters
     ----------
     spec
-        A text (see the notes), a dict that is a JSON Schema, or a class: a dataclass, a
-        TypedDict, a pydantic model, or ``list`` of one.
+        A text (see the notes), a dict that is a JSON Schema, or a type: a dataclass, a
+        TypedDict, a pydantic model, ``list[str]``, ``Literal["pos", "neg"]``, an enum
+        and whatever else pydantic can describe; also a ``TypeAdapter``.
     namespace
         Where names are looked up.
 
     Raises
     ------
     PromptError
-        It is none of these, with what to type.
+        ``spec`` is not a usable schema; says what to type instead.
 
     Notes
     -----
-    The short form is fields with commas between them, each ``NAME [TYPE] [: TEXT]``.
-    TYPE is ``str`` (also without a word), ``int``, ``float`` or ``bool``. TEXT tells
-    the model what is meant; ``list of ...`` makes it a list (of numbers, when the next
-    word is a type), and ``one of a, b, c`` a choice of these, which ends the commas:
-    fields after it follow a ``;``. Brackets around it all ask for a list of such.
+    The short form is a list of fields with commas between them, each
+    ``NAME [TYPE] [: TEXT]``. TYPE is ``str`` (the default), ``int``, ``float`` or
+    ``bool``. TEXT tells the model what is meant; ``list of ...`` makes the field a
+    list (of numbers if the next word is a type), and ``one of a, b, c`` a choice,
+    which takes the rest of the commas: end it with ``;`` before another field.
+    Brackets around the whole ask for a list of such objects.
 
     Examples
     --------
@@ -82,19 +137,25 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
     {'label': {'enum': ['pos', 'neg']}}
     """
     if isinstance(spec, str):
-        return _of_text(spec.strip(), namespace or {})
+        return _from_text(spec.strip(), namespace or {})
     if isinstance(spec, Mapping):
-        return Schema(dict(spec))
-    (inner,) = get_args(spec) if get_origin(spec) is list else (spec,)
-    if not is_described(inner):
-        raise _unusable(str(spec), f"a {type(spec).__name__} describes no JSON")
+        return _checked(Schema(dict(spec)))
     try:
-        return Schema(schema_of(spec), spec)
-    except UnknownTypeError as error:
-        raise _unusable(getattr(inner, "__name__", str(spec)), str(error)) from error
+        adapter = adapter_for(spec)
+        return _checked(Schema(json_schema_of(adapter), adapter))
+    except UnsupportedTypeError as error:
+        shown = getattr(spec, "__name__", None) or str(spec)
+        next_step = "use a dataclass, a TypedDict, a pydantic model or a type such as "
+        next_step += f"list[str]; or {_EXAMPLE}"
+        raise _unusable(shown, str(error), next_step) from error
 
 
-def _of_text(text: str, namespace: Mapping[str, Any]) -> Schema:
+def _checked(schema: Schema) -> Schema:
+    check_schema(schema.json)
+    return schema
+
+
+def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
     if text.isidentifier():
         if text not in namespace:
             raise _unusable(
@@ -104,11 +165,11 @@ def _of_text(text: str, namespace: Mapping[str, Any]) -> Schema:
             )
         return read_schema(namespace[text], namespace)
     if text.startswith("{"):
-        return _of_json(text, text)
+        return _from_json(text, text)
     path = Path(text).expanduser()
     if text.endswith(".json") or _is_file(path):
         try:
-            return _of_json(path.read_text("utf-8"), text)
+            return _from_json(path.read_text("utf-8"), text)
         except (OSError, UnicodeDecodeError) as error:
             raise _unusable(text, str(error)) from error
     return Schema(_short_form(text))
@@ -117,18 +178,26 @@ def _of_text(text: str, namespace: Mapping[str, Any]) -> Schema:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long, or no name of a file at all
+    except (OSError, ValueError):  # too long, or not a file name at all
         return False
 
 
-def _of_json(text: str, shown: str) -> Schema:
+def _from_json(text: str, shown: str) -> Schema:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise _unusable(shown, f"it is no JSON: {error}") from error
+        raise _unusable(shown, f"it is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise _unusable(shown, "a JSON Schema is an object")
-    return Schema(value)
+    return _checked(Schema(value))
+
+
+def _unusable(spec: str, why: str, next_step: str = _EXAMPLE) -> PromptError:
+    return PromptError(
+        f"The schema {quoted(spec, limit=80)!r} cannot be used.",
+        why=quoted(why, limit=300),
+        next_step=next_step,
+    )
 
 
 # -- the short form ------------------------------------------------------------
@@ -141,9 +210,9 @@ def _short_form(text: str) -> Json:
     for part in _parts(text):
         match = _FIELD.fullmatch(part)
         if match is None:
-            raise _unusable(text, f"{part!r} is no field: NAME [TYPE] [: TEXT]")
+            raise _unusable(text, f"{part!r} is not a field: NAME [TYPE] [: TEXT]")
         if match["name"] in properties:
-            raise _unusable(text, f"the field {match['name']} is there twice")
+            raise _unusable(text, f"the field {match['name']} occurs twice")
         properties[match["name"]] = _field(text, match)
     if not properties:
         raise _unusable(text, "it has no fields")
@@ -170,196 +239,225 @@ def _parts(text: str) -> list[str]:
 def _field(spec: str, match: re.Match[str]) -> Json:
     kind, text = match["type"] or "str", (match["text"] or "").strip()
     if kind not in _TYPES:
-        raise _unusable(
-            spec, f"{kind!r} is no type; there are {', '.join(_TYPES)}", _EXAMPLE
-        )
+        why = f"{kind!r} is not a type; use {', '.join(_TYPES)}"
+        raise _unusable(spec, why)
     choices, several = _CHOICES.fullmatch(text), _LIST.fullmatch(text)
     if choices:
         values = [one.strip() for one in choices[1].split(",") if one.strip()]
-        return {"enum": [_TYPES[kind](one) for one in values]}
+        try:
+            return {"enum": [_TYPES[kind](one) for one in values]}
+        except ValueError as error:
+            raise _unusable(spec, f"a choice is not of type {kind}: {error}") from error
     if several:
-        inner = _TYPES.get(several[1], _TYPES[kind])
-        return {"type": "array", "items": dict(PLAIN[inner]), "description": text}
+        items = {"type": _JSON_TYPES[_TYPES.get(several[1], _TYPES[kind])]}
+        return {"type": "array", "items": items, "description": text}
     described = {"description": text} if text else {}
-    return {**PLAIN[_TYPES[kind]], **described}
+    return {"type": _JSON_TYPES[_TYPES[kind]], **described}
 
 
-def _unusable(spec: str, why: str, next_step: str = _EXAMPLE) -> PromptError:
-    shown = spec if len(spec) <= 80 else f"{spec[:79]}…"
-    return PromptError(
-        f"The schema {shown!r} cannot be used.", why=why, next_step=next_step
-    )
+# -- Python's types ------------------------------------------------------------
 
 
-Json = dict[str, Any]
-
-PLAIN: dict[Any, Json] = {
-    str: {"type": "string"},
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    bool: {"type": "boolean"},
-    type(None): {"type": "null"},
-    dict: {"type": "object"},
-    list: {"type": "array"},
-    Any: {},
-}
+class UnsupportedTypeError(TypeError):
+    """A type that cannot be described as JSON."""
 
 
-class UnknownTypeError(TypeError):
-    """A type that JSON has no word for."""
-
-
-def is_pydantic(kind: object) -> bool:
-    """Tell whether this is a model of pydantic (version 2)."""
-    return isinstance(kind, type) and hasattr(kind, "model_json_schema")
-
-
-def is_described(kind: object) -> bool:
-    """Tell whether :func:`schema_of` knows such a class as the whole answer."""
-    is_class = isinstance(kind, type)
-    is_data = is_class and dataclasses.is_dataclass(kind)
-    return is_data or is_typeddict(kind) or is_pydantic(kind)
-
-
-def schema_of(kind: Any) -> Json:  # noqa: ANN401  (any annotation)
-    """Return the JSON Schema of a type.
+def adapter_for(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401  (any annotation)
+    """Return pydantic's adapter of a type.
 
     Raises
     ------
-    UnknownTypeError
-        It, or the type of a field of it, is none that JSON has.
+    UnsupportedTypeError
+        JSON has no such type, or a name in it is not defined.
     """
-    if kind in PLAIN if isinstance(kind, typing.Hashable) else False:
-        return dict(PLAIN[kind])
-    if is_pydantic(kind):
-        schema: Json = kind.model_json_schema()
-        return schema
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return {"enum": [member.value for member in kind]}
-    if is_described(kind):
-        return _object_of(kind)
-    return _generic(kind)
+    from pydantic import TypeAdapter
+
+    if inspect.isroutine(kind) or isinstance(kind, functools.partial):
+        # NB: pydantic would describe its parameters, and call it with each reply.
+        raise UnsupportedTypeError("it is a function, not a type")
+    try:
+        if isinstance(kind, TypeAdapter):
+            adapter = kind
+        else:
+            adapter = TypeAdapter(_with_newer_typed_dicts(kind, {}))
+        adapter.rebuild(raise_errors=True)  # says which name is not defined
+    except Exception as error:  # annotations are the user's code
+        raise UnsupportedTypeError(_first_line(error)) from error
+    return adapter
 
 
-def _object_of(kind: Any) -> Json:  # noqa: ANN401
-    hints = get_type_hints(kind)
-    if dataclasses.is_dataclass(kind):
-        required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
-        hints = {f.name: hints[f.name] for f in dataclasses.fields(kind)}
-    else:
-        required = sorted(kind.__required_keys__, key=list(hints).index)
-    properties = {}
-    for name, hint in hints.items():
-        try:
-            properties[name] = schema_of(hint)
-        except UnknownTypeError as error:
-            raise UnknownTypeError(f"field {name}: {error}") from None
-    return {"type": "object", "properties": properties, "required": required}
+def json_schema_of(adapter: TypeAdapter[Any]) -> Json:
+    """Return the JSON Schema of a type, without titles that only repeat its names.
 
-
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return field.default is missing and field.default_factory is missing
-
-
-def _generic(kind: Any) -> Json:  # noqa: ANN401
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple and arguments and Ellipsis not in arguments:
-        places: Json = {"prefixItems": [schema_of(one) for one in arguments]}
-        count = len(arguments)
-        return {"type": "array", **places, "minItems": count, "maxItems": count}
-    if origin is list or origin is set or origin is tuple:
-        return {"type": "array", "items": schema_of(arguments[0]) if arguments else {}}
-    if origin is dict:
-        values = schema_of(arguments[1]) if arguments else {}
-        return {"type": "object", "additionalProperties": values}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in {Union, types.UnionType}:
-        return {"anyOf": [schema_of(one) for one in arguments]}
-    name = getattr(kind, "__name__", None) or str(kind)
-    raise UnknownTypeError(f"JSON has no type for {name}")
-
-
-def build(kind: Any, value: Any) -> Any:  # noqa: ANN401  (any annotation, any value)
-    """Return a JSON value as an instance of its type, as deep as types say so."""
-    if is_pydantic(kind):
-        return kind.model_validate(value)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(value)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        known = {
-            name: build(hints[name], one)
-            for name, one in value.items()
-            if name in hints
-        }
-        return kind(**known)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)  # JSON has one kind of number: 3.0 is an integer
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in {Union, types.UnionType}:
-        return _build_one_of(arguments, value)
-    return _build_items(origin, arguments, value)
-
-
-def record_of(value: object) -> Mapping[str, Any] | None:
-    """Return the fields of an instance of a class, by the names that its schema has.
-
-    None when it is no instance of a dataclass or of a pydantic model with fields.
+    Raises
+    ------
+    UnsupportedTypeError
+        JSON has no such type.
     """
-    if isinstance(value, type):
-        return None
-    if hasattr(value, "model_dump"):
-        dumped = value.model_dump(by_alias=True)
-        return dumped if isinstance(dumped, dict) else None
-    if not dataclasses.is_dataclass(value):
-        return None
-    return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+    try:
+        schema = adapter.json_schema(schema_generator=_schema_generator())
+        json.dumps(schema)  # the values of an enum may be anything
+    except Exception as error:  # parts of it may be the user's code
+        raise UnsupportedTypeError(_first_line(error)) from error
+    return schema
+
+
+@functools.cache
+def _schema_generator() -> type[GenerateJsonSchema]:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Untitled(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401
+            return False
+
+        def emit_warning(self, kind: Any, detail: str) -> None:  # noqa: ANN401
+            """Ignore defaults that are not JSON: they are left out."""
+
+        def set_schema(self, schema: Any) -> Json:  # noqa: ANN401
+            described = super().set_schema(schema)
+            described.pop("uniqueItems", None)  # what is there twice does no harm
+            return described
+
+    return Untitled
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error of pydantic says, without its advice to configure models."""
+    said = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
+    return said.replace("Unable to generate pydantic-core schema", "JSON has no type")
+
+
+def _with_newer_typed_dicts(kind: Any, known: dict[Any, Any]) -> Any:  # noqa: ANN401
+    """Return a type with each TypedDict of ``typing`` as one of ``typing_extensions``.
+
+    Before Python 3.12 pydantic takes only these.
+    """
+    if not _NEEDS_NEWER_TYPED_DICT:
+        return kind
+    if typing.is_typeddict(kind) and type(kind).__module__ == "typing":
+        if kind not in known:
+            import typing_extensions
+
+            made: Any = typing_extensions.TypedDict(kind.__name__, {})  # type: ignore[misc, operator, unused-ignore]
+            known[kind] = made
+            hints = typing.get_type_hints(kind, include_extras=True)
+            made.__annotations__ = {
+                name: _with_newer_typed_dicts(hint, known)
+                for name, hint in hints.items()
+            }
+            for name in ("__required_keys__", "__optional_keys__", "__doc__"):
+                setattr(made, name, getattr(kind, name))
+        return known[kind]
+    parts = get_args(kind)
+    newer = tuple(_with_newer_typed_dicts(part, known) for part in parts)
+    if all(new is old for new, old in zip(newer, parts, strict=True)):
+        return kind
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return Annotated.__class_getitem__((newer[0], *kind.__metadata__))
+    is_union = origin in {Union, UnionType}
+    return Union[newer] if is_union else origin[newer]  # noqa: UP007  (of any length)
+
+
+def load_as(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
+    """Return a JSON value as a type; it is validated as JSON, also in strict models.
+
+    Raises
+    ------
+    MismatchError
+        The type or one of its validators rejects the value.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_json(json.dumps(value))
+    except ValidationError as error:
+        raise MismatchError(_faults_of(error)) from error
+    except Exception as error:  # a validator is the user's code
+        raise MismatchError([("", error_text(error))]) from error
+
+
+def _faults_of(error: ValidationError) -> list[tuple[str, str]]:
+    return [
+        (
+            "/".join(map(str, one["loc"])),
+            re.sub(r"^(Value error|Assertion failed), ", "", one["msg"]),
+        )
+        for one in error.errors(include_url=False)[:MAX_FAULTS]
+    ]
+
+
+@functools.cache
+def _any_adapter() -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Any)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  (any data)
     """Return data with dicts in place of instances of classes, at every depth."""
-    record = record_of(value)
-    if record is not None:
-        value = record
-    elif hasattr(value, "model_dump"):  # a RootModel of something else
-        value = value.model_dump(by_alias=True)
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list) else value
+    return _any_adapter().dump_python(value, by_alias=True)
 
 
-def _build_one_of(kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
-    """Return a value as the first of several types that makes something of it."""
-    if value is None:
+def record_of(value: object) -> Mapping[str, Any] | None:
+    """Return the fields of an instance of a class, by the names of its schema.
+
+    None if it is not an instance of a dataclass or of a pydantic model with fields.
+    """
+    if isinstance(value, type):
         return None
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if len(kinds) == 1:
-        return build(kinds[0], value)
-    for kind in kinds:
-        if dataclasses.is_dataclass(kind):
-            names = {field.name for field in dataclasses.fields(kind)}
-            if not isinstance(value, dict) or not names.issuperset(value):
-                continue
-        try:
-            built = build(kind, value)
-        except (TypeError, ValueError):  # pydantic's and an enum's are such
-            continue
-        if built is not value:
-            return built
-    return value
+    if not (hasattr(value, "model_dump") or dataclasses.is_dataclass(value)):
+        return None
+    dumped = plain(value)
+    return dumped if isinstance(dumped, dict) else None
 
 
-def _build_items(origin: Any, kinds: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
-    if not kinds:
-        return value
-    if origin is dict and isinstance(value, dict):
-        return {name: build(kinds[1], one) for name, one in value.items()}
-    if not isinstance(value, list):
-        return value
-    if origin is tuple and Ellipsis not in kinds:
-        return tuple(map(build, kinds, value))
-    if origin in {list, set, tuple}:
-        return origin(build(kinds[0], one) for one in value)
-    return value
+# -- one more try ----------------------------------------------------------------
+
+
+class Repair:
+    """Asks once more, and says what was wrong, if a reply does not match its schema.
+
+    A reply that was cut off at a length limit is not repaired: it would be cut again.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._was_tried = False
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Notes for the footer."""
+        return ("asked twice to get it right",) if self._was_tried else ()
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """Empty: the turn is kept as if the first try had been right."""
+        return ()
+
+    def next_request(self, request: Request, answer: Answer) -> Request | None:
+        """Return the request of the second try, or None."""
+        if self._was_tried or answer.done_reason == "length":
+            return None
+        wrong = what_is_wrong(answer.text, self._schema)
+        if not wrong:
+            return None
+        self._was_tried = True
+        advice = (
+            f"That does not match the JSON Schema: {wrong}. "
+            "Answer again, with JSON that matches this JSON Schema, and nothing else:\n"
+            f"{json.dumps(self._schema.json, ensure_ascii=False)}"
+        )
+        return ChatRequest(
+            request.model,
+            [
+                *request.as_messages(),
+                {"role": "assistant", "content": answer.text},
+                {"role": "user", "content": advice},
+            ],
+            options=request.options,
+            format=request.format,
+            think=request.think,
+            keep_alive=request.keep_alive,
+            stream=request.stream,
+        )

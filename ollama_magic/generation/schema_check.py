@@ -1,8 +1,8 @@
-"""A reply that has to follow a schema: is it right, and one more try when it is not.
+"""Checks JSON Schemas, checks values against them, and finds the JSON in a reply.
 
 No reference of a schema is ever fetched, neither from the network nor from a file:
-:func:`check_schema` refuses what is not in the schema itself, and validators look
-nowhere else.
+``check_schema`` rejects references to anything outside of the schema, and validators
+look nowhere else.
 """
 
 from __future__ import annotations
@@ -12,20 +12,29 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ollama_magic.client.types import MAX_DEPTH, ChatRequest, Request, is_too_deep
+from ollama_magic.client.types import MAX_DEPTH, is_too_deep
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.answer import Answer
-from ollama_magic.generation.schema import Json
-from ollama_magic.history.turns import Message
 from ollama_magic.render.code import CodeBlock, code_blocks
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 
-_MOST_SHOWN = 5
+Json = dict[str, Any]
+MAX_FAULTS = 5
+"""So many faults of a value are told."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _NESTED = "it is nested too deeply, or refers to itself without end"
+
+
+class MismatchError(ValueError):
+    """A JSON value that does not match its schema or its type."""
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        said = [f"at {place or 'the top'}: {words}" for place, words in found]
+        super().__init__("; ".join(said))
+        self.faults = found
+        """Places, as names and indices with slashes between them, and reasons."""
 
 
 def check_schema(schema: Json) -> None:
@@ -53,7 +62,7 @@ def check_schema(schema: Json) -> None:
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top"
         raise PromptError(
-            "The schema is no JSON Schema.",
+            "The schema is not a valid JSON Schema.",
             why=f"at {where}: {error.message}"[:300],
             next_step="correct it there; https://json-schema.org/understanding-json-"
             "schema",
@@ -67,16 +76,16 @@ def _check_part(schema: object) -> None:
 
 
 def _referenced_parts(schema: Json) -> Iterator[object]:
-    """Yield each part that a reference of a schema leads to.
+    """Yield each part of a schema that a reference points to.
 
-    A reference may lead to where no schema is expected, as in documents of OpenAPI, so
+    A reference may point to where no schema is expected, as in OpenAPI documents, so
     references are followed from there too.
     """
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
-    # The others: it is no address, or leads into a number or a text.
+    # Beside Unresolvable: not an address, or one into a number or a string.
     nowhere = (Unresolvable, ValueError, LookupError, TypeError)
     root = DRAFT202012.create_resource(schema)
     waiting = [(Registry().resolver_with_root(root), root)]
@@ -114,20 +123,10 @@ def _foreign(reference: str) -> PromptError:
     )
 
 
-def what_is_wrong(text: str, schema: Json) -> str:
-    """Return where a reply does not follow its schema; empty when it does."""
-    try:
-        value = read_data(text)
-    except ValueError as error:
-        return f"it is no JSON: {error}"
-    found = faults(value, schema)
-    return "; ".join(f"at {place or 'the top'}: {words}" for place, words in found)
-
-
 def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
-    """Return where a JSON value does not follow a schema, and in what; a few of them.
+    """Return where a JSON value does not match a schema, and why; a few of the faults.
 
-    A place is names and indices with slashes between them; empty: the value itself.
+    A place is names and indices with slashes between them; empty for the value itself.
     """
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
@@ -139,7 +138,7 @@ def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
     except Unresolvable as missing:
         return [("", f"its schema refers to what is not in it: {missing}")]
     found = []
-    for error in errors[:_MOST_SHOWN]:
+    for error in errors[:MAX_FAULTS]:
         nearest = best_match([error])
         several = [one.message for one in nearest.context or () if not one.path]
         words = " and ".join(several) or nearest.message
@@ -155,53 +154,7 @@ def _validator(schema: Json) -> Validator:
     return Draft202012Validator(schema, registry=Registry())
 
 
-class Repair:
-    """Asks once more, with what was wrong, when a reply does not follow its schema.
-
-    Not when it was cut at a length limit: it would be cut again.
-    """
-
-    def __init__(self, schema: Json) -> None:
-        self._schema = schema
-        self._was_tried = False
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What the footer says of it."""
-        return ("asked twice to get it right",) if self._was_tried else ()
-
-    @property
-    def steps(self) -> tuple[Message, ...]:
-        """None: the turn is as if the first try had been right."""
-        return ()
-
-    def next_request(self, request: Request, answer: Answer) -> Request | None:
-        """Return the request of the second try, or None."""
-        if self._was_tried or answer.done_reason == "length":
-            return None
-        wrong = what_is_wrong(answer.text, self._schema)
-        if not wrong:
-            return None
-        self._was_tried = True
-        advice = (
-            f"That does not follow the JSON Schema: {wrong}. "
-            "Answer again, with JSON that follows this JSON Schema, and nothing else:\n"
-            f"{json.dumps(self._schema, ensure_ascii=False)}"
-        )
-        return ChatRequest(
-            request.model,
-            [
-                *request.as_messages(),
-                {"role": "assistant", "content": answer.text},
-                {"role": "user", "content": advice},
-            ],
-            options=request.options,
-            format=request.format,
-            think=request.think,
-            keep_alive=request.keep_alive,
-            stream=request.stream,
-        )
-
+# -- the JSON in the text of a reply ------------------------------------------------
 
 _END_OF_THINKING = "</think>"
 _BEGIN = re.compile(
@@ -213,7 +166,10 @@ _DECODER = json.JSONDecoder()
 
 
 def read_data(text: str) -> object:
-    r"""Return the JSON value that a reply is, or that is in it.
+    r"""Return the JSON value of a reply, also where a model writes more around it.
+
+    Servers and models that ignore ``format`` put JSON into a fence, or between
+    sentences. If a text has several values, none is taken.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""Python functions that a model may call: what it is told of them, and the call.
+"""Python functions as tools: how a model is told of one, and how one is called.
 
-Knows signatures, and what may go wrong between a model's arguments and a function.
-Refuses to know chats and the wire. A ``Tool`` is the only thing that is ever called:
-no name that a model says is looked up anywhere.
+``tool_calls`` makes the tools of a request here, and calls them once a call is allowed.
+A ``Tool`` is the only thing that is ever called: no name that a model says is looked up
+anywhere. Before a call is allowed, arguments are checked by their JSON Schema alone;
+validators of the user's types run only afterwards.
 """
 
 from __future__ import annotations
@@ -10,24 +11,32 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import json
+import itertools
+import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from ollama_magic.client.types import is_too_deep, read_json
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.docstrings import read_docstring
 from ollama_magic.generation.schema import (
-    Json,
-    UnknownTypeError,
-    build,
-    schema_of,
+    UnsupportedTypeError,
+    adapter_for,
+    json_schema_of,
+    load_as,
 )
-from ollama_magic.generation.schema_check import check_schema, faults
-from ollama_magic.generation.values import value_text
+from ollama_magic.generation.schema_check import (
+    Json,
+    MismatchError,
+    check_schema,
+    faults,
+)
+from ollama_magic.generation.values import error_text, value_text
 from ollama_magic.history.turns import CallOutcome
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 MAX_CHARACTERS = 20_000
 """A result that is longer is cut, with a note; about 5,000 tokens."""
@@ -37,6 +46,12 @@ _NO_TYPE = (
     "give it a type that JSON has (str, int, float, bool, list, dict, a dataclass, an "
     "enum), or no hint at all"
 )
+_TYPED_PARAMETER = re.compile(
+    r"^([ \t]*:(?:param|parameter|arg|argument|key|keyword)\s+)[^:\n]*?"
+    r"(\*{0,2}\w+\s*:)",
+    re.MULTILINE,
+)
+"""A parameter of Sphinx with its type, which may have spaces in it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class Tool:
     function: Callable[..., Any]
     description: Mapping[str, Any]
     """One entry of ``tools`` of a request: name, description and JSON Schema."""
+    types: Mapping[str, TypeAdapter[Any]]
+    """The types of the parameters that have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +79,10 @@ class ToolResult:
 @dataclass(frozen=True, slots=True)
 class _Parameter:
     name: str
-    hint: Any
-    """Its type; ``inspect.Parameter.empty`` when there is none."""
+    type: TypeAdapter[Any] | None
     is_required: bool
     takes_the_rest: bool
-    """Whether it is ``**kwargs``."""
+    """Whether it is ``**kwargs``, which has no type here."""
 
 
 # -- what a model is told ------------------------------------------------------
@@ -100,13 +116,14 @@ def make_tool(name: str, function: object) -> Tool:
         why = "it is an async function, and tools are called synchronously"
         raise _unfit(name, why, "write a plain one: def, without async and await")
     parameters = _parameters(name, function)
-    told = read_docstring(_doc(function))
+    summary, texts = read_docstring(_doc(function))
     description = {
         "name": name,
-        "description": told.summary,
-        "parameters": _schema(name, parameters, told.parameters),
+        "description": summary,
+        "parameters": _schema(name, parameters, texts),
     }
-    return Tool(name, function, {"type": "function", "function": description})
+    types = {one.name: one.type for one in parameters if one.type is not None}
+    return Tool(name, function, {"type": "function", "function": description}, types)
 
 
 def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
@@ -134,6 +151,40 @@ def _doc(function: object) -> str:
     return doc if isinstance(doc, str) else ""
 
 
+def read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    r"""Return the first paragraph of a docstring, and what it says of each parameter.
+
+    Examples
+    --------
+    >>> read_docstring("Get the weather.\n\n:param city: its name")
+    ('Get the weather.', {'city': 'its name'})
+    """
+    import docstring_parser
+
+    # Types are left out: docstring_parser reads those of one word alone.
+    text = _TYPED_PARAMETER.sub(r"\1\2", text)
+    try:
+        found = docstring_parser.parse(text)
+    except docstring_parser.ParseError:
+        return _first_paragraph(inspect.cleandoc(text)), {}
+    begin = found.short_description or ""
+    if not found.blank_after_short_description:
+        begin += f"\n{found.long_description or ''}"
+    texts: dict[str, str] = {}
+    for parameter in found.params:
+        said = " ".join((parameter.description or "").split())
+        for name in parameter.arg_name.split(",") if said else ():
+            texts[name.strip().lstrip("*")] = said
+    return _first_paragraph(begin), texts
+
+
+def _first_paragraph(text: str) -> str:
+    lines = itertools.takewhile(
+        lambda line: line.strip() and not line.startswith(":"), text.splitlines()
+    )
+    return " ".join(" ".join(lines).split())
+
+
 def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
     try:
         found = inspect.signature(function).parameters.values()
@@ -153,9 +204,22 @@ def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
         if one.name not in fixed:
             is_rest = one.kind is one.VAR_KEYWORD
             is_required = one.default is one.empty and not is_rest
-            hint = _resolved(tool, one, scope)
-            parameters.append(_Parameter(one.name, hint, is_required, is_rest))
+            kind = None if is_rest else _type_of(tool, one, scope)
+            parameters.append(_Parameter(one.name, kind, is_required, is_rest))
     return parameters
+
+
+def _type_of(
+    tool: str, parameter: inspect.Parameter, scope: dict[str, Any]
+) -> TypeAdapter[Any] | None:
+    hint = _resolved(tool, parameter, scope)
+    if hint is parameter.empty:
+        return None
+    try:
+        return adapter_for(hint)
+    except UnsupportedTypeError as error:
+        why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
+        raise _unfit(tool, why, _NO_TYPE) from error
 
 
 def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -169,14 +233,18 @@ def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) ->
 
     holder.__annotations__ = {parameter.name: hint}
     try:
-        hint = typing.get_type_hints(holder, scope)[parameter.name]
+        hints = typing.get_type_hints(holder, scope, include_extras=True)
+        hint = hints[parameter.name]
     except Exception as error:  # an annotation is the user's code
         why = f"the type {hint!r} of {parameter.name} cannot be read"
         said = quoted(str(error), limit=200)
         step = "correct it, or define the type in a cell above, outside of functions"
         raise _unfit(tool, f"{why}: {said}", step) from error
-    is_optional = parameter.default is None and hint is not Any
-    return typing.Optional[hint] if is_optional else hint  # noqa: UP045  (any hint)
+    if parameter.default is not None or hint is Any:
+        return hint
+    if typing.get_origin(hint) is Annotated:  # what is said of it stays at the top
+        return Annotated[(Optional[hint.__origin__], *hint.__metadata__)]  # noqa: UP045  (any hint)
+    return Optional[hint]  # noqa: UP045  (any hint)
 
 
 def _schema(tool: str, parameters: list[_Parameter], texts: Mapping[str, str]) -> Json:
@@ -185,7 +253,7 @@ def _schema(tool: str, parameters: list[_Parameter], texts: Mapping[str, str]) -
         if not one.takes_the_rest:
             text = texts.get(one.name)
             described = {"description": text} if text else {}
-            properties[one.name] = {**_schema_of(tool, one), **described}
+            properties[one.name] = {**described, **_schema_of(tool, one)}
     required = [one.name for one in parameters if one.is_required]
     schema: Json = {"type": "object", "properties": properties, "required": required}
     if any(one.takes_the_rest for one in parameters):
@@ -194,17 +262,14 @@ def _schema(tool: str, parameters: list[_Parameter], texts: Mapping[str, str]) -
 
 
 def _schema_of(tool: str, parameter: _Parameter) -> Json:
-    if parameter.hint is inspect.Parameter.empty:
+    if parameter.type is None:
         return {}
     try:
-        schema = schema_of(parameter.hint)
-        inlined = _inlined(schema, {})
-        json.dumps(inlined)  # the values of an enum may be anything
+        inlined = _inlined(json_schema_of(parameter.type), {})
     except RecursionError as error:
-        raise _unfit(
-            tool, f"parameter {parameter.name}: its type has itself inside", _NO_TYPE
-        ) from error
-    except (UnknownTypeError, TypeError, ValueError, NameError) as error:
+        why = f"parameter {parameter.name}: its type contains itself"
+        raise _unfit(tool, why, _NO_TYPE) from error
+    except UnsupportedTypeError as error:
         why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
         raise _unfit(tool, why, _NO_TYPE) from error
     try:
@@ -281,17 +346,16 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
     Nothing that the function raises comes out, save ``KeyboardInterrupt`` and
     ``SystemExit``. The arguments are not changed, also when the function does so.
     """
-    try:
-        built = _built(tool, arguments)
-    except Exception as error:  # noqa: BLE001  (classes of the user may raise anything)
-        return ToolResult(_said(error), "invalid")
+    built, wrong = _built(tool, arguments)
+    if wrong:
+        return ToolResult(quoted("; ".join(wrong), limit=1000), "invalid")
     try:
         result = tool.function(**built)
         if inspect.isawaitable(result):
             return _not_awaited(result)
         return ToolResult(_result_text(result))
     except Exception as error:  # noqa: BLE001  (the user's function may raise anything)
-        return ToolResult(_said(error), "failed")
+        return ToolResult(error_text(error), "failed")
 
 
 def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
@@ -311,17 +375,30 @@ def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
         names = [f"{n} (required)" if n in required else n for n in known]
         said.append(f"{tool.name} takes {', '.join(names) or 'no arguments'}")
     for name in arguments:
-        for place, words in faults(arguments[name], known.get(name, {})):
-            where = f"{name}/{place}" if place else name
-            said.append(f"argument {where}: {quoted(words, limit=300)}")
+        said += _argument_faults(name, faults(arguments[name], known.get(name, {})))
     return "; ".join(said)
 
 
-def _built(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as the function wants them: dataclasses, enums and so on."""
-    hints = {one.name: one.hint for one in _parameters(tool.name, tool.function)}
-    own = copy.deepcopy(dict(arguments))
-    return {name: build(hints.get(name, Any), value) for name, value in own.items()}
+def _argument_faults(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
+    return [
+        f"argument {f'{name}/{place}' if place else name}: {quoted(words, limit=300)}"
+        for place, words in found
+    ]
+
+
+def _built(
+    tool: Tool, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return arguments as the types of the parameters, and what these reject."""
+    built: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, value in arguments.items():
+        kind = tool.types.get(name)
+        try:
+            built[name] = copy.deepcopy(value) if kind is None else load_as(kind, value)
+        except MismatchError as error:
+            wrong += _argument_faults(name, error.faults)
+    return built, wrong
 
 
 def _not_awaited(result: object) -> ToolResult:
@@ -333,13 +410,3 @@ def _not_awaited(result: object) -> ToolResult:
 
 def _result_text(result: object) -> str:
     return "null" if result is None else value_text(result, limit=MAX_CHARACTERS).text
-
-
-def _said(error: Exception) -> str:
-    """Return type and message of an error on one line."""
-    try:
-        message = quoted(str(error))
-    except Exception:  # noqa: BLE001  (also its words are the user's code)
-        message = ""
-    name = type(error).__name__
-    return f"{name}: {message}" if message else name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.client.progress import size_text
-from ollama_magic.errors import PromptError
+from ollama_magic.errors import PromptError, quoted
 
 MAX_CHARACTERS = 50_000
 """A text that is longer is cut, with a note; about 12,000 tokens."""
@@ -69,6 +69,16 @@ def _plain_text(value: object) -> str:
         except (TypeError, ValueError, RecursionError):
             return repr(value)
     return str(value)
+
+
+def error_text(error: Exception) -> str:
+    """Return type and message of an error of the user's code, on one line."""
+    try:
+        message = quoted(str(error))
+    except Exception:  # noqa: BLE001  (also its words are the user's code)
+        message = ""
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
 
 
 def is_from(value: object, library: str, *names: str) -> bool:

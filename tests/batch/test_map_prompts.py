@@ -244,11 +244,17 @@ def test_a_class_of_pydantic_gives_columns_by_the_names_of_its_schema(fake_ollam
 
 
 def test_what_a_class_refuses_is_the_error_of_its_row(fake_ollama):
-    fake_ollama.chat(lambda body: says(body, f'{{"howOld": {body["prompt"]}}}'))
+    def answer(body):
+        age = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
+        return says(body, f'{{"howOld": {age}}}')
+
+    fake_ollama.chat(answer)
     good, bad = map_prompts("{}", [36, 360], schema=Age)
     assert good.age == 36
     assert isinstance(bad, ReplyDataError)
-    assert "nobody is so old" in bad.why
+    assert bad.why.startswith("at howOld: nobody is so old")
+    (repair,) = fake_ollama.bodies("/api/chat")  # it was asked for once more
+    assert "at howOld: nobody is so old" in repair["messages"][-1]["content"]
 
 
 def test_a_reply_that_does_not_follow_is_asked_for_once_more(fake_ollama):

@@ -1,22 +1,23 @@
 """Functions of a notebook as tools: what a model is told, and what comes of a call."""
 
 import dataclasses
+import datetime
 import enum
 import functools
 import json
 import sys
 import types
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
 
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.docstrings import read_docstring
 from ollama_magic.generation.tools import (
     ToolResult,
     make_tool,
+    read_docstring,
     readied_arguments,
     run_tool,
 )
@@ -96,9 +97,11 @@ def test_types_and_defaults_become_a_schema():
     ):
         pass
 
+    unit = {"enum": ["celsius", "fahrenheit"], "title": "Unit", "type": "string"}
     place = {
         "type": "object",
-        "properties": {"name": TEXT, "unit": {"enum": ["celsius", "fahrenheit"]}},
+        "title": "Place",
+        "properties": {"name": TEXT, "unit": {**unit, "default": "celsius"}},
         "required": ["name"],
     }
     assert parameters_of(function) == {
@@ -109,8 +112,8 @@ def test_types_and_defaults_become_a_schema():
             "c": NUMBER,
             "d": {"type": "boolean"},
             "e": {"type": "array", "items": TEXT},
-            "f": {"enum": ["celsius", "fahrenheit"]},
-            "g": {"enum": ["x", "y"]},
+            "f": unit,
+            "g": {"enum": ["x", "y"], "type": "string"},
             "h": {"anyOf": [COUNT, NULL]},
             "i": {"anyOf": [COUNT, NULL]},
             "j": {},
@@ -306,10 +309,10 @@ UNFIT = {
     "positional-only": (len, "obj has none (it is positional-only)"),
     "any number": (lambda *parts: parts, "*parts has none"),
     "of no signature": (Unsigned(), "its parameters cannot be read: "),
-    "an unknown type": (takes(complex), "parameter x: JSON has no type for complex"),
-    "in a list": (takes(list[Node]), "parameter x: JSON has no type for Node"),
-    "in itself": (takes(Tree), "parameter x: its type has itself inside"),
-    "an enum of objects": (takes(Odd), "parameter x: Object of type object"),
+    "an unknown type": (takes(Station), "parameter x: JSON has no type for <class"),
+    "in a list": (takes(list[Node]), "parameter x: JSON has no type for <class"),
+    "in itself": (takes(Tree), "parameter x: its type contains itself"),
+    "an enum of objects": (takes(Odd), "parameter x: Unable to serialize unknown type"),
 }
 
 
@@ -349,8 +352,56 @@ def test_pydantic_models_are_described_in_place_and_built():
         next: "Knot | None" = None
 
     Knot.model_rebuild(_types_namespace={"Knot": Knot})
-    with pytest.raises(PromptError, match="has itself inside"):
+    with pytest.raises(PromptError, match="type contains itself"):
         make_tool("it", takes(Knot))
+
+
+def test_annotated_parameters_keep_their_limits_and_texts():
+    pydantic = pytest.importorskip("pydantic")
+    many = Annotated[int, pydantic.Field(ge=1, description="how many")]
+
+    def function(n: many, m: many = None, k: many = 2):
+        """Do it.
+
+        :param n: said elsewhere
+        """
+        return [n, m, k]
+
+    function.__annotations__ = {"n": many, "m": many, "k": many}
+    counted = {**COUNT, "minimum": 1}
+    assert parameters_of(function)["properties"] == {
+        "n": {**counted, "description": "how many"},
+        "m": {"anyOf": [counted, NULL], "description": "how many"},
+        "k": {**counted, "description": "how many"},
+    }
+    tool = make_tool("f", function)
+    assert call_tool(tool, {"n": 3, "m": None}).text == "[3, null, 2]"
+    result = call_tool(tool, {"n": 0})
+    assert result == ToolResult(
+        "argument n: 0 is less than the minimum of 1", "invalid"
+    )
+
+
+def test_dates_strict_models_and_typed_dicts_are_arguments():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Trip(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(strict=True)
+        day: datetime.date
+
+    class Town(TypedDict):
+        name: str
+
+    def function(trip, town):
+        return f"{trip.day.year} {town['name']}"
+
+    function.__annotations__ = {"trip": Trip, "town": Town}
+    tool = make_tool("f", function)
+    day = {"trip": {"day": "2026-01-31"}, "town": {"name": "Oslo"}}
+    assert call_tool(tool, day).text == "2026 Oslo"
+    result = call_tool(tool, {**day, "trip": {"day": "soon"}})
+    assert result.outcome == "invalid"
+    assert result.text.startswith("argument trip/day: Input should be a valid date")
 
 
 # -- docstrings ----------------------------------------------------------------
@@ -408,9 +459,9 @@ SPHINX = """
 
 @pytest.mark.parametrize("text", [NUMPY, GOOGLE, SPHINX], ids=["numpy", "g", "sphinx"])
 def test_each_style_of_docstring_is_read(text):
-    found = read_docstring(text)
-    assert found.summary == "Find flights between two towns."
-    assert found.parameters == {
+    summary, parameters = read_docstring(text)
+    assert summary == "Find flights between two towns."
+    assert parameters == {
         "start": "A town, by its name.",
         "end": "A town, by its name.",
         "day": "When: the day.",
@@ -430,7 +481,12 @@ DOCSTRINGS = {
         {"x": "one"},
     ),
     "prose that looks like one": ("Do it.\n\nNote: this.\n\n    x: y", "Do it.", {}),
-    "only an underline": ("Title\n-----\nx\n    one", "", {}),
+    "broken": (":param :\n:type:", "", {}),
+    "types of several words": (
+        "Do it.\n\n:param Callable[[int], str] x: one\n:keyword int | None y: two",
+        "Do it.",
+        {"x": "one", "y": "two"},
+    ),
     "numpy without texts": (
         "Do it.\n\nParameters\n----------\nx : int\ny : int\n    two",
         "Do it.",
@@ -443,8 +499,7 @@ DOCSTRINGS = {
     ("text", "summary", "parameters"), DOCSTRINGS.values(), ids=DOCSTRINGS
 )
 def test_docstrings_of_odd_forms(text, summary, parameters):
-    found = read_docstring(text)
-    assert (found.summary, found.parameters) == (summary, parameters)
+    assert read_docstring(text) == (summary, parameters)
 
 
 def test_what_is_said_of_no_parameter_is_not_told():
@@ -569,12 +624,12 @@ def test_one_of_several_types_is_found_by_what_it_has():
     def function(shape):
         return type(shape).__name__
 
-    function.__annotations__ = {"shape": Circle | Box | Unit | str}
+    function.__annotations__ = {"shape": Circle | Box | Unit | int}
     tool = make_tool("draw", function)
     assert call_tool(tool, {"shape": {"width": 1}}).text == "Box"
     assert call_tool(tool, {"shape": {"radius": 1}}).text == "Circle"
     assert call_tool(tool, {"shape": "celsius"}).text == "Unit"
-    assert call_tool(tool, {"shape": "other"}).text == "str"
+    assert call_tool(tool, {"shape": 3}).text == "int"
 
 
 def test_the_arguments_of_the_chat_stay_as_they_are():
@@ -645,7 +700,7 @@ def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
                 raise ValueError("n is odd")
 
     result = call_tool(make_tool("f", takes(Even)), {"x": {"n": 3}})
-    assert result == ToolResult("ValueError: n is odd", "invalid")
+    assert result == ToolResult("argument x: n is odd", "invalid")
 
 
 @pytest.mark.filterwarnings("error")

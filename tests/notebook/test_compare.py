@@ -423,8 +423,8 @@ def test_what_does_not_follow_its_schema_is_told_in_its_column(kernel, two):
     answers(two, a=says('{"age": 36}'), b=says('{"age": "old"}'))
     ran = both(kernel, options=f"c << --compare {A},{B} --schema 'age int'")
     first, second = ran.text.split(f"## {B}")
-    assert "does not follow" not in first
-    assert "[does not follow its schema: at age: 'old' is not of type 'integer']" in (
+    assert "does not match" not in first
+    assert "[does not match its schema: at age: 'old' is not of type 'integer']" in (
         second
     )
     assert len(two.bodies("/api/chat")) == 2

@@ -1,6 +1,9 @@
 """Structured output as a person asks for it, through a real kernel."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from fake_ollama import Answer, reply_line
@@ -58,7 +61,7 @@ def test_one_that_stays_wrong_is_kept_and_says_so(kernel, fake_ollama):
     answers(fake_ollama, "no", "still no")
     ran = kernel.run(f"%%ollama who << {SPEC}\nWho?")
     assert ran.status == "ok"
-    assert "does not follow its schema" in ran.text
+    assert "does not match its schema" in ran.text
     assert len(fake_ollama.bodies("/api/chat")) == 2
     assert kernel.run("print(who.text)").streams == "still no\n"
     error = kernel.run("who.data").error
@@ -105,6 +108,97 @@ def test_a_class_of_the_notebook_is_the_schema_and_the_data(kernel, fake_ollama)
     )
     kernel.run("%%ollama who << --schema Person\nWho?")
     assert kernel.run("print(who.data)").streams == "Person(name='Ada', age=36)\n"
+
+
+VALIDATED = """\
+import pydantic
+class Person(pydantic.BaseModel):
+    name: str
+    age: int
+    @pydantic.field_validator("name")
+    @classmethod
+    def check(cls, name):
+        if name.islower():
+            raise ValueError("begin it with a capital")
+        return name
+"""
+
+
+def test_a_reply_that_a_validator_rejects_is_asked_for_once_more(kernel, fake_ollama):
+    answers(fake_ollama, '{"name": "ada", "age": 36}', GOOD)
+    kernel.run(VALIDATED)
+    ran = kernel.run("%%ollama who << --schema Person\nWho?")
+    assert "asked twice to get it right" in ran.html
+    advice = fake_ollama.bodies("/api/chat")[1]["messages"][2]["content"]
+    assert "at name: begin it with a capital" in advice
+    assert kernel.run("print(repr(who.data))").streams == (
+        "Person(name='Ada', age=36)\n"
+    )
+
+
+def test_what_a_validator_goes_on_to_reject_is_an_error_of_ours(kernel, fake_ollama):
+    fake_ollama.reply('{"name": "ada", "age": 36}')
+    kernel.run(VALIDATED)
+    ran = kernel.run("%%ollama who << --schema Person\nWho?")
+    assert "[does not match its schema: at name: begin it with a capital]" in ran.text
+    error = kernel.run("who.data").error
+    assert "ReplyDataError: The reply does not match its schema." in error
+    assert "pydantic" not in error
+
+
+UNUSABLE_TYPES = {
+    "an undefined name": "@dataclass\nclass T:\n    a: 'Nowhere'",
+    "a model that is not complete": "class T(pydantic.BaseModel):\n    a: 'Nowhere'",
+    "an object": "T = object()",
+    "a class": "class T: ...",
+}
+MAKE = "import pydantic\nfrom dataclasses import dataclass\n"
+
+
+@pytest.mark.parametrize("source", UNUSABLE_TYPES.values(), ids=UNUSABLE_TYPES)
+def test_a_type_that_cannot_be_read_is_three_lines(kernel, fake_ollama, source):
+    kernel.run(MAKE + source)
+    for use in (
+        "%%ollama --schema T\nWho?",
+        "from ollama_magic import ask\nask('Who?', schema=T)",
+        "from ollama_magic import map_prompts\nmap_prompts('{}', ['a'], schema=T)",
+    ):
+        error = kernel.run(use).error
+        assert error.startswith("PromptError: The schema ")
+        assert len(error.splitlines()) == 3
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_types_of_typing_are_schemas_and_data(kernel, fake_ollama):
+    kernel.run("from typing import Literal\nMood = Literal['good', 'bad']")
+    fake_ollama.reply('"good"')
+    kernel.run("%%ollama mood << --schema Mood\nHow?")
+    body = fake_ollama.bodies("/api/chat")[-1]
+    assert body["format"] == {"enum": ["good", "bad"], "type": "string"}
+    assert kernel.run("print(mood.data)").streams == "good\n"
+
+
+PROBE = """\
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_line_magic("load_ext", "ollama_magic")
+shell.run_cell_magic("ollama", "-1", "Hi")
+late = ("pydantic", "jsonschema", "docstring_parser")
+print("loaded:", [name for name in late if name in sys.modules])
+"""
+
+
+def test_a_cell_without_a_schema_loads_nothing_that_reads_schemas(fake_ollama):
+    environment = {**os.environ, "OLLAMA_HOST": fake_ollama.url}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.endswith("loaded: []\n"), ran.stderr
 
 
 def test_a_list_becomes_a_data_frame(kernel, fake_ollama):
@@ -178,7 +272,7 @@ AROUND = {
 def test_json_with_more_around_it_is_the_data(kernel, fake_ollama, text, options):
     fake_ollama.reply(text)
     ran = kernel.run(f"%%ollama who << {options}\nWho?")
-    assert "does not follow" not in ran.text
+    assert "does not match" not in ran.text
     assert kernel.run("print(who.data)").streams == "{'name': 'Ada', 'age': 36}\n"
     paths = [request.path for request in fake_ollama.requests]
     assert paths.count("/api/chat") + paths.count("/api/generate") == 1
