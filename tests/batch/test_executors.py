@@ -1,4 +1,4 @@
-"""Rows asked by workers that somebody else provides: threads, processes, Dask."""
+"""``map_prompts`` with executors: threads, processes and Dask."""
 
 import pickle
 import threading
@@ -46,7 +46,7 @@ def asked(fake_ollama):
 
 @pytest.fixture(scope="module")
 def spawned():
-    """Give processes that share nothing with this one."""
+    """Provide processes that share nothing with this one."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         yield pool
 
@@ -71,8 +71,8 @@ def executor(request, spawned):
             yield client.get_executor()
 
 
-def test_rows_are_answered_in_order_failed_and_kept(executor, fake_ollama):
-    """One test for all that an executor must do: starting a cluster takes seconds."""
+def test_rows_keep_their_order_errors_and_cache(executor, fake_ollama):
+    """One test for everything that depends on the executor: a cluster takes seconds."""
     assert map_prompts("{}", ROWS, executor=executor) == [f"re: {n}" for n in ROWS]
     assert sorted(asked(fake_ollama)) == sorted(ROWS)
     map_prompts("{}", ROWS, executor=executor)
@@ -93,7 +93,7 @@ def test_rows_are_answered_in_order_failed_and_kept(executor, fake_ollama):
 
 
 class Counting(ThreadPoolExecutor):
-    """An executor of one thread, which counts what waits in it."""
+    """An executor with one thread that counts its waiting tasks."""
 
     most = waiting = 0
 
@@ -108,7 +108,7 @@ class Counting(ThreadPoolExecutor):
         Counting.waiting -= 1
 
 
-def test_an_executor_is_not_given_all_rows_at_once():
+def test_an_executor_never_holds_all_rows_at_once():
     with Counting(1) as pool:
         map_prompts("{}", range(200), executor=pool, concurrency=2)
     assert Counting.most == 8
@@ -122,7 +122,7 @@ def test_hosts_take_turns_in_an_executor(fake_ollama, spawned):
         assert min(len(asked(fake_ollama)), len(asked(other))) >= 1
 
 
-def test_a_server_that_goes_away_is_given_up_by_processes_too(spawned):
+def test_processes_drop_a_server_that_stops_responding(spawned):
     never = threading.Event()
     with FakeOllama() as stays, FakeOllama() as goes:
         stays.chat(lambda body: says(body, "stays"))
@@ -142,7 +142,7 @@ def test_a_server_that_goes_away_is_given_up_by_processes_too(spawned):
     assert found == ["stays"] * 6
 
 
-def test_an_executor_that_was_shut_down_is_told(fake_ollama):
+def test_an_executor_that_is_shut_down_is_an_error(fake_ollama):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     with pytest.raises(ConfigError, match="accepts no more work") as caught:
@@ -151,7 +151,7 @@ def test_an_executor_that_was_shut_down_is_told(fake_ollama):
 
 
 class Recording(ThreadPoolExecutor):
-    """Stands for processes: what is sent must survive pickling."""
+    """Stands in for processes: tasks must survive pickling."""
 
     sent = b""
 
@@ -162,7 +162,7 @@ class Recording(ThreadPoolExecutor):
 
 
 def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
-    """The worker's own key is used, and for the configured server alone."""
+    """The worker uses its own key, and for the configured server only."""
     monkeypatch.setenv("OLLAMA_API_KEY", "secret-of-mine")
     client = OllamaClient(fake_ollama.url)
     monkeypatch.setenv("OLLAMA_API_KEY", "key-of-the-worker")
@@ -179,14 +179,14 @@ def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
     assert sent == ["Bearer key-of-the-worker", None]
 
 
-def test_a_password_in_a_host_stays_in_this_process(fake_ollama, spawned):
+def test_the_password_of_a_host_stays_in_this_process(fake_ollama, spawned):
     url = fake_ollama.url.replace("http://", "http://user:pass@")
     with pytest.raises(ConfigError, match="was not sent to other processes"):
         map_prompts("{}", ["a"], hosts=url, executor=spawned)
     assert asked(fake_ollama) == []
 
 
-def test_errors_keep_their_words_between_processes():
+def test_errors_keep_their_lines_between_processes():
     error = ServerUnreachableError("what", why="why", next_step="next")
     assert pickle.loads(pickle.dumps(RowResult(error=error))).error.lines() == [
         "what",

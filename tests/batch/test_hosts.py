@@ -1,4 +1,4 @@
-"""Rows over several servers: who gets them, and what happens when one goes away."""
+"""Several servers: how rows are distributed, and what happens when one fails."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ def servers():
 
 @pytest.fixture
 def elsewhere():
-    """Run a call in a thread, while the test looks on."""
+    """Run a call in a thread."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit
 
@@ -42,7 +42,7 @@ def asked(fake):
     return [body["prompt"] for body in fake.bodies("/api/generate")]
 
 
-def test_a_fast_server_does_more(servers, elsewhere):
+def test_a_fast_server_answers_more_rows(servers, elsewhere):
     one, other = servers
     gate = threading.Event()
     one.chat(lambda body: [Wait(gate), *says(body, "one")])
@@ -54,7 +54,7 @@ def test_a_fast_server_does_more(servers, elsewhere):
     assert len(asked(one)) == 2
 
 
-def test_each_server_is_asked_as_many_rows_at_a_time(servers, elsewhere):
+def test_concurrency_counts_for_each_server(servers, elsewhere):
     gate = threading.Event()
     for server in servers:
         server.chat(lambda body: [Wait(gate), *says(body, "ok")])
@@ -66,17 +66,17 @@ def test_each_server_is_asked_as_many_rows_at_a_time(servers, elsewhere):
     assert call.result() == ["ok"] * 6
 
 
-def test_the_same_server_twice_is_one(servers, elsewhere):
+def test_a_server_named_twice_counts_once(servers, elsewhere):
     one, _ = servers
     assert map_prompts("{}", ["a"], hosts=[one.url, f"{one.url}/"]) == ["one"]
     assert len([r for r in one.requests if r.path == "/api/tags"]) == 1
 
 
-def test_one_host_may_be_a_text(servers):
+def test_hosts_may_be_one_string(servers):
     assert map_prompts("{}", ["a"], hosts=servers[1].url) == ["other"]
 
 
-def test_servers_that_can_not_answer_are_left_out_with_a_note(servers):
+def test_unusable_servers_are_skipped_with_a_warning(servers):
     one, other = servers
     one.models(["another:1b"])
     hosts = [one.url, NOBODY, other.url]
@@ -91,7 +91,7 @@ def test_servers_that_can_not_answer_are_left_out_with_a_note(servers):
     assert notes[0].filename == __file__
 
 
-def test_with_no_server_left_nothing_is_sent(servers):
+def test_nothing_is_sent_if_no_server_is_usable(servers):
     one, _ = servers
     with pytest.raises(ConfigError, match="None of the 2 hosts can run") as caught:
         map_prompts("{}", ["a"], model="nosuch:1b", hosts=[one.url, NOBODY])
@@ -99,7 +99,7 @@ def test_with_no_server_left_nothing_is_sent(servers):
     assert asked(one) == []
 
 
-def test_the_rows_of_a_server_that_goes_away_are_asked_elsewhere(elsewhere):
+def test_rows_of_a_dropped_server_go_to_another_one(elsewhere):
     never, held = threading.Event(), threading.Event()
     with FakeOllama() as stays:
         stays.chat(lambda body: [Wait(held), *says(body, "stays")])
@@ -117,7 +117,7 @@ def test_the_rows_of_a_server_that_goes_away_are_asked_elsewhere(elsewhere):
         assert notes[0].startswith(f"Server dropped: {goes.url}: ")
 
 
-def test_when_the_last_server_goes_away_the_rows_have_its_error(elsewhere):
+def test_rows_get_the_error_of_the_last_server_that_is_dropped(elsewhere):
     never = threading.Event()
     with FakeOllama() as goes:
 
@@ -141,7 +141,7 @@ def _with_warnings(*args, **options):
     return found, [str(note.message) for note in notes]
 
 
-def test_a_row_that_broke_off_is_asked_once_more(servers):
+def test_a_row_whose_connection_breaks_is_retried_once(servers):
     one, _ = servers
     cut = Answer([reply_line({"model": "m"}, content="half")])
     whole = Answer(says({"model": "m"}, "whole"))
@@ -150,7 +150,7 @@ def test_a_row_that_broke_off_is_asked_once_more(servers):
     assert asked(one) == ["a", "a"]
 
 
-def test_a_row_that_breaks_off_again_has_the_error(servers):
+def test_a_row_whose_connection_breaks_twice_gets_the_error(servers):
     one, _ = servers
     cut = Answer([reply_line({"model": "m"}, content="half")])
     one.on("POST /api/generate", cut, cut, Answer(says({"model": "m"}, "next")))
@@ -159,7 +159,7 @@ def test_a_row_that_breaks_off_again_has_the_error(servers):
     assert second == "next"
 
 
-def test_the_key_goes_to_the_configured_server_alone(servers, monkeypatch):
+def test_the_key_is_sent_to_the_configured_server_only(servers, monkeypatch):
     one, other = servers
     monkeypatch.setenv("OLLAMA_HOST", one.url)
     monkeypatch.setenv("OLLAMA_API_KEY", "secret")
@@ -168,7 +168,7 @@ def test_the_key_goes_to_the_configured_server_alone(servers, monkeypatch):
     assert {r.headers.get("authorization") for r in other.requests} == {None}
 
 
-def test_an_answer_counts_whichever_server_gave_it(servers):
+def test_a_cached_reply_is_reused_for_any_server_with_the_same_model(servers):
     one, other = servers
     map_prompts("{}", ["a"], hosts=one.url)
     assert map_prompts("{}", ["a"], hosts=other.url) == ["one"]

@@ -1,4 +1,4 @@
-"""What ends a call early: the stop button, kill -9; and how the next one goes on."""
+"""A call that ends early (stop button, kill -9), and the next one that continues."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def configured(fake_ollama, monkeypatch):
 
 
 def answer_only(fake_ollama, *prompts):
-    """Answer these; the others wait for ever, the first word said."""
+    """Answer these prompts; the others hang after the first word."""
     never = threading.Event()
 
     def answer(body):
@@ -41,7 +41,7 @@ def asked(fake_ollama):
 
 @pytest.fixture
 def interrupt_at(fake_ollama):
-    """Press stop as soon as so many rows have been asked."""
+    """Press stop as soon as this many rows have been sent."""
     threads = []
 
     def start(count):
@@ -64,7 +64,7 @@ def interrupted(**options):
     return str(caught.value)
 
 
-def test_an_interrupt_closes_what_is_under_way_and_begins_nothing(
+def test_an_interrupt_closes_requests_in_flight_and_starts_none(
     fake_ollama, interrupt_at
 ):
     answer_only(fake_ollama, "0", "1", "2")
@@ -78,7 +78,7 @@ def test_an_interrupt_closes_what_is_under_way_and_begins_nothing(
     assert sorted(asked(fake_ollama)) == ["0", "1", "2", "3", "4"]
 
 
-def test_the_next_call_goes_on(fake_ollama, interrupt_at):
+def test_the_next_call_continues(fake_ollama, interrupt_at):
     answer_only(fake_ollama, "0", "1", "2")
     interrupt_at(5)
     interrupted()
@@ -89,14 +89,14 @@ def test_the_next_call_goes_on(fake_ollama, interrupt_at):
     assert sorted(asked(fake_ollama)) == ["3", "4", "5", "6", "7"]
 
 
-def test_rows_from_earlier_count_as_kept(fake_ollama, interrupt_at):
+def test_rows_of_earlier_calls_count_as_cached(fake_ollama, interrupt_at):
     answer_only(fake_ollama, "0", "1", "2")
     map_prompts("{}", ["0", "1"])
     interrupt_at(5)
     assert "3 of 8 rows are cached" in interrupted()
 
 
-def test_without_resume_it_says_how_to_go_on(fake_ollama, interrupt_at):
+def test_without_resume_the_error_says_how_to_continue(fake_ollama, interrupt_at):
     answer_only(fake_ollama, "0")
     interrupt_at(3)
     assert interrupted(resume=False).endswith(
@@ -104,7 +104,7 @@ def test_without_resume_it_says_how_to_go_on(fake_ollama, interrupt_at):
     )
 
 
-def test_an_interrupt_before_the_first_row_is_told_in_a_line(fake_ollama):
+def test_an_interrupt_before_the_first_row_has_a_short_error(fake_ollama):
     never = threading.Event()
 
     def press(_request):
@@ -116,10 +116,10 @@ def test_an_interrupt_before_the_first_row_is_told_in_a_line(fake_ollama):
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
+def test_an_interrupt_while_a_reply_is_stored_loses_nothing(
     fake_ollama, monkeypatch, where
 ):
-    """It never comes into the middle of a transaction."""
+    """It never happens in the middle of a transaction."""
     answer_only(fake_ollama, "0")
     keep, interrupted_threads = cache.store_cached_reply, []
 
@@ -141,7 +141,7 @@ def test_an_interrupt_while_an_answer_is_written_down_loses_nothing(
     assert asked(fake_ollama).count("0") == 1
 
 
-def test_kill_minus_nine_loses_the_rows_in_flight_alone(fake_ollama):
+def test_kill_9_loses_only_the_rows_in_flight(fake_ollama):
     answer_only(fake_ollama, "0", "1", "2", "3", "4")
     code = (
         "from ollama_magic import map_prompts\n"

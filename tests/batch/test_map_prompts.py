@@ -1,4 +1,4 @@
-"""One prompt over many rows: what is sent, in which order it comes back, what stays."""
+"""``map_prompts``: requests, order, schemas, errors and the cache."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,14 +30,14 @@ SENTIMENT = "label: one of pos, neg"
 
 @pytest.fixture(autouse=True)
 def configured(fake_ollama, monkeypatch):
-    """Make the fake server the one that is configured; it says the prompt back."""
+    """Configure the fake server, which repeats the prompt."""
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
     fake_ollama.chat(lambda body: says(body, f"re: {body['prompt']}"))
 
 
 @pytest.fixture
 def elsewhere():
-    """Run a call in a thread, while the test looks on."""
+    """Run a call in a thread."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit
 
@@ -54,7 +54,7 @@ def asked(fake_ollama):
 # -- order and concurrency ---------------------------------------------------------
 
 
-def test_replies_have_the_order_of_the_rows(fake_ollama, elsewhere):
+def test_replies_are_in_the_order_of_the_rows(fake_ollama, elsewhere):
     """The first row is answered last."""
     first = threading.Event()
 
@@ -69,7 +69,7 @@ def test_replies_have_the_order_of_the_rows(fake_ollama, elsewhere):
     assert call.result() == [f"SAY {n}" for n in range(6)]
 
 
-def test_as_many_rows_are_asked_at_a_time_as_was_said(fake_ollama, elsewhere):
+def test_concurrency_is_the_number_of_rows_asked_at_a_time(fake_ollama, elsewhere):
     full, gate, lock = threading.Event(), threading.Event(), threading.Lock()
     at_once = [0, 0]
 
@@ -97,14 +97,14 @@ def test_equal_rows_are_asked_once(fake_ollama):
     assert sorted(asked(fake_ollama)) == ["a", "b"]
 
 
-def test_equal_rows_have_data_of_their_own(fake_ollama):
+def test_equal_rows_do_not_share_their_data(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
     one, other = map_prompts("{}", ["a", "a"], schema=SENTIMENT)
     one["label"] = "changed"
     assert other == {"label": "pos"}
 
 
-def test_ten_thousand_rows_that_are_equal_are_one_request(fake_ollama):
+def test_ten_thousand_equal_rows_are_one_request(fake_ollama):
     assert map_prompts("{}", ["a"] * 10_000) == ["re: a"] * 10_000
     assert len(asked(fake_ollama)) == 1
 
@@ -112,7 +112,7 @@ def test_ten_thousand_rows_that_are_equal_are_one_request(fake_ollama):
 # -- what is sent --------------------------------------------------------------------
 
 
-def test_a_row_is_a_generate_request_with_what_was_set(fake_ollama):
+def test_a_row_is_a_generate_request_with_all_arguments(fake_ollama):
     fake_ollama.models([{"name": "m:1b", "capabilities": ["completion", "thinking"]}])
     map_prompts(
         "Say {}",
@@ -138,40 +138,40 @@ def test_a_row_is_a_generate_request_with_what_was_set(fake_ollama):
     ]
 
 
-def test_what_was_not_set_is_not_sent(fake_ollama):
+def test_arguments_that_are_not_given_are_not_sent(fake_ollama):
     map_prompts("Say {}", ["a"])
     assert fake_ollama.bodies("/api/generate") == [
         {"model": "llama3.2:3b", "prompt": "Say a", "stream": True}
     ]
 
 
-def test_the_model_is_that_of_the_environment(fake_ollama, monkeypatch):
+def test_the_model_is_taken_from_the_environment(fake_ollama, monkeypatch):
     fake_ollama.models(["newest:1b", "wanted:1b"])
     monkeypatch.setenv("OLLAMA_MODEL", "wanted:1b")
     map_prompts("{}", ["a"])
     assert fake_ollama.bodies("/api/generate")[0]["model"] == "wanted:1b"
 
 
-def test_without_one_the_model_is_the_newest_that_writes(fake_ollama):
+def test_without_a_default_the_newest_model_that_can_chat_is_used(fake_ollama):
     embedding = {"name": "embed:1b", "capabilities": ["embedding"]}
     fake_ollama.models([embedding, "newest:1b", "older:1b"])
     map_prompts("{}", ["a"])
     assert fake_ollama.bodies("/api/generate")[0]["model"] == "newest:1b"
 
 
-def test_an_empty_prompt_is_not_sent_as_a_wish_to_load_the_model(fake_ollama):
+def test_an_empty_prompt_is_an_error_and_loads_no_model(fake_ollama):
     first, second = map_prompts("{}", [None, "a"])
     assert isinstance(first, PromptError)
     assert second == "re: a"
     assert asked(fake_ollama) == ["a"]
 
 
-def test_no_rows_are_no_question(fake_ollama):
+def test_no_rows_send_no_request(fake_ollama):
     assert map_prompts("{}", []) == []
     assert fake_ollama.requests == []
 
 
-def test_thinking_is_no_part_of_the_text(fake_ollama):
+def test_thinking_is_not_part_of_the_text(fake_ollama):
     fake_ollama.chat(lambda body: says(body, "<think>Hm.</think>\n\nYes."))
     assert map_prompts("{}", ["a"]) == ["Yes."]
 
@@ -187,7 +187,7 @@ def test_a_schema_gives_data(fake_ollama):
     assert "think" not in body
 
 
-def test_a_table_gets_columns_with_its_own_index(fake_ollama):
+def test_a_dataframe_returns_columns_with_the_same_index(fake_ollama):
     def answer(body):
         if body["prompt"] == "Is it bad?":
             return error(500, "no luck")
@@ -204,7 +204,7 @@ def test_a_table_gets_columns_with_its_own_index(fake_ollama):
     assert table.join(found).text.tolist() == ["good", "bad"]
 
 
-def test_a_series_gets_a_series():
+def test_a_series_returns_a_series():
     found = map_prompts("{}", pd.Series(["a", "b"], index=[3, 1]))
     expected = pd.Series(["re: a", "re: b"], [3, 1], dtype=object, name="reply")
     pd.testing.assert_series_equal(found, expected)
@@ -232,18 +232,18 @@ class Age(pydantic.BaseModel):
         return value
 
 
-def test_a_class_gives_its_instances(fake_ollama):
+def test_a_class_as_schema_gives_instances(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"label": "pos"}'))
     assert map_prompts("{}", ["a"], schema=Label) == [Label("pos")]
 
 
-def test_a_class_of_pydantic_gives_columns_by_the_names_of_its_schema(fake_ollama):
+def test_a_pydantic_model_gives_columns_named_as_in_its_schema(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"howOld": 36}'))
     found = map_prompts("{}", pd.Series(["a"]), schema=Age)
     assert found.to_dict("records") == [{"howOld": 36, "error": None}]
 
 
-def test_what_a_class_refuses_is_the_error_of_its_row(fake_ollama):
+def test_data_that_a_class_rejects_is_the_error_of_its_row(fake_ollama):
     def answer(body):
         age = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
         return says(body, f'{{"howOld": {age}}}')
@@ -257,7 +257,7 @@ def test_what_a_class_refuses_is_the_error_of_its_row(fake_ollama):
     assert "at howOld: nobody is so old" in repair["messages"][-1]["content"]
 
 
-def test_a_reply_that_does_not_follow_is_asked_for_once_more(fake_ollama):
+def test_a_reply_that_does_not_match_is_requested_once_more(fake_ollama):
     def answer(body):
         is_second = "messages" in body
         return says(body, '{"label": "pos"}' if is_second else '{"label": "good"}')
@@ -268,7 +268,7 @@ def test_a_reply_that_does_not_follow_is_asked_for_once_more(fake_ollama):
     assert "'good' is not one of" in repair["messages"][-1]["content"]
 
 
-def test_what_still_does_not_follow_is_the_error_of_its_row(fake_ollama):
+def test_a_second_mismatch_is_the_error_of_its_row(fake_ollama):
     def answer(body):
         text = str(body)
         return says(body, '{"label": "good"}' if "Row b" in text else '{"label":"neg"}')
@@ -280,7 +280,7 @@ def test_what_still_does_not_follow_is_the_error_of_its_row(fake_ollama):
     assert len(fake_ollama.bodies("/api/chat")) == 1
 
 
-def test_a_reply_cut_at_a_limit_is_not_asked_for_again(fake_ollama):
+def test_a_reply_cut_off_at_num_predict_is_not_requested_again(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"label', done_reason="length"))
     (cut,) = map_prompts("{}", ["a"], schema=SENTIMENT)
     assert cut.what == "The reply was cut off at num_predict, so it is not valid data."
@@ -290,7 +290,7 @@ def test_a_reply_cut_at_a_limit_is_not_asked_for_again(fake_ollama):
 # -- errors --------------------------------------------------------------------------
 
 
-def test_a_row_that_fails_leaves_the_others_alone(fake_ollama):
+def test_a_failed_row_does_not_affect_the_others(fake_ollama):
     def answer(body):
         fails = body["prompt"] == "b"
         return [{"error": "out of memory"}] if fails else says(body, "ok")
@@ -321,13 +321,15 @@ def test_a_row_that_fails_leaves_the_others_alone(fake_ollama):
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told_before_anything_is_sent(fake_ollama, arguments, kind):
+def test_invalid_arguments_are_errors_before_anything_is_sent(
+    fake_ollama, arguments, kind
+):
     with pytest.raises(kind):
         map_prompts(**{"template": "{}", "data": ["a"]} | arguments)
     assert fake_ollama.requests == []
 
 
-def test_a_model_that_is_not_there_is_told_once_with_the_nearest(fake_ollama):
+def test_a_missing_model_is_one_error_with_the_nearest_name(fake_ollama):
     with pytest.raises(ModelNotFoundError, match=r"did you mean 'llama3\.2:3b'"):
         map_prompts("{}", ["a", "b"], model="llama3.2:3bb")
     assert asked(fake_ollama) == []
@@ -337,7 +339,9 @@ def test_a_model_that_is_not_there_is_told_once_with_the_nearest(fake_ollama):
     ("model", "think", "words"),
     [("embed:1b", None, "cannot write text"), ("plain:1b", True, "cannot think")],
 )
-def test_what_a_model_cannot_do_is_told_at_once(fake_ollama, model, think, words):
+def test_a_missing_capability_is_an_error_before_anything_is_sent(
+    fake_ollama, model, think, words
+):
     embedding = {"name": "embed:1b", "capabilities": ["embedding"]}
     fake_ollama.models([embedding, "plain:1b"])
     with pytest.raises(CapabilityError, match=words):
@@ -345,8 +349,8 @@ def test_what_a_model_cannot_do_is_told_at_once(fake_ollama, model, think, words
     assert asked(fake_ollama) == []
 
 
-def test_an_older_server_is_asked_what_its_model_can_do(fake_ollama):
-    """Before 0.6 the list of models had no capabilities; the page of one had."""
+def test_capabilities_of_an_older_server_come_from_show(fake_ollama):
+    """Before 0.6 only the details of a model had capabilities, not the list."""
     entry = {"name": "embed:1b", "model": "embed:1b", "digest": "d"}
     listed = {"models": [entry]}
     fake_ollama.models([{"name": "embed:1b", "capabilities": ["embedding"]}])
@@ -355,7 +359,7 @@ def test_an_older_server_is_asked_what_its_model_can_do(fake_ollama):
         map_prompts("{}", ["a"], model="embed:1b")
 
 
-def test_a_server_that_is_not_there_is_told_at_once(monkeypatch):
+def test_an_unreachable_server_is_an_error(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:1")
     with pytest.raises(ServerUnreachableError):
         map_prompts("{}", ["a"])
@@ -367,7 +371,7 @@ def test_a_server_without_models_says_what_to_pull(fake_ollama):
         map_prompts("{}", ["a"])
 
 
-def test_a_bug_is_no_error_of_a_row(fake_ollama, monkeypatch):
+def test_a_bug_is_not_the_error_of_a_row(fake_ollama, monkeypatch):
     """Only our own errors are values; a bug keeps its traceback."""
     monkeypatch.setattr("ollama_magic.generation.answer.Answer.add", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -377,13 +381,13 @@ def test_a_bug_is_no_error_of_a_row(fake_ollama, monkeypatch):
 # -- what was answered before ---------------------------------------------------------
 
 
-def test_a_second_call_asks_for_nothing_that_is_kept(fake_ollama):
+def test_a_second_call_only_asks_rows_that_are_not_cached(fake_ollama):
     first = map_prompts("{}", ["a", "b"])
     assert map_prompts("{}", ["b", "c", "a"]) == [first[1], "re: c", first[0]]
     assert sorted(asked(fake_ollama)) == ["a", "b", "c"]
 
 
-def test_without_resume_all_is_asked_anew_and_kept_again(fake_ollama):
+def test_without_resume_every_row_is_asked_and_cached_again(fake_ollama):
     map_prompts("{}", ["a"])
     fake_ollama.reply("new")
     assert map_prompts("{}", ["a"], resume=False) == ["new"]
@@ -396,13 +400,13 @@ def test_without_resume_all_is_asked_anew_and_kept_again(fake_ollama):
     [{"system": "Be terse."}, {"options": {"seed": 1}}, {"format": "json"}],
     ids=str,
 )
-def test_another_request_is_asked(fake_ollama, change):
+def test_a_changed_request_is_not_cached(fake_ollama, change):
     map_prompts("{}", ["a"])
     map_prompts("{}", ["a"], **change)
     assert asked(fake_ollama) == ["a", "a"]
 
 
-def test_a_model_that_was_pulled_anew_is_asked(fake_ollama):
+def test_an_updated_model_does_not_reuse_cached_replies(fake_ollama):
     map_prompts("{}", ["a"])
     fake_ollama.models([{"name": "llama3.2:3b", "digest": "f" * 64}])
     map_prompts("{}", ["a"])
@@ -417,7 +421,7 @@ def test_rows_that_failed_are_asked_again(fake_ollama):
     assert map_prompts("{}", ["a"], schema=SENTIMENT) == [{"label": "pos"}]
 
 
-def test_what_is_kept_says_who_answered(fake_ollama):
+def test_a_cached_reply_names_its_model(fake_ollama):
     map_prompts("{}", ["a"])
     store = ChatStore(default_path(), warn=pytest.fail)
     kept = store.find_cached_reply(request_key(GenerateRequest("llama3.2:3b", "a")))

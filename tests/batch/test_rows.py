@@ -1,4 +1,4 @@
-"""Templates and rows: what is a field, what is a row, and what each becomes."""
+"""Templates and rows: fields, kinds of data, and the shape of the results."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -45,7 +45,7 @@ def test_each_row_has_its_prompt(template, data, expected):
     assert prompts(template, data) == expected
 
 
-def test_values_are_never_scanned_again():
+def test_values_are_never_parsed():
     rows = [{"a": "{b} {{c}} {}", "b": "secret"}]
     assert prompts("{a}", rows) == ["{b} {{c}} {}"]
 
@@ -67,12 +67,12 @@ def test_missing_values_are_empty_text(value):
     assert prompts("<{}>", [value, 0]) == ["<>", "<0>"]
 
 
-def test_missing_values_of_a_table_are_empty_text():
+def test_missing_values_of_a_dataframe_are_empty_text():
     table = pd.DataFrame({"a": [1.5, None], "t": pd.to_datetime(["2026-01-02", None])})
     assert prompts("{a}|{t}", table) == ["1.5|2026-01-02 00:00:00", "|"]
 
 
-def test_a_wrong_column_names_those_there_are_and_the_nearest():
+def test_an_unknown_column_lists_the_columns_and_suggests_the_nearest():
     table = pd.DataFrame({"text": ["x"], "label": ["y"]})
     assert refusal("{txet}", table) == [
         "The rows have no column 'txet'.",
@@ -105,43 +105,43 @@ def test_a_field_is_a_plain_name(field):
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{a", "a}"])
-def test_a_brace_alone_says_how_braces_are_written(template):
+def test_a_single_brace_explains_how_to_write_braces(template):
     what, _, step = refusal(template, [{"a": "x"}])
     assert what == "The template is invalid."
     assert "{{ or }}" in step
 
 
-def test_a_template_without_fields_is_refused():
+def test_a_template_without_fields_is_an_error():
     assert "has no field" in refusal("Say {{ text }}", ["a"])[0]
 
 
 @pytest.mark.parametrize("data", ["text", b"text", {"a": [1, 2]}, 5, None])
-def test_what_has_no_rows_is_refused(data):
+def test_data_without_rows_is_an_error(data):
     what, _, step = refusal("{}", data)
     assert what == "The data cannot be used."
     assert "pandas.DataFrame(data)" in step
 
 
-def test_rows_are_of_one_kind():
+def test_rows_cannot_mix_dicts_and_values():
     assert refusal("{a}", [{"a": 1}, "x"])[1] == (
         "  why:  some rows are dicts and others are not"
     )
 
 
-def test_a_column_that_is_there_twice_is_refused_when_it_is_used():
+def test_a_duplicate_column_is_an_error_if_it_is_used():
     table = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
     assert prompts("{b}", table) == ["3"]
     assert refusal("{a}", table)[0] == "The rows have 2 columns named 'a'."
 
 
 class FrameOfPolars:
-    """What is asked of a DataFrame of polars."""
+    """The one method of a polars DataFrame that is used."""
 
     def to_dicts(self):
         return [{"a": "x"}, {"a": "y"}]
 
 
-def test_a_table_of_polars_gives_a_list():
+def test_a_polars_dataframe_gives_a_list():
     rows = read_rows(FrameOfPolars())
     assert list(rows.prompts(parse_template("{a}"))) == ["x", "y"]
     assert rows.arranged([1, 2], None) == [1, 2]
@@ -152,7 +152,7 @@ def test_a_table_of_polars_gives_a_list():
 FAILED = ReplyDataError("no")
 
 
-def test_texts_of_a_table_are_a_series_with_its_index():
+def test_texts_for_a_dataframe_are_a_series_with_its_index():
     rows = read_rows(pd.DataFrame({"a": [1, 2]}, index=["x", "x"]))
     found = rows.arranged(["one", FAILED], None)
     expected = pd.Series(["one", FAILED], ["x", "x"], dtype=object, name="reply")
@@ -164,7 +164,7 @@ def test_lists_are_a_series_of_lists():
     assert found.tolist() == [["a"], ["b"]]
 
 
-def test_objects_of_a_series_are_columns_and_errors_the_last_one():
+def test_objects_become_columns_and_errors_the_last_column():
     rows = read_rows(pd.Series(["a", "b"], index=[7, 9]))
     found = rows.arranged([{"label": "pos", "n": 1}, FAILED], ["label", "n"])
     assert list(found.columns) == ["label", "n", "error"]
@@ -200,7 +200,7 @@ def test_instances_are_columns_with_their_defaults(kind):
     assert found.to_dict("records") == [{"label": "pos", "n": 3, "error": None}]
 
 
-def test_an_empty_table_has_the_columns_all_the_same():
+def test_an_empty_dataframe_still_has_the_columns():
     fields = reader_for("label, n int", {}).fields
     found = read_rows(pd.DataFrame({"a": []})).arranged([], fields)
     assert list(found.columns) == ["label", "n", "error"]
@@ -208,5 +208,5 @@ def test_an_empty_table_has_the_columns_all_the_same():
 
 
 @pytest.mark.parametrize("spec", ["[label]", {"type": "string"}, {"type": "object"}])
-def test_what_is_no_object_with_fields_has_none(spec):
+def test_a_schema_that_is_not_an_object_has_no_fields(spec):
     assert reader_for(spec, {}).fields is None

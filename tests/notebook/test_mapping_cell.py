@@ -1,4 +1,4 @@
-"""What a person sees of ``map_prompts`` in a notebook and in a terminal."""
+"""What users see of ``map_prompts`` in a notebook and in a terminal."""
 
 import os
 import re
@@ -15,7 +15,7 @@ IMPORT = "from ollama_magic import map_prompts"
 
 @pytest.fixture
 def answers(fake_ollama):
-    """Answer the prompts that are named; the others wait for ever."""
+    """Answer the named prompts; the others hang."""
     never = threading.Event()
 
     def only(*prompts):
@@ -35,7 +35,7 @@ def progress(ran):
     return [o for o in ran.outputs if o["type"] == "display_data"]
 
 
-def test_progress_is_one_output_whose_last_state_stays(kernel, answers):
+def test_progress_is_one_output_that_keeps_its_last_state(kernel, answers):
     answers("a", "b")
     ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', ['a', 'b', None])")
     assert ran.error is None
@@ -47,7 +47,7 @@ def test_progress_is_one_output_whose_last_state_stays(kernel, answers):
     assert progress(ran)[0]["data"]["text/plain"].endswith(" · 2 cached")
 
 
-def test_progress_shows_how_far_it_is(kernel, answers):
+def test_progress_shows_count_rate_and_share(kernel, answers):
     answers("a", "b")
     rows = "['a', 'b', 'c', 'd']"
     code = f"{IMPORT}\nmap_prompts('{{}}', {rows}, concurrency=1)"
@@ -59,9 +59,7 @@ def test_progress_shows_how_far_it_is(kernel, answers):
     kernel.collect(msg_id)
 
 
-def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
-    kernel, fake_ollama, answers
-):
+def test_a_stopped_cell_continues_when_it_runs_again(kernel, fake_ollama, answers):
     answers("a", "b", "c")
     cell = f"{IMPORT}\nmap_prompts('{{}}', list('abcde'), concurrency=2)"
     msg_id = kernel.send(cell)
@@ -87,13 +85,13 @@ def test_the_stop_button_ends_it_and_the_cell_goes_on_when_run_again(
     assert len(fake_ollama.bodies("/api/generate")) == 7
 
 
-def test_without_progress_nothing_is_shown(kernel, answers):
+def test_progress_can_be_turned_off(kernel, answers):
     answers("a")
     ran = kernel.run(f"{IMPORT}\n_ = map_prompts('{{}}', ['a'], progress=False)")
     assert ran.outputs == []
 
 
-def test_an_error_of_the_call_has_three_lines(kernel):
+def test_an_error_has_three_lines(kernel):
     ran = kernel.run(f"{IMPORT}\nmap_prompts('{{txt}}', [dict(text='a')])")
     assert ran.error.splitlines() == [
         "PromptError: The rows have no column 'txt'.",
@@ -102,7 +100,7 @@ def test_an_error_of_the_call_has_three_lines(kernel):
     ]
 
 
-def test_a_schema_may_be_a_name_of_the_notebook(kernel, fake_ollama):
+def test_a_schema_may_be_a_variable_of_the_notebook(kernel, fake_ollama):
     pytest.importorskip("pandas")
     fake_ollama.reply('{"label": "pos"}')
     ran = kernel.run(
@@ -114,8 +112,8 @@ def test_a_schema_may_be_a_name_of_the_notebook(kernel, fake_ollama):
     assert re.search(r"label\s+error\s+x\s+pos\s+None", ran.text)
 
 
-def test_a_server_elsewhere_is_named(kernel, fake_ollama, answers):
-    """Nothing leaves this machine without a word; a cloud model stands for it here."""
+def test_progress_names_a_server_on_another_machine(kernel, fake_ollama, answers):
+    """Nothing leaves this machine unannounced; a cloud model is the example."""
     answers("a")
     cloud = {"name": "big:cloud", "remote_host": "https://ollama.com"}
     fake_ollama.models([cloud])
@@ -123,7 +121,7 @@ def test_a_server_elsewhere_is_named(kernel, fake_ollama, answers):
     assert "cloud model, answered at https://ollama.com" in ran.text
 
 
-def test_a_server_that_is_left_out_is_told(kernel, answers):
+def test_a_skipped_server_is_a_warning(kernel, answers):
     answers("a")
     with FakeOllama() as other:
         other.models(["another:1b"])
@@ -136,7 +134,7 @@ def test_a_server_that_is_left_out_is_told(kernel, answers):
     assert other.url in ran.streams
 
 
-def test_in_a_terminal_progress_is_a_line_on_stderr(fake_ollama, answers):
+def test_progress_in_a_terminal_is_a_line_on_stderr(fake_ollama, answers):
     answers("a")
     code = f"{IMPORT}; print(map_prompts('{{}}', ['a', 'a']))"
     env = {**os.environ, "OLLAMA_HOST": fake_ollama.url}
@@ -148,7 +146,7 @@ def test_in_a_terminal_progress_is_a_line_on_stderr(fake_ollama, answers):
     child.close()
 
 
-def test_in_a_pipe_there_is_no_progress(fake_ollama, answers, capfd):
+def test_there_is_no_progress_in_a_pipe(fake_ollama, answers, capfd):
     from ollama_magic import map_prompts
 
     answers("a")
@@ -156,7 +154,7 @@ def test_in_a_pipe_there_is_no_progress(fake_ollama, answers, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_json_with_more_around_it_is_the_value_of_a_row(kernel, fake_ollama):
+def test_json_with_text_around_it_is_the_value_of_a_row(kernel, fake_ollama):
     fake_ollama.reply('Sure:\n```json\n{"label": "pos"}\n```')
     ran = kernel.run(f"{IMPORT}\nprint(map_prompts('{{}}', ['a'], schema='label str'))")
     assert ran.streams == "[{'label': 'pos'}]\n"
@@ -164,7 +162,7 @@ def test_json_with_more_around_it_is_the_value_of_a_row(kernel, fake_ollama):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "no", '{"label": [[[', "```json\n{"])
-def test_a_reply_that_is_no_data_is_the_error_of_its_row(kernel, fake_ollama, text):
+def test_a_reply_that_is_not_data_is_the_error_of_its_row(kernel, fake_ollama, text):
     replies = {"a": text, "b": '{"label": "pos"}'}
 
     def answer(body):

@@ -1,4 +1,4 @@
-"""The panel without a browser: its widgets are clicked as a front end clicks them."""
+"""The panel without a browser: its widgets are clicked from Python."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ def lines(*completed, total=100):
 
 
 class Driver:
-    """A panel with hands and eyes."""
+    """Clicks through a panel and reads it."""
 
     def __init__(self, url, **settings):
         self.chosen = []
@@ -57,7 +57,7 @@ class Driver:
 
     @property
     def text(self):
-        """All that can be read."""
+        """All visible text."""
         parts = [w.value for w in self.all((widgets.HTML, widgets.Label))]
         parts += [w.description for w in self.all((widgets.Checkbox, widgets.Button))]
         return "\n".join(parts)
@@ -109,13 +109,13 @@ def test_models_are_listed_with_the_server(drive, fake_ollama):
     assert "2 models" in driver.text
 
 
-def test_without_models_it_says_what_to_do(drive, fake_ollama):
+def test_an_empty_server_has_a_hint(drive, fake_ollama):
     fake_ollama.models([])
     assert drive().wait_text("No models yet")
     assert not list(drive().all(widgets.Checkbox))
 
 
-def test_a_filter_hides_what_does_not_match_and_what_is_hidden_is_not_selected(drive):
+def test_a_filter_hides_models_and_deselects_them(drive):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
     next(driver.all(widgets.Text)).value = ""
     filter_ = next(w for w in driver.all(widgets.Text) if w.description == "Filter")
@@ -125,7 +125,7 @@ def test_a_filter_hides_what_does_not_match_and_what_is_hidden_is_not_selected(d
     assert driver.button("Delete…").disabled
 
 
-def test_the_list_is_sorted_as_asked(drive):
+def test_the_list_can_be_sorted(drive):
     models = [
         {"name": "b", "size": 1},
         {"name": "a", "size": 3},
@@ -139,8 +139,8 @@ def test_the_list_is_sorted_as_asked(drive):
     assert driver.names == ["a", "c", "b"]
 
 
-def test_a_tick_stays_with_its_model_when_the_list_changes(drive, fake_ollama):
-    """A list that changes under the hand must never delete another model."""
+def test_a_model_stays_selected_when_the_list_changes(drive, fake_ollama):
+    """A list that changes during a click must never delete another model."""
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("two:2b")
     fake_ollama.models(["new:3b", "one:1b", "two:2b"])
     driver.click("Refresh").wait_text("new:3b")
@@ -150,7 +150,7 @@ def test_a_tick_stays_with_its_model_when_the_list_changes(drive, fake_ollama):
     assert fake_ollama.model_names == ["new:3b", "one:1b"]
 
 
-def test_a_model_is_pulled_to_its_end(drive, fake_ollama):
+def test_a_model_is_pulled(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b").pull("new:1b")
     driver.wait(lambda: "new:1b" in driver.names)
     assert "pulled new:1b" in driver.text
@@ -158,13 +158,13 @@ def test_a_model_is_pulled_to_its_end(drive, fake_ollama):
     driver.wait(lambda: "pulled new:1b" not in driver.text)
 
 
-def test_what_is_there_is_said_to_be_up_to_date(drive, fake_ollama):
+def test_pulling_an_installed_model_reports_it_is_up_to_date(drive, fake_ollama):
     fake_ollama.replay("pull_existing")
     driver = drive().wait_text("llama3.2:3b").pull("smollm2:135m")
     driver.wait_text("smollm2:135m is up to date")
 
 
-def test_enter_in_the_name_pulls_and_an_empty_name_says_so(drive, fake_ollama):
+def test_enter_pulls_and_an_empty_name_is_an_error(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b")
     name = next(driver.all(widgets.Combobox))
     name._handle_custom_msg({"event": "submit"}, [])
@@ -187,7 +187,7 @@ def test_a_pull_is_cancelled_at_the_server_and_resumed(drive, fake_ollama):
     driver.click("Retry").wait_text("pulled big:70b")
 
 
-def test_two_pulls_run_at_once_and_one_twice_is_one(drive, fake_ollama):
+def test_pulls_run_in_parallel_but_the_same_one_only_once(drive, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/pull", Answer([*lines(10), Wait(gate)]))
     driver = drive().wait_text("llama3.2:3b")
@@ -197,7 +197,7 @@ def test_two_pulls_run_at_once_and_one_twice_is_one(drive, fake_ollama):
     assert len(fake_ollama.bodies("/api/pull")) == 2
 
 
-def test_progress_that_goes_backwards_shows_no_nonsense(drive, fake_ollama):
+def test_progress_that_goes_backwards_stays_readable(drive, fake_ollama):
     gate, back = threading.Event(), threading.Event()
     steps = [*lines(60), Wait(back), *lines(20), Wait(gate)]
     fake_ollama.on("POST /api/pull", Answer(steps))
@@ -208,7 +208,7 @@ def test_progress_that_goes_backwards_shows_no_nonsense(drive, fake_ollama):
     assert next(driver.all(widgets.FloatProgress)).value == pytest.approx(0.2)
 
 
-def test_a_stall_is_told(drive, fake_ollama):
+def test_a_stall_is_shown(drive, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
     driver = drive(stall_s=0.2).wait_text("llama3.2:3b").pull("a:1")
@@ -226,7 +226,7 @@ def test_a_stall_is_told(drive, fake_ollama):
     ],
     ids=["error line", "no success", "cut", "refused"],
 )
-def test_a_pull_that_fails_says_why_and_can_be_tried_again(drive, fake_ollama, answer):
+def test_a_failed_pull_says_why_and_can_be_retried(drive, fake_ollama, answer):
     fake_ollama.on("POST /api/pull", answer)
     driver = drive().wait_text("llama3.2:3b").pull("nosuch:1b")
     driver.wait(lambda: driver.manager.jobs[-1].state == "failed").wait_text("next:")
@@ -234,7 +234,7 @@ def test_a_pull_that_fails_says_why_and_can_be_tried_again(drive, fake_ollama, a
     assert driver.button("Dismiss")
 
 
-def test_deleting_asks_again_and_cancel_deletes_nothing(drive, fake_ollama):
+def test_deleting_needs_a_confirmation(drive, fake_ollama):
     models = [{"name": "one:1b", "size": 2_000_000_000}, {"name": "two:2b", "size": 5}]
     driver = drive(*models).wait_text("two:2b").tick("one:1b", "two:2b")
     driver.click("Delete 2…")
@@ -279,9 +279,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_question_about_models_that_are_not_selected_now_is_closed(
-    drive, fake_ollama, change
-):
+def test_a_question_closes_when_the_selection_changes(drive, fake_ollama, change):
     driver = drive("one:1b", "two:2b", "three:3b").wait_text("three:3b")
     driver.tick("one:1b", "two:2b").click("Delete 2…")
     assert "Delete 2 models?" in driver.text
@@ -290,7 +288,7 @@ def test_a_question_about_models_that_are_not_selected_now_is_closed(
     assert not fake_ollama.bodies("/api/delete")
 
 
-def test_a_question_is_closed_when_a_model_has_become_another(drive, fake_ollama):
+def test_a_question_closes_when_its_model_changes(drive, fake_ollama):
     driver = drive({"name": "one:1b", "size": 5, "digest": "a" * 64})
     driver.wait_text("one:1b").tick("one:1b").click("Delete…")
     assert "Delete 1 model?" in driver.text
@@ -298,7 +296,7 @@ def test_a_question_is_closed_when_a_model_has_become_another(drive, fake_ollama
     driver.click("Refresh").wait(lambda: "Delete 1 model?" not in driver.text)
 
 
-def test_a_question_stays_while_nothing_changes_that_it_is_about(drive, fake_ollama):
+def test_a_question_stays_open_during_other_changes(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
     driver.click("Delete…")
     filter_by(driver, "one")
@@ -317,7 +315,7 @@ def test_a_question_stays_while_nothing_changes_that_it_is_about(drive, fake_oll
         lambda driver, fake: refresh_without(driver, fake, "one:1b"),
     ],
 )
-def test_the_box_of_a_copy_is_closed_with_its_selection(drive, fake_ollama, change):
+def test_the_copy_dialog_closes_when_the_selection_changes(drive, fake_ollama, change):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
     driver.click("Copy…")
     assert [w for w in driver.all(widgets.Text) if "Copy one:1b" in w.description]
@@ -327,7 +325,7 @@ def test_the_box_of_a_copy_is_closed_with_its_selection(drive, fake_ollama, chan
     )
 
 
-def test_a_copy_keeps_the_space_and_the_question_says_so(drive):
+def test_the_question_says_that_deleting_a_copy_frees_no_space(drive):
     twins = [{"name": n, "size": 7_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
     driver = drive(*twins).wait_text("b:1")
     assert "7.0 MB on disk" in driver.text
@@ -335,7 +333,7 @@ def test_a_copy_keeps_the_space_and_the_question_says_so(drive):
     assert "frees no space" in driver.text
 
 
-def test_one_of_two_deletions_fails_and_the_other_is_done(drive, fake_ollama):
+def test_one_deletion_fails_and_the_other_succeeds(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b", "two:2b")
     fake_ollama.on(
         "DELETE /api/delete",
@@ -347,7 +345,7 @@ def test_one_of_two_deletions_fails_and_the_other_is_done(drive, fake_ollama):
     driver.wait_text("disk is broken").wait_text("deleted two:2b")
 
 
-def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
+def test_a_copy_warns_before_it_replaces_a_model(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
     driver.click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
@@ -365,7 +363,7 @@ def test_a_copy_gets_its_name_and_warns_before_it_replaces(drive, fake_ollama):
     ]
 
 
-def test_two_copies_of_one_model_are_two(drive, fake_ollama):
+def test_one_model_can_be_copied_twice(drive, fake_ollama):
     driver = drive("one:1b").wait_text("one:1b")
     for name in ("a", "b", "a"):
         driver.manager.copy("one:1b", name, overwrite=True)
@@ -377,7 +375,7 @@ def test_two_copies_of_one_model_are_two(drive, fake_ollama):
     }
 
 
-def test_twins_that_go_together_free_their_space_once(drive):
+def test_deleting_two_names_of_one_model_frees_its_space_once(drive):
     twins = [{"name": n, "size": 7_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
     driver = drive(*twins).wait_text("b:1").tick("a:1", "b:1")
     driver.click("Delete 2…")
@@ -387,7 +385,7 @@ def test_twins_that_go_together_free_their_space_once(drive):
     assert sorted("freed" in job.line for job in driver.manager.jobs) == [False, True]
 
 
-def test_what_goes_wrong_while_it_is_drawn_is_shown_and_does_not_end_it(drive):
+def test_an_error_while_drawing_is_shown_and_the_panel_goes_on(drive):
     driver = drive("one:1b").wait_text("one:1b")
     draw, fails = driver.panel.draw, [True]
 
@@ -401,14 +399,14 @@ def test_what_goes_wrong_while_it_is_drawn_is_shown_and_does_not_end_it(drive):
     driver.pull("new:1b").wait_text("pulled new:1b")
 
 
-def test_replacing_by_a_copy_takes_a_second_click(drive, fake_ollama):
+def test_replacing_a_model_takes_a_second_click(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b").click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
     name.value = "TWO:2b"
     driver.click("Copy").click("Replace").wait_text("copied one:1b to TWO:2b")
 
 
-def test_a_model_is_shown_with_its_parts(drive, fake_ollama):
+def test_the_details_of_a_model_are_shown(drive, fake_ollama):
     fake_ollama.replay("show_basic")
     driver = drive("smollm2:135m").wait_text("smollm2:135m").tick("smollm2:135m")
     driver.click("Show").wait_text("context length")
@@ -419,7 +417,7 @@ def test_a_model_is_shown_with_its_parts(drive, fake_ollama):
     assert not list(driver.all(widgets.Tab))
 
 
-def test_use_makes_a_model_the_notebooks(drive):
+def test_use_sets_the_default_model(drive):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("two:2b").click("Use")
     assert driver.chosen == ["two:2b"]
     driver.wait_text("default")
@@ -436,7 +434,7 @@ def test_loading_and_unloading(drive, fake_ollama):
     assert fake_ollama.bodies("/api/generate")[-1]["keep_alive"] == 0
 
 
-def test_a_load_that_waits_is_cancelled_at_the_server(drive, fake_ollama):
+def test_a_load_can_be_cancelled_at_the_server(drive, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/generate", Answer([], hold_headers=gate))
     driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b").click("Load")
@@ -445,7 +443,7 @@ def test_a_load_that_waits_is_cancelled_at_the_server(drive, fake_ollama):
     assert request.wait_closed(5)
 
 
-def test_a_server_that_is_gone_is_told_and_comes_back(drive, fake_ollama):
+def test_the_panel_recovers_after_its_server_was_offline(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b")
     fake_ollama.on("GET /api/version", error(503, "starting up"))
     driver.click("Refresh").wait_text("starting up")
@@ -455,7 +453,7 @@ def test_a_server_that_is_gone_is_told_and_comes_back(drive, fake_ollama):
     driver.click("Refresh").wait_text("llama3.2:3b")
 
 
-def test_an_error_of_a_button_is_shown_and_the_button_stays(drive):
+def test_an_error_of_a_button_is_shown_and_the_button_stays_usable(drive):
     driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b")
 
     def fail(_):
@@ -479,7 +477,7 @@ def test_names_with_markup_are_text(drive):
     assert not any(box.description_allow_html for box in driver.all(widgets.Checkbox))
 
 
-def test_a_closed_panel_does_nothing_and_leaves_no_thread(drive, fake_ollama):
+def test_a_closed_panel_does_nothing_and_has_no_threads(drive, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/pull", Answer([*lines(30), Wait(gate)]))
     driver = drive().wait_text("llama3.2:3b").pull("a:1").wait_text("30 B of 100 B")
@@ -492,8 +490,8 @@ def test_a_closed_panel_does_nothing_and_leaves_no_thread(drive, fake_ollama):
     assert fake_ollama.wait_for("/api/pull").wait_closed(5)
 
 
-def test_what_is_closed_is_not_kept_by_the_kernel(drive):
-    """Rows, questions and details come and go; widgets that stay would pile up."""
+def test_closed_widgets_are_freed(drive):
+    """Rows, questions and details come and go; their widgets must not accumulate."""
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b")
 
     def count():
@@ -511,7 +509,7 @@ def test_what_is_closed_is_not_kept_by_the_kernel(drive):
 
 
 def test_a_panel_stays_with_its_server(drive, fake_ollama, monkeypatch):
-    """A host that is changed meanwhile must not turn a deletion to another server."""
+    """A host that changes meanwhile must not redirect a deletion to another server."""
     driver = drive("one:1b").wait_text("one:1b")
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     driver.tick("one:1b").click("Delete…").click("Delete 1 model")
@@ -592,7 +590,7 @@ def test_use_sets_the_model_of_the_notebook_that_is_configured_now(
     assert fake_ollama.bodies("/api/chat")[-1]["model"] == "one:1b"
 
 
-def test_what_is_saved_can_be_read_without_widgets_and_holds_no_token(fake_ollama):
+def test_the_saved_output_is_readable_without_widgets_and_has_no_token(fake_ollama):
     panel = open_panel(OllamaClient(fake_ollama.url, api_key="s3cr3t-token"))
     bundle = panel._repr_mimebundle_()
     assert "llama3.2:3b" in bundle["text/html"]
@@ -617,7 +615,7 @@ def test_a_cell_runs_during_a_pull_and_unloading_ends_it(kernel, fake_ollama):
     assert request.wait_closed(5)
 
 
-def test_the_table_has_a_head_for_each_row_and_column():
+def test_the_table_has_a_header_for_each_row_and_column():
     row = TableRow("a", "1 B", 0.5, "7B", "Q4", "today", "2026", ("x",), "", None)
     html = model_table_html([row])
     assert html.count('scope="col"') == html.count("<td") + 1

@@ -1,4 +1,4 @@
-"""Chats that are taken along and brought back, through a real kernel."""
+"""Export, import and restore through a real kernel."""
 
 import json
 import os
@@ -30,14 +30,14 @@ def use(kernel, **settings):
 
 
 def line(kernel, text):
-    """Run one line that must succeed, and return what it shows."""
+    """Run a line that must succeed, and return its output."""
     ran = kernel.run(text)
     assert ran.status == "ok", ran.error
     return ran.text
 
 
 def turns_kept(kernel, tmp_path, without=()):
-    """Return all that the store has of the turns of the chat."""
+    """Return all fields of the turns in the store."""
     file = tmp_path / "kept.json"
     line(kernel, f"%ollama export --force {file}")
     turns = json.loads(file.read_text())["turns"]
@@ -49,7 +49,7 @@ def prompts_kept(kernel, tmp_path):
 
 
 def build_chat(kernel, fake_ollama):
-    """Three turns and a fresh start: a and b before it, c after it."""
+    """Three turns: a and b, then c in a new conversation."""
     fake_ollama.reply("Use `x`:\n\n```python\n# not a heading\n```", thinking="Hm.")
     ask(kernel, "a?", '-s "Be brief." -t 0')
     fake_ollama.reply("B!")
@@ -60,7 +60,7 @@ def build_chat(kernel, fake_ollama):
 
 
 @pytest.mark.parametrize("ending", [".md", ".json", ".ipynb"])
-def test_a_chat_goes_on_in_another_notebook(kernel, fake_ollama, tmp_path, ending):
+def test_a_chat_continues_in_another_notebook(kernel, fake_ollama, tmp_path, ending):
     build_chat(kernel, fake_ollama)
     file = tmp_path / f"my chat{ending}"
     said = line(kernel, f"%ollama export '{file}'")
@@ -95,7 +95,7 @@ def test_messages_of_another_tool_become_a_chat(kernel, fake_ollama, tmp_path):
     assert asked(fake_ollama)[:2] == [("user", "Who?"), ("assistant", "Me.")]
 
 
-def test_an_import_does_not_mix_into_a_chat_that_is_there(kernel, tmp_path):
+def test_an_import_does_not_change_an_existing_chat(kernel, tmp_path):
     ask(kernel, "a?")
     file = tmp_path / "chat.md"
     line(kernel, f"%ollama export {file}")
@@ -107,7 +107,7 @@ def test_an_import_does_not_mix_into_a_chat_that_is_there(kernel, tmp_path):
     assert "main-2" in chats
 
 
-def test_an_export_overwrites_nothing_unless_told(kernel, tmp_path):
+def test_an_export_overwrites_only_with_force(kernel, tmp_path):
     ask(kernel, "a?")
     file = tmp_path / "notes.md"
     file.write_text("precious")
@@ -120,7 +120,7 @@ def test_an_export_overwrites_nothing_unless_told(kernel, tmp_path):
     assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
 
 
-def test_an_exported_file_has_the_permissions_of_files(kernel, tmp_path):
+def test_an_exported_file_has_default_permissions(kernel, tmp_path):
     ask(kernel, "a?")
     line(kernel, "import os; _ = os.umask(0o027)")
     line(kernel, f"%ollama export {tmp_path / 'a.json'}")
@@ -141,9 +141,7 @@ def test_an_exported_file_has_the_permissions_of_files(kernel, tmp_path):
         ("import --chat", "--chat needs a value: --chat NAME"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_changes_nothing(
-    kernel, tmp_path, command, said
-):
+def test_errors_say_what_to_do_and_change_nothing(kernel, tmp_path, command, said):
     (tmp_path / "broken.json").write_text('{"turns": ')
     (tmp_path / "binary.md").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "empty.ipynb").write_text('{"nbformat": 4, "cells": []}')
@@ -162,7 +160,7 @@ def test_an_empty_chat_is_not_exported(kernel, tmp_path):
 
 
 class Page:
-    """A notebook as a front end keeps it: cells, their ids, and what they showed."""
+    """A notebook as a front end saves it: cells with ids and outputs."""
 
     def __init__(self, kernel, path):
         self._kernel, self._path = kernel, path
@@ -208,7 +206,7 @@ def fill(page, fake_ollama):
     page.save()
 
 
-def test_a_chat_is_rebuilt_from_its_notebook_alone(kernel, page, fake_ollama, tmp_path):
+def test_a_chat_is_rebuilt_from_its_notebook(kernel, page, fake_ollama, tmp_path):
     fill(page, fake_ollama)
     before = turns_kept(kernel, tmp_path)
     use(kernel, history_file=tmp_path / "fresh.sqlite")
@@ -230,7 +228,7 @@ def test_a_chat_is_rebuilt_from_its_notebook_alone(kernel, page, fake_ollama, tm
     ]
 
 
-def test_cells_of_a_restored_chat_replace_their_turns_in_place(
+def test_cells_of_a_restored_chat_replace_their_turns(
     kernel, page, fake_ollama, tmp_path
 ):
     fill(page, fake_ollama)
@@ -251,9 +249,7 @@ def test_cells_of_a_restored_chat_replace_their_turns_in_place(
     assert prompts_kept(kernel, tmp_path) == ["a?", "b again?", "", "c?"]
 
 
-def test_what_was_asked_before_restoring_comes_after_it(
-    kernel, page, fake_ollama, tmp_path
-):
+def test_turns_from_before_a_restore_come_last(kernel, page, fake_ollama, tmp_path):
     fill(page, fake_ollama)
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     ask(kernel, "first here?", cell_id="cell-x")
@@ -263,7 +259,9 @@ def test_what_was_asked_before_restoring_comes_after_it(
     assert users == ["c?", "first here?", "e?"]
 
 
-def test_restoring_keeps_what_differs_unless_told(kernel, page, fake_ollama, tmp_path):
+def test_restoring_replaces_different_turns_only_with_force(
+    kernel, page, fake_ollama, tmp_path
+):
     fill(page, fake_ollama)
     ask(kernel, "newer b?", cell_id="cell-b")
     said = line(kernel, "%ollama restore")
@@ -292,7 +290,7 @@ def test_an_interrupted_reply_is_restored_without_its_notice(
     assert asked(fake_ollama)[1] == ("assistant", "Half of it")
 
 
-def test_restoring_says_what_could_not_be_used(kernel, page, fake_ollama, tmp_path):
+def test_restoring_reports_invalid_outputs(kernel, page, fake_ollama, tmp_path):
     fill(page, fake_ollama)
     path = tmp_path / "notebook.ipynb"
     saved = json.loads(path.read_text())
@@ -304,7 +302,7 @@ def test_restoring_says_what_could_not_be_used(kernel, page, fake_ollama, tmp_pa
     assert prompts_kept(kernel, tmp_path) == ["a?", "", "c?"]
 
 
-def test_an_exported_notebook_can_be_run_and_gives_the_same_chat_once(
+def test_running_an_exported_notebook_gives_the_same_chat(
     kernel, page, fake_ollama, tmp_path
 ):
     fill(page, fake_ollama)
@@ -320,7 +318,7 @@ def test_an_exported_notebook_can_be_run_and_gives_the_same_chat_once(
     assert [m["content"] for m in first] == ["Be brief.", "a?"]
 
 
-def test_restoring_needs_a_notebook_and_says_how_to_name_it(kernel, tmp_path):
+def test_restoring_without_a_notebook_says_how_to_name_it(kernel, tmp_path):
     ran = kernel.run("%ollama restore")
     assert ran.status == "error"
     assert "Cannot read a chat from" in ran.error
@@ -361,7 +359,7 @@ WRITERS = {
 
 
 def write_hostile(path, *turns, source="%%ollama llama3.2:3b\nWhat is 2+2?"):
-    """Write a file whose metadata tell more than what it shows."""
+    """Write a file whose metadata contain more than is visible."""
     chat = Chat("main", turns or (HOSTILE,))
     path.write_text(WRITERS[path.suffix](chat))
     if path.suffix == ".ipynb":
@@ -376,9 +374,7 @@ def asked_of(fake_ollama):
     return body["model"], asked(fake_ollama)
 
 
-def test_a_hostile_notebook_decides_on_nothing_that_is_sent(
-    kernel, fake_ollama, tmp_path
-):
+def test_a_hostile_notebook_has_no_influence_on_requests(kernel, fake_ollama, tmp_path):
     write_hostile(tmp_path / "notebook.ipynb")
     use(kernel, model="llama3.2:3b", system="Be good.")
     said = line(kernel, "%ollama restore")
@@ -403,7 +399,7 @@ def test_a_hostile_notebook_decides_on_nothing_that_is_sent(
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-def test_an_imported_file_decides_on_nothing_that_is_sent(
+def test_an_imported_file_has_no_influence_on_requests(
     kernel, fake_ollama, tmp_path, ending
 ):
     file = tmp_path / f"recipes{ending}"
@@ -422,7 +418,7 @@ def test_an_imported_file_decides_on_nothing_that_is_sent(
     assert "HIDDEN" in line(kernel, "%ollama history")
 
 
-def test_use_holds_against_a_date_in_the_future(kernel, fake_ollama, tmp_path):
+def test_use_wins_over_a_date_in_the_future(kernel, fake_ollama, tmp_path):
     write_hostile(tmp_path / "notebook.ipynb")
     line(kernel, "%ollama restore")
     line(kernel, "%ollama use llama3.2:3b")
@@ -431,8 +427,8 @@ def test_use_holds_against_a_date_in_the_future(kernel, fake_ollama, tmp_path):
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-def test_what_the_next_lines_say_takes_it_all(kernel, fake_ollama, tmp_path, ending):
-    """Also after the import, and after cells have gone on with the chat."""
+def test_the_suggested_commands_use_everything(kernel, fake_ollama, tmp_path, ending):
+    """Also after the import, when the chat has new turns."""
     file = tmp_path / f"mine{ending}"
     write_hostile(file, replace(HOSTILE, model="qwen3:4b"))
     fake_ollama.models(["llama3.2:3b", "qwen3:4b"])
@@ -469,9 +465,7 @@ def test_no_turn_of_a_restored_notebook_is_stale(kernel, page, fake_ollama, tmp_
     assert "stale" not in line(kernel, "%ollama history --all")
 
 
-def test_a_notebook_whose_model_is_the_one_in_use_needs_no_word(
-    kernel, fake_ollama, tmp_path
-):
+def test_the_default_model_of_the_file_is_not_reported(kernel, fake_ollama, tmp_path):
     write_hostile(
         tmp_path / "notebook.ipynb",
         replace(HOSTILE, model="llama3.2:3b", system=None, steps=()),
@@ -483,7 +477,7 @@ def test_a_notebook_whose_model_is_the_one_in_use_needs_no_word(
     ]
 
 
-def test_what_the_notebook_shows_is_restored(kernel, fake_ollama, tmp_path):
+def test_the_visible_text_is_restored(kernel, fake_ollama, tmp_path):
     write_hostile(
         tmp_path / "notebook.ipynb",
         replace(HOSTILE, prompt="I agree to all", cell_id="cell-a"),
@@ -508,7 +502,7 @@ def test_what_the_notebook_shows_is_restored(kernel, fake_ollama, tmp_path):
     ]
 
 
-def test_answers_of_all_kinds_show_what_their_metadata_tell(
+def test_visible_text_and_metadata_agree_for_all_kinds_of_replies(
     kernel, page, fake_ollama, tmp_path
 ):
     (tmp_path / "notes.txt").write_text("notes")
@@ -529,7 +523,7 @@ def test_answers_of_all_kinds_show_what_their_metadata_tell(
     assert "created by code" not in said
 
 
-def test_prompts_that_code_made_are_counted(kernel, page, fake_ollama, tmp_path):
+def test_prompts_created_by_code_are_counted(kernel, page, fake_ollama, tmp_path):
     page.run("cell-a", "%%ollama\na?")
     page.run("cell-b", "%ollama explain")
     page.save()
@@ -547,7 +541,7 @@ def test_prompts_that_code_made_are_counted(kernel, page, fake_ollama, tmp_path)
         ({"format": {"a": "DEEP"}}, "turn 1: format of a turn: nested more than"),
     ],
 )
-def test_an_import_names_the_place_of_what_is_wrong(kernel, tmp_path, change, why):
+def test_an_import_error_names_the_turn(kernel, tmp_path, change, why):
     write_hostile(tmp_path / "a.json")
     whole = json.loads((tmp_path / "a.json").read_text())
     whole["turns"][0].update(change)
@@ -560,7 +554,7 @@ def test_an_import_names_the_place_of_what_is_wrong(kernel, tmp_path, change, wh
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-def test_what_was_imported_can_be_exported(kernel, tmp_path, ending):
+def test_an_imported_chat_can_be_exported(kernel, tmp_path, ending):
     write_hostile(tmp_path / "a.json")
     whole = json.loads((tmp_path / "a.json").read_text())
     whole["turns"][0]["steps"][0] |= {"images": ["x"], "x": 1}

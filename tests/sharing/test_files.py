@@ -1,4 +1,4 @@
-"""Chats as files: what is written comes back, whatever the texts are."""
+"""Export formats: every chat survives the round trip, whatever its texts are."""
 
 import json
 from dataclasses import fields, replace
@@ -87,7 +87,7 @@ chats = st.lists(turns | st.just(MARK), min_size=1, max_size=4)
 
 
 def timed(given_turns):
-    """Give turns the times that a store gives them."""
+    """Give turns the times that the store sets."""
     return tuple(
         replace(turn, answered_at=f"2026-01-01T10:{minute:02}:00.000001+00:00")
         for minute, turn in enumerate(given_turns)
@@ -101,7 +101,7 @@ def through_bytes(text):
 @pytest.mark.parametrize("kind", FORMATS)
 @settings(max_examples=60)
 @given(given_turns=chats)
-def test_a_chat_comes_back_as_it_was(kind, given_turns):
+def test_a_chat_survives_a_round_trip(kind, given_turns):
     write, read = FORMATS[kind]
     chat = Chat("my ideas", timed(given_turns))
     (back,) = read(through_bytes(write(chat))).chats
@@ -119,18 +119,18 @@ def test_a_chat_comes_back_as_it_was(kind, given_turns):
 
 
 def _seen(text):
-    """Characters that nobody sees are not taken from a notebook."""
+    """Invisible characters are not imported from a notebook."""
     return visible_text(text) if count_invisible(text) else text
 
 
 def json_of(request):
-    """Lone surrogates in options are lost on the way to UTF-8, as everywhere."""
+    """Lone surrogates in options are lost in UTF-8, as everywhere."""
     return json.loads(through_bytes(json.dumps(request, ensure_ascii=False)))
 
 
 @settings(max_examples=40)
 @given(given_turns=chats)
-def test_a_notebook_is_valid_and_says_what_asks_it_again(given_turns):
+def test_an_exported_notebook_is_valid_and_has_the_prompts(given_turns):
     text = through_bytes(chat_to_notebook(Chat("main", timed(given_turns))))
     notebook = nbformat.reads(text, as_version=4)
     nbformat.validate(notebook)
@@ -142,7 +142,7 @@ def test_a_notebook_is_valid_and_says_what_asks_it_again(given_turns):
             assert source.partition("\n")[2] == storable(turn).prompt
 
 
-def test_a_notebook_names_model_system_and_fresh_start_in_its_cells():
+def test_cells_of_an_exported_notebook_have_model_system_and_new():
     turn = Turn(
         prompt="What is {{ x }}?",
         reply="1",
@@ -160,7 +160,7 @@ def test_a_notebook_names_model_system_and_fresh_start_in_its_cells():
     assert cell["outputs"][0]["metadata"]["ollama_magic"]["system"] == "It's\nterse"
 
 
-def test_json_has_the_messages_that_a_model_would_be_sent():
+def test_json_contains_the_messages_for_the_next_turn():
     turns = [
         Turn(prompt="old", reply="gone", model="m"),
         Turn(prompt="a", reply="A", model="m", starts_afresh=True, system="Be brief."),
@@ -177,7 +177,7 @@ def test_json_has_the_messages_that_a_model_would_be_sent():
     ]
 
 
-def test_markdown_reads_well():
+def test_markdown_is_readable():
     turn = Turn(
         prompt="Why?",
         reply="Because.\n```python\nx = 1",
@@ -209,7 +209,7 @@ def test_markdown_reads_well():
     ]
 
 
-def test_markdown_may_be_edited_and_get_the_line_ends_of_windows():
+def test_markdown_may_be_edited_and_saved_with_windows_line_ends():
     chat = Chat("main", timed([Turn(prompt="Why?", reply="Because.", model="m")]))
     edited = chat_to_markdown(chat).replace("Because.", "No idea.\n\n# Really")
     (back,) = chat_from_markdown(edited.replace("\n", "\r\n")).chats
@@ -243,7 +243,7 @@ def test_markdown_may_be_edited_and_get_the_line_ends_of_windows():
     ],
     ids=lambda text: text[:40],
 )
-def test_what_is_no_chat_is_refused(kind, text):
+def test_a_file_without_a_chat_is_an_error(kind, text):
     with pytest.raises(UnreadableError):
         FORMATS[kind][1](text)
 
@@ -266,7 +266,7 @@ def test_what_is_no_chat_is_refused(kind, text):
         {"starts_afresh": 1},
     ],
 )
-def test_a_turn_with_a_field_of_a_wrong_type_is_refused(change):
+def test_a_field_of_a_wrong_type_is_an_error(change):
     turn = {"prompt": "a", "reply": "b", "model": "m", **change}
     whole = {"format": "ollama_magic chat", "version": 1, "chat": "c", "turns": [turn]}
     with pytest.raises(UnreadableError):
@@ -278,7 +278,7 @@ def prompts_and_replies(messages):
     return [(t.prompt, t.reply) for t in found.chats[0].turns], found
 
 
-def test_messages_of_other_tools_make_turns():
+def test_messages_of_other_tools_become_turns():
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": "one"},
@@ -298,7 +298,7 @@ def test_messages_of_other_tools_make_turns():
     assert found.left_out == 0
 
 
-def test_what_no_turn_can_hold_is_counted():
+def test_messages_that_fit_no_turn_are_counted():
     messages = [
         {"role": "user", "content": [{"type": "image_url"}, {"text": "what is it?"}]},
         {"role": "assistant", "content": None, "tool_calls": [{}]},
@@ -323,7 +323,7 @@ def test_the_body_of_a_request_names_its_model():
 
 
 def test_a_record_has_every_field_of_a_turn():
-    """But what the store gives it: a new field must not get lost in files."""
+    """Except fields that the store sets: a new field must not get lost in files."""
     named = {field.name for field in fields(Turn)}
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
     request |= {"extract": True}
@@ -336,7 +336,7 @@ def test_a_record_has_every_field_of_a_turn():
     assert set(request) == set(RECORDED_SETTINGS)
 
 
-def test_images_go_along_in_json_and_are_named_in_what_people_read():
+def test_images_are_exported_to_json_and_only_named_elsewhere():
     image = Image(b"\x89PNG\r\n\x1a\n" + bytes(20))
     turn = Turn(prompt="What?", reply="A plot.", model="m", images=(image,))
     chat = Chat("ideas", timed([turn]))
@@ -359,8 +359,8 @@ def called(call):
     return {"role": "assistant", "content": "", "tool_calls": [call]}
 
 
-def test_steps_have_the_fields_of_steps_and_no_others():
-    """What else a file says would be sent to the server with every turn."""
+def test_unknown_fields_of_steps_are_dropped():
+    """Otherwise the server would get whatever a file contains, with every turn."""
     function = {"name": "f", "arguments": {}, "x": 1}
     steps = [
         {**called({"function": function, "x": 1}), "images": ["x"], "x": {}},
@@ -375,13 +375,13 @@ def test_steps_have_the_fields_of_steps_and_no_others():
     )
 
 
-def test_calls_of_functions_can_be_read_in_markdown():
+def test_markdown_shows_tool_calls():
     turn = Turn(prompt="1 + 2?", reply="3", model="m", steps=STEPS)
     assert 'add \\{"a": "\\`\\`\\`"\\}' in chat_to_markdown(Chat("a", timed([turn])))
 
 
 def nested(levels):
-    """Return lists in an object, so many levels deep."""
+    """Return an object with nested lists."""
     value = []
     for _ in range(levels - 1):
         value = [value]
@@ -423,14 +423,14 @@ def nested(levels):
         {"pictures": [{"data": 1}]},
     ],
 )
-def test_parts_of_a_turn_that_are_none_are_refused(change):
+def test_invalid_parts_of_a_turn_are_errors(change):
     record = {"prompt": "a", "model": "m", "reply": "b", **change}
     file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
     with pytest.raises(UnreadableError, match="turn 1: "):
         chat_from_json(json.dumps(file))
 
 
-def test_steps_have_the_keys_that_are_known_and_no_other():
+def test_unknown_keys_of_tool_calls_are_dropped():
     step = {"role": "tool", "content": "x", "images": ["y"], "x": 1}
     call = {"id": "1", "x": 1, "function": {"name": "f", "arguments": {}, "y": 2}}
     record = {"prompt": "a", "model": "m", "steps": [called(call) | {"z": 3}, step]}
@@ -440,7 +440,7 @@ def test_steps_have_the_keys_that_are_known_and_no_other():
     assert turn.steps == (called(known), {"role": "tool", "content": "x"})
 
 
-def test_nobody_answers_in_the_future():
+def test_a_date_in_the_future_becomes_now():
     record = {"prompt": "a", "model": "m", "answered_at": "2999-01-01T00:00:00+00:00"}
     file = {"format": "ollama_magic chat", "version": 1, "chat": "x", "turns": [record]}
     before = utc_now()

@@ -1,4 +1,4 @@
-"""Chats rebuilt from what the outputs of a notebook tell."""
+"""Chats rebuilt from the outputs of a notebook."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def changed(kept, changes):
 
 
 def notebook(*cells):
-    """Write a notebook: each cell is its id and its outputs."""
+    """Return a notebook; each cell is given as its id and its outputs."""
     listed = [
         {"cell_type": "code", "id": cell_id, "outputs": outputs}
         for cell_id, *outputs in cells
@@ -59,7 +59,7 @@ def names(turns):
     return "".join(turn.prompt[:1] or "|" for turn in turns)
 
 
-def test_turns_come_back_with_their_cells_and_their_exact_replies():
+def test_turns_have_their_cells_and_their_exact_replies():
     a = turn("a", 1, system="Be brief.", thinking="hm", digest="d", based_on="f")
     b = replace(turn("b", 2), status="interrupted", request={"think": True})
     found = read(("a", output(a)), ("b", output(b, 2, plain="re: b\n\n[interrupted]")))
@@ -67,12 +67,12 @@ def test_turns_come_back_with_their_cells_and_their_exact_replies():
     assert found.left_out == 0
 
 
-def test_a_cell_that_asked_twice_has_two_turns():
+def test_a_cell_with_two_prompts_has_two_turns():
     (chat,) = read(("x", output(turn("a", 1)), output(turn("b", 2), 2))).chats
     assert [t.cell_id for t in chat.turns] == ["x", "x 2"]
 
 
-def test_one_offs_and_outputs_of_others_are_no_turns():
+def test_one_offs_and_foreign_outputs_are_ignored():
     foreign = {"output_type": "stream", "text": "hello"}
     once = output(turn("a"), None, None)
     found = read(("a", foreign, once, {"metadata": {"other": 1}}), ("b",))
@@ -80,13 +80,13 @@ def test_one_offs_and_outputs_of_others_are_no_turns():
     assert found.left_out == 0
 
 
-def test_an_output_that_was_copied_counts_once():
+def test_a_copied_output_counts_once():
     a = output(turn("a"))
     (chat,) = read(("a", a), ("b", a)).chats
     assert [t.cell_id for t in chat.turns] == ["a"]
 
 
-def test_chats_are_kept_apart():
+def test_chats_stay_separate():
     found = read(("a", output(turn("a"))), ("b", output(turn("b"), chat="side")))
     assert [(c.name, names(c.turns)) for c in found.chats] == [
         ("main", "a"),
@@ -113,7 +113,7 @@ def test_chats_are_kept_apart():
         {"answered_at": "soon"},
     ],
 )
-def test_what_was_tampered_with_is_counted_and_left_out(changes):
+def test_invalid_metadata_is_counted_and_left_out(changes):
     good = turn("b", 2)
     found = read(("a", changed(turn("a"), changes)), ("b", output(good)))
     assert [c.turns for c in found.chats] == [(good,)]
@@ -121,13 +121,13 @@ def test_what_was_tampered_with_is_counted_and_left_out(changes):
 
 
 @pytest.mark.parametrize("told", [None, [], "text", 7, {}])
-def test_metadata_that_is_none_of_ours_is_left_out(told):
+def test_metadata_of_another_shape_is_left_out(told):
     broken = {"output_type": "display_data", "metadata": {"ollama_magic": told}}
     assert read(("a", broken)).left_out == 1
 
 
 @pytest.mark.parametrize("data", [None, [], {"text/plain": [1, "x"]}, "text"])
-def test_an_output_without_its_text_does_not_break_anything(data):
+def test_an_output_without_text_is_read(data):
     broken = {**output(turn("a")), "data": data}
     assert len(read(("a", broken)).chats) == 1
 
@@ -148,7 +148,7 @@ def test_an_output_without_its_text_does_not_break_anything(data):
         ([("a", -7, 1), ("b", 2**80, 2)], "ab"),
     ],
 )
-def test_the_order_is_that_of_the_chat(told, order):
+def test_turns_are_in_the_order_of_the_chat(told, order):
     placed = [
         (
             TurnPosition("main", 1, at_),
@@ -174,13 +174,13 @@ def live(*turns):
         ("abc", "ca", "abc", 1),  # in another order by now
     ],
 )
-def test_turns_take_their_places_among_those_there(theirs, ours, order, restored):
+def test_turns_are_inserted_among_existing_ones(theirs, ours, order, restored):
     merged = merge([turn(n) for n in theirs], live(*(turn(n) for n in ours)))
     assert (names(merged.turns), merged.restored) == (order, restored)
     assert merged.differing == 0
 
 
-def test_another_text_stays_unless_the_notebook_is_to_win():
+def test_the_chat_wins_over_the_notebook_without_force():
     theirs = [turn("a"), turn("b old")]
     ours = live(turn("a"), turn("b new", 5))
     kept = merge(theirs, ours)
@@ -191,13 +191,13 @@ def test_another_text_stays_unless_the_notebook_is_to_win():
     assert taken.restored == 1
 
 
-def test_a_cell_that_went_to_another_chat_stays_there():
+def test_a_cell_that_moved_to_another_chat_stays_there():
     merged = merge([turn("a"), turn("b")], (), elsewhere={"b"})
     assert names(merged.turns) == "a"
     assert merged.differing == 1
 
 
-def test_the_same_turn_without_a_cell_is_known_again():
+def test_a_turn_without_a_cell_is_recognised():
     ours = live(replace(turn("a"), cell_id=None))
     assert merge([turn("a")], ours).restored == 0
 
@@ -211,7 +211,7 @@ def store(tmp_path):
     assert warnings == []
 
 
-def test_the_store_gives_chats_their_turns_in_order(store):
+def test_the_store_inserts_turns_in_order(store):
     n = store.record(NB, "main", turn("n", cell_id="n"))
     store.insert_turns(NB, [Chat("main", (turn("a", 1), turn("b", 2), n))])
     turns = store.load(NB).turns
@@ -222,14 +222,14 @@ def test_the_store_gives_chats_their_turns_in_order(store):
     assert names(store.load(NB).turns) == "abcn"
 
 
-def test_a_cell_asked_again_after_that_replaces_its_turn_in_place(store):
+def test_a_cell_that_runs_again_replaces_its_restored_turn(store):
     store.insert_turns(NB, [Chat("main", (turn("a", 1), turn("b", 2)))])
     store.record(NB, "main", turn("a again"))
     assert names(store.load(NB).turns) == "ab"
     assert store.load(NB).turns[0].prompt == "a again"
 
 
-def test_a_turn_that_is_put_in_takes_the_place_of_its_cells(store):
+def test_an_inserted_turn_replaces_those_of_its_cell(store):
     store.record(NB, "main", turn("b new"))
     store.record(NB, "side", turn("c", cell_id="c"))
     store.insert_turns(
@@ -239,7 +239,7 @@ def test_a_turn_that_is_put_in_takes_the_place_of_its_cells(store):
     assert store.load(NB, "side").turns == ()
 
 
-def test_all_chats_are_arranged_or_none(store):
+def test_all_chats_are_stored_or_none(store):
     bad = replace(turn("b"), stats=None)
     with pytest.raises(TypeError):
         store.insert_turns(NB, [Chat("main", (turn("a"),)), Chat("side", (bad,))])

@@ -1,4 +1,4 @@
-"""What a notebook shows of its turns wins over what its metadata tell."""
+"""The visible text of a notebook wins over its metadata."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ollama_magic.sharing.notebook import as_shown
 
 
 def look(source, prompt, *, plain="4", reply="4", **more):
-    """Return what is taken of a turn, and whether it differs."""
+    """Return the prompt and reply that are used, and the finding."""
     turn = Turn(prompt=prompt, reply=reply, model="m", **more)
     shown, finding = as_shown(turn, source, plain, prompts_in)
     return shown.prompt, shown.reply, finding
@@ -33,7 +33,7 @@ def look(source, prompt, *, plain="4", reply="4", **more):
         ("for q in qs:\n    print(ask('In code?'))", "In code?"),
     ],
 )
-def test_a_cell_that_shows_its_prompt(source, prompt):
+def test_a_visible_prompt_is_kept(source, prompt):
     assert look(source, prompt) == (prompt, "4", "same")
 
 
@@ -54,7 +54,7 @@ def test_a_cell_that_shows_its_prompt(source, prompt):
         ("%%ollama\nWhat?\U000e006f", "What?\U000e006f", "What?"),
     ],
 )
-def test_a_cell_that_shows_another_prompt(source, prompt, taken):
+def test_a_different_visible_prompt_is_used(source, prompt, taken):
     assert look(source, prompt) == (taken, "4", "differs")
 
 
@@ -62,7 +62,7 @@ def test_a_cell_that_shows_another_prompt(source, prompt, taken):
     "source",
     ["", "x = 1", "%ollama explain 3", "%ollama fix", "ask(q)", "%%ollama --odd\na"],
 )
-def test_a_prompt_that_no_cell_shows(source):
+def test_a_prompt_created_by_code_is_kept(source):
     assert look(source, "made by code") == ("made by code", "4", "unshown")
 
 
@@ -80,19 +80,19 @@ def test_a_prompt_that_no_cell_shows(source):
         ("4", "4\U000e006f", "4", "differs"),
     ],
 )
-def test_a_reply_is_the_one_that_its_output_shows(plain, reply, taken, finding):
+def test_the_visible_reply_is_used(plain, reply, taken, finding):
     found = look("%%ollama\na", "a", plain=plain, reply=reply)
     assert found == ("a", taken, finding)
 
 
-def test_the_mark_of_a_reply_that_was_cut_is_no_part_of_it():
+def test_the_notice_of_a_partial_reply_is_not_part_of_it():
     found = look(
         "%%ollama\na", "a", plain="4\n\n[interrupted]", reply="5", status="interrupted"
     )
     assert found == ("a", "4", "differs")
 
 
-def test_a_mark_of_a_fresh_start_shows_no_turn():
+def test_the_mark_of_a_new_conversation_is_unchanged():
     mark = Turn(starts_afresh=True)
     assert as_shown(
         mark, "%ollama new", 'New conversation in chat "main"', prompts_in
