@@ -1,9 +1,9 @@
-"""Source code as HTML, coloured by the page's own theme.
+"""Source code: highlighted as HTML, and found in the fences of a reply.
 
-Classes are Pygments' short ones, in a ``highlight`` block: JupyterLab and Notebook 7
-(extension ``jupyterlab_pygments``), nbconvert, nbviewer and GitHub have a style sheet
-for them, so colours follow the theme and a token costs 22 bytes; VS Code gets ours
-(``theme.CODE_STYLE``). Knows nothing of Markdown.
+Highlighting uses Pygments' short class names in a ``highlight`` block: JupyterLab and
+Notebook 7 (extension ``jupyterlab_pygments``), nbconvert, nbviewer and GitHub have a
+style sheet for them, so colours follow the theme and a token costs 22 bytes. VS Code
+gets our style sheet (``theme.CODE_STYLE``).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ollama_magic.render.line_syntax import closes_fence, fence_of
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 
 _MAX_HIGHLIGHTED = 100_000
 """Characters; longer code stays plain."""
 _MAX_LINE = 5000
-"""Characters; a line is drawn anew while it grows, and its lexer may be quadratic."""
+"""Characters; a growing line is redrawn often, and its lexer may be quadratic."""
 _MAX_SECONDS = 0.5
-"""Some lexers take quadratic time on odd input: the rest stays plain then."""
+"""Some lexers take quadratic time on odd input: then the rest stays plain."""
 _LONG_LINE = re.compile(rf".{{{_MAX_LINE}}}")
 
-# The themes of Jupyter tell no more groups apart than these; the first that fits.
+# Jupyter's themes distinguish only these groups; the first match counts.
 _CLASSES = {
     "Comment": "c",
     "Keyword": "k",
@@ -36,24 +37,24 @@ _CLASSES = {
     "Literal.Number": "m",
 }
 CLASSES = frozenset(_CLASSES.values())
-"""All classes that a token can have."""
+"""All classes of tokens."""
 
 PRE_STYLE = (
     f"background:{CODE_BACKGROUND};color:{CODE_TEXT};font-family:{CODE_FONT};"
     "margin:0 0 1em;padding:.5em .8em"
 )
-"""The look of a block of code: that of cells, on a faint grey where no theme is."""
+"""Style of a code block: like cells, or on light grey if there is no theme."""
 
 
 def code_html(source: str, language: str = "") -> str:
-    """Return code as one ``<pre>`` block, highlighted when the language is known.
+    """Return code as one ``<pre>`` block, highlighted if the language is known.
 
     Parameters
     ----------
     source
-        The code; a last newline is not shown.
+        The code; a newline at the end is not shown.
     language
-        A name that Pygments knows, as models write it after a fence.
+        A name from Pygments, as models write it after a fence.
     """
     source = source.removesuffix("\n")
     is_long = len(source) > _MAX_HIGHLIGHTED or _LONG_LINE.search(source)
@@ -64,7 +65,7 @@ def code_html(source: str, language: str = "") -> str:
 
 
 def keep_first_newline(body: str) -> str:
-    """Return the body of a ``<pre>`` so that an empty first line is seen.
+    """Return the body of a ``<pre>`` with an empty first line preserved.
 
     HTML drops the first newline, once in the sanitiser and once in the browser.
     """
@@ -83,13 +84,13 @@ def _lexer(language: str) -> Any:  # noqa: ANN401  (a Pygments lexer, imported l
 
 
 def _tokens_html(lexer: Any, source: str) -> str:  # noqa: ANN401
-    """Neighbours of one class share a ``<span>``; spaces go with what is before."""
+    """Return highlighted code; neighbours of one class share a ``<span>``."""
     parts: list[str] = []
     open_class, done = "", 0
     deadline = time.perf_counter() + _MAX_SECONDS
     for token, text in lexer.get_tokens(source):
         css_class = open_class if text.isspace() else _class_of(token)
-        if text == ".":  # to Pygments the dot of an attribute is an operator
+        if text == ".":  # Pygments takes the dot of an attribute as an operator
             css_class = ""
         if css_class != open_class:
             parts.append("</span>" if open_class else "")
@@ -112,7 +113,9 @@ def _class_of(token: Any) -> str:  # noqa: ANN401
     return ""
 
 
-_FENCE = re.compile(r"(?P<indent>[ \t]*(?:>[ \t]?)*)(?P<fence>`{3,}|~{3,})(?P<info>.*)")
+# -- the fenced blocks of a reply --------------------------------------------------
+
+_INDENT = re.compile(r"[ \t]*(?:>[ \t]?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class CodeBlock:
 
 
 def code_blocks(text: str) -> tuple[CodeBlock, ...]:
-    r"""Return the fenced blocks of ``text``, in order.
+    r"""Return the fenced code blocks of ``text``; an unclosed one runs to the end.
 
     Examples
     --------
@@ -140,20 +143,17 @@ def code_blocks(text: str) -> tuple[CodeBlock, ...]:
 def _scan(lines: list[str]) -> Iterator[CodeBlock]:
     rest = iter(lines)
     for line in rest:
-        opening = _FENCE.fullmatch(line)
-        # NB: an info string with a backtick is an inline code span, not a fence.
-        if opening and not (opening["fence"][0] == "`" and "`" in opening["info"]):
-            words = opening["info"].split()
-            body = "".join(_until_closed(rest, opening))
-            yield CodeBlock(words[0] if words else "", body)
+        match = _INDENT.match(line)
+        indent = match.end() if match else 0
+        if fence := fence_of(line[indent:]):
+            marks, info = fence
+            body = "".join(_until_closed(rest, marks, indent))
+            yield CodeBlock(next(iter(info.split()), ""), body)
 
 
-def _until_closed(rest: Iterator[str], opening: re.Match[str]) -> Iterator[str]:
-    mark, least = opening["fence"][0], len(opening["fence"])
-    indent = len(opening["indent"])
+def _until_closed(rest: Iterator[str], marks: str, indent: int) -> Iterator[str]:
     for line in rest:
-        bare = line.strip(" \t>")
-        if len(bare) >= least and not bare.strip(mark):
+        if closes_fence(line.strip(" \t>"), marks):
             return
         removable = len(line) - len(line.lstrip(" \t>"))
         yield line[min(indent, removable) :] + "\n"

@@ -1,7 +1,8 @@
-"""Line syntax of Markdown: what one line opens, continues or ends.
+"""Line syntax of Markdown: what a single line opens, continues or ends.
 
-After CommonMark 0.31, GitHub's tables, and display math as models write it. Looks at
-single lines; knows nothing of blocks that span several.
+``blocks``, ``dialect`` and ``code`` share it, so that fences, lists and quotes are
+recognised in one place. It follows CommonMark 0.31, GitHub's tables, and display math
+as models write it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _VERBATIM_HTML = {"pre", "script", "style", "textarea", "svg"}
 
 
 def item_marker(line: str) -> tuple[int, str] | None:
-    """Return indent and marker of a list item's first line, or None."""
+    """Return the indent and the marker of a list item's first line, or None."""
     match = _ITEM.match(line)
     if match is None or _RULE.match(line):
         return None
@@ -41,7 +42,7 @@ def item_marker(line: str) -> tuple[int, str] | None:
 
 
 def is_delimiter_row(line: str) -> bool:
-    """Whether a line is the ``|---|:-:|`` under a table's head."""
+    """Return whether a line is the ``|---|:-:|`` under a table's head."""
     bare = line.strip()
     if "|" not in bare or "-" not in bare:
         return False
@@ -50,13 +51,13 @@ def is_delimiter_row(line: str) -> bool:
 
 
 def fence_of(line: str) -> tuple[str, str] | None:
-    """Return the run of marks and the info string of a fence's first line."""
+    """Return the marks and the info string of a fence's first line, or None."""
     match = _FENCE.match(line.rstrip("\r\n"))
     return (match[1], match[2].strip()) if match else None
 
 
 def closes_fence(line: str, marks: str) -> bool:
-    """Whether a line ends the fence that ``marks`` opened."""
+    """Return whether a line closes the fence that ``marks`` opened."""
     bare = line.strip()
     return len(bare) >= len(marks) and not bare.strip(marks[0])
 
@@ -73,7 +74,7 @@ def fence_after_quoted(line: str, marks: str) -> str:
     Parameters
     ----------
     marks
-        Those of the fence that was open before the line; empty when none was.
+        Those of the fence that was open before the line; empty if there was none.
     """
     text = unquoted(line)
     if marks:
@@ -83,16 +84,16 @@ def fence_after_quoted(line: str, marks: str) -> str:
 
 
 def takes_lazy_line(quoted: str) -> bool:
-    """Whether text without a ``>`` goes on the paragraph of a quote's line above it.
+    """Return whether text without a ``>`` continues the quoted line above it.
 
-    Ask only when no fence is open in the quote.
+    Valid only while no fence is open in the quote.
     """
     text = unquoted(quoted).strip()
     return bool(text) and kind_of(text) in {"paragraph", "list"}
 
 
 def kind_of(line: str) -> Kind:  # noqa: PLR0911  (a table, in order of precedence)
-    """Return what a line would be at the start of a block."""
+    """Return which kind of block a line would begin."""
     bare = line.rstrip("\r\n")
     if bare.startswith(("    ", "\t")):
         return "indented"
@@ -112,7 +113,7 @@ def kind_of(line: str) -> Kind:  # noqa: PLR0911  (a table, in order of preceden
 
 
 def interrupts_paragraph(line: str) -> bool:
-    """Whether a line ends the paragraph above it, with no blank line between."""
+    """Return whether a line ends the paragraph directly above it."""
     kind = kind_of(line)
     if kind == "rule" and _UNDERLINE.match(line.rstrip()):
         return False  # a heading's underline
@@ -130,7 +131,7 @@ def _is_dashes(cell: str) -> bool:
 
 
 def _math_ends(line: str) -> tuple[str, str]:
-    """Return what ends the math that a line opens, and the rest of that line."""
+    """Return the end mark of the math that a line opens, and the rest of the line."""
     match = _MATH.match(line)
     assert match
     ends = {"$$": "$$", "\\[": "\\]"}
@@ -138,7 +139,7 @@ def _math_ends(line: str) -> tuple[str, str]:
 
 
 def _is_math(line: str) -> bool:
-    """Whether a line opens display math and has nothing else behind it."""
+    """Return whether a line opens display math, with no text after the math."""
     if not _MATH.match(line):
         return False
     end, rest = _math_ends(line)
@@ -146,13 +147,13 @@ def _is_math(line: str) -> bool:
 
 
 def end_of_math(line: str) -> str:
-    """Return what ends the math that a line opens; empty when it ends there."""
+    """Return the end mark of the math that a line opens; empty if it ends there."""
     end, rest = _math_ends(line)
     return "" if end in rest else end
 
 
 def end_of_html(line: str) -> str:
-    """Return what ends verbatim HTML that a line opens; other HTML ends at a blank."""
+    """Return the end mark of verbatim HTML; empty if it ends here or at a blank."""
     match = _HTML.match(line)
     assert match
     name = (match[1] or "").lower()
@@ -163,16 +164,16 @@ def end_of_html(line: str) -> str:
 
 
 def item_text(line: str) -> str:
-    """Return a list item's first line without its marker; other lines as they are."""
+    """Return a list item's first line without its marker; other lines unchanged."""
     match = _ITEM.match(line)
     return (line[match.end() :] if match else line).lstrip()
 
 
 def may_become_item(line: str) -> bool:
-    """Whether a line that is not complete may still belong to a list."""
+    """Return whether an unfinished line may still belong to a list."""
     return _MAY_BE_ITEM.match(line) is not None
 
 
 def is_underline(line: str) -> bool:
-    """Whether a line makes a heading of the paragraph line above it."""
+    """Return whether a line turns the paragraph line above it into a heading."""
     return _UNDERLINE.match(line.rstrip()) is not None

@@ -1,7 +1,8 @@
-"""Python-Markdown, set up for the replies of models.
+"""Python-Markdown, configured for the replies of models.
 
-Raw HTML is text, images are links, ``$…$`` and its kin are math, addresses are links.
-Its HTML is not safe yet: ``safe_html`` sanitises it. Not thread-safe.
+``safe_html`` imports it late, serialises the calls (it is not thread-safe) and
+sanitises the result. Raw HTML becomes text, images and addresses become links, and
+``$…$`` and the like become math.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ _HOST_LIKE = re.compile(
 _FENCE = re.compile(r"(?P<prefix>[ >]*)(?P<marks>`{3,}|~{3,})(?P<language>[^`~]*)")
 _MATH = re.compile(INLINE_MATH)
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
-_PIPE = "\x1f"  # no text has it: ``visible_text`` replaces controls
+_PIPE = "\x1f"  # never in a text: ``visible_text`` replaces control characters
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(?:.*?[^`])\1(?!`)", re.DOTALL)
 _SEPARATOR = re.compile(rf"{_CODE.pattern}|\\.|(?P<pipe>\|)", re.DOTALL)
 _MAX_URL_SHOWN = 200
 _REFERENCE_CHARACTERS = 10
-"""Characters of addresses that references may add for each one of the text."""
+"""Characters of addresses that references may add per character of the text."""
 _REFERENCE_CHARACTERS_FREE = 20_000
 _DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
 """The start of a line that looks like the definition of a link or note."""
@@ -75,7 +76,7 @@ def make_parser() -> Parser:
 
 
 class Parser(Markdown):
-    """Python-Markdown whose link references add no more than a text may become."""
+    """Python-Markdown with a limit on what link references add."""
 
     references: _References
 
@@ -84,27 +85,27 @@ class Parser(Markdown):
         self.references = _References()
 
     def convert_with(self, source: str, references: References) -> str:
-        """Return Markdown as HTML, in which the labels of references are links."""
+        """Return Markdown as HTML, with the labels of references as links."""
         self.reset()
         self.references.begin(references, len(source))
         return self.convert(source)
 
 
 class _References(dict[str, tuple[str, str]]):
-    """Addresses and titles of labels, until the characters that they may add are used.
+    """Addresses and titles by label, until the characters that they may add are used.
 
-    One definition can be used thousands of times, and each use repeats all of it.
+    A definition can be used thousands of times, and each use repeats all of it.
     """
 
     _left = 0
 
     def begin(self, references: References, characters: int) -> None:
-        """Take the references of a text of this length."""
+        """Load the references of a text of this length."""
         self.update({label: (url, title) for label, url, title in references})
         self._left = _REFERENCE_CHARACTERS_FREE + _REFERENCE_CHARACTERS * characters
 
     def __contains__(self, label: object) -> bool:
-        """Tell whether a label that the text uses now may become a link."""
+        """Return whether a label may become a link at this place of the text."""
         if not super().__contains__(label):
             return False
         address, title = self[str(label)]
@@ -113,11 +114,11 @@ class _References(dict[str, tuple[str, str]]):
 
 
 class _ReplyExtension(Extension):
-    """What differs from Python-Markdown's defaults."""
+    """Our changes to Python-Markdown's defaults."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  (its interface)
         md.preprocessors.deregister("html_block")
-        # NB: it hides any line that looks like a definition; ``references`` finds them.
+        # NB: it hides every line that looks like a definition; ``dialect`` reads them.
         md.parser.blockprocessors.deregister("reference")
         md.ESCAPED_CHARS += ["$", "|"]
         md.parser.blockprocessors.register(_Tables(md.parser), "table", 75)
@@ -132,7 +133,7 @@ class _ReplyExtension(Extension):
         md.preprocessors.register(_Fences(md), "fences", 25)
         md.preprocessors.register(_MathLines(md), "math_lines", 20)  # after fences
         md.treeprocessors.register(_TableCells(md), "table_cells", 30)  # before inline
-        # NB: after all others, which still turn "\\#" in an address into "#".
+        # NB: last, since others still turn "\\#" in an address into "#".
         md.treeprocessors.register(_Elements(md), "elements", -10)
 
 
@@ -150,7 +151,7 @@ class _Math(InlineProcessor):
 
 
 class _Fences(Preprocessor):
-    """Fences as ``markdown_dialect`` writes them: closed, all lines behind one prefix.
+    """Fences as ``dialect`` writes them: closed, with one prefix before all lines.
 
     NB: superfences takes quadratic time for many fences.
     """
@@ -186,7 +187,7 @@ def _next(numbers: deque[int], after: int) -> int | None:
 
 
 class _MathLines(Preprocessor):
-    """Display math on lines of its own, which block syntax is not to see."""
+    """Display math on its own lines, hidden from block syntax."""
 
     def run(self, lines: list[str]) -> list[str]:
         return MATH_LINES.sub(self._stash, "\n".join(lines)).split("\n")
@@ -210,7 +211,7 @@ class _Address(InlineProcessor):
 
 
 class _Label(ShortReferenceInlineProcessor):
-    """A label alone; that of a note or of a numbered source keeps its brackets."""
+    """A label without an address; footnotes and numbers keep their brackets."""
 
     def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str
@@ -218,7 +219,11 @@ class _Label(ShortReferenceInlineProcessor):
         element, start, end = super().handleMatch(m, data)
         before = data[m.start() - 1 : m.start()]
         if end and data[end : end + 1] == ":" and before in {"", "\n", ETX}:
-            return None, start, end  # NB: a definition; line breaks end with ETX here
+            return (
+                None,
+                start,
+                end,
+            )  # NB: a definition; line breaks end with ETX at this stage
         return element, start, end
 
     def makeTag(self, href: str, title: str, text: str) -> Element:  # noqa: N802
@@ -236,10 +241,10 @@ class _Break(InlineProcessor):
 
 
 class _Tables(TableProcessor):
-    """Tables whose rows may have math with a pipe in it, or a cell too many.
+    """Tables whose rows may have a pipe in math, or surplus cells.
 
-    A row has no more cells than were written. Filled up to the width of the head, as
-    by Python-Markdown, a table of n bytes has n² cells.
+    A row has only the cells that were written: Python-Markdown fills rows to the width
+    of the head, so a table of n bytes has n² cells.
     """
 
     def __init__(self, parser: BlockParser) -> None:
@@ -268,7 +273,7 @@ def _with_fitted_head(source: str) -> str:
 
 
 def _side(delimiter: str) -> str:
-    """Return where the delimiter of a column, ``:--`` or so, puts its text."""
+    """Return the alignment that the delimiter of a column, such as ``:--``, sets."""
     if not delimiter.endswith(":"):
         return "left"
     return "center" if delimiter.startswith(":") else "right"
@@ -283,7 +288,7 @@ def _add_row(
 
 
 def _cells(row: str, columns: int) -> list[str]:
-    """Return the cells of a row; what no column is there for stays in the last one."""
+    """Return the cells of a row; surplus cells stay in the last one."""
     row = _without_math_pipes(row, columns)
     edges = _edges(row)
     del edges[columns:-1]
@@ -291,7 +296,7 @@ def _cells(row: str, columns: int) -> list[str]:
 
 
 def _without_math_pipes(row: str, columns: int) -> str:
-    """Hide the pipes in math if the row has as many cells as columns then."""
+    """Hide the pipes in math if the row then has as many cells as columns."""
     if len(_edges(row)) - 1 <= columns:
         return row
     hidden = _MATH.sub(_without_pipes, row)
@@ -299,7 +304,7 @@ def _without_math_pipes(row: str, columns: int) -> str:
 
 
 def _edges(row: str) -> list[int]:
-    """Return where the cells of a row begin and end: its pipes, or next to it."""
+    """Return where the cells of a row begin and end: at its pipes, or its edges."""
     start, end = len(row) - len(row.lstrip(" ")), len(row.rstrip(" "))
     pipes = [match.start() for match in _SEPARATOR.finditer(row) if match["pipe"]]
     inner = [pipe for pipe in pipes if start < pipe < end - 1]
@@ -313,7 +318,7 @@ def _without_pipes(math: re.Match[str]) -> str:
 
 
 class _TableCells(Treeprocessor):
-    """Pipes in code, and the one tag that a cell cannot do without."""
+    """Pipes in code, and ``<br>``, the only way to break a line in a cell."""
 
     def run(self, root: Element) -> None:
         for cell in root.iter():
@@ -326,14 +331,14 @@ class _TableCells(Treeprocessor):
 
 
 class _Elements(Treeprocessor):
-    """No image is fetched, no link pretends to lead elsewhere; one look of code."""
+    """Images become links, links show their true host, code blocks look alike."""
 
     def run(self, root: Element) -> None:
         for element in root.iter():
             if element.tag == "img":
                 _image_to_link(element)
             elif element.tag == "a":
-                _tell_host(element)
+                _show_host(element)
             elif element.tag == "pre" and len(element):
                 _indented_code(element)
 
@@ -351,7 +356,7 @@ def _image_to_link(element: Element) -> None:
 
 
 def _indented_code(element: Element) -> None:
-    """Give code that is indented in a list the look of the other blocks."""
+    """Style indented code in a list like the other code blocks."""
     code = element[0]
     element.remove(code)
     element.text = code.text
@@ -359,8 +364,8 @@ def _indented_code(element: Element) -> None:
     element.set("style", PRE_STYLE)
 
 
-def _tell_host(element: Element) -> None:
-    """Add the true host to a link whose text names another one."""
+def _show_host(element: Element) -> None:
+    """Add the true host to a link whose text names another host."""
     text = "".join(element.itertext()).strip()
     named = _HOST_LIKE.search(text)
     if named is None:

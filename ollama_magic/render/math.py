@@ -1,7 +1,7 @@
-"""What is math in a text, and how it is marked for MathJax.
+"""Math in a text, and how it is marked for MathJax.
 
-``$…$`` after pandoc's rule, ``$$…$$``, and LaTeX's round and square brackets. Knows
-nothing of the Markdown around it.
+Math is ``$…$`` by pandoc's rule, ``$$…$$``, and LaTeX's round and square brackets.
+Commands that reach beyond the formula are never typeset: such math is shown as source.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import html
 import re
 
 MATH_CLASS = "tex2jax_process mathjax_process"
-"""MathJax 2 (nbconvert) and 4 (Lab) typeset this, in a page they are to ignore."""
+"""MathJax 2 (nbconvert) and 4 (Lab) typeset this inside a page that they ignore."""
 
-# What pandoc calls smart: no space inside the marks, and no digit after the last one,
-# so that "$5 and $10" is money; "n$th" and the like are endings of ordinals.
+# Pandoc's rule: no space inside the marks, and no digit after the last one, so that
+# "$5 and $10" is money. Endings of ordinals as in "n$th" are allowed.
 _DOLLARS = (
     r"(?<![\\$0-9A-Za-z])\$(?![\s$])(?P<d>(?:\\.|[^\\$]){0,1000}?)(?<!\s)\$"
     r"(?![$0-9])(?!(?!(?:th|st|nd|rd|s)\b)[A-Za-z])"
 )
 _DISPLAY = r"(?<!\\)\$\$(?:\\.|[^\\$]|\$(?!\$)){1,5000}?\$\$"
-# NB: each body stops at another opening, or many of them would take quadratic time.
+# NB: each body stops at the next opening; else many of them take quadratic time.
 _ROUND = r"(?<!\\)\\\((?:\\\\|(?!\\[\\()]).)+\\\)"
 _SQUARE = r"(?<!\\)\\\[(?:\\\\|(?!\\[\\\[\]]).)+\\\]"
 INLINE_MATH = rf"(?s:{_DISPLAY}|{_DOLLARS}|{_ROUND}|{_SQUARE})"
@@ -30,8 +30,8 @@ MATH_LINES = re.compile(
 )
 
 
-# What reaches beyond a formula: links, styles, what loads more, and what gives a
-# command or a colour another meaning on the whole page.
+# Commands that reach beyond a formula: links, styles, extensions, and redefinitions of
+# commands or colours for the whole page.
 _ACTIVE = re.compile(
     r"\\(?:href|url|style|class|cssId|data|require|includegraphics|mmlToken|unicode"
     r"|html\w*|tex2?html|[egx]?def|let|futurelet|(?:re)?newcommand|providecommand"
@@ -48,12 +48,12 @@ _HUGE = re.compile(
     r"|[hv]box\s*to|above(?:withdelims..)?)\*?|\\(?:[rR]ule|Space).{0,60}?)"
     rf"\s*{_LENGTH}"
 )
-"""A length of a thousand pixels or so, or more, where TeX reads one."""
+"""A length of about a thousand pixels or more, where TeX reads a length."""
 _WORDS = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s*\{[^\\{}$]*\}")
 
 
 def is_active(source: str) -> bool:
-    r"""Whether math does more than to be looked at; it is shown as its source then.
+    r"""Return whether math does more than display: then it is shown as source.
 
     Examples
     --------
@@ -68,16 +68,13 @@ def is_active(source: str) -> bool:
 
 
 def is_money(match: re.Match[str]) -> bool:
-    """Whether what ``INLINE_MATH`` found are two prices and the words between."""
+    """Return whether a match of ``INLINE_MATH`` is two prices and the words between."""
     inside: str | None = match["d"]
     return inside is not None and (not inside or _MONEY.match(inside) is not None)
 
 
 def math_html(source: str) -> str:
-    """Return math, with its delimiters, as MathJax is to find it.
-
-    What :func:`is_active` is its source, which MathJax does not look at.
-    """
+    """Return math with its delimiters, marked for MathJax unless it is active."""
     text = html.escape(source, quote=False)
     if is_active(source):
         return f"<code>{text}</code>"

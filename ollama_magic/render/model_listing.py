@@ -1,6 +1,6 @@
-"""Models as tables and pages: what is there, what is in memory, what one of them is.
+"""Models as listings and pages: ``%ollama models``, ``ps`` and ``show``.
 
-Values first: each row and each page carries the facts as the server told them.
+Each row and each page also holds the values that the server sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ollama_magic.render.tables import Columns, Listing, TextPage
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
 
 _CLOUD = "cloud"
-"""Stands for the size of a model that is on another machine."""
+"""Shown in place of the size and the processor of a cloud model."""
 
 MODEL_COLUMNS: Columns[ModelSummary] = {
     "NAME": lambda m: m.name,
@@ -36,7 +36,7 @@ MODEL_COLUMNS: Columns[ModelSummary] = {
 
 
 def processor(model: LoadedModel) -> str:
-    """Return where a model is, as ``ollama ps`` writes it."""
+    """Return where a model is loaded, in the words of ``ollama ps``."""
     if is_cloud_name(model.name):
         return _CLOUD
     share = model.size_vram_bytes / model.size_bytes if model.size_bytes else 0.0
@@ -56,27 +56,27 @@ LOADED_COLUMNS: Columns[LoadedModel] = {
 
 
 def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]:
-    """Return the models on the server, newest first, whose name has ``wanted``."""
+    """Return the models on the server whose name contains ``wanted``, newest first."""
     models = [m for m in client.list() if wanted.lower() in m.name.lower()]
-    empty = f"No model has {wanted!r} in its name." if wanted else _NO_MODELS
+    empty = f"No model name contains {wanted!r}." if wanted else _NO_MODELS
     return Listing(models, MODEL_COLUMNS, empty)
 
 
 def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:
-    """Return the models in memory."""
-    empty = "No model is loaded; the first question loads one."
+    """Return the loaded models."""
+    empty = "No model is loaded. The first prompt loads one."
     return Listing(client.ps(), LOADED_COLUMNS, empty)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ModelPage(TextPage):
-    """What the server tells of a model: a text to read, and the facts as values."""
+    """The details of a model, as text and as values."""
 
     details: ModelDetails = field(default_factory=ModelDetails)
 
 
 def show_model(client: OllamaClient, model: str, part: str = "") -> ModelPage:
-    """Return what the server tells of a model, or one part of it."""
+    """Return the details of a model, or one part of them."""
     details = client.show(model)
     text = overview(model, details)
     if part:
@@ -85,7 +85,7 @@ def show_model(client: OllamaClient, model: str, part: str = "") -> ModelPage:
 
 
 def _cloud_text(model: str, details: ModelDetails) -> str:
-    """Return where a cloud model answers, and its name there; else nothing."""
+    """Return the host of a cloud model and its name there; else an empty text."""
     if not (details.remote_host or details.remote_model or is_cloud_name(model)):
         return ""
     place = f"answered at {details.remote_host or CLOUD_HOST}"
@@ -93,7 +93,7 @@ def _cloud_text(model: str, details: ModelDetails) -> str:
 
 
 def overview(model: str, details: ModelDetails) -> str:
-    """Return the facts of a model that people look for, one a line."""
+    """Return the most important details of a model, one per line."""
     facts = {
         "model": model,
         "cloud model": _cloud_text(model, details),

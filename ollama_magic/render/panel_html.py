@@ -1,7 +1,8 @@
-"""The panel's HTML: a table of models with bars and badges, the server's line, notices.
+"""The HTML of the panel: the table of models, status lines and notices.
 
-Constant markup around escaped text: names, versions and errors come from a server.
-Colours are those of the page's theme, so that light and dark both fit.
+``widgets`` puts it into its HTML widgets. All of it is constant markup around escaped
+text, since names, versions and errors come from a server. Colours come from the page's
+theme, light or dark.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ollama_magic.render.theme import (
 )
 
 ROW_PX = 28
-"""Height of a row, which the names beside the table must have too."""
+"""Height of a row; the names beside the table need the same."""
 
 _STYLE = f"""<style>
 {PANEL_STYLE}
@@ -50,10 +51,10 @@ _STYLE = f"""<style>
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """What is shown of a model beside its name."""
+    """What the table shows of a model."""
 
     name: str
-    """For screen readers; those who see read it beside the table."""
+    """For screen readers; it is shown beside the table."""
     size: str
     size_share: float
     """Of the largest model, from 0 to 1."""
@@ -64,13 +65,13 @@ class TableRow:
     """The date in full, as a tooltip."""
     capabilities: tuple[str, ...]
     memory: str
-    """Whether it is loaded, and where; empty when it is not."""
+    """Where the model is loaded; empty if it is not."""
     gpu_share: float | None
-    """Share of it that is on the GPU; None when it is not loaded."""
+    """The share on the GPU; None if the model is not loaded."""
 
 
 def model_table_html(rows: Sequence[TableRow]) -> str:
-    """Return the table, one row a model, without a visible column of names."""
+    """Return the table, one row per model, without a visible column of names."""
     titles = (
         "Size",
         "In memory",
@@ -121,7 +122,7 @@ def line_html(text: str, *, is_secondary: bool = False, is_strong: bool = False)
 
 
 def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
-    """Return lines that must be seen: what happened, why, and what to do."""
+    """Return a notice: what happened, why, and what to do."""
     colour = ERROR if is_problem else INFORMATION
     shown = "<br>".join(map(escaped, lines))
     return (
@@ -132,7 +133,7 @@ def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
 
 
 def text_box_html(text: str) -> str:
-    """Return a long text in a fixed-width face, in a box that scrolls."""
+    """Return a long text in a fixed-width font, in a box that scrolls."""
     return (
         '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
         f"white-space:pre-wrap;line-height:1.4;font-size:{CODE_FONT_SIZE};"

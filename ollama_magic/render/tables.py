@@ -1,10 +1,14 @@
-"""Tables for listings: safe HTML for a notebook, aligned text for a terminal."""
+"""Objects that show themselves: listings as tables, and pages of plain text.
+
+Subcommands and functions return them. In a notebook they are safe HTML, in a terminal
+aligned text, and in Python sequences of values: ``pandas.DataFrame(listing)`` works.
+"""
 
 from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
@@ -12,87 +16,69 @@ from ollama_magic.errors import harmless
 from ollama_magic.render.text import escaped, one_line, visible_text
 
 _MAX_PADDED = 200
-"""Columns; one long cell would widen the cells of all rows."""
+"""Characters; one long cell would widen the cells of all rows."""
 
 
-def table_html(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Collection[int] = (),
-) -> str:
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as HTML in which every cell is plain text."""
-    head = _row_html("th", columns, right)
-    body = "".join(_row_html("td", row, right) for row in rows)
+    head = _row_html("th", columns)
+    body = "".join(_row_html("td", row) for row in rows)
     return (
         '<table class="tex2jax_ignore mathjax_ignore">'
         f"<thead>{head}</thead><tbody>{body}</tbody></table>"
     )
 
 
-def table_text(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    right: Collection[int] = (),
-) -> str:
-    """Return a table as lines of text, in columns that line up."""
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as lines of text with aligned columns."""
     lines = [[one_line(cell) for cell in row] for row in (columns, *rows)]
     widths = [
         min(max(map(_width, column)), _MAX_PADDED)
         for column in zip(*lines, strict=True)
     ]
-    return "\n".join(_row_text(line, widths, right) for line in lines)
+    return "\n".join(_row_text(line, widths) for line in lines)
 
 
-def _row_html(tag: str, cells: Sequence[str], right: Collection[int]) -> str:
-    made = []
-    for index, cell in enumerate(cells):
-        # NB: Jupyter aligns the cells of a table in an output at the right.
-        side = "right" if index in right else "left"
-        text = escaped(cell)
-        made.append(f'<{tag} style="text-align:{side}">{text}</{tag}>')
+def _row_html(tag: str, cells: Sequence[str]) -> str:
+    # NB: Jupyter right-aligns the cells of tables in outputs.
+    made = (f'<{tag} style="text-align:left">{escaped(cell)}</{tag}>' for cell in cells)
     return f"<tr>{''.join(made)}</tr>"
 
 
-def _row_text(
-    cells: Sequence[str], widths: Sequence[int], right: Collection[int]
-) -> str:
-    made = []
-    for index, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        space = " " * (width - _width(cell))
-        made.append(space + cell if index in right else cell + space)
-    return "  ".join(made).rstrip()
+def _row_text(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        cell + " " * (width - _width(cell))
+        for cell, width in zip(cells, widths, strict=True)
+    )
+    return "  ".join(padded).rstrip()
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal: wide East Asian characters take two."""
+    """Return the columns that a terminal needs: wide East Asian characters take two."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 T = TypeVar("T")
 Columns = dict[str, Callable[[T], object]]
-"""Heading to what stands under it, from left to right."""
+"""The heading and the value of each column, from left to right."""
 
 
 class Listing(Sequence[T], Generic[T]):
     """Rows that show as a table in a notebook and as text in a terminal.
 
-    ``pandas.DataFrame(listing)`` works where the rows are dataclasses, as they are.
-
     Parameters
     ----------
     rows
-        The values themselves.
+        The values: dataclasses.
     columns
-        How a row is shown.
+        How each row is shown.
     empty
-        What to say, and to do, when there are no rows.
+        Shown if there are no rows: says so, and what to do.
     note
         A text under the table.
-    most
-        How many rows are shown, the last ones; None: all.
+    limit
+        How many rows are shown, from the end; None shows all.
     """
 
     def __init__(
@@ -102,13 +88,13 @@ class Listing(Sequence[T], Generic[T]):
         empty: str,
         *,
         note: str = "",
-        most: int | None = None,
+        limit: int | None = None,
     ) -> None:
         self._rows = tuple(rows)
         self._columns = columns
         self._empty = harmless(empty)
         self._note = visible_text(note)
-        self._most = most
+        self._limit = limit
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -121,7 +107,7 @@ class Listing(Sequence[T], Generic[T]):
         return self._rows[index]
 
     def _cells(self) -> list[list[str]]:
-        shown = self._rows if self._most is None else self._rows[-self._most :]
+        shown = self._rows if self._limit is None else self._rows[-self._limit :]
         return [[str(get(row)) for get in self._columns.values()] for row in shown]
 
     def __repr__(self) -> str:
@@ -142,12 +128,12 @@ class Listing(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TextPage:
-    """Text shown in a fixed-width face, line for line, with nothing hidden in it."""
+    """Plain text that shows itself in a fixed-width font, line by line."""
 
     text: str
-    """The text as it came: perhaps from a server, perhaps with control characters."""
+    """The text, unchanged: it may come from a server and hold control characters."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of the output that shows it."""
+    """The metadata of its output."""
 
     def __str__(self) -> str:
         return visible_text(self.text)

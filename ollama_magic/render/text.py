@@ -1,7 +1,7 @@
-"""Characters of untrusted text that deceive or break: made visible or taken out.
+"""Untrusted text with its deceptive characters made visible or removed.
 
-What is left cannot steer a terminal either. Knows Unicode ranges; knows nothing of
-Markdown or HTML.
+Everything that is shown passes ``visible_text``. The result can't control a terminal,
+reorder what is read, or hide text.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _TABLE: dict[int, str | None] = {
     **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
     **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"),
 }
-"""Controls become pictures of themselves; surrogates cannot be encoded at all."""
+"""Control characters become symbols; surrogates can't be encoded at all."""
 del _TABLE[ord("\n")], _TABLE[ord("\t")]
 
 # Bidirectional controls reorder what is read; zero-width characters, fillers, format
-# characters, tags and variation selectors beyond 16 hide text. Joiners stay: emoji and
-# Indic scripts, and Arabic, need them.
+# characters, tags and variation selectors beyond 16 hide text. Joiners stay: emoji,
+# Arabic and Indic scripts need them.
 _INVISIBLE = re.compile(
     "[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
     "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -30,7 +30,7 @@ _NEWLINES = re.compile("\r\n|\r")
 
 
 def visible_text(text: str) -> str:
-    r"""Return a text with nothing hidden in it, lines ended by ``\n``.
+    r"""Return a text without hidden characters, with ``\n`` as the line end.
 
     >>> visible_text("a\x1b[31mb\u202ec\r\n")
     'a␛[31mbc\n'
@@ -41,7 +41,7 @@ def visible_text(text: str) -> str:
 
 
 def count_invisible(text: str) -> int:
-    """Return how many characters ``visible_text`` takes out."""
+    """Return how many characters ``visible_text`` removes."""
     return len(_INVISIBLE.findall(text))
 
 

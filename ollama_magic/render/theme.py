@@ -1,8 +1,7 @@
-"""Colours and fonts of the page's own theme; the only place that names its variables.
+"""Colours and fonts of the page's theme: the only module that names CSS variables.
 
-VS Code's variable is always asked first. Its Jupyter extension puts JupyterLab's
-variables on every page too, with the values of Lab's light theme whatever the theme
-is, so that a ``--jp-*`` variable says nothing there.
+VS Code's variable always comes first: its Jupyter extension also defines JupyterLab's
+variables, but with the values of Lab's light theme, whatever the theme is.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ _TOKENS = {"k": "boolean", "s": "string", "m": "number"}
 
 
 def _token_css(css_class: str, name: str) -> str:
-    # NB: mixed with the colour of text, since numbers of the light theme and keywords
-    # of the dark one have a contrast of 4.3 on the background of code.
+    # NB: mixed with the text colour: numbers of the light theme and keywords of the
+    # dark one have a contrast of only 4.3 on the background of code.
     colour = f"var(--vscode-debugTokenExpression-{name}) 75%,var(--vscode-foreground)"
     return f"{_IN_VSCODE} .highlight .{css_class}{{color:color-mix(in srgb,{colour})}}"
 
@@ -49,15 +48,15 @@ CODE_STYLE = "".join(
         "</style>",
     ]
 )
-"""Colours of code in VS Code, which has no style sheet of Pygments; nothing elsewhere.
+"""Colours of code in VS Code, which has no style sheet for Pygments.
 
-A constant: it is put before a page that was sanitised already. GitHub, nbviewer and
-notebooks that are not trusted drop it whole, as they do with the one of pandas.
+A constant, put before a page that is sanitised already. GitHub, nbviewer and untrusted
+notebooks drop it, as they drop the style sheet of pandas.
 """
 
 
 def with_code_style(page: str) -> str:
-    """Return the HTML of an output with the colours of its code once, if it has any."""
+    """Return the HTML of an output, with ``CODE_STYLE`` once if it has code."""
     if 'class="highlight"' not in page:
         return page
     return CODE_STYLE + page.replace(CODE_STYLE, "")
@@ -65,7 +64,7 @@ def with_code_style(page: str) -> str:
 
 PANEL_CLASS = "ollama-panel"
 
-# What ipywidgets takes its colours from. VS Code shows widgets on white in all themes.
+# The variables of ipywidgets. VS Code shows widgets on white in all themes.
 _WIDGET_COLOURS = {
     "--vscode-foreground": (
         "--jp-ui-font-color0",
@@ -93,4 +92,4 @@ PANEL_STYLE = "".join(
         "}",
     ]
 )
-"""CSS that gives the widgets of the panel the colours of VS Code's theme."""
+"""CSS that gives the panel's widgets the colours of VS Code's theme."""

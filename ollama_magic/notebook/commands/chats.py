@@ -280,7 +280,7 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     since = "since %ollama new" if earlier else "yet"
     empty = f'No turns in chat "{chat.name}" {since}.'
     note = "\n".join(notes)
-    return Listing(rows, _columns(rows), empty, note=note, most=_ROWS_SHOWN)
+    return Listing(rows, _columns(rows), empty, note=note, limit=_ROWS_SHOWN)
 
 
 def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:
