@@ -1,8 +1,8 @@
 """The results of a ``map_prompts`` call: read, cached and counted as they arrive.
 
 ``map_prompts`` creates one ``Results`` and runs it. Every transaction and count
-happens in a thread of its own, which an interrupt cannot reach: a row is either
-cached and counted, or it is not.
+happens in a separate thread, which no interrupt reaches: a row is either cached and
+counted, or it is not.
 """
 
 from __future__ import annotations

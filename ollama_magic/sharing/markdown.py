@@ -66,8 +66,8 @@ def chat_from_markdown(text: str) -> ParsedChats:
     if header.get("version") != VERSION:
         raise UnreadableError(f"its version is not {VERSION}")
     boundary = header["boundary"]
-    _, *told = text.split(f"<!-- turn {boundary} ")
-    turns = turns_from_records(_read_turn(part, boundary) for part in told)
+    _, *parts = text.split(f"<!-- turn {boundary} ")
+    turns = turns_from_records(_read_turn(part, boundary) for part in parts)
     return ParsedChats((Chat(chat_name_from_record(header), turns),))
 
 
@@ -146,8 +146,8 @@ def _escaped(text: str) -> str:
 
 
 def _read_turn(part: str, boundary: str) -> Record:
-    told, _, rest = part.partition(" -->")
-    record = load_json(told)
+    comment, _, rest = part.partition(" -->")
+    record = load_json(comment)
     if not isinstance(record, dict):
         raise UnreadableError("a turn is not an object")
     texts = {name: _read_section(name, rest, boundary) for name in _TEXTS}

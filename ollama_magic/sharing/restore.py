@@ -166,9 +166,9 @@ def _interleaved(
             waiting.append(turn)
         elif place_of[turn.uid] >= done:
             end = place_of[turn.uid] + 1
-            turns += [*waiting, *(kept for kept, _ in places[done:end])]
+            turns += [*waiting, *(turn for turn, _ in places[done:end])]
             waiting, done = [], end
-    return [*turns, *(kept for kept, _ in places[done:]), *waiting]
+    return [*turns, *(turn for turn, _ in places[done:]), *waiting]
 
 
 def _identity(turn: Turn) -> tuple[str, str]:
