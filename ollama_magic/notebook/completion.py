@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ollama_magic.notebook.compat import NoCompletions
+
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
@@ -109,16 +111,6 @@ def _ask_quietly(names: Names) -> Sequence[str]:
         return ()
 
 
-class _Nothing(list[Any]):
-    """No completions, and no others either.
-
-    NB: IPython keeps others back only for a result that has a length, so it has one.
-    """
-
-    def __len__(self) -> int:
-        return 1
-
-
 @dataclass(frozen=True, slots=True)
 class _Completer:
     models: Names
@@ -135,7 +127,7 @@ class _Completer:
         typed, found = offer or ("", [])
         made = [SimpleCompletion(text, type="magic") for text in found]
         return {
-            "completions": made or (_Nothing() if offer else []),
+            "completions": made or (NoCompletions() if offer else []),
             "matched_fragment": typed,
             "suppress": offer is not None,
             "ordered": True,

@@ -26,10 +26,15 @@ from traitlets import (
 from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic.notebook import completion, input_transforms
-from ollama_magic.notebook.call_site import is_value_dropped
-from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
-from ollama_magic.notebook.failing_cells import FailingCells
-from ollama_magic.notebook.shell_events import harmless_handler, unregister_all
+from ollama_magic.notebook.cell_source import magic_body, shows_itself
+from ollama_magic.notebook.cells import CellTracker, NextCell
+from ollama_magic.notebook.compat import (
+    harmless_handler,
+    is_terminal,
+    is_value_dropped,
+    unregister_all,
+)
+from ollama_magic.notebook.failures import FailingCells
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Display as ColumnsDisplay
@@ -190,7 +195,6 @@ class OllamaMagics(Magics):
         """Ask as a cell does; a dry run shows what would be sent and returns None."""
         from ollama_magic.generation.compare import compare
         from ollama_magic.generation.run import ask, request_text
-        from ollama_magic.notebook.next_cell import NextCell
         from ollama_magic.render.tables import TextPage
 
         if args.dry_run:
@@ -279,7 +283,7 @@ class OllamaMagics(Magics):
 
     @property
     def _is_terminal(self) -> bool:
-        return getattr(self.shell, "kernel", None) is None
+        return is_terminal(self.shell)
 
     def _display(self, args: ChatOptions | None = None) -> Display:
         if self._is_terminal:

@@ -5,7 +5,7 @@ from ollama_magic.notebook.code_questions import (
     question_to_explain,
     question_to_fix,
 )
-from ollama_magic.notebook.failing_cells import FailingCell
+from ollama_magic.notebook.failures import FailingCell
 
 
 def test_a_fix_is_asked_with_source_error_line_and_types():

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from ollama_magic.notebook.failure_text import failure_text, is_from
+from ollama_magic.notebook.failures import _came_through, failure_text
 
 CELL = "/tmp/kernel/7.py"
 
@@ -134,5 +134,5 @@ def test_what_the_error_held_is_let_go():
 def test_the_module_that_an_error_came_through_is_known():
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
-    assert is_from(caught.value, "json.decoder")
-    assert not is_from(caught.value, "ollama_magic.notebook.magics")
+    assert _came_through(caught.value, "json.decoder")
+    assert not _came_through(caught.value, "ollama_magic.notebook.magics")

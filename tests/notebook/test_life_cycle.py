@@ -97,7 +97,7 @@ def test_modules_that_autoreload_has_changed_can_be_unloaded(own_kernel):
     ran = own_kernel.run(
         "import sys\n"
         "from IPython.extensions.autoreload import superreload\n"
-        "for name in ('notebook.cells', 'notebook.failing_cells', 'notebook.magics',\n"
+        "for name in ('notebook.cells', 'notebook.failures', 'notebook.magics',\n"
         "             'generation.session', 'notebook.completion',\n"
         "             'notebook.input_transforms'):\n"
         "    superreload(sys.modules['ollama_magic.' + name])"

@@ -4,7 +4,7 @@ import array
 
 import pytest
 
-from ollama_magic.notebook.name_types import describe, name_types
+from ollama_magic.notebook.failures import describe, name_types
 
 SECRET = "hunter2"
 

@@ -17,7 +17,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.rows import storable, utc_now
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
-from ollama_magic.notebook.cli.cell_prompts import prompts_in
+from ollama_magic.notebook.cell_source import prompts_in
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown

@@ -3,7 +3,7 @@
 import pytest
 
 from ollama_magic.history.turns import Turn
-from ollama_magic.notebook.cli.cell_prompts import prompts_in
+from ollama_magic.notebook.cell_source import prompts_in
 from ollama_magic.sharing.notebook import as_shown
 
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook.code_questions import (
     CodeQuestion,
+    cells_to_explain,
+    failing_cell,
     question_to_explain,
     question_to_fix,
 )
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
-from ollama_magic.notebook.past_cells import cells_to_explain, failing_cell
 
 COMMANDS = Commands()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.comparison import Comparison
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
-    from ollama_magic.notebook.failing_cells import FailingCells
+    from ollama_magic.notebook.failures import FailingCells
     from ollama_magic.render.progress import ProgressLine
     from ollama_magic.widgets.panel import ModelPanel
 

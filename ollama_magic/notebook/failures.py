@@ -1,22 +1,111 @@
-"""An error as text for a model: the frames that matter, its message, the failing line.
+"""The cells that failed, as text for a model: ``%ollama fix`` asks about them.
 
-Knows which frames are the user's (cells, and modules that are installed nowhere) and
-folds the others. Returns text alone: no error, frame or value outlives the call.
+:class:`FailingCells` learns of errors from IPython's ``post_run_cell`` and replaces no
+exception hook. It keeps text only, no error, frame or value, so that the objects of a
+failed cell are freed as usual. The text has the user's frames (cells, and modules that
+are not installed) and, of the names on the failing line, types and shapes.
 """
 
 from __future__ import annotations
 
+import inspect
+import keyword
 import linecache
 import re
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
+from types import FunctionType, ModuleType, TracebackType
+from typing import Any
 
-from ollama_magic.notebook.name_types import name_types
+from IPython.core.error import UsageError
+
+from ollama_magic.errors import OllamaMagicError
+from ollama_magic.notebook.cell_source import owns_output
+from ollama_magic.notebook.compat import cell_name, harmless_handler, unregister_all
+
+_MAX_CELLS = 20
+_MAX_SOURCE = 20_000
+_NOT_NOTED = (OllamaMagicError, UsageError)
+_OUR_MAGICS = "ollama_magic.notebook.magics"
+
+
+@dataclass(frozen=True, slots=True)
+class FailingCell:
+    """A cell that failed, in words."""
+
+    number: int
+    """Its execution count: 7 is ``In[7]``."""
+    source: str
+    traceback: str
+    line: str
+    """The line that failed; empty when it cannot be told."""
+    names: tuple[str, ...] = ()
+    """What the names on that line are: ``rows: list, 2 items``."""
+
+
+class FailingCells:
+    """The last cells that failed.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell, on whose events it registers.
+    """
+
+    def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
+        self._shell = shell
+        self._cells: deque[FailingCell] = deque(maxlen=_MAX_CELLS)
+        shell.events.register("post_run_cell", self._after_cell)
+
+    @property
+    def last(self) -> FailingCell | None:
+        """The cell that failed last."""
+        return self._cells[-1] if self._cells else None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The execution counts of all that are known, oldest first."""
+        return tuple(cell.number for cell in self._cells)
+
+    def find(self, number: int) -> FailingCell | None:
+        """Return the cell with this execution count; None when it is not known."""
+        found = [cell for cell in self._cells if cell.number == number]
+        return found[-1] if found else None
+
+    def unregister(self) -> None:
+        """Take the event handler back; harmless a second time."""
+        unregister_all(self._shell, self)
+
+    @harmless_handler
+    def _after_cell(self, result: Any) -> None:  # noqa: ANN401
+        error = getattr(result, "error_before_exec", None)
+        error = error or getattr(result, "error_in_exec", None)
+        # NB: KeyboardInterrupt, SystemExit and the like are no Exception. What a cell
+        # or a widget runs besides has no In[n] of its own, and is not stored.
+        if not isinstance(error, Exception) or isinstance(error, _NOT_NOTED):
+            return
+        source = result.info.raw_cell or ""
+        if result.info.store_history and not owns_output(source):
+            self._note(error, result.execution_count, source)
+
+    def _note(self, error: Exception, number: int, source: str) -> None:
+        from bdb import BdbQuit
+
+        if isinstance(error, BdbQuit) or _came_through(error, _OUR_MAGICS):
+            return
+        failure = failure_text(error, partial(cell_name, self._shell))
+        if len(source) > _MAX_SOURCE:
+            source = f"{source[:_MAX_SOURCE]}\n# [cut: {len(source):,} characters]"
+        self._cells.append(
+            FailingCell(number, source, failure.traceback, failure.line, failure.names)
+        )
+
 
 NameOfCell = Callable[[str], str | None]
 """From the file name of compiled code to ``In[7]``; None for what is no cell."""
@@ -64,7 +153,7 @@ def failure_text(error: BaseException, name_of_cell: NameOfCell) -> FailureText:
     return FailureText(_cut(text), line, names)
 
 
-def is_from(error: BaseException, module: str) -> bool:
+def _came_through(error: BaseException, module: str) -> bool:
     """Tell whether an error came up through a function of a module."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == module for frame, _ in frames)
@@ -219,3 +308,126 @@ def _cut(text: str) -> str:
     tail = _MAX_CHARACTERS - head
     left = len(text) - _MAX_CHARACTERS
     return f"{text[:head]}\n[{left:,} characters left out]\n{text[-tail:]}"
+
+
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+_MAX_NAMES = 20
+_MAX_COLUMNS = 40
+_MAX_TEXT = 60
+_SIZED = {
+    str: "characters",
+    bytes: "bytes",
+    list: "items",
+    tuple: "items",
+    set: "items",
+    frozenset: "items",
+    dict: "entries",
+}
+
+
+def name_types(code: str, *namespaces: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what each name in a piece of code is, in the order of the code.
+
+    Parameters
+    ----------
+    namespaces
+        Where names are looked up, the nearest first. Names in none of them (built-in
+        ones, mostly) are left out, and attributes are no names.
+
+    Examples
+    --------
+    >>> name_types("total / len(rows)", {"total": 3}, {"rows": [1, 2]})
+    ('total: int', 'rows: list, 2 items')
+    """
+    names = dict.fromkeys(_NAME.findall(code))
+    return tuple(_described(names, namespaces))[:_MAX_NAMES]
+
+
+def _described(
+    names: Mapping[str, object], namespaces: tuple[Mapping[str, object], ...]
+) -> Iterator[str]:
+    for name in names:
+        found = next((space for space in namespaces if name in space), None)
+        if found is not None and not keyword.iskeyword(name):
+            yield f"{name}: {describe(found[name])}"
+
+
+def describe(value: object) -> str:
+    """Return the type of a value, with its length, shape or columns.
+
+    Examples
+    --------
+    >>> describe({"a": 1})
+    'dict, 1 entries'
+    """
+    try:
+        parts = [_kind(value), *_facts(value)]
+    except Exception:  # noqa: BLE001  (it runs code of the object's class)
+        parts = [_kind(value)]
+    return ", ".join(parts)
+
+
+def _kind(value: object) -> str:
+    if type(value) is ModuleType:
+        return f"module {_short_text(value.__name__)}"
+    name = type.__getattribute__(type(value), "__qualname__")
+    module = type.__getattribute__(type(value), "__module__")
+    root = module.partition(".")[0] if isinstance(module, str) else ""
+    return _short_text(
+        name if root in {"", "builtins", "__main__"} else f"{root}.{name}"
+    )
+
+
+def _facts(value: Any) -> Iterator[str]:  # noqa: ANN401  (any object of the user's)
+    for kind, unit in _SIZED.items():
+        if isinstance(value, kind):
+            # NB: not len(value), which a class derived from it may have changed.
+            yield f"{kind.__len__(value):,} {unit}"
+            return
+    if type(value) is FunctionType:
+        code = value.__code__
+        count = code.co_argcount + code.co_kwonlyargcount
+        yield f"parameters ({', '.join(code.co_varnames[:count])})"
+    elif isinstance(value, type):
+        yield f"the class {_short_text(type.__getattribute__(value, '__qualname__'))}"
+    else:
+        yield from _shape(value)
+
+
+def _shape(value: Any) -> Iterator[str]:  # noqa: ANN401
+    if not _class_has(value, "shape"):
+        return
+    shape = value.shape
+    if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
+        return
+    if _class_has(value, "columns") and _class_has(value, "dtypes"):
+        yield f"{shape[0]:,} rows and {shape[1]:,} columns: {_columns(value)}"
+        return
+    if shape:
+        yield f"shape {tuple(shape)}"
+    if _class_has(value, "dtype"):
+        yield f"dtype {_short_text(str(value.dtype))}"
+
+
+def _columns(table: Any) -> str:  # noqa: ANN401
+    pairs = list(zip(table.columns, table.dtypes, strict=True))
+    shown = [
+        f"{_short_text(str(n))} ({_short_text(str(k))})"
+        for n, k in pairs[:_MAX_COLUMNS]
+    ]
+    if len(pairs) > _MAX_COLUMNS:
+        shown.append(f"and {len(pairs) - _MAX_COLUMNS:,} more")
+    return ", ".join(shown)
+
+
+def _class_has(value: object, name: str) -> bool:
+    """Tell whether a class declares an attribute; one made up on demand is not asked.
+
+    A stand-in for something far away would fetch it.
+    """
+    return inspect.getattr_static(type(value), name, None) is not None
+
+
+def _short_text(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
