@@ -18,11 +18,12 @@ from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.generate import NoDisplay
-from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import Asking, prepare
+from ollama_magic.generation.options import ChatOptions, check_value
+from ollama_magic.generation.prepare import ask_for_models, prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.generation.session import current_session
+from ollama_magic.generation.settings import merged
 from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
 
@@ -138,22 +139,23 @@ def chat(
 def _reply(given: dict[str, Any], **more: object) -> Reply:
     """Ask with the parameters of a function above, as that function has them."""
     prompt = given.pop("prompt")
-    return ask_and_keep(
-        current_session(), _arguments(given, **more), prompt, NoDisplay()
-    )
+    return ask_and_keep(current_session(), _options(given, **more), prompt, NoDisplay())
 
 
-def _arguments(given: Mapping[str, Any], **more: object) -> ChatOptions:
+def _options(given: Mapping[str, Any], **more: object) -> ChatOptions:
     """Return parameters as the options of a cell.
 
     Raises
     ------
     ConfigError
-        A model option that Ollama does not have, or a wrong value of one.
+        A value that the option does not take.
     """
-    lists = {name: tuple(given.get(name, ())) for name in ("images", "files", "tools")}
-    options = check_options(given["options"] or {})
-    return ChatOptions(**{**given, **lists, "options": options, "raw": True, **more})
+    given = {
+        name: check_value(name, value)
+        for name, value in {**given, **more}.items()
+        if value is not None
+    }
+    return ChatOptions(**given, raw=True)
 
 
 def stream(
@@ -185,13 +187,14 @@ def stream(
     """
     given = locals()
     given.pop("prompt")
-    session, arguments = current_session(), _arguments(given, once=True)
-    client = session.client(host)
-    asking, answer = Asking(session, client, arguments), Answer()
-    question = prepare(asking, prompt, asking.look_up)
-    with client.send(question.request) as chunks:
+    session = current_session()
+    chat_options = merged(session.settings, _options(given, once=True))
+    client, answer = session.client(host), Answer()
+    look_up = partial(ask_for_models, client, chat_options)
+    prepared = prepare(session, client, chat_options, prompt, look_up)
+    with client.send(prepared.request) as chunks:
         for chunk in chunks:
-            if text := answer.add(chunk).text:
+            if text := answer.read([chunk])[0]:
                 yield text
 
 
@@ -231,7 +234,9 @@ def embed(
             dimensions=dimensions,
             truncate=truncate,
             options=check_options(options or {}),
-            keep_alive=keep_alive,
+            keep_alive=(
+                None if keep_alive is None else check_value("keep_alive", keep_alive)
+            ),
         )
     )
     return found.vectors[0] if isinstance(input, str) else list(found.vectors)

@@ -396,8 +396,7 @@ def _ask(
 def _read(stream: ReplyStream) -> Answer:
     answer = Answer()
     with stream:
-        for chunk in stream:
-            answer.add(chunk)
+        answer.read(stream)
     return answer
 
 

@@ -27,9 +27,9 @@ from ollama_magic.client.types import (
     Think,
 )
 from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
-from ollama_magic.generation.options import THINK_LEVELS, read_keep_alive
+from ollama_magic.generation.models import chosen_model
+from ollama_magic.generation.options import check_value
 from ollama_magic.generation.session import Session, current_session
-from ollama_magic.generation.settings import chosen_model
 
 _OFFLINE = "no server; cached replies only"
 
@@ -294,28 +294,11 @@ def _settings(
             why='it is "json" or a JSON Schema',
             next_step='format="json", or schema="name, age int" to check the replies',
         )
-    if not (think is None or isinstance(think, bool) or think in THINK_LEVELS):
-        raise ConfigError(
-            f"think cannot be {think!r}.",
-            why=f"it is True, False, or one of {', '.join(THINK_LEVELS)}",
-            next_step="leave think out to use the model's default",
-        )
     return {
         "options": check_options(options),
         "format": format,
-        "think": think,
-        "keep_alive": _keep_alive(keep_alive),
+        "think": think if think is None else check_value("think", think),
+        "keep_alive": (
+            keep_alive if keep_alive is None else check_value("keep_alive", keep_alive)
+        ),
     }
-
-
-def _keep_alive(keep_alive: KeepAlive | None) -> KeepAlive | None:
-    if not isinstance(keep_alive, str):
-        return keep_alive
-    try:
-        return read_keep_alive(keep_alive)
-    except ValueError as error:
-        raise ConfigError(
-            f"keep_alive cannot be {keep_alive!r}.",
-            why=str(error),
-            next_step='keep_alive="10m"',
-        ) from error

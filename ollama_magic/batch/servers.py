@@ -30,12 +30,11 @@ from ollama_magic.errors import (
 from ollama_magic.generation.models import (
     ServerModels,
     cloud_host,
-    default_model,
-    installed_name,
     look_up,
+    model_to_ask,
+    server_note,
 )
 from ollama_magic.generation.session import Session
-from ollama_magic.render.reply import server_note
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -190,9 +189,7 @@ def _full_name(
     listed = next((one for one in lists if isinstance(one, ServerModels)), None)
     if listed is None:
         return model or ""
-    if model is None:
-        return default_model(listed)
-    return installed_name(model, listed.installed)
+    return model_to_ask(model or "", listed)
 
 
 def _checked(

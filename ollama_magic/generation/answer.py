@@ -1,28 +1,23 @@
-"""An answer while it arrives: fragments in, text and thinking kept apart.
+"""What a model answers to one request, while it streams and when it is complete.
 
-Knows how chunks add up to one answer, and that some models write their thinking
-into the text between ``<think>`` tags. Knows nothing of HTTP or of display.
+The one place where the chunks of a stream become text, thinking and tool calls: cells,
+comparisons, ``map_prompts`` and ``stream`` all read with ``Answer.read``. Some models
+write their thinking into the text, between ``<think>`` tags; it is kept apart here.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
+from ollama_magic.client.background import ClosableStream, ManyArrivals
 from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
+from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
+from ollama_magic.history.rows import utc_now
 
 _OPEN, _CLOSE = "<think>", "</think>"
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """What one chunk added to the text and to the thinking; either may be empty."""
-
-    text: str = ""
-    thinking: str = ""
 
 
 class ThinkTags:
@@ -35,39 +30,39 @@ class ThinkTags:
         self._state = "start"
         self._held = ""
 
-    def feed(self, text: str) -> Fragment:
-        """Return what is certain by now; an undecided rest is held back."""
+    def feed(self, text: str) -> tuple[str, str]:
+        """Return the text and the thinking that are certain; hold back the rest."""
         if self._state == "text":
-            return Fragment(text=text)
+            return text, ""
         if self._state == "after":
-            return self._after(text)
+            return self._after(text), ""
         self._held += text
         if self._state == "start":
             seen = self._held.lstrip()
             if not seen.startswith(_OPEN):
-                return Fragment() if _OPEN.startswith(seen) else self.flush()
+                return ("", "") if _OPEN.startswith(seen) else self.flush()
             self._state, self._held = "thinking", seen.removeprefix(_OPEN).lstrip()
         thinking, tag, rest = self._held.partition(_CLOSE)
         if tag:
             self._state, self._held = "after", ""
-            return Fragment(text=self._after(rest).text, thinking=thinking)
+            return self._after(rest), thinking
         certain = len(thinking) - _overlap(thinking, _CLOSE)
         self._held = thinking[certain:]
-        return Fragment(thinking=thinking[:certain])
+        return "", thinking[:certain]
 
-    def _after(self, text: str) -> Fragment:
+    def _after(self, text: str) -> str:
         """Drop the blank lines between the tag and the answer."""
         text = text.lstrip()
         self._state = "text" if text else "after"
-        return Fragment(text=text)
+        return text
 
-    def flush(self) -> Fragment:
+    def flush(self) -> tuple[str, str]:
         """Return what was held back: nothing more will decide it."""
         held, self._held = self._held, ""
         if self._state == "thinking":
-            return Fragment(thinking=held)
+            return "", held
         self._state = "text"
-        return Fragment(text=held)
+        return held, ""
 
 
 def _overlap(text: str, tag: str) -> int:
@@ -76,7 +71,7 @@ def _overlap(text: str, tag: str) -> int:
 
 
 class Answer:
-    """All that came so far of one answer.
+    """All that a model has answered so far to one request.
 
     Parameters
     ----------
@@ -96,14 +91,21 @@ class Answer:
         self.remote_host = ""
         """Where a cloud model answered, if the server said so."""
         self.stats = Stats()
+        self.cached: CachedReply | None = None
+        """Set when this is an earlier answer to the same request."""
+        self.fault: BaseException | None = None
+        """What ended it too early."""
+        self.ended_at = ""
+        """UTC, ISO 8601; empty while it streams."""
 
     @classmethod
-    def of(cls, kept: CachedReply) -> Self:
-        """Return an answer that came earlier and was kept."""
+    def of(cls, cached: CachedReply) -> Self:
+        """Return an earlier answer, which keeps its time."""
         answer = cls()
-        answer._text, answer._thinking = [kept.text], [kept.thinking]
-        answer.thinking_s, answer._tool_calls = kept.thinking_s, [*kept.tool_calls]
-        answer.done_reason, answer.stats = kept.done_reason, kept.stats
+        answer._text, answer._thinking = [cached.text], [cached.thinking]
+        answer.thinking_s, answer._tool_calls = cached.thinking_s, [*cached.tool_calls]
+        answer.done_reason, answer.stats = cached.done_reason, cached.stats
+        answer.cached, answer.ended_at = cached, cached.answered_at
         return answer
 
     @property
@@ -118,12 +120,17 @@ class Answer:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The functions that the model wants called, in order."""
+        """The tools that the model wants called, in order."""
         return tuple(self._tool_calls)
 
     @property
+    def size(self) -> int:
+        """Characters of text and thinking."""
+        return len(self.text) + len(self.thinking)
+
+    @property
     def has_text(self) -> bool:
-        """Whether some of the answer itself has come."""
+        """Whether some of the text has come."""
         return bool(self._text)
 
     @property
@@ -131,30 +138,77 @@ class Answer:
         """Whether nothing has come that would be worth keeping."""
         return not (self._text or self._thinking or self._tool_calls)
 
-    def add(self, chunk: ReplyChunk) -> Fragment:
-        """Take one chunk and return what it adds to what is shown."""
-        split = self._tags.feed(chunk.content) if chunk.content else Fragment()
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.cached is not None or bool(self.ended_at)
+
+    def read(self, chunks: Iterable[ReplyChunk]) -> tuple[str, str]:
+        """Read chunks of a stream; return the text and the thinking that they add."""
+        added = [self._add(chunk) for chunk in chunks]
+        return "".join(text for text, _ in added), "".join(part for _, part in added)
+
+    def end(self, fault: BaseException | None = None) -> tuple[str, str]:
+        """End the answer; return the text and the thinking that were held back."""
+        self.fault, self.ended_at = fault, utc_now()
+        return self._keep(*self._tags.flush())
+
+    def _add(self, chunk: ReplyChunk) -> tuple[str, str]:
+        text, thinking = self._tags.feed(chunk.content) if chunk.content else ("", "")
         if chunk.done:
-            split = _joined(split, self._tags.flush())
+            more_text, more_thinking = self._tags.flush()
+            text, thinking = text + more_text, thinking + more_thinking
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
         self._tool_calls += chunk.tool_calls
         self.remote_host = chunk.remote_host or self.remote_host
-        return self._keep(Fragment(split.text, chunk.thinking + split.thinking))
+        return self._keep(text, chunk.thinking + thinking)
 
-    def end(self) -> Fragment:
-        """Take what is still held back, when the answer broke off."""
-        return self._keep(self._tags.flush())
-
-    def _keep(self, fragment: Fragment) -> Fragment:
-        if fragment.thinking:
+    def _keep(self, text: str, thinking: str) -> tuple[str, str]:
+        if thinking:
             now = self._clock()
             began = self._thinking_began = self._thinking_began or now
-            self._thinking.append(fragment.thinking)
+            self._thinking.append(thinking)
             self.thinking_s = now - began
-        if fragment.text:
-            self._text.append(fragment.text)
-        return fragment
+        if text:
+            self._text.append(text)
+        return text, thinking
 
 
-def _joined(first: Fragment, second: Fragment) -> Fragment:
-    return Fragment(first.text + second.text, first.thinking + second.thinking)
+def receive(
+    streams: Sequence[ClosableStream[ReplyChunk]],
+    answers: Sequence[Answer],
+    show: Callable[[Answer, str, str], object],
+    tick: Callable[[], object],
+    *,
+    hz: float,
+) -> None:
+    """Read each stream into its answer, all at the same time, until all have ended.
+
+    Errors of a server, and an interrupt by the user, end an answer as its ``fault``.
+
+    Parameters
+    ----------
+    show
+        Is called with an answer and the text and thinking that were added to it.
+    tick
+        Is called after that, and every tenth of a second while nothing comes.
+    hz
+        How often a second the answers are drawn.
+    """
+    try:
+        with ManyArrivals(streams, hz=hz) as arrivals:
+            for batches in arrivals:
+                for batch in batches:
+                    answer = answers[batch.number]
+                    text, thinking = answer.read(batch.items)
+                    if batch.has_ended:
+                        if not isinstance(batch.error, OllamaMagicError | None):
+                            raise batch.error  # a bug keeps its traceback
+                        more_text, more_thinking = answer.end(batch.error)
+                        text, thinking = text + more_text, thinking + more_thinking
+                    show(answer, text, thinking)
+                tick()
+    except KeyboardInterrupt:
+        for answer in answers:
+            if not answer.has_ended:
+                answer.end(Interrupted())

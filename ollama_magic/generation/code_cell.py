@@ -9,66 +9,65 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ollama_magic.generation.outcome import Outcome
-from ollama_magic.generation.prepare import Asking, Question
+from ollama_magic.generation.generate import Result
+from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.session import Session
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.text import visible_text
 
 _PUT_BEFORE = (
-    "its code was put below at an earlier run; for a new cell run it with --append -x"
+    "code already inserted below by an earlier run; for a new cell run with --append -x"
 )
 # NB: a one-off has no turn that --append could add.
-_PUT_BEFORE_ONCE = "its code was put below at an earlier run; copy what is new of it"
-_NO_PLACE = "no cell can be put below: copy the code above"
+_PUT_BEFORE_ONCE = "code already inserted below by an earlier run; copy what is new"
+_NO_CELL = "no cell can be inserted here: copy the code above"
 
 
-class Place(Protocol):
-    """Where code is put."""
+class CodeCell(Protocol):
+    """The cell below the one that runs."""
 
     def put(self, source: str) -> str:
-        """Put source there and return where that is; empty: there is no place."""
+        """Put code there and return where that is; empty: there is no such cell."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOver:
-    """What became of the code of one reply."""
-
-    note: str = ""
-    """What the footer says of it; empty when nobody asked for it."""
-    has_cell: bool = False
-    """Whether the asking cell has had code put below it, now or earlier."""
-
-
-def hand_over(
-    asking: Asking, question: Question, outcome: Outcome, place: Place | None
-) -> HandedOver:
-    """Put the code of a complete reply into the cell below, when it was asked for.
+def put_code_below(
+    session: Session,
+    prepared: PreparedRequest,
+    result: Result,
+    code_cell: CodeCell | None,
+) -> Result:
+    """Put the code of a complete reply into the cell below, if ``-x`` asks for it.
 
     Parameters
     ----------
-    place
-        None: there is nowhere to put code.
+    code_cell
+        None: there is no cell to put code into.
+
+    Returns
+    -------
+    Result
+        With what the footer says of it.
     """
-    session, args = asking.session, asking.args
-    had_cell = _had_cell(session, question.chat_name)
-    if not args.extract or outcome.status != "complete":
-        return HandedOver(has_cell=had_cell)
-    code = code_to_run(code_blocks(outcome.answer.text))
+    options, had_cell = prepared.options, _had_cell(session, prepared.chat_name)
+    result = replace(result, has_code_below=had_cell)
+    if not options.extract or result.status != "complete":
+        return result
+    code = code_to_run(code_blocks(result.answer.text))
     if not code.source:
-        return HandedOver(f"no code to hand over{_others(code)}", had_cell)
-    if had_cell and not args.append:
-        return HandedOver(_PUT_BEFORE_ONCE if args.once else _PUT_BEFORE, True)
+        return result.noted(f"no code in this reply{_others(code)}")
+    if had_cell and not options.append:
+        return result.noted(_PUT_BEFORE_ONCE if options.once else _PUT_BEFORE)
     # NB: what is hidden in the reply as it is shown must not come back in the cell.
-    where = place.put(visible_text(code.source)) if place else ""
+    where = code_cell.put(visible_text(code.source)) if code_cell else ""
     if not where:
-        return HandedOver(_NO_PLACE, had_cell)
+        return result.noted(_NO_CELL)
     if cell_id := session.cells.cell_id:
         session.cells_with_code.add(cell_id)
-    return HandedOver(f"code in {where}, for review{_others(code)}", True)
+    result = replace(result, has_code_below=True)
+    return result.noted(f"code in {where}, for review{_others(code)}")
 
 
 def _others(code: CodeToRun) -> str:

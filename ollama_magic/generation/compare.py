@@ -1,49 +1,52 @@
 """One prompt, several models at once: what a ``%%ollama --compare`` cell runs.
 
-All questions are prepared and checked before the first is sent; then all answers come
-at the same time, each into its column. Writes no history: ``keeping`` does, later.
+All requests are prepared and checked before the first is sent; then all answers stream
+at the same time, each into its column. No turn is kept: ``%ollama keep`` does that.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
-from ollama_magic.client.background import Batch, ManyArrivals, in_background
+from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.interrupts import held, let_through
 from ollama_magic.client.models import canonical
-from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
     Interrupted,
     ModelNotFoundError,
     NotOllamaError,
-    OllamaMagicError,
     ServerError,
 )
-from ollama_magic.generation.answer import Answer, Fragment
+from ollama_magic.generation.answer import Answer, receive
 from ollama_magic.generation.comparison import (
     Candidate,
     Compared,
     Comparison,
     column_of,
 )
+from ollama_magic.generation.generate import Result, fill_cache, with_source
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.outcome import Outcome, Round, utc_now
-from ollama_magic.generation.prepare import Asking, Question, prepare
+from ollama_magic.generation.prepare import (
+    PreparedRequest,
+    ask_for_models,
+    cached_answer,
+    explained,
+    prepare,
+)
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.source import Source, find_source, keep_answers
+from ollama_magic.generation.settings import merged
 from ollama_magic.history.turns import fingerprint
 from ollama_magic.render.columns import Column
 
-_NOTE = "%ollama keep MODEL takes one of these as the turn"
+_NOTE = "continue with one of these: %ollama keep MODEL"
 
 
 class Display(Protocol):
@@ -75,190 +78,133 @@ class Display(Protocol):
 
 
 def compare(
-    session: Session, args: ChatOptions, text: str, display: Display
+    session: Session, options: ChatOptions, text: str, display: Display
 ) -> Comparison:
     """Ask several models at once, show their answers as they come, return them all.
 
     Raises
     ------
     OllamaMagicError
-        A question can't be asked, and then none was sent; or every model failed, and
-        then the columns tell why.
+        A request can't be sent, and then none was; or every model failed, and then
+        the columns say why.
     Interrupted
         The user interrupted; what came is shown.
     """
+    options = merged(session.settings, options)
     with held():  # what was begun is brought to an end
-        return _compare(session, args, text, display)
-
-
-def _compare(
-    session: Session, args: ChatOptions, text: str, display: Display
-) -> Comparison:
-    cell_id = session.cells.cell_id
-    before = session.chat(args.chat).before(cell_id)
-    try:
-        with let_through():  # values of the user's are looked at
-            runs = _prepared(session, args, text, display)
-    except BaseException:
-        display.discard()
-        raise
-    stopped = _read(runs, display)
-    candidates = tuple(run.candidate for run in runs)
-    based_on = fingerprint(() if args.new or args.once else before.turns)
-    session.compared = Compared(candidates, cell_id, based_on)
-    session.cells.turn_kept()  # this cell's: what it asks next is another
-    if stopped and all(run.answer.is_empty and run.is_stopped for run in runs):
-        display.discard()
-        raise stopped
-    for number, run in enumerate(runs):
-        if not run.is_shown:
-            display.complete(number, column_of(run.reply))
-    comparison = Comparison(tuple(run.reply for run in runs), _note(session, args))
-    display.finish(*comparison._repr_mimebundle_())
-    faults = [run.fault for run in runs]
-    fault = stopped or (faults[0] if all(faults) else None)
-    if fault is not None:
-        raise fault
+        cell_id = session.cells.cell_id
+        before = session.chat(options.chat).before(cell_id)
+        try:
+            with let_through():  # values of the user's are looked at
+                columns = _prepared(session, options, text, display)
+        except BaseException:
+            display.discard()
+            raise
+        stopped = _read(session, columns, display)
+        based_on = fingerprint(() if options.new or options.once else before.turns)
+        candidates = tuple(Candidate(one.prepared, one.result) for one in columns)
+        session.compared = Compared(candidates, cell_id, based_on)
+        session.cells.turn_kept()  # this cell's: what it asks next is another
+        if stopped and all(one.is_stopped and one.answer.is_empty for one in columns):
+            display.discard()
+            raise stopped
+        for one in columns:
+            one.show(display)
+        note = "" if options.once or options.quiet else _NOTE
+        comparison = Comparison(tuple(one.reply for one in columns), note)
+        display.finish(*comparison._repr_mimebundle_())
+        faults = [one.answer.fault for one in columns]
+        fault = stopped or (faults[0] if all(faults) else None)
+        if fault is not None:
+            raise fault
     return comparison
 
 
-def _note(session: Session, args: ChatOptions) -> str:
-    is_quiet = args.quiet or not session.settings.footer
-    return "" if args.once or is_quiet else _NOTE
+class _Column:
+    """One model's answer while it streams, and its reply when it has ended."""
 
-
-class _Run:
-    """One model's answer under way."""
-
-    def __init__(self, asking: Asking, question: Question) -> None:
-        self.asking = asking
-        self.question = question
-        digest = question.model.digest if question.model else ""
-        self._kept = asking.kept_answer(question.request, digest)
-        self.answer = Answer.of(self._kept) if self._kept else Answer()
-        self.fault: BaseException | None = None
-        self.has_ended = self._kept is not None
-        self.is_shown = False
-        """Whether its column has been shown as it stays."""
-        self._ended_at = utc_now()
-        self._reply: Reply | None = None
-
-    def take(self, batch: Batch[ReplyChunk]) -> Fragment:
-        """Take what came, and return what it adds to what is shown."""
-        fragments = [self.answer.add(chunk) for chunk in batch.items]
-        if batch.has_ended:
-            fragments.append(self.answer.end())
-            if not (batch.error is None or isinstance(batch.error, OllamaMagicError)):
-                raise batch.error  # a bug keeps its traceback
-            request = self.question.request
-            self.fault = self.asking.explained(batch.error, request)
-            self.has_ended = True
-            self._ended_at = utc_now()
-        thinking = "".join(fragment.thinking for fragment in fragments)
-        return Fragment(
-            "".join(fragment.text for fragment in fragments),
-            "" if self.asking.args.hide_thinking else thinking,
-        )
-
-    def stop(self) -> None:
-        """Note that the user has ended it, if it had not ended by itself."""
-        if not self.has_ended:
-            self.answer.end()
-            self.fault = Interrupted()
-            self._ended_at = utc_now()
+    def __init__(
+        self, number: int, session: Session, prepared: PreparedRequest
+    ) -> None:
+        self.number = number
+        self.prepared = prepared
+        self._session = session
+        options, request = prepared.options, prepared.request
+        cached = cached_answer(session, options, request, prepared.digest)
+        self.answer = Answer.of(cached) if cached else Answer()
+        self._is_shown = False
 
     @property
     def is_stopped(self) -> bool:
         """Whether the user has ended it."""
-        return isinstance(self.fault, KeyboardInterrupt)
-
-    def waits_for(self, seconds: float) -> str:
-        """Say that there is nothing to see of it yet, and why; else nothing."""
-        is_hidden = self.asking.args.hide_thinking and not self.answer.has_text
-        if self.has_ended or not (self.answer.is_empty or is_hidden):
-            return ""
-        model = self.question.request.model
-        to = self.question.cloud_host
-        waits_for = f"sending to {to}…" if to else f"waiting for {model}…"
-        what = waits_for if self.answer.is_empty else f"{model} thinks…"
-        if self.question.context.fits is False:
-            what = f"this will probably not fit; {what}"
-        return f"{what} {seconds:.0f} s"
-
-    @property
-    def candidate(self) -> Candidate:
-        """What has come of it."""
-        return Candidate(self.asking, self.question, self._outcome, self._source)
-
-    @property
-    def _outcome(self) -> Outcome:
-        request = self.question.request
-        only = Round(request, self.answer, self._kept, self._ended_at)
-        return Outcome((only,), self.fault)
+        return isinstance(self.answer.fault, KeyboardInterrupt)
 
     @cached_property
-    def _source(self) -> Source:
-        """Return who answered, once it has ended."""
-        return find_source(self.asking, self.question, self._outcome)
+    def result(self) -> Result:
+        """Its result, once its answer has ended."""
+        request, fault = self.prepared.request, self.answer.fault
+        fault = explained(self._session, self.prepared.options, request, fault)
+        result = Result((request,), (self.answer,), fault)
+        return with_source(self._session, self.prepared, result)
 
-    @property
+    @cached_property
     def reply(self) -> Reply:
-        """Its reply, once it has ended, as one that is in no chat."""
-        if self._reply is None:
-            asking, question = self.asking, self.question
-            outcome, source = replace(self._outcome, tells_all=True), self._source
-            fresh = asking.args.new
-            turn = make_turn(question, outcome, source, None, starts_afresh=fresh)
-            if asking.is_cached and outcome.fault is None:
-                keep_answers(asking, outcome, source)
-            self._reply = make_reply(
-                asking, question, outcome, source, turn, is_kept=False
-            )
-        return self._reply
+        """Its reply, once its answer has ended, as one that is in no chat."""
+        turn = make_turn(self.prepared, self.result)
+        fill_cache(self._session, self.prepared, self.result)
+        return make_reply(
+            self._session, self.prepared, self.result, turn, is_kept=False
+        )
+
+    def show(self, display: Display) -> None:
+        """Show the column as it stays, once."""
+        if not self._is_shown:
+            self._is_shown = True
+            display.complete(self.number, column_of(self.reply))
 
 
 def _prepared(
-    session: Session, args: ChatOptions, text: str, display: Display
-) -> list[_Run]:
+    session: Session, options: ChatOptions, text: str, display: Display
+) -> list[_Column]:
     """Return what is to be sent, all of it checked."""
-    client = session.client(args.host)
+    client = session.client(options.host)
 
     @cache
-    def look_up_models(must_list: bool) -> ServerModels:
+    def look_up(must_list: bool) -> ServerModels:
         display.waiting(f"asking {client.host.base_url}…")
-        return Asking(session, client, args).look_up(must_list)
+        return ask_for_models(client, options, must_list)
 
-    runs = []
-    for alone in args.for_each_model():
-        asking = Asking(session, client, alone)
-        runs.append(_Run(asking, prepare(asking, text, look_up_models)))
-    _check_differ([run.question for run in runs])
-    for run in runs:
-        if not run.has_ended:
-            _check_can_answer(client, run.question)
-    return runs
+    columns = [
+        _Column(number, session, prepare(session, client, alone, text, look_up))
+        for number, alone in enumerate(options.for_each_model())
+    ]
+    _check_differ([one.prepared for one in columns])
+    for one in columns:
+        if not one.answer.has_ended:
+            _check_can_answer(client, one.prepared)
+    return columns
 
 
-def _check_differ(questions: Sequence[Question]) -> None:
+def _check_differ(all_prepared: Sequence[PreparedRequest]) -> None:
     """Raise if two of the names mean the same model on this server."""
     seen: dict[str, str] = {}
-    for question in questions:
-        name = canonical(question.request.model)
+    for prepared in all_prepared:
+        name = canonical(prepared.request.model)
         if name in seen:
             raise ConfigError(
-                f"{seen[name]!r} and {question.named!r} are the same model here.",
+                f"{seen[name]!r} and {prepared.named!r} are the same model here.",
                 why="models are compared with one another",
                 next_step=f"name another one: %%ollama --compare {name},ANOTHER",
             )
-        seen[name] = question.named
+        seen[name] = prepared.named
 
 
-def _check_can_answer(client: OllamaClient, question: Question) -> None:
+def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
     """Refuse a model that is not there, or can't write, before any is asked."""
-    model = question.model
+    model = prepared.model
     if model is None:
         try:
-            in_background(partial(client.show, question.request.model))
+            in_background(partial(client.show, prepared.request.model))
         except ModelNotFoundError:
             raise
         except (ServerError, NotOllamaError):  # it may answer all the same
@@ -271,40 +217,34 @@ def _check_can_answer(client: OllamaClient, question: Question) -> None:
         )
 
 
-def _read(runs: Sequence[_Run], display: Display) -> Interrupted | None:
+def _read(
+    session: Session, columns: Sequence[_Column], display: Display
+) -> Interrupted | None:
     """Read all answers to their ends; return how the user ended them, or None."""
-    display.begin([run.question.request.model for run in runs])
+    display.begin([one.prepared.request.model for one in columns])
     began_s = time.monotonic()
-    try:
-        asked = [number for number, run in enumerate(runs) if not run.has_ended]
-        streams = [runs[n].asking.send(runs[n].question.request) for n in asked]
-        hz = runs[0].asking.session.settings.update_hz
-        with ManyArrivals(streams, hz=hz) as arrivals:
-            for batches in arrivals:
-                for batch in batches:
-                    _take(runs, asked[batch.number], batch, display)
-                _tick(runs, time.monotonic() - began_s, display)
-    except KeyboardInterrupt:
-        for run in runs:
-            run.stop()
-        came = sum(len(run.answer.text) + len(run.answer.thinking) for run in runs)
-        return Interrupted(f"stopped by you; {came:,} characters came")
-    return None
+    asked = [one for one in columns if not one.answer.has_ended]
+    of = {one.answer: one for one in asked}
 
+    def show(answer: Answer, text: str, thinking: str) -> None:
+        column = of[answer]
+        hides = column.prepared.options.hide_thinking
+        display.feed(column.number, text, "" if hides else thinking)
+        if answer.has_ended:
+            column.show(display)
 
-def _take(
-    runs: Sequence[_Run], number: int, batch: Batch[ReplyChunk], display: Display
-) -> None:
-    run = runs[number]
-    fragment = run.take(batch)
-    display.feed(number, fragment.text, fragment.thinking)
-    if run.has_ended:
-        display.complete(number, column_of(run.reply))
-        run.is_shown = True
+    def tick() -> None:
+        for one in asked:
+            waits_for = one.prepared.waits_for(one.answer)
+            if waits_for and not one.answer.has_ended:
+                seconds = time.monotonic() - began_s
+                display.waits(one.number, f"{waits_for} {seconds:.0f} s")
+        display.tick()
 
-
-def _tick(runs: Sequence[_Run], seconds: float, display: Display) -> None:
-    for number, run in enumerate(runs):
-        if waits_for := run.waits_for(seconds):
-            display.waits(number, waits_for)
-    display.tick()
+    streams = [one.prepared.client.send(one.prepared.request) for one in asked]
+    hz = session.settings.update_hz
+    receive(streams, [one.answer for one in asked], show, tick, hz=hz)
+    if not any(one.is_stopped for one in asked):
+        return None
+    came = sum(one.answer.size for one in columns)
+    return Interrupted(f"stopped by you; {came:,} characters came")

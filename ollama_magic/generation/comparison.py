@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 from ollama_magic import __version__
 from ollama_magic.client.models import names_meant
 from ollama_magic.errors import ConfigError, nearest
-from ollama_magic.generation.outcome import Outcome
-from ollama_magic.generation.prepare import Asking, Question
+from ollama_magic.generation.generate import Result
+from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.source import Source
 from ollama_magic.history.notebook_file import stable_cell_id
 from ollama_magic.history.records import METADATA_KEY, METADATA_LAYOUT, TURN_CELL_KEY
 from ollama_magic.render.columns import Column, columns_bundle
@@ -131,18 +130,15 @@ def column_of(reply: Reply) -> Column:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one model was asked, and what came of it."""
+    """What one model was sent, and what came of it."""
 
-    asking: Asking
-    question: Question
-    outcome: Outcome
-    source: Source
-    """Who answered, as it was known then."""
+    prepared: PreparedRequest
+    result: Result
 
     @property
     def model(self) -> str:
         """Its name, as it was asked."""
-        return self.question.request.model
+        return self.prepared.request.model
 
 
 @dataclass(frozen=True)
@@ -195,14 +191,14 @@ def keep(session: Session, model: str) -> Reply:
     candidate = compared.find(model)
     if candidate is None:
         _refuse_model(compared, model)
-    chat = candidate.question.chat_name
+    chat = candidate.prepared.chat_name
     if chat is None:
         raise ConfigError(
             "A one-off is in no chat, and no turn can be made of it.",
             why="it was compared with --once",
             next_step="compare again without it",
         )
-    if candidate.outcome.answer.is_empty:
+    if candidate.result.answer.is_empty:
         _refuse_empty(compared, candidate)
     return _kept(session, compared, candidate, chat)
 
@@ -217,16 +213,15 @@ def _kept(
     compared = replace(compared, times_kept=compared.times_kept + 1)
     session.compared = compared
     session.chat(chat)  # turns of deleted cells leave now, and not this one later
-    asking, question, outcome = candidate.asking, candidate.question, candidate.outcome
-    source, fresh = candidate.source, asking.args.new
-    turn = make_turn(question, outcome, source, compared.cell_id, starts_afresh=fresh)
+    prepared, result = candidate.prepared, candidate.result
+    turn = make_turn(prepared, result, compared.cell_id)
     turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
     turn = session.store.record(session.notebook.key, chat, turn)
     others = [name for name in compared.models if name != candidate.model]
-    note = f"compared with {', '.join(others)}"
-    outcome = replace(outcome, notes=(*outcome.notes, note))
-    asking = replace(asking, args=replace(asking.args, quiet=False))
-    reply = make_reply(asking, question, outcome, source, turn)
+    is_quiet = not session.settings.footer  # -q was meant for the comparison
+    prepared = replace(prepared, options=replace(prepared.options, quiet=is_quiet))
+    noted = result.noted(f"compared with {', '.join(others)}")
+    reply = make_reply(session, prepared, noted, turn)
     if stable_cell_id(compared.cell_id):  # a name that the notebook's file knows too
         told = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
         reply = replace(reply, provenance=told)
@@ -243,7 +238,7 @@ def _answered_at(compared: Compared) -> str:
     So a notebook that is run again from earlier answers tells the same. Each that is
     kept is a microsecond later, since of several the last one counts.
     """
-    last = max(candidate.outcome.answered_at for candidate in compared.candidates)
+    last = max(candidate.result.answered_at for candidate in compared.candidates)
     moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)
     return moment.isoformat(timespec="microseconds")
 
@@ -259,10 +254,10 @@ def _refuse_model(compared: Compared, model: str) -> NoReturn:
 
 def _refuse_empty(compared: Compared, candidate: Candidate) -> NoReturn:
     others = [
-        one.model for one in compared.candidates if not one.outcome.answer.is_empty
+        one.model for one in compared.candidates if not one.result.answer.is_empty
     ]
     raise ConfigError(
         f"Nothing came of {candidate.model!r} that could be kept.",
-        why=candidate.outcome.notice.strip("[]"),
+        why=candidate.result.notice().strip("[]"),
         next_step=f"%ollama keep {others[0]}" if others else "compare again",
     )

@@ -7,16 +7,18 @@ briefly where the model is named.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ollama_magic.client.background import Exchanges, note
+from ollama_magic.client.background import Exchanges, in_background, note
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.interrupts import put_back
 from ollama_magic.client.models import (
     CLOUD_HOST,
     LoadedModel,
@@ -32,12 +34,13 @@ from ollama_magic.errors import (
     ServerUnreachableError,
 )
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.settings import chosen_model
+from ollama_magic.history.turns import Chat
 
 T = TypeVar("T")
 
 _PATIENCE_S = 2.0
 """How long the lists are waited for where they are not needed."""
+_LENGTH_PATIENCE_S = 3.0
 _MOST_NAMED = 6
 
 
@@ -120,6 +123,68 @@ def _result(
 
 
 # -- which model -----------------------------------------------------------------
+#
+# The rule for a prompt that names no model, in this order: the model of `%ollama use`;
+# of the chat's last turn; the setting `model`; `OLLAMA_MODEL`; of the server's own
+# models that can chat, one in memory, else the newest. The first four are known without
+# the server (`chosen_model`), the last is not (`model_to_ask`).
+
+
+class ChosenModel(NamedTuple):
+    """The model that answers a prompt that names none, and what chose it."""
+
+    name: str
+    source: str
+
+
+def chosen_model(session: Session, before: Chat) -> ChosenModel | None:
+    """Return the model that notebook, chat, settings or environment choose.
+
+    Parameters
+    ----------
+    before
+        The chat up to the turn that is asked now.
+    """
+    last = (turn.model for turn in reversed(before.turns) if turn.names_model)
+    candidates = (
+        (session.store.chosen_model(session.notebook.key), "%ollama use"),
+        (next(last, ""), "the chat's last turn"),
+        (session.settings.model, "OllamaMagics.model"),
+        (os.environ.get("OLLAMA_MODEL"), "OLLAMA_MODEL"),
+    )
+    return next((ChosenModel(name, by) for name, by in candidates if name), None)
+
+
+def model_to_ask(named: str, models: ServerModels) -> str:
+    """Return the model that answers, by its full name.
+
+    Parameters
+    ----------
+    named
+        The model of the prompt, or of :func:`chosen_model`; empty: the server's list
+        decides. Embedding, image and cloud models have to be named.
+
+    Returns
+    -------
+    str
+        Empty when no model was named and the server could not list its models.
+
+    Raises
+    ------
+    ConfigError
+        No model was named, and the server has none that may answer.
+    ModelNotFoundError
+        The name has no tag, and there are several, or the only one is a cloud model.
+    """
+    if named:
+        return installed_name(named, models.installed)
+    if models.fault is not None:
+        return ""
+    able = [m for m in models.installed if m.can_chat and not m.cloud_host]
+    loaded = [m for m in able if find_model(m.name, models.loaded)]
+    for model in (*loaded, *able):  # the server lists the newest first
+        return model.name
+    raise _no_default(models.installed)
 
 
 def cloud_host(name: str, model: ModelSummary | None) -> str:
@@ -133,26 +198,6 @@ def cloud_host(name: str, model: ModelSummary | None) -> str:
     if model is not None and model.cloud_host:
         return model.cloud_host
     return CLOUD_HOST if is_cloud_name(name) else ""
-
-
-def default_model(models: ServerModels) -> str:
-    """Return the model that answers where nothing names one; empty after a fault.
-
-    It is a model of the server itself that can chat: one in memory, else the newest.
-    Embedding, decision and image models, and cloud models, must be named.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    if models.fault is not None:
-        return ""
-    able = [m for m in models.installed if m.can_chat and not m.cloud_host]
-    loaded = [m for m in able if find_model(m.name, models.loaded)]
-    for model in (*loaded, *able):  # the server lists the newest first
-        return model.name
-    raise _no_default(models.installed)
 
 
 def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
@@ -210,7 +255,7 @@ def answering_model_text(
     try:
         models = look_up(chosen is None)
         if chosen is None:
-            return f"{default_model(models)} (none is chosen)"
+            return f"{model_to_ask('', models)} (none is chosen)"
     except OllamaMagicError as error:
         if chosen is None:
             return f"none is chosen: {error.what}"
@@ -245,3 +290,45 @@ def _no_default(installed: Sequence[ModelSummary]) -> ConfigError:
 
 def _kind(model: ModelSummary) -> str:
     return "cloud" if model.cloud_host else ", ".join(model.capabilities)
+
+
+# -- where it answers ------------------------------------------------------------
+
+
+def server_note(kind: str, base_url: str, cloud: str = "") -> str:
+    """Return where a prompt went; empty for an Ollama on this machine.
+
+    Parameters
+    ----------
+    kind
+        ``embedded``, ``loopback`` or ``remote``.
+    cloud
+        Where a cloud model answers.
+    """
+    if cloud:
+        return f"cloud model, answered at {cloud}"
+    if kind == "embedded":
+        return "embedded engine (demo model)"
+    return "" if kind == "loopback" else f"answered at {base_url}"
+
+
+def loaded_length(client: OllamaClient, model: str) -> int:
+    """Return the context length that a model is loaded with; 0 when unknown.
+
+    Called when an answer is complete, which is kept and shown whatever comes of this:
+    an interrupt is passed on later, and a slow server is given up after a few seconds.
+    """
+    began = time.monotonic()
+
+    def give_up_in_time() -> None:
+        if time.monotonic() - began > _LENGTH_PATIENCE_S:
+            raise TimeoutError
+
+    try:
+        loaded = find_model(model, in_background(client.ps, on_tick=give_up_in_time))
+    except (OllamaMagicError, TimeoutError):
+        return 0
+    except KeyboardInterrupt:
+        put_back()
+        return 0
+    return loaded.context_length if loaded else 0

@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
-from ollama_magic.client.options import OptionValue, read_option
+from ollama_magic.client.options import OptionValue, check_options, read_option
+from ollama_magic.errors import ConfigError, nearest, quoted
 
 FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
@@ -122,6 +124,9 @@ class Option:
     discards
         It deletes, overwrites, or skips a question: a wrong flag is never corrected to
         it.
+    takes_objects
+        From Python it takes values of the notebook as well; whoever uses them checks
+        them.
     """
 
     field: str
@@ -138,6 +143,7 @@ class Option:
     is_model_option: bool = False
     repeatable: bool = False
     discards: bool = False
+    takes_objects: bool = False
 
     @property
     def label(self) -> str:
@@ -146,6 +152,40 @@ class Option:
         if self.kind == "optional":
             return f"{names}[={self.metavar}]"
         return f"{names} {self.metavar}".rstrip()
+
+    def check(self, value: object) -> object:
+        """Return one value that was given from Python, as a value on the line is read.
+
+        Raises
+        ------
+        ValueError
+            The option does not take it, with half a sentence that says what it takes.
+        ConfigError
+            Of several values (``options``), one is wrong.
+        """
+        if self.takes_objects:
+            return value
+        if self.kind == "switch":
+            if not isinstance(value, bool):
+                raise ValueError("it is True or False")
+            return value
+        if self.kind == "pair":
+            if not isinstance(value, Mapping):
+                raise ValueError("it is a dict of model options")
+            return check_options(value)
+        if self.choices:
+            if value not in self.choices and not (
+                self.kind == "optional" and isinstance(value, bool)
+            ):
+                also = "True, False, or " if self.kind == "optional" else ""
+                raise ValueError(f"it is {also}one of {', '.join(self.choices)}")
+            return value
+        is_numeric = isinstance(value, Real) and not isinstance(value, bool)
+        if is_numeric and self.takes_numbers:
+            return self.read(str(value))
+        if isinstance(value, str):
+            return self.read(value)
+        raise ValueError(f"it is not a {type(value).__name__}")
 
 
 def switch(
@@ -274,6 +314,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         metavar="SPEC",
         example="'name, age int, tags: list of keywords'",
         completes="name",
+        takes_objects=True,
     ),
     Option(
         "files",
@@ -283,6 +324,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="data.csv",
         completes="file",
         repeatable=True,
+        takes_objects=True,
     ),
     Option(
         "images",
@@ -292,6 +334,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="plot.png",
         completes="name",
         repeatable=True,
+        takes_objects=True,
     ),
     Option(
         "tools",
@@ -301,6 +344,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         example="get_weather",
         completes="name",
         repeatable=True,
+        takes_objects=True,
     ),
     switch(
         "yes",
@@ -336,6 +380,49 @@ CHAT_OPTIONS: tuple[Option, ...] = (
 def find_option(options: Iterable[Option], flag: str) -> Option | None:
     """Return the option that has exactly this flag; long ones are not abbreviated."""
     return next((option for option in options if flag in option.flags), None)
+
+
+_BY_FIELD = {option.field: option for option in reversed(CHAT_OPTIONS)}
+
+
+def check_value(field: str, value: object) -> Any:  # noqa: ANN401  (of any type)
+    """Return the value of an option that was given from Python, checked.
+
+    Raises
+    ------
+    ConfigError
+        The option does not take it.
+    """
+    option = _BY_FIELD[field]
+    shown = quoted(repr(value), limit=80)
+    if option.takes_objects and option.repeatable:
+        if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+            return tuple(value)
+        raise ConfigError(
+            f"{field} cannot be {shown}.",
+            why="it is a list",
+            next_step=f"{field}=[{shown}]",
+        )
+    try:
+        return option.check(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"{field} cannot be {shown}.",
+            why=str(error),
+            next_step=f"{field}={example_of(field, value)}",
+        ) from error
+
+
+def example_of(field: str, value: object) -> str:
+    """Return a value that an option takes, as Python writes it; the likeliest one."""
+    option = _BY_FIELD[field]
+    if option.kind == "switch":
+        return "True"
+    if option.kind == "pair":
+        return '{"num_ctx": 8192}'
+    if option.choices:
+        return repr(nearest(str(value), option.choices) or option.choices[0])
+    return repr(option.read(option.example.strip('"')))
 
 
 @dataclass(frozen=True, slots=True)

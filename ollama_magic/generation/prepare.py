@@ -1,7 +1,7 @@
-"""What a cell sends: prompt, chat, model and options made into one request.
+"""What is sent: prompt, chat, model, options and settings made into one request.
 
-Everything that can be wrong is found here, before anything is sent. Knows nothing of
-streaming or of display.
+Cells, comparisons and the Python functions call :func:`prepare`. Everything that can be
+wrong is found here, before anything is sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ollama_magic.client.background import ClosableStream, in_background
+from ollama_magic.client.background import in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     LoadedModel,
@@ -22,28 +22,21 @@ from ollama_magic.client.models import (
     has_tag,
     sees_images,
 )
-from ollama_magic.client.redaction import Redactor
-from ollama_magic.client.types import ChatRequest, GenerateRequest, ReplyChunk, Request
+from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
+from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
+    chosen_model,
     cloud_host,
-    default_model,
-    installed_name,
     look_up,
+    model_to_ask,
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import FilledPrompt, compose
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.settings import (
-    chosen_model,
-    format_of,
-    settings_of_request,
-    system_from_here,
-    think_of,
-)
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
@@ -51,84 +44,26 @@ from ollama_magic.history.turns import Chat, Message
 
 
 @dataclass(frozen=True)
-class Asking:
-    """One run of a cell: the state, who is asked, and the options on the line."""
+class PreparedRequest:
+    """A request that is ready to be sent, and what is known before it is."""
 
-    session: Session
     client: OllamaClient
-    args: ChatOptions
-
-    def send(self, request: Request) -> ClosableStream[ReplyChunk]:
-        """Return the answer to a request, as it comes."""
-        return self.client.send(request)
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether an earlier answer to the same request is shown, and this one kept."""
-        return self.args.cached or self.session.settings.cached
-
-    @property
-    def redactor(self) -> Redactor:
-        """Hides all secrets that are known here, in what is sent and kept."""
-        return self.client.redactor.joined(self.session.redactor)
-
-    def look_up(self, must_list: bool) -> ServerModels:
-        """Ask the server for its models, and stay interruptible.
-
-        A server that is not there is no fault where earlier answers are shown.
-        """
-        try:
-            return in_background(partial(look_up, self.client, must_list=must_list))
-        except ServerUnreachableError as error:
-            if not self.is_cached:
-                raise
-            return ServerModels(fault=error)
-
-    def kept_answer(self, request: Request, digest: str = "") -> CachedReply | None:
-        """Return an earlier answer to a request, where one is wanted.
-
-        Parameters
-        ----------
-        digest
-            Of the model; empty where the server does not tell: then of any.
-        """
-        if not self.is_cached:
-            return None
-        key = request_key(request)
-        return self.session.store.find_cached_reply(key, request.model, digest)
-
-    def explained(
-        self, fault: BaseException | None, request: Request
-    ) -> BaseException | None:
-        """Return a fault that says so when a kept answer was wanted and is missing."""
-        if not (self.is_cached and isinstance(fault, ServerUnreachableError)):
-            return fault
-        asked = str(request.as_messages()[-1].get("content", ""))
-        store = self.session.store
-        file = store.path.name if store.path else "memory"
-        return not_cached_error(fault, file, asked, store.nearest_prompt(asked))
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request that is ready to be sent, and what is known about it."""
-
+    options: ChatOptions
+    """Those of the prompt, merged with the settings."""
     request: Request
     prompt: FilledPrompt
     chat_name: str | None
     """The chat that keeps the turn; None for a one-off."""
     schema: Schema | None
-    """What the reply has to look like; None: nothing was said."""
+    """The schema of the reply, if it has one."""
     system: str | None
     """A system message that begins with this turn; None when none does."""
-    format: str
-    """How the reply is shown, by the words of ``-f``."""
     tools: tuple[Tool, ...]
-    """What the model may have called."""
+    """What the model may call."""
     unseen: int
-    """Images of earlier turns that are left out, since the model sees none."""
+    """Images of earlier turns that are left out, since the model has no vision."""
     model: ModelSummary | None
-    """The model as the server lists it; None when it is not in its list."""
+    """The model as the server lists it; None when it does not."""
     loaded: LoadedModel | None
     """The model in memory; None when the server will have to load it."""
     context: ContextCheck
@@ -143,129 +78,195 @@ class Question:
         """Where a cloud model answers; empty for a model of the server itself."""
         return cloud_host(self.request.model, self.model)
 
+    @property
+    def digest(self) -> str:
+        """The digest of the model; empty when it is unknown."""
+        return self.model.digest if self.model else ""
+
+    def waits_for(self, answer: Answer) -> str:
+        """Say what is going on while there is nothing to see; empty when there is."""
+        is_hidden = self.options.hide_thinking and not answer.has_text
+        if not (answer.is_empty or is_hidden):
+            return ""
+        model = self.request.model
+        if not answer.is_empty:
+            return f"{model} thinks…"
+        doing = f"{'waiting for' if self.loaded else 'loading'} {model}…"
+        if self.cloud_host:
+            doing = f"sending to {self.cloud_host}…"
+        fits = self.context.fits is not False
+        return doing if fits else f"this will probably not fit; {doing}"
+
 
 def prepare(
-    asking: Asking, text: str, look_up: Callable[[bool], ServerModels]
-) -> Question:
-    """Return what ``text`` and the options of its cell ask for.
+    session: Session,
+    client: OllamaClient,
+    options: ChatOptions,
+    text: str,
+    look_up: Callable[[bool], ServerModels],
+) -> PreparedRequest:
+    """Return the request that ``text`` and its options ask for.
 
     Parameters
     ----------
+    options
+        Merged with the settings.
     look_up
         Asks the server for its models; whether the list is needed is its argument.
-        Called when all that can be told without the server is right.
+        Called when all that can be checked without the server is right.
 
     Raises
     ------
     PromptError
         The prompt is empty, or a placeholder cannot be filled.
     ConfigError
-        No model was named, and the server has none that is asked unnamed.
+        No model was named, and the server has none that may answer.
     ModelNotFoundError
         The name has no tag, and several installed models could be meant.
     CapabilityError
-        The model cannot think, see or call tools, and was asked to.
+        The model has no thinking, vision or tools, and needs them.
     OllamaMagicError
         From ``look_up``.
     """
-    session, args = asking.session, asking.args
-    names, schema = session.namespace, _schema(session, args)
+    names, hide = session.namespace, session.redactor_for(client).text
+    schema = _schema(options, names)
     prompt = compose(
         text,
         names,
-        files=args.files,
-        images=args.images,
-        raw=args.raw,
-        hide=asking.redactor.text,
+        files=options.files,
+        images=options.images,
+        raw=options.raw,
+        hide=hide,
     )
-    tools = make_tools(args.tools, names)
-    settings = settings_of_request(session, args, schema)
-    _check_format(settings["format"], tools)
-    chat = session.chat(args.chat)
-    before = chat.before(None if args.append else session.cells.cell_id)
+    tools = make_tools(options.tools, names)
+    format = schema.json if schema else "json" if options.format == "json" else None
+    _check_format(format, tools)
+    before = session.chat(options.chat).before(
+        None if options.append else session.cells.cell_id
+    )
     chosen = chosen_model(session, before)
-    named = args.model or (chosen.name if chosen else "")
+    named = options.model or (chosen.name if chosen else "")
     models = look_up(not named)
-    name = installed_name(named, models.installed) if named else default_model(models)
-    model = find_model(name, models.installed)
-    think = think_of(session, args)
-    wants = {"thinking": think, "vision": prompt.images, "tools": tools}
-    for capability in [one for one, is_wanted in wants.items() if is_wanted]:
+    name = model_to_ask(named, models)
+    model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
+    needs = {"thinking": options.think, "vision": prompt.images, "tools": tools}
+    for capability in [one for one, is_needed in needs.items() if is_needed]:
         check_capability(capability, model, models.installed)
-    history = Chat(before.name) if args.new or args.once else before
-    system = system_from_here(session, args, history)
+    history = Chat(before.name) if options.new or options.once else before
+    system = _new_system(session, options, history)
     sees = sees_images(model)
-    ask = partial(history.messages, prompt.text, system=system, sees=sees)
-    ask = partial(ask, images=prompt.images)
-    request = _request(args, ask(last=args.last), tools, settings | {"think": think})
-    request = _named(asking, replace(request, model=name), models)
-    loaded = find_model(name, models.loaded)
-    return Question(
+    messages = partial(
+        history.messages, prompt.text, system=system, sees=sees, images=prompt.images
+    )
+    request = _request(options, messages(last=options.last), tools, format)
+    request = replace(request, model=name)
+    request = _named_by_cache(session, options, request, models)
+    others = [*_described(tools), *messages(last=0)]
+    return PreparedRequest(
+        client=client,
+        options=options,
         request=request,
         prompt=prompt,
-        chat_name=None if args.once else before.name,
+        chat_name=None if options.once else before.name,
         schema=schema,
         system=system,
-        format=format_of(session, args),
         tools=tools,
-        unseen=0 if sees else sum(len(t.images) for t in history.sent(args.last)),
+        unseen=0 if sees else sum(len(t.images) for t in history.sent(options.last)),
         model=model,
         loaded=loaded,
         context=_context(
-            asking, request, history, [*_told(tools), *ask(last=0)], (model, loaded)
+            session, options, request, history, others, model=model, loaded=loaded
         ),
         named=named,
-        model_before="" if args.once else before.last_model(),
+        model_before="" if options.once else before.last_model(),
     )
 
 
-def _told(tools: Sequence[Tool]) -> list[Message]:
-    """Return what a template tells of tools, about, as a message to be measured."""
-    return [{"content": json.dumps(dict(tool.description))} for tool in tools]
+def ask_for_models(
+    client: OllamaClient, options: ChatOptions, must_list: bool
+) -> ServerModels:
+    """Ask a server for its models, and stay interruptible.
 
-
-def _request(
-    args: ChatOptions,
-    messages: Sequence[Message],
-    tools: Sequence[Tool],
-    settings: Mapping[str, Any],
-) -> Request:
-    """Return the request without its model.
-
-    NB: ``/api/generate`` takes no tools; a one-off that has some is a chat of one turn.
+    With ``--cached`` a server that does not answer is no error: a cached reply may do.
     """
-    if not args.once or tools:
-        described = tuple(tool.description for tool in tools)
-        return ChatRequest("", messages, tools=described, **settings)
-    *system, asked = messages
-    return GenerateRequest(
-        "",
-        asked["content"],
-        system=system[0]["content"] if system else args.system,
-        images=asked.get("images", ()),
-        **settings,
-    )
+    try:
+        return in_background(partial(look_up, client, must_list=must_list))
+    except ServerUnreachableError as error:
+        if not options.cached:
+            raise
+        return ServerModels(fault=error)
 
 
-def _named(asking: Asking, request: Request, models: ServerModels) -> Request:
-    """Give a request the full name of a model, where only an earlier answer knows it.
+# -- cached replies --------------------------------------------------------------
+
+
+def cached_answer(
+    session: Session, options: ChatOptions, request: Request, digest: str = ""
+) -> CachedReply | None:
+    """Return the cached answer to a request, if the options ask for one.
+
+    Parameters
+    ----------
+    digest
+        Only of the model with this digest; empty: of any.
+    """
+    if not options.cached:
+        return None
+    return session.store.find_cached_reply(request_key(request), request.model, digest)
+
+
+def explained(
+    session: Session,
+    options: ChatOptions,
+    request: Request,
+    fault: BaseException | None,
+) -> BaseException | None:
+    """Return a fault that says so if a cached answer was wanted and is missing."""
+    if not (options.cached and isinstance(fault, ServerUnreachableError)):
+        return fault
+    asked = str(request.as_messages()[-1].get("content", ""))
+    store = session.store
+    file = store.path.name if store.path else "memory"
+    return not_cached_error(fault, file, asked, store.nearest_prompt(asked))
+
+
+def _named_by_cache(
+    session: Session, options: ChatOptions, request: Request, models: ServerModels
+) -> Request:
+    """Return a request with the full name of its model, if only the cache knows it.
 
     Raises
     ------
     OllamaMagicError
-        No model was named, and none answered it before: why the server could not be
-        asked for its models.
+        No model was named, and the cache has no answer: why the server could not list
+        its models.
     """
     if models.fault is None or (request.model and has_tag(request.model)):
         return request
-    kept = asking.kept_answer(request)
-    if kept is not None:
-        return replace(request, model=kept.model)
+    cached = cached_answer(session, options, request)
+    if cached is not None:
+        return replace(request, model=cached.model)
     if request.model:
         return request
-    fault = asking.explained(models.fault, request)
+    fault = explained(session, options, request, models.fault)
     assert fault is not None
     raise fault
+
+
+# -- parts of a request ----------------------------------------------------------
+
+
+def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:
+    """Return the system message that begins with this turn; None when none does."""
+    if options.system is not None:
+        return options.system
+    return (session.settings.system or None) if history.system() is None else None
+
+
+def _schema(options: ChatOptions, namespace: Mapping[str, Any]) -> Schema | None:
+    if options.schema is None:
+        return None
+    return read_schema(options.schema, namespace)
 
 
 def _check_format(format: object, tools: Sequence[Tool]) -> None:
@@ -278,22 +279,59 @@ def _check_format(format: object, tools: Sequence[Tool]) -> None:
         )
 
 
+def _described(tools: Sequence[Tool]) -> list[Message]:
+    """Return what a template says of tools, about, as messages to be measured."""
+    return [{"content": json.dumps(dict(tool.description))} for tool in tools]
+
+
+def _request(
+    options: ChatOptions,
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    format: Any,  # noqa: ANN401  ("json", or a JSON Schema)
+) -> Request:
+    """Return the request without its model.
+
+    NB: ``/api/generate`` takes no tools; a one-off that has some is a chat of one turn.
+    """
+    common: dict[str, Any] = {
+        "options": options.options,
+        "format": format,
+        "think": options.think,
+        "keep_alive": options.keep_alive,
+        "stream": options.stream,
+    }
+    if not options.once or tools:
+        described = tuple(tool.description for tool in tools)
+        return ChatRequest("", messages, tools=described, **common)
+    *system, asked = messages
+    return GenerateRequest(
+        "",
+        asked["content"],
+        system=system[0]["content"] if system else options.system,
+        images=asked.get("images", ()),
+        **common,
+    )
+
+
 def _context(
-    asking: Asking,
+    session: Session,
+    options: ChatOptions,
     request: Request,
     history: Chat,
     others: Sequence[Message],
-    known: tuple[ModelSummary | None, LoadedModel | None],
+    *,
+    model: ModelSummary | None,
+    loaded: LoadedModel | None,
 ) -> ContextCheck:
-    """Measure a request: the turns of a chat, and the other messages."""
-    args, (model, loaded) = asking.args, known
-    turns = history.sent(args.last)
+    """Measure a request: the turns of its chat, and the other messages."""
+    turns = history.sent(options.last)
     counted = None
-    if turns and args.last is None and args.system is None:
+    if turns and options.last is None and options.system is None:
         asked_alike = (turns[-1].model, turns[-1].request.get("think"))
         counted = turns[-1] if asked_alike == (request.model, request.think) else None
     trained = model.context_length if model else 0
-    reply = asking.session.last_reply
+    reply = session.last_reply
     return check_context(
         turns,
         others,
@@ -307,9 +345,3 @@ def _context(
         trained=trained,
         counted=counted,
     )
-
-
-def _schema(session: Session, args: ChatOptions) -> Schema | None:
-    if args.schema is None:
-        return None
-    return read_schema(args.schema, session.namespace)

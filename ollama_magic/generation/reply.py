@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ollama_magic.client.models import canonical
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.generation.outcome import Outcome, shown_steps
-from ollama_magic.generation.prepare import Asking, Question
+from ollama_magic.generation.generate import Result, shown_steps
+from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.schema import Schema, plain, what_is_wrong
 from ollama_magic.generation.schema_check import MismatchError, read_data
-from ollama_magic.generation.source import Source
+from ollama_magic.generation.session import Session
 from ollama_magic.history.records import (
     RECORDED_SETTINGS,
     TurnPosition,
@@ -23,9 +23,7 @@ from ollama_magic.history.records import (
 from ollama_magic.history.turns import Message, Status, Turn, without_outcome
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import (
-    FooterFacts,
     ReplyView,
-    footer_parts,
     reply_bundle,
     reply_plain,
 )
@@ -134,48 +132,45 @@ class Reply:
         return reply_bundle(self.view), {"ollama_magic": dict(self.provenance)}
 
 
+# -- from a result to its turn and its reply -----------------------------------------
+
 _KEPT_OF_A_REQUEST = (*RECORDED_SETTINGS, "cached")
+_LOAD_WORTH_TELLING_S = 1.0
+_REASONS = {"length": "cut off at num_predict", "load": "loaded", "unload": "unloaded"}
 
 
 def make_turn(
-    question: Question,
-    outcome: Outcome,
-    source: Source,
-    cell_id: str | None,
-    *,
-    starts_afresh: bool,
-    has_code_below: bool = False,
+    prepared: PreparedRequest, result: Result, cell_id: str | None = None
 ) -> Turn:
     """Return the turn to keep; the store gives it its place and time."""
-    answer, body = outcome.answer, question.request.body()
-    if has_code_below:
+    answer, body = result.answer, prepared.request.body()
+    if result.has_code_below:
         body["extract"] = True
-    if outcome.is_cached:
+    if result.is_cached:
         body["cached"] = True
     return Turn(
-        prompt=question.prompt.text,
-        reply="" if outcome.ends_in_a_call else answer.text,
-        thinking="" if outcome.ends_in_a_call else answer.thinking,
-        model=question.request.model,
-        digest=source.digest,
-        system=question.system,
-        images=question.prompt.images,
-        steps=outcome.steps,
-        starts_afresh=starts_afresh,
+        prompt=prepared.prompt.text,
+        reply="" if result.ends_in_a_call else answer.text,
+        thinking="" if result.ends_in_a_call else answer.thinking,
+        model=prepared.request.model,
+        digest=result.digest,
+        system=prepared.system,
+        images=prepared.prompt.images,
+        steps=result.steps,
+        starts_afresh=prepared.options.new,
         cell_id=cell_id,
-        status=outcome.status,
+        status=result.status,
         done_reason=answer.done_reason,
         stats=answer.stats,
         request={key: body[key] for key in _KEPT_OF_A_REQUEST if key in body},
-        answered_at=outcome.answered_at,
+        answered_at=result.answered_at,
     )
 
 
 def make_reply(
-    asking: Asking,
-    question: Question,
-    outcome: Outcome,
-    source: Source,
+    session: Session,
+    prepared: PreparedRequest,
+    result: Result,
     turn: Turn,
     *,
     is_kept: bool = True,
@@ -185,22 +180,35 @@ def make_reply(
     Parameters
     ----------
     is_kept
-        Whether the chat has the turn, if the question was one of a chat.
+        Whether the chat has the turn, if the prompt was one of a chat. A reply that
+        is not kept shows all of its fault: no error output follows.
     """
-    body, place = question.request.body(), None
-    if question.chat_name is not None and is_kept:
-        place = position_in_chat(asking.session.chat(question.chat_name), turn)
-    facts = FooterFacts(
-        model=turn.model,
-        place=_place_text(question, place),
-        stats=turn.stats,
-        done_reason=turn.done_reason,
-        context_length=source.context_length,
-        server_note=source.note,
-        filled=question.prompt.filled,
-        notes=(*outcome.notes, *_notes(question, place)),
+    place = None
+    if prepared.chat_name is not None and is_kept:
+        place = position_in_chat(session.chat(prepared.chat_name), turn)
+    notices = (
+        result.notice(tells_all=not is_kept),
+        _schema_notice(prepared, result),
+        prepared.context.after(turn.stats, turn.done_reason, result.context_length),
+        *session.take_warnings(),
     )
-    view = _view(asking, question, outcome, turn, facts)
+    options, hides = prepared.options, prepared.options.hide_thinking
+    noted = result.noted(*_notes(prepared, place))
+    filled = prepared.prompt.filled
+    view = ReplyView(
+        text=turn.reply,
+        thinking="" if hides else turn.thinking,
+        steps=shown_steps(turn.steps, prepared),
+        thinking_s=result.answer.thinking_s,
+        view=options.format or "markdown",
+        footer=(
+            ()
+            if options.quiet
+            else footer_parts(turn, noted, _place_text(prepared, place), filled)
+        ),
+        context_share=None if options.quiet else context_share(turn, result),
+        notice="\n".join(filter(None, notices)),
+    )
     return Reply(
         text=turn.reply,
         thinking=turn.thinking,
@@ -209,79 +217,89 @@ def make_reply(
         done_reason=turn.done_reason,
         stats=turn.stats,
         messages=(
-            *map(dict, question.request.as_messages()),
+            *map(dict, prepared.request.as_messages()),
             *map(without_outcome, turn.steps),
             {"role": "assistant", "content": turn.reply},
         ),
-        request=body,
-        tool_calls=tuple(
-            call for one in outcome.rounds for call in one.answer.tool_calls
-        ),
-        schema=question.schema,
-        is_cached=outcome.is_cached,
+        request=prepared.request.body(),
+        tool_calls=tuple(call for one in result.answers for call in one.tool_calls),
+        schema=prepared.schema,
+        is_cached=result.is_cached,
         view=view,
         provenance={
             **output_metadata(_as_shown(turn, view), place, reply_plain(view)),
-            "host_kind": source.host_kind,
-            "shown_as": question.format,
-            "context_length": source.context_length or None,
+            "host_kind": result.host_kind,
+            "shown_as": view.view,
+            "context_length": result.context_length or None,
         },
     )
 
 
-def _notes(question: Question, place: TurnPosition | None) -> tuple[str, ...]:
-    model, before, notes = question.request.model, question.model_before, []
-    if question.named and canonical(question.named) != canonical(model):
-        notes.append(f"{model} is the only {question.named} here")
+def footer_parts(
+    turn: Turn, result: Result, place: str, filled: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the parts of the footer, in the order in which they are read.
+
+    Parameters
+    ----------
+    place
+        Which turn of which chat it is, or that it is a one-off.
+    filled
+        The placeholders of the prompt that were filled in.
+    """
+    stats, share = turn.stats, context_share(turn, result)
+    parts = [turn.model, place]
+    if stats.eval_count:
+        parts.append(f"{stats.eval_count:,} tokens")
+    if stats.tokens_per_second:
+        parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
+    if stats.load_duration_s > _LOAD_WORTH_TELLING_S:
+        parts.append(f"loaded in {stats.load_duration_s:.1f} s")
+    if share is not None:
+        parts.append(f"context {share:.0%} of {result.context_length:,}")
+    if turn.done_reason not in {"", "stop"}:
+        parts.append(_REASONS.get(turn.done_reason, turn.done_reason))
+    if filled:
+        parts.append("filled in: " + ", ".join(filled))
+    return tuple(filter(None, [*parts, *result.notes, result.server_note]))
+
+
+def context_share(turn: Turn, result: Result) -> float | None:
+    """Return the share of the context that a turn used; None when it is unknown."""
+    used = turn.stats.prompt_eval_count + turn.stats.eval_count
+    return used / result.context_length if result.context_length and used else None
+
+
+def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, ...]:
+    model, before, notes = prepared.request.model, prepared.model_before, []
+    if prepared.named and canonical(prepared.named) != canonical(model):
+        notes.append(f"{model} is the only {prepared.named} here")
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
-    if question.unseen:
-        notes.append(f"sees no pictures: {question.unseen} of earlier turns left out")
+    if count := prepared.unseen:
+        notes.append(
+            f"no vision: {count} earlier image{'' if count == 1 else 's'} not sent"
+        )
     return tuple(notes)
 
 
-def _place_text(question: Question, place: TurnPosition | None) -> str:
+def _place_text(prepared: PreparedRequest, place: TurnPosition | None) -> str:
     if place is not None:
         return f"turn {place.number} of {place.chat}"
-    return "once" if question.chat_name is None else ""
+    return "once" if prepared.chat_name is None else ""
 
 
-def _view(
-    asking: Asking, question: Question, outcome: Outcome, turn: Turn, facts: FooterFacts
-) -> ReplyView:
-    """Choose what is shown of the answer, and what must be told with it."""
-    session, args = asking.session, asking.args
-    has_footer = session.settings.footer and not args.quiet
-    length = facts.context_length
-    notices = [
-        outcome.notice,
-        _schema_notice(question, outcome),
-        question.context.after(turn.stats, turn.done_reason, length),
-        *session.take_warnings(),
-    ]
-    return ReplyView(
-        text=turn.reply,
-        thinking="" if args.hide_thinking else turn.thinking,
-        steps=shown_steps(turn.steps, hides_thinking=args.hide_thinking),
-        thinking_s=outcome.answer.thinking_s,
-        view=question.format,
-        footer=footer_parts(facts) if has_footer else (),
-        context_share=facts.context_share if has_footer else None,
-        notice="\n".join(filter(None, notices)),
-    )
-
-
-def _schema_notice(question: Question, outcome: Outcome) -> str:
-    """Say that a complete reply does not follow its schema."""
-    if question.schema is None or outcome.fault is not None:
+def _schema_notice(prepared: PreparedRequest, result: Result) -> str:
+    """Say that a complete reply does not match its schema."""
+    if prepared.schema is None or result.fault is not None:
         return ""
-    if outcome.answer.done_reason == "length":
+    if result.answer.done_reason == "length":
         return "[cut at a length limit, so it is no JSON: -o num_predict N gives more]"
-    wrong = what_is_wrong(outcome.answer.text, question.schema)
+    wrong = what_is_wrong(result.answer.text, prepared.schema)
     return f"[does not match its schema: {wrong}]" if wrong else ""
 
 
 def _as_shown(turn: Turn, view: ReplyView) -> Turn:
-    """Return a turn as its output tells it."""
+    """Return a turn as its output shows it."""
     # Thinking that was not to be seen is not to be in the file either.
     return replace(turn, thinking=view.thinking, steps=tuple(map(dict, view.steps)))

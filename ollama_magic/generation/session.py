@@ -7,7 +7,7 @@ Knows who is asked and where a chat is kept; knows nothing of parsing or of disp
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,6 +21,7 @@ from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
+from ollama_magic.generation.settings import Settings
 from ollama_magic.history.identity import CellWithoutId, NotebookMatch
 from ollama_magic.history.notebook_file import SavedNotebook, read_saved_notebook
 from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
@@ -36,26 +37,6 @@ if TYPE_CHECKING:
 
 _NO_CELL_IDS = "this front end sends no cell ids: running a cell again adds a turn"
 _NOT_SAVED = "the notebook is not saved yet: this chat ends with the kernel"
-
-
-class Settings(Protocol):
-    """The settings that a session reads; ``%config OllamaMagics`` has them."""
-
-    host: str
-    model: str
-    system: str
-    options: dict[str, Any]
-    keep_alive: str
-    think: bool | str | None
-    format: str
-    footer: bool
-    cached: bool
-    tool_rounds: int
-    history_file: str
-    notebook: str
-    update_hz: float
-    timeout: float
-    insecure_hosts: list[str]
 
 
 class Cells(Protocol):
@@ -108,8 +89,8 @@ class Session:
     ----------
     shell
         The IPython shell.
-    settings
-        Read anew for each cell, so that ``%config`` works at once.
+    read_settings
+        Is called for each use, so that ``%config`` works at once.
     cells
         Knows which cell is running.
     """
@@ -117,9 +98,14 @@ class Session:
     holds_secrets: ClassVar[bool] = True
     """A prompt does not look into it."""
 
-    def __init__(self, shell: Any, settings: Settings, cells: Cells) -> None:  # noqa: ANN401  (IPython is not typed)
+    def __init__(
+        self,
+        shell: Any,  # noqa: ANN401  (IPython is not typed)
+        read_settings: Callable[[], Settings],
+        cells: Cells,
+    ) -> None:
         self.shell = shell
-        self.settings = settings
+        self._read_settings = read_settings
         self.cells = cells
         cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
@@ -136,6 +122,11 @@ class Session:
         self._footnotes_told: set[str] = set()
         self._keys: dict[tuple[str, str], str] = {}
         self._told_of_key: set[str] = set()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are now."""
+        return self._read_settings()
 
     # -- server ------------------------------------------------------------
 
@@ -202,6 +193,10 @@ class Session:
             with suppress(ConfigError):  # told when it is used
                 secrets += parse_host(address).secrets
         return Redactor(secrets)
+
+    def redactor_for(self, client: OllamaClient) -> Redactor:
+        """Hides all secrets that are known here and to a client, in what it sends."""
+        return client.redactor.joined(self.redactor)
 
     @property
     def server(self) -> RunningServer | None:
@@ -341,27 +336,6 @@ _KEY = "ollama_magic"
 
 
 @dataclass
-class Defaults:
-    """The settings of a script: the defaults of ``%config OllamaMagics``."""
-
-    host: str = ""
-    model: str = ""
-    system: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    keep_alive: str = ""
-    think: bool | str | None = None
-    format: str = "markdown"
-    footer: bool = True
-    cached: bool = False
-    tool_rounds: int = 8
-    history_file: str = ""
-    notebook: str = ""
-    update_hz: float = 10.0
-    timeout: float = 300.0
-    insecure_hosts: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Shell:
     """What a session asks of a shell, where there is none."""
 
@@ -422,4 +396,4 @@ def close_own_session() -> None:
 
 @cache
 def _of_this_process() -> Session:
-    return Session(_Shell(), Defaults(), _NoCells())
+    return Session(_Shell(), Settings, _NoCells())

@@ -1,103 +1,171 @@
-"""Which word wins: that of the cell, of the chat, of the settings, of the environment.
+"""The settings, declared once, and the one place where they join a prompt's options.
 
-Knows where a request's settings may come from, and in which order. Asks no server.
+``OllamaMagics`` makes its traits of :class:`Settings`, a session outside of IPython
+starts with its defaults, ``%ollama config`` and the documentation list its fields. An
+option of the cell always wins over the setting of the same name.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ollama_magic.client.options import check_options
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.options import ChatOptions, read_keep_alive
-from ollama_magic.generation.schema import Schema
-from ollama_magic.generation.session import Session
-from ollama_magic.history.turns import Chat
+from ollama_magic.generation.options import (
+    FORMATS,
+    THINK_LEVELS,
+    ChatOptions,
+    check_value,
+    example_of,
+)
 
 
-class ChosenModel(NamedTuple):
-    """The model that answers a request that names none, and what says so."""
+@dataclass(frozen=True)
+class Settings:
+    """The settings of ``%config OllamaMagics``, at one moment."""
 
-    name: str
-    source: str
-
-
-def chosen_model(session: Session, before: Chat) -> ChosenModel | None:
-    """Return the model that this notebook asks where nothing names one.
-
-    None leaves the choice to the server's list: see ``server_models.default_model``.
-
-    Parameters
-    ----------
-    before
-        The chat up to the turn that is asked now.
-    """
-    candidates = (
-        (session.store.chosen_model(session.notebook.key), "%ollama use"),
-        (model_of_last_turn(before), "the chat's last turn"),
-        (session.settings.model, "OllamaMagics.model"),
-        (os.environ.get("OLLAMA_MODEL"), "OLLAMA_MODEL"),
+    host: str = field(
+        default="",
+        metadata={
+            "help": "Server address, as in OLLAMA_HOST; empty: OLLAMA_HOST, "
+            "or this machine."
+        },
     )
-    return next((ChosenModel(name, by) for name, by in candidates if name), None)
+    model: str = field(
+        default="",
+        metadata={
+            "help": "Default model of chats that have no turn yet; empty: OLLAMA_MODEL."
+        },
+    )
+    system: str = field(
+        default="", metadata={"help": "System message of chats that have none."}
+    )
+    options: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": 'Model options of every request, as with -o: {"temperature": 0}.'
+        },
+    )
+    keep_alive: str = field(
+        default="",
+        metadata={
+            "help": "How long models stay loaded: 10m, seconds, 0 (unload), "
+            "-1 (for ever)."
+        },
+    )
+    think: bool | str | None = field(
+        default=None,
+        metadata={
+            "help": "Whether models think: True, False, a level, or None (the "
+            "model's default).",
+            "choices": THINK_LEVELS,
+        },
+    )
+    format: str = field(
+        default="markdown",
+        metadata={"help": "How replies are shown, as with -f.", "choices": FORMATS},
+    )
+    footer: bool = field(
+        default=True, metadata={"help": "Show the info line under replies."}
+    )
+    cached: bool = field(
+        default=False, metadata={"help": "Reuse cached replies, as with --cached."}
+    )
+    tool_rounds: int = field(
+        default=8,
+        metadata={
+            "help": "How many times a model may call tools before it has to reply.",
+            "min": 1,
+        },
+    )
+    history_file: str = field(
+        default="",
+        metadata={
+            "help": "File that stores the chats; empty: a file in your data directory."
+        },
+    )
+    notebook: str = field(
+        default="", metadata={"help": "Path of this notebook, if it can't be detected."}
+    )
+    update_hz: float = field(
+        default=10.0,
+        metadata={
+            "help": "Screen updates per second while a reply streams.",
+            "min": 0.5,
+            "max": 30.0,
+        },
+    )
+    timeout: float = field(
+        default=300.0,
+        metadata={
+            "help": "Seconds of silence after which a reply is given up; 0: never.",
+            "min": 0.0,
+        },
+    )
+    insecure_hosts: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Hosts that may receive the API key over plain HTTP: "
+            "['gpu.lan:11434']."
+        },
+    )
 
 
-def model_of_last_turn(before: Chat) -> str:
-    """Return the model of the last turn that was asked here; empty if none was."""
-    models = (turn.model for turn in reversed(before.turns) if turn.names_model)
-    return next(models, "")
+_SAME_AS_OPTION = ("model", "system", "options", "keep_alive", "think", "format")
 
 
-def system_from_here(session: Session, args: ChatOptions, history: Chat) -> str | None:
-    """Return the system message that begins with this turn; None when none does."""
-    if args.system is not None:
-        return args.system
-    return (session.settings.system or None) if history.system() is None else None
-
-
-def think_of(session: Session, args: ChatOptions) -> bool | str | None:
-    """Return whether, or how hard, the model is to think; None leaves it to it."""
-    # NB: with a schema the setting is left out: some models then think no more, and
-    # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
-    if args.think is not None or args.schema is not None:
-        return args.think
-    return session.settings.think
-
-
-def format_of(session: Session, args: ChatOptions) -> str:
-    """Return how the reply is shown, by the words of ``-f``."""
-    if args.format is None and args.schema is not None:
-        return "json"
-    return args.format or session.settings.format
-
-
-def settings_of_request(
-    session: Session, args: ChatOptions, schema: Schema | None
-) -> dict[str, Any]:
-    """Return the fields of a request that both endpoints have, save ``think``.
+def check_setting(name: str, value: object) -> None:
+    """Check the value of a setting as the option of the same name is checked.
 
     Raises
     ------
     ConfigError
-        A setting has a value that no server would take.
+        The option does not take this value.
     """
-    is_json = format_of(session, args) == "json"
-    return {
-        "options": {**check_options(session.settings.options), **args.options},
-        "format": schema.json if schema else "json" if is_json else None,
-        "keep_alive": _keep_alive(session, args),
-        "stream": args.stream,
-    }
-
-
-def _keep_alive(session: Session, args: ChatOptions) -> str | float | None:
-    if args.keep_alive is not None or not session.settings.keep_alive:
-        return args.keep_alive
+    if name not in _SAME_AS_OPTION or value in ("", None):  # not set
+        return
     try:
-        return read_keep_alive(session.settings.keep_alive)
-    except ValueError as error:
+        check_value(name, value)
+    except ConfigError as error:
+        example = example_of(name, value)
+        next_step = f"%config OllamaMagics.{name} = {example}" if example else ""
         raise ConfigError(
-            f"keep_alive cannot be {session.settings.keep_alive!r}.",
-            why=str(error),
-            next_step='%config OllamaMagics.keep_alive = "10m"',
+            error.what, why=error.why, next_step=next_step or error.next_step
         ) from error
+
+
+def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
+    """Return options with the settings in place of what was not given.
+
+    The model and the system message depend on the chat as well, and are left as they
+    are: see ``models.chosen_model`` and ``prepare.prepare``.
+
+    Raises
+    ------
+    ConfigError
+        A setting has a value that no server takes.
+    """
+    for name in ("options", "keep_alive"):  # a dict can be changed in place
+        check_setting(name, getattr(settings, name))
+    has_schema = options.schema is not None
+    # NB: with a schema the setting is left out: some models then think no more, and
+    # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
+    think = settings.think if options.think is None and not has_schema else None
+    keep_alive = options.keep_alive
+    if keep_alive is None and settings.keep_alive:
+        keep_alive = check_value("keep_alive", settings.keep_alive)
+    return replace(
+        options,
+        options={**check_options(settings.options), **options.options},
+        keep_alive=keep_alive,
+        think=think if options.think is None else options.think,
+        format=options.format or ("json" if has_schema else settings.format),
+        cached=options.cached or settings.cached,
+        quiet=options.quiet or not settings.footer,
+    )
+
+
+def setting_names() -> tuple[str, ...]:
+    """Return the names of all settings."""
+    return tuple(one.name for one in fields(Settings))

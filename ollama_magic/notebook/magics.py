@@ -7,6 +7,7 @@ All work is done elsewhere and imported at first use, so that loading stays chea
 from __future__ import annotations
 
 import sys
+from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -19,12 +20,20 @@ from traitlets import (
     Int,
     List,
     TraitError,
+    TraitType,
     Unicode,
     Union,
     validate,
 )
 from traitlets.config.loader import LazyConfigValue
 
+from ollama_magic.generation.options import ChatOptions
+from ollama_magic.generation.settings import (
+    Settings,
+    check_setting,
+    merged,
+    setting_names,
+)
 from ollama_magic.notebook import completion, input_transforms
 from ollama_magic.notebook.cell_source import magic_body, shows_itself
 from ollama_magic.notebook.cells import CellTracker, NextCell
@@ -40,7 +49,6 @@ if TYPE_CHECKING:
     from ollama_magic.generation.compare import Display as ColumnsDisplay
     from ollama_magic.generation.comparison import Comparison
     from ollama_magic.generation.generate import Display
-    from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.render.progress import ProgressLine
@@ -54,87 +62,68 @@ _SHOW_THEMSELVES = (
 """Values that a cell has shown when it returns them: not to be shown once more."""
 
 
+def _traits() -> dict[str, TraitType[Any, Any]]:
+    """Return the traits of the settings: one for each field of ``Settings``."""
+    return {one.name: _trait(one).tag(config=True) for one in fields(Settings)}
+
+
+def _trait(setting: Field[Any]) -> TraitType[Any, Any]:
+    """Return the trait of a setting, by the type of its default."""
+    default, facts = getattr(Settings(), setting.name), dict(setting.metadata)
+    choices = facts.pop("choices", ())
+    if default is None:
+        either = [Bool(), Enum(choices)]
+        return Union(either, default_value=None, allow_none=True, **facts)
+    if choices:
+        return Enum(choices, default, **facts)
+    if isinstance(default, list):
+        return List(Unicode(), **facts)
+    kinds: dict[type, type[TraitType[Any, Any]]] = {
+        bool: Bool,
+        dict: Dict,
+        float: Float,
+        int: Int,
+        str: Unicode,
+    }
+    return kinds[type(default)](default, **facts)
+
+
+def _checked_setting(name: str, value: Any) -> object:  # noqa: ANN401
+    """Return a value of a setting as it is kept.
+
+    Raises
+    ------
+    TraitError
+        The setting cannot have this value.
+    """
+    from ollama_magic.client.host import Address
+    from ollama_magic.errors import ConfigError
+
+    # NB: %config OllamaMagics shows the repr of each setting.
+    if name == "host":
+        return Address(value)
+    if name == "insecure_hosts":
+        return [Address(host) for host in value]
+    try:
+        check_setting(name, value)
+    except ConfigError as error:
+        raise TraitError(str(error)) from error
+    return value
+
+
 @magics_class
 class OllamaMagics(Magics):
     """Settings of ollama_magic; set them with %config OllamaMagics.NAME = VALUE."""
 
     shell: Any  # never None here, which IPython's own annotation allows
 
-    host = Unicode(
-        help="The server, written as in OLLAMA_HOST; empty: that, or this machine.",
-    ).tag(config=True)
-    model = Unicode(
-        help="The model of chats that have none yet; empty: OLLAMA_MODEL.",
-    ).tag(config=True)
-    system = Unicode(
-        help="The system message of chats that have none.",
-    ).tag(config=True)
-    options = Dict(
-        help='Model options of every request, as with -o: {"temperature": 0}.',
-    ).tag(config=True)
-    keep_alive = Unicode(
-        help="How long models stay loaded: 10m, seconds, 0 (unload), -1 (stay).",
-    ).tag(config=True)
-    think = Union(
-        [Bool(), Enum(("low", "medium", "high", "max"))],
-        default_value=None,
-        allow_none=True,
-        help="Whether models think: True, False, a level, or None (their default).",
-    ).tag(config=True)
-    format = Enum(
-        ("markdown", "text", "html", "code", "json"),
-        "markdown",
-        help="How replies are shown, as with -f.",
-    ).tag(config=True)
-    footer = Bool(
-        default_value=True,
-        help="Whether a line of facts stands under a reply.",
-    ).tag(config=True)
-    cached = Bool(
-        default_value=False,
-        help="Whether the answer that the same got before is shown, as with --cached.",
-    ).tag(config=True)
-    tool_rounds = Int(
-        8,
-        min=1,
-        help="How many times a model may call functions before it has to answer.",
-    ).tag(config=True)
-    history_file = Unicode(
-        help="The file that keeps the chats; empty: one in your data directory.",
-    ).tag(config=True)
-    notebook = Unicode(
-        help="The path of this notebook, where it can't be told.",
-    ).tag(config=True)
-    update_hz = Float(
-        10.0,
-        min=0.5,
-        max=30.0,
-        help="How often a second a reply is drawn while it comes.",
-    ).tag(config=True)
-    timeout = Float(
-        300.0,
-        min=0.0,
-        help="Seconds of silence within a reply that end it; 0: never.",
-    ).tag(config=True)
-    insecure_hosts = List(
-        Unicode(),
-        help="Machines that may get the API key over plain http: ['gpu.lan:11434'].",
-    ).tag(config=True)
+    vars().update(_traits())
 
     holds_secrets = True  # a prompt does not look into it
 
-    @validate("host")
-    def _host_without_secret(self, proposal: Any) -> str:  # noqa: ANN401
-        # NB: %config OllamaMagics shows the repr of each setting.
-        from ollama_magic.client.host import Address
-
-        return Address(proposal["value"])
-
-    @validate("insecure_hosts")
-    def _hosts_without_secret(self, proposal: Any) -> list[str]:  # noqa: ANN401
-        from ollama_magic.client.host import Address
-
-        return [Address(host) for host in proposal["value"]]
+    @validate(*setting_names())
+    def _checked(self, proposal: Any) -> object:  # noqa: ANN401
+        return _checked_setting(proposal["trait"].name, proposal["value"])
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
         super().__init__(shell)
@@ -211,7 +200,7 @@ class OllamaMagics(Magics):
                 args,
                 text,
                 self._display(args),
-                next_cell=NextCell(self.shell, self.cells),
+                code_cell=NextCell(self.shell, self.cells),
                 notes=notes,
             )
         self._just_shown.add(id(reply))
@@ -306,11 +295,12 @@ class OllamaMagics(Magics):
     def _notebook_display(self, args: ChatOptions | None) -> dict[str, Any]:
         from ollama_magic.render.compat import publisher_of
 
+        settings = self.session.settings
         return {
             "publish": publisher_of(self.shell),
             "clear_output": self.shell.display_pub.clear_output,
-            "view": (args and args.format) or self.format,
-            "hz": self.update_hz,
+            "view": merged(settings, args or ChatOptions()).format,
+            "hz": settings.update_hz,
             "mode": self.cells.claim_output(),
         }
 
@@ -322,8 +312,11 @@ class OllamaMagics(Magics):
         if self._session is None:
             from ollama_magic.generation.session import Session
 
-            self._session = Session(self.shell, self, self.cells)
+            self._session = Session(self.shell, self._settings, self.cells)
         return self._session
+
+    def _settings(self) -> Settings:
+        return Settings(**{name: getattr(self, name) for name in setting_names()})
 
     def close(self) -> None:
         """Let go of what is open.
@@ -384,7 +377,7 @@ def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapp
         if name not in traits or isinstance(value, LazyConfigValue):
             continue
         try:
-            traits[name].validate(HasTraits(), value)
+            _checked_setting(name, traits[name].validate(HasTraits(), value))
         except TraitError:
             del section[name]
             sys.stderr.write(

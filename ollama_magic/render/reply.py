@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ollama_magic.client.types import Stats
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
@@ -31,81 +30,6 @@ from ollama_magic.render.safe_html import (
 )
 from ollama_magic.render.text import count_invisible, escaped, visible_text
 from ollama_magic.render.theme import WARNING, with_code_style
-
-# -- the footer --------------------------------------------------------------------
-
-_LOAD_WORTH_SHOWING_S = 1.0
-_DONE_REASONS = {
-    "length": "cut off at num_predict",
-    "load": "loaded",
-    "unload": "unloaded",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FooterFacts:
-    """What the footer can show."""
-
-    model: str
-    place: str
-    """Which turn of which chat, or that it was a one-off."""
-    stats: Stats
-    done_reason: str = ""
-    context_length: int = 0
-    """Tokens that the model was loaded with; 0 if the server does not say."""
-    server_note: str = ""
-    """Set if the answer did not come from an Ollama on this machine."""
-    filled: tuple[str, ...] = ()
-    """Placeholders of the prompt that were filled in."""
-    notes: tuple[str, ...] = ()
-    """What else the user should know about the answer."""
-
-    @property
-    def context_share(self) -> float | None:
-        """Share of the context that this turn used; None if unknown."""
-        used = self.stats.prompt_eval_count + self.stats.eval_count
-        return used / self.context_length if self.context_length and used else None
-
-
-def server_note(kind: str, base_url: str, remote_host: str = "") -> str:
-    """Return where a prompt was sent; empty for an Ollama on this machine.
-
-    Parameters
-    ----------
-    kind
-        ``embedded``, ``loopback`` or ``remote``.
-    remote_host
-        The host that runs a cloud model.
-    """
-    if remote_host:
-        return f"cloud model, answered at {remote_host}"
-    if kind == "embedded":
-        return "embedded engine (demo model)"
-    return "" if kind == "loopback" else f"answered at {base_url}"
-
-
-def footer_parts(facts: FooterFacts) -> tuple[str, ...]:
-    """Return the parts of the footer in reading order."""
-    stats = facts.stats
-    share = facts.context_share
-    parts = [facts.model, facts.place]
-    if stats.eval_count:
-        parts.append(f"{stats.eval_count:,} tokens")
-    if stats.tokens_per_second:
-        parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
-    if stats.load_duration_s > _LOAD_WORTH_SHOWING_S:
-        parts.append(f"loaded in {stats.load_duration_s:.1f} s")
-    if share is not None:
-        parts.append(f"context {share:.0%} of {facts.context_length:,}")
-    if facts.done_reason not in {"", "stop"}:
-        parts.append(_DONE_REASONS.get(facts.done_reason, facts.done_reason))
-    if facts.filled:
-        parts.append("filled in: " + ", ".join(facts.filled))
-    parts += facts.notes
-    if facts.server_note:
-        parts.append(facts.server_note)
-    return tuple(part for part in parts if part)
-
 
 # -- the reply ---------------------------------------------------------------------
 

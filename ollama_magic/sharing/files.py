@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
+from ollama_magic.generation.models import chosen_model
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.settings import chosen_model
 from ollama_magic.history.records import ParsedChats, UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.sharing.json import chat_from_json, chat_to_json

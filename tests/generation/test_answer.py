@@ -8,9 +8,9 @@ from ollama_magic.generation.answer import Answer
 
 def answer_of(*contents, **last):
     answer = Answer()
-    shown = [answer.add(ReplyChunk(content=c)) for c in contents]
-    shown.append(answer.add(ReplyChunk(done=True, **last)))
-    return answer, "".join(f.text for f in shown), "".join(f.thinking for f in shown)
+    shown = [answer.read([ReplyChunk(content=c)]) for c in contents]
+    shown.append(answer.read([ReplyChunk(done=True, **last)]))
+    return answer, "".join(one for one, _ in shown), "".join(one for _, one in shown)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_leading_blanks_of_an_answer_without_tags_are_kept():
 def test_native_thinking_is_timed_and_kept_apart():
     now = iter([1.0, 3.5])
     answer = Answer(clock=lambda: next(now))
-    answer.add(ReplyChunk(thinking="so"))
-    answer.add(ReplyChunk(thinking=", yes"))
-    answer.add(ReplyChunk(content="Yes"))
+    answer.read([ReplyChunk(thinking="so")])
+    answer.read([ReplyChunk(thinking=", yes")])
+    answer.read([ReplyChunk(content="Yes")])
     assert (answer.thinking, answer.text) == ("so, yes", "Yes")
     assert answer.thinking_s == 2.5
 
@@ -60,7 +60,7 @@ def test_the_last_chunk_brings_reason_and_stats():
 
 def test_what_is_held_back_comes_out_when_the_answer_breaks_off():
     answer = Answer()
-    answer.add(ReplyChunk(content="<thi"))
+    answer.read([ReplyChunk(content="<thi")])
     assert answer.is_empty
-    assert answer.end().text == "<thi"
+    assert answer.end() == ("<thi", "")
     assert answer.text == "<thi"

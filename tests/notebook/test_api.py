@@ -11,7 +11,7 @@ from fake_ollama import Answer, reply_line, whole
 import ollama_magic
 from ollama_magic import api
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.session import Defaults
+from ollama_magic.generation.settings import Settings
 from ollama_magic.notebook.magics import OllamaMagics
 
 MODEL = "llama3.2:3b"
@@ -146,7 +146,7 @@ def test_every_option_of_a_cell_is_a_parameter(name):
 
 def test_the_defaults_of_a_script_are_those_of_a_notebook():
     traits = OllamaMagics.class_traits(config=True)
-    assert {name: trait.default() for name, trait in traits.items()} == vars(Defaults())
+    assert {name: trait.default() for name, trait in traits.items()} == vars(Settings())
 
 
 def test_in_a_notebook_they_share_its_settings_and_its_chat(kernel, fake_ollama):

@@ -243,7 +243,7 @@ def test_rows_are_answered_from_earlier_without_a_server(kernel, fake_ollama, mo
     offline, again = kernel.run(cell).outputs
     assert again["data"] == value["data"] != {}
     assert f"{MODEL} 3 of 3" in offline["data"]["text/plain"]
-    assert "no server; answers of earlier runs" in offline["data"]["text/plain"]
+    assert "no server; cached replies only" in offline["data"]["text/plain"]
     assert len(fake_ollama.bodies("/api/generate")) == 2
 
 

@@ -60,7 +60,7 @@ def test_both_answers_are_one_output_that_reads_well_as_text(kernel, two, option
     first, second, note = ran.text.split("\n\n## ")[0], *ran.text.partition("## q")[1:]
     assert first.startswith(f"## {A}\n\nI am **A**.")
     assert second + note == (
-        f"## {B}\n\nI am B.\n\n%ollama keep MODEL takes one of these as the turn"
+        f"## {B}\n\nI am B.\n\ncontinue with one of these: %ollama keep MODEL"
     )
 
 
@@ -87,7 +87,7 @@ def test_both_stream_at_once(kernel, two):
     assert len(ran.outputs) == 1
     (early, outputs), (late, _) = seen
     assert outputs == 1
-    assert f"waiting for {A}… " in early
+    assert f"loading {A}… " in early
     assert "Early" in late
 
 

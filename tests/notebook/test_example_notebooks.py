@@ -117,7 +117,7 @@ def test_a_table_is_sent_once_and_the_chat_goes_on(run):
     ]
     assert "sales.plot.bar" in notebook.text("for block in answer.code")
     html = notebook.output("%%ollama answer")["data"]["text/html"]
-    assert "no cell can be put below" in html
+    assert "no cell can be inserted here" in html
     history = notebook.text("%ollama history").splitlines()
     assert [row.split()[0] for row in history] == ["TURN", "1", "2", "3", "4"]
 

@@ -16,7 +16,7 @@ CODE = (
     "and\n\n```python\nprint(of_the_reply)\n```\n"
 )
 CELL = "of_the_reply = 1\n\n# %% block 2 of 2\nprint(of_the_reply)"
-COPY = "no cell can be put below: copy the code above"
+COPY = "no cell can be inserted here: copy the code above"
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_rerun_puts_no_second_cell(kernel):
     handed(kernel, "%%ollama -x\nHow?", "a")
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
-    assert "for a new cell run it with --append -x" in ran.html
+    assert "for a new cell run with --append -x" in ran.html
     assert handed(kernel, "%%ollama -x\nHow?", "b")[1] == [CELL]
 
 
@@ -111,7 +111,7 @@ def test_a_one_off_is_remembered_by_this_kernel(kernel):
     assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
     ran, cells = handed(kernel, "%%ollama -1 -x\nHow?", "a")
     assert cells == []
-    assert "put below at an earlier run; copy what is new of it" in ran.html
+    assert "inserted below by an earlier run; copy what is new" in ran.html
 
 
 def test_a_restored_chat_remembers_it(kernel, tmp_path):
@@ -161,10 +161,10 @@ def test_what_is_left_out_and_what_is_missing_is_told(kernel, fake_ollama):
     fake_ollama.reply("Just so. <b>")
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "b")
     assert cells == []
-    assert "no code to hand over" in ran.html
+    assert "no code in this reply" in ran.html
     fake_ollama.reply("```<script>\n1\n```\n\n```json\n{}\n```")
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "c")
-    assert "no code to hand over (left out: " in ran.html
+    assert "no code in this reply (left out: " in ran.html
     assert "<script>" not in ran.html
 
 

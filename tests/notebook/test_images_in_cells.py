@@ -115,7 +115,7 @@ def test_a_model_that_sees_nothing_is_not_shown_any(kernel, fake_ollama, tmp_pat
     kernel.run(f"%%ollama eyes:1b {line}\nWhat?", cell_id="a")
     ran = kernel.run(f"%%ollama {MODEL}\nAnd?", cell_id="b")
     assert not any(map(images, messages(fake_ollama)))
-    assert "sees no images: 1 of earlier turns left out" in ran.html
+    assert "no vision: 1 earlier image not sent" in ran.html
 
 
 def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):

@@ -13,9 +13,13 @@ from ollama_magic.client.models import LoadedModel, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
-from ollama_magic.generation.models import cloud_host, find_installed, sends_text
+from ollama_magic.generation.models import (
+    chosen_model,
+    cloud_host,
+    find_installed,
+    sends_text,
+)
 from ollama_magic.generation.options import switch
-from ollama_magic.generation.settings import chosen_model
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ollama_magic import __version__
 from ollama_magic.client.background import in_background
@@ -12,10 +12,15 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.errors import EngineError, OllamaMagicError
 from ollama_magic.generation.context import describe_use
-from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
+from ollama_magic.generation.models import (
+    ServerModels,
+    answering_model_text,
+    loaded_length,
+    look_up,
+)
 from ollama_magic.generation.options import switch
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.source import loaded_length
+from ollama_magic.generation.settings import Settings
 from ollama_magic.notebook.commands.chats import count_turns, counted, store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
@@ -161,12 +166,13 @@ _SETTING_COLUMNS: Columns[SettingRow] = {
 @COMMANDS.add("config", "List the settings, their values, and how to change them.")
 def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
     """Return the settings of the magics and the environment variables."""
-    magics = context.session.settings
+    settings, defaults = context.session.settings, Settings()
     rows = []
-    for name, trait in sorted(magics.traits(config=True).items()):  # type: ignore[attr-defined]
-        value = getattr(magics, name)
-        shown = without_secret(value) if name == "host" else repr(value)
-        rows.append(SettingRow(name, shown, value != trait.default(), trait.help))
+    for one in sorted(fields(Settings), key=lambda one: one.name):
+        value = getattr(settings, one.name)
+        shown = without_secret(value) if one.name == "host" else repr(value)
+        is_set = value != getattr(defaults, one.name)
+        rows.append(SettingRow(one.name, shown, is_set, one.metadata["help"]))
     for name, meaning in ENVIRONMENT.items():
         value = os.environ.get(name, "")
         is_hidden = value and name.endswith("KEY")
