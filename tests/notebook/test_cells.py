@@ -291,7 +291,7 @@ def test_an_interrupt_before_the_first_token_leaves_no_trace(kernel, fake_ollama
     ran = kernel.collect(msg_id)
     assert ran.status == "error"
     assert ran.html == ""
-    assert "no turns yet" in kernel.run("%ollama history").text
+    assert "No turns in chat" in kernel.run("%ollama history").text
 
 
 def test_a_fault_in_the_middle_keeps_what_came_and_is_an_error(kernel, fake_ollama):
@@ -310,7 +310,7 @@ def test_a_failed_turn_leaves_no_trace(kernel, fake_ollama):
     ran = ask(kernel)
     assert ran.status == "error"
     assert ran.html == ""
-    assert "no turns yet" in kernel.run("%ollama history").text
+    assert "No turns in chat" in kernel.run("%ollama history").text
 
 
 @pytest.mark.parametrize(
