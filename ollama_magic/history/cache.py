@@ -1,7 +1,8 @@
-"""Answers that are kept, to be shown again when the very same is asked again.
+"""The cache of replies, for prompts that are run again with ``--cached``.
 
-Knows what makes two requests the same, and how an answer is written down. Knows
-nothing of where answers are kept.
+Two requests are the same if everything that can change the reply is equal; the model
+is compared separately. The functions at the end work on the table ``answers``, inside
+their caller's transaction.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from ollama_magic.client.models import canonical, has_tag
 from ollama_magic.client.types import Request, Stats, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
-_OF_NO_MATTER = ("model", "stream", "keep_alive")
-"""Fields of a request that leave the answer as it is; the model is compared apart."""
+_IRRELEVANT_FIELDS = ("model", "stream", "keep_alive")
+"""Fields of a request that do not change the reply; the model is compared apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedReply:
-    """A complete answer, and what was known of who gave it."""
+    """A complete reply, with its model and server."""
 
     model: str
-    """The name by which it was asked."""
+    """The model's name in the request."""
     digest: str
-    """Of the model; empty where the server did not tell."""
+    """The model's digest; empty if unknown."""
     text: str
     thinking: str = ""
     thinking_s: float = 0.0
@@ -35,57 +36,57 @@ class CachedReply:
     done_reason: str = ""
     stats: Stats = field(default_factory=Stats)
     context_length: int = 0
-    """Tokens that the model was loaded with; 0 where nobody said."""
+    """The context length the model was loaded with; 0 if unknown."""
     host_kind: str = "loopback"
     server_note: str = ""
-    """What the footer said of the server."""
+    """The note about the server in the footer."""
     answered_at: str = ""
     """UTC, ISO 8601."""
 
     def to_json(self) -> str:
-        """Return it as text."""
+        """Return the reply as text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what :meth:`to_json` wrote; what a newer version added is left out."""
+        """Read what ``to_json`` wrote, and ignore fields of newer versions."""
         data: dict[str, Any] = json.loads(text)
         known = {one.name for one in fields(cls)}
         calls = tuple(ToolCall(**call) for call in data.pop("tool_calls"))
         stats = Stats(**data.pop("stats"))
-        kept = {name: value for name, value in data.items() if name in known}
-        return cls(**kept, tool_calls=calls, stats=stats)
+        values = {name: value for name, value in data.items() if name in known}
+        return cls(**values, tool_calls=calls, stats=stats)
 
 
 class ReplyCache(Protocol):
-    """Where answers are kept."""
+    """Stores replies; ``ChatStore`` is one."""
 
     def find_cached_reply(
         self, key: str, model: str = "", digest: str = ""
     ) -> CachedReply | None:
-        """Return the latest answer to a request, if there is one.
+        """Return the latest cached reply to a request, if there is one.
 
         Parameters
         ----------
         key
-            That of :func:`request_key`.
+            The ``request_key`` of the request.
         model
-            Only of this model; empty: of any.
+            The model; empty for any.
         digest
-            Only of a model with this digest; empty: of any.
+            The digest of the model; empty for any.
         """
 
-    def cache_reply(self, key: str, answer: CachedReply) -> None:
-        """Keep an answer; an earlier one of the same model gives up its place."""
+    def cache_reply(self, key: str, reply: CachedReply) -> None:
+        """Store a reply, in place of an earlier one of the same model."""
 
 
 def request_key(request: Request) -> str:
-    """Return what is equal for requests that are the same, whichever model is asked.
+    """Return a key that is equal for equal requests, to any model.
 
-    Messages, images, tools, options, format and thinking count; how long the model
-    stays loaded and whether the answer is streamed do not.
+    It covers messages, images, tools, options, format and thinking, but not
+    ``keep_alive`` and streaming.
     """
-    body = {k: v for k, v in request.body().items() if k not in _OF_NO_MATTER}
+    body = {k: v for k, v in request.body().items() if k not in _IRRELEVANT_FIELDS}
     text = json.dumps([request.path, body], sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -93,26 +94,26 @@ def request_key(request: Request) -> str:
 def not_cached_error(
     error: ServerUnreachableError, file: str, asked: str, nearest: str
 ) -> ServerUnreachableError:
-    """Return the error for a question that neither a kept answer nor a server answers.
+    """Return the error for a prompt without cached reply and without server.
 
     Parameters
     ----------
     error
-        RemovalReason there is no server.
+        Why there is no server.
     file
-        Where answers are kept.
+        The file with the cached replies.
     asked
         The prompt.
     nearest
-        The prompt in the file that is most like it; empty where none is.
+        The most similar prompt in the file; empty if there is none.
     """
-    why = f"--cached is on, and {file} has no answer to this very request"
+    why = f"--cached is on, and {file} has no reply to this exact request"
     if nearest == asked:
-        why += "; the prompt was asked with other options or after other turns"
+        why += "; it has the prompt, with other options or after other turns"
     elif nearest:
-        why += f"; the nearest prompt in it is '{quoted(nearest, limit=120)}'"
+        why += f"; the most similar prompt in it is '{quoted(nearest, limit=120)}'"
     return ServerUnreachableError(
-        f"No kept answer to this question, and no server: {error.what}",
+        f"No cached reply to this prompt, and no server: {error.what}",
         why=f"{why}; {error.why}" if error.why else why,
         next_step=error.next_step,
     )
@@ -121,9 +122,9 @@ def not_cached_error(
 def find_cached_reply(
     database: sqlite3.Connection, key: str, model: str, digest: str
 ) -> CachedReply | None:
-    """Return the latest answer to a request; empty ``model`` and ``digest``: of any.
+    """Return the latest reply to a request; an empty model or digest matches any.
 
-    A model without a tag may be any tag of that name, where it has no answer itself.
+    A model name without a tag also matches other tags, if it has no reply itself.
     """
     name = canonical(model) if model else ""
     row = database.execute(
@@ -145,7 +146,7 @@ def find_cached_reply(
 
 
 def latest_prompts(database: sqlite3.Connection) -> list[str]:
-    """Return the different prompts of the latest turns, without very long ones."""
+    """Return the distinct prompts of the latest turns, without very long ones."""
     found = database.execute(
         """
         SELECT prompt FROM turns WHERE model <> '' AND LENGTH(prompt) <= 1000
@@ -156,23 +157,23 @@ def latest_prompts(database: sqlite3.Connection) -> list[str]:
 
 
 def store_cached_reply(
-    database: sqlite3.Connection, key: str, answer: CachedReply
+    database: sqlite3.Connection, key: str, reply: CachedReply
 ) -> None:
-    """Keep an answer, in the place of an earlier one of the same model."""
+    """Store a reply, in place of an earlier one of the same model."""
     database.execute(
         "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
         (
             key,
-            canonical(answer.model),
-            answer.digest,
-            answer.answered_at,
-            answer.to_json(),
+            canonical(reply.model),
+            reply.digest,
+            reply.answered_at,
+            reply.to_json(),
         ),
     )
 
 
 def measure_old_replies(database: sqlite3.Connection, before: str) -> tuple[int, int]:
-    """Return how many answers were given before a moment, and their bytes."""
+    """Return the number and bytes of replies from before a time."""
     count, size = database.execute(
         "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(answer AS BLOB))), 0) FROM answers"
         " WHERE answered_at < ?",
@@ -182,5 +183,5 @@ def measure_old_replies(database: sqlite3.Connection, before: str) -> tuple[int,
 
 
 def delete_old_replies(database: sqlite3.Connection, before: str) -> None:
-    """Delete the answers that were given before a moment."""
+    """Delete replies from before a time."""
     database.execute("DELETE FROM answers WHERE answered_at < ?", (before,))

@@ -1,25 +1,31 @@
-"""Which notebook of the store is the one at a path: the chat follows the notebook.
+"""Identify notebooks at paths, and cells that their front end does not name.
 
-A kernel knows a path, and paths change hands: files are renamed, moved, copied and
-written over. So a path is only where a notebook was seen last. What a notebook *is* is
-told by its turns: a turn belongs to a notebook that has the cell that asked it, or
-shows its answer (``NotebookFile.has_turn``). The rule, in order:
+``store`` calls this module, so that a chat follows its notebook when the file is
+renamed, moved or copied. A path only says where a notebook was seen last. Its identity
+comes from its turns: a notebook has a turn if it has the cell that ran the prompt, or
+shows the reply (``NotebookFile.has_turn``). The rules, in order:
 
-1. A notebook that was seen at this path is this one. Unless the file has changed since
-   its last turn and has none of its cells: then another notebook is here now, and the
-   old one is left aside, without a path. A file that lags behind the screen is older
-   than the turns that it lacks, and proves nothing; nor does one of a clock that is
-   ahead, or any while a cell is running that the notebook knows.
-2. Else the notebook that shares most turns with the file, and at least half of its
-   own: if nothing is at the path where it was seen last, it has **moved** here. If that
-   file is still there, this one is a **copy** and gets a copy of the chats. But not if
-   that file shows answers and this one none of them: both were made from one template.
-3. Else it is new.
+1. The notebook that was seen at this path. But if the file changed after that
+   notebook's last turn, and has none of its cells, another notebook is here now, and
+   the old one loses its path. A file that is older than the turns proves nothing, nor
+   does a file time in the future, or any file while a cell of the notebook is running.
+2. Else the notebook that shares most turns with the file, and at least half of its own.
+   If its file is gone, it was **moved** here. If not, this one is a **copy** and
+   gets a copy of the chats, unless only the other file shows replies: then both were
+   made from one template.
+3. Else a new notebook.
 
-So nothing is shared on the word of a path alone where cells can speak, and what is
-not recognised is kept. Ids of cells exist since nbformat 4.5; without them, and where
-a front end names no cell that the file has (see ``naming``), only answers can speak.
-Refuses to know what a front end is, as ``rows`` does.
+The id of a cell without one is searched in the notebook file, in this order:
+
+1. The id that was found before for this handle of this session.
+2. The only code cell with this source, or the one at the index ``handle``, unless
+   another handle of the session has that id.
+3. Until the cell is saved, VS Code's session and handle take the place of an id;
+   elsewhere there is no id.
+
+A turn without an id gets one when the saved notebook shows its reply. Handles of
+different sessions are never compared, since VS Code numbers them anew. Cells have ids
+since nbformat 4.5; without ids, only replies identify a notebook.
 """
 
 from __future__ import annotations
@@ -41,13 +47,13 @@ ReadFile = Callable[[str], NotebookFile | None]
 
 @dataclass(frozen=True, slots=True)
 class NotebookMatch:
-    """What the notebook at a path turned out to be."""
+    """The notebook at a path, and how it was recognised."""
 
     key: str
-    """What the store knows it by."""
+    """Its key in the store."""
     how: MatchKind
     source: str = ""
-    """The path that it moved or was copied from, where it had one."""
+    """The path that it was moved or copied from, if it had one."""
     replaced_other: bool = False
     """Whether another notebook was seen at this path before."""
 
@@ -61,37 +67,37 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class PlannedUpdate:
-    """What is to be done about the notebook at a path."""
+    """The notebook at a path, and what has to be written about it."""
 
     how: MatchKind
     found: _Row | None = None
-    aside: _Row | None = None
+    displaced: _Row | None = None
     has_free_key: bool = True
-    """Whether no other notebook has this path for its key."""
+    """Whether no other notebook has this path as its key."""
 
     @property
     def changes_nothing(self) -> bool:
         """Whether nothing has to be written."""
         return self.how == "known" or (
-            self.how == "new" and self.aside is None and self.has_free_key
+            self.how == "new" and self.displaced is None and self.has_free_key
         )
 
     def unchanged(self, path: str) -> NotebookMatch:
-        """Return the notebook at ``path``, where nothing had to be written."""
+        """Return the notebook at ``path``, if nothing has to be written."""
         return NotebookMatch(self.found.key if self.found else path, self.how)
 
 
 def plan_update(
     database: sqlite3.Connection, path: str, cell_id: str | None, read: ReadFile
 ) -> PlannedUpdate:
-    """Tell which notebook is at ``path``; reads the store and files, writes nothing.
+    """Recognise the notebook at ``path``, without writing anything.
 
     Parameters
     ----------
     cell_id
-        The cell that is running, if the front end told.
+        The running cell, if the front end names it.
     read
-        Returns what the file at a path tells.
+        Reads the notebook file at a path.
     """
     file = read(path)
     here = _at(database, path)
@@ -100,8 +106,8 @@ def plan_update(
     match = _best_match(database, file, here) if file else None
     how: MatchKind = "new"
     if file and match:
-        was_left = match.path is None or not Path(match.path).exists()
-        how = "moved" if was_left else "copied"
+        is_gone = match.path is None or not Path(match.path).exists()
+        how = "moved" if is_gone else "copied"
         if how == "copied" and _is_sibling(database, match, file, read):
             how, match = "new", None
     taken = database.execute("SELECT 1 FROM notebooks WHERE key = ?", (path,))
@@ -109,25 +115,25 @@ def plan_update(
 
 
 def apply_update(
-    database: sqlite3.Connection, path: str, decision: PlannedUpdate
+    database: sqlite3.Connection, path: str, update: PlannedUpdate
 ) -> NotebookMatch:
-    """Do what was decided, and return the notebook that is at ``path`` now."""
-    found, aside = decision.found, decision.aside
-    if decision.changes_nothing:
-        return decision.unchanged(path)
-    if aside is not None:
-        _set_path(database, aside.id, None)
-    if found is not None and decision.how == "moved":
+    """Write a planned update, and return the notebook at ``path``."""
+    found, displaced = update.found, update.displaced
+    if update.changes_nothing:
+        return update.unchanged(path)
+    if displaced is not None:
+        _set_path(database, displaced.id, None)
+    if found is not None and update.how == "moved":
         _set_path(database, found.id, path)
         key = found.key
     else:
-        key = path if decision.has_free_key else f"{path}#{uuid.uuid4().hex}"
+        key = path if update.has_free_key else f"{path}#{uuid.uuid4().hex}"
         notebook_id = rows.get_or_create_notebook(database, key)
         _set_path(database, notebook_id, path)
         if found is not None:
             _copy(database, found.id, notebook_id)
     source = (found.path if found else None) or ""
-    return NotebookMatch(key, decision.how, source, replaced_other=aside is not None)
+    return NotebookMatch(key, update.how, source, replaced_other=displaced is not None)
 
 
 # -- evidence --------------------------------------------------------------------
@@ -144,7 +150,7 @@ def _at(database: sqlite3.Connection, path: str) -> _Row | None:
 def _is_another(
     database: sqlite3.Connection, here: _Row, file: NotebookFile, cell_id: str | None
 ) -> bool:
-    """Tell whether the file was changed since, and has nothing of this notebook."""
+    """Return whether the file is newer than a notebook's turns and has none of them."""
     if not file.has_ids:
         return False
     names, last = set(), ""
@@ -162,10 +168,10 @@ def _is_another(
 def _best_match(
     database: sqlite3.Connection, file: NotebookFile, here: _Row | None
 ) -> _Row | None:
-    """Return the notebook that shares most turns with the file, and half of its own."""
+    """Return the notebook that shares most turns with the file; see the rules."""
     best, best_rank = None, (0, 0, False, "")
     for row in _candidates(database, file):
-        # A turn that no cell asked (``ask``, an import) speaks only where it is shown.
+        # A turn without a cell (``ask``, an import) counts only if it is shown.
         turns = [
             turn
             for turn in _turns(database, row.id, "live")
@@ -174,8 +180,8 @@ def _best_match(
         shared = sum(file.has_turn(*turn) for turn in turns)
         if (here and row.id == here.id) or not shared or 2 * shared < len(turns):
             continue
-        was_left = row.path is None or not Path(row.path).exists()
-        rank = (shared, shared - len(turns), was_left, max(turn[2] for turn in turns))
+        is_gone = row.path is None or not Path(row.path).exists()
+        rank = (shared, shared - len(turns), is_gone, max(turn[2] for turn in turns))
         if rank > best_rank:
             best, best_rank = row, rank
     return best
@@ -205,7 +211,7 @@ def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
 def _is_sibling(
     database: sqlite3.Connection, match: _Row, file: NotebookFile, read: ReadFile
 ) -> bool:
-    """Tell whether the other file shows answers of its chats, and this one none."""
+    """Return whether the other file shows replies of its chats, and this one none."""
     assert match.path is not None
     other = read(match.path)
     stamps = {turn[2] for turn in _turns(database, match.id, "live")}
@@ -216,7 +222,7 @@ def _is_sibling(
 def _turns(
     database: sqlite3.Connection, notebook_id: int, table: Literal["turns", "live"]
 ) -> Iterator[tuple[str | None, str, str]]:
-    """Yield cell, prompt and time of the turns of a notebook."""
+    """Yield the cell, prompt and time of each turn of a notebook."""
     return database.execute(
         f"""
         SELECT cell_id, prompt, answered_at FROM {table}
@@ -242,7 +248,7 @@ _COPIED = """
 
 
 def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
-    """Give a notebook the live turns, the chats and the choices of another."""
+    """Copy the chats, live turns, current chat and model of a notebook."""
     database.execute(
         "UPDATE notebooks SET (current_chat, model, model_chosen_at) = "
         "(SELECT current_chat, model, model_chosen_at FROM notebooks WHERE id = ?)"
@@ -273,24 +279,24 @@ _SCHEME = "vscode:"
 
 @dataclass(frozen=True, slots=True)
 class CellWithoutId:
-    """A running cell without a lasting id."""
+    """A running cell that the front end does not name."""
 
     source: str
     session: str = ""
-    """The opening of the notebook in VS Code; empty elsewhere."""
+    """The session of the notebook in VS Code; empty elsewhere."""
     handle: str = ""
-    """VS Code's name for the cell in that session; mostly a number."""
+    """VS Code's name for the cell in that session, usually a number."""
 
     @property
     def address(self) -> str:
-        """What stands in for an id in this session; empty where nothing can."""
+        """A substitute for an id in this session; empty outside of VS Code."""
         if not (self.session and self.handle):
             return ""
         return f"{_SCHEME}{self.session}:{self.handle}"
 
     @property
     def index(self) -> int | None:
-        """Where the cell was when the notebook was opened, if it was there."""
+        """The position of the cell when the notebook was opened, if it existed."""
         return int(self.handle) if self.handle.isdecimal() else None
 
 
@@ -300,7 +306,7 @@ def identify_cell(
     cell: CellWithoutId,
     file: NotebookFile | None,
 ) -> str | None:
-    """Return the id of a cell, and give it to the turns that the cell has already."""
+    """Return the id of a cell, and give it to the turns that the cell has."""
     if file is not None:
         _name_shown_turns(database, notebook, file)
     known = _id_at(database, cell)
@@ -320,7 +326,7 @@ def identify_cell(
 def _name_shown_turns(
     database: sqlite3.Connection, notebook: str, file: NotebookFile
 ) -> None:
-    """Give turns without a lasting id that of the cell that shows their answer."""
+    """Give turns without an id the id of the cell that shows their reply."""
     found = database.execute(
         f"""
         SELECT uid, chat_id, cell_id, answered_at FROM live
@@ -344,7 +350,7 @@ def _name_shown_turns(
 def _rename(
     database: sqlite3.Connection, notebook: str, uid: str, chat_id: int, cell_id: str
 ) -> None:
-    """Give a turn its id; an earlier turn of that cell gives up its place."""
+    """Set the cell id of a turn, which replaces an earlier turn of the cell."""
     for earlier in rows.find_turns_of_cell(database, notebook, cell_id):
         if earlier.cell_id != cell_id or earlier.uid == uid:
             continue

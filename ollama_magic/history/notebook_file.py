@@ -1,11 +1,11 @@
-"""What the ``.ipynb`` file of a notebook tells of its cells and its answers.
+"""Read what an ``.ipynb`` file says about its cells and the replies in its outputs.
 
-Read-only, and never more than evidence: the file may lag behind what is on the screen.
-Refuses to know the store. Anything that is no notebook of format 4 tells nothing.
+``identity`` and the session use it as evidence only, since the file may be older than
+the notebook on the screen. Files that are not notebooks of format 4 are ignored.
 
-Sources: the description of nbformat 4.5 (cells have ids since then; they are made of
-letters, digits, ``-`` and ``_``, at most 64). VS Code names cells by the address of a
-document and their number in it, which is no name that another path could share.
+Sources: nbformat 4.5 (cells have ids since then: letters, digits, ``-`` and ``_``, at
+most 64). VS Code names a cell by a document address and a number, which means nothing
+at another path.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUMBERED = re.compile(r"[A-Za-z]*[_-]?\d+")
 
 
 def stable_cell_id(cell_id: str | None) -> str:
-    """Return the id of a cell if other paths may know it too; else nothing.
+    """Return the id of a cell if it holds at other paths too; else an empty text.
 
     Examples
     --------
@@ -41,50 +41,46 @@ def stable_cell_id(cell_id: str | None) -> str:
 
 
 def _is_random(name: str) -> bool:
-    """Tell an id that only one cell has from such as ``3`` and ``cell-12``.
+    """Return whether an id is unique, unlike ``3`` and ``cell-12``.
 
-    Some tools number the cells of every notebook (nbstripout does, to keep
-    differences small).
+    Some tools number the cells of every notebook, such as nbstripout.
     """
     return len(name) >= 8 and not _NUMBERED.fullmatch(name)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedCell:
-    """A cell as it was saved last."""
+    """A cell in a notebook file."""
 
     id: str
-    """Empty where it has none, or one that another cell has too."""
+    """Empty if it has none, or shares it with another cell."""
     source: str
     is_code: bool
 
 
 @dataclass(frozen=True, slots=True)
 class NotebookFile:
-    """A notebook as it was saved last."""
+    """A notebook file."""
 
     cell_ids: frozenset[str] = frozenset()
     has_ids: bool = True
-    """Whether cells of this format have ids; then ``cell_ids`` has all of them."""
+    """Whether cells of this format have ids."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """The code cells that mention ollama, by their ids."""
+    """The sources of code cells that mention ollama, by id."""
     answers: frozenset[str] = frozenset()
-    """When the answers came that its outputs show, by their provenance."""
+    """The times of the replies in its outputs, from their metadata."""
     cells: tuple[SavedCell, ...] = ()
-    """All cells, in the order of the page."""
+    """All cells, in order."""
     shown_in: Mapping[str, str] = field(default_factory=dict)
-    """The cell that shows an answer, by the time of the answer.
+    """The cell that shows a reply, by the time of the reply.
 
-    Of several answers in one cell the second is of ``ID 2``, as it was asked.
+    The second reply in a cell has the id ``ID 2``, as in the store.
     """
     changed_at: str = ""
-    """UTC, ISO 8601, as the store keeps its times."""
+    """UTC, ISO 8601, as in the store."""
 
     def has_turn(self, cell_id: str | None, prompt: str, answered_at: str) -> bool:
-        """Tell whether a turn belongs to a cell of this notebook.
-
-        It does when the notebook shows its answer, or has the cell that asked it.
-        """
+        """Return whether this notebook shows the reply of a turn, or has its cell."""
         if answered_at in self.answers:
             return True
         name = stable_cell_id(cell_id)
@@ -92,12 +88,12 @@ class NotebookFile:
         return source is not None and (_is_random(name) or prompt in source)
 
     def find_cell(self, source: str, index: int | None = None) -> str:
-        """Return the id of the code cell with just this source; empty if none is sure.
+        """Return the id of the code cell with this source; empty if it is not certain.
 
         Parameters
         ----------
         index
-            Which of several cells with this source is meant.
+            The position of the cell, if several have this source.
         """
         if not source.strip():
             return ""
@@ -112,17 +108,17 @@ class NotebookFile:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether a tool has numbered its cells: then their old ids are gone."""
+        """Whether a tool has numbered the cells, which replaced their ids."""
         return bool(self.cell_ids) and not any(map(_is_random, self.cell_ids))
 
     def asks(self, prompt: str) -> bool:
-        """Tell whether a cell is ``%%ollama`` with just this prompt."""
+        """Return whether a cell is ``%%ollama`` with exactly this prompt."""
         bodies = (source.partition("\n")[2] for source in self.sources.values())
         return any(body.strip("\n") == prompt for body in bodies if body)
 
 
 def read_notebook_file(path: str) -> NotebookFile | None:
-    """Return what a notebook's file tells; None when it is none, or can't be read."""
+    """Read a notebook file; return None if it cannot be read, or is not one."""
     try:
         status = Path(path).stat()
         if not path.endswith(".ipynb") or status.st_size > _MAX_BYTES:
@@ -136,7 +132,7 @@ def read_notebook_file(path: str) -> NotebookFile | None:
     names = [(stable_cell_id(_text(cell.get("id"))), cell) for cell in cells]
     times = Counter(name for name, _ in names)
     minor = content.get("nbformat_minor")
-    # NB: the later of the two: a file that was moved here keeps its mtime.
+    # NB: the later of the two, since a moved file keeps its mtime.
     changed_at = max(status.st_mtime, status.st_ctime)
     return NotebookFile(
         cell_ids=frozenset(name for name, _ in names if name),
@@ -165,11 +161,11 @@ def read_notebook_file(path: str) -> NotebookFile | None:
 
 @dataclass(frozen=True, slots=True)
 class SavedNotebook:
-    """What the file at a path told when it was read last."""
+    """A notebook file, and the state of the disk when it was read."""
 
     path: str | None
     state: tuple[int, int, int] | None
-    """What changes when the file is saved; None where there is no file."""
+    """Changes whenever the file is saved; None if there is no file."""
     file: NotebookFile | None
 
     @property
@@ -178,9 +174,9 @@ class SavedNotebook:
         return self.file.cell_ids if self.file else frozenset()
 
     def deleted_since(self, before: SavedNotebook) -> frozenset[str]:
-        """Return the cells that an earlier state of the same file had.
+        """Return the ids of cells that were deleted since an earlier state.
 
-        None where a tool has given all cells new ids.
+        There are none if a tool has given all cells new ids.
         """
         if before.path != self.path or (self.file and self.file.is_numbered):
             return frozenset()
@@ -190,14 +186,14 @@ class SavedNotebook:
 def read_saved_notebook(
     path: str | None, before: SavedNotebook | None
 ) -> SavedNotebook:
-    """Return what the file of a notebook tells now; read anew only if it was saved.
+    """Return the file of a notebook, read again only if it was saved.
 
     Parameters
     ----------
     path
-        None where the notebook has no file.
+        None if the notebook has no file.
     before
-        What was read last.
+        The result of the last call.
     """
     if path is None:
         return SavedNotebook(None, None, None)
@@ -220,9 +216,9 @@ def _answers(cell: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown_in(cells: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """Return the cell of each answer that exactly one cell shows, and has asked.
+    """Return the cell of each reply that exactly one prompt cell shows.
 
-    ``%ollama keep`` shows what another cell has asked.
+    ``%ollama keep`` also shows a reply, of another cell's prompt.
     """
     asked = [(n, c) for n, c in cells if n and _ASKS.search(_joined(c.get("source")))]
     times = Counter(stamp for _, cell in asked for stamp in set(_answers(cell)))

@@ -1,7 +1,17 @@
 """Find the notebook that a kernel runs for.
 
-The session asks once per configuration. Nothing is guessed: where no front end tells
-the path, the chats belong to the running kernel alone.
+The session calls ``find_notebook`` once per configuration. Nothing is guessed: if no
+front end gives the path, the chats belong to the running kernel alone.
+
+A Jupyter server sets ``JPY_SESSION_NAME`` for each kernel that it starts, and every
+process below that kernel inherits it: papermill running a notebook, ``jupyter execute``,
+an engine of ipyparallel. These must not join the chat of the outer notebook, so
+``is_set_for_this_kernel`` finds the topmost process with the value, which the server
+started. It is this kernel, or a wrapper that started it (``conda run``, ``uv run``, a
+shell, a virtual environment's launcher on Windows). A server passes the path of the
+connection file to what it starts, so the command line of such a wrapper has this
+kernel's connection file; that of an outer kernel has another. If processes cannot be
+read, the answer is no: a chat that ends with the session is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -34,48 +44,48 @@ class Notebook:
     """The notebook that chats belong to."""
 
     key: str
-    """Its real path, or a name for this session alone; what the store knows a notebook
-    by that has changed its path, is known to the session."""
+    """Its real path, or a name for this session. The store may have an older key for a
+    notebook that was moved."""
     path: str | None
-    """Absolute path of the ``.ipynb``; None when it cannot be told."""
+    """The absolute path of the ``.ipynb``; None if unknown."""
 
     @property
     def is_durable(self) -> bool:
-        """Whether the notebook will be known again after the kernel has ended."""
+        """Whether the notebook can be recognised after the kernel has ended."""
         return self.path is not None
 
 
 def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401  (IPython is not typed)
     """Return the notebook that a shell runs for.
 
-    Told by ``configured``, else by VS Code, else by the Jupyter server. Otherwise the
-    notebook is this session of the kernel, or of the shell where there is no kernel.
-    Asking again gives the same answer, also after the working directory has changed.
+    Its path comes from ``configured``, else from VS Code, else from the Jupyter server.
+    Otherwise the notebook is this session of the kernel, or of the shell if there is no
+    kernel. Later calls return the same, even if the working directory has changed.
 
     Parameters
     ----------
     shell
         The IPython shell.
     configured
-        A path that the user set; it need not exist nor end in ``.ipynb``.
+        A path set by the user; it need not exist nor end in ``.ipynb``.
     """
     vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
     session_name = _session_name(shell)
     known: dict[tuple[object, ...], Notebook] = shell.meta.setdefault(_META_KEY, {})
-    told = (configured, str(vscode_file), session_name)
-    if told not in known:
+    sources = (configured, str(vscode_file), session_name)
+    if sources not in known:
         path = (
             _configured_path(configured)
             or _vscode_path(vscode_file)
             or _server_path(session_name)
         )
         key = path or _session_key(shell)
-        known[told] = Notebook(key, path)
-    return known[told]
+        known[sources] = Notebook(key, path)
+    return known[sources]
 
 
 def _configured_path(configured: str) -> str | None:
-    # NB: not Path.expanduser, which raises where there is no home directory.
+    # NB: not Path.expanduser, which raises without a home directory.
     return os.path.realpath(os.path.expanduser(configured)) if configured else None
 
 
@@ -83,14 +93,14 @@ def _vscode_path(value: object) -> str | None:
     if not isinstance(value, str) or not _is_absolute_notebook(value):
         return None
     path = Path(value)
-    # Every unsaved notebook of a folder has the same few names: no identity.
+    # The names of unsaved notebooks are not unique.
     if _UNSAVED.fullmatch(path.name) and not path.exists():
         return None
     return os.path.realpath(value)
 
 
 def _session_name(shell: Any) -> str | None:  # noqa: ANN401
-    # A terminal is no notebook of a server, also where it was started from one.
+    # A terminal is not a notebook, even if a notebook server started it.
     has_kernel = getattr(shell, "kernel", None) is not None
     return os.environ.get(SESSION_NAME) if has_kernel else None
 
@@ -100,8 +110,8 @@ def _server_path(value: str | None) -> str | None:
         return None
     if _is_absolute_notebook(value):
         return os.path.realpath(value)
-    # Kernels start in the folder of their notebook, so the end of that folder's path
-    # must agree with the relative path, and the file must be there.
+    # Kernels start in the folder of their notebook, so the end of its path must match
+    # the relative path, and the file must exist.
     here = Path.cwd() / Path(value).name
     is_told = here.parts[-len(Path(value).parts) :] == Path(value).parts
     return os.path.realpath(here) if is_told and here.is_file() else None
@@ -112,8 +122,8 @@ def _is_absolute_notebook(value: str) -> bool:
 
 
 def _session_key(shell: Any) -> str:  # noqa: ANN401
-    # NB: not the kernel id. A connection file can be chosen and used again, and the
-    # next session's user would be handed this one's chat.
+    # NB: not the kernel id. A connection file can be reused, and the user of the next
+    # session would get this one's chat.
     session = getattr(getattr(shell, "kernel", None), "session", None)
     name = getattr(session, "session", None)
     return f"{SESSION_PREFIX}{name or uuid.uuid4()}"
@@ -142,7 +152,7 @@ def is_set_for_this_kernel(value: str) -> bool:
 
 
 def _has(process: Process, value: str) -> bool:
-    """Return whether a process has the value; one of another user cannot be read."""
+    """Return whether a process has the value; False if it cannot be read."""
     import psutil
 
     with suppress(psutil.Error, OSError):

@@ -1,7 +1,8 @@
-"""A turn as plain JSON values, and back: what files and outputs keep of it.
+"""Turns as plain JSON values, for files of chats and for the metadata of outputs.
 
-Knows the names and types of the fields, and trusts none that it reads. Knows nothing
-of the files that records stand in.
+``sharing`` writes and reads these records; every output with a reply has one in its
+metadata, from which chats are restored. Records are untrusted: each field that is read
+has its name and type checked.
 """
 
 from __future__ import annotations
@@ -28,43 +29,52 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "extract": (bool,),
 }
 RECORDED_SETTINGS = tuple(_SETTINGS)
-"""What is kept of the request that a turn was answered to."""
+"""The settings of a request that are stored with its turn."""
 
-_TEXTS_OF_STEPS: dict[str, tuple[str, ...]] = {
+_OPTIONAL_TEXTS: dict[str, tuple[str, ...]] = {
     "assistant": ("thinking",),
     "tool": ("tool_name", "tool_call_id", "outcome"),
 }
-"""By the role of a message: the texts that it may have besides its content."""
-_LONGEST_NAME = 200
+"""For each role of a message, the optional text fields."""
+_MAX_NAME_LENGTH = 200
+
+METADATA_KEY = "ollama_magic"
+"""The key of our metadata in an output."""
+METADATA_LAYOUT = 1
+"""The layout of the metadata; outputs with another layout are not read."""
+TURN_CELL_KEY = "of_cell"
+"""The key in our metadata of the cell of the turn, if another cell has the output."""
+_KEYS_NOT_IN_OUTPUTS = ("reply", "cell_id")
+"""The notebook has the cell id; ``text/plain`` has the reply."""
 
 
 class UnreadableError(ValueError):
-    """A file or an output tells of no chat; with half a sentence that says why."""
+    """A file or an output has no readable chat; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedChats:
-    """What a file told."""
+    """The chats in a file, and what could not be read."""
 
     chats: tuple[Chat, ...]
-    """In the order of the file; a name is empty where the file has none."""
+    """In the order of the file; the name is empty if the file has none."""
     left_out: int = 0
-    """MatchKind many messages or outputs could not be used."""
+    """The number of messages or outputs that could not be used."""
     faults: tuple[str, ...] = ()
-    """Where and why, as far as it is known: ``cell 3: a turn has no prompt``."""
+    """Where and why, if known: ``cell 3: a turn has no prompt``."""
     differing: tuple[int, ...] = ()
-    """Cells, from 1, that show another prompt or reply than their metadata tell."""
+    """Cells, from 1, whose prompt or reply differs from their metadata."""
     unshown: tuple[int, ...] = ()
-    """Cells, from 1, that do not show their prompt: it comes from code."""
+    """Cells, from 1, that do not contain their prompt, since it comes from code."""
 
 
 def turn_to_record(turn: Turn, *, with_images: bool = True) -> Record:
-    """Return all that a turn is, save what the store gives it (uid, hash).
+    """Return a turn as JSON values, without what the store adds (uid, hash).
 
     Parameters
     ----------
     with_images
-        Whether its images are in it, or only told by their digests.
+        Whether to include images, or only their digests.
     """
     return {
         "prompt": turn.prompt,
@@ -91,14 +101,14 @@ def turn_to_record(turn: Turn, *, with_images: bool = True) -> Record:
 
 
 def turn_from_record(record: object) -> Turn:
-    """Return the turn that a record tells of.
+    """Return the turn in a record.
 
-    Texts lose lone surrogates, as in the store; times become UTC.
+    Lone surrogates become ``?``, as in the store; times become UTC.
 
     Raises
     ------
     UnreadableError
-        It tells of none; with half a sentence that says what is wrong.
+        The record is not a turn.
     """
     if not isinstance(record, Mapping):
         raise UnreadableError("a turn is not an object")
@@ -123,20 +133,20 @@ def turn_from_record(record: object) -> Turn:
         based_on=_text(record, "based_on"),
         answered_at=_time(record),
     )
-    if not turn.model.isprintable() or len(turn.model) > _LONGEST_NAME:
-        raise UnreadableError("the model of a turn is odd or too long a name")
+    if not turn.model.isprintable() or len(turn.model) > _MAX_NAME_LENGTH:
+        raise UnreadableError("the model name of a turn is too long or not printable")
     if turn.is_mark and (turn.prompt or turn.reply or not turn.starts_afresh):
-        raise UnreadableError("a turn does not name its model")
+        raise UnreadableError("a turn has an empty model name")
     return turn
 
 
 def turns_from_records(records: Iterable[object]) -> tuple[Turn, ...]:
-    """Return the turns that records tell of.
+    """Return the turns in records.
 
     Raises
     ------
     UnreadableError
-        One tells of none; with its number, from 1.
+        A record is not a turn; the message has its number, from 1.
     """
     turns = []
     for number, record in enumerate(records, 1):
@@ -148,21 +158,23 @@ def turns_from_records(records: Iterable[object]) -> tuple[Turn, ...]:
 
 
 def chat_name_from_record(record: Mapping[str, Any]) -> str:
-    """Return the name of the chat that a record is of.
+    """Return the name of the chat of a record.
 
     Raises
     ------
     UnreadableError
-        It is none that could be typed.
+        The name is missing, or could not be typed.
     """
     name = _text(record, "chat")
-    if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise UnreadableError("the name of the chat is empty, odd or too long")
+    if not name.strip() or not name.isprintable() or len(name) > _MAX_NAME_LENGTH:
+        raise UnreadableError(
+            "the name of the chat is empty, too long or not printable"
+        )
     return name
 
 
 def without_surrogates(text: str) -> str:
-    """Return a text that every file can keep: lone surrogates become ``?``."""
+    """Return a text that can be encoded: lone surrogates become ``?``."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -176,7 +188,7 @@ def _typed(record: Mapping[str, Any], name: str, default: Any) -> Any:  # noqa: 
     if value is None:
         return default
     if type(value) is not type(default):
-        raise UnreadableError(f"{name} of a turn is of a wrong type")
+        raise UnreadableError(f"{name} of a turn has the wrong type")
     return value
 
 
@@ -185,25 +197,25 @@ def _text(record: Mapping[str, Any], name: str) -> str:
 
 
 def _images(record: Mapping[str, Any]) -> tuple[Image, ...]:
-    """Return the images whose data are there: an output tells of their digests alone.
+    """Return the images whose data are present.
 
-    A notebook is given away more lightly than the images that it was asked about.
+    Outputs only have digests: notebooks are shared more freely than images.
     """
     found: list[Image] = []
-    for told in _typed(record, "pictures", []):
-        data = told.get("data", "") if isinstance(told, Mapping) else None
+    for item in _typed(record, "pictures", []):
+        data = item.get("data", "") if isinstance(item, Mapping) else None
         if not isinstance(data, str):
-            raise UnreadableError("an image of a turn is of a wrong type")
+            raise UnreadableError("an image of a turn has the wrong type")
         try:
             image = Image(base64.b64decode(data, validate=True))
         except ValueError as error:
-            raise UnreadableError("an image of a turn is no base64") from error
+            raise UnreadableError("an image of a turn is not base64") from error
         found += [image] if image.data else []
     return tuple(found)
 
 
 def _steps(record: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the steps, which outputs tell as one JSON text, and files as a list."""
+    """Return the steps: JSON text in outputs, a list in files."""
     steps = record.get("steps")
     if isinstance(steps, str):
         try:
@@ -213,33 +225,35 @@ def _steps(record: Mapping[str, Any]) -> tuple[Message, ...]:
     return tuple(map(_step, _typed({"steps": steps}, "steps", [])))
 
 
-def _step(told: object) -> Message:
-    """Return a message of a model or a tool, made of the keys that we write."""
-    if not isinstance(told, Mapping) or not isinstance(told.get("content"), str):
+def _step(data: object) -> Message:
+    """Return a message of a model or a tool, with known keys only."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("content"), str):
         raise UnreadableError("a step of a turn is not a message")
-    step: Message = {"role": _text(told, "role"), "content": _text(told, "content")}
-    if step["role"] not in _TEXTS_OF_STEPS:
-        raise UnreadableError("a step of a turn is of neither a model nor a tool")
-    for name in _TEXTS_OF_STEPS[step["role"]]:
-        if text := _text(told, name):
+    step: Message = {"role": _text(data, "role"), "content": _text(data, "content")}
+    if step["role"] not in _OPTIONAL_TEXTS:
+        raise UnreadableError(
+            "a step of a turn has a role other than assistant and tool"
+        )
+    for name in _OPTIONAL_TEXTS[step["role"]]:
+        if text := _text(data, name):
             step[name] = text
     if step.get("outcome", "called") not in get_args(CallOutcome):
         raise UnreadableError("the outcome of a tool call is unknown")
-    if step["role"] == "assistant" and (calls := _typed(told, "tool_calls", [])):
+    if step["role"] == "assistant" and (calls := _typed(data, "tool_calls", [])):
         step["tool_calls"] = [_call(call) for call in calls]
     return step
 
 
-def _call(told: object) -> dict[str, Any]:
-    function = told.get("function") if isinstance(told, Mapping) else None
-    if not isinstance(told, Mapping) or not isinstance(function, Mapping):
+def _call(data: object) -> dict[str, Any]:
+    function = data.get("function") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(function, Mapping):
         raise UnreadableError("a tool call of a turn has no function")
     arguments = _typed(function, "arguments", {})
     if not _text(function, "name"):
         raise UnreadableError("a tool call of a turn has no name")
     _check_depth(arguments, "the arguments of a tool call")
     call = {"function": {"name": _text(function, "name"), "arguments": arguments}}
-    return {"id": _text(told, "id"), **call} if told.get("id") else call
+    return {"id": _text(data, "id"), **call} if data.get("id") else call
 
 
 def _check_depth(value: object, what: str) -> None:
@@ -252,30 +266,30 @@ def _status(record: Mapping[str, Any]) -> Status:
     for known in get_args(Status):
         if status == known:
             return known  # type: ignore[no-any-return]
-    raise UnreadableError("status of a turn is not a known one")
+    raise UnreadableError("status of a turn is unknown")
 
 
 def _stats(record: Mapping[str, Any]) -> Stats:
-    told: Mapping[str, Any] = _typed(record, "stats", {})
-    return Stats(**{field.name: _typed(told, field.name, 0) for field in fields(Stats)})
+    data: Mapping[str, Any] = _typed(record, "stats", {})
+    return Stats(**{field.name: _typed(data, field.name, 0) for field in fields(Stats)})
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: record[key] for key in _SETTINGS if record.get(key) is not None}
     for key, value in found.items():
         if not isinstance(value, _SETTINGS[key]):
-            raise UnreadableError(f"{key} of a turn is of a wrong type")
+            raise UnreadableError(f"{key} of a turn has the wrong type")
         _check_depth(value, f"{key} of a turn")
     return found
 
 
 def _time(record: Mapping[str, Any]) -> str:
-    """Return when a turn was answered: not later than now, whatever a file says."""
-    told = _text(record, "answered_at")
-    if not told:
+    """Return the time of a turn, which is never in the future."""
+    text = _text(record, "answered_at")
+    if not text:
         return ""
     try:
-        time = datetime.fromisoformat(told)
+        time = datetime.fromisoformat(text)
         time = time if time.tzinfo else time.replace(tzinfo=UTC)
         past = min(time.astimezone(UTC), datetime.now(UTC))
         return past.isoformat(timespec="microseconds")
@@ -283,87 +297,76 @@ def _time(record: Mapping[str, Any]) -> str:
         raise UnreadableError("answered_at of a turn is not a time") from error
 
 
-METADATA_KEY = "ollama_magic"
-"""The name in an output's metadata."""
-METADATA_LAYOUT = 1
-"""Of the metadata; outputs of another layout are not read."""
-TURN_CELL_KEY = "of_cell"
-"""The name in it of the cell whose turn it is, if the output is another cell's."""
-
-# A cell id is the notebook's business; a reply that text/plain has is not kept twice.
-_TOLD_BY_THE_OUTPUT = ("reply", "cell_id")
-
-
 @dataclass(frozen=True, slots=True)
 class TurnPosition:
-    """Where a turn was in its chat when it was answered."""
+    """The position of a turn in its chat."""
 
     chat: str
     number: int
-    """From 1, marks not counted: what people are told."""
+    """From 1, without markers: the number that users see."""
     position: int
-    """From 1, marks counted."""
+    """From 1, with markers."""
 
 
 def position_in_chat(chat: Chat, turn: Turn) -> TurnPosition:
-    """Return where a turn is in its chat."""
+    """Return the position of a turn in its chat."""
     uids = [other.uid for other in chat.turns]
     index = uids.index(turn.uid) if turn.uid in uids else len(uids)
     before = sum(not other.is_mark for other in chat.turns[:index])
     return TurnPosition(chat.name, before + 1, index + 1)
 
 
-def output_metadata(turn: Turn, place: TurnPosition | None, plain: str) -> Record:
-    """Return what the output of a turn tells.
+def output_metadata(turn: Turn, position: TurnPosition | None, plain: str) -> Record:
+    """Return the metadata of the output of a turn.
 
     Parameters
     ----------
-    place
-        None for a one-off.
+    position
+        None for a one-off prompt.
     plain
-        The ``text/plain`` of the output. The reply is told too when it is another
-        text: with a notice under it, or with characters that are not shown.
+        The ``text/plain`` of the output. If it is not exactly the reply, the reply is
+        included.
     """
     record = turn_to_record(turn, with_images=False)
-    told = {k: v for k, v in record.items() if k not in _TOLD_BY_THE_OUTPUT}
+    data = {k: v for k, v in record.items() if k not in _KEYS_NOT_IN_OUTPUTS}
     if turn.reply != plain and not turn.is_mark:
-        told["reply"] = turn.reply
+        data["reply"] = turn.reply
     for name in ("thinking", "pictures", "steps"):
-        if not told[name]:
-            del told[name]
-    if "steps" in told:
-        # One text: notebook servers fail on metadata that are nested deeply.
-        told["steps"] = json.dumps(told["steps"], ensure_ascii=False)
+        if not data[name]:
+            del data[name]
+    if "steps" in data:
+        # One text: notebook servers fail on deeply nested metadata.
+        data["steps"] = json.dumps(data["steps"], ensure_ascii=False)
     return {
         "layout": METADATA_LAYOUT,
         "version": __version__,
-        "chat": place.chat if place else None,
-        "turn": place.number if place else None,
-        "position": place.position if place else None,
-        **told,
+        "chat": position.chat if position else None,
+        "turn": position.number if position else None,
+        "position": position.position if position else None,
+        **data,
     }
 
 
-def read_output_metadata(told: object, plain: str) -> tuple[TurnPosition, Turn] | None:
-    """Return the turn that an output tells of, and its place; None for a one-off.
+def read_output_metadata(data: object, plain: str) -> tuple[TurnPosition, Turn] | None:
+    """Return the turn of an output and its position; None for a one-off prompt.
 
     Raises
     ------
     UnreadableError
-        The metadata is of another layout, or not as this package writes it.
+        The metadata has another layout, or was not written by this package.
     """
-    if not isinstance(told, dict) or told.get("layout") != METADATA_LAYOUT:
-        raise UnreadableError("it has another layout")
-    if told.get("chat") is None:
+    if not isinstance(data, dict) or data.get("layout") != METADATA_LAYOUT:
+        raise UnreadableError("its metadata has another layout")
+    if data.get("chat") is None:
         return None
-    turn = turn_from_record({"reply": "" if _is_mark(told) else plain, **told})
-    number, position = told.get("turn"), told.get("position")
+    turn = turn_from_record({"reply": "" if _is_mark(data) else plain, **data})
+    number, position = data.get("turn"), data.get("position")
     if type(number) is not int or type(position) is not int or not turn.answered_at:
-        raise UnreadableError("it does not tell its place")
-    return TurnPosition(chat_name_from_record(told), number, position), replace(
+        raise UnreadableError("its metadata has no position")
+    return TurnPosition(chat_name_from_record(data), number, position), replace(
         turn, cell_id=None
     )
 
 
-def _is_mark(told: dict[str, Any]) -> bool:
-    return told.get("model") == ""
+def _is_mark(data: dict[str, Any]) -> bool:
+    return data.get("model") == ""

@@ -271,10 +271,10 @@ class ChatStore:
         found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
         return found[0] if found else ""
 
-    def cache_reply(self, key: str, answer: CachedReply) -> None:
+    def cache_reply(self, key: str, reply: CachedReply) -> None:
         """Store a reply for when the same request is made again."""
         self._database.run_and_commit(
-            lambda database: cache.store_cached_reply(database, key, answer)
+            lambda database: cache.store_cached_reply(database, key, reply)
         )
 
     # -- chats and notebooks ---------------------------------------------------

@@ -1,7 +1,7 @@
-"""A chat as a value: turns in order, and the messages that a model is sent.
+"""Turns and chats as values, and the messages that are sent to a model.
 
-Pure: knows nothing of storage, notebooks or HTTP. Nothing here changes in place, so
-an error while a model answers leaves the chat as it was.
+Every layer above uses them. They are immutable, so an error during a reply leaves the
+chat unchanged.
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ Status = Literal["complete", "interrupted", "broken"]
 """How a reply ended: by itself, by the user, or by an error (partial text is kept)."""
 Origin = Literal["here", "file", "trusted"]
 """Where a turn comes from: a cell that was run here, a file (restored, imported), or a
-file that the user has trusted."""
+file that the user trusts."""
 
 CallOutcome = Literal[
     "called", "failed", "invalid", "declined", "refused", "interrupted", "skipped"
 ]
-"""What came of a call of a function; the ``outcome`` of the message with its result.
+"""The outcome of a tool call; a field of the message with its result.
 
-``failed``: the function raised. ``invalid``: it could not be called so. ``declined``:
-by the user. ``refused``: nobody was there to allow it. ``interrupted``: by the user,
-while the function ran. ``skipped``: the user stopped before it. Messages of older
-versions have none.
+``failed``: the tool raised. ``invalid``: a wrong call. ``declined``: by the user.
+``refused``: nobody was there to allow it. ``interrupted``: by the user, while the tool
+ran. ``skipped``: the user stopped earlier. Messages of older versions have none.
 """
 
 UNKNOWN_MODEL = "unknown"
-"""The model of turns from a file that names none; nobody is asked by that name."""
+"""The model of turns from a file that names none; never sent to a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one cell asked and what it got.
+    """A prompt and its reply.
 
-    A turn without ``model`` is a mark that ``%ollama new`` left: it asked nothing,
-    and the turns before it are not sent any more.
+    A turn without ``model`` is a marker from ``%ollama new``: it has no prompt, and
+    earlier turns are no longer sent.
     """
 
     prompt: str = ""
@@ -52,13 +51,13 @@ class Turn:
     model: str = ""
     digest: str = ""
     system: str | None = None
-    """A system message from this turn on; None leaves it as it was."""
+    """The system message from this turn on; None keeps the earlier one."""
     images: tuple[Image, ...] = ()
     """What was shown to the model with the prompt."""
     steps: tuple[Message, ...] = ()
-    """The messages between prompt and reply: calls of tools, and what they gave."""
+    """The messages between prompt and reply: tool calls and their results."""
     starts_afresh: bool = False
-    """The turns before this one are kept in the store and not sent."""
+    """Whether a new conversation starts here; earlier turns are no longer sent."""
     cell_id: str | None = None
     status: Status = "complete"
     done_reason: str = ""
@@ -66,26 +65,25 @@ class Turn:
     request: Mapping[str, Any] = field(default_factory=dict)
     """Options, format, think and keep_alive as they were sent (no messages).
 
-    And what is not sent: ``extract``, code was put below the cell of this turn;
-    ``cached``, an answer from earlier was shown again.
+    Also two facts that are not sent: ``extract``, code was inserted below the cell;
+    ``cached``, the reply came from the cache.
     """
     based_on: str = ""
-    """Fingerprint of the turns that were before this one when it was answered."""
+    """The fingerprint of the turns before this one, when it was answered."""
     text_hash: str = ""
-    """Hash of what later turns are sent of this one; set by the store."""
+    """The hash of the texts that later requests contain; set by the store."""
     answered_at: str = ""
-    """UTC, ISO 8601; set by the store where it is not known. An answer that is shown
-    again keeps its time."""
+    """UTC, ISO 8601; set by the store if empty. A cached reply keeps its time."""
     added_at: str | None = None
-    """When it came into its chat; set by the store."""
+    """When it was added to its chat; set by the store."""
     uid: str = ""
-    """Set by the store; a new one for every answer, also for a re-run."""
+    """Set by the store; every reply has a new one, even when a cell is run again."""
     origin: Origin = "here"
-    """Of a file only prompts and replies are sent, until the user trusts it."""
+    """Of turns from a file, only prompts and replies are sent until it is trusted."""
 
     @property
     def is_mark(self) -> bool:
-        """Whether this is only the mark of a fresh start."""
+        """Whether this is only the marker of a new conversation."""
         return not self.model
 
     @property
@@ -95,22 +93,22 @@ class Turn:
 
     @property
     def names_model(self) -> bool:
-        """Whether the next turn may go on with the model of this one."""
+        """Whether the model of this turn can be the next turn's default."""
         return self.model not in {"", UNKNOWN_MODEL} and not self.is_from_file
 
     @property
     def sent_system(self) -> str | None:
-        """The system message from this turn on, unless an untrusted file brings it."""
+        """The system message from this turn on, unless it is from an untrusted file."""
         return None if self.origin == "file" else self.system
 
     @property
     def sent_steps(self) -> tuple[Message, ...]:
-        """The steps that later turns are sent: none of an untrusted file."""
+        """The steps that are sent with later prompts: none from an untrusted file."""
         return () if self.origin == "file" else self.steps
 
     @property
     def calls(self) -> int:
-        """MatchKind many tools were called, or results given where these are more."""
+        """The number of tool calls, or of results if there are more."""
         calls = [len(step.get("tool_calls", ())) for step in self.steps]
         results = [step for step in self.steps if step["role"] == "tool"]
         return max(sum(calls), len(results))
@@ -118,7 +116,7 @@ class Turn:
     def compute_text_hash(self) -> str:
         """Hash the texts of this turn, from its system message to its reply.
 
-        Trusting a turn leaves it as it was: a turn has to be recognised in its file.
+        The origin has no influence: a trusted turn must be recognised in its file.
         """
         hasher = hashlib.sha256()
         steps = map(without_outcome, self.steps)
@@ -126,15 +124,15 @@ class Turn:
         more += [image.digest for image in self.images]
         for text in (self.system or "", self.prompt, self.reply, *more):
             data = text.encode("utf-8", "surrogatepass")
-            # The length in front keeps "a" + "bc" apart from "ab" + "c".
+            # With its length, "a" + "bc" differs from "ab" + "c".
             hasher.update(b"%d:" % len(data) + data)
         return hasher.hexdigest()[:32]
 
 
 def fingerprint(turns: Sequence[Turn]) -> str:
-    """Return a fingerprint of what a next turn is sent of these turns.
+    """Return a fingerprint of what is sent of these turns with the next prompt.
 
-    It depends on texts alone: the same answer given again leaves it as it was.
+    It depends on texts only: an identical new reply does not change it.
     """
     hashes = [_sent_hash(turn) for turn in turns[_last_start(turns) :]]
     return hashlib.sha256(b"".join(hashes)).hexdigest()[:32]
@@ -147,7 +145,7 @@ def _sent_hash(turn: Turn) -> bytes:
 
 
 def _last_start(turns: Sequence[Turn]) -> int:
-    """Return the index of the last turn that starts afresh; 0 when none does."""
+    """Return the index where the current conversation starts."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index].starts_afresh:
             return index
@@ -162,10 +160,10 @@ class Chat:
     turns: tuple[Turn, ...] = ()
 
     def before(self, cell_id: str | None) -> Chat:
-        """Return the chat up to the turn of a cell; all of it when it has none.
+        """Return the chat before the turn of a cell; all of it if there is none.
 
-        A cell that was run with ``--append`` has several turns. The last of them is
-        its own, which a re-run replaces; those before it stand.
+        A cell that was run with ``--append`` has several turns. Running it again
+        replaces the last of them.
         """
         if cell_id is not None:
             for index in range(len(self.turns) - 1, -1, -1):
@@ -174,13 +172,13 @@ class Chat:
         return self
 
     def stale(self) -> frozenset[str]:
-        """Return the uids of turns that were answered on an older text.
+        """Return the uids of turns whose reply is based on outdated turns.
 
-        A turn is stale when the turns before it are not those it was answered on: one
-        was asked again, added, or taken away. Linear in the number of turns.
+        A turn is stale if an earlier turn was run again, added or removed after its
+        reply. Linear in the number of turns.
         """
         stale: set[str] = set()
-        before = hashlib.sha256()  # goes along with ``fingerprint``
+        before = hashlib.sha256()  # the same as ``fingerprint``
         for turn in self.turns:
             if turn.starts_afresh:
                 before = hashlib.sha256()
@@ -190,7 +188,7 @@ class Chat:
         return frozenset(stale)
 
     def in_use(self) -> tuple[Turn, ...]:
-        """Return the turns since the last fresh start, marks left out."""
+        """Return the turns of the current conversation, without markers."""
         return self._in_use
 
     @cached_property
@@ -199,19 +197,19 @@ class Chat:
         return tuple(turn for turn in self.turns[start:] if not turn.is_mark)
 
     def last_model(self) -> str:
-        """Return the model of the last turn that names one; empty if none does."""
+        """Return the model of the last turn that has one; empty if none does."""
         models = (turn.model for turn in reversed(self.turns))
         return next((m for m in models if m not in {"", UNKNOWN_MODEL}), "")
 
     def system(self) -> str | None:
-        """Return the system message in force after the last turn."""
+        """Return the system message that applies after the last turn."""
         for turn in reversed(self.in_use()):
             if turn.sent_system is not None:
                 return turn.sent_system
         return None
 
     def sent(self, last: int | None = None) -> tuple[Turn, ...]:
-        """Return the turns that a model is sent: the ``last`` ones, or all in use."""
+        """Return the turns that are sent: the ``last`` ones, or the conversation."""
         turns = self.in_use()
         return turns if last is None else turns[max(0, len(turns) - last) :]
 
@@ -224,7 +222,7 @@ class Chat:
         last: int | None = None,
         sees: bool = True,
     ) -> list[Message]:
-        """Return what a model is sent when it is asked ``prompt`` now.
+        """Return the messages of a request with a new prompt.
 
         Parameters
         ----------
@@ -233,12 +231,12 @@ class Chat:
         images
             What is shown with it.
         system
-            A new system message; None keeps the one in force. Empty text sends none.
+            A new system message. None keeps the present one; an empty text sends none.
         last
-            Send only so many of the latest turns; None sends all.
+            How many of the latest turns to send; None sends all.
         sees
-            Whether the model takes images. Where it does not, those of earlier turns
-            are left out: the server would refuse the whole chat for one of them.
+            Whether the model supports images. If not, those of earlier turns are left
+            out, since the server would reject the whole request.
 
         Notes
         -----
@@ -249,15 +247,15 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(_asked(turn.prompt, turn.images if sees else ()))
+            messages.append(_user_message(turn.prompt, turn.images if sees else ()))
             messages += [_without_thinking(step) for step in turn.sent_steps]
-            if turn.reply:  # nothing was said, or stopped while it was thought about
+            if turn.reply:  # empty if it was stopped during thinking
                 messages.append({"role": "assistant", "content": turn.reply})
-        messages.append(_asked(prompt, images))
+        messages.append(_user_message(prompt, images))
         return messages
 
 
-def _asked(prompt: str, images: Sequence[Image]) -> Message:
+def _user_message(prompt: str, images: Sequence[Image]) -> Message:
     message: Message = {"role": "user", "content": prompt}
     if images:
         message["images"] = [image.base64 for image in images]
@@ -265,7 +263,7 @@ def _asked(prompt: str, images: Sequence[Image]) -> Message:
 
 
 def without_outcome(message: Message) -> Message:
-    """Return a step as the server takes it: ``outcome`` is ours alone."""
+    """Return a step without ``outcome``, which Ollama does not have."""
     return {key: value for key, value in message.items() if key != "outcome"}
 
 
