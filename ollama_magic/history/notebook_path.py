@@ -4,7 +4,7 @@ The session calls ``find_notebook`` once per configuration. Nothing is guessed: 
 front end gives the path, the chats belong to the running kernel alone.
 
 A Jupyter server sets ``JPY_SESSION_NAME`` for each kernel that it starts, and every
-process below that kernel inherits it: papermill running a notebook, ``jupyter execute``,
+process below that kernel inherits it: papermill, ``jupyter execute``,
 an engine of ipyparallel. These must not join the chat of the outer notebook, so
 ``is_set_for_this_kernel`` finds the topmost process with the value, which the server
 started. It is this kernel, or a wrapper that started it (``conda run``, ``uv run``, a
