@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
@@ -223,13 +223,13 @@ def embed(
     Raises
     ------
     OllamaMagicError
-        The model cannot embed, or no server answered.
+        The model does not support embeddings, or no server responded.
     """
     client = current_session().client(host)
-    found = in_background(
+    found = run_in_background(
         partial(
             client.embed,
-            model or in_background(partial(_embedding_model, client)),
+            model or run_in_background(partial(_embedding_model, client)),
             input if isinstance(input, str) else list(input),
             dimensions=dimensions,
             truncate=truncate,
@@ -257,7 +257,7 @@ def models(host: str | None = None) -> Listing[ModelSummary]:
         The host cannot be used, or no Ollama answers there.
     """
     client = current_session().client(host)
-    return in_background(lambda: list_models(client))
+    return run_in_background(lambda: list_models(client))
 
 
 def _embedding_model(client: OllamaClient) -> str:

@@ -156,7 +156,7 @@ class ModelNotFoundError(ServerError):
 
 
 class CapabilityError(ServerError):
-    """The model cannot think, see, call tools or embed, and the request asked it to."""
+    """The model does not support what the request uses: thinking, images, tools."""
 
 
 class ModelTransferError(ServerError):

@@ -13,12 +13,12 @@ from ollama_magic import errors
 from ollama_magic.batch.progress import RowProgress
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
-from ollama_magic.client.progress import Transfer
+from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.server_errors import (
-    Attempt,
+    RequestInfo,
     not_ollama,
     redirected,
-    refusal,
+    response_error,
     server_error,
 )
 from ollama_magic.client.types import Progress
@@ -154,7 +154,7 @@ def progress(text):
 
 def pulling(text):
     """Show the status lines of a pull, with and without a size."""
-    transfer = Transfer()
+    transfer = TransferProgress()
     for more in ({}, {"digest": text, "total": 10, "completed": 5}):
         transfer.add(Progress.from_json({"status": text, **more}))
         yield from progress(f"m: {transfer.line()}")
@@ -256,13 +256,13 @@ def terminal_lines(text):
 def error_texts(text):
     """Errors of all kinds, as they are shown in a cell, in a notice and as text."""
     body = text.encode("utf-8", "replace")
-    attempt = Attempt("http://127.0.0.1:11434", "chat", text)
+    attempt = RequestInfo("http://127.0.0.1:11434", "chat", text)
     made = [
         server_error(attempt, text),
-        server_error(Attempt("http://127.0.0.1:11434", "pull", text), text),
-        refusal(attempt, 404, b'{"error": "x"}', installed=[text, text + "b"]),
-        refusal(attempt, 500, body, content_type="text/html"),
-        refusal(attempt, 401, body),
+        server_error(RequestInfo("http://127.0.0.1:11434", "pull", text), text),
+        response_error(attempt, 404, b'{"error": "x"}', installed=[text, text + "b"]),
+        response_error(attempt, 500, body, content_type="text/html"),
+        response_error(attempt, 401, body),
         not_ollama(attempt, 200, f"<title>{text}", text),
         redirected(attempt, text),
         redirected(attempt, f"http://{text}/"),

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
 from ollama_magic.batch.progress import RowProgress
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.client.interrupts import held, look
+from ollama_magic.client.interrupts import check_interrupt, held
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     Interrupted,
@@ -233,7 +233,7 @@ class Results:
                 for _ in dispatcher.run(missing):
                     self._in_thread(self._add_finished, dispatcher.finished)
                     self._show()
-                    look()
+                    check_interrupt()
                 end = ""
             except KeyboardInterrupt:
                 end = "stopped by you"
@@ -259,7 +259,7 @@ class Results:
         while not wait([future], _INTERVAL_S).done:
             self._show()
             if not self._is_ending:
-                look()
+                check_interrupt()
         return future.result()
 
     def _without_result(

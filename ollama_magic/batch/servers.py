@@ -14,13 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.models import ModelSummary, find_model
+from ollama_magic.client.models import ModelSummary, find_model, require_capability
 from ollama_magic.client.types import Think
 from ollama_magic.errors import (
-    CapabilityError,
     ConfigError,
     ModelNotFoundError,
     NotOllamaError,
@@ -148,7 +147,7 @@ def find_servers(
         checked = _each(pairs, lambda pair: _checked(*pair, name, think))
         return replace(_usable(name, servers, checked), requested_model=model or "")
 
-    return in_background(find)
+    return run_in_background(find)
 
 
 def _usable(
@@ -204,8 +203,9 @@ def _checked(
     capabilities: Sequence[str] = model.capabilities if model else ()
     if not capabilities:  # an older server, or the model is missing, which raises
         capabilities = _capabilities(server.client, name)
-    if capabilities:
-        _check_capabilities(name, capabilities, models.installed, think)
+    known = replace(model or ModelSummary(name), capabilities=tuple(capabilities))
+    for capability in ("completion", "thinking") if think else ("completion",):
+        require_capability(capability, known, models.installed)
     return replace(server, model=model, cloud_host=cloud_host(name, model))
 
 
@@ -217,25 +217,6 @@ def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
         raise
     except (ServerError, NotOllamaError):
         return ()
-
-
-def _check_capabilities(
-    name: str,
-    capabilities: Sequence[str],
-    installed: Sequence[ModelSummary],
-    think: Think | None,
-) -> None:
-    needs = [("completion", "write text", "name another model")]
-    if think:
-        needs.append(("thinking", "think", "leave think out"))
-    for capability, verb, remedy in needs:
-        if capability not in capabilities:
-            able = [m.name for m in installed if capability in m.capabilities]
-            raise CapabilityError(
-                f"Model {name!r} cannot {verb}, and was asked to.",
-                why=f"the server lists it with: {', '.join(capabilities)}",
-                next_step=f"{remedy}{': ' if able else ''}{', '.join(able)}",
-            )
 
 
 def _each(items: Sequence[S], call: Callable[[S], T]) -> list[T | OllamaMagicError]:

@@ -24,24 +24,24 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 
-Transferring = ClosableStream[Progress]
+TransferStream = ClosableStream[Progress]
 """A pull, push or create under way: iterate it; closing it stops the server too."""
 
 
 # -- transfers -----------------------------------------------------------------
 
 
-def pull(client: OllamaClient, name: str) -> Transferring:
+def pull(client: OllamaClient, name: str) -> TransferStream:
     """Fetch a model, or bring it up to date; goes on where an earlier one stopped."""
     return client.pull(name)
 
 
-def push(client: OllamaClient, name: str) -> Transferring:
+def push(client: OllamaClient, name: str) -> TransferStream:
     """Send a model to the registry that its name says."""
     return client.push(name)
 
 
-def create(client: OllamaClient, name: str, spec: ModelSpec) -> Transferring:
+def create(client: OllamaClient, name: str, spec: ModelSpec) -> TransferStream:
     """Make a model; one of that name is replaced (:func:`existing` tells).
 
     Files are sent first, each as ``uploading FILE`` with its bytes.

@@ -1,10 +1,9 @@
-"""What a stream brings, batch by batch, without blocking the main thread.
+"""Reads streams and runs calls in background threads; the main thread only waits.
 
-A kernel's main thread that waits inside a socket cannot be interrupted everywhere and
-cannot show that it waits. So a thread reads, and the main thread looks at what has
-come: at once at first, then as often as it is drawn, and every tick also for an
-interrupt that is held back. Knows threads and nothing of
-what is streamed.
+A kernel's main thread that waits inside a socket cannot be interrupted everywhere, and
+cannot show that it waits. So a thread reads, and the main thread collects what has
+arrived: at once at first, later as often as it redraws, and every tick it checks for an
+interrupt. Cells, comparisons and ``%ollama`` commands use it.
 """
 
 from __future__ import annotations
@@ -20,62 +19,73 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from ollama_magic.client import interrupts
+from ollama_magic.client.interrupts import check_interrupt
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _JOIN_S = 2.0
 _HAD_TO_WAIT_S = 0.0002
-"""What was there already is taken in a tenth of this."""
-_SHARE_OF_REST = 0.1
-_MOST_REST_S = 0.1
+"""Taking an item that has already arrived needs a tenth of this."""
+_PAUSE_SHARE = 0.1
+_MAX_PAUSE_S = 0.1
 
 
-class ClosableStream(Protocol[T_co]):
-    """What can be read in one thread and closed from another."""
-
-    def __iter__(self) -> Iterator[T_co]:
-        """Yield what comes, for as long as it comes."""
+class Closable(Protocol):
+    """Something that any thread can end, more than once."""
 
     def close(self) -> None:
-        """End it now; a reader that waits gets an error or the end."""
+        """End it now."""
+
+
+class ClosableStream(Closable, Protocol[T_co]):
+    """A stream that one thread reads and another can close.
+
+    Closing it makes a waiting reader get an error, or the end of the stream.
+    """
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Yield items as they arrive."""
+
+
+# -- streams -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[T]):
-    """What has come of a stream since it was looked at last."""
+class StreamUpdate(Generic[T]):
+    """What has arrived on a stream since the last update."""
 
     number: int
-    """Which stream, where there are several: from 0."""
+    """Index of the stream among several; 0 for a single one."""
     items: list[T]
     has_ended: bool
-    """Nothing more will come."""
+    """Nothing more will arrive."""
     error: BaseException | None
-    """What ended it, if not its own end."""
+    """The exception that ended the stream, if one did."""
 
 
-class Arrivals(Generic[T]):
-    """Iterate to get a list of all that has come; an empty one is a tick.
+class BackgroundReader(Generic[T]):
+    """Reads a stream in a thread; iterating yields lists of the items that arrived.
 
-    To be used in a ``with``: leaving it, by any way, closes the stream.
+    An empty list is a tick. Use it in a ``with`` statement: leaving that closes the
+    stream.
 
     Parameters
     ----------
     stream
-        Is read in a thread of its own, from ``__enter__`` on.
+        Read from ``__enter__`` on.
     tick_s
-        How long to wait for something before an empty list is handed out.
+        How long to wait for an item before an empty list is yielded.
     hz
-        How often a second what came is drawn; what comes one by one gathers between.
+        How often per second the caller redraws; items that arrive one by one are
+        collected in between.
     changed
-        Is notified when something has come; several streams may share one.
+        Notified when something arrives; several readers may share one.
 
     Raises
     ------
     BaseException
-        What the stream raises is raised from the iteration, after the items before it
-        were handed out.
+        The iteration raises what the stream raises, after the items before it.
     """
 
     def __init__(
@@ -87,20 +97,20 @@ class Arrivals(Generic[T]):
     ) -> None:
         self._stream = stream
         self._tick_s = tick_s
-        self._rest_s = min(1 / hz, _MOST_REST_S)
+        self._pause_s = min(1 / hz, _MAX_PAUSE_S)
         self._items: list[T] = []
         self._error: BaseException | None = None
         self._has_ended = False
-        self._is_left = threading.Event()
+        self._is_closed = threading.Event()
         self._changed = changed or threading.Condition()
-        self._reader = threading.Thread(
-            target=self._read, name="ollama-reader", daemon=True
+        self._thread = threading.Thread(
+            target=self._run, name="ollama-reader", daemon=True
         )
 
     def __enter__(self) -> Self:
         try:
-            self._reader.start()
-        except BaseException:  # an interrupt while it starts: nobody will leave
+            self._thread.start()
+        except BaseException:  # an interrupt while it starts: __exit__ is not called
             self.close()
             raise
         return self
@@ -112,16 +122,16 @@ class Arrivals(Generic[T]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        self._reader.join(_JOIN_S)
+        self._thread.join(_JOIN_S)
 
     def close(self) -> None:
-        """Close the stream; its reader ends soon after."""
-        self._is_left.set()
+        """Close the stream; its thread ends soon after."""
+        self._is_closed.set()
         self._stream.close()
 
     @property
     def has_news(self) -> bool:
-        """Whether something has come, or the end; to be asked under ``changed``."""
+        """Whether items have arrived or the stream has ended; hold ``changed``."""
         return bool(self._items) or self._has_ended
 
     def __iter__(self) -> Iterator[list[T]]:
@@ -129,69 +139,69 @@ class Arrivals(Generic[T]):
             with self._changed:
                 if not self.has_news:
                     self._changed.wait(self._tick_s)
-                batch = self.take()
-            if batch.items or not batch.has_ended:
-                yield batch.items
-                if not batch.has_ended:  # else nothing is left to be stopped
-                    interrupts.look()
-            elif batch.error is not None:
-                raise batch.error
+                update = self.take()
+            if update.items or not update.has_ended:
+                yield update.items
+                if not update.has_ended:  # afterwards there is nothing left to stop
+                    check_interrupt()
+            elif update.error is not None:
+                raise update.error
             else:
                 return
 
-    def take(self, number: int = 0) -> Batch[T]:
-        """Return what has come; to be called under ``changed``."""
+    def take(self, number: int = 0) -> StreamUpdate[T]:
+        """Return what has arrived; the caller holds ``changed``."""
         items, self._items = self._items, []
-        return Batch(number, items, self._has_ended, self._error)
+        return StreamUpdate(number, items, self._has_ended, self._error)
 
-    def _read(self) -> None:
+    def _run(self) -> None:
         try:
-            self._read_with_rests()
+            self._read_with_pauses()
         except BaseException as error:  # noqa: BLE001  (raised again in __iter__)
             self._error = error
         with self._changed:
             self._has_ended = True
             self._changed.notify()
 
-    def _read_with_rests(self) -> None:
-        """Read, and let things gather where they come one by one.
+    def _read_with_pauses(self) -> None:
+        """Read, and let items that arrive one by one accumulate.
 
-        To be woken for an item costs a thread ten times what the item costs. So, when
-        it had to wait for one, it wakes the main thread and rests before it looks
-        again; never for more than a tenth of the time since the first item, so that
-        what is short or has just begun is not held up.
+        Waking a thread for an item costs ten times as much as the item itself. So
+        after each item that it had to wait for, the reader wakes the main thread and
+        pauses. The pause is at most a tenth of the time since the first item, so that
+        short replies and the first words are not delayed.
         """
         first_s, asked_s = 0.0, -math.inf
         for item in self._stream:
-            if self._is_left.is_set():
+            if self._is_closed.is_set():
                 break
-            came_s = time.monotonic()
-            had_to_wait = came_s - asked_s > _HAD_TO_WAIT_S
+            arrived_s = time.monotonic()
+            had_to_wait = arrived_s - asked_s > _HAD_TO_WAIT_S
             with self._changed:
                 self._items.append(item)
-                if had_to_wait:  # else it is taken with those before it
+                if had_to_wait:  # otherwise it is taken together with those before it
                     self._changed.notify()
             if had_to_wait:
-                first_s = first_s or came_s
-                rest_s = (came_s - first_s) * _SHARE_OF_REST
-                self._is_left.wait(min(rest_s, self._rest_s))
+                first_s = first_s or arrived_s
+                pause_s = (arrived_s - first_s) * _PAUSE_SHARE
+                self._is_closed.wait(min(pause_s, self._pause_s))
             asked_s = time.monotonic()
 
 
-class ManyArrivals(Generic[T]):
-    """Several streams at once: iterate to get what has come; nothing is a tick.
+class BackgroundReaders(Generic[T]):
+    """Reads several streams, each in its own thread; iterating yields their updates.
 
-    Each is read in a thread of its own. To be used in a ``with``: leaving it, by any
-    way, closes all streams before it waits for any reader.
+    An empty list is a tick. Use it in a ``with`` statement: leaving that closes all
+    streams before it waits for any thread.
 
     Parameters
     ----------
     streams
-        Are numbered in this order.
+        Numbered in this order.
     tick_s
-        How long to wait for something before an empty list is handed out.
+        How long to wait for an item before an empty list is yielded.
     hz
-        How often a second what came is drawn; what comes one by one gathers between.
+        How often per second the caller redraws.
     """
 
     def __init__(
@@ -202,17 +212,17 @@ class ManyArrivals(Generic[T]):
     ) -> None:
         self._tick_s = tick_s
         self._changed = threading.Condition()
-        self._all = [
-            Arrivals(stream, hz=hz, changed=self._changed) for stream in streams
+        self._readers = [
+            BackgroundReader(stream, hz=hz, changed=self._changed) for stream in streams
         ]
 
     def __enter__(self) -> Self:
         try:
-            for arrivals in self._all:
-                arrivals.__enter__()
+            for reader in self._readers:
+                reader.__enter__()
         except BaseException:
-            for arrivals in self._all:
-                arrivals.close()
+            for reader in self._readers:
+                reader.close()
             raise
         return self
 
@@ -222,88 +232,88 @@ class ManyArrivals(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for arrivals in self._all:
-            arrivals.close()
-        for arrivals in self._all:
-            arrivals.__exit__(kind, error, traceback)
+        for reader in self._readers:
+            reader.close()
+        for reader in self._readers:
+            reader.__exit__(kind, error, traceback)
 
-    def __iter__(self) -> Iterator[list[Batch[T]]]:
-        under_way = dict(enumerate(self._all))
-        while under_way:
+    def __iter__(self) -> Iterator[list[StreamUpdate[T]]]:
+        running = dict(enumerate(self._readers))
+        while running:
             with self._changed:
-                if not any(one.has_news for one in under_way.values()):
+                if not any(reader.has_news for reader in running.values()):
                     self._changed.wait(self._tick_s)
-                batches = [
-                    one.take(number)
-                    for number, one in under_way.items()
-                    if one.has_news
+                updates = [
+                    reader.take(number)
+                    for number, reader in running.items()
+                    if reader.has_news
                 ]
-            for batch in batches:
-                if batch.has_ended:
-                    del under_way[batch.number]
-            yield batches
-            if under_way:
-                interrupts.look()
+            for update in updates:
+                if update.has_ended:
+                    del running[update.number]
+            yield updates
+            if running:
+                check_interrupt()
 
 
-def in_background(
+# -- calls ---------------------------------------------------------------------
+
+
+def run_in_background(
     call: Callable[[], T],
     *,
     on_tick: Callable[[], object] = lambda: None,
     tick_s: float = 0.2,
 ) -> T:
-    """Return what ``call`` returns, and stay interruptible while it waits.
+    """Return what ``call`` returns, and stay interruptible while it runs.
 
-    For short questions to a server. An interrupt, and what ``on_tick`` raises, closes
-    the connections that the call has made; nobody takes its result.
+    Meant for short requests to a server. An interrupt, or an exception from
+    ``on_tick``, closes the connections that the call has opened and drops its result.
 
     Parameters
     ----------
     call
-        Runs in a thread of its own; what it raises is raised here.
+        Runs in its own thread; its exceptions are raised here.
     on_tick
-        Called in this thread every ``tick_s`` seconds until the result is there.
+        Called in this thread every ``tick_s`` seconds until the call returns.
     """
     future: Future[T] = Future()
-    exchanges = Exchanges()
+    connections = OpenConnections()
 
     def run() -> None:
         try:
-            with exchanges.noted():
+            with connections.tracked():
                 future.set_result(call())
         except BaseException as error:  # noqa: BLE001  (raised again below)
             future.set_exception(error)
 
-    thread = threading.Thread(target=run, name="ollama-question", daemon=True)
+    thread = threading.Thread(target=run, name="ollama-call", daemon=True)
     try:
         thread.start()
         while not wait([future], tick_s).done:
-            interrupts.look()
+            check_interrupt()
             on_tick()
     except BaseException:
-        exchanges.close()
+        connections.close()
         raise
     return future.result()
 
 
-class Closable(Protocol):
-    """What can be ended from any thread, and more than once."""
+class OpenConnections:
+    """The connections that a call opens inside :meth:`tracked`.
 
-    def close(self) -> None:
-        """End it now."""
-
-
-class Exchanges:
-    """What was begun inside of :meth:`noted`; what begins too late ends at once."""
+    A plain request is a function call, so there is no stream that another thread could
+    close; it closes these instead. A connection opened afterwards is closed at once.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun: list[Closable] = []
+        self._opened: list[Closable] = []
         self._is_closed = False
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note what this thread begins inside of this block."""
+    def tracked(self) -> Iterator[None]:
+        """Track the connections that this thread opens in this block."""
         token = _CURRENT.set(self)
         try:
             yield
@@ -311,26 +321,27 @@ class Exchanges:
             _CURRENT.reset(token)
 
     def close(self) -> None:
-        """End all of them, and those to come."""
+        """Close all of them, and those opened from now on."""
         with self._lock:
             self._is_closed = True
-            begun = list(self._begun)
-        for exchange in begun:
-            exchange.close()
+            opened = list(self._opened)
+        for connection in opened:
+            connection.close()
 
-    def _note(self, exchange: Closable) -> None:
+    def add(self, connection: Closable) -> None:
+        """Track one more connection."""
         with self._lock:
-            self._begun.append(exchange)
+            self._opened.append(connection)
             is_late = self._is_closed
         if is_late:
-            exchange.close()
+            connection.close()
 
 
-_CURRENT: ContextVar[Exchanges | None] = ContextVar("ollama_magic_exchanges")
+_CURRENT: ContextVar[OpenConnections | None] = ContextVar("ollama_magic_connections")
 
 
-def note(exchange: Closable) -> None:
-    """Note an exchange that begins, where somebody keeps count of them."""
-    exchanges = _CURRENT.get(None)
-    if exchanges is not None:
-        exchanges._note(exchange)
+def track_connection(connection: Closable) -> None:
+    """Add a connection to those that the running call tracks, if it tracks any."""
+    connections = _CURRENT.get(None)
+    if connections is not None:
+        connections.add(connection)

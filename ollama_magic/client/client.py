@@ -1,14 +1,12 @@
 """The client: one typed method per endpoint of Ollama's REST API.
 
-Knows paths, field names and which answer belongs to which type. Knows no notebook:
-it runs in a plain script. Every failure leaves as an error of
-:mod:`ollama_magic.errors`; bugs keep their traceback. Source: Ollama ``docs/api.md``
-and recordings of a real server (0.33.0-rc2).
+Everything in this package talks to servers through it, and it also works alone, in a
+plain script. Every failure is raised as an error of :mod:`ollama_magic.errors`. Source:
+Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar
@@ -17,21 +15,24 @@ from urllib.parse import quote
 from ollama_magic.client.compat import Upload
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.client.http import (
-    MAX_ANSWER_BYTES,
-    Call,
+    MAX_RESPONSE_BYTES,
+    ConnectionSettings,
     Credentials,
-    Exchange,
-    Server,
+    HttpExchange,
+    HttpRequest,
+    json_body,
+    plain_request,
 )
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.redaction import Redactor
-from ollama_magic.client.server_errors import Attempt, not_ollama
+from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (
     ProgressStream,
     ReplyStream,
     Stream,
     check_status,
     parse_object,
+    request_info,
 )
 from ollama_magic.client.types import (
     ChatRequest,
@@ -50,9 +51,8 @@ from ollama_magic.errors import (
 
 __all__ = ["OllamaClient", "ProgressStream", "ReplyStream", "Stream"]
 
-_ANSWER_TIMEOUT_S = 60.0  # for questions that the server answers from its own lists
 _MAX_VERSION_BYTES = 64 * 1024
-_MAX_LIST_BYTES = 8 * 1024 * 1024  # as objects they take thirty times as much
+_MAX_LIST_BYTES = 8 * 1024 * 1024  # takes thirty times as much as objects
 _ModelList = list[ModelSummary]  # `list` is a method below
 _LoadedList = list[LoadedModel]
 
@@ -63,31 +63,30 @@ class OllamaClient:
     Parameters
     ----------
     host
-        Its address, in any form that ``OLLAMA_HOST`` may have; None reads
-        ``OLLAMA_HOST``, and without that it is http://127.0.0.1:11434.
+        Its address, in any form of ``OLLAMA_HOST``; None reads ``OLLAMA_HOST``, which
+        defaults to http://127.0.0.1:11434.
     api_key
-        Bearer token, sent to this host alone; None reads ``OLLAMA_API_KEY``, empty
-        text sends none. User and password in the host's URL go before it.
+        Bearer token, sent to this host alone; None reads ``OLLAMA_API_KEY``, an empty
+        one is not sent. User and password in the host's URL take precedence.
     connect_timeout_s
-        How long a connection may take to be made.
+        How long connecting may take.
     idle_timeout_s
-        How long a reply may be silent once it has begun; None is for ever. There is
-        no limit before its first token (a cold model loads for minutes), and none
-        on transfers (checking a large download is silent for minutes).
+        How long a reply may be silent once it has begun; None sets no limit. Neither
+        the first token (loading a model takes minutes) nor transfers have a limit.
     insecure_hosts
-        Machines, as ``HOST:PORT``, that may get key and password over plain http.
-        To others the key of ``OLLAMA_API_KEY`` is not sent without encryption
-        (``withheld_key`` says so); a key or password that was given is an error.
+        Machines, as ``HOST:PORT``, that may receive key and password over plain http.
+        Others do not get ``OLLAMA_API_KEY`` unencrypted (see ``withheld_key``); a key
+        or password that you pass is an error then.
 
     Raises
     ------
     ConfigError
-        The host or the key cannot be used, or a secret that was given would go to
-        another machine without encryption.
+        The host or the key is invalid, or a secret that you pass would be sent to
+        another machine unencrypted.
     """
 
     holds_secrets: ClassVar[bool] = True
-    """A prompt does not look into it."""
+    """Prompts never read such an object."""
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class OllamaClient:
             is_from_environment=api_key is None,
             insecure_hosts=insecure_hosts,
         )
-        self._server = Server(self.host, credentials, connect_timeout_s)
+        self._settings = ConnectionSettings(self.host, credentials, connect_timeout_s)
         self._idle_timeout_s = idle_timeout_s
 
     def __repr__(self) -> str:
@@ -116,34 +115,35 @@ class OllamaClient:
 
     @property
     def withheld_key(self) -> ConfigError | None:
-        """Why ``OLLAMA_API_KEY`` is not sent: http:// to another machine; else None."""
-        return self._server.credentials.withheld_key
+        """Why ``OLLAMA_API_KEY`` is not sent; None if it is sent or unset."""
+        return self._settings.credentials.withheld_key
 
     @property
     def identity(self) -> str:
         """The same text for clients of the same server with the same credentials."""
-        return f"{self.host.base_url} {self._server.credentials.digest}"
+        return f"{self.host.base_url} {self._settings.credentials.digest}"
 
     @property
     def redactor(self) -> Redactor:
         """Hides the secrets of this client in text."""
-        return self._server.credentials.redactor
+        return self._settings.credentials.redactor
 
     # -- replies -----------------------------------------------------------
 
     def send(self, request: ChatRequest | GenerateRequest) -> ReplyStream:
-        """Return the reply to ``request``; it is sent at the first ``next``.
+        """Return the reply to ``request``, which is sent at the first ``next``.
 
-        A request with ``stream`` false gives exactly one chunk, the complete reply.
+        A request with ``stream`` false gives exactly one chunk, the whole reply.
         """
-        call = Call(
+        http_request = HttpRequest(
             "POST",
             request.path,
-            _json(request.body()),
+            json_body(request.body()),
+            request.model,
             idle_timeout_s=self._idle_timeout_s,
         )
-        attempt = self._attempt(request.path, request.model)
-        return ReplyStream(Exchange(self._server, call), attempt, self._names)
+        exchange = HttpExchange(self._settings, http_request)
+        return ReplyStream(exchange, self._list_names)
 
     def chat(
         self,
@@ -157,39 +157,40 @@ class OllamaClient:
         tools: Sequence[Mapping[str, Any]] = (),
         stream: bool = True,
     ) -> ReplyStream:
-        """Return the next message of a chat, fragment by fragment.
+        """Return the next message of a chat, chunk by chunk.
 
         Parameters
         ----------
         messages
-            ``{"role": ..., "content": ...}``, oldest first. None at all only load
-            the model, or unload it with ``keep_alive=0``.
+            ``{"role": ..., "content": ...}``, oldest first. An empty list only loads
+            the model, or unloads it with ``keep_alive=0``.
         format
-            ``"json"``, or a JSON Schema that the reply will follow.
+            ``"json"``, or a JSON Schema that the reply must match.
         think
-            Whether, or how hard, to think first; None leaves it to the model.
+            Whether, or how much, to think first; None is the model's default.
         keep_alive
             How long the model stays loaded afterwards: a duration (``"10m"``) or
-            seconds; 0 unloads it at once, a negative number keeps it.
+            seconds; 0 unloads it at once, a negative number keeps it loaded.
         tools
-            JSON descriptions of functions that the model may ask to be called.
+            JSON descriptions of the tools that the model may call.
 
         Returns
         -------
         ReplyStream
             Iterate over it, or call its ``complete()``.
         """
-        request = ChatRequest(
-            model,
-            messages,
-            options=options or {},
-            format=format,
-            think=think,
-            keep_alive=keep_alive,
-            tools=tools,
-            stream=stream,
+        return self.send(
+            ChatRequest(
+                model,
+                messages,
+                options=options or {},
+                format=format,
+                think=think,
+                keep_alive=keep_alive,
+                tools=tools,
+                stream=stream,
+            )
         )
-        return self.send(request)
 
     def generate(
         self,
@@ -206,31 +207,32 @@ class OllamaClient:
         raw: bool = False,
         stream: bool = True,
     ) -> ReplyStream:
-        """Return the reply to one prompt without a history; see ``chat``.
+        """Return the reply to one prompt without a chat; see ``chat``.
 
         Parameters
         ----------
         images
             Images for a model with vision, each as plain base64.
         suffix
-            Text that follows the reply, for models that fill in the middle.
+            Text after the reply, for models that fill in the middle.
         raw
-            Send the prompt without the model's template around it.
+            Whether to send the prompt without the model's template.
         """
-        request = GenerateRequest(
-            model,
-            prompt,
-            system=system,
-            options=options or {},
-            format=format,
-            think=think,
-            keep_alive=keep_alive,
-            images=images,
-            suffix=suffix,
-            raw=raw,
-            stream=stream,
+        return self.send(
+            GenerateRequest(
+                model,
+                prompt,
+                system=system,
+                options=options or {},
+                format=format,
+                think=think,
+                keep_alive=keep_alive,
+                images=images,
+                suffix=suffix,
+                raw=raw,
+                stream=stream,
+            )
         )
-        return self.send(request)
 
     def embed(
         self,
@@ -242,15 +244,15 @@ class OllamaClient:
         options: Options | None = None,
         keep_alive: KeepAlive | None = None,
     ) -> Embeddings:
-        """Return one vector per text, in order.
+        """Return one vector per text, in the same order.
 
         Parameters
         ----------
         truncate
-            Cut texts that are longer than the model's context (the server's
-            default); False makes them an error.
+            Whether to truncate texts that exceed the model's context (the server's
+            default is to do so); False makes them an error.
         dimensions
-            Length of the vectors, for models that offer a choice.
+            Length of the vectors, if the model offers a choice.
         """
         body = _set_only(
             model=model,
@@ -260,66 +262,57 @@ class OllamaClient:
             options=options or None,
             keep_alive=keep_alive,
         )
-        return Embeddings.from_json(
-            self._ask(
-                "POST",
-                "/api/embed",
-                body,
-                model=model,
-                needs="embeddings",
-                may_last=True,
-            )
-        )
+        request = plain_request("POST", "/api/embed", body, model=model, is_quick=False)
+        return Embeddings.from_json(self._read_object(request, field="embeddings"))
 
     # -- the server and its models -----------------------------------------
 
     def version(self) -> str:
         """Return the version of the server."""
-        answer = self._ask(
-            "GET", "/api/version", needs="version", max_bytes=_MAX_VERSION_BYTES
-        )
+        request = plain_request("GET", "/api/version")
+        answer = self._read_object(request, "version", _MAX_VERSION_BYTES)
         return str(answer["version"])
 
     def list(self) -> _ModelList:
-        """Return the models on the server, the last modified first."""
+        """Return the models on the server, last modified first."""
         return [ModelSummary.from_json(entry) for entry in self._models("/api/tags")]
 
     def ps(self) -> _LoadedList:
-        """Return the models that are in memory."""
+        """Return the models in memory."""
         return [LoadedModel.from_json(entry) for entry in self._models("/api/ps")]
 
     def show(self, model: str, *, verbose: bool = False) -> ModelDetails:
-        """Return what the server knows of a model.
+        """Return the details of a model.
 
-        ``verbose`` fills the long lists of ``model_info`` too (megabytes).
+        ``verbose`` includes the long lists of ``model_info`` (megabytes).
         """
         body = _set_only(model=model, verbose=verbose or None)
-        return ModelDetails.from_json(
-            self._ask("POST", "/api/show", body, model=model, needs="details")
-        )
+        request = plain_request("POST", "/api/show", body, model=model)
+        return ModelDetails.from_json(self._read_object(request, field="details"))
 
     def copy(self, source: str, destination: str) -> None:
-        """Give a model a second name; a model of that name is replaced unasked."""
+        """Copy a model to another name; replaces a model of that name."""
         body = {"source": source, "destination": destination}
-        self._tell("POST", "/api/copy", body, model=source)
+        self._read(plain_request("POST", "/api/copy", body, model=source))
 
     def delete(self, model: str) -> None:
-        """Remove a model from the server; it is not asked for twice."""
-        self._tell("DELETE", "/api/delete", {"model": model}, model=model)
+        """Delete a model from the server, without confirmation."""
+        body = {"model": model}
+        self._read(plain_request("DELETE", "/api/delete", body, model=model))
 
     # -- transfers ---------------------------------------------------------
 
     def pull(self, model: str, *, insecure: bool = False) -> ProgressStream:
-        """Fetch a model from its registry; closing the stream stops the server too.
+        """Pull a model from its registry; closing the stream stops the server too.
 
-        What was fetched is kept: pulling again goes on where it stopped.
-        ``insecure`` allows a registry without encryption.
+        Pulling again resumes where it stopped. ``insecure`` allows an unencrypted
+        registry.
         """
         body = _set_only(model=model, insecure=insecure or None)
         return self._transfer("/api/pull", body, model)
 
     def push(self, model: str, *, insecure: bool = False) -> ProgressStream:
-        """Send a model to the registry that its name says."""
+        """Push a model to the registry in its name."""
         body = _set_only(model=model, insecure=insecure or None)
         return self._transfer("/api/push", body, model)
 
@@ -340,24 +333,23 @@ class OllamaClient:
         parser: str | None = None,
         requires: str | None = None,
     ) -> ProgressStream:
-        """Make a model; one of that name is replaced unasked.
+        """Create a model; replaces a model of that name.
 
         Parameters
         ----------
         from_model
-            The model to start from. One that is not there is pulled first.
+            The base model; it is pulled first if necessary.
         files, adapters
-            File names, each with the digest of its uploaded blob
-            (``upload_blob``).
+            File names, each with the digest of its blob (``upload_blob``).
         parameters
-            Default options. The server takes wrong ones too, and every request to
-            the model fails then.
+            Default options. The server accepts invalid ones too, and then every
+            request to the model fails.
         quantize
-            Such as ``Q4_K_M``; the server has to have a model of type F16 or F32.
+            Such as ``Q4_K_M``; the base model has to be of type F16 or F32.
         renderer, parser
-            Names of those that are built into Ollama, in place of a template.
+            Names of built-in ones of Ollama, instead of a template.
         requires
-            The least version of Ollama that can run it, such as ``0.14.0``.
+            The minimum version of Ollama, such as ``0.14.0``.
         """
         body = _set_only(
             model=model,
@@ -372,20 +364,19 @@ class OllamaClient:
             renderer=renderer,
             parser=parser,
             requires=requires,
+            **{"from": from_model},
         )
-        if from_model is not None:
-            body["from"] = from_model
         return self._transfer("/api/create", body, model)
 
     def blob_exists(self, digest: str) -> bool:
-        """Return whether the server has the file of ``digest`` (``sha256:...``)."""
-        path = f"/api/blobs/{quote(digest, safe=':')}"
-        exchange = Exchange(self._server, _call("HEAD", path))
+        """Return whether the server has the blob ``digest`` (``sha256:...``)."""
+        request = plain_request("HEAD", f"/api/blobs/{quote(digest, safe=':')}")
+        exchange = HttpExchange(self._settings, request)
         try:
             exchange.open()
             if exchange.status_code == 404:
                 return False
-            check_status(exchange, self._attempt(path), self._names)
+            check_status(exchange, self._list_names)
         finally:
             exchange.close()
         return True
@@ -397,116 +388,71 @@ class OllamaClient:
         *,
         on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Send a file to the server, for ``create``, unless it has it.
+        """Upload a file for ``create``, unless the server has it already.
 
         Parameters
         ----------
         file
-            Open for reading in binary mode; sent from its current position on.
+            Open for reading in binary mode; sent from its current position.
         on_progress
-            Called with the bytes sent and the bytes in all, from time to time. What
+            Called now and then with the bytes sent and the total. An exception that
             it raises ends the upload.
         """
-        if self.blob_exists(digest):  # else the server would hang up on us midway
+        if self.blob_exists(digest):  # otherwise the server would close the connection
             return
         path = f"/api/blobs/{quote(digest, safe=':')}"
-        self._tell("POST", path, Upload(file, on_progress), may_last=True)
+        upload = Upload(file, on_progress)
+        self._read(plain_request("POST", path, upload, is_quick=False))
 
-    # -- how it is done ----------------------------------------------------
-
-    def _attempt(self, path: str, model: str = "") -> Attempt:
-        action = path.split("/")[2]
-        return Attempt(self.host.base_url, action, model, self.withheld_key)
+    # -- requests ----------------------------------------------------------
 
     def _models(self, path: str) -> Iterator[Mapping[str, Any]]:
-        answer = self._ask("GET", path, needs="models", max_bytes=_MAX_LIST_BYTES)
-        return _objects(answer["models"])
+        answer = self._read_object(
+            plain_request("GET", path), "models", _MAX_LIST_BYTES
+        )
+        # Older servers send null for an empty list.
+        entries = answer["models"] if isinstance(answer["models"], list) else ()
+        return (entry for entry in entries if isinstance(entry, Mapping))
 
     def _transfer(self, path: str, body: dict[str, Any], model: str) -> ProgressStream:
-        exchange = Exchange(self._server, Call("POST", path, _json(body)))
-        return ProgressStream(exchange, self._attempt(path, model), self._names)
+        request = HttpRequest("POST", path, json_body(body), model)
+        exchange = HttpExchange(self._settings, request)
+        return ProgressStream(exchange, self._list_names)
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        *,
-        model: str = "",
-        needs: str = "",
-        may_last: bool = False,
-        max_bytes: int = MAX_ANSWER_BYTES,
+    def _read_object(
+        self, request: HttpRequest, field: str, max_bytes: int = MAX_RESPONSE_BYTES
     ) -> dict[str, Any]:
-        """Return the JSON object that answers, with the field ``needs`` in it."""
-        attempt = self._attempt(path, model)
-        call = _call(method, path, body, may_last=may_last)
-        answer, content_type = self._answer(call, attempt, max_bytes)
-        redactor = self.redactor
+        """Return the JSON object of a response that has this field."""
+        body, exchange = self._read(request, max_bytes)
         try:
-            data = parse_object(answer, where="the answer", redactor=redactor)
+            data = parse_object(body, where="the response", redactor=self.redactor)
         except StreamInterruptedError:
             data = {}
-        if not data or (needs and needs not in data):
-            said = redactor.error(answer.decode("utf-8", "replace"))
-            raise not_ollama(attempt, 200, said, content_type)
+        if field not in data:
+            text = self.redactor.error(body.decode("utf-8", "replace"))
+            info = request_info(exchange)
+            raise not_ollama(info, 200, text, exchange.content_type)
         return data
 
-    def _tell(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | Upload,
-        *,
-        model: str = "",
-        may_last: bool = False,
-    ) -> None:
-        """Send what is answered by a status and an empty body."""
-        call = _call(method, path, body, may_last=may_last)
-        self._answer(call, self._attempt(path, model))
-
-    def _answer(
-        self, call: Call, attempt: Attempt, max_bytes: int = MAX_ANSWER_BYTES
-    ) -> tuple[bytes, str]:
-        exchange = Exchange(self._server, call)
+    def _read(
+        self, request: HttpRequest, max_bytes: int = MAX_RESPONSE_BYTES
+    ) -> tuple[bytes, HttpExchange]:
+        """Return the body of a response, and its exchange, which is closed."""
+        exchange = HttpExchange(self._settings, request)
         try:
             exchange.open()
-            check_status(exchange, attempt, self._names)
-            return exchange.read(max_bytes=max_bytes), exchange.content_type
+            check_status(exchange, self._list_names)
+            return exchange.read(max_bytes=max_bytes), exchange
         finally:
             exchange.close()
 
-    def _names(self) -> Sequence[str]:
-        """Return the installed models, to correct a wrong name by; none if unknown."""
+    def _list_names(self) -> Sequence[str]:
+        """Return the names of the installed models; none if they are unknown."""
         try:
             return [model.name for model in self.list()]
         except OllamaMagicError:
             return []
 
 
-def _call(
-    method: str,
-    path: str,
-    body: dict[str, Any] | Upload | None = None,
-    *,
-    may_last: bool = False,
-) -> Call:
-    """Return a call for one plain answer, which comes soon unless it ``may_last``."""
-    sent = _json(body) if isinstance(body, dict) else body
-    timeout_s = None if may_last else _ANSWER_TIMEOUT_S
-    return Call(
-        method, path, sent, answer_timeout_s=timeout_s, idle_timeout_s=timeout_s
-    )
-
-
-def _json(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body).encode("ascii")
-
-
 def _set_only(**fields: object) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _objects(value: object) -> Iterator[Mapping[str, Any]]:
-    """Older servers say null where they mean an empty list."""
-    entries = value if isinstance(value, list) else ()
-    return (entry for entry in entries if isinstance(entry, Mapping))

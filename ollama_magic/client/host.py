@@ -56,7 +56,7 @@ class Host:
         return (secret, self.written_password, self.basic_credentials)
 
 
-def is_same_place(text: str, host: Host) -> bool:
+def is_same_address(text: str, host: Host) -> bool:
     """Return whether a host as users write it has this name and port.
 
     Raises

@@ -1,50 +1,77 @@
-"""What proves to the server who asks: a token or a password, kept out of sight."""
+"""One HTTP request and its response, on a connection that any thread may close.
+
+Handles proxies, credentials, timeouts and framing; statuses and bodies are returned as
+they are. Faults leave as errors of :mod:`ollama_magic.client.network_errors`. Used by
+the client and its streams.
+
+Each exchange has a session and a connection of its own. So threads share nothing, no
+idle connection goes stale, no cookie is kept, and closing one response never touches
+another.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
 from ollama_magic import __version__
-from ollama_magic.client.background import note
-from ollama_magic.client.compat import Adapter, Line, Upload
-from ollama_magic.client.host import Host, is_same_place
+from ollama_magic.client.background import track_connection
+from ollama_magic.client.compat import (
+    SharedSocket,
+    SharedSocketAdapter,
+    Upload,
+    body_reader,
+)
+from ollama_magic.client.host import Host, is_same_address
 from ollama_magic.client.network_errors import (
     closed_here,
-    no_answer,
+    no_response,
     over_limit,
     stream_broken,
 )
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError, OllamaMagicError
 
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_TIMEOUT_S = 60.0
+_ANY_BYTES = "application/octet-stream"
+_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError)
+_HEADERS = {
+    "Accept": "application/json, application/x-ndjson",
+    "Accept-Encoding": "identity",  # a small response could unpack to a huge one
+    "User-Agent": f"ollama-magic/{__version__}",
+}
+
+
+# -- credentials ---------------------------------------------------------------
+
 
 class Credentials(AuthBase):
-    """What is sent as ``Authorization``, to the one host it belongs to.
+    """The ``Authorization`` header of one host: a token, or user and password.
 
-    It also stands in the way of ``.netrc``, which requests reads when a request
-    has no authentication of its own, and would prefer to a header of ours.
+    It also disables ``.netrc``, which requests reads when a request has no
+    authentication object, and would prefer to our header.
 
     Parameters
     ----------
     api_key
-        Bearer token; user and password of the host go before it.
+        Bearer token; user and password in the host's URL take precedence.
     is_from_environment
         Whether the key comes from ``OLLAMA_API_KEY``. It may be meant for another
-        server then, so it is withheld where it would cross the network unencrypted.
+        server then, so it is withheld if it would cross the network unencrypted.
     insecure_hosts
-        ``HOST:PORT`` of the machines that may get secrets unencrypted.
+        ``HOST:PORT`` of the machines that may receive secrets unencrypted.
 
     Raises
     ------
@@ -53,7 +80,7 @@ class Credentials(AuthBase):
     """
 
     holds_secrets: ClassVar[bool] = True
-    """A prompt does not look into it."""
+    """Prompts never read such an object."""
 
     def __init__(
         self,
@@ -66,14 +93,14 @@ class Credentials(AuthBase):
         token = api_key.strip()
         if not re.fullmatch("[!-~]*", token):
             raise ConfigError(
-                "The API key cannot be used.",
-                why="it holds blanks or characters outside of ASCII",
+                "The API key is invalid.",
+                why="it contains spaces or non-ASCII characters",
                 next_step="set OLLAMA_API_KEY to the token alone",
             )
         self.redactor = Redactor([token, *host.secrets])
-        """Hides the token and the password, also a token that is withheld."""
+        """Hides the token and the password, even a token that is withheld."""
         self.withheld_key: ConfigError | None = None
-        """Why the key of the environment is not sent; None: it is, or there is none."""
+        """Why the key from the environment is not sent; None if it is, or unset."""
         basic = host.basic_credentials
         self._header = f"Basic {basic}" if basic else f"Bearer {token}" if token else ""
         if self._header and not _is_allowed(host, insecure_hosts):
@@ -83,7 +110,7 @@ class Credentials(AuthBase):
             self.withheld_key, self._header = error, ""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the header into a request, as requests asks of its authentications."""
+        """Add the header to a request; requests calls this."""
         if self._header:
             request.headers["Authorization"] = self._header
         return request
@@ -98,70 +125,83 @@ class Credentials(AuthBase):
 
 
 def _is_allowed(host: Host, insecure_hosts: Sequence[str]) -> bool:
-    """Return whether a secret may be sent there."""
+    """Return whether secrets may be sent to this host."""
     is_encrypted = host.base_url.startswith("https://")
     return (
         is_encrypted
         or host.is_loopback
-        or any(is_same_place(named, host) for named in insecure_hosts)
+        or any(is_same_address(named, host) for named in insecure_hosts)
     )
 
 
 def _unencrypted(host: Host, secret: str) -> ConfigError:
-    name = host.name if is_same_place(host.name, host) else f"http://{host.name}"
+    name = host.name if is_same_address(host.name, host) else f"http://{host.name}"
     return ConfigError(
         f"The {secret} was not sent to {host.base_url}.",
-        why="that is another machine, and http:// has no encryption",
+        why="that is another machine, and http:// is not encrypted",
         next_step="use https://, or allow it for this host: "
         f'%config OllamaMagics.insecure_hosts = ["{name}"]',
     )
 
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_PIECE_BYTES = 65536
-_ANY_BYTES = "application/octet-stream"
-_FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError)
-_HEADERS = {
-    "Accept": "application/json, application/x-ndjson",
-    "Accept-Encoding": "identity",  # a small answer could unpack to a huge one
-    "User-Agent": f"ollama-magic/{__version__}",
-}
+# -- request and response ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What is sent, and how long silence is taken for work; None means for ever."""
+class HttpRequest:
+    """What to send, and how long to wait for the response; None waits without limit."""
 
     method: str
     path: str
     body: bytes | Upload | None = None
     """JSON as bytes, or a file."""
-    answer_timeout_s: float | None = None
-    """From the request to the headers of the answer."""
+    model: str = ""
+    """The model that it is about, for error messages."""
+    response_timeout_s: float | None = None
+    """From the request to the headers of the response."""
     idle_timeout_s: float | None = None
-    """Between two pieces of the answer."""
+    """Between two parts of the body."""
+
+
+def plain_request(
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | Upload | None = None,
+    *,
+    model: str = "",
+    is_quick: bool = True,
+) -> HttpRequest:
+    """Return a request whose response is read as a whole; quick ones have a timeout."""
+    timeout_s = _TIMEOUT_S if is_quick else None
+    sent = json_body(body) if isinstance(body, Mapping) else body
+    return HttpRequest(method, path, sent, model, timeout_s, timeout_s)
+
+
+def json_body(body: Mapping[str, Any]) -> bytes:
+    """Return the body of a request as JSON."""
+    return json.dumps(body).encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """Where calls go."""
+class ConnectionSettings:
+    """Where requests go, and with what."""
 
     host: Host
     credentials: Credentials = field(repr=False)
     connect_timeout_s: float
 
 
-class Exchange:
-    """One request and its answer.
+class HttpExchange:
+    """One request and its response.
 
-    One thread calls :meth:`open` and then :meth:`pieces` or :meth:`read`; any
-    thread calls :meth:`close`, at any time.
+    One thread calls :meth:`open` and then :meth:`pieces` or :meth:`read`; any thread
+    may call :meth:`close` at any time.
     """
 
-    def __init__(self, server: Server, call: Call) -> None:
-        self._server = server
-        self._call = call
-        self._line = Line()
+    def __init__(self, settings: ConnectionSettings, request: HttpRequest) -> None:
+        self.settings = settings
+        self.request = request
+        self._socket = SharedSocket()
         self._releasing = threading.RLock()
         self._is_busy = False
         self._session: requests.Session | None = None
@@ -177,149 +217,129 @@ class Exchange:
         Raises
         ------
         ServerUnreachableError
-            Nothing answered.
+            Nothing responded.
         NotOllamaError
-            What answered does not speak HTTP.
+            What responded does not speak HTTP.
         StreamInterruptedError
             :meth:`close` was called meanwhile.
         """
-        note(self)
+        track_connection(self)
         self._begin_work()
         try:
-            response = self._response = self._answer()
+            response = self._response = self._send()
         finally:
             self._end_work()
         if self.is_closed:
-            raise closed_here(self._server.host)
-        self._line.set_timeout(self._call.idle_timeout_s)
+            raise closed_here(self.settings.host)
+        self._socket.set_timeout(self.request.idle_timeout_s)
         self.status_code = response.status_code
         headers, hide = response.headers, self.redactor.error
         self.content_type = hide(headers.get("Content-Type", "")).lower()
         self.location = hide(headers.get("Location", ""))
 
-    def _answer(self) -> requests.Response:
-        call, server = self._call, self._server
-        self._session = _session(self._line, server.host)
+    def _send(self) -> requests.Response:
+        request, settings = self.request, self.settings
+        self._session = _new_session(self._socket, settings.host)
         error: BaseException
         try:
             return self._session.request(
-                call.method,
-                server.host.base_url + call.path,
-                data=call.body,
-                headers=_content_type(call.body),
-                auth=server.credentials,
-                timeout=(server.connect_timeout_s, call.answer_timeout_s),
+                request.method,
+                settings.host.base_url + request.path,
+                data=request.body,
+                headers=_content_type(request.body),
+                auth=settings.credentials,
+                timeout=(settings.connect_timeout_s, request.response_timeout_s),
                 allow_redirects=False,
                 stream=True,
             )
         except _FAULTS as exc:
-            error = self._why_no_answer(exc)
+            error = self._error_for(exc)
         except BaseException as exc:  # noqa: BLE001  (raised again below)
             error = _without_frames(exc)
-        # NB: outside of the handler, so that the fault of requests, which carries the
+        # NB: outside the handler, so that the exception of requests, which carries the
         # headers and so the token, is not even the context of ours. An interrupt loses
         # the frames of requests: a verbose traceback shows the headers in them.
         raise error
 
-    def _why_no_answer(self, exc: Exception) -> OllamaMagicError:
-        host = self._server.host
-        if self._line.is_cut:
+    def _error_for(self, exc: Exception) -> OllamaMagicError:
+        host = self.settings.host
+        if self._socket.is_shut_down:
             return closed_here(host)
-        return no_answer(
+        return no_response(
             host,
             exc,
-            connect_timeout_s=self._server.connect_timeout_s,
-            answer_timeout_s=self._call.answer_timeout_s,
+            connect_timeout_s=self.settings.connect_timeout_s,
+            response_timeout_s=self.request.response_timeout_s,
             hide=self.redactor.error,
         )
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, never waiting for more than there is.
+        """Yield the body as it arrives, without waiting for full blocks.
 
         Raises
         ------
         StreamInterruptedError
-            The body broke off, fell silent, or :meth:`close` was called.
+            The body was cut off, the server fell silent, or :meth:`close` was called.
         """
-        read = self._reader()
+        assert self._response is not None, "call open() first"
+        read = body_reader(self._response)
         while piece := self._read_piece(read):
             yield piece
 
-    def read(self, *, max_bytes: int = MAX_ANSWER_BYTES) -> bytes:
-        """Return the whole body; raises as :meth:`pieces` does."""
+    def read(self, *, max_bytes: int = MAX_RESPONSE_BYTES) -> bytes:
+        """Return the whole body; raises the same errors as :meth:`pieces`."""
         pieces: list[bytes] = []
         size = 0
         for piece in self.pieces():
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                raise over_limit(self._server.host, max_bytes)
+                raise over_limit(self.settings.host, max_bytes)
         return b"".join(pieces)
 
     @property
     def redactor(self) -> Redactor:
-        """Hides the secrets that were sent, in what the server said."""
-        return self._server.credentials.redactor
+        """Hides the secrets that were sent, if the server repeats them."""
+        return self.settings.credentials.redactor
 
     def close(self) -> None:
         """End the connection now, whatever another thread is doing with it.
 
-        The server sees it at once. While a connection is still being made, it is
-        given up as soon as it stands.
+        The server notices at once. A connection that is still being made is dropped as
+        soon as it exists.
         """
         self.is_closed = True
-        self._line.cut()
-        if not self._is_busy:  # else the thread that is at work does it
+        self._socket.shut_down()
+        if not self._is_busy:  # otherwise the working thread releases it
             self._release()
 
-    def _reader(self) -> Callable[[], bytes]:
-        """Return what reads the next piece, as soon as there is any; empty at the end.
-
-        Not iter_content: it waits for full blocks unless the body is chunked. And not
-        by way of urllib3 where nothing is compressed: that costs as much again as all
-        the rest of reading a line.
-        """
-        assert self._response is not None, "open() comes first"
-        raw = self._response.raw
-        plain: http.client.HTTPResponse | None = raw._original_response
-        if plain is None or "Content-Encoding" in self._response.headers:
-            return partial(raw.read1, _PIECE_BYTES, decode_content=True)
-
-        def read() -> bytes:
-            piece = plain.read1(_PIECE_BYTES)
-            if not piece and plain.length:  # http.client takes it for an end
-                raise http.client.IncompleteRead(b"", plain.length)
-            return piece
-
-        return read
-
     def _read_piece(self, read: Callable[[], bytes]) -> bytes:
-        host, idle_timeout_s = self._server.host, self._call.idle_timeout_s
+        host, idle_timeout_s = self.settings.host, self.request.idle_timeout_s
         piece, error = b"", None
         self._begin_work()
         try:
             piece = read()
         except (*_FAULTS, http.client.HTTPException, OSError) as exc:
-            is_cut = self._line.is_cut
-            error = None if is_cut else stream_broken(host, exc, idle_timeout_s)
+            is_ours = self._socket.is_shut_down
+            error = None if is_ours else stream_broken(host, exc, idle_timeout_s)
             error = error or closed_here(host)
         finally:
             self._end_work()
-        if error is not None:  # raised here for the reason that _answer has
+        if error is not None:  # raised here for the reason given in _send
             raise error
-        if self.is_closed:  # a body that ends where the connection ends looks whole
+        if self.is_closed:  # a body that ends with its connection looks complete
             raise closed_here(host)
         return piece
 
-    # NB: the order of these steps keeps close() from freeing what is in use, without
-    # a lock for every line: we say that we work and then look whether it is closed;
-    # close() says that it is closed and then looks whether anybody works.
+    # NB: the order of these steps keeps close() from releasing what is in use, without
+    # a lock per line: the worker says that it works, then checks whether it is closed;
+    # close() says that it is closed, then checks whether anybody works.
 
     def _begin_work(self) -> None:
         self._is_busy = True
         if self.is_closed:
             self._end_work()
-            raise closed_here(self._server.host)
+            raise closed_here(self.settings.host)
 
     def _end_work(self) -> None:
         self._is_busy = False
@@ -327,12 +347,12 @@ class Exchange:
             self._release()
 
     def _release(self) -> None:
-        with self._releasing:  # both sides may come here at once
+        with self._releasing:  # both sides may get here at the same time
             if self._response is not None:
                 self._response.close()
             if self._session is not None:
                 self._session.close()
-            self._line.release()
+            self._socket.release()
 
 
 def _without_frames(exc: BaseException) -> BaseException:
@@ -341,7 +361,7 @@ def _without_frames(exc: BaseException) -> BaseException:
 
 
 def _ca_bundle() -> str | bool:
-    """Return what requests takes from the environment where it trusts that."""
+    """Return what requests takes from the environment when it trusts that."""
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     return next((path for name in names if (path := os.environ.get(name))), True)
 
@@ -353,13 +373,13 @@ def _content_type(body: bytes | Upload | None) -> dict[str, str]:
     return {"Content-Type": "application/json" if is_json else _ANY_BYTES}
 
 
-def _session(line: Line, host: Host) -> requests.Session:
+def _new_session(shared: SharedSocket, host: Host) -> requests.Session:
     session = requests.Session()
-    # A proxy cannot reach the loopback of this machine; requests would still ask it.
+    # A proxy cannot reach the loopback of this machine; requests would still use it.
     session.trust_env = not host.is_loopback
     session.verify = _ca_bundle() if host.is_loopback else True
     session.headers.clear()
     session.headers.update(_HEADERS)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Adapter(line))
+        session.mount(scheme, SharedSocketAdapter(shared))
     return session

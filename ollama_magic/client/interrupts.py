@@ -1,9 +1,9 @@
-"""When the stop button takes effect: at once, or only where somebody looks for it.
+"""Decides when the stop button takes effect: at once, or at the next check.
 
-Python raises ``KeyboardInterrupt`` between any two steps of the main thread, so also in
-the middle of what must not be left half done: a turn that is stored, an output that
-takes the place of others. Inside of :func:`held` an interrupt is only noted, and those
-who wait look for it every tenth of a second. Knows signals, and nothing of the work.
+Python raises ``KeyboardInterrupt`` between any two steps of the main thread, so also
+while a turn is being stored or an output is being replaced. Inside :func:`held` an
+interrupt is only recorded; whatever waits calls :func:`check_interrupt` every tenth of
+a second. Used by everything that runs for a cell.
 """
 
 from __future__ import annotations
@@ -15,151 +15,151 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-Handler = Callable[[int, FrameType | None], object]
+_SignalHandler = Callable[[int, FrameType | None], object]
 
 _PATIENCE_S = 2.0
 _LINGERING_S = 1.0
 
 
-class _Holder:
-    """The handler of SIGINT inside of :func:`held`, and perhaps for a moment after it.
+class _HoldingHandler:
+    """The SIGINT handler inside :func:`held`, and perhaps for a moment after it.
 
     Parameters
     ----------
-    before
-        The handler that was there before.
+    previous
+        The handler that was installed before.
     """
 
-    def __init__(self, before: Handler) -> None:
-        self.before = before
-        self.is_open = False
-        """Whether an interrupt comes at once."""
+    def __init__(self, previous: _SignalHandler) -> None:
+        self.previous = previous
+        self.lets_through = False
+        """Whether an interrupt is raised at once."""
         self.lingers_until: float | None = None
-        """When it is over; None while it is needed."""
-        self._came_at = 0.0
+        """When the handler expires; None while its block runs."""
+        self._pending_since = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.lingers_until is not None:
             if now > self.lingers_until:
-                signal.signal(signal.SIGINT, self.before)
-                self.before(number, frame)
+                signal.signal(signal.SIGINT, self.previous)
+                self.previous(number, frame)
             return
-        # Whoever presses again after a while, in vain so far, gets out at any cost.
-        is_in_vain = self._came_at and now - self._came_at > _PATIENCE_S
-        if self.is_open or is_in_vain:
-            self.is_open = False  # the next one does not come into the cleaning up
-            self._came_at = 0.0
+        # A second press after a while means that nothing checks: raise at any cost.
+        is_stuck = self._pending_since and now - self._pending_since > _PATIENCE_S
+        if self.lets_through or is_stuck:
+            self.lets_through = False  # the next one must not hit the cleaning up
+            self._pending_since = 0.0
             raise KeyboardInterrupt
-        self.note(now)
+        self.record(now)
 
-    def note(self, now: float) -> None:
-        self._came_at = self._came_at or now
+    def record(self, now: float) -> None:
+        self._pending_since = self._pending_since or now
 
-    def look(self) -> None:
-        if self._came_at:
-            self._came_at = 0.0
+    def check(self) -> None:
+        if self._pending_since:
+            self._pending_since = 0.0
             raise KeyboardInterrupt
 
 
 @contextmanager
 def held(*, lingers: bool = False) -> Iterator[None]:
-    """Hold interrupts back while this block runs: they come out of :func:`look`.
+    """Hold interrupts back while this block runs; :func:`check_interrupt` raises them.
 
-    One that nobody has looked for comes when the block is left, unless by an error.
-    Does nothing outside of the main thread, which alone is interrupted, nor where
-    the user has SIGINT ignored.
+    An interrupt that was never checked for is raised at the end of the block, unless
+    the block ends with an error. Does nothing outside the main thread, which alone is
+    interrupted, and nothing if the user ignores SIGINT.
 
     Parameters
     ----------
     lingers
-        After an interrupt, take a second one that was pressed at once for the same.
-        For a kernel, which would never answer the request of the cell if it came while
-        the error is shown, and which takes its own handler back after each request.
+        After an interrupt, ignore a second one that follows within a second. Kernels
+        need this: one that is interrupted while it shows the error never answers the
+        request. They restore their own handler after each request.
     """
-    outer = _holder()
+    outer = _current()
     if outer is not None:
         with _closed(outer):
             yield
         return
-    before = signal.getsignal(signal.SIGINT) if _is_main() else None
-    if isinstance(before, _Holder):  # one that lingers
-        before = before.before
-    if not callable(before):
+    previous = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
+    if isinstance(previous, _HoldingHandler):  # one that lingers
+        previous = previous.previous
+    if not callable(previous):
         yield
         return
-    holder = _Holder(before)
-    signal.signal(signal.SIGINT, holder)
+    handler = _HoldingHandler(previous)
+    signal.signal(signal.SIGINT, handler)
     is_interrupted = False
     try:
         yield
-        holder.look()
+        handler.check()
     except KeyboardInterrupt:
         is_interrupted = True
         raise
     finally:
         if lingers and is_interrupted:
-            holder.lingers_until = time.monotonic() + _LINGERING_S
+            handler.lingers_until = time.monotonic() + _LINGERING_S
         else:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager
-def _closed(holder: _Holder) -> Iterator[None]:
-    was_open, holder.is_open = holder.is_open, False
+def _closed(handler: _HoldingHandler) -> Iterator[None]:
+    let_through_before, handler.lets_through = handler.lets_through, False
     try:
         yield
     except KeyboardInterrupt:
-        raise  # what cleans up after it is not interrupted once more
+        raise  # the cleaning up is not interrupted again
     except BaseException:
-        holder.is_open = was_open
+        handler.lets_through = let_through_before
         raise
-    holder.is_open = was_open
-    if was_open:
-        holder.look()
+    handler.lets_through = let_through_before
+    if let_through_before:
+        handler.check()
 
 
 @contextmanager
 def let_through() -> Iterator[None]:
-    """Let interrupts come at once in this block: for code that is not ours.
+    """Raise interrupts at once inside this block, which runs code of the user's.
 
-    The first one ends that: the next does not come into the cleaning up.
+    Only the first one: the next must not hit the cleaning up.
     """
-    holder = _holder()
-    if holder is None:
+    handler = _current()
+    if handler is None:
         yield
         return
-    holder.look()
-    holder.is_open = True
+    handler.check()
+    handler.lets_through = True
     try:
         yield
     finally:
-        holder.is_open = False
+        handler.lets_through = False
 
 
-def look() -> None:
-    """Raise ``KeyboardInterrupt`` if one has come and was held back."""
-    if (holder := _holder()) is not None:
-        holder.look()
+def check_interrupt() -> None:
+    """Raise ``KeyboardInterrupt`` if an interrupt was held back."""
+    if (handler := _current()) is not None:
+        handler.check()
 
 
-def put_back() -> None:
-    """Note the ``KeyboardInterrupt`` that is being handled as not looked for yet.
+def defer_interrupt() -> None:
+    """Hold the ``KeyboardInterrupt`` being handled until the next check.
 
-    Where nothing holds it, it goes on.
+    Raises it again if interrupts are not held.
     """
-    holder = _holder()
-    if holder is None:
-        raise  # noqa: PLE0704  (inside of an except block, as the docstring says)
-    holder.note(time.monotonic())
+    handler = _current()
+    if handler is None:
+        raise  # noqa: PLE0704  (called inside an except block, as the docstring says)
+    handler.record(time.monotonic())
 
 
-def _holder() -> _Holder | None:
-    found = signal.getsignal(signal.SIGINT) if _is_main() else None
-    if isinstance(found, _Holder) and found.lingers_until is None:
+def _current() -> _HoldingHandler | None:
+    found = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
+    if isinstance(found, _HoldingHandler) and found.lingers_until is None:
         return found
     return None
 
 
-def _is_main() -> bool:
+def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()

@@ -1,14 +1,17 @@
-"""What a model name means, by the rules of Ollama's server.
+"""Models as a server describes them: their names, their details, their capabilities.
 
-Tells when two spellings name one model, and which names run in Ollama's cloud.
+Says when two spellings name one model, which names run in Ollama's cloud, and what a
+model can do; every capability error of the package is made here. Names follow the rules
+of Ollama's server.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from ollama_magic.client.types import (
     JsonObject,
@@ -17,7 +20,7 @@ from ollama_magic.client.types import (
     json_object,
     json_text,
 )
-from ollama_magic.errors import CapabilityError
+from ollama_magic.errors import CapabilityError, quoted
 
 
 class _Named(Protocol):
@@ -27,15 +30,18 @@ class _Named(Protocol):
 
 N = TypeVar("N", bound=_Named)
 CLOUD_HOST = "ollama.com"
-"""Where cloud models answer whose place a server does not name."""
+"""Where cloud models run if the server does not say where."""
 _DEFAULT_PREFIXES = ("registry.ollama.ai/", "library/")
 
 
+# -- names ---------------------------------------------------------------------
+
+
 def canonical(name: str) -> str:
-    """Return the spelling under which equal names are equal.
+    """Return the one spelling of a model's name, for comparing names.
 
     Case does not matter, no tag means ``latest``, and the default registry and
-    namespace may be written or left out (recorded from a server of version 0.33).
+    namespace may be left out (recorded from a server of version 0.33).
 
     Examples
     --------
@@ -49,14 +55,14 @@ def canonical(name: str) -> str:
 
 
 def has_tag(name: str) -> bool:
-    """Return whether a name says which tag of a model it means."""
+    """Return whether a model's name includes a tag."""
     return ":" in name.rpartition("/")[2]
 
 
 def is_cloud_name(name: str) -> bool:
-    """Return whether a server passes requests for this name on to ollama.com.
+    """Return whether a server forwards requests for this name to ollama.com.
 
-    It does so for names that it does not list, too (Ollama ``internal/modelref``).
+    It also does so for names that it does not list (Ollama ``internal/modelref``).
 
     Examples
     --------
@@ -70,24 +76,43 @@ def is_cloud_name(name: str) -> bool:
     return bool(colon) and "/" not in tag and is_cloud
 
 
-def names_meant(name: str, names: Iterable[str]) -> list[str]:
-    """Return which of ``names`` a name may mean.
+def matching_names(name: str, names: Iterable[str]) -> list[str]:
+    """Return those of ``names`` that a name may stand for.
 
-    That is its equal; without one, and where it has no tag, every tag of that model.
+    That is the same name; or, if there is none and it has no tag, every tag of the
+    model.
 
     Examples
     --------
-    >>> names_meant("llama3.2", ["llama3.2:3b", "qwen3:4b"])
+    >>> matching_names("llama3.2", ["llama3.2:3b", "qwen3:4b"])
     ['llama3.2:3b']
-    >>> names_meant("llama3.2", ["llama3.2:3b", "Llama3.2:latest"])
+    >>> matching_names("llama3.2", ["llama3.2:3b", "Llama3.2:latest"])
     ['Llama3.2:latest']
     """
     others, wanted = list(names), canonical(name)
     equal = [other for other in others if canonical(other) == wanted]
     if equal or has_tag(name):
         return equal
-    base = wanted.removesuffix("latest")
-    return [o for o in others if canonical(o).rpartition(":")[0] + ":" == base]
+    return [other for other in others if _base(other) == _base(wanted)]
+
+
+def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> list[str]:
+    """Return the installed names most similar to ``model``, the best match first.
+
+    Examples
+    --------
+    >>> nearest_names("llama3.2:3bb", ["qwen3:4b", "llama3.2:3b"])
+    ['llama3.2:3b']
+    >>> nearest_names("smollm2", ["smollm2:135m", "pirate:latest"])
+    ['smollm2:135m']
+    """
+    # So many names end in ":latest" that it would make them all similar.
+    by_spelling = {canonical(n).removesuffix(":latest"): n for n in installed}
+    wanted = canonical(model).removesuffix(":latest")
+    similar = difflib.get_close_matches(wanted, by_spelling, n=limit, cutoff=0.7)
+    same_base = [n for n in by_spelling if _base(n) == _base(wanted)]
+    same_base.sort(key=lambda name: _similarity(wanted, name), reverse=True)
+    return [by_spelling[n] for n in dict.fromkeys([*same_base, *similar])][:limit]
 
 
 def find_model(name: str, models: Iterable[N]) -> N | None:
@@ -96,71 +121,15 @@ def find_model(name: str, models: Iterable[N]) -> N | None:
     return next((model for model in models if canonical(model.name) == wanted), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Want:
-    cannot: str
-    """What a model without it cannot, and was asked to."""
-    without: str
-    """How the same is asked without it."""
-    search: str
-    """Of the library of models, in a browser."""
+def _base(name: str) -> str:
+    return canonical(name).rpartition(":")[0]
 
 
-_WANTS = {
-    "thinking": _Want(
-        "think, and was asked to",
-        "leave out --think (or set %config OllamaMagics.think = None)",
-        "thinking",
-    ),
-    "vision": _Want(
-        "see, and was shown an image",
-        "leave out -a (or the image in {{ }})",
-        "vision",
-    ),
-    "tools": _Want("call functions, and was given some", "leave out -T", "tools"),
-    "embedding": _Want("embed texts, and was asked to", "", "embedding"),
-}
+def _similarity(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()
 
 
-def check_capability(
-    capability: str, model: ModelSummary | None, installed: Sequence[ModelSummary]
-) -> None:
-    """Refuse to ask a model for what it cannot do.
-
-    Parameters
-    ----------
-    capability
-        Ollama's word for it.
-    model
-        None where the server did not list it: then nothing is known, and it is asked.
-    installed
-        Where others are looked for that can.
-
-    Raises
-    ------
-    CapabilityError
-        With the installed models that can.
-    """
-    known = model.capabilities if model is not None else ()
-    if model is None or not known or capability in known:
-        return
-    want = _WANTS[capability]
-    able = [other.name for other in installed if capability in other.capabilities]
-    others = (
-        f"ask one that can: {', '.join(able)}"
-        if able
-        else f"pull one that can: https://ollama.com/search?c={want.search}"
-    )
-    raise CapabilityError(
-        f"Model {model.name!r} cannot {want.cannot}.",
-        why=f"the server lists it with: {', '.join(known)}",
-        next_step=f"{want.without}, or {others}" if want.without else others,
-    )
-
-
-def sees_images(model: ModelSummary | None) -> bool:
-    """Whether a model takes images, as far as it is known."""
-    return model is None or not model.capabilities or "vision" in model.capabilities
+# -- what a server says --------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,22 +145,22 @@ class ModelSummary:
     parameter_size: str = ""
     quantization_level: str = ""
     context_length: int = 0
-    """Tokens that the model was trained for; 0 when the server does not say."""
+    """Tokens that the model was trained for; 0 if the server does not say."""
     capabilities: tuple[str, ...] = ()
     remote_host: str = ""
-    """Set for cloud models: where the prompt really goes."""
+    """For cloud models: where the prompt really goes."""
     remote_model: str = ""
-    """Set for cloud models: what it is called there."""
+    """For cloud models: their name there."""
 
     @property
     def cloud_host(self) -> str:
-        """Where a cloud model answers; empty for a model of this server."""
+        """Where a cloud model runs; empty for a model of this server."""
         is_cloud = bool(self.remote_model) or is_cloud_name(self.name)
         return self.remote_host or (CLOUD_HOST if is_cloud else "")
 
     @property
     def can_chat(self) -> bool:
-        """Whether it writes text, as far as the server says what it can do."""
+        """Whether it generates text, as far as the server says."""
         return not self.capabilities or "completion" in self.capabilities
 
     @classmethod
@@ -241,11 +210,11 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What ``POST /api/show`` tells of a model."""
+    """The answer of ``POST /api/show`` about a model."""
 
     modelfile: str = ""
     parameters: str = ""
-    """One line per parameter, padded columns, as the server formats them."""
+    """One line per parameter, in padded columns, as the server formats them."""
     template: str = ""
     system: str = ""
     license: str = ""
@@ -256,14 +225,14 @@ class ModelDetails:
     context_length: int = 0
     embedding_length: int = 0
     remote_host: str = ""
-    """Set for cloud models: where they answer."""
+    """For cloud models: where they run."""
     remote_model: str = ""
-    """Set for cloud models: what they are called there."""
+    """For cloud models: their name there."""
     model_info: JsonObject = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
-        """Read the answer; lengths come from ``model_info`` by architecture."""
+        """Read the answer; lengths come from ``model_info``, by architecture."""
         details = json_object(data.get("details"))
         info = json_object(data.get("model_info"))
         architecture = json_text(info.get("general.architecture"))
@@ -285,28 +254,116 @@ class ModelDetails:
         )
 
 
-def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> list[str]:
-    """Return the installed names most like ``model``, the likeliest first.
+# -- capabilities --------------------------------------------------------------
 
-    Examples
-    --------
-    >>> nearest_names("llama3.2:3bb", ["qwen3:4b", "llama3.2:3b"])
-    ['llama3.2:3b']
-    >>> nearest_names("smollm2", ["smollm2:135m", "pirate:latest"])
-    ['smollm2:135m']
+
+class _Capability(NamedTuple):
+    feature: str
+    """What a model without it does not support."""
+    without: str
+    """How to send the same request without it; empty if that is impossible."""
+    wording: str
+    """Pattern of the server's words when a model lacks it."""
+    library: str = "https://ollama.com/search"
+    """A page with models that have it."""
+
+
+_CAPABILITIES = {
+    "thinking": _Capability(
+        "thinking",
+        "leave out think (--think, or %config OllamaMagics.think = None)",
+        "does not support thinking",
+        "https://ollama.com/search?c=thinking",
+    ),
+    "tools": _Capability(
+        "tools",
+        "leave out the tools (-T)",
+        "does not support tools",
+        "https://ollama.com/search?c=tools",
+    ),
+    "vision": _Capability(
+        "images",
+        "leave out the image (-a, or in {{ }})",
+        "does not support (multimodal|image|vision)|missing data required for image|"
+        "(image|vision) (input )?(is|are) not supported",
+        "https://ollama.com/search?c=vision",
+    ),
+    "embedding": _Capability(
+        "embeddings",
+        "",
+        "does not support embedding",
+        "https://ollama.com/search?c=embedding",
+    ),
+    "insert": _Capability(
+        "fill-in-the-middle", "leave out suffix", "does not support insert"
+    ),
+    "completion": _Capability(
+        "chat", "", "does not support (chat|generate|completion)"
+    ),
+}
+"""By Ollama's word for it; the order in which the server's words are searched."""
+
+
+def require_capability(
+    capability: str,
+    model: ModelSummary | None,
+    installed: Sequence[ModelSummary] | None = None,
+) -> None:
+    """Raise ``CapabilityError`` if the model is known to lack a capability.
+
+    Parameters
+    ----------
+    capability
+        Ollama's word for it.
+    model
+        None if the server does not list it. Then nothing is known, and the server
+        decides; so it does if it is too old to list capabilities.
+    installed
+        The models among which the error suggests others; None if they are unknown.
     """
-    # ":latest" is in so many names that it would make all of them alike.
-    by_spelling = {canonical(n).removesuffix(":latest"): n for n in installed}
-    wanted = canonical(model).removesuffix(":latest")
-    alike = difflib.get_close_matches(wanted, by_spelling, n=limit, cutoff=0.7)
-    same_base = [n for n in by_spelling if _base(n) == _base(wanted)]
-    same_base.sort(key=lambda name: _likeness(wanted, name), reverse=True)
-    return [by_spelling[n] for n in dict.fromkeys([*same_base, *alike])][:limit]
+    known = model.capabilities if model is not None else ()
+    if model is not None and known and capability not in known:
+        raise capability_error(
+            capability,
+            model.name,
+            why=f"its capabilities: {', '.join(known)}",
+            installed=installed,
+        )
 
 
-def _base(name: str) -> str:
-    return canonical(name).rpartition(":")[0]
+def capability_error(
+    capability: str,
+    model: str,
+    *,
+    why: str,
+    installed: Sequence[ModelSummary] | None = None,
+    status_code: int = 0,
+) -> CapabilityError:
+    """Return the error for a model that lacks a capability."""
+    feature, without, _, library = _CAPABILITIES[capability]
+    able = [one.name for one in installed or () if capability in one.capabilities]
+    if able:
+        other = f"choose a model that supports {feature}: {', '.join(able)}"
+    elif installed is None:
+        other = f'choose a model with the capability "{capability}": %ollama list'
+    else:
+        other = f"pull a model that supports {feature}: {library}"
+    return CapabilityError(
+        f"Model '{quoted(model, limit=200)}' does not support {feature}.",
+        why=why,
+        next_step=f"{without}, or {other}" if without else other,
+        status_code=status_code,
+    )
 
 
-def _likeness(name: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, name, other).ratio()
+def missing_capability(text: str) -> str | None:
+    """Return the capability that a model lacks according to the server's words."""
+    for name, capability in _CAPABILITIES.items():
+        if re.search(capability.wording, text, re.IGNORECASE):
+            return name
+    return None
+
+
+def may_support_images(model: ModelSummary | None) -> bool:
+    """Return whether a model supports images, or may, if the server does not say."""
+    return model is None or not model.capabilities or "vision" in model.capabilities

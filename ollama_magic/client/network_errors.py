@@ -1,7 +1,8 @@
-"""What a fault of the network means to the user: exceptions of requests -> ours.
+"""Turns exceptions of requests and urllib3 into errors of this package.
 
-Builds every text from the host and the innermost cause alone: the messages of
-requests hold whole URLs and headers, and so perhaps a token.
+Called by :mod:`ollama_magic.client.http`. Every text is built from the host and the
+innermost cause alone: the messages of requests contain whole URLs and headers, and so
+perhaps a token.
 """
 
 from __future__ import annotations
@@ -25,34 +26,31 @@ from ollama_magic.errors import (
     quoted,
 )
 
-_START = "start Ollama, or run %ollama serve"
-_START_AT_PORT = (
-    "check the port, or start Ollama there (%ollama serve does it for the address "
-    "that is configured)"
-)
+_START = "start Ollama with %ollama serve"
+_START_AT_PORT = f"{_START}, or check the address"
 _InvalidHeader = requests.exceptions.InvalidHeader
-_AGAIN = "run it again; what came before stands"
+_RUN_AGAIN = "run it again; the text so far is kept"
 
 
-def no_answer(
+def no_response(
     host: Host,
     exc: Exception,
     *,
     connect_timeout_s: float,
-    answer_timeout_s: float | None,
+    response_timeout_s: float | None,
     hide: Callable[[str], str] = str,
 ) -> OllamaMagicError:
-    """Return the error for an exchange that failed before its headers came.
+    """Return the error for a request that failed before the headers of its response.
 
     Parameters
     ----------
     hide
-        Takes our secrets out of what answered, which may give them back.
+        Redacts what the server sent, which may repeat our secrets.
     """
     connecting = f"no connection within {connect_timeout_s:g} s"
-    waiting = f"no answer within {answer_timeout_s or 0:g} s"
+    waiting = f"no response within {response_timeout_s or 0:g} s"
     outer: tuple[tuple[type[Exception], Callable[[], OllamaMagicError]], ...] = (
-        (_InvalidHeader, lambda: _not_http(host, "its headers contradict each other")),
+        (_InvalidHeader, lambda: _not_http(host, "contradictory headers")),
         (ValueError, lambda: _unusable(host)),  # InvalidURL, LocationParseError
         (requests.exceptions.ProxyError, lambda: _behind_proxy(host, exc)),
         (requests.exceptions.SSLError, lambda: _not_secure(host, exc)),
@@ -63,7 +61,7 @@ def no_answer(
         if isinstance(exc, kind):
             return make_error()
     for cause in _causes(exc):
-        if error := _meant(host, cause, hide):
+        if error := _error_for_cause(host, cause, hide):
             return error
     return _unreachable(host, _system_words(exc) or "no connection")
 
@@ -71,43 +69,43 @@ def no_answer(
 def stream_broken(
     host: Host, exc: Exception, idle_timeout_s: float | None
 ) -> StreamInterruptedError:
-    """Return the error for an answer that stopped in the middle."""
-    what = f"The answer from {host.base_url} broke off before its end."
+    """Return the error for a response that was cut off."""
+    what = f"The response from {host.base_url} was cut off."
     causes = list(_causes(exc))
     if any(isinstance(cause, TimeoutError) and not cause.errno for cause in causes):
         return StreamInterruptedError(
             what,
             why=f"no data for {idle_timeout_s or 0:g} s",
-            next_step="run it again, or allow longer silence: "
+            next_step="run it again, or raise the limit: "
             "%config OllamaMagics.timeout = SECONDS",
         )
-    why = _system_words(exc) or "the connection closed before the end"
+    why = _system_words(exc) or "the connection was closed early"
     if any(isinstance(cause, urllib3.exceptions.DecodeError) for cause in causes):
-        why = "its compressed data cannot be read"
-    return StreamInterruptedError(what, why=why, next_step=_AGAIN)
+        why = "its compressed data is damaged"
+    return StreamInterruptedError(what, why=why, next_step=_RUN_AGAIN)
 
 
 def closed_here(host: Host) -> StreamInterruptedError:
-    """Return the error for an answer that somebody on this side closed."""
+    """Return the error for a response that was closed on this side."""
     return StreamInterruptedError(
-        f"The answer from {host.base_url} was stopped.", why="closed on this side"
+        f"The response from {host.base_url} was stopped.", why="closed on this side"
     )
 
 
 def over_limit(host: Host, limit: int) -> StreamInterruptedError:
-    """Return the error for an answer without end."""
+    """Return the error for a response that is too long."""
     size = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 2**10} KiB"
     return StreamInterruptedError(
-        f"The answer from {host.base_url} broke off: it is over the limit.",
+        f"The response from {host.base_url} was cut off: it is too long.",
         why=f"more than {size}",
-        next_step="look at what answers: %ollama version",
+        next_step="check which server this is: %ollama version",
     )
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield ``exc`` and what is behind it, outermost first.
+    """Yield ``exc`` and its causes, outermost first.
 
-    requests and urllib3 put the cause among the arguments, or into ``reason``.
+    requests and urllib3 keep a cause in ``args`` or in ``reason``.
     """
     seen: set[int] = set()
     waiting = [exc]
@@ -121,16 +119,16 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
         waiting += [found for found in inner if isinstance(found, BaseException)]
 
 
-def _meant(
+def _error_for_cause(
     host: Host, cause: BaseException, hide: Callable[[str], str]
 ) -> OllamaMagicError | None:
-    """Return the error for one of the causes, if it says enough."""
+    """Return the error for one of the causes, if that is specific enough."""
     if isinstance(cause, urllib3.exceptions.NameResolutionError | socket.gaierror):
-        return _unreachable(host, "its name is not known on this network")
+        return _unreachable(host, "the host name cannot be resolved")
     if isinstance(cause, ConnectionRefusedError):
         return _unreachable(host, "connection refused")
     if _is_dropped(cause):
-        return _silent(host, "it closed the connection without an answer")
+        return _silent(host, "it closed the connection without a response")
     if isinstance(cause, http.client.HTTPException):
         said = hide(f"{type(cause).__name__}: {cause}")
         return _not_http(host, quoted(said, limit=120))
@@ -143,14 +141,14 @@ def _is_dropped(cause: BaseException) -> bool:
 
 
 def _system_words(exc: BaseException) -> str:
-    """Return what the operating system said; requests' own words may hold secrets."""
+    """Return the operating system's words; those of requests may contain secrets."""
     said = [c.strerror for c in _causes(exc) if isinstance(c, OSError) and c.strerror]
     return quoted(said[-1], limit=200).lower() if said else ""
 
 
 def _unreachable(host: Host, why: str) -> ServerUnreachableError:
     next_step = (
-        "check that Ollama runs there and listens on the network "
+        "check that Ollama is running there and accepts network connections "
         f"(OLLAMA_HOST=0.0.0.0 on that machine), or {ANOTHER_ADDRESS}"
     )
     if host.is_loopback:
@@ -165,15 +163,15 @@ def _unreachable(host: Host, why: str) -> ServerUnreachableError:
 
 def _silent(host: Host, why: str) -> ServerUnreachableError:
     return ServerUnreachableError(
-        f"The server at {host.base_url} did not answer.",
+        f"The server at {host.base_url} did not respond.",
         why=why,
-        next_step=f"run it again; if it repeats, {SERVER_LOG}",
+        next_step=f"run it again; if the error repeats, {SERVER_LOG}",
     )
 
 
 def _unusable(host: Host) -> ConfigError:
     return ConfigError(
-        f"The host {host.base_url!r} cannot be used.",
+        f"The host {host.base_url!r} is invalid.",
         why="it is not a host name",
         next_step=ANOTHER_ADDRESS,
     )
@@ -181,9 +179,9 @@ def _unusable(host: Host) -> ConfigError:
 
 def _behind_proxy(host: Host, exc: BaseException) -> ServerUnreachableError:
     return ServerUnreachableError(
-        f"The proxy on the way to {host.base_url} did not let the request through.",
-        why=_system_words(exc) or "it refused",
-        next_step=f"if no proxy is needed: %env NO_PROXY={host.name.partition(':')[0]}",
+        f"The proxy for {host.base_url} rejected the request.",
+        why=_system_words(exc) or "no reason given",
+        next_step=f"if you need no proxy: %env NO_PROXY={host.name.partition(':')[0]}",
     )
 
 
@@ -191,16 +189,16 @@ def _not_secure(host: Host, exc: BaseException) -> ServerUnreachableError:
     tls = [cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)]
     why = getattr(tls[-1], "verify_message", "") or tls[-1].reason if tls else ""
     return ServerUnreachableError(
-        f"No secure connection to {host.base_url} could be made.",
+        f"The secure connection to {host.base_url} failed.",
         why=quoted((why or "TLS failed").replace("_", " ").lower(), limit=200),
-        next_step="write http:// if that server has no TLS; for a certificate of your "
-        "own: %env REQUESTS_CA_BUNDLE=FILE",
+        next_step="write http:// if that server has no TLS; for a private certificate "
+        "authority: %env REQUESTS_CA_BUNDLE=FILE",
     )
 
 
 def _not_http(host: Host, said: str) -> NotOllamaError:
     return NotOllamaError(
-        f"What answered at {host.base_url} is not an Ollama server.",
+        f"The server at {host.base_url} is not an Ollama server.",
         why=f"not HTTP: {said}",
         next_step=ANOTHER_ADDRESS,
     )

@@ -22,7 +22,7 @@ STALL_S = 60.0
 """Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
 
 
-class Transfer:
+class TransferProgress:
     """The sum over all layers, with speed and time left.
 
     Parameters

@@ -1,7 +1,8 @@
-"""Answers as they arrive: lazy iterators of typed chunks that any thread may close.
+r"""Streamed responses: bytes in, typed chunks out; any thread may close them.
 
-Knows when an answer is complete and when it only stopped. Knows no endpoint and no
-socket; the exchange with the server is :mod:`ollama_magic.client.http`.
+The client returns them. A stream is complete at its last object (``done`` or
+``success``) and not where the bytes end. Lines end at ``\n`` only: text readers also
+split at U+0085, U+2028 and U+2029, which are ordinary characters in a JSON string.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
-from ollama_magic.client.http import MAX_ANSWER_BYTES, Exchange
+from ollama_magic.client.http import MAX_RESPONSE_BYTES, HttpExchange
 from ollama_magic.client.progress import MAX_LAYERS
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import (
-    Attempt,
+    RequestInfo,
     error_words,
     not_ollama,
     redirected,
-    refusal,
+    response_error,
     server_error,
     transfer_error,
 )
@@ -29,52 +30,69 @@ from ollama_magic.client.types import Progress, ReplyChunk, ToolCall
 from ollama_magic.errors import OllamaMagicError, StreamInterruptedError, quoted
 
 T = TypeVar("T", ReplyChunk, Progress)
-Names = Callable[[], Sequence[str]]
+ListNames = Callable[[], Sequence[str]]
+"""Returns the names of the installed models, to suggest the nearest."""
 
-_MAX_REFUSAL_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""A longer line is an error; Ollama's own client stops at 8 MiB."""
+_MAX_ERROR_BYTES = 1024 * 1024
 
 
-def check_status(exchange: Exchange, attempt: Attempt, installed: Names) -> None:
-    """Return if the server took the request (status 200 to 299), else raise.
+# -- status --------------------------------------------------------------------
+
+
+def request_info(exchange: HttpExchange) -> RequestInfo:
+    """Return what an error message says about the request of an exchange."""
+    request = exchange.request
+    action = request.path.split("/")[2]
+    return RequestInfo(exchange.settings.host.base_url, action, request.model)
+
+
+def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
+    """Raise the error that the server responded with, unless the status is 2xx.
 
     Parameters
     ----------
-    installed
-        Asked for the names of the installed models when this one is not there.
+    list_names
+        Called if the model does not exist.
     """
     status_code = exchange.status_code
     if 200 <= status_code < 300:
         return
+    info = request_info(exchange)
     if 300 <= status_code < 400:
-        raise redirected(attempt, exchange.location)
-    body = exchange.read(max_bytes=_MAX_REFUSAL_BYTES)
+        raise redirected(info, exchange.location)
+    body = exchange.read(max_bytes=_MAX_ERROR_BYTES)
     exchange.close()
-    error = refusal(
-        attempt,
+    error = response_error(
+        info,
         status_code,
         body,
         content_type=exchange.content_type,
-        installed=installed() if status_code == 404 and attempt.model else (),
+        installed=list_names() if status_code == 404 and info.model else (),
         hide=exchange.redactor.error,
     )
-    if attempt.withheld_key is not None and status_code in {401, 403}:
-        error.next_step = f"the API key stayed here; {attempt.withheld_key.next_step}"
+    withheld_key = exchange.settings.credentials.withheld_key
+    if withheld_key is not None and status_code in {401, 403}:
+        error.next_step = f"the API key was not sent; {withheld_key.next_step}"
     raise error
 
 
-class Stream(ABC, Generic[T]):
-    """An answer in the making: iterate over it, and close it.
+# -- streams -------------------------------------------------------------------
 
-    Nothing is sent before the first ``next``. The stream is a context manager, and
-    leaving it ends the connection, upon which the server stops its work; so does an
-    exception inside of ``next``, ``KeyboardInterrupt`` included.
+
+class Stream(ABC, Generic[T]):
+    """A response that is still arriving: iterate over it, and close it.
+
+    Nothing is sent before the first ``next``. A stream is a context manager. Leaving it
+    closes the connection, and the server stops its work; so does an exception inside
+    ``next``, ``KeyboardInterrupt`` included.
     """
 
-    def __init__(self, exchange: Exchange, attempt: Attempt, installed: Names) -> None:
+    def __init__(self, exchange: HttpExchange, list_names: ListNames) -> None:
         self._exchange = exchange
-        self._attempt = attempt
-        self._installed = installed
-        self._objects = self._answered_objects()
+        self._list_names = list_names
+        self._objects = self._read_objects()
         self._is_complete = False
 
     def __iter__(self) -> Self:
@@ -86,16 +104,16 @@ class Stream(ABC, Generic[T]):
         Raises
         ------
         ServerUnreachableError
-            Nothing answered; no chunk was returned.
+            Nothing responded; no chunk was returned.
         ServerError
-            The server refused, or failed while it answered.
+            The server rejected the request, or failed during its response.
         StreamInterruptedError
-            The answer broke off, or was closed on this side. What came stands.
+            The response was cut off, or closed on this side. Earlier chunks are valid.
         """
         if self._is_complete:
             raise StopIteration
         try:
-            chunk = self._take()
+            chunk = self._next_chunk()
             self._is_complete = self._is_last(chunk)
         except BaseException:
             self.close()
@@ -111,69 +129,71 @@ class Stream(ABC, Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """End the connection at once; may be called from any thread, and again.
+        """End the connection at once; any thread may call this, also repeatedly.
 
-        A thread that waits in ``next`` wakes up with ``StreamInterruptedError``, and
-        so does every later ``next`` of an answer that was not complete. A complete
-        one ends with ``StopIteration`` as ever.
+        A thread that waits in ``next`` gets a ``StreamInterruptedError``, and so does
+        every later ``next`` of an incomplete stream. A complete stream ends with
+        ``StopIteration`` as usual.
         """
         self._exchange.close()
 
-    def _take(self) -> T:
+    def _next_chunk(self) -> T:
         data = next(self._objects, None)
         if data is None:
             raise StreamInterruptedError(
-                f"The answer from {self._attempt.base_url} broke off before its end.",
+                f"The response from {request_info(self._exchange).base_url} "
+                "was cut off.",
                 why="the stream ended without its last line",
-                next_step="run it again; what came before stands",
+                next_step="run it again; the text so far is kept",
             )
         if data.get("error"):
             words = self._exchange.redactor.error(error_words(data["error"]))
-            raise self._failed(words)
-        return self._decoded(data)
+            raise self._server_error(words)
+        return self._decode(data)
 
-    def _answered_objects(self) -> Iterator[dict[str, Any]]:
+    def _read_objects(self) -> Iterator[dict[str, Any]]:
         self._exchange.open()
-        check_status(self._exchange, self._attempt, self._installed)
+        check_status(self._exchange, self._list_names)
         yield from read_objects(self._json_pieces(), redactor=self._exchange.redactor)
 
     def _json_pieces(self) -> Iterator[bytes]:
-        """Pass the body on, if it begins like an object and not like a web page."""
+        """Yield the body, if it starts like a JSON object and not like a web page."""
         exchange = self._exchange
         pieces = exchange.pieces()
         for piece in pieces:
-            begin = piece.lstrip()
-            if begin and not begin.startswith(b"{"):
-                said = exchange.redactor.error(begin.decode("utf-8", "replace"))
+            start = piece.lstrip()
+            if start and not start.startswith(b"{"):
+                text = exchange.redactor.error(start.decode("utf-8", "replace"))
+                info = request_info(exchange)
                 raise not_ollama(
-                    self._attempt, exchange.status_code, said, exchange.content_type
+                    info, exchange.status_code, text, exchange.content_type
                 )
             yield piece
-            if begin:
+            if start:
                 break
         yield from pieces
 
-    def _failed(self, words: str) -> OllamaMagicError:
-        return server_error(self._attempt, words)
+    def _server_error(self, words: str) -> OllamaMagicError:
+        return server_error(request_info(self._exchange), words)
 
     @abstractmethod
-    def _decoded(self, data: dict[str, Any]) -> T: ...
+    def _decode(self, data: dict[str, Any]) -> T: ...
 
     @abstractmethod
     def _is_last(self, chunk: T) -> bool: ...
 
 
 class ReplyStream(Stream[ReplyChunk]):
-    """What a model writes, fragment by fragment; the last chunk has ``done`` true.
+    """A model's reply, chunk by chunk; the last chunk has ``done`` true.
 
-    Secrets are hidden, also one that is cut in two: an end of a fragment that may begin
-    one comes with the next fragment.
+    Secrets are hidden, even one that is split between chunks: text that may be the
+    start of a secret is delivered with the next chunk.
     """
 
     _size = 0
 
-    def __init__(self, exchange: Exchange, attempt: Attempt, installed: Names) -> None:
-        super().__init__(exchange, attempt, installed)
+    def __init__(self, exchange: HttpExchange, list_names: ListNames) -> None:
+        super().__init__(exchange, list_names)
         self._content = exchange.redactor.fragments()
         self._thinking = exchange.redactor.fragments()
 
@@ -183,7 +203,7 @@ class ReplyStream(Stream[ReplyChunk]):
         Raises
         ------
         OllamaMagicError
-            As iteration does; a reply that broke off is never returned.
+            As iteration does; an incomplete reply is never returned.
         """
         content: list[str] = []
         thinking: list[str] = []
@@ -201,21 +221,21 @@ class ReplyStream(Stream[ReplyChunk]):
             tool_calls=tuple(tool_calls),
         )
 
-    def _decoded(self, data: dict[str, Any]) -> ReplyChunk:
+    def _decode(self, data: dict[str, Any]) -> ReplyChunk:
         chunk = ReplyChunk.from_json(data)
         self._size += len(chunk.content) + len(chunk.thinking)
         if chunk.tool_calls:
             self._size += sum(len(str(call.arguments)) for call in chunk.tool_calls)
-        if self._size > MAX_ANSWER_BYTES:
+        if self._size > MAX_RESPONSE_BYTES:
             raise StreamInterruptedError(
-                "The answer broke off: it is over the limit.",
-                why=f"more than {MAX_ANSWER_BYTES:,} characters",
-                next_step="limit it: -o num_predict N",
+                "The reply was cut off: it is too long.",
+                why=f"more than {MAX_RESPONSE_BYTES:,} characters",
+                next_step="limit its length: -o num_predict N",
             )
         return self._redacted(chunk)
 
     def _redacted(self, chunk: ReplyChunk) -> ReplyChunk:
-        """Hide secrets that are cut in two; those in one chunk are hidden already."""
+        """Hide secrets that are split; those in one chunk are hidden already."""
         if self._content is None or self._thinking is None:
             return chunk
         is_last = chunk.done or bool(chunk.tool_calls)
@@ -231,29 +251,30 @@ class ReplyStream(Stream[ReplyChunk]):
 
 
 class ProgressStream(Stream[Progress]):
-    """The course of a pull, push or creation; the last ``status`` is ``success``.
+    """The progress of a pull, push or creation; the last ``status`` is ``success``.
 
-    Whatever else ends it is a ``ModelTransferError`` that says how far it came.
+    Any other end is a ``ModelTransferError`` that says how far it got.
     """
 
-    def __init__(self, exchange: Exchange, attempt: Attempt, installed: Names) -> None:
-        super().__init__(exchange, attempt, installed)
+    def __init__(self, exchange: HttpExchange, list_names: ListNames) -> None:
+        super().__init__(exchange, list_names)
         self._layers: dict[str, Progress] = {}
 
-    def _take(self) -> Progress:
+    def _next_chunk(self) -> Progress:
         try:
-            return super()._take()
+            return super()._next_chunk()
         except StreamInterruptedError as exc:
             if self._exchange.is_closed:
                 raise
             raise transfer_error(
-                self._attempt, why=exc.why, progress=self._so_far()
+                request_info(self._exchange), why=exc.why, progress=self._so_far()
             ) from exc
 
-    def _failed(self, words: str) -> OllamaMagicError:
-        return server_error(self._attempt, words, progress=self._so_far())
+    def _server_error(self, words: str) -> OllamaMagicError:
+        info = request_info(self._exchange)
+        return server_error(info, words, progress=self._so_far())
 
-    def _decoded(self, data: dict[str, Any]) -> Progress:
+    def _decode(self, data: dict[str, Any]) -> Progress:
         progress = Progress.from_json(data)
         is_known = progress.digest in self._layers
         if progress.digest and (is_known or len(self._layers) < MAX_LAYERS):
@@ -264,7 +285,7 @@ class ProgressStream(Stream[Progress]):
         return chunk.status == "success"
 
     def _so_far(self) -> str:
-        """Return ``12.4 of 42.5 GB``, or nothing when no bytes were counted."""
+        """Return ``12.4 of 42.5 GB``, or nothing if no bytes were reported."""
         total = sum(layer.total_bytes for layer in self._layers.values())
         if not total:
             return ""
@@ -273,8 +294,7 @@ class ProgressStream(Stream[Progress]):
         return f"{completed / size:.1f} of {total / size:.1f} {unit}"
 
 
-MAX_LINE_BYTES = 16 * 1024 * 1024
-"""A longer line is a fault: Ollama's own client stops at 8 MiB."""
+# -- newline-delimited JSON ----------------------------------------------------
 
 _NO_SECRETS = Redactor()
 _DECODER = json.JSONDecoder()
@@ -292,11 +312,11 @@ def read_objects(
     max_line_bytes: int = MAX_LINE_BYTES,
     redactor: Redactor = _NO_SECRETS,
 ) -> Iterator[dict[str, Any]]:
-    r"""Yield the JSON object of each line; cost is linear however the bytes are cut.
+    r"""Yield the JSON object of each line; the cost is linear however bytes are split.
 
-    Blank lines and ``\r\n`` are fine; the last line may lack its newline. Bytes that
-    are not UTF-8 and halves of surrogate pairs become U+FFFD, so that every string
-    can be encoded again.
+    Blank lines and ``\r\n`` are accepted, and the last line may lack its newline.
+    Invalid UTF-8 and lone surrogates become U+FFFD, so that every string can be encoded
+    again.
 
     Parameters
     ----------
@@ -326,7 +346,7 @@ def parse_object(
     Raises
     ------
     StreamInterruptedError
-        It is not JSON, or JSON that is no object; ``where`` names the place.
+        It is not a JSON object; the error names ``where``.
     """
     try:
         text = _without_lone_surrogates(line.strip()).decode("utf-8", "replace")
@@ -340,14 +360,15 @@ def parse_object(
         return found
     shown = quoted(redactor.error(line.decode("utf-8", "replace")), limit=80)
     raise StreamInterruptedError(
-        "The answer broke off: the server sent something that is not its protocol.",
+        "The response was cut off: it is not valid JSON.",
         why=f"{where} is not JSON: {shown}",
-        next_step="run it again; if it repeats, look at what answers: %ollama version",
+        next_step="run it again; if the error repeats, check which server this is: "
+        "%ollama version",
     )
 
 
 def _lines(pieces: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
-    """Cut at newlines; an unfinished line is kept as its pieces and joined once."""
+    """Split at newlines; an unfinished line is kept in pieces and joined once."""
     unfinished: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -371,9 +392,9 @@ def _lines(pieces: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:
 def _check_size(size: int, max_line_bytes: int) -> None:
     if size > max_line_bytes:
         raise StreamInterruptedError(
-            "The answer broke off: one line of it is over the limit.",
+            "The response was cut off: one of its lines is too long.",
             why=f"a line of more than {max_line_bytes:,} bytes",
-            next_step="look at what answers: %ollama version",
+            next_step="check which server this is: %ollama version",
         )
 
 

@@ -1,8 +1,9 @@
-"""Typed values of the Ollama API, decoded from its JSON, with units in their names.
+"""The requests and responses of Ollama's API as typed values, units in their names.
 
-Knows the shapes of objects on the wire and nothing about HTTP. Unknown fields are
-ignored and missing ones have neutral values, since Go leaves empty fields out.
-Sources: Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
+The client sends the requests and returns the responses. Unknown fields are ignored and
+missing ones get neutral values, since Go leaves empty fields out. Models have their own
+types, in :mod:`ollama_magic.client.models`. Sources: Ollama ``docs/api.md`` and
+recordings of a real server (0.33.0-rc2).
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ from typing import Any, ClassVar, Self
 
 from ollama_magic.errors import quoted
 
-JsonObject = Mapping[str, Any]
-
 _NS_PER_S = 1e9
 
+
+# -- JSON ----------------------------------------------------------------------
+
+JsonObject = Mapping[str, Any]
+
 MAX_DEPTH = 50
-"""Levels of lists and objects in each other that are taken from others.
+"""Nested lists and objects that are accepted from others.
 
 Notebook servers and ``nbformat`` fail on a notebook with about 500 levels.
 """
 
 
 def is_too_deep(value: object) -> bool:
-    """Whether a JSON value has more than ``MAX_DEPTH`` levels."""
+    """Return whether a JSON value has more than ``MAX_DEPTH`` levels."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [inner for one in level for inner in _inner_values(one)]
@@ -75,9 +79,121 @@ def json_objects(value: object) -> tuple[JsonObject, ...]:
     return tuple(item for item in value if isinstance(item, dict))
 
 
+def read_json(text: str) -> object:
+    """Return the value of a JSON text; raises ``ValueError``, also for ``NaN``."""
+    value: object = json.loads(text, parse_constant=_reject_constant)
+    return value
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+# -- requests ------------------------------------------------------------------
+
+Options = Mapping[str, Any]
+Format = str | Mapping[str, Any]
+"""``"json"``, or a JSON Schema."""
+Think = bool | str
+"""True, False, or a level: ``low``, ``medium``, ``high``, ``max``."""
+KeepAlive = str | float
+"""A duration (``"10m"``) or seconds; 0 unloads at once, negative keeps forever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """The messages of a chat so far; the reply is the next one.
+
+    Without messages it only loads the model (or unloads it, with ``keep_alive`` 0).
+    """
+
+    path: ClassVar[str] = "/api/chat"
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    options: Options = field(default_factory=dict)
+    format: Format | None = None
+    think: Think | None = None
+    keep_alive: KeepAlive | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    stream: bool = True
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON to send; unset fields keep the server's defaults."""
+        body = {"model": self.model, "messages": list(self.messages)}
+        return body | _common_fields(self) | _non_empty(tools=self.tools)
+
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the messages that are sent."""
+        return list(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One prompt without a chat.
+
+    An empty prompt only loads the model (or unloads it, with ``keep_alive`` 0).
+    """
+
+    path: ClassVar[str] = "/api/generate"
+
+    model: str
+    prompt: str
+    system: str | None = None
+    options: Options = field(default_factory=dict)
+    format: Format | None = None
+    think: Think | None = None
+    keep_alive: KeepAlive | None = None
+    images: Sequence[str] = ()
+    """Images, each as plain base64 (the server rejects a ``data:`` URL)."""
+    suffix: str | None = None
+    """The text after the reply, for models that fill in the middle."""
+    raw: bool = False
+    """Whether to send the prompt without the model's template."""
+    stream: bool = True
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON to send; unset fields keep the server's defaults."""
+        body: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
+        if self.system is not None:
+            body["system"] = self.system
+        if self.suffix is not None:
+            body["suffix"] = self.suffix
+        if self.raw:
+            body["raw"] = True
+        return body | _common_fields(self) | _non_empty(images=self.images)
+
+    def as_messages(self) -> list[Mapping[str, Any]]:
+        """Return the prompt as the messages of a new chat."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+
+Request = ChatRequest | GenerateRequest
+
+
+def _common_fields(request: Request) -> dict[str, Any]:
+    """Return the fields that both requests have and that are set."""
+    fields: dict[str, Any] = {"stream": request.stream}
+    if request.options:
+        fields["options"] = dict(request.options)
+    for name in ("format", "think", "keep_alive"):
+        value = getattr(request, name)
+        if value is not None:
+            fields[name] = value
+    return fields
+
+
+def _non_empty(**fields: Sequence[Any]) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in fields.items() if values}
+
+
+# -- responses -----------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts and durations that the server reports when an answer is complete.
+    """Counts and durations that the server reports at the end of a reply.
 
     All zero until then, and for requests that only load or unload a model.
     """
@@ -103,22 +219,22 @@ class Stats:
 
     @property
     def load_duration_s(self) -> float:
-        """Seconds spent on loading the model."""
+        """Seconds spent loading the model."""
         return self.load_duration_ns / _NS_PER_S
 
     @property
     def total_duration_s(self) -> float:
-        """Seconds from request to the end of the answer, as the server saw it."""
+        """Seconds from the request to the end of the reply, measured by the server."""
         return self.total_duration_ns / _NS_PER_S
 
     @property
     def prompt_eval_duration_s(self) -> float:
-        """Seconds spent on reading the prompt."""
+        """Seconds spent evaluating the prompt."""
         return self.prompt_eval_duration_ns / _NS_PER_S
 
     @property
     def eval_duration_s(self) -> float:
-        """Seconds spent on writing the answer."""
+        """Seconds spent generating the reply."""
         return self.eval_duration_ns / _NS_PER_S
 
     @property
@@ -134,20 +250,20 @@ _NO_STATS = Stats()
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function that the model wants called, with its arguments by name."""
+    """A tool that the model wants to call, with its arguments by name."""
 
     name: str
     arguments: JsonObject
-    """Empty when they cannot be read; ``fault`` says why."""
+    """Empty if they are invalid; ``fault`` says why."""
     id: str = ""
     fault: str = ""
-    """Why the arguments cannot be read, in words for the model."""
+    """Why the arguments are invalid, in words for the model."""
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
         """Read one entry of ``tool_calls``.
 
-        Some servers write the arguments as JSON text, some encode that text again.
+        Some servers send the arguments as JSON text, some encode that text twice.
         """
         function = json_object(data.get("function"))
         name, call_id = json_text(function.get("name")), json_text(data.get("id"))
@@ -159,7 +275,7 @@ class ToolCall:
 
 
 def _arguments(value: object) -> JsonObject:
-    """Return the arguments of a call; raises ValueError with words for the model."""
+    """Return the arguments; raises ``ValueError`` with words for the model."""
     for _ in range(2):
         if isinstance(value, str):
             value = _parsed(value)
@@ -169,7 +285,7 @@ def _arguments(value: object) -> JsonObject:
         raise ValueError(_TOO_DEEP)
     if not isinstance(value, dict):
         kind = _JSON_TYPES.get(type(value), "a number")
-        raise ValueError(  # noqa: TRY004  (what came is wrong, not the caller)
+        raise ValueError(  # noqa: TRY004  (the data is wrong, not the caller)
             f"the arguments are {kind} and not a JSON object"
         )
     return value
@@ -180,7 +296,7 @@ _TOO_DEEP = f"arguments nested too deeply: more than {MAX_DEPTH} levels"
 
 
 def _parsed(text: str) -> object:
-    """Return the value of a JSON text; None for a blank one."""
+    """Return the value of a JSON text; None for blank text."""
     if not text.strip():
         return None
     try:
@@ -192,19 +308,9 @@ def _parsed(text: str) -> object:
         raise ValueError(f"the arguments are not JSON: {error}: {shown}") from None
 
 
-def read_json(text: str) -> object:
-    """Return the value of a JSON text; raises ValueError, also for ``NaN``."""
-    value: object = json.loads(text, parse_constant=_refuse_constant)
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
-
-
 @dataclass(frozen=True, slots=True)
 class ReplyChunk:
-    """One line of a streamed answer of ``/api/chat`` or ``/api/generate``.
+    """One line of a streamed reply of ``/api/chat`` or ``/api/generate``.
 
     ``content`` and ``thinking`` are fragments to append, and may be empty. The last
     chunk, and no other, has ``done`` true, with ``done_reason`` and ``stats``.
@@ -215,7 +321,7 @@ class ReplyChunk:
     tool_calls: tuple[ToolCall, ...] = ()
     model: str = ""
     remote_host: str = ""
-    """Where a cloud model answers, if the server says so."""
+    """Where a cloud model runs, if the server says so."""
     done: bool = False
     done_reason: str = ""
     stats: Stats = _NO_STATS
@@ -247,10 +353,10 @@ class ReplyChunk:
 class Progress:
     """One status line of a pull, push or create.
 
-    ``digest`` names the layer that ``completed_bytes`` of ``total_bytes`` are about;
-    without it the line is about the whole. ``completed_bytes`` may go backwards (a
-    part is fetched again) and need not reach the total. Success is a line whose
-    ``status`` is ``success``, and nothing else.
+    ``completed_bytes`` and ``total_bytes`` belong to the layer ``digest``; without one
+    they belong to the whole transfer. ``completed_bytes`` may decrease (a part is
+    fetched again) and need not reach the total. Only a line with the ``status``
+    ``success`` means success.
     """
 
     status: str
@@ -271,7 +377,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Vectors of ``POST /api/embed``: one per input text, in order."""
+    """The vectors of ``POST /api/embed``: one per input text, in order."""
 
     vectors: tuple[tuple[float, ...], ...]
     model: str = ""
@@ -280,7 +386,7 @@ class Embeddings:
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
-        """Read the answer."""
+        """Read the response."""
         rows = data.get("embeddings")
         return cls(
             vectors=tuple(
@@ -292,100 +398,3 @@ class Embeddings:
             prompt_eval_count=json_int(data.get("prompt_eval_count")),
             total_duration_ns=json_int(data.get("total_duration")),
         )
-
-
-Options = Mapping[str, Any]
-Format = str | Mapping[str, Any]
-"""``"json"``, or a JSON Schema."""
-Think = bool | str
-"""True, False, or a level: ``low``, ``medium``, ``high``, ``max``."""
-KeepAlive = str | float
-"""A duration (``"10m"``) or seconds; 0 unloads at once, negative keeps for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One turn of a chat: the messages so far, the last one to be answered.
-
-    No messages at all only load the model (or unload it, with ``keep_alive`` 0).
-    """
-
-    path: ClassVar[str] = "/api/chat"
-
-    model: str
-    messages: Sequence[Mapping[str, Any]]
-    options: Options = field(default_factory=dict)
-    format: Format | None = None
-    think: Think | None = None
-    keep_alive: KeepAlive | None = None
-    tools: Sequence[Mapping[str, Any]] = ()
-    stream: bool = True
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON to send."""
-        body = {"model": self.model, "messages": list(self.messages)}
-        return body | _set_fields(self) | _lists(tools=self.tools)
-
-    def as_messages(self) -> list[Mapping[str, Any]]:
-        """Return the messages that are sent."""
-        return list(self.messages)
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateRequest:
-    """One prompt without a history.
-
-    An empty prompt only loads the model (or unloads it, with ``keep_alive`` 0).
-    """
-
-    path: ClassVar[str] = "/api/generate"
-
-    model: str
-    prompt: str
-    system: str | None = None
-    options: Options = field(default_factory=dict)
-    format: Format | None = None
-    think: Think | None = None
-    keep_alive: KeepAlive | None = None
-    images: Sequence[str] = ()
-    """Images, each as plain base64 (a ``data:`` URL is refused)."""
-    suffix: str | None = None
-    """What follows the answer, for models that can fill in the middle."""
-    raw: bool = False
-    """The prompt goes to the model as it is, without the model's template."""
-    stream: bool = True
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON to send."""
-        body: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
-        if self.system is not None:
-            body["system"] = self.system
-        if self.suffix is not None:
-            body["suffix"] = self.suffix
-        if self.raw:
-            body["raw"] = True
-        return body | _set_fields(self) | _lists(images=self.images)
-
-    def as_messages(self) -> list[Mapping[str, Any]]:
-        """Return the prompt as the messages of a chat that has just begun."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt}]
-
-
-Request = ChatRequest | GenerateRequest
-
-
-def _set_fields(request: Request) -> dict[str, Any]:
-    """Return the fields that both requests have, as far as they were set."""
-    fields: dict[str, Any] = {"stream": request.stream}
-    if request.options:
-        fields["options"] = dict(request.options)
-    for name in ("format", "think", "keep_alive"):
-        value = getattr(request, name)
-        if value is not None:
-            fields[name] = value
-    return fields
-
-
-def _lists(**fields: Sequence[Any]) -> dict[str, list[Any]]:
-    return {name: list(values) for name, values in fields.items() if values}

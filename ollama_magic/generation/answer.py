@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from ollama_magic.client.background import ClosableStream, ManyArrivals
+from ollama_magic.client.background import BackgroundReaders, ClosableStream
 from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
@@ -196,7 +196,7 @@ def receive(
         How often a second the answers are drawn.
     """
     try:
-        with ManyArrivals(streams, hz=hz) as arrivals:
+        with BackgroundReaders(streams, hz=hz) as arrivals:
             for batches in arrivals:
                 for batch in batches:
                     answer = answers[batch.number]

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.interrupts import held, let_through
-from ollama_magic.client.models import canonical
+from ollama_magic.client.models import canonical, require_capability
 from ollama_magic.errors import (
-    CapabilityError,
     ConfigError,
     Interrupted,
     ModelNotFoundError,
@@ -204,17 +203,12 @@ def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
     model = prepared.model
     if model is None:
         try:
-            in_background(partial(client.show, prepared.request.model))
+            run_in_background(partial(client.show, prepared.request.model))
         except ModelNotFoundError:
             raise
         except (ServerError, NotOllamaError):  # it may answer all the same
             return
-    elif not model.can_chat:
-        raise CapabilityError(
-            f"Model {model.name!r} cannot chat.",
-            why=f"the server lists it with: {', '.join(model.capabilities)}",
-            next_step='choose a model that lists "completion": %ollama list',
-        )
+    require_capability("completion", model)
 
 
 def _read(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ollama_magic import __version__
-from ollama_magic.client.models import names_meant
+from ollama_magic.client.models import matching_names
 from ollama_magic.errors import ConfigError, nearest
 from ollama_magic.generation.generate import Result
 from ollama_magic.generation.prepare import PreparedRequest
@@ -49,7 +49,7 @@ class Comparison:
         KeyError
             It was not among those that were compared.
         """
-        meant = names_meant(model, self.models)
+        meant = matching_names(model, self.models)
         for reply in self.replies:
             if [reply.model] == meant:
                 return reply
@@ -155,7 +155,7 @@ class Compared:
 
     def find(self, model: str) -> Candidate | None:
         """Return what came of a model, however its name is spelt."""
-        meant = names_meant(model, self.models)
+        meant = matching_names(model, self.models)
         found = [c for c in self.candidates if [c.model] == meant]
         return found[0] if found else None
 

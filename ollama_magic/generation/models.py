@@ -16,16 +16,20 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from ollama_magic.client.background import Exchanges, in_background, note
+from ollama_magic.client.background import (
+    OpenConnections,
+    run_in_background,
+    track_connection,
+)
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.interrupts import put_back
+from ollama_magic.client.interrupts import defer_interrupt
 from ollama_magic.client.models import (
     CLOUD_HOST,
     LoadedModel,
     ModelSummary,
     find_model,
     is_cloud_name,
-    names_meant,
+    matching_names,
 )
 from ollama_magic.errors import (
     ConfigError,
@@ -76,16 +80,16 @@ def look_up(
     OllamaMagicError
         The list is needed, and did not come.
     """
-    exchanges = Exchanges()
-    note(exchanges)  # whoever gives up on this call ends them too
+    connections = OpenConnections()
+    track_connection(connections)  # whoever gives up on this call ends them too
     deadline_s = time.monotonic() + patience_s
     try:
-        with exchanges.noted():
+        with connections.tracked():
             asked = _begun(client.list), _begun(client.ps)
         installed = _result(asked[0], None if must_list else deadline_s)
         loaded = _result(asked[1], deadline_s)
     finally:
-        exchanges.close()
+        connections.close()
     faults = [one for one in (installed, loaded) if isinstance(one, Exception)]
     is_unreachable = [isinstance(one, ServerUnreachableError) for one in faults]
     if isinstance(installed, Exception):
@@ -208,7 +212,7 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
     ModelNotFoundError
         There are several tags, or the only one is a cloud model.
     """
-    meant = names_meant(name, [model.name for model in installed])
+    meant = matching_names(name, [model.name for model in installed])
     if not meant or find_model(name, installed):
         return name
     local = [m.name for m in installed if m.name in meant and not m.cloud_host]
@@ -325,10 +329,12 @@ def loaded_length(client: OllamaClient, model: str) -> int:
             raise TimeoutError
 
     try:
-        loaded = find_model(model, in_background(client.ps, on_tick=give_up_in_time))
+        loaded = find_model(
+            model, run_in_background(client.ps, on_tick=give_up_in_time)
+        )
     except (OllamaMagicError, TimeoutError):
         return 0
     except KeyboardInterrupt:
-        put_back()
+        defer_interrupt()
         return 0
     return loaded.context_length if loaded else 0

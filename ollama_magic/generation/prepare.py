@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     LoadedModel,
     ModelSummary,
-    check_capability,
     find_model,
     has_tag,
-    sees_images,
+    may_support_images,
+    require_capability,
 )
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
@@ -151,10 +151,10 @@ def prepare(
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
     needs = {"thinking": options.think, "vision": prompt.images, "tools": tools}
     for capability in [one for one, is_needed in needs.items() if is_needed]:
-        check_capability(capability, model, models.installed)
+        require_capability(capability, model, models.installed)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
-    sees = sees_images(model)
+    sees = may_support_images(model)
     messages = partial(
         history.messages, prompt.text, system=system, sees=sees, images=prompt.images
     )
@@ -190,7 +190,7 @@ def ask_for_models(
     With ``--cached`` a server that does not answer is no error: a cached reply may do.
     """
     try:
-        return in_background(partial(look_up, client, must_list=must_list))
+        return run_in_background(partial(look_up, client, must_list=must_list))
     except ServerUnreachableError as error:
         if not options.cached:
             raise

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
-from ollama_magic.client.interrupts import held, let_through, look
+from ollama_magic.client.interrupts import check_interrupt, held, let_through
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import CodeCell, put_code_below
 from ollama_magic.generation.generate import (
@@ -175,7 +175,7 @@ def _record(session: Session, prepared: PreparedRequest, turn: Turn) -> Turn:
 def _raise_late_interrupt() -> None:
     """Raise the interrupt that came too late to stop the reply."""
     try:
-        look()
+        check_interrupt()
     except KeyboardInterrupt:
         what = "stopped by you; the answer was complete, and is kept"
         raise Interrupted(what) from None

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import (
     EngineError,
@@ -384,7 +384,9 @@ def _version(client: OllamaClient) -> str | None:
             raise ServerUnreachableError(f"{url} did not answer in time.")
 
     try:
-        return quoted(in_background(client.version, on_tick=give_up_in_time), limit=80)
+        return quoted(
+            run_in_background(client.version, on_tick=give_up_in_time), limit=80
+        )
     except ServerUnreachableError:
         return None
     except OllamaMagicError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ollama_magic.client.background import ClosableStream
-from ollama_magic.client.progress import Transfer, size_text
+from ollama_magic.client.progress import TransferProgress, size_text
 from ollama_magic.errors import OllamaMagicError
 
 Action = Literal["pull", "copy", "delete", "load", "stop", "show"]
@@ -56,7 +56,7 @@ class JobRunner:
     def __init__(self, job: Job, task: Callable[[JobRunner], str]) -> None:
         self.job = job
         self.task = task
-        self.transfer: Transfer | None = None
+        self.transfer: TransferProgress | None = None
         self.is_cancelled = False
         self._stream: ClosableStream[Any] | None = None
         self._lock = threading.Lock()

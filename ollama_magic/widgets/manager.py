@@ -19,7 +19,7 @@ from ollama_magic.client.models import (
     ModelSummary,
     canonical,
 )
-from ollama_magic.client.progress import STALL_S, Transfer, size_text
+from ollama_magic.client.progress import STALL_S, TransferProgress, size_text
 from ollama_magic.widgets.jobs import (
     Action,
     ChangeNotifier,
@@ -171,7 +171,7 @@ class ModelManager:
         name = name.strip()
 
         def run(runner: JobRunner) -> str:
-            runner.transfer = transfer = Transfer(stall_s=self._stall_s)
+            runner.transfer = transfer = TransferProgress(stall_s=self._stall_s)
             for progress in runner.open(model_actions.pull(self._client, name)):
                 transfer.add(progress)
                 self._notifier.notify()

@@ -337,7 +337,10 @@ def test_a_missing_model_is_one_error_with_the_nearest_name(fake_ollama):
 
 @pytest.mark.parametrize(
     ("model", "think", "words"),
-    [("embed:1b", None, "cannot write text"), ("plain:1b", True, "cannot think")],
+    [
+        ("embed:1b", None, "does not support chat"),
+        ("plain:1b", True, "does not support thinking"),
+    ],
 )
 def test_a_missing_capability_is_an_error_before_anything_is_sent(
     fake_ollama, model, think, words
@@ -355,7 +358,7 @@ def test_capabilities_of_an_older_server_come_from_show(fake_ollama):
     listed = {"models": [entry]}
     fake_ollama.models([{"name": "embed:1b", "capabilities": ["embedding"]}])
     fake_ollama.on("GET /api/tags", whole(listed))
-    with pytest.raises(CapabilityError, match="cannot write text"):
+    with pytest.raises(CapabilityError, match="does not support chat"):
         map_prompts("{}", ["a"], model="embed:1b")
 
 

@@ -5,7 +5,11 @@ from contextlib import suppress
 import pytest
 from fake_ollama import Answer
 
-from ollama_magic.client.background import Arrivals, ManyArrivals, in_background
+from ollama_magic.client.background import (
+    BackgroundReader,
+    BackgroundReaders,
+    run_in_background,
+)
 from ollama_magic.errors import OllamaMagicError
 
 
@@ -37,21 +41,21 @@ WAIT = object()
 
 
 def test_items_come_in_order_and_complete():
-    with Arrivals(Stream(*range(10_000))) as arrivals:
-        assert [item for batch in arrivals for item in batch] == list(range(10_000))
+    with BackgroundReader(Stream(*range(10_000))) as reader:
+        assert [item for batch in reader for item in batch] == list(range(10_000))
 
 
 def test_what_has_gathered_comes_as_one_batch():
     stream = Stream("a", "b", "c")
-    with Arrivals(stream) as arrivals:
-        arrivals._reader.join()
-        assert list(arrivals) == [["a", "b", "c"]]
+    with BackgroundReader(stream) as reader:
+        reader._thread.join()
+        assert list(reader) == [["a", "b", "c"]]
 
 
 def test_a_tick_without_items_is_an_empty_batch():
     stream = Stream(WAIT, "a")
-    with Arrivals(stream, tick_s=0.01) as arrivals:
-        batches = iter(arrivals)
+    with BackgroundReader(stream, tick_s=0.01) as reader:
+        batches = iter(reader)
         assert next(batches) == []
         stream.goes_on.set()
         assert [item for batch in batches for item in batch] == ["a"]
@@ -60,10 +64,10 @@ def test_a_tick_without_items_is_an_empty_batch():
 def test_an_error_is_raised_after_the_items_before_it():
     stream = Stream("a", ConnectionError("cut"))
     got = []
-    with Arrivals(stream) as arrivals:
-        arrivals._reader.join()
+    with BackgroundReader(stream) as reader:
+        reader._thread.join()
         with pytest.raises(ConnectionError, match="cut"):
-            got.extend(arrivals)
+            got.extend(reader)
     assert got == [["a"]]
 
 
@@ -73,8 +77,8 @@ def test_leaving_by_an_error_closes_the_stream_and_ends_its_thread(error):
     stream = Stream("a", WAIT, "never")
 
     def stop_at_the_first_batch():
-        with Arrivals(stream, tick_s=0.01) as arrivals:
-            for _ in arrivals:
+        with BackgroundReader(stream, tick_s=0.01) as reader:
+            for _ in reader:
                 raise error
 
     with pytest.raises(error):
@@ -85,24 +89,24 @@ def test_leaving_by_an_error_closes_the_stream_and_ends_its_thread(error):
 
 def test_leaving_early_closes_the_stream():
     stream = Stream(*range(1_000_000))
-    with Arrivals(stream) as arrivals:
-        assert next(iter(arrivals))[0] == 0
+    with BackgroundReader(stream) as reader:
+        assert next(iter(reader))[0] == 0
     assert stream.closed.is_set()
     assert not stream.reader.is_alive()
 
 
 def test_items_that_come_after_leaving_are_not_waited_for():
     stream = Stream(WAIT, ConnectionError("closed under the reader"))
-    with Arrivals(stream, tick_s=0.01) as arrivals:
-        assert next(iter(arrivals)) == []
+    with BackgroundReader(stream, tick_s=0.01) as reader:
+        assert next(iter(reader)) == []
     assert not stream.reader.is_alive()
 
 
 def test_several_streams_come_while_one_of_them_waits():
     silent, quick = Stream(WAIT, "late"), Stream("a", "b")
     got = []
-    with ManyArrivals([silent, quick], tick_s=0.01) as arrivals:
-        for batches in arrivals:
+    with BackgroundReaders([silent, quick], tick_s=0.01) as reader:
+        for batches in reader:
             for batch in batches:
                 got += [(batch.number, item) for item in batch.items]
                 if batch.number == 1 and batch.has_ended:
@@ -113,8 +117,8 @@ def test_several_streams_come_while_one_of_them_waits():
 def test_one_of_several_that_fails_leaves_the_others_alone():
     cut, whole = Stream("a", ConnectionError("cut")), Stream("b", "c")
     got, errors = {0: [], 1: []}, {}
-    with ManyArrivals([cut, whole], tick_s=0.01) as arrivals:
-        for batches in arrivals:
+    with BackgroundReaders([cut, whole], tick_s=0.01) as reader:
+        for batches in reader:
             for batch in batches:
                 got[batch.number] += batch.items
                 if batch.has_ended:
@@ -126,8 +130,8 @@ def test_one_of_several_that_fails_leaves_the_others_alone():
 
 def test_nothing_of_several_streams_is_a_tick():
     streams = [Stream(WAIT), Stream(WAIT)]
-    with ManyArrivals(streams, tick_s=0.01) as arrivals:
-        assert next(iter(arrivals)) == []
+    with BackgroundReaders(streams, tick_s=0.01) as reader:
+        assert next(iter(reader)) == []
 
 
 def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
@@ -140,9 +144,9 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
             second.closed.wait()
 
     first = ClosesLast()
-    with ManyArrivals([first, second], tick_s=0.01) as arrivals:
-        next(iter(arrivals))
-        readers = [one._reader for one in arrivals._all]
+    with BackgroundReaders([first, second], tick_s=0.01) as reader:
+        next(iter(reader))
+        readers = [one._thread for one in reader._readers]
     assert first.closed.is_set()
     assert not any(reader.is_alive() for reader in readers)
 
@@ -165,8 +169,8 @@ class Spaced(Stream):
 
 def test_what_comes_one_by_one_gathers_and_nothing_of_it_is_lost():
     """To be woken for each item costs more than the items."""
-    with Arrivals(Spaced(200)) as arrivals:
-        batches = list(arrivals)
+    with BackgroundReader(Spaced(200)) as reader:
+        batches = list(reader)
     assert [item for batch in batches for item in batch] == list(range(200))
     assert len(batches) < 150
 
@@ -174,15 +178,15 @@ def test_what_comes_one_by_one_gathers_and_nothing_of_it_is_lost():
 def test_the_first_item_is_not_waited_with():
     """The reader rests only when it knows for how long things have been coming."""
     stream = Stream(WAIT, "a", WAIT)
-    with Arrivals(stream, tick_s=60) as arrivals:
+    with BackgroundReader(stream, tick_s=60) as reader:
         stream.goes_on.set()
-        assert next(iter(arrivals)) == ["a"]
+        assert next(iter(reader)) == ["a"]
 
 
 def test_closing_ends_a_rest():
-    with Arrivals(Spaced(1_000_000), hz=0.1) as arrivals:
-        next(iter(arrivals))
-    assert not arrivals._reader.is_alive()
+    with BackgroundReader(Spaced(1_000_000), hz=0.1) as reader:
+        next(iter(reader))
+    assert not reader._thread.is_alive()
 
 
 def test_a_question_that_is_given_up_leaves_no_connection(client, fake_ollama):
@@ -203,7 +207,7 @@ def test_a_question_that_is_given_up_leaves_no_connection(client, fake_ollama):
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        in_background(ask, on_tick=give_up, tick_s=0.01)
+        run_in_background(ask, on_tick=give_up, tick_s=0.01)
     assert fake_ollama.wait_for("/api/tags").wait_closed()
     assert ended.wait(20)
     assert [request.path for request in fake_ollama.requests] == ["/api/tags"]

@@ -207,8 +207,8 @@ def test_a_cut_pull_says_how_far_it_came(client, fake_ollama):
         list(client.pull("m"))
     assert info.value.lines() == [
         "Pull of 'm' stopped at 0.5 of 2.0 MB.",
-        "  why:  the connection closed before the end",
-        "  next: check that the server's machine reaches the registry, then: "
+        "  why:  the connection was closed early",
+        "  next: check that the server can reach the registry, then: "
         "%ollama pull m (it resumes)",
     ]
 

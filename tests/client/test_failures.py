@@ -10,7 +10,7 @@ from fake_ollama import RESET, Answer, FakeOllama, Wait, error, reply_line
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.network_errors import no_answer
+from ollama_magic.client.network_errors import no_response
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
@@ -58,18 +58,17 @@ def test_nothing_listens_on_this_machine(closed_port):
         assert info.value.lines() == [
             f"No Ollama server answered at {url}.",
             "  why:  connection refused",
-            "  next: check the port, or start Ollama there (%ollama serve does it for "
-            "the address that is configured)",
+            "  next: start Ollama with %ollama serve, or check the address",
         ]
 
 
 def test_nothing_listens_at_the_default_address():
     """Not asked for real: on some machines an Ollama does listen there."""
     refused = requests.ConnectionError(ConnectionRefusedError(111, "refused"))
-    error = no_answer(
-        parse_host(None), refused, connect_timeout_s=5.0, answer_timeout_s=None
+    error = no_response(
+        parse_host(None), refused, connect_timeout_s=5.0, response_timeout_s=None
     )
-    assert error.next_step == "start Ollama, or run %ollama serve"
+    assert error.next_step == "start Ollama with %ollama serve"
 
 
 def test_a_name_that_nobody_knows():
@@ -77,8 +76,8 @@ def test_a_name_that_nobody_knows():
         OllamaClient("http://no-such-host.invalid").version()
     assert info.value.lines() == [
         "No Ollama server answered at http://no-such-host.invalid.",
-        "  why:  its name is not known on this network",
-        "  next: check that Ollama runs there and listens on the network "
+        "  why:  the host name cannot be resolved",
+        "  next: check that Ollama is running there and accepts network connections "
         "(OLLAMA_HOST=0.0.0.0 on that machine), or set the address of an Ollama "
         f"server: {CONFIG}",
     ]
@@ -139,10 +138,10 @@ def test_an_error_line_keeps_what_came_before(client, fake_ollama):
     assert type(fault) is ServerError
     assert fault.status_code == 200
     assert fault.lines() == [
-        "'m' broke off while it answered.",
+        "'m' failed while it was answering.",
         "  why:  server (mid-stream): an error was encountered while running the "
         "model: EOF",
-        "  next: run this again; the server starts the model anew",
+        "  next: run this again; the server restarts the model",
     ]
 
 
@@ -155,9 +154,9 @@ def test_a_reset_is_told_from_an_end(client, fake_ollama):
     with pytest.raises(StreamInterruptedError) as info:
         next(stream)
     assert info.value.lines() == [
-        f"The answer from {fake_ollama.url} broke off before its end.",
+        f"The response from {fake_ollama.url} was cut off.",
         "  why:  connection reset by peer",
-        "  next: run it again; what came before stands",
+        "  next: run it again; the text so far is kept",
     ]
 
 
@@ -188,9 +187,9 @@ def test_a_stall_ends_after_the_idle_timeout(fake_ollama):
     assert len(chunks) == 1
     assert type(fault) is StreamInterruptedError
     assert fault.lines() == [
-        f"The answer from {fake_ollama.url} broke off before its end.",
+        f"The response from {fake_ollama.url} was cut off.",
         "  why:  no data for 0.2 s",
-        "  next: run it again, or allow longer silence: "
+        "  next: run it again, or raise the limit: "
         "%config OllamaMagics.timeout = SECONDS",
     ]
 
@@ -213,7 +212,7 @@ def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phas
 
 
 def test_a_list_that_never_comes_is_given_up(fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic.client.client._ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("ollama_magic.client.http._TIMEOUT_S", 0.2)
     never = threading.Event()
     fake_ollama.on("GET /api/version", Answer(hold_headers=never))
     with pytest.raises(ServerUnreachableError):
@@ -225,9 +224,10 @@ def test_a_line_that_is_no_json_is_shown(client, fake_ollama):
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 1
     assert fault.lines() == [
-        "The answer broke off: the server sent something that is not its protocol.",
+        "The response was cut off: it is not valid JSON.",
         "  why:  line 2 is not JSON: \\x1b[31mboom",
-        "  next: run it again; if it repeats, look at what answers: %ollama version",
+        "  next: run it again; if the error repeats, check which server "
+        "this is: %ollama version",
     ]
 
 
@@ -248,7 +248,7 @@ def test_compressed_data_that_is_none(client, fake_ollama):
     fake_ollama.on("POST /api/chat", Answer(["{}\n"], headers=headers))
     fault = take(client.chat("m", HI))[1]
     assert type(fault) is StreamInterruptedError
-    assert fault.why == "its compressed data cannot be read"
+    assert fault.why == "its compressed data is damaged"
 
 
 BANNERS = {
@@ -281,7 +281,7 @@ def test_an_ssh_server_has_its_banner_in_the_error(client, fake_ollama):
     with pytest.raises(NotOllamaError) as info:
         client.version()
     assert info.value.lines() == [
-        f"What answered at {fake_ollama.url} is not an Ollama server.",
+        f"The server at {fake_ollama.url} is not an Ollama server.",
         "  why:  not HTTP: BadStatusLine: SSH-2.0-OpenSSH_9.6",
         f"  next: set the address of an Ollama server: {CONFIG}",
     ]
@@ -292,9 +292,9 @@ def test_a_hang_up_before_any_answer(client, fake_ollama):
     fault = take(client.chat("m", HI))[1]
     assert type(fault) is ServerUnreachableError
     assert fault.lines() == [
-        f"The server at {fake_ollama.url} did not answer.",
-        "  why:  it closed the connection without an answer",
-        "  next: run it again; if it repeats, see the server's log: "
+        f"The server at {fake_ollama.url} did not respond.",
+        "  why:  it closed the connection without a response",
+        "  next: run it again; if the error repeats, see the server's log: "
         "https://docs.ollama.com/troubleshooting",
     ]
 
@@ -316,7 +316,7 @@ def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
         with pytest.raises(NotOllamaError) as info:
             call()
         assert info.value.lines() == [
-            f"What answered at {fake_ollama.url} is not an Ollama server.",
+            f"The server at {fake_ollama.url} is not an Ollama server.",
             '  why:  server (200): text/html ("Jupyter – Größe")',
             f"  next: set the address of an Ollama server: {CONFIG}",
         ]
@@ -336,17 +336,17 @@ def test_redirects_are_not_followed(client, fake_ollama, status):
             with pytest.raises(NotOllamaError) as info:
                 call()
             assert info.value.lines() == [
-                f"{fake_ollama.url} redirects to {other.url}, and redirects are not "
+                f"{fake_ollama.url} redirects to {other.url}; redirects are not "
                 "followed.",
                 "  why:  the prompt would go to a host that you did not choose",
-                "  next: if you trust it, make it the address: "
+                "  next: if you trust it, set it as the address: "
                 f'%config OllamaMagics.host = "{other.url}"',
             ]
         assert other.requests == []
 
 
 def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic.client.streams.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("ollama_magic.client.streams.MAX_RESPONSE_BYTES", 1000)
     fake_ollama.on("POST /api/chat", Answer([LINES[0]] * 1001))
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 1000

@@ -8,8 +8,13 @@ import threading
 import pytest
 
 from ollama_magic.client import interrupts
-from ollama_magic.client.background import in_background
-from ollama_magic.client.interrupts import held, let_through, look, put_back
+from ollama_magic.client.background import run_in_background
+from ollama_magic.client.interrupts import (
+    check_interrupt,
+    defer_interrupt,
+    held,
+    let_through,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +36,8 @@ def test_an_interrupt_comes_where_it_is_looked_for_and_once():
         press()
         done.append("went on")
         with pytest.raises(KeyboardInterrupt):
-            look()
-        look()
+            check_interrupt()
+        check_interrupt()
         done.append("to the end")
     assert done == ["went on", "to the end"]
 
@@ -59,7 +64,7 @@ def test_code_that_is_not_ours_is_interrupted_at_once_and_once():
             finally:
                 press()  # into the cleaning up
         with pytest.raises(KeyboardInterrupt):
-            look()
+            check_interrupt()
 
 
 def test_one_that_came_before_comes_first():
@@ -86,11 +91,11 @@ def test_what_was_looked_for_too_early_is_put_back():
     with held():
         press()
         try:
-            look()
+            check_interrupt()
         except KeyboardInterrupt:
-            put_back()
+            defer_interrupt()
         with pytest.raises(KeyboardInterrupt):
-            look()
+            check_interrupt()
 
 
 def test_where_nothing_holds_it_goes_on():
@@ -98,7 +103,7 @@ def test_where_nothing_holds_it_goes_on():
         try:
             press()
         except KeyboardInterrupt:
-            put_back()
+            defer_interrupt()
 
 
 def test_whoever_presses_again_after_a_while_gets_out(monkeypatch):
@@ -128,13 +133,13 @@ def test_in_a_kernel_one_pressed_at_once_is_the_same(monkeypatch):
 def test_other_threads_and_ignored_signals_are_left_alone():
     def elsewhere():
         with held(), let_through():
-            look()
+            check_interrupt()
 
     with held():
         press()
-        in_background(elsewhere, on_tick=lambda: None, tick_s=60)
+        run_in_background(elsewhere, on_tick=lambda: None, tick_s=60)
         with pytest.raises(KeyboardInterrupt):
-            look()
+            check_interrupt()
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()

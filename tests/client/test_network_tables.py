@@ -11,7 +11,7 @@ import pytest
 from fake_ollama import Answer, FakeOllama, whole
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.server_errors import Attempt, redirected
+from ollama_magic.client.server_errors import RequestInfo, redirected
 from ollama_magic.errors import NotOllamaError, ServerUnreachableError
 
 TOKEN = "sk-3cr3t"
@@ -205,10 +205,8 @@ def test_no_redirect_is_followed_on_any_endpoint(fake_ollama, endpoint, code):
 )
 def test_only_a_host_is_offered_as_the_next_address(location, shown, is_offered):
     """What is offered is pasted: it must not be able to say more than an address."""
-    error = redirected(Attempt("http://h", "chat", "m"), location)
-    assert error.what == (
-        f"http://h redirects to {shown}, and redirects are not followed."
-    )
+    error = redirected(RequestInfo("http://h", "chat", "m"), location)
+    assert error.what == (f"http://h redirects to {shown}; redirects are not followed.")
     offered = f'%config OllamaMagics.host = "{shown}"'
     assert (offered in error.next_step) == is_offered
     assert is_offered or "HOST:PORT" in error.next_step

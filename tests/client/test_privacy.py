@@ -55,10 +55,9 @@ def test_a_dead_proxy_is_named_as_the_cause(monkeypatch):
     with pytest.raises(ServerUnreachableError) as info:
         OllamaClient("gpu.example").version()
     assert info.value.lines() == [
-        "The proxy on the way to http://gpu.example:11434 did not let the request "
-        "through.",
+        "The proxy for http://gpu.example:11434 rejected the request.",
         "  why:  connection refused",
-        "  next: if no proxy is needed: %env NO_PROXY=gpu.example",
+        "  next: if you need no proxy: %env NO_PROXY=gpu.example",
     ]
 
 
@@ -133,7 +132,7 @@ def test_secrets_never_cross_the_network_in_the_open(host, api_key, what, named)
         OllamaClient(host, api_key=api_key)
     assert info.value.lines() == [
         what,
-        "  why:  that is another machine, and http:// has no encryption",
+        "  why:  that is another machine, and http:// is not encrypted",
         "  next: use https://, or allow it for this host: "
         f'%config OllamaMagics.insecure_hosts = ["{named}"]',
     ]
@@ -155,8 +154,8 @@ def test_a_token_that_cannot_be_a_header_is_not_echoed(bad):
     with pytest.raises(ConfigError) as info:
         OllamaClient(api_key=bad)
     assert info.value.lines() == [
-        "The API key cannot be used.",
-        "  why:  it holds blanks or characters outside of ASCII",
+        "The API key is invalid.",
+        "  why:  it contains spaces or non-ASCII characters",
         "  next: set OLLAMA_API_KEY to the token alone",
     ]
 
@@ -203,7 +202,7 @@ def test_no_error_shows_a_secret(fake_ollama, secret):
             "\n".join(info.value._render_traceback_()),
             repr(client),
             repr(client.host),
-            repr(client._server),
+            repr(client._settings),
             json.dumps(info.value.lines()),
         ]
         for text in shown:

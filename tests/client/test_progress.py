@@ -3,7 +3,7 @@
 import json
 import threading
 
-from ollama_magic.client.progress import MAX_LAYERS, Transfer
+from ollama_magic.client.progress import MAX_LAYERS, TransferProgress
 from ollama_magic.client.types import Progress
 
 
@@ -19,7 +19,7 @@ class Clock:
 def transfer_of(*lines, clock=None):
     """Return what lines add up to that come one a second."""
     clock = clock or Clock()
-    transfer = Transfer(clock=clock)
+    transfer = TransferProgress(clock=clock)
     for second, line in enumerate(lines):
         clock.now = float(second)
         transfer.add(line)
@@ -85,7 +85,7 @@ def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
 
 
 def test_it_is_read_in_one_thread_while_another_adds_to_it():
-    transfer = Transfer()
+    transfer = TransferProgress()
     reader = threading.Thread(
         target=lambda: [transfer.add(layer(str(n), 1)) for n in range(500)]
     )
@@ -96,7 +96,7 @@ def test_it_is_read_in_one_thread_while_another_adds_to_it():
 
 
 def test_a_server_that_tells_of_layers_without_end_is_not_followed():
-    transfer = Transfer()
+    transfer = TransferProgress()
     for number in range(3 * MAX_LAYERS):
         transfer.add(layer(str(number), 1))
     assert transfer.total_bytes == 1000 * MAX_LAYERS

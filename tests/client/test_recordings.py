@@ -10,7 +10,7 @@ import pytest
 from fake_ollama import WIRE, Answer, answer_of, recording
 
 from ollama_magic import errors
-from ollama_magic.client.progress import Transfer
+from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.types import ReplyChunk
 
 _SERVER, _MISSING, _CANNOT, _TRANSFER = (
@@ -213,7 +213,7 @@ def test_a_second_pull_of_a_model_joins_the_one_that_runs(client, fake_ollama):
     responses = recording("pull_twice_at_once")["responses"]
     fake_ollama.on("POST /api/pull", *map(answer_of, responses.values()))
     for _ in responses:
-        transfer = Transfer()
+        transfer = TransferProgress()
         for progress in client.pull("smollm2:135m"):
             transfer.add(progress)
         assert transfer.was_needed

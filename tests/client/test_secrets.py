@@ -272,7 +272,7 @@ def test_a_server_that_wants_the_key_tells_how_it_may_have_it(far, status, is_pa
     with pytest.raises(OllamaMagicError) as caught:
         OllamaClient("http://10.1.2.3").version()
     assert caught.value.next_step == (
-        "the API key stayed here; use https://, or allow it for this host: "
+        "the API key was not sent; use https://, or allow it for this host: "
         '%config OllamaMagics.insecure_hosts = ["http://10.1.2.3"]'
     )
 

@@ -4,9 +4,9 @@ import pytest
 
 from ollama_magic.client.models import nearest_names
 from ollama_magic.client.server_errors import (
-    Attempt,
+    RequestInfo,
     redirected,
-    refusal,
+    response_error,
     server_error,
     transfer_error,
 )
@@ -24,7 +24,7 @@ INSTALLED = ["llama3.2:3b", "qwen3:4b", "Pirate:latest", "smollm2:135m", "smollm
 
 
 def chat(model="llama3.2:3bb"):
-    return Attempt(URL, "chat", model)
+    return RequestInfo(URL, "chat", model)
 
 
 def in_json(text):
@@ -34,7 +34,7 @@ def in_json(text):
 def test_model_not_found_has_three_lines():
     """What, why in the server's words, and next: the nearest name and the pull."""
     body = in_json("model 'llama3.2:3bb' not found")
-    error = refusal(chat(), 404, body, installed=INSTALLED)
+    error = response_error(chat(), 404, body, installed=INSTALLED)
     assert type(error) is ModelNotFoundError
     assert error.lines() == [
         "Model 'llama3.2:3bb' is not on http://127.0.0.1:11434.",
@@ -44,16 +44,16 @@ def test_model_not_found_has_three_lines():
 
 
 def test_model_not_found_without_a_likely_name_offers_the_pull():
-    error = refusal(chat("phi4"), 404, in_json("x"), installed=INSTALLED)
+    error = response_error(chat("phi4"), 404, in_json("x"), installed=INSTALLED)
     assert error.next_step == "%ollama pull phi4"
 
 
 @pytest.mark.parametrize("action", ["delete", "copy", "push"])
 def test_a_model_that_was_to_be_removed_is_not_offered_for_pull(action):
-    attempt = Attempt(URL, action, "llama3.2:3bb")
-    error = refusal(attempt, 404, in_json("x"), installed=INSTALLED)
+    attempt = RequestInfo(URL, action, "llama3.2:3bb")
+    error = response_error(attempt, 404, in_json("x"), installed=INSTALLED)
     assert error.next_step == "did you mean 'llama3.2:3b'? See %ollama list"
-    assert refusal(attempt, 404, in_json("x")).next_step == "%ollama list"
+    assert response_error(attempt, 404, in_json("x")).next_step == "%ollama list"
 
 
 @pytest.mark.parametrize(
@@ -78,51 +78,55 @@ def test_nearest_names_know_tags_and_case(model, nearest):
         (
             400,
             '"gemma2:2b" does not support thinking',
-            "Model 'gemma2:2b' cannot think, and this cell asked for --think.",
-            'drop --think, or choose a model that lists "thinking": %ollama list',
+            "Model 'gemma2:2b' does not support thinking.",
+            "leave out think (--think, or %config OllamaMagics.think = None), or "
+            'choose a model with the capability "thinking": %ollama list',
         ),
         (
             400,
             "registry.ollama.ai/library/gemma2:2b does not support tools",
-            "Model 'gemma2:2b' cannot call tools, and this request named some.",
-            'leave out the tools, or choose a model that lists "tools": %ollama list',
+            "Model 'gemma2:2b' does not support tools.",
+            "leave out the tools (-T), or choose a model with the "
+            'capability "tools": %ollama list',
         ),
         (
             400,
             '{"error":{"code":400,"message":"Multimodal data provided, but model does '
             'not support multimodal requests.","type":"invalid_request_error"}}',
-            "Model 'gemma2:2b' cannot see images, and this request held one.",
-            'leave out the image, or choose a model that lists "vision": %ollama list',
+            "Model 'gemma2:2b' does not support images.",
+            "leave out the image (-a, or in {{ }}), or choose a model with the "
+            'capability "vision": %ollama list',
         ),
         (
             501,
             "This server does not support embeddings. Start it with `--embeddings`",
-            "Model 'gemma2:2b' cannot embed text.",
-            'choose a model that lists "embedding": %ollama list',
+            "Model 'gemma2:2b' does not support embeddings.",
+            'choose a model with the capability "embedding": %ollama list',
         ),
         (
             400,
             '"gemma2:2b" does not support chat',
-            "Model 'gemma2:2b' cannot chat.",
-            'choose a model that lists "completion": %ollama list',
+            "Model 'gemma2:2b' does not support chat.",
+            'choose a model with the capability "completion": %ollama list',
         ),
         (
             400,
             '"gemma2:2b" does not support generate',
-            "Model 'gemma2:2b' cannot write text.",
-            'choose a model that lists "completion": %ollama list',
+            "Model 'gemma2:2b' does not support chat.",
+            'choose a model with the capability "completion": %ollama list',
         ),
         (
             400,
             "gemma2:2b does not support insert",
-            "Model 'gemma2:2b' cannot fill in the middle.",
-            'leave out suffix, or choose a model that lists "insert": %ollama list',
+            "Model 'gemma2:2b' does not support fill-in-the-middle.",
+            'leave out suffix, or choose a model with the capability "insert": '
+            "%ollama list",
         ),
     ],
     ids=["thinking", "tools", "images", "embedding", "chat", "generate", "insert"],
 )
 def test_a_model_that_cannot_is_a_capability_error(status, text, what, next_step):
-    error = refusal(chat("gemma2:2b"), status, in_json(text))
+    error = response_error(chat("gemma2:2b"), status, in_json(text))
     assert type(error) is CapabilityError
     assert (error.what, error.next_step) == (what, next_step)
     assert error.status_code == status
@@ -131,7 +135,7 @@ def test_a_model_that_cannot_is_a_capability_error(status, text, what, next_step
 def test_an_error_inside_of_an_error_is_unwrapped():
     """The server passes on its runner's JSON as a string."""
     inner = json.dumps({"error": {"code": 400, "message": "too long"}})
-    error = refusal(chat(), 400, in_json(inner))
+    error = response_error(chat(), 400, in_json(inner))
     assert error.why == "server (400): too long"
 
 
@@ -141,35 +145,35 @@ def test_an_error_inside_of_an_error_is_unwrapped():
         (
             503,
             "server busy, please try again.  maximum pending requests exceeded",
-            "wait until it has answered others, then run this again",
+            "wait for its other requests to finish, then run this again",
         ),
         (
             500,
             'option "stop" must be of type array',
-            "correct the option (-o KEY VALUE), or the model's own: "
+            "correct the option (-o KEY VALUE), or the model's default: "
             "%ollama show m --parameters",
         ),
         (
             401,
             "unauthorized",
-            "set OLLAMA_API_KEY to a token that this server takes "
+            "set OLLAMA_API_KEY to a token that this server accepts "
             "(for a cloud model: ollama signin)",
         ),
         (
             403,
             "forbidden",
-            "set OLLAMA_API_KEY to a token that this server takes "
+            "set OLLAMA_API_KEY to a token that this server accepts "
             "(for a cloud model: ollama signin)",
         ),
         (
             403,
             "ollama cloud is disabled: remote model is unavailable",
-            "choose a model of this server: %ollama list",
+            "choose a local model: %ollama list",
         ),
         (
             400,
             "the input length exceeds the context length",
-            "send less (--last N, --new), or ask for more room: -o num_ctx N",
+            "send less (--last N, --new), or enlarge the context: -o num_ctx N",
         ),
         (
             500,
@@ -179,15 +183,15 @@ def test_an_error_inside_of_an_error_is_unwrapped():
         (
             500,
             "anything else",
-            "run this again; if it repeats, see the server's log: "
+            "run this again; if the error repeats, see the server's log: "
             "https://docs.ollama.com/troubleshooting",
         ),
-        (400, "anything else", "correct what it names in the request"),
+        (400, "anything else", "correct the part of the request that it names"),
     ],
     ids=lambda value: str(value)[:20],
 )
 def test_refusals_say_what_to_do(status, text, next_step):
-    error = refusal(chat("m"), status, in_json(text))
+    error = response_error(chat("m"), status, in_json(text))
     assert type(error) is ServerError
     assert error.status_code == status
     assert error.next_step == next_step
@@ -195,11 +199,11 @@ def test_refusals_say_what_to_do(status, text, next_step):
 
 def test_an_empty_403_is_about_the_host_name():
     """Ollama answers so to a Host header that is not of its machine."""
-    error = refusal(chat("m"), 403, b"")
+    error = response_error(chat("m"), 403, b"")
     assert error.lines() == [
         "The server at http://127.0.0.1:11434 refused to answer with 'm'.",
         "  why:  server (403): no text",
-        "  next: the server takes no requests for this host name: set OLLAMA_HOST to "
+        "  next: the server rejects requests for this host name: set OLLAMA_HOST to "
         "localhost or an IP address",
     ]
 
@@ -224,7 +228,7 @@ def test_an_empty_403_is_about_the_host_name():
 )
 def test_any_body_gives_a_short_and_clean_error(status, body):
     """Nothing of the server's words can move the cursor or flood the page."""
-    error = refusal(chat("m"), status, body, content_type="text/plain")
+    error = response_error(chat("m"), status, body, content_type="text/plain")
     assert len(str(error)) <= 600
     assert len(error.lines()) == 3
     assert all(line.isprintable() for line in error.lines())
@@ -232,32 +236,36 @@ def test_any_body_gives_a_short_and_clean_error(status, body):
 
 def test_a_web_page_is_not_ollama():
     page = "<html><head><title> Bad\n gateway – 502</title>".encode()
-    error = refusal(chat("m"), 502, page, content_type="text/html; charset=utf-8")
+    error = response_error(
+        chat("m"), 502, page, content_type="text/html; charset=utf-8"
+    )
     assert type(error) is NotOllamaError
     assert error.lines() == [
-        "What answered at http://127.0.0.1:11434 is not an Ollama server.",
+        "The server at http://127.0.0.1:11434 is not an Ollama server.",
         '  why:  server (502): text/html ("Bad gateway – 502")',
-        "  next: a proxy may have answered in its place: add the host to NO_PROXY, "
+        "  next: a proxy may have answered: add the host to NO_PROXY, "
         f"or set another address: {CONFIG}",
     ]
 
 
 def test_a_long_title_is_cut():
     page = b"<title>" + b"t" * 1000 + b"</title>"
-    error = refusal(chat("m"), 200, page, content_type="text/html")
+    error = response_error(chat("m"), 200, page, content_type="text/html")
     assert len(error.why) < 260
 
 
 def test_an_unknown_route_is_no_missing_model():
     """A 404 of another server, or of an old one, is not the fault of the name."""
-    error = refusal(chat("m"), 404, b"404 page not found", content_type="text/plain")
+    error = response_error(
+        chat("m"), 404, b"404 page not found", content_type="text/plain"
+    )
     assert type(error) is ServerError
     assert error.why == "server (404): 404 page not found"
 
 
 def test_a_failed_pull_says_how_far_it_came_and_that_it_resumes():
     error = server_error(
-        Attempt(URL, "pull", "llama3.3:70b"),
+        RequestInfo(URL, "pull", "llama3.3:70b"),
         "write .../sha256-4824-partial: no space left on device",
         progress="12.4 of 42.5 GB",
     )
@@ -266,7 +274,7 @@ def test_a_failed_pull_says_how_far_it_came_and_that_it_resumes():
         "Pull of 'llama3.3:70b' stopped at 12.4 of 42.5 GB.",
         "  why:  server (mid-stream): write .../sha256-4824-partial: no space left "
         "on device",
-        "  next: free space where the server runs (%ollama rm MODEL), then pull again; "
+        "  next: free disk space on the server (%ollama rm MODEL), then pull again; "
         "it resumes",
     ]
 
@@ -274,19 +282,19 @@ def test_a_failed_pull_says_how_far_it_came_and_that_it_resumes():
 @pytest.mark.parametrize(
     ("action", "what"),
     [
-        ("pull", "Pull of 'm' did not succeed."),
-        ("push", "Push of 'm' did not succeed."),
-        ("create", "Creation of 'm' did not succeed."),
+        ("pull", "Pull of 'm' failed."),
+        ("push", "Push of 'm' failed."),
+        ("create", "Creation of 'm' failed."),
     ],
 )
 def test_transfers_have_their_own_words(action, what):
-    error = transfer_error(Attempt(URL, action, "m"), why="no idea")
+    error = transfer_error(RequestInfo(URL, action, "m"), why="no idea")
     assert error.what == what
     assert error.next_step
 
 
 def test_braces_in_the_servers_words_or_the_name_are_only_text():
-    error = server_error(Attempt(URL, "pull", "{x}"), "{0} no such host {y}")
+    error = server_error(RequestInfo(URL, "pull", "{x}"), "{0} no such host {y}")
     assert "{x}" in error.next_step
     assert error.why == "server (mid-stream): {0} no such host {y}"
 
@@ -303,4 +311,4 @@ def test_braces_in_the_servers_words_or_the_name_are_only_text():
 def test_a_redirect_names_where_it_points(location, place):
     error = redirected(chat(), location)
     assert type(error) is NotOllamaError
-    assert error.what == f"{URL} redirects to {place}, and redirects are not followed."
+    assert error.what == f"{URL} redirects to {place}; redirects are not followed."

@@ -98,7 +98,9 @@ def test_thinking_is_refused_before_it_is_asked_of_a_model_that_cannot(
     fake_ollama.models([{"name": "plain:1b", "capabilities": ["completion"]}])
     ran = ask(kernel, options="--think")
     assert ran.status == "error"
-    assert ran.error.startswith("CapabilityError: Model 'plain:1b' cannot think")
+    assert ran.error.startswith(
+        "CapabilityError: Model 'plain:1b' does not support thinking"
+    )
     assert fake_ollama.bodies("/api/chat") == []
 
 

@@ -105,15 +105,15 @@ def test_the_models_are_looked_up_once_and_before_anything_is_sent(kernel, two):
         (
             [A, {"name": B, "capabilities": ["embedding"]}],
             f"--compare {A},{B}",
-            f"CapabilityError: Model '{B}' cannot chat.",
+            f"CapabilityError: Model '{B}' does not support chat.",
         ),
         (
             [{"name": A, "capabilities": ["completion", "thinking"]}, B],
             f"--compare {A},{B} --think",
-            f"CapabilityError: Model '{B}' cannot think",
+            f"CapabilityError: Model '{B}' does not support thinking",
         ),
     ],
-    ids=["missing", "cannot write", "cannot think"],
+    ids=["missing", "no chat", "no thinking"],
 )
 def test_a_model_that_cannot_is_an_error_and_nothing_is_sent(
     kernel, fake_ollama, models, options, words

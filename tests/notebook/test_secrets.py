@@ -59,7 +59,7 @@ s = m._session or m._commands._session
 for thing in (om, m, s, s.settings, s.server, s.last_reply, vars(s), m.host):
     print(repr(thing))
 try:
-    print(repr(s.client()), vars(s.client()), repr(s.client()._server.credentials))
+    print(repr(s.client()), vars(s.client()), repr(s.client()._settings.credentials))
 except Exception as error:
     print(*_told(error))
 """
@@ -372,7 +372,7 @@ def test_the_state_and_the_doctor_tell_of_a_token_that_stays_here(fresh, far):
     for command in ("%ollama", "%ollama", "%ollama doctor"):
         ran = fresh.run(command)
         assert ran.status == "ok"
-        assert ran.text.count("http:// has no encryption") == 1
+        assert ran.text.count("http:// is not encrypted") == 1
         assert 'insecure_hosts = ["gpu.example:11434"]' in ran.text
     assert sent_to(far) == {None}
 

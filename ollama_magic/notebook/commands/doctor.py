@@ -20,7 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from ollama_magic import __version__
 from ollama_magic.client.actions import disk_bytes
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.client.models import LoadedModel, ModelSummary, find_model
@@ -180,7 +180,7 @@ def _soon(client: OllamaClient, ask: Callable[[], T]) -> T:
                 next_step="look at that machine's load, or %ollama serve --embedded",
             )
 
-    return in_background(ask, on_tick=check)
+    return run_in_background(ask, on_tick=check)
 
 
 def _proxies(session: Session) -> Iterator[Finding]:

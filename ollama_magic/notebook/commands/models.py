@@ -6,9 +6,9 @@ import time
 from typing import cast
 
 from ollama_magic.client import actions
-from ollama_magic.client.background import Arrivals, in_background
+from ollama_magic.client.background import BackgroundReader, run_in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.interrupts import held, put_back
+from ollama_magic.client.interrupts import defer_interrupt, held
 from ollama_magic.client.models import LoadedModel, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import KeepAlive
@@ -44,7 +44,7 @@ COMMANDS = Commands()
 def list_models(context: Context, line: ParsedCommand) -> object:
     """Return the installed models."""
     client = context.session.client()
-    return in_background(lambda: model_listing.list_models(client, *line.arguments))
+    return run_in_background(lambda: model_listing.list_models(client, *line.arguments))
 
 
 @COMMANDS.add(
@@ -65,14 +65,14 @@ def show(context: Context, line: ParsedCommand) -> object:
     """Return what the server knows about a model."""
     (model,) = line.arguments
     client, part = context.session.client(), next(iter(line.options), "")
-    return in_background(lambda: model_listing.show_model(client, model, part))
+    return run_in_background(lambda: model_listing.show_model(client, model, part))
 
 
 @COMMANDS.add("ps", "List the models in memory.")
 def ps(context: Context, _: ParsedCommand) -> object:
     """Return the loaded models."""
     client = context.session.client()
-    return in_background(lambda: model_listing.loaded_models(client))
+    return run_in_background(lambda: model_listing.loaded_models(client))
 
 
 @COMMANDS.add(
@@ -87,7 +87,7 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     client = session.client()
     cloud = cloud_host(model, None)
     try:
-        found = in_background(lambda: find_installed(client, model))
+        found = run_in_background(lambda: find_installed(client, model))
         model, cloud = found.name, found.cloud_host
     except ServerUnreachableError:
         if not session.settings.cached:
@@ -137,7 +137,7 @@ def _load(
 ) -> None:
     began = time.monotonic()
     try:
-        with Arrivals(actions.load(client, name, keep_alive)) as arrivals:
+        with BackgroundReader(actions.load(client, name, keep_alive)) as arrivals:
             for _ in arrivals:
                 line.show(f"{name}: loading… {time.monotonic() - began:.0f} s")
     except BaseException as error:
@@ -162,11 +162,11 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
 def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
     """Return a model that was just loaded; None if the server does not list it."""
     try:
-        return find_model(name, in_background(client.ps))
+        return find_model(name, run_in_background(client.ps))
     except OllamaMagicError:
         return None
     except KeyboardInterrupt:
-        put_back()
+        defer_interrupt()
         return None
 
 
@@ -180,7 +180,7 @@ def stop(context: Context, line: ParsedCommand) -> TextPage:
     """Unload a model."""
     (model,) = line.arguments
     client = context.session.client()
-    was_loaded = in_background(lambda: actions.stop(client, model))
+    was_loaded = run_in_background(lambda: actions.stop(client, model))
     return TextPage(f"{model} {'unloaded' if was_loaded else 'was not loaded'}")
 
 
@@ -199,7 +199,7 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
     """Copy a model, once the user has confirmed what the copy replaces."""
     source, destination = line.arguments
     client = context.session.client()
-    taken = in_background(lambda: actions.existing(client, destination))
+    taken = run_in_background(lambda: actions.existing(client, destination))
     is_itself = canonical(source) == canonical(destination)
     if (
         taken
@@ -214,7 +214,7 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
         )
     ):
         return TextPage("Nothing was copied.")
-    in_background(lambda: actions.copy(client, source, destination, overwrite=True))
+    run_in_background(lambda: actions.copy(client, source, destination, overwrite=True))
     return TextPage(f"Copied {source} to {destination}")
 
 
@@ -230,12 +230,12 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
 def remove(context: Context, line: ParsedCommand) -> TextPage:
     """Delete models, once the user has confirmed it."""
     client = context.session.client()
-    removal = in_background(lambda: actions.plan_removal(client, line.arguments))
+    removal = run_in_background(lambda: actions.plan_removal(client, line.arguments))
     names = ", ".join(removal.names)
     not_done = f"Nothing was deleted: {names}."
     command = f"%ollama rm -y {' '.join(removal.names)}"
     if not is_confirmed(context, line, removal.question(), not_done, command):
         return TextPage("Nothing was deleted.")
-    in_background(lambda: actions.remove(client, removal))
+    run_in_background(lambda: actions.remove(client, removal))
     freed = removal.freed_bytes
     return TextPage(f"Deleted {names}{f', {size_text(freed)} freed' if freed else ''}")

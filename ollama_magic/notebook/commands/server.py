@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from ollama_magic import __version__
-from ollama_magic.client.background import in_background
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.errors import EngineError, OllamaMagicError
@@ -96,10 +96,10 @@ def status(context: Context) -> TextPage:
     chat = session.chat()
 
     def look_up_models(must_list: bool) -> ServerModels:
-        return in_background(lambda: look_up(client, must_list=must_list))
+        return run_in_background(lambda: look_up(client, must_list=must_list))
 
     last = next((t.model for t in reversed(chat.turns) if not t.is_mark), "")
-    length = in_background(lambda: loaded_length(client, last)) if last else 0
+    length = run_in_background(lambda: loaded_length(client, last)) if last else 0
     usage = describe_use(chat, length)
     notebook = session.notebook.path or "unknown: the chat ends with the kernel"
     lines = [
@@ -120,7 +120,7 @@ def status(context: Context) -> TextPage:
 
 def _version_text(ask_version: Callable[[], str]) -> str:
     try:
-        return in_background(ask_version)
+        return run_in_background(ask_version)
     except OllamaMagicError as error:  # the status must be shown without a server too
         return f"not reachable ({error.why or error.what}); {error.next_step}"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ollama_magic.client import actions
-from ollama_magic.client.actions import Transferring
-from ollama_magic.client.background import Arrivals, in_background
+from ollama_magic.client.actions import TransferStream
+from ollama_magic.client.background import BackgroundReader, run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import ModelSpec, read_spec
 from ollama_magic.client.interrupts import held
 from ollama_magic.client.models import canonical, find_model
-from ollama_magic.client.progress import Transfer, size_text
+from ollama_magic.client.progress import TransferProgress, size_text
 from ollama_magic.errors import (
     ConfigError,
     ModelTransferError,
@@ -129,7 +129,7 @@ def create(context: Context, line: ParsedCommand) -> TextPage | None:
     """Create a model, once the user has confirmed what it replaces."""
     (name,) = line.arguments
     client, spec = context.session.client(), _spec(line.values)
-    installed = in_background(client.list)
+    installed = run_in_background(client.list)
     if not spec.is_from_file and find_model(spec.base, installed) is None:
         raise ConfigError(
             f"Model {spec.base!r} is not on {client.host.base_url}.",
@@ -170,19 +170,19 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
 
 
 def _show_transfer(
-    transferring: Transferring, name: str, line: ProgressLine, texts: _Texts
+    transferring: TransferStream, name: str, line: ProgressLine, texts: _Texts
 ) -> None:
     with held():  # the progress line must say how it ended
         _transfer(transferring, name, line, texts)
 
 
 def _transfer(
-    transferring: Transferring, name: str, line: ProgressLine, texts: _Texts
+    transferring: TransferStream, name: str, line: ProgressLine, texts: _Texts
 ) -> None:
-    transfer = Transfer()
+    transfer = TransferProgress()
     line.show(f"{name}: contacting the server…")
     try:
-        with Arrivals(transferring) as arrivals:
+        with BackgroundReader(transferring) as arrivals:
             for batch in arrivals:
                 for progress in batch:
                     transfer.add(progress)
