@@ -1,9 +1,17 @@
+"""A complete reply: its bundle, its footer and its tool calls."""
+
 import html5lib
 import pytest
 
-from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html, steps_text
-from ollama_magic.render.tables import table_html, table_text
-from ollama_magic.render.text import count_invisible, visible_text
+from ollama_magic.client.types import Stats
+from ollama_magic.render.reply import (
+    FooterFacts,
+    ReplyView,
+    footer_parts,
+    reply_bundle,
+    steps_html,
+    steps_text,
+)
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -81,48 +89,6 @@ def test_source_text_cannot_steer_a_terminal():
     assert all(c == "\n" or 32 <= ord(c) < 127 or ord(c) >= 160 for c in plain)
 
 
-def test_every_character_is_harmless_or_gone():
-    bad = [*range(0x20), *range(0x7F, 0xA0), 0x061C, *range(0x200E, 0x2010)]
-    bad += [*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)]
-    bad += [0xD800, 0xDFFF, 0x200B, 0xFEFF, 0x2060]
-    shown = visible_text("".join(map(chr, bad)))
-    assert not set(shown) & {chr(code) for code in bad} - {"\n", "\t"}
-    shown.encode()
-
-
-def test_joiners_of_emoji_and_scripts_stay():
-    family = "👩\u200d👧 क\u094d\u200dष ﬁ é"
-    assert visible_text(family) == family
-    assert count_invisible(family) == 0
-
-
-def test_line_ends_become_newlines():
-    assert visible_text("a\r\nb\rc\n") == "a\nb\nc\n"
-
-
-def test_table_shows_every_cell_as_text():
-    made = table_html(("name", "size"), [(SCRIPT, "$1 and $2")])
-    assert "script" not in {element.tag for element in tree_of(made).iter()}
-    assert "&lt;script&gt;" in made
-    assert "mathjax_ignore" in made
-
-
-def test_table_aligns_numbers_at_the_right():
-    rows = [("a", "10 MB"), ("longer", "9 MB")]
-    text = "name     size\na       10 MB\nlonger   9 MB"
-    assert table_text(("name", "size"), rows, right={1}) == text
-    assert 'text-align:right">9 MB</td>' in table_html(("n", "s"), rows, right={1})
-
-
-def test_table_lines_up_wide_characters_and_takes_no_line_breaks():
-    text = table_text(("a", "b"), [("日本", "x"), ("c\nd", "\x1b[2Jy")])
-    assert text.splitlines() == ["a     b", "日本  x", "c d   ␛[2Jy"]
-
-
-def test_table_without_rows_has_its_heads():
-    assert table_text(("a", "b"), []) == "a  b"
-
-
 HOSTILE = f'{SCRIPT}"><img src=x onerror=alert(1)>'
 
 
@@ -171,3 +137,37 @@ def test_a_call_that_waits_is_open_and_one_that_was_made_is_folded():
     made = steps_html([asked, {"role": "tool", "content": "2"}])
     assert "<details open" not in made
     assert steps_text([asked, {"role": "tool", "content": "2"}]) == 'add {"a": 1}\n-> 2'
+
+
+STATS = Stats(
+    load_duration_ns=2_100_000_000,
+    prompt_eval_count=3000,
+    eval_count=100,
+    eval_duration_ns=2_000_000_000,
+)
+
+
+def test_a_plain_answer_names_model_turn_tokens_and_speed():
+    facts = FooterFacts("m", "turn 1 of main", Stats(eval_count=5), "stop")
+    assert footer_parts(facts) == ("m", "turn 1 of main", "5 tokens")
+
+
+def test_what_matters_is_told():
+    facts = FooterFacts(
+        "m", "once", STATS, "length", 4096, "answered at http://gpu:11434", ("df",)
+    )
+    assert footer_parts(facts) == (
+        "m",
+        "once",
+        "100 tokens",
+        "50 tokens/s",
+        "loaded in 2.1 s",
+        "context 76% of 4,096",
+        "cut off at num_predict",
+        "filled in: df",
+        "answered at http://gpu:11434",
+    )
+
+
+def test_an_unknown_context_is_not_guessed():
+    assert FooterFacts("m", "once", STATS).context_share is None

@@ -1,10 +1,9 @@
-"""Texts of a server are shown with nothing in them that steers or hides."""
+"""Progress lines and replies in a terminal or a file, and in a notebook."""
 
 import pytest
 
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.safe_html import page_html
-from ollama_magic.render.tables import TextPage
 from ollama_magic.render.terminal import TerminalDisplay
 
 HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
@@ -13,14 +12,6 @@ HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
 @pytest.fixture
 def screen():
     return []
-
-
-def test_a_page_is_shown_harmless_and_kept_as_it_came():
-    page = TextPage(HOSTILE)
-    assert str(page) == repr(page) == "a␛[31mbc\n<b>"
-    data, _ = page._repr_mimebundle_()
-    assert data["text/html"] == "<pre>a␛[31mbc\n&lt;b&gt;</pre>"
-    assert page.text == HOSTILE
 
 
 def test_progress_in_a_notebook_is_one_harmless_line():
