@@ -25,7 +25,7 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
 
 @given(MARKDOWN, st.lists(st.integers(0, 300)), st.sampled_from([None, 40]))
 @example("long. words and words and words and words. more\n|---|---|\n", [], 40)
-def test_blocks_joined_are_the_text_whatever_the_fragments(text, cuts, cap):
+def test_joined_blocks_are_the_text_for_any_fragments(text, cuts, cap):
     splitter = BlockSplitter(cap)
     blocks = [b for piece in pieces_of(text, cuts) for b in splitter.feed(piece)]
     assert "".join(b.source for b in blocks + splitter.open_blocks()) == text
@@ -33,7 +33,7 @@ def test_blocks_joined_are_the_text_whatever_the_fragments(text, cuts, cap):
 
 @given(MARKDOWN, st.lists(st.integers(0, 300)))
 def test_finished_blocks_do_not_depend_on_the_fragments(text, cuts):
-    """What was shown once is what the whole text is split into at its end."""
+    """The blocks of a stream are those of the whole text."""
     splitter = BlockSplitter()
     blocks = [b for piece in pieces_of(text, cuts) for b in splitter.feed(piece)]
     assert split_blocks(text)[: len(blocks)] == blocks or text.endswith("\n")
@@ -73,11 +73,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "kinds"), CASES.values(), ids=CASES.keys())
-def test_block_ends_where_markdown_ends_it(text, kinds):
+def test_blocks_end_as_in_markdown(text, kinds):
     assert [block.kind for block in split_blocks(text)] == kinds
 
 
-def test_list_is_finished_as_soon_as_text_below_it_begins():
+def test_list_is_finished_as_soon_as_text_follows():
     splitter = BlockSplitter()
     assert splitter.feed("- a\n\n*") == []
     assert [block.source for block in splitter.feed("*bold")] == ["- a\n\n"]
@@ -94,8 +94,8 @@ GIANTS = {
 
 
 @pytest.mark.parametrize("text", GIANTS.values(), ids=GIANTS.keys())
-def test_giant_open_block_is_handed_out_in_pieces(text):
-    """What is converted at every paint stays small."""
+def test_long_open_block_is_cut_into_pieces(text):
+    """Each paint converts little text."""
     splitter = BlockSplitter(CAP_CHARACTERS)
     blocks = splitter.feed(text)
     opened = splitter.open_blocks()
@@ -153,8 +153,8 @@ def test_open_blocks_can_always_be_shown(text):
         assert len(shown_block(block).shown) >= (len("".join(words)) if is_html else 0)
 
 
-def test_a_delimiter_row_after_a_paragraph_that_was_cut_is_no_table():
-    """The row above it has been shown already."""
+def test_delimiter_row_after_a_cut_paragraph_starts_no_table():
+    """The line above it was shown already."""
     splitter = BlockSplitter(10)
     splitter.feed("One sentence. Two | ends.\n")
     blocks = splitter.feed("|---|\n|x|\n\n")

@@ -19,5 +19,5 @@ from ollama_magic.render.code import code_blocks
         ("```py\n\n  a\n```", [("py", "\n  a\n")]),
     ],
 )
-def test_blocks_come_in_order_with_language_and_source(text, expected):
+def test_code_blocks_are_in_order_with_language_and_source(text, expected):
     assert [(b.language, b.source) for b in code_blocks(text)] == expected

@@ -1,4 +1,4 @@
-"""Several replies as one output: its text, and nothing in it that may not be there."""
+"""Several replies as one output: its text, its safety, and its updates."""
 
 import html5lib
 import pytest
@@ -14,7 +14,7 @@ from ollama_magic.render.reply import ReplyView
 
 
 def found(html):
-    """Say what may not be there."""
+    """Return what the allow-list forbids."""
     return violations(html, may_be_ours=True)
 
 
@@ -22,7 +22,7 @@ def text_of(html):
     return "".join(html5lib.parseFragment(html).itertext())
 
 
-def test_text_has_a_heading_for_each_model_with_its_figures_below():
+def test_text_has_a_heading_and_a_footer_per_model():
     bundle = columns_bundle(
         [
             Column(
@@ -42,7 +42,7 @@ def test_text_has_a_heading_for_each_model_with_its_figures_below():
     assert set(bundle) == {"text/html", "text/plain"}
 
 
-def test_a_column_reads_like_a_reply_of_its_own():
+def test_column_looks_like_a_single_reply():
     html = columns_bundle([Column("a", ReplyView("**b** $x$", thinking="hm"))])
     tree = html5lib.parseFragment(html["text/html"], namespaceHTMLElements=False)
     assert [e.text for e in tree.iter("strong")] == ["b"]
@@ -51,7 +51,7 @@ def test_a_column_reads_like_a_reply_of_its_own():
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_in_every_place_stays_harmless(text):
+def test_hostile_text_in_every_field_stays_harmless(text):
     view = ReplyView(
         text, thinking=text, notice=f"Error: {text}", footer=(text, "8 tokens")
     )
@@ -60,7 +60,7 @@ def test_hostile_text_in_every_place_stays_harmless(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_harmless_while_it_comes(page, text):
+def test_hostile_text_stays_harmless_while_it_streams(page, text):
     display = page.display()
     display.waiting(text)
     assert found(page.html) == []
@@ -76,7 +76,7 @@ def test_hostile_text_stays_harmless_while_it_comes(page, text):
     assert found(page.html) == []
 
 
-def test_a_violation_would_be_seen():
+def test_check_detects_violations():
     assert found("<div style='position:fixed'><img src=x></div>") == [
         "div style=position:fixed",
         "tag img",
@@ -84,7 +84,7 @@ def test_a_violation_would_be_seen():
     ]
 
 
-def test_a_name_stays_one_visible_line():
+def test_name_is_one_visible_line():
     made = columns_bundle([Column("a\n## b\u202e\x1b[31m", ReplyView("x"))])
     assert made["text/plain"].startswith("## a ## b␛[31m\n\nx")
 
@@ -93,7 +93,7 @@ def test_a_name_stays_one_visible_line():
 
 
 class Page:
-    """The one output of a cell, as a front end keeps it, and a clock."""
+    """The output of a cell as a front end keeps it, and a clock."""
 
     def __init__(self):
         self.now_s = 0.0
@@ -141,7 +141,7 @@ def begun(page, **options):
     return display
 
 
-def test_each_column_is_shown_as_far_as_it_is(page):
+def test_each_column_shows_its_own_progress(page):
     display = begun(page)
     display.waits(0, "waiting for a… 1 s")
     display.feed(1, "Some **text**")
@@ -153,7 +153,7 @@ def test_each_column_is_shown_as_far_as_it_is(page):
     assert "waiting for a… 2 s" in page.text
 
 
-def test_the_first_text_of_a_column_does_not_wait_for_the_next_paint(page):
+def test_first_text_of_a_column_is_painted_at_once(page):
     display = begun(page)
     display.feed(0, "one")
     display.tick()
@@ -167,7 +167,7 @@ def test_the_first_text_of_a_column_does_not_wait_for_the_next_paint(page):
     assert "three" in page.text
 
 
-def test_ticks_with_nothing_new_send_nothing(page):
+def test_ticks_without_new_text_send_nothing(page):
     display = begun(page)
     display.feed(0, "one")
     for _ in range(50):
@@ -175,8 +175,8 @@ def test_ticks_with_nothing_new_send_nothing(page):
     assert len(page.sent) == 1
 
 
-def test_a_column_that_has_not_changed_is_not_converted_again(page, monkeypatch):
-    """Its pieces are asked for when something came, and not for the other's sake."""
+def test_unchanged_column_is_not_converted_again(page, monkeypatch):
+    """It is converted after new text, and not because of another column."""
     display = begun(page)
     display.feed(0, "still")
     page.tick(display)
@@ -191,7 +191,7 @@ def test_a_column_that_has_not_changed_is_not_converted_again(page, monkeypatch)
     assert "still" in page.text
 
 
-def test_what_is_sent_is_bounded_by_time_however_long_the_replies(page):
+def test_bytes_sent_are_limited_by_time_for_long_replies(page):
     display = begun(page)
     paragraph = "Some **words** of a paragraph that is neither long nor short.\n\n"
     for _ in range(2000):
@@ -204,7 +204,7 @@ def test_what_is_sent_is_bounded_by_time_however_long_the_replies(page):
     assert sent < 2 * 40_000 * page.now_s
 
 
-def test_thinking_is_a_line_with_its_seconds_and_then_folded(page):
+def test_thinking_is_a_line_with_seconds_and_then_folded(page):
     display = begun(page)
     for _ in range(50):
         display.feed(0, "", thinking="<b>hm</b> ")
@@ -217,7 +217,7 @@ def test_thinking_is_a_line_with_its_seconds_and_then_folded(page):
     assert "Answer" in page.text
 
 
-def test_a_complete_column_has_its_figures_while_the_other_goes_on(page):
+def test_complete_column_has_its_footer_while_the_other_streams(page):
     display = begun(page)
     display.feed(0, "Done")
     display.complete(0, Column("a", ReplyView("Done", footer=("8 tokens",))))
@@ -227,7 +227,7 @@ def test_a_complete_column_has_its_figures_while_the_other_goes_on(page):
     assert "grows" in page.text
 
 
-def test_the_end_is_exactly_one_output(page):
+def test_finish_leaves_exactly_one_output(page):
     display = begun(page)
     display.feed(0, "x")
     display.tick()
@@ -238,7 +238,7 @@ def test_the_end_is_exactly_one_output(page):
     assert page.sent[-1] == {"text/html": "<p>e</p>", "text/plain": "e"}
 
 
-def test_an_output_that_is_not_ours_alone_is_never_cleared(page):
+def test_shared_output_is_never_cleared(page):
     display = begun(page, mode="update")
     display.feed(0, "x")
     display.tick()
@@ -250,7 +250,7 @@ def test_an_output_that_is_not_ours_alone_is_never_cleared(page):
 # -- in a terminal --------------------------------------------------------------------
 
 
-def test_terminal_cannot_be_steered_by_names_texts_or_errors():
+def test_names_texts_and_errors_cannot_control_the_terminal():
     evil = "\x1b]52;c;x\x07\x9b2J\r\u202e"
     screen = []
     display = TerminalColumns(screen.append, is_tty=False)
@@ -265,7 +265,7 @@ def test_terminal_cannot_be_steered_by_names_texts_or_errors():
     assert written.startswith("## ␛]52;c;x␇\\x9b2J\n\n")
 
 
-def test_terminal_has_one_line_for_all_that_are_waited_for():
+def test_terminal_has_one_status_line_for_all_models():
     screen, now_s = [], [0.0]
     display = TerminalColumns(screen.append, is_tty=True, clock=lambda: now_s[0])
     display.begin(["a", "b"])

@@ -1,4 +1,4 @@
-"""Hostile text costs no more than its length: rendered, or shown as the text it is.
+"""The cost of hostile text grows with its length only: formatted, or as plain text.
 
 What is bounded is the processor's time, counted in the time that a fixed piece of work
 takes in the same process (a busy or slow machine changes both), the length of the HTML,
@@ -103,7 +103,7 @@ SLOWEST = [
 
 @cache
 def unit_s():
-    """Return the seconds of a fixed piece of work: about 0.1 on a machine of today."""
+    """Return the seconds of a fixed piece of work: about 0.1 on a current machine."""
 
     def work():
         began = time.process_time()
@@ -116,7 +116,7 @@ def unit_s():
 
 
 def cost(work):
-    """Return what something costs, in units."""
+    """Return the cost of a call, in units."""
     began = time.process_time()
     work()
     return (time.process_time() - began) / unit_s()
@@ -145,20 +145,20 @@ def _warm():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_reply_of_20_000_characters_is_shown_soon(shape):
+def test_reply_of_20_000_characters_is_converted_fast(shape):
     text = SHAPES[shape](20_000)
     assert cost(lambda: shown(text)) < 20
     assert cost(lambda: streamed(text, 20)) < 40
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_reply_of_200_000_characters_is_shown_soon(shape):
+def test_reply_of_200_000_characters_is_converted_fast(shape):
     text = SHAPES[shape](200_000)
     assert cost(lambda: shown(text)) < 60
 
 
 @pytest.mark.parametrize("shape", SLOWEST)
-def test_a_long_reply_can_be_streamed(shape):
+def test_long_reply_can_be_streamed(shape):
     text = SHAPES[shape](200_000)
     assert cost(lambda: streamed(text, 20)) < 120
 
@@ -167,14 +167,14 @@ NESTS = ["<div>", "<ul><li>", "<dl><dt>", "<details>", "<b><div></b>", "<table><
 
 
 @pytest.mark.parametrize("nest", [*NESTS, "<", "&", "<b>", "<a href=http://a>"])
-def test_html_and_json_are_shown_soon(nest):
+def test_html_and_json_are_converted_fast(nest):
     text = _repeated(nest)(200_000)
     assert cost(lambda: raw_html(text)) < 40
     assert cost(lambda: json_html(text)) < 40
 
 
-def test_a_costly_text_would_be_seen(monkeypatch):
-    """Without the guard Python-Markdown takes minutes; a fifth of it is enough."""
+def test_check_detects_a_costly_text(monkeypatch):
+    """Without the limit Python-Markdown takes minutes; a fifth of the text is enough."""
     monkeypatch.setattr(safe_html, "is_costly_markdown", lambda _: False)
     assert cost(lambda: shown("[" * 4000)) > 20
 
@@ -188,17 +188,17 @@ def table(columns, rows, row="|x|"):
 
 
 def _square(size):
-    """Return as many columns as rows, in a table of this size."""
+    """Return a table of this size with as many columns as rows."""
     return table(size // 8, size // 8)
 
 
 def _under(first, other):
-    """Put a wide table into a list or a quote."""
+    """Return a wide table in a list or a quote."""
     return lambda size: first + _square(size).replace("\n", f"\n{other}")
 
 
 def _defined(definition, use, *, at="", length=900):
-    """Define one long reference, and use it as often as the size allows."""
+    """Return one long definition, used as often as the size allows."""
 
     def shape(size):
         address = definition.replace("…", "y" * length)
@@ -317,7 +317,7 @@ def most(characters):
 
 
 def peak(work):
-    """Return what a piece of work returns, and the bytes that Python took for it."""
+    """Return the result of a call, and the bytes that Python allocated for it."""
     tracemalloc.start()
     try:
         made = work()
@@ -328,7 +328,7 @@ def peak(work):
 
 @pytest.mark.parametrize("view", VIEWS_OF_SMALL)
 @pytest.mark.parametrize("shape", [*SMALL_MARKDOWN, *SMALL_HTML])
-def test_html_is_no_longer_than_its_text_allows(shape, view):
+def test_html_is_within_the_limit_of_its_text(shape, view):
     text = {**SMALL_MARKDOWN, **SMALL_HTML}[shape](20_000)
     for kind, value in SURFACES[VIEWS_OF_SMALL[view]](text):
         # Columns show it four times each, functions five times.
@@ -337,7 +337,7 @@ def test_html_is_no_longer_than_its_text_allows(shape, view):
 
 @pytest.mark.parametrize("size", [5000, 100_000])
 @pytest.mark.parametrize("shape", SMALL_MARKDOWN)
-def test_markdown_of_any_length_becomes_as_much_html(shape, size):
+def test_html_of_markdown_grows_with_its_length(shape, size):
     text = SMALL_MARKDOWN[shape](size)
     safe_html._cached_block_html.cache_clear()
     assert len(markdown_html(text)) <= most(len(text))
@@ -345,7 +345,7 @@ def test_markdown_of_any_length_becomes_as_much_html(shape, size):
 
 @pytest.mark.parametrize("shape", SMALL_MARKDOWN)
 def test_memory_grows_with_the_text(shape):
-    """Limits act before memory is spent, not after."""
+    """Limits apply before memory is used."""
     text = SMALL_MARKDOWN[shape](20_000)
     safe_html._cached_block_html.cache_clear()
     made, used = peak(lambda: markdown_html(text))
@@ -354,8 +354,8 @@ def test_memory_grows_with_the_text(shape):
 
 @pytest.mark.parametrize("size", [5000, 100_000])
 @pytest.mark.parametrize("shape", SMALL_HTML)
-def test_a_parser_is_given_no_html_that_makes_more_of_itself(shape, size):
-    """The sanitiser's memory is not Python's: what it is given is what counts."""
+def test_parser_gets_no_html_that_multiplies(shape, size):
+    """The sanitiser's memory is not Python's, so its input is checked."""
     text = limits.without_styles(SMALL_HTML[shape](size))
     if not limits.is_costly_html(text):
         assert len(safe_html.sanitised(text, has_math=False)) <= most(len(text))
@@ -364,7 +364,7 @@ def test_a_parser_is_given_no_html_that_makes_more_of_itself(shape, size):
 
 @pytest.mark.parametrize("mode", ["clear", "update"])
 @pytest.mark.parametrize("shape", SMALL_MARKDOWN)
-def test_what_is_painted_live_is_no_longer_either(shape, mode):
+def test_live_html_is_within_the_limit(shape, mode):
     text = SMALL_MARKDOWN[shape](20_000)
     page = Published()
     display = StreamDisplay(
@@ -384,14 +384,14 @@ def test_what_is_painted_live_is_no_longer_either(shape, mode):
 
 @pytest.mark.parametrize("shape", ["table", "table in a quote", "empty cells"])
 def test_pieces_of_a_wide_table_do_not_repeat_its_head(shape):
-    """Each piece of a live table has the head of it above, if that is short."""
+    """Each piece of a live table repeats the head if it is short."""
     text = SMALL_MARKDOWN[shape](150_000)
     made = _live_html(text)
     assert len(made) <= most(len(text))
 
 
 def _live_html(text):
-    """Return the HTML of all pieces of a text that comes in pieces."""
+    """Return the HTML of all segments of a text that streams."""
     converter, made = ReplyConverter("markdown"), []
     for start in range(0, len(text), 1500):
         converter.add(text[start : start + 1500])
@@ -399,7 +399,7 @@ def _live_html(text):
     return "".join([*made, converter.open_html()])
 
 
-def test_live_columns_are_no_longer_either():
+def test_live_columns_are_within_the_limit():
     text = _square(20_000)
     page = Published()
     display = ColumnsDisplay(
@@ -416,8 +416,8 @@ def test_live_columns_are_no_longer_either():
     assert max(len(b["text/html"]) for b in page.bundles) <= most(2 * len(text))
 
 
-def test_long_tables_and_many_links_are_shown_as_what_they_are():
-    """What a model writes for a reader is far from every limit."""
+def test_long_tables_and_many_links_are_formatted():
+    """Text written for a reader is far from every limit."""
     rows = "| a | **b** | `c` | [d](http://e.example/f) |\n" * 500
     made = markdown_html("| a | b | c | d |\n|---|---|---|---|\n" + rows)
     assert made.count("<tr>") == 501
@@ -431,14 +431,14 @@ def test_long_tables_and_many_links_are_shown_as_what_they_are():
     assert "Shown as plain text" not in made
 
 
-def test_a_short_row_has_the_cells_that_were_written():
+def test_short_row_has_only_its_own_cells():
     made = markdown_html("|a|b|c|\n|-|-|-|\n|1|\n|1|2|3|\n||2|")
     rows = made.split("<tr>")[2:]
     assert [row.count("<td") for row in rows] == [1, 3, 2]
 
 
 @pytest.mark.parametrize("view", ["markdown", "html", "code"])
-def test_where_the_budget_ends_the_text_is_shown(view, monkeypatch):
+def test_plain_text_is_shown_beyond_the_limit(view, monkeypatch):
     monkeypatch.setattr(limits, "max_html", lambda _: 10)
     text = "```html\n<b>never seen</b>\n```\n\nthe end"
     made = reply_bundle(ReplyView(text, view=view))["text/html"]
@@ -446,7 +446,7 @@ def test_where_the_budget_ends_the_text_is_shown(view, monkeypatch):
     assert "&lt;b&gt;never seen&lt;/b&gt;" in made
 
 
-def test_deep_arguments_of_a_call_are_not_indented():
+def test_deep_arguments_of_a_call_stay_on_one_line():
     deep = [0] * 2000
     for _ in range(40):
         deep = [deep]
@@ -467,7 +467,7 @@ def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
 # -- these tests can fail --------------------------------------------------------------
 
 
-def test_rows_that_are_filled_up_would_be_seen(monkeypatch):
+def test_check_detects_padded_rows(monkeypatch):
     monkeypatch.delattr(markdown._Tables, "run")
     text = _square(10_000)
     made, used = peak(lambda: markdown_html(text))
@@ -475,12 +475,12 @@ def test_rows_that_are_filled_up_would_be_seen(monkeypatch):
     assert "Shown as plain text" in made
 
 
-def test_elements_that_are_opened_again_would_be_seen():
+def test_check_detects_reopened_elements():
     text = SMALL_HTML["b"](20_000)
     assert len(safe_html.sanitised(text, has_math=False)) > 2 * most(len(text))
 
 
-def test_references_without_a_limit_would_be_seen(monkeypatch):
+def test_check_detects_unlimited_references(monkeypatch):
     monkeypatch.setattr(markdown, "_REFERENCE_CHARACTERS_FREE", 10**12)
     text = f"> [a]: http://x/{'y' * 900}\n> \n> " + "[a]\n> \n> " * 3000
     made, used = peak(lambda: markdown_html(text))
@@ -489,7 +489,7 @@ def test_references_without_a_limit_would_be_seen(monkeypatch):
 
 
 @pytest.mark.parametrize("title", ["", " 'title'"])
-def test_a_reference_that_is_defined_in_a_quote_is_a_link(title):
+def test_reference_defined_in_a_quote_is_a_link(title):
     made = markdown_html(f"> [a]: http://x.example/{title}\n> \n> [a] and *[a]*")
     # The line that defines it is shown, with a link of its own.
     assert made.count('<a href="http://x.example/"') == 3
@@ -506,7 +506,7 @@ def test_references_after_the_thousandth_stay_text():
     assert "[r999]: " not in made
 
 
-def test_no_more_blocks_are_made_once_there_is_too_much(monkeypatch):
+def test_conversion_stops_at_the_limit(monkeypatch):
     made = []
     block_html = safe_html.block_html
 

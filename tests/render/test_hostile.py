@@ -1,4 +1,4 @@
-"""Our corpus of attacks, on every surface: nothing gets out of the allow-list."""
+"""The corpus of attacks on every surface: nothing passes the allow-list."""
 
 import html
 from functools import lru_cache
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.slow
 
 VECTORS = corpus.vectors()
 SHORT = {name: text for name, text in VECTORS.items() if len(text) <= 2000}
-"""The few that are longer are tried as answers; on all surfaces they cost minutes."""
+"""Characters; longer vectors run as answers only: on all surfaces they take minutes."""
 TOKEN = "HARMLESS"
 escape = html.escape  # the real one, whatever a test puts in its place
 
 
 def faults(kind, value, expected=""):
-    """Say what is wrong with what a surface gave; a kind that is unknown is."""
+    """Return what is wrong with an output; an unknown kind is wrong too."""
     if kind == "html":
         return quick_violations(value, may_be_ours=True)
     if kind in {"text", "linked"}:
@@ -53,13 +53,13 @@ def tried(surface, vectors):
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda name: name.replace(" ", "-"))
-def test_no_vector_gets_out_on_any_surface(surface):
+def test_no_attack_works_on_any_surface(surface):
     assert tried(SURFACES[surface], SHORT) == {}
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_no_vector_is_more_than_text_to_a_parser(view):
-    """Also once the page was parsed, written out and parsed again."""
+def test_attacks_are_only_text_to_a_parser(view):
+    """Also after the page is parsed, serialised and parsed again."""
     wrong = {}
     for name, text in VECTORS.items():
         for kind, value in SURFACES[f"answer as {view}"](text):
@@ -70,7 +70,7 @@ def test_no_vector_is_more_than_text_to_a_parser(view):
 
 
 def frames(text, step, *, mode, view="markdown"):
-    """Return all that a notebook is sent while a text comes in pieces."""
+    """Return all messages to a notebook while a text streams."""
     page = Published()
     display = StreamDisplay(
         page.publish,
@@ -88,7 +88,7 @@ def frames(text, step, *, mode, view="markdown"):
 
 @pytest.fixture
 def remembered(monkeypatch):
-    """Convert no text twice: pieces of three characters are also prefixes."""
+    """Convert no text twice: chunks of three characters are also prefixes."""
     monkeypatch.setattr(incremental, "open_block_html", _remembered)
 
 
@@ -96,7 +96,7 @@ _remembered = lru_cache(maxsize=None)(incremental.open_block_html)
 
 
 @pytest.mark.usefixtures("remembered")
-def test_no_frame_of_a_stream_holds_more_than_text():
+def test_attacks_are_only_text_in_every_frame_of_a_stream():
     """A half-written tag, link or fence is as harmless as the whole one.
 
     Each comes by the character, by three and at once (long ones in sixty pieces at
@@ -116,7 +116,7 @@ def test_no_frame_of_a_stream_holds_more_than_text():
 
 
 @pytest.mark.parametrize("view", ["json", "text"])
-def test_no_frame_of_the_other_views_does(view):
+def test_attacks_are_only_text_in_every_frame_of_other_views(view):
     for text in SHORT.values():
         converter = ReplyConverter(view)
         for start in range(0, len(text), 7):
@@ -129,7 +129,7 @@ def test_no_frame_of_the_other_views_does(view):
 
 
 class Careless:
-    """A sanitiser that lets everything through."""
+    """A sanitiser that allows everything."""
 
     def clean(self, text):
         return text
@@ -142,7 +142,7 @@ def forget_cached():
 
 @pytest.fixture
 def careless(monkeypatch):
-    """Take one wall away, and leave nothing of it in the caches."""
+    """Disable one safeguard, and clear the caches afterwards."""
     forget_cached()
     yield monkeypatch
     monkeypatch.undo()
@@ -150,7 +150,7 @@ def careless(monkeypatch):
 
 
 def test_without_the_sanitiser_the_tests_would_fail(careless):
-    """Links of Markdown, and HTML in its view, have no other wall behind them."""
+    """Links in Markdown, and the HTML view, have no other safeguard."""
     careless.setattr(safe_html, "_cleaner", lambda **_: Careless())
     links = corpus.vectors(classes=("link",))
     assert len(tried(SURFACES["answer as markdown"], links)) > 40
@@ -170,19 +170,19 @@ def test_without_escaping_the_tests_would_fail(careless, surface):
 
 
 @pytest.mark.parametrize("surface", ["terminal", "notice", "listings", "pulling"])
-def test_without_the_making_visible_the_tests_would_fail(careless, surface):
+def test_without_visible_text_the_tests_would_fail(careless, surface):
     for module in ("text", "tables", "terminal", "safe_html", "reply"):
         careless.setattr(f"ollama_magic.render.{module}.visible_text", str)
     hiding = corpus.vectors(classes=("hide",))
     assert len(tried(SURFACES[surface], hiding)) > 60
 
 
-def test_a_mime_type_that_front_ends_run_would_be_seen():
+def test_check_detects_mime_types_that_front_ends_run():
     for mime in ("text/markdown", "text/latex", "image/svg+xml"):
         assert faults(mime, "x")
 
 
-def test_the_quick_check_sees_what_a_parser_sees():
+def test_quick_check_agrees_with_a_parser():
     pages = [
         "<div><img src=x></div>",
         "<b onclick=x>",
@@ -209,7 +209,7 @@ def test_the_quick_check_sees_what_a_parser_sees():
     assert violations("<b onclick=x>") == ["b onclick=x"]
 
 
-def test_there_are_as_many_vectors_and_surfaces_as_the_documents_say():
+def test_docs_state_the_number_of_vectors_and_surfaces():
     assert len(VECTORS) == len(set(VECTORS.values()))
     assert len(VECTORS) >= 1150
     assert len(SURFACES) >= 23

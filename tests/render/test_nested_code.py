@@ -1,4 +1,4 @@
-"""A fence is a code block wherever it stands: in lists, in quotes, open or closed."""
+"""A fence is a code block everywhere: in lists, in quotes, open or closed."""
 
 import html5lib
 import pytest
@@ -71,7 +71,7 @@ def test_fence_in_a_container_is_a_code_block(container, info):
 
 @pytest.mark.parametrize("marks", ["```", "````", "~~~"])
 @pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
-def test_fence_that_is_cut_off_is_a_code_block(container, marks):
+def test_unclosed_fence_is_a_code_block(container, marks):
     opened, _ = fenced(container, "python", marks)
     assert code_of(markdown_html(opened)) == [CODE]
     assert code_of(markdown_html(opened + "\n\n")) == [CODE]
@@ -95,14 +95,14 @@ def test_code_block_grows_while_it_streams(container):
 
 
 @pytest.mark.parametrize("step", [1, 7, 100])
-def test_fragments_do_not_matter(step):
+def test_result_does_not_depend_on_fragments(step):
     opened, end = fenced("- a\n  > ")
     page = live_page(f"{opened}{end}\n\nthe end", step)
     assert code_of(page) == [CODE]
     assert "the end" in page
 
 
-def test_list_goes_on_below_code_in_it():
+def test_list_continues_below_its_code():
     text = "1. Install:\n   ```\n   pip install a\n   pip install b\n   ```\n"
     text += "2. Layout:\n   ```\n   # comment\n   src/\n     main.py\n   - x\n   ```"
     page = markdown_html(text)
@@ -132,7 +132,7 @@ def test_long_code_in_a_quote_is_code_in_every_piece_of_a_live_view():
     assert sum(code.count("# x") for code in code_of(page)) == 2000
 
 
-def test_what_looks_like_an_item_in_long_code_does_not_end_it():
+def test_item_marks_in_long_code_do_not_end_it():
     text = "1. a\n   ```\n" + "- x\n" * 2000 + "   ```\n2. b"
     page = live_page(text, 50)
     assert page.count("<li>") == 2

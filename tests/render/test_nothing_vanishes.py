@@ -1,4 +1,4 @@
-"""Every word of an answer is on the page: at once while it streams, and at the end."""
+"""Every word of an answer is shown: soon while it streams, and at its end."""
 
 import re
 
@@ -28,7 +28,7 @@ def links_of(page):
 
 
 def live_pages(text, step):
-    """Yield how much has come, and the page that shows it."""
+    """Yield how much has arrived, and the page that shows it."""
     converter = MarkdownConverter()
     page = ""
     for start in range(0, len(text), step):
@@ -38,14 +38,14 @@ def live_pages(text, step):
 
 
 def live_page(text):
-    """Return the live view of a text that came by the character."""
+    """Return the live view of a text that arrived character by character."""
     converter = MarkdownConverter()
     done = [piece.html for one in text for piece in converter.take(one)]
     return "".join(done) + converter.open_html()
 
 
 def words_of(text):
-    """Return the words that are to be seen: a list's numbers are no text."""
+    """Return the words that must be shown; the numbers of a list are not text."""
     return re.findall(r"\w+", re.sub(r"(?m)^[ >]*\d+\. ", "", text))
 
 
@@ -74,13 +74,13 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("text", SHOWN.values(), ids=SHOWN)
-def test_what_looks_like_a_definition_is_shown(text):
+def test_text_like_a_definition_is_shown(text):
     shown = text_of(markdown_html(text))
     assert [word for word in words_of(text) if word not in shown] == []
 
 
 @pytest.mark.parametrize("text", SHOWN.values(), ids=SHOWN)
-def test_what_looks_like_a_definition_is_shown_as_soon_as_its_line_has_come(text):
+def test_text_like_a_definition_is_shown_once_its_line_is_complete(text):
     lines = text.splitlines(keepends=True)
     for count in range(1, len(lines) + 1):
         come = "".join(lines[:count])
@@ -88,11 +88,11 @@ def test_what_looks_like_a_definition_is_shown_as_soon_as_its_line_has_come(text
         assert [word for word in words_of(come) if word not in text_of(page)] == []
 
 
-def test_lines_that_look_like_definitions_stay_lines():
+def test_lines_like_definitions_stay_lines():
     assert markdown_html("Log:\n[a]: one\n[b]: two").count("<br>") == 2
 
 
-def test_labels_of_notes_lead_to_their_addresses():
+def test_footnote_labels_link_to_their_addresses():
     text = "See the docs[^1] and the paper[^2].\n\n"
     text += "[^1]: https://example.com/docs\n[^2]: https://example.org/paper.pdf"
     page = markdown_html(text)
@@ -111,12 +111,12 @@ def test_labels_of_notes_lead_to_their_addresses():
         "[1]: https://a.example/x\n[1]: https://b.example/second",
     ],
 )
-def test_numbered_source_is_linked_wherever_its_line_stands(source):
+def test_numbered_source_is_linked_from_anywhere(source):
     page = markdown_html(f"As shown [1].\n\n{source}")
     assert links_of(page)["[1]"] == "https://a.example/x"
 
 
-def test_definition_that_a_link_uses_is_hidden_and_others_are_not():
+def test_only_used_definitions_are_hidden():
     text = "See [the docs][Docs] and [docs].\n\n"
     text += '[docs]: <https://a.example/d> "Title"\n[other]: https://a.example/o\nmore'
     page = markdown_html(text)
@@ -126,11 +126,11 @@ def test_definition_that_a_link_uses_is_hidden_and_others_are_not():
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//a.b"])
-def test_definition_of_no_address_links_nothing(url):
+def test_definition_without_an_address_links_nothing(url):
     assert links_of(markdown_html(f"[x] and [^1]\n\n[x]: {url}\n[^1]: {url}")) == {}
 
 
-def test_label_that_names_another_host_is_told():
+def test_label_that_names_another_host_shows_the_true_one():
     text = "[bank.example]\n\n[bank.example]: https://evil.example/x"
     assert "(evil.example)" in markdown_html(text)
 
@@ -171,7 +171,7 @@ STRAY = ["$$", "\\[a-z", "\\(a", "![alt](http://", "[text](http://", "$a_", "<b"
 
 @pytest.mark.parametrize("start", ["The sign ", "- a\n- b ", "> a ", "- > a "])
 @pytest.mark.parametrize("mark", STRAY)
-def test_what_never_ends_is_held_back_for_some_300_characters(start, mark):
+def test_unclosed_syntax_is_held_back_for_about_300_characters(start, mark):
     sentence = " ".join(f"word{n}" for n in range(100))
     text = f"{start}{mark} {sentence}"
     for size, page in live_pages(text, 10):
@@ -181,13 +181,13 @@ def test_what_never_ends_is_held_back_for_some_300_characters(start, mark):
         assert [w for w in re.findall(r"word\d+", whole) if w not in shown] == []
 
 
-def test_address_that_never_ends_is_shown():
+def test_unclosed_address_is_shown():
     page = live_page(f"see [text](http://{'a' * 500}")
     assert "a" * 500 in text_of(page)
 
 
 @pytest.mark.parametrize("text", ["so $$x = 1", "so \\[x", "so \\(x", "so $x_1"])
-def test_math_that_has_begun_is_held_back(text):
+def test_unclosed_math_is_held_back(text):
     page = live_page(text)
     assert text_of(page) == "so"
 
@@ -229,7 +229,7 @@ def test_no_word_is_lost(text):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS, st.integers(30, 90))
 @example("- a\n  > ```\n" + "  > w1w \n" * 60, 31)
-def test_no_word_that_came_300_characters_ago_is_missing(text, step):
+def test_no_word_older_than_300_characters_is_missing(text, step):
     text += "\nand" + " so on" * 60
     for size, page in live_pages(text, step):
         come = text[: max(size - HELD, 0)]
@@ -252,7 +252,7 @@ def test_page_has_no_blank_line(text, view):
     assert not re.search(r"\n[ \t]*\n", page)
 
 
-def test_blank_lines_of_code_are_there_for_a_browser():
+def test_blank_lines_in_code_are_kept_for_the_browser():
     page = markdown_html("```\n\n\na\n\n  \n\nb\n```")
     (code,) = ("".join(pre.itertext()) for pre in tree_of(page).iter("pre"))
     assert code == "\n\na\n\n  \n\nb\n"

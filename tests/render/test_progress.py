@@ -14,7 +14,7 @@ def screen():
     return []
 
 
-def test_progress_in_a_notebook_is_one_harmless_line():
+def test_progress_in_a_notebook_is_one_line_of_visible_text():
     shown = []
     progress = NotebookProgress(
         lambda **message: shown.append(message["data"]), None, mode="update"
@@ -26,7 +26,7 @@ def test_progress_in_a_notebook_is_one_harmless_line():
         assert data["text/html"] == page_html("<div>a␛[31mbc &lt;b&gt;</div>")
 
 
-def test_progress_in_a_terminal_is_one_harmless_line_rewritten_when_it_changes(screen):
+def test_progress_in_a_terminal_is_rewritten_when_it_changes(screen):
     progress = TerminalProgress(screen.append, is_tty=True)
     progress.show(HOSTILE)
     progress.show(HOSTILE)
@@ -36,21 +36,21 @@ def test_progress_in_a_terminal_is_one_harmless_line_rewritten_when_it_changes(s
     assert screen == [f"\r{line}", "\r 50%  ab    ", "\rend     ", "\n"]
 
 
-def test_a_line_that_is_shown_already_is_only_ended(screen):
+def test_finishing_an_unchanged_line_only_ends_it(screen):
     progress = TerminalProgress(screen.append, is_tty=True)
     progress.show("m: up to date")
     progress.finish("m: up to date")
     assert screen == ["\rm: up to date", "\n"]
 
 
-def test_progress_in_a_file_is_its_end(screen):
+def test_progress_in_a_file_is_the_final_state(screen):
     progress = TerminalProgress(screen.append, is_tty=False)
     progress.show("half", 0.5)
     progress.finish(HOSTILE)
     assert screen == ["a␛[31mbc <b>\n"]
 
 
-def test_a_reply_in_a_file_is_text_and_nothing_else(screen):
+def test_reply_in_a_file_is_plain_text(screen):
     display = TerminalDisplay(screen.append, is_tty=False)
     display.waiting("loading…")
     display.feed("", thinking="hm")
@@ -59,8 +59,8 @@ def test_a_reply_in_a_file_is_text_and_nothing_else(screen):
     assert "".join(screen) == "hm\n\nHi\nm · turn 1\n"
 
 
-def test_without_a_word_the_stream_is_asked(screen, capsys):
-    """What pytest puts in the place of ``sys.stdout`` is no terminal."""
+def test_is_tty_defaults_to_the_stream(screen, capsys):
+    """pytest's replacement of ``sys.stdout`` is not a terminal."""
     TerminalDisplay(screen.append).waiting("loading…")
     TerminalProgress(screen.append).show("half")
     assert screen == []

@@ -20,7 +20,7 @@ def tree_of(html):
     return html5lib.parseFragment(html, namespaceHTMLElements=False)
 
 
-def test_bundle_is_html_and_the_source_and_nothing_else():
+def test_bundle_has_html_and_source_text_only():
     """Never Markdown: a front end runs the scripts in it."""
     bundle = reply_bundle(ReplyView("# a *b*"))
     assert set(bundle) == {"text/html", "text/plain"}
@@ -35,7 +35,7 @@ def test_thinking_is_folded_and_not_in_the_source():
     assert bundle["text/plain"] == "answer"
 
 
-def test_footer_is_one_line_below_and_not_in_the_source():
+def test_footer_is_below_the_answer_and_not_in_the_source():
     bundle = reply_bundle(ReplyView("answer", footer=("m:1b", "turn 2 of main")))
     assert bundle["text/html"].index("answer") < bundle["text/html"].index(
         "m:1b · turn"
@@ -46,19 +46,19 @@ def test_footer_is_one_line_below_and_not_in_the_source():
 @pytest.mark.parametrize(
     ("share", "width"), [(None, None), (0.5, None), (0.62, "62%"), (1.7, "100%")]
 )
-def test_bar_is_drawn_when_more_than_half_the_context_is_used(share, width):
+def test_bar_is_shown_if_more_than_half_of_the_context_is_used(share, width):
     view = ReplyView("a", footer=("context",), context_share=share)
     html = reply_bundle(view)["text/html"]
     assert f"width:{width}" in html if width else "width:" not in html
 
 
-def test_notice_is_seen_in_both():
+def test_notice_is_in_html_and_source():
     bundle = reply_bundle(ReplyView("half an ans", notice="[interrupted]"))
     assert "[interrupted]</div>" in bundle["text/html"]
     assert bundle["text/plain"] == "half an ans\n\n[interrupted]"
 
 
-def test_json_is_highlighted_and_text_is_left_as_it_is():
+def test_json_is_highlighted_and_text_is_unchanged():
     made = reply_bundle(ReplyView('{"a": 1}', view="json"))["text/html"]
     assert '<span class="m">1' in made
     made = reply_bundle(ReplyView("*a* $x$", view="text"))["text/html"]
@@ -66,7 +66,7 @@ def test_json_is_highlighted_and_text_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("view", ["markdown", "text", "json"])
-def test_hostile_words_stay_text_wherever_they_come_from(view):
+def test_hostile_text_in_any_field_stays_text(view):
     hostile = f'{SCRIPT}"><img src=x onerror=alert(1)>'
     bundle = reply_bundle(
         ReplyView(hostile, hostile, 1.0, view, (hostile,), 0.9, notice=hostile)
@@ -82,7 +82,7 @@ def test_hidden_characters_are_counted_in_the_footer():
     assert made["text/plain"] == "ab"
 
 
-def test_source_text_cannot_steer_a_terminal():
+def test_source_text_has_no_control_characters():
     plain = reply_bundle(ReplyView("a\x1b]0;x\x07\x9b2J", notice="\x1b[2J"))[
         "text/plain"
     ]
@@ -93,14 +93,14 @@ HOSTILE = f'{SCRIPT}"><img src=x onerror=alert(1)>'
 
 
 @pytest.mark.parametrize("view", ["html", "code"])
-def test_hostile_html_and_code_run_nothing(view):
+def test_hostile_html_and_code_are_inert(view):
     for text in (HOSTILE, f"```html\n{HOSTILE}\n```", f"```js onload=x\n{HOSTILE}"):
         tree = tree_of(reply_bundle(ReplyView(text, view=view))["text/html"])
         assert not {"script", "img"} & {element.tag for element in tree.iter()}
         assert not any("onerror" in element.attrib for element in tree.iter())
 
 
-def test_hostile_calls_stay_text():
+def test_hostile_tool_calls_stay_text():
     call = {"function": {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}}
     said = {"role": "assistant", "content": HOSTILE, "thinking": HOSTILE}
     told = {"role": "tool", "content": HOSTILE, "tool_name": HOSTILE}
@@ -113,7 +113,7 @@ def test_hostile_calls_stay_text():
         assert "".join(tree.itertext()).count("alert(1)</script>") >= 4
 
 
-def test_html_is_shown_as_the_page_it_is_with_or_without_a_fence():
+def test_html_view_renders_the_page_with_or_without_a_fence():
     for text in ("<b>bold</b>", "Here:\n```html\n<b>bold</b>\n```\nDone."):
         bundle = reply_bundle(ReplyView(text, view="html"))
         assert "<b>bold</b>" in bundle["text/html"]
@@ -121,7 +121,7 @@ def test_html_is_shown_as_the_page_it_is_with_or_without_a_fence():
         assert bundle["text/plain"] == text
 
 
-def test_code_is_shown_without_the_words_around_it():
+def test_code_view_shows_the_code_alone():
     made = reply_bundle(ReplyView("Try:\n```python\nx = 1\n```\nOk.", view="code"))
     assert "Try" not in made["text/html"]
     assert '<span class="m">1' in made["text/html"]
@@ -130,7 +130,7 @@ def test_code_is_shown_without_the_words_around_it():
     assert made["text/plain"].startswith("Try:")
 
 
-def test_a_call_that_waits_is_open_and_one_that_was_made_is_folded():
+def test_waiting_call_is_unfolded_and_finished_call_is_folded():
     call = {"function": {"name": "add", "arguments": {"a": 1}}}
     asked = {"role": "assistant", "content": "", "tool_calls": [call]}
     assert "<details open" in steps_html([asked])
@@ -147,12 +147,12 @@ STATS = Stats(
 )
 
 
-def test_a_plain_answer_names_model_turn_tokens_and_speed():
+def test_footer_names_model_turn_tokens_and_speed():
     facts = FooterFacts("m", "turn 1 of main", Stats(eval_count=5), "stop")
     assert footer_parts(facts) == ("m", "turn 1 of main", "5 tokens")
 
 
-def test_what_matters_is_told():
+def test_footer_names_everything_unusual():
     facts = FooterFacts(
         "m", "once", STATS, "length", 4096, "answered at http://gpu:11434", ("df",)
     )
@@ -169,5 +169,5 @@ def test_what_matters_is_told():
     )
 
 
-def test_an_unknown_context_is_not_guessed():
+def test_unknown_context_length_gives_no_share():
     assert FooterFacts("m", "once", STATS).context_share is None

@@ -1,4 +1,4 @@
-"""Nothing of a model's text gets out of the allow-list; it reads as it was meant."""
+"""A model's text stays inside the allow-list, and reads as intended."""
 
 import html5lib
 import pytest
@@ -23,7 +23,7 @@ def test_hostile_text_stays_inside_the_allow_list(text):
     assert violations(markdown_html(nested)) == []
 
 
-def test_a_violation_would_be_seen():
+def test_check_detects_violations():
     assert violations("<div><img src=x></div>") == ["tag img", "img src=x"]
     assert violations("<a href='javascript:x'>x</a>")
 
@@ -47,7 +47,7 @@ def test_any_text_stays_inside_the_allow_list(text):
 
 
 @given(st.text(max_size=80))
-def test_plain_text_is_shown_to_the_character(text):
+def test_plain_text_is_shown_character_by_character(text):
     shown = safe_html.visible_text(text)
     assert text_of(text_html(text)) == shown
 
@@ -132,7 +132,7 @@ MODEST += [r"\hspace{12em} 1500", r"w = 1500\,\mathrm{px}", r"a \newline b \tag{
 
 
 @pytest.mark.parametrize("math", HUGE + PAGE_WIDE)
-def test_math_that_reaches_beyond_its_place_is_its_source(math):
+def test_math_that_reaches_beyond_the_formula_is_shown_as_source(math):
     for text in (f"${math}$", f"$$\n{math}\n$$"):
         assert MATH_CLASS not in body(text)
 
@@ -142,17 +142,17 @@ def test_math_with_modest_lengths_is_typeset(math):
     assert MATH_CLASS in body(f"$${math}$$")
 
 
-def test_mathjax_is_to_ignore_all_but_what_is_marked():
+def test_mathjax_ignores_everything_that_is_not_marked():
     assert markdown_html("$5").startswith('<div class="tex2jax_ignore mathjax_ignore">')
 
 
-def test_an_image_becomes_a_link_that_shows_its_address():
+def test_image_becomes_a_link_that_shows_its_address():
     made = body("![cat](http://a.example/c.png)")
     assert "<img" not in made
     assert "[image: cat – http://a.example/c.png]</a>" in made
 
 
-def test_a_link_that_names_another_host_is_told():
+def test_link_that_names_another_host_shows_the_true_one():
     assert body("[bank.example](http://evil.example/x)").endswith(
         "</a> (evil.example)</p>"
     )
@@ -217,7 +217,7 @@ def test_pipes_in_code_and_math_do_not_end_a_cell(row, within):
     assert cells_of(made) == ROWS[row]
 
 
-def test_math_with_a_pipe_may_be_in_the_head_of_a_table():
+def test_table_head_may_hold_math_with_a_pipe():
     made = body("| $P(A|B)$ | n |\n|---|---|\n| 1 | 2 |")
     assert made.count("<th ") == 2
     assert f'<span class="{MATH_CLASS}">$P(A|B)$</span></th>' in made
@@ -236,7 +236,7 @@ def test_math_with_a_pipe_may_be_in_the_head_of_a_table():
         ("- > # One\n  > text", "<h1>One</h1>\n<p>text</p>"),
     ],
 )
-def test_heading_may_have_blanks_before_it(text, heading):
+def test_heading_may_be_indented(text, heading):
     assert heading in body(text)
 
 
@@ -277,11 +277,11 @@ def test_deep_lists_are_shown_completely():
     assert all(f"item{depth}\n" in shown for depth in range(100))
 
 
-def test_a_block_too_costly_for_the_parser_is_shown_as_text():
+def test_costly_block_is_shown_as_text():
     assert f'<pre style="{safe_html.TEXT_STYLE}">[[[' in markdown_html("[" * 8000)
 
 
-def test_a_fault_of_the_parser_shows_the_text(monkeypatch):
+def test_parser_error_shows_the_text(monkeypatch):
     def fail(*_):
         raise RecursionError
 
@@ -289,7 +289,7 @@ def test_a_fault_of_the_parser_shows_the_text(monkeypatch):
     assert "**never seen** &lt;b&gt;</pre>" in markdown_html("**never seen** <b>")
 
 
-def test_a_giant_reply_is_shown_as_text():
+def test_very_long_reply_is_shown_as_text():
     made = markdown_html("- **a**\n" * 200_000)
     assert made.count("<pre") == 1
     assert "- **a**" in made

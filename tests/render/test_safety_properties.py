@@ -1,4 +1,4 @@
-"""What holds for any text: views, the stream's reader, what is visible, prompts."""
+"""Properties of any text: in views, the stream reader, visible text and prompts."""
 
 import itertools
 import json
@@ -75,8 +75,8 @@ HOSTILE = st.lists(
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE, st.sampled_from(VIEWS))
-def test_any_text_in_any_view_stays_inside_also_when_it_is_parsed_again(text, view):
-    """Mutation: what one parser wrote out, another reads."""
+def test_any_text_in_any_view_stays_safe_when_parsed_again(text, view):
+    """Mutation: one parser reads what another wrote."""
     page = reply_bundle(ReplyView(text, view=view))["text/html"]
     assert violations(page, may_be_ours=True) == []
     assert reparsed_violations(page) == []
@@ -103,7 +103,7 @@ def test_plain_words_survive_in_every_view(words, view):
 
 @settings(max_examples=200)
 @given(HOSTILE)
-def test_a_text_view_shows_every_character_that_can_be_seen(text):
+def test_text_view_shows_every_visible_character(text):
     page = safe_html.text_html(text)
     shown = "".join(html5lib.parseFragment(page).itertext())
     assert shown == visible_text(text)
@@ -112,7 +112,7 @@ def test_a_text_view_shows_every_character_that_can_be_seen(text):
 # -- what is visible ------------------------------------------------------------
 
 
-def test_exactly_what_hides_or_steers_is_taken_out_or_marked():
+def test_exactly_the_deceptive_characters_are_removed_or_marked():
     """Every character that Unicode has, one by one."""
     wrong = [
         hex(code)
@@ -123,7 +123,7 @@ def test_exactly_what_hides_or_steers_is_taken_out_or_marked():
 
 
 @given(st.text() | HOSTILE)
-def test_a_visible_text_is_visible_and_stays_as_it_is(text):
+def test_visible_text_is_visible_and_idempotent(text):
     shown = visible_text(text)
     assert hidden(shown) == []
     assert visible_text(shown) == shown
@@ -132,7 +132,7 @@ def test_a_visible_text_is_visible_and_stays_as_it_is(text):
 
 @given(st.text() | HOSTILE)
 @example("\ud7fc://")
-def test_a_text_of_an_error_is_harmless_and_stays_so(text):
+def test_error_text_is_harmless_and_idempotent(text):
     shown = harmless(text)
     assert [char for char in hidden(shown) if char != "\t"] == []
     assert harmless(shown) == shown
@@ -150,7 +150,7 @@ LINES = st.lists(st.dictionaries(ODD, ODD | st.integers() | st.none(), max_size=
 
 
 def joined_halves(value):
-    """Return what JSON's reader makes of a text: pairs joined, lone halves replaced."""
+    """Return a text as the JSON reader does: pairs joined, lone halves replaced."""
     if isinstance(value, dict):
         return {joined_halves(k): joined_halves(v) for k, v in value.items()}
     if not isinstance(value, str):
@@ -165,7 +165,7 @@ def joined_halves(value):
     st.lists(st.integers(0, 500), max_size=20),
     st.booleans(),
 )
-def test_odd_characters_and_halves_over_objects_are_read_as_they_were_meant(
+def test_odd_characters_and_split_pairs_in_objects_are_read_correctly(
     objects, newline, places, is_ascii
 ):
     """Whatever the cuts: Unicode's line ends are text, and half a pair is one mark."""
@@ -184,7 +184,7 @@ def test_odd_characters_and_halves_over_objects_are_read_as_they_were_meant(
 
 
 class Recorder:
-    """Writes down whatever is done to it."""
+    """Records every access to it."""
 
     def __init__(self, log):
         object.__setattr__(self, "log", log)
@@ -262,7 +262,7 @@ PROMPTS = st.lists(
 
 @settings(max_examples=500)
 @given(PROMPTS)
-def test_no_prompt_does_more_than_look_up_what_it_names(prompt):
+def test_prompts_only_look_up_the_names_they_use(prompt):
     log = []
     with suppress(PromptError):
         fill(prompt, {"x": Recorder(log), "y": Recorder(log)})
@@ -272,7 +272,7 @@ def test_no_prompt_does_more_than_look_up_what_it_names(prompt):
 
 
 @given(PROMPTS)
-def test_a_prompt_without_a_placeholder_touches_nothing(prompt):
+def test_prompt_without_a_placeholder_touches_nothing(prompt):
     log = []
     prompt = prompt.replace("{{", "{ ")
     filled = fill(prompt, {"x": Recorder(log)})
@@ -280,7 +280,7 @@ def test_a_prompt_without_a_placeholder_touches_nothing(prompt):
     assert log == []
 
 
-def test_a_prompt_that_ran_something_would_be_seen():
+def test_check_detects_a_prompt_that_runs_something():
     log = []
     with pytest.raises(AssertionError):
         f"{Recorder(log):>9}"

@@ -19,41 +19,44 @@ HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
 COLUMNS = {"NAME": lambda r: r.name, "SIZE": lambda r: r.size}
 
 
-def test_a_listing_is_a_sequence_of_its_rows():
+def test_listing_is_a_sequence_of_its_rows():
     listing = Listing(ROWS, COLUMNS, "nothing")
     assert list(listing) == ROWS
     assert (len(listing), listing[1], listing[:1]) == (2, ROWS[1], (ROWS[0],))
 
 
-def test_it_shows_as_a_table_with_everything_escaped():
+def test_listing_is_a_table_with_escaped_cells():
     bundle = Listing(ROWS, COLUMNS, "nothing")._repr_mimebundle_()
     assert "a&lt;b&gt;" in bundle["text/html"]
     assert "a<b>" in bundle["text/plain"]
     assert "NAME" in bundle["text/plain"]
 
 
-def test_an_empty_one_says_what_to_do():
+def test_empty_listing_says_what_to_do():
     bundle = Listing([], COLUMNS, "nothing yet; try x")._repr_mimebundle_()
     assert bundle == {"text/plain": "nothing yet; try x"}
 
 
 def test_table_shows_every_cell_as_text():
     made = table_html(("name", "size"), [(SCRIPT, "$1 and $2")])
-    assert "script" not in {element.tag for element in html5lib.parseFragment(made, namespaceHTMLElements=False).iter()}
+    assert "script" not in {
+        element.tag
+        for element in html5lib.parseFragment(made, namespaceHTMLElements=False).iter()
+    }
     assert "&lt;script&gt;" in made
     assert "mathjax_ignore" in made
 
 
-def test_table_lines_up_wide_characters_and_takes_no_line_breaks():
+def test_table_aligns_wide_characters_and_has_no_line_breaks():
     text = table_text(("a", "b"), [("日本", "x"), ("c\nd", "\x1b[2Jy")])
     assert text.splitlines() == ["a     b", "日本  x", "c d   ␛[2Jy"]
 
 
-def test_table_without_rows_has_its_heads():
+def test_table_without_rows_shows_its_headings():
     assert table_text(("a", "b"), []) == "a  b"
 
 
-def test_a_page_is_shown_harmless_and_kept_as_it_came():
+def test_page_shows_visible_text_and_keeps_the_original():
     page = TextPage(HOSTILE)
     assert str(page) == repr(page) == "a␛[31mbc\n<b>"
     data, _ = page._repr_mimebundle_()

@@ -3,7 +3,7 @@
 from ollama_magic.render.text import count_invisible, visible_text
 
 
-def test_every_character_is_harmless_or_gone():
+def test_every_deceptive_character_is_visible_or_removed():
     bad = [*range(0x20), *range(0x7F, 0xA0), 0x061C, *range(0x200E, 0x2010)]
     bad += [*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)]
     bad += [0xD800, 0xDFFF, 0x200B, 0xFEFF, 0x2060]
@@ -12,7 +12,7 @@ def test_every_character_is_harmless_or_gone():
     shown.encode()
 
 
-def test_joiners_of_emoji_and_scripts_stay():
+def test_joiners_of_emoji_and_scripts_are_kept():
     family = "👩\u200d👧 क\u094d\u200dष ﬁ é"
     assert visible_text(family) == family
     assert count_invisible(family) == 0

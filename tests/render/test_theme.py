@@ -1,4 +1,4 @@
-"""VS Code's variables are asked before JupyterLab's, wherever a colour is named."""
+"""Every colour uses VS Code's variable before JupyterLab's."""
 
 import re
 from pathlib import Path
@@ -19,12 +19,12 @@ CODE = "```python\nfor n in range(3):  # count\n    print('a', 1)\n```"
 
 
 def undecided(text):
-    """Return the variables of JupyterLab that stand without one of VS Code."""
+    """Return the JupyterLab variables without a VS Code variable before them."""
     rest = _DEFINED.sub("", _ASKED_FIRST.sub("", text))
     return re.findall(r"--jp-[\w-]*", rest)
 
 
-def test_the_check_finds_what_it_is_for():
+def test_check_finds_variables_without_a_vscode_one():
     assert undecided("color:var(--jp-a,red)") == ["--jp-a"]
     assert undecided("color:var(--jp-a,var(--vscode-b))") == ["--jp-a"]
     assert (
@@ -32,13 +32,13 @@ def test_the_check_finds_what_it_is_for():
     )
 
 
-def test_one_module_alone_names_variables_of_jupyterlab():
+def test_only_theme_names_variables_of_jupyterlab():
     naming = [path for path in PACKAGE.rglob("*.py") if "--jp-" in path.read_text()]
     assert [path.name for path in naming] == ["theme.py"]
 
 
 @pytest.mark.parametrize("module", [theme, code, columns, panel_html])
-def test_styles_ask_vscode_first(module):
+def test_styles_use_vscode_variables_first(module):
     texts = [value for value in vars(module).values() if isinstance(value, str)]
     assert [undecided(text) for text in texts if undecided(text)] in (
         [],
@@ -47,12 +47,12 @@ def test_styles_ask_vscode_first(module):
 
 
 @pytest.mark.parametrize("name", SURFACES)
-def test_what_is_shown_asks_vscode_first(name):
+def test_outputs_use_vscode_variables_first(name):
     shown = SURFACES[name](f"text\n\n{CODE}\n\n| a |\n|---|\n| b |")
     assert undecided(str(shown)) == []
 
 
-def test_an_output_with_code_has_its_colours_once_and_others_have_none():
+def test_only_outputs_with_code_have_the_style_sheet_once():
     step = {"function": {"name": "f", "arguments": {"a": 1}}}
     steps = ({"role": "assistant", "content": "", "tool_calls": [step]},)
     for view in (ReplyView(CODE, steps=steps), ReplyView("{}", view="json")):
@@ -62,7 +62,7 @@ def test_an_output_with_code_has_its_colours_once_and_others_have_none():
     assert columns_bundle(two)["text/html"].count("<style>") == 1
 
 
-def test_code_has_its_colours_while_it_comes():
+def test_streaming_code_has_the_style_sheet():
     shown = []
     live = LiveOutput(lambda **message: shown.append(message["data"]["text/html"]))
     live.show(reply_bundle(ReplyView(CODE))["text/html"])
@@ -71,8 +71,8 @@ def test_code_has_its_colours_while_it_comes():
     assert [page.count("<style>") for page in shown] == [1, 0, 1]
 
 
-def test_code_is_monospaced_wherever_it_is_shown():
-    """The page of nbconvert gives a ``pre`` no font of its own."""
+def test_code_blocks_set_a_monospaced_font():
+    """nbconvert's page sets no font for ``pre``."""
     assert "font-family:var(--vscode-editor-font-family" in code.PRE_STYLE
     assert "var(--jp-code-font-family,monospace))" in code.PRE_STYLE
     assert code.PRE_STYLE in reply_bundle(ReplyView(CODE))["text/html"]
