@@ -31,8 +31,6 @@ from ollama_magic.render.safe_html import (
 from ollama_magic.render.text import count_invisible, escaped, visible_text
 from ollama_magic.render.theme import WARNING, with_code_style
 
-# -- the reply ---------------------------------------------------------------------
-
 _BAR_FROM = 0.5
 """Share of the context from which the footer shows a bar."""
 

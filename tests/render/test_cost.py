@@ -174,7 +174,7 @@ def test_html_and_json_are_converted_fast(nest):
 
 
 def test_check_detects_a_costly_text(monkeypatch):
-    """Without the limit Python-Markdown takes minutes; a fifth of the text is enough."""
+    """Without the limit Python-Markdown takes minutes; a fifth of it is enough."""
     monkeypatch.setattr(safe_html, "is_costly_markdown", lambda _: False)
     assert cost(lambda: shown("[" * 4000)) > 20
 

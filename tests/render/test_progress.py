@@ -60,7 +60,7 @@ def test_reply_in_a_file_is_plain_text(screen):
 
 
 def test_is_tty_defaults_to_the_stream(screen, capsys):
-    """pytest's replacement of ``sys.stdout`` is not a terminal."""
+    """The replacement of ``sys.stdout`` by pytest is not a terminal."""
     TerminalDisplay(screen.append).waiting("loading…")
     TerminalProgress(screen.append).show("half")
     assert screen == []

@@ -1,13 +1,10 @@
-"""A complete reply: its bundle, its footer and its tool calls."""
+"""A complete reply: its bundle, and its tool calls."""
 
 import html5lib
 import pytest
 
-from ollama_magic.client.types import Stats
 from ollama_magic.render.reply import (
-    FooterFacts,
     ReplyView,
-    footer_parts,
     reply_bundle,
     steps_html,
     steps_text,
@@ -137,37 +134,3 @@ def test_waiting_call_is_unfolded_and_finished_call_is_folded():
     made = steps_html([asked, {"role": "tool", "content": "2"}])
     assert "<details open" not in made
     assert steps_text([asked, {"role": "tool", "content": "2"}]) == 'add {"a": 1}\n-> 2'
-
-
-STATS = Stats(
-    load_duration_ns=2_100_000_000,
-    prompt_eval_count=3000,
-    eval_count=100,
-    eval_duration_ns=2_000_000_000,
-)
-
-
-def test_footer_names_model_turn_tokens_and_speed():
-    facts = FooterFacts("m", "turn 1 of main", Stats(eval_count=5), "stop")
-    assert footer_parts(facts) == ("m", "turn 1 of main", "5 tokens")
-
-
-def test_footer_names_everything_unusual():
-    facts = FooterFacts(
-        "m", "once", STATS, "length", 4096, "answered at http://gpu:11434", ("df",)
-    )
-    assert footer_parts(facts) == (
-        "m",
-        "once",
-        "100 tokens",
-        "50 tokens/s",
-        "loaded in 2.1 s",
-        "context 76% of 4,096",
-        "cut off at num_predict",
-        "filled in: df",
-        "answered at http://gpu:11434",
-    )
-
-
-def test_unknown_context_length_gives_no_share():
-    assert FooterFacts("m", "once", STATS).context_share is None

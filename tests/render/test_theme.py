@@ -72,7 +72,7 @@ def test_streaming_code_has_the_style_sheet():
 
 
 def test_code_blocks_set_a_monospaced_font():
-    """nbconvert's page sets no font for ``pre``."""
+    """The page of nbconvert sets no font for ``pre``."""
     assert "font-family:var(--vscode-editor-font-family" in code.PRE_STYLE
     assert "var(--jp-code-font-family,monospace))" in code.PRE_STYLE
     assert code.PRE_STYLE in reply_bundle(ReplyView(CODE))["text/html"]
