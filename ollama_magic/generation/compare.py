@@ -48,7 +48,7 @@ from ollama_magic.render.columns import Column
 _NOTE = "continue with one of these: %ollama keep MODEL"
 
 
-class Display(Protocol):
+class ComparisonDisplay(Protocol):
     """Where answers are shown while they come; columns are called by number."""
 
     def waiting(self, text: str) -> None:
@@ -77,7 +77,7 @@ class Display(Protocol):
 
 
 def compare(
-    session: Session, options: ChatOptions, text: str, display: Display
+    session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
 ) -> Comparison:
     """Ask several models at once, show their answers as they come, return them all.
 
@@ -155,7 +155,7 @@ class _Column:
             self._session, self.prepared, self.result, turn, is_kept=False
         )
 
-    def show(self, display: Display) -> None:
+    def show(self, display: ComparisonDisplay) -> None:
         """Show the column as it stays, once."""
         if not self._is_shown:
             self._is_shown = True
@@ -163,7 +163,7 @@ class _Column:
 
 
 def _prepared(
-    session: Session, options: ChatOptions, text: str, display: Display
+    session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
 ) -> list[_Column]:
     """Return what is to be sent, all of it checked."""
     client = session.client(options.host)
@@ -212,7 +212,7 @@ def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
 
 
 def _read(
-    session: Session, columns: Sequence[_Column], display: Display
+    session: Session, columns: Sequence[_Column], display: ComparisonDisplay
 ) -> Interrupted | None:
     """Read all answers to their ends; return how the user ended them, or None."""
     display.begin([one.prepared.request.model for one in columns])

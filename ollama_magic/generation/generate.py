@@ -19,9 +19,10 @@ from ollama_magic.generation.prepare import PreparedRequest, cached_answer, expl
 from ollama_magic.generation.session import Session
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Status
+from ollama_magic.render.reply import ReplyView
 
 
-class Display(Protocol):
+class ReplyDisplay(Protocol):
     """Where a reply is shown while it streams and when it is complete."""
 
     def waiting(self, text: str) -> None:
@@ -30,12 +31,7 @@ class Display(Protocol):
     def feed(self, content: str, thinking: str = "") -> None:
         """Show what has come, maybe nothing."""
 
-    def finish(
-        self,
-        data: Mapping[str, str],
-        metadata: Mapping[str, Any],
-        footer: Sequence[str] = (),
-    ) -> None:
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Show the complete reply as the one output."""
 
     def discard(self) -> None:
@@ -60,12 +56,7 @@ class NoDisplay:
     def feed(self, content: str, thinking: str = "") -> None:
         """Show nothing."""
 
-    def finish(
-        self,
-        data: Mapping[str, str],
-        metadata: Mapping[str, Any],
-        footer: Sequence[str] = (),
-    ) -> None:
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Show nothing."""
 
     def discard(self) -> None:
@@ -177,7 +168,7 @@ class Result:
 def generate(
     session: Session,
     prepared: PreparedRequest,
-    display: Display,
+    display: ReplyDisplay,
     follow_ups: Sequence[FollowUp] = (),
 ) -> Result:
     """Send a request, show its answer while it streams, and return the result.
@@ -284,7 +275,7 @@ def _next_request(
 
 
 def _answer(
-    session: Session, prepared: PreparedRequest, request: Request, display: Display
+    session: Session, prepared: PreparedRequest, request: Request, display: ReplyDisplay
 ) -> Answer:
     """Show one answer, from the cache or while it streams, and return it."""
     options, began_s = prepared.options, time.monotonic()

@@ -15,6 +15,7 @@ from ollama_magic.generation.schema import Schema, plain, what_is_wrong
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
 from ollama_magic.history.records import (
+    METADATA_KEY,
     RECORDED_SETTINGS,
     TurnPosition,
     output_metadata,
@@ -119,6 +120,11 @@ class Reply:
         value = self.data if self.schema is None else plain(self.data)
         return pandas.DataFrame(value if isinstance(value, list) else [value])
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the output."""
+        return {METADATA_KEY: dict(self.provenance)}
+
     def __str__(self) -> str:
         return self.text
 
@@ -129,7 +135,7 @@ class Reply:
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        return reply_bundle(self.view), {"ollama_magic": dict(self.provenance)}
+        return reply_bundle(self.view), self.metadata
 
 
 # -- from a result to its turn and its reply -----------------------------------------

@@ -16,8 +16,8 @@ from ollama_magic.client.interrupts import check_interrupt, held, let_through
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import CodeCell, put_code_below
 from ollama_magic.generation.generate import (
-    Display,
     FollowUp,
+    ReplyDisplay,
     fill_cache,
     generate,
     shown_steps,
@@ -37,7 +37,7 @@ def ask(
     session: Session,
     options: ChatOptions,
     text: str,
-    display: Display,
+    display: ReplyDisplay,
     *,
     code_cell: CodeCell | None = None,
     notes: Sequence[str] = (),
@@ -76,7 +76,7 @@ def ask(
         fill_cache(session, prepared, result)
         reply = make_reply(session, prepared, result, turn)
         session.last_reply = reply
-        display.finish(*reply._repr_mimebundle_(), reply.view.footer)
+        display.finish_reply(reply.view, reply.metadata)
         if result.fault is not None:
             raise result.fault
         _raise_late_interrupt()
@@ -118,7 +118,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
 
 
 @contextmanager
-def discarded_on_error(display: Display) -> Iterator[None]:
+def discarded_on_error(display: ReplyDisplay) -> Iterator[None]:
     """Take away what a display shows if this block ends in an error."""
     try:
         yield
@@ -132,7 +132,7 @@ def _prepare(
     client: OllamaClient,
     options: ChatOptions,
     text: str,
-    display: Display,
+    display: ReplyDisplay,
 ) -> PreparedRequest:
     def look_up(must_list: bool) -> ServerModels:
         display.waiting(f"asking {client.host.base_url}…")
@@ -143,7 +143,7 @@ def _prepare(
 
 
 def _follow_ups(
-    session: Session, prepared: PreparedRequest, display: Display
+    session: Session, prepared: PreparedRequest, display: ReplyDisplay
 ) -> tuple[FollowUp, ...]:
     """Return what may send another request after the answer."""
     if prepared.schema:

@@ -46,9 +46,9 @@ from ollama_magic.notebook.compat import (
 from ollama_magic.notebook.failures import FailingCells
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.compare import Display as ColumnsDisplay
+    from ollama_magic.generation.compare import ComparisonDisplay
     from ollama_magic.generation.comparison import Comparison
-    from ollama_magic.generation.generate import Display
+    from ollama_magic.generation.generate import ReplyDisplay
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.render.progress import ProgressLine
@@ -208,8 +208,7 @@ class OllamaMagics(Magics):
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply as the cell that asked for it would."""
-        display = self._display()
-        display.finish(*reply._repr_mimebundle_(), reply.view.footer)
+        self._display().finish_reply(reply.view, reply.metadata)
         self._just_shown.add(id(reply))
 
     def unless_shown(
@@ -274,7 +273,7 @@ class OllamaMagics(Magics):
     def _is_terminal(self) -> bool:
         return is_terminal(self.shell)
 
-    def _display(self, args: ChatOptions | None = None) -> Display:
+    def _display(self, args: ChatOptions | None = None) -> ReplyDisplay:
         if self._is_terminal:
             from ollama_magic.render.terminal import TerminalDisplay
 
@@ -283,7 +282,7 @@ class OllamaMagics(Magics):
 
         return StreamDisplay(**self._notebook_display(args))
 
-    def _columns(self, args: ChatOptions) -> ColumnsDisplay:
+    def _columns(self, args: ChatOptions) -> ComparisonDisplay:
         if self._is_terminal:
             from ollama_magic.render.columns import TerminalColumns
 

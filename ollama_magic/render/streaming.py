@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
-from ollama_magic.render.reply import live_steps_html
+from ollama_magic.render.reply import ReplyView, live_steps_html, reply_bundle
 from ollama_magic.render.safe_html import note_html, page_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
 
@@ -173,6 +173,10 @@ class LiveDisplay:
     ) -> None:
         """Show the complete bundle as the one output; it has the footer already."""
         self._final.finish(self._output, data, metadata)
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show a complete reply as the one output."""
+        self.finish(reply_bundle(view), metadata)
 
     def discard(self) -> None:
         """Remove what was shown: an error takes its place."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_magic.render.reply import call_lines, tool_steps
+from ollama_magic.render.reply import ReplyView, call_lines, reply_plain, tool_steps
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
@@ -79,6 +79,10 @@ class TerminalDisplay:
         if footer:
             line = visible_text(" · ".join(footer))
             self._write(f"{self._dim}{line}{self._normal}\n")
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Print the rest of a complete reply, and its footer."""
+        self.finish({"text/plain": reply_plain(view)}, metadata, view.footer)
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
         """Print the new steps; the next answer follows."""

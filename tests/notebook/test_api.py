@@ -132,6 +132,68 @@ def test_a_wrong_option_is_an_error_and_nothing_is_sent(script, name):
     assert script.bodies("/api/generate") == script.bodies("/api/chat") == []
 
 
+WRONG_VALUES = {
+    "format": ({"format": "markdwn"}, "format cannot be 'markdwn'", "'markdown'"),
+    "think": ({"think": "hi"}, "think cannot be 'hi'", "'high'"),
+    "keep_alive": ({"keep_alive": "soon"}, "keep_alive cannot be 'soon'", "'10m'"),
+    "last": ({"last": -1}, "last cannot be -1", "last=2"),
+    "last text": ({"last": "x"}, "last cannot be 'x'", "last=2"),
+    "new": ({"new": "no"}, "new cannot be 'no'", "new=True"),
+    "system": ({"system": 1}, "system cannot be 1", "system="),
+    "options": ({"options": [1]}, "options cannot be [1]", "options={"),
+    "model": ({"model": ""}, "model cannot be ''", "model='llama3.2'"),
+    "files": ({"files": "a.csv"}, "files cannot be 'a.csv'", "files=['a.csv']"),
+    "images": ({"images": b"png"}, "images cannot be b'png'", "images=[b'png']"),
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "next_step"), WRONG_VALUES.values(), ids=WRONG_VALUES
+)
+def test_a_wrong_value_is_an_error_that_shows_a_right_one(
+    script, given, what, next_step
+):
+    with pytest.raises(ollama_magic.OllamaMagicError) as caught:
+        ollama_magic.chat("Hi", **given)
+    assert caught.value.what == f"{what}."
+    assert next_step in caught.value.next_step
+    assert script.bodies("/api/chat") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"keep_alive": 10}, {"keep_alive": 10}),
+        ({"keep_alive": -1}, {"keep_alive": -1}),
+        ({"keep_alive": "10"}, {"keep_alive": 10}),
+        ({"think": False}, {"think": False}),
+        ({"format": "json"}, {"format": "json"}),
+        ({"options": {"stop": "END"}}, {"options": {"stop": ["END"]}}),
+    ],
+)
+def test_a_value_from_python_is_sent_as_one_on_the_line(script, given, sent):
+    ollama_magic.ask("Hi", **given)
+    (body,) = script.bodies("/api/generate")
+    assert sent.items() <= body.items()
+
+
+def test_a_wrong_setting_is_refused_at_once_and_again_when_the_extension_loads(kernel):
+    ran = kernel.run("%config OllamaMagics.keep_alive = 'soon'")
+    assert "keep_alive cannot be 'soon'" in ran.streams
+    assert "%config OllamaMagics.keep_alive = '10m'" in ran.streams
+    ran = kernel.run("%reload_ext ollama_magic")
+    assert "OllamaMagics.keep_alive cannot be 'soon'" in ran.streams
+    assert kernel.run("%%ollama\nHi").status == "ok"
+
+
+def test_a_setting_that_was_changed_in_place_is_checked_before_anything_is_sent(
+    kernel, fake_ollama
+):
+    kernel.run("get_ipython().meta['ollama_magic'].options['temprature'] = 1")
+    assert "temprature" in kernel.run("%%ollama\nHi").error
+    assert fake_ollama.bodies("/api/chat") == []
+
+
 @pytest.mark.parametrize("name", ["ask", "chat"])
 def test_every_option_of_a_cell_is_a_parameter(name):
     """And none is accepted and ignored: they are the fields of the same value."""

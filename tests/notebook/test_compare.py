@@ -458,7 +458,7 @@ def test_the_output_tells_who_was_compared_and_restores_no_chat(kernel, two, tmp
     kept = kernel.run(f"%ollama keep {B}", "keeps")
     notebook(tmp_path, compares=ran, keeps=kept)
     said = kernel.run("%ollama restore")
-    assert said.text.startswith("nothing to restore: the chat has the turns of")
+    assert said.text.startswith("Nothing to restore: the chat has all turns of")
     assert "could not be used" not in said.text
 
 
