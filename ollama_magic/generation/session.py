@@ -7,6 +7,7 @@ Knows who is asked and where a chat is kept; knows nothing of parsing or of disp
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,8 @@ class Session:
         """What may be kept of the last comparison."""
         self.cells_with_code: set[str] = set()
         """Ids of cells that have had code put below them, in this kernel."""
+        # Tab completion may use the session from another thread (VS Code does).
+        self._lock = threading.RLock()
         self._server = started_for()  # by the session before ``%reload_ext``
         self._store: ChatStore | None = None
         self._store_file = ""
@@ -228,17 +231,19 @@ class Session:
     @property
     def store(self) -> ChatStore:
         """The store of chats, opened at first use and when its file changes."""
-        if self._store is None or self._store_file != self.settings.history_file:
-            self.close()
-            self._store_file = self.settings.history_file
-            path = Path(self._store_file).expanduser() if self._store_file else None
-            self._store = ChatStore(
-                path or default_path(),
-                is_self_contained=path
-                is not None,  # it may be copied, sent or committed
-                warn=self._warnings.append,
-            )
-        return self._store
+        with self._lock:
+            file = self.settings.history_file
+            if self._store is None or self._store_file != file:
+                self.close()
+                self._store_file = file
+                path = Path(file).expanduser() if file else None
+                self._store = ChatStore(
+                    path or default_path(),
+                    # NB: a file of the user's may be copied, sent or committed.
+                    is_self_contained=path is not None,
+                    warn=self._warnings.append,
+                )
+            return self._store
 
     @property
     def notebook(self) -> Notebook:
@@ -251,10 +256,11 @@ class Session:
         if found.path is None:
             return found
         place = (found.path, self.settings.history_file)
-        if place not in self._keys:
-            followed = self.store.identify_notebook(found.path, self.cells.told_id)
-            self._keys[place] = followed.key
-            self._warnings += _notes(followed)
+        with self._lock:
+            if place not in self._keys:
+                followed = self.store.identify_notebook(found.path, self.cells.told_id)
+                self._keys[place] = followed.key
+                self._warnings += _notes(followed)
         return replace(found, key=self._keys[place])
 
     @property
@@ -333,6 +339,7 @@ def _notes(followed: NotebookMatch) -> list[str]:
 
 
 _KEY = "ollama_magic"
+_LOCK = threading.Lock()
 
 
 @dataclass
@@ -380,8 +387,11 @@ def current_session() -> Session:
     """
     shell = get_ipython()
     magics = shell.meta.get(_KEY) if shell is not None else None
-    session: Session = magics.session if magics is not None else _of_this_process()
-    return session
+    if magics is not None:
+        session: Session = magics.session
+        return session
+    with _LOCK:  # a cache alone would let two threads make one each
+        return _of_this_process()
 
 
 def close_own_session() -> None:

@@ -1,9 +1,9 @@
 """Tab completion of ``%ollama`` and ``%%ollama`` in IPython and its front ends.
 
-Offers what the tables of options and subcommands know, and the names of models and
-chats that two callables return; on such a line nobody else offers anything, and under
-``%%ollama`` stands a prompt and no line of ours. Knows how IPython asks for
-completions; never raises and never waits long for a server.
+Offers options and subcommands from their declarations, and names of models and chats
+from callables. On such a line no other completions are offered; below ``%%ollama`` is a
+prompt, which is left to IPython. It never raises an error, waits at most half a second
+for a server, and may be called from several threads (VS Code uses another one).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def install(
     shell
         The IPython shell.
     models
-        Returns names of models. It may take its time: it runs in a thread, and Tab
-        waits half a second.
+        Returns names of models. It may be slow: it runs in a thread, and Tab waits
+        half a second.
     chats
-        Returns names of chats, at once. Either may raise: then nothing is offered.
+        Returns names of chats, without delay. If either raises, nothing is offered.
     compared
-        Returns the names of the models that were compared last.
+        Returns the names of the models in the last comparison.
     """
     from IPython.core.completer import context_matcher
 
@@ -71,7 +71,7 @@ def install(
 
 
 def uninstall(shell: Any) -> None:  # noqa: ANN401
-    """Take the completion away again."""
+    """Remove the completion from a shell."""
     matchers = shell.Completer.custom_matchers
     matchers[:] = [
         matcher
@@ -81,22 +81,26 @@ def uninstall(shell: Any) -> None:  # noqa: ANN401
 
 
 class _Patient:
-    """Names from a callable that may be slow: waits a little, else takes the last ones.
+    """Names from a callable that may be slow: waits a little, then uses the last ones.
 
-    While a call hangs no second one is begun, however often Tab is pressed.
+    Only one call runs at a time, however often and from whatever thread Tab is pressed.
     """
 
     def __init__(self, names: Names) -> None:
         self._ask = names
         self._last: Sequence[str] = ()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
 
     def __call__(self) -> Sequence[str]:
-        thread = self._thread
-        if thread is None or not thread.is_alive():
-            thread = threading.Thread(target=self._run, name=_IDENTIFIER, daemon=True)
-            self._thread = thread
-            thread.start()
+        with self._lock:
+            thread = self._thread
+            if thread is None or not thread.is_alive():
+                thread = threading.Thread(
+                    target=self._run, name=_IDENTIFIER, daemon=True
+                )
+                self._thread = thread
+                thread.start()
         thread.join(_WAIT_S)
         return self._last
 
@@ -107,7 +111,7 @@ class _Patient:
 def _ask_quietly(names: Names) -> Sequence[str]:
     try:
         return list(names())
-    except Exception:  # noqa: BLE001  (a Tab that finds nothing says nothing)
+    except Exception:  # noqa: BLE001  (Tab shows no errors)
         return ()
 
 
@@ -119,7 +123,7 @@ class _Completer:
     compared: Names
 
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
-        """Return what IPython may offer at the cursor: on our lines nothing else."""
+        """Return what IPython offers at the cursor; on our lines nothing else."""
         from IPython.core.completer import SimpleCompletion
 
         above = context.full_text.split("\n")[: context.cursor_line]
@@ -134,10 +138,10 @@ class _Completer:
         }
 
     def complete(self, text: str, above: str = "") -> tuple[str, list[str]] | None:
-        """Return the end of ``text`` that is to be replaced, and what by.
+        """Return the end of ``text`` to replace, and the replacements.
 
-        None when the line is not ours, or wants a file. ``above`` is the part of the
-        cell over it.
+        None if the line is not ours, or expects a file. ``above`` is the part of the
+        cell above the line.
         """
         above = above.lstrip()
         cell_line = None if above else _CELL_LINE.fullmatch(text)
@@ -180,12 +184,12 @@ class _Completer:
     ) -> tuple[str, list[str]] | None:
         from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 
-        place = _Place.after(words)
-        if place.waits is not None and place.waits.completes == "file":
+        position = _Position.after(words)
+        if position.waits is not None and position.waits.completes == "file":
             return None  # IPython knows the files
-        if place.waits is not None:
-            return self._value(place.waits, typed)
-        if place.waits_anything or (place.has_plain and not models_too):
+        if position.waits is not None:
+            return self._value(position.waits, typed)
+        if position.waits_anything or (position.has_plain and not models_too):
             return "", []  # the value of a model option, the free text of `ask`
         flag, equals, value = typed.partition("=")
         option = find_option(CHAT_OPTIONS, flag)
@@ -193,7 +197,7 @@ class _Completer:
             return self._value(option, value)
         if typed.startswith("-"):
             return _starting(typed, _flags(CHAT_OPTIONS))
-        models = self.models() if models_too and not place.has_plain else ()
+        models = self.models() if models_too and not position.has_plain else ()
         flags = () if typed else _flags(CHAT_OPTIONS)
         return _starting(typed, [*models, *flags])
 
@@ -222,23 +226,23 @@ class _Completer:
 
 
 @dataclass(slots=True)
-class _Place:
-    """Where the next word of a chat line stands."""
+class _Position:
+    """The position of the next word on a line with chat options."""
 
     waits: Option | None = None
     """The option whose value comes next."""
     waits_anything: bool = False
-    """The value of a model option comes next: nothing can be offered."""
+    """The value of a model option comes next; nothing can be offered."""
     has_plain: bool = False
     """A word that belongs to no option came before."""
 
     @classmethod
-    def after(cls, words: Sequence[str]) -> _Place:
-        """Return the place that follows these words."""
-        place = cls()
+    def after(cls, words: Sequence[str]) -> _Position:
+        """Return the position after these words."""
+        position = cls()
         for word in words:
-            place._add(word)
-        return place
+            position._add(word)
+        return position
 
     def _add(self, word: str) -> None:
         from ollama_magic.generation.options import CHAT_OPTIONS, find_option
@@ -269,8 +273,8 @@ def _flags(options: Sequence[Option]) -> list[str]:
 
 
 def _starting(typed: str, names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the names that go on from what was typed.
+    """Return the names that begin with what was typed.
 
-    A name with characters that cannot be seen is not offered: it may steer a terminal.
+    A name with invisible characters is not offered: it may control a terminal.
     """
     return typed, [n for n in names if n.startswith(typed) and n.isprintable()]

@@ -7,6 +7,7 @@ All work is done elsewhere and imported at first use, so that loading stays chea
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,7 @@ class OllamaMagics(Magics):
         self.cells = CellTracker(shell)
         self.failing_cells = FailingCells(shell)
         self._session: Session | None = None
+        self._session_lock = threading.Lock()
         self._just_shown: set[int] = set()
         shell.events.register("post_run_cell", self._forget_shown)
         formatter = shell.display_formatter.ipython_display_formatter
@@ -307,12 +309,13 @@ class OllamaMagics(Magics):
 
     @property
     def session(self) -> Session:
-        """The state behind the magics, made at first use."""
-        if self._session is None:
-            from ollama_magic.generation.session import Session
+        """The state behind the magics, made at first use, perhaps by Tab completion."""
+        with self._session_lock:
+            if self._session is None:
+                from ollama_magic.generation.session import Session
 
-            self._session = Session(self.shell, self._settings, self.cells)
-        return self._session
+                self._session = Session(self.shell, self._settings, self.cells)
+            return self._session
 
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in setting_names()})

@@ -1,7 +1,9 @@
 """Tab completion, through a real shell and once through a real kernel."""
 
+import contextlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -10,9 +12,11 @@ from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
 from ollama_magic.client.options import MODEL_OPTIONS
+from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
 from ollama_magic.notebook.commands.table import COMMANDS
+from ollama_magic.notebook.magics import OllamaMagics
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
 CHATS = ["main", "ideas"]
@@ -190,6 +194,77 @@ def test_tab_does_not_wait_for_a_server_that_hangs(shell):
     answered.set()
     assert done.wait(60)
     assert offered(shell, "%%ollama -m qw")[0] == ["qwen3:4b"]
+
+
+def in_two_threads(function):
+    """Call a function in two threads at the same time and return both results."""
+    barrier = threading.Barrier(2)
+
+    def call(_):
+        barrier.wait(60)
+        return function()
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(call, range(2)))
+
+
+def test_completion_from_two_threads_asks_the_server_once(shell):
+    """VS Code completes in a background thread, perhaps while a cell does too."""
+    asked, answered = [], threading.Event()
+
+    def slow():
+        asked.append(1)
+        answered.wait(60)
+        return MODELS
+
+    names = completion._Patient(slow)
+    in_two_threads(names)
+    assert len(asked) == 1
+    answered.set()
+    assert [list(found) for found in in_two_threads(names)] == [MODELS, MODELS]
+
+
+def test_completion_from_two_threads_offers_what_it_offers_to_one(shell):
+    completer = completion._Completer(lambda: MODELS, lambda: CHATS, list, list)
+    for text, expected, typed in (CASES["model"], CASES["subcommand"], CASES["chats"]):
+        found = in_two_threads(lambda text=text: completer.complete(text))
+        assert found == [(typed, expected)] * 2
+
+
+def alone(make):
+    """Return a constructor that fails when two threads are in it at the same time."""
+    barrier = threading.Barrier(2)
+
+    def constructor(*args, **kwargs):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(0.3)
+            raise AssertionError("two threads were in it")
+        return make(*args, **kwargs)
+
+    return constructor
+
+
+def test_two_threads_get_the_same_session_and_store(shell, monkeypatch, tmp_path):
+    magics = OllamaMagics(shell)
+    magics.history_file = str(tmp_path / "chats.sqlite")
+    monkeypatch.setattr(session, "Session", alone(session.Session))
+    monkeypatch.setattr(session, "ChatStore", alone(session.ChatStore))
+    try:
+        one, other = in_two_threads(lambda: magics.session)
+        assert one is other
+        store, same_store = in_two_threads(lambda: magics.session.store)
+        assert store is same_store
+    finally:
+        magics.close()
+
+
+def test_two_threads_of_a_script_get_the_same_session(monkeypatch):
+    monkeypatch.setattr(session, "get_ipython", lambda: None)
+    monkeypatch.setattr(session, "Session", alone(session.Session))
+    session.close_own_session()
+    one, other = in_two_threads(session.current_session)
+    assert one is other
+    session.close_own_session()
 
 
 def test_install_replaces_and_uninstall_removes(shell):
