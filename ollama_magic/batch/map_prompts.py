@@ -132,11 +132,16 @@ def map_prompts(
     """
     rows = read_rows(data)
     prompts = list(rows.prompts(parse_template(template)))
+    given = {
+        "model": model,
+        "system": system,
+        "options": options,
+        "think": think,
+        "keep_alive": keep_alive,
+    }
     arguments = _Arguments(
-        model=model,
-        system=system,
-        settings=_settings(options or {}, format, think, keep_alive),
-        think=think,
+        **{name: v if v is None else check_value(name, v) for name, v in given.items()},
+        format=format,
         concurrency=concurrency,
         hosts=hosts,
         executor=executor,
@@ -166,9 +171,10 @@ class _Arguments:
 
     model: str | None
     system: str | None
-    settings: Mapping[str, Any]
-    """Fields of each request."""
+    options: Options | None
     think: Think | None
+    keep_alive: KeepAlive | None
+    format: Format | None
     concurrency: int
     hosts: str | Sequence[str] | None
     executor: Executor | None
@@ -176,7 +182,13 @@ class _Arguments:
     progress: bool
 
     def check(self) -> None:
-        """Raise ConfigError if concurrency, hosts or executor are invalid."""
+        """Raise ConfigError if format, concurrency, hosts or executor is invalid."""
+        if not (self.format in (None, "json") or isinstance(self.format, Mapping)):
+            raise ConfigError(
+                f"format cannot be {self.format!r}.",
+                why='it is "json" or a JSON Schema',
+                next_step='format="json", or schema="name, age int" to check replies',
+            )
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ConfigError(
                 f"concurrency cannot be {self.concurrency!r}.",
@@ -212,16 +224,23 @@ def _values(
     system = arguments.system
     if system is None:
         system = session.settings.system or None
-    settings = dict(arguments.settings)
-    settings["options"] = (
-        check_options(session.settings.options) | arguments.settings["options"]
-    )
-    if reader.schema is not None:
-        settings["format"] = reader.schema.json
+    options = {
+        **check_options(session.settings.options),
+        **(arguments.options or {}),
+    }
+    format = arguments.format if reader.schema is None else reader.schema.json
 
     def requests(model: str) -> Iterator[GenerateRequest]:
         for prompt in dict.fromkeys(prompts):
-            yield GenerateRequest(model, prompt, system, **settings)
+            yield GenerateRequest(
+                model,
+                prompt,
+                system,
+                options=options,
+                format=format,
+                think=arguments.think,
+                keep_alive=arguments.keep_alive,
+            )
 
     is_offline = usable.fault is not None
     cache = RowCache(session.store, reader, usable.servers, any_digest=is_offline)
@@ -279,26 +298,3 @@ def _reader(
             next_step="leave format out",
         )
     return reader_for(schema, namespace)
-
-
-def _settings(
-    options: Options,
-    format: Format | None,
-    think: Think | None,
-    keep_alive: KeepAlive | None,
-) -> dict[str, Any]:
-    """Return the fields of each request, checked."""
-    if not (format in (None, "json") or isinstance(format, Mapping)):
-        raise ConfigError(
-            f"format cannot be {format!r}.",
-            why='it is "json" or a JSON Schema',
-            next_step='format="json", or schema="name, age int" to check the replies',
-        )
-    return {
-        "options": check_options(options),
-        "format": format,
-        "think": think if think is None else check_value("think", think),
-        "keep_alive": (
-            keep_alive if keep_alive is None else check_value("keep_alive", keep_alive)
-        ),
-    }
