@@ -58,14 +58,14 @@ def undo(store, chat="main", notebook=NB):
 # -- undo ---------------------------------------------------------------------------
 
 
-def test_an_old_answer_that_was_shown_again_is_the_last_change(store):
+def test_undo_removes_a_cached_reply_that_was_added_last(store):
     ask(store, "a")
     store.record(NB, "main", Turn(prompt="b", model="m", answered_at="2026-01-01"))
     assert undo(store) == (["b"], [], "")
     assert undo(store) == (["a"], [], "")
 
 
-def test_undo_takes_back_the_last_change_and_not_the_last_turn(store):
+def test_undo_reverts_the_last_change_not_the_last_turn(store):
     for name in "abc":
         ask(store, name, name)
     ask(store, "a2", "a")
@@ -75,7 +75,7 @@ def test_undo_takes_back_the_last_change_and_not_the_last_turn(store):
     assert prompts(store) == ["a", "b"]
 
 
-def test_a_turn_that_was_dropped_comes_back_to_its_place(store):
+def test_undo_restores_a_dropped_turn_in_its_position(store):
     for name in "abc":
         ask(store, name, name)
     store.drop(NB, "main", store.load(NB).turns[1].uid)
@@ -84,7 +84,7 @@ def test_a_turn_that_was_dropped_comes_back_to_its_place(store):
     assert prompts(store) == ["a", "b", "c"]
 
 
-def test_the_place_of_a_dropped_turn_is_given_to_no_other(store):
+def test_the_position_of_a_dropped_turn_is_not_reused(store):
     """Else undo would find it taken."""
     ask(store, "a")
     ask(store, "b")
@@ -96,7 +96,7 @@ def test_the_place_of_a_dropped_turn_is_given_to_no_other(store):
     assert prompts(store) == ["a", "b", "d"]
 
 
-def test_the_turns_of_deleted_cells_come_back_together(store):
+def test_undo_restores_all_turns_of_deleted_cells(store):
     for name in "abc":
         ask(store, name, name)
     ask(store, "side", "s", chat="side")
@@ -107,7 +107,7 @@ def test_the_turns_of_deleted_cells_come_back_together(store):
 
 
 @pytest.mark.parametrize("where", ["main", "side"])
-def test_a_turn_that_moved_to_another_chat_returns(store, where):
+def test_undo_returns_a_turn_that_moved_to_another_chat(store, where):
     ask(store, "a", "1")
     ask(store, "b", "2")
     ask(store, "a in side", "1", chat="side")
@@ -116,7 +116,7 @@ def test_a_turn_that_moved_to_another_chat_returns(store, where):
     assert (prompts(store), prompts(store, "side")) == (["a", "b"], [])
 
 
-def test_undo_walks_back_to_the_beginning(store):
+def test_undo_can_be_repeated_back_to_the_first_turn(store):
     ask(store, "a", "1")
     store.mark_new(NB, "main")
     ask(store, "b", "2")
@@ -135,7 +135,7 @@ def test_undo_walks_back_to_the_beginning(store):
     assert prompts(store) == []
 
 
-def test_every_turn_can_be_seen_with_why_it_left(store):
+def test_all_turns_have_the_reason_why_they_left(store):
     ask(store, "a", "1")
     ask(store, "a2", "1")
     ask(store, "b", "2")
@@ -163,7 +163,7 @@ def test_every_turn_can_be_seen_with_why_it_left(store):
 # -- chats --------------------------------------------------------------------------
 
 
-def test_a_chat_is_renamed_with_its_turns_and_stays_the_current_one(store, open_store):
+def test_a_renamed_chat_keeps_its_turns_and_stays_current(store, open_store):
     ask(store, "a", chat="side")
     store.set_current_chat(NB, "side")
     assert store.rename_chat(NB, "side", "ideas")
@@ -172,14 +172,14 @@ def test_a_chat_is_renamed_with_its_turns_and_stays_the_current_one(store, open_
     assert store.current_chat(NB) == "ideas"
 
 
-def test_a_name_that_is_taken_is_not_given_again(store):
+def test_a_chat_cannot_take_the_name_of_another(store):
     ask(store, "a")
     ask(store, "b", chat="side")
     assert not store.rename_chat(NB, "side", "main")
     assert (prompts(store), prompts(store, "side")) == (["a"], ["b"])
 
 
-def test_a_deleted_chat_is_gone_for_good(store, path):
+def test_a_deleted_chat_leaves_no_bytes(store, path):
     """Not a byte of it is left, in the file or beside it."""
     ask(store, "kept")
     ask(store, SECRET, "1", chat="side")
@@ -193,7 +193,9 @@ def test_a_deleted_chat_is_gone_for_good(store, path):
     store.delete_chat(NB, "side")
 
 
-def test_a_deleted_chat_that_is_made_again_is_seen_by_other_kernels(store, open_store):
+def test_other_kernels_notice_a_chat_that_was_deleted_and_created_again(
+    store, open_store
+):
     ask(store, "old", chat="side")
     other = open_store()
     assert prompts(other, "side") == ["old"]
@@ -219,7 +221,7 @@ def test_named_chats_of_sessions_outlive_them_and_main_does_not(store, open_stor
     assert prompts(store, "research") == [], "a notebook has chats of its own"
 
 
-def test_main_of_a_session_is_kept_by_giving_it_a_name(store):
+def test_renaming_main_keeps_the_chat_of_a_session(store):
     ask(store, "a", notebook="session:1")
     assert store.rename_chat("session:1", "main", "research")
     assert prompts(store, "research", "session:2") == ["a"]
@@ -241,7 +243,7 @@ def aged(path, chat, days):
         database.commit()
 
 
-def test_an_old_answer_that_was_shown_again_is_in_use(store):
+def test_prune_counts_a_reused_cached_reply_as_recent(store):
     old = (datetime.now(UTC) - timedelta(days=40)).isoformat(timespec="microseconds")
     again = Turn(prompt="a", reply="r", model="m", answered_at=old)
     for notebook in ("/b.ipynb", "session:1"):
@@ -250,7 +252,7 @@ def test_an_old_answer_that_was_shown_again_is_in_use(store):
     assert store.prunable(NB, 30).is_empty
 
 
-def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
+def test_prune_deletes_only_discarded_turns(store, path):
     ask(store, SECRET, "1")
     ask(store, "a", "1")
     ask(store, SECRET, "2")
@@ -269,7 +271,7 @@ def test_prune_removes_what_is_in_no_chat_and_nothing_else(store, path):
         assert SECRET.encode() not in file.read_bytes()
 
 
-def test_prune_takes_old_chats_when_asked_and_never_those_in_use(store, path):
+def test_prune_deletes_old_chats_but_never_those_in_use(store, path):
     for chat, notebook in [("old", "/b.ipynb"), ("mine", NB), ("young", "/b.ipynb")]:
         ask(store, "x", chat=chat, notebook=notebook)
     aged(path, "old", 40)
@@ -283,7 +285,7 @@ def test_prune_takes_old_chats_when_asked_and_never_those_in_use(store, path):
     assert prompts(store, "mine") == ["x"]
 
 
-def test_prune_takes_main_of_sessions_that_were_left_long_ago(store, path):
+def test_prune_deletes_main_of_sessions_that_ended_long_ago(store, path):
     ask(store, "x", notebook="session:1")
     ask(store, "x", chat="research", notebook="session:1")
     assert store.prunable(NB, None).is_empty
@@ -304,9 +306,7 @@ def test_the_file_shrinks(store):
     assert store.size_bytes < before / 5
 
 
-def test_a_store_that_is_read_elsewhere_is_pruned_all_the_same(
-    store, path, monkeypatch
-):
+def test_prune_works_while_another_process_reads(store, path, monkeypatch):
     monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
     ask(store, "a", "1")
     ask(store, "b", "1")
@@ -350,9 +350,7 @@ PRAGMA application_id = 0x6F6C6D67;
 """
 
 
-def test_the_file_of_an_older_version_is_taken_over_with_all_its_turns(
-    path, open_store
-):
+def test_the_file_of_an_older_version_is_upgraded_with_all_its_turns(path, open_store):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_1)
     store = open_store()
@@ -389,7 +387,7 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
     assert made[0] == made[1]
 
 
-def test_where_a_turn_comes_from_is_kept_and_can_be_trusted(store, path, open_store):
+def test_the_origin_of_a_turn_is_stored_and_can_be_trusted(store, path, open_store):
     told = Turn(prompt="a", reply="b", model="m", system="obey", origin="file")
     store.insert_turns(NB, [Chat("main", (told,))])
     ask(store, "mine?", "c1")
@@ -402,14 +400,14 @@ def test_where_a_turn_comes_from_is_kept_and_can_be_trusted(store, path, open_st
     assert chat.system() == "obey"
 
 
-def test_turns_of_older_files_were_asked_here(path, open_store):
+def test_turns_of_older_versions_have_the_origin_here(path, open_store):
     with closing(sqlite3.connect(path)) as database:
         database.executescript(VERSION_1)
     (turn,) = open_store().load(NB).turns
     assert turn.origin == "here"
 
 
-def test_an_origin_that_is_not_known_is_not_trusted(store, path, open_store):
+def test_an_unknown_origin_is_not_trusted(store, path, open_store):
     ask(store, "a?", "c1")
     store.close()
     with closing(sqlite3.connect(path)) as database:

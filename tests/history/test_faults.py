@@ -106,7 +106,7 @@ def in_file(path):
 # -- processes -----------------------------------------------------------------
 
 
-def test_kill_9_loses_no_turn_that_was_kept(path):
+def test_kill_9_loses_no_committed_turn(path):
     """At most the turn in flight is lost, and the file is never damaged."""
     code = """
     for number in range(100_000):
@@ -155,7 +155,7 @@ def test_four_kernels_on_one_chat_lose_no_turn(path):
 # -- a file that cannot be written -----------------------------------------------
 
 
-def test_a_full_disk_leaves_the_chat_in_memory(path):
+def test_chats_continue_in_memory_when_the_disk_is_full(path):
     fill(path, "before")
     told = run(
         """
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_the_chat_in_memory(path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
-def test_a_folder_that_cannot_be_written_still_shows_its_chats():
+def test_chats_in_a_read_only_folder_can_be_read():
     folder = Path(tempfile.mkdtemp())  # not tmp_path: the child may become nobody
     try:
         path = folder / "chats.sqlite"
@@ -208,7 +208,7 @@ def test_a_folder_that_cannot_be_written_still_shows_its_chats():
 
 
 @pytest.mark.parametrize("place", ["file/chats.sqlite", "folder"])
-def test_a_place_where_no_file_can_be_leaves_the_chat_in_memory(tmp_path, place):
+def test_chats_continue_in_memory_where_no_file_can_be_created(tmp_path, place):
     (tmp_path / "file").write_text("a file, no folder")
     (tmp_path / "folder").mkdir()
     store = Store(tmp_path / place)
@@ -255,7 +255,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
 
 
-def test_a_file_that_stays_locked_leaves_the_chat_in_memory(
+def test_chats_continue_in_memory_when_the_file_stays_locked(
     store, path, lock, impatient
 ):
     fill(path, "before")
@@ -272,7 +272,7 @@ def test_a_file_that_stays_locked_leaves_the_chat_in_memory(
     )
 
 
-def test_a_file_that_cannot_even_be_read_stops_no_cell(store, path, lock, impatient):
+def test_an_unreadable_file_does_not_stop_cells(store, path, lock, impatient):
     fill(path, "before")
     lock(LOCKS[1])
     store.record(NB, "main", turn("after"))
@@ -280,7 +280,7 @@ def test_a_file_that_cannot_even_be_read_stops_no_cell(store, path, lock, impati
     assert len(store.warnings) == 1
 
 
-def test_what_the_session_knew_stays_when_a_lock_comes(path, lock, impatient):
+def test_chats_in_memory_survive_a_lock(path, lock, impatient):
     with closing(Store(path)) as store:
         store.record(NB, "main", turn("a", cell_id="1"))
         store.record(NB, "side", turn("b", cell_id="2"))
@@ -292,7 +292,7 @@ def test_what_the_session_knew_stays_when_a_lock_comes(path, lock, impatient):
         assert store.chosen_model(NB) == "chosen"
 
 
-def test_nothing_is_mixed_into_the_file_when_the_fault_is_over(store, path, impatient):
+def test_nothing_is_written_to_the_file_after_a_failure(store, path, impatient):
     fill(path, "before")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -303,7 +303,9 @@ def test_nothing_is_mixed_into_the_file_when_the_fault_is_over(store, path, impa
     assert in_file(path) == ["before"]
 
 
-def test_of_a_file_too_large_for_memory_what_was_known_stays(path, lock, monkeypatch):
+def test_chats_in_memory_survive_if_the_file_is_too_large_to_copy(
+    path, lock, monkeypatch
+):
     monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
     monkeypatch.setattr("ollama_magic.history.sqlite_file._MAX_COPIED_BYTES", 1)
     with closing(Store(path)) as store:
@@ -343,7 +345,7 @@ DAMAGES = [damage_header, damage_by_text, damage_by_truncation, damage_pages]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_set_aside_whole_and_a_new_one_begun(store, path, damage):
+def test_a_damaged_file_is_renamed_and_a_new_one_created(store, path, damage):
     fill(path, *(f"turn {number}" for number in range(30)))
     damage(path)
     damaged = path.read_bytes()
@@ -358,7 +360,7 @@ def test_a_damaged_file_is_set_aside_whole_and_a_new_one_begun(store, path, dama
     assert in_file(path) == ["new"]
 
 
-def test_what_was_known_is_in_the_new_file_when_damage_comes_later(store, path):
+def test_chats_in_memory_are_written_to_the_new_file_after_damage(store, path):
     for name in "abc":
         store.record(NB, "main", turn(name, cell_id=name))
     store.choose_model(NB, "chosen")
@@ -376,7 +378,7 @@ def test_what_was_known_is_in_the_new_file_when_damage_comes_later(store, path):
     assert kept.turns[0] in store.load(NB).turns
 
 
-def test_an_empty_file_is_simply_begun(store, path):
+def test_an_empty_file_becomes_a_store(store, path):
     path.touch()
     store.record(NB, "main", turn("a"))
     assert store.warnings == []
@@ -411,7 +413,7 @@ def test_the_database_of_another_program_is_not_touched(store, path):
     assert "another program" in store.warnings[0]
 
 
-def test_damage_that_cannot_be_set_aside_leaves_the_chat_in_memory(store, path):
+def test_chats_continue_in_memory_if_a_damaged_file_cannot_be_renamed(store, path):
     """The second damage in one session is one too many: the disk may be failing."""
     damage_by_text(path)
     store.record(NB, "main", turn("a"))
@@ -424,7 +426,9 @@ def test_damage_that_cannot_be_set_aside_leaves_the_chat_in_memory(store, path):
     assert len(list(path.parent.glob("*.corrupt-*Z"))) == 1
 
 
-def test_where_wal_cannot_be_had_the_rollback_journal_is_used(store, path, monkeypatch):
+def test_the_rollback_journal_is_used_where_wal_is_not_possible(
+    store, path, monkeypatch
+):
     """On a network file system two machines would break a WAL."""
     monkeypatch.setattr(
         "ollama_magic.history.sqlite_file._is_on_network", lambda _: True
@@ -436,7 +440,7 @@ def test_where_wal_cannot_be_had_the_rollback_journal_is_used(store, path, monke
     assert store.prompts() == ["a"]
 
 
-def test_an_interrupt_leaves_the_chat_as_it_was(store, monkeypatch):
+def test_an_interrupt_leaves_the_chat_unchanged(store, monkeypatch):
     store.record(NB, "main", turn("a", cell_id="1"))
 
     def interrupted(*_args):

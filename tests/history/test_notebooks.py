@@ -91,7 +91,7 @@ IDS = {"5e1f0c3a": "", "9b2d7e41": "one?", "c07a3f58": "two?"}
 # -- moved, copied ----------------------------------------------------------------
 
 
-def test_a_copy_has_all_that_a_turn_has(desk):
+def test_a_copied_turn_has_all_fields(desk):
     image, step = Image(b"png"), {"role": "tool", "content": "7"}
     desk.write("a.ipynb", {"1": "hi"})
     first = desk.kernel("a.ipynb")
@@ -106,7 +106,7 @@ def test_a_copy_has_all_that_a_turn_has(desk):
     assert replace(turn, uid=asked.uid) == asked
 
 
-def test_a_new_kernel_goes_on_where_the_notebook_was(desk):
+def test_a_new_kernel_continues_the_chat_of_its_notebook(desk):
     desk.use("a.ipynb", IDS)
     kernel = desk.kernel("a.ipynb")
     assert kernel.followed.how == "known"
@@ -114,7 +114,7 @@ def test_a_new_kernel_goes_on_where_the_notebook_was(desk):
 
 
 @pytest.mark.parametrize("new", ["b.ipynb", "sub/a.ipynb"])
-def test_a_renamed_or_moved_notebook_keeps_its_chats_and_choices(desk, new):
+def test_a_renamed_or_moved_notebook_keeps_its_chats_and_settings(desk, new):
     desk.use("a.ipynb", IDS)
     before = desk.kernel("a.ipynb")
     before.ask("side?", "f00dfeed", chat="side")
@@ -131,7 +131,7 @@ def test_a_renamed_or_moved_notebook_keeps_its_chats_and_choices(desk, new):
     assert desk.kernel(new).followed.how == "known"
 
 
-def test_a_kernel_that_runs_through_a_rename_keeps_writing_to_its_notebook(desk):
+def test_a_running_kernel_keeps_writing_to_a_renamed_notebook(desk):
     desk.use("a.ipynb", IDS)
     running = desk.kernel("a.ipynb")
     os.rename(desk.path("a.ipynb"), desk.path("b.ipynb"))
@@ -140,7 +140,7 @@ def test_a_kernel_that_runs_through_a_rename_keeps_writing_to_its_notebook(desk)
     assert other.prompts() == running.prompts() == ["one?", "two?", "three?"]
 
 
-def test_a_copy_goes_on_with_a_copy_and_later_changes_are_apart(desk):
+def test_a_copied_notebook_gets_an_independent_copy_of_the_chat(desk):
     """JupyterLab's Duplicate keeps the ids of cells."""
     desk.use("a.ipynb", IDS)
     shutil.copy(desk.path("a.ipynb"), desk.path("a-Copy1.ipynb"))
@@ -157,7 +157,7 @@ def test_a_copy_goes_on_with_a_copy_and_later_changes_are_apart(desk):
     }
 
 
-def test_a_copy_is_recognised_before_answers_were_saved(desk):
+def test_a_copy_is_recognised_without_saved_replies(desk):
     for name in ("a.ipynb", "b.ipynb"):
         desk.write(name, IDS)
     first = desk.kernel("a.ipynb")
@@ -165,7 +165,7 @@ def test_a_copy_is_recognised_before_answers_were_saved(desk):
     assert desk.kernel("b.ipynb").prompts() == ["one?"]
 
 
-def test_a_copy_of_a_copy_that_moves_takes_the_chat_that_is_most_its_own(desk):
+def test_a_moved_copy_of_a_copy_keeps_its_own_chat(desk):
     desk.use("a.ipynb", IDS)
     more = {**IDS, "d3d3d3d3": "three?"}
     shutil.copy(desk.path("a.ipynb"), desk.path("b.ipynb"))
@@ -178,7 +178,7 @@ def test_a_copy_of_a_copy_that_moves_takes_the_chat_that_is_most_its_own(desk):
     assert desk.kernel("a.ipynb").prompts() == ["one?", "two?"]
 
 
-def test_a_file_put_over_another_notebook_brings_its_own_chat(desk):
+def test_a_file_that_overwrites_another_notebook_keeps_its_own_chat(desk):
     desk.use("a.ipynb", IDS)
     desk.use("b.ipynb", {"11aa22bb": "mine?"})
     os.replace(desk.path("a.ipynb"), desk.path("b.ipynb"))
@@ -193,7 +193,7 @@ def test_a_file_put_over_another_notebook_brings_its_own_chat(desk):
 
 
 @pytest.mark.parametrize("cells", [{}, {"e1e1e1e1": ""}, {"e1e1e1e1": "one?"}])
-def test_a_new_notebook_at_the_path_of_an_old_one_begins_without_a_chat(desk, cells):
+def test_a_new_notebook_at_an_old_path_has_no_chat(desk, cells):
     """Not even when it asks the same; and the old one is known when it turns up."""
     desk.use("Untitled.ipynb", IDS)
     os.rename(desk.path("Untitled.ipynb"), desk.path("kept.ipynb"))
@@ -209,7 +209,7 @@ def test_a_new_notebook_at_the_path_of_an_old_one_begins_without_a_chat(desk, ce
     assert desk.kernel("Untitled.ipynb").prompts() == ["new?"]
 
 
-def test_cells_that_are_not_saved_yet_are_no_evidence(desk):
+def test_unsaved_cells_prove_nothing(desk):
     """The file may lag behind: it was saved with one cell, and asked in others."""
     desk.write("a.ipynb", {"5e1f0c3a": ""})
     first = desk.kernel("a.ipynb")
@@ -219,7 +219,7 @@ def test_cells_that_are_not_saved_yet_are_no_evidence(desk):
     assert again.prompts() == ["one?"]
 
 
-def test_a_running_cell_that_is_known_outweighs_the_file(desk):
+def test_a_known_running_cell_outweighs_the_file(desk):
     """Another machine's clock may make the file look newer than it is."""
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"5e1f0c3a": ""})
@@ -227,7 +227,7 @@ def test_a_running_cell_that_is_known_outweighs_the_file(desk):
     assert desk.kernel("a.ipynb", "9b2d7e41").followed.how == "known"
 
 
-def test_a_file_from_the_future_is_no_evidence(desk):
+def test_a_file_from_the_future_proves_nothing(desk):
     """Its clock is another one: it may be older than the answers that it lacks."""
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"5e1f0c3a": ""})
@@ -236,14 +236,14 @@ def test_a_file_from_the_future_is_no_evidence(desk):
     assert desk.kernel("a.ipynb", "5e1f0c3a").followed.how == "known"
 
 
-def test_an_old_chat_whose_cells_were_numbered_by_a_tool_is_kept(desk):
+def test_a_notebook_whose_cells_a_tool_numbered_keeps_its_chat(desk):
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"0": "", "1": "one?", "2": "two?"})
     desk.save_later("a.ipynb")
     assert desk.kernel("a.ipynb").prompts() == ["one?", "two?"]
 
 
-def test_fresh_copies_of_a_template_have_no_chats_to_follow(desk):
+def test_new_copies_of_a_template_have_no_chats(desk):
     for name in ("a.ipynb", "b.ipynb"):
         desk.write(name, IDS)
     assert desk.kernel("a.ipynb").followed.how == "new"
@@ -251,7 +251,7 @@ def test_fresh_copies_of_a_template_have_no_chats_to_follow(desk):
     assert desk.kernel("b.ipynb").prompts() == []
 
 
-def test_a_fresh_copy_of_a_template_is_no_copy_of_another_that_was_used(desk):
+def test_a_new_copy_of_a_template_is_not_a_copy_of_a_used_one(desk):
     """It shows none of the answers that the used one shows."""
     desk.write("template.ipynb", IDS)
     desk.use("ann.ipynb", IDS)
@@ -261,14 +261,14 @@ def test_a_fresh_copy_of_a_template_is_no_copy_of_another_that_was_used(desk):
     assert bob.prompts() == []
 
 
-def test_one_cell_of_many_does_not_bring_the_chat_along(desk):
+def test_one_copied_cell_does_not_copy_the_chat(desk):
     cells = {f"{n}a{n}b{n}c{n}d": f"question {n}" for n in range(1, 6)}
     desk.use("a.ipynb", cells)
     desk.write("b.ipynb", {"1a1b1c1d": "question 1", "ffeeffee": ""})
     assert desk.kernel("b.ipynb").followed.how == "new"
 
 
-def test_ids_that_many_notebooks_have_prove_nothing(desk):
+def test_cell_ids_of_many_notebooks_prove_nothing(desk):
     desk.use("a.ipynb", {"cell-1": "one?", "cell-2": "two?"})
     os.remove(desk.path("a.ipynb"))
     desk.write("b.ipynb", {"cell-1": "quite", "cell-2": "different"})
@@ -277,7 +277,7 @@ def test_ids_that_many_notebooks_have_prove_nothing(desk):
     assert desk.kernel("c.ipynb").followed.how == "moved"
 
 
-def test_a_cell_of_that_id_that_asks_no_model_proves_nothing(desk):
+def test_a_cell_with_that_id_without_a_prompt_proves_nothing(desk):
     desk.use("a.ipynb", IDS)
     os.remove(desk.path("a.ipynb"))
     desk.write("b.ipynb", dict.fromkeys(IDS, ""))
@@ -287,7 +287,7 @@ def test_a_cell_of_that_id_that_asks_no_model_proves_nothing(desk):
 # -- without ids ----------------------------------------------------------------------
 
 
-def test_before_nbformat_4_5_a_notebook_is_known_by_path_and_answers(desk):
+def test_before_nbformat_4_5_path_and_replies_identify_a_notebook(desk):
     desk.use("a.ipynb", IDS, minor=4)
     desk.write("a.ipynb", {"e1e1e1e1": "new?"}, minor=4)
     desk.save_later("a.ipynb")
@@ -299,7 +299,7 @@ def test_before_nbformat_4_5_a_notebook_is_known_by_path_and_answers(desk):
 VSCODE = "vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D"
 
 
-def test_ids_of_vscode_follow_no_path_but_answers_do(desk):
+def test_vscode_ids_do_not_identify_a_notebook_but_replies_do(desk):
     desk.write("a.ipynb", IDS)
     turn = desk.kernel("a.ipynb").ask("one?", VSCODE)
     desk.write("a.ipynb", {"e1e1e1e1": ""})
@@ -312,7 +312,7 @@ def test_ids_of_vscode_follow_no_path_but_answers_do(desk):
     assert kernel.prompts() == ["one?"]
 
 
-def test_the_main_chat_of_a_session_is_followed_by_nobody(desk):
+def test_no_notebook_takes_over_the_main_chat_of_a_session(desk):
     kernel = desk.kernel("a.ipynb")
     turn = Turn(prompt="one?", reply="r", model="m", cell_id="9b2d7e41")
     kernel.store.record("session:1", "main", turn)
@@ -331,14 +331,14 @@ def test_the_main_chat_of_a_session_is_followed_by_nobody(desk):
         "[" * 99999,
     ],
 )
-def test_what_is_no_notebook_tells_nothing(desk, text):
+def test_files_that_are_not_notebooks_are_ignored(desk, text):
     desk.use("a.ipynb", IDS)
     (desk.folder / "a.ipynb").write_text(text)
     desk.save_later("a.ipynb")
     assert desk.kernel("a.ipynb", "e1e1e1e1").prompts() == ["one?", "two?"]
 
 
-def test_odd_cells_are_passed_over(tmp_path):
+def test_malformed_cells_are_ignored(tmp_path):
     cells = [
         7,
         {"id": 5, "cell_type": "code", "source": ["%%oll", "ama\nx"], "outputs": None},
@@ -356,7 +356,7 @@ def test_odd_cells_are_passed_over(tmp_path):
     assert found.answers == frozenset()
 
 
-def test_looking_at_a_notebook_writes_nothing(desk):
+def test_identifying_a_known_notebook_writes_nothing(desk):
     desk.use("a.ipynb", IDS)
     before = (desk.folder / "a.ipynb").read_bytes()
     status = (desk.folder / "a.ipynb").stat()

@@ -60,12 +60,12 @@ def undone(store, chat="main"):
     return [t.prompt for t in change.removed], [t.prompt for t in change.restored]
 
 
-def test_a_new_chat_has_no_turns_and_leaves_no_trace(store, path):
+def test_a_new_chat_has_no_turns_and_writes_nothing(store, path):
     assert store.load(NB) == Chat("main")
     assert store.chats(NB) == []
 
 
-def test_a_turn_comes_back_as_it_was(open_store):
+def test_a_turn_is_read_as_it_was_written(open_store):
     whole = Turn(
         prompt="Why? 漢字 \x00 end",
         reply="Because.\r\n",
@@ -93,7 +93,7 @@ def test_a_turn_comes_back_as_it_was(open_store):
     }
 
 
-def test_images_are_there_once_and_go_with_their_last_turn(open_store, path):
+def test_images_are_stored_once_and_deleted_with_their_last_turn(open_store, path):
     store = open_store()
     for cell in ("a", "b"):
         turn = Turn(prompt=cell, model="m", images=(Image(b"x"),), cell_id=cell)
@@ -112,7 +112,7 @@ def test_images_are_there_once_and_go_with_their_last_turn(open_store, path):
     assert count() == 0
 
 
-def test_a_rerun_takes_the_place_of_its_turn(store):
+def test_a_rerun_replaces_the_turn_in_its_position(store):
     for name in "abc":
         store.record(NB, "main", turn(name, cell_id=name))
     store.record(NB, "main", turn("b again", cell_id="b"))
@@ -128,7 +128,7 @@ def test_restart_and_run_all_builds_the_same_chat(open_store):
         assert store.load(NB).stale() == frozenset()
 
 
-def test_turns_after_a_rerun_are_stale_until_they_are_asked_again(store):
+def test_turns_after_a_rerun_are_stale_until_they_are_run_again(store):
     for name in "abc":
         store.record(NB, "main", turn(name, cell_id=name))
     store.record(NB, "main", turn("other", cell_id="a"))
@@ -139,7 +139,7 @@ def test_turns_after_a_rerun_are_stale_until_they_are_asked_again(store):
     assert store.load(NB).stale() == frozenset()
 
 
-def test_what_was_replaced_stays_in_the_file(store, path):
+def test_replaced_turns_stay_in_the_file(store, path):
     first = store.record(NB, "main", turn("a", cell_id="1"))
     second = store.record(NB, "main", turn("b", cell_id="1"))
     with sqlite3.connect(path) as database:
@@ -155,7 +155,7 @@ def test_turns_without_a_cell_are_appended(store):
     assert prompts(store) == ["a", "a", "b"]
 
 
-def test_append_leaves_the_turns_of_its_cell_alone(store):
+def test_append_keeps_the_other_turns_of_its_cell(store):
     store.record(NB, "main", turn("a", cell_id="1"))
     store.record(NB, "main", turn("b", cell_id="2"))
     store.record(NB, "main", turn("c", cell_id="1"), append=True)
@@ -175,7 +175,7 @@ def test_a_cell_that_moves_to_another_chat_leaves_the_first(store):
     assert prompts(store, "side") == []
 
 
-def test_the_second_question_of_a_cell_stays_where_it_is(store):
+def test_the_second_turn_of_a_cell_keeps_its_position(store):
     """A cell that asks in two chats has turns under ``ID`` and ``ID 2``."""
     store.record(NB, "main", turn("one", cell_id="1"))
     store.record(NB, "side", turn("two", cell_id="1 2"))
@@ -183,7 +183,7 @@ def test_the_second_question_of_a_cell_stays_where_it_is(store):
     assert (prompts(store), prompts(store, "side")) == (["one"], ["two"])
 
 
-def test_cells_of_other_notebooks_are_other_cells(store):
+def test_equal_cell_ids_of_other_notebooks_are_different_cells(store):
     store.record(NB, "main", turn("a", cell_id="1"))
     store.record("copy", "main", turn("b", cell_id="1"))
     store.drop_cells("copy", ["1"])
@@ -191,7 +191,7 @@ def test_cells_of_other_notebooks_are_other_cells(store):
     assert prompts(store, notebook="copy") == []
 
 
-def test_undo_takes_the_last_turn_back(store):
+def test_undo_removes_the_last_turn(store):
     store.record(NB, "main", turn("a", cell_id="1"))
     store.record(NB, "main", turn("b", cell_id="2"))
     assert undone(store) == (["b"], [])
@@ -203,7 +203,7 @@ def test_undo_takes_the_last_turn_back(store):
     assert prompts(store) == ["c"]
 
 
-def test_undo_of_a_rerun_brings_back_what_it_replaced(store):
+def test_undo_of_a_rerun_restores_the_replaced_turn(store):
     store.record(NB, "main", turn("first", cell_id="1"))
     store.record(NB, "main", turn("second", cell_id="1"))
     assert undone(store) == (["second"], ["first"])
@@ -212,14 +212,14 @@ def test_undo_of_a_rerun_brings_back_what_it_replaced(store):
     assert prompts(store) == []
 
 
-def test_undo_passes_over_the_same_text_from_running_all_cells_again(store):
+def test_undo_skips_versions_with_the_same_text(store):
     for text in ["old", "same", "same", "same"]:
         store.record(NB, "main", turn(text, cell_id="1"))
     store.undo(NB, "main")
     assert prompts(store) == ["old"]
 
 
-def test_a_fresh_start_is_kept_by_its_cell_and_taken_back_by_undo(store):
+def test_a_new_conversation_belongs_to_its_cell_and_can_be_undone(store):
     store.record(NB, "main", turn("a", cell_id="1"))
     for _rerun in range(2):
         store.mark_new(NB, "main", "2")
@@ -231,7 +231,7 @@ def test_a_fresh_start_is_kept_by_its_cell_and_taken_back_by_undo(store):
     assert [t.prompt for t in store.load(NB).in_use()] == ["a"]
 
 
-def test_turns_of_deleted_cells_leave_every_chat(store):
+def test_turns_of_deleted_cells_are_removed_from_every_chat(store):
     for chat, cell_id in [
         ("main", "1"),
         ("main", "1 2"),
@@ -255,7 +255,7 @@ def test_chats_are_listed_with_their_turns_and_last_model(store):
     ]
 
 
-def test_choices_are_kept_for_each_notebook(open_store):
+def test_each_notebook_has_its_own_chat_and_model(open_store):
     store = open_store()
     assert store.current_chat(NB) == "main"
     assert store.chosen_model(NB) is None
@@ -268,7 +268,7 @@ def test_choices_are_kept_for_each_notebook(open_store):
     assert again.current_chat("other") == "main"
 
 
-def test_what_one_kernel_writes_another_one_sees(open_store):
+def test_kernels_see_the_writes_of_other_kernels(open_store):
     one, two = open_store(), open_store()
     one.record(NB, "main", turn("a", cell_id="1"))
     assert prompts(two) == ["a"]
@@ -289,7 +289,7 @@ def test_a_chat_is_read_again_only_when_it_has_changed(open_store):
     assert prompts(one) == ["a", "here"]
 
 
-def test_a_deleted_file_is_begun_again(store, path):
+def test_a_deleted_file_is_created_again(store, path):
     """What was written to a file without a name would be lost without a word."""
     store.record(NB, "main", turn("a"))
     for file in path.parent.iterdir():
@@ -318,7 +318,7 @@ def test_only_the_user_may_read_the_files(tmp_path, umask):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_a_file_that_others_may_read_is_closed_to_them(store, open_store, path):
+def test_a_file_that_others_can_read_is_made_private(store, open_store, path):
     store.record(NB, "main", turn("a"))
     store.close()
     path.chmod(0o644)
@@ -334,7 +334,7 @@ def test_a_folder_of_the_user_keeps_its_mode(tmp_path):
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
-def test_the_file_is_in_the_data_directory_of_the_user(monkeypatch, tmp_path):
+def test_the_default_file_is_in_the_data_directory_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_path().name == "chats.sqlite"
     assert default_path().parent.name == "ollama_magic"
@@ -362,13 +362,13 @@ def test_a_lone_surrogate_does_not_stop_a_turn(store):
     assert (kept.prompt, kept.reply) == ("half ?", "é?")
 
 
-def test_a_reply_of_ten_megabytes_is_kept(open_store):
+def test_a_reply_of_ten_megabytes_is_stored(open_store):
     reply = "long é " * 1_500_000
     open_store().record(NB, "main", Turn(prompt="a", reply=reply, model="m"))
     assert open_store().load(NB).turns[0].reply == reply
 
 
-def test_a_bug_is_not_taken_for_a_broken_file(store, path):
+def test_a_bug_is_not_mistaken_for_a_damaged_file(store, path):
     with pytest.raises(sqlite3.Error):
         store.record(
             NB, "main", Turn(prompt="a", digest=object(), reply="x", model="m")
@@ -385,7 +385,7 @@ def seconds_of_a_turn(store, chat):
     return time.perf_counter() - began
 
 
-def test_a_turn_in_a_long_chat_reads_no_other_turn(store, path):
+def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):
     """What a turn costs must not grow with what was said long ago.
 
     Counted in statements, so that the test does not depend on the machine's speed.

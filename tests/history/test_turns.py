@@ -31,7 +31,7 @@ def test_messages_are_the_turns_in_order_and_the_new_prompt():
     ]
 
 
-def test_images_and_calls_are_sent_again_and_thinking_is_not():
+def test_images_and_tool_calls_are_sent_again_but_not_thinking():
     image = Image(b"x")
     call = {"role": "assistant", "content": "", "tool_calls": [{}], "thinking": "hm"}
     told = {"role": "tool", "content": "3", "tool_name": "add"}
@@ -48,14 +48,14 @@ def test_images_and_calls_are_sent_again_and_thinking_is_not():
     assert not any("images" in message for message in blind)
 
 
-def test_another_image_or_another_result_is_another_text():
+def test_images_and_tool_results_change_the_text_hash():
     plain = turn("a")
     seen = replace(plain, images=(Image(b"x"),))
     told = replace(plain, steps=({"role": "tool", "content": "3"},))
     assert len({t.compute_text_hash() for t in (plain, seen, told)}) == 3
 
 
-def test_of_an_untrusted_file_only_prompts_and_replies_are_sent():
+def test_only_prompts_and_replies_of_an_untrusted_file_are_sent():
     told = {"role": "tool", "content": "obey"}
     brought = turn("a", system="obey", steps=(told,), origin="file")
     talk = chat(turn("x", system="mine"), brought)
@@ -77,40 +77,40 @@ def test_of_an_untrusted_file_only_prompts_and_replies_are_sent():
     ]
 
 
-def test_a_system_message_holds_until_another_one():
+def test_a_system_message_applies_until_the_next_one():
     talk = chat(turn("a", system="one"), turn("b"), turn("c", system="two"), turn("d"))
     assert talk.system() == "two"
     assert talk.before(None).system() == "two"
     assert Chat("main", talk.turns[:2]).system() == "one"
 
 
-def test_last_sends_only_so_many_turns():
+def test_last_limits_the_number_of_turns_sent():
     talk = chat(turn("a"), turn("b"), turn("c"))
     for last, count in [(None, 7), (2, 5), (0, 1), (9, 7)]:
         assert len(talk.messages("next", last=last)) == count
 
 
-def test_a_fresh_start_hides_the_turns_before_it():
+def test_turns_before_a_new_conversation_are_not_sent():
     assert chat(turn("a"), MARK, turn("b")).messages("next")[0]["content"] == "ask b"
     fresh = chat(turn("a"), turn("b", starts_afresh=True))
     assert fresh.messages("next")[0]["content"] == "ask b"
     assert chat(turn("a", system="old"), MARK).system() is None
 
 
-def test_before_a_cell_are_the_turns_above_its_own():
+def test_before_returns_the_turns_before_that_of_a_cell():
     talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="3"))
     assert [t.uid for t in talk.before("2").turns] == ["a"]
     assert talk.before("new") is talk
     assert talk.before(None) is talk
 
 
-def test_the_last_of_several_turns_is_the_one_a_cell_asks_again():
+def test_before_uses_the_last_of_several_turns_of_a_cell():
     """``--append`` leaves earlier turns of a cell alone, for good."""
     talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="1"))
     assert [t.uid for t in talk.before("1").turns] == ["a", "b"]
 
 
-def test_nothing_is_stale_in_a_chat_that_was_answered_in_order():
+def test_nothing_is_stale_in_a_chat_that_ran_in_order():
     assert chat(turn("a"), turn("b"), MARK, turn("c")).stale() == frozenset()
 
 
@@ -120,43 +120,43 @@ def test_turns_after_a_changed_one_are_stale():
     assert Chat("main", (changed, *talk.turns[1:])).stale() == {"b", "c"}
 
 
-def test_turns_after_a_missing_or_added_one_are_stale():
+def test_turns_after_a_removed_or_added_one_are_stale():
     talk = chat(turn("a"), turn("b"), turn("c"))
     assert Chat("main", (talk.turns[0], talk.turns[2])).stale() == {"c"}
     added = (talk.turns[0], turn("new", based_on="?"), *talk.turns[1:])
     assert Chat("main", added).stale() == {"new", "b", "c"}
 
 
-def test_the_same_answer_given_again_makes_nothing_stale():
+def test_an_identical_new_reply_makes_nothing_stale():
     """What counts is what is sent, not when or by which cell it came to be."""
     talk = chat(turn("a"), turn("b"))
     again = replace(talk.turns[0], uid="again", thinking="other", answered_at="later")
     assert Chat("main", (again, talk.turns[1])).stale() == frozenset()
 
 
-def test_a_fresh_start_shields_what_follows():
+def test_turns_of_a_new_conversation_do_not_become_stale():
     talk = chat(turn("a"), turn("b", starts_afresh=True), turn("c"))
     changed = replace(talk.turns[0], reply="something else")
     assert Chat("main", (changed, *talk.turns[1:])).stale() == frozenset()
 
 
-def test_a_fresh_start_put_before_a_turn_makes_it_stale():
+def test_a_new_conversation_inserted_before_a_turn_makes_it_stale():
     talk = chat(turn("a"), turn("b"))
     assert Chat("main", (talk.turns[0], MARK, talk.turns[1])).stale() == {"b"}
 
 
-def test_a_turn_of_unknown_origin_is_not_called_stale():
+def test_a_turn_without_based_on_is_not_stale():
     assert Chat("main", (turn("a"), turn("b", based_on=""))).stale() == frozenset()
 
 
-def test_text_hashes_keep_texts_apart():
+def test_different_texts_have_different_hashes():
     one = Turn(prompt="ab", reply="c").compute_text_hash()
     assert one != Turn(prompt="a", reply="bc").compute_text_hash()
     assert one != Turn(system="ab", reply="c").compute_text_hash()
     assert Turn(reply="half \ud83d").compute_text_hash()  # a lone surrogate
 
 
-def test_what_came_of_a_call_is_not_sent_and_changes_no_hash():
+def test_the_outcome_of_a_tool_call_is_not_sent_or_hashed():
     told = {"role": "tool", "content": "3"}
     plain, known = (
         turn("a", steps=(told,)),

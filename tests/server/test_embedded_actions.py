@@ -24,7 +24,7 @@ def used_bytes(engine):
     return sum(path.stat().st_blocks * 512 for path in engine.blobs())
 
 
-def test_the_space_is_told_rightly_and_really_freed(own_engine, client):
+def test_the_reported_size_is_freed(own_engine, client):
     model_actions.copy(client, MODEL, "other")
     before = used_bytes(own_engine)
     kept = model_actions.plan_removal(client, ["other"])
@@ -37,14 +37,14 @@ def test_the_space_is_told_rightly_and_really_freed(own_engine, client):
     assert used_bytes(own_engine) == 0
 
 
-def test_a_model_is_loaded_and_taken_out_of_memory(client):
+def test_a_model_is_loaded_and_unloaded(client):
     list(model_actions.load(client, MODEL, "5m"))
     assert [model.name for model in client.ps()] == [MODEL]
     assert model_actions.stop(client, MODEL) is True
     assert client.ps() == []
 
 
-def test_a_model_is_made_of_another_one(client):
+def test_a_model_is_created_from_another(client):
     spec = ModelSpec(base=MODEL, system="Arr.", parameters={"num_predict": 2})
     statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
     assert statuses[-1] == "success"
@@ -52,7 +52,7 @@ def test_a_model_is_made_of_another_one(client):
     assert client.chat("pirate", [{"role": "user", "content": "Hi"}]).complete().content
 
 
-def test_a_model_is_made_of_a_file_that_is_sent(client, own_engine, tmp_path):
+def test_a_model_is_created_from_an_uploaded_file(client, own_engine, tmp_path):
     (blob,) = own_engine.blobs()
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(blob.read_bytes())
@@ -63,7 +63,7 @@ def test_a_model_is_made_of_a_file_that_is_sent(client, own_engine, tmp_path):
     assert client.list()[0].name == "mine:latest"
 
 
-def test_the_board_sees_what_happens(client, own_engine):
+def test_the_panel_shows_what_happens(client, own_engine):
     changed = threading.Condition()
 
     def tell():

@@ -43,7 +43,7 @@ def test_the_capital_of_france_is_paris(engine):
     assert last["total_duration"] >= last["eval_duration"] > 1_000_000
 
 
-def test_streamed_and_whole_answers_are_equal(engine):
+def test_streamed_and_complete_replies_are_equal(engine):
     asked = {"content": "What is the capital of France?", "options": GREEDY}
     whole = engine.chat(**asked, stream=False).json
     assert text_of(engine.chat(**asked)) == whole["message"]["content"]
@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_words(engine):
     assert text_of(first) == text_of(engine.chat("Tell me a word.", options=options))
 
 
-def test_the_prompt_count_includes_what_was_cached(engine):
+def test_the_prompt_count_includes_cached_tokens(engine):
     counts = {
         engine.chat("Hello", options=GREEDY, stream=False).json["prompt_eval_count"]
         for _ in range(2)
@@ -63,7 +63,7 @@ def test_the_prompt_count_includes_what_was_cached(engine):
     assert len(counts) == 1
 
 
-def test_stop_text_is_not_part_of_the_answer(engine):
+def test_stop_text_is_not_part_of_the_reply(engine):
     options = {**GREEDY, "stop": ["France"]}
     answer = engine.chat("What is the capital of France?", options=options)
     assert text_of(answer).startswith("The capital of")
@@ -71,7 +71,7 @@ def test_stop_text_is_not_part_of_the_answer(engine):
     assert answer.lines[-1]["done_reason"] == "stop"
 
 
-def test_an_answer_that_follows_a_schema_parses(engine):
+def test_a_reply_with_a_schema_parses(engine):
     properties = {"name": {"type": "string", "maxLength": 20}}
     properties["colour"] = {"enum": ["red", "green"]}
     schema = {"type": "object", "properties": properties}
@@ -83,7 +83,7 @@ def test_an_answer_that_follows_a_schema_parses(engine):
     assert value["colour"] in {"red", "green"}
 
 
-def test_a_bad_schema_is_refused_before_anything_is_generated(engine):
+def test_an_invalid_schema_is_rejected_before_anything_is_generated(engine):
     answer = engine.chat("hi", format={"$ref": "#/definitions/nowhere"})
     assert answer.status == 400
     assert "schema" in json.loads(answer.json["error"])["error"]["message"]
@@ -106,7 +106,7 @@ def test_a_long_chat_loses_its_oldest_messages(engine):
     assert error["n_ctx"] == 512
 
 
-def test_one_message_that_is_too_long_is_refused_not_cut(engine):
+def test_a_message_that_is_too_long_is_rejected_not_truncated(engine):
     answer = engine.chat("word " * 600, options={"num_ctx": 256})
     assert answer.status == 400
     assert "exceeds the available context size" in answer.json["error"]
@@ -123,13 +123,13 @@ def test_one_message_that_is_too_long_is_refused_not_cut(engine):
         ("/api/generate", {"prompt": "x", "options": {"num_keep": 4}}),
     ],
 )
-def test_what_has_no_effect_is_refused(engine, path, field):
+def test_fields_without_effect_are_rejected(engine, path, field):
     answer = engine.post(path, model=MODEL, **field)
     assert answer.status == 400
     assert "the embedded engine does not support" in answer.json["error"]
 
 
-def test_another_num_ctx_loads_again(engine):
+def test_another_num_ctx_reloads_the_model(engine):
     engine.chat("hi", options={"num_predict": 1})
     options = {"num_predict": 1, "num_ctx": 700}
     answer = engine.chat("hi", options=options, stream=False).json
@@ -139,29 +139,29 @@ def test_another_num_ctx_loads_again(engine):
     assert again["load_duration"] < answer["load_duration"]
 
 
-def test_num_ctx_is_cut_to_what_the_model_was_trained_for(engine):
+def test_num_ctx_is_limited_to_the_trained_context(engine):
     engine.post("/api/generate", model=MODEL, options={"num_ctx": 10**6})
     (model,) = engine.ask("GET", "/api/ps").json["models"]
     assert model["context_length"] == 8192
 
 
-def test_keep_alive_zero_unloads_after_the_answer(engine):
+def test_keep_alive_zero_unloads_after_the_reply(engine):
     engine.chat("hi", options={"num_predict": 1}, keep_alive=0)
     assert engine.loaded() == []
 
 
-def test_a_short_keep_alive_runs_out(engine):
+def test_a_short_keep_alive_expires(engine):
     engine.chat("hi", options={"num_predict": 1}, keep_alive="100ms")
     wait_until(lambda: engine.loaded() == [])
 
 
-def test_a_negative_keep_alive_is_for_centuries(engine):
+def test_a_negative_keep_alive_lasts_centuries(engine):
     engine.post("/api/generate", model=MODEL, keep_alive=-1)
     (model,) = engine.ask("GET", "/api/ps").json["models"]
     assert model["expires_at"] > "2300"
 
 
-def test_an_unload_lets_a_running_answer_finish(engine):
+def test_unload_lets_a_running_reply_finish(engine):
     connection, response = begin_story(engine, num_predict=60)
     unloaded = engine.post("/api/generate", model=MODEL, keep_alive=0)
     assert unloaded.json["done_reason"] == "unload"
@@ -213,7 +213,7 @@ def test_a_client_that_goes_away_frees_the_processor(engine):
     assert time.monotonic() - started < 30
 
 
-def test_a_client_of_a_whole_answer_that_goes_away_frees_the_model(engine):
+def test_a_client_of_a_complete_reply_that_goes_away_frees_the_model(engine):
     engine.post("/api/generate", model=MODEL)
     body = {"model": MODEL, "prompt": STORY, "stream": False}
     body["options"] = {"num_predict": 4000}
@@ -248,7 +248,7 @@ def test_requests_on_one_model_run_one_after_the_other(engine):
         assert end <= start
 
 
-def test_a_waiting_client_that_goes_away_is_forgotten(engine):
+def test_the_request_of_a_waiting_client_that_goes_away_is_dropped(engine):
     """Its request must not run when its turn comes."""
     connection, response = begin_story(engine, num_predict=40)
     waiting, _ = ask_without_reading(engine, num_predict=4000)
@@ -269,7 +269,7 @@ def kill_runner(engine):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_crash_of_the_model_is_an_error_and_no_more(engine):
+def test_a_crash_of_the_model_is_only_an_error(engine):
     """In the words of chat_runner_killed_midstream; the next request loads it again."""
     connection, response = begin_story(engine, num_predict=4000)
     kill_runner(engine)
@@ -290,7 +290,7 @@ def ask_without_reading(engine, num_predict):
     return connection, body
 
 
-def test_a_load_does_not_hold_up_lists(engine):
+def test_a_load_does_not_delay_lists(engine):
     engine.post("/api/generate", model=MODEL, keep_alive=0)
     has_loaded = threading.Event()
 

@@ -40,7 +40,7 @@ def ask(kernel, options, prompt=PROMPT):
     return ran, counts["prompt_eval_count"], counts["eval_count"]
 
 
-def test_the_first_turn_that_is_read_without_its_beginning_says_so(kernel, engine):
+def test_the_first_truncated_turn_says_so(kernel, engine):
     was_read, was_written = 0, -PROMPT_TOKENS_AT_LEAST
     for _ in range(12):
         ran, read, written = ask(kernel, SMALL)
@@ -70,7 +70,7 @@ def test_a_reply_that_fills_the_context_says_why_it_ends(kernel, engine):
     assert "Run the cell again" not in limited.text
 
 
-def test_one_message_that_is_too_long_is_an_error_with_what_to_do(kernel, engine):
+def test_the_error_for_a_message_that_is_too_long_says_what_to_do(kernel, engine):
     ran = kernel.run(f"%%ollama {SMALL}\n{'word ' * 600}")
     assert ran.status == "error"
     assert "exceeds the available context size" in ran.error

@@ -84,7 +84,7 @@ def shape(value):
 
 
 @pytest.mark.parametrize("name", _SAME_ANSWER.split())
-def test_the_answer_is_the_recorded_one(engine, name):
+def test_the_response_is_the_recorded_one(engine, name):
     recorded = recording(name)
     answer = replay(engine, recorded)
     assert answer.status == recorded["response"]["status"]
@@ -96,7 +96,7 @@ def test_the_answer_is_the_recorded_one(engine, name):
 
 
 @pytest.mark.parametrize("name", _SAME_SHAPE.split())
-def test_the_answer_has_the_recorded_shape(engine, name):
+def test_the_response_has_the_recorded_shape(engine, name):
     """Status, type, and the keys of the first and the last line; text may differ."""
     recorded = recording(name)
     answer = replay(engine, recorded)

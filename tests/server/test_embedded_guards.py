@@ -9,7 +9,7 @@ REBINDING = "attacker.example:80"
 
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", "Basic abc", "é"])
-def test_a_request_without_the_token_is_refused(empty_engine, token):
+def test_a_request_without_the_token_is_rejected(empty_engine, token):
     headers = {"Authorization": token.encode()}
     for path in ("/", "/api/version", "/api/tags", "/api/nowhere"):
         answer = empty_engine.ask("GET", path, **headers)
@@ -21,7 +21,7 @@ def test_a_request_without_the_token_is_refused(empty_engine, token):
     "origin",
     ["https://evil.example", "null", "", "http://localhost.evil.example", "file://"],
 )
-def test_a_foreign_origin_is_refused_with_no_body(empty_engine, origin):
+def test_a_foreign_origin_is_rejected_without_a_body(empty_engine, origin):
     answer = empty_engine.ask("GET", "/api/version", Origin=origin)
     assert (answer.status, answer.body) == (403, b"")
     assert "Access-Control-Allow-Origin" not in answer.headers
@@ -30,14 +30,14 @@ def test_a_foreign_origin_is_refused_with_no_body(empty_engine, origin):
 @pytest.mark.parametrize(
     "host", [REBINDING, "10.0.0.5", "127.0.0.1.evil.example", "[::", "0.0.0.0"]
 )
-def test_a_foreign_host_is_refused_with_no_body(empty_engine, host):
+def test_a_foreign_host_is_rejected_without_a_body(empty_engine, host):
     """A name that points to 127.0.0.1 by DNS rebinding keeps its own name here."""
     answer = empty_engine.ask("GET", "/api/version", Host=host)
     assert (answer.status, answer.body) == (403, b"")
 
 
 @pytest.mark.parametrize("name", ["localhost:1", "127.0.0.1", "[::1]:80"])
-def test_names_of_this_machine_pass(empty_engine, name):
+def test_names_of_this_machine_are_accepted(empty_engine, name):
     headers = {"Host": name, "Origin": f"http://{name}"}
     assert empty_engine.ask("GET", "/api/version", **headers).status == 200
 
@@ -74,6 +74,6 @@ def test_the_child_ends_with_its_standard_input(empty_engine):
     assert empty_engine.process.wait(30) == 0
 
 
-def test_folders_are_only_for_the_owner(empty_engine):
+def test_folders_are_private(empty_engine):
     mode = stat.S_IMODE(empty_engine.store.stat().st_mode)
     assert mode == 0o700

@@ -16,7 +16,7 @@ def delete(engine, name):
     return engine.ask("DELETE", "/api/delete", {"model": name})
 
 
-def test_a_copy_shares_its_bytes_and_its_digest(own_engine):
+def test_a_copied_model_shares_weights_and_digest(own_engine):
     answer = own_engine.post("/api/copy", source=MODEL, destination="Pirate")
     assert (answer.status, answer.body) == (200, b"")
     first, second = own_engine.ask("GET", "/api/tags").json["models"]
@@ -25,7 +25,7 @@ def test_a_copy_shares_its_bytes_and_its_digest(own_engine):
     assert len(own_engine.blobs()) == 1
 
 
-def test_the_last_name_that_goes_frees_the_bytes(own_engine):
+def test_deleting_the_last_name_frees_the_weights(own_engine):
     own_engine.post("/api/copy", source=MODEL, destination="other")
     assert delete(own_engine, "SMOLLM2:135M").status == 200
     assert own_engine.names() == ["other:latest"]
@@ -71,7 +71,7 @@ def test_a_new_model_has_its_own_system_and_parameters(own_engine):
     assert own_engine.ask("GET", "/api/ps").json["models"][0]["context_length"] == 512
 
 
-def test_a_parameter_of_a_wrong_type_fails_at_each_request(own_engine):
+def test_a_parameter_of_the_wrong_type_fails_at_each_request(own_engine):
     parameters = {"temperature": "hot"}
     body = {"model": "bad", "from": MODEL, "parameters": parameters, "stream": False}
     assert own_engine.post("/api/create", **body).json == {"status": "success"}
@@ -97,7 +97,7 @@ def test_a_local_file_becomes_a_model(own_engine, pulled_store):
     assert answer.json["eval_count"] >= 1
 
 
-def test_an_upload_in_chunks_is_read_to_its_end(empty_engine):
+def test_a_chunked_upload_is_read_to_its_end(empty_engine):
     data = b"0123456789" * 20_000
     digest = hashlib.sha256(data).hexdigest()
     pieces = (data[at : at + 70_000] for at in range(0, len(data), 70_000))
@@ -108,7 +108,7 @@ def test_an_upload_in_chunks_is_read_to_its_end(empty_engine):
     assert again.status == 200
 
 
-def test_a_file_that_is_no_model_is_refused(empty_engine):
+def test_a_file_that_is_not_a_model_is_rejected(empty_engine):
     data = b"GGUF" + b"\xff" * 50
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     empty_engine.ask("POST", f"/api/blobs/{digest}", data)
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_model_is_refused(empty_engine):
 
 
 @pytest.mark.parametrize("field", ["template", "quantize", "adapters"])
-def test_create_refuses_what_it_cannot_do(own_engine, field):
+def test_create_rejects_what_is_not_supported(own_engine, field):
     value = {"a.gguf": WEIGHTS} if field == "adapters" else "x"
     body = {"model": "x", "from": MODEL, field: value}
     answer = own_engine.post("/api/create", **body)
@@ -149,11 +149,11 @@ def test_a_name_cannot_leave_the_store(own_engine, name):
     assert own_engine.names() == [MODEL]
 
 
-def test_the_store_is_for_its_owner_only(empty_engine):
+def test_the_store_is_private(empty_engine):
     assert empty_engine.store.stat().st_mode & 0o777 == 0o700
 
 
-def test_push_is_refused(own_engine):
+def test_push_is_rejected(own_engine):
     answer = own_engine.post("/api/push", model=MODEL)
     assert answer.status == 501
     assert "cannot push" in answer.json["error"]

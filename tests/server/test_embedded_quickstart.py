@@ -35,7 +35,7 @@ def test_serve_says_that_the_embedded_engine_was_started(outputs):
     assert "embedded engine" in output["data"]["text/plain"]
 
 
-def test_the_first_answer_is_right_and_names_its_model(outputs):
+def test_the_first_reply_is_right_and_names_its_model(outputs):
     (output,) = shown(outputs, "%%ollama -s")
     assert "Paris" in output["data"]["text/plain"]
     known = output["metadata"]["ollama_magic"]
@@ -43,26 +43,26 @@ def test_the_first_answer_is_right_and_names_its_model(outputs):
     assert (known["chat"], known["turn"]) == ("main", 1)
 
 
-def test_the_next_cell_goes_on_with_the_chat(outputs):
+def test_the_next_cell_continues_the_chat(outputs):
     (output,) = shown(outputs, "%%ollama -t")
     assert output["metadata"]["ollama_magic"]["turn"] == 2
     assert "embedded engine" in output["data"]["text/html"]
 
 
-def test_the_reply_is_there_for_the_next_cell(outputs):
+def test_the_next_cell_can_use_the_reply(outputs):
     stream, result = shown(outputs, "print(answer.text)")
     assert stream["text"].strip()
     assert "complete" in result["data"]["text/plain"]
 
 
-def test_every_answer_is_exactly_one_output(outputs):
+def test_every_reply_is_exactly_one_output(outputs):
     for source, found in outputs.items():
         if source.startswith("%%ollama"):
             assert len(found) == 1
             assert set(found[0]["data"]) == {"text/html", "text/plain"}
 
 
-def test_a_reload_goes_on_with_the_server_that_was_started(run):
+def test_a_reload_keeps_the_started_server(run):
     notebook = nbformat.v4.new_notebook()
     sources = [
         "%load_ext ollama_magic",

@@ -81,7 +81,7 @@ def get(server, path):
     return answer
 
 
-def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
+def test_a_running_server_is_used(empty_engine):
     said = []
     url, token = empty_engine.base_url, empty_engine.token
     server = serve(OllamaClient(url, api_key=token), on_status=said.append)
@@ -92,7 +92,7 @@ def test_a_server_that_answers_is_taken_as_it_is(empty_engine):
     assert stop() is False
 
 
-def test_a_server_that_refuses_is_not_replaced(empty_engine):
+def test_a_server_that_rejects_requests_is_not_replaced(empty_engine):
     with pytest.raises(EngineError) as error:
         serve(OllamaClient(empty_engine.base_url))
     assert error.value.why == "server (401): unauthorized"
@@ -130,7 +130,9 @@ def answers():
 
 
 @pytest.mark.parametrize("kind", answers())
-def test_whatever_answers_is_told_in_three_lines_without_a_secret(fake_ollama, kind):
+def test_unusable_servers_are_reported_in_three_lines_without_secrets(
+    fake_ollama, kind
+):
     fake_ollama.on("GET /api/version", answers()[kind])
     with pytest.raises(EngineError) as caught:
         serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
@@ -147,7 +149,7 @@ def test_whatever_answers_is_told_in_three_lines_without_a_secret(fake_ollama, k
 @pytest.mark.parametrize(
     "version", [f"1 {TOKEN}", "1 \\u0073k-SECRETtoken1234", "1 sk%2DSECRETtoken1234"]
 )
-def test_a_version_is_shown_short_and_without_a_secret(fake_ollama, version):
+def test_the_version_is_shown_short_and_without_secrets(fake_ollama, version):
     body = f'{{"version": "{version} {"x" * 9_000}\\u001b]0;"}}'
     fake_ollama.on("GET /api/version", Answer([body], content_type=JSON))
     server = serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
@@ -157,7 +159,7 @@ def test_a_version_is_shown_short_and_without_a_secret(fake_ollama, version):
 
 
 @pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
-def test_what_never_ends_its_answer_is_not_waited_for(fake_ollama, monkeypatch, steps):
+def test_an_endless_response_is_not_awaited(fake_ollama, monkeypatch, steps):
     """It counts as nobody; the attempt to start a server there tells the rest."""
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
@@ -168,7 +170,7 @@ def test_what_never_ends_its_answer_is_not_waited_for(fake_ollama, monkeypatch, 
 
 
 @on_posix
-def test_the_log_is_read_by_nobody_else(fake_program, free_url):
+def test_the_log_is_private(fake_program, free_url):
     serve(OllamaClient(free_url))
     log = serve_module._started._child.log
     assert log.stat().st_mode & 0o777 == 0o600
@@ -176,7 +178,7 @@ def test_the_log_is_read_by_nobody_else(fake_program, free_url):
 
 
 @on_posix
-def test_the_installed_program_is_started_and_ended(fake_program, free_url):
+def test_the_installed_program_is_started_and_stopped(fake_program, free_url):
     said = []
     server = serve(OllamaClient(free_url), on_status=said.append)
     assert (server.kind, server.version) == ("ollama", "0.12.3")
@@ -191,7 +193,7 @@ def test_the_installed_program_is_started_and_ended(fake_program, free_url):
 
 
 @on_posix
-def test_a_program_that_fails_is_quoted(fake_program, free_url, monkeypatch):
+def test_the_error_quotes_a_program_that_fails(fake_program, free_url, monkeypatch):
     monkeypatch.setenv("FAKE_OLLAMA", "broken")
     with pytest.raises(EngineError) as error:
         serve(OllamaClient(free_url))
@@ -202,7 +204,7 @@ def test_a_program_that_fails_is_quoted(fake_program, free_url, monkeypatch):
 
 @on_posix
 @pytest.mark.parametrize("name", ["foo.localhost", "localhost.", "[::ffff:127.0.0.1]"])
-def test_every_spelling_of_this_machine_is_this_machine(name, fake_program, free_url):
+def test_all_names_of_this_machine_are_recognised(name, fake_program, free_url):
     """The rule is that of ``parse_host``; what is no machine's name is not asked."""
     said = []
     url = free_url.replace("127.0.0.1", name)
@@ -212,7 +214,7 @@ def test_every_spelling_of_this_machine_is_this_machine(name, fake_program, free
     assert said == ["starting ollama serve"]
 
 
-def test_another_machine_is_not_replaced_by_this_one():
+def test_no_server_is_started_for_another_machine():
     with pytest.raises(EngineError) as error:
         serve(OllamaClient("http://192.0.2.1.invalid:11434"))
     assert "another machine" in error.value.what
@@ -244,7 +246,7 @@ def test_the_embedded_engine_is_the_last_choice(free_url):
 @pytest.mark.embedded
 @pytest.mark.usefixtures("engine_package")
 @on_posix
-def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_url):
+def test_the_embedded_option_starts_the_engine_first(fake_program, free_url):
     assert serve(OllamaClient(free_url), embedded=True).kind == "embedded"
     assert not is_open(free_url)
 
@@ -252,7 +254,7 @@ def test_asked_for_by_name_the_embedded_engine_comes_first(fake_program, free_ur
 @pytest.mark.embedded
 @pytest.mark.usefixtures("engine_package")
 @on_posix
-def test_a_crash_is_told_and_the_next_start_works(free_url):
+def test_a_crash_is_reported_and_the_next_start_works(free_url):
     server = serve(OllamaClient(free_url))
     assert crash_report() is None
     os.kill(serve_module._started._child._process.pid, signal.SIGKILL)
@@ -266,7 +268,7 @@ def test_a_crash_is_told_and_the_next_start_works(free_url):
 
 @pytest.mark.embedded
 @pytest.mark.usefixtures("engine_package")
-def test_a_store_that_cannot_be_made_is_an_error_with_its_reason(
+def test_a_store_that_cannot_be_created_is_an_error_with_its_reason(
     free_url, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("")
@@ -316,7 +318,9 @@ def test_a_server_ends_with_a_kernel_that_is_killed(
 
 
 @on_posix
-def test_a_server_ends_though_a_fork_of_the_kernel_lives_on(fake_program, free_url):
+def test_a_server_ends_even_if_a_fork_of_the_kernel_keeps_running(
+    fake_program, free_url
+):
     """A fork (multiprocessing) keeps the pipe open; it must not keep the server."""
     fork = "import os\npid = os.fork()\nif pid == 0: threading.Event().wait()\n"
     then = f"{fork}print(pid, flush=True)\nthreading.Event().wait()"
@@ -339,7 +343,7 @@ def test_a_server_ends_with_a_kernel_that_ends(fake_program, free_url):
 
 
 @on_posix
-def test_an_interrupt_while_waiting_leaves_nothing_behind(
+def test_an_interrupt_while_waiting_leaves_no_process(
     fake_program, free_url, monkeypatch
 ):
     monkeypatch.setenv("FAKE_OLLAMA", "silent")
@@ -384,7 +388,7 @@ def test_the_stop_button_does_not_reach_the_server(fake_program, free_url):
 )
 @on_posix
 @pytest.mark.usefixtures("engine_package")
-def test_a_package_that_does_not_load_is_told_before_a_model_is_fetched(
+def test_a_package_that_does_not_load_is_reported_before_a_download(
     free_url, tmp_path, monkeypatch, source, why
 ):
     (tmp_path / "xllamacpp.py").write_text(f"{source}\n")

@@ -8,7 +8,7 @@ from ollama_magic.generation.schema import read_schema, what_is_wrong
 pytestmark = pytest.mark.embedded
 
 
-def test_a_small_model_answers_by_the_schema(engine):
+def test_a_small_model_follows_the_schema(engine):
     client = OllamaClient(engine.base_url, api_key=engine.token)
     schema = read_schema("capital, continent: one of Europe, Asia; big bool")
     messages = [{"role": "user", "content": "Tell me about France."}]

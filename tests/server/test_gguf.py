@@ -56,7 +56,7 @@ def written(tmp_path):
     return write
 
 
-def test_the_facts_of_a_model_are_read(written):
+def test_the_metadata_of_a_model_are_read(written):
     header = read_header(written(gguf(MODEL, TENSORS)))
     assert header.architecture == "llama"
     assert header.quantization == "Q4_K_M"
@@ -71,7 +71,7 @@ def test_the_facts_of_a_model_are_read(written):
     assert header.is_generative
 
 
-def test_arrays_are_left_out_unless_asked_for(written):
+def test_arrays_are_omitted_unless_requested(written):
     path = written(gguf(MODEL))
     key = "tokenizer.ggml.tokens"
     assert read_header(path).metadata[key] is None
@@ -88,7 +88,7 @@ def test_arrays_are_left_out_unless_asked_for(written):
     ],
     ids=["model", "projector", "adapter", "embedding"],
 )
-def test_only_models_that_write_are_generative(written, extra, is_generative):
+def test_only_models_that_generate_text_are_generative(written, extra, is_generative):
     header = read_header(written(gguf([*MODEL, extra])))
     assert header.is_generative is is_generative
 
@@ -110,7 +110,7 @@ def test_capabilities_come_from_the_template(written, template, capabilities):
     assert config.template == template
 
 
-def test_every_cut_of_a_file_is_an_error_and_no_crash(written):
+def test_every_truncated_file_is_an_error_not_a_crash(written):
     data = gguf(MODEL, TENSORS)
     for length in range(len(data)):
         with pytest.raises(GGUFError):
@@ -132,7 +132,7 @@ def test_every_cut_of_a_file_is_an_error_and_no_crash(written):
         gguf([], [text("t") + struct.pack("<I", 2**31)]),
     ],
 )
-def test_lies_in_a_file_are_errors(written, data):
+def test_invalid_values_in_a_file_are_errors(written, data):
     with pytest.raises(GGUFError):
         read_header(written(data))
 

@@ -31,7 +31,7 @@ def put(store, digest, text):
     store.save(name(text), ModelConfig(blob=digest, size_bytes=7))
 
 
-def test_a_name_that_is_saved_again_frees_what_it_stood_for(store):
+def test_saving_a_name_again_frees_the_old_weights(store):
     put(store, DIGEST, "a")
     put(store, OTHER, "A")
     assert not store.has_blob(DIGEST)
@@ -98,7 +98,7 @@ def test_only_digests_become_paths(store, text):
         ("something new at https://user:pw@host.example/", "pip failed"),
     ],
 )
-def test_failures_of_pip_are_told_without_hosts(log, words):
+def test_failures_of_pip_are_reported_without_hosts(log, words):
     meaning = _explain(log)
     assert words in meaning
     assert "host.example" not in meaning

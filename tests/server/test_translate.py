@@ -51,7 +51,7 @@ def read_all(*chunks):
     return reader, [delta for delta in map(reader.read, chunks) if delta]
 
 
-def test_thinking_and_content_stay_apart():
+def test_thinking_and_content_are_separate():
     reader, deltas = read_all(
         chunk(role="assistant", content=None),
         chunk(reasoning_content="Hm"),
@@ -62,7 +62,7 @@ def test_thinking_and_content_stay_apart():
     assert reader.done_reason == "stop"
 
 
-def test_plain_completions_are_read_too():
+def test_plain_completions_are_read():
     reader, deltas = read_all(
         {"choices": [{"text": "a", "finish_reason": None}]},
         {"choices": [{"text": "b", "finish_reason": "length"}]},
@@ -71,7 +71,7 @@ def test_plain_completions_are_read_too():
     assert reader.done_reason == "length"
 
 
-def test_a_tool_call_is_put_together_from_its_fragments():
+def test_a_tool_call_is_joined_from_its_fragments():
     reader, deltas = read_all(
         call_chunk(index=0, id="call_1", function={"name": "get", "arguments": ""}),
         call_chunk(index=0, function={"arguments": '{"ci'}),
@@ -90,7 +90,7 @@ def test_a_tool_call_is_put_together_from_its_fragments():
     assert reader.done_reason == "stop"
 
 
-def test_a_tool_call_that_was_cut_is_no_call():
+def test_a_truncated_tool_call_is_ignored():
     reader, deltas = read_all(
         call_chunk(index=0, function={"name": "get", "arguments": '{"ci'}),
         chunk("length"),
@@ -100,7 +100,7 @@ def test_a_tool_call_that_was_cut_is_no_call():
 
 
 @pytest.mark.parametrize("arguments", ["{", "[1]", '"x"'])
-def test_arguments_that_are_no_object_are_an_error(arguments):
+def test_arguments_that_are_not_an_object_are_an_error(arguments):
     reader = ChunkReader()
     function = {"name": "get", "arguments": arguments}
     reader.read(call_chunk(index=0, function=function))
@@ -118,7 +118,7 @@ def test_durations_are_nanoseconds_and_the_cache_counts_as_prompt():
     }
 
 
-def test_a_conversation_with_tools_is_sent_in_the_other_form():
+def test_a_chat_with_tools_is_converted():
     call = {"function": {"name": "get", "arguments": {"city": "Rome"}}, "id": "c1"}
     sent = chat_messages(
         [
@@ -134,7 +134,7 @@ def test_a_conversation_with_tools_is_sent_in_the_other_form():
     assert sent[2] == {"role": "tool", "content": "sunny", "name": "get"}
 
 
-def test_arguments_sent_as_text_are_refused_in_the_recorded_words(recording):
+def test_arguments_as_text_are_rejected_with_the_recorded_text(recording):
     recorded = recording("chat_tools_arguments_as_string")
     messages = recorded["request"]["body"]["messages"]
     (line,) = recorded["response"]["lines"]
@@ -143,7 +143,7 @@ def test_arguments_sent_as_text_are_refused_in_the_recorded_words(recording):
     assert refusal.value.text == json.loads(line["line"])["error"]
 
 
-def test_the_oldest_message_goes_first_and_tools_go_with_their_call():
+def test_the_oldest_message_is_dropped_first_and_results_with_their_call():
     system = {"role": "system", "content": "s"}
     call = {"role": "assistant", "tool_calls": [{}]}
     result = {"role": "tool", "content": "r"}
@@ -164,16 +164,16 @@ def test_the_oldest_message_goes_first_and_tools_go_with_their_call():
         ("high", {"enable_thinking": True, "reasoning_effort": "high"}),
     ],
 )
-def test_a_model_that_can_think_does_so_unless_told_not_to(think, arguments):
+def test_a_thinking_model_thinks_unless_it_is_turned_off(think, arguments):
     assert template_arguments(think, ("completion", "thinking"), "m") == arguments
 
 
 @pytest.mark.parametrize("think", [None, False])
-def test_a_model_that_cannot_think_is_told_nothing(think):
+def test_a_model_without_thinking_gets_no_arguments(think):
     assert template_arguments(think, ("completion",), "m") == {}
 
 
-def test_an_unknown_level_of_thinking_is_refused():
+def test_an_unknown_thinking_level_is_rejected():
     with pytest.raises(ApiError, match='invalid think value: "sometimes"'):
         template_arguments("sometimes", ("completion", "thinking"), "m")
 
@@ -183,7 +183,7 @@ def test_no_format_is_free_text(free):
     assert response_format(free) is None
 
 
-def test_a_schema_is_passed_on_as_it_is():
+def test_a_schema_is_passed_on_unchanged():
     form = response_format({"type": "object"})
     assert form == {
         "type": "json_schema",
@@ -193,7 +193,7 @@ def test_a_schema_is_passed_on_as_it_is():
 
 
 @pytest.mark.parametrize("value", ["yaml", [1], 3, True])
-def test_any_other_format_is_refused(value):
+def test_any_other_format_is_rejected(value):
     with pytest.raises(ApiError, match="invalid format"):
         response_format(value)
 
@@ -212,7 +212,7 @@ def test_the_number_of_tokens_always_has_a_cap(given, tokens):
     assert sampling(given, 512)["max_tokens"] == tokens
 
 
-def test_sampling_has_the_defaults_of_ollama_and_what_was_given():
+def test_sampling_has_ollamas_defaults_and_the_given_options():
     chosen = sampling({"temperature": 0.0, "seed": 42, "stop": ["x"]}, 512)
     assert chosen == {
         "temperature": 0.0,
@@ -237,11 +237,11 @@ def test_sampling_has_the_defaults_of_ollama_and_what_was_given():
         ({"num_thread": 2, "num_gpu": 0}, LoadOptions(4096, num_thread=2, num_gpu=0)),
     ],
 )
-def test_load_options_are_told_from_the_others(options, loaded):
+def test_load_options_are_separated_from_the_others(options, loaded):
     assert load_options(options, 8192) == loaded
 
 
-def test_unknown_options_are_ignored_and_floats_are_cut_as_by_ollama():
+def test_unknown_options_are_ignored_and_floats_truncated_as_in_ollama():
     assert check_options({"nonsense": 1, "num_predict": 4.7}) == {"num_predict": 4}
 
 
@@ -270,19 +270,19 @@ def test_keep_alive_is_a_duration_or_seconds(value, seconds):
 
 
 @pytest.mark.parametrize("value", ["soon", "5", "", "5 m", "m", "1h-5m", True, [5]])
-def test_a_bad_keep_alive_is_refused(value):
+def test_an_invalid_keep_alive_is_rejected(value):
     with pytest.raises(ApiError) as refusal:
         keep_alive_s(value, 300.0)
     assert refusal.value.status_code == 400
 
 
-def test_a_bare_number_lacks_its_unit_in_the_words_of_go():
+def test_a_number_without_unit_has_gos_error_text():
     with pytest.raises(ApiError, match='time: missing unit in duration "5"'):
         parse_duration("5")
 
 
 @pytest.mark.parametrize("seconds", [FOREVER_S, 1e300])
-def test_for_ever_is_a_date_too(seconds):
+def test_an_infinite_keep_alive_has_a_date(seconds):
     assert in_future(seconds) > "2300"
 
 
@@ -296,7 +296,7 @@ def test_for_ever_is_a_date_too(seconds):
         ("localhost:5000/library/a:b", "localhost:5000/library/a:b"),
     ],
 )
-def test_names_are_read_as_by_ollama(text, shown):
+def test_names_are_parsed_as_in_ollama(text, shown):
     assert str(ModelName.parse(text)) == shown
 
 
@@ -307,11 +307,11 @@ def test_names_are_read_as_by_ollama(text, shown):
         *("a\n", "x" * 81, "a:b:c/d", "b\\c", "a/b/c/d"),
     ],
 )
-def test_names_that_are_none(text):
+def test_invalid_names_are_rejected(text):
     assert ModelName.parse(text) is None
 
 
-def test_names_that_differ_in_case_are_one():
+def test_the_case_of_names_is_ignored():
     assert ModelName.parse("A:B").key == ModelName.parse("a:b").key
 
 
@@ -326,13 +326,13 @@ def test_names_that_differ_in_case_are_one():
         (b"[" * 100_000, "exceeded max depth"),
     ],
 )
-def test_bodies_that_cannot_be_read(body, words):
+def test_invalid_bodies_have_the_recorded_errors(body, words):
     with pytest.raises(ApiError, match=words) as refusal:
         read_request(body, "ChatRequest")
     assert refusal.value.status_code == 400
 
 
-def test_null_is_as_if_not_given():
+def test_a_null_field_counts_as_missing():
     assert read_request(b'{"model": "a", "stream": null}', "ChatRequest") == {
         "model": "a"
     }

@@ -50,7 +50,7 @@ class _Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
+class ScheduledModel:
     """A model in memory, as ``/api/ps`` lists it."""
 
     model: StoredModel
@@ -133,11 +133,11 @@ class Scheduler:
             slot.unload_requested = True
             self._changed.notify()
 
-    def loaded(self) -> list[LoadedModel]:
+    def loaded(self) -> list[ScheduledModel]:
         """Return the models in memory, without waiting for a load or a request."""
         with self._changed:
             return [
-                LoadedModel(slot.model, slot.options.num_ctx, slot.seconds_left())
+                ScheduledModel(slot.model, slot.options.num_ctx, slot.seconds_left())
                 for slot in self._slots.values()
                 if slot.model and slot.options and not slot.is_due()
             ]
