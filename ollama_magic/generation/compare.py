@@ -103,7 +103,7 @@ def compare(
         based_on = fingerprint(() if options.new or options.once else before.turns)
         candidates = tuple(Candidate(one.prepared, one.result) for one in columns)
         session.compared = Compared(candidates, cell_id, based_on)
-        session.cells.turn_kept()  # this cell's: what it asks next is another
+        session.cells.count_turn()  # this cell's: what it asks next is another
         if stopped and all(one.is_stopped and one.answer.is_empty for one in columns):
             display.discard()
             raise stopped

@@ -168,7 +168,7 @@ def _record(session: Session, prepared: PreparedRequest, turn: Turn) -> Turn:
         return turn
     notebook, append = session.notebook.key, prepared.options.append
     turn = session.store.record(notebook, prepared.chat_name, turn, append=append)
-    session.cells.turn_kept()
+    session.cells.count_turn()
     return turn
 
 

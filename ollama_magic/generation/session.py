@@ -52,18 +52,18 @@ class Cells(Protocol):
         """Its id; None where there is none."""
 
     @property
-    def told_id(self) -> str | None:
+    def permanent_id(self) -> str | None:
         """The id that the front end gave, if that lasts."""
 
     @property
-    def is_told(self) -> bool:
+    def is_identified(self) -> bool:
         """Whether the front end tells which cell runs, in any way."""
 
     def find_with(self, find: FindCell) -> None:
         """Use a function that returns the id of a cell that has no such id."""
 
     @property
-    def somebody_is_there(self) -> bool:
+    def is_interactive(self) -> bool:
         """Whether a person can answer a question."""
 
     @property
@@ -73,7 +73,7 @@ class Cells(Protocol):
     def forget_deleted(self) -> None:
         """Note that their turns are gone."""
 
-    def turn_kept(self) -> None:
+    def count_turn(self) -> None:
         """Note that the running cell has left a turn."""
 
     def claim_output(self) -> OutputMode:
@@ -258,7 +258,9 @@ class Session:
         place = (found.path, self.settings.history_file)
         with self._lock:
             if place not in self._keys:
-                followed = self.store.identify_notebook(found.path, self.cells.told_id)
+                followed = self.store.identify_notebook(
+                    found.path, self.cells.permanent_id
+                )
                 self._keys[place] = followed.key
                 self._warnings += _notes(followed)
         return replace(found, key=self._keys[place])
@@ -356,9 +358,9 @@ class _NoCells:
 
     raw_cell: str = ""
     cell_id: str | None = None
-    is_told: bool = False
-    told_id: str | None = None
-    somebody_is_there: bool = True
+    is_identified: bool = False
+    permanent_id: str | None = None
+    is_interactive: bool = True
     deleted_cells: tuple[str, ...] = ()
 
     def find_with(self, find: FindCell) -> None:
@@ -367,7 +369,7 @@ class _NoCells:
     def forget_deleted(self) -> None:
         """Forget nothing."""
 
-    def turn_kept(self) -> None:
+    def count_turn(self) -> None:
         """Note nothing: no cell has asked."""
 
     def claim_output(self) -> OutputMode:

@@ -88,18 +88,18 @@ class CellTracker:
         second is ``ID 2``. Cell ids themselves have no blanks.
         """
         request = self._request()
-        cell_id = self.told_id or self._found_id(request)
+        cell_id = self.permanent_id or self._found_id(request)
         number = self._number_of_turns(request)
         return f"{cell_id} {number + 1}" if cell_id and number else cell_id
 
     @property
-    def told_id(self) -> str | None:
+    def permanent_id(self) -> str | None:
         """The permanent id that the front end sent; None if there is none."""
         sent = self._sent_id(self._request())
         return None if _is_address(sent) else sent
 
     @property
-    def is_told(self) -> bool:
+    def is_identified(self) -> bool:
         """Whether the front end identifies the running cell in any way."""
         return self._sent_id(self._request()) is not None
 
@@ -107,7 +107,7 @@ class CellTracker:
         """Set the function that finds the id of a cell without a permanent one."""
         self._find = find
 
-    def turn_kept(self) -> None:
+    def count_turn(self) -> None:
         """Count a turn of the running cell: the next one gets another id."""
         request = self._request()
         number = self._number_of_turns(request)
@@ -159,7 +159,7 @@ class CellTracker:
     # -- its source and its output -----------------------------------------
 
     @property
-    def somebody_is_there(self) -> bool:
+    def is_interactive(self) -> bool:
         """Whether a person can answer questions; nbclient says that nobody can.
 
         A kernel that does not pass this on, such as xeus-python, may have one.
@@ -204,7 +204,9 @@ class CellTracker:
         self._is_output_claimed = False
         self._event_id = getattr(info, "cell_id", None)
         self._read_deleted()
-        self._deleted.discard(self.told_id or "")  # it was cut and pasted elsewhere
+        self._deleted.discard(
+            self.permanent_id or ""
+        )  # it was cut and pasted elsewhere
         if _message_id(self._request()) is None:
             self._turns = (None, 0)  # there are no message ids to tell runs apart
 
@@ -258,14 +260,14 @@ class NextCell:
             return ""  # a widget's callback, for example: it has no cell below
         if compat.is_terminal(self._shell):
             return "the next prompt" if compat.has_prompt(self._shell) else ""
-        if not self._cells.somebody_is_there or self._is_console_of_lab():
+        if not self._cells.is_interactive or self._is_console_of_lab():
             return ""
-        return "the cell below" if self._cells.is_told else "the next cell"
+        return "the cell below" if self._cells.is_identified else "the next cell"
 
     def _is_console_of_lab(self) -> bool:
         session_name = os.environ.get("JPY_SESSION_NAME", "")
         is_notebook = not session_name or session_name.endswith(".ipynb")
-        return not is_notebook and not self._cells.is_told
+        return not is_notebook and not self._cells.is_identified
 
 
 # -- requests --------------------------------------------------------------------

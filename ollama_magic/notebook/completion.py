@@ -160,7 +160,7 @@ class _Completer:
     def _command_line(
         self, words: list[str], typed: str
     ) -> tuple[str, list[str]] | None:
-        from ollama_magic.notebook.commands.table import COMMANDS, find_command
+        from ollama_magic.notebook.commands import COMMANDS, find_command
 
         if not words:
             return _starting(typed, [command.name for command in COMMANDS])
@@ -219,7 +219,7 @@ class _Completer:
 
             return list(MODEL_OPTIONS)
         if what == "command":
-            from ollama_magic.notebook.commands.table import COMMANDS
+            from ollama_magic.notebook.commands import COMMANDS
 
             return [command.name for command in COMMANDS]
         return ()

@@ -14,8 +14,8 @@ from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_opti
 from ollama_magic.notebook.cli.arguments import parse_chat_arguments
 from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.notebook.cli.help import help_text, magic_docstring
+from ollama_magic.notebook.commands import COMMANDS, find_command
 from ollama_magic.notebook.commands.declare import ParsedCommand
-from ollama_magic.notebook.commands.table import COMMANDS, find_command
 
 ALLOWED = {
     "nothing": ("", {}),

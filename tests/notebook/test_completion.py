@@ -15,7 +15,7 @@ from ollama_magic.client.options import MODEL_OPTIONS
 from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
-from ollama_magic.notebook.commands.table import COMMANDS
+from ollama_magic.notebook.commands import COMMANDS
 from ollama_magic.notebook.magics import OllamaMagics
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]

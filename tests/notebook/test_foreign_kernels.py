@@ -87,7 +87,7 @@ def test_a_failing_cell_is_noted_and_mended(shell, fake_ollama, capsys):
 def test_a_missing_allow_stdin_is_not_a_no(shell, capsys):
     result, _shown = run(shell, "%ollama doctor", capsys)
     assert "questions can be answered" in str(result.result)
-    assert shell.meta["ollama_magic"].cells.somebody_is_there
+    assert shell.meta["ollama_magic"].cells.is_interactive
 
 
 def test_an_error_in_a_handler_does_not_reach_the_cell(shell, capsys, monkeypatch):

@@ -206,7 +206,7 @@ def test_the_raw_cell_is_what_was_typed(tracked):
 
 def test_every_turn_of_one_run_has_an_id_of_its_own(tracked):
     """A cell that asks twice must not have its second turn replace the first."""
-    code = "print(tracker.cell_id); tracker.turn_kept(); print(tracker.cell_id)"
+    code = "print(tracker.cell_id); tracker.count_turn(); print(tracker.cell_id)"
     for _rerun in range(2):
         assert tracked.run(code, "c").streams.splitlines() == ["c", "c 2"]
     nested = f"get_ipython().run_cell({code!r})\n" * 2
@@ -226,7 +226,7 @@ def test_between_cells_no_cell_is_running(shell):
 def test_a_shell_without_requests_counts_anew_for_each_cell(shell):
     tracker = shell.user_ns["tracker"] = CellTracker(shell)
     for _rerun in range(2):
-        shell.run_cell("tracker.turn_kept(); told = tracker.cell_id", cell_id="1")
+        shell.run_cell("tracker.count_turn(); told = tracker.cell_id", cell_id="1")
         assert shell.user_ns["told"] == "1 2"
     tracker.unregister()
 

@@ -256,7 +256,7 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
             f"NAME << comes first on the line, and this is {text!r}.",
             next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
         )
-    from ollama_magic.notebook.commands.table import find_command
+    from ollama_magic.notebook.commands import find_command
 
     command = find_command(words[0])
     is_offered = command is not None and not command.discards
@@ -270,7 +270,7 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
 
 def _refuse_subcommand(word: str) -> None:
     """Raise an error if a cell names a subcommand where its model belongs."""
-    from ollama_magic.notebook.commands.table import find_command
+    from ollama_magic.notebook.commands import find_command
 
     command = find_command(word)
     if command is None:

@@ -17,9 +17,9 @@ from ollama_magic.notebook.cli.arguments import (
     read_values,
 )
 from ollama_magic.notebook.cli.line import Given, Line, read_line
+from ollama_magic.notebook.commands import COMMANDS, find_command
 from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
 from ollama_magic.notebook.commands.server import replay_text, status
-from ollama_magic.notebook.commands.table import COMMANDS, find_command
 from ollama_magic.render.tables import TextPage
 
 _SKIPPED_IN_A_REPLAY = frozenset({"pull", "create", "cp", "load", "stop", "rm"})

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
-from ollama_magic.notebook.commands.table import GROUPS, find_command
+from ollama_magic.notebook.commands import GROUPS, find_command
 
 _WIDTH = 80
 _LEFT = 31

@@ -171,7 +171,7 @@ def start_new(context: Context, line: ParsedCommand) -> TextPage:
     if line.arguments:
         session.store.set_current_chat(key, line.arguments[0])
     mark = session.store.mark_new(key, session.chat_name, session.cells.cell_id)
-    session.cells.turn_kept()
+    session.cells.count_turn()
     chat = session.chat()
     metadata = {METADATA_KEY: output_metadata(mark, position_in_chat(chat, mark), "")}
     return TextPage(_new_text(chat, mark), metadata)

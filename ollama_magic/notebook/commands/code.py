@@ -1,23 +1,42 @@
 """``%ollama fix`` and ``explain``: prompts about the code of this notebook.
 
-The code is sent with ``--raw``, because double braces in it are not placeholders.
+They are sent with ``--raw``, because double braces in code are not placeholders.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from ollama_magic.errors import PromptError
 from ollama_magic.generation.options import CHAT_OPTIONS
-from ollama_magic.notebook.code_questions import (
-    CodeQuestion,
-    cells_to_explain,
-    failing_cell,
-    question_to_explain,
-    question_to_fix,
-)
+from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
+from ollama_magic.notebook.failures import FailingCell, FailingCells
 
 COMMANDS = Commands()
+
+_OURS = re.compile(r"\s*%%?ollama(\s|$)")
+_NUMBER = re.compile(r"(?:In ?)?\[?(\d+)\]?", re.A)
+
+
+@dataclass(frozen=True, slots=True)
+class CodePrompt:
+    """A prompt about cells."""
+
+    text: str
+    note: str
+    """For the footer: ``about In[7]``."""
+
+
+def _ask(context: Context, line: ParsedCommand, prompt: CodePrompt) -> object:
+    options = replace(line.chat_arguments, raw=True)
+    return context.unless_shown(context.ask(options, prompt.text, (prompt.note,)))
+
+
+# -- fix -------------------------------------------------------------------------
 
 
 @COMMANDS.add(
@@ -27,9 +46,55 @@ COMMANDS = Commands()
     options=CHAT_OPTIONS,
 )
 def fix(context: Context, line: ParsedCommand) -> object:
-    """Ask for the cause of a failure and for a corrected cell."""
-    cell = failing_cell(context.failing_cells, line.text)
-    return _ask(context, line, question_to_fix(cell))
+    """Ask for the cause of an error and for a corrected cell."""
+    cell = _failing_cell(context.failing_cells, line.text)
+    return _ask(context, line, prompt_to_fix(cell))
+
+
+def prompt_to_fix(cell: FailingCell) -> CodePrompt:
+    """Return the prompt about a cell that failed."""
+    name = f"In[{cell.number}]"
+    parts = [
+        f"A cell of my Jupyter notebook fails. Its source, {name}:",
+        fenced(cell.source, "python"),
+        "The error:",
+        fenced(cell.traceback),
+    ]
+    if cell.line:
+        parts += ["The line that failed:", fenced(cell.line, "python")]
+    if cell.names:
+        types = "\n".join(f"- {name}" for name in cell.names)
+        parts += [f"The types of the names on that line:\n{types}"]
+    parts += [
+        "Explain the cause in a sentence or two. Then write the whole corrected cell "
+        "as one Python code block, and change only what needs to be changed."
+    ]
+    return CodePrompt("\n\n".join(parts), f"about {name}")
+
+
+def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
+    """Return the cell with the number that was typed, or the last one that failed."""
+    if not text and cells.last is not None:
+        return cells.last
+    number = _NUMBER.fullmatch(text)
+    found = cells.find(int(number[1])) if number else None
+    if found is not None:
+        return found
+    what = "No cell has failed since ollama_magic was loaded."
+    if number:
+        what = f"In[{number[1]}] has not failed, as far as is known."
+    elif text:
+        what = f"%ollama fix takes the number of a cell, not {text!r}."
+    failed = ", ".join(f"In[{n}]" for n in cells.numbers)
+    raise PromptError(
+        what,
+        why=f"these cells have failed: {failed}" if failed else "",
+        next_step="run the cell that fails, then: %ollama fix   "
+        "About working code: %ollama explain [RANGE]",
+    )
+
+
+# -- explain ---------------------------------------------------------------------
 
 
 @COMMANDS.add(
@@ -40,11 +105,92 @@ def fix(context: Context, line: ParsedCommand) -> object:
 )
 def explain(context: Context, line: ParsedCommand) -> object:
     """Ask what cells do."""
-    session = context.session
-    cells = cells_to_explain(session.shell, line.text, session.cells.raw_cell)
-    return _ask(context, line, question_to_explain(cells))
+    shell, running = context.session.shell, context.session.cells.raw_cell
+    if line.text:
+        cells = _in_ranges(shell, line.text, running)
+    else:
+        cells = _before(shell, running)
+    if not cells:
+        where = f" in {line.text!r}" if line.text else " to explain"
+        raise PromptError(
+            f"There is no code{where}.",
+            why="these cells were not run, or are empty"
+            if line.text
+            else "no cell was run before this one",
+            next_step="list the cells that were run: %history -n",
+        )
+    return _ask(context, line, prompt_to_explain(cells))
 
 
-def _ask(context: Context, line: ParsedCommand, about: CodeQuestion) -> object:
-    args = replace(line.chat_arguments, raw=True)
-    return context.unless_shown(context.ask(args, about.prompt, (about.about,)))
+@dataclass(frozen=True, slots=True)
+class PastCell:
+    """A cell that was run, by its name (``In[3]``) and its source."""
+
+    name: str
+    source: str
+
+
+def prompt_to_explain(cells: Sequence[PastCell]) -> CodePrompt:
+    """Return the prompt about cells that were run."""
+    parts = [
+        "Explain what these cells of my Jupyter notebook do, together and one by one."
+        if len(cells) > 1
+        else "Explain what this cell of my Jupyter notebook does."
+    ]
+    for cell in cells:
+        parts += [f"{cell.name}:", fenced(cell.source, "python")]
+    parts += [
+        "Begin with the purpose in a sentence. Then go through the steps, and point "
+        "out what is surprising or likely to go wrong. Do not repeat the code."
+    ]
+    names = ", ".join(cell.name for cell in cells)
+    if len(cells) > 3:
+        names = f"{cells[0].name} to {cells[-1].name} ({len(cells)} cells)"
+    return CodePrompt("\n\n".join(parts), f"about {names}")
+
+
+def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401  (IPython is not typed)
+    """Return the cell that was run before the running one.
+
+    ``running`` is empty in the cell that loads the extension, which is the last one.
+    """
+    cells = list(enumerate(shell.history_manager.input_hist_raw))
+    if not running or cells[-1][1].strip() == running.strip():
+        del cells[-1]
+    for number, source in reversed(cells):
+        if source.strip() and not _OURS.match(source):
+            return [PastCell(f"In[{number}]", source)]
+    return []
+
+
+def _in_ranges(shell: Any, text: str, running: str) -> list[PastCell]:  # noqa: ANN401
+    """Return the cells of ranges, without the running one."""
+    # NB: not by execution_count, which older IPythons increment after the cell.
+    latest = (0, len(shell.history_manager.input_hist_raw) - 1, running.strip())
+    return [
+        PastCell(_name(session, number), source)
+        for word in text.split()
+        for session, number, source in _in_range(shell, word)
+        if source.strip() and (session, number, source.strip()) != latest
+    ]
+
+
+def _in_range(shell: Any, word: str) -> Iterator[tuple[int, int, str]]:  # noqa: ANN401
+    """Yield the cells of a range; IPython itself silently ignores a wrong one."""
+    from IPython.core.history import extract_hist_ranges
+
+    try:
+        is_range = bool(list(extract_hist_ranges(word)))
+    except AssertionError:  # the range runs backwards
+        is_range = False
+    if not is_range:
+        raise PromptError(
+            f"{word!r} is not a range of cells.",
+            why="a range is 3, 3-5 or ~1/2 (cell 2 of the previous session)",
+            next_step="%ollama explain 3-5   Cell numbers: %history -n",
+        )
+    yield from shell.history_manager.get_range_by_str(word, raw=True)
+
+
+def _name(session: int, number: int) -> str:
+    return f"In[{number}]" if session == 0 else f"In[{number}] of session {session}"

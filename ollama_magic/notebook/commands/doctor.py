@@ -245,14 +245,14 @@ def _front_end(session: Session) -> Iterator[Finding]:
         yield Finding("front end", "a terminal: text as it comes, no widgets")
         return
     yield Finding("front end", f"a kernel of {type(kernel).__module__}")
-    is_told = session.cells.is_told
+    is_told = session.cells.is_identified
     ids = "tells which cell runs" if is_told else "tells no cell ids"
     mark: Literal["ok", "note"] = "ok" if is_told else "note"
     consequence = "" if is_told else ": a re-run adds a turn"
     if session.notebook.path and not is_told:
         consequence += ", unless the saved notebook has the cell"
     yield Finding("front end", f"{ids}{consequence}", mark)
-    can_ask = session.cells.somebody_is_there
+    can_ask = session.cells.is_interactive
     asks = "questions can be answered" if can_ask else "nobody can answer questions"
     yield Finding("front end", asks, "ok" if can_ask else "note")
 
