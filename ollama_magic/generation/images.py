@@ -27,7 +27,7 @@ from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.values import is_from
 
 _MAX_BYTES = 20_000_000
-_TAKES = "Ollama takes PNG, JPEG and WebP"
+_ACCEPTS = "Ollama accepts PNG, JPEG and WebP"
 
 
 def read_image(path: str) -> Image:
@@ -53,14 +53,14 @@ def read_image(path: str) -> Image:
         raise PromptError(
             f"{what} cannot be read.",
             why=getattr(error, "strerror", None) or str(error),
-            next_step=f"paths are seen from {Path.cwd()}; look there: !ls",
+            next_step=f"paths are relative to {Path.cwd()}; list the files: !ls",
         ) from error
     kind = format_of(data)
     if not kind:
         raise PromptError(
-            f"{what} is no image.",
-            why=f"{_TAKES}, and it begins like none of them",
-            next_step="a text file goes into the prompt with -F",
+            f"{what} is not an image.",
+            why=f"{_ACCEPTS}, and this is none of them",
+            next_step="for a text file use -F",
         )
     return _checked(what, data, f"PIL.Image.open({path!r})")
 
@@ -105,8 +105,8 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
         return None
     if not format_of(data):
         raise PromptError(
-            f"{what} gave no image.",
-            why="what it gave begins like none",
+            f"{what} did not produce an image.",
+            why="its data is in no known image format",
             next_step="save it as a PNG in a cell above, and attach the file: -a FILE",
         )
     return _checked(what, data, "PIL.Image.open(PATH)")
@@ -120,7 +120,7 @@ def _checked(what: str, data: bytes, opening: str) -> Image:
     if len(data) > _MAX_BYTES:
         raise PromptError(
             f"{what} is too large for a prompt.",
-            why=f"an image of at most {size_text(_MAX_BYTES)} is sent",
+            why=f"images of at most {size_text(_MAX_BYTES)} are sent",
             next_step="make it smaller in a cell above: import PIL.Image; image = "
             f"{opening}; image.thumbnail((2000, 2000)), then -a image",
         )
@@ -213,9 +213,9 @@ def _of_pil(image: Any) -> bytes:  # noqa: ANN401  (an Image)
 def _of_display(image: Any) -> bytes:  # noqa: ANN401  (IPython.display.Image)
     if image.data is None:
         raise PromptError(
-            "The Image has no data of its own.",
-            why=f"it only names {quoted(str(image.url or image.filename))}",
-            next_step="make it with its data: Image(url=..., embed=True)",
+            "The Image does not contain its data.",
+            why=f"it only refers to {quoted(str(image.url or image.filename))}",
+            next_step="create it with its data: Image(url=..., embed=True)",
         )
     return _of_base64(image.data)
 
@@ -227,8 +227,8 @@ def _figure_of(value: Any) -> Any:  # noqa: ANN401
     if is_from(value, "matplotlib", "Axes", "SubFigure"):
         if value.figure is None:
             raise PromptError(
-                "The axes are in no figure any more.",
-                next_step="name the figure itself: -a fig",
+                "The axes are no longer part of a figure.",
+                next_step="attach the figure itself: -a fig",
             )
         return _figure_of(value.figure)
     parts = _parts(value)
@@ -237,8 +237,8 @@ def _figure_of(value: Any) -> Any:  # noqa: ANN401
     figures = {id(figure): figure for figure in map(_figure_of, parts)}
     if len(figures) > 1:
         raise PromptError(
-            f"The axes are of {len(figures)} figures.",
-            next_step="name each figure by itself: -a fig",
+            f"The axes belong to {len(figures)} figures.",
+            next_step="attach each figure by itself: -a fig",
         )
     return next(iter(figures.values()))
 
@@ -275,10 +275,10 @@ def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
     floats = array.dtype.kind == "f"
     example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
     return PromptError(
-        "The array is no image.",
-        why=f"{why}; wanted are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool "
-        "or floats from 0 to 1",
-        next_step=f"make it one in a cell above, as in image = {example}",
+        "The array is not an image.",
+        why=f"{why}; expected are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, "
+        "bool or floats from 0 to 1",
+        next_step=f"convert it in a cell above: image = {example}",
     )
 
 
@@ -286,12 +286,12 @@ def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
 
 
 def _not_taken(what: str, kind: str, opening: str) -> PromptError:
-    by_hand = "save it as a PNG with the program that made it, and attach that: -a FILE"
+    by_hand = "save it as a PNG in the program that made it: -a FILE"
     imports = "import io, PIL.Image" if "io." in opening else "import PIL.Image"
     opened = f"open it in a cell: {imports}; image = {opening}, then -a image"
     return PromptError(
-        f"{what} is an image of the format {kind}.",
-        why=_TAKES,
+        f"{what} is in {kind} format.",
+        why=_ACCEPTS,
         next_step=by_hand if kind in {"SVG", "HEIC"} else opened,
     )
 
@@ -302,7 +302,7 @@ def _failed(what: str, error: Exception) -> PromptError:
     except Exception:  # noqa: BLE001  (also its words are the user's code)
         reason = ""
     return PromptError(
-        f"{what} gave no image.",
+        f"{what} did not produce an image.",
         why=f"{type(error).__name__}: {reason}".rstrip(": "),
-        next_step="show it in a cell above: the same error comes there",
+        next_step="display it in a cell above to see the whole error",
     )

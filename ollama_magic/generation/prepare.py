@@ -272,8 +272,8 @@ def _schema(options: ChatOptions, namespace: Mapping[str, Any]) -> Schema | None
 def _check_format(format: object, tools: Sequence[Tool]) -> None:
     if format is not None and tools:
         raise PromptError(
-            "A reply that has to be JSON calls no functions.",
-            why="the server holds the model to the format from its first token on",
+            "A JSON reply and tools cannot be combined.",
+            why="the server forces JSON from the first token, so no tool can be called",
             next_step="leave out -f json, or -T; the JSON can be asked for in the "
             "next cell",
         )

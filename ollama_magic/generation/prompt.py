@@ -221,7 +221,7 @@ def _problem(tree: ast.expr) -> str | None:
             case ast.Attribute(value=owner) | ast.Subscript(value=owner):
                 tree = owner
             case ast.Call():
-                problem = "calls are not made from a prompt"
+                problem = "function calls are not allowed in {{ }}"
             case _:
                 problem = "it is not a name, an attribute or an item"
     return problem
@@ -308,17 +308,17 @@ def _key(node: ast.expr) -> object:
 def _outside(expression: str, why: str) -> PromptError:
     shown = expression if len(expression) <= 60 else expression[:59] + "…"
     return PromptError(
-        f"{{{{ {shown} }}}} is more than a prompt can look up.",
+        f"{{{{ {shown} }}}} can't be used in a prompt.",
         why=why,
-        next_step=f"compute it in a cell above, then name it; {_RAW}",
+        next_step=f"compute it in a cell above and use its name; {_RAW}",
     )
 
 
 def _closed(expression: str, what: str) -> PromptError:
     return PromptError(
-        f"{{{{ {expression} }}}} looks into {what}, and a prompt does not.",
-        why="a text that you paste could name it, and send the model what is in it",
-        next_step=f"compute what you need in a cell above, then name it; {_RAW}",
+        f"{{{{ {expression} }}}} can't be used in a prompt.",
+        why=f"it looks into {what}; text that you paste could leak secrets that way",
+        next_step=f"compute what you need in a cell above and use its name; {_RAW}",
     )
 
 
@@ -328,7 +328,7 @@ def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> Prompt
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {{{{ {near[0]} }}}}? " if near else ""
     return PromptError(
-        f"{{{{ {expression} }}}} names {name!r}, and there is no such variable.",
+        f"There is no variable {name!r} for {{{{ {expression} }}}}.",
         why=f"name {name!r} is not defined in this notebook",
         next_step=f"{guess}define it in a cell above; {_RAW}",
     )
@@ -337,7 +337,7 @@ def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> Prompt
 def _failed(expression: str, error: Exception) -> PromptError:
     reason = " ".join(str(error).split())
     return PromptError(
-        f"{{{{ {expression} }}}} cannot be looked up.",
+        f"{{{{ {expression} }}}} cannot be read.",
         why=f"{type(error).__name__}: {reason}"[:300],
         next_step=f"look at it in a cell above; {_RAW}",
     )
@@ -416,10 +416,10 @@ def _of_value(value: object, shown: str) -> Image:
     image = image_of(value, arrays=True)
     if image is None:
         raise PromptError(
-            f"{shown} is no image.",
+            f"{shown} is not an image.",
             why=f"it is of type {type(value).__name__}",
-            next_step="an image is a file, bytes of one, a PIL image, a matplotlib "
-            "figure or an array of pixels; other values: {{ NAME }} in the prompt",
+            next_step="attach a file, its bytes, a PIL image, a matplotlib figure or "
+            "an array of pixels; for other values write {{ NAME }} in the prompt",
         )
     return image
 

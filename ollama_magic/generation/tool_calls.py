@@ -1,7 +1,7 @@
-"""Functions that a model has called: asked for, run, and told about, round by round.
+"""Tool calls of a reply: confirmed by the user, made, and their results sent back.
 
-Knows who is asked before a call and what the model is told of it. How a function is
-described and called, it does not know; nothing is called but what was named.
+``run`` uses a ``ToolLoop`` for a prompt with tools; each round is one more request.
+Only tools that the user named are ever called, and each call is confirmed first.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ MAX_CALLS = 50
 """Calls of one answer that are looked at."""
 
 _DECLINED = ToolResult("The user declined this call.", "declined")
-_NOBODY = ToolResult("This call was refused: nobody was there to allow it.", "refused")
+_NOBODY = ToolResult(
+    "This call was declined: there is nobody to confirm it.", "refused"
+)
 _INTERRUPTED = ToolResult("The user interrupted this call.", "interrupted")
 _SKIPPED = ToolResult("The user stopped before this call.", "skipped")
 
 _RAN = {"called", "failed", "interrupted"}
-"""Outcomes of calls whose function ran, to its end or not."""
+"""Outcomes of calls whose tool ran, to its end or not."""
 
 _SHOWN_VALUE = 40
 _SHOWN_ARGUMENTS = 100
@@ -54,17 +56,17 @@ def make_tools(
     Raises
     ------
     PromptError
-        There is no such name, it is no function that could be described, or two have
-        one name: a model calls them by their names.
+        There is no such name, it cannot be used as a tool, or two tools have the same
+        name.
     """
     tools = [_make_tool(what, namespace) for what in named]
     names = [tool.name for tool in tools]
     for name in names:
         if names.count(name) > 1:
             raise PromptError(
-                f"Two functions are both called {name}.",
-                why="a model calls functions by their names",
-                next_step=f"give one another name in a cell above: {name}_2 = …",
+                f"Two tools are called {name}.",
+                why="a model calls tools by their names",
+                next_step=f"rename one of them in a cell above: {name}_2 = …",
             )
     return tuple(tools)
 
@@ -82,7 +84,7 @@ def always_yes(_: ToolCall) -> Verdict:
 
 
 class AskBeforeCall:
-    """Asks the user before each call; ``always`` holds for that function."""
+    """Asks the user before each call; ``always`` holds for that tool."""
 
     def __init__(self) -> None:
         self._always: set[str] = set()
@@ -122,7 +124,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 class ToolLoop:
-    """Makes the calls that a model asks for, and asks it to go on.
+    """Makes the calls that a model asks for, and sends it the results.
 
     Parameters
     ----------
@@ -133,9 +135,9 @@ class ToolLoop:
     show
         Shows the steps so far, before each call that may be made; it has no result yet.
     rounds
-        After so many, the model is asked once more, with nothing to call.
+        After so many, the model is asked once more, without tools.
     hide
-        Takes secrets out of what a function returned.
+        Takes secrets out of what a tool returned.
     """
 
     def __init__(
@@ -173,18 +175,20 @@ class ToolLoop:
         refused = [step for step in self._steps if step.get("outcome") == "refused"]
         if refused:
             notes.append(
-                f"calls refused, with nobody to ask: {len(refused)} (--yes allows)"
+                f"calls declined, nobody to ask: {len(refused)} (--yes allows them)"
             )
         if self._too_many:
             notes.append(
-                f"calls left out: {self._too_many:,} (at most {MAX_CALLS} an answer)"
+                f"calls skipped: {self._too_many:,} (at most {MAX_CALLS} per reply)"
             )
         if not self._rounds_left:
-            notes.append("no more calls allowed: %config OllamaMagics.tool_rounds")
+            notes.append(
+                "limit of tool rounds reached: %config OllamaMagics.tool_rounds"
+            )
         return notes
 
     def next_request(self, request: Request, answer: Answer) -> Request | None:
-        """Make the calls of an answer and return the request that tells of them."""
+        """Make the calls of an answer and return the request with their results."""
         if not answer.tool_calls or not self._rounds_left:
             return None
         assert isinstance(request, ChatRequest)
@@ -228,7 +232,7 @@ class ToolLoop:
         tool = self._tools.get(call.name)
         if tool is None:
             name, known = quoted(call.name, limit=200), ", ".join(self._tools)
-            return ToolResult(f"There is no function {name}; only: {known}", "invalid")
+            return ToolResult(f"There is no tool {name}; only: {known}", "invalid")
         if call.fault:
             return ToolResult(call.fault, "invalid")
         arguments, wrong = readied_arguments(tool, call.arguments)
@@ -244,7 +248,7 @@ class ToolLoop:
     def _made(
         self, tool: Tool, call: ToolCall, arguments: Mapping[str, Any]
     ) -> ToolResult:
-        """Call a function; record an interrupt of it before it is passed on."""
+        """Call a tool; record an interrupt of it before it is passed on."""
         try:
             with let_through():
                 return run_tool(tool, arguments)
@@ -254,7 +258,7 @@ class ToolLoop:
 
 
 def _called_message(answer: Answer, calls: Sequence[ToolCall]) -> Message:
-    """Return an answer that calls functions as the message that it was."""
+    """Return the message of an answer that calls tools."""
     message: Message = {"role": "assistant", "content": answer.text}
     if answer.thinking:  # is sent back as long as the loop goes on
         message["thinking"] = answer.thinking

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 20_000
 """A result that is longer is cut, with a note; about 5,000 tokens."""
 
-_AROUND = "write a small function around it, with names and types for what it takes"
+_AROUND = "wrap it in a small function whose parameters have names and types"
 _NO_TYPE = (
     "give it a type that JSON has (str, int, float, bool, list, dict, a dataclass, an "
     "enum), or no hint at all"
@@ -106,15 +106,15 @@ def make_tool(name: str, function: object) -> Tool:
         and at once (no ``async def``).
     """
     if isinstance(function, type):
-        step = f"make an object of it, and name that: {name}_tool = {name}(...)"
+        step = f"create an instance, and name that: {name}_tool = {name}(...)"
         raise _unfit(name, "it is a class", step)
     if not callable(function):
-        why = f"it is no function: it is of type {type(function).__name__}"
-        raise _unfit(name, why, "name a function that a cell above defines")
+        why = f"it is not a function, but of type {type(function).__name__}"
+        raise _unfit(name, why, "name a function that is defined in a cell above")
     called = _called(function)
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
         why = "it is an async function, and tools are called synchronously"
-        raise _unfit(name, why, "write a plain one: def, without async and await")
+        raise _unfit(name, why, "write a plain function: def, without async and await")
     parameters = _parameters(name, function)
     summary, texts = read_docstring(_doc(function))
     description = {
@@ -196,10 +196,10 @@ def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
     parameters = []
     for one in found:
         if one.kind is one.POSITIONAL_ONLY:
-            why = f"a model gives arguments by name, and {one.name} has none"
-            raise _unfit(tool, f"{why} (it is positional-only)", _AROUND)
+            why = f"arguments are passed by name, and {one.name} is positional-only"
+            raise _unfit(tool, why, _AROUND)
         if one.kind is one.VAR_POSITIONAL:
-            why = f"a model gives arguments by name, and *{one.name} has none"
+            why = f"arguments are passed by name, and *{one.name} takes none by name"
             raise _unfit(tool, why, _AROUND)
         if one.name not in fixed:
             is_rest = one.kind is one.VAR_KEYWORD
@@ -298,7 +298,7 @@ def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
 
 def _unfit(name: str, why: str, next_step: str) -> PromptError:
     return PromptError(
-        f"{name} cannot be a tool of a model.", why=why, next_step=next_step
+        f"{name} cannot be used as a tool.", why=why, next_step=next_step
     )
 
 
@@ -404,7 +404,7 @@ def _built(
 def _not_awaited(result: object) -> ToolResult:
     if inspect.iscoroutine(result):
         result.close()  # else Python warns that nobody waited for it
-    words = "the tool returned something to wait for; tools are called synchronously"
+    words = "the tool returned an awaitable; tools are called synchronously"
     return ToolResult(f"TypeError: {words}", "failed")
 
 

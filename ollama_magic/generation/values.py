@@ -213,7 +213,7 @@ def _read(text: str) -> str:
         raise PromptError(
             f"The file {text} cannot be read.",
             why=error.strerror or type(error).__name__,
-            next_step=f"paths are seen from {Path.cwd()}; look there: !ls",
+            next_step=f"paths are relative to {Path.cwd()}; list the files: !ls",
         ) from error
     except UnicodeDecodeError as error:
         raise _no_text(text) from error
@@ -225,16 +225,16 @@ def _read(text: str) -> str:
 def _too_large(path: str, size_bytes: int) -> PromptError:
     return PromptError(
         f"The file {path} is too large for a prompt: {size_text(size_bytes)}.",
-        why=f"a prompt is sent at most {MAX_CHARACTERS:,} characters of a file",
-        next_step="read what you need of it in a cell above, and put that in {{ }}",
+        why=f"at most {MAX_CHARACTERS:,} characters of a file are sent",
+        next_step="read the part that you need in a cell above, and use it in {{ }}",
     )
 
 
 def _no_text(path: str) -> PromptError:
     return PromptError(
-        f"The file {path} is no text.",
-        why="-F puts text into the prompt, in UTF-8",
-        next_step="read it in a cell above, and put what you need in {{ }}",
+        f"The file {path} is not a text file.",
+        why="-F adds text files in UTF-8",
+        next_step="read it in a cell above, and use what you need in {{ }}",
     )
 
 

@@ -143,10 +143,10 @@ def test_a_format_that_is_not_taken_says_what_to_do(tmp_path, kind):
         with pytest.raises(PromptError) as caught:
             wanted()
         error = caught.value
-        assert error.what == f"The file {path} is an image of the format {kind}."
-        assert error.why == "Ollama takes PNG, JPEG and WebP"
+        assert error.what == f"The file {path} is in {kind} format."
+        assert error.why == "Ollama accepts PNG, JPEG and WebP"
         assert error.next_step.startswith(step)
-    with pytest.raises(PromptError, match=f"of the format {kind}"):
+    with pytest.raises(PromptError, match=f"is in {kind} format"):
         image_of(data)
 
 
@@ -206,7 +206,7 @@ def test_a_path_of_a_file_that_cannot_be_read_is_never_taken_for_text():
 def test_a_file_that_is_no_image_says_so(tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("hello")
-    with pytest.raises(PromptError, match="is no image") as caught:
+    with pytest.raises(PromptError, match="is not an image") as caught:
         read_image(str(path))
     assert "-F" in caught.value.next_step
 
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_image_says_so(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(PromptError, match="is no image"):
+    with pytest.raises(PromptError, match="is not an image"):
         read_image(str(path))
     assert image_of(path) is None
 
@@ -228,7 +228,7 @@ def test_a_huge_image_is_refused(tmp_path):
     for wanted in (lambda: read_image(str(path)), lambda: image_of(path)):
         with pytest.raises(PromptError, match="too large") as caught:
             wanted()
-        assert caught.value.why == "an image of at most 20 MB is sent"
+        assert caught.value.why == "images of at most 20 MB are sent"
     with pytest.raises(PromptError, match="too large"):
         image_of(path.read_bytes())
 
@@ -339,10 +339,10 @@ def test_axes_of_a_part_of_a_figure_are_sent_as_the_whole(figures):
 
 def test_axes_of_several_figures_or_of_none_are_errors(figures):
     axes, other = figures.Figure().subplots(), figures.Figure().subplots()
-    with pytest.raises(PromptError, match="are of 2 figures"):
+    with pytest.raises(PromptError, match="belong to 2 figures"):
         image_of([axes, other])
     axes.remove()
-    with pytest.raises(PromptError, match="in no figure any more"):
+    with pytest.raises(PromptError, match="no longer part of a figure"):
         image_of(axes)
 
 
@@ -362,7 +362,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(figures):
     figure.subplots().set_title(r"$\nosuchmacro$")
     with pytest.raises(PromptError) as caught:
         image_of(figure)
-    assert caught.value.what == "The Figure gave no image."
+    assert caught.value.what == "The Figure did not produce an image."
     assert "nosuchmacro" in caught.value.why
     assert caught.value.__cause__ is not None
 
@@ -432,9 +432,9 @@ def test_an_array_that_is_no_image_says_what_is_wanted(numpy, shape, kind, why):
     array = numpy.zeros(shape, dtype=kind)
     with pytest.raises(PromptError) as caught:
         image_of(array, arrays=True)
-    assert caught.value.what == "The array is no image."
+    assert caught.value.what == "The array is not an image."
     assert caught.value.why == (
-        f"{why}; wanted are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool or "
+        f"{why}; expected are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool or "
         "floats from 0 to 1"
     )
     assert image_of(array) is None
@@ -473,10 +473,10 @@ def test_an_image_of_ipython_is_its_data(tmp_path):
     assert image_of(display.Image(filename=str(path))) == Image(PNG)
     with pytest.raises(PromptError) as caught:
         image_of(display.Image(url="http://127.0.0.1/fig.png"))
-    assert caught.value.why == "it only names http://127.0.0.1/fig.png"
-    with pytest.raises(PromptError, match="of the format GIF"):
+    assert caught.value.why == "it only refers to http://127.0.0.1/fig.png"
+    with pytest.raises(PromptError, match="is in GIF format"):
         image_of(display.Image(GIF, format="gif"))
-    with pytest.raises(PromptError, match="of the format SVG"):
+    with pytest.raises(PromptError, match="is in SVG format"):
         image_of(display.SVG(SVG.decode()))
 
 
@@ -513,7 +513,7 @@ def test_what_has_nothing_to_show_now_is_no_image():
 def test_what_shows_something_else_is_an_error(shown):
     with pytest.raises(PromptError) as caught:
         image_of(Shown(shown))
-    assert caught.value.what == "The Shown gave no image."
+    assert caught.value.what == "The Shown did not produce an image."
     assert "-a FILE" in caught.value.next_step
 
 

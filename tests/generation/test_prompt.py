@@ -177,7 +177,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     with pytest.raises(PromptError) as caught:
         fill("{{ tabel['a'] }}", NAMESPACE)
     assert caught.value.lines() == [
-        "{{ tabel['a'] }} names 'tabel', and there is no such variable.",
+        "There is no variable 'tabel' for {{ tabel['a'] }}.",
         "  why:  name 'tabel' is not defined in this notebook",
         "  next: did you mean {{ table }}? define it in a cell above; "
         "--raw sends every brace as it is",
@@ -194,7 +194,7 @@ def test_names_that_the_user_did_not_make_are_not_proposed():
 
 
 def test_builtins_are_not_in_the_namespace():
-    with pytest.raises(PromptError, match="no such variable"):
+    with pytest.raises(PromptError, match="There is no variable"):
         fill("{{ open }}", NAMESPACE)
 
 

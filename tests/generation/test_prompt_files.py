@@ -29,8 +29,8 @@ def test_a_long_file_is_cut_and_says_so(tmp_path):
 
 WRONG = {
     "missing": (None, "cannot be read"),
-    "binary": (b"\x89PNG\r\n\x1a\n\xff", "is no text"),
-    "zeros": (b"a\0b", "is no text"),
+    "binary": (b"\x89PNG\r\n\x1a\n\xff", "is not a text file"),
+    "zeros": (b"a\0b", "is not a text file"),
 }
 
 

@@ -97,9 +97,10 @@ def test_what_leads_to_secrets_is_not_opened(monkeypatch, expression, what):
     with pytest.raises(PromptError) as caught:
         fill(f"Sum up: {{{{ {expression} }}}}", NAMESPACE)
     assert caught.value.lines() == [
-        f"{{{{ {expression} }}}} looks into {what}, and a prompt does not.",
-        "  why:  a text that you paste could name it, and send the model what is in it",
-        "  next: compute what you need in a cell above, then name it; --raw sends "
+        f"{{{{ {expression} }}}} can't be used in a prompt.",
+        f"  why:  it looks into {what}; "
+        "text that you paste could leak secrets that way",
+        "  next: compute what you need in a cell above and use its name; --raw sends "
         "every brace as it is",
     ]
 

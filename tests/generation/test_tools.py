@@ -248,7 +248,7 @@ def broken(x: "a number"): pass
     with pytest.raises(PromptError) as caught:
         make_tool("lost", space["lost"])
     assert str(caught.value) == (
-        "lost cannot be a tool of a model.\n"
+        "lost cannot be used as a tool.\n"
         "  why:  the type 'nowhere.Thing' of x cannot be read: "
         "name 'nowhere' is not defined\n"
         "  next: correct it, or define the type in a cell above, outside of functions"
@@ -299,15 +299,15 @@ def takes(hint):
 
 
 UNFIT = {
-    "a number": (7, "it is no function: it is of type int"),
-    "a text": ("print", "it is no function"),
+    "a number": (7, "it is not a function, but of type int"),
+    "a text": ("print", "it is not a function"),
     "a class": (Station, "it is a class"),
     "async": (waits, "called synchronously"),
     "async generator": (waits_and_gives, "called synchronously"),
     "async method": (WaitingCall(), "called synchronously"),
     "partial of async": (functools.partial(waits, x="a"), "called synchronously"),
-    "positional-only": (len, "obj has none (it is positional-only)"),
-    "any number": (lambda *parts: parts, "*parts has none"),
+    "positional-only": (len, "obj is positional-only"),
+    "any number": (lambda *parts: parts, "*parts takes none by name"),
     "of no signature": (Unsigned(), "its parameters cannot be read: "),
     "an unknown type": (takes(Station), "parameter x: JSON has no type for <class"),
     "in a list": (takes(list[Node]), "parameter x: JSON has no type for <class"),
@@ -320,7 +320,7 @@ UNFIT = {
 def test_what_a_model_cannot_call_is_refused(function, said):
     with pytest.raises(PromptError) as caught:
         make_tool("it", function)
-    assert caught.value.what == "it cannot be a tool of a model."
+    assert caught.value.what == "it cannot be used as a tool."
     assert said in caught.value.why
     assert caught.value.next_step
 

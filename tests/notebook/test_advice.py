@@ -107,7 +107,7 @@ def test_of_a_single_model_the_server_decides(kernel, fake_ollama):
 
 def test_names_that_ipython_made_are_not_proposed(kernel):
     ran = kernel.run("%%ollama\n{{ nope }}")
-    assert "there is no such variable" in ran.error
+    assert "There is no variable" in ran.error
     assert "did you mean" not in ran.error
     kernel.run("hope = 1")
     assert "did you mean {{ hope }}?" in kernel.run("%%ollama\n{{ nope }}").error

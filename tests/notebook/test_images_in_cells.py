@@ -130,8 +130,8 @@ def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
     [
         ("", "-a nosuch.png", "nosuch.png"),
         ("text = 'hello'", "-a text", "hello"),
-        ("number = 3", "-a number", "is no image"),
-        ("data = b'no image'", "-a data", "is no image"),
+        ("number = 3", "-a number", "is not an image"),
+        ("data = b'no image'", "-a data", "is not an image"),
         ("gif = b'GIF89a' + bytes(20)", "-a gif", "GIF"),
         ("", "-a", "needs a value"),
     ],

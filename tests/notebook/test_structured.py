@@ -428,7 +428,7 @@ def test_the_class_of_a_tool_fetches_nothing(kernel, fake_ollama):
         "def far(it: Far): ..."
     )
     ran = kernel.run("%%ollama -T far --yes\nGo.")
-    assert "far cannot be a tool of a model" in ran.error
+    assert "far cannot be used as a tool" in ran.error
     assert "which is not in it" in ran.error
     assert [r.path for r in fake_ollama.requests if r.path == "/leak"] == []
 

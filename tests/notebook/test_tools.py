@@ -154,7 +154,7 @@ def test_with_nobody_to_ask_calls_are_refused(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("I can't."))
     ran = able.run("%%ollama -T get_weather\nWeather?")
     assert ran.status == "ok"
-    assert "refused" in last_messages(fake_ollama)[-1]["content"]
+    assert "declined" in last_messages(fake_ollama)[-1]["content"]
     assert "--yes allows" in ran.html
     assert seen(able) == "[]"
 
@@ -174,7 +174,7 @@ def test_only_the_functions_that_were_named_can_be_called(able, fake_ollama):
     assert ran.status == "ok", ran.error
     told = [m["content"] for m in last_messages(fake_ollama) if m["role"] == "tool"]
     assert len(told) == len(bad)
-    assert all("There is no function" in text for text in told)
+    assert all("There is no tool" in text for text in told)
     assert all("get_weather" in text for text in told)
 
 
@@ -298,7 +298,7 @@ def test_a_later_round_that_breaks_off_keeps_what_was_called(able, fake_ollama):
         ("-T seen", "seen"),
         ("--yes", "-T NAME"),
         ("-T get_weather --schema 'a'", "contradict"),
-        ("-T get_weather -f json", "calls no functions"),
+        ("-T get_weather -f json", "cannot be combined"),
         ("-T get_weather -T get_weather", "get_weather"),
     ],
 )
@@ -413,7 +413,7 @@ BAD_CALLS = {
     ),
     "an unknown function": (
         call("rm"),
-        "rm {} was not called: There is no function rm; only: get_weather, fails",
+        "rm {} was not called: There is no tool rm; only: get_weather, fails",
     ),
     "an unknown argument": (
         call("get_weather", city="Oslo", day=1),
@@ -600,7 +600,7 @@ def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
     assert len([m for m in told if m["role"] == "tool"]) == 51
     assert len(told[1]["tool_calls"]) == 51
     assert told[-1]["content"].startswith("too many calls: 1950 ")
-    assert "calls left out: 1,950 (at most 50 an answer)" in ran.html
+    assert "calls skipped: 1,950 (at most 50 per reply)" in ran.html
     assert ran.messages.count("update_display_data") < 20
 
 
