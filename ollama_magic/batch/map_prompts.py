@@ -17,7 +17,7 @@ from ollama_magic.batch.progress import RowProgress, open_progress_line
 from ollama_magic.batch.results import ReplyReader, Results, RowCache, reader_for
 from ollama_magic.batch.rows import parse_template, read_rows
 from ollama_magic.batch.servers import UsableServers, find_servers, named_servers
-from ollama_magic.client.models import canonical
+from ollama_magic.client.models import ModelSummary, canonical
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import (
     Format,
@@ -265,17 +265,26 @@ def _usable_servers(arguments: _Arguments, session: Session) -> UsableServers:
     servers = named_servers(session, arguments.hosts)
     model = arguments.model or _default_model(session)
     try:
-        return find_servers(servers, model, arguments.think)
+        usable = find_servers(servers, model, arguments.think)
+        if arguments.model:
+            return usable
+        listed = [server.model for server in usable.servers if server.model]
+        allowed = _default_model(session, listed)
+        if allowed == model:
+            return usable
+        return find_servers(servers, allowed, arguments.think)
     except ServerUnreachableError as error:
         if not session.settings.cached:
             raise
         return UsableServers(model or "", servers, fault=error)
 
 
-def _default_model(session: Session) -> str | None:
+def _default_model(
+    session: Session, installed: Sequence[ModelSummary] = ()
+) -> str | None:
     """Return the model of this notebook; None leaves it to the first server."""
     earlier = session.chat().before(session.cells.cell_id)
-    chosen = chosen_model(session, earlier)
+    chosen = chosen_model(session, earlier, installed)
     return chosen.name if chosen else None
 
 

@@ -129,9 +129,10 @@ def _result(
 # -- which model -----------------------------------------------------------------
 #
 # The rule for a prompt that names no model, in this order: the model of `%ollama use`;
-# of the chat's last turn; the setting `model`; `OLLAMA_MODEL`; of the server's own
-# models that can chat, one in memory, else the newest. The first four are known without
-# the server (`chosen_model`), the last is not (`model_to_ask`).
+# of the chat's last turn that no cloud model answered; the setting `model`;
+# `OLLAMA_MODEL`; of the server's own models that can chat, one in memory, else the
+# newest. The first four are known without the server (`chosen_model`), the last is not
+# (`model_to_ask`). So one cell that names a cloud model sends no later cell there.
 
 
 class ChosenModel(NamedTuple):
@@ -141,22 +142,34 @@ class ChosenModel(NamedTuple):
     source: str
 
 
-def chosen_model(session: Session, before: Chat) -> ChosenModel | None:
+def chosen_model(
+    session: Session, before: Chat, installed: Sequence[ModelSummary] = ()
+) -> ChosenModel | None:
     """Return the model that notebook, chat, settings or environment choose.
 
     Parameters
     ----------
     before
         The chat up to the turn that is asked now.
+    installed
+        The models of the server, once they are known: no turn chooses one that the
+        server lists as a cloud model.
     """
-    last = (turn.model for turn in reversed(before.turns) if turn.names_model)
+    names = (turn.model for turn in reversed(before.turns) if turn.names_model)
+    last = next((n for n in names if not _is_listed_as_cloud(n, installed)), "")
+    is_last = last == before.last_model()
     candidates = (
         (session.store.chosen_model(session.notebook.key), "%ollama use"),
-        (next(last, ""), "the chat's last turn"),
+        (last, "the chat's last turn" if is_last else "an earlier turn of the chat"),
         (session.settings.model, "OllamaMagics.model"),
         (os.environ.get("OLLAMA_MODEL"), "OLLAMA_MODEL"),
     )
     return next((ChosenModel(name, by) for name, by in candidates if name), None)
+
+
+def _is_listed_as_cloud(name: str, installed: Sequence[ModelSummary]) -> bool:
+    model = find_model(name, installed)
+    return model is not None and bool(model.cloud_host)
 
 
 def model_to_ask(named: str, models: ServerModels) -> str:
@@ -258,6 +271,7 @@ def answering_model_text(
     models = ServerModels()
     try:
         models = look_up(chosen is None)
+        chosen = chosen_model(session, session.chat(), models.installed)
         if chosen is None:
             return f"{model_to_ask('', models)} (none is chosen)"
     except OllamaMagicError as error:

@@ -144,9 +144,7 @@ def prepare(
     before = session.chat(options.chat).before(
         None if options.append else session.cells.cell_id
     )
-    chosen = chosen_model(session, before)
-    named = options.model or (chosen.name if chosen else "")
-    models = look_up(not named)
+    named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
     needs = {"thinking": options.think, "vision": prompt.images, "tools": tools}
@@ -254,6 +252,20 @@ def _named_by_cache(
 
 
 # -- parts of a request ----------------------------------------------------------
+
+
+def _named_model(
+    session: Session,
+    options: ChatOptions,
+    before: Chat,
+    look_up: Callable[[bool], ServerModels],
+) -> tuple[str, ServerModels]:
+    """Return the model that prompt, notebook or settings name, and the server's."""
+    if options.model:
+        return options.model, look_up(False)
+    models = look_up(chosen_model(session, before) is None)
+    chosen = chosen_model(session, before, models.installed)
+    return chosen.name if chosen else "", models
 
 
 def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:

@@ -140,7 +140,7 @@ class Reply:
 
 # -- from a result to its turn and its reply -----------------------------------------
 
-_KEPT_OF_A_REQUEST = (*RECORDED_SETTINGS, "cached")
+_KEPT_OF_A_REQUEST = (*RECORDED_SETTINGS, "cached", "cloud")
 _LOAD_WORTH_TELLING_S = 1.0
 _REASONS = {"length": "cut off at num_predict", "load": "loaded", "unload": "unloaded"}
 
@@ -154,6 +154,8 @@ def make_turn(
         body["extract"] = True
     if result.is_cached:
         body["cached"] = True
+    if result.host_kind == "cloud":
+        body["cloud"] = True
     return Turn(
         prompt=prepared.prompt.text,
         reply="" if result.ends_in_a_call else answer.text,

@@ -35,7 +35,8 @@ class Settings:
     model: str = field(
         default="",
         metadata={
-            "help": "Default model of chats that have no turn yet; empty: OLLAMA_MODEL."
+            "help": "Default model of chats that no local model has answered yet; "
+            "empty: OLLAMA_MODEL."
         },
     )
     system: str = field(

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ollama_magic.client.images import Image
+from ollama_magic.client.models import is_cloud_name
 from ollama_magic.client.types import Stats
 
 Message = dict[str, Any]
@@ -65,8 +66,8 @@ class Turn:
     request: Mapping[str, Any] = field(default_factory=dict)
     """Options, format, think and keep_alive as they were sent (no messages).
 
-    Also two facts that are not sent: ``extract``, code was inserted below the cell;
-    ``cached``, the reply came from the cache.
+    Also three facts that are not sent: ``extract``, code was inserted below the cell;
+    ``cached``, the reply came from the cache; ``cloud``, a cloud model answered.
     """
     based_on: str = ""
     """The fingerprint of the turns before this one, when it was answered."""
@@ -93,8 +94,13 @@ class Turn:
 
     @property
     def names_model(self) -> bool:
-        """Whether the model of this turn can be the next turn's default."""
-        return self.model not in {"", UNKNOWN_MODEL} and not self.is_from_file
+        """Whether the model of this turn can be the next turn's default.
+
+        A cloud model cannot: it answers only where the user names it.
+        """
+        is_cloud = "cloud" in self.request or is_cloud_name(self.model)
+        is_known = self.model not in {"", UNKNOWN_MODEL}
+        return is_known and not is_cloud and not self.is_from_file
 
     @property
     def sent_system(self) -> str | None:

@@ -49,7 +49,8 @@ def answers_for_any_name(fake_ollama):
 
     for endpoint in ("POST /api/chat", "POST /api/generate"):
         fake_ollama.on(endpoint, answer)
-    fake_ollama.on("POST /api/show", whole({"capabilities": ["completion"]}))
+    shown = {"capabilities": ["completion"], "details": {}}
+    fake_ollama.on("POST /api/show", whole(shown))
 
 
 # -- the order -----------------------------------------------------------------------
@@ -275,6 +276,80 @@ def test_a_cloud_model_under_a_name_of_its_own_is_told_by_its_answer(
     ran = kernel.run("%%ollama mine\nHi")
     assert "cloud model, answered at https://ollama.com:443" in ran.html
     assert ran.provenance["host_kind"] == "cloud"
+
+
+ALIAS = {**STUB, "name": "mine:latest"}
+UNNAMED = (
+    "%%ollama\nmy secret",
+    "%ollama ask my secret",
+    "from ollama_magic import ask, chat, stream\nask('Hi'); chat('Hi')",
+    "list(stream('Hi'))",
+    MAP.format(more=""),
+    "%ollama fix",
+)
+
+
+@pytest.mark.parametrize("name", ["kimi:cloud", STUB["name"], "mine"])
+@pytest.mark.parametrize("keeps", [False, True], ids=["named", "kept"])
+def test_a_cloud_model_that_was_named_once_answers_nothing_else(
+    kernel, fake_ollama, name, keeps
+):
+    fake_ollama.models([STUB, ALIAS, OTHER, LOCAL])
+    answers_for_any_name(fake_ollama)
+    kernel.run(f"%%ollama {LOCAL}\nHi")
+    if keeps:
+        kernel.run(f"%%ollama --compare {LOCAL},{name}\nHi")
+        assert kernel.run(f"%ollama keep {name}").status == "ok"
+    else:
+        kernel.run(f"%%ollama {name}\nHi")
+    assert f"{LOCAL} (an earlier turn of the chat)" in kernel.run("%ollama").text
+    kernel.run("1 / 0")
+    before = len(asked(fake_ollama))
+    for code in UNNAMED:
+        ran = kernel.run(code)
+        assert ran.status == "ok", ran.error
+    assert asked(fake_ollama)[before:] == [LOCAL] * 7
+    ran = kernel.run(f"%ollama use {name}")
+    assert ran.status == "ok", ran.error
+    kernel.run("%%ollama\nHi")
+    assert asked(fake_ollama)[-1].partition(":")[0] == name.partition(":")[0]
+
+
+@pytest.mark.parametrize("code", UNNAMED[:-1])
+def test_a_chat_of_a_cloud_model_alone_goes_on_with_the_default(
+    kernel, fake_ollama, code
+):
+    fake_ollama.models([STUB, OTHER])
+    answers_for_any_name(fake_ollama)
+    kernel.run(f"%%ollama {STUB['name']}\nHi")
+    assert kernel.run(code).status == "ok"
+    assert set(asked(fake_ollama)[1:]) == {OTHER}
+
+
+@pytest.mark.parametrize("code", UNNAMED[:-1])
+def test_a_name_that_became_a_cloud_model_is_not_asked_unnamed(
+    kernel, fake_ollama, code
+):
+    fake_ollama.models(["mine:latest", OTHER])
+    kernel.run("%%ollama mine\nHi")
+    fake_ollama.models([ALIAS, OTHER])
+    assert kernel.run(code).status == "ok"
+    assert set(asked(fake_ollama)[1:]) == {OTHER}
+    assert f"{OTHER} (" in kernel.run("%ollama doctor").text
+
+
+def test_a_cloud_model_that_only_its_answer_told_is_not_asked_again(
+    kernel, fake_ollama
+):
+    fake_ollama.on("GET /api/tags", error(403, "no"))
+    line = reply_line({"model": "mine", "messages": []}, content="Hi", done=True)
+    place = {"remote_model": "gpt-oss:120b", "remote_host": "https://ollama.com:443"}
+    fake_ollama.on("POST /api/chat", Answer([line | place]))
+    kernel.run("%%ollama mine\nHi")
+    assert kernel.run("%%ollama\nmy secret").status == "error"
+    kernel.run(f"%config OllamaMagics.model = {LOCAL!r}")
+    kernel.run("%%ollama\nmy secret")
+    assert asked(fake_ollama) == ["mine", LOCAL]
 
 
 @pytest.mark.parametrize(
