@@ -56,8 +56,8 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     note
         A small line under all columns.
     """
-    page = grid_html((column.name, column_html(column)) for column in columns)
-    texts = [column_plain(column) for column in columns]
+    page = grid_html((column.name, _column_html(column)) for column in columns)
+    texts = [_column_plain(column) for column in columns]
     if note:
         page += f'<div style="{_NOTE}">{note_html(note)}</div>'
         texts.append(visible_text(note))
@@ -79,24 +79,24 @@ def grid_html(columns: Iterable[tuple[str, str]]) -> str:
     return f'<div style="{_GRID}">{"".join(cells)}</div>'
 
 
-def column_html(column: Column) -> str:
+def _column_html(column: Column) -> str:
     """Return a complete column without its heading."""
     return reply_bundle(column.view)["text/html"]
 
 
-def column_plain(column: Column) -> str:
+def _column_plain(column: Column) -> str:
     """Return a complete column as text: heading, answer and footer."""
-    return "\n\n".join([*text_parts(column), *footer_line(column)])
+    return "\n\n".join([*_text_parts(column), *_footer_lines(column)])
 
 
-def text_parts(column: Column) -> list[str]:
+def _text_parts(column: Column) -> list[str]:
     """Return the heading and the answer of a column as text."""
     answer = reply_plain(column.view).strip("\n")
     heading = f"## {one_line(column.name)}"
     return [heading, answer] if answer else [heading]
 
 
-def footer_line(column: Column) -> list[str]:
+def _footer_lines(column: Column) -> list[str]:
     """Return the footer as a list of one line; empty if the footer is off."""
     line = " · ".join(column.view.footer)
     return [visible_text(line)] if line else []
@@ -178,7 +178,7 @@ class _LiveColumn:
         return is_first
 
     def complete(self, column: Column) -> None:
-        self._html, self._is_complete = column_html(column), True
+        self._html, self._is_complete = _column_html(column), True
 
     def html(self, now: float) -> str:
         """Return the current HTML; it is made again only after a change."""
@@ -246,8 +246,8 @@ class TerminalColumns:
         """Print one reply under its heading."""
         self._running.pop(number, None)
         self._line.discard()
-        self._write("\n\n".join(text_parts(column)) + "\n")
-        for line in footer_line(column):
+        self._write("\n\n".join(_text_parts(column)) + "\n")
+        for line in _footer_lines(column):
             self._write(f"{self._dim}{line}{self._normal}\n")
         self._write("\n")
 

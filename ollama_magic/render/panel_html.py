@@ -57,7 +57,7 @@ class TableRow:
     """For screen readers; it is shown beside the table."""
     size: str
     size_share: float
-    """Of the largest model, from 0 to 1."""
+    """Relative to the largest model, from 0 to 1."""
     parameters: str
     quantization: str
     modified: str

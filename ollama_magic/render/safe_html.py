@@ -115,7 +115,7 @@ def raw_html(text: str) -> str:
         return page_html(_plain(text))
     parsed = without_styles(text)
     if is_costly_html(parsed):
-        return page_html(shortened_html(text))
+        return page_html(_shortened_html(text))
     return page_html(within_budget([sanitised(parsed, has_math=False)], text))
 
 
@@ -157,10 +157,10 @@ def page_html(safe: str) -> str:
 def within_budget(parts: Iterable[str], text: str) -> str:
     """Join the safe HTML of a text; return the plain text if it would be too long."""
     made = join_within_limit(parts, len(text))
-    return shortened_html(text) if made is None else made
+    return _shortened_html(text) if made is None else made
 
 
-def shortened_html(text: str) -> str:
+def _shortened_html(text: str) -> str:
     """Return a text that is too long when formatted as plain text, with a notice."""
     return _SHORTENED + plain_html(text)
 

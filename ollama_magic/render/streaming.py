@@ -12,15 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.reply import ReplyView, live_steps_html, reply_bundle
 from ollama_magic.render.safe_html import note_html, page_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
-
-View = Literal["markdown", "text", "html", "code", "json"]
 
 THINKING_INTERVAL_S = 0.5
 """How often the line with the latest thinking is updated."""
@@ -149,7 +147,7 @@ class LiveDisplay:
         publish: Callable[..., Any],
         clear_output: Callable[..., Any],
         *,
-        view: View | str = "markdown",
+        view: str = "markdown",
         hz: float = 10.0,
         mode: OutputMode,
         clock: Callable[[], float] = time.monotonic,
