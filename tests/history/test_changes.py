@@ -1,4 +1,4 @@
-"""What undo takes back, what chats are called, and what is removed for good."""
+"""Undo, rename, delete, prune, and the upgrade of older files."""
 
 import sqlite3
 from contextlib import closing
@@ -85,7 +85,7 @@ def test_undo_restores_a_dropped_turn_in_its_position(store):
 
 
 def test_the_position_of_a_dropped_turn_is_not_reused(store):
-    """Else undo would find it taken."""
+    """Otherwise undo could not restore it."""
     ask(store, "a")
     ask(store, "b")
     store.drop(NB, "main", store.load(NB).turns[1].uid)
@@ -180,7 +180,7 @@ def test_a_chat_cannot_take_the_name_of_another(store):
 
 
 def test_a_deleted_chat_leaves_no_bytes(store, path):
-    """Not a byte of it is left, in the file or beside it."""
+    """No byte of it is left, in the file or its journals."""
     ask(store, "kept")
     ask(store, SECRET, "1", chat="side")
     ask(store, f"{SECRET} again", "1", chat="side")

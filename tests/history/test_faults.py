@@ -1,4 +1,4 @@
-"""Whatever happens to the file of chats, a cell goes on, and nothing is deleted."""
+"""Whatever happens to the chat file, cells keep running and nothing is deleted."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 NB = "notebook"
 KILLS = int(os.environ.get("KILLS", "30"))
-"""How often a process is killed; set it to some hundreds for the long form."""
+"""How often a process is killed; set KILLS to some hundreds for a long run."""
 
 PREAMBLE = """
 import json, os, sys
@@ -44,7 +44,7 @@ def report(**more):
 
 
 def start(code, path):
-    """Run code in another process, with a store of ``path`` at hand."""
+    """Run code in another process, with a store for ``path``."""
     script = PREAMBLE + textwrap.dedent(code)
     return subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
@@ -67,7 +67,7 @@ def turn(prompt, **more):
 
 
 class Store(ChatStore):
-    """A store that remembers what it warned of."""
+    """A store that records its warnings."""
 
     def __init__(self, path):
         self.warnings = []
@@ -107,7 +107,7 @@ def in_file(path):
 
 
 def test_kill_9_loses_no_committed_turn(path):
-    """At most the turn in flight is lost, and the file is never damaged."""
+    """At most the turn in progress is lost, and the file is never damaged."""
     code = """
     for number in range(100_000):
         store.record("notebook", "main", turn(sys.stdin.readline().strip()))
@@ -251,7 +251,7 @@ LOCKS = [
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Wait for locks for a moment only; the rule is the same after five seconds."""
+    """Wait only a moment for locks, instead of five seconds."""
     monkeypatch.setattr("ollama_magic.history.sqlite_file._BUSY_TIMEOUT_S", 0.05)
 
 
@@ -414,7 +414,7 @@ def test_the_database_of_another_program_is_not_touched(store, path):
 
 
 def test_chats_continue_in_memory_if_a_damaged_file_cannot_be_renamed(store, path):
-    """The second damage in one session is one too many: the disk may be failing."""
+    """After a second damage in one session, the disk may be failing."""
     damage_by_text(path)
     store.record(NB, "main", turn("a"))
     store.close()
@@ -429,7 +429,7 @@ def test_chats_continue_in_memory_if_a_damaged_file_cannot_be_renamed(store, pat
 def test_the_rollback_journal_is_used_where_wal_is_not_possible(
     store, path, monkeypatch
 ):
-    """On a network file system two machines would break a WAL."""
+    """On a network file system, two machines would break a WAL."""
     monkeypatch.setattr(
         "ollama_magic.history.sqlite_file._is_on_network", lambda _: True
     )

@@ -1,4 +1,4 @@
-"""The chat follows the notebook: real files move, real stores look for them."""
+"""Chats follow their notebook: real files are moved, and real stores find them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ASK = "%%ollama\n{}"
 
 
 class Desk:
-    """A folder of notebooks, and the kernels that are started for them."""
+    """A folder of notebooks and their kernels."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -27,7 +27,7 @@ class Desk:
         return str(self.folder / name)
 
     def write(self, name, cells, minor=5, answers=()):
-        """Save a notebook: cell ids to prompts; those in ``answers`` show one."""
+        """Save a notebook with prompts by cell id; cells in ``answers`` show one."""
         made = []
         for cell_id, prompt in cells.items():
             code = ASK.format(prompt) if prompt else "x = 1"
@@ -41,7 +41,7 @@ class Desk:
         (self.folder / name).write_text(json.dumps(content))
 
     def save_later(self, name):
-        """Save a file again until it is surely later than all answers."""
+        """Save a file again until it is newer than all replies."""
         # Times of files are coarse: a file may seem older than what came before it.
         now = datetime.now(UTC).timestamp()
         path = self.folder / name
@@ -55,7 +55,7 @@ class Desk:
         return Kernel(store, store.identify_notebook(self.path(name), cell_id))
 
     def use(self, name, cells, saved=True, **more):
-        """Ask in every cell of a notebook that is then saved; return the answers."""
+        """Run every cell of a notebook, save it, and return the replies."""
         self.write(name, cells if saved else {}, **more)
         kernel = self.kernel(name)
         turns = [kernel.ask(text, cell) for cell, text in cells.items() if text]
@@ -194,7 +194,7 @@ def test_a_file_that_overwrites_another_notebook_keeps_its_own_chat(desk):
 
 @pytest.mark.parametrize("cells", [{}, {"e1e1e1e1": ""}, {"e1e1e1e1": "one?"}])
 def test_a_new_notebook_at_an_old_path_has_no_chat(desk, cells):
-    """Not even when it asks the same; and the old one is known when it turns up."""
+    """Even with the same prompts; the old notebook is recognised when it returns."""
     desk.use("Untitled.ipynb", IDS)
     os.rename(desk.path("Untitled.ipynb"), desk.path("kept.ipynb"))
     desk.write("Untitled.ipynb", cells)
@@ -210,7 +210,7 @@ def test_a_new_notebook_at_an_old_path_has_no_chat(desk, cells):
 
 
 def test_unsaved_cells_prove_nothing(desk):
-    """The file may lag behind: it was saved with one cell, and asked in others."""
+    """The file may be old: it was saved with one cell, and prompts ran in others."""
     desk.write("a.ipynb", {"5e1f0c3a": ""})
     first = desk.kernel("a.ipynb")
     first.ask("one?", "9b2d7e41")
@@ -220,7 +220,7 @@ def test_unsaved_cells_prove_nothing(desk):
 
 
 def test_a_known_running_cell_outweighs_the_file(desk):
-    """Another machine's clock may make the file look newer than it is."""
+    """The clock of another machine may make the file look newer than it is."""
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"5e1f0c3a": ""})
     desk.save_later("a.ipynb")
@@ -228,7 +228,7 @@ def test_a_known_running_cell_outweighs_the_file(desk):
 
 
 def test_a_file_from_the_future_proves_nothing(desk):
-    """Its clock is another one: it may be older than the answers that it lacks."""
+    """Its clock is different, so it may be older than the replies that it lacks."""
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"5e1f0c3a": ""})
     later = datetime.now(UTC).timestamp() + 60
@@ -252,7 +252,7 @@ def test_new_copies_of_a_template_have_no_chats(desk):
 
 
 def test_a_new_copy_of_a_template_is_not_a_copy_of_a_used_one(desk):
-    """It shows none of the answers that the used one shows."""
+    """It shows none of the replies of the used one."""
     desk.write("template.ipynb", IDS)
     desk.use("ann.ipynb", IDS)
     shutil.copy(desk.path("template.ipynb"), desk.path("bob.ipynb"))

@@ -1,4 +1,4 @@
-"""The store of chats: turns in their places, in a real SQLite file."""
+"""The store of chats: turns in their positions, in a real SQLite file."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def open_store(path):
-    """Return a function that opens one more store of the file, as a kernel does."""
+    """Return a function that opens another store for the file, as a kernel does."""
     stores = []
 
     def open_one():
@@ -55,7 +55,7 @@ def prompts(store, chat="main", notebook=NB):
 
 
 def undone(store, chat="main"):
-    """Undo, and return the prompts of what went and of what came back."""
+    """Undo, and return the prompts of removed and of restored turns."""
     change = store.undo(NB, chat)
     return [t.prompt for t in change.removed], [t.prompt for t in change.restored]
 
@@ -176,7 +176,7 @@ def test_a_cell_that_moves_to_another_chat_leaves_the_first(store):
 
 
 def test_the_second_turn_of_a_cell_keeps_its_position(store):
-    """A cell that asks in two chats has turns under ``ID`` and ``ID 2``."""
+    """A cell with prompts in two chats has turns with ``ID`` and ``ID 2``."""
     store.record(NB, "main", turn("one", cell_id="1"))
     store.record(NB, "side", turn("two", cell_id="1 2"))
     store.record(NB, "main", turn("one", cell_id="1"))
@@ -290,7 +290,7 @@ def test_a_chat_is_read_again_only_when_it_has_changed(open_store):
 
 
 def test_a_deleted_file_is_created_again(store, path):
-    """What was written to a file without a name would be lost without a word."""
+    """Writes to a file without a name would be lost silently."""
     store.record(NB, "main", turn("a"))
     for file in path.parent.iterdir():
         file.unlink()
@@ -386,7 +386,7 @@ def seconds_of_a_turn(store, chat):
 
 
 def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):
-    """What a turn costs must not grow with what was said long ago.
+    """The cost of a turn must not grow with the length of the chat.
 
     Counted in statements, so that the test does not depend on the machine's speed.
     """

@@ -1,4 +1,4 @@
-"""The chat as a value: what a model is sent, what is replaced, what is stale."""
+"""Chats as values: which messages are sent, what is replaced, what is stale."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ def turn(name, **more):
 
 
 def chat(*turns):
-    """Make a chat of turns that were each answered on those before them."""
+    """Make a chat whose turns are each based on those before them."""
     made = []
     for each in turns:
         before = () if each.starts_afresh else tuple(made)
@@ -105,7 +105,7 @@ def test_before_returns_the_turns_before_that_of_a_cell():
 
 
 def test_before_uses_the_last_of_several_turns_of_a_cell():
-    """``--append`` leaves earlier turns of a cell alone, for good."""
+    """``--append`` keeps earlier turns of a cell permanently."""
     talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="1"))
     assert [t.uid for t in talk.before("1").turns] == ["a", "b"]
 
@@ -128,7 +128,7 @@ def test_turns_after_a_removed_or_added_one_are_stale():
 
 
 def test_an_identical_new_reply_makes_nothing_stale():
-    """What counts is what is sent, not when or by which cell it came to be."""
+    """Only the texts that are sent count, not time or cell."""
     talk = chat(turn("a"), turn("b"))
     again = replace(talk.turns[0], uid="again", thinking="other", answered_at="later")
     assert Chat("main", (again, talk.turns[1])).stale() == frozenset()

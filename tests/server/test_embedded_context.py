@@ -1,4 +1,4 @@
-"""A chat that outgrows a small context for real, as a notebook shows it."""
+"""A real chat that outgrows a small context, as a notebook shows it."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ PROMPT = "Tell me one thing about the river Danube, in one short sentence, pleas
 
 @pytest.fixture
 def kernel(engine, tmp_path, monkeypatch):
-    """Start a kernel that asks the embedded engine and keeps its chats here."""
+    """Start a kernel that uses the embedded engine and stores its chats here."""
     monkeypatch.setenv("OLLAMA_HOST", engine.base_url)
     monkeypatch.setenv("OLLAMA_API_KEY", engine.token)
     kernel = Kernel()

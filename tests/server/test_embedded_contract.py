@@ -1,4 +1,4 @@
-"""The same requests as in the recordings of a real server, and the same answers."""
+"""The requests of the recordings of a real server get the same responses."""
 
 import json
 from pathlib import Path

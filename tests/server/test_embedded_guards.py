@@ -1,4 +1,4 @@
-"""Who may ask: a token, and no web page."""
+"""Access checks: a token is required, and web pages are rejected."""
 
 import http.client
 import stat
@@ -31,7 +31,7 @@ def test_a_foreign_origin_is_rejected_without_a_body(empty_engine, origin):
     "host", [REBINDING, "10.0.0.5", "127.0.0.1.evil.example", "[::", "0.0.0.0"]
 )
 def test_a_foreign_host_is_rejected_without_a_body(empty_engine, host):
-    """A name that points to 127.0.0.1 by DNS rebinding keeps its own name here."""
+    """With DNS rebinding, the Host header keeps the foreign name."""
     answer = empty_engine.ask("GET", "/api/version", Host=host)
     assert (answer.status, answer.body) == (403, b"")
 

@@ -1,4 +1,4 @@
-"""Rows for real: the engine holds each reply to the schema."""
+"""Real rows: the engine makes each reply follow the schema."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Models as files: copy, delete, create, upload; real bytes come and go."""
+"""Models as files: copy, delete, create and upload, with real bytes."""
 
 import hashlib
 import json
@@ -81,7 +81,7 @@ def test_a_parameter_of_the_wrong_type_fails_at_each_request(own_engine):
 
 
 def test_a_local_file_becomes_a_model(own_engine, pulled_store):
-    """Upload, create, answer: also where the name it came from is gone."""
+    """Upload, create and run, also after the original name was deleted."""
     weights = pulled_store / "blobs" / WEIGHTS.replace(":", "-")
     delete(own_engine, MODEL)
     path = f"/api/blobs/{WEIGHTS}"

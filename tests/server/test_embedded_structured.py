@@ -1,4 +1,4 @@
-"""A schema for real: the engine holds the model to it."""
+"""A real schema: the engine makes the model follow it."""
 
 import pytest
 

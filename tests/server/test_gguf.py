@@ -1,4 +1,4 @@
-"""GGUF headers, made by hand: read right, and never trusted."""
+"""Handmade GGUF headers are read correctly and never trusted."""
 
 import struct
 

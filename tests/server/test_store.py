@@ -1,4 +1,4 @@
-"""The store of models: what is left behind goes, what is in use stays."""
+"""The store of models: leftovers are deleted, and used files stay."""
 
 import os
 import time

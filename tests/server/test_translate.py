@@ -1,4 +1,4 @@
-"""Between Ollama's words and llama.cpp's, with no engine."""
+"""Translation between Ollama and llama.cpp, without an engine."""
 
 import json
 
