@@ -28,6 +28,7 @@ from ollama_magic.render.reply import (
     reply_bundle,
     reply_plain,
 )
+from ollama_magic.render.text import counted
 
 _ASK_AGAIN = "ask again, or with a larger model; reply.text has the text"
 
@@ -285,9 +286,7 @@ def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, 
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
     if count := prepared.unseen:
-        notes.append(
-            f"no vision: {count} earlier image{'' if count == 1 else 's'} not sent"
-        )
+        notes.append(f"no vision: {counted(count, 'earlier image')} not sent")
     return tuple(notes)
 
 

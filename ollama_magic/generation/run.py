@@ -31,6 +31,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
 from ollama_magic.history.turns import Message, Turn
+from ollama_magic.render.text import counted
 
 
 def ask(
@@ -108,7 +109,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     sent_on = f"\na cloud model: this server sends it on to {cloud}" if cloud else ""
     request, count = prepared.request, len(prepared.prompt.images)
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
-    images = f" and {count} image{'' if count == 1 else 's'}" if count else ""
+    images = f" and {counted(count, 'image')}" if count else ""
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"

@@ -50,6 +50,11 @@ def one_line(text: str) -> str:
     return " ".join(visible_text(text).split())
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return ``1 turn`` or ``2 turns``."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def escaped(text: str) -> str:
     """Return ``visible_text`` escaped for HTML, attributes included."""
     return html.escape(visible_text(text), quote=True)

@@ -22,6 +22,7 @@ from ollama_magic.generation.models import chosen_model
 from ollama_magic.generation.session import Session
 from ollama_magic.history.records import ParsedChats, UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
+from ollama_magic.render.text import counted
 from ollama_magic.sharing.json import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
 from ollama_magic.sharing.notebook import (
@@ -248,11 +249,6 @@ def fault_lines(found: ParsedChats, what: str) -> list[str]:
     more = "; …" if len(found.faults) > len(shown) else ""
     reasons = f": {'; '.join(shown)}{more}" if shown else ""
     return [f"{counted(found.left_out, what)} could not be used{reasons}"]
-
-
-def counted(number: int, what: str) -> str:
-    """Return ``1 turn`` or ``2 turns``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _path(file: str) -> Path:

@@ -13,8 +13,8 @@ from pathlib import Path
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.session import Session
 from ollama_magic.history.turns import Chat, Origin, Turn
+from ollama_magic.render.text import counted
 from ollama_magic.sharing.files import (
-    counted,
     fault_lines,
     not_used_lines,
     read_chats,

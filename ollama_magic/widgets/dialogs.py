@@ -15,7 +15,7 @@ from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.render.model_listing import overview
 from ollama_magic.render.panel_html import line_html, notice_html, text_box_html
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import counted, visible_text
 from ollama_magic.widgets.manager import ModelManager
 from ollama_magic.widgets.parts import SharedStyles, button, close_all, frame, row
 
@@ -92,8 +92,7 @@ class Dialogs:
             self.close()
             self._manager.delete(removal.names)
 
-        count = len(removal.names)
-        what = f"{count} model{'' if count == 1 else 's'}"
+        what = counted(len(removal.names), "model")
         listed = [
             f"{model.name}   {size_text(model.size_bytes)}" for model in removal.models
         ]

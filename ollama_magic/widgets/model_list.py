@@ -21,7 +21,7 @@ from ollama_magic.render.panel_html import (
     line_html,
     model_table_html,
 )
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import counted, visible_text
 from ollama_magic.widgets.manager import ModelRow
 from ollama_magic.widgets.parts import SharedStyles, row
 
@@ -162,7 +162,7 @@ class ModelList:
 
     def _total_text(self, shown: Sequence[ModelRow]) -> str:
         size_bytes = disk_bytes(row.summary for row in self._rows)
-        count = f"{len(self._rows)} model{'' if len(self._rows) == 1 else 's'}"
+        count = counted(len(self._rows), "model")
         if len(shown) != len(self._rows):
             count = f"{len(shown)} of {count}"
         return f"{count}, {size_text(size_bytes)} on disk"
@@ -240,5 +240,5 @@ def ago_text(timestamp: str, now: datetime | None = None) -> str:
     days = ((now or datetime.now(UTC)) - then).days
     for period, length in _PERIODS:
         if count := days // length if days > 0 else 0:
-            return f"{count} {period}{'' if count == 1 else 's'} ago"
+            return f"{counted(count, period)} ago"
     return "today"

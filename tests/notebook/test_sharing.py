@@ -298,7 +298,7 @@ def test_restoring_reports_invalid_outputs(kernel, page, fake_ollama, tmp_path):
     path.write_text(json.dumps(saved))
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     said = line(kernel, "%ollama restore")
-    assert "1 output could not be used: cell 2: prompt of a turn is of a " in said
+    assert "1 output could not be used: cell 2: prompt of a turn has the wrong " in said
     assert prompts_kept(kernel, tmp_path) == ["a?", "", "c?"]
 
 

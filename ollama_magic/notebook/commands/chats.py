@@ -21,6 +21,7 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
 )
 from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.text import counted
 
 COMMANDS = Commands()
 
@@ -36,11 +37,6 @@ _WHY = {
 }
 
 # -- texts that other subcommands use too ----------------------------------------
-
-
-def counted(count: int, what: str, plural: str = "") -> str:
-    """Return ``1 turn`` or ``2 turns``."""
-    return f"{count:,} {what if count == 1 else plural or f'{what}s'}"
 
 
 def store_text(session: Session) -> str:

@@ -31,6 +31,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.tables import TextPage
+from ollama_magic.render.text import counted
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def doctor_report(session: Session) -> TextPage:
     """
     findings = [finding for check in _CHECKS for finding in _findings(check, session)]
     problems = sum(finding.mark == "problem" for finding in findings)
-    end = f"{problems} problem{'' if problems == 1 else 's'}"
+    end = counted(problems, "problem")
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     lines = [f"ollama_magic doctor, {now}", ""]
     for one in findings:

@@ -21,11 +21,12 @@ from ollama_magic.generation.models import (
 from ollama_magic.generation.options import switch
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
-from ollama_magic.notebook.commands.chats import count_turns, counted, store_text
+from ollama_magic.notebook.commands.chats import count_turns, store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
 from ollama_magic.notebook.commands.transfers import pull_model
 from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.text import counted
 from ollama_magic.server import launch
 
 COMMANDS = Commands()

@@ -7,7 +7,7 @@ from typing import cast
 from ollama_magic.client.progress import size_text
 from ollama_magic.generation.options import Option, read_days, switch
 from ollama_magic.history.changes import PruneSummary
-from ollama_magic.notebook.commands.chats import counted, store_text
+from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,
@@ -17,6 +17,7 @@ from ollama_magic.notebook.commands.declare import (
     options_of,
 )
 from ollama_magic.render.tables import TextPage
+from ollama_magic.render.text import counted
 from ollama_magic.sharing import files
 from ollama_magic.sharing.restore import restore
 
