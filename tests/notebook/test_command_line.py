@@ -107,80 +107,80 @@ def test_line_becomes_arguments(line, expected):
 REFUSED = {
     "prompt on the line": (
         "Why is the sky blue?",
-        "The line of %%ollama takes one model, and this is 'Why is the sky blue?'.\n"
-        "  why:  a prompt stands on the lines under it\n"
+        "%%ollama takes one model on its line, not 'Why is the sky blue?'.\n"
+        "  why:  the prompt goes on the lines below\n"
         "  next: %ollama ask Why is the sky blue?",
     ),
     "one word of a prompt": (
         "Why?",
-        "The line of %%ollama takes one model, and this is 'Why?'.\n"
-        "  why:  a prompt stands on the lines under it\n"
+        "%%ollama takes one model on its line, not 'Why?'.\n"
+        "  why:  the prompt goes on the lines below\n"
         "  next: %ollama ask Why?",
     ),
     "quoted prompt": (
         "'Why is it'",
-        "The line of %%ollama takes one model, and this is 'Why is it'.\n"
-        "  why:  a prompt stands on the lines under it\n"
+        "%%ollama takes one model on its line, not 'Why is it'.\n"
+        "  why:  the prompt goes on the lines below\n"
         "  next: %ollama ask Why is it",
     ),
     "unknown option": (
         "--sytem x",
         "%%ollama has no option --sytem.\n"
-        "  next: did you mean --system? Its options: %ollama help",
+        "  next: did you mean --system? All options: %ollama help",
     ),
     "abbreviated option": (
         "--sys x",
         "%%ollama has no option --sys.\n"
-        "  next: did you mean --system? Its options: %ollama help",
+        "  next: did you mean --system? All options: %ollama help",
     ),
     "unknown short option": (
         "-z",
-        "%%ollama has no option -z.\n  next: Its options: %ollama help",
+        "%%ollama has no option -z.\n  next: all options: %ollama help",
     ),
     "unknown option that is like none": (
         "--foo",
-        "%%ollama has no option --foo.\n  next: Its options: %ollama help",
+        "%%ollama has no option --foo.\n  next: all options: %ollama help",
     ),
     "an option in the place of a model": (
         "-- --dry-run",
-        "The name of a model cannot begin with a dash, and this is '--dry-run'.\n"
+        "A model name cannot begin with a dash: '--dry-run'.\n"
         "  next: if it is an option: %%ollama --dry-run   "
-        "The names of models: %ollama list",
+        "Installed models: %ollama list",
     ),
     "a dash before the name of a model": (
         "-m -llama3.2",
-        "The name of a model cannot begin with a dash, and this is '-llama3.2'.\n"
+        "A model name cannot begin with a dash: '-llama3.2'.\n"
         "  next: if it is an option: %%ollama -llama3.2   "
-        "The names of models: %ollama list",
+        "Installed models: %ollama list",
     ),
     "open quote": (
         "what's up",
-        "The quotes on this line do not balance: %%ollama what's up\n"
+        "Unbalanced quotes on this line: %%ollama what's up\n"
         "  why:  No closing quotation\n"
-        "  next: close the quote, or write \\ before it; "
-        "a prompt stands on the lines under it",
+        "  next: close the quote, or put \\ before it; "
+        "the prompt goes on the lines below",
     ),
     "missing value": (
         "-s",
         "-s needs a value: -s TEXT\n"
-        "  why:  the line ends there\n"
+        "  why:  the line ends after it\n"
         '  next: %%ollama -s "Answer in one sentence."',
     ),
     "option in place of a value": (
         "-s --new",
         "-s needs a value: -s TEXT\n"
-        "  why:  --new is an option itself\n"
+        "  why:  --new is an option\n"
         '  next: %%ollama -s "Answer in one sentence."',
     ),
     "missing second value": (
         "-o num_ctx",
         "-o needs a value: -o KEY VALUE\n"
-        "  why:  the line ends there\n"
+        "  why:  the line ends after it\n"
         "  next: %%ollama -o num_ctx 8192",
     ),
     "value for a switch": (
         "--new=yes",
-        "--new takes no value, and was given 'yes'.\n  next: %%ollama --new",
+        "--new takes no value, but got 'yes'.\n  next: %%ollama --new",
     ),
     "empty value": (
         "-m ''",
@@ -207,14 +207,14 @@ REFUSED = {
     ),
     "think level without =": (
         "--think high",
-        "'high' would be the model here.\n"
-        "  why:  a level of thinking is written with =\n"
+        "'high' is read as the model here.\n"
+        "  why:  a thinking level is written with =\n"
         "  next: %%ollama --think=high",
     ),
     "think level without =, beside a model": (
         "--think high -m a",
-        "'high' would be the model here.\n"
-        "  why:  a level of thinking is written with =\n"
+        "'high' is read as the model here.\n"
+        "  why:  a thinking level is written with =\n"
         "  next: %%ollama --think=high",
     ),
     "temperature": (
@@ -239,27 +239,27 @@ REFUSED = {
         "  why:  it is a whole number, 0 or more\n"
         "  next: %%ollama --last 2",
     ),
-    "twice": ("-c a -c b", "-c is given twice.\n  next: leave one -c on the line"),
+    "twice": ("-c a -c b", "-c is given twice.\n  next: keep only one -c"),
     "twice, by two names": (
         "-c a --chat b",
-        "-c and --chat cannot both stand on the line.\n  next: leave -c or --chat out",
+        "-c and --chat cannot be used together.\n  next: remove -c or --chat",
     ),
     "one model twice": (
         "a -m a",
         "The model 'a' is given twice.\n"
-        "  why:  models are compared with one another\n"
+        "  why:  a comparison needs different models\n"
         "  next: %%ollama --compare a,ANOTHER   or one model alone: %%ollama a",
     ),
     "one model by two spellings": (
         "--compare a,A:latest",
         "'a' and 'A:latest' are the same model.\n"
-        "  why:  models are compared with one another\n"
+        "  why:  a comparison needs different models\n"
         "  next: %%ollama --compare a,ANOTHER   or one model alone: %%ollama a",
     ),
     "two ways to compare": (
         "-m a --compare b,c",
-        "-m and --compare cannot both stand on the line.\n"
-        "  why:  --compare names all models that are asked\n"
+        "-m and --compare cannot be used together.\n"
+        "  why:  --compare lists all models to ask\n"
         "  next: %%ollama --compare a,b,c",
     ),
     "a comparison with a blank": (
@@ -270,47 +270,47 @@ REFUSED = {
     ),
     "a comparison and an added turn": (
         "-m a -m b --append",
-        "-m and --append contradict each other.\n"
-        "  why:  a comparison writes no turn; %ollama keep MODEL makes one of it\n"
-        "  next: leave -m or --append out",
+        "-m and --append cannot be used together.\n"
+        "  why:  a comparison adds no turn; %ollama keep MODEL does it afterwards\n"
+        "  next: remove -m or --append",
     ),
     "temperature twice": (
         "-t 0 -o temperature 1",
-        "-t and -o temperature cannot both stand on the line.\n"
-        "  next: leave -t or -o temperature out",
+        "-t and -o temperature cannot be used together.\n"
+        "  next: remove -t or -o temperature",
     ),
     "think and no think": (
         "--think --no-think",
-        "--think and --no-think cannot both stand on the line.\n"
-        "  next: leave --think or --no-think out",
+        "--think and --no-think cannot be used together.\n"
+        "  next: remove --think or --no-think",
     ),
     "once and a chat": (
         "-1 -c ideas",
-        "-1 and -c contradict each other.\n"
-        "  why:  a one-off reads no chat and writes none\n"
-        "  next: leave -1 or -c out",
+        "-1 and -c cannot be used together.\n"
+        "  why:  --once neither reads nor changes the chat\n"
+        "  next: remove -1 or -c",
     ),
     "new and last": (
         "--new --last 2",
-        "--new and --last contradict each other.\n"
-        "  why:  a fresh start has no turns before it that could be sent\n"
-        "  next: leave --new or --last out",
+        "--new and --last cannot be used together.\n"
+        "  why:  --new sends no earlier turns\n"
+        "  next: remove --new or --last",
     ),
     "keyword as target": (
         "class << llama3.2",
-        "A reply cannot be bound to 'class'.\n"
-        "  why:  before << stands a Python name\n"
+        "A reply cannot be assigned to 'class'.\n"
+        "  why:  a Python name must come before <<\n"
         "  next: %%ollama answer << llama3.2",
     ),
     "target that is no name": (
         "a.b << c",
-        "A reply cannot be bound to 'a.b'.\n"
-        "  why:  before << stands a Python name\n"
+        "A reply cannot be assigned to 'a.b'.\n"
+        "  why:  a Python name must come before <<\n"
         "  next: %%ollama answer << c",
     ),
     "target in the middle": (
         "llama3.2 x << -q",
-        "NAME << comes first on the line, and this is 'llama3.2 x <<'.\n"
+        "NAME << must come first on the line: 'llama3.2 x <<'.\n"
         "  next: %%ollama answer << [MODEL] [options]",
     ),
 }
@@ -327,7 +327,7 @@ def test_line_is_refused_with_what_why_and_next(line, message):
 
 @pytest.mark.parametrize("other", ["-c a", "--new", "--append", "--last 1"])
 def test_once_goes_with_nothing_of_a_chat(other):
-    with pytest.raises(UsageError, match="contradict each other"):
+    with pytest.raises(UsageError, match="cannot be used together"):
         parse_chat_arguments(f"--once {other}")
 
 
@@ -551,9 +551,9 @@ REFUSED_COMMANDS = {
     ),
     "an option in the place of a model": (
         "rm -- --yes",
-        "The name of a model cannot begin with a dash, and this is '--yes'.\n"
+        "A model name cannot begin with a dash: '--yes'.\n"
         "  next: if it is an option: %ollama rm --yes   "
-        "The names of models: %ollama list",
+        "Installed models: %ollama list",
     ),
     "slip of the pen with more": (
         "pul llama3.2",
@@ -563,40 +563,40 @@ REFUSED_COMMANDS = {
         "Why is the sky blue",
         "%ollama has no subcommand 'Why'.\n"
         "  next: to ask a model: %ollama ask Why is the sky blue   "
-        "All words: %ollama help",
+        "All subcommands: %ollama help",
     ),
     "a prompt that ends in ?": (
         "Why is it so?",
         "%ollama has no subcommand 'Why'.\n"
-        "  next: to ask a model: %ollama ask Why is it so?   All words: %ollama help",
+        "  next: to ask a model: %ollama ask Why is it so?   All subcommands: %ollama help",
     ),
     "too few": (
         "cp a",
-        "%ollama cp takes SRC DST, and 1 was given.\n  next: %ollama cp SRC DST [-y]",
+        "%ollama cp takes SRC DST, but 1 was given.\n  next: %ollama cp SRC DST [-y]",
     ),
     "none": (
         "rm",
-        "%ollama rm takes MODEL…, and nothing was given.\n"
+        "%ollama rm takes MODEL…, but nothing was given.\n"
         "  next: %ollama rm MODEL… [-y]",
     ),
     "too many": (
         "ps a b",
-        "%ollama ps takes no words after it, and 2 were given.\n  next: %ollama ps",
+        "%ollama ps takes no arguments, but 2 were given.\n  next: %ollama ps",
     ),
     "no text": (
         "ask -q",
-        "%ollama ask takes TEXT, and nothing was given.\n"
+        "%ollama ask takes TEXT, but nothing was given.\n"
         "  next: %ollama ask [options] TEXT",
     ),
     "option of another": (
         "rm a --force",
-        "%ollama rm has no option --force.\n  next: Its options: %ollama help rm",
+        "%ollama rm has no option --force.\n  next: all options: %ollama help rm",
     ),
     "text that begins with a dash": (
         "ask -5 plus 3",
         "%ollama ask has no option -5.\n"
-        "  next: Its options: %ollama help ask   "
-        "A text that begins with a dash: %ollama ask -- TEXT",
+        "  next: all options: %ollama help ask   "
+        "Text that begins with a dash: %ollama ask -- TEXT",
     ),
     "two parts": (
         "show a --system --template",
@@ -606,9 +606,9 @@ REFUSED_COMMANDS = {
     ),
     "open quote": (
         "pull 'a",
-        "The quotes on this line do not balance: %ollama pull 'a\n"
+        "Unbalanced quotes on this line: %ollama pull 'a\n"
         "  why:  No closing quotation\n"
-        "  next: close the quote, or write \\ before it",
+        "  next: close the quote, or put \\ before it",
     ),
     "help of nothing": (
         "help xyzzy",

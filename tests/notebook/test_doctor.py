@@ -1,4 +1,4 @@
-"""What ``%ollama doctor`` and ``%ollama config`` tell, and what they never tell."""
+"""What ``%ollama doctor`` and ``%ollama config`` show, and never show."""
 
 import json
 import threading
@@ -19,18 +19,18 @@ def lines_of(text, topic):
     return [line for line in text.splitlines() if line[9:].startswith(topic)]
 
 
-def test_all_is_well_where_it_is(kernel, fake_ollama):
+def test_a_working_setup_has_no_problems(kernel, fake_ollama):
     text = report(kernel)
     assert fake_ollama.url in text
     assert "0.33.0" in lines_of(text, "server")[0]
     assert "1 installed" in text
     assert "problem  " not in text
-    assert text.endswith("no problem found")
+    assert text.endswith("No problems found")
 
 
-def test_what_stood_in_the_setting_and_what_it_was_read_as(kernel):
+def test_the_address_is_shown_as_set_and_as_understood(kernel):
     text = report(kernel, "%config OllamaMagics.host = '0.0.0.0:9'")
-    assert "OllamaMagics.host = '0.0.0.0:9', read as http://127.0.0.1:9" in text
+    assert "OllamaMagics.host = '0.0.0.0:9', which means http://127.0.0.1:9" in text
 
 
 def test_no_server_is_a_problem_with_the_next_command(kernel):
@@ -40,13 +40,13 @@ def test_no_server_is_a_problem_with_the_next_command(kernel):
     assert "1 problem" in text
 
 
-def test_a_host_that_cannot_be_read_is_a_problem_too(kernel):
+def test_an_invalid_host_is_a_problem(kernel):
     text = report(kernel, "%config OllamaMagics.host = 'ftp://gpu'")
     assert "ftp" in text
     assert "problem" in text
 
 
-def test_another_service_is_named_so(kernel, fake_ollama):
+def test_another_service_at_the_address_is_named(kernel, fake_ollama):
     page = Answer(["<title>Router</title>"], content_type="text/html")
     fake_ollama.on("GET /api/version", page)
     text = report(kernel)
@@ -59,10 +59,10 @@ def test_a_silent_server_is_not_waited_for(kernel, fake_ollama):
     text = report(
         kernel, "import ollama_magic.notebook.commands.doctor as d; d._PATIENCE_S = 0.3"
     )
-    assert "takes longer than" in text
+    assert "did not respond within" in text
 
 
-def test_a_server_that_refuses_is_told_in_its_words(kernel, fake_ollama):
+def test_the_error_of_a_server_is_quoted(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", error(500, "the disk is on fire"))
     assert "the disk is on fire" in report(kernel)
 
@@ -72,7 +72,7 @@ def test_no_models_is_a_problem(kernel, fake_ollama):
     assert "%ollama pull" in report(kernel)
 
 
-def test_what_is_loaded_where_and_with_how_much_context(kernel, fake_ollama):
+def test_loaded_models_have_their_processor_and_context(kernel, fake_ollama):
     fake_ollama.models([{"name": "m:1b", "details": {"context_length": 131072}}])
     loaded = {
         "name": "m:1b",
@@ -83,39 +83,39 @@ def test_what_is_loaded_where_and_with_how_much_context(kernel, fake_ollama):
     fake_ollama.on("GET /api/ps", Answer([json.dumps({"models": [loaded]})]))
     text = report(kernel)
     assert "m:1b, 4.0 GB, 75%/25% CPU/GPU" in text
-    assert "context 4,096 of 131,072" in text
+    assert "context 4,096 (trained for 131,072)" in text
 
 
 def test_the_embedded_engine_is_named(kernel, fake_ollama):
     fake_ollama.on("GET /api/version", Answer(['{"version":"0.0.0-embedded"}']))
-    assert "the embedded engine" in report(kernel)
+    assert "embedded engine" in report(kernel)
 
 
 @pytest.mark.parametrize(
     ("setup", "said"),
     [
-        ("pass", "none is set"),
+        ("pass", "not set"),
         ("os.environ['HTTP_PROXY'] = 'http://proxy:1'", "not used for this machine"),
         (
             "os.environ['HTTP_PROXY'] = 'http://proxy:1'\n"
             "%config OllamaMagics.host = 'http://gpu.invalid:1'",
-            "http://proxy:1 is between here and gpu.invalid:1",
+            "requests to gpu.invalid:1 go through http://proxy:1",
         ),
         (
             "os.environ['HTTP_PROXY'] = 'http://proxy:1'\n"
             "os.environ['NO_PROXY'] = 'gpu.invalid'\n"
             "%config OllamaMagics.host = 'http://gpu.invalid:1'",
-            "NO_PROXY leaves out gpu.invalid:1",
+            "NO_PROXY excludes gpu.invalid:1",
         ),
     ],
     ids=["none", "loopback", "between", "left out"],
 )
-def test_proxies_are_told_as_they_count(kernel, setup, said):
+def test_proxies_are_shown_as_they_apply(kernel, setup, said):
     text = report(kernel, f"import os\n{setup}")
     assert said in lines_of(text, "proxy")[0]
 
 
-def test_no_secret_is_on_the_page(kernel):
+def test_the_report_contains_no_secrets(kernel):
     """Not in addresses, not in proxies, not in the environment."""
     text = report(
         kernel,
@@ -137,21 +137,21 @@ def test_a_store_that_cannot_be_written_is_a_problem(kernel, tmp_path):
     assert "in memory only" in text
 
 
-def test_the_front_end_is_told_as_it_shows_itself(kernel):
-    assert "tells no cell ids" in report(kernel)
+def test_the_front_end_is_described(kernel):
+    assert "sends no cell ids" in report(kernel)
     kernel.answers = []
     ran = kernel.run("%ollama doctor", cell_id="abc")
-    assert "tells which cell runs" in ran.text
-    assert "questions can be answered" in ran.text
+    assert "identifies the running cell" in ran.text
+    assert "can ask you questions" in ran.text
 
 
-def test_packages_are_told_with_their_versions(kernel):
+def test_packages_are_listed_with_their_versions(kernel):
     text = report(kernel)
     assert "ipywidgets 8" in lines_of(text, "versions")[0]
     assert "pip" in text
 
 
-def test_config_tells_every_setting_and_what_is_set(kernel):
+def test_config_lists_all_settings_and_which_are_set(kernel):
     kernel.run("%config OllamaMagics.model = 'llama3.2:3b'")
     ran = kernel.run(
         "rows = %ollama config\n"

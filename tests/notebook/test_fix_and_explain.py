@@ -81,7 +81,7 @@ def test_fix_without_a_failure_says_so(kernel, fake_ollama):
     assert f"these cells have failed: In[{number}]" in ran.error
     assert "not 'it'" in kernel.run("%ollama fix it").error
     assert (
-        "%ollama fix takes [n], and 2 were given"
+        "%ollama fix takes [n], but 2 were given"
         in kernel.run("%ollama fix 1 2").streams
     )
     assert fake_ollama.bodies("/api/chat") == []

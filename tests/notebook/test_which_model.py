@@ -503,7 +503,7 @@ def test_run_asks_a_model_that_is_named_first(kernel, fake_ollama):
 def test_run_without_a_text_says_how_to_go_on(kernel, fake_ollama, line):
     ran = kernel.run(f"%ollama {line}")
     assert ran.status == "error"
-    assert "next: %%ollama qwen3:4b   with the text under it" in said(ran)
+    assert "next: %%ollama qwen3:4b   with the prompt below it" in said(ran)
     assert asked(fake_ollama) == []
 
 

@@ -1,7 +1,7 @@
-"""What the line of ``%%ollama`` asks for, as a typed value.
+"""Reads the line of ``%%ollama`` into ``ChatOptions``.
 
-The only reader of that line. Knows which options contradict each other; what they
-are called and how a value is read stands in the table of options.
+The magics and the subcommands that ask use it. It checks which options can't be used
+together; their flags, and how a value is read, are declared in ``generation.options``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ollama_magic.generation.options import (
     Option,
     read_models,
 )
-from ollama_magic.notebook.cli.line import Given, Line, read_line
+from ollama_magic.notebook.cli.line import GivenOption, SplitLine, read_line
 
 _CELL_MAGIC = "%%ollama"
 
@@ -29,36 +29,36 @@ _CONTRADICTIONS = (
     (
         "once",
         ("chat", "new", "append", "last"),
-        "a one-off reads no chat and writes none",
+        "--once neither reads nor changes the chat",
     ),
-    ("new", ("last",), "a fresh start has no turns before it that could be sent"),
-    ("schema", ("tools",), "a reply that is held to a schema calls no functions"),
+    ("new", ("last",), "--new sends no earlier turns"),
+    ("schema", ("tools",), "a reply with a schema cannot call tools"),
     (
         "compare",
         ("append",),
-        "a comparison writes no turn; %ollama keep MODEL makes one of it",
+        "a comparison adds no turn; %ollama keep MODEL does it afterwards",
     ),
     (
         "compare",
         ("tools", "extract"),
-        "models that are compared only answer, in one round each",
+        "compared models answer in a single round",
     ),
 )
-"""An option, others that cannot stand beside it, and why."""
+"""An option, others that can't be used with it, and why."""
 
 _BELONGS_TO = (("yes", "tools", "-T NAME"),)
-"""An option, the one without which it means nothing, and how that is written."""
+"""An option, the one that it needs, and how that is written."""
 
 _TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
 
 
 def parse_chat_arguments(line: str) -> ChatOptions:
-    """Return what a ``%%ollama`` line asks for.
+    """Return the options on a ``%%ollama`` line.
 
     Raises
     ------
     UsageError
-        Anything on the line that is not understood, with what to type instead.
+        The line has an error; the message says what to type instead.
 
     Examples
     --------
@@ -69,24 +69,24 @@ def parse_chat_arguments(line: str) -> ChatOptions:
     target, rest = _split_target(line)
     read = read_line(rest, CHAT_OPTIONS, _CELL_MAGIC)
     if len(read.words) > 1:
-        _refuse_words(read.words)
+        _raise_not_a_model(read.words)
     if read.words:
-        _refuse_subcommand(read.words[0])
-        model = Given(CHAT_OPTIONS[0], f"MODEL {read.words[0]!r}", read.words)
-        read = Line((model, *read.given), ())
+        _check_not_subcommand(read.words[0])
+        model = GivenOption(CHAT_OPTIONS[0], f"MODEL {read.words[0]!r}", read.words)
+        read = SplitLine((model, *read.given), ())
     return make_chat_arguments(read.given, _CELL_MAGIC, target=target)
 
 
 def make_chat_arguments(
-    given: Sequence[Given], magic: str, *, target: str | None = None
+    given: Sequence[GivenOption], magic: str, *, target: str | None = None
 ) -> ChatOptions:
-    """Return the value of options that were read from a line.
+    """Return the typed value of options that were read from a line.
 
     Raises
     ------
     UsageError
-        A value that its option does not take, an option given twice, or two that
-        contradict each other.
+        An invalid value, an option that is given twice, or options that cannot be
+        used together.
     """
     fields: dict[str, Any] = {}
     options: dict[str, OptionValue] = {}
@@ -103,40 +103,41 @@ def make_chat_arguments(
         else:
             _claim(one.option.field, one.flag, flags)
             fields[one.option.field] = _value(one, magic)
-    _settle_models(fields, flags, magic)
+    _set_models(fields, flags, magic)
     _check_together(fields, flags, magic)
     _check_belongs(fields, flags, magic)
     if target and "dry_run" in fields:
         raise usage_error(
-            f"With --dry-run there is no reply to bind to {target}.",
+            f"--dry-run gets no reply to assign to {target}.",
             next_step=f"{magic} --dry-run",
         )
     return ChatOptions(target=target, options=options, **fields)
 
 
 def check_model_name(text: str, magic: str) -> None:
-    """Refuse a name that no model can have, because it is an option in its place.
+    """Raise an error if an option is in the place of a model.
 
     Raises
     ------
     UsageError
-        It begins with a dash (Ollama's ``types/model/name.go``: a letter or a digit).
+        The name begins with a dash; Ollama's ``types/model/name.go`` allows only a
+        letter or a digit there.
     """
     if text.startswith("-"):
         raise usage_error(
-            f"The name of a model cannot begin with a dash, and this is {text!r}.",
+            f"A model name cannot begin with a dash: {text!r}.",
             next_step=f"if it is an option: {magic} {text}   "
-            "The names of models: %ollama list",
+            "Installed models: %ollama list",
         )
 
 
-def read_values(given: Sequence[Given], magic: str) -> dict[str, object]:
+def read_values(given: Sequence[GivenOption], magic: str) -> dict[str, object]:
     """Return the values of a subcommand's own options, by their fields.
 
     Raises
     ------
     UsageError
-        A value that its option does not take, or an option given twice.
+        An invalid value, or an option that is given twice.
     """
     fields: dict[str, object] = {}
     options: dict[str, OptionValue] = {}
@@ -157,31 +158,29 @@ def _split_target(line: str) -> tuple[str | None, str]:
     target, rest = match[1], match[2]
     if not target.isidentifier() or keyword.iskeyword(target):
         raise usage_error(
-            f"A reply cannot be bound to {target!r}.",
-            why="before << stands a Python name",
+            f"A reply cannot be assigned to {target!r}.",
+            why="a Python name must come before <<",
             next_step=f"{_CELL_MAGIC} answer <<{rest}",
         )
     return target, rest
 
 
 def _claim(key: str, flag: str, flags: dict[str, str]) -> None:
-    """Note by what flag something was given; refuse to have it given twice."""
+    """Record the flag that set something; raise an error for a second one."""
     if key not in flags:
         flags[key] = flag
         return
     earlier = flags[key]
     if earlier == flag:
-        raise usage_error(
-            f"{flag} is given twice.", next_step=f"leave one {flag} on the line"
-        )
+        raise usage_error(f"{flag} is given twice.", next_step=f"keep only one {flag}")
     raise usage_error(
-        f"{earlier} and {flag} cannot both stand on the line.",
-        next_step=f"leave {earlier} or {flag} out",
+        f"{earlier} and {flag} cannot be used together.",
+        next_step=f"remove {earlier} or {flag}",
     )
 
 
 def _add_model_option(
-    one: Given, magic: str, options: dict[str, OptionValue], flags: dict[str, str]
+    one: GivenOption, magic: str, options: dict[str, OptionValue], flags: dict[str, str]
 ) -> None:
     if one.option.is_model_option:
         name, text = one.option.field, one.values[0]
@@ -208,14 +207,14 @@ def _read_model_option(name: str, text: str, magic: str, flag: str) -> OptionVal
         raise usage_error(error.what, why=error.why, next_step=next_step) from error
 
 
-def _value(one: Given, magic: str) -> object:
+def _value(one: GivenOption, magic: str) -> object:
     option = one.option
     if not one.values:
         return option.const
     (text,) = one.values
     if option.choices:
         if text not in option.choices:
-            _refuse_choice(option, one.flag, text, magic)
+            _raise_invalid_choice(option, one.flag, text, magic)
         return text
     if option.field == "model":
         _check_model(text, magic)
@@ -233,7 +232,7 @@ def _value(one: Given, magic: str) -> object:
     return value
 
 
-def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn:
+def _raise_invalid_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn:
     likely = nearest(text, option.choices) or option.choices[0]
     joint = "=" if option.kind == "optional" else " "
     raise usage_error(
@@ -246,14 +245,14 @@ def _refuse_choice(option: Option, flag: str, text: str, magic: str) -> NoReturn
 def _check_model(text: str, magic: str) -> None:
     check_model_name(text, magic)
     if "?" in text or len(text.split()) > 1:
-        _refuse_words((text,))
+        _raise_not_a_model((text,))
 
 
-def _refuse_words(words: Sequence[str]) -> NoReturn:
+def _raise_not_a_model(words: Sequence[str]) -> NoReturn:
     text = " ".join(words)
     if "<<" in words:
         raise usage_error(
-            f"NAME << comes first on the line, and this is {text!r}.",
+            f"NAME << must come first on the line: {text!r}.",
             next_step=f"{_CELL_MAGIC} answer << [MODEL] [options]",
         )
     from ollama_magic.notebook.commands import find_command
@@ -261,14 +260,14 @@ def _refuse_words(words: Sequence[str]) -> NoReturn:
     command = find_command(words[0])
     is_offered = command is not None and not command.discards
     raise usage_error(
-        f"The line of {_CELL_MAGIC} takes one model, and this is {text!r}.",
-        why="a prompt stands on the lines under it",
+        f"{_CELL_MAGIC} takes one model on its line, not {text!r}.",
+        why="the prompt goes on the lines below",
         next_step=f"%ollama ask {text}"
         + (f"   or the subcommand: %ollama {text}" if is_offered else ""),
     )
 
 
-def _refuse_subcommand(word: str) -> None:
+def _check_not_subcommand(word: str) -> None:
     """Raise an error if a cell names a subcommand where its model belongs."""
     from ollama_magic.notebook.commands import find_command
 
@@ -277,30 +276,30 @@ def _refuse_subcommand(word: str) -> None:
         return
     line = f"%ollama {'help ' if command.discards else ''}{word}"
     raise usage_error(
-        f"The line of {_CELL_MAGIC} takes a model, and {word!r} is a subcommand.",
-        why="subcommands have one % and no lines under them",
-        next_step=f"{line}   A model of that name: {_CELL_MAGIC} -m {word}",
+        f"{word!r} is a subcommand, not a model.",
+        why="subcommands have a single % and no lines below",
+        next_step=f"{line}   A model with that name: {_CELL_MAGIC} -m {word}",
     )
 
 
 def _check_belongs(
     fields: Mapping[str, object], flags: Mapping[str, str], magic: str
 ) -> None:
-    """Refuse an option that would be ignored."""
+    """Raise an error for an option that would be ignored."""
     for one, other, flag in _BELONGS_TO:
         if one in fields and other not in fields:
             raise usage_error(
-                f"{flags[one]} means nothing without {flag}.",
+                f"{flags[one]} has no effect without {flag}.",
                 next_step=f"{magic} {flag} {flags[one]}",
             )
 
 
-def _settle_models(fields: dict[str, Any], flags: dict[str, str], magic: str) -> None:
-    """Tell one model from several that are compared, however they were written."""
+def _set_models(fields: dict[str, Any], flags: dict[str, str], magic: str) -> None:
+    """Set ``model`` or ``compare``, by how many models were given in any way."""
     if "model" in fields and "compare" in fields:
         raise usage_error(
-            f"{flags['model']} and --compare cannot both stand on the line.",
-            why="--compare names all models that are asked",
+            f"{flags['model']} and --compare cannot be used together.",
+            why="--compare lists all models to ask",
             next_step=f"{magic} --compare "
             f"{','.join([*fields['model'], *fields['compare']])}",
         )
@@ -309,7 +308,7 @@ def _settle_models(fields: dict[str, Any], flags: dict[str, str], magic: str) ->
     seen: dict[str, str] = {}
     for name in names:
         if canonical(name) in seen:
-            _refuse_twice(name, seen, magic)
+            _raise_same_model(name, seen, magic)
         seen[canonical(name)] = name
     if len(names) == 1:
         fields["model"] = names[0]
@@ -318,14 +317,14 @@ def _settle_models(fields: dict[str, Any], flags: dict[str, str], magic: str) ->
         flags["compare"] = flags[written]
 
 
-def _refuse_twice(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
+def _raise_same_model(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
     earlier = seen[canonical(name)]
     is_same = earlier == name
     raise usage_error(
         f"The model {name!r} is given twice."
         if is_same
         else f"{earlier!r} and {name!r} are the same model.",
-        why="models are compared with one another",
+        why="a comparison needs different models",
         next_step=f"{magic} --compare {earlier},ANOTHER   or one model alone: "
         f"{magic} {earlier}",
     )
@@ -334,20 +333,20 @@ def _refuse_twice(name: str, seen: Mapping[str, str], magic: str) -> NoReturn:
 def _check_together(
     fields: Mapping[str, Any], flags: Mapping[str, str], magic: str
 ) -> None:
-    """Refuse options that contradict each other."""
+    """Raise an error for options that cannot be used together."""
     models = (fields.get("model"), *fields.get("compare", ()))
     level = next((name for name in models if name in THINK_LEVELS), None)
     if level is not None and fields.get("think") is True:
         raise usage_error(
-            f"{level!r} would be the model here.",
-            why="a level of thinking is written with =",
+            f"{level!r} is read as the model here.",
+            why="a thinking level is written with =",
             next_step=f"{magic} --think={level}",
         )
     for one, others, why in _CONTRADICTIONS:
         for other in others:
             if fields.get(one) and other in fields and fields[other] != 0:
                 raise usage_error(
-                    f"{flags[one]} and {flags[other]} contradict each other.",
+                    f"{flags[one]} and {flags[other]} cannot be used together.",
                     why=why,
-                    next_step=f"leave {flags[one]} or {flags[other]} out",
+                    next_step=f"remove {flags[one]} or {flags[other]}",
                 )

@@ -16,7 +16,7 @@ from ollama_magic.notebook.cli.arguments import (
     make_chat_arguments,
     read_values,
 )
-from ollama_magic.notebook.cli.line import Given, Line, read_line
+from ollama_magic.notebook.cli.line import GivenOption, SplitLine, read_line
 from ollama_magic.notebook.commands import COMMANDS, find_command
 from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
 from ollama_magic.notebook.commands.server import replay_text, status
@@ -43,13 +43,12 @@ def run_line(context: Context, line: str) -> object:
 
 
 def parse_command(line: str) -> ParsedCommand:
-    """Return what an ``%ollama`` line asks for.
+    """Return the subcommand on an ``%ollama`` line, with its arguments.
 
     Raises
     ------
     UsageError
-        A word that is no subcommand, with the nearest one; too few or too many
-        words after one; an option that it does not have.
+        An unknown subcommand or option, or too few or too many operands.
 
     Examples
     --------
@@ -65,7 +64,7 @@ def parse_command(line: str) -> ParsedCommand:
     if line.rstrip().endswith("?") and not (command and command.takes_text):
         return _help_for(word, line)
     if command is None:
-        _refuse_word(word, line.strip())
+        _raise_unknown_subcommand(word, line.strip())
     if command.asks:
         return _parse_asking_command(command, rest)
     if command.name == "help" and find_option(CHAT_OPTIONS, rest.strip()):
@@ -89,7 +88,7 @@ def parse_command(line: str) -> ParsedCommand:
 
 
 def _help_for(word: str, line: str) -> ParsedCommand:
-    """Return the help that ``pull?`` or ``show llama3.2 ?`` asks for."""
+    """Return the help command for ``pull?`` or ``show llama3.2 ?``."""
     name = word.rstrip("?")
     return _help_page(name, line) if name else ParsedCommand("help")
 
@@ -97,7 +96,7 @@ def _help_for(word: str, line: str) -> ParsedCommand:
 def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
     command = find_command(word)
     if command is None:
-        _refuse_word(word, line.strip(), otherwise=otherwise)
+        _raise_unknown_subcommand(word, line.strip(), otherwise=otherwise)
     return ParsedCommand("help", (command.name,))
 
 
@@ -107,36 +106,36 @@ def _parse_asking_command(command: Command, rest: str) -> ParsedCommand:
     if command.completes == "model" and read.text:
         read = _after_model(command, read, magic)
     if command.takes_text and not read.text:
-        _refuse_count(command, 0)
+        _raise_wrong_count(command, 0)
     _check_count(command, max(len(read.words), command.least))
     text = read.text or " ".join(read.words)
     arguments = make_chat_arguments(read.given, magic)
     return ParsedCommand(command.name, text=text, chat_arguments=arguments)
 
 
-def _after_model(command: Command, read: Line, magic: str) -> Line:
-    """Take the model off the free text, and the options that stand between them."""
+def _after_model(command: Command, read: SplitLine, magic: str) -> SplitLine:
+    """Split the model, and options after it, from the free text."""
     model, *rest = read.text.split(maxsplit=1)
     check_model_name(model, magic)
     more = read_line("".join(rest), command.options, magic, ends_in_text=True)
     if not more.text:
         raise usage_error(
-            f"{magic} sends a text to {model!r}, and none was given.",
-            why="a notebook goes on in its cells, not at a prompt of its own",
-            next_step=f"%%ollama {model}   with the text under it, or on one line: "
+            f"{magic} needs a prompt for {model!r}.",
+            why="a notebook has no interactive prompt; chat in its cells",
+            next_step=f"%%ollama {model}   with the prompt below it, or on one line: "
             f"{magic} {model} TEXT",
         )
-    named = Given(CHAT_OPTIONS[0], f"MODEL {model!r}", (model,))
-    return Line((*read.given, named, *more.given), (), more.text)
+    named = GivenOption(CHAT_OPTIONS[0], f"MODEL {model!r}", (model,))
+    return SplitLine((*read.given, named, *more.given), (), more.text)
 
 
-def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:
+def _one_switch(given: Sequence[GivenOption], magic: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(one.option.field for one in given))
     ways = [one for one in given if one.option.field != "yes"]
     if len({one.option.field for one in ways}) > 1:
         flags = " and ".join(one.flag for one in ways)
         raise usage_error(
-            f"{magic} takes one of its options at a time, and here are {flags}.",
+            f"{magic} takes only one of {flags}.",
             next_step=f"{magic} {ways[0].flag}",
         )
     return names
@@ -144,25 +143,25 @@ def _one_switch(given: Sequence[Given], magic: str) -> tuple[str, ...]:
 
 def _check_count(command: Command, count: int) -> None:
     if count < command.least or (command.most is not None and count > command.most):
-        _refuse_count(command, count)
+        _raise_wrong_count(command, count)
 
 
-def _refuse_count(command: Command, count: int) -> NoReturn:
-    takes = command.operands or "no words after it"
+def _raise_wrong_count(command: Command, count: int) -> NoReturn:
+    takes = command.operands or "no arguments"
     raise usage_error(
-        f"%ollama {command.name} takes {takes}, and {count or 'nothing'} "
+        f"%ollama {command.name} takes {takes}, but {count or 'nothing'} "
         f"{'were' if count > 1 else 'was'} given.",
         next_step=f"%ollama {command.usage}",
     )
 
 
-def _refuse_word(word: str, line: str, *, otherwise: str = "") -> NoReturn:
+def _raise_unknown_subcommand(word: str, line: str, *, otherwise: str = "") -> NoReturn:
     names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
     likely = nearest(word.rstrip("?"), names)
     meant = find_command(likely) if likely else None
-    # NB: a guess must not be one that destroys.
+    # NB: the suggestion must not delete anything.
     if likely is None or meant is None or meant.discards:
-        to_ask = f"to ask a model: %ollama ask {line}   All words: %ollama help"
+        to_ask = f"to ask a model: %ollama ask {line}   All subcommands: %ollama help"
         next_step = otherwise or to_ask
     elif word == line:
         next_step = f"did you mean: %ollama {likely}"

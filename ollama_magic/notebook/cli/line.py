@@ -1,8 +1,10 @@
-"""Splits a magic line as a POSIX shell would, and takes the options off it.
+"""Splits a magic line as a POSIX shell does, and separates its options.
 
-Knows quoting and how flags are written; which options there are comes in as a
-table. IPython's own splitter is not used: it keeps quotes, cuts ``--system="a b"``
-at the blank, and differs on Windows. Nothing is expanded and nothing abbreviated.
+The options that are allowed are passed in. Words are split with :mod:`shlex`, because
+IPython's own splitter keeps quotes, cuts ``--system="a b"`` at the blank, and differs
+on Windows. :mod:`argparse` can't read the options: it loses the exact free text of
+``ask``, reads ``--seed -1`` as the option ``-1``, has no ``KEY=VALUE`` pairs, and its
+errors have no nearest option and no next step. Nothing is expanded or abbreviated.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from ollama_magic.generation.options import Option, find_option, is_number
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An option as it stood on the line: which, by what flag, with what values."""
+class GivenOption:
+    """An option on the line, with the flag and the values that were typed."""
 
     option: Option
     flag: str
@@ -26,49 +28,48 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What a line was made of: options, plain words, and the free text at its end."""
+class SplitLine:
+    """The parts of a line: options, plain words, and the free text at its end."""
 
-    given: tuple[Given, ...]
+    given: tuple[GivenOption, ...]
     words: tuple[str, ...]
     text: str = ""
 
 
 def read_line(
     line: str, options: Sequence[Option], magic: str, *, ends_in_text: bool = False
-) -> Line:
-    """Read a line by a table of options.
+) -> SplitLine:
+    """Read a line with some options.
 
     Parameters
     ----------
     line
         What follows the magic.
     options
-        The options that may stand there.
+        The options that are allowed.
     magic
-        How errors call it: ``%%ollama``, ``%ollama rm``.
+        How errors name it: ``%%ollama``, ``%ollama rm``.
     ends_in_text
         The options end at the first plain word, and the rest of the line is free
-        text, returned exactly as it was typed: quotes in it are quotes.
+        text, returned exactly as it was typed, including quotes.
 
     Raises
     ------
     UsageError
-        Quotes that do not balance, an unknown option, a value that is missing or
-        not wanted.
+        Unbalanced quotes, an unknown option, or a missing or superfluous value.
     """
-    # NB: half a character can be sent and kept by nothing; a program may write it.
+    # NB: half a surrogate pair, from a program, can be neither sent nor stored.
     words = _Words(line.encode("utf-8", "replace").decode(), magic)
-    given: list[Given] = []
+    given: list[GivenOption] = []
     plain: list[str] = []
     options_ended = False
     while True:
         rest = words.rest()
         if ends_in_text and (options_ended or not _begins_option(rest)):
-            return Line(tuple(given), (), rest)
+            return SplitLine(tuple(given), (), rest)
         word = words.next()
         if word is None:
-            return Line(tuple(given), tuple(plain))
+            return SplitLine(tuple(given), tuple(plain))
         if options_ended or not _begins_option(word):
             plain.append(word)
         elif word == "--":
@@ -79,12 +80,12 @@ def read_line(
 
 
 def _begins_option(word: str) -> bool:
-    """Tell an option from a plain word; a dash alone is a plain word."""
+    """Return whether a word is an option; a dash alone is not."""
     return word.startswith("-") and word[1:2].strip() != ""
 
 
 class _Words:
-    """The words of a line, one at a time, with the rest untouched."""
+    """The words of a line, read one at a time."""
 
     def __init__(self, line: str, magic: str) -> None:
         self._line = line
@@ -93,7 +94,7 @@ class _Words:
         self._lexer = shlex.shlex(self._stream, posix=True)
         self._lexer.whitespace_split = True
         self._lexer.commenters = ""
-        self._lexer.whitespace += "\xa0"  # a blank that was pasted from a web page
+        self._lexer.whitespace += "\xa0"  # pasted from a web page
 
     def next(self) -> str | None:
         """Return the next word without its quotes; None at the end of the line."""
@@ -101,15 +102,15 @@ class _Words:
             return self._lexer.get_token()
         except ValueError as error:
             is_cell = self._magic.startswith("%%")
-            hint = "; a prompt stands on the lines under it" if is_cell else ""
+            hint = "; the prompt goes on the lines below" if is_cell else ""
             raise usage_error(
-                f"The quotes on this line do not balance: {self._magic} {self._line}",
+                f"Unbalanced quotes on this line: {self._magic} {self._line}",
                 why=str(error),
-                next_step=f"close the quote, or write \\ before it{hint}",
+                next_step=f"close the quote, or put \\ before it{hint}",
             ) from error
 
     def rest(self) -> str:
-        """Return what was not read yet, as it was typed."""
+        """Return the part that was not read yet, as it was typed."""
         return self._line[self._stream.tell() :].strip()
 
 
@@ -120,8 +121,8 @@ class _OptionReader:
     magic: str
     ends_in_text: bool
 
-    def read(self, word: str) -> Iterator[Given]:
-        """Read a word that begins with a dash, and the values that belong to it."""
+    def read(self, word: str) -> Iterator[GivenOption]:
+        """Read a word that begins with a dash, and its values."""
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
             option = self._find(flag)
@@ -132,7 +133,7 @@ class _OptionReader:
             flag, letters = f"-{letters[0]}", letters[1:]
             option = self._find(flag)
             if option.kind == "switch":
-                yield Given(option, flag)
+                yield GivenOption(option, flag)
             else:
                 attached = letters.removeprefix("=") if letters else None
                 yield self._with_values(option, flag, attached)
@@ -145,34 +146,37 @@ class _OptionReader:
         flags = [name for option in self.options for name in option.flags]
         likely = nearest(flag, flags)
         meant = find_option(self.options, likely) if likely else None
-        # NB: a guess must not be one that destroys.
-        hint = f"did you mean {likely}? " if meant and not meant.discards else ""
-        subcommand = self.magic.partition(" ")[2]
-        hint += f"Its options: %ollama help {subcommand}".rstrip()
+        # NB: the suggestion must not delete anything.
+        page = f"%ollama help {self.magic.partition(' ')[2]}".rstrip()
+        hint = f"all options: {page}"
+        if meant and not meant.discards:
+            hint = f"did you mean {likely}? All options: {page}"
         if self.ends_in_text:
-            hint += f"   A text that begins with a dash: {self.magic} -- TEXT"
+            hint += f"   Text that begins with a dash: {self.magic} -- TEXT"
         raise usage_error(
             f"{self.magic} has no option {flag}.",
             next_step=hint,
         )
 
-    def _with_values(self, option: Option, flag: str, attached: str | None) -> Given:
+    def _with_values(
+        self, option: Option, flag: str, attached: str | None
+    ) -> GivenOption:
         if option.kind == "switch":
             if attached is not None:
                 raise usage_error(
-                    f"{flag} takes no value, and was given {attached!r}.",
+                    f"{flag} takes no value, but got {attached!r}.",
                     next_step=f"{self.magic} {flag}",
                 )
-            return Given(option, flag)
+            return GivenOption(option, flag)
         if option.kind == "optional":
-            return Given(option, flag, () if attached is None else (attached,))
+            return GivenOption(option, flag, () if attached is None else (attached,))
         first = self._next_value(option, flag) if attached is None else attached
         if option.kind == "value":
-            return Given(option, flag, (first,))
+            return GivenOption(option, flag, (first,))
         key, equals, value = first.partition("=")
         if not equals:
             value = self._next_value(option, flag)
-        return Given(option, flag, (key, value))
+        return GivenOption(option, flag, (key, value))
 
     def _next_value(self, option: Option, flag: str) -> str:
         word = self.words.next()
@@ -180,7 +184,7 @@ class _OptionReader:
             (option.takes_numbers and is_number(word)) or not self._is_flag(word)
         ):
             return word
-        why = "the line ends there" if word is None else f"{word} is an option itself"
+        why = "the line ends after it" if word is None else f"{word} is an option"
         raise usage_error(
             f"{flag} needs a value: {flag} {option.metavar}",
             why=why,

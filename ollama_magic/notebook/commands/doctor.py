@@ -1,8 +1,8 @@
-"""``%ollama doctor``: what works, what does not, and what to type then.
+"""``%ollama doctor``: checks the setup and suggests fixes.
 
-A page to read and to paste into an issue, so it holds no secret: of keys only whether
-they are there, of addresses never user or password. Each check stands alone: one that
-fails is a line of the page.
+The report is pasted into bug reports, so it contains no secrets: it says whether a key
+is set, and shows addresses without user or password. A check that fails with an error
+is a line of the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
 from ollama_magic.generation.session import Session
-from ollama_magic.notebook.commands.chats import store_text
+from ollama_magic.notebook.commands.chats import count_turns, counted, store_text
+from ollama_magic.notebook.compat import is_terminal
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.tables import TextPage
 from ollama_magic.render.text import counted
@@ -36,7 +37,7 @@ from ollama_magic.render.text import counted
 T = TypeVar("T")
 
 _PATIENCE_S = 5.0
-"""How long a server may take for each answer before it counts as silent."""
+"""How long a server may take for each response before it counts as silent."""
 
 _NEEDED = ("ipython", "ipywidgets", "requests", "markdown", "nh3", "pymdown-extensions")
 _OPTIONAL = "jupyterlab notebook pandas numpy pillow matplotlib pydantic xllamacpp pip"
@@ -44,7 +45,7 @@ _OPTIONAL = "jupyterlab notebook pandas numpy pillow matplotlib pydantic xllamac
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the page."""
+    """One line of the report."""
 
     topic: str
     text: str
@@ -53,7 +54,7 @@ class Finding:
 
 
 def doctor_report(session: Session) -> TextPage:
-    """Return the page; a server that is slow is not waited for long.
+    """Return the report; it does not wait long for a slow server.
 
     Raises
     ------
@@ -66,11 +67,11 @@ def doctor_report(session: Session) -> TextPage:
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     lines = [f"ollama_magic doctor, {now}", ""]
     for one in findings:
-        text = " ".join(one.text.split())  # else a server could write lines of its own
+        text = " ".join(one.text.split())  # a server's text must not add lines
         lines.append(f"{one.mark:8} {one.topic:11} {text}")
         if one.next_step:
             lines.append(f"{'':20} next: {one.next_step}")
-    return TextPage("\n".join([*lines, "", end if problems else "no problem found"]))
+    return TextPage("\n".join([*lines, "", end if problems else "No problems found"]))
 
 
 def _findings(
@@ -84,9 +85,9 @@ def _findings(
         text = f"{error.what} {error.why}".strip()
         topic = check.__name__.strip("_").replace("_", " ")
         found.append(Finding(topic, quoted(text), "problem", error.next_step))
-    except Exception as error:  # noqa: BLE001  (the page is for when things are broken)
+    except Exception as error:  # noqa: BLE001  (the report must show what is broken)
         topic = check.__name__.strip("_").replace("_", " ")
-        text = f"could not be looked at: {type(error).__name__}: {error}"
+        text = f"check failed: {type(error).__name__}: {error}"
         found.append(Finding(topic, quoted(text), "problem"))
     return found
 
@@ -110,9 +111,9 @@ def _version(name: str) -> str:
 
 def _optional(_: Session) -> Iterator[Finding]:
     found = {name: _version(name) for name in _OPTIONAL.split()}
-    there = [f"{name} {v}" for name, v in found.items() if v != "missing"]
+    installed = [f"{name} {v}" for name, v in found.items() if v != "missing"]
     missing = [name for name, v in found.items() if v == "missing"]
-    yield Finding("optional", ", ".join(there) or "none")
+    yield Finding("optional", ", ".join(installed) or "none")
     if missing:
         yield Finding("optional", f"not installed: {', '.join(missing)}", "note")
 
@@ -122,34 +123,36 @@ def _optional(_: Session) -> Iterator[Finding]:
 
 def _address(session: Session) -> Iterator[Finding]:
     setting, environment = session.settings.host, os.environ.get("OLLAMA_HOST", "")
-    told = "nothing set, so the default"
+    source = "default"
     if setting:
-        told = f"OllamaMagics.host = {without_secret(setting)!r}"
+        source = f"OllamaMagics.host = {without_secret(setting)!r}"
     elif environment:
-        told = f"OLLAMA_HOST={without_secret(environment)!r}"
-    yield Finding("address", f"{told}, read as {session.configured_url}")
+        source = f"OLLAMA_HOST={without_secret(environment)!r}"
+    yield Finding("address", f"{source}, which means {session.configured_url}")
     if session.server is not None:
-        how = f"%ollama serve made sure of {session.server.base_url}"
-        yield Finding("address", f"{how} ({session.server.kind})")
+        text = f"{session.server.base_url}, found by %ollama serve"
+        yield Finding("address", f"{text} ({session.server.kind})")
     if model := os.environ.get("OLLAMA_MODEL"):
         yield Finding("address", f"OLLAMA_MODEL={model!r}")
 
 
 def _server(session: Session) -> Iterator[Finding]:
     client, began = session.client(), time.monotonic()
-    told = _soon(client, client.version)
+    server_version = _within_patience(client, client.version)
     took = 1000 * (time.monotonic() - began)
-    kind = "the embedded engine" if "embedded" in told else "Ollama"
-    yield Finding("server", f"{kind} {told} answers in {took:.0f} ms")
-    installed = _soon(client, client.list)
+    kind = "embedded engine" if "embedded" in server_version else "Ollama"
+    yield Finding("server", f"{kind} {server_version}, responds in {took:.0f} ms")
+    installed = _within_patience(client, client.list)
     if installed:
         size = size_text(disk_bytes(installed))
         cloud = sum(bool(model.cloud_host) for model in installed)
-        of_cloud = f", {cloud} of them cloud" if cloud else ""
-        yield Finding("models", f"{len(installed)} installed, {size}{of_cloud}")
+        clouds = f", {cloud} of them cloud models" if cloud else ""
+        yield Finding("models", f"{len(installed)} installed, {size}{clouds}")
     else:
-        yield Finding("models", "none", "problem", "%ollama pull smollm2:135m")
-    for model in _soon(client, client.ps):
+        yield Finding(
+            "models", "none installed", "problem", "%ollama pull smollm2:135m"
+        )
+    for model in _within_patience(client, client.ps):
         yield Finding("loaded", _loaded_text(model, installed))
 
 
@@ -157,7 +160,7 @@ def _model(session: Session) -> Iterator[Finding]:
     client = session.client()
 
     def look_up_models(must_list: bool) -> ServerModels:
-        return _soon(client, lambda: look_up(client, must_list=must_list))
+        return _within_patience(client, lambda: look_up(client, must_list=must_list))
 
     yield Finding("model", answering_model_text(session, look_up_models))
 
@@ -165,20 +168,20 @@ def _model(session: Session) -> Iterator[Finding]:
 def _loaded_text(model: LoadedModel, installed: list[ModelSummary]) -> str:
     summary = find_model(model.name, installed)
     trained = summary.context_length if summary else 0
-    most = f" of {trained:,} that it was trained for" if trained else ""
+    most = f" (trained for {trained:,})" if trained else ""
     size = size_text(model.size_bytes)
     context = f"context {model.context_length:,}{most}"
     return f"{model.name}, {size}, {processor(model)}, {context}"
 
 
-def _soon(client: OllamaClient, ask: Callable[[], T]) -> T:
+def _within_patience(client: OllamaClient, ask: Callable[[], T]) -> T:
     deadline = time.monotonic() + _PATIENCE_S
 
     def check() -> None:
         if time.monotonic() > deadline:
             raise ServerUnreachableError(
-                f"{client.host.base_url} takes longer than {_PATIENCE_S:.0f} s.",
-                next_step="look at that machine's load, or %ollama serve --embedded",
+                f"{client.host.base_url} did not respond within {_PATIENCE_S:g} s.",
+                next_step="check its load, or use %ollama serve --embedded",
             )
 
     return run_in_background(ask, on_tick=check)
@@ -186,76 +189,77 @@ def _soon(client: OllamaClient, ask: Callable[[], T]) -> T:
 
 def _proxies(session: Session) -> Iterator[Finding]:
     host = session.client().host
-    # NB: they are read as requests reads them; for loopback it is told not to.
+    # NB: requests reads them in the same way; for loopback the client ignores them.
     proxy = getproxies().get(urlsplit(host.base_url).scheme) or getproxies().get("all")
     if not proxy:
-        yield Finding("proxy", "none is set")
+        yield Finding("proxy", "not set")
     elif host.is_loopback:
-        yield Finding("proxy", "is set, and not used for this machine")
+        yield Finding("proxy", "set, but not used for this machine")
     elif proxy_bypass(urlsplit(host.base_url).hostname or ""):
-        yield Finding("proxy", f"is set, and NO_PROXY leaves out {host.name}")
+        yield Finding("proxy", f"set, but NO_PROXY excludes {host.name}")
     else:
-        text = f"{without_secret(proxy)} is between here and {host.name}"
-        step = f"if it does not answer for Ollama: add {host.name} to NO_PROXY"
+        text = f"requests to {host.name} go through {without_secret(proxy)}"
+        step = f"if the proxy blocks Ollama, add {host.name} to NO_PROXY"
         yield Finding("proxy", text, "note", step)
 
 
 def _key(session: Session) -> Iterator[Finding]:
     is_set = bool(os.environ.get("OLLAMA_API_KEY"))
-    yield Finding("API key", "OLLAMA_API_KEY is set" if is_set else "none is set")
+    yield Finding("API key", "OLLAMA_API_KEY is set" if is_set else "not set")
     withheld = session.tell_of_key(session.client())
     if withheld is not None:
         text = f"{withheld.what} {withheld.why}"
         yield Finding("API key", text, "note", withheld.next_step)
     if not session.client().host.is_loopback:
-        text = "prompts leave this machine"
-        yield Finding("privacy", f"{text}, to {session.client().host.name}", "note")
+        text = f"prompts are sent to {session.client().host.name}"
+        yield Finding("privacy", text, "note")
 
 
 # -- the notebook --------------------------------------------------------------
 
 
 def _chat(session: Session) -> Iterator[Finding]:
-    notebook, told = session.notebook, os.environ.get("JPY_SESSION_NAME")
+    notebook, name = session.notebook, os.environ.get("JPY_SESSION_NAME")
     if notebook.path:
         yield Finding("notebook", notebook.path)
     else:
-        reason = f"JPY_SESSION_NAME={told!r}" if told else "the front end says nothing"
+        reason = f"JPY_SESSION_NAME={name!r}" if name else "not set by the front end"
         step = '%config OllamaMagics.notebook = "/path/of/this.ipynb"'
-        text = f"unknown ({reason}): the chat lasts as long as this kernel"
+        text = f"unknown ({reason}): the chat ends with this kernel"
         yield Finding("notebook", text, "note", step)
-    turns = len([turn for turn in session.chat().turns if not turn.is_mark])
-    yield Finding("chat", f"{session.chat_name}, {turns} turns")
+    turns = counted(count_turns(session.chat()), "turn")
+    yield Finding("chat", f"{session.chat_name}, {turns}")
     path = session.store.path
     if path is None:
-        step = '%config OllamaMagics.history_file = "/a/file/that/can/be/written"'
-        text = "in memory only: it ends with the kernel"
+        step = '%config OllamaMagics.history_file = "/path/to/a/writable/file"'
+        text = "in memory only; the chats end with the kernel"
         yield Finding("store", text, "problem", step)
         return
     yield Finding("store", store_text(session))
     if path.exists() and os.name == "posix":
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            text = f"others on this machine can read it (mode {mode:o})"
+            text = f"readable by other users of this machine (mode {mode:o})"
             yield Finding("store", text, "problem", f"!chmod 600 '{path}'")
 
 
 def _front_end(session: Session) -> Iterator[Finding]:
-    kernel = getattr(session.shell, "kernel", None)
-    if kernel is None:
-        yield Finding("front end", "a terminal: text as it comes, no widgets")
+    if is_terminal(session.shell):
+        yield Finding("front end", "terminal: plain text, no widgets")
         return
-    yield Finding("front end", f"a kernel of {type(kernel).__module__}")
-    is_told = session.cells.is_identified
-    ids = "tells which cell runs" if is_told else "tells no cell ids"
-    mark: Literal["ok", "note"] = "ok" if is_told else "note"
-    consequence = "" if is_told else ": a re-run adds a turn"
-    if session.notebook.path and not is_told:
-        consequence += ", unless the saved notebook has the cell"
-    yield Finding("front end", f"{ids}{consequence}", mark)
-    can_ask = session.cells.is_interactive
-    asks = "questions can be answered" if can_ask else "nobody can answer questions"
-    yield Finding("front end", asks, "ok" if can_ask else "note")
+    kernel = type(session.shell.kernel).__module__
+    yield Finding("front end", f"kernel: {kernel}")
+    if session.cells.is_identified:
+        yield Finding("front end", "identifies the running cell")
+    else:
+        text = "sends no cell ids: re-running a cell adds a turn"
+        if session.notebook.path:
+            text += ", unless the cell is in the saved notebook"
+        yield Finding("front end", text, "note")
+    if session.cells.is_interactive:
+        yield Finding("front end", "can ask you questions")
+    else:
+        yield Finding("front end", "not interactive: nobody can answer", "note")
 
 
 _CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (
