@@ -600,8 +600,7 @@ REFUSED_COMMANDS = {
     ),
     "two parts": (
         "show a --system --template",
-        "%ollama show takes one of its options at a time, "
-        "and here are --system and --template.\n"
+        "%ollama show takes only one of --system and --template.\n"
         "  next: %ollama show --system",
     ),
     "open quote": (
