@@ -16,11 +16,11 @@ from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.generate import NoDisplay
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
 from ollama_magic.generation.reply import Reply
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
@@ -189,12 +189,12 @@ def stream(
     given.pop("prompt")
     session = current_session()
     chat_options = merged(session.settings, _options(given, once=True))
-    client, answer = session.client(host), Answer()
+    client, response = session.client(host), Response()
     look_up = partial(ask_for_models, client, chat_options)
     prepared = prepare(session, client, chat_options, prompt, look_up)
     with client.send(prepared.request) as chunks:
         for chunk in chunks:
-            if text := answer.read([chunk])[0]:
+            if text := response.read([chunk])[0]:
                 yield text
 
 

@@ -185,7 +185,7 @@ class Interrupted(KeyboardInterrupt):
     that asks in a loop goes on after it.
     """
 
-    def __init__(self, what: str = "stopped by you") -> None:
+    def __init__(self, what: str = "stopped") -> None:
         super().__init__(what)
 
     def _render_traceback_(self) -> list[str]:

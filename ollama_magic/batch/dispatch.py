@@ -26,7 +26,7 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     StreamInterruptedError,
 )
-from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Repair, Schema
 from ollama_magic.generation.schema_check import Json
 
@@ -278,7 +278,7 @@ class ThreadWorkers:
             stream.close()
 
     def _ask(self, client: OllamaClient, request: GenerateRequest) -> RowResult:
-        def send(request: Request) -> Answer:
+        def send(request: Request) -> Response:
             stream = client.send(request)
             with self._lock:
                 self._streams.add(stream)
@@ -367,7 +367,7 @@ def run_task(task: RowTask) -> RowResult:
 
 
 def _ask(
-    send: Callable[[Request], Answer],
+    send: Callable[[Request], Response],
     is_gone: Callable[[], bool],
     request: GenerateRequest,
     schema: Schema | None,
@@ -375,29 +375,29 @@ def _ask(
     """Ask one row, and once more if its reply does not match the schema."""
     repair = None if schema is None else Repair(schema)
     next_request: Request | None = request
-    answer = Answer()
+    response = Response()
     try:
         while next_request is not None:
-            answer = send(next_request)
-            next_request = repair.next_request(request, answer) if repair else None
+            response = send(next_request)
+            next_request = repair.next_request(request, response) if repair else None
     except _CONNECTION_ERRORS as error:
         return RowResult(error=error, is_server_gone=is_gone())
     except OllamaMagicError as error:
         return RowResult(error=error)
     return RowResult(
-        answer.text,
-        answer.thinking,
-        answer.thinking_s,
-        answer.done_reason,
-        answer.stats,
+        response.text,
+        response.thinking,
+        response.thinking_s,
+        response.done_reason,
+        response.stats,
     )
 
 
-def _read(stream: ReplyStream) -> Answer:
-    answer = Answer()
+def _read(stream: ReplyStream) -> Response:
+    response = Response()
     with stream:
-        answer.read(stream)
-    return answer
+        response.read(stream)
+    return response
 
 
 def _is_gone(client: OllamaClient) -> bool:

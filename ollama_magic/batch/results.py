@@ -236,7 +236,7 @@ class Results:
                     check_interrupt()
                 end = ""
             except KeyboardInterrupt:
-                end = "stopped by you"
+                end = "stopped"
                 self._end(dispatcher)
                 raise Interrupted(self._interrupted_text(resume=resume)) from None
             finally:
@@ -325,4 +325,4 @@ class Results:
         again = "run it again" if resume else "run it again without resume=False"
         progress = self._progress
         count = progress.of_total(progress.answered + progress.cached)
-        return f"stopped by you; {count} rows are cached: {again} to continue"
+        return f"stopped; {count} rows are cached: {again} to continue"

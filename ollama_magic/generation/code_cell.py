@@ -55,7 +55,7 @@ def put_code_below(
     result = replace(result, has_code_below=had_cell)
     if not options.extract or result.status != "complete":
         return result
-    code = code_to_run(code_blocks(result.answer.text))
+    code = code_to_run(code_blocks(result.response.text))
     if not code.source:
         return result.noted(f"no code in this reply{_others(code)}")
     if had_cell and not options.append:

@@ -1,7 +1,7 @@
 """One prompt, several models at once: what a ``%%ollama --compare`` cell runs.
 
-All requests are prepared and checked before the first is sent; then all answers stream
-at the same time, each into its column. No turn is kept: ``%ollama keep`` does that.
+All requests are prepared and checked before the first is sent. Then all replies stream
+at the same time, each into its column. No turn is recorded: ``%ollama keep`` does that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ollama_magic.errors import (
     NotOllamaError,
     ServerError,
 )
-from ollama_magic.generation.answer import Answer, receive
 from ollama_magic.generation.comparison import (
     Candidate,
     Compared,
@@ -35,11 +34,12 @@ from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
     PreparedRequest,
     ask_for_models,
-    cached_answer,
+    cached_reply,
     explained,
     prepare,
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
+from ollama_magic.generation.response import Response, receive
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.turns import fingerprint
@@ -49,52 +49,52 @@ _NOTE = "continue with one of these: %ollama keep MODEL"
 
 
 class ComparisonDisplay(Protocol):
-    """Where answers are shown while they come; columns are called by number."""
+    """Where the replies are shown while they stream; columns are numbered from 0."""
 
     def waiting(self, text: str) -> None:
-        """Say what is done before anybody is asked."""
+        """Show what happens before the first request is sent."""
 
     def begin(self, names: Sequence[str]) -> None:
         """Open a column for each model."""
 
     def waits(self, number: int, text: str) -> None:
-        """Say that nothing of a model has come yet."""
+        """Show why a column is still empty."""
 
     def feed(self, number: int, content: str, thinking: str = "") -> None:
-        """Take what came of a model."""
+        """Show new text and thinking in a column."""
 
     def complete(self, number: int, column: Column) -> None:
-        """Show a column as it stays."""
+        """Show the complete column."""
 
     def tick(self) -> None:
-        """Take the passing of a moment."""
+        """Redraw what is due; called several times a second."""
 
     def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
         """Show all complete columns as the one output."""
 
     def discard(self) -> None:
-        """Take away what was shown: an error takes its place."""
+        """Remove what was shown: an error takes its place."""
 
 
 def compare(
     session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
 ) -> Comparison:
-    """Ask several models at once, show their answers as they come, return them all.
+    """Ask several models at once, show their replies as they stream, return them all.
 
     Raises
     ------
     OllamaMagicError
-        A request can't be sent, and then none was; or every model failed, and then
-        the columns say why.
+        One of the requests cannot be sent, and then none is; or every model failed,
+        and the columns say why.
     Interrupted
-        The user interrupted; what came is shown.
+        The user interrupted; partial replies are shown.
     """
     options = merged(session.settings, options)
-    with held():  # what was begun is brought to an end
+    with held():  # an interrupt ends the replies, not this function
         cell_id = session.cells.cell_id
         before = session.chat(options.chat).before(cell_id)
         try:
-            with let_through():  # values of the user's are looked at
+            with let_through():  # a placeholder may run code of the user
                 columns = _prepared(session, options, text, display)
         except BaseException:
             display.discard()
@@ -103,8 +103,8 @@ def compare(
         based_on = fingerprint(() if options.new or options.once else before.turns)
         candidates = tuple(Candidate(one.prepared, one.result) for one in columns)
         session.compared = Compared(candidates, cell_id, based_on)
-        session.cells.count_turn()  # this cell's: what it asks next is another
-        if stopped and all(one.is_stopped and one.answer.is_empty for one in columns):
+        session.cells.count_turn()  # the next prompt of this cell is another turn
+        if stopped and all(one.is_stopped and one.response.is_empty for one in columns):
             display.discard()
             raise stopped
         for one in columns:
@@ -112,7 +112,7 @@ def compare(
         note = "" if options.once or options.quiet else _NOTE
         comparison = Comparison(tuple(one.reply for one in columns), note)
         display.finish(*comparison._repr_mimebundle_())
-        faults = [one.answer.fault for one in columns]
+        faults = [one.response.fault for one in columns]
         fault = stopped or (faults[0] if all(faults) else None)
         if fault is not None:
             raise fault
@@ -120,7 +120,7 @@ def compare(
 
 
 class _Column:
-    """One model's answer while it streams, and its reply when it has ended."""
+    """One model's response while it streams, and its reply when it has ended."""
 
     def __init__(
         self, number: int, session: Session, prepared: PreparedRequest
@@ -129,26 +129,26 @@ class _Column:
         self.prepared = prepared
         self._session = session
         options, request = prepared.options, prepared.request
-        cached = cached_answer(session, options, request, prepared.digest)
-        self.answer = Answer.of(cached) if cached else Answer()
+        cached = cached_reply(session, options, request, prepared.digest)
+        self.response = Response.of(cached) if cached else Response()
         self._is_shown = False
 
     @property
     def is_stopped(self) -> bool:
         """Whether the user has ended it."""
-        return isinstance(self.answer.fault, KeyboardInterrupt)
+        return isinstance(self.response.fault, KeyboardInterrupt)
 
     @cached_property
     def result(self) -> Result:
-        """Its result, once its answer has ended."""
-        request, fault = self.prepared.request, self.answer.fault
+        """Its result, once its response has ended."""
+        request, fault = self.prepared.request, self.response.fault
         fault = explained(self._session, self.prepared.options, request, fault)
-        result = Result((request,), (self.answer,), fault)
+        result = Result((request,), (self.response,), fault)
         return with_source(self._session, self.prepared, result)
 
     @cached_property
     def reply(self) -> Reply:
-        """Its reply, once its answer has ended, as one that is in no chat."""
+        """Its reply, once its response has ended; it is in no chat."""
         turn = make_turn(self.prepared, self.result)
         fill_cache(self._session, self.prepared, self.result)
         return make_reply(
@@ -156,7 +156,7 @@ class _Column:
         )
 
     def show(self, display: ComparisonDisplay) -> None:
-        """Show the column as it stays, once."""
+        """Show the complete column, once."""
         if not self._is_shown:
             self._is_shown = True
             display.complete(self.number, column_of(self.reply))
@@ -165,7 +165,7 @@ class _Column:
 def _prepared(
     session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
 ) -> list[_Column]:
-    """Return what is to be sent, all of it checked."""
+    """Return a column with a checked request for each model."""
     client = session.client(options.host)
 
     @cache
@@ -179,7 +179,7 @@ def _prepared(
     ]
     _check_differ([one.prepared for one in columns])
     for one in columns:
-        if not one.answer.has_ended:
+        if not one.response.has_ended:
             _check_can_answer(client, one.prepared)
     return columns
 
@@ -199,14 +199,14 @@ def _check_differ(all_prepared: Sequence[PreparedRequest]) -> None:
 
 
 def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
-    """Refuse a model that is not there, or can't write, before any is asked."""
+    """Raise if a model does not exist or cannot chat, before any request is sent."""
     model = prepared.model
     if model is None:
         try:
             run_in_background(partial(client.show, prepared.request.model))
         except ModelNotFoundError:
             raise
-        except (ServerError, NotOllamaError):  # it may answer all the same
+        except (ServerError, NotOllamaError):  # it may reply all the same
             return
     require_capability("completion", model)
 
@@ -214,31 +214,31 @@ def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
 def _read(
     session: Session, columns: Sequence[_Column], display: ComparisonDisplay
 ) -> Interrupted | None:
-    """Read all answers to their ends; return how the user ended them, or None."""
+    """Receive all responses; return the interrupt if the user ended them early."""
     display.begin([one.prepared.request.model for one in columns])
     began_s = time.monotonic()
-    asked = [one for one in columns if not one.answer.has_ended]
-    of = {one.answer: one for one in asked}
+    asked = [one for one in columns if not one.response.has_ended]
+    of = {one.response: one for one in asked}
 
-    def show(answer: Answer, text: str, thinking: str) -> None:
-        column = of[answer]
+    def show(response: Response, text: str, thinking: str) -> None:
+        column = of[response]
         hides = column.prepared.options.hide_thinking
         display.feed(column.number, text, "" if hides else thinking)
-        if answer.has_ended:
+        if response.has_ended:
             column.show(display)
 
     def tick() -> None:
         for one in asked:
-            waits_for = one.prepared.waits_for(one.answer)
-            if waits_for and not one.answer.has_ended:
+            waits_for = one.prepared.waits_for(one.response)
+            if waits_for and not one.response.has_ended:
                 seconds = time.monotonic() - began_s
                 display.waits(one.number, f"{waits_for} {seconds:.0f} s")
         display.tick()
 
     streams = [one.prepared.client.send(one.prepared.request) for one in asked]
     hz = session.settings.update_hz
-    receive(streams, [one.answer for one in asked], show, tick, hz=hz)
+    receive(streams, [one.response for one in asked], show, tick, hz=hz)
     if not any(one.is_stopped for one in asked):
         return None
-    came = sum(one.answer.size for one in columns)
-    return Interrupted(f"stopped by you; {came:,} characters came")
+    came = sum(one.response.size for one in columns)
+    return Interrupted(f"stopped; partial replies ({came:,} characters)")

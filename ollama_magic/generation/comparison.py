@@ -1,4 +1,7 @@
-"""The Comparison: what several models answered to one prompt, as a value."""
+"""A comparison of models: its replies as a value, and how one of them is kept.
+
+``%ollama keep MODEL`` makes a turn of one reply; the chat has none of them before.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ _IN_THE_TEXT = ("reply", "thinking")
 class Comparison:
     """Replies to one prompt, in the order in which their models were named.
 
-    Iterate over it, or take one by its model: ``comparison["llama3.2"]``. It shows
-    itself like the output of the cell that compared.
+    Iterate over it, or index it by model: ``comparison["llama3.2"]``. Displayed, it
+    looks like the output of its cell.
     """
 
     replies: tuple[Reply, ...]
@@ -198,7 +201,7 @@ def keep(session: Session, model: str) -> Reply:
             why="it was compared with --once",
             next_step="compare again without it",
         )
-    if candidate.result.answer.is_empty:
+    if candidate.result.response.is_empty:
         _refuse_empty(compared, candidate)
     return _kept(session, compared, candidate, chat)
 
@@ -235,7 +238,7 @@ def _kept(
 def _answered_at(compared: Compared) -> str:
     """Return the time of the turn that is kept now: that of the comparison.
 
-    So a notebook that is run again from earlier answers tells the same. Each that is
+    So a notebook that is run again from earlier responses tells the same. Each that is
     kept is a microsecond later, since of several the last one counts.
     """
     last = max(candidate.result.answered_at for candidate in compared.candidates)
@@ -254,7 +257,7 @@ def _refuse_model(compared: Compared, model: str) -> NoReturn:
 
 def _refuse_empty(compared: Compared, candidate: Candidate) -> NoReturn:
     others = [
-        one.model for one in compared.candidates if not one.result.answer.is_empty
+        one.model for one in compared.candidates if not one.result.response.is_empty
     ]
     raise ConfigError(
         f"Nothing came of {candidate.model!r} that could be kept.",

@@ -1,7 +1,7 @@
-"""From a request to its result: one answer, or as many as it takes.
+"""From a request to its result: one response, or as many as it takes.
 
-An answer is shown while it streams. A follow-up (tools that the model called, a reply
-that does not match its schema) may send one more request after it, until none does.
+Each response is shown while it streams. After it, a follow-up (the model called tools,
+or the reply does not match its schema) may send another request.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.generation.answer import Answer, receive
 from ollama_magic.generation.models import loaded_length, server_note
-from ollama_magic.generation.prepare import PreparedRequest, cached_answer, explained
+from ollama_magic.generation.prepare import PreparedRequest, cached_reply, explained
+from ollama_magic.generation.response import Response, receive
 from ollama_magic.generation.session import Session
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Status
@@ -26,29 +26,29 @@ class ReplyDisplay(Protocol):
     """Where a reply is shown while it streams and when it is complete."""
 
     def waiting(self, text: str) -> None:
-        """Say that there is nothing to see yet, and why."""
+        """Show why there is nothing to see yet."""
 
     def feed(self, content: str, thinking: str = "") -> None:
-        """Show what has come, maybe nothing."""
+        """Show new text and thinking, maybe none; redraw what is due."""
 
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Show the complete reply as the one output."""
 
     def discard(self) -> None:
-        """Take away what was shown: no reply came."""
+        """Remove what was shown: an error takes its place."""
 
     def again(self, steps: Sequence[Message] = ()) -> None:
-        """Begin anew: what was shown is not the reply, and another answer follows.
+        """Start over: what was shown is not the reply, and another response follows.
 
         Parameters
         ----------
         steps
-            What led to it and stays to be seen; see ``Turn.steps``.
+            The tool calls so far, which stay visible; see ``Turn.steps``.
         """
 
 
 class NoDisplay:
-    """Shows nothing: the caller gets the reply, and shows it or not."""
+    """Shows nothing: the caller gets the reply."""
 
     def waiting(self, text: str) -> None:
         """Show nothing."""
@@ -67,23 +67,23 @@ class NoDisplay:
 
 
 class FollowUp(Protocol):
-    """What may send another request after a complete answer."""
+    """May send another request after a complete response."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the footer says of its requests."""
+        """What the footer says about its requests."""
 
     @property
     def steps(self) -> tuple[Message, ...]:
         """Messages of its requests that belong to the turn."""
 
-    def next_request(self, request: Request, answer: Answer) -> Request | None:
+    def next_request(self, request: Request, response: Response) -> Request | None:
         """Return the request to send next; None when there is none.
 
         Raises
         ------
         OllamaMagicError
-            The turn ends here; what came is kept, with this as its fault.
+            The turn ends here and is kept, with this error as its fault.
         KeyboardInterrupt
             The user interrupted; likewise.
         """
@@ -91,14 +91,14 @@ class FollowUp(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a request, and what ended it too early, if anything did."""
+    """The responses to a request, and the error that ended them early, if any."""
 
     requests: tuple[Request, ...]
-    answers: tuple[Answer, ...]
-    """One for each request; the last one is the reply, mostly."""
+    responses: tuple[Response, ...]
+    """One for each request; usually the last one is the reply."""
     fault: BaseException | None = None
     notes: tuple[str, ...] = ()
-    """What the footer says of how the reply came about."""
+    """Notes for the footer."""
     steps: tuple[Message, ...] = ()
     """Messages between the prompt and the reply that belong to the turn."""
     digest: str = ""
@@ -106,33 +106,33 @@ class Result:
     host_kind: str = ""
     """``loopback``, ``remote``, ``embedded`` or ``cloud``."""
     server_note: str = ""
-    """What the footer says of the server; empty for an Ollama on this machine."""
+    """The server, for the footer; empty for an Ollama on this machine."""
     context_length: int = 0
     """Tokens that the model is loaded with; 0 when unknown."""
     has_code_below: bool = False
-    """Whether code of this cell's replies was put into a cell below."""
+    """Whether code from this cell was inserted into the cell below, now or before."""
 
     @property
-    def answer(self) -> Answer:
-        """The last answer that is not empty: it is not lost when a later one is."""
-        filled = [one for one in reversed(self.answers) if not one.is_empty]
-        return filled[0] if filled else self.answers[-1]
+    def response(self) -> Response:
+        """The last response that is not empty, or else the last one."""
+        filled = [one for one in reversed(self.responses) if not one.is_empty]
+        return filled[0] if filled else self.responses[-1]
 
     @property
     def answered_at(self) -> str:
-        """When it was answered: a cached answer keeps its time."""
-        return self.answers[-1].ended_at
+        """When the last response ended; a cached reply keeps its time."""
+        return self.responses[-1].ended_at
 
     @property
     def is_cached(self) -> bool:
-        """Whether every answer comes from the cache."""
-        return all(one.cached is not None for one in self.answers)
+        """Whether every response comes from the cache."""
+        return all(one.cached is not None for one in self.responses)
 
     @property
     def ends_in_a_call(self) -> bool:
-        """Whether the last answer called tools, and so is among the steps."""
+        """Whether the last response called tools, and so is one of the steps."""
         called = [step for step in self.steps if step["role"] == "assistant"]
-        return self.answers.index(self.answer) < len(called)
+        return self.responses.index(self.response) < len(called)
 
     @property
     def status(self) -> Status:
@@ -147,12 +147,12 @@ class Result:
         return replace(self, notes=(*self.notes, *filter(None, notes)))
 
     def notice(self, *, tells_all: bool = False) -> str:
-        """Return what a reply that is not complete says under it; empty when it is.
+        """Return the notice under an incomplete reply; empty if it is complete.
 
         Parameters
         ----------
         tells_all
-            No error output follows, so the notice has all of the fault.
+            Include all of the error: no error output follows.
         """
         if isinstance(self.fault, OllamaMagicError):
             if tells_all:
@@ -160,9 +160,9 @@ class Result:
             return f"[broken off: {self.fault.what}]"
         if self.fault is not None:
             return "[interrupted]"
-        if self.answer.text.strip() or self.answer.tool_calls:
+        if self.response.text.strip() or self.response.tool_calls:
             return ""
-        return f"[no answer{', only thinking' if self.answer.thinking else ''}]"
+        return f"[no reply{', only thinking' if self.response.thinking else ''}]"
 
 
 def generate(
@@ -171,28 +171,28 @@ def generate(
     display: ReplyDisplay,
     follow_ups: Sequence[FollowUp] = (),
 ) -> Result:
-    """Send a request, show its answer while it streams, and return the result.
+    """Send a request, show its response while it streams, and return the result.
 
     Parameters
     ----------
     follow_ups
-        Are asked in order after each complete answer; the first request counts.
+        Called in order after each complete response; the first request is sent.
     """
     requests: list[Request] = [prepared.request]
-    answers: list[Answer] = []
+    responses: list[Response] = []
     fault: BaseException | None = None
-    while len(answers) < len(requests):
-        if answers:
+    while len(responses) < len(requests):
+        if responses:
             display.again(shown_steps(_steps(follow_ups), prepared))
-        answer = _answer(session, prepared, requests[-1], display)
-        answers.append(answer)
-        fault = answer.fault
+        response = _response(session, prepared, requests[-1], display)
+        responses.append(response)
+        fault = response.fault
         if fault is None:
-            following, fault = _next_request(follow_ups, requests[-1], answer)
+            following, fault = _next_request(follow_ups, requests[-1], response)
             requests += [following] if following else []
     result = Result(
         tuple(requests),
-        tuple(answers),
+        tuple(responses),
         fault,
         notes=tuple(note for one in follow_ups for note in one.notes),
         steps=_steps(follow_ups),
@@ -201,8 +201,8 @@ def generate(
 
 
 def with_source(session: Session, prepared: PreparedRequest, result: Result) -> Result:
-    """Return a result that says which server and model it comes from."""
-    cached = result.answers[0].cached
+    """Return the result with what is known about its server and model."""
+    cached = result.responses[0].cached
     if cached is not None:
         return replace(
             result,
@@ -212,7 +212,7 @@ def with_source(session: Session, prepared: PreparedRequest, result: Result) -> 
             context_length=cached.context_length,
         )
     client, kind = prepared.client, session.host_kind(prepared.client)
-    cloud = result.answer.remote_host or prepared.cloud_host
+    cloud = result.response.remote_host or prepared.cloud_host
     model = prepared.request.model
     return replace(
         result,
@@ -224,20 +224,20 @@ def with_source(session: Session, prepared: PreparedRequest, result: Result) -> 
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:
-    """Keep the answers of a complete result, if the options ask for the cache."""
+    """Cache the responses of a complete result, if the options say so."""
     if not prepared.options.cached or result.fault is not None:
         return
-    for request, answer in zip(result.requests, result.answers, strict=True):
-        if answer.cached is None:
+    for request, response in zip(result.requests, result.responses, strict=True):
+        if response.cached is None:
             kept = CachedReply(
                 model=request.model,
                 digest=result.digest,
-                text=answer.text,
-                thinking=answer.thinking,
-                thinking_s=answer.thinking_s,
-                tool_calls=answer.tool_calls,
-                done_reason=answer.done_reason,
-                stats=answer.stats,
+                text=response.text,
+                thinking=response.thinking,
+                thinking_s=response.thinking_s,
+                tool_calls=response.tool_calls,
+                done_reason=response.done_reason,
+                stats=response.stats,
                 context_length=result.context_length,
                 host_kind=result.host_kind,
                 server_note=result.server_note,
@@ -249,7 +249,7 @@ def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> N
 def shown_steps(
     steps: Sequence[Message], prepared: PreparedRequest
 ) -> tuple[Message, ...]:
-    """Return steps as they are shown: without thinking, if that is hidden."""
+    """Return the steps to show: without thinking, if it is hidden."""
     if not prepared.options.hide_thinking:
         return tuple(steps)
     return tuple({k: v for k, v in step.items() if k != "thinking"} for step in steps)
@@ -260,11 +260,11 @@ def _steps(follow_ups: Sequence[FollowUp]) -> tuple[Message, ...]:
 
 
 def _next_request(
-    follow_ups: Sequence[FollowUp], request: Request, answer: Answer
+    follow_ups: Sequence[FollowUp], request: Request, response: Response
 ) -> tuple[Request | None, BaseException | None]:
     try:
         for one in follow_ups:
-            following = one.next_request(request, answer)
+            following = one.next_request(request, response)
             if following is not None:
                 return following, None
     except KeyboardInterrupt:
@@ -274,29 +274,31 @@ def _next_request(
     return None, None
 
 
-def _answer(
+def _response(
     session: Session, prepared: PreparedRequest, request: Request, display: ReplyDisplay
-) -> Answer:
-    """Show one answer, from the cache or while it streams, and return it."""
+) -> Response:
+    """Return one response, from the cache or the server, and show it meanwhile."""
     options, began_s = prepared.options, time.monotonic()
-    cached = cached_answer(session, options, request, prepared.digest)
+    cached = cached_reply(session, options, request, prepared.digest)
     if cached is not None:
         display.feed(cached.text, "" if options.hide_thinking else cached.thinking)
-        return Answer.of(cached)
-    answer = Answer()
+        return Response.of(cached)
+    response = Response()
 
-    def show(_: Answer, text: str, thinking: str) -> None:
+    def show(_: Response, text: str, thinking: str) -> None:
         display.feed(text, "" if options.hide_thinking else thinking)
 
     def tick() -> None:
-        if waits_for := prepared.waits_for(answer):
+        if waits_for := prepared.waits_for(response):
             display.waiting(f"{waits_for} {time.monotonic() - began_s:.0f} s")
         display.feed("")
 
-    display.waiting(prepared.waits_for(answer))
+    display.waiting(prepared.waits_for(response))
     stream = prepared.client.send(request)
-    receive([stream], [answer], show, tick, hz=session.settings.update_hz)
-    answer.fault = explained(session, options, request, answer.fault)
-    if isinstance(answer.fault, Interrupted):
-        answer.fault = Interrupted(f"stopped by you; {answer.size:,} characters kept")
-    return answer
+    receive([stream], [response], show, tick, hz=session.settings.update_hz)
+    response.fault = explained(session, options, request, response.fault)
+    if isinstance(response.fault, Interrupted):
+        response.fault = Interrupted(
+            f"stopped; partial reply kept ({response.size:,} characters)"
+        )
+    return response

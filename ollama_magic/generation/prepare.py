@@ -1,7 +1,7 @@
-"""What is sent: prompt, chat, model, options and settings made into one request.
+"""Prepares a request: from prompt, chat, model, options and settings.
 
-Cells, comparisons and the Python functions call :func:`prepare`. Everything that can be
-wrong is found here, before anything is sent.
+Cells, comparisons and the Python functions call ``prepare``. It raises every error that
+can be found before something is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from ollama_magic.client.models import (
 )
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
-from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
@@ -35,6 +34,7 @@ from ollama_magic.generation.models import (
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import FilledPrompt, compose
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.tool_calls import make_tools
@@ -45,11 +45,11 @@ from ollama_magic.history.turns import Chat, Message
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """A request that is ready to be sent, and what is known before it is."""
+    """A request that is ready to be sent, and what is known about it."""
 
     client: OllamaClient
     options: ChatOptions
-    """Those of the prompt, merged with the settings."""
+    """The options of the prompt, merged with the settings."""
     request: Request
     prompt: FilledPrompt
     chat_name: str | None
@@ -57,25 +57,25 @@ class PreparedRequest:
     schema: Schema | None
     """The schema of the reply, if it has one."""
     system: str | None
-    """A system message that begins with this turn; None when none does."""
+    """The system message, if it is new with this turn."""
     tools: tuple[Tool, ...]
-    """What the model may call."""
-    unseen: int
-    """Images of earlier turns that are left out, since the model has no vision."""
+    """The tools that the model may call."""
+    images_left_out: int
+    """How many earlier images are not sent, since the model has no vision."""
     model: ModelSummary | None
-    """The model as the server lists it; None when it does not."""
+    """The model as the server lists it; None if it does not."""
     loaded: LoadedModel | None
-    """The model in memory; None when the server will have to load it."""
+    """The model in memory; None if the server has to load it first."""
     context: ContextCheck
-    """Whether all that is sent fits into the context, as far as it is known."""
+    """Whether the request fits into the context."""
     named: str = ""
-    """The model as cell, notebook or settings name it; empty when none does."""
+    """The model as the cell, notebook or settings name it; empty if none does."""
     model_before: str = ""
     """The model of the chat's turn before this one."""
 
     @property
     def cloud_host(self) -> str:
-        """Where a cloud model answers; empty for a model of the server itself."""
+        """The host that runs a cloud model; empty for a local model."""
         return cloud_host(self.request.model, self.model)
 
     @property
@@ -83,14 +83,14 @@ class PreparedRequest:
         """The digest of the model; empty when it is unknown."""
         return self.model.digest if self.model else ""
 
-    def waits_for(self, answer: Answer) -> str:
-        """Say what is going on while there is nothing to see; empty when there is."""
-        is_hidden = self.options.hide_thinking and not answer.has_text
-        if not (answer.is_empty or is_hidden):
+    def waits_for(self, response: Response) -> str:
+        """Return what to show while there is nothing to see; empty when there is."""
+        is_hidden = self.options.hide_thinking and not response.has_text
+        if not (response.is_empty or is_hidden):
             return ""
         model = self.request.model
-        if not answer.is_empty:
-            return f"{model} thinks…"
+        if not response.is_empty:
+            return f"{model} is thinking…"
         doing = f"{'waiting for' if self.loaded else 'loading'} {model}…"
         if self.cloud_host:
             doing = f"sending to {self.cloud_host}…"
@@ -113,18 +113,18 @@ def prepare(
         Merged with the settings.
     look_up
         Asks the server for its models; whether the list is needed is its argument.
-        Called when all that can be checked without the server is right.
+        Called after the checks that need no server.
 
     Raises
     ------
     PromptError
         The prompt is empty, or a placeholder cannot be filled.
     ConfigError
-        No model was named, and the server has none that may answer.
+        No model was named, and the server has none that may response.
     ModelNotFoundError
         The name has no tag, and several installed models could be meant.
     CapabilityError
-        The model has no thinking, vision or tools, and needs them.
+        The model has no thinking, vision or tools, and the request needs it.
     OllamaMagicError
         From ``look_up``.
     """
@@ -169,7 +169,9 @@ def prepare(
         schema=schema,
         system=system,
         tools=tools,
-        unseen=0 if sees else sum(len(t.images) for t in history.sent(options.last)),
+        images_left_out=0
+        if sees
+        else sum(len(t.images) for t in history.sent(options.last)),
         model=model,
         loaded=loaded,
         context=_context(
@@ -185,7 +187,7 @@ def ask_for_models(
 ) -> ServerModels:
     """Ask a server for its models, and stay interruptible.
 
-    With ``--cached`` a server that does not answer is no error: a cached reply may do.
+    With ``--cached`` an unreachable server is no error: the reply may be cached.
     """
     try:
         return run_in_background(partial(look_up, client, must_list=must_list))
@@ -198,10 +200,10 @@ def ask_for_models(
 # -- cached replies --------------------------------------------------------------
 
 
-def cached_answer(
+def cached_reply(
     session: Session, options: ChatOptions, request: Request, digest: str = ""
 ) -> CachedReply | None:
-    """Return the cached answer to a request, if the options ask for one.
+    """Return the cached reply to a request, if the options ask for the cache.
 
     Parameters
     ----------
@@ -219,7 +221,7 @@ def explained(
     request: Request,
     fault: BaseException | None,
 ) -> BaseException | None:
-    """Return a fault that says so if a cached answer was wanted and is missing."""
+    """Return the fault, with a note if a cached reply was wanted and is missing."""
     if not (options.cached and isinstance(fault, ServerUnreachableError)):
         return fault
     asked = str(request.as_messages()[-1].get("content", ""))
@@ -231,17 +233,17 @@ def explained(
 def _named_by_cache(
     session: Session, options: ChatOptions, request: Request, models: ServerModels
 ) -> Request:
-    """Return a request with the full name of its model, if only the cache knows it.
+    """Return the request with its model's full name, if only the cache knows it.
 
     Raises
     ------
     OllamaMagicError
-        No model was named, and the cache has no answer: why the server could not list
-        its models.
+        No model was named and no reply is cached: why the server could not list its
+        models.
     """
     if models.fault is None or (request.model and has_tag(request.model)):
         return request
-    cached = cached_answer(session, options, request)
+    cached = cached_reply(session, options, request)
     if cached is not None:
         return replace(request, model=cached.model)
     if request.model:
@@ -269,7 +271,7 @@ def _named_model(
 
 
 def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:
-    """Return the system message that begins with this turn; None when none does."""
+    """Return the system message, if it is new with this turn."""
     if options.system is not None:
         return options.system
     return (session.settings.system or None) if history.system() is None else None
@@ -292,7 +294,7 @@ def _check_format(format: object, tools: Sequence[Tool]) -> None:
 
 
 def _described(tools: Sequence[Tool]) -> list[Message]:
-    """Return what a template says of tools, about, as messages to be measured."""
+    """Return the tools as messages, to estimate their tokens."""
     return [{"content": json.dumps(dict(tool.description))} for tool in tools]
 
 
@@ -304,7 +306,7 @@ def _request(
 ) -> Request:
     """Return the request without its model.
 
-    NB: ``/api/generate`` takes no tools; a one-off that has some is a chat of one turn.
+    NB: ``/api/generate`` takes no tools; a one-off with tools is a chat of one turn.
     """
     common: dict[str, Any] = {
         "options": options.options,
@@ -336,7 +338,7 @@ def _context(
     model: ModelSummary | None,
     loaded: LoadedModel | None,
 ) -> ContextCheck:
-    """Measure a request: the turns of its chat, and the other messages."""
+    """Estimate the size of a request: the turns of its chat and the other messages."""
     turns = history.sent(options.last)
     counted = None
     if turns and options.last is None and options.system is None:

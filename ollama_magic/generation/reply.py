@@ -1,4 +1,8 @@
-"""The Reply: what a cell got, as a value for the next cell."""
+"""The reply to a prompt, as a value for the next cell, and how it is made.
+
+``make_turn`` and ``make_reply`` make of a result what the chat keeps and what the cell
+shows, including its footer and notices.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +39,13 @@ _ASK_AGAIN = "ask again, or with a larger model; reply.text has the text"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of a model, complete or as far as it came.
+    """What a model replied, complete or in part.
 
-    It shows itself like the output of the cell that asked; ``str(reply)`` is the text.
+    Displayed, it looks like the output of its cell; ``str(reply)`` is the text.
     """
 
     text: str
-    """The answer, Markdown as the model wrote it, without thinking."""
+    """The reply, Markdown as the model wrote it, without thinking."""
     thinking: str
     model: str
     status: Status
@@ -49,20 +53,20 @@ class Reply:
     stats: Stats
     """Counts of tokens, durations in nanoseconds, tokens per second."""
     messages: tuple[Message, ...]
-    """The messages as they were sent, calls of functions with what they gave, and the
-    answer as the last one."""
+    """The messages that were sent, the tool calls and their results, and the reply as
+    the last one."""
     request: Mapping[str, Any]
-    """The body of the request, exactly as it was sent."""
+    """The body of the request, as it was sent."""
     tool_calls: tuple[ToolCall, ...]
-    """All that the model asked to be called, in order."""
+    """The tool calls that the model asked for, in order."""
     schema: Schema | None
-    """What it had to look like; None: nothing was said."""
+    """The schema of the reply, if it has one."""
     is_cached: bool
-    """Whether this is an earlier answer to the same request, shown again."""
+    """Whether this is a cached reply to the same request."""
     view: ReplyView
-    """How the answer is shown."""
+    """How the reply is shown."""
     provenance: Mapping[str, Any]
-    """The output's metadata under ``ollama_magic``: who answered what, and how."""
+    """The output's metadata under ``ollama_magic``: prompt, model, options, times."""
 
     @property
     def code(self) -> tuple[CodeBlock, ...]:
@@ -149,8 +153,8 @@ _REASONS = {"length": "cut off at num_predict", "load": "loaded", "unload": "unl
 def make_turn(
     prepared: PreparedRequest, result: Result, cell_id: str | None = None
 ) -> Turn:
-    """Return the turn to keep; the store gives it its place and time."""
-    answer, body = result.answer, prepared.request.body()
+    """Return the turn to store; the store adds its position and time."""
+    response, body = result.response, prepared.request.body()
     if result.has_code_below:
         body["extract"] = True
     if result.is_cached:
@@ -159,8 +163,8 @@ def make_turn(
         body["cloud"] = True
     return Turn(
         prompt=prepared.prompt.text,
-        reply="" if result.ends_in_a_call else answer.text,
-        thinking="" if result.ends_in_a_call else answer.thinking,
+        reply="" if result.ends_in_a_call else response.text,
+        thinking="" if result.ends_in_a_call else response.thinking,
         model=prepared.request.model,
         digest=result.digest,
         system=prepared.system,
@@ -169,8 +173,8 @@ def make_turn(
         starts_afresh=prepared.options.new,
         cell_id=cell_id,
         status=result.status,
-        done_reason=answer.done_reason,
-        stats=answer.stats,
+        done_reason=response.done_reason,
+        stats=response.stats,
         request={key: body[key] for key in _KEPT_OF_A_REQUEST if key in body},
         answered_at=result.answered_at,
     )
@@ -184,13 +188,13 @@ def make_reply(
     *,
     is_kept: bool = True,
 ) -> Reply:
-    """Return the reply as it is shown and handed to the next cell.
+    """Return the reply, with what its cell shows.
 
     Parameters
     ----------
     is_kept
-        Whether the chat has the turn, if the prompt was one of a chat. A reply that
-        is not kept shows all of its fault: no error output follows.
+        Whether the turn is stored, if the prompt belongs to a chat. A reply that is not
+        kept shows all of its error: no error output follows.
     """
     place = None
     if prepared.chat_name is not None and is_kept:
@@ -208,7 +212,7 @@ def make_reply(
         text=turn.reply,
         thinking="" if hides else turn.thinking,
         steps=shown_steps(turn.steps, prepared),
-        thinking_s=result.answer.thinking_s,
+        thinking_s=result.response.thinking_s,
         view=options.format or "markdown",
         footer=(
             ()
@@ -231,7 +235,7 @@ def make_reply(
             {"role": "assistant", "content": turn.reply},
         ),
         request=prepared.request.body(),
-        tool_calls=tuple(call for one in result.answers for call in one.tool_calls),
+        tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
         view=view,
@@ -247,14 +251,14 @@ def make_reply(
 def footer_parts(
     turn: Turn, result: Result, place: str, filled: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the parts of the footer, in the order in which they are read.
+    """Return the parts of the footer in reading order.
 
     Parameters
     ----------
     place
-        Which turn of which chat it is, or that it is a one-off.
+        Which turn of which chat it is, or ``once``.
     filled
-        The placeholders of the prompt that were filled in.
+        The placeholders that were filled in.
     """
     stats, share = turn.stats, context_share(turn, result)
     parts = [turn.model, place]
@@ -274,7 +278,7 @@ def footer_parts(
 
 
 def context_share(turn: Turn, result: Result) -> float | None:
-    """Return the share of the context that a turn used; None when it is unknown."""
+    """Return the share of the context that a turn used; None if unknown."""
     used = turn.stats.prompt_eval_count + turn.stats.eval_count
     return used / result.context_length if result.context_length and used else None
 
@@ -285,7 +289,7 @@ def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, 
         notes.append(f"{model} is the only {prepared.named} here")
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
-    if count := prepared.unseen:
+    if count := prepared.images_left_out:
         notes.append(f"no vision: {counted(count, 'earlier image')} not sent")
     return tuple(notes)
 
@@ -300,13 +304,15 @@ def _schema_notice(prepared: PreparedRequest, result: Result) -> str:
     """Say that a complete reply does not match its schema."""
     if prepared.schema is None or result.fault is not None:
         return ""
-    if result.answer.done_reason == "length":
-        return "[cut at a length limit, so it is no JSON: -o num_predict N gives more]"
-    wrong = what_is_wrong(result.answer.text, prepared.schema)
+    if result.response.done_reason == "length":
+        return (
+            "[cut off at a length limit, so it is not valid JSON: try -o num_predict N]"
+        )
+    wrong = what_is_wrong(result.response.text, prepared.schema)
     return f"[does not match its schema: {wrong}]" if wrong else ""
 
 
 def _as_shown(turn: Turn, view: ReplyView) -> Turn:
     """Return a turn as its output shows it."""
-    # Thinking that was not to be seen is not to be in the file either.
+    # Hidden thinking must not end up in the notebook file either.
     return replace(turn, thinking=view.thinking, steps=tuple(map(dict, view.steps)))

@@ -1,7 +1,7 @@
 """One prompt, from its options to its reply: what every ``%%ollama`` cell runs.
 
 Cells, ``%ollama ask``, ``fix`` and ``explain``, and the functions ``ask`` and ``chat``
-all come through :func:`ask`. An error before anything came leaves the chat as it was.
+call ``ask``. An error before the first token leaves the chat unchanged.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ def ask(
     Parameters
     ----------
     code_cell
-        Where code of the reply is put, if the options ask for it.
+        Gets the code of the reply, if the options say so.
     notes
-        What the footer says of the prompt.
+        Notes about the prompt, for the footer.
 
     Raises
     ------
     OllamaMagicError
-        Before anything came: the chat is as it was. In the middle of a reply: what
-        came is shown, and kept as a turn with its status.
+        Before the first token, the chat is unchanged. Later, the partial reply is
+        shown, and kept as a turn with its status.
     Interrupted
-        The user interrupted; likewise. A complete reply is kept and shown before.
+        The user interrupted; likewise. A complete reply is shown and kept first.
     """
     options, client = merged(session.settings, options), session.client(options.host)
-    with held():  # what was begun is brought to an end: stored, and shown
+    with held():  # an interrupt ends the reply, and what came is still kept and shown
         with discarded_on_error(display):
             prepared = _prepare(session, client, options, text, display)
         follow_ups = _follow_ups(session, prepared, display)
         result = generate(session, prepared, display, follow_ups)
-        if result.fault is not None and result.answer.is_empty:
+        if result.fault is not None and result.response.is_empty:
             display.discard()
             raise result.fault
         result = put_code_below(session, prepared, result.noted(*notes), code_cell)
@@ -120,7 +120,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
 
 @contextmanager
 def discarded_on_error(display: ReplyDisplay) -> Iterator[None]:
-    """Take away what a display shows if this block ends in an error."""
+    """Remove what a display shows if this block raises an error."""
     try:
         yield
     except BaseException:
@@ -139,14 +139,14 @@ def _prepare(
         display.waiting(f"asking {client.host.base_url}…")
         return ask_for_models(client, options, must_list)
 
-    with let_through():  # values of the user's are looked at
+    with let_through():  # a placeholder may run code of the user
         return prepare(session, client, options, text, look_up)
 
 
 def _follow_ups(
     session: Session, prepared: PreparedRequest, display: ReplyDisplay
 ) -> tuple[FollowUp, ...]:
-    """Return what may send another request after the answer."""
+    """Return the follow-ups that the options and the schema call for."""
     if prepared.schema:
         return (Repair(prepared.schema),)
     if not prepared.tools:
@@ -164,7 +164,7 @@ def _follow_ups(
 
 
 def _record(session: Session, prepared: PreparedRequest, turn: Turn) -> Turn:
-    """Keep a turn in its chat, if it belongs to one."""
+    """Store a turn in its chat, if it belongs to one."""
     if prepared.chat_name is None:
         return turn
     notebook, append = session.notebook.key, prepared.options.append
@@ -178,5 +178,5 @@ def _raise_late_interrupt() -> None:
     try:
         check_interrupt()
     except KeyboardInterrupt:
-        what = "stopped by you; the answer was complete, and is kept"
+        what = "stopped; the reply was complete and is kept"
         raise Interrupted(what) from None

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from ollama_magic.client.types import ChatRequest, Request
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.answer import Answer
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema_check import (
     MAX_FAULTS,
     Json,
@@ -435,7 +435,7 @@ class Repair:
         """Empty: the turn is kept as if the first try had been right."""
         return ()
 
-    def next_request(self, request: Request, answer: Answer) -> Request | None:
+    def next_request(self, request: Request, answer: Response) -> Request | None:
         """Return the request of the second try, or None."""
         if self._was_tried or answer.done_reason == "length":
             return None

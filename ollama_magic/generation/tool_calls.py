@@ -15,9 +15,9 @@ from typing import Any, Literal
 from ollama_magic.client.interrupts import let_through
 from ollama_magic.client.types import ChatRequest, Request, ToolCall
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.answer import Answer
 from ollama_magic.generation.confirm import ask_user
 from ollama_magic.generation.prompt import find_value
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.tools import (
     Tool,
     ToolResult,
@@ -187,7 +187,7 @@ class ToolLoop:
             )
         return notes
 
-    def next_request(self, request: Request, answer: Answer) -> Request | None:
+    def next_request(self, request: Request, answer: Response) -> Request | None:
         """Make the calls of an answer and return the request with their results."""
         if not answer.tool_calls or not self._rounds_left:
             return None
@@ -257,7 +257,7 @@ class ToolLoop:
             raise
 
 
-def _called_message(answer: Answer, calls: Sequence[ToolCall]) -> Message:
+def _called_message(answer: Response, calls: Sequence[ToolCall]) -> Message:
     """Return the message of an answer that calls tools."""
     message: Message = {"role": "assistant", "content": answer.text}
     if answer.thinking:  # is sent back as long as the loop goes on

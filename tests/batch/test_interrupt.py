@@ -70,7 +70,7 @@ def test_an_interrupt_closes_requests_in_flight_and_starts_none(
     answer_only(fake_ollama, "0", "1", "2")
     interrupt_at(5)
     assert interrupted() == (
-        "stopped by you; 3 of 8 rows are cached: run it again to continue"
+        "stopped; 3 of 8 rows are cached: run it again to continue"
     )
     rows = [r for r in fake_ollama.requests if r.path == "/api/generate"]
     under_way = [r for r in rows if r.json["prompt"] in {"3", "4"}]
@@ -112,7 +112,7 @@ def test_an_interrupt_before_the_first_row_has_a_short_error(fake_ollama):
         return Answer([], hold_headers=never)
 
     fake_ollama.on("GET /api/tags", press)
-    assert interrupted() == "stopped by you"
+    assert interrupted() == "stopped"
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

@@ -380,7 +380,9 @@ def test_a_server_without_models_says_what_to_pull(fake_ollama):
 
 def test_a_bug_is_not_the_error_of_a_row(fake_ollama, monkeypatch):
     """Only our own errors are values; a bug keeps its traceback."""
-    monkeypatch.setattr("ollama_magic.generation.answer.Answer.read", lambda *_: 1 / 0)
+    monkeypatch.setattr(
+        "ollama_magic.generation.response.Response.read", lambda *_: 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         map_prompts("{}", ["a"])
 

@@ -135,7 +135,7 @@ def test_the_stop_button_ends_both(notebook, fake_ollama):
     page.interrupt()
     for count in (1, 2):
         assert fake_ollama.wait_for("/api/chat", count=count).wait_closed()
-    page.wait_text(1, "stopped by you")
+    page.wait_text(1, "stopped")
     page.wait_ended(1)
     text = page.cell(1).inner_text()
     assert text.count("[interrupted]") == 2

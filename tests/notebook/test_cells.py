@@ -409,7 +409,7 @@ def test_hidden_thinking_is_still_seen_to_go_on(kernel, fake_ollama):
     steps = [line(thinking="Hm."), Wait(more), line(content="Yes"), line(done=True)]
     fake_ollama.on("POST /api/chat", Answer(steps))
     msg_id = kernel.send("%%ollama --think --hide-thinking\nhi")
-    kernel.collect(msg_id, until=lambda ran: "deep:1b thinks…" in ran.html)
+    kernel.collect(msg_id, until=lambda ran: "deep:1b is thinking…" in ran.html)
     more.set()
     assert "Hm." not in kernel.collect(msg_id).html
 
@@ -421,7 +421,7 @@ def test_an_interrupted_pull_is_told_in_a_line(kernel, fake_ollama):
     msg_id = kernel.send("%ollama pull new:1b")
     kernel.collect(msg_id, until=lambda ran: "pulling manifest" in ran.text)
     kernel.manager.interrupt_kernel()
-    assert kernel.collect(msg_id).error == "Interrupted: stopped by you"
+    assert kernel.collect(msg_id).error == "Interrupted: stopped"
 
 
 def test_a_wrong_setting_does_not_outlive_a_reload(kernel):
@@ -449,7 +449,7 @@ def test_an_interrupt_before_anything_was_asked_is_a_line(kernel, fake_ollama, p
     fake_ollama.wait_for(path.split()[1])
     kernel.manager.interrupt_kernel()
     ran = kernel.collect(msg_id)
-    assert ran.error == "Interrupted: stopped by you"
+    assert ran.error == "Interrupted: stopped"
     assert fake_ollama.bodies("/api/chat") == []
 
 
@@ -469,8 +469,8 @@ def test_a_dry_run_needs_no_server_where_the_model_is_known(kernel):
 @pytest.mark.parametrize(
     ("reply", "notice"),
     [
-        ({"text": ""}, "[no answer]"),
-        ({"thinking": "Hm."}, "[no answer, only thinking]"),
+        ({"text": ""}, "[no reply]"),
+        ({"thinking": "Hm."}, "[no reply, only thinking]"),
     ],
 )
 def test_an_answer_of_nothing_says_so_and_is_not_sent_back(

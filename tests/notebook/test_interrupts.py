@@ -151,7 +151,7 @@ def test_a_stop_before_anything_came_is_one_line(warm, fake_ollama, phase):
     assert request.closed_at - at < SOON_S
     ran = warm.collect(msg_id)
     assert ran.status == "error"
-    assert ran.error.startswith("Interrupted: stopped by you")
+    assert ran.error.startswith("Interrupted: stopped")
     assert "\n" not in ran.error
     assert "Hi" not in warm.run("%ollama history").text
 
@@ -160,7 +160,7 @@ def test_a_stop_before_anything_came_is_one_line(warm, fake_ollama, phase):
 MIDDLE = {
     "text": ([line(content="Some text")], "%%ollama\nHi", "Some text"),
     "thinking": ([line(thinking="Hm, so")], "%%ollama --think\nHi", "Hm, so"),
-    "hidden": ([line(thinking="Hm")], "%%ollama --hide-thinking\nHi", "thinks…"),
+    "hidden": ([line(thinking="Hm")], "%%ollama --hide-thinking\nHi", "is thinking…"),
     "after thinking": (
         [line(thinking="Hm, so"), line(content="Some")],
         "%%ollama\nHi",
@@ -188,7 +188,7 @@ def test_a_stop_in_the_middle_keeps_what_came(warm, fake_ollama, phase):
     assert request.closed_at - at < SOON_S
     ran = warm.collect(msg_id, since=seen)
     assert ran.status == "error"
-    assert "characters kept" in ran.error
+    assert "partial reply kept" in ran.error
     assert "Traceback" not in ran.error
     assert ran.provenance["status"] == "interrupted"
     assert "[interrupted]" in ran.text
@@ -262,9 +262,7 @@ def test_a_stop_while_the_footer_is_made_keeps_the_whole_answer(
     assert request.wait_closed()
     assert request.closed_at - at < SOON_S
     ran = warm.collect(msg_id)
-    assert ran.error == (
-        "Interrupted: stopped by you; the answer was complete, and is kept"
-    )
+    assert ran.error == ("Interrupted: stopped; the reply was complete and is kept")
     assert ran.text == "Hello!"
     assert len([o for o in ran.outputs if "data" in o]) == 1
     assert ran.provenance["status"] == "complete"

@@ -68,11 +68,9 @@ def test_a_stopped_cell_continues_when_it_runs_again(kernel, fake_ollama, answer
     ran = kernel.collect(msg_id)
     assert ran.status == "error"
     assert ran.error == (
-        "Interrupted: stopped by you; 3 of 5 rows are cached: run it again to continue"
+        "Interrupted: stopped; 3 of 5 rows are cached: run it again to continue"
     )
-    assert progress(ran)[0]["data"]["text/plain"] == (
-        "llama3.2:3b 3 of 5 · stopped by you"
-    )
+    assert progress(ran)[0]["data"]["text/plain"] == ("llama3.2:3b 3 of 5 · stopped")
     asked = [r for r in fake_ollama.requests if r.path == "/api/generate"]
     assert len(asked) == 5
     # The two that wait: rows that are asked at one time arrive in any order.

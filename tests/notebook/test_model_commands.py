@@ -58,7 +58,7 @@ def test_an_interrupt_ends_the_pull_at_the_server(kernel, fake_ollama):
     request = fake_ollama.wait_for("/api/pull")
     assert request.wait_closed()
     assert request.closed_at - began < 10  # a bound for a busy machine
-    assert "stopped by you" in ran.error
+    assert "stopped" in ran.error
 
 
 def test_a_pull_without_success_is_an_error(kernel, fake_ollama):
@@ -100,7 +100,7 @@ def test_an_interrupt_ends_a_load_at_the_server(kernel, fake_ollama):
     request = fake_ollama.wait_for("/api/generate")
     kernel.manager.interrupt_kernel()
     ran = kernel.collect(msg_id)
-    assert "stopped by you" in ran.error
+    assert "stopped" in ran.error
     assert request.wait_closed(10)
 
 

@@ -1,7 +1,7 @@
-"""What a model answers to one request, while it streams and when it is complete.
+"""One response of a model, while it streams and when it is complete.
 
 The one place where the chunks of a stream become text, thinking and tool calls: cells,
-comparisons, ``map_prompts`` and ``stream`` all read with ``Answer.read``. Some models
+comparisons, ``map_prompts`` and ``stream`` all read with ``Response.read``. Some models
 write their thinking into the text, between ``<think>`` tags; it is kept apart here.
 """
 
@@ -21,9 +21,9 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 class ThinkTags:
-    """Splits ``<think>…</think>`` at the start of an answer from its text.
+    """Splits ``<think>…</think>`` at the start of a response from its text.
 
-    Tags later in the answer are text: a model may well write about them.
+    Tags later in the response are text: a model may well write about them.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class ThinkTags:
         return "", thinking[:certain]
 
     def _after(self, text: str) -> str:
-        """Drop the blank lines between the tag and the answer."""
+        """Drop the blank lines between the tag and the response."""
         text = text.lstrip()
         self._state = "text" if text else "after"
         return text
@@ -70,7 +70,7 @@ def _overlap(text: str, tag: str) -> int:
     return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
 
 
-class Answer:
+class Response:
     """All that a model has answered so far to one request.
 
     Parameters
@@ -92,7 +92,7 @@ class Answer:
         """Where a cloud model answered, if the server said so."""
         self.stats = Stats()
         self.cached: CachedReply | None = None
-        """Set when this is an earlier answer to the same request."""
+        """Set when this is an earlier response to the same request."""
         self.fault: BaseException | None = None
         """What ended it too early."""
         self.ended_at = ""
@@ -100,17 +100,20 @@ class Answer:
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
-        """Return an earlier answer, which keeps its time."""
-        answer = cls()
-        answer._text, answer._thinking = [cached.text], [cached.thinking]
-        answer.thinking_s, answer._tool_calls = cached.thinking_s, [*cached.tool_calls]
-        answer.done_reason, answer.stats = cached.done_reason, cached.stats
-        answer.cached, answer.ended_at = cached, cached.answered_at
-        return answer
+        """Return an earlier response, which keeps its time."""
+        response = cls()
+        response._text, response._thinking = [cached.text], [cached.thinking]
+        response.thinking_s, response._tool_calls = (
+            cached.thinking_s,
+            [*cached.tool_calls],
+        )
+        response.done_reason, response.stats = cached.done_reason, cached.stats
+        response.cached, response.ended_at = cached, cached.answered_at
+        return response
 
     @property
     def text(self) -> str:
-        """The answer itself, without thinking."""
+        """The response itself, without thinking."""
         return "".join(self._text)
 
     @property
@@ -149,7 +152,7 @@ class Answer:
         return "".join(text for text, _ in added), "".join(part for _, part in added)
 
     def end(self, fault: BaseException | None = None) -> tuple[str, str]:
-        """End the answer; return the text and the thinking that were held back."""
+        """End the response; return the text and the thinking that were held back."""
         self.fault, self.ended_at = fault, utc_now()
         return self._keep(*self._tags.flush())
 
@@ -176,39 +179,39 @@ class Answer:
 
 def receive(
     streams: Sequence[ClosableStream[ReplyChunk]],
-    answers: Sequence[Answer],
-    show: Callable[[Answer, str, str], object],
+    responses: Sequence[Response],
+    show: Callable[[Response, str, str], object],
     tick: Callable[[], object],
     *,
     hz: float,
 ) -> None:
-    """Read each stream into its answer, all at the same time, until all have ended.
+    """Read each stream into its response, all at the same time, until all have ended.
 
-    Errors of a server, and an interrupt by the user, end an answer as its ``fault``.
+    Errors of a server, and an interrupt by the user, end a response as its ``fault``.
 
     Parameters
     ----------
     show
-        Is called with an answer and the text and thinking that were added to it.
+        Is called with a response and the text and thinking that were added to it.
     tick
         Is called after that, and every tenth of a second while nothing comes.
     hz
-        How often a second the answers are drawn.
+        How often a second the responses are drawn.
     """
     try:
         with BackgroundReaders(streams, hz=hz) as arrivals:
             for batches in arrivals:
                 for batch in batches:
-                    answer = answers[batch.number]
-                    text, thinking = answer.read(batch.items)
+                    response = responses[batch.number]
+                    text, thinking = response.read(batch.items)
                     if batch.has_ended:
                         if not isinstance(batch.error, OllamaMagicError | None):
                             raise batch.error  # a bug keeps its traceback
-                        more_text, more_thinking = answer.end(batch.error)
+                        more_text, more_thinking = response.end(batch.error)
                         text, thinking = text + more_text, thinking + more_thinking
-                    show(answer, text, thinking)
+                    show(response, text, thinking)
                 tick()
     except KeyboardInterrupt:
-        for answer in answers:
-            if not answer.has_ended:
-                answer.end(Interrupted())
+        for response in responses:
+            if not response.has_ended:
+                response.end(Interrupted())
