@@ -1,43 +1,48 @@
-"""Errors that people see: what happened, why, and what to type next.
+"""The errors that users see: what happened, why, and what to type next.
 
-The tree, widest first::
+Every module raises these::
 
     OllamaMagicError
-      x ConfigError               a host, setting or file of the user's is wrong
-      x PromptError               a {{ placeholder }} cannot be filled
-      x ServerUnreachableError    nothing answered, or it fell silent
-      x NotOllamaError            something answered, and it is not Ollama
-      x ServerError               the server refused; has ``status_code``
-        + ModelNotFoundError
-        + CapabilityError         the model cannot do what was asked
-        + ModelTransferError      a pull, push or create did not succeed
-      x StreamInterruptedError    the answer broke off before its end
-      x ReplyDataError            a reply was read as JSON, and it is not JSON
-      x EngineError               the embedded engine could not be started
+      ConfigError               a host, setting or file is invalid
+      PromptError               a {{ placeholder }} cannot be filled
+      ServerUnreachableError    no server responded, or it fell silent
+      NotOllamaError            something other than Ollama responded
+      ServerError               the server returned an error; has ``status_code``
+        ModelNotFoundError      the model is not on the server
+        CapabilityError         the model does not support what the request uses
+        ModelTransferError      a pull, push or creation failed
+      StreamInterruptedError    the response was cut off
+      ReplyDataError            the reply is not JSON, or does not match the schema
+      EngineError               a server could not be started, or has crashed
+    KeyboardInterrupt
+      Interrupted               the user pressed stop
 
-``Interrupted`` is a ``KeyboardInterrupt``: the user pressed stop. Bad options of a
-magic are IPython's own ``UsageError``, and bugs are never wrapped: they keep their
-full traceback.
+Invalid options of a magic are IPython's own ``UsageError``. Bugs are never wrapped:
+they keep their full traceback.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from IPython.core.error import UsageError
 
+_SIMILARITY = 0.65
+"""From 0 to 1: a word less similar than this to a known one is not a typo of it."""
 
-import re
+
+# -- text of others ------------------------------------------------------------
 
 
 def quoted(text: str, *, limit: int = 500) -> str:
-    r"""Return foreign text safe to show in an error: one line, nothing invisible.
+    r"""Return text of others as one line that is safe to show in an error.
 
-    White space becomes single blanks; control, bidi and tag characters become
-    escapes; what is longer than ``limit`` characters is cut.
+    Whitespace becomes single spaces, and control, bidi and tag characters become
+    escapes; text longer than ``limit`` characters is truncated.
 
     Examples
     --------
@@ -50,16 +55,16 @@ def quoted(text: str, *, limit: int = 500) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-# Fillers and variation selectors count as printable, and nobody sees them.
+# Fillers and variation selectors count as printable, but are invisible.
 _UNSEEN = re.compile("[\u3164\uffa0\U000e0100-\U000e01ef]")
-# JupyterLab makes links of these in plain text, whatever the scheme.
+# JupyterLab turns these into links in plain text, whatever the scheme.
 _LINKED = re.compile(
     r"(?<![a-z0-9+.-])(?!(?:https?|ftp):)([a-z][a-z0-9+.-]*:)(?=//)|(data:)(?=\S)", re.I
 )
 
 
 def harmless(text: str) -> str:
-    r"""Return text that front ends show as it is: nothing invisible, no odd links.
+    r"""Return text without invisible characters, and with http links only.
 
     Examples
     --------
@@ -73,21 +78,24 @@ def harmless(text: str) -> str:
             else char.encode("unicode_escape").decode()
             for char in text
         )
-    # Last: what was escaped has letters, and may begin a link.
+    # Last, because an escape consists of letters and may start a link.
     return _LINKED.sub(r"\1\2 ", text)
 
 
+# -- exceptions ----------------------------------------------------------------
+
+
 class OllamaMagicError(Exception):
-    """Base of all errors that this package raises on purpose.
+    """Base class of the errors that this package raises on purpose.
 
     Parameters
     ----------
     what
-        One sentence in the user's own terms: names, addresses, files.
+        One sentence in the user's terms: names, addresses, files.
     why
-        The cause, in the server's or the system's own words. May be empty.
+        The cause, in the words of the server or the system. May be empty.
     next_step
-        What to do now, with a command that can be pasted. May be empty.
+        What to do next, with a command to paste. May be empty.
     """
 
     def __init__(self, what: str, *, why: str = "", next_step: str = "") -> None:
@@ -97,10 +105,10 @@ class OllamaMagicError(Exception):
         self.next_step = next_step
 
     def lines(self) -> list[str]:
-        """Return the error as it is shown: one line each for what, why and next.
+        """Return the lines to show: what, why and next.
 
-        What cannot be seen is escaped, whoever wrote it: it may steer a terminal.
-        Nor is anything a link that front ends would not make of an address.
+        Invisible characters are escaped, since they may control a terminal, and only
+        http addresses stay links.
         """
         parts = [self.what]
         if self.why:
@@ -113,35 +121,35 @@ class OllamaMagicError(Exception):
         return "\n".join(self.lines())
 
     def _render_traceback_(self) -> list[str]:
-        # IPython's documented hook: a short error output with a real error
-        # status; the chain stays in sys.last_value for those who want it.
+        # IPython's documented hook: a short error output, and still an error status;
+        # the exception chain stays in sys.last_value.
         first, *rest = self.lines()
         return [f"{type(self).__name__}: {first}", *rest]
 
 
 class ConfigError(OllamaMagicError):
-    """A host, a setting or a file that the user gave cannot be used."""
+    """A host, setting or file is invalid."""
 
 
 class PromptError(OllamaMagicError):
-    """A placeholder of the prompt cannot be filled; nothing was sent."""
+    """A placeholder in the prompt cannot be filled; nothing was sent."""
 
 
 class ServerUnreachableError(OllamaMagicError):
-    """No server answered at the host, or it fell silent before an answer began."""
+    """No server responded at the host, or it fell silent before its response."""
 
 
 class NotOllamaError(OllamaMagicError):
-    """Something answered at the host that is not an Ollama server."""
+    """Something other than an Ollama server responded at the host."""
 
 
 class ServerError(OllamaMagicError):
-    """The server answered with an error.
+    """The server returned an error.
 
     Parameters
     ----------
     status_code
-        The HTTP status; 200 when the error came inside a stream that had begun.
+        The HTTP status; 200 if the error arrived inside a stream.
     """
 
     def __init__(
@@ -160,29 +168,29 @@ class CapabilityError(ServerError):
 
 
 class ModelTransferError(ServerError):
-    """A pull, push or create ended without success."""
+    """A pull, push or creation failed."""
 
 
 class StreamInterruptedError(OllamaMagicError):
-    """The stream broke off before the object with ``done`` true arrived.
+    """The response was cut off before its last object.
 
-    What was yielded before stands.
+    The chunks that were yielded before are valid.
     """
 
 
 class ReplyDataError(OllamaMagicError):
-    """The reply was read as JSON, and it is not JSON."""
+    """The reply is not JSON, or does not match its schema."""
 
 
 class EngineError(OllamaMagicError):
-    """The embedded engine could not be started, or it ended by itself."""
+    """A server could not be started, or has crashed."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed stop: shown as one line, and Run All stops.
+    """The user pressed stop: one line of output, and Run All stops.
 
-    A ``KeyboardInterrupt`` all the same, so that no ``except Exception`` of a cell
-    that asks in a loop goes on after it.
+    It is a ``KeyboardInterrupt``, so that no ``except Exception`` in a loop over
+    prompts catches it.
     """
 
     def __init__(self, what: str = "stopped") -> None:
@@ -192,17 +200,16 @@ class Interrupted(KeyboardInterrupt):
         return [f"Interrupted: {self}"]
 
 
-_LIKENESS = 0.65
-"""From 0 to 1: what is less like a known word is no slip of the pen."""
+# -- magic lines ---------------------------------------------------------------
 
 
 def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
-    """Return an error of a magic line: what, why and what to type next.
+    """Return the error for an invalid magic line: what, why and next.
 
     Notes
     -----
-    NB: IPython shows a plain ``UsageError`` without a traceback, and a subclass of
-    it with one; so there is no class of our own.
+    NB: this is not a class of our own, since IPython shows a plain ``UsageError``
+    without a traceback, and a subclass with one.
     """
     from IPython.core.error import UsageError
 
@@ -215,13 +222,13 @@ def usage_error(what: str, *, why: str = "", next_step: str = "") -> UsageError:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was most likely meant, if any is like it."""
+    """Return the known word that ``word`` is most likely a typo of, if any."""
     candidates = list(known)
     for candidate in candidates:
         if len(word.strip("-")) > 1 and candidate.startswith(word):
             return candidate
-    # Without their dashes: all long options are alike in these.
+    # Without their dashes, which make all long options similar.
     by_letters = {candidate.strip("-"): candidate for candidate in candidates}
     wanted = word.lower().strip("-")
-    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_LIKENESS)
+    matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_SIMILARITY)
     return by_letters[matches[0]] if matches else None

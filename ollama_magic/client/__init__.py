@@ -1,1 +1,1 @@
-"""Ollama's HTTP API as typed Python: no IPython, usable alone."""
+"""Ollama's HTTP API as typed Python; works without IPython."""

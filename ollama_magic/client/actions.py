@@ -1,8 +1,7 @@
-"""What can be done about models: the one set of actions of magics, panel and Python.
+"""Actions on models, shared by the ``%ollama`` commands and the panel.
 
-Each takes a client and does its work, or raises an error in words. Knows what an
-action needs besides its request (what a name would overwrite, what a removal frees).
-Shows nothing, and asks nobody.
+They add to the client what an action needs besides its request: what a name would
+overwrite, what a removal frees. They show nothing and never ask for confirmation.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 
 TransferStream = ClosableStream[Progress]
-"""A pull, push or create under way: iterate it; closing it stops the server too."""
+"""A running pull, push or creation: iterate over it; closing it stops the server."""
 
 
 # -- transfers -----------------------------------------------------------------
 
 
 def pull(client: OllamaClient, name: str) -> TransferStream:
-    """Fetch a model, or bring it up to date; goes on where an earlier one stopped."""
+    """Pull or update a model; resumes an earlier pull."""
     return client.pull(name)
 
 
 def push(client: OllamaClient, name: str) -> TransferStream:
-    """Send a model to the registry that its name says."""
+    """Push a model to the registry in its name."""
     return client.push(name)
 
 
 def create(client: OllamaClient, name: str, spec: ModelSpec) -> TransferStream:
-    """Make a model; one of that name is replaced (:func:`existing` tells).
+    """Create a model; replaces one of that name (see :func:`existing`).
 
-    Files are sent first, each as ``uploading FILE`` with its bytes.
+    Files are uploaded first; their progress has the status ``uploading FILE``.
 
     Raises
     ------
     ConfigError
-        A file that it is made of cannot be read.
+        One of its files cannot be read.
     """
     return Creation(client, name, spec)
 
@@ -58,25 +57,25 @@ def create(client: OllamaClient, name: str, spec: ModelSpec) -> TransferStream:
 
 
 def existing(client: OllamaClient, name: str) -> ModelSummary | None:
-    """Return the model that has this name, however it is spelt; None without one."""
+    """Return the model of this name, however it is spelt, or None."""
     return find_model(name, client.list())
 
 
 def copy(
     client: OllamaClient, source: str, destination: str, *, overwrite: bool = False
 ) -> None:
-    """Give a model a second name.
+    """Copy a model to another name.
 
     Raises
     ------
     ConfigError
-        A model has that name already, and ``overwrite`` is false.
+        A model of that name exists, and ``overwrite`` is false.
     """
     taken = None if overwrite else existing(client, destination)
     if taken is not None and canonical(source) != canonical(destination):
         raise ConfigError(
-            f"Model {taken.name!r} is there already.",
-            why="a copy would overwrite it",
+            f"Model {taken.name!r} already exists.",
+            why="the copy would overwrite it",
             next_step=f"%ollama cp -y {source} {taken.name}   overwrites it",
         )
     client.copy(source, destination)
@@ -87,38 +86,38 @@ def copy(
 
 @dataclass(frozen=True)
 class Removal:
-    """Names to be deleted, and what goes with them."""
+    """The names to delete, and what that frees."""
 
     names: tuple[str, ...]
-    """As they were given, each model once."""
+    """As given, without duplicates."""
     models: tuple[ModelSummary, ...]
-    """Those of them that the server lists."""
+    """Those that the server lists."""
     freed_bytes: int
-    """Space that goes; a model that keeps another name takes its space on."""
+    """Space that it frees; a model with another name keeps its space."""
 
     def space_text(self) -> str:
-        """Return what a removal frees, as a sentence."""
+        """Return what it frees, as a sentence."""
         if self.freed_bytes:
             return f"It frees {size_text(self.freed_bytes)}."
-        return "It frees no space: the same model stays under another name."
+        return "It frees no space: the model is kept under another name."
 
     def question(self) -> str:
-        """Return what to ask before it is done."""
+        """Return the question to confirm."""
         parts = []
         for name in self.names:
             model = find_model(name, self.models)
             parts.append(f"{name} ({size_text(model.size_bytes)})" if model else name)
-        return f"Delete {', '.join(parts)}? {self.space_text()} This can't be undone."
+        return f"Delete {', '.join(parts)}? {self.space_text()} This cannot be undone."
 
 
 def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
-    """Return what the removal of ``names`` would be.
+    """Return what removing ``names`` would delete.
 
     Raises
     ------
     ModelNotFoundError
-        One of several is not there. Of a single name the server itself decides: it
-        can also delete a model that is damaged, and that it lists no more.
+        One of several names does not exist. A single name is left to the server, which
+        can also delete a damaged model that it no longer lists.
     """
     installed = client.list()
     missing = [name for name in names if find_model(name, installed) is None]
@@ -128,7 +127,7 @@ def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
 
 
 def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> Removal:
-    """Return the same, where the models on the server are known already."""
+    """Return the same for a known list of models."""
     names = tuple({canonical(name): name for name in names}.values())
     found = [find_model(name, installed) for name in names]
     going = tuple(model for model in found if model is not None)
@@ -138,18 +137,18 @@ def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> 
 
 
 def disk_bytes(models: Iterable[ModelSummary]) -> int:
-    """Return the space that models take; names of the same one take it once."""
+    """Return the disk space of models, counting each digest once."""
     sizes = {model.digest or model.name: model.size_bytes for model in models}
     return sum(sizes.values())
 
 
 def remove(client: OllamaClient, removal: Removal) -> None:
-    """Delete what was planned, one after the other; stops at the first that fails.
+    """Delete the planned models one by one; stops at the first failure.
 
     Raises
     ------
     ModelNotFoundError
-        The server does not know one; those before it are gone.
+        The server does not have one of them; those before it are deleted.
     """
     for name in removal.names:
         client.delete(name)
@@ -165,8 +164,7 @@ def _missing(
     return ModelNotFoundError(
         f"Nothing was deleted: {', '.join(map(repr, missing))} "
         f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
-        why=f"the server lists no {'model' if is_one else 'models'} of "
-        f"{'that name' if is_one else 'those names'}",
+        why=f"the server lists no model of {'that name' if is_one else 'those names'}",
         next_step=f"{guess}See %ollama list",
         status_code=404,
     )
@@ -178,10 +176,9 @@ def _missing(
 def load(
     client: OllamaClient, name: str, keep_alive: KeepAlive | None = None
 ) -> ClosableStream[Any]:
-    """Load a model into memory; iterate it to wait, which may take minutes.
+    """Load a model into memory; iterating over it waits, perhaps for minutes.
 
-    Closing it while it waits makes the server give up the load. A model that only
-    embeds is loaded by embedding nothing.
+    Closing it cancels the load. An embedding model is loaded by embedding nothing.
     """
     return _Load(client, name, keep_alive)
 
@@ -202,19 +199,19 @@ class _Load:
             self._client.embed(self._name, [], keep_alive=self._keep_alive)
 
     def close(self) -> None:
-        """Give up the wait, and the load with it."""
+        """Cancel the load."""
         self._stream.close()
 
 
 def stop(client: OllamaClient, name: str) -> bool:
-    """Take a model out of memory; a running answer goes on to its end.
+    """Unload a model; a reply in progress is completed first.
 
     Returns
     -------
     bool
-        Whether it was in memory. Models that share their file share their memory:
-        the server lists them under one of their names (recorded from 0.33), so a
-        model is found here by its digest too.
+        Whether it was in memory. Models that share a file share their memory, and the
+        server lists them under one of their names (recorded from 0.33), so a digest
+        identifies them here.
 
     Raises
     ------
@@ -229,6 +226,6 @@ def stop(client: OllamaClient, name: str) -> bool:
     )
     try:
         client.generate(name, "", keep_alive=0, stream=False).complete()
-    except CapabilityError:  # it only embeds
+    except CapabilityError:  # it is an embedding model
         client.embed(name, [], keep_alive=0)
     return was_loaded

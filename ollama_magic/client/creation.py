@@ -1,8 +1,8 @@
-"""What a new model is made of, and how a Modelfile says so.
+"""Creates models: reads a Modelfile, uploads its files, lets the server build.
 
-Knows the instructions of Ollama's Modelfile and which field of a request each one is.
-Reads no files and asks no server. Source: Ollama ``docs/modelfile.mdx`` and
-``parser/parser.go``.
+Used by ``%ollama create`` through :mod:`ollama_magic.client.actions`. Only GGUF and
+safetensors files are uploaded, since the Modelfile may be somebody else's. Source:
+Ollama ``docs/modelfile.mdx`` and ``parser/parser.go``.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+(.*)")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model to be made: what it starts from, and what is laid on top of that."""
+    """The description of a new model: its base, and what is added to it."""
 
     base: str = ""
     """A model's name, or the path of a GGUF file."""
     more_files: tuple[str, ...] = ()
-    """Paths of what belongs to that file, such as the part that sees images."""
+    """Paths of files that belong to the base, such as its image encoder."""
     system: str | None = None
     template: str | None = None
     parameters: Mapping[str, OptionValue] = field(default_factory=dict)
-    """Default options of every request to it."""
+    """Its default options."""
     adapters: tuple[str, ...] = ()
     """Paths of GGUF files."""
     licenses: tuple[str, ...] = ()
     messages: tuple[Mapping[str, Any], ...] = ()
-    """A conversation that every chat with it begins with."""
+    """Messages at the start of every chat with it."""
     renderer: str | None = None
-    """Name of what Ollama makes the prompt with, in place of a template."""
+    """Name of Ollama's built-in code that replaces the template."""
     parser: str | None = None
-    """Name of what Ollama reads the output with."""
+    """Name of Ollama's built-in code that parses the output."""
     requires: str | None = None
-    """The least version of Ollama, such as ``0.14.0``."""
+    """The minimum version of Ollama, such as ``0.14.0``."""
     quantize: str | None = None
     """Such as ``q4_K_M``, for a base of type F16 or F32."""
 
     @property
     def is_from_file(self) -> bool:
-        """Whether it starts from a file, and not from a model of the server.
+        """Whether the base is a file and not a model on the server.
 
-        A path has a beginning or an end that no name of a model has.
+        A path starts or ends as no model name does.
         """
         return _is_path(self.base)
 
@@ -74,13 +74,13 @@ def _is_path(text: str) -> bool:
 
 
 def parse_modelfile(text: str) -> ModelSpec:
-    r"""Return what a Modelfile describes.
+    r"""Parse a Modelfile.
 
     Raises
     ------
     ConfigError
-        An instruction that there is none of, one without its value, a role or an
-        option that is none, an open quote, no ``FROM``; it names the line.
+        An unknown instruction, role or option, a missing value, an unclosed quote, or
+        no ``FROM``. The error names the line.
 
     Examples
     --------
@@ -94,22 +94,22 @@ def parse_modelfile(text: str) -> ModelSpec:
     if not spec.base:
         raise ConfigError(
             "The Modelfile has no FROM.",
-            why="a model is made of another one, or of a GGUF file",
-            next_step="begin it with: FROM llama3.2",
+            why="a model needs a base: another model, or a GGUF file",
+            next_step="start it with: FROM llama3.2",
         )
     return spec
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the number of its line, the word and the value of each instruction."""
-    # NB: not splitlines(), which also cuts at characters that belong to a template.
+    """Yield the line number, the word and the value of each instruction."""
+    # NB: not splitlines(), which also splits at characters that a template may have.
     lines = iter(enumerate(_NEWLINE.split(text), start=1))
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = _INSTRUCTION.fullmatch(line)
         if match is None or not match[2].strip():
-            _refuse(number, f"{line.strip()!r} is no instruction with a value")
+            _reject(number, f"{line.strip()!r} is not an instruction with a value")
         word, value = match[1].upper(), match[2].strip()
         if word in {"MESSAGE", "PARAMETER"}:
             name, *rest = value.split(maxsplit=1)
@@ -119,17 +119,17 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _to_the_end(value: str, lines: Iterator[tuple[int, str]], began: int) -> str:
-    """Return a value with all the lines of its quoted text.
+    """Return a value with all lines of its quoted text.
 
-    A quote ends where a line ends with it, so that there may be some inside. Ollama
-    writes plain quotes around several lines when there are none.
+    A quote ends at the end of a line, so that the text may contain quotes. Ollama
+    itself puts plain quotes around multi-line text that contains none.
     """
     quote = next((quote for quote in ('"""', '"') if value.startswith(quote)), "")
     parts = [value]
     while quote and not _is_whole("\n".join(parts).rstrip(), quote):
         _, line = next(lines, (0, None))
         if line is None:
-            _refuse(began, "its quotes are not closed")
+            _reject(began, "its quotes are unbalanced")
         parts.append(line)
     return "\n".join(parts).rstrip()
 
@@ -152,7 +152,7 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
         case "FROM" if spec.is_from_file and _is_path(text):
             added["more_files"] = (*spec.more_files, text)
         case "FROM" if spec.base:
-            _refuse(number, "there is a FROM already, and only files may be several")
+            _reject(number, "there is a second FROM, which only files may have")
         case "FROM":
             added["base"] = text
         case _ if word in _TEXTS:
@@ -168,16 +168,18 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
         case _:
             near = difflib.get_close_matches(word, _KNOWN, n=1)
             guess = (
-                f"did you mean {near[0]}?" if near else f"known: {', '.join(_KNOWN)}"
+                f"did you mean {near[0]}?"
+                if near
+                else f"use one of {', '.join(_KNOWN)}"
             )
-            _refuse(number, f"{word} is none of the instructions known here", guess)
+            _reject(number, f"unknown instruction {word}", guess)
     return replace(spec, **added)
 
 
 def _message(number: int, value: str) -> dict[str, str]:
     role, _, content = value.partition(" ")
     if role.lower() not in _ROLES or not content.strip():
-        _refuse(number, f"MESSAGE takes a role ({', '.join(_ROLES)}) and a text")
+        _reject(number, f"MESSAGE needs a role ({', '.join(_ROLES)}) and a text")
     return {"role": role.lower(), "content": _unquoted(content.strip())}
 
 
@@ -188,37 +190,37 @@ def _with_parameter(
     try:
         read = read_option(name.lower(), _unquoted(text.strip()))
     except ConfigError as error:
-        _refuse(number, error.what, error.next_step)
+        _reject(number, error.what, error.next_step)
     earlier = spec.parameters.get(name.lower())
     if isinstance(earlier, list) and isinstance(read, list):
-        read = earlier + read  # several stop texts are several lines
+        read = earlier + read  # each stop text has its own line
     return {**spec.parameters, name.lower(): read}
 
 
-def _refuse(number: int, why: str, next_step: str = "") -> NoReturn:
+def _reject(number: int, why: str, next_step: str = "") -> NoReturn:
     raise ConfigError(
-        f"Line {number} of the Modelfile is not understood.",
+        f"Line {number} of the Modelfile is invalid.",
         why=why,
-        next_step=next_step or "correct that line, then create it again",
+        next_step=next_step or "correct that line, then create the model again",
     )
 
 
 _HASH_BYTES = 4 * 1024 * 1024
 
 
-# -- what it is made of --------------------------------------------------------
+# -- files ---------------------------------------------------------------------
 
 
 def read_spec(file: str) -> ModelSpec:
-    """Return what a Modelfile describes, or a model of a GGUF file as it is.
+    """Read a Modelfile; a GGUF file is a model by itself.
 
-    Paths in a Modelfile are seen from its folder, and what is a file there is no
-    model of the server: as Ollama does it.
+    Paths in a Modelfile are relative to its folder. As in Ollama, a base that is a file
+    there is not a model on the server.
 
     Raises
     ------
     ConfigError
-        It cannot be read, or is not understood.
+        It cannot be read, or is invalid.
     """
     path = Path(file).expanduser()
     try:
@@ -235,20 +237,20 @@ def read_spec(file: str) -> ModelSpec:
         ) from error
     folder = path.resolve().parent
 
-    def whole(text: str) -> str:
+    def absolute(text: str) -> str:
         return str(folder / Path(text).expanduser())
 
-    is_file = spec.is_from_file or Path(whole(spec.base)).is_file()
+    is_file = spec.is_from_file or Path(absolute(spec.base)).is_file()
     return replace(
         spec,
-        base=whole(spec.base) if is_file else spec.base,
-        more_files=tuple(map(whole, spec.more_files)),
-        adapters=tuple(map(whole, spec.adapters)),
+        base=absolute(spec.base) if is_file else spec.base,
+        more_files=tuple(map(absolute, spec.more_files)),
+        adapters=tuple(map(absolute, spec.adapters)),
     )
 
 
 def _text(data: bytes) -> str:
-    # NB: PowerShell's ">" writes UTF-16, so that is what saved Modelfiles may be.
+    # NB: PowerShell's ">" writes UTF-16, so a saved Modelfile may be that.
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_utf16 else "utf-8-sig")
 
@@ -262,64 +264,64 @@ def _readable(text: str) -> Path:
     if path.is_dir():
         raise ConfigError(
             f"{text} is a folder.",
-            why="a model is made of one GGUF file here",
-            next_step="name the .gguf file; a folder of safetensors: ollama create "
-            "in a terminal",
+            why="%ollama create needs a GGUF file",
+            next_step="name the .gguf file; for a folder of safetensors, run "
+            "ollama create in a terminal",
         )
     try:
-        # NB: a pipe would be waited for, and a device has no end.
+        # NB: reading a pipe would block, and a device never ends.
         is_model = (path.is_file() or not path.exists()) and _is_model(path)
     except OSError as error:
         is_of_server = path.name.startswith("sha256-")
         raise ConfigError(
             f"The file {text} cannot be read.",
             why=_reason(error),
-            next_step="it is a file of the server: write the model's name after FROM"
+            next_step="it belongs to the server: write the model's name after FROM"
             if is_of_server
-            else f"paths are seen from {Path.cwd()}; write the whole path",
+            else f"paths are relative to {Path.cwd()}; write the full path",
         ) from error
     if not is_model:
         raise ConfigError(
-            f"The file {text} is no model, and was not sent.",
-            why="it begins neither like GGUF nor like safetensors",
-            next_step="name a .gguf file, or a model of the server, after FROM or "
+            f"The file {text} is not a model and was not uploaded.",
+            why="it is neither GGUF nor safetensors",
+            next_step="name a .gguf file, or a model on the server, after FROM or "
             "ADAPTER",
         )
     return path
 
 
 def _is_model(path: Path) -> bool:
-    """Return whether a file begins like GGUF or safetensors.
+    """Return whether a file starts like GGUF or safetensors.
 
-    A Modelfile of somebody else may name any file of this machine, and a server keeps
-    what it is sent.
+    Somebody else's Modelfile may name any file of this machine, and the server keeps
+    what it receives.
     """
     with path.open("rb") as file:
         head, size_bytes = file.read(9), os.fstat(file.fileno()).st_size
-    # Safetensors begin with the length of their header, which is JSON.
+    # Safetensors start with the length of their header, which is JSON.
     header_bytes = int.from_bytes(head[:8], "little")
     is_safetensors = head[8:] == b"{" and header_bytes <= size_bytes - 8
     return head.startswith(b"GGUF") or is_safetensors
 
 
-# -- how it is made ------------------------------------------------------------
+# -- creation ------------------------------------------------------------------
 
 
-class _Closed(Exception):  # noqa: N818  (no error: the way out of an upload)
-    """The stream was closed while a file was on its way."""
+class _Closed(Exception):  # noqa: N818  (not an error: it ends an upload)
+    """The stream was closed during an upload."""
 
 
 _Report = Callable[[Progress], None]
-_News = SimpleQueue[Progress | str | BaseException]
+_Events = SimpleQueue[Progress | str | BaseException]
 
 
 class Creation:
-    """Uploads, then the server's own work, as one stream of progress.
+    """The uploads and then the server's work, as one stream of progress.
 
     Raises
     ------
     ConfigError
-        A file that it is made of cannot be read, or is no model; nothing was sent.
+        A file cannot be read, or is not a model; nothing was sent.
     """
 
     def __init__(self, client: OllamaClient, name: str, spec: ModelSpec) -> None:
@@ -331,7 +333,7 @@ class Creation:
         self._adapters = tuple(map(_readable, spec.adapters))
         self._stream: ClosableStream[Progress] | None = None
         self._is_closed = threading.Event()
-        self._news: _News = SimpleQueue()
+        self._events: _Events = SimpleQueue()
 
     def __iter__(self) -> Iterator[Progress]:
         files: dict[str, str] = {}
@@ -343,7 +345,7 @@ class Creation:
         if self._is_closed.is_set():
             return
         spec = self._spec
-        # NB: a file whose name has no .gguf is still one; the server goes by its bytes.
+        # NB: a name without .gguf is fine; the server looks at the bytes.
         self._stream = self._client.create(
             self._name,
             from_model=None if spec.is_from_file else spec.base,
@@ -362,55 +364,55 @@ class Creation:
         yield from self._stream
 
     def close(self) -> None:
-        """End it at once; bytes on their way to the server end with their piece."""
+        """Stop at once; an upload stops after its current block."""
         self._is_closed.set()
-        self._news.put(_Closed())
+        self._events.put(_Closed())
         if self._stream is not None:
             self._stream.close()
 
     def _upload(self, path: Path) -> Generator[Progress, None, str]:
-        """Send a file; yield how far it is, and return its digest."""
-        # A thread sends, for sending only calls back, and a stream is to yield.
+        """Upload a file; yields its progress and returns its digest."""
+        # Uploading reports through a callback, so a thread does it.
         threading.Thread(
             target=self._run, args=(path,), name="ollama-upload", daemon=True
         ).start()
         while True:
-            news = self._news.get()
-            if isinstance(news, _Closed):
+            event = self._events.get()
+            if isinstance(event, _Closed):
                 return ""
-            if isinstance(news, BaseException):
-                raise news
-            if isinstance(news, str):
-                return news
-            yield news
+            if isinstance(event, BaseException):
+                raise event
+            if isinstance(event, str):
+                return event
+            yield event
 
     def _run(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                self._news.put(self._send(path, file))
+                self._events.put(self._send(path, file))
         except BaseException as error:  # noqa: BLE001  (raised again in _upload)
-            self._news.put(error)
+            self._events.put(error)
 
     def _send(self, path: Path, file: BinaryIO) -> str:
         size_bytes = path.stat().st_size
 
-        def tell(sent: int, size: int) -> None:
+        def report(sent: int, size: int) -> None:
             status = f"uploading {path.name}"
-            self._tell(Progress(status, str(path), size, sent))
+            self._put(Progress(status, str(path), size, sent))
 
         hasher = hashlib.sha256()
         while piece := file.read(_HASH_BYTES):
             hasher.update(piece)
             so_far = f"{size_text(file.tell())} of {size_text(size_bytes)}"
-            self._tell(Progress(f"reading {path.name}: {so_far}"))
+            self._put(Progress(f"reading {path.name}: {so_far}"))
         digest = f"sha256:{hasher.hexdigest()}"
         file.seek(0)
-        tell(0, size_bytes)
-        self._client.upload_blob(digest, file, on_progress=tell)
-        tell(size_bytes, size_bytes)
+        report(0, size_bytes)
+        self._client.upload_blob(digest, file, on_progress=report)
+        report(size_bytes, size_bytes)
         return digest
 
-    def _tell(self, progress: Progress) -> None:
+    def _put(self, progress: Progress) -> None:
         if self._is_closed.is_set():
             raise _Closed
-        self._news.put(progress)
+        self._events.put(progress)

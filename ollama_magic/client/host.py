@@ -1,8 +1,8 @@
-"""Where the server is: reads a host the way Ollama's own command line does.
+"""Parses the address of a server as Ollama's own command line does.
 
-Knows the grammar of ``OLLAMA_HOST`` and nothing of sockets: no name is looked up.
-Source: ``Host`` and ``ConnectableHost`` in Ollama's ``envconfig/config.go``. Unlike
-there, a port or scheme that cannot be used is an error, not a line in a log.
+The client and the settings use it; no name is resolved. Source: ``Host`` and
+``ConnectableHost`` in Ollama's ``envconfig/config.go``. Unlike there, an invalid port
+or scheme is an error and not a line in a log.
 """
 
 from __future__ import annotations
@@ -26,54 +26,54 @@ _QUOTES = "\"' \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The address of a server, ready to join a path to."""
+    """The address of a server."""
 
     base_url: str
     """Scheme, host, port and path prefix; no trailing slash, no user or password."""
     name: str
-    """Host and port as people say it: ``gpu.lan:11434``."""
+    """Host and port: ``gpu.lan:11434``."""
     is_loopback: bool
-    """Whether it is this machine, so that nothing leaves it."""
+    """Whether it is this machine, so that no data leaves it."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     written_password: str = field(default="", repr=False)
-    """The password as the address has it, percent-encoded."""
+    """The password as in the URL, percent-encoded."""
 
     holds_secrets: ClassVar[bool] = True
-    """A prompt does not look into it."""
+    """Prompts never read such an object."""
 
     @property
     def basic_credentials(self) -> str:
-        """User and password in base64, as they are sent; empty without both."""
+        """User and password in base64, as they are sent; empty if there are none."""
         if not (self.user or self.password):
             return ""
         return b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be shown; a user without a password is a token."""
+        """Text that must not be shown; a user without a password is a token."""
         secret = self.password or self.user
         return (secret, self.written_password, self.basic_credentials)
 
 
 def is_same_address(text: str, host: Host) -> bool:
-    """Return whether a host as users write it has this name and port.
+    """Return whether an address as users write it is this host and port.
 
     Raises
     ------
     ConfigError
-        It cannot be a host.
+        It is not a valid address.
     """
     return parse_host(text).name.lower() == host.name.lower()
 
 
 def parse_host(text: str | None) -> Host:
-    """Read a host as users write it; empty text and None are the default.
+    """Parse an address as users write it; empty text and None are the default.
 
     Raises
     ------
     ConfigError
-        The scheme is not http or https, or the host or port cannot be one.
+        The scheme is not http or https, or the host or port is invalid.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def parse_host(text: str | None) -> Host:
     credentials, _, address = authority.rpartition("@")
     user, _, password = credentials.partition(":")
     name, port = _name_and_port(address, given)
-    # Where the scheme was written it says the port, as in Go: http://h means 80.
+    # As in Go, a written scheme implies the port: http://h means 80.
     if port is None and "://" not in given and scheme == "http":
         port = DEFAULT_PORT
     if port == _SCHEME_PORTS[scheme]:
@@ -116,21 +116,21 @@ def _split(given: str) -> tuple[str, str, str]:
     scheme, separator, rest = given.partition("://")
     if not separator:
         scheme, rest = "http", given
-        if given == "ollama.com":  # Ollama's cloud is the one name it knows
+        if given == "ollama.com":  # Ollama's cloud is the only special name
             scheme = "https"
     scheme = scheme.lower()
     if scheme not in _SCHEME_PORTS:
-        raise _unusable(given, "the scheme is neither http nor https")
+        raise _invalid(given, "the scheme is neither http nor https")
     authority, _, path = rest.partition("/")
     path = path.strip("/")
     path = path.removesuffix("/v1") if path != "v1" else ""
     if not _PATH.fullmatch(path) or re.search(r"[?#\\]", path):
-        raise _unusable(given, "the path holds characters that a path cannot have")
+        raise _invalid(given, "the path contains invalid characters")
     return scheme, authority, f"/{path}" if path else ""
 
 
 def _name_and_port(address: str, given: str) -> tuple[str, int | None]:
-    """Return host and port; no port is None, no host is loopback."""
+    """Return host and port; a missing port is None, a missing host is loopback."""
     bare = address.strip("[]")
     if ip := _ip(bare):
         return _connectable(ip), None
@@ -143,16 +143,16 @@ def _name_and_port(address: str, given: str) -> tuple[str, int | None]:
         is_port = port_text.isascii() and port_text.isdigit() and len(port_text) < 6
         port = int(port_text) if is_port else 0
         if not 0 < port < 65536:
-            raise _unusable(given, "the port is not a number from 1 to 65535")
+            raise _invalid(given, "the port must be a number from 1 to 65535")
     if ip := _ip(name):
         return _connectable(ip), port
     if name and not _HOST_NAME.fullmatch(name):
-        raise _unusable(given, "the host holds characters that a name cannot have")
+        raise _invalid(given, "the host name contains invalid characters")
     return name or "127.0.0.1", port
 
 
 class Address(str):
-    """A host as the user wrote it; where it is shown, user and password are not.
+    """An address as the user wrote it; its ``repr`` hides user and password.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class Address(str):
 
 
 def without_secret(text: str) -> str:
-    """Return an address as it can be shown: user and password as ``***``.
+    """Return an address with ``***`` in place of user and password.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def _ip(text: str) -> _Address | None:
 
 
 def _connectable(ip: _Address) -> str:
-    """Servers listen on 0.0.0.0, and clients find them on loopback."""
+    """Return the address to connect to: loopback for 0.0.0.0, where servers listen."""
     if ip.is_unspecified:
         return "127.0.0.1" if ip.version == 4 else "::1"
     return str(ip)
@@ -212,13 +212,13 @@ def _is_loopback(name: str) -> bool:
     return (mapped or ip).is_loopback
 
 
-def _unusable(given: str, why: str) -> ConfigError:
-    # The reasons quote nothing: what is misread may be a part of a password.
+def _invalid(given: str, why: str) -> ConfigError:
+    # The reasons quote nothing: misread text may be part of a password.
     before, at, address = given.rpartition("@")
     scheme, separator, _ = before.partition("://")
     shown = f"{scheme}{separator}***@{address}" if at and separator else address
     return ConfigError(
-        f"The host '{quoted(shown, limit=200)}' cannot be used.",
+        f"The host '{quoted(shown, limit=200)}' is invalid.",
         why=why,
         next_step="write it as HOST, HOST:PORT or http://HOST:PORT, in OLLAMA_HOST "
         'or as %config OllamaMagics.host = "http://HOST:PORT"',

@@ -1,6 +1,7 @@
-"""What the bytes of an image say: its format and size; and plain samples as a PNG.
+"""Image files in memory: their format and size, and arrays of pixels as PNG.
 
-Knows file formats and nothing else: no files, no libraries, no objects of a notebook.
+Prompts and turns use it. It reads the headers itself, so that no imaging library is
+needed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 from ollama_magic.client.progress import size_text
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
-"""The formats that Ollama takes; its own command line knows ``.png .jpg .webp``."""
+"""The formats that Ollama accepts; its command line knows ``.png .jpg .webp``."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_BEGINNINGS = {
+_SIGNATURES = {
     "PNG": (_PNG,),
     "JPEG": (b"\xff\xd8\xff",),
     "GIF": (b"GIF87a", b"GIF89a"),
@@ -29,21 +30,21 @@ _MARKUP = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC"}
 
 ENOUGH = 4096
-"""So many bytes of the beginning are enough for :func:`format_of`."""
+"""As many bytes from the start are enough for :func:`format_of`."""
 
 
 def format_of(data: bytes) -> str:
-    r"""Return the format of an image by its first bytes; empty when it is none.
+    r"""Return the format of an image from its first bytes; empty if it is not an image.
 
-    Also names formats that Ollama does not take: these are not in ``MEDIA_TYPES``.
+    It also names formats that Ollama rejects, which are not in ``MEDIA_TYPES``.
 
     Examples
     --------
     >>> format_of(b"GIF89a..."), format_of(b"\xff\xd8\xff\xe0"), format_of(b"text")
     ('GIF', 'JPEG', '')
     """
-    for name, beginnings in _BEGINNINGS.items():
-        if data.startswith(beginnings):
+    for name, signatures in _SIGNATURES.items():
+        if data.startswith(signatures):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
@@ -56,7 +57,7 @@ def format_of(data: bytes) -> str:
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Return width and height in pixels; None where the header does not say."""
+    """Return width and height in pixels; None if the header does not say."""
     read = {"PNG": _png_size, "JPEG": _jpeg_size, "WebP": _webp_size}
     reader = read.get(format_of(data))
     try:
@@ -76,7 +77,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
         mark, kind, length = struct.unpack_from(">BBH", data, place)
         if mark != 0xFF:
             return None
-        if kind == 0xFF:  # a byte that only fills
+        if kind == 0xFF:  # a fill byte
             place += 1
         elif 0xC0 <= kind <= 0xCF and kind not in {0xC4, 0xC8, 0xCC}:  # a frame
             height, width = struct.unpack_from(">HH", data, place + 5)
@@ -100,18 +101,18 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def png_of(width: int, height: int, channels: int, samples: bytes) -> bytes:
-    """Return 8-bit samples, row by row, as a PNG.
+    """Return 8-bit samples, row by row, as a PNG file.
 
     Parameters
     ----------
     channels
-        1 is grey, 3 is red, green and blue, 4 has alpha too.
+        1 is grey, 3 is RGB, 4 is RGBA.
     """
     color_type = {1: 0, 3: 2, 4: 6}[channels]
     header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
     stride = width * channels
     rows = range(0, height * stride, stride)
-    # The zero before each row says that the row is not filtered.
+    # The zero before each row means that the row is not filtered.
     body = zlib.compress(b"".join(b"\0" + samples[at : at + stride] for at in rows))
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND", b""))
     return _PNG + b"".join(chunks)
@@ -124,12 +125,12 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image, as it is sent.
+    """An image file, as it is sent.
 
     Notes
     -----
     Source: Ollama ``docs/api.md`` (``images`` are base64) and recordings of a real
-    server, which refuses ``data:`` URLs.
+    server, which rejects ``data:`` URLs.
     """
 
     data: bytes
@@ -142,28 +143,28 @@ class Image:
 
     @property
     def media_type(self) -> str:
-        """``image/png`` and so on, by the first bytes."""
+        """``image/png`` or the like, from the first bytes."""
         return MEDIA_TYPES.get(format_of(self.data), "application/octet-stream")
 
     @property
     def base64(self) -> str:
-        """The file in base64, as ``images`` of a message takes it."""
+        """The file in base64, for the ``images`` of a message."""
         return b64encode(self.data).decode("ascii")
 
     def describe(self) -> str:
-        """Return format, size in pixels where it can be read, and size in bytes."""
+        """Return the format, the size in pixels if known, and the size in bytes."""
         size = size_of(self.data)
         pixels = [f"{size[0]} x {size[1]}"] if size else []
         return ", ".join([format_of(self.data), *pixels, size_text(len(self.data))])
 
 
 def without_images(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a request fit to be read: images are told, not shown."""
+    """Return a request body with descriptions in place of images."""
 
-    def told(part: Mapping[str, Any]) -> dict[str, Any]:
+    def described(part: Mapping[str, Any]) -> dict[str, Any]:
         images = part.get("images") or ()
         words = [f"<{Image(b64decode(image)).describe()}>" for image in images]
         return {**part, "images": words} if words else dict(part)
 
-    messages = [told(message) for message in body.get("messages", ())]
-    return {**told(body), "messages": messages} if messages else told(body)
+    messages = [described(message) for message in body.get("messages", ())]
+    return {**described(body), "messages": messages} if messages else described(body)

@@ -1,9 +1,8 @@
-"""The options of Ollama's models: their names, their JSON types, how text becomes one.
+"""The model options that a request may set: names, JSON types, reading from text.
 
-Knows what ``options`` of a request may hold, and nothing about magics or HTTP.
-Sources: Ollama ``api/types.go`` (structs ``Options`` and ``Runner``) and
-``docs/modelfile.mdx``. The server ignores a name that it does not know without a
-word, and answers a wrong type with status 500: both are caught here, before sending.
+Options are checked before anything is sent, since the server silently ignores unknown
+names and answers wrong types with status 500. Sources: Ollama ``api/types.go`` (structs
+``Options`` and ``Runner``) and ``docs/modelfile.mdx``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ OptionValue = bool | int | float | list[str]
 
 
 class ModelOption(NamedTuple):
-    """What a model option takes: its JSON type, and a value that works."""
+    """The JSON type of a model option, and an example."""
 
     type: OptionType
     """``texts`` is a list of strings."""
@@ -53,34 +52,34 @@ MODEL_OPTIONS: Mapping[str, ModelOption] = MappingProxyType(
         "use_mmap": ModelOption("bool", "true"),
     }
 )
-"""All that a request may set, those that people set most first."""
+"""Everything that a request may set, the most common first."""
 
 _INT64 = 2**63  # Go's int on the server
 
-_TYPE_IN_WORDS: Mapping[OptionType, str] = {
+_TYPE_NAMES: Mapping[OptionType, str] = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
-    "texts": "a text, or a JSON list of texts",
+    "texts": "a string, or a JSON list of strings",
 }
 
 
 def check_option(name: str, value: object) -> OptionValue:
-    """Return a value as the server takes it.
+    """Return a value in the form that the server accepts.
 
     Parameters
     ----------
     name
         A name of :data:`MODEL_OPTIONS`.
     value
-        A JSON value. A whole float stands for an int. One text for ``stop`` becomes
-        a list of that text, since the server refuses a plain string.
+        A JSON value. A whole float counts as an int. A string for ``stop`` becomes a
+        list, since the server rejects a plain string.
 
     Raises
     ------
     ConfigError
-        The name is not one that Ollama knows (with the nearest one), or the value
-        has another type than Ollama expects.
+        Ollama does not know the name (the error suggests the nearest), or expects
+        another type.
 
     Examples
     --------
@@ -91,7 +90,7 @@ def check_option(name: str, value: object) -> OptionValue:
     """
     option = MODEL_OPTIONS.get(name)
     if option is None:
-        _refuse_name(name)
+        _reject_name(name)
     kind = option.type
     if kind == "texts":
         items = value if isinstance(value, list) else [value]
@@ -106,7 +105,7 @@ def check_option(name: str, value: object) -> OptionValue:
             return value
         if kind == "int" and abs(value) < _INT64 and value == int(value):
             return int(value)
-    _refuse_value(name, option, value)
+    _reject_value(name, option, value)
 
 
 def check_options(options: Mapping[str, object]) -> dict[str, OptionValue]:
@@ -121,10 +120,10 @@ def check_options(options: Mapping[str, object]) -> dict[str, OptionValue]:
 
 
 def read_option(name: str, text: str) -> OptionValue:
-    """Return the value that a text on a magic line stands for: JSON, else the text.
+    """Return the value of a text on a magic line: its JSON value, or the text itself.
 
-    For numbers also ``.5`` and ``5.``, which are not JSON. For ``stop`` a JSON text
-    or list of texts is read, and anything else is the text itself.
+    Numbers may also be ``.5`` or ``5.``, which are not JSON. For ``stop``, a JSON
+    string or list of strings is decoded, and anything else is the text itself.
 
     Raises
     ------
@@ -140,7 +139,7 @@ def read_option(name: str, text: str) -> OptionValue:
     """
     option = MODEL_OPTIONS.get(name)
     if option is None:
-        _refuse_name(name)
+        _reject_name(name)
     value = _from_json(text)
     if option.type in {"int", "float"} and isinstance(value, str):
         value = _from_number(text)
@@ -150,7 +149,7 @@ def read_option(name: str, text: str) -> OptionValue:
 
 
 def nearest_option(name: str) -> str | None:
-    """Return the known name that is most like one that is not known, if any is."""
+    """Return the known name that is most similar to an unknown one, if any."""
     likely = name.strip("-").lower().replace("-", "_")
     if likely in MODEL_OPTIONS:
         return likely
@@ -159,7 +158,7 @@ def nearest_option(name: str) -> str | None:
 
 def _from_json(text: str) -> object:
     try:
-        return json.loads(text, parse_constant=str)  # NaN and Infinity are no JSON
+        return json.loads(text, parse_constant=str)  # NaN and Infinity are not JSON
     except ValueError:
         return text
 
@@ -171,18 +170,18 @@ def _from_number(text: str) -> float | str:
         return text
 
 
-def _refuse_name(name: str) -> NoReturn:
+def _reject_name(name: str) -> NoReturn:
     nearest = nearest_option(name)
-    known = f"known are: {', '.join(MODEL_OPTIONS)}"
+    known = f"use one of: {', '.join(MODEL_OPTIONS)}"
     raise ConfigError(
-        f"Ollama knows no model option {name!r}.",
+        f"Unknown model option {name!r}.",
         next_step=f"did you mean {nearest!r}?" if nearest else known,
     )
 
 
-def _refuse_value(name: str, option: ModelOption, value: object) -> NoReturn:
+def _reject_value(name: str, option: ModelOption, value: object) -> NoReturn:
     raise ConfigError(
         f"The model option {name!r} cannot be {value!r}.",
-        why=f"it takes {_TYPE_IN_WORDS[option.type]}",
+        why=f"it must be {_TYPE_NAMES[option.type]}",
         next_step=f"for example {name} {option.example}",
     )

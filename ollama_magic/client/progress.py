@@ -1,7 +1,7 @@
-"""A pull, push or create as it goes: many status lines, one honest sum.
+"""The progress of a pull, push or creation, summed over its layers.
 
-Knows that progress comes per layer, may go backwards, and need not reach its total.
-Knows nothing of HTTP or of display.
+Commands and the panel show it. A server reports progress per layer; it may decrease,
+and need not reach its total. Also formats sizes and durations.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from ollama_magic.client.types import Progress
 
 _WINDOW_S = 10.0
-"""Speed is that of the last seconds, so that a stall shows soon."""
+"""The speed is that of the last seconds, so that a stall soon shows."""
 
 MAX_LAYERS = 1000
-"""A model has a dozen. More are not followed: each line costs the sum over all."""
+"""A model has a dozen. The cost of a line grows with them, so more are ignored."""
 
 STALL_S = 60.0
-"""Silence of a layer that is worth a word. Ollama itself tries again meanwhile."""
+"""Seconds without data before a layer counts as stalled; Ollama retries by itself."""
 
 
 class TransferProgress:
@@ -28,9 +28,9 @@ class TransferProgress:
     Parameters
     ----------
     clock
-        Seconds that never go backwards.
+        A monotonic clock, in seconds.
     stall_s
-        After so many seconds without a new byte it counts as stalled.
+        After this many seconds without a new byte it counts as stalled.
     """
 
     def __init__(
@@ -46,28 +46,28 @@ class TransferProgress:
         self._seen: deque[tuple[float, int]] = deque()
         self.status = ""
         self.was_needed = False
-        """Whether a layer was ever incomplete, so that there was something to do."""
+        """Whether a layer was ever incomplete, so that something was transferred."""
 
     @property
     def completed_bytes(self) -> int:
-        """Bytes there, summed over the layers that were heard of."""
-        # NB: the lists are made at once; another thread may be adding a layer.
+        """Transferred bytes, summed over the layers reported so far."""
+        # NB: list() copies at once; another thread may be adding a layer.
         return sum(completed for completed, _ in list(self._layers.values()))
 
     @property
     def total_bytes(self) -> int:
-        """Bytes in all, as far as the layers have been heard of."""
+        """Total bytes of the layers reported so far."""
         return sum(total for _, total in list(self._layers.values()))
 
     @property
     def share(self) -> float | None:
-        """Between 0 and 1, or None while no size is known."""
+        """Completed share, from 0 to 1; None while no size is known."""
         total = self.total_bytes
         return min(self.completed_bytes / total, 1.0) if total else None
 
     @property
     def bytes_per_second(self) -> float:
-        """Speed of late; 0 in the first half second, in a stall, going backwards."""
+        """Recent speed; 0 at first, in a stall, or if bytes decrease."""
         if len(self._seen) < 2:
             return 0.0
         (began, first), (now, last) = self._seen[0], self._seen[-1]
@@ -75,17 +75,17 @@ class TransferProgress:
 
     @property
     def still_s(self) -> float:
-        """Seconds since a layer has last brought a byte, or something else was done."""
+        """Seconds since the last new byte or the last change of status."""
         return self._clock() - self._moved_at
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a layer is under way, and has brought nothing for long."""
+        """Whether a layer is incomplete and has received nothing for long."""
         is_under_way = self.completed_bytes < self.total_bytes
         return is_under_way and self.still_s >= self._stall_s
 
     def add(self, progress: Progress) -> None:
-        """Take one status line."""
+        """Add one status line."""
         is_new = progress.digest not in self._layers
         if is_new and len(self._layers) >= MAX_LAYERS:
             return
@@ -94,8 +94,8 @@ class TransferProgress:
             self._moved_at = self._clock()
         self.status = progress.status
         if not progress.digest:
-            # NB: the last line of a layer need not reach its total, so the next
-            # status is what tells that all layers are there.
+            # NB: the last line of a layer need not reach its total; the next status
+            # means that all layers are complete.
             self._layers = {d: (total, total) for d, (_, total) in self._layers.items()}
             return
         self._layers[progress.digest] = (progress.completed_bytes, progress.total_bytes)
@@ -108,14 +108,14 @@ class TransferProgress:
             self._seen.popleft()
 
     def line(self) -> str:
-        """Return the state as one line for people."""
+        """Return the state as one line of text."""
         if self.share is None:
             return self.status
         done, total = self.completed_bytes, self.total_bytes
         parts = [self.status, f"{size_text(done)} of {size_text(total)}"]
         speed = self.bytes_per_second
         if self.is_stalled:
-            parts.append(f"stalled: nothing new for {duration_text(self.still_s)}")
+            parts.append(f"stalled: no data for {duration_text(self.still_s)}")
         elif speed and done < total:
             left_s = (total - done) / speed
             parts += [f"{size_text(speed)}/s", f"{duration_text(left_s)} left"]
@@ -123,7 +123,7 @@ class TransferProgress:
 
 
 def size_text(size_bytes: float) -> str:
-    """Return a size as Ollama's own listings write it, in powers of 1000.
+    """Return a size as Ollama's listings show it, in powers of 1000.
 
     Examples
     --------
@@ -139,6 +139,6 @@ def size_text(size_bytes: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``3 min 05 s``."""
+    """Return a duration such as ``45 s`` or ``3 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

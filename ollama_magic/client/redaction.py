@@ -1,9 +1,9 @@
-"""Replaces known secrets by ``***`` in text and in decoded JSON.
+"""Replaces known secrets with ``***`` in text and in decoded JSON.
 
-The client redacts what a server says, a cell redacts what it fills into a prompt. A
-secret is found in its usual spellings too: JSON and Python escapes, percent encoding,
-HTML entities, also for some of its characters only. Redaction comes after decoding and
-before anything is cut: an escape hides a secret from a search, and so does a cut.
+The client redacts what a server sends, a cell redacts the values in its prompt. Secrets
+are also found in their usual encodings: JSON and Python escapes, percent encoding, HTML
+entities, even for some characters only. Redaction comes after decoding and before
+truncation, since an escape or a cut hides a secret from a search.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any
 
 _MASK = "***"
 _SHORTEST = 4
-"""Characters; what is shorter stands in many words by chance."""
+"""Characters; shorter secrets occur in many words by chance."""
 _SHORTEST_IN_TEXT = 8
 _LONGEST_WORD = 12
 _SPELLED_OUT = 48
-"""Characters that are matched in every spelling; a longer pattern is slow to build."""
+"""Characters matched in every encoding; longer patterns are slow to build."""
 
 _ESCAPES = "\\%&+"
-"""Each way to spell a character, other than the plain one, has one of these in it."""
+"""Every encoding of a character contains one of these."""
 
 
 class Redactor:
     r"""Hides secrets in text.
 
     A secret that may be a word (fewer than 8 characters, or up to 12 letters, such as
-    the key ``ollama`` that some programs want) is hidden in errors only: replies and
-    names of models would be full of holes.
+    the key ``ollama`` that some programs require) is hidden in errors only: otherwise
+    replies and model names would be full of holes.
 
     Parameters
     ----------
     secrets
-        Plain, as they are sent or typed; those of fewer than 4 characters are dropped.
+        As they are sent or typed; those with fewer than 4 characters are ignored.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         unique = {secret for secret in secrets if len(secret) >= _SHORTEST}
-        # The longest first: a secret may be a part of another.
+        # The longest first: a secret may be part of another.
         self._all = tuple(sorted(unique, key=lambda one: (-len(one), one)))
         self._distinct = tuple(one for one in self._all if not _may_be_a_word(one))
 
@@ -58,20 +58,20 @@ class Redactor:
         return f"Redactor({len(self._all)} secrets)"
 
     def joined(self, *others: Redactor) -> Redactor:
-        """Return one that hides the secrets of all."""
+        """Return a redactor that hides the secrets of all of these."""
         return Redactor(one for each in (self, *others) for one in each._all)
 
     def text(self, text: str) -> str:
-        """Return text for a reply, a listing, a prompt or the store."""
+        """Redact text of a reply, a listing, a prompt or the history."""
         return _masked(self._distinct, text)
 
     def error(self, text: str) -> str:
-        """Return text for an error: words are hidden too, and a secret that is cut."""
+        """Redact text of an error: also words, and a secret that is cut off."""
         if not self._all:
             return text
         text = _masked(self._all, text)
-        begun = _begun(self._all, text)
-        return text[:-begun] + _MASK if begun >= _SHORTEST else text
+        partial = _partial_length(self._all, text)
+        return text[:-partial] + _MASK if partial >= _SHORTEST else text
 
     def json(self, data: Any, source: str) -> None:  # noqa: ANN401  (any JSON)
         """Redact decoded JSON in place.
@@ -79,22 +79,22 @@ class Redactor:
         Parameters
         ----------
         source
-            The JSON text; where no secret is in it, ``data`` is not walked. The pattern
-            matches escapes as well, so nothing is missed.
+            The JSON text; if it contains no secret, ``data`` is not searched. The
+            pattern also matches escapes, so nothing is missed.
         """
         if _masked(self._distinct, source) is not source:
             _walk(data, self.text)
 
-    def fragments(self) -> Fragments | None:
-        """Return what redacts a text that comes in pieces; None without a secret."""
-        return Fragments(self.text, self._distinct) if self._distinct else None
+    def fragments(self) -> FragmentRedactor | None:
+        """Return a redactor of text in pieces; None if there are no secrets."""
+        return FragmentRedactor(self.text, self._distinct) if self._distinct else None
 
 
-class Fragments:
-    """Redacts text that comes in pieces, also a secret that is cut in two.
+class FragmentRedactor:
+    """Redacts text that arrives in pieces, even a secret that is split.
 
-    An end that may begin a secret is held back until the next piece. If none comes, as
-    when a stream breaks off, it is dropped.
+    The end of a piece is held back if it may start a secret. If no piece follows, as
+    when a stream is cut off, it is dropped.
     """
 
     def __init__(self, redact: Callable[[str], str], secrets: tuple[str, ...]) -> None:
@@ -103,11 +103,11 @@ class Fragments:
         self._held = ""
 
     def add(self, piece: str, *, is_last: bool) -> str:
-        """Return the text that is certain by now."""
+        """Return the text that is safe by now."""
         text = self._redact(self._held + piece)
-        certain = len(text) - (0 if is_last else _begun(self._secrets, text))
-        self._held = text[certain:]
-        return text[:certain]
+        safe = len(text) - (0 if is_last else _partial_length(self._secrets, text))
+        self._held = text[safe:]
+        return text[:safe]
 
 
 def _may_be_a_word(secret: str) -> bool:
@@ -115,8 +115,8 @@ def _may_be_a_word(secret: str) -> bool:
     return is_short_word or len(secret) < _SHORTEST_IN_TEXT
 
 
-def _begun(secrets: Iterable[str], text: str) -> int:
-    """Return how many characters at the end of ``text`` begin one of the secrets."""
+def _partial_length(secrets: Iterable[str], text: str) -> int:
+    """Return how many characters at the end of ``text`` may start a secret."""
     longest = 0
     for secret in secrets:
         tail = text[-(len(secret) - 1) :]
@@ -163,17 +163,17 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
 def _secret_pattern(secret: str) -> str:
     spelled, rest = secret[:_SPELLED_OUT], secret[_SPELLED_OUT:]
     pattern = "".join(map(_spellings, spelled))
-    # So many characters are no chance: what follows belongs to it, however it is spelt.
+    # That many characters are no coincidence: the rest belongs to it in any encoding.
     return (
         f"{pattern}(?:{re.escape(rest)}|\\S{{0,{6 * len(rest)}}})" if rest else pattern
     )
 
 
-# NB: every repeat has an upper bound, so that hostile text costs no more than its
-# length; four backslashes are JSON within JSON within JSON.
+# NB: every repetition is bounded, so that the cost of hostile text is linear; four
+# backslashes are JSON in JSON in JSON.
 @lru_cache(maxsize=256)
 def _spellings(char: str) -> str:
-    """Return a pattern for one character, plain or escaped in one of the usual ways."""
+    """Return a pattern for one character, plain or in one of the usual encodings."""
     code, plain = ord(char), re.escape(char)
     utf_16, utf_8 = char.encode("utf-16-be", "replace"), char.encode("utf-8", "replace")
     units = [utf_16[at : at + 2].hex() for at in range(0, len(utf_16), 2)]

@@ -1,8 +1,7 @@
-"""Make sure that a server answers, and end what was started for it.
+"""Finds, starts and stops a server, for ``%ollama serve``.
 
-Knows how to find, start and stop servers. Starts nothing unless it is asked to, at
-most one server per process, and never changes the user's environment. Needs no
-IPython. Asks with the one client, so its limits and its hiding of secrets hold here.
+It starts nothing unless told to, at most one server per process, and never changes the
+user's environment. It probes with the ordinary client, so timeouts and redaction apply.
 """
 
 from __future__ import annotations
@@ -53,17 +52,17 @@ _INSTALL = (
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answered."""
+    """A server that responded."""
 
     base_url: str
     api_key: str | None = field(repr=False)
-    """Bearer token to send; never shown."""
+    """The bearer token to send; never shown."""
     kind: Literal["found", "ollama", "embedded"]
-    """``found`` ran already; the others were started here."""
+    """``found`` was running already; the others were started here."""
     version: str
 
     holds_secrets: ClassVar[bool] = True
-    """A prompt does not look into it."""
+    """Prompts never read such an object."""
 
 
 def serve(
@@ -72,25 +71,25 @@ def serve(
     embedded: bool = False,
     on_status: OnStatus = lambda _: None,
 ) -> RunningServer:
-    """Return a server that answers; start one if need be.
+    """Return a running server; start one if necessary.
 
-    In this order: what answers at the client's host; what was started before; the
-    installed ``ollama`` program, told to listen there; the embedded engine (no model
-    yet: pull).
+    In this order: the server at the client's host; the one started earlier; the
+    installed ``ollama`` program, listening there; the embedded engine, which starts
+    without models.
 
     Parameters
     ----------
     client
-        Of the host where the user's server is expected.
+        A client of the configured host.
     embedded
-        Go straight to the embedded engine.
+        Whether to use only the embedded engine.
     on_status
-        Called with a short sentence at each step that takes time.
+        Called with a short text at each slow step.
 
     Raises
     ------
     EngineError
-        Nothing answers and nothing could be started; or what answers is not Ollama.
+        No server responds and none could be started; or the server is not Ollama.
     """
     base_url = client.host.base_url
     if not embedded:
@@ -103,9 +102,10 @@ def serve(
     stop()
     if not (embedded or client.host.is_loopback):
         raise EngineError(
-            f"No server answered at {base_url}, and that is another machine.",
+            f"No server responded at {base_url}, which is another machine.",
             why="a server can only be started on this machine",
-            next_step="start it there, or try the small one: %ollama serve --embedded",
+            next_step="start Ollama there, or try the demo engine: "
+            "%ollama serve --embedded",
         )
     is_installed = shutil.which("ollama") is not None
     start = _start_ollama if is_installed and not embedded else _start_embedded
@@ -113,41 +113,41 @@ def serve(
 
 
 def running() -> RunningServer | None:
-    """Return the server that was started here, if it is still alive."""
+    """Return the server that was started here, if it is still running."""
     return _started.running()
 
 
 def started_for() -> tuple[str, RunningServer] | None:
-    """Return the living server that was started here, after the address asked for."""
+    """Return the requested address and the running server that was started for it."""
     server = running()
-    return None if server is None else (_started.asked_url, server)
+    return None if server is None else (_started.requested_url, server)
 
 
 def stop() -> bool:
-    """End the server that was started here; whether there was one."""
+    """Stop the server that was started here; return whether there was one."""
     return _started.stop()
 
 
 def crash_report() -> EngineError | None:
-    """Return why the server that was started here ended by itself, if it did.
+    """Return why the server that was started here crashed, if it did.
 
-    For the message of the request that found nobody there any more.
+    For the error of a request that could not reach it.
     """
     return _started.crash_report()
 
 
-class _Child:
-    """A child process with a log; the end of its standard input ends it.
+class _ServerProcess:
+    """A server process with a log; it ends when its standard input is closed.
 
     Parameters
     ----------
     name
-        For messages and for the log's file name.
+        For messages and the name of the log file.
     command
-        Arguments after ``python -m``. Run from the package's own directory, so that
-        files next to a notebook cannot take the place of modules.
-    is_heard
-        Whether its standard output is a pipe for us; else it goes to the log.
+        Arguments after ``python -m``. It runs in the package's directory, so that files
+        next to a notebook cannot shadow modules.
+    captures_output
+        Whether standard output is a pipe to read; otherwise it goes to the log.
     """
 
     def __init__(
@@ -156,18 +156,18 @@ class _Child:
         command: Sequence[str],
         environment: Mapping[str, str],
         *,
-        is_heard: bool = False,
+        captures_output: bool = False,
     ) -> None:
         self.name = name
         self.log = _log_path(name)
-        # A group of its own: the stop button signals the kernel's whole group.
+        # Its own group, because the stop button signals the kernel's whole group.
         flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  (our own modules)
                 [sys.executable, "-m", *command],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if is_heard else log,
+                stdout=subprocess.PIPE if captures_output else log,
                 stderr=log,
                 cwd=_PACKAGE_ROOT,
                 env=dict(environment),
@@ -176,17 +176,17 @@ class _Child:
             )
 
     def read_line(self) -> bytes:
-        """Wait for a line on its standard output; empty when it ended."""
+        """Wait for a line of standard output; empty if the process has ended."""
         pipe = self._process.stdout
         return pipe.readline() if pipe is not None else b""
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs; negative: the signal that ended it."""
+        """None while it runs; negative for the signal that ended it."""
         return self._process.poll()
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """Stop it, and wait until it has ended."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -194,12 +194,12 @@ class _Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # Only now: a thread may still be reading, and would be waited for.
+        # Only now: closing waits for a thread that is still reading.
         if self._process.stdout is not None:
             self._process.stdout.close()
 
     def failure(self, what: str) -> EngineError:
-        """Return an error about it, with its exit and the last line of its log."""
+        """Return an error with its exit status and the last line of its log."""
         code = self.exit_code
         parts = [_exit_words(code)] if code is not None else []
         with self.log.open("rb") as log:
@@ -213,20 +213,20 @@ class _Child:
         )
 
 
-class _Started:
-    """The one server of this process, if any."""
+class _StartedServer:
+    """The server that this process has started, if any."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._child: _Child | None = None
+        self._child: _ServerProcess | None = None
         self._server: RunningServer | None = None
         self._owner = 0
-        self.asked_url = ""
-        """The address that the server was asked for; an engine has its own."""
+        self.requested_url = ""
+        """The address that was requested; the embedded engine has its own."""
 
     def start(
         self,
-        start: Callable[[str, OnStatus], tuple[_Child, RunningServer]],
+        start: Callable[[str, OnStatus], tuple[_ServerProcess, RunningServer]],
         base_url: str,
         on_status: OnStatus,
     ) -> RunningServer:
@@ -236,7 +236,7 @@ class _Started:
             except OSError as error:
                 text = "The server could not be started."
                 raise EngineError(text, why=str(error)) from error
-            self._owner, self.asked_url = os.getpid(), base_url
+            self._owner, self.requested_url = os.getpid(), base_url
             return self._server
 
     def running(self) -> RunningServer | None:
@@ -247,7 +247,7 @@ class _Started:
     def stop(self) -> bool:
         with self._lock:
             child, self._child, self._server = self._child, None, None
-            # A forked process (multiprocessing) has a copy of us, and no say.
+            # A forked process (multiprocessing) has a copy of this object.
             if child is None or self._owner != os.getpid():
                 return False
             was_alive = child.exit_code is None
@@ -258,19 +258,22 @@ class _Started:
         child = self._child
         if child is None or child.exit_code is None:
             return None
-        error = child.failure(f"The {child.name} server has ended by itself.")
-        error.next_step = f"start it again: %ollama serve   ({error.next_step})"
+        error = child.failure(f"The {child.name} server has crashed.")
+        error.next_step = f"restart it: %ollama serve   ({error.next_step})"
         return error
 
 
-_started = _Started()
+_started = _StartedServer()
 atexit.register(stop)
 
 
-def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+def _start_embedded(
+    _: str, on_status: OnStatus
+) -> tuple[_ServerProcess, RunningServer]:
     if importlib.util.find_spec("xllamacpp") is None:
         raise EngineError(
-            "There is no server, no ollama program, and no embedded engine.",
+            "No server is running, and neither Ollama nor the embedded engine is "
+            "installed.",
             why="the package xllamacpp is not installed",
             next_step=_INSTALL,
         )
@@ -278,11 +281,11 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
     _check_engine_package()
     environment = dict(os.environ)
     store = environment.get("OLLAMA_MAGIC_EMBEDDED_MODELS")
-    if store:  # its working directory is not ours
+    if store:  # it has another working directory
         path = Path(store).expanduser().absolute()
         environment["OLLAMA_MAGIC_EMBEDDED_MODELS"] = str(path)
     command = ["ollama_magic.server.embedded"]
-    child = _Child("embedded", command, environment, is_heard=True)
+    child = _ServerProcess("embedded", command, environment, captures_output=True)
     try:
         handshake = _handshake(child)
         base_url, token = handshake["base_url"], handshake["token"]
@@ -294,16 +297,16 @@ def _start_embedded(_: str, on_status: OnStatus) -> tuple[_Child, RunningServer]
 
 
 def _check_engine_package() -> None:
-    """Import the engine's package where it can do no harm, before a model is fetched.
+    """Import the engine's package in a process that may crash, before any download.
 
     Raises
     ------
     EngineError
-        It is installed and cannot be used: made for another processor, or broken.
+        It is installed but does not work: built for another processor, or broken.
     """
     command = [sys.executable, "-c", "import xllamacpp"]
     with tempfile.TemporaryFile() as said:
-        code = subprocess.run(  # noqa: S603  (our own words)
+        code = subprocess.run(  # noqa: S603  (constant arguments)
             command,
             cwd=_PACKAGE_ROOT,
             stdin=subprocess.DEVNULL,
@@ -317,13 +320,16 @@ def _check_engine_package() -> None:
     if code:
         last = [line.strip() for line in lines if line.strip()][-1:]
         raise EngineError(
-            "The embedded engine cannot be used: its package xllamacpp does not load.",
+            "The embedded engine does not work: importing its package xllamacpp "
+            "failed.",
             why="; ".join([_exit_words(code), *last]),
-            next_step=f"install it anew: {_INSTALL}",
+            next_step=f"reinstall it: {_INSTALL}",
         )
 
 
-def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningServer]:
+def _start_ollama(
+    base_url: str, on_status: OnStatus
+) -> tuple[_ServerProcess, RunningServer]:
     on_status("starting ollama serve")
     program = shutil.which("ollama") or "ollama"
     environment = {
@@ -331,7 +337,7 @@ def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningSe
         "OLLAMA_HOST": urlsplit(base_url).netloc.rpartition("@")[2],
     }
     guard = ["ollama_magic.server.embedded.watchdog", "--", program, "serve"]
-    child = _Child("ollama", guard, environment)
+    child = _ServerProcess("ollama", guard, environment)
     try:
         version = _wait_for_version(child, base_url, None)
     except BaseException:
@@ -340,8 +346,8 @@ def _start_ollama(base_url: str, on_status: OnStatus) -> tuple[_Child, RunningSe
     return child, RunningServer(base_url, None, "ollama", version)
 
 
-def _handshake(child: _Child) -> dict[str, Any]:
-    """Read the one line that the engine writes; an interrupt is not held up."""
+def _handshake(child: _ServerProcess) -> dict[str, Any]:
+    """Read the one line that the engine prints; stays interruptible."""
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=lambda: lines.put(child.read_line()), daemon=True).start()
     deadline = time.monotonic() + _START_TIMEOUT_S
@@ -353,12 +359,12 @@ def _handshake(child: _Child) -> dict[str, Any]:
         try:
             handshake: dict[str, Any] = json.loads(line)
         except ValueError:
-            break  # it ended, and said why in its log
+            break  # it ended; its log says why
         return handshake
     raise child.failure("The embedded engine did not start.")
 
 
-def _wait_for_version(child: _Child, base_url: str, api_key: str | None) -> str:
+def _wait_for_version(child: _ServerProcess, base_url: str, api_key: str | None) -> str:
     client = OllamaClient(base_url, api_key=api_key or "")
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.exit_code is None and time.monotonic() < deadline:
@@ -366,22 +372,22 @@ def _wait_for_version(child: _Child, base_url: str, api_key: str | None) -> str:
         if version is not None:
             return version
         time.sleep(_POLL_S)
-    raise child.failure(f"The {child.name} server did not answer at {base_url}.")
+    raise child.failure(f"The {child.name} server did not respond at {base_url}.")
 
 
 def _version(client: OllamaClient) -> str | None:
-    """Return the version of the server that answers there in time; else None.
+    """Return the version of the server, or None if none responds in time.
 
     Raises
     ------
     EngineError
-        Something answers, and it refuses or is not Ollama.
+        The server returns an error, or is not Ollama.
     """
     url, began = client.host.base_url, time.monotonic()
 
     def give_up_in_time() -> None:
         if time.monotonic() - began > _PROBE_TIMEOUT_S:
-            raise ServerUnreachableError(f"{url} did not answer in time.")
+            raise ServerUnreachableError(f"{url} did not respond in time.")
 
     try:
         return quoted(
@@ -391,9 +397,9 @@ def _version(client: OllamaClient) -> str | None:
         return None
     except OllamaMagicError as error:
         raise EngineError(
-            f"What answers at {url} is not an Ollama server, or it refuses.",
+            f"The server at {url} is not Ollama, or rejects requests.",
             why=error.why or error.what,
-            next_step="set another address, or try the small one: "
+            next_step="set another address, or try the demo engine: "
             "%ollama serve --embedded",
         ) from None
 
@@ -402,11 +408,11 @@ def _log_path(name: str) -> Path:
     folder = Path(platformdirs.user_log_dir("ollama_magic"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{name}.log"
-    with contextlib.suppress(OSError):  # not there, or another kernel writes to it
+    with contextlib.suppress(OSError):  # missing, or another kernel writes to it
         if path.stat().st_size > _LOG_LIMIT_BYTES:
             path.unlink()
     path.touch(mode=0o600)
-    with contextlib.suppress(OSError):  # of an older version, or of somebody else
+    with contextlib.suppress(OSError):  # it may belong to somebody else
         path.chmod(0o600)
     return path
 
