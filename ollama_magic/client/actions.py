@@ -107,7 +107,7 @@ class Removal:
         for name in self.names:
             model = find_model(name, self.models)
             parts.append(f"{name} ({size_text(model.size_bytes)})" if model else name)
-        return f"Delete {', '.join(parts)}? {self.space_text()} This cannot be undone."
+        return f"Delete {', '.join(parts)}? {self.space_text()} This can't be undone."
 
 
 def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:

@@ -182,6 +182,6 @@ def _reject_name(name: str) -> NoReturn:
 def _reject_value(name: str, option: ModelOption, value: object) -> NoReturn:
     raise ConfigError(
         f"The model option {name!r} cannot be {value!r}.",
-        why=f"it must be {_TYPE_NAMES[option.type]}",
+        why=f"it takes {_TYPE_NAMES[option.type]}",
         next_step=f"for example {name} {option.example}",
     )

@@ -177,9 +177,9 @@ def test_only_what_begins_like_a_model_is_sent(
     with pytest.raises(ConfigError) as caught:
         model_actions.create(client, "mine", ModelSpec(**named))
     assert caught.value.lines() == [
-        f"The file {path} is no model, and was not sent.",
-        "  why:  it begins neither like GGUF nor like safetensors",
-        "  next: name a .gguf file, or a model of the server, after FROM or ADAPTER",
+        f"The file {path} is not a model and was not uploaded.",
+        "  why:  it is neither GGUF nor safetensors",
+        "  next: name a .gguf file, or a model on the server, after FROM or ADAPTER",
     ]
     assert fake_ollama.requests == []
 
@@ -188,7 +188,7 @@ def test_only_what_begins_like_a_model_is_sent(
 def test_what_is_no_file_at_all_is_not_waited_for(client, fake_ollama, tmp_path):
     pipe = tmp_path / "pipe.gguf"
     os.mkfifo(pipe)
-    with pytest.raises(ConfigError, match="is no model"):
+    with pytest.raises(ConfigError, match="is not a model"):
         model_actions.create(client, "mine", ModelSpec(base=str(pipe)))
     assert fake_ollama.requests == []
 

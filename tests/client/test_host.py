@@ -104,35 +104,35 @@ def test_user_and_password_are_kept_apart_and_out_of_sight():
     ("text", "shown", "why"),
     [
         ("ftp://gpu", "ftp://gpu", "the scheme is neither http nor https"),
-        ("gpu:0", "gpu:0", "the port is not a number from 1 to 65535"),
-        ("gpu:65536", "gpu:65536", "the port is not a number from 1 to 65535"),
-        ("gpu:http", "gpu:http", "the port is not a number from 1 to 65535"),
-        ("gpu:-1", "gpu:-1", "the port is not a number from 1 to 65535"),
-        ("gpu:\u0661", "gpu:\u0661", "the port is not a number from 1 to 65535"),
-        ("my gpu", "my gpu", "the host holds characters that a name cannot have"),
+        ("gpu:0", "gpu:0", "the port must be a number from 1 to 65535"),
+        ("gpu:65536", "gpu:65536", "the port must be a number from 1 to 65535"),
+        ("gpu:http", "gpu:http", "the port must be a number from 1 to 65535"),
+        ("gpu:-1", "gpu:-1", "the port must be a number from 1 to 65535"),
+        ("gpu:\u0661", "gpu:\u0661", "the port must be a number from 1 to 65535"),
+        ("my gpu", "my gpu", "the host name contains invalid characters"),
         ("[::1", "[::1", None),
-        ("::1%\\evil", "::1%\\evil", "the port is not a number from 1 to 65535"),
-        ("[::1%a b]", "[::1%a b]", "the port is not a number from 1 to 65535"),
+        ("::1%\\evil", "::1%\\evil", "the port must be a number from 1 to 65535"),
+        ("[::1%a b]", "[::1%a b]", "the port must be a number from 1 to 65535"),
         (
             "[::1%#x]:80",
             "[::1%#x]:80",
-            "the host holds characters that a name cannot have",
+            "the host name contains invalid characters",
         ),
-        ("gpu\x00", "gpu\\x00", "the host holds characters that a name cannot have"),
+        ("gpu\x00", "gpu\\x00", "the host name contains invalid characters"),
         (
             "gpu/a?b",
             "gpu/a?b",
-            "the path holds characters that a path cannot have",
+            "the path contains invalid characters",
         ),
         (
             "http://ann:se/cret@gpu",
             "http://***@gpu",
-            "the port is not a number from 1 to 65535",
+            "the port must be a number from 1 to 65535",
         ),
         (
             "ann:secret@g pu",
             "g pu",
-            "the host holds characters that a name cannot have",
+            "the host name contains invalid characters",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_host_that_cannot_be_used_is_an_error_that_says_how_to_write_it(
     with pytest.raises(ConfigError) as info:
         parse_host(text)
     assert info.value.lines() == [
-        f"The host '{shown}' cannot be used.",
+        f"The host '{shown}' is invalid.",
         f"  why:  {why}",
         "  next: write it as HOST, HOST:PORT or http://HOST:PORT, in OLLAMA_HOST or as "
         '%config OllamaMagics.host = "http://HOST:PORT"',

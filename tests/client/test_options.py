@@ -75,7 +75,7 @@ def test_unknown_name_names_the_nearest_one():
     with pytest.raises(ConfigError) as caught:
         check_option("num_ctxt", 1)
     assert caught.value.lines() == [
-        "Ollama knows no model option 'num_ctxt'.",
+        "Unknown model option 'num_ctxt'.",
         "  next: did you mean 'num_ctx'?",
     ]
 

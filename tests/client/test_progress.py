@@ -78,7 +78,7 @@ def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
     clock.now = 76.0
     transfer.add(layer("a", 300))
     assert transfer.line() == (
-        "pulling a · 300 B of 1.0 kB · stalled: nothing new for 1 min 15 s"
+        "pulling a · 300 B of 1.0 kB · stalled: no data for 1 min 15 s"
     )
     transfer.add(layer("a", 301))
     assert not transfer.is_stalled

@@ -278,5 +278,5 @@ def test_a_server_that_wants_the_key_tells_how_it_may_have_it(far, status, is_pa
 
 
 def test_a_name_that_is_no_host_is_told():
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="is invalid"):
         OllamaClient("gpu", api_key=TOKEN, insecure_hosts=["not a host"])

@@ -231,7 +231,7 @@ REFUSED = {
     ),
     "option name": (
         "-o num_ctxt 1",
-        "Ollama knows no model option 'num_ctxt'.\n  next: did you mean 'num_ctx'?",
+        "Unknown model option 'num_ctxt'.\n  next: did you mean 'num_ctx'?",
     ),
     "negative count": (
         "--last -1",

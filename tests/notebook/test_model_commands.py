@@ -141,8 +141,11 @@ def test_a_modelfile_sends_no_file_that_is_no_model(kernel, fake_ollama, tmp_pat
     (tmp_path / "id_rsa").write_text("-----BEGIN PRIVATE KEY-----")
     (tmp_path / "Modelfile").write_text("FROM ./id_rsa\n")
     ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'}")
-    assert f"The file {tmp_path / 'id_rsa'} is no model, and was not sent." in ran.error
-    assert "begins neither like GGUF nor like safetensors" in ran.error
+    assert (
+        f"The file {tmp_path / 'id_rsa'} is not a model and was not uploaded."
+        in ran.error
+    )
+    assert "is neither GGUF nor safetensors" in ran.error
     assert "blobs" not in "".join(request.path for request in fake_ollama.requests)
     assert fake_ollama.bodies("/api/create") == []
 

@@ -515,7 +515,7 @@ def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama,
     again = fresh.run("%tb")
     fresh.run("%xmode Context")
     assert "KeyboardInterrupt" in ran.error
-    assert "_answer" in ran.error
+    assert "_send" in ran.error
     for said in (ran, again):
         assert leaks(told(said)) == []
         assert "Authorization" not in told(said)

@@ -138,7 +138,7 @@ def test_unusable_servers_are_reported_in_three_lines_without_secrets(
         serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
     lines = caught.value.lines()
     assert len(lines) == 3
-    assert lines[0].startswith(f"What answers at {fake_ollama.url} is not an Ollama")
+    assert lines[0].startswith(f"The server at {fake_ollama.url} is not Ollama")
     assert lines[1].startswith("  why:  ")
     shown = "".join(traceback.format_exception(caught.value))
     assert "SECRET" not in shown
@@ -164,7 +164,7 @@ def test_an_endless_response_is_not_awaited(fake_ollama, monkeypatch, steps):
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))
-    with pytest.raises(EngineError, match="no embedded engine"):
+    with pytest.raises(EngineError, match="nor the embedded engine"):
         serve(OllamaClient(fake_ollama.url))
     assert fake_ollama.wait_for("/api/version").wait_closed()
 
