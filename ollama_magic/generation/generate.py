@@ -37,13 +37,18 @@ class ReplyDisplay(Protocol):
     def discard(self) -> None:
         """Remove what was shown: an error takes its place."""
 
-    def again(self, steps: Sequence[Message] = ()) -> None:
+    def again(self, steps: Sequence[Message] = ()) -> bool:
         """Start over: what was shown is not the reply, and another response follows.
 
         Parameters
         ----------
         steps
             The tool calls so far, which stay visible; see ``Turn.steps``.
+
+        Returns
+        -------
+        bool
+            Whether they are visible now, and not only with the complete reply.
         """
 
 
@@ -62,8 +67,9 @@ class NoDisplay:
     def discard(self) -> None:
         """Show nothing."""
 
-    def again(self, steps: Sequence[Message] = ()) -> None:
+    def again(self, steps: Sequence[Message] = ()) -> bool:
         """Show nothing."""
+        return False
 
 
 class FollowUp(Protocol):

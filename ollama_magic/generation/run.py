@@ -152,8 +152,10 @@ def _follow_ups(
     if not prepared.tools:
         return ()
 
-    def show(steps: Sequence[Message]) -> None:
-        display.again(shown_steps(steps, prepared))
+    def show(steps: Sequence[Message]) -> bool:
+        is_shown = display.again(shown_steps(steps, prepared))
+        # Front ends that tell no cell ids may show text alone: no live output has any.
+        return is_shown and session.cells.is_identified
 
     approve = always_yes if prepared.options.yes else AskBeforeCall()
     rounds, hide = (

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ollama_magic.client.interrupts import let_through
 from ollama_magic.client.types import ChatRequest, Request, ToolCall
-from ollama_magic.errors import PromptError, quoted
+from ollama_magic.errors import PromptError, harmless, quoted
 from ollama_magic.generation.confirm import ask_user
 from ollama_magic.generation.prompt import find_value
 from ollama_magic.generation.response import Response
@@ -28,8 +28,11 @@ from ollama_magic.generation.tools import (
 from ollama_magic.history.turns import Message, without_outcome
 
 Verdict = Literal["yes", "no", "nobody"]
-Approve = Callable[[ToolCall], Verdict]
-"""Whether a call may be made; ``nobody`` when there is nobody to ask."""
+Approve = Callable[[ToolCall, bool], Verdict]
+"""Whether a call may be made; ``nobody`` when there is nobody to ask.
+
+The second argument says whether the user sees the whole call already.
+"""
 
 MAX_CALLS = 50
 """Calls of one answer that are looked at."""
@@ -46,6 +49,8 @@ _RAN = {"called", "failed", "interrupted"}
 
 _SHOWN_VALUE = 40
 _SHOWN_ARGUMENTS = 100
+_MOST_OF_A_CALL = 2000
+_CALL_WIDTH = 100
 
 
 def make_tools(
@@ -78,7 +83,7 @@ def _make_tool(what: object, namespace: Mapping[str, Any]) -> Tool:
     return make_tool(what.rpartition(".")[2], find_value(what, namespace))
 
 
-def always_yes(_: ToolCall) -> Verdict:
+def always_yes(_call: ToolCall, _is_shown: bool) -> Verdict:
     """Allow every call, as ``--yes`` says."""
     return "yes"
 
@@ -89,11 +94,16 @@ class AskBeforeCall:
     def __init__(self) -> None:
         self._always: set[str] = set()
 
-    def __call__(self, call: ToolCall) -> Verdict:
-        """Return what the user says."""
+    def __call__(self, call: ToolCall, is_shown: bool) -> Verdict:
+        """Return what the user says.
+
+        Where the call is not shown above, the question has the whole of it. It is not
+        printed: what is captured is not seen, and a question always is.
+        """
         if call.name in self._always:
             return "yes"
-        answer = ask_user(f"Call {_short(call)}? [y]es, [n]o, [a]lways: ")
+        asked = _short(call) if is_shown else _whole(call)
+        answer = ask_user(f"Call {asked}? [y]es, [n]o, [a]lways: ")
         if answer is None:
             return "nobody"
         word = answer.strip().lower()
@@ -109,6 +119,24 @@ def _short(call: ToolCall) -> str:
         for name, value in call.arguments.items()
     )
     return f"{quoted(call.name, limit=80)}({_cut(arguments, _SHOWN_ARGUMENTS)})"
+
+
+def _whole(call: ToolCall) -> str:
+    """Return a call as Python writes it, in lines that fit; nothing of it is hidden.
+
+    One that is too long is cut, and says so.
+    """
+    arguments = ", ".join(
+        f"{name if name.isidentifier() else _json(name)}={_json(value)}"
+        for name, value in call.arguments.items()
+    )
+    text = harmless(f"{call.name}({arguments})")
+    more = len(text) - _MOST_OF_A_CALL
+    starts = range(0, min(len(text), _MOST_OF_A_CALL), _CALL_WIDTH)
+    lines = [text[at : min(at + _CALL_WIDTH, _MOST_OF_A_CALL)] for at in starts]
+    if more > 0:
+        lines.append(f"[{more:,} more characters, which are not shown]")
+    return "\n".join(lines)
 
 
 def _short_name(name: str) -> str:
@@ -134,6 +162,7 @@ class ToolLoop:
         Is asked before each call.
     show
         Shows the steps so far, before each call that may be made; it has no result yet.
+        Returns whether the user sees them.
     rounds
         After so many, the model is asked once more, without tools.
     hide
@@ -144,7 +173,7 @@ class ToolLoop:
         self,
         tools: Sequence[Tool],
         approve: Approve,
-        show: Callable[[Sequence[Message]], None],
+        show: Callable[[Sequence[Message]], bool],
         rounds: int,
         *,
         hide: Callable[[str], str] = str,
@@ -238,9 +267,9 @@ class ToolLoop:
         arguments, wrong = readied_arguments(tool, call.arguments)
         if wrong:
             return ToolResult(wrong, "invalid")
-        self._show(self._steps)
+        is_shown = self._show(self._steps)
         with let_through():
-            verdict = self._approve(replace(call, arguments=arguments))
+            verdict = self._approve(replace(call, arguments=arguments), is_shown)
         if verdict == "yes":
             return self._made(tool, call, arguments)
         return _NOBODY if verdict == "nobody" else _DECLINED

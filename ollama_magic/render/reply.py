@@ -196,10 +196,18 @@ def steps_html(steps: Sequence[Step]) -> str:
 
 
 def live_steps_html(steps: Sequence[Step]) -> str:
-    """Return the last steps as safe HTML while more may follow."""
+    """Return the last steps as safe HTML while more may follow.
+
+    The last one is the call that waits for its result: the user may be asked about it,
+    and no later call of the same message takes its place.
+    """
     shown: list[str] = []
     size = 0
-    parts = list(_parts(steps))
+    parts: list[_TextStep | ToolStep] = []
+    for part in _parts(steps):
+        parts.append(part)
+        if isinstance(part, ToolStep) and part.result is None:
+            break
     while parts and size < _MAX_LIVE:
         html = _part_html(parts.pop())
         size += len(html)

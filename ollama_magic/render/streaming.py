@@ -212,15 +212,17 @@ class StreamDisplay(LiveDisplay):
         self._has_text = False
         self._thinking = LiveThinking(self._clock)
 
-    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
+    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:
         """Start over for the next answer, below the steps that led to it.
+
+        Return whether these are shown.
 
         NB: outputs are emptied rather than cleared. An ``input`` request may reach the
         front end before the outputs above it, through another channel: JupyterLab
         would remove its box together with the outputs, and nobody could answer (seen).
         """
         if not self._is_live:
-            return
+            return False
         self._begin()
         self._steps_html = live_steps_html(steps)
         if self._is_split:
@@ -233,6 +235,7 @@ class StreamDisplay(LiveDisplay):
         self._output.show(self._steps_html)
         if self._steps_html:
             self._new_output()
+        return True
 
     def waiting(self, text: str) -> None:
         """Show why nothing has arrived yet; may be called often."""

@@ -84,8 +84,8 @@ class TerminalDisplay:
         """Print the rest of a complete reply, and its footer."""
         self.finish({"text/plain": reply_plain(view)}, metadata, view.footer)
 
-    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Print the new steps; the next answer follows."""
+    def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:
+        """Print the new steps, and return True; the next answer follows."""
         self._end_waiting()
         self._end_thinking()
         for call in tool_steps(steps)[self._calls_printed :]:
@@ -100,6 +100,7 @@ class TerminalDisplay:
         if not steps:
             self._write("\n\n")
         self._shown = self._held_back = ""
+        return True
 
     def discard(self) -> None:
         """Remove the status line."""

@@ -361,8 +361,71 @@ def test_the_call_that_is_asked_about_is_shown_whole_before(able, fake_ollama):
             rest.set()
         return False
 
-    able.collect(able.send("%%ollama -T get_weather\nGo."), until)
+    able.collect(able.send("%%ollama -T get_weather\nGo.", "a"), until)
     assert long in shown[0]
+
+
+def test_no_later_call_takes_the_place_of_the_one_that_is_asked_about(
+    able, fake_ollama
+):
+    rest = threading.Event()
+    both = [call("get_weather", city=text * 60_000) for text in "xy"]
+    script(fake_ollama, calls(*both), Answer([Wait(rest), reply_line(BODY, done=True)]))
+    able.answers = ["y", "n"]
+    shown = []
+
+    def until(ran):
+        shown.append(ran.html)
+        if "x" * 60_000 in ran.html:
+            rest.set()
+        return False
+
+    able.collect(able.send("%%ollama -T get_weather\nGo.", "a"), until)
+    first = next(html for html in shown if "wants to call" in html)
+    assert "x" * 60_000 in first
+    assert "y" * 60_000 not in first
+
+
+NOT_SHOWN = {
+    "no cell id": ("%%ollama -T get_weather\nGo.", None),
+    "not alone in its cell": ("if True:\n    %ollama ask -T get_weather Go.", None),
+    "captured": ("%%capture found\n%ollama ask -T get_weather Go.", "a"),
+    "an output widget": (
+        "import ipywidgets\nwith ipywidgets.Output():\n"
+        "    %ollama ask -T get_weather Go.",
+        "a",
+    ),
+    "Python": (
+        "from ollama_magic import ask\nr = ask('Go.', tools=[get_weather])",
+        "a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "cell_id"), NOT_SHOWN.values(), ids=NOT_SHOWN)
+def test_the_question_has_the_whole_call_where_nothing_shows_it(
+    able, fake_ollama, code, cell_id
+):
+    command = "ls " + "-l " * 100 + "; rm -rf ~  \u202e\n'\""
+    script(fake_ollama, calls(call("get_weather", city=command)), says("Hm."))
+    able.answers = ["n"]
+    ran = able.run(code, cell_id)
+    assert ran.status == "ok", ran.error
+    (question,) = ran.asked
+    lines = question.splitlines()
+    assert max(map(len, lines)) < 140
+    whole = "ls " + "-l " * 100 + "; rm -rf ~  \\u202e\\n'\\\""
+    assert "".join(lines) == (
+        f'Call get_weather(city="{whole}")? [y]es, [n]o, [a]lways: '
+    )
+
+
+def test_a_call_too_long_for_a_question_says_that_it_is_cut(able, fake_ollama):
+    script(fake_ollama, calls(call("get_weather", city="x" * 5000)), says("Hm."))
+    able.answers = ["n"]
+    (question,) = able.run("%%ollama -T get_weather\nGo.").asked
+    assert question.count("x") == 2000 - len('get_weather(city="')
+    assert "\n[3,020 more characters, which are not shown]? [y]es" in question
 
 
 def test_what_the_model_is_told_of_functions_counts_in_the_estimate(able):
@@ -524,7 +587,7 @@ def test_the_question_shows_short_arguments_that_hide_nothing(
 ):
     script(fake_ollama, calls(call("get_weather", **given)), says("Hm."))
     able.answers = ["n"]
-    (question,) = able.run("%%ollama -T get_weather\nWeather?").asked
+    (question,) = able.run("%%ollama -T get_weather\nWeather?", "a").asked
     assert question.startswith(asked)
     assert len(question) < 200
 
@@ -534,7 +597,7 @@ def test_many_arguments_are_cut_in_the_question_and_whole_above_it(able, fake_ol
     given = {f"name_{n}": n for n in range(100)}
     script(fake_ollama, calls(call("many", **given)), says("Hm."))
     able.answers = ["n"]
-    ran = able.run("%%ollama -T many\nGo.")
+    ran = able.run("%%ollama -T many\nGo.", "a")
     assert "name_1=1" in ran.asked[0]
     assert len(ran.asked[0]) < 200
     assert "name_99" in ran.html
