@@ -1,8 +1,8 @@
-"""Images for models with vision: files, and values of the notebook that are one.
+"""Turns files and values of the notebook into images for a model with vision.
 
-Knows what of a notebook is an image, and how it becomes the bytes that are sent.
-Imports none of the libraries whose objects these are: it looks at what they are, and
-asks them for a PNG by their own methods. Nothing is changed in them.
+``prompt`` calls it for ``-a`` and for ``{{ }}``. None of the libraries of these values
+is imported: the names of their classes are enough, and their own methods write the PNG.
+The values are never changed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def read_image(path: str) -> Image:
     Raises
     ------
     PromptError
-        It is missing, a folder, no image, of a format that Ollama does not take, or
-        larger than 20 MB.
+        The file is missing, a folder, not an image, in a format that Ollama does not
+        accept, or larger than 20 MB.
     """
     what = f"The file {path}"
     try:
@@ -66,19 +66,19 @@ def read_image(path: str) -> Image:
 
 
 def image_of(value: object, *, arrays: bool = False) -> Image | None:
-    """Return a value of the notebook as an image; None when it is no image at all.
+    """Return a value of the notebook as an image; None if it is not an image.
 
     Parameters
     ----------
     arrays
-        Whether a numpy array is meant as an image: of shape (h, w) or (h, w, 1, 3 or
+        Whether a numpy array is read as an image: of shape (h, w) or (h, w, 1, 3 or
         4), with uint8, bool, or floats from 0 to 1.
 
     Raises
     ------
     PromptError
-        It is an image, and it cannot be sent: its format, its size, or an error in
-        its own methods; or ``arrays`` and it is an array of another shape or type.
+        It is an image that cannot be sent: its format, its size, or an error in its
+        own methods; or ``arrays`` is set and the array has another shape or type.
 
     Notes
     -----
@@ -113,7 +113,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
 
 
 def _checked(what: str, data: bytes, opening: str) -> Image:
-    """Return data that begins like an image as one, if it can be sent."""
+    """Return the data of an image as one, if it can be sent."""
     kind = format_of(data)
     if kind not in MEDIA_TYPES:
         raise _not_taken(what, kind, opening)
@@ -157,7 +157,7 @@ def _of_bytes(value: bytes | bytearray | memoryview) -> Image | None:
 
 
 def _of_base64(data: object) -> bytes:
-    """Return bytes, or base64 text as bytes; what is neither is no image."""
+    """Return bytes, or base64 text as bytes; empty for anything else."""
     if isinstance(data, str):
         try:
             return b64decode(data)

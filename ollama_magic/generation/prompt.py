@@ -1,8 +1,8 @@
-"""Fills ``{{ placeholders }}`` of a prompt from a namespace, without running code.
+"""Builds a prompt: fills its ``{{ placeholders }}``, adds its files and images.
 
-Knows a small grammar: a name, then attributes, items and slices with literal keys.
-Refuses to know operators, calls, formatting and the wire. A prompt is text: pasting
-one can never run code, so nothing here compiles, formats or evaluates.
+``prepare`` calls ``compose`` for every cell and for ``ask`` and ``chat``. A placeholder
+is a name, then attributes, items and slices with literal keys. A prompt is text, so
+pasting one must never run code: nothing here compiles, formats or evaluates.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
 from ollama_magic.client.images import Image
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.images import image_of, read_image
-from ollama_magic.generation.values import ValueText, value_text, with_files
+from ollama_magic.generation.values import ValueText, is_file, value_text, with_files
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 
@@ -29,8 +28,8 @@ _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion li
 # one pair of braces ends at the next brace.
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)\}\}")
 
-# What IPython puts into the user namespace (InteractiveShell.init_user_ns) is filled
-# in like any name, and offered to nobody who mistyped another.
+# The names that IPython puts into the namespace (InteractiveShell.init_user_ns) are
+# filled in like any other, but never suggested for a mistyped one.
 _OF_IPYTHON = {"In", "Out", "exit", "get_ipython", "open", "quit"}
 
 _CLOSED: tuple[tuple[type, str], ...] = (
@@ -38,21 +37,74 @@ _CLOSED: tuple[tuple[type, str], ...] = (
     (ModuleType, "a module"),
     (FrameType, "a frame of running code"),
 )
-"""What leads from a prompt to all that this process knows."""
+"""Values that lead to everything that this process knows."""
 
 _RAW = "--raw sends every brace as it is"
 
 
 @dataclass(frozen=True, slots=True)
 class FilledPrompt:
-    """A prompt as a model is sent it."""
+    """A prompt as it is sent."""
 
     text: str
     filled: tuple[str, ...]
-    """What was filled in, as the user wrote it, in order and once each; of what is
-    there in part it is said: ``text (cut)``, ``df (15 of 150 rows)``."""
+    """The expressions that were filled in, as the user wrote them, in order and once
+    each, with a note on those sent in part: ``text (cut)``, ``df (15 of 150 rows)``."""
     images: tuple[Image, ...] = ()
-    """What goes along with the text; ``[image 1]`` stands there for the first."""
+    """The images that are sent; the text says ``[image 1]`` in place of the first."""
+
+
+def compose(
+    text: str,
+    namespace: Mapping[str, Any],
+    *,
+    files: Sequence[str] = (),
+    images: Sequence[object] = (),
+    raw: bool = False,
+    hide: Callable[[str], str] = str,
+) -> FilledPrompt:
+    """Return a prompt as it is sent.
+
+    Parameters
+    ----------
+    files, images
+        As ``-F`` and ``-a`` name them; from Python an image may be a value.
+    raw
+        Whether ``{{ }}`` is left as it is.
+    hide
+        Removes secrets from the text, whoever put them there.
+
+    Raises
+    ------
+    PromptError
+        The prompt is empty, or something in it or with it cannot be sent.
+    """
+    text = text.strip("\n")
+    if not text.strip():
+        raise PromptError(
+            "The cell has no prompt.",
+            why="there is no text under the %%ollama line",
+            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
+        )
+    filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
+    # NB: after the placeholders, so that no file's braces are ever filled in.
+    whole, names = with_files(hide(filled.text), files, hide)
+    attached = [attach(image, namespace) for image in images]
+    labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
+    return FilledPrompt(
+        whole,
+        (*names, *labels, *filled.filled),
+        # In the order of their numbers: those in the text are [image 1] and so on.
+        (*filled.images, *attached),
+    )
+
+
+def _label(what: object, image: Image) -> str:
+    name = what if isinstance(what, str) else "image"
+    return f"{name} ({image.describe()})"
+
+
+# -- placeholders -----------------------------------------------------------------
 
 
 def fill(
@@ -62,29 +114,29 @@ def fill(
 
     An expression is a name, then attributes without a leading underscore, items and
     slices with literal keys: ``df``, ``fit.params["a"]``, ``rows[-1]``, ``Out[3]``.
-    Values that are filled in are never scanned again. An image or a figure goes along
-    with the text, which has ``[image 1]`` in its place.
+    Values are never scanned again. An image or a figure is sent beside the text, which
+    has ``[image 1]`` in its place.
 
     Parameters
     ----------
     hide
-        Takes secrets out of what is filled in.
+        Removes secrets from the values.
 
     Raises
     ------
     PromptError
         A name, attribute or item does not exist, the user's own code failed, the
         expression is outside the grammar, or it looks into a module, ``os.environ`` or
-        what holds the API key: a text that was pasted could name those.
+        a value with the API key: pasted text could name those.
 
     Notes
     -----
-    Double braces also occur in code, templates and JSON that people paste. Whatever
-    could be meant for us is filled or is an error, never quietly sent: it begins
-    with a letter or an underscore (``{{ user name }}``, ``{{ x | filter }}``), or it
-    is a Python expression with a name in it (``{{ (a + b) }}``). The rest can mean
-    nothing here, and passes untouched: ``{{}}``, ``{{"a": 1}}``, ``{{#each}}``,
-    ``{{ 'text' }}``, and whatever has braces or a line break between its braces.
+    Double braces also occur in code, templates and JSON that people paste. Anything
+    that could be a placeholder is filled in or is an error, and never silently sent:
+    text that begins with a letter or an underscore (``{{ user name }}``,
+    ``{{ x | filter }}``), and Python expressions with a name (``{{ (a + b) }}``).
+    Everything else is left as it is: ``{{}}``, ``{{"a": 1}}``, ``{{#each}}``,
+    ``{{ 'text' }}``, and text with braces or a line break between its braces.
 
     Examples
     --------
@@ -118,13 +170,13 @@ def fill(
 
 @dataclass(frozen=True, slots=True)
 class CellPrompt:
-    """A prompt as the source of a cell shows it."""
+    """A prompt as it stands in the source of a cell."""
 
     text: str
     is_raw: bool = False
     """Whether ``{{ }}`` in it is text."""
     has_files: bool = False
-    """Whether text that the cell only names comes before it."""
+    """Whether text files, which the cell only names, come before it."""
 
     @property
     def parts(self) -> Sequence[str]:
@@ -133,7 +185,7 @@ class CellPrompt:
 
 
 def literal_parts(text: str) -> list[str]:
-    """Return what stands before, between and behind the placeholders of a prompt.
+    """Return the text before, between and after the placeholders of a prompt.
 
     >>> literal_parts("Sum up {{ df }}, please")
     ['Sum up ', ', please']
@@ -142,14 +194,14 @@ def literal_parts(text: str) -> list[str]:
 
 
 def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
-    """Return the value of an expression that is written without braces around it.
+    """Return the value of an expression without braces, as on the line of a magic.
 
-    It stands on the magic's line, where no pasted text does, so modules are open.
+    Nobody pastes text there, so it may look into modules.
 
     Raises
     ------
     PromptError
-        As :func:`fill` does; also for what could mean nothing here.
+        As ``fill`` does; also for what ``fill`` would leave as it is.
     """
     tree = _parse(expression.strip())
     if tree is None:
@@ -174,7 +226,7 @@ def _value_text(
 
 
 def _shows_environment(text: str) -> bool:
-    """Return whether a container or an object shows ``os.environ`` as a part of it."""
+    """Return whether the text of a container or an object has ``os.environ`` in it."""
     if "environ({" not in text:
         return False
     first = re.escape(next(iter(os.environ), ""))
@@ -185,7 +237,7 @@ def _shows_environment(text: str) -> bool:
 
 
 def _parse(expression: str) -> ast.expr | None:
-    """Return the expression as a tree within the grammar; None if it is not ours."""
+    """Return the tree of a placeholder; None if the text is not meant as one."""
     begins_with_name = expression[:1].isalpha() or expression.startswith("_")
     if len(expression) > _MAX_EXPRESSION:
         if begins_with_name:
@@ -210,7 +262,7 @@ def _parse(expression: str) -> ast.expr | None:
 
 
 def _problem(tree: ast.expr) -> str | None:
-    """Return what puts a tree outside the grammar; None when nothing does."""
+    """Return what puts a tree outside the grammar; None if it is inside."""
     problem = None
     while not isinstance(tree, ast.Name) and problem is None:
         match tree:
@@ -248,13 +300,13 @@ _Check = Callable[[object, str], None]
 
 
 def _accept(_value: object, _expression: str) -> None:
-    """Let a look-up go through any value."""
+    """Accept any value on the way of a look-up."""
 
 
 def _refuse_closed(value: object, expression: str) -> None:
     """Raise ``PromptError`` for a value that leads to secrets.
 
-    A class of this package that has a secret in it says so by ``holds_secrets``.
+    A class of this package that has a secret in it sets ``holds_secrets``.
     """
     for kind, what in _CLOSED:
         if isinstance(value, kind):
@@ -343,70 +395,23 @@ def _failed(expression: str, error: Exception) -> PromptError:
     )
 
 
-def compose(
-    text: str,
-    namespace: Mapping[str, Any],
-    *,
-    files: Sequence[str] = (),
-    images: Sequence[object] = (),
-    raw: bool = False,
-    hide: Callable[[str], str] = str,
-) -> FilledPrompt:
-    """Return a prompt as a model is sent it.
-
-    Parameters
-    ----------
-    files, images
-        As ``-F`` and ``-a`` name them; from Python an image may be a value.
-    raw
-        Whether ``{{ }}`` is left as it is.
-    hide
-        Takes secrets out of the text, whoever put them there.
-
-    Raises
-    ------
-    PromptError
-        There is no text, or something in it or with it cannot be sent.
-    """
-    text = text.strip("\n")
-    if not text.strip():
-        raise PromptError(
-            "The cell has no prompt.",
-            why="there is no text under the %%ollama line",
-            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
-        )
-    filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
-    # NB: after the placeholders, so that no file's braces are ever filled in.
-    whole, names = with_files(hide(filled.text), files, hide)
-    attached = [attach(image, namespace) for image in images]
-    labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
-    return FilledPrompt(
-        whole,
-        (*names, *labels, *filled.filled),
-        # In the order of their numbers: those in the text are [image 1] and so on.
-        (*filled.images, *attached),
-    )
-
-
-def _label(what: object, image: Image) -> str:
-    name = what if isinstance(what, str) else "image"
-    return f"{name} ({image.describe()})"
+# -- images -----------------------------------------------------------------------
 
 
 def attach(what: object, namespace: Mapping[str, Any]) -> Image:
-    """Return the image that ``what`` names, or is.
+    """Return the image that ``-a`` names, or that a value is.
 
-    A file of that name comes before a value of the notebook. A value may be an image,
-    a figure, an array, bytes, or a path.
+    A file of that name wins over a variable. A value may be an image, a figure, an
+    array, bytes, or a path.
 
     Raises
     ------
     PromptError
-        It is neither, or cannot be read.
+        There is neither, or it cannot be read.
     """
     if not isinstance(what, str):
         return _of_value(what, f"a {type(what).__name__}")
-    if _is_file(what) or not _is_name(what, namespace):
+    if is_file(what) or not _is_name(what, namespace):
         return read_image(what)
     value = find_value(what, namespace)
     return read_image(value) if isinstance(value, str) else _of_value(value, what)
@@ -428,10 +433,3 @@ def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
     """Tell whether a text begins with a name of the notebook, as ``fig.axes`` does."""
     name = text.partition(".")[0].partition("[")[0].strip()
     return name in namespace
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, or no home directory
-        return False

@@ -32,20 +32,15 @@ from ollama_magic.generation.schema_check import (
     faults,
     read_data,
 )
-from ollama_magic.generation.values import error_text
+from ollama_magic.generation.values import error_text, is_file
 from ollama_magic.history.turns import Message
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
     from pydantic.json_schema import GenerateJsonSchema
 
-_TYPES = {kind.__name__: kind for kind in (str, int, float, bool)}
-_JSON_TYPES: Mapping[type, str] = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-}
+_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+_JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(
     r"(?P<name>[^\W\d]\w*)(?:\s+(?P<type>[^:\s]+))?\s*(?::(?P<text>.*))?"
 )
@@ -145,9 +140,8 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
         return _checked(Schema(json_schema_of(adapter), adapter))
     except UnsupportedTypeError as error:
         shown = getattr(spec, "__name__", None) or str(spec)
-        next_step = "use a dataclass, a TypedDict, a pydantic model or a type such as "
-        next_step += f"list[str]; or {_EXAMPLE}"
-        raise _unusable(shown, str(error), next_step) from error
+        step = f"use a dataclass, a pydantic model, list[str] and so on; or {_EXAMPLE}"
+        raise _unusable(shown, str(error), step) from error
 
 
 def _checked(schema: Schema) -> Schema:
@@ -166,20 +160,12 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
         return read_schema(namespace[text], namespace)
     if text.startswith("{"):
         return _from_json(text, text)
-    path = Path(text).expanduser()
-    if text.endswith(".json") or _is_file(path):
+    if text.endswith(".json") or is_file(text):
         try:
-            return _from_json(path.read_text("utf-8"), text)
-        except (OSError, UnicodeDecodeError) as error:
+            return _from_json(Path(text).expanduser().read_text("utf-8"), text)
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:
             raise _unusable(text, str(error)) from error
     return Schema(_short_form(text))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or not a file name at all
-        return False
 
 
 def _from_json(text: str, shown: str) -> Schema:
@@ -249,10 +235,10 @@ def _field(spec: str, match: re.Match[str]) -> Json:
         except ValueError as error:
             raise _unusable(spec, f"a choice is not of type {kind}: {error}") from error
     if several:
-        items = {"type": _JSON_TYPES[_TYPES.get(several[1], _TYPES[kind])]}
+        items = {"type": _JSON_TYPES.get(several[1], _JSON_TYPES[kind])}
         return {"type": "array", "items": items, "description": text}
     described = {"description": text} if text else {}
-    return {"type": _JSON_TYPES[_TYPES[kind]], **described}
+    return {"type": _JSON_TYPES[kind], **described}
 
 
 # -- Python's types ------------------------------------------------------------

@@ -56,10 +56,10 @@ _TYPED_PARAMETER = re.compile(
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that a model may call."""
+    """A function of the user that a model may call."""
 
     name: str
-    """As the model is told it."""
+    """The name that the model calls it by."""
     function: Callable[..., Any]
     description: Mapping[str, Any]
     """One entry of ``tools`` of a request: name, description and JSON Schema."""
@@ -69,10 +69,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call."""
+    """The result of a call."""
 
     text: str
-    """What the model is told."""
+    """The text that is sent to the model."""
     outcome: CallOutcome = "called"
 
 
@@ -94,16 +94,16 @@ def make_tool(name: str, function: object) -> Tool:
     Parameters
     ----------
     name
-        How the model is told to call it.
+        The name that the model calls it by.
     function
         A function, a method, a ``functools.partial`` or an object with ``__call__``.
-        What a partial gives by name is not told, and the model cannot change it.
+        Arguments that a partial fixes by name are hidden from the model.
 
     Raises
     ------
     PromptError
-        It cannot be called, or not as a model calls: by names, with values of JSON,
-        and at once (no ``async def``).
+        It cannot be called, or not as models call: by name, with JSON values, and
+        synchronously (no ``async def``).
     """
     if isinstance(function, type):
         step = f"create an instance, and name that: {name}_tool = {name}(...)"
@@ -127,7 +127,7 @@ def make_tool(name: str, function: object) -> Tool:
 
 
 def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
-    """Return what is behind partials, and the names that these give already."""
+    """Return the callable inside partials, and the names that these fix."""
     names: set[str] = set()
     while isinstance(function, functools.partial):
         names.update(function.keywords)
@@ -136,7 +136,7 @@ def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
 
 
 def _called(function: object) -> Any:  # noqa: ANN401  (any callable)
-    """Return the function that is behind partials and objects with ``__call__``."""
+    """Return the function inside partials and objects with ``__call__``."""
     inner, _ = _inside(function)
     is_function = inspect.isroutine(inner) or hasattr(inner, "__wrapped__")
     return inner if is_function else type(inner).__call__
@@ -281,7 +281,10 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
 
 
 def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
-    """Return a schema with its definitions in place: it becomes a part of another."""
+    """Return a schema with its definitions in place of the references to them.
+
+    Ollama keeps no ``$ref`` in the parameters of tools.
+    """
     if isinstance(schema, list):
         return [_inlined(one, known) for one in schema]
     if not isinstance(schema, dict):
@@ -310,10 +313,9 @@ def readied_arguments(
 ) -> tuple[dict[str, Any], str]:
     """Return the arguments to call a tool with, and what is wrong with them.
 
-    What is wrong is said in words for the model; empty when nothing is. None of the
-    user's code runs. Small models write JSON text in place of a number, a list or
-    null, and null for what they leave out: both are put right where the type of the
-    parameter leaves no doubt.
+    What is wrong is text for the model; empty if nothing is. None of the user's code
+    runs. Small models write JSON text in place of a number, a list or null, and null
+    for what they leave out: both are corrected if the type leaves no doubt.
     """
     parameters = tool.description["function"]["parameters"]
     known, required = parameters["properties"], parameters["required"]
@@ -328,7 +330,7 @@ def readied_arguments(
 
 
 def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: ANN401
-    """Return the value that JSON text stands for, where a text makes no sense."""
+    """Return the value of JSON text where the schema rejects the text itself."""
     if not isinstance(value, str) or not faults(value, schema):
         return value
     try:
@@ -359,7 +361,7 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
 
 
 def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
-    """Return what is wrong with arguments, in words for the model; empty: nothing."""
+    """Return what is wrong with arguments, as text for the model; empty if nothing."""
     schema = tool.description["function"]["parameters"]
     known, required = schema["properties"], schema["required"]
     _, fixed = _inside(tool.function)

@@ -1,7 +1,8 @@
-"""A value of the notebook as text for a model: its shape first, then a sample.
+"""Turns values of the notebook and text files into text for a model.
 
-Knows what a model needs of a table, an array, a dict or a long text, and how much of
-it. Imports none of the libraries whose values these are: it looks at what they are.
+Prompts, rows of ``map_prompts`` and results of tools come through ``value_text``: a
+table or an array becomes its shape and a sample, and long text is cut. None of the
+libraries of these values is imported: the names of their classes are enough.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _MAX_CELL = 200  # characters of one value of a table
 
 @dataclass(frozen=True, slots=True)
 class ValueText:
-    """What a model is sent of a value."""
+    """A value as it is sent."""
 
     text: str
     note: str = ""
-    """What the footer says of it: ``cut``, ``15 of 150 rows``; empty: all is there."""
+    """The note of the footer: ``cut``, ``15 of 150 rows``; empty if it is complete."""
 
 
 def value_text(
@@ -49,7 +50,7 @@ def value_text(
     Parameters
     ----------
     hide
-        Takes secrets out of a text, before it is cut: else half of one would be left.
+        Removes secrets from the text, before it is cut: half a secret could stay.
     """
     found = _table_text(value, hide) or _array_text(value)
     found = found or ValueText(_plain_text(value))
@@ -171,7 +172,7 @@ def _array_text(value: object) -> ValueText | None:
 
 
 _MAX_BYTES = 20_000_000
-"""No text that a prompt could hold; what is larger is not read at all."""
+"""Larger files are not read at all: no prompt could hold them."""
 
 _RUNS = re.compile(r"`{3,}")
 
@@ -179,19 +180,19 @@ _RUNS = re.compile(r"`{3,}")
 def with_files(
     prompt: str, paths: Sequence[str], hide: Callable[[str], str] = str
 ) -> tuple[str, tuple[str, ...]]:
-    """Return a prompt with text files before it, and how the footer names them.
+    """Return a prompt with text files before it, and their names for the footer.
 
     Parameters
     ----------
     paths
         As the user wrote them; ``~`` is the home directory.
     hide
-        Takes secrets out of their texts.
+        Removes secrets from their texts.
 
     Raises
     ------
     PromptError
-        One is missing, a folder, or no text.
+        A file is missing, a folder, or not text.
     """
     parts, names = [], []
     for path in dict.fromkeys(paths):
@@ -200,6 +201,14 @@ def with_files(
         parts.append(_fenced(path, found.text))
         names.append(f"{path} ({found.note})" if found.note else path)
     return "\n\n".join([*parts, prompt]), tuple(names)
+
+
+def is_file(text: str) -> bool:
+    """Tell whether a text is the path of a file, as the user wrote it."""
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, or no home directory
+        return False
 
 
 def _read(text: str) -> str:
@@ -239,7 +248,7 @@ def _no_text(path: str) -> PromptError:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a text in a fence that nothing in it can close."""
+    """Return a text in a code fence that nothing in it can close."""
     longest = max((len(run) for run in _RUNS.findall(text)), default=2)
     fence = "`" * max(3, longest + 1)
     body = text.rstrip("\n")
