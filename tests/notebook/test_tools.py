@@ -297,7 +297,7 @@ def test_a_later_round_that_breaks_off_keeps_what_was_called(able, fake_ollama):
         ("-T nosuch", "nosuch"),
         ("-T seen", "seen"),
         ("--yes", "-T NAME"),
-        ("-T get_weather --schema 'a'", "contradict"),
+        ("-T get_weather --schema 'a'", "cannot be used together"),
         ("-T get_weather -f json", "cannot be combined"),
         ("-T get_weather -T get_weather", "get_weather"),
     ],
