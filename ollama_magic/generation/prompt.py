@@ -39,6 +39,9 @@ _CLOSED: tuple[tuple[type, str], ...] = (
 )
 """Values that lead to everything that this process knows."""
 
+_HISTORIES = ("_ih", "_oh", "_dh")
+"""IPython's names for what was typed, what came of it, and where; In and Out too."""
+
 _RAW = "--raw sends every brace as it is"
 
 
@@ -154,6 +157,8 @@ def fill(
             if tree is None:
                 return match.group(0)
             value = _look_up(tree, expression, namespace, _refuse_closed)
+            if _is_history(value, namespace):
+                raise _history_closed(expression)
             if image := image_of(value):
                 images.append(image)
                 shown = ValueText(f"[image {len(images)}]", image.describe())
@@ -337,12 +342,20 @@ def _step(
         return namespace[tree.id]
     assert isinstance(tree, ast.Attribute | ast.Subscript)
     owner: Any = _look_up(tree.value, expression, namespace, check)
+    takes_part = isinstance(tree, ast.Subscript) and isinstance(tree.slice, ast.Slice)
+    if takes_part and check is _refuse_closed and _is_history(owner, namespace):
+        raise _history_closed(expression)
     try:
         if isinstance(tree, ast.Attribute):
             return getattr(owner, tree.attr)
         return owner[_key(tree.slice)]
     except Exception as error:  # the user's properties may raise anything
         raise _failed(expression, error) from error
+
+
+def _is_history(value: object, namespace: Mapping[str, Any]) -> bool:
+    """Return whether a value is the history of this session, not an entry of it."""
+    return value is not None and any(value is namespace.get(n) for n in _HISTORIES)
 
 
 def _key(node: ast.expr) -> object:
@@ -371,6 +384,15 @@ def _closed(expression: str, what: str) -> PromptError:
         f"{{{{ {expression} }}}} can't be used in a prompt.",
         why=f"it looks into {what}; text that you paste could leak secrets that way",
         next_step=f"compute what you need in a cell above and use its name; {_RAW}",
+    )
+
+
+def _history_closed(expression: str) -> PromptError:
+    return PromptError(
+        f"{{{{ {expression} }}}} is the history of this session, and a prompt does not "
+        "send it.",
+        why="a text that you paste could name it, and send the model all your cells",
+        next_step=f"name one entry: {{{{ In[3] }}}} or {{{{ Out[3] }}}}; {_RAW}",
     )
 
 

@@ -572,3 +572,26 @@ def test_the_token_of_a_server_that_was_started_is_not_shown():
 
     server = RunningServer("http://127.0.0.1:1", TOKEN, "embedded", "0-embedded")
     assert leaks(repr(server) + str(server)) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["In", "_ih", "Out", "_oh", "In[:]", "_ih[0:9][0:5]", "mine", "mine[1:]", "_dh"],
+)
+def test_a_pasted_text_does_not_read_the_session(kernel, fake_ollama, expression):
+    kernel.run("password = 'S3cr3t'; mine = In\n6 * 7")
+    ran = kernel.run(f"%%ollama -m {MODEL}\nSum up {{{{ {expression} }}}}")
+    assert f"{{{{ {expression} }}}} is the history of this session" in ran.error
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_one_entry_of_the_history_is_sent(kernel, fake_ollama):
+    kernel.run("word = 'before'\n6 * 7")
+    typed, came = kernel.run("print(len(In) - 2, max(Out))").streams.split()
+    text = f"{{{{ In[{typed}] }}}} {{{{ Out[{came}] }}}} {{{{ _oh[{came}] }}}}"
+    ran = kernel.run(f"%%ollama -m {MODEL}\n{text} {{{{ _i }}}} {{{{ In[-2] }}}}")
+    assert ran.status == "ok", ran.error
+    (body,) = fake_ollama.bodies("/api/chat")
+    asked = body["messages"][-1]["content"]
+    last = "print(len(In) - 2, max(Out))"
+    assert asked == f"word = 'before'\n6 * 7 42 42 {last} {last}"
