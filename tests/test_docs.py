@@ -53,9 +53,8 @@ def test_the_examples_of_a_subcommand_parse_and_use_it(command):
 
 
 @name
-def test_the_section_of_a_subcommand_has_its_summary_aliases_and_options(command):
+def test_the_section_of_a_subcommand_has_its_aliases_and_options(command):
     section = COMMANDS_PAGE[command.usage]
-    assert section.startswith(f"{command.summary}\n")
     options = () if command.asks else command.options
     flags = [f"`{flag}" for option in options for flag in option.flags]
     for word in [*flags, *(f"`{alias}`" for alias in command.aliases)]:
@@ -76,7 +75,7 @@ def test_help_shows_the_section_of_an_option_for_any_of_its_flags(option):
 def test_help_shows_the_section_of_a_subcommand_as_plain_text(command):
     for word in (command.name, *command.aliases):
         page = help_text(word)
-        assert page.startswith(f"%ollama {command.usage}\n\n{command.summary[:20]}")
+        assert page.startswith(f"%ollama {command.usage}\n\n")
         assert "`" not in page
         example_lines = page.partition("\nExample\n")[2].split("\n")
         assert any(command.name in line for line in example_lines)
@@ -86,6 +85,16 @@ def test_help_fits_into_a_terminal():
     words = [option.flags[-1] for option in CHAT_OPTIONS]
     for word in ["", *words, *(command.name for command in COMMANDS)]:
         assert max(map(len, help_text(word).split("\n"))) <= 80
+
+
+@pytest.mark.parametrize("heading", [*OPTIONS_PAGE, *COMMANDS_PAGE])
+def test_a_section_begins_with_a_sentence_that_sums_it_up(heading):
+    """The overview shows it."""
+    section = (OPTIONS_PAGE | COMMANDS_PAGE)[heading]
+    summary = section.partition("\n\n")[0]
+    assert summary.endswith(".")
+    assert len(summary) <= 100
+    assert not summary.startswith(("-", "`"))
 
 
 def test_the_overview_lists_all_subcommands_by_task():

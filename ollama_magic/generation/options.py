@@ -97,8 +97,6 @@ class Option:
         model option.
     flags
         The short form first, if there is one; the last one is the long form.
-    help
-        Half a sentence for the list of options; those of subcommands have none.
     metavar
         What stands for the value in the help.
     kind
@@ -131,7 +129,6 @@ class Option:
 
     field: str
     flags: tuple[str, ...]
-    help: str = ""
     metavar: str = ""
     kind: Literal["switch", "value", "optional", "pair"] = "value"
     const: object = True
@@ -191,19 +188,17 @@ class Option:
 def switch(
     field: str,
     *flags: str,
-    help: str = "",
     const: object = True,
     discards: bool = False,
 ) -> Option:
     """Return an option that takes no value."""
-    return Option(field, flags, help, kind="switch", const=const, discards=discards)
+    return Option(field, flags, kind="switch", const=const, discards=discards)
 
 
 CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "model",
         ("-m", "--model"),
-        "the model that answers, as MODEL without an option; several are compared",
         metavar="MODEL",
         example="llama3.2",
         completes="model",
@@ -212,7 +207,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "compare",
         ("--compare",),
-        "one prompt, several models side by side; %ollama keep MODEL takes one",
         metavar="A,B",
         read=read_models,
         example="llama3.2,qwen3",
@@ -221,7 +215,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "system",
         ("-s", "--system"),
-        'system message of this chat from this turn on; "" takes it away',
         metavar="TEXT",
         read=str,
         example='"Answer in one sentence."',
@@ -229,32 +222,24 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "chat",
         ("-c", "--chat"),
-        "another named chat of this notebook; made when it is new",
         metavar="NAME",
         example="ideas",
         completes="chat",
     ),
-    switch(
-        "new",
-        "--new",
-        help="leave the turns so far behind; start afresh here",
-        discards=True,
-    ),
-    switch("once", "-1", "--once", help="a one-off: no chat is read or written"),
+    switch("new", "--new", discards=True),
+    switch("once", "-1", "--once"),
     Option(
         "last",
         ("--last",),
-        "send only the last N turns of the chat (0: none)",
         metavar="N",
         read=read_count,
         example="2",
         takes_numbers=True,
     ),
-    switch("append", "--append", help="a re-run adds a turn and replaces none"),
+    switch("append", "--append"),
     Option(
         "temperature",
         ("-t", "--temperature"),
-        "how freely the model chooses its words; 0 is the steadiest",
         metavar="F",
         read=partial(read_option, "temperature"),
         example="0.2",
@@ -264,7 +249,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "seed",
         ("--seed",),
-        "start of the random numbers: the same seed, the same answer",
         metavar="N",
         read=partial(read_option, "seed"),
         example="42",
@@ -274,7 +258,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "options",
         ("-o", "--option"),
-        "a model option (also KEY=VALUE; repeatable), read as JSON, else as text",
         metavar="KEY VALUE",
         kind="pair",
         example="num_ctx 8192",
@@ -284,7 +267,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "keep_alive",
         ("--keep-alive",),
-        "how long the model stays loaded: 10m, seconds, 0 (unload), -1 (stay)",
         metavar="DURATION",
         read=read_keep_alive,
         example="10m",
@@ -293,24 +275,21 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "think",
         ("--think",),
-        "let the model think before it answers",
         metavar="|".join(THINK_LEVELS),
         kind="optional",
         choices=THINK_LEVELS,
     ),
-    switch("think", "--no-think", help="do not let the model think", const=False),
-    switch("hide_thinking", "--hide-thinking", help="do not show the thinking"),
+    switch("think", "--no-think", const=False),
+    switch("hide_thinking", "--hide-thinking"),
     Option(
         "format",
         ("-f", "--format"),
-        "how the reply is shown; json also asks the model for JSON",
         metavar="|".join(FORMATS),
         choices=FORMATS,
     ),
     Option(
         "schema",
         ("--schema",),
-        "structured output: 'name, age int', a JSON Schema, a file, or a name",
         metavar="SPEC",
         example="'name, age int, tags: list of keywords'",
         completes="name",
@@ -319,7 +298,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "files",
         ("-F", "--file"),
-        "a text file, put before the prompt, fenced and named (repeatable)",
         metavar="PATH",
         example="data.csv",
         completes="file",
@@ -329,7 +307,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "images",
         ("-a", "--image"),
-        "an image: a file, or a name in the notebook (repeatable)",
         metavar="X",
         example="plot.png",
         completes="name",
@@ -339,41 +316,25 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "tools",
         ("-T", "--tool"),
-        "a function of the notebook that the model may call (repeatable)",
         metavar="NAME",
         example="get_weather",
         completes="name",
         repeatable=True,
         takes_objects=True,
     ),
-    switch(
-        "yes",
-        "--yes",
-        help="do not ask before each call of a function",
-        discards=True,
-    ),
-    switch(
-        "cached", "--cached", help="show the answer that the same got before, if any"
-    ),
-    switch(
-        "extract",
-        "-x",
-        "--extract",
-        help="code blocks of the reply become a code cell below, for review; never run",
-    ),
-    switch("dry_run", "--dry-run", help="show the exact request; send nothing"),
-    switch(
-        "stream", "--no-stream", help="show the reply once it is complete", const=False
-    ),
-    switch("raw", "--raw", help="send the prompt as it is: no {{ }} is filled in"),
+    switch("yes", "--yes", discards=True),
+    switch("cached", "--cached"),
+    switch("extract", "-x", "--extract"),
+    switch("dry_run", "--dry-run"),
+    switch("stream", "--no-stream", const=False),
+    switch("raw", "--raw"),
     Option(
         "host",
         ("--host",),
-        "another server for this cell",
         metavar="URL",
         example="http://127.0.0.1:11434",
     ),
-    switch("quiet", "-q", "--quiet", help="no footer under the reply"),
+    switch("quiet", "-q", "--quiet"),
 )
 
 

@@ -568,7 +568,8 @@ REFUSED_COMMANDS = {
     "a prompt that ends in ?": (
         "Why is it so?",
         "%ollama has no subcommand 'Why'.\n"
-        "  next: to ask a model: %ollama ask Why is it so?   All subcommands: %ollama help",
+        "  next: to ask a model: %ollama ask Why is it so?   "
+        "All subcommands: %ollama help",
     ),
     "too few": (
         "cp a",

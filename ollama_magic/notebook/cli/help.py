@@ -1,8 +1,8 @@
 """The help of the magics: a list of everything, or one section of the manual.
 
 The manual is two Markdown files beside this module, ``options.md`` and
-``commands.md``, which are also the documentation. The list is made from the
-declarations of options and subcommands. All of it is plain text, at most 80 wide.
+``commands.md``, which are also the documentation. The list shows the heading and the
+first paragraph of each section. All of it is plain text, at most 80 wide.
 """
 
 from __future__ import annotations
@@ -63,14 +63,19 @@ def sections(file: str) -> Mapping[str, str]:
 def _overview() -> str:
     lines = [_USAGE, "", _options()]
     for title, commands in GROUPS.items():
-        rows = [(command.usage, command.summary) for command in commands]
+        rows = [_row("commands.md", command.usage) for command in commands]
         lines += ["", f"{title}: subcommands of %ollama", *_rows(rows)]
     return "\n".join([*lines, "", "Example", textwrap.indent(_EXAMPLE, "  ")])
 
 
 def _options() -> str:
-    rows = [(option.label, option.help) for option in CHAT_OPTIONS]
+    rows = [_row("options.md", option.label) for option in CHAT_OPTIONS]
     return "\n".join(["Options of %%ollama, before or after MODEL", *_rows(rows)])
+
+
+def _row(file: str, heading: str) -> tuple[str, str]:
+    """Return a heading of the manual and its summary, the first paragraph below."""
+    return heading, _plain(sections(file)[heading].partition("\n\n")[0])
 
 
 def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:

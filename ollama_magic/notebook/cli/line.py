@@ -58,25 +58,7 @@ def read_line(
     UsageError
         Unbalanced quotes, an unknown option, or a missing or superfluous value.
     """
-    # NB: half a surrogate pair, from a program, can be neither sent nor stored.
-    words = _Words(line.encode("utf-8", "replace").decode(), magic)
-    given: list[GivenOption] = []
-    plain: list[str] = []
-    options_ended = False
-    while True:
-        rest = words.rest()
-        if ends_in_text and (options_ended or not _begins_option(rest)):
-            return SplitLine(tuple(given), (), rest)
-        word = words.next()
-        if word is None:
-            return SplitLine(tuple(given), tuple(plain))
-        if options_ended or not _begins_option(word):
-            plain.append(word)
-        elif word == "--":
-            options_ended = True
-        else:
-            reader = _OptionReader(options, words, magic, ends_in_text)
-            given.extend(reader.read(word))
+    return _Reader(line, options, magic, ends_in_text=ends_in_text).read()
 
 
 def _begins_option(word: str) -> bool:
@@ -84,19 +66,43 @@ def _begins_option(word: str) -> bool:
     return word.startswith("-") and word[1:2].strip() != ""
 
 
-class _Words:
-    """The words of a line, read one at a time."""
+class _Reader:
+    """Reads the words of a line one by one, which leaves the free text untouched."""
 
-    def __init__(self, line: str, magic: str) -> None:
-        self._line = line
+    def __init__(
+        self, line: str, options: Sequence[Option], magic: str, *, ends_in_text: bool
+    ) -> None:
+        # NB: half a surrogate pair, from a program, can be neither sent nor stored.
+        self._line = line.encode("utf-8", "replace").decode()
+        self._options = options
         self._magic = magic
-        self._stream = io.StringIO(line)
+        self._ends_in_text = ends_in_text
+        self._stream = io.StringIO(self._line)
         self._lexer = shlex.shlex(self._stream, posix=True)
         self._lexer.whitespace_split = True
         self._lexer.commenters = ""
         self._lexer.whitespace += "\xa0"  # pasted from a web page
 
-    def next(self) -> str | None:
+    def read(self) -> SplitLine:
+        """Read the whole line."""
+        given: list[GivenOption] = []
+        plain: list[str] = []
+        options_ended = False
+        while True:
+            rest = self._line[self._stream.tell() :].strip()
+            if self._ends_in_text and (options_ended or not _begins_option(rest)):
+                return SplitLine(tuple(given), (), rest)
+            word = self._next_word()
+            if word is None:
+                return SplitLine(tuple(given), tuple(plain))
+            if options_ended or not _begins_option(word):
+                plain.append(word)
+            elif word == "--":
+                options_ended = True
+            else:
+                given.extend(self._read_options(word))
+
+    def _next_word(self) -> str | None:
         """Return the next word without its quotes; None at the end of the line."""
         try:
             return self._lexer.get_token()
@@ -109,19 +115,7 @@ class _Words:
                 next_step=f"close the quote, or put \\ before it{hint}",
             ) from error
 
-    def rest(self) -> str:
-        """Return the part that was not read yet, as it was typed."""
-        return self._line[self._stream.tell() :].strip()
-
-
-@dataclass(frozen=True, slots=True)
-class _OptionReader:
-    options: Sequence[Option]
-    words: _Words
-    magic: str
-    ends_in_text: bool
-
-    def read(self, word: str) -> Iterator[GivenOption]:
+    def _read_options(self, word: str) -> Iterator[GivenOption]:
         """Read a word that begins with a dash, and its values."""
         if word.startswith("--"):
             flag, equals, value = word.partition("=")
@@ -140,21 +134,21 @@ class _OptionReader:
                 return
 
     def _find(self, flag: str) -> Option:
-        option = find_option(self.options, flag)
+        option = find_option(self._options, flag)
         if option is not None:
             return option
-        flags = [name for option in self.options for name in option.flags]
+        flags = [name for option in self._options for name in option.flags]
         likely = nearest(flag, flags)
-        meant = find_option(self.options, likely) if likely else None
+        meant = find_option(self._options, likely) if likely else None
         # NB: the suggestion must not delete anything.
-        page = f"%ollama help {self.magic.partition(' ')[2]}".rstrip()
+        page = f"%ollama help {self._magic.partition(' ')[2]}".rstrip()
         hint = f"all options: {page}"
         if meant and not meant.discards:
             hint = f"did you mean {likely}? All options: {page}"
-        if self.ends_in_text:
-            hint += f"   Text that begins with a dash: {self.magic} -- TEXT"
+        if self._ends_in_text:
+            hint += f"   Text that begins with a dash: {self._magic} -- TEXT"
         raise usage_error(
-            f"{self.magic} has no option {flag}.",
+            f"{self._magic} has no option {flag}.",
             next_step=hint,
         )
 
@@ -165,7 +159,7 @@ class _OptionReader:
             if attached is not None:
                 raise usage_error(
                     f"{flag} takes no value, but got {attached!r}.",
-                    next_step=f"{self.magic} {flag}",
+                    next_step=f"{self._magic} {flag}",
                 )
             return GivenOption(option, flag)
         if option.kind == "optional":
@@ -179,7 +173,7 @@ class _OptionReader:
         return GivenOption(option, flag, (key, value))
 
     def _next_value(self, option: Option, flag: str) -> str:
-        word = self.words.next()
+        word = self._next_word()
         if word is not None and (
             (option.takes_numbers and is_number(word)) or not self._is_flag(word)
         ):
@@ -188,12 +182,12 @@ class _OptionReader:
         raise usage_error(
             f"{flag} needs a value: {flag} {option.metavar}",
             why=why,
-            next_step=f"{self.magic} {flag} {_example(option)}",
+            next_step=f"{self._magic} {flag} {_example(option)}",
         )
 
     def _is_flag(self, word: str) -> bool:
         flag = word.partition("=")[0] if word.startswith("--") else word
-        return flag == "--" or find_option(self.options, flag) is not None
+        return flag == "--" or find_option(self._options, flag) is not None
 
 
 def _example(option: Option) -> str:

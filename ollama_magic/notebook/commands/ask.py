@@ -15,30 +15,18 @@ COMMANDS = Commands()
 
 @COMMANDS.add(
     "run",
-    "Ask the model that is named first, like ollama run.",
     operands="MODEL TEXT",
     options=CHAT_OPTIONS,
     takes_text=True,
     completes="model",
 )
-@COMMANDS.add(
-    "ask",
-    "Ask a model in one line, with the options of %%ollama.",
-    operands="TEXT",
-    options=CHAT_OPTIONS,
-    takes_text=True,
-)
+@COMMANDS.add("ask", operands="TEXT", options=CHAT_OPTIONS, takes_text=True)
 def ask(context: Context, line: ParsedCommand) -> object:
     """Send the text of the line as the prompt."""
     return context.unless_shown(context.ask(line.chat_arguments, line.text))
 
 
-@COMMANDS.add(
-    "keep",
-    "Add one reply of the last comparison to the chat.",
-    operands="MODEL",
-    completes="compared",
-)
+@COMMANDS.add("keep", operands="MODEL", completes="compared")
 def keep_reply(context: Context, line: ParsedCommand) -> object:
     """Make the reply of one compared model the turn of the cell that compared."""
     (model,) = line.arguments
@@ -49,7 +37,6 @@ def keep_reply(context: Context, line: ParsedCommand) -> object:
 
 @COMMANDS.add(
     "last",
-    "Show the last reply again.",
     options=(switch("json", "--json"),),
 )
 def last(context: Context, line: ParsedCommand) -> object:

@@ -74,7 +74,6 @@ _CHAT_COLUMNS: Columns[ChatSummary] = {
 
 @COMMANDS.add(
     "chat",
-    "Switch to another chat (created if it is new), rename it, or delete it.",
     operands="NAME",
     options=(
         Option("rename", ("--rename",), metavar="NEW", example="ideas"),
@@ -142,7 +141,7 @@ def _find_chat(session: Session, name: str) -> ChatSummary:
     return found
 
 
-@COMMANDS.add("chats", "List this notebook's chats.")
+@COMMANDS.add("chats")
 def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
     """Return the chats of this notebook, and the size of the store."""
     session = context.session
@@ -155,7 +154,6 @@ def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
 
 @COMMANDS.add(
     "new",
-    "Start a new conversation in this chat, or in chat NAME.",
     operands="[NAME]",
     aliases=("reset",),
     completes="chat",
@@ -253,7 +251,6 @@ def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
 
 @COMMANDS.add(
     "history",
-    "List the turns of the chat.",
     options=(switch("all", "--all"),),
 )
 def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
@@ -319,11 +316,7 @@ def _turn_numbers(chat: Chat) -> dict[str, int]:
 # -- changes ---------------------------------------------------------------------
 
 
-@COMMANDS.add(
-    "undo",
-    "Undo the last change to the chat; repeat it to go further back.",
-    discards=True,
-)
+@COMMANDS.add("undo", discards=True)
 def undo(context: Context, _: ParsedCommand) -> TextPage:
     """Undo the last change to the chat and say what it was."""
     session = context.session
@@ -356,12 +349,7 @@ def _names(turns: tuple[Turn, ...]) -> str:
     )
 
 
-@COMMANDS.add(
-    "drop",
-    "Remove turn N from the chat; %ollama history shows the numbers.",
-    operands="N",
-    discards=True,
-)
+@COMMANDS.add("drop", operands="N", discards=True)
 def drop(context: Context, line: ParsedCommand) -> TextPage:
     """Remove a turn from the chat, by its number in the history."""
     session = context.session

@@ -39,12 +39,7 @@ def _ask(context: Context, line: ParsedCommand, prompt: CodePrompt) -> object:
 # -- fix -------------------------------------------------------------------------
 
 
-@COMMANDS.add(
-    "fix",
-    "Explain why a cell failed, and correct it; by default the last one that failed.",
-    operands="[n]",
-    options=CHAT_OPTIONS,
-)
+@COMMANDS.add("fix", operands="[n]", options=CHAT_OPTIONS)
 def fix(context: Context, line: ParsedCommand) -> object:
     """Ask for the cause of an error and for a corrected cell."""
     cell = _failing_cell(context.failing_cells, line.text)
@@ -97,12 +92,7 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
 # -- explain ---------------------------------------------------------------------
 
 
-@COMMANDS.add(
-    "explain",
-    "Explain the code of the last cell, or of a RANGE of cells such as 3-5.",
-    operands="[RANGE…]",
-    options=CHAT_OPTIONS,
-)
+@COMMANDS.add("explain", operands="[RANGE…]", options=CHAT_OPTIONS)
 def explain(context: Context, line: ParsedCommand) -> object:
     """Ask what cells do."""
     shell, running = context.session.shell, context.session.cells.raw_cell

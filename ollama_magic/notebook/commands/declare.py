@@ -92,8 +92,6 @@ class Command:
     ----------
     name
         Ollama's own word, where it has one.
-    summary
-        One sentence for the help; the section in ``commands.md`` begins with it.
     run
         The function that runs it.
     operands
@@ -111,7 +109,6 @@ class Command:
     """
 
     name: str
-    summary: str
     run: Run
     operands: str = ""
     aliases: tuple[str, ...] = ()
@@ -151,11 +148,11 @@ class Command:
 class Commands(list[Command]):
     """The subcommands of one task, in the order of the help."""
 
-    def add(self, name: str, summary: str, **facts: Any) -> Callable[[Run], Run]:  # noqa: ANN401  (checked by Command)
+    def add(self, name: str, **facts: Any) -> Callable[[Run], Run]:  # noqa: ANN401  (checked by Command)
         """Declare the decorated function as a subcommand; see :class:`Command`."""
 
         def declare(run: Run) -> Run:
-            self.append(Command(name, summary, run, **facts))
+            self.append(Command(name, run, **facts))
             return run
 
         return declare

@@ -37,7 +37,6 @@ COMMANDS = Commands()
 
 @COMMANDS.add(
     "list",
-    "List installed models; FILTER is part of a name.",
     operands="[FILTER]",
     aliases=("ls", "models"),
 )
@@ -49,7 +48,6 @@ def list_models(context: Context, line: ParsedCommand) -> object:
 
 @COMMANDS.add(
     "show",
-    "Show the details of a model, or one part of them.",
     operands="MODEL",
     aliases=("info",),
     options=(
@@ -68,19 +66,14 @@ def show(context: Context, line: ParsedCommand) -> object:
     return run_in_background(lambda: model_listing.show_model(client, model, part))
 
 
-@COMMANDS.add("ps", "List the models in memory.")
+@COMMANDS.add("ps")
 def ps(context: Context, _: ParsedCommand) -> object:
     """Return the loaded models."""
     client = context.session.client()
     return run_in_background(lambda: model_listing.loaded_models(client))
 
 
-@COMMANDS.add(
-    "use",
-    "Set this notebook's default model.",
-    operands="MODEL",
-    completes="model",
-)
+@COMMANDS.add("use", operands="MODEL", completes="model")
 def use(context: Context, line: ParsedCommand) -> TextPage:
     """Store the default model of this notebook."""
     session, (model,) = context.session, line.arguments
@@ -96,7 +89,7 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     return TextPage(f"This notebook now uses {model}{sends_text(cloud)}")
 
 
-@COMMANDS.add("panel", "Open a panel of models: pull, copy, delete, load, show.")
+@COMMANDS.add("panel")
 def panel(context: Context, _: ParsedCommand) -> object:
     """Return the model panel."""
     from ollama_magic.widgets.panel import open_panel  # ipywidgets: at first use
@@ -119,7 +112,6 @@ def panel(context: Context, _: ParsedCommand) -> object:
 
 @COMMANDS.add(
     "load",
-    "Load a model into memory, so that the first answer comes sooner.",
     operands="MODEL",
     options=options_of("keep_alive"),
     completes="model",
@@ -170,12 +162,7 @@ def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
         return None
 
 
-@COMMANDS.add(
-    "stop",
-    "Unload a model from memory.",
-    operands="MODEL",
-    completes="model",
-)
+@COMMANDS.add("stop", operands="MODEL", completes="model")
 def stop(context: Context, line: ParsedCommand) -> TextPage:
     """Unload a model."""
     (model,) = line.arguments
@@ -189,7 +176,6 @@ def stop(context: Context, line: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "cp",
-    "Copy a model to a second name; this takes no extra disk space.",
     operands="SRC DST",
     aliases=("copy",),
     options=(YES,),
@@ -220,7 +206,6 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "rm",
-    "Delete models from the server, after you confirm it.",
     operands="MODEL…",
     aliases=("delete", "remove"),
     options=(YES,),

@@ -48,7 +48,6 @@ _EMBEDDED_MODEL = "smollm2:135m"
 
 @COMMANDS.add(
     "serve",
-    "Connect to a running server, or start one.",
     options=(switch("stop", "--stop"), switch("embedded", "--embedded")),
 )
 def serve(context: Context, line: ParsedCommand) -> TextPage | None:
@@ -136,10 +135,7 @@ def _key_lines(session: Session, client: OllamaClient) -> list[str]:
 # -- doctor, config, version, help ---------------------------------------------
 
 
-@COMMANDS.add(
-    "doctor",
-    "Check the setup and suggest fixes; safe to paste into a bug report.",
-)
+@COMMANDS.add("doctor")
 def doctor(context: Context, _: ParsedCommand) -> TextPage:
     """Return the report."""
     return doctor_report(context.session)
@@ -164,7 +160,7 @@ _SETTING_COLUMNS: Columns[SettingRow] = {
 }
 
 
-@COMMANDS.add("config", "List the settings, their values, and how to change them.")
+@COMMANDS.add("config")
 def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
     """Return the settings of the magics and the environment variables."""
     settings, defaults = context.session.settings, Settings()
@@ -182,7 +178,7 @@ def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
     return Listing(rows, _SETTING_COLUMNS, "", note=_HOW_TO_SET)
 
 
-@COMMANDS.add("version", "Show the versions of ollama_magic and of the server.")
+@COMMANDS.add("version")
 def version(context: Context, _: ParsedCommand) -> TextPage:
     """Return both versions."""
     server = _version_text(context.session.client().version)
@@ -191,7 +187,6 @@ def version(context: Context, _: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "help",
-    "List all options and subcommands, or explain one.",
     operands="[WORD]",
     aliases=("-h", "--help"),
     completes="command",

@@ -28,7 +28,6 @@ _TRUST = switch("trust", "--trust")
 
 @COMMANDS.add(
     "export",
-    "Write the chat to a file: .md to read, .json for tools, .ipynb to run.",
     operands="FILE",
     options=(switch("force", "--force", discards=True),),
     completes="file",
@@ -42,7 +41,6 @@ def export_chat(context: Context, line: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "import",
-    "Create a chat from an exported file, a notebook, or a JSON list of messages.",
     operands="FILE",
     options=(*options_of("chat"), _TRUST),
     completes="file",
@@ -57,7 +55,6 @@ def import_chats(context: Context, line: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "restore",
-    "Rebuild the chats from the outputs in the saved notebook.",
     options=(switch("force", "--force", discards=True), _TRUST),
 )
 def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
@@ -68,7 +65,6 @@ def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
 
 @COMMANDS.add(
     "prune",
-    "Permanently delete discarded turns (all notebooks).",
     options=(
         Option(
             "older_than",

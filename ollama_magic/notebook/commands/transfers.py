@@ -51,12 +51,7 @@ _PUSH = _Texts("pushed", "already in the registry", "the next push sends the res
 _CREATE = _Texts("created", "created", "complete files are not uploaded again")
 
 
-@COMMANDS.add(
-    "pull",
-    "Download or update models; interrupt to stop.",
-    operands="MODEL…",
-    completes="model",
-)
+@COMMANDS.add("pull", operands="MODEL…", completes="model")
 def pull(context: Context, line: ParsedCommand) -> None:
     """Pull models one after the other; if one fails, the others are still pulled."""
     client = context.session.client()
@@ -88,12 +83,7 @@ def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
     )
 
 
-@COMMANDS.add(
-    "push",
-    "Upload a model to the registry in its name.",
-    operands="MODEL",
-    completes="model",
-)
+@COMMANDS.add("push", operands="MODEL", completes="model")
 def push(context: Context, line: ParsedCommand) -> None:
     """Push a model and show its progress."""
     (name,) = line.arguments
@@ -103,7 +93,6 @@ def push(context: Context, line: ParsedCommand) -> None:
 
 @COMMANDS.add(
     "create",
-    "Create a model from another model, a Modelfile, or a GGUF file.",
     operands="NAME",
     options=(
         Option(
