@@ -1,8 +1,7 @@
-"""The options of ``%%ollama`` and ``%ollama ask``, declared once.
+"""The options of a prompt, declared once.
 
-The parser, the help, Tab completion and the README's table are all made from
-:data:`CHAT_OPTIONS`. Knows what an option is called and how its value is read; not
-how a line is split, and not which options contradict each other.
+The parser, the help and Tab completion use ``CHAT_OPTIONS``, and so do the Python
+functions and ``%config``: wherever a value comes from, its row says what is valid.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from numbers import Real
 from typing import Any, Literal
 
-from ollama_magic.client.options import OptionValue, check_options, read_option
+from ollama_magic.client.options import OptionValue, check_options
 from ollama_magic.errors import ConfigError, nearest, quoted
 
 FORMATS = ("markdown", "text", "html", "code", "json")
@@ -37,19 +35,19 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.A)
 
 
 def is_number(word: str) -> bool:
-    """Tell whether a word is a number and so may be a value that begins with ``-``."""
+    """Return whether a word is a number, which may begin with ``-`` and be a value."""
     return _NUMBER.fullmatch(word) is not None
 
 
 def read_text(text: str) -> str:
-    """Return a text that must not be empty."""
+    """Return the text; raise if it is empty."""
     if not text.strip():
         raise ValueError("it cannot be empty")
     return text
 
 
 def read_models(text: str) -> tuple[str, ...]:
-    """Return names of models that stand with commas between them."""
+    """Return the names of models in a comma-separated text."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise ValueError("it is names of models, with commas and no blanks between")
@@ -57,25 +55,18 @@ def read_models(text: str) -> tuple[str, ...]:
 
 
 def read_count(text: str) -> int:
-    """Return a whole number that is not negative."""
+    """Return a whole number, 0 or more."""
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it is a whole number, 0 or more")
     return int(text)
 
 
-def read_days(text: str) -> float:
-    """Read a number of days, of which there are some."""
-    if not is_number(text) or not 0 < float(text) < 100_000:
-        raise ValueError("it is a number of days, above 0")
-    return float(text)
-
-
 def read_keep_alive(text: str) -> str | int | float:
-    """Return seconds as a number, and a duration as the text that Go reads.
+    """Return seconds as a number, or a duration as text.
 
     Notes
     -----
-    A number must be sent as one: Ollama refuses the text ``"10"`` (no unit).
+    Ollama rejects a number that is sent as text, such as ``"10"`` (no unit).
     """
     if is_number(text) and abs(seconds := float(text)) < _LONGEST_S:
         return int(seconds) if seconds.is_integer() else seconds
@@ -93,38 +84,34 @@ class Option:
     Parameters
     ----------
     field
-        The field of the result that it sets; for ``is_model_option`` the name of the
-        model option.
+        The field of ``ChatOptions`` that it sets, or the name of a model option.
     flags
-        The short form first, if there is one; the last one is the long form.
+        The long form last.
     metavar
-        What stands for the value in the help.
+        The name of its value in the help.
     kind
         ``switch`` takes no value, ``value`` one, ``optional`` one after ``=`` only,
         ``pair`` two (or ``KEY=VALUE``) and may be repeated.
     const
-        What a switch, or an ``optional`` without its value, sets.
+        The value of a switch, or of an ``optional`` option without its value.
     choices
-        The only values, if there are such.
+        The only valid values.
     read
-        Makes the value of a text; raises ValueError with half a sentence that tells
-        what the value has to be.
+        Converts text; raises ValueError with what the value must be.
     example
-        A value that works, for error messages.
+        A valid value, for error messages.
     completes
         What Tab offers for the value, besides ``choices``.
     takes_numbers
         Whether ``-1`` after it is its value and not the option ``-1``.
     is_model_option
-        Whether it is a short way to write a model option (``-o``).
+        Whether it is short for a model option (``-o``).
     repeatable
-        Whether it may be given more than once; its values come as a tuple.
+        Whether it may be repeated; its values become a tuple.
     discards
-        It deletes, overwrites, or skips a question: a wrong flag is never corrected to
-        it.
+        It deletes, overwrites or skips a question: a typo is never corrected to it.
     takes_objects
-        From Python it takes values of the notebook as well; whoever uses them checks
-        them.
+        From Python it takes any object, which is checked where it is used.
     """
 
     field: str
@@ -144,21 +131,21 @@ class Option:
 
     @property
     def label(self) -> str:
-        """The option as help and README write it: ``-s, --system TEXT``."""
+        """The option as the help writes it: ``-s, --system TEXT``."""
         names = ", ".join(self.flags)
         if self.kind == "optional":
             return f"{names}[={self.metavar}]"
         return f"{names} {self.metavar}".rstrip()
 
     def check(self, value: object) -> object:
-        """Return one value that was given from Python, as a value on the line is read.
+        """Return a value from Python, checked as one on the line is.
 
         Raises
         ------
         ValueError
-            The option does not take it, with half a sentence that says what it takes.
+            The value is invalid; the message says what it must be.
         ConfigError
-            Of several values (``options``), one is wrong.
+            A model option in it is invalid.
         """
         if self.takes_objects:
             return value
@@ -241,7 +228,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         "temperature",
         ("-t", "--temperature"),
         metavar="F",
-        read=partial(read_option, "temperature"),
         example="0.2",
         takes_numbers=True,
         is_model_option=True,
@@ -250,7 +236,6 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         "seed",
         ("--seed",),
         metavar="N",
-        read=partial(read_option, "seed"),
         example="42",
         takes_numbers=True,
         is_model_option=True,
@@ -339,7 +324,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
 
 
 def find_option(options: Iterable[Option], flag: str) -> Option | None:
-    """Return the option that has exactly this flag; long ones are not abbreviated."""
+    """Return the option with exactly this flag."""
     return next((option for option in options if flag in option.flags), None)
 
 
@@ -347,35 +332,29 @@ _BY_FIELD = {option.field: option for option in reversed(CHAT_OPTIONS)}
 
 
 def check_value(field: str, value: object) -> Any:  # noqa: ANN401  (of any type)
-    """Return the value of an option that was given from Python, checked.
+    """Return the value of an option from Python or ``%config``, checked.
 
     Raises
     ------
     ConfigError
-        The option does not take it.
+        The value is invalid.
     """
     option = _BY_FIELD[field]
     shown = quoted(repr(value), limit=80)
+    what = f"{field} cannot be {shown}."
     if option.takes_objects and option.repeatable:
         if isinstance(value, Iterable) and not isinstance(value, str | bytes):
             return tuple(value)
-        raise ConfigError(
-            f"{field} cannot be {shown}.",
-            why="it is a list",
-            next_step=f"{field}=[{shown}]",
-        )
+        raise ConfigError(what, why="it is a list", next_step=f"{field}=[{shown}]")
     try:
         return option.check(value)
     except ValueError as error:
-        raise ConfigError(
-            f"{field} cannot be {shown}.",
-            why=str(error),
-            next_step=f"{field}={example_of(field, value)}",
-        ) from error
+        next_step = f"{field}={example_of(field, value)}"
+        raise ConfigError(what, why=str(error), next_step=next_step) from error
 
 
 def example_of(field: str, value: object) -> str:
-    """Return a value that an option takes, as Python writes it; the likeliest one."""
+    """Return a valid value as Python code, close to the invalid ``value``."""
     option = _BY_FIELD[field]
     if option.kind == "switch":
         return "True"
@@ -388,15 +367,15 @@ def example_of(field: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """One turn's options. What was not given is None, False or empty."""
+    """The options of one prompt; those not given are None, False or empty."""
 
     target: str | None = None
-    """The name that the Reply is bound to: ``NAME << ...``."""
+    """The variable that the reply is assigned to: ``NAME << ...``."""
     model: str | None = None
     compare: tuple[str, ...] = ()
-    """Several models that are asked side by side; then ``model`` is None."""
+    """Several models to compare; ``model`` is None then."""
     system: str | None = None
-    """A new system message; empty text takes the one in force away."""
+    """A new system message; empty text removes the current one."""
     chat: str | None = None
     new: bool = False
     once: bool = False
@@ -405,19 +384,19 @@ class ChatOptions:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Model options of the request, temperature and seed among them."""
     keep_alive: str | int | float | None = None
-    """A duration as Go writes it, or seconds; 0 unloads, a negative number stays."""
+    """A duration (``10m``) or seconds; 0 unloads, a negative number is for ever."""
     think: bool | str | None = None
     hide_thinking: bool = False
     format: str | None = None
     schema: object = None
-    """What the reply has to look like, as it was written; from Python also a class."""
+    """The schema as it was written; from Python also a type."""
     files: tuple[str, ...] = ()
     images: tuple[object, ...] = ()
-    """Images: files and names as they were written; from Python also values."""
+    """Files and names as they were written; from Python also image objects."""
     tools: tuple[object, ...] = ()
-    """Functions that the model may call: names; from Python also the functions."""
+    """Names of functions; from Python also the functions."""
     yes: bool = False
-    """They may be called without a question."""
+    """Tools are called without asking."""
     cached: bool = False
     extract: bool = False
     """The code of the reply is put into a cell below."""

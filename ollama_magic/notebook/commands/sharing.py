@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from ollama_magic.client.progress import size_text
-from ollama_magic.generation.options import Option, read_days, switch
+from ollama_magic.generation.options import Option, is_number, switch
 from ollama_magic.history.changes import PruneSummary
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import (
@@ -24,6 +24,13 @@ from ollama_magic.sharing.restore import restore
 COMMANDS = Commands()
 
 _TRUST = switch("trust", "--trust")
+
+
+def read_days(text: str) -> float:
+    """Return a number of days, above 0."""
+    if not is_number(text) or not 0 < float(text) < 100_000:
+        raise ValueError("it is a number of days, above 0")
+    return float(text)
 
 
 @COMMANDS.add(
