@@ -121,6 +121,8 @@ class Session:
         self._store_file = ""
         self._warnings: list[str] = []
         self._saved: SavedNotebook | None = None
+        self._saved_at_drop: SavedNotebook | None = None
+        """The file whose deleted cells have left the chat already."""
         self._footnote = ""
         self._footnotes_told: set[str] = set()
         self._keys: dict[tuple[str, str], str] = {}
@@ -282,17 +284,21 @@ class Session:
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, which its front end does not name."""
         notebook = self.notebook
-        before = self._saved
-        self._saved = saved = read_saved_notebook(notebook.path, before)
-        name = None
+        self._saved = saved = read_saved_notebook(notebook.path, self._saved)
+        name, before = None, self._saved_at_drop
         if cell.address or saved.file is not None:
             name = self.store.identify_cell(notebook.key, cell, saved.file)
-        if name in saved.ids and before is not None:
+        # The file tells of deleted cells only where it has the running one: a newer file
+        # without it waits for a cell that it has.
+        is_in_file = name in saved.ids
+        if is_in_file and before is not None:
             self.store.drop_cells(notebook.key, saved.deleted_since(before))
+        if is_in_file or before is None or before.path != saved.path:
+            self._saved_at_drop = saved
         if notebook.path is None:
             self._footnote = _NOT_SAVED if cell.address else ""
-        elif cell.source and name is None:
-            self._footnote = _NO_CELL_IDS
+        elif cell.source:
+            self._footnote = "" if name else _NO_CELL_IDS
         return name
 
     def take_footnote(self) -> str:

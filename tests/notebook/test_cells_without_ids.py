@@ -262,6 +262,20 @@ def test_a_cell_that_a_newer_save_has_not_leaves_the_chat(page):
     assert "its cell was deleted" in page.kernel.run("%ollama history --all").text
 
 
+def test_a_deleted_cell_leaves_the_chat_also_after_a_cell_that_is_not_saved(page):
+    one, two, three = page.add("one?", "two?", "three?")
+    for cell in (one, two, three):
+        page.run(cell)
+    page.save()
+    page.run(one)
+    page.cells.remove(two)
+    page.save()
+    (four,) = page.add("four?")
+    page.run(four)
+    page.run(three)
+    assert page.prompts() == ["one?", "three?", "four?"]
+
+
 def test_a_saved_notebook_with_numbered_cells_deletes_no_turn(page):
     one, two = page.add("one?", "two?")
     for cell in (one, two):
@@ -338,6 +352,17 @@ def test_a_cell_that_is_not_found_is_told_once(plain):
     assert NO_IDS in plain.run(one).html
     assert NO_IDS not in plain.run(two).html
     assert plain.prompts() == ["one?", "two?"]
+
+
+@pytest.mark.parametrize("code", ["%%ollama --once\nHi", "%ollama history"])
+def test_a_cell_that_is_found_is_not_told_of_one_that_was_not(plain, code):
+    (one,) = plain.add("one?")
+    plain.save()
+    plain.run(one)
+    assert NO_IDS not in plain.kernel.run(code).html
+    assert NO_IDS not in plain.run(one).html
+    other = plain.insert(1, "other?")
+    assert NO_IDS in plain.run(other).html
 
 
 def test_of_two_cells_with_the_same_text_none_is_taken(plain):
