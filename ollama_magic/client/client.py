@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
@@ -29,7 +30,6 @@ from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (
     ProgressStream,
     ReplyStream,
-    Stream,
     check_status,
     parse_object,
     request_info,
@@ -43,13 +43,7 @@ from ollama_magic.client.types import (
     Options,
     Think,
 )
-from ollama_magic.errors import (
-    ConfigError,
-    OllamaMagicError,
-    StreamInterruptedError,
-)
-
-__all__ = ["OllamaClient", "ProgressStream", "ReplyStream", "Stream"]
+from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
 
 _MAX_VERSION_BYTES = 64 * 1024
 _MAX_LIST_BYTES = 8 * 1024 * 1024  # takes thirty times as much as objects
@@ -371,14 +365,11 @@ class OllamaClient:
     def blob_exists(self, digest: str) -> bool:
         """Return whether the server has the blob ``digest`` (``sha256:...``)."""
         request = plain_request("HEAD", f"/api/blobs/{quote(digest, safe=':')}")
-        exchange = HttpExchange(self._settings, request)
-        try:
+        with closing(HttpExchange(self._settings, request)) as exchange:
             exchange.open()
             if exchange.status_code == 404:
                 return False
             check_status(exchange, self._list_names)
-        finally:
-            exchange.close()
         return True
 
     def upload_blob(
@@ -438,13 +429,10 @@ class OllamaClient:
         self, request: HttpRequest, max_bytes: int = MAX_RESPONSE_BYTES
     ) -> tuple[bytes, HttpExchange]:
         """Return the body of a response, and its exchange, which is closed."""
-        exchange = HttpExchange(self._settings, request)
-        try:
+        with closing(HttpExchange(self._settings, request)) as exchange:
             exchange.open()
             check_status(exchange, self._list_names)
             return exchange.read(max_bytes=max_bytes), exchange
-        finally:
-            exchange.close()
 
     def _list_names(self) -> Sequence[str]:
         """Return the names of the installed models; none if they are unknown."""

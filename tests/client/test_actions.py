@@ -1,4 +1,4 @@
-"""What actions send, find out first, and leave behind, against a real server."""
+"""Actions on models: what they send, check first and leave behind."""
 
 import hashlib
 import os
@@ -60,7 +60,7 @@ def weights(tmp_path):
     return path
 
 
-def test_a_file_is_sent_first_and_named_by_its_digest(client, fake_ollama, weights):
+def test_a_file_is_uploaded_first_and_named_by_its_digest(client, fake_ollama, weights):
     data = weights.read_bytes()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
@@ -77,7 +77,7 @@ def test_a_file_is_sent_first_and_named_by_its_digest(client, fake_ollama, weigh
     ]
 
 
-def test_a_file_that_the_server_has_is_not_sent(client, fake_ollama, weights):
+def test_a_file_that_the_server_has_is_not_uploaded(client, fake_ollama, weights):
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
     fake_ollama.on("POST /api/create", SUCCESS)
@@ -85,7 +85,7 @@ def test_a_file_that_the_server_has_is_not_sent(client, fake_ollama, weights):
     assert "POST" not in {r.method for r in fake_ollama.requests if "blobs" in r.path}
 
 
-def test_closing_during_an_upload_makes_no_model(client, fake_ollama, weights):
+def test_closing_during_an_upload_creates_no_model(client, fake_ollama, weights):
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201))
@@ -95,7 +95,7 @@ def test_closing_during_an_upload_makes_no_model(client, fake_ollama, weights):
     assert fake_ollama.bodies("/api/create") == []
 
 
-def test_closing_does_not_wait_for_a_server_that_takes_no_more(
+def test_closing_does_not_wait_for_a_server_that_stopped_reading(
     client, fake_ollama, weights
 ):
     gate = threading.Event()
@@ -119,10 +119,8 @@ def test_closing_does_not_wait_for_a_server_that_takes_no_more(
     assert fake_ollama.bodies("/api/create") == []
 
 
-def test_files_are_read_before_they_are_sent_and_that_is_told(
-    client, fake_ollama, weights
-):
-    """A model of 60 GB is read for minutes: that must not look like a stall."""
+def test_reading_a_file_before_its_upload_is_reported(client, fake_ollama, weights):
+    """Reading a model of 60 GB takes minutes, and must not look like a stall."""
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
     fake_ollama.on("POST /api/create", SUCCESS)
@@ -132,7 +130,7 @@ def test_files_are_read_before_they_are_sent_and_that_is_told(
     assert statuses[1] == "reading weights.gguf: 5.1 MB of 5.1 MB"
 
 
-def test_an_upload_that_fails_is_an_error(client, fake_ollama, weights):
+def test_a_failed_upload_is_an_error(client, fake_ollama, weights):
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", error(500, "no space left on device"))
@@ -141,7 +139,7 @@ def test_an_upload_that_fails_is_an_error(client, fake_ollama, weights):
 
 
 @pytest.mark.parametrize("name", ["missing.gguf", "."])
-def test_a_file_that_cannot_be_read_is_told_before_anything_is_sent(
+def test_an_unreadable_file_is_an_error_before_anything_is_sent(
     client, fake_ollama, tmp_path, name
 ):
     with pytest.raises(ConfigError):
@@ -166,7 +164,7 @@ _SAFETENSORS = (2).to_bytes(8, "little") + b"{}" + bytes(40)
     ],
 )
 @pytest.mark.parametrize("place", ["base", "more_files", "adapters"])
-def test_only_what_begins_like_a_model_is_sent(
+def test_only_files_that_start_like_a_model_are_uploaded(
     fake_ollama, weights, tmp_path, data, place
 ):
     client = OllamaClient(fake_ollama.url)
@@ -185,7 +183,7 @@ def test_only_what_begins_like_a_model_is_sent(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
-def test_what_is_no_file_at_all_is_not_waited_for(client, fake_ollama, tmp_path):
+def test_a_pipe_is_rejected_without_waiting(client, fake_ollama, tmp_path):
     pipe = tmp_path / "pipe.gguf"
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="is not a model"):
@@ -205,7 +203,7 @@ def test_an_adapter_may_be_safetensors(client, fake_ollama, tmp_path):
     assert body["adapters"] == {"adapter.safetensors": digest}
 
 
-def test_a_copy_never_replaces_unasked(client, fake_ollama):
+def test_a_copy_never_overwrites_without_permission(client, fake_ollama):
     fake_ollama.models(["one:1b", "two:2b"])
     with pytest.raises(ConfigError, match="two:2b"):
         model_actions.copy(client, "one:1b", "TWO:2b")
@@ -218,7 +216,7 @@ def twins(*names, size=7_000_000):
     return [{"name": name, "size": size, "digest": "d" * 64} for name in names]
 
 
-def test_a_removal_frees_what_no_other_name_keeps(client, fake_ollama):
+def test_a_removal_frees_only_models_without_another_name(client, fake_ollama):
     fake_ollama.models([*twins("a:1", "b:1"), {"name": "c:1", "size": 5_000_000}])
     one = model_actions.plan_removal(client, ["a:1"])
     assert one.freed_bytes == 0
@@ -230,13 +228,13 @@ def test_a_removal_frees_what_no_other_name_keeps(client, fake_ollama):
     assert "can't be undone" in both.question()
 
 
-def test_one_of_several_that_is_missing_stops_all(client, fake_ollama):
+def test_a_missing_model_among_several_stops_the_removal(client, fake_ollama):
     fake_ollama.models(["one:1b", "two:2b"])
     with pytest.raises(ModelNotFoundError, match="did you mean 'two:2b'"):
         model_actions.plan_removal(client, ["one:1b", "twoo:2b"])
 
 
-def test_loading_waits_and_closing_it_ends_the_wait(client, fake_ollama):
+def test_closing_a_load_cancels_it(client, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/generate", Answer([Wait(gate)], hold_headers=gate))
     stream = model_actions.load(client, "llama3.2:3b", "10m")
@@ -258,7 +256,7 @@ def test_loading_waits_and_closing_it_ends_the_wait(client, fake_ollama):
     thread.join()
 
 
-def test_a_model_that_only_embeds_is_loaded_and_unloaded_by_embedding_nothing(
+def test_an_embedding_model_is_loaded_and_unloaded_by_embedding_nothing(
     client, fake_ollama
 ):
     fake_ollama.replay("generate_on_embed_model")
@@ -270,7 +268,7 @@ def test_a_model_that_only_embeds_is_loaded_and_unloaded_by_embedding_nothing(
     assert second == {"model": "smol-embed", "input": [], "keep_alive": 0}
 
 
-def test_stopping_tells_whether_it_was_loaded(client, fake_ollama):
+def test_stop_returns_whether_the_model_was_loaded(client, fake_ollama):
     assert model_actions.stop(client, "llama3.2:3b") is False
     with pytest.raises(ModelNotFoundError):
         model_actions.stop(client, "nosuch")

@@ -14,7 +14,7 @@ from ollama_magic.errors import OllamaMagicError
 
 
 class Stream:
-    """Items and errors as the test hands them out; ``close`` ends a wait."""
+    """A stream of given items and errors; ``close`` ends a wait."""
 
     def __init__(self, *items):
         self.items = list(items)
@@ -40,19 +40,19 @@ class Stream:
 WAIT = object()
 
 
-def test_items_come_in_order_and_complete():
+def test_items_arrive_complete_and_in_order():
     with BackgroundReader(Stream(*range(10_000))) as reader:
         assert [item for batch in reader for item in batch] == list(range(10_000))
 
 
-def test_what_has_gathered_comes_as_one_batch():
+def test_items_that_have_accumulated_arrive_together():
     stream = Stream("a", "b", "c")
     with BackgroundReader(stream) as reader:
         reader._thread.join()
         assert list(reader) == [["a", "b", "c"]]
 
 
-def test_a_tick_without_items_is_an_empty_batch():
+def test_a_tick_without_items_is_an_empty_list():
     stream = Stream(WAIT, "a")
     with BackgroundReader(stream, tick_s=0.01) as reader:
         batches = iter(reader)
@@ -72,8 +72,8 @@ def test_an_error_is_raised_after_the_items_before_it():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_leaving_by_an_error_closes_the_stream_and_ends_its_thread(error):
-    """The stop button: the server sees the end at once, whatever it is doing."""
+def test_an_error_in_the_with_block_closes_the_stream_and_ends_its_thread(error):
+    """The stop button ends the connection at once, whatever the server is doing."""
     stream = Stream("a", WAIT, "never")
 
     def stop_at_the_first_batch():
@@ -95,14 +95,14 @@ def test_leaving_early_closes_the_stream():
     assert not stream.reader.is_alive()
 
 
-def test_items_that_come_after_leaving_are_not_waited_for():
+def test_leaving_does_not_wait_for_more_items():
     stream = Stream(WAIT, ConnectionError("closed under the reader"))
     with BackgroundReader(stream, tick_s=0.01) as reader:
         assert next(iter(reader)) == []
     assert not stream.reader.is_alive()
 
 
-def test_several_streams_come_while_one_of_them_waits():
+def test_one_waiting_stream_does_not_delay_others():
     silent, quick = Stream(WAIT, "late"), Stream("a", "b")
     got = []
     with BackgroundReaders([silent, quick], tick_s=0.01) as reader:
@@ -114,7 +114,7 @@ def test_several_streams_come_while_one_of_them_waits():
     assert got == [(1, "a"), (1, "b"), (0, "late")]
 
 
-def test_one_of_several_that_fails_leaves_the_others_alone():
+def test_a_failed_stream_does_not_affect_the_others():
     cut, whole = Stream("a", ConnectionError("cut")), Stream("b", "c")
     got, errors = {0: [], 1: []}, {}
     with BackgroundReaders([cut, whole], tick_s=0.01) as reader:
@@ -128,14 +128,14 @@ def test_one_of_several_that_fails_leaves_the_others_alone():
     assert errors[1] is None
 
 
-def test_nothing_of_several_streams_is_a_tick():
+def test_no_items_from_several_streams_is_a_tick():
     streams = [Stream(WAIT), Stream(WAIT)]
     with BackgroundReaders(streams, tick_s=0.01) as reader:
         assert next(iter(reader)) == []
 
 
-def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
-    """One that is slow to notice does not keep the others at work."""
+def test_leaving_closes_all_streams_before_it_waits_for_a_thread():
+    """A stream that is slow to close does not keep the others running."""
     second = Stream(WAIT)
 
     class ClosesLast(Stream):
@@ -152,7 +152,7 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_reader():
 
 
 class Spaced(Stream):
-    """Items that are sent one by one, 2 ms apart, whoever reads them or not."""
+    """Items sent one by one, 2 ms apart, whether they are read or not."""
 
     def __init__(self, count):
         super().__init__()
@@ -167,30 +167,30 @@ class Spaced(Stream):
             yield number
 
 
-def test_what_comes_one_by_one_gathers_and_nothing_of_it_is_lost():
-    """To be woken for each item costs more than the items."""
+def test_items_that_arrive_one_by_one_accumulate_and_none_is_lost():
+    """Waking up for each item costs more than the items."""
     with BackgroundReader(Spaced(200)) as reader:
         batches = list(reader)
     assert [item for batch in batches for item in batch] == list(range(200))
     assert len(batches) < 150
 
 
-def test_the_first_item_is_not_waited_with():
-    """The reader rests only when it knows for how long things have been coming."""
+def test_the_first_item_is_not_delayed():
+    """Pauses grow with the time since the first item."""
     stream = Stream(WAIT, "a", WAIT)
     with BackgroundReader(stream, tick_s=60) as reader:
         stream.goes_on.set()
         assert next(iter(reader)) == ["a"]
 
 
-def test_closing_ends_a_rest():
+def test_closing_ends_a_pause():
     with BackgroundReader(Spaced(1_000_000), hz=0.1) as reader:
         next(iter(reader))
     assert not reader._thread.is_alive()
 
 
-def test_a_question_that_is_given_up_leaves_no_connection(client, fake_ollama):
-    """Also one that begins its next exchange too late."""
+def test_an_abandoned_call_leaves_no_connection(client, fake_ollama):
+    """Even if it opens its next connection afterwards."""
     fake_ollama.on("GET /api/tags", Answer([], hold_headers=threading.Event()))
     ended = threading.Event()
 

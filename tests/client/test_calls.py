@@ -1,4 +1,4 @@
-"""What the client sends, and what it makes of plain answers."""
+"""What the client sends, and how it reads plain responses."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"
 
 
-def test_a_reply_comes_as_chunks_and_ends_with_done(client, fake_ollama):
+def test_a_reply_arrives_in_chunks_and_ends_with_done(client, fake_ollama):
     fake_ollama.reply("Hello **world**", thinking="They greet")
     chunks = list(client.chat(MODEL, HI))
     assert [chunk.content for chunk in chunks] == ["", "", "Hello", " **world**", ""]
@@ -43,7 +43,7 @@ def test_without_streaming_there_is_exactly_one_chunk(client, fake_ollama, endpo
     assert fake_ollama.bodies(f"/api/{endpoint}")[0]["stream"] is False
 
 
-def test_the_arguments_of_chat_arrive(client, fake_ollama):
+def test_the_arguments_of_chat_are_sent(client, fake_ollama):
     client.chat(
         MODEL,
         HI,
@@ -67,7 +67,7 @@ def test_the_arguments_of_chat_arrive(client, fake_ollama):
     ]
 
 
-def test_the_arguments_of_generate_arrive(client, fake_ollama):
+def test_the_arguments_of_generate_are_sent(client, fake_ollama):
     client.generate(
         MODEL,
         "hi",
@@ -105,7 +105,7 @@ def test_a_request_is_sent_as_it_is(client, fake_ollama, request_):
     assert fake_ollama.bodies(request_.path) == [request_.body()]
 
 
-def test_nothing_is_sent_before_the_first_chunk_is_asked_for(client, fake_ollama):
+def test_nothing_is_sent_before_the_first_next(client, fake_ollama):
     stream = client.chat(MODEL, HI)
     assert fake_ollama.requests == []
     next(stream)
@@ -114,7 +114,7 @@ def test_nothing_is_sent_before_the_first_chunk_is_asked_for(client, fake_ollama
 
 
 def test_headers_are_few_and_plain(client, fake_ollama):
-    """An Origin would be refused, and compression is neither needed nor safe."""
+    """An Origin would be rejected, and compression is neither needed nor safe."""
     client.chat(MODEL, HI).complete()
     headers = fake_ollama.requests[0].headers
     assert headers.pop("user-agent").startswith("ollama-magic/")
@@ -159,7 +159,7 @@ def test_models_are_listed_and_shown(client, fake_ollama):
     assert client.ps() == []
 
 
-def test_no_models_may_be_null(client, fake_ollama):
+def test_null_is_an_empty_list_of_models(client, fake_ollama):
     """Older servers write Go's nil slice."""
     fake_ollama.on("GET /api/tags", whole({"models": None}))
     assert client.list() == []
@@ -188,8 +188,10 @@ def test_a_pull_yields_its_progress(client, fake_ollama):
 
 @pytest.mark.parametrize("verb", ["pull", "push", "create"])
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
-def test_a_transfer_that_only_ends_is_an_error(client, fake_ollama, verb, framing):
-    """Success is a line of its own; a clean end without it is none."""
+def test_a_transfer_that_ends_without_success_is_an_error(
+    client, fake_ollama, verb, framing
+):
+    """Success is a line; a clean end without it is a failure."""
     layer = {"status": "x", "digest": "sha256:1", "total": 42_500_000_000}
     lines = [layer | {"completed": 12_400_000_000}, {"status": "writing manifest"}]
     fake_ollama.on(f"POST /api/{verb}", Answer(lines, framing=framing))
@@ -199,7 +201,7 @@ def test_a_transfer_that_only_ends_is_an_error(client, fake_ollama, verb, framin
     assert info.value.why == "the stream ended without its last line"
 
 
-def test_a_cut_pull_says_how_far_it_came(client, fake_ollama):
+def test_an_interrupted_pull_says_how_far_it_got(client, fake_ollama):
     layer = {"status": "x", "digest": "sha256:1", "total": 2_000_000}
     line = layer | {"completed": 500_000}
     fake_ollama.on("POST /api/pull", Answer([line, line], cut_after=100))
@@ -272,7 +274,7 @@ def test_a_blob_is_uploaded_once_and_reports_its_progress(client, fake_ollama, s
     assert seen[-1:] == ([(size, size)] if size else [])
 
 
-def test_an_upload_ends_where_its_report_raises(client, fake_ollama):
+def test_an_exception_in_the_callback_ends_an_upload(client, fake_ollama):
     fake_ollama.on("HEAD /api/blobs/sha256:1", Answer(status=404, framing="length"))
 
     def stop(_sent, _total):
@@ -289,7 +291,7 @@ def test_a_digest_cannot_leave_its_path(client, fake_ollama):
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_each_line_arrives_as_soon_as_it_is_sent(client, fake_ollama, framing):
-    """Also where the body has no chunks that would say where a line ends."""
+    """Even if the body is not chunked."""
     go_on = threading.Event()
     lines = [
         reply_line({"messages": 1}, MODEL, content="a"),
@@ -313,8 +315,8 @@ def test_each_line_arrives_as_soon_as_it_is_sent(client, fake_ollama, framing):
         assert next(stream).content == "b"
 
 
-def test_a_compressed_answer_is_read_all_the_same(client, fake_ollama):
-    """Some proxies compress though they were asked not to."""
+def test_a_compressed_response_is_decoded(client, fake_ollama):
+    """Some proxies compress even though the request forbids it."""
     import gzip
 
     line = b'{"message":{"content":"hi"},"done":true}\n'
@@ -325,13 +327,13 @@ def test_a_compressed_answer_is_read_all_the_same(client, fake_ollama):
     assert client.chat(MODEL, HI).complete().content == "hi"
 
 
-def test_content_that_is_an_object_is_data(client, fake_ollama):
+def test_content_that_is_an_object_is_kept_as_json(client, fake_ollama):
     line = {"model": MODEL, "response": {"city": "Bonn"}, "done": True}
     fake_ollama.on("POST /api/generate", Answer([line]))
     assert client.generate(MODEL, "hi").complete().content == '{"city": "Bonn"}'
 
 
-def test_a_stream_ends_with_its_last_line_though_the_server_goes_on(
+def test_a_stream_ends_with_its_last_line_even_if_the_server_sends_more(
     client, fake_ollama
 ):
     line = reply_line({"messages": 1}, MODEL, content="a", done=True)

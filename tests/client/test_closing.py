@@ -1,4 +1,4 @@
-"""Whoever closes a stream, in whichever phase: the server sees it at once.
+"""Closing a stream ends the connection at once, in every phase and from any thread.
 
 That is what makes Ollama stop generating.
 """
@@ -24,7 +24,7 @@ SOON_S = 0.5
 
 
 class Reader(threading.Thread):
-    """Iterates over a stream, and keeps what came and what ended it."""
+    """Iterates over a stream; keeps its chunks and its error."""
 
     def __init__(self, stream):
         super().__init__(daemon=True)
@@ -44,7 +44,7 @@ class Reader(threading.Thread):
 
 
 def wait_until_main_thread_reads():
-    """Only inside of ``next`` is an interrupt the stream's business."""
+    """Wait: a stream handles only interrupts inside ``next``."""
     main = threading.main_thread().ident
     end = time.monotonic() + 20
     while sys._current_frames()[main].f_code.co_name != "readinto":
@@ -54,7 +54,7 @@ def wait_until_main_thread_reads():
 
 @pytest.fixture(params=["headers", "reading", "unchunked"])
 def waiting(request, fake_ollama):
-    """Script an endpoint that never goes on; return what to wait for before it."""
+    """Script an endpoint that stops responding; return what to wait for before."""
     never = threading.Event()
     answers = {
         "headers": Answer([LINE], hold_headers=never),
@@ -83,7 +83,7 @@ def test_closing_from_another_thread_ends_the_connection(client, fake_ollama, wa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to a thread there")
 def test_an_interrupt_ends_the_connection(client, fake_ollama, waiting):
-    """Also without a `with`, and while the traceback is kept, as IPython keeps it."""
+    """Even without `with`, and while IPython keeps the traceback."""
     kept = []
     for count in range(1, ROUNDS + 1):
         stream = client.chat("m", HI)
@@ -144,8 +144,8 @@ def test_closing_a_complete_reply_changes_nothing(client):
     assert list(stream) == []
 
 
-def test_closing_while_it_connects_ends_when_the_connection_stands(monkeypatch):
-    """A connection cannot be given up from outside; it is not used, though."""
+def test_closing_while_connecting_drops_the_new_connection(monkeypatch):
+    """Connecting cannot be cancelled; the connection is not used, though."""
     may_connect = threading.Event()
     connecting = threading.Event()
     connect = socket.socket.connect
@@ -177,7 +177,7 @@ def test_closing_while_it_connects_ends_when_the_connection_stands(monkeypatch):
         assert fake.requests == []
 
 
-def test_a_pull_that_is_closed_here_is_no_failed_pull(client, fake_ollama):
+def test_a_pull_closed_here_is_not_a_failed_pull(client, fake_ollama):
     never = threading.Event()
     fake_ollama.on("POST /api/pull", Answer([{"status": "x"}, Wait(never)]))
     reader = Reader(client.pull("m"))
@@ -190,7 +190,7 @@ def test_a_pull_that_is_closed_here_is_no_failed_pull(client, fake_ollama):
 
 @pytest.mark.parametrize("ends", ["complete", "closed", "refused", "broken"])
 def test_no_socket_is_left_behind(client, fake_ollama, ends):
-    """Python warns of each socket that the garbage collector had to close."""
+    """Python warns about sockets that the garbage collector had to close."""
     never = threading.Event()
     scripts = {
         "closed": Answer([LINE, Wait(never)]),

@@ -55,7 +55,7 @@ URLS = {
 
 
 @pytest.mark.parametrize(("text", "url"), URLS.items())
-def test_a_host_is_read_as_ollama_reads_it(text, url):
+def test_a_host_is_parsed_as_in_ollama(text, url):
     """Source: the rules of ``envconfig.Host`` and ``ConnectableHost``."""
     assert parse_host(text).base_url == url
 
@@ -92,7 +92,7 @@ def test_only_this_machine_is_loopback(text, is_loopback):
     assert parse_host(text).is_loopback is is_loopback
 
 
-def test_user_and_password_are_kept_apart_and_out_of_sight():
+def test_user_and_password_are_separate_and_hidden():
     host = parse_host("https://ann%40x:p%2Fw%3A@gpu")
     assert (host.user, host.password) == ("ann@x", "p/w:")
     assert host.base_url == "https://gpu"
@@ -136,10 +136,8 @@ def test_user_and_password_are_kept_apart_and_out_of_sight():
         ),
     ],
 )
-def test_a_host_that_cannot_be_used_is_an_error_that_says_how_to_write_it(
-    text, shown, why
-):
-    """Ollama itself warns in a log and takes another port."""
+def test_an_invalid_host_is_an_error_that_says_how_to_write_it(text, shown, why):
+    """Ollama itself logs a warning and uses another port."""
     if why is None:  # a missing bracket is understood
         assert parse_host(text).base_url == "http://[::1]:11434"
         return

@@ -1,4 +1,4 @@
-"""Interrupts that are held back, and those that are not."""
+"""When held interrupts are raised, and when others are."""
 
 # ruff: noqa: PT012  (an interrupt comes between statements, so there are several)
 
@@ -30,7 +30,7 @@ def press():
     signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_comes_where_it_is_looked_for_and_once():
+def test_a_held_interrupt_is_raised_once_by_the_next_check():
     done = []
     with held():
         press()
@@ -42,7 +42,7 @@ def test_an_interrupt_comes_where_it_is_looked_for_and_once():
     assert done == ["went on", "to the end"]
 
 
-def test_one_that_nobody_looked_for_comes_at_the_end():
+def test_an_unchecked_interrupt_is_raised_at_the_end_of_the_block():
     done = []
     with pytest.raises(KeyboardInterrupt), held():
         press()
@@ -50,13 +50,13 @@ def test_one_that_nobody_looked_for_comes_at_the_end():
     assert done == ["all"]
 
 
-def test_an_error_is_not_hidden_by_it():
+def test_an_interrupt_does_not_hide_an_error():
     with pytest.raises(ValueError, match="the error"), held():
         press()
         raise ValueError("the error")
 
 
-def test_code_that_is_not_ours_is_interrupted_at_once_and_once():
+def test_user_code_is_interrupted_at_once_and_once():
     with held():
         with pytest.raises(KeyboardInterrupt), let_through():
             try:
@@ -67,14 +67,14 @@ def test_code_that_is_not_ours_is_interrupted_at_once_and_once():
             check_interrupt()
 
 
-def test_one_that_came_before_comes_first():
+def test_an_earlier_interrupt_is_raised_before_user_code_runs():
     with held():
         press()
         with pytest.raises(KeyboardInterrupt), let_through():
             pytest.fail("this ran")
 
 
-def test_a_block_in_a_block_holds_in_code_that_is_not_ours():
+def test_a_nested_block_holds_interrupts_inside_user_code():
     done = []
     with held():
         with pytest.raises(KeyboardInterrupt), let_through():
@@ -87,7 +87,7 @@ def test_a_block_in_a_block_holds_in_code_that_is_not_ours():
     assert done == ["the inner one"]
 
 
-def test_what_was_looked_for_too_early_is_put_back():
+def test_an_interrupt_that_was_raised_too_early_is_deferred():
     with held():
         press()
         try:
@@ -98,7 +98,7 @@ def test_what_was_looked_for_too_early_is_put_back():
             check_interrupt()
 
 
-def test_where_nothing_holds_it_goes_on():
+def test_deferring_outside_a_block_raises_again():
     with pytest.raises(KeyboardInterrupt):
         try:
             press()
@@ -106,7 +106,7 @@ def test_where_nothing_holds_it_goes_on():
             defer_interrupt()
 
 
-def test_whoever_presses_again_after_a_while_gets_out(monkeypatch):
+def test_a_second_press_after_a_while_interrupts_at_once(monkeypatch):
     monkeypatch.setattr(interrupts, "_PATIENCE_S", 0.0)
     with held():
         press()
@@ -115,8 +115,8 @@ def test_whoever_presses_again_after_a_while_gets_out(monkeypatch):
                 press()
 
 
-def test_in_a_kernel_one_pressed_at_once_is_the_same(monkeypatch):
-    """Until the kernel takes its handler back, or some time has passed."""
+def test_a_second_press_within_a_second_is_ignored_in_a_kernel(monkeypatch):
+    """Until the kernel restores its handler, or a second has passed."""
     with pytest.raises(KeyboardInterrupt), held(lingers=True):
         press()
     press()

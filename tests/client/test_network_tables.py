@@ -45,9 +45,7 @@ def ids_of(value):
 @pytest.mark.parametrize("host", LOOPBACK)
 @pytest.mark.parametrize("no_proxy", NO_PROXY, ids=ids_of)
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_this_machine_is_never_asked_for_at_a_proxy(
-    monkeypatch, variable, no_proxy, host
-):
+def test_no_proxy_is_used_for_this_machine(monkeypatch, variable, no_proxy, host):
     with FakeOllama() as proxy, FakeOllama() as server:
         monkeypatch.setenv(variable, proxy.url)
         if no_proxy is not None:
@@ -63,7 +61,7 @@ def test_this_machine_is_never_asked_for_at_a_proxy(
 @pytest.mark.parametrize("no_proxy", NO_PROXY, ids=ids_of)
 @pytest.mark.parametrize("spelling", ["NO_PROXY", "no_proxy"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_another_machine_is_asked_for_as_the_environment_says(
+def test_the_environment_decides_on_a_proxy_for_other_machines(
     monkeypatch, variable, spelling, no_proxy
 ):
     url = "http://gpu.invalid:11434/api/version"
@@ -203,8 +201,10 @@ def test_no_redirect_is_followed_on_any_endpoint(fake_ollama, endpoint, code):
         ("http://\x1b[31m/", "http://\\x1b[31m/", False),
     ],
 )
-def test_only_a_host_is_offered_as_the_next_address(location, shown, is_offered):
-    """What is offered is pasted: it must not be able to say more than an address."""
+def test_only_a_valid_host_is_suggested_as_the_next_address(
+    location, shown, is_offered
+):
+    """Users paste it, so it must be an address and nothing else."""
     error = redirected(RequestInfo("http://h", "chat", "m"), location)
     assert error.what == (f"http://h redirects to {shown}; redirects are not followed.")
     offered = f'%config OllamaMagics.host = "{shown}"'
@@ -212,7 +212,7 @@ def test_only_a_host_is_offered_as_the_next_address(location, shown, is_offered)
     assert is_offered or "HOST:PORT" in error.next_step
 
 
-def test_the_tables_are_as_large_as_they_are_said_to_be():
+def test_the_tables_have_the_documented_size():
     loopback = len(VARIABLES) * len(NO_PROXY) * len(LOOPBACK)
     assert loopback == 336
     assert len(NO_PROXY) * 2 * 3 == 84

@@ -30,7 +30,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), KEPT.values(), ids=KEPT)
-def test_value_of_the_right_type_is_kept_or_made_right(name, value, expected):
+def test_a_valid_value_is_kept_or_converted(name, value, expected):
     checked = check_option(name, value)
     assert checked == expected
     assert type(checked) is type(expected)
@@ -55,13 +55,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED.values(), ids=REFUSED)
-def test_value_of_another_type_is_refused(name, value):
-    """The server would answer status 500, or take a nonsense value."""
+def test_a_value_of_another_type_is_an_error(name, value):
+    """The server would answer with status 500, or accept a nonsense value."""
     with pytest.raises(ConfigError, match=f"The model option '{name}' cannot be"):
         check_option(name, value)
 
 
-def test_wrong_type_names_the_right_one():
+def test_a_type_error_names_the_right_type():
     with pytest.raises(ConfigError) as caught:
         check_option("use_mmap", "yes")
     assert caught.value.lines() == [
@@ -71,7 +71,7 @@ def test_wrong_type_names_the_right_one():
     ]
 
 
-def test_unknown_name_names_the_nearest_one():
+def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ConfigError) as caught:
         check_option("num_ctxt", 1)
     assert caught.value.lines() == [
@@ -80,7 +80,7 @@ def test_unknown_name_names_the_nearest_one():
     ]
 
 
-def test_unknown_name_that_is_like_none_lists_them_all():
+def test_an_unknown_name_without_a_similar_one_lists_them_all():
     with pytest.raises(ConfigError) as caught:
         check_option("xyzzy", 1)
     assert all(name in caught.value.next_step for name in MODEL_OPTIONS)
@@ -96,7 +96,7 @@ def test_unknown_name_that_is_like_none_lists_them_all():
         ("xyzzy", None),
     ],
 )
-def test_nearest_name_sees_through_dashes_and_case(typed, known):
+def test_the_nearest_name_ignores_dashes_and_case(typed, known):
     assert nearest_option(typed) == known
 
 
@@ -121,18 +121,18 @@ READ = {
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), READ.values(), ids=READ)
-def test_text_is_read_as_json_or_else_as_text(name, text, expected):
+def test_text_is_json_or_else_text(name, text, expected):
     assert read_option(name, text) == expected
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-inf", "1_0", "hot", ""])
-def test_text_that_is_no_json_number_is_refused_as_one(text):
+def test_text_that_is_not_a_json_number_is_an_error(text):
     with pytest.raises(ConfigError):
         read_option("temperature", text)
 
 
 @pytest.mark.parametrize("name", MODEL_OPTIONS)
-def test_every_example_is_a_value_that_works(name):
+def test_every_example_is_valid(name):
     read_option(name, MODEL_OPTIONS[name].example)
 
 

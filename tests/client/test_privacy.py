@@ -22,7 +22,7 @@ PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
 def test_loopback_is_reached_without_a_proxy(
     fake_ollama, monkeypatch, variable, no_proxy, name
 ):
-    """Port 9 is dead: whoever asks it for this machine fails."""
+    """Nothing listens on port 9, so using it as a proxy fails."""
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     if no_proxy is not None:
         monkeypatch.setenv("NO_PROXY", no_proxy)
@@ -41,7 +41,7 @@ def test_another_machine_is_reached_through_the_proxy(monkeypatch, variable):
         assert proxy.requests[0].headers["host"] == "gpu.example:11434"
 
 
-def test_no_proxy_is_heeded_for_another_machine(monkeypatch):
+def test_no_proxy_is_respected_for_another_machine(monkeypatch):
     with FakeOllama() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "gpu.invalid")
@@ -66,7 +66,7 @@ def test_a_dead_proxy_is_named_as_the_cause(monkeypatch):
 def test_netrc_is_not_read(
     fake_ollama, monkeypatch, clean_environment, api_key, machine
 ):
-    """The library would prefer it to our own header, and send it without one."""
+    """The library would prefer it to our header, and send it if there is none."""
     lines = "machine 127.0.0.1 login ann password pw\ndefault login bob password pw\n"
     (clean_environment / ".netrc").write_text(lines, "utf-8")
     monkeypatch.setenv("NETRC", str(clean_environment / ".netrc"))
@@ -127,7 +127,7 @@ def test_user_and_password_of_the_host_are_sent_to_it(fake_ollama):
         ),
     ],
 )
-def test_secrets_never_cross_the_network_in_the_open(host, api_key, what, named):
+def test_secrets_are_never_sent_unencrypted(host, api_key, what, named):
     with pytest.raises(ConfigError) as info:
         OllamaClient(host, api_key=api_key)
     assert info.value.lines() == [
@@ -143,7 +143,7 @@ def test_secrets_never_cross_the_network_in_the_open(host, api_key, what, named)
             OllamaClient(host, api_key=api_key, insecure_hosts=[other])
 
 
-def test_a_token_may_go_to_another_machine_encrypted():
+def test_a_token_is_sent_to_another_machine_encrypted():
     assert OllamaClient("https://gpu", api_key=TOKEN).host.base_url == "https://gpu"
 
 
@@ -161,7 +161,7 @@ def test_a_token_that_cannot_be_a_header_is_not_echoed(bad):
 
 
 def _failures(fake):
-    """Every kind of failure there is, each with a token on board."""
+    """Every kind of failure, each with a token in the request."""
     scripts = {
         "refusal": Answer(['{"error": "no"}'], status=401, framing="length"),
         "empty": Answer(status=403, framing="length"),

@@ -8,7 +8,7 @@ from ollama_magic.client.types import Progress
 
 
 class Clock:
-    """Time that goes on only when it is told to."""
+    """A clock that the test advances."""
 
     now = 0.0
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 def transfer_of(*lines, clock=None):
-    """Return what lines add up to that come one a second."""
+    """Return the sum of lines that arrive one per second."""
     clock = clock or Clock()
     transfer = TransferProgress(clock=clock)
     for second, line in enumerate(lines):
@@ -36,26 +36,26 @@ def test_layers_are_summed():
     assert transfer.share == 0.75
 
 
-def test_a_layer_that_stops_short_of_its_total_is_there_with_the_next_status():
+def test_the_next_status_completes_a_layer():
     """Recorded: the last line of a layer need not reach its total."""
     transfer = transfer_of(layer("a", 990), Progress("verifying sha256 digest"))
     assert transfer.share == 1.0
 
 
-def test_progress_that_goes_backwards_gives_no_negative_speed():
+def test_decreasing_progress_gives_no_negative_speed():
     transfer = transfer_of(layer("a", 900), layer("a", 100))
     assert transfer.bytes_per_second == 0.0
     assert transfer.line() == "pulling a · 100 B of 1.0 kB"
 
 
-def test_a_total_of_zero_divides_nothing():
+def test_a_total_of_zero_is_not_divided_by():
     transfer = transfer_of(Progress("pulling a", "a", 0, 0))
     assert transfer.share is None
     assert transfer.line() == "pulling a"
 
 
-def test_a_pull_of_what_is_there_needs_nothing(recording):
-    """Recorded: all layers are whole from their first line on."""
+def test_a_pull_of_an_up_to_date_model_transfers_nothing(recording):
+    """Recorded: all layers are complete from their first line on."""
     for case, was_needed in (("pull_existing", False), ("pull_progress", True)):
         entries = recording(case)["response"]["lines"]
         lines = [json.loads(entry["line"]) for entry in entries if "line" in entry]
@@ -64,13 +64,13 @@ def test_a_pull_of_what_is_there_needs_nothing(recording):
         assert transfer.was_needed is was_needed
 
 
-def test_the_line_tells_speed_and_time_left():
+def test_the_line_shows_speed_and_remaining_time():
     transfer = transfer_of(layer("a", 100), layer("a", 300))
     assert transfer.line() == "pulling a · 300 B of 1.0 kB · 200 B/s · 4 s left"
 
 
-def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
-    """Recorded: a registry that is gone repeats the same line for a minute."""
+def test_a_layer_without_data_for_long_is_shown_as_stalled():
+    """Recorded: an unreachable registry repeats the same line for a minute."""
     clock = Clock()
     transfer = transfer_of(layer("a", 100), layer("a", 300), clock=clock)
     clock.now = 60.0
@@ -84,7 +84,7 @@ def test_a_layer_that_brings_nothing_for_long_is_stalled_and_says_so():
     assert not transfer.is_stalled
 
 
-def test_it_is_read_in_one_thread_while_another_adds_to_it():
+def test_one_thread_reads_it_while_another_adds_to_it():
     transfer = TransferProgress()
     reader = threading.Thread(
         target=lambda: [transfer.add(layer(str(n), 1)) for n in range(500)]
@@ -95,7 +95,7 @@ def test_it_is_read_in_one_thread_while_another_adds_to_it():
     assert transfer.completed_bytes == 500
 
 
-def test_a_server_that_tells_of_layers_without_end_is_not_followed():
+def test_layers_without_end_are_ignored():
     transfer = TransferProgress()
     for number in range(3 * MAX_LAYERS):
         transfer.add(layer(str(number), 1))
@@ -104,7 +104,7 @@ def test_a_server_that_tells_of_layers_without_end_is_not_followed():
     assert transfer.completed_bytes == 499 + MAX_LAYERS
 
 
-def test_checking_what_has_come_is_no_stall():
+def test_verifying_a_download_is_not_a_stall():
     clock = Clock()
     transfer = transfer_of(layer("a", 990), Progress("verifying"), clock=clock)
     clock.now = 500.0

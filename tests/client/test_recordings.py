@@ -81,7 +81,7 @@ CASES = sorted(
 
 
 def ask(client, case, tmp_path):
-    """Make the call that the recording is an answer to."""
+    """Make the call whose response was recorded."""
     request = recording(case)["request"]
     body = request.get("body")
     body = body if isinstance(body, dict) else {}
@@ -114,12 +114,12 @@ def lines(case):
     return [json.loads(entry["line"]) for entry in entries if "line" in entry]
 
 
-def test_the_table_names_only_recordings_that_there_are():
+def test_the_table_names_only_existing_recordings():
     assert set(REFUSED) <= set(CASES)
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
-def test_a_recorded_refusal_becomes_the_right_error(
+def test_a_recorded_error_becomes_the_right_exception(
     case, client, fake_ollama, tmp_path
 ):
     fake_ollama.replay(case)
@@ -135,7 +135,7 @@ def test_a_recorded_refusal_becomes_the_right_error(
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in REFUSED])
-def test_a_recorded_answer_becomes_its_value(case, client, fake_ollama, tmp_path):
+def test_a_recorded_response_becomes_its_value(case, client, fake_ollama, tmp_path):
     fake_ollama.replay(case)
     found = ask(client, case, tmp_path)
     path = recording(case)["request"]["path"]
@@ -184,7 +184,7 @@ def _check_reply(found, data):
 
 
 def test_a_recorded_socket_is_read_line_by_line(client, fake_ollama):
-    """The very bytes of a connection, headers and chunk sizes included."""
+    """The exact bytes of a connection, including headers and chunk sizes."""
     received = recording(SOCKET)["recv"]
     steps = [entry["bytes"].encode() for entry in received]
     fake_ollama.on("POST /api/chat", Answer(steps, raw=True))
@@ -196,10 +196,8 @@ def test_a_recorded_socket_is_read_line_by_line(client, fake_ollama):
 
 
 @pytest.mark.parametrize("case", WRONG_METHOD)
-def test_a_server_that_takes_another_method_is_told_from_a_missing_model(
-    case, client, fake_ollama
-):
-    """Recorded with the wrong method; a proxy may say so to the right one."""
+def test_a_wrong_method_is_not_a_missing_model(case, client, fake_ollama):
+    """Recorded with a wrong method; a proxy may return it for the right one."""
     fake_ollama.on(WRONG_METHOD[case], answer_of(recording(case)["response"]))
     ask_it = {"show": client.show, "delete": client.delete}.get(case.split("_")[-1])
     with pytest.raises(errors.ServerError) as info:
@@ -209,7 +207,7 @@ def test_a_server_that_takes_another_method_is_told_from_a_missing_model(
     assert "405" in info.value.why
 
 
-def test_a_second_pull_of_a_model_joins_the_one_that_runs(client, fake_ollama):
+def test_a_second_pull_of_a_model_joins_the_running_one(client, fake_ollama):
     responses = recording("pull_twice_at_once")["responses"]
     fake_ollama.on("POST /api/pull", *map(answer_of, responses.values()))
     for _ in responses:
@@ -221,7 +219,7 @@ def test_a_second_pull_of_a_model_joins_the_one_that_runs(client, fake_ollama):
         assert transfer.completed_bytes == transfer.total_bytes >= 98_362_432
 
 
-def test_an_answer_goes_on_while_its_model_is_deleted(client, fake_ollama):
+def test_a_reply_continues_while_its_model_is_deleted(client, fake_ollama):
     whole = recording("delete_during_generation")
     deleted = whole["meanwhile"]["delete_sent_while_generating"]
     fake_ollama.on("POST /api/chat", answer_of(whole["requests"]["a"]["response"]))

@@ -1,4 +1,4 @@
-"""Secrets are found in every usual spelling, in pieces, and nowhere else."""
+"""Secrets are hidden in every usual encoding, also in pieces; other text is kept."""
 
 import html
 import json
@@ -52,7 +52,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("secret", SECRETS, ids=range(len(SECRETS)))
-def test_every_spelling_is_hidden(secret, spelling):
+def test_every_encoding_is_hidden(secret, spelling):
     said = f"<{SPELLINGS[spelling](secret)}>"
     redactor = Redactor([secret, "another-one-77"])
     assert redactor.text(said) in ("<***>", "<***")  # a long one may take the end along
@@ -60,7 +60,7 @@ def test_every_spelling_is_hidden(secret, spelling):
 
 
 @pytest.mark.parametrize("secret", SECRETS, ids=range(len(SECRETS)))
-def test_decoded_objects_hold_none_however_deep(secret):
+def test_decoded_objects_contain_no_secret_at_any_depth(secret):
     deep = json.loads("[" * 400 + "{}" + "]" * 400)
     data = {"a": [secret, {"b": {secret: f"x{secret}y"}}], "n": 1, "deep": deep}
     for spelled in (json.dumps(data), json.dumps(data, ensure_ascii=False)):
@@ -80,14 +80,14 @@ def test_a_secret_that_may_be_a_word_is_hidden_in_errors_alone(word):
     assert redactor.fragments() is None
 
 
-def test_what_no_secret_is_stays():
+def test_other_text_is_unchanged():
     text = r"sk-SECRETtoken123 \u0026 100% &amp; a+b " + "\\" * 50
     assert Redactor(SECRETS).text(text) is text
     assert Redactor(["", "abc"]).error("abc") == "abc"
     assert not Redactor([])
 
 
-def test_an_error_that_is_cut_in_a_secret_shows_no_half_of_it():
+def test_an_error_truncated_inside_a_secret_shows_no_part_of_it():
     redactor = Redactor(["sk-SECRETtoken1234"])
     assert redactor.error("got sk-SECRETtok") == "got ***"
     assert redactor.error("it takes a risk") == "it takes a risk"
@@ -99,7 +99,7 @@ def test_no_repr_shows_a_secret():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_secret_in_pieces_is_hidden_and_all_else_comes_through(seed):
+def test_a_split_secret_is_hidden_and_other_text_is_unchanged(seed):
     chance = random.Random(seed)
     words = ["sk-", "s", "sk-SECRET", " ", "\n", "risks", *SECRETS[:4]]
     text = "".join(chance.choice(words) for _ in range(40))

@@ -1,4 +1,4 @@
-"""The client hides a secret that a server echoes, in any spelling and at any cut."""
+"""The client hides secrets that a server echoes, in any encoding and however split."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ def raw(text, status=200):
     return Answer([text], status=status, content_type=JSON, framing="length")
 
 
-def test_names_digests_and_versions_hold_no_secret(client, fake_ollama, spelled):
+def test_names_digests_and_versions_contain_no_secret(client, fake_ollama, spelled):
     model = json.dumps(
         {
             "name": "@:latest",
@@ -64,7 +64,7 @@ def test_names_digests_and_versions_hold_no_secret(client, fake_ollama, spelled)
     assert TOKEN not in repr((listed, loaded, shown))
 
 
-def test_a_reply_holds_no_secret(client, fake_ollama, spelled):
+def test_a_reply_contains_no_secret(client, fake_ollama, spelled):
     call = {"function": {"name": "@", "arguments": {"@": ["x@y", 1]}}, "id": "@"}
     lines = [
         reply_line(BODY, "m", thinking="it sent @"),
@@ -82,7 +82,7 @@ def test_a_reply_holds_no_secret(client, fake_ollama, spelled):
 
 @pytest.mark.parametrize("field", ["content", "thinking"])
 @pytest.mark.parametrize("size", [1, 2, 5, 17])
-def test_a_secret_in_several_chunks_is_never_seen(client, fake_ollama, field, size):
+def test_a_secret_split_over_chunks_is_hidden(client, fake_ollama, field, size):
     said = f"risks, {TOKEN}, sk-SECRET and {TOKEN}{TOKEN[:9]}"
     cut = [said[at : at + size] for at in range(0, len(said), size)]
     lines = [reply_line(BODY, "m", **{field: piece}) for piece in cut]
@@ -93,7 +93,7 @@ def test_a_secret_in_several_chunks_is_never_seen(client, fake_ollama, field, si
     assert "".join(seen) == f"risks, ***, sk-SECRET and ***{TOKEN[:9]}"
 
 
-def test_what_begins_like_a_secret_is_not_kept_waiting_for_long(client, fake_ollama):
+def test_text_that_starts_like_a_secret_is_not_delayed_for_long(client, fake_ollama):
     never = threading.Event()
     lines = [reply_line(BODY, "m", content=text) for text in ("it is", " so", "!")]
     fake_ollama.on("POST /api/chat", Answer([*lines, Wait(never)]))
@@ -101,7 +101,7 @@ def test_what_begins_like_a_secret_is_not_kept_waiting_for_long(client, fake_oll
         assert [next(stream).content for _ in lines] == ["it i", "s so", "!"]
 
 
-def test_without_a_secret_chunks_come_as_they_are(fake_ollama):
+def test_without_a_secret_chunks_are_unchanged(fake_ollama):
     fake_ollama.reply(["sk-", TOKEN[3:]])
     client = OllamaClient(fake_ollama.url, api_key="")
     pieces = [chunk.content for chunk in client.chat("llama3.2:3b", HI)]
@@ -126,7 +126,7 @@ def test_without_a_secret_chunks_come_as_they_are(fake_ollama):
     ],
     ids=lambda answer: None,
 )
-def test_no_error_holds_a_secret(client, fake_ollama, spelled, answer):
+def test_no_error_contains_a_secret(client, fake_ollama, spelled, answer):
     fake_ollama.on("POST /api/chat", answer(spelled))
     with pytest.raises(OllamaMagicError) as caught:
         client.chat("m", HI).complete()
@@ -146,7 +146,7 @@ def test_no_error_holds_a_secret(client, fake_ollama, spelled, answer):
         ("a%22b%5Cc-1234", r"wrong password a\"b\\c-1234 for ann"),
     ],
 )
-def test_the_password_of_the_address_is_hidden_as_it_is_written_and_decoded(
+def test_the_password_of_the_address_is_hidden_encoded_and_decoded(
     fake_ollama, written, said
 ):
     client = OllamaClient(f"http://ann:{written}@127.0.0.1:{fake_ollama.port}")
@@ -189,7 +189,7 @@ def shown_verbosely(error):
     ],
     ids=["chat", "generate", "embed", "list", "pull"],
 )
-def test_an_interrupt_while_it_waits_shows_no_header(client, fake_ollama, ask):
+def test_a_traceback_of_an_interrupt_shows_no_header(client, fake_ollama, ask):
     never = threading.Event()
 
     def interrupt(_):
@@ -209,8 +209,8 @@ def test_an_interrupt_while_it_waits_shows_no_header(client, fake_ollama, ask):
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, MemoryError, OSError])
-def test_whatever_ends_a_request_shows_no_header(client, fake_ollama, fault, tmp_path):
-    """Raised deep in the libraries, while a file is sent."""
+def test_no_traceback_of_a_request_shows_a_header(client, fake_ollama, fault, tmp_path):
+    """Raised deep inside the libraries, while a file is uploaded."""
     file = tmp_path / "f"
     file.write_bytes(b"GGUF" * 100)
 
@@ -228,7 +228,7 @@ def test_whatever_ends_a_request_shows_no_header(client, fake_ollama, fault, tmp
 
 @pytest.fixture
 def far(monkeypatch):
-    """Give a server that stands for all other machines, and sees what is sent."""
+    """Return a server that stands in for all other machines."""
     with FakeOllama() as proxy:
         for name in ("gpu.example:11434", "10.1.2.3", "gpu.example:1/ollama"):
             url = f"http://{name}/api/version"
@@ -246,7 +246,9 @@ def far(monkeypatch):
         ("http://gpu.example:1/ollama", "GPU.example:1"),
     ],
 )
-def test_a_key_of_the_environment_stays_here_unless_its_host_is_named(far, host, named):
+def test_a_key_from_the_environment_is_withheld_unless_its_host_is_allowed(
+    far, host, named
+):
     client = OllamaClient(host)
     assert client.version() == "far"
     assert "was not sent to" in client.withheld_key.what
@@ -258,14 +260,14 @@ def test_a_key_of_the_environment_stays_here_unless_its_host_is_named(far, host,
     assert sent == [None, None, f"Bearer {TOKEN}"]
 
 
-def test_a_key_that_stays_here_is_hidden_all_the_same(far):
+def test_a_withheld_key_is_hidden_too(far):
     far.on("GET http://10.1.2.3/api/version", whole({"version": TOKEN}))
     assert OllamaClient("http://10.1.2.3").version() == "***"
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("is_page", [False, True])
-def test_a_server_that_wants_the_key_tells_how_it_may_have_it(far, status, is_page):
+def test_an_error_says_how_to_send_a_withheld_key(far, status, is_page):
     page = Answer(["<h1>No</h1>"], status=status, content_type="text/html")
     answer = page if is_page else error(status, "no key")
     far.on("GET http://10.1.2.3/api/version", answer)
@@ -277,6 +279,6 @@ def test_a_server_that_wants_the_key_tells_how_it_may_have_it(far, status, is_pa
     )
 
 
-def test_a_name_that_is_no_host_is_told():
+def test_an_invalid_insecure_host_is_an_error():
     with pytest.raises(ConfigError, match="is invalid"):
         OllamaClient("gpu", api_key=TOKEN, insecure_hosts=["not a host"])

@@ -43,13 +43,13 @@ def test_model_not_found_has_three_lines():
     ]
 
 
-def test_model_not_found_without_a_likely_name_offers_the_pull():
+def test_model_not_found_without_a_similar_name_suggests_a_pull():
     error = response_error(chat("phi4"), 404, in_json("x"), installed=INSTALLED)
     assert error.next_step == "%ollama pull phi4"
 
 
 @pytest.mark.parametrize("action", ["delete", "copy", "push"])
-def test_a_model_that_was_to_be_removed_is_not_offered_for_pull(action):
+def test_a_missing_model_to_delete_is_not_suggested_for_pull(action):
     attempt = RequestInfo(URL, action, "llama3.2:3bb")
     error = response_error(attempt, 404, in_json("x"), installed=INSTALLED)
     assert error.next_step == "did you mean 'llama3.2:3b'? See %ollama list"
@@ -125,14 +125,14 @@ def test_nearest_names_know_tags_and_case(model, nearest):
     ],
     ids=["thinking", "tools", "images", "embedding", "chat", "generate", "insert"],
 )
-def test_a_model_that_cannot_is_a_capability_error(status, text, what, next_step):
+def test_a_missing_capability_is_a_capability_error(status, text, what, next_step):
     error = response_error(chat("gemma2:2b"), status, in_json(text))
     assert type(error) is CapabilityError
     assert (error.what, error.next_step) == (what, next_step)
     assert error.status_code == status
 
 
-def test_an_error_inside_of_an_error_is_unwrapped():
+def test_an_error_inside_an_error_is_unwrapped():
     """The server passes on its runner's JSON as a string."""
     inner = json.dumps({"error": {"code": 400, "message": "too long"}})
     error = response_error(chat(), 400, in_json(inner))
@@ -190,7 +190,7 @@ def test_an_error_inside_of_an_error_is_unwrapped():
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_refusals_say_what_to_do(status, text, next_step):
+def test_server_errors_say_what_to_do(status, text, next_step):
     error = response_error(chat("m"), status, in_json(text))
     assert type(error) is ServerError
     assert error.status_code == status
@@ -198,7 +198,7 @@ def test_refusals_say_what_to_do(status, text, next_step):
 
 
 def test_an_empty_403_is_about_the_host_name():
-    """Ollama answers so to a Host header that is not of its machine."""
+    """Ollama responds like this to a Host header of another machine."""
     error = response_error(chat("m"), 403, b"")
     assert error.lines() == [
         "The server at http://127.0.0.1:11434 refused to answer with 'm'.",
@@ -227,7 +227,7 @@ def test_an_empty_403_is_about_the_host_name():
     ids=lambda body: repr(body[:12]),
 )
 def test_any_body_gives_a_short_and_clean_error(status, body):
-    """Nothing of the server's words can move the cursor or flood the page."""
+    """The server's words can neither move the cursor nor flood the page."""
     error = response_error(chat("m"), status, body, content_type="text/plain")
     assert len(str(error)) <= 600
     assert len(error.lines()) == 3
@@ -254,8 +254,8 @@ def test_a_long_title_is_cut():
     assert len(error.why) < 260
 
 
-def test_an_unknown_route_is_no_missing_model():
-    """A 404 of another server, or of an old one, is not the fault of the name."""
+def test_an_unknown_route_is_not_a_missing_model():
+    """A 404 from another or an old server does not mean that the name is wrong."""
     error = response_error(
         chat("m"), 404, b"404 page not found", content_type="text/plain"
     )
@@ -263,7 +263,7 @@ def test_an_unknown_route_is_no_missing_model():
     assert error.why == "server (404): 404 page not found"
 
 
-def test_a_failed_pull_says_how_far_it_came_and_that_it_resumes():
+def test_a_failed_pull_says_how_far_it_got_and_that_it_resumes():
     error = server_error(
         RequestInfo(URL, "pull", "llama3.3:70b"),
         "write .../sha256-4824-partial: no space left on device",

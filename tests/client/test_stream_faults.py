@@ -1,4 +1,4 @@
-"""Bytes that stop, lie or never end: what came whole is kept, and the rest is told.
+"""Responses that stop, lie or never end: complete lines are kept, the rest is reported.
 
 The rows of the stream's faults that need a server which misbehaves on purpose.
 """
@@ -43,7 +43,7 @@ MAX_SHOWN = 600
 
 
 def take(client):
-    """Return the texts that came, and the error that ended them."""
+    """Return the texts that arrived, and the error that ended them."""
     texts = []
     try:
         with client.chat("m", HI) as stream:
@@ -54,7 +54,7 @@ def take(client):
 
 
 def check_shown(fault):
-    """Check that an error is short and clean, and says what to do next."""
+    """Check that an error is short and clean, and has a next step."""
     assert len(str(fault)) <= MAX_SHOWN
     assert str(fault).replace("\n", "").isprintable()
     assert fault.next_step
@@ -62,7 +62,7 @@ def check_shown(fault):
 
 
 def bodies(framing):
-    """Return the whole answer as it crosses the network, headers included."""
+    """Return the whole response as sent, including headers."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
     plain = b"".join(LINES)
     if framing == "chunked":
@@ -78,7 +78,7 @@ def bodies(framing):
 
 
 def whole_lines(framing, body):
-    """Return how many lines a body that was cut can have brought, at least and most."""
+    """Return the minimum and maximum number of lines in a truncated body."""
     if framing == "gzip":
         return 0, len(LINES)
     came = b"".join(LINES) if framing == "chunked" else body
@@ -98,8 +98,10 @@ def whole_lines(framing, body):
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close", "gzip"])
-def test_cut_after_any_byte_the_whole_lines_are_kept(client, fake_ollama, framing):
-    """Also in the headers; a proxy may compress what nobody asked it to."""
+def test_complete_lines_are_kept_wherever_the_response_is_cut(
+    client, fake_ollama, framing
+):
+    """Also in the headers, and if a proxy compresses the body."""
     head, pieces = bodies(framing)
     answer = head + b"".join(pieces)
     for k in range(len(answer) + 1):
@@ -138,7 +140,7 @@ def any_server():
     framing=st.sampled_from(["chunked", "length", "close"]),
     status=st.sampled_from([200, 200, 200, 204, 404, 500]),
 )
-def test_any_body_ends_in_an_answer_or_in_our_error(any_server, body, framing, status):
+def test_any_body_ends_in_a_reply_or_in_our_error(any_server, body, framing, status):
     fake, client = any_server
     answer = Answer([body], framing=framing, status=status)
     fake.on("POST /api/chat", answer)
@@ -192,8 +194,8 @@ def test_any_status_with_any_body_is_three_clean_lines(client, fake_ollama, code
     assert len(fault.lines()) == 3
 
 
-def test_a_queue_that_is_full_says_that_the_server_is_busy(client, fake_ollama):
-    """In Ollama's own words, and nothing is sent again by itself."""
+def test_a_full_queue_is_reported_as_a_busy_server(client, fake_ollama):
+    """In Ollama's own words, and the request is not repeated."""
     said = "server busy, please try again. maximum pending requests exceeded"
     fake_ollama.on("POST /api/chat", error(503, said))
     _, fault = take(client)
@@ -222,7 +224,7 @@ def test_silence_in_the_middle_ends_after_the_timeout(fake_ollama, where):
 
 
 @pytest.mark.parametrize("where", STALLS)
-def test_silence_anywhere_can_be_ended_from_this_side(client, fake_ollama, where):
+def test_a_silent_server_can_be_closed_from_this_side(client, fake_ollama, where):
     steps = [STALLS[where], Wait(threading.Event())]
     fake_ollama.on("POST /api/chat", Answer(steps, raw=True))
     stream, faults = client.chat("m", HI), []
@@ -279,7 +281,7 @@ print(two / one, two, int(status["VmHWM"].split()[0]) / 1024)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
 @pytest.mark.parametrize("what", ["line", "tokens"])
 def test_twice_as_much_costs_twice_as_much(what):
-    """A line just under its limit, and 200,000 tokens, by the CPU of one process."""
+    """A line just under its limit, and 200,000 tokens; CPU time of one process."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", COSTS, what],
@@ -294,8 +296,8 @@ def test_twice_as_much_costs_twice_as_much(what):
     assert peak < 400
 
 
-def test_an_answer_may_come_up_to_its_limit_and_no_further(client, fake_ollama):
-    """64 MiB in pieces of 1 MiB; one more character is a fault that keeps the rest."""
+def test_a_reply_may_reach_its_limit_but_not_exceed_it(client, fake_ollama):
+    """64 MiB in pieces of 1 MiB; one more character is an error."""
     piece = json.dumps({"message": {"content": "x" * 2**20}, "done": False}) + "\n"
     last = json.dumps({"message": {"content": ""}, "done": True}) + "\n"
     fake_ollama.on("POST /api/chat", Answer([*[piece] * 64, last]))

@@ -19,7 +19,7 @@ OBJECTS = st.lists(
 
 
 def cut(data, places):
-    """Cut bytes at the given places, in any order and as often as they come."""
+    """Split bytes at the given positions, in any order, with duplicates."""
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
@@ -32,8 +32,8 @@ def cut(data, places):
     escaped=st.booleans(),
     ends=st.booleans(),
 )
-def test_any_cuts_give_the_same_objects(objects, places, newline, escaped, ends):
-    """Where the network cuts has no influence on what is read."""
+def test_any_split_gives_the_same_objects(objects, places, newline, escaped, ends):
+    """Where the network splits a response does not matter."""
     lines = [json.dumps(item, ensure_ascii=escaped).encode() for item in objects]
     data = newline.join(lines) + (newline if ends else b"")
     assert list(read_objects(cut(data, places))) == objects
@@ -58,12 +58,12 @@ def test_split_line_is_joined():
 
 @pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
 def test_only_newline_ends_a_line(char):
-    """Text readers cut at all of these, in the middle of the model's words."""
+    """Text readers split at all of these, in the middle of the text."""
     line = json.dumps({"a": f"x{char}y"}, ensure_ascii=False).encode() + b"\n"
     assert list(read_objects([line])) == [{"a": f"x{char}y"}]
 
 
-def test_objects_come_before_the_next_piece_is_asked_for():
+def test_objects_are_yielded_before_the_next_piece_is_read():
     def pieces():
         yield b'{"a": 1}\n{"b"'
         raise AssertionError("asked too early")
@@ -84,8 +84,8 @@ def test_objects_come_before_the_next_piece_is_asked_for():
     ],
     ids=["word", "list", "cut", "escape", "long", "digits", "deep"],
 )
-def test_what_is_no_object_is_named_with_its_line(line, shown):
-    """The line is counted, escaped and cut to 80 characters."""
+def test_an_invalid_line_is_shown_with_its_number(line, shown):
+    """The line is numbered, escaped and truncated to 80 characters."""
     objects = read_objects([b'{"a": 1}\n\n' + line + b"\n"])
     assert next(objects) == {"a": 1}
     with pytest.raises(StreamInterruptedError) as info:
@@ -106,19 +106,19 @@ def test_what_is_no_object_is_named_with_its_line(line, shown):
         (r"\u2028é", "\u2028é"),
     ],
 )
-def test_halves_of_surrogate_pairs_become_replacement_characters(escaped, text):
-    """A lone half cannot be encoded, and would fail at every later write."""
+def test_lone_surrogates_become_replacement_characters(escaped, text):
+    """A lone surrogate cannot be encoded, and every later write would fail."""
     (found,) = read_objects([b'{"a": "%s"}' % escaped.encode()])
     assert found == {"a": text}
     found["a"].encode()
 
 
-def test_bytes_that_are_not_utf8_become_replacement_characters():
+def test_invalid_utf8_becomes_replacement_characters():
     assert list(read_objects([b'{"a": "x\xffy"}'])) == [{"a": "x\ufffdy"}]
 
 
 @pytest.mark.parametrize("ends", [b"", b"\n"])
-def test_a_line_over_the_limit_is_refused(ends):
+def test_a_line_over_the_limit_is_an_error(ends):
     with pytest.raises(StreamInterruptedError) as info:
         list(
             read_objects([b'{"a": "xxxxxxxxxxx', b'xxxxx"}' + ends], max_line_bytes=20)
@@ -126,7 +126,7 @@ def test_a_line_over_the_limit_is_refused(ends):
     assert info.value.why == "a line of more than 20 bytes"
 
 
-def test_an_endless_line_is_refused_before_it_fills_the_memory():
+def test_an_endless_line_is_an_error_before_it_fills_the_memory():
     taken = 0
 
     def endless():
@@ -141,7 +141,7 @@ def test_an_endless_line_is_refused_before_it_fills_the_memory():
 
 
 def test_one_long_line_in_many_pieces_is_linear():
-    """A reader that joins at every piece takes minutes for this one."""
+    """A reader that joins after every piece takes minutes for this one."""
     line = b'{"a": "' + b"x" * 10_000_000 + b'"}\n'
     pieces = [line[i : i + 1024] for i in range(0, len(line), 1024)]
     began = time.process_time()

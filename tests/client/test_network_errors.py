@@ -1,4 +1,4 @@
-"""What breaks on the way, and what the user reads then."""
+"""Network failures, and the errors that the user sees."""
 
 import gc
 import socket
@@ -33,7 +33,7 @@ LINES = [
 
 
 def take(stream):
-    """Return the chunks that came, and the error that ended them."""
+    """Return the chunks that arrived, and the error that ended them."""
     chunks = []
     try:
         chunks.extend(stream)
@@ -63,7 +63,7 @@ def test_nothing_listens_on_this_machine(closed_port):
 
 
 def test_nothing_listens_at_the_default_address():
-    """Not asked for real: on some machines an Ollama does listen there."""
+    """Without a real request: on some machines an Ollama listens there."""
     refused = requests.ConnectionError(ConnectionRefusedError(111, "refused"))
     error = no_response(
         parse_host(None), refused, connect_timeout_s=5.0, response_timeout_s=None
@@ -71,7 +71,7 @@ def test_nothing_listens_at_the_default_address():
     assert error.next_step == "start Ollama with %ollama serve"
 
 
-def test_a_name_that_nobody_knows():
+def test_an_unknown_host_name():
     with pytest.raises(ServerUnreachableError) as info:
         OllamaClient("http://no-such-host.invalid").version()
     assert info.value.lines() == [
@@ -84,13 +84,13 @@ def test_a_name_that_nobody_knows():
 
 
 @pytest.mark.parametrize("host", ["http://a..b", f"http://{'x' * 70}.org"])
-def test_a_name_that_cannot_be_one(host):
+def test_an_invalid_host_name(host):
     with pytest.raises((ConfigError, ServerUnreachableError)):
         OllamaClient(host).version()
 
 
-def test_a_connection_that_is_not_made_in_time():
-    """A full backlog swallows connections without a word."""
+def test_connecting_takes_too_long():
+    """A full backlog silently drops connections."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -129,8 +129,8 @@ def test_a_model_error_does_not_need_the_list_of_models(client, fake_ollama):
     assert info.value.next_step == "%ollama pull nope"
 
 
-def test_an_error_line_keeps_what_came_before(client, fake_ollama):
-    """The status is 200 by then; only the line tells."""
+def test_an_error_line_keeps_the_chunks_before_it(client, fake_ollama):
+    """The status is 200 by then; only the line reports the error."""
     line = {"error": "an error was encountered while running the model: EOF"}
     fake_ollama.on("POST /api/chat", Answer([*LINES[:2], line]))
     chunks, fault = take(client.chat("m", HI))
@@ -145,7 +145,7 @@ def test_an_error_line_keeps_what_came_before(client, fake_ollama):
     ]
 
 
-def test_a_reset_is_told_from_an_end(client, fake_ollama):
+def test_a_reset_is_not_an_end(client, fake_ollama):
     came = threading.Event()
     fake_ollama.on("POST /api/chat", Answer([LINES[0], Wait(came), RESET]))
     stream = client.chat("m", HI)
@@ -160,8 +160,8 @@ def test_a_reset_is_told_from_an_end(client, fake_ollama):
     ]
 
 
-def test_an_end_without_done_is_no_answer(client, fake_ollama):
-    """Nothing in HTTP tells it apart; Ollama's last line has done true."""
+def test_an_end_without_done_is_an_error(client, fake_ollama):
+    """HTTP cannot tell the difference; Ollama's last line has done true."""
     fake_ollama.on("POST /api/chat", Answer(LINES[:2]))
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 2
@@ -196,7 +196,7 @@ def test_a_stall_ends_after_the_idle_timeout(fake_ollama):
 
 @pytest.mark.parametrize("phase", ["headers", "transfer"])
 def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phase):
-    """The idle timeout is neither for the first token nor for checking a download."""
+    """The idle timeout does not apply to the first token or to verifying a download."""
     go_on = threading.Event()
     if phase == "headers":
         fake_ollama.on("POST /api/chat", Answer(LINES, hold_headers=go_on))
@@ -211,7 +211,7 @@ def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phas
     timer.join()
 
 
-def test_a_list_that_never_comes_is_given_up(fake_ollama, monkeypatch):
+def test_a_list_that_never_arrives_times_out(fake_ollama, monkeypatch):
     monkeypatch.setattr("ollama_magic.client.http._TIMEOUT_S", 0.2)
     never = threading.Event()
     fake_ollama.on("GET /api/version", Answer(hold_headers=never))
@@ -219,7 +219,7 @@ def test_a_list_that_never_comes_is_given_up(fake_ollama, monkeypatch):
         OllamaClient(fake_ollama.url).version()
 
 
-def test_a_line_that_is_no_json_is_shown(client, fake_ollama):
+def test_a_line_that_is_not_json_is_shown(client, fake_ollama):
     fake_ollama.on("POST /api/chat", Answer([LINES[0], "\x1b[31mboom\n"]))
     chunks, fault = take(client.chat("m", HI))
     assert len(chunks) == 1
@@ -231,19 +231,19 @@ def test_a_line_that_is_no_json_is_shown(client, fake_ollama):
     ]
 
 
-def test_a_bad_line_ends_a_pull_as_a_pull(client, fake_ollama):
+def test_an_invalid_line_in_a_pull_is_a_transfer_error(client, fake_ollama):
     fake_ollama.on("POST /api/pull", Answer(['{"status": "x"}\n', "boom\n"]))
     with pytest.raises(ModelTransferError, match="line 2 is not JSON: boom"):
         list(client.pull("m"))
 
 
-def test_chunk_sizes_that_are_none(client, fake_ollama):
+def test_invalid_chunk_sizes(client, fake_ollama):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     fake_ollama.on("POST /api/chat", Answer([head, b"zz\r\n{}\r\n"], raw=True))
     assert type(take(client.chat("m", HI))[1]) is StreamInterruptedError
 
 
-def test_compressed_data_that_is_none(client, fake_ollama):
+def test_invalid_compressed_data(client, fake_ollama):
     headers = {"Content-Encoding": "gzip"}
     fake_ollama.on("POST /api/chat", Answer(["{}\n"], headers=headers))
     fault = take(client.chat("m", HI))[1]
@@ -263,7 +263,7 @@ BANNERS = {
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("banner", BANNERS.values(), ids=BANNERS)
 def test_another_protocol_is_not_ollama(client, fake_ollama, banner):
-    """Whatever listens there, it ends in three clean lines."""
+    """Whatever listens there, the error has three clean lines."""
     fake_ollama.on("GET /api/version", Answer([banner], raw=True))
     fake_ollama.on("POST /api/chat", Answer([banner], raw=True))
     for call in (client.version, client.chat("m", HI).complete):
@@ -287,7 +287,7 @@ def test_an_ssh_server_has_its_banner_in_the_error(client, fake_ollama):
     ]
 
 
-def test_a_hang_up_before_any_answer(client, fake_ollama):
+def test_a_connection_closed_before_any_response(client, fake_ollama):
     fake_ollama.on("POST /api/chat", Answer([], raw=True))
     fault = take(client.chat("m", HI))[1]
     assert type(fault) is ServerUnreachableError
@@ -308,7 +308,7 @@ PAGE = Answer(
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
 def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
-    """Its title says best what it is; it is UTF-8 whatever requests may think."""
+    """The error shows its title, decoded as UTF-8 whatever requests assumes."""
     page = Answer(PAGE.steps, content_type="text/html", framing=framing)
     fake_ollama.on("GET /api/tags", page)
     fake_ollama.on("POST /api/chat", page)
@@ -324,7 +324,7 @@ def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(client, fake_ollama, status):
-    """307 and 308 would send the prompt on, to whoever is named."""
+    """307 and 308 would send the prompt to another host."""
     with FakeOllama() as other:
         location = f"{other.url}/api/chat"
         redirect = Answer(
@@ -345,7 +345,7 @@ def test_redirects_are_not_followed(client, fake_ollama, status):
         assert other.requests == []
 
 
-def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
+def test_a_reply_over_the_limit_is_cut_off(client, fake_ollama, monkeypatch):
     monkeypatch.setattr("ollama_magic.client.streams.MAX_RESPONSE_BYTES", 1000)
     fake_ollama.on("POST /api/chat", Answer([LINES[0]] * 1001))
     chunks, fault = take(client.chat("m", HI))
@@ -353,7 +353,7 @@ def test_a_reply_over_the_limit_ends(client, fake_ollama, monkeypatch):
     assert fault.why == "more than 1,000 characters"
 
 
-def test_a_plain_answer_over_the_limit_ends(client, fake_ollama):
+def test_a_plain_response_over_the_limit_is_an_error(client, fake_ollama):
     def endless():
         while True:
             yield b" " * 1_000_000
@@ -364,14 +364,16 @@ def test_a_plain_answer_over_the_limit_ends(client, fake_ollama):
 
 
 def test_bugs_are_not_wrapped(client):
-    """What is our own or the caller's mistake keeps its traceback."""
+    """Bugs of ours or of the caller keep their traceback."""
     with pytest.raises(TypeError):
         client.chat("m", [{"content": object()}])
 
 
 @pytest.mark.parametrize("cut", [0, 10, 40])
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_an_error_that_is_cut_itself_is_still_ours(client, fake_ollama, status, cut):
+def test_a_truncated_error_response_is_still_our_error(
+    client, fake_ollama, status, cut
+):
     body = '{"error":"something long enough to be cut"}'
     answer = Answer([body], status=status, framing="length", cut_after=cut)
     fake_ollama.on("POST /api/chat", answer)

@@ -1,4 +1,4 @@
-"""What a Modelfile says, and what is said of one that is wrong."""
+"""Parsing Modelfiles, and the errors for invalid ones."""
 
 import codecs
 import json
@@ -53,7 +53,7 @@ def test_every_instruction_reaches_its_field():
         ("..\\model", True),
     ],
 )
-def test_a_file_is_told_from_a_model(base, is_file):
+def test_a_file_is_distinguished_from_a_model(base, is_file):
     assert parse_modelfile(f"FROM {base}").is_from_file is is_file
 
 
@@ -73,7 +73,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("text", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told_with_its_line(text, said):
+def test_an_error_names_its_line(text, said):
     with pytest.raises(ConfigError) as caught:
         parse_modelfile(text)
     assert said in str(caught.value)
@@ -82,8 +82,8 @@ def test_what_is_wrong_is_told_with_its_line(text, said):
 @pytest.mark.parametrize(
     "case", ["show_auto_template", "show_basic", "show_embed", "show_system"]
 )
-def test_what_ollama_writes_is_read(case, recording):
-    """Recorded; it writes plain quotes around several lines too."""
+def test_a_modelfile_written_by_ollama_is_parsed(case, recording):
+    """Recorded; it also puts plain quotes around multi-line text."""
     (entry,) = recording(case)["response"]["lines"]
     data = json.loads(entry["line"])
     spec = parse_modelfile(data["modelfile"])
@@ -93,7 +93,7 @@ def test_what_ollama_writes_is_read(case, recording):
     assert spec.parameters["stop"] == ["<|im_start|>", "<|im_end|>"]
 
 
-def test_quotes_end_where_a_line_ends_with_them():
+def test_quotes_end_at_the_end_of_a_line():
     spec = parse_modelfile(
         'FROM a\nSYSTEM "Say "no" often,\n\nplease."\nMESSAGE user\t"""Hi\nyou"""'
     )
@@ -101,13 +101,13 @@ def test_quotes_end_where_a_line_ends_with_them():
     assert spec.messages == ({"role": "user", "content": "Hi\nyou"},)
 
 
-def test_a_quote_inside_of_plain_text_opens_nothing():
+def test_a_quote_inside_plain_text_is_text():
     spec = parse_modelfile('FROM a\nSYSTEM Say """ and stop\nRENDERER r\nPARSER p')
     assert spec.system == 'Say """ and stop'
     assert (spec.renderer, spec.parser) == ("r", "p")
 
 
-def test_a_model_of_several_files_has_several_froms():
+def test_several_from_lines_name_several_files():
     spec = parse_modelfile("FROM ./m.gguf\nFROM ./mmproj.gguf\nREQUIRES 0.14.0")
     assert (spec.base, spec.more_files) == ("./m.gguf", ("./mmproj.gguf",))
     assert spec.requires == "0.14.0"
@@ -122,13 +122,13 @@ def test_a_model_of_several_files_has_several_froms():
     ],
     ids=["plain", "a mark of UTF-8", "as PowerShell writes it"],
 )
-def test_a_file_is_read_as_editors_and_shells_write_it(tmp_path, data):
+def test_a_file_is_decoded_as_editors_and_shells_write_it(tmp_path, data):
     path = tmp_path / "Modelfile"
     path.write_bytes(data)
     assert read_spec(str(path)) == ModelSpec(base="a", system="Ça va")
 
 
-def test_paths_begin_at_the_folder_of_the_file_and_files_go_before_models(tmp_path):
+def test_paths_are_relative_to_the_modelfile_and_files_precede_models(tmp_path):
     path = tmp_path / "Modelfile"
     path.write_text("FROM weights\nADAPTER lora.gguf\n")
     assert read_spec(str(path)).base == "weights"
@@ -139,13 +139,13 @@ def test_paths_begin_at_the_folder_of_the_file_and_files_go_before_models(tmp_pa
     )
 
 
-def test_weights_alone_are_a_model_too(tmp_path):
+def test_a_gguf_file_alone_is_a_model(tmp_path):
     weights = tmp_path / "m.gguf"
     weights.write_bytes(b"GGUF\xff\xfe")
     assert read_spec(str(weights)) == ModelSpec(base=str(weights.resolve()))
 
 
-def test_a_file_that_is_neither_is_refused(tmp_path):
+def test_a_file_that_is_neither_is_an_error(tmp_path):
     path = tmp_path / "Modelfile"
     path.write_bytes(b"\xff\xd8\xff\xe0 no text")
     with pytest.raises(ConfigError, match="neither text nor GGUF"):
