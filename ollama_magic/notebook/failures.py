@@ -37,16 +37,16 @@ _OUR_MAGICS = "ollama_magic.notebook.magics"
 
 @dataclass(frozen=True, slots=True)
 class FailingCell:
-    """A cell that failed, in words."""
+    """A cell that failed, as text."""
 
     number: int
     """Its execution count: 7 is ``In[7]``."""
     source: str
     traceback: str
     line: str
-    """The line that failed; empty when it cannot be told."""
+    """The line that failed; empty if it is unknown."""
     names: tuple[str, ...] = ()
-    """What the names on that line are: ``rows: list, 2 items``."""
+    """The types of the names on that line: ``rows: list, 2 items``."""
 
 
 class FailingCells:
@@ -70,24 +70,24 @@ class FailingCells:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The execution counts of all that are known, oldest first."""
+        """The execution counts of the failed cells, oldest first."""
         return tuple(cell.number for cell in self._cells)
 
     def find(self, number: int) -> FailingCell | None:
-        """Return the cell with this execution count; None when it is not known."""
+        """Return the failed cell with this execution count, if there is one."""
         found = [cell for cell in self._cells if cell.number == number]
         return found[-1] if found else None
 
     def unregister(self) -> None:
-        """Take the event handler back; harmless a second time."""
+        """Unregister the event handler; a second call does nothing."""
         unregister_all(self._shell, self)
 
     @harmless_handler
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
         error = getattr(result, "error_before_exec", None)
         error = error or getattr(result, "error_in_exec", None)
-        # NB: KeyboardInterrupt, SystemExit and the like are no Exception. What a cell
-        # or a widget runs besides has no In[n] of its own, and is not stored.
+        # NB: KeyboardInterrupt and SystemExit are not an Exception. Code that a cell or
+        # a widget runs has no In[n] of its own, and is not stored in the history.
         if not isinstance(error, Exception) or isinstance(error, _NOT_NOTED):
             return
         source = result.info.raw_cell or ""
@@ -108,7 +108,7 @@ class FailingCells:
 
 
 NameOfCell = Callable[[str], str | None]
-"""From the file name of compiled code to ``In[7]``; None for what is no cell."""
+"""Returns ``In[7]`` for the file name of compiled code; None if it is not a cell."""
 
 _MAX_CHARACTERS = 6000
 _MAX_ERRORS = 4  # of a chain of causes
@@ -117,19 +117,19 @@ _FIRST_FRAMES = 4
 _MAX_LINES = 5  # of one statement
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _FILE = re.compile(r'File "([^"]+)", line')
-_CAUSED = "That was the cause of:"
-_MEANWHILE = "While that was handled:"
+_CAUSED = "This caused:"
+_MEANWHILE = "While this was handled:"
 
 
 @dataclass(frozen=True, slots=True)
 class FailureText:
-    """What is told of an error."""
+    """The text of an error."""
 
     traceback: str
     line: str
-    """The line of the user's that failed; empty when it cannot be told."""
+    """The user's line that failed; empty if it is unknown."""
     names: tuple[str, ...]
-    """What the names on that line are: ``rows: list, 2 items``."""
+    """The types of the names on that line: ``rows: list, 2 items``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class _Frame:
 
 
 def failure_text(error: BaseException, name_of_cell: NameOfCell) -> FailureText:
-    """Return what a model is told of an error, and of the names on the failing line."""
+    """Return the text of an error, and the types of the names on the failing line."""
     parts: list[str] = []
     for one, connection in reversed(list(_chain(error))):
         parts.append(_one_error(one, name_of_cell))
@@ -154,13 +154,13 @@ def failure_text(error: BaseException, name_of_cell: NameOfCell) -> FailureText:
 
 
 def _came_through(error: BaseException, module: str) -> bool:
-    """Tell whether an error came up through a function of a module."""
+    """Return whether an error passed through a function of a module."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == module for frame, _ in frames)
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Yield an error and those before it, each with how the next one came of it."""
+    """Yield an error and its causes, each with how it led to the next one."""
     seen: set[int] = set()
     following, connection = error, ""
     while id(following) not in seen and len(seen) < _MAX_ERRORS:
@@ -178,9 +178,9 @@ def _one_error(error: BaseException, name_of_cell: NameOfCell) -> str:
     frames = list(_frames(error.__traceback__, name_of_cell))
     cells = [index for index, frame in enumerate(frames) if frame.is_cell]
     if cells:
-        frames = frames[cells[0] :]  # what is above is IPython's
+        frames = frames[cells[0] :]  # frames above are IPython's
     elif isinstance(error, SyntaxError):
-        frames = []  # it was compiled, and never ran
+        frames = []  # the code never ran
     return "\n".join([*_folded(frames), _message(error, name_of_cell)])
 
 
@@ -221,7 +221,7 @@ def _frames(top: TracebackType | None, name_of_cell: NameOfCell) -> Iterator[_Fr
 
 def _is_library(file: str, module: str, folders: tuple[str, ...]) -> bool:
     path = Path(file)
-    if not path.is_file():  # exec, or compiled from a source that is elsewhere
+    if not path.is_file():  # from exec, or its source is not here
         return module != "__main__"
     return file.startswith(folders) or "-packages" in str(path.parent)
 
@@ -238,7 +238,7 @@ def _library_folders() -> tuple[str, ...]:
 
 
 def _short(file: str, module: str = "") -> str:
-    """Return a path that tells nothing of the machine: seen from here, or its end."""
+    """Return a path without private parts: relative to here, or only its end."""
     path = Path(file)
     if path.is_relative_to(Path.cwd()) and "-packages" not in file:
         return str(path.relative_to(Path.cwd()))
@@ -247,7 +247,7 @@ def _short(file: str, module: str = "") -> str:
 
 
 def _code(tb: TracebackType) -> str:
-    """Return the statement that a frame was at, as far as its lines can be told."""
+    """Return the statement that a frame was at, as far as it is known."""
     code = tb.tb_frame.f_code
     first = last = tb.tb_lineno
     position = next(islice(code.co_positions(), tb.tb_lasti // 2, None), None)
@@ -262,7 +262,7 @@ def _code(tb: TracebackType) -> str:
 
 
 def _folded(frames: Sequence[_Frame]) -> Iterator[str]:
-    """Yield the user's frames and the last one; others as one line for each run."""
+    """Yield the user's frames and the last one; each run of others as one line."""
     users = [index for index, frame in enumerate(frames) if frame.is_users]
     if len(users) > _MAX_FRAMES:  # a recursion
         users = users[:_FIRST_FRAMES] + users[_FIRST_FRAMES - _MAX_FRAMES :]
@@ -326,13 +326,13 @@ _SIZED = {
 
 
 def name_types(code: str, *namespaces: Mapping[str, object]) -> tuple[str, ...]:
-    """Return what each name in a piece of code is, in the order of the code.
+    """Return the type of each name in some code, in the order of the code.
 
     Parameters
     ----------
     namespaces
-        Where names are looked up, the nearest first. Names in none of them (built-in
-        ones, mostly) are left out, and attributes are no names.
+        Where names are looked up, the nearest first. Names in none of them (mostly
+        built-in ones) and attributes are left out.
 
     Examples
     --------
@@ -362,7 +362,7 @@ def describe(value: object) -> str:
     """
     try:
         parts = [_kind(value), *_facts(value)]
-    except Exception:  # noqa: BLE001  (it runs code of the object's class)
+    except Exception:  # noqa: BLE001  (it runs code of the user's class)
         parts = [_kind(value)]
     return ", ".join(parts)
 
@@ -381,7 +381,7 @@ def _kind(value: object) -> str:
 def _facts(value: Any) -> Iterator[str]:  # noqa: ANN401  (any object of the user's)
     for kind, unit in _SIZED.items():
         if isinstance(value, kind):
-            # NB: not len(value), which a class derived from it may have changed.
+            # NB: not len(value), which a derived class may override.
             yield f"{kind.__len__(value):,} {unit}"
             return
     if type(value) is FunctionType:
@@ -421,9 +421,9 @@ def _columns(table: Any) -> str:  # noqa: ANN401
 
 
 def _class_has(value: object, name: str) -> bool:
-    """Tell whether a class declares an attribute; one made up on demand is not asked.
+    """Return whether a class declares an attribute, without calling ``__getattr__``.
 
-    A stand-in for something far away would fetch it.
+    A proxy for a remote object would fetch it.
     """
     return inspect.getattr_static(type(value), name, None) is not None
 

@@ -1,9 +1,9 @@
-"""Lets IPython hand the user's text to the magics as it was typed.
+"""Makes IPython pass the user's text to the magics as it was typed.
 
-Two of IPython's own rules stand in the way: a line that ends in ``?`` asks for help
-(``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic with
-nothing under it is an error of IPython's before the magic is asked. Knows the
-syntax around ``%ollama`` and ``%%ollama``, and nothing of what they do.
+Two rules of IPython are in the way: a line that ends in ``?`` asks for help
+(``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic without a
+body is an error before the magic is called. The transforms subclass those of IPython
+(8.18 to 9.18) and run before its ``HelpEnd``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _BARE_CELL_MAGIC = re.compile(rf"%%{_MAGIC}(?:\s|$)")
 
 
 class OllamaLine(EscapedCommand):
-    """Takes ``%ollama WORDS`` before a ``?`` at its end is read as a call for help.
+    """Transforms ``%ollama WORDS`` before a ``?`` at its end is read as a help request.
 
-    The transform itself is IPython's. A bare ``%ollama?`` is left to IPython.
+    The transform itself is IPython's. ``%ollama?`` alone is left to IPython.
     """
 
     priority = _BEFORE_HELP
@@ -43,10 +43,10 @@ class OllamaLine(EscapedCommand):
 
 
 class OllamaAssign(TokenTransformBase):
-    """Takes ``name = %ollama WORDS`` likewise, and has IPython transform it.
+    """Transforms ``name = %ollama WORDS`` in the same way.
 
-    NB: it reports the start of the line as its place, since that is where HelpEnd
-    claims the line, and IPython lets the earlier place win.
+    NB: it reports the start of the line as its position, as HelpEnd does, because
+    IPython uses the transform with the earlier position.
     """
 
     priority = _BEFORE_HELP
@@ -70,23 +70,23 @@ class OllamaAssign(TokenTransformBase):
         return None
 
     def transform(self, lines: list[str]) -> list[str]:
-        """Make the call of the magic out of the line."""
+        """Turn the line into a call of the magic."""
         transformed: list[str] = self._assign.transform(lines)
         return transformed
 
 
 def give_body(lines: list[str]) -> list[str]:
-    """Put an empty line under a ``%%ollama`` that has nothing under it.
+    """Add an empty line below a ``%%ollama`` without a body.
 
-    The magic then says itself what is missing, with the way out.
+    The magic then reports the missing prompt itself, and what to type.
     """
     if len(lines) == 1 and _BARE_CELL_MAGIC.match(lines[0]):
         return [*lines, "\n"]
     return lines
 
 
-# NB: IPython skips transforms with this mark when it asks whether input is complete.
-# Without it a terminal would run `%%ollama` at the first Enter, before any prompt.
+# NB: IPython skips transforms with this attribute when it checks whether input is
+# complete. Otherwise a terminal would run `%%ollama` at the first Enter.
 give_body.has_side_effects = True  # type: ignore[attr-defined]
 
 
@@ -99,14 +99,14 @@ def install(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
 
 
 def uninstall(shell: Any) -> None:  # noqa: ANN401
-    """Take the transforms away again."""
+    """Remove the transforms from a shell."""
     manager = shell.input_transformer_manager
     for transforms in (manager.token_transformers, manager.cleanup_transforms):
         transforms[:] = [each for each in transforms if not _is_ours(each)]
 
 
 def _is_ours(transform: object) -> bool:
-    # By module and not by identity: %autoreload makes new objects of old names.
+    # By module and not by identity: %autoreload replaces the objects.
     return getattr(transform, "__module__", None) == __name__
 
 
@@ -118,7 +118,7 @@ def _without_indents(tokens: list[TokenInfo]) -> list[TokenInfo]:
 
 
 def _calls_magic(tokens: list[TokenInfo]) -> bool:
-    """Tell whether ``%ollama``, a blank and something more begin here."""
+    """Return whether the tokens begin with ``%ollama``, a blank and something more."""
     if len(tokens) < 3:
         return False
     percent, name, after = tokens[:3]
@@ -128,6 +128,6 @@ def _calls_magic(tokens: list[TokenInfo]) -> bool:
         and name.start == percent.end
         and after.start[0] == name.end[0]
         and after.type not in {NEWLINE, NL, ENDMARKER}
-        # Python 3.11 has a token for the blank before a character it cannot read.
+        # Python 3.11 makes a token of the blank before a character that it cannot read.
         and (after.start != name.end or after.string.isspace())
     )

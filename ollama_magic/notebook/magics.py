@@ -1,7 +1,8 @@
-"""``%%ollama`` and ``%ollama``: the doors between IPython and this package.
+"""``%%ollama`` and ``%ollama`` as IPython magics, and loading the extension.
 
-Knows the settings, the life cycle of the extension, and what the shell can show.
-All work is done elsewhere and imported at first use, so that loading stays cheap.
+:class:`OllamaMagics` has the settings as traits, opens the displays that fit the shell,
+and is the context in which subcommands run. Everything else is imported at first use,
+so that ``%load_ext`` stays fast.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _SHOW_THEMSELVES = (
     ("ollama_magic.generation.reply", "Reply"),
     ("ollama_magic.generation.comparison", "Comparison"),
 )
-"""Values that a cell has shown when it returns them: not to be shown once more."""
+"""Types that a cell shows itself, so that IPython must not show them again."""
 
 
 def _traits() -> dict[str, TraitType[Any, Any]]:
@@ -120,7 +121,7 @@ class OllamaMagics(Magics):
 
     vars().update(_traits())
 
-    holds_secrets = True  # a prompt does not look into it
+    holds_secrets = True  # a prompt cannot read it
 
     @validate(*setting_names())
     def _checked(self, proposal: Any) -> object:  # noqa: ANN401
@@ -145,7 +146,7 @@ class OllamaMagics(Magics):
     @line_cell_magic
     @no_var_expand
     def ollama(self, line: str, cell: str | None = None) -> object:
-        """Ask a language model through Ollama, or look after chats and models."""
+        """Ask a language model through Ollama, or manage chats and models."""
         from ollama_magic.client.interrupts import held, let_through
         from ollama_magic.errors import Interrupted
 
@@ -160,13 +161,13 @@ class OllamaMagics(Magics):
             except KeyboardInterrupt:
                 raise Interrupted from None
             finally:
-                self._tell_warnings()
+                self._show_warnings()
 
     def _run_line(self, line: str) -> object:
         from ollama_magic.notebook.cli.command_line import run_line
 
         value = run_line(self, line)
-        # IPython shows the value that ends a cell; replies have been shown already.
+        # IPython shows only the value that ends a cell.
         if value is not None and is_value_dropped():
             self.show(value)
         return value
@@ -183,7 +184,7 @@ class OllamaMagics(Magics):
     def ask(
         self, args: ChatOptions, text: str, notes: tuple[str, ...] = ()
     ) -> Reply | Comparison | None:
-        """Ask as a cell does; a dry run shows what would be sent and returns None."""
+        """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
         from ollama_magic.generation.run import ask, request_text
         from ollama_magic.render.tables import TextPage
@@ -216,20 +217,20 @@ class OllamaMagics(Magics):
     def unless_shown(
         self, reply: Reply | Comparison | None
     ) -> Reply | Comparison | None:
-        """Return the reply, or None where that would only print an empty ``Out[n]``."""
-        is_told = self._is_terminal and shows_itself(self.cells.raw_cell)
-        return None if is_told else reply
+        """Return the reply, or None if a terminal would print an empty ``Out[n]``."""
+        is_shown = self._is_terminal and shows_itself(self.cells.raw_cell)
+        return None if is_shown else reply
 
     def _show_value(self, reply: Reply | Comparison) -> None:
-        # The value of a cell that has just shown the reply is not shown once more.
+        # The cell that returns the reply may have shown it already.
         if id(reply) in self._just_shown:
             self._just_shown.discard(id(reply))
             return
         data, metadata = reply._repr_mimebundle_()
         self.shell.display_pub.publish(data=data, metadata=metadata)
 
-    def _tell_warnings(self) -> None:
-        """Say what no reply has said, for example that the store is damaged."""
+    def _show_warnings(self) -> None:
+        """Show warnings that no reply has shown, such as one about a damaged store."""
         from ollama_magic.render.tables import TextPage
 
         warnings = self._session.take_warnings() if self._session else []
@@ -256,16 +257,17 @@ class OllamaMagics(Magics):
         )
 
     def panel(self, panel: ModelPanel) -> object:
-        """Return the panel; a terminal gets its table, and the words to type."""
+        """Return the panel; in a terminal, a table of models and what to type."""
         if not self._is_terminal:
             return panel
-        words = "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
-        summary = panel.summary(f"a terminal has no widgets; here: %ollama {words}")
+        commands = "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
+        note = f"A terminal cannot show widgets; use %ollama {commands}"
+        summary = panel.summary(note)
         panel.close()
         return summary
 
     def confirm(self, question: str) -> bool | None:
-        """Ask the user; None when there is nobody to ask."""
+        """Ask the user; return None if nobody can answer."""
         from ollama_magic.generation.confirm import ask_user
 
         answer = ask_user(f"{question} [y/N] ")
@@ -321,10 +323,10 @@ class OllamaMagics(Magics):
         return Settings(**{name: getattr(self, name) for name in setting_names()})
 
     def close(self) -> None:
-        """Let go of what is open.
+        """Close the session and the panels, and unregister everything.
 
-        A server that was started goes on until ``%ollama serve --stop`` or the end of
-        the kernel: ``%reload_ext`` comes by here too.
+        A server that was started keeps running until ``%ollama serve --stop`` or the
+        end of the kernel, because ``%reload_ext`` calls this too.
         """
         if "ollama_magic.widgets.panel" in sys.modules:
             sys.modules["ollama_magic.widgets.panel"].close_panels()
@@ -339,7 +341,7 @@ class OllamaMagics(Magics):
 
 
 def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
-    """Register the magics with a shell; a second time replaces the first."""
+    """Register the magics with a shell; a second call replaces the first."""
     unload(shell)
     # NB: IPython asks for the docstring with `getdoc`, so the help loads at first use.
     OllamaMagics.ollama.getdoc = _magic_docstring  # type: ignore[union-attr]
@@ -358,7 +360,7 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
             magics.session.compared.models if magics.session.compared else ()
         ),
     )
-    # NB: kept on the shell, which outlives a reload of this module.
+    # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics
 
 
@@ -369,9 +371,9 @@ def _magic_docstring() -> str:
 
 
 def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapping)
-    """Drop what a wrong ``%config`` has left behind, and say so.
+    """Drop values that ``%config`` has rejected, and say so.
 
-    Traitlets keeps a refused value, and would refuse the whole extension for it.
+    Traitlets keeps a rejected value, and would then not load the extension at all.
     """
     section: Any = config.OllamaMagics
     traits: dict[str, Any] = OllamaMagics.class_traits(config=True)
@@ -383,13 +385,13 @@ def _drop_unusable_settings(config: Any) -> None:  # noqa: ANN401  (untyped mapp
         except TraitError:
             del section[name]
             sys.stderr.write(
-                f"OllamaMagics.{name} cannot be {value!r}, and is left at its "
-                f"default.\n  next: %config OllamaMagics shows what it can be\n"
+                f"OllamaMagics.{name} cannot be {value!r}; the default is used.\n"
+                f"  next: %config OllamaMagics   shows the allowed values\n"
             )
 
 
 def unload(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
-    """Take everything back; harmless when nothing is registered."""
+    """Unregister everything; does nothing if nothing is registered."""
     magics = shell.meta.pop(_KEY, None)
     if magics is None:
         return

@@ -317,7 +317,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("line", "message"), REFUSED.values(), ids=REFUSED)
-def test_line_is_refused_with_what_why_and_next(line, message):
+def test_an_error_has_what_why_and_next(line, message):
     """IPython shows only its own UsageError, and no subclass, without a traceback."""
     with pytest.raises(UsageError) as caught:
         parse_chat_arguments(line)
@@ -326,7 +326,7 @@ def test_line_is_refused_with_what_why_and_next(line, message):
 
 
 @pytest.mark.parametrize("other", ["-c a", "--new", "--append", "--last 1"])
-def test_once_goes_with_nothing_of_a_chat(other):
+def test_once_excludes_the_options_of_a_chat(other):
     with pytest.raises(UsageError, match="cannot be used together"):
         parse_chat_arguments(f"--once {other}")
 
@@ -335,7 +335,7 @@ def test_once_goes_with_nothing_of_a_chat(other):
     "duration",
     ["10", "-1", "0", "2.5", "300ms", "1h30m5s", "-1m", "+5m", ".5s", "5.s", "1µs"],
 )
-def test_duration_of_go_is_kept(duration):
+def test_a_go_duration_is_sent_as_typed(duration):
     """Source: Go's time.ParseDuration; a bare number must be sent as a number."""
     value = parse_chat_arguments(f"--keep-alive={duration}").keep_alive
     assert value == (float(duration) if duration[-1].isdigit() else duration)
@@ -345,7 +345,7 @@ def test_duration_of_go_is_kept(duration):
     "duration",
     ["", "m", "5x", "5 m", "1h 30m", "١0m", "1e99", ".s", "10mm", "-", "forever"],
 )
-def test_other_durations_are_refused(duration):
+def test_other_durations_are_errors(duration):
     with pytest.raises(UsageError, match="--keep-alive cannot be"):
         parse_chat_arguments(f"--keep-alive={shlex.quote(duration)}")
 
@@ -369,7 +369,7 @@ def test_free_text_is_passed_on_exactly_as_typed(text):
 
 
 @given(st.text())
-def test_any_line_is_understood_or_a_usage_error(line):
+def test_any_line_parses_or_is_a_usage_error(line):
     for parse in (parse_chat_arguments, parse_command):
         with contextlib.suppress(UsageError):
             parse(line)
@@ -485,14 +485,14 @@ DISCARDING = {"rm", "delete", "remove", "drop", "prune", "undo", "new", "reset"}
 WORDS = sorted({name for each in COMMANDS for name in (each.name, *each.aliases)})
 
 
-def test_the_words_that_discard_are_marked_as_such():
+def test_subcommands_and_options_that_discard_are_marked():
     assert {w for w in WORDS if find_command(w).discards} == DISCARDING
     flags = {f for o in CHAT_OPTIONS if o.discards for f in o.flags}
     assert flags == {"--new", "--yes"}
 
 
 @pytest.mark.parametrize("word", [*WORDS, "forget", "purge", "run!", "runs", "erase"])
-def test_no_guess_at_a_subcommand_deletes_or_discards(word):
+def test_no_suggested_subcommand_discards_anything(word):
     for slip in [word, *slips(word)]:
         if find_command(slip) is not None:
             continue
@@ -507,7 +507,7 @@ def test_no_guess_at_a_subcommand_deletes_or_discards(word):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_no_guess_at_an_option_deletes_or_discards(command):
+def test_no_suggested_option_discards_anything(command):
     for flag in [flag for option in command.options for flag in option.flags]:
         for slip in slips(flag):
             if slip.count("-") == len(slip) or not slip.startswith("--"):
@@ -523,7 +523,7 @@ def test_no_guess_at_an_option_deletes_or_discards(command):
             assert not told or not find_option(command.options, told[1]).discards
 
 
-def test_a_slip_that_can_do_no_harm_is_still_corrected():
+def test_a_harmless_typing_error_gets_a_suggestion():
     for line, likely in [("lis", "list"), ("sho m", "show m"), ("mdels", "models")]:
         with pytest.raises(UsageError, match=f"did you mean: %ollama {likely}"):
             parse_command(line)
@@ -539,7 +539,7 @@ def test_a_slip_that_can_do_no_harm_is_still_corrected():
         ("remove qwen3:4b", "rm", ("qwen3:4b",)),
     ],
 )
-def test_words_of_other_tools_are_understood(line, name, arguments):
+def test_aliases_from_other_tools_work(line, name, arguments):
     command = parse_command(line)
     assert (command.name, command.arguments) == (name, arguments)
 
@@ -626,7 +626,7 @@ REFUSED_COMMANDS = {
 @pytest.mark.parametrize(
     ("line", "message"), REFUSED_COMMANDS.values(), ids=REFUSED_COMMANDS
 )
-def test_command_is_refused_with_what_to_type(line, message):
+def test_an_error_of_a_subcommand_says_what_to_type(line, message):
     with pytest.raises(UsageError) as caught:
         parse_command(line)
     assert str(caught.value) == message

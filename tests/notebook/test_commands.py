@@ -3,13 +3,13 @@
 import pytest
 
 
-def test_the_state_is_one_screen(kernel):
+def test_the_status_fits_on_one_screen(kernel):
     ran = kernel.run("%ollama")
     for word in ("server", "model", "chat", "main, 0 turns", "notebook.ipynb"):
         assert word in ran.text
 
 
-def test_the_state_is_shown_without_a_server_too(kernel):
+def test_the_status_is_shown_without_a_server(kernel):
     kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
     ran = kernel.run("%ollama")
     assert ran.status == "ok"
@@ -24,12 +24,12 @@ def test_listings_are_objects(kernel, fake_ollama):
     assert "one:1b" not in kernel.run("%ollama list two").html
 
 
-def test_show_tells_of_a_model_or_one_part_of_it(kernel):
+def test_show_describes_a_model_or_one_part_of_it(kernel):
     assert "capabilities" in kernel.run("%ollama show llama3.2:3b").text
     assert kernel.run("%ollama show llama3.2:3b --template").status == "ok"
 
 
-def test_pull_shows_progress_and_its_end(kernel, fake_ollama):
+def test_pull_shows_progress_and_the_result(kernel, fake_ollama):
     ran = kernel.run("%ollama pull new:1b")
     assert ran.status == "ok", ran.error
     assert ran.text.startswith("new:1b: ")
@@ -37,7 +37,7 @@ def test_pull_shows_progress_and_its_end(kernel, fake_ollama):
 
 
 @pytest.mark.parametrize(("typed", "is_deleted"), [("y", True), ("n", False)])
-def test_rm_asks_and_does_as_told(kernel, fake_ollama, typed, is_deleted):
+def test_rm_asks_for_confirmation(kernel, fake_ollama, typed, is_deleted):
     kernel.answers = [typed]
     ran = kernel.run("%ollama rm llama3.2:3b")
     assert "llama3.2:3b" in ran.asked[0]
@@ -45,7 +45,7 @@ def test_rm_asks_and_does_as_told(kernel, fake_ollama, typed, is_deleted):
     assert ("llama3.2:3b" not in fake_ollama.model_names) == is_deleted
 
 
-def test_rm_refuses_when_nobody_can_answer(kernel, fake_ollama):
+def test_rm_is_an_error_if_nobody_can_answer(kernel, fake_ollama):
     ran = kernel.run("%ollama rm llama3.2:3b")
     assert ran.status == "error"
     assert "%ollama rm -y llama3.2:3b" in ran.error
@@ -54,7 +54,7 @@ def test_rm_refuses_when_nobody_can_answer(kernel, fake_ollama):
     assert fake_ollama.model_names == []
 
 
-def test_use_holds_and_a_named_model_answers_its_cell_alone(kernel, fake_ollama):
+def test_use_sets_the_default_and_a_named_model_answers_one_cell(kernel, fake_ollama):
     fake_ollama.models(["one:1b", "two:2b"])
     kernel.run("%ollama use two:2b")
     kernel.run("%%ollama\nHi")
@@ -66,7 +66,7 @@ def test_use_holds_and_a_named_model_answers_its_cell_alone(kernel, fake_ollama)
     assert kernel.run("%ollama use nosuch").status == "error"
 
 
-def test_ask_is_a_turn_and_takes_text_as_it_is(kernel, fake_ollama):
+def test_ask_adds_a_turn_and_sends_the_text_as_typed(kernel, fake_ollama):
     ran = kernel.run("%ollama ask what's {x} and $y -- really?")
     assert ran.status == "ok", ran.error
     asked = fake_ollama.bodies("/api/chat")[-1]["messages"][-1]["content"]
@@ -76,7 +76,7 @@ def test_ask_is_a_turn_and_takes_text_as_it_is(kernel, fake_ollama):
     assert ran.streams == "Hello!\n"
 
 
-def test_chats_can_be_switched_begun_and_taken_back(kernel, fake_ollama):
+def test_chats_are_switched_restarted_and_undone(kernel, fake_ollama):
     kernel.run("%%ollama\nfirst")
     kernel.run("%ollama chat other")
     kernel.run("%%ollama\nsecond")
@@ -114,7 +114,7 @@ def test_shift_tab_shows_everything(kernel, magic):
     assert "pull MODEL" in shown
 
 
-def test_serve_finds_the_server_that_answers(kernel, fake_ollama):
+def test_serve_finds_a_running_server(kernel, fake_ollama):
     ran = kernel.run("%ollama serve")
     assert ran.status == "ok", ran.error
     assert f"{fake_ollama.url}" in ran.text
@@ -128,7 +128,7 @@ def test_a_reload_keeps_settings_of_every_kind(kernel, setting):
     kernel.run("%config OllamaMagics.think = None")
 
 
-def test_loading_twice_and_unloading_twice_is_harmless(kernel):
+def test_the_extension_can_be_loaded_and_unloaded_twice(kernel):
     ran = kernel.run(
         "%reload_ext ollama_magic\n%unload_ext ollama_magic\n"
         "import ollama_magic\nollama_magic.unload_ipython_extension(get_ipython())\n"

@@ -97,7 +97,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "expected", "typed"), CASES.values(), ids=CASES)
-def test_tab_offers_what_fits_and_nothing_else(shell, text, expected, typed):
+def test_tab_offers_only_what_fits(shell, text, expected, typed):
     assert offered(shell, text) == (expected, {typed})
 
 
@@ -138,7 +138,7 @@ def test_tab_offers_no_names_where_none_belong(shell, text):
         "x = %ollama show -wh",
     ],
 )
-def test_on_our_lines_nobody_else_offers_anything(shell, text):
+def test_other_completions_are_hidden_on_our_lines(shell, text):
     """Python's keywords, names and magics mean nothing there."""
     assert offered(shell, text) == ([], set())
 
@@ -154,19 +154,19 @@ def test_a_line_in_a_cell_of_another_magic_is_ours(shell):
     assert offered(shell, "%%time\n%ollama hi") == (["history"], {"hi"})
 
 
-def test_names_that_steer_a_terminal_are_not_offered(shell):
+def test_names_that_control_a_terminal_are_not_offered(shell):
     names = ["good:1b", "g\x1b[31mred", "g\u202eabc", "g\n%rm"]
     completion.install(shell, lambda: names, lambda: names)
     assert offered(shell, "%ollama show g")[0] == ["good:1b"]
     assert offered(shell, "%%ollama -c g")[0] == ["good:1b"]
 
 
-def test_older_interface_offers_the_same(shell):
+def test_the_older_interface_offers_the_same(shell):
     """Kernels with ``use_experimental_completions`` off, and ``shell.complete``."""
     assert shell.complete("", "%%ollama --th", 13) == ("--th", ["--think"])
 
 
-def test_names_that_cannot_be_had_are_not_offered(shell):
+def test_an_error_of_a_callable_offers_nothing(shell):
     def broken():
         raise OSError
 
@@ -175,7 +175,7 @@ def test_names_that_cannot_be_had_are_not_offered(shell):
     assert offered(shell, "%ollama chat ide") == ([], set())
 
 
-def test_tab_does_not_wait_for_a_server_that_hangs(shell):
+def test_tab_does_not_wait_for_a_hanging_server(shell):
     """It waits half a second, asks only once, and has the names when they came."""
     answered, asked, done = threading.Event(), [], threading.Event()
 

@@ -35,7 +35,7 @@ def test_fix_sends_source_traceback_and_types_of_the_last_failing_cell(
     assert f"about In[{number}]" in ran.html
 
 
-def test_fix_knows_cells_that_failed_earlier_by_their_number(kernel, fake_ollama):
+def test_fix_finds_earlier_failing_cells_by_number(kernel, fake_ollama):
     first = run_until_it_fails(kernel, "first_wrong")
     second = run_until_it_fails(kernel, "def second_wrong(:")
     ran = kernel.run(f"%ollama fix {first}")
@@ -61,7 +61,7 @@ def test_fix_is_a_turn_that_can_be_followed_up(kernel, fake_ollama):
     assert "ZeroDivisionError" in messages[1]["content"]
 
 
-def test_options_stand_on_both_sides_of_the_number(kernel, fake_ollama):
+def test_options_may_surround_the_number(kernel, fake_ollama):
     number = run_until_it_fails(kernel, "1 / 0")
     ran = kernel.run(f"%ollama fix --dry-run {number} -t 0")
     assert "ZeroDivisionError" in ran.text
@@ -71,7 +71,7 @@ def test_options_stand_on_both_sides_of_the_number(kernel, fake_ollama):
     assert "ZeroDivisionError" in fake_ollama.bodies("/api/generate")[-1]["prompt"]
 
 
-def test_fix_without_a_failure_says_so(kernel, fake_ollama):
+def test_fix_without_a_failing_cell_is_an_error(kernel, fake_ollama):
     ran = kernel.run("%ollama fix")
     assert ran.status == "error"
     assert "No cell has failed since ollama_magic was loaded." in ran.error
@@ -99,12 +99,12 @@ def test_fix_without_a_failure_says_so(kernel, fake_ollama):
         "get_ipython().run_cell('1 / 0'); raise KeyboardInterrupt",
     ],
 )
-def test_what_is_no_failure_of_the_users_code_is_not_noted(kernel, cell):
+def test_errors_outside_the_users_code_are_not_stored(kernel, cell):
     kernel.run(cell)
     assert "No cell has failed" in kernel.run("%ollama fix").error
 
 
-def test_objects_that_raise_when_looked_at_break_nothing(kernel, fake_ollama):
+def test_objects_that_raise_when_inspected_do_no_harm(kernel, fake_ollama):
     ran = kernel.run(
         "class Odd:\n"
         "    def _(self, *_):\n"
@@ -119,7 +119,7 @@ def test_objects_that_raise_when_looked_at_break_nothing(kernel, fake_ollama):
     assert "- odd: Odd\n" in asked(fake_ollama)
 
 
-def test_a_failing_cells_big_object_is_freed(kernel):
+def test_objects_of_a_failing_cell_are_freed(kernel):
     """IPython itself keeps the last error; we must not keep it any longer."""
     look = "import gc; gc.collect(); print(gone() is None)"
     kernel.run(
@@ -150,7 +150,7 @@ def test_twenty_failures_are_kept(kernel):
     )
 
 
-def test_unloading_lets_go_of_the_event(kernel):
+def test_unloading_unregisters_the_event_handler(kernel):
     ran = kernel.run(
         "%unload_ext ollama_magic\n"
         "names = [str(c) for c in get_ipython().events.callbacks['post_run_cell']]\n"
@@ -191,7 +191,7 @@ def test_explain_takes_the_ranges_of_ipython(kernel, fake_ollama):
         ("~0/-~3/", "is not a range of cells."),
     ],
 )
-def test_a_range_without_code_says_so(kernel, fake_ollama, text, says):
+def test_a_range_without_code_is_an_error(kernel, fake_ollama, text, says):
     ran = kernel.run(f"%ollama explain {text}")
     assert ran.status == "error"
     assert says in ran.error
@@ -199,7 +199,7 @@ def test_a_range_without_code_says_so(kernel, fake_ollama, text, says):
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_explain_at_the_very_beginning_says_so(fake_ollama):
+def test_explain_in_the_first_cell_is_an_error(fake_ollama):
     kernel = Kernel()
     try:
         ran = kernel.run(

@@ -67,7 +67,7 @@ def test_assigned_line_returns_what_the_magic_returns(shell):
     assert shell.user_ns["x"] == "the reply"
 
 
-def test_lines_in_blocks_and_after_each_other_are_all_taken(shell):
+def test_lines_in_blocks_and_in_a_row_are_all_transformed(shell):
     shell.run_cell(
         "for i in range(2):\n"
         "    %ollama ask one?\n"
@@ -92,7 +92,7 @@ HELP = {
 
 
 @pytest.mark.parametrize(("cell", "magic", "name"), HELP.values(), ids=HELP)
-def test_help_stays_with_ipython(shell, cell, magic, name):
+def test_help_requests_are_left_to_ipython(shell, cell, magic, name):
     expected = f"get_ipython().run_line_magic({magic!r}, {name!r})\n"
     assert shell.transform_cell(cell) == expected
 

@@ -35,7 +35,7 @@ def test_several_models_are_pulled_and_one_failure_does_not_hide_the_others(
     assert "nosuch" in ran.error
 
 
-def test_each_of_several_failures_is_told(kernel, fake_ollama):
+def test_each_of_several_failures_is_reported(kernel, fake_ollama):
     texts = {"one": "no space left on device", "two": "file does not exist"}
     fake_ollama.on(
         "POST /api/pull", lambda r: Answer([{"error": texts[r.json["model"]]}])
@@ -69,14 +69,14 @@ def test_a_pull_without_success_is_an_error(kernel, fake_ollama):
     assert "%ollama pull big:70b" in ran.error
 
 
-def test_push_shows_its_way_and_its_end(kernel, fake_ollama):
+def test_push_shows_progress_and_the_result(kernel, fake_ollama):
     fake_ollama.replay("push_progress")
     ran = kernel.run("%ollama push me/pirate")
     assert ran.status == "ok", ran.error
     assert "me/pirate: pushed" in ran.text
 
 
-def test_a_push_that_is_refused_says_why(kernel, fake_ollama):
+def test_a_failed_push_says_why(kernel, fake_ollama):
     fake_ollama.replay("push_missing_model")
     ran = kernel.run("%ollama push nosuch")
     assert ran.status == "error"
@@ -137,7 +137,7 @@ def test_create_from_a_modelfile_beside_its_weights(kernel, fake_ollama, tmp_pat
     ]
 
 
-def test_a_modelfile_sends_no_file_that_is_no_model(kernel, fake_ollama, tmp_path):
+def test_a_file_that_is_not_a_model_is_not_sent(kernel, fake_ollama, tmp_path):
     (tmp_path / "id_rsa").write_text("-----BEGIN PRIVATE KEY-----")
     (tmp_path / "Modelfile").write_text("FROM ./id_rsa\n")
     ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'}")
@@ -160,7 +160,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("line", "said"), WRONG.values(), ids=WRONG)
-def test_a_create_that_cannot_be_right_sends_nothing(kernel, fake_ollama, line, said):
+def test_an_invalid_create_sends_nothing(kernel, fake_ollama, line, said):
     ran = kernel.run(f"%ollama {line}")
     assert ran.status == "error"
     assert said in f"{ran.error}{ran.streams}"
@@ -189,7 +189,7 @@ def test_copy_asks_before_it_replaces_and_y_does_not(kernel, fake_ollama):
     assert len(fake_ollama.bodies("/api/copy")) == 1
 
 
-def test_rm_tells_the_space_that_really_goes(kernel, fake_ollama):
+def test_rm_reports_the_space_that_is_really_freed(kernel, fake_ollama):
     twins = [{"name": n, "size": 9_000_000, "digest": "d" * 64} for n in ("a:1", "b:1")]
     fake_ollama.models(twins)
     kernel.answers = ["y", "y"]
@@ -210,7 +210,7 @@ def test_listings_are_data_frames_too(kernel, fake_ollama):
     assert "[{'name': 'one:1b', 'size_bytes': 5}]" in ran.streams
 
 
-def test_show_is_a_page_with_the_facts_as_values(kernel, fake_ollama):
+def test_show_is_a_page_with_details_as_values(kernel, fake_ollama):
     fake_ollama.replay("show_basic")
     ran = kernel.run(
         "page = %ollama show smollm2:135m\nprint(page.details.context_length)"
@@ -218,7 +218,7 @@ def test_show_is_a_page_with_the_facts_as_values(kernel, fake_ollama):
     assert ran.streams.strip() == "8192"
 
 
-def test_the_panel_is_a_widget_with_a_table_for_those_who_have_none(kernel):
+def test_the_panel_has_a_table_for_front_ends_without_widgets(kernel):
     ran = kernel.run("%ollama panel")
     (data,) = [o["data"] for o in ran.outputs if "data" in o]
     assert "application/vnd.jupyter.widget-view+json" in data

@@ -46,7 +46,7 @@ def kernel_shell(shell):
 # -- the notebook ----------------------------------------------------------------
 
 
-def test_the_server_tells_the_path_and_symlinks_lead_to_it(
+def test_the_path_comes_from_the_server_with_symlinks_resolved(
     kernel_shell, monkeypatch, tmp_path
 ):
     real = tmp_path / "real"
@@ -59,7 +59,7 @@ def test_the_server_tells_the_path_and_symlinks_lead_to_it(
     assert found.is_durable
 
 
-def test_what_the_user_configured_comes_first_then_vscode_then_the_server(
+def test_the_setting_wins_over_vscode_and_the_server(
     kernel_shell, monkeypatch, tmp_path
 ):
     for name in ("server", "vscode"):
@@ -84,7 +84,7 @@ def test_what_the_user_configured_comes_first_then_vscode_then_the_server(
         "a.ipynb",
     ],
 )
-def test_what_is_no_path_of_a_notebook_is_not_taken_for_one(
+def test_a_value_that_is_not_a_notebook_path_is_ignored(
     kernel_shell, monkeypatch, tmp_path, told
 ):
     monkeypatch.chdir(tmp_path)
@@ -95,7 +95,7 @@ def test_what_is_no_path_of_a_notebook_is_not_taken_for_one(
     assert found.key.startswith("session:")
 
 
-def test_a_relative_path_counts_where_it_fits_the_folder(
+def test_a_relative_path_is_used_if_it_matches_the_folder(
     kernel_shell, monkeypatch, tmp_path
 ):
     """Older servers tell a path relative to a root that they do not tell."""
@@ -121,7 +121,7 @@ def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):
     assert find_notebook(after).path == os.path.realpath(file)
 
 
-def test_a_terminal_has_a_chat_of_its_own_that_stays_the_same(new_shell):
+def test_a_terminal_keeps_its_own_chat(new_shell):
     shell, other = new_shell(), new_shell()
     assert find_notebook(shell) == find_notebook(shell)
     assert find_notebook(shell).key != find_notebook(other).key
@@ -154,7 +154,7 @@ def tracked():
     kernel.close()
 
 
-def test_a_kernel_that_is_told_its_notebook_knows_it(tmp_path):
+def test_a_kernel_started_with_a_path_knows_its_notebook(tmp_path):
     (tmp_path / "a.ipynb").touch()
     kernel = Kernel(session_name=tmp_path / "a.ipynb")
     try:
@@ -164,7 +164,7 @@ def test_a_kernel_that_is_told_its_notebook_knows_it(tmp_path):
         kernel.close()
 
 
-def test_a_kernel_that_is_told_nothing_uses_its_session(tracked):
+def test_a_kernel_without_a_path_uses_its_session(tracked):
     first = report(tracked)["key"]
     assert first.startswith("session:")
     assert report(tracked)["key"] == first
@@ -204,7 +204,7 @@ def test_the_raw_cell_is_what_was_typed(tracked):
     assert report(tracked)["raw"] == REPORT
 
 
-def test_every_turn_of_one_run_has_an_id_of_its_own(tracked):
+def test_each_turn_of_one_run_has_its_own_id(tracked):
     """A cell that asks twice must not have its second turn replace the first."""
     code = "print(tracker.cell_id); tracker.count_turn(); print(tracker.cell_id)"
     for _rerun in range(2):
@@ -223,7 +223,7 @@ def test_between_cells_no_cell_is_running(shell):
     assert tracker.cell_id is None
 
 
-def test_a_shell_without_requests_counts_anew_for_each_cell(shell):
+def test_a_shell_without_requests_restarts_the_count_at_each_cell(shell):
     tracker = shell.user_ns["tracker"] = CellTracker(shell)
     for _rerun in range(2):
         shell.run_cell("tracker.count_turn(); told = tracker.cell_id", cell_id="1")
@@ -231,7 +231,7 @@ def test_a_shell_without_requests_counts_anew_for_each_cell(shell):
     tracker.unregister()
 
 
-def test_an_unregistered_tracker_hears_nothing(shell):
+def test_an_unregistered_tracker_receives_no_events(shell):
     tracker = CellTracker(shell)
     tracker.unregister()
     tracker.unregister()
@@ -286,7 +286,7 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("line", ["", " llama3.2 -t 0", " x << m"])
-def test_the_model_gets_what_was_typed(shell, recorder, line, body):
+def test_the_model_receives_what_was_typed(shell, recorder, line, body):
     result = shell.run_cell(f"%%ollama{line}\n{body}")
     assert result.success
     (sent,) = recorder.bodies
@@ -302,7 +302,7 @@ def test_blank_lines_above_and_an_indent_of_the_whole_cell_are_not_the_prompt(
     assert recorder.owned == [True]
 
 
-def test_a_pasted_prompt_before_the_magic_is_stripped_as_it_is_meant(shell, recorder):
+def test_a_pasted_ipython_prompt_before_the_magic_is_removed(shell, recorder):
     shell.run_cell("In [3]: %%ollama m\n   ...: hello\n")
     assert recorder.bodies == ["hello\n"]
 
@@ -320,7 +320,7 @@ CALL = "get_ipython().run_cell_magic('ollama', 'm', 'given text')"
     ],
     ids=["call", "function", "text", "time"],
 )
-def test_a_magic_called_from_code_gets_the_text_it_was_given(shell, recorder, code):
+def test_a_magic_called_from_code_receives_its_arguments(shell, recorder, code):
     shell.run_cell(code)
     assert recorder.bodies == ["given text"]
     assert recorder.owned == [False]

@@ -58,7 +58,7 @@ def test_a_page_that_ends_a_cell_is_shown_once(kernel, page):
 
 
 @pytest.mark.parametrize("cell", ELSEWHERE)
-def test_a_page_is_shown_wherever_its_line_stands(kernel, cell):
+def test_a_page_is_shown_wherever_its_line_is(kernel, cell):
     ran = kernel.run(cell.format(page="list"), "cell-1")
     assert ran.status == "ok", ran.error
     assert len(ran.outputs) == 1
@@ -88,7 +88,7 @@ def test_the_last_reply_is_shown_once_wherever_it_is_asked_for(kernel):
     assert not kernel.run("x = %ollama last", "cell-2").outputs
 
 
-def test_every_page_is_shown_where_all_expressions_are(kernel):
+def test_every_page_is_shown_if_ipython_shows_all_expressions(kernel):
     """``ast_node_interactivity`` says what IPython shows by itself."""
     shell = "get_ipython().ast_node_interactivity"
     kernel.run(f"{shell} = 'all'")
@@ -107,7 +107,7 @@ def test_a_callback_of_a_widget_shows_its_page(kernel):
     assert "llama3.2:3b" in kernel.click(comm_id).text
 
 
-def test_a_page_that_interact_is_given_is_shown_once(kernel):
+def test_a_page_returned_to_interact_is_shown_once(kernel):
     ran = kernel.run(
         "import ipywidgets\n"
         "show = lambda q: get_ipython().run_line_magic('ollama', q)\n"

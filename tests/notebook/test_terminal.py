@@ -53,7 +53,7 @@ def test_an_error_is_three_lines(terminal):
 def test_the_panel_is_a_table_with_what_to_type(terminal):
     terminal.sendline("%ollama panel")
     terminal.expect_exact("llama3.2:3b")
-    terminal.expect_exact("a terminal has no widgets; here: %ollama pull NAME")
+    terminal.expect_exact("A terminal cannot show widgets; use %ollama pull NAME")
     terminal.expect(r"In \[2\]: ")
 
 

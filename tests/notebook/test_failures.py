@@ -1,5 +1,6 @@
-"""An error as text: the user's frames, the one that raised, and no more."""
+"""Errors as text: the user's frames, and the types of the names on the failing line."""
 
+import array
 import gc
 import json
 import linecache
@@ -8,7 +9,12 @@ import weakref
 
 import pytest
 
-from ollama_magic.notebook.failures import _came_through, failure_text
+from ollama_magic.notebook.failures import (
+    _came_through,
+    describe,
+    failure_text,
+    name_types,
+)
 
 CELL = "/tmp/kernel/7.py"
 
@@ -41,7 +47,7 @@ def test_frames_above_the_cell_are_left_out_and_library_runs_are_folded():
     assert told.names == ("json: module json",)
 
 
-def test_no_path_of_this_machine_is_told(tmp_path, monkeypatch):
+def test_no_path_of_this_machine_is_in_the_text(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("def ratio(a, b):\n    return a / b\n")
     monkeypatch.syspath_prepend(tmp_path)
     told = failure("import mine\nmine.ratio(1, 0)")
@@ -56,17 +62,17 @@ def test_locals_of_the_failing_frame_come_first():
     assert told.names == ("x: tuple, 1 items", "y: list, 0 items")
 
 
-def test_a_statement_of_several_lines_is_told_as_a_whole():
+def test_a_statement_of_several_lines_is_shown_whole():
     told = failure("a, b = 1, 0\nprint(\n    a /\n    b\n)")
     assert told.line == "a /\nb"
     assert told.names == ("a: int", "b: int")
 
 
-def test_causes_come_before_what_came_of_them():
+def test_causes_come_before_their_effects():
     told = failure(
         "try:\n    {}['k']\nexcept KeyError as e:\n    raise ValueError('v') from e"
     )
-    before, _, after = told.traceback.partition("That was the cause of:")
+    before, _, after = told.traceback.partition("This caused:")
     assert before.rstrip().endswith("KeyError: 'k'")
     assert after.rstrip().endswith("ValueError: v")
 
@@ -78,21 +84,21 @@ def test_a_deep_recursion_is_folded():
     assert told.names == ("f: function, parameters (n)", "n: int")
 
 
-def test_causes_that_go_round_in_a_circle_end():
+def test_circular_causes_end():
     told = failure(
         "a, b = ValueError(1), ValueError(2)\na.__cause__ = b\nb.__cause__ = a\nraise a"
     )
     assert told.traceback.count("ValueError: 1") == 1
 
 
-def test_escape_codes_are_taken_out_and_long_messages_cut():
+def test_escape_codes_are_removed_and_long_messages_cut():
     told = failure("raise ValueError('\\x1b[31m' + 'red ' * 100_000)")
     assert "\x1b" not in told.traceback
     assert len(told.traceback) < 6100
     assert "characters left out]" in told.traceback
 
 
-def test_a_message_that_cannot_be_made_breaks_nothing():
+def test_an_error_whose_message_raises_does_no_harm():
     told = failure(
         "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\n"
         "raise Odd"
@@ -105,7 +111,7 @@ def test_the_errors_of_a_group_are_listed():
     assert told.traceback.endswith("  - ValueError: a\n  - KeyError: 'b'")
 
 
-def test_wrong_syntax_is_told_by_its_line():
+def test_a_syntax_error_has_its_line():
     with pytest.raises(SyntaxError) as caught:
         compile("x = 1\nfor x in y\n    x", CELL, "exec")
     told = failure_text(caught.value, name_of_cell)
@@ -115,7 +121,7 @@ def test_wrong_syntax_is_told_by_its_line():
     assert told.names == ()
 
 
-def test_what_the_error_held_is_let_go():
+def test_objects_of_the_error_are_freed():
     """Text is all that stays: no frame, and nothing in one."""
 
     class Big:
@@ -131,8 +137,109 @@ def test_what_the_error_held_is_let_go():
     assert told.names[0].startswith("big: ")
 
 
-def test_the_module_that_an_error_came_through_is_known():
+def test_the_modules_that_an_error_passed_through_are_known():
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
     assert _came_through(caught.value, "json.decoder")
     assert not _came_through(caught.value, "ollama_magic.notebook.magics")
+
+
+# -- names ---------------------------------------------------------------------
+
+SECRET = "hunter2"
+
+
+class Hostile:
+    """Raises whenever it is looked at."""
+
+    def __getattribute__(self, name):
+        raise ValueError(name)
+
+    def __repr__(self):
+        raise ValueError
+
+    __str__ = __repr__
+
+    @property
+    def shape(self):
+        raise ValueError
+
+
+class Far:
+    def __init__(self):
+        self.fetched = []
+
+    def __getattr__(self, name):
+        self.fetched.append(name)
+        return (1, 2)
+
+
+@pytest.fixture
+def pandas():
+    return pytest.importorskip("pandas")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3, "int"),
+        (None, "NoneType"),
+        (SECRET, "str, 7 characters"),
+        ([SECRET] * 1000, "list, 1,000 items"),
+        ({SECRET: 1}, "dict, 1 entries"),
+        (pytest, "module pytest"),
+        (int, "type, the class int"),
+        (lambda a, *, b=SECRET: a, "function, parameters (a, b)"),
+        (array.array("d"), "array.array"),
+        (Hostile(), f"{Hostile.__module__.partition('.')[0]}.Hostile"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_is_described_by_type_and_size(value, text):
+    assert describe(value) == text
+
+
+def test_a_table_is_described_by_its_columns_and_their_types(pandas):
+    told = describe(pandas.DataFrame({"user": [SECRET], "age": [36]}))
+    assert told.startswith("pandas.DataFrame, 1 rows and 2 columns: user (")
+    assert told.endswith("age (int64)")
+    assert SECRET not in told
+
+
+def test_a_column_is_described_by_shape_and_type(pandas):
+    told = describe(pandas.Series([1.0, 2.0]))
+    assert told == "pandas.Series, shape (2,), dtype float64"
+
+
+def test_many_columns_are_cut(pandas):
+    wide = pandas.DataFrame([range(300)], columns=[f"c{n:03}" for n in range(300)])
+    assert describe(wide).endswith("and 260 more")
+
+
+def test_no_value_is_ever_in_the_text():
+    values = {"a": SECRET, "b": [SECRET], "c": {SECRET: SECRET}}
+    told = name_types("a b c", values)
+    assert len(told) == 3
+    assert SECRET not in "".join(told)
+
+
+def test_the_nearest_namespace_wins_and_attributes_are_ignored():
+    told = name_types("x.y + y[z] if x else len(y)", {"x": 1}, {"x": "", "y": 2.0})
+    assert told == ("x: int", "y: float")
+
+
+def test_keywords_are_not_looked_up():
+    assert name_types("for i in range(3)", {"for": 1, "i": 1}) == ("i: int",)
+
+
+def test_remote_objects_are_not_fetched():
+    far = Far()
+    assert describe(far).endswith("Far")
+    assert far.fetched == []
+
+
+def test_an_invalid_shape_is_left_out():
+    class Lazy:
+        shape = (object(), 3)
+
+    assert ", shape" not in describe(Lazy())

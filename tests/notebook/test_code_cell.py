@@ -63,22 +63,22 @@ def test_the_code_becomes_one_cell_and_is_not_run(kernel):
     assert "NameError" in kernel.run("of_the_reply").error
 
 
-def test_without_the_option_nothing_is_handed_over(kernel):
+def test_without_the_option_no_cell_is_inserted(kernel):
     ran, cells = handed(kernel, "%%ollama\nHow?", "a")
     assert cells == []
     assert "review" not in ran.html
 
 
-def test_the_line_magic_hands_over_too(kernel):
+def test_the_line_magic_inserts_a_cell_too(kernel):
     assert handed(kernel, "%ollama ask -x How?", "a")[1] == [CELL]
 
 
-def test_it_is_no_part_of_the_request(kernel, fake_ollama):
+def test_the_option_does_not_change_the_request(kernel, fake_ollama):
     handed(kernel, "%%ollama -x\nHow?", "a")
     assert "extract" not in fake_ollama.bodies("/api/chat")[-1]
 
 
-def test_a_rerun_puts_no_second_cell(kernel):
+def test_a_rerun_inserts_no_second_cell(kernel):
     handed(kernel, "%%ollama -x\nHow?", "a")
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
@@ -92,7 +92,7 @@ def test_the_advice_for_a_new_cell_works(kernel):
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
-def test_a_restart_does_not_forget_it(kernel):
+def test_an_inserted_cell_is_remembered_after_a_restart(kernel):
     """The turn knows; the memory of this kernel goes with the extension."""
     ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
     assert ran.provenance["extract"] is True
@@ -100,7 +100,7 @@ def test_a_restart_does_not_forget_it(kernel):
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
-def test_a_rerun_without_the_option_does_not_forget_it(kernel):
+def test_an_inserted_cell_is_remembered_after_a_rerun_without_the_option(kernel):
     handed(kernel, "%%ollama -x\nHow?", "a")
     handed(kernel, "%%ollama\nHow?", "a")
     kernel.run("%reload_ext ollama_magic")
@@ -132,14 +132,14 @@ def test_a_restored_chat_remembers_it(kernel, tmp_path):
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
-def test_without_a_cell_id_code_is_always_handed_over(kernel):
+def test_without_a_cell_id_a_cell_is_always_inserted(kernel):
     for _ in range(2):
         ran, cells = handed(kernel, "%%ollama -x\nHow?")
         assert cells == [CELL]
         assert "code in the next cell, for review" in ran.html
 
 
-def test_a_cell_that_asks_twice_gets_all_of_it(kernel):
+def test_the_code_of_two_replies_goes_into_one_cell(kernel):
     """IPython keeps one wish for a next input, and the last one would win."""
     source = "%ollama ask -x one\n%ollama ask -x two"
     assert handed(kernel, source, "a")[1] == [f"{CELL}\n\n{CELL}"]
@@ -153,7 +153,7 @@ def test_a_cell_magic_stays_at_the_top_of_its_cell(kernel, fake_ollama):
     assert COPY in ran.html
 
 
-def test_what_is_left_out_and_what_is_missing_is_told(kernel, fake_ollama):
+def test_the_footer_reports_omitted_and_missing_code(kernel, fake_ollama):
     fake_ollama.reply("```bash\nls\n```\n\n```python\na\n```\n")
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
     assert cells == ["a"]
@@ -168,12 +168,12 @@ def test_what_is_left_out_and_what_is_missing_is_told(kernel, fake_ollama):
     assert "<script>" not in ran.html
 
 
-def test_what_is_hidden_in_the_reply_is_not_in_the_cell(kernel, fake_ollama):
+def test_hidden_characters_of_the_reply_are_not_in_the_cell(kernel, fake_ollama):
     fake_ollama.reply("```python\nok = '\u202etxt\u200b\x1b[31m'\n```")
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == ["ok = 'txt␛[31m'"]
 
 
-def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_ollama):
+def test_a_broken_reply_inserts_no_cell_and_a_later_one_does(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
     cut = Answer(
         [reply_line(body, body["model"], content="```python\nof_the_reply = 1\n```\n")]
@@ -186,7 +186,7 @@ def test_a_broken_reply_hands_nothing_over_and_a_later_one_does(kernel, fake_oll
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
 
 
-def test_an_interrupted_reply_hands_nothing_over(kernel, fake_ollama):
+def test_an_interrupted_reply_inserts_no_cell(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
     begun = reply_line(
         body, body["model"], content="```python\nof_the_reply = 1\n```\nSo"
@@ -215,13 +215,13 @@ def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_p
         kernel.close()
 
 
-def test_a_dry_run_hands_nothing_over(kernel):
+def test_a_dry_run_inserts_no_cell(kernel):
     ran, cells = handed(kernel, "%%ollama -x --dry-run\nHow?", "a")
     assert ran.status == "ok"
     assert cells == []
 
 
-def test_with_nobody_in_front_the_code_is_to_be_copied(kernel):
+def test_a_non_interactive_run_asks_to_copy_the_code(kernel):
     kernel.answers = None
     ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
