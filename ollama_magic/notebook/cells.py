@@ -38,14 +38,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.history.identity import CellWithoutId
-from ollama_magic.history.notebook_path import FindCell
 from ollama_magic.notebook import cell_source, compat
 from ollama_magic.notebook.compat import harmless_handler
 from ollama_magic.render.output import OutputMode
 
 if TYPE_CHECKING:
     from ollama_magic.generation.prompt import CellPrompt
+    from ollama_magic.history.identity import CellWithoutId
+    from ollama_magic.history.notebook_path import FindCell
 
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
@@ -117,6 +117,8 @@ class CellTracker:
         return _cell_id(request) or _text(self._event_id)
 
     def _found_id(self, request: Mapping[str, Any]) -> str | None:
+        from ollama_magic.history.identity import CellWithoutId
+
         sent = self._sent_id(request) or ""
         session = _text(_header(request).get("session")) if sent else ""
         cell = CellWithoutId(self.raw_cell, session or "", _handle(sent))
