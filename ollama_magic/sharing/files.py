@@ -181,29 +181,38 @@ def not_used_lines(
     command
         The command that trusts the file.
     """
+    parts = untrusted_parts(turns)
+    commands = [command] if parts else []
+    if model := _model_not_used(session, chat):
+        parts.append(f"model {model}")
+        commands.append(f"%ollama use {shlex.quote(model)}")
+    if not parts:
+        return []
+    them = "it" if len(parts) == 1 else "them"
+    return [
+        f"Not used from the file: {listed(parts)}",
+        f"To use {them}: {', then '.join(commands)}",
+    ]
+
+
+def untrusted_parts(turns: Sequence[Turn]) -> list[str]:
+    """Return what turns contain that is not sent until their file is trusted."""
     untrusted = [turn for turn in turns if turn.origin == "file"]
     systems = {turn.system for turn in untrusted if turn.system}
     calls = sum(turn.calls for turn in untrusted)
-    parts, commands = [], []
+    parts = []
     if systems:
         length = counted(sum(map(len, systems)), "character")
         what = counted(len(systems), "system message")
         parts.append(f"{what} ({length})")
     if calls:
         parts.append(f"{counted(calls, 'tool call')} with results")
-    if parts:
-        commands.append(command)
-    if model := _model_not_used(session, chat):
-        parts.append(f"model {model}")
-        commands.append(f"%ollama use {shlex.quote(model)}")
-    if not parts:
-        return []
-    listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-    them = "it" if len(parts) == 1 else "them"
-    return [
-        f"Not used from the file: {listed}",
-        f"To use {them}: {', then '.join(commands)}",
-    ]
+    return parts
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _model_not_used(session: Session, chat: Chat) -> str:

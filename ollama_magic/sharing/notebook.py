@@ -7,6 +7,7 @@ outputs but no metadata: where the two differ, the visible text is used.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import uuid
 from bisect import bisect_right
@@ -31,6 +32,8 @@ from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json import load_json
 
+# A magic of ours, or a call of a function that asks.
+_MAY_ASK = re.compile(r"ollama|\b(?:ask|chat|stream|explain|fix)\s*\(")
 _NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
 _METADATA = {
     "kernelspec": {
@@ -77,8 +80,9 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     """Return the chats that the outputs of a notebook belong to.
 
     Turns have the ids of their cells, and the order that they had in their chat.
-    Outputs of other extensions are ignored; invalid ones of ours are counted. An output
-    that exists twice, because its cell was copied, counts once.
+    Outputs of other extensions are ignored; invalid ones of ours are counted, and those
+    of cells that can't have asked a model. An output that exists twice, because its
+    cell was copied, counts once.
 
     Raises
     ------
@@ -102,10 +106,13 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
                 continue
             if found is None or (key := _identity(*found)) in seen:
                 continue
-            seen.add(key)
             place, turn = found
             owner = _owner(metadata, sources)
             source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
+            if not _MAY_ASK.search(source):
+                faults.append(f"cell {number}: its source asks no model")
+                continue
+            seen.add(key)
             turn, finding = as_shown(turn, source, plain, prompts_in)
             cells_by_finding.setdefault(finding, []).append(number)
             if owner is not None:

@@ -16,9 +16,11 @@ from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.render.text import counted
 from ollama_magic.sharing.files import (
     fault_lines,
+    listed,
     not_used_lines,
     read_chats,
     shown_lines,
+    untrusted_parts,
 )
 
 
@@ -77,13 +79,17 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     merged = {c.name: _merged(c, theirs, live, force=force) for c in theirs}
     changed = [Chat(name, tuple(m.turns)) for name, m in merged.items() if m.is_changed]
     session.store.insert_turns(key, changed)
+    now_sent = []
     if trust:
+        earlier = [turn for one in merged.values() for turn in one.from_before]
+        now_sent = untrusted_parts(earlier)
         for name, one in merged.items():
             session.store.trust(key, name, [turn.uid for turn in one.from_before])
     turns = [turn for chat in theirs for turn in session.chat(chat.name).turns]
     return "\n".join(
         [
             *_report(path, list(merged.values())),
+            *([f"Now also sent: {listed(now_sent)}"] if now_sent else []),
             *shown_lines(found),
             *fault_lines(found, "output"),
             *not_used_lines(session, turns, session.chat(), "%ollama restore --trust"),

@@ -452,7 +452,10 @@ def test_a_restored_notebook_is_trusted_afterwards(kernel, page, fake_ollama, tm
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     line(kernel, "%ollama restore")
     before = turns_kept(kernel, tmp_path)
-    line(kernel, "%ollama restore --trust")
+    said = line(kernel, "%ollama restore --trust").splitlines()
+    assert said[0].startswith("Nothing to restore")
+    assert said[1] == "Now also sent: 1 system message (9 characters)"
+    assert "also sent" not in line(kernel, "%ollama restore --trust")
     assert turns_kept(kernel, tmp_path) == before
     page.run("cell-b", "%%ollama\nb again?")
     assert asked(fake_ollama)[0] == ("system", "Be brief.")
@@ -530,6 +533,39 @@ def test_prompts_created_by_code_are_counted(kernel, page, fake_ollama, tmp_path
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     said = line(kernel, "%ollama restore")
     assert "1 prompt created by code, not visible in cell 2" in said
+
+
+def test_what_trust_sends_from_now_on_is_reported(kernel, tmp_path):
+    write_hostile(tmp_path / "notebook.ipynb")
+    line(kernel, "%ollama restore")
+    said = line(kernel, "%ollama restore --trust")
+    assert "\nNow also sent: 1 system message (" in said
+    assert said.splitlines()[1].endswith(" and 1 tool call with results")
+
+
+@pytest.mark.parametrize("source", ["x = 5", "", "# What is 2+2?", "mask(1)\nq.task()"])
+def test_a_cell_that_cannot_have_asked_restores_no_turn(kernel, tmp_path, source):
+    write_hostile(
+        tmp_path / "notebook.ipynb",
+        replace(HOSTILE, cell_id="cell-a"),
+        replace(HOSTILE, cell_id="cell-b"),
+    )
+    saved = json.loads((tmp_path / "notebook.ipynb").read_text())
+    saved["cells"][1]["source"] = source
+    (tmp_path / "notebook.ipynb").write_text(json.dumps(saved))
+    said = line(kernel, "%ollama restore")
+    assert "Restored 1 turn of 1 chat" in said
+    assert "1 output could not be used: cell 2: its source asks no model" in said
+    assert [turn["cell_id"] for turn in turns_kept(kernel, tmp_path)] == ["cell-b"]
+
+
+@pytest.mark.parametrize("source", ["om.ask('Hi')", "chat (q)", "%ollama explain"])
+def test_a_cell_that_may_have_asked_restores_its_turn(kernel, tmp_path, source):
+    write_hostile(tmp_path / "notebook.ipynb")
+    saved = json.loads((tmp_path / "notebook.ipynb").read_text())
+    saved["cells"][1]["source"] = source
+    (tmp_path / "notebook.ipynb").write_text(json.dumps(saved))
+    assert "1 prompt created by code" in line(kernel, "%ollama restore")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def changed(kept, changes):
 def notebook(*cells):
     """Return a notebook; each cell is given as its id and its outputs."""
     listed = [
-        {"cell_type": "code", "id": cell_id, "outputs": outputs}
+        {"cell_type": "code", "id": cell_id, "source": "ask(q)", "outputs": outputs}
         for cell_id, *outputs in cells
     ]
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "cells": listed})
