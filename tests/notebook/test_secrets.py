@@ -548,7 +548,7 @@ print(list(rows), len(recording.sent), recording.sent)
     secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
     fresh.run(f"os.environ['OLLAMA_HOST'] = {secret!r}")
     refused = fresh.run(code.replace('"a", "b"', '"c", "d"'))
-    assert "was not given to other processes" in refused.error
+    assert "was not sent to other processes" in refused.error
     assert leaks(told(refused)) == []
 
 
