@@ -506,4 +506,4 @@ def test_a_cell_may_ask_in_a_thread_of_its_own(kernel):
 def test_a_dry_run_has_no_reply_to_bind(kernel):
     ran = ask(kernel, options="r << --dry-run")
     assert ran.status == "error"
-    assert "no reply to bind to r" in ran.streams
+    assert "no reply to assign to r" in ran.streams
