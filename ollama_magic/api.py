@@ -271,7 +271,7 @@ def _embedding_model(client: OllamaClient) -> str:
         if not model.cloud_host and embeds(model):
             return model.name
     raise ConfigError(
-        "No model was named, and the server has none that embeds texts.",
+        "No model is named, and the server has none that embeds texts.",
         why="no model is listed with: embedding",
         next_step="%ollama pull nomic-embed-text   "
         "(others: https://ollama.com/search?c=embedding)",

@@ -1,7 +1,6 @@
-"""Hands the code of a reply over into the cell below, for review; runs none of it.
+"""Inserts the code of a reply into the cell below, for review; the code is not run.
 
-Knows when code is handed over, that a re-run does not pile up cells, and what the
-footer says. Which blocks are code, and how a cell comes to be, it does not know.
+Called for each reply (``-x``). A cell that is re-run inserts no second cell.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _NO_CELL = "no cell can be inserted here: copy the code above"
 
 
 class CodeCell(Protocol):
-    """The cell below the one that runs."""
+    """The cell below the running one."""
 
     def put(self, source: str) -> str:
-        """Put code there and return where that is; empty: there is no such cell."""
+        """Insert code and return where it is; empty if there is no such cell."""
 
 
 def put_code_below(
@@ -39,17 +38,17 @@ def put_code_below(
     result: Result,
     code_cell: CodeCell | None,
 ) -> Result:
-    """Put the code of a complete reply into the cell below, if ``-x`` asks for it.
+    """Insert the code of a complete reply into the cell below, if ``-x`` is given.
 
     Parameters
     ----------
     code_cell
-        None: there is no cell to put code into.
+        None if there is no cell to insert code into.
 
     Returns
     -------
     Result
-        With what the footer says of it.
+        The result, with a note for the footer.
     """
     options, had_cell = prepared.options, _had_cell(session, prepared.chat_name)
     result = replace(result, has_code_below=had_cell)
@@ -60,7 +59,7 @@ def put_code_below(
         return result.noted(f"no code in this reply{_others(code)}")
     if had_cell and not options.append:
         return result.noted(_PUT_BEFORE_ONCE if options.once else _PUT_BEFORE)
-    # NB: what is hidden in the reply as it is shown must not come back in the cell.
+    # NB: characters that the shown reply hides must not come back in the cell.
     where = code_cell.put(visible_text(code.source)) if code_cell else ""
     if not where:
         return result.noted(_NO_CELL)
@@ -97,7 +96,7 @@ _MAGICS = {
     "perl": "%%perl",
     "ruby": "%%ruby",
 }
-"""The cell magics of IPython, by what models call the languages."""
+"""The cell magics of IPython, by the names that models give to languages."""
 
 _LANGUAGE = re.compile(r"[{.]*([\w+#-]*)")
 _PYTHON_PROMPT = re.compile(r">>> ?|\.\.\.(?: |$)|In \[\d+\]: ?| {2,}\.{3,}: ?")
@@ -106,23 +105,23 @@ _SHELL_PROMPT = re.compile(r"\$ ")
 
 @dataclass(frozen=True, slots=True)
 class CodeToRun:
-    """The source of a cell, and what is not in it."""
+    """The source of a cell, and what was left out."""
 
     source: str = ""
-    """Empty: there is no code that a cell could run."""
+    """Empty if there is no code that a cell can run."""
     left_out: tuple[str, ...] = ()
-    """The languages of the other blocks, in order; ``text`` where none is told."""
+    """The languages of the other blocks, in order; ``text`` if a block names none."""
 
 
 def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
-    r"""Return what a cell holds of the code blocks of a reply.
+    r"""Return the code of a reply as the source of one cell.
 
-    All the Python, in order, with ``# %% block 2 of 3`` between the blocks. Without
-    Python the first block that a cell magic of IPython runs. Prompts of a console
-    (``>>> ``, ``$ ``) are taken off, and the output between them.
+    That is all Python, in order, with ``# %% block 2 of 3`` between the blocks. Without
+    Python, it is the first block that a cell magic of IPython can run. Console prompts
+    (``>>> ``, ``$ ``) and the output between them are removed.
 
-    A block that names no language is Python when no other does either, or when it
-    reads as code: beside a named block it mostly shows what that prints.
+    A block that names no language is Python if no block names one, or if it parses as
+    code: next to a named block it usually shows the output.
 
     Examples
     --------
@@ -147,7 +146,7 @@ def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
 
 
 def _language(block: CodeBlock) -> str:
-    """Return what a block is of, without what else stands there: ``{.py #id}``."""
+    """Return the language of a block without other attributes: ``{.py #id}``."""
     match = _LANGUAGE.match(block.language)
     return match[1].lower() if match else ""
 
@@ -160,7 +159,7 @@ def _is_python(block: CodeBlock, *, all_bare: bool) -> bool:
 
 
 def _reads_as_code(source: str) -> bool:
-    """Tell Python that does something from a value or a text that is printed."""
+    """Return whether a source is code, and not a printed value or text."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -173,7 +172,7 @@ def _reads_as_code(source: str) -> bool:
 
 
 def _bare_source(block: CodeBlock, prompt: re.Pattern[str]) -> str:
-    """Return the source; of a session at a console what was typed."""
+    """Return the source; of a console session, what was typed."""
     lines = block.source.rstrip().split("\n")
     while not lines[0].strip():
         del lines[0]

@@ -36,7 +36,7 @@ class Comparison:
 
     replies: tuple[Reply, ...]
     note: str = ""
-    """A line under them."""
+    """A line under the replies."""
 
     def __iter__(self) -> Iterator[Reply]:
         return iter(self.replies)
@@ -45,12 +45,12 @@ class Comparison:
         return len(self.replies)
 
     def __getitem__(self, model: str) -> Reply:
-        """Return the reply of a model, however its name is spelt.
+        """Return the reply of a model; the tag ``latest`` can be left out.
 
         Raises
         ------
         KeyError
-            It was not among those that were compared.
+            The model was not compared.
         """
         meant = matching_names(model, self.models)
         for reply in self.replies:
@@ -99,7 +99,7 @@ class Comparison:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """The output's metadata under ``ollama_magic``: who answered what, and how.
+        """The output's metadata under ``ollama_magic``: prompt, models, options, times.
 
         It tells of no chat, as that of a one-off: no turn can be restored from it.
         """
@@ -125,39 +125,39 @@ class Comparison:
 
 
 def column_of(reply: Reply) -> Column:
-    """Return a reply as a column, whose heading is its model."""
-    # The heading says who answered; the footer need not say so again.
+    """Return a reply as a column with its model as the heading."""
+    # The heading names the model; the footer need not.
     footer = tuple(part for part in reply.view.footer if part != reply.model)
     return Column(reply.model, replace(reply.view, footer=footer))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one model was sent, and what came of it."""
+    """The request to one model, and its result."""
 
     prepared: PreparedRequest
     result: Result
 
     @property
     def model(self) -> str:
-        """Its name, as it was asked."""
+        """The name of the model in the request."""
         return self.prepared.request.model
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The last comparison, as far as one of it may become a turn."""
+    """The last comparison, of which one reply can become a turn."""
 
     candidates: tuple[Candidate, ...]
     cell_id: str | None
     """The cell that compared."""
     based_on: str
-    """Fingerprint of the turns that all of them were asked on."""
+    """Fingerprint of the turns that were sent before the prompt."""
     times_kept: int = 0
-    """How often one of it was made a turn."""
+    """How often a reply was made a turn."""
 
     def find(self, model: str) -> Candidate | None:
-        """Return what came of a model, however its name is spelt."""
+        """Return the candidate of a model; the tag ``latest`` can be left out."""
         meant = matching_names(model, self.models)
         found = [c for c in self.candidates if [c.model] == meant]
         return found[0] if found else None
@@ -169,40 +169,40 @@ class Compared:
 
 
 def keep(session: Session, model: str) -> Reply:
-    """Keep the reply of a model as the turn of the cell that compared.
+    """Make the reply of a model the turn of the cell that compared.
 
-    One that was kept before of the same comparison is replaced, in its place.
+    A reply that was kept before from the same comparison is replaced.
 
     Returns
     -------
     Reply
-        With its place in the chat.
+        The reply, with its position in the chat.
 
     Raises
     ------
     ConfigError
-        Nothing was compared, or not this model; its reply is empty; or the
-        comparison was a one-off, outside of any chat.
+        Nothing was compared, or not this model; its reply is empty; or the comparison
+        was a one-off, which belongs to no chat.
     """
     compared = session.compared
     if compared is None:
         raise ConfigError(
-            "There is nothing to keep.",
+            "There is no comparison to keep a reply from.",
             why="no models were compared since this kernel started",
             next_step="%%ollama --compare MODEL,MODEL   with a prompt under it",
         )
     candidate = compared.find(model)
     if candidate is None:
-        _refuse_model(compared, model)
+        _raise_not_compared(compared, model)
     chat = candidate.prepared.chat_name
     if chat is None:
         raise ConfigError(
-            "A one-off is in no chat, and no turn can be made of it.",
-            why="it was compared with --once",
-            next_step="compare again without it",
+            "A one-off comparison belongs to no chat.",
+            why="it was run with --once",
+            next_step="compare again without --once",
         )
     if candidate.result.response.is_empty:
-        _refuse_empty(compared, candidate)
+        _raise_empty(compared, candidate)
     return _kept(session, compared, candidate, chat)
 
 
@@ -210,12 +210,12 @@ def _kept(
     session: Session, compared: Compared, candidate: Candidate, chat: str
 ) -> Reply:
     if compared.cell_id is None:
-        # Without a cell, the comparison itself has the turn, so that another choice
-        # replaces it. NB: the colon keeps it from being taken for the id of a cell.
+        # Without a cell, the turn belongs to the comparison, so that another choice
+        # replaces it. NB: the colon distinguishes it from the id of a cell.
         compared = replace(compared, cell_id=f"comparison:{uuid.uuid4().hex}")
     compared = replace(compared, times_kept=compared.times_kept + 1)
     session.compared = compared
-    session.chat(chat)  # turns of deleted cells leave now, and not this one later
+    session.chat(chat)  # removes turns of deleted cells before this one is added
     prepared, result = candidate.prepared, candidate.result
     turn = make_turn(prepared, result, compared.cell_id)
     turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
@@ -225,10 +225,10 @@ def _kept(
     prepared = replace(prepared, options=replace(prepared.options, quiet=is_quiet))
     noted = result.noted(f"compared with {', '.join(others)}")
     reply = make_reply(session, prepared, noted, turn)
-    if stable_cell_id(compared.cell_id):  # a name that the notebook's file knows too
+    if stable_cell_id(compared.cell_id):  # the notebook file has this id too
         told = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
         reply = replace(reply, provenance=told)
-    if not reply.view.footer:  # it is off, and yet it has to be said
+    if not reply.view.footer:  # the footer is off, but the position has to be shown
         place = f"turn {reply.provenance['turn']} of {chat}"
         reply = replace(reply, view=replace(reply.view, footer=(place,)))
     session.last_reply = reply
@@ -236,31 +236,31 @@ def _kept(
 
 
 def _answered_at(compared: Compared) -> str:
-    """Return the time of the turn that is kept now: that of the comparison.
+    """Return the time of the turn: that of the comparison.
 
-    So a notebook that is run again from earlier responses tells the same. Each that is
-    kept is a microsecond later, since of several the last one counts.
+    So the outputs of a notebook that is re-run from the cache do not change. Each reply
+    that is kept is a microsecond later, since the last of several counts.
     """
     last = max(candidate.result.answered_at for candidate in compared.candidates)
     moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)
     return moment.isoformat(timespec="microseconds")
 
 
-def _refuse_model(compared: Compared, model: str) -> NoReturn:
+def _raise_not_compared(compared: Compared, model: str) -> NoReturn:
     likely = nearest(model, compared.models) or compared.models[0]
     raise ConfigError(
-        f"{model!r} was not among the models that were compared.",
-        why=f"these were: {', '.join(compared.models)}",
+        f"{model!r} was not compared.",
+        why=f"compared were: {', '.join(compared.models)}",
         next_step=f"%ollama keep {likely}",
     )
 
 
-def _refuse_empty(compared: Compared, candidate: Candidate) -> NoReturn:
+def _raise_empty(compared: Compared, candidate: Candidate) -> NoReturn:
     others = [
         one.model for one in compared.candidates if not one.result.response.is_empty
     ]
     raise ConfigError(
-        f"Nothing came of {candidate.model!r} that could be kept.",
+        f"The reply of {candidate.model!r} is empty and cannot be kept.",
         why=candidate.result.notice().strip("[]"),
         next_step=f"%ollama keep {others[0]}" if others else "compare again",
     )

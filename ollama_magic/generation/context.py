@@ -1,8 +1,12 @@
-"""Estimates how many tokens a text will be, without the model's tokenizer.
+"""Whether a request fits into the context of its model: an estimate, and the advice.
 
-Knows rules of thumb and no model. Good enough to say "this will not fit" before a
-prompt is sent; the server's ``prompt_eval_count`` tells the truth afterwards. Looks at
-bytes and never at single characters, so that megabytes take milliseconds.
+Ollama drops the beginning of a chat that is too long, without saying so. Tokens are
+estimated from the bytes of a text, so that megabytes take milliseconds; after a reply
+the server's counts are used instead. What is unknown stays unknown.
+
+Sources: Ollama ``server/prompt.go`` (whole messages are dropped, oldest first; system
+messages and the last one stay) and recordings of a real server: a single message of 410
+tokens for a context of 128 was cut to 66, half of the context and two.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ _ASCII = bytes(range(0x80))
 
 
 def estimate_tokens(text: str) -> int:
-    """Return about how many tokens ``text`` is; 0 for an empty text.
+    """Return the estimated number of tokens of a text; 0 if it is empty.
 
     Within a factor of 1.5 for prose in Latin script and for code, of 2 for others.
 
@@ -62,12 +66,12 @@ def estimate_tokens(text: str) -> int:
 
 
 def message_tokens(tokens: int) -> int:
-    """Return the tokens of a message whose content is so many, with its marks."""
+    """Return the tokens of a message, with its markers, from those of its content."""
     return tokens + _TOKENS_PER_MESSAGE
 
 
 def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Return about how many tokens a chat request's messages are; 0 for none.
+    """Return the estimated number of tokens of messages; 0 if there are none.
 
     Counts ``content`` and ``thinking``, and the marks that a template puts around
     each message. Images and tools are not counted.
@@ -84,70 +88,70 @@ def _count(data: bytes, of: bytes) -> int:
 
 
 _TOO_LOW = 0.75
-"""Of recorded prompts no estimate was off by more than a quarter: what is estimated at
-less than this share of the context did fit."""
+"""No estimate of a recorded prompt was off by more than a quarter: an estimate below
+this share of the context means that the request did fit."""
 _TOO_HIGH = 0.7
-"""A count below this share of the estimate is no error of the estimate, probably."""
+"""A count below this share of the estimate is probably not an estimation error."""
 _FAR_TOO_HIGH = 0.5
-"""... and below this share surely not."""
+"""... and below this share certainly not."""
 _SMALLEST_DEFAULT = 2048
-"""No Ollama takes less when nobody chose a context length."""
+"""The smallest default context length of any Ollama version."""
 
 _ROOM_TO_AIM_AT = 0.8
-"""What is advised fills this share of the context: a reply must fit in as well."""
+"""The advice fills this share of the context, to leave room for the reply."""
 _RUNNER_STEP = 256
-"""llama.cpp rounds a context up to a multiple of this, which shows in small ones."""
+"""llama.cpp rounds a context length up to a multiple of this."""
 _AT_THE_END = 8
-"""So many tokens around its end a context counts as full."""
+"""A context counts as full this many tokens around its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextCheck:
-    """What is about to be sent, and the room that there is for it, in tokens."""
+    """The size of a request and of its context, in tokens."""
 
     turns: Sequence[int]
-    """The turns that are sent, newest first, as far as they were looked at."""
+    """Sizes of the turns that are sent, newest first, as far as they were measured."""
     rest: int
-    """What is sent besides: system message, prompt, and what a template adds."""
+    """The rest: system message, prompt, and what the template adds."""
     is_whole: bool = True
-    """False when there are more turns than were looked at."""
+    """False if there are more turns than were measured."""
     prompt: int = 0
     """The new prompt alone."""
     at_least: int = 0
-    """What the server counted of all before it at the last turn; 0 when unknown."""
+    """The server's count of everything before the prompt; 0 if unknown."""
     length: int = 0
-    """The context length in force; 0 when unknown."""
+    """The current context length; 0 if unknown."""
     trained: int = 0
-    """The context length that the model was trained for; 0 when unknown."""
+    """The context length that the model was trained for; 0 if unknown."""
     num_predict: int = 0
-    """The limit that was set on the reply; 0 when none was."""
+    """The token limit of the reply; 0 if there is none."""
 
     @property
     def size(self) -> int:
-        """About how many tokens are sent."""
+        """The estimated number of tokens of the request."""
         return self.rest + sum(self.turns)
 
     @property
     def fits(self) -> bool | None:
-        """Whether it will fit, probably; None when nobody can tell."""
+        """Whether the request probably fits; None if unknown."""
         limit = self.length or self.trained
         if limit and self.size > limit:
             return False
         return True if self.length else None
 
     def describe(self) -> str:
-        """Return the size in words, and of what."""
+        """Return the size as text."""
         of = f" of {self.length:,}" if self.length else ""
         return f"{self.size_text}{of} tokens (an estimate)"
 
     def verdict(self) -> str:
-        """Say whether it will fit."""
+        """Return one sentence on whether the request fits."""
         if self.fits is None:
-            return "whether it fits is not known before the model is loaded"
+            return "whether it fits is unknown until the model is loaded"
         return self.before() or "it fits into the context"
 
     def before(self) -> str:
-        """Say that it will probably not fit, and what helps; empty when it may fit."""
+        """Return a warning with advice if it probably does not fit; else empty."""
         if self.fits is not False:
             return ""
         room = f"the context has room for {self.length:,}"
@@ -155,12 +159,12 @@ class ContextCheck:
             room = f"the model was trained for {self.trained:,}"
         return (
             f"This {self._noun} will probably not fit: {self.size_text} tokens, and "
-            f"{room}. The server leaves out {self._beginning}. "
+            f"{room}. The server will drop {self._beginning}. "
             f"{self._advice(self.length or self.trained)}"
         )
 
     def after(self, stats: Stats, done_reason: str, length: int = 0) -> str:
-        """Say what the server left out or cut, and what helps; empty when nothing.
+        """Return what the server dropped or cut, with advice; empty if nothing.
 
         Parameters
         ----------
@@ -169,7 +173,7 @@ class ContextCheck:
         done_reason
             Why the reply ended, in the server's word.
         length
-            The context length that the model has now; 0 when nobody says.
+            The context length that the model is loaded with; 0 if unknown.
         """
         counted = stats.prompt_eval_count
         if not counted:
@@ -193,12 +197,12 @@ class ContextCheck:
             return ""
         of_context = f" (context {length:,})" if length else ""
         return (
-            f"The server {'' if is_sure else 'probably '}left out {self._beginning}: "
+            f"The server {'' if is_sure else 'probably '}dropped {self._beginning}: "
             f"{self.size_text} tokens were sent, and {counted:,} were read{of_context}."
         )
 
     def _has_grown(self, counted: int, length: int) -> bool:
-        """Whether the server read what fitted at the last turn, and the prompt too."""
+        """Whether the server read all that fitted at the last turn, and the prompt."""
         if not self.at_least or self.size - self.prompt > length:
             return False
         return counted >= self.at_least + _TOO_LOW * self.prompt
@@ -229,15 +233,15 @@ class ContextCheck:
     @property
     def _beginning(self) -> str:
         # NB: a single message is not left out but cut, and not at its beginning alone.
-        return "the beginning of the chat" if self.turns else "a part of the prompt"
+        return "the beginning of the chat" if self.turns else "part of the prompt"
 
     @property
     def size_text(self) -> str:
-        """The size, and whether it is more than that."""
+        """The size, marked if it is a lower bound."""
         return f"{'about' if self.is_whole else 'over'} {self.size:,}"
 
     def _advice(self, length: int) -> str:
-        """Say what to do about it."""
+        """Return what to type to make it fit."""
         steps = ["a shorter prompt"]
         if self.turns and self.rest <= length:
             count = self._turns_that_fit(length)
@@ -249,13 +253,13 @@ class ContextCheck:
         return f"Run the cell again with {choice}."
 
     def _turns_that_fit(self, length: int) -> int:
-        """Return how many of the newest turns leave room for a reply."""
+        """Return how many of the latest turns leave room for a reply."""
         # The smaller of both: the estimate is too low when less than it did not fit.
         budget = _ROOM_TO_AIM_AT * min(length, self.size) - self.rest
         return sum(taken <= budget for taken in accumulate(self.turns))
 
     def _larger(self, length: int) -> int:
-        """Return a context length that would do; 0 when the model has no such."""
+        """Return a sufficient context length; 0 if the model has none."""
         needed = max(self.size, length) / _ROOM_TO_AIM_AT
         larger = 1 << int(needed).bit_length()
         if not self.trained:
@@ -265,10 +269,10 @@ class ContextCheck:
 
 
 _LOOKED_AT_LEAST = 32_768
-"""A chat is measured, newest turn first, to this size or twice what could fit."""
+"""A chat is measured, latest turn first, up to this or twice what could fit."""
 _MOST_MEASURED = 100_000
 _measured: dict[str, int] = {}
-"""Tokens of turns by uid and origin: a turn that was kept does not change."""
+"""Tokens of turns by uid and origin: a stored turn does not change."""
 
 
 def check_context(
@@ -280,21 +284,21 @@ def check_context(
     trained: int = 0,
     counted: Turn | None = None,
 ) -> ContextCheck:
-    """Measure what is sent, as far as it may matter.
+    """Return the size of a request, measured as far as it matters.
 
     Parameters
     ----------
     turns
         The turns that are sent, oldest first.
     others
-        What is sent besides: the system message, if any, and last the new prompt.
+        The other messages: the system message, if any, and the prompt last.
     options
         The model options of the request.
     length, trained
         As in ``ContextCheck``.
     counted
-        The last turn, when all that it was sent is sent again now, to the same model;
-        its counts are better evidence than an estimate.
+        The last turn, if the new request repeats and extends its request to the same
+        model: its counts are more accurate than an estimate.
     """
     sizes = _sizes(turns, enough=max(2 * length, 2 * trained, _LOOKED_AT_LEAST))
     total = sum(sizes)
@@ -329,18 +333,18 @@ def length_in_force(
     trained: int,
     asked_with: Mapping[str, Any],
 ) -> int:
-    """Return the context length that the next request gets; 0 when unknown.
+    """Return the context length of the next request; 0 if unknown.
 
     Parameters
     ----------
     options
         The model options of the request.
     loaded
-        The context length that the model is loaded with; 0 when it is not.
+        The context length that the model is loaded with; 0 if it is not loaded.
     trained
-        The context length that the model was trained for; 0 when unknown.
+        The context length that the model was trained for; 0 if unknown.
     asked_with
-        The model options of the request before this one, if they are known.
+        The model options of the previous request, if they are known.
     """
     if num_ctx := _number(options, "num_ctx"):
         return min(num_ctx, trained) if trained else num_ctx
@@ -350,12 +354,12 @@ def length_in_force(
 
 
 def describe_use(chat: Chat, length: int) -> str:
-    """Return how much context a chat takes, in words; empty before its first turn.
+    """Return how much context a chat uses, as text; empty before its first turn.
 
     Parameters
     ----------
     length
-        The context length that its last model has now; 0 when unknown.
+        The context length that its model is loaded with; 0 if unknown.
     """
     turns = chat.sent()
     if not turns:
@@ -371,7 +375,7 @@ def describe_use(chat: Chat, length: int) -> str:
 
 
 def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
-    """Return the tokens of turns, newest first, until there are more than enough."""
+    """Return the tokens of turns, latest first, until ``enough`` is exceeded."""
     sizes: list[int] = []
     total = 0
     for turn in reversed(turns):
@@ -383,7 +387,7 @@ def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
 
 
 def _turn_tokens(turn: Turn) -> int:
-    """Return about how many tokens a turn is sent as; a kept one is measured once."""
+    """Return the estimated tokens of a turn; a stored turn is measured once."""
     key = f"{turn.uid} {turn.origin}"  # trust in a file changes what is sent
     known = _measured.get(key) if turn.uid else None
     if known is not None:
@@ -410,7 +414,7 @@ def _measure(turn: Turn) -> int:
 
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
-    """Whether what ``turn``, the last one, was sent is what is sent before it now."""
+    """Whether the counts of the last turn hold for the new request."""
     if not turn.stats.prompt_eval_count or turn.status != "complete":
         return False
     if turn.is_from_file:

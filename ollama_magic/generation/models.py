@@ -1,8 +1,8 @@
-"""What a server says of its models, and which of them answers when none is named.
+"""The models of a server, and the rule that picks one when a prompt names none.
 
-Cells, the Python API, ``map_prompts``, the status page and the doctor all ask here. A
-server that does not list its models can still answer: so its lists are waited for only
-briefly where the model is named.
+Cells, the Python functions, ``map_prompts``, the status and the doctor use it. A server
+that does not list its models can still reply: if the model is named, the list is waited
+for only briefly.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from ollama_magic.history.turns import Chat
 T = TypeVar("T")
 
 _PATIENCE_S = 2.0
-"""How long the lists are waited for where they are not needed."""
+"""Time limit for the lists if they are not required."""
 _LENGTH_PATIENCE_S = 3.0
 _MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
 class ServerModels:
-    """The models of a server, and those that it has in memory, as far as told."""
+    """The models of a server, and those that are loaded."""
 
     installed: Sequence[ModelSummary] = ()
     loaded: Sequence[LoadedModel] = ()
     fault: OllamaMagicError | None = None
-    """Why nothing was told, where that need not be the end of it."""
+    """Why the server could not list them, if a cached reply may be enough."""
 
 
 # -- asking the server -----------------------------------------------------------
@@ -64,21 +64,21 @@ class ServerModels:
 def look_up(
     client: OllamaClient, *, must_list: bool, patience_s: float = _PATIENCE_S
 ) -> ServerModels:
-    """Ask a server for its models, and for those in memory at the same time.
+    """Ask a server for its models and its loaded models, at the same time.
 
     Parameters
     ----------
     must_list
-        The list is needed, since no model was named.
+        The list is required, since no model is named.
     patience_s
-        How long a list that is not needed may take.
+        Time limit for a list that is not required.
 
     Raises
     ------
     ServerUnreachableError
-        Nothing answered either question.
+        The server answered neither request.
     OllamaMagicError
-        The list is needed, and did not come.
+        The list is required, and the request failed.
     """
     connections = OpenConnections()
     track_connection(connections)  # whoever gives up on this call ends them too
@@ -100,7 +100,7 @@ def look_up(
 
 
 def _begun(call: Callable[[], T]) -> Future[T]:
-    """Call in a thread of its own."""
+    """Start a call in its own thread."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -118,7 +118,7 @@ def _begun(call: Callable[[], T]) -> Future[T]:
 def _result(
     future: Future[T], deadline_s: float | None
 ) -> T | OllamaMagicError | TimeoutError:
-    """Return what was answered, or why nothing was; None waits without a limit."""
+    """Return the result or the error; a deadline of None waits without limit."""
     left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
     try:
         return future.result(left_s)
@@ -136,7 +136,7 @@ def _result(
 
 
 class ChosenModel(NamedTuple):
-    """The model that answers a prompt that names none, and what chose it."""
+    """The model of prompts that name none, and what chose it."""
 
     name: str
     source: str
@@ -145,7 +145,7 @@ class ChosenModel(NamedTuple):
 def chosen_model(
     session: Session, before: Chat, installed: Sequence[ModelSummary] = ()
 ) -> ChosenModel | None:
-    """Return the model that notebook, chat, settings or environment choose.
+    """Return the model that the notebook, chat, settings or environment choose.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _is_listed_as_cloud(name: str, installed: Sequence[ModelSummary]) -> bool:
 
 
 def model_to_ask(named: str, models: ServerModels) -> str:
-    """Return the model that answers, by its full name.
+    """Return the full name of the model to ask.
 
     Parameters
     ----------
@@ -184,14 +184,14 @@ def model_to_ask(named: str, models: ServerModels) -> str:
     Returns
     -------
     str
-        Empty when no model was named and the server could not list its models.
+        Empty if no model is named and the server could not list its models.
 
     Raises
     ------
     ConfigError
-        No model was named, and the server has none that may answer.
+        No model is named, and the server has none to choose.
     ModelNotFoundError
-        The name has no tag, and there are several, or the only one is a cloud model.
+        The name has no tag, and the server has several, or only a cloud model.
     """
     if named:
         return installed_name(named, models.installed)
@@ -205,12 +205,12 @@ def model_to_ask(named: str, models: ServerModels) -> str:
 
 
 def cloud_host(name: str, model: ModelSummary | None) -> str:
-    """Return where a cloud model answers; empty for a model of the server itself.
+    """Return the host that runs a cloud model; empty for a local model.
 
     Parameters
     ----------
     model
-        None where the server does not list it: then the name alone tells.
+        None if the server does not list it: then the name decides.
     """
     if model is not None and model.cloud_host:
         return model.cloud_host
@@ -218,12 +218,12 @@ def cloud_host(name: str, model: ModelSummary | None) -> str:
 
 
 def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
-    """Return the name to ask a model by: without a tag, the only one installed.
+    """Return the full name of a model: without a tag, the only installed one.
 
     Raises
     ------
     ModelNotFoundError
-        There are several tags, or the only one is a cloud model.
+        There are several tags, or only a cloud model.
     """
     meant = matching_names(name, [model.name for model in installed])
     if not meant or find_model(name, installed):
@@ -234,7 +234,7 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
     shown = [one if one in local else f"{one} (cloud)" for one in meant]
     count = f"{len(meant)} tags" if len(meant) > 1 else "a cloud model"
     raise ModelNotFoundError(
-        f"Model {name!r} is on the server only as {count}.",
+        f"The name {name!r} needs a tag: the server has {count}.",
         why=f"installed: {', '.join(shown)}; {name}:latest is not",
         next_step=f"name it with its tag: %%ollama {[*local, *meant][0]}",
         status_code=404,
@@ -244,12 +244,12 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
 def find_installed(client: OllamaClient, name: str) -> ModelSummary:
     """Return a model by its name, with or without its tag.
 
-    One that the server does not list, such as a cloud model, has its name alone.
+    A model that the server does not list has only its name.
 
     Raises
     ------
     ModelNotFoundError
-        The server does not know it.
+        The server does not have it.
     """
     installed = look_up(client, must_list=False).installed
     name = installed_name(name, installed)
@@ -260,7 +260,7 @@ def find_installed(client: OllamaClient, name: str) -> ModelSummary:
 def answering_model_text(
     session: Session, look_up: Callable[[bool], ServerModels]
 ) -> str:
-    """Return which model answers where a cell names none, and what says so.
+    """Return the default model and what chose it, as text.
 
     Parameters
     ----------
@@ -282,14 +282,14 @@ def answering_model_text(
 
 
 def sends_text(cloud: str) -> str:
-    """Say where prompts for a cloud model go; nothing for another model."""
+    """Return a note about a cloud model; empty for a local one."""
     return f", a cloud model: prompts are sent to {cloud}" if cloud else ""
 
 
 def _no_default(installed: Sequence[ModelSummary]) -> ConfigError:
     if not installed:
         return ConfigError(
-            "No model was named, and the server has none.",
+            "No model is named, and the server has none.",
             why="GET /api/tags lists no models",
             next_step="%ollama pull smollm2:135m   (small), or any name from "
             "https://ollama.com/library",
@@ -300,7 +300,7 @@ def _no_default(installed: Sequence[ModelSummary]) -> ConfigError:
     pull = "%ollama pull llama3.2   for a local model"
     choose = f"%ollama use {cloud[0]}   to send prompts there, or " if cloud else ""
     return ConfigError(
-        "No model was named, and the server has no local model that can chat.",
+        "No model is named, and the server has no local model that can chat.",
         why=f"it has {', '.join([*kinds[:_MOST_NAMED], *more])}",
         next_step=f"choose one: {choose}{pull}",
     )
@@ -314,14 +314,14 @@ def _kind(model: ModelSummary) -> str:
 
 
 def server_note(kind: str, base_url: str, cloud: str = "") -> str:
-    """Return where a prompt went; empty for an Ollama on this machine.
+    """Return where a prompt was sent; empty for an Ollama on this machine.
 
     Parameters
     ----------
     kind
         ``embedded``, ``loopback`` or ``remote``.
     cloud
-        Where a cloud model answers.
+        The host that runs a cloud model.
     """
     if cloud:
         return f"cloud model, answered at {cloud}"
@@ -331,7 +331,7 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
 
 
 def loaded_length(client: OllamaClient, model: str) -> int:
-    """Return the context length that a model is loaded with; 0 when unknown.
+    """Return the context length that a model is loaded with; 0 if unknown.
 
     Called when an answer is complete, which is kept and shown whatever comes of this:
     an interrupt is passed on later, and a slow server is given up after a few seconds.

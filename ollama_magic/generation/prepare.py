@@ -120,7 +120,7 @@ def prepare(
     PromptError
         The prompt is empty, or a placeholder cannot be filled.
     ConfigError
-        No model was named, and the server has none that may response.
+        No model is named, and the server has none to choose.
     ModelNotFoundError
         The name has no tag, and several installed models could be meant.
     CapabilityError
@@ -238,7 +238,7 @@ def _named_by_cache(
     Raises
     ------
     OllamaMagicError
-        No model was named and no reply is cached: why the server could not list its
+        No model is named and no reply is cached: why the server could not list its
         models.
     """
     if models.fault is None or (request.model and has_tag(request.model)):

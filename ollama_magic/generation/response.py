@@ -21,9 +21,9 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 class ThinkTags:
-    """Splits ``<think>…</think>`` at the start of a response from its text.
+    """Separates ``<think>…</think>`` at the start of a response from its text.
 
-    Tags later in the response are text: a model may well write about them.
+    Later tags are text: a model may write about them.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ThinkTags:
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return the text and the thinking that are certain; hold back the rest."""
+        """Return the text and thinking known so far; hold back what is undecided."""
         if self._state == "text":
             return text, ""
         if self._state == "after":
@@ -51,13 +51,13 @@ class ThinkTags:
         return "", thinking[:certain]
 
     def _after(self, text: str) -> str:
-        """Drop the blank lines between the tag and the response."""
+        """Remove blank lines between the tag and the text."""
         text = text.lstrip()
         self._state = "text" if text else "after"
         return text
 
     def flush(self) -> tuple[str, str]:
-        """Return what was held back: nothing more will decide it."""
+        """Return what was held back."""
         held, self._held = self._held, ""
         if self._state == "thinking":
             return "", held
@@ -66,17 +66,17 @@ class ThinkTags:
 
 
 def _overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of ``text`` may begin ``tag``."""
+    """Return how many characters at the end of ``text`` could begin ``tag``."""
     return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
 
 
 class Response:
-    """All that a model has answered so far to one request.
+    """The response to one request, as far as it has arrived.
 
     Parameters
     ----------
     clock
-        Seconds that never go backwards; for the time spent on thinking.
+        Seconds, monotonic; measures the time of thinking.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,18 +89,18 @@ class Response:
         self._tool_calls: list[ToolCall] = []
         self.done_reason = ""
         self.remote_host = ""
-        """Where a cloud model answered, if the server said so."""
+        """The host that ran a cloud model, if the server says so."""
         self.stats = Stats()
         self.cached: CachedReply | None = None
-        """Set when this is an earlier response to the same request."""
+        """The cached reply that this is, if any."""
         self.fault: BaseException | None = None
-        """What ended it too early."""
+        """The error that ended it early."""
         self.ended_at = ""
-        """UTC, ISO 8601; empty while it streams."""
+        """UTC, ISO 8601; empty while the response streams."""
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
-        """Return an earlier response, which keeps its time."""
+        """Return the response for a cached reply; it keeps its time."""
         response = cls()
         response._text, response._thinking = [cached.text], [cached.thinking]
         response.thinking_s, response._tool_calls = (
@@ -113,37 +113,37 @@ class Response:
 
     @property
     def text(self) -> str:
-        """The response itself, without thinking."""
+        """The text, without thinking."""
         return "".join(self._text)
 
     @property
     def thinking(self) -> str:
-        """What the model thought before it answered."""
+        """The thinking before the text."""
         return "".join(self._thinking)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tools that the model wants called, in order."""
+        """The tool calls, in order."""
         return tuple(self._tool_calls)
 
     @property
     def size(self) -> int:
-        """Characters of text and thinking."""
+        """Number of characters of text and thinking."""
         return len(self.text) + len(self.thinking)
 
     @property
     def has_text(self) -> bool:
-        """Whether some of the text has come."""
+        """Whether some text has arrived."""
         return bool(self._text)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has come that would be worth keeping."""
+        """Whether nothing has arrived that is worth keeping."""
         return not (self._text or self._thinking or self._tool_calls)
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the response is complete or was ended early."""
         return self.cached is not None or bool(self.ended_at)
 
     def read(self, chunks: Iterable[ReplyChunk]) -> tuple[str, str]:
@@ -187,16 +187,16 @@ def receive(
 ) -> None:
     """Read each stream into its response, all at the same time, until all have ended.
 
-    Errors of a server, and an interrupt by the user, end a response as its ``fault``.
+    A server error, or an interrupt by the user, becomes the ``fault`` of a response.
 
     Parameters
     ----------
     show
-        Is called with a response and the text and thinking that were added to it.
+        Called with a response and its new text and thinking.
     tick
-        Is called after that, and every tenth of a second while nothing comes.
+        Called after that, and every tenth of a second while nothing arrives.
     hz
-        How often a second the responses are drawn.
+        Screen updates per second.
     """
     try:
         with BackgroundReaders(streams, hz=hz) as arrivals:

@@ -1,7 +1,7 @@
-"""What one kernel knows from cell to cell: server, store, notebook, chat, last reply.
+"""The state of one kernel: settings, server, store, notebook, chat, last reply.
 
-Everything here is made at first use, so that loading the extension stays cheap.
-Knows who is asked and where a chat is kept; knows nothing of parsing or of display.
+The magics have one session for their shell; a script has one for its process. All is
+made at first use, so that loading the extension stays fast.
 """
 
 from __future__ import annotations
@@ -36,51 +36,51 @@ if TYPE_CHECKING:
     from ollama_magic.generation.reply import Reply
 
 
-_NO_CELL_IDS = "this front end sends no cell ids: running a cell again adds a turn"
-_NOT_SAVED = "the notebook is not saved yet: this chat ends with the kernel"
+_NO_CELL_IDS = "this front end sends no cell ids: re-running a cell adds a turn"
+_NOT_SAVED = "the notebook is not saved yet: this chat is lost when the kernel stops"
 
 
 class Cells(Protocol):
-    """What a session asks about the cell that is running."""
+    """The running cell, as the front end describes it."""
 
     @property
     def raw_cell(self) -> str:
-        """It, as it was typed; empty when no cell is running."""
+        """The source of the cell; empty if no cell is running."""
 
     @property
     def cell_id(self) -> str | None:
-        """Its id; None where there is none."""
+        """The id of the cell, or None."""
 
     @property
     def permanent_id(self) -> str | None:
-        """The id that the front end gave, if that lasts."""
+        """The id from the front end, if it is permanent."""
 
     @property
     def is_identified(self) -> bool:
-        """Whether the front end tells which cell runs, in any way."""
+        """Whether the front end identifies the cell in any way."""
 
     def find_with(self, find: FindCell) -> None:
-        """Use a function that returns the id of a cell that has no such id."""
+        """Set the function that finds the id of a cell without a permanent one."""
 
     @property
     def is_interactive(self) -> bool:
-        """Whether a person can answer a question."""
+        """Whether somebody can answer a question."""
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:
-        """Ids of cells that are gone."""
+        """The ids of deleted cells."""
 
     def forget_deleted(self) -> None:
-        """Note that their turns are gone."""
+        """Forget the deleted cells: their turns are removed."""
 
     def count_turn(self) -> None:
-        """Note that the running cell has left a turn."""
+        """Count a turn of the running cell."""
 
     def claim_output(self) -> OutputMode:
-        """Return how the next output of the running cell is to be shown."""
+        """Return how to show the next output of the running cell."""
 
     def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return the prompts that the source of a cell shows."""
+        """Return the prompts in the source of a cell."""
 
 
 class Session:
@@ -91,13 +91,13 @@ class Session:
     shell
         The IPython shell.
     read_settings
-        Is called for each use, so that ``%config`` works at once.
+        Called at each use, so that ``%config`` takes effect at once.
     cells
-        Knows which cell is running.
+        Identifies the running cell.
     """
 
     holds_secrets: ClassVar[bool] = True
-    """A prompt does not look into it."""
+    """Placeholders of a prompt cannot read its attributes."""
 
     def __init__(
         self,
@@ -111,9 +111,9 @@ class Session:
         cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
         self.compared: Compared | None = None
-        """What may be kept of the last comparison."""
+        """The last comparison, for ``%ollama keep``."""
         self.cells_with_code: set[str] = set()
-        """Ids of cells that have had code put below them, in this kernel."""
+        """Ids of cells with code inserted below them, in this kernel."""
         # Tab completion may use the session from another thread (VS Code does).
         self._lock = threading.RLock()
         self._server = started_for()  # by the session before ``%reload_ext``
@@ -136,7 +136,7 @@ class Session:
     # -- server ------------------------------------------------------------
 
     def client(self, host: str | None = None) -> OllamaClient:
-        """Return a client for ``host``, or else for the host of this session.
+        """Return a client for ``host``, or for the host of this session.
 
         The API key belongs to the configured host and goes to no other.
 
@@ -145,7 +145,7 @@ class Session:
         ConfigError
             The host cannot be used.
         EngineError
-            The server that was started here has ended by itself.
+            The server that was started here has crashed.
         """
         if host:
             return self._make_client(host, api_key="")
@@ -162,7 +162,7 @@ class Session:
     def configured_client(self) -> OllamaClient:
         """Return a client for the configured host, also after ``%ollama serve``.
 
-        The user is told once for each host when the API key is not sent to it.
+        A warning says once per host that the API key is not sent to it.
         """
         client = self._make_client(self.settings.host or None)
         error, url = client.withheld_key, client.host.base_url
@@ -172,7 +172,7 @@ class Session:
         return client
 
     def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
-        """Return why the key is not sent, to who tells it in place of the warning."""
+        """Return why the key is not sent, for a caller that shows it, not a warning."""
         error = client.withheld_key
         if error is not None and str(error) in self._warnings:
             self._warnings.remove(str(error))
@@ -190,7 +190,7 @@ class Session:
 
     @property
     def redactor(self) -> Redactor:
-        """Hides all secrets that this kernel knows, wherever they are sent."""
+        """Hides all secrets that this kernel knows."""
         secrets = [os.environ.get("OLLAMA_API_KEY", "").strip()]
         if self.server is not None:
             secrets.append(self.server.api_key or "")
@@ -200,12 +200,12 @@ class Session:
         return Redactor(secrets)
 
     def redactor_for(self, client: OllamaClient) -> Redactor:
-        """Hides all secrets that are known here and to a client, in what it sends."""
+        """Hides all secrets that this kernel or a client knows."""
         return client.redactor.joined(self.redactor)
 
     @property
     def server(self) -> RunningServer | None:
-        """The server that ``%ollama serve`` made sure of, while it is meant."""
+        """The server of ``%ollama serve``, while the configured host is the same."""
         if self._server is None or self._server[0] != self.configured_url:
             return None
         return self._server[1]
@@ -249,10 +249,10 @@ class Session:
 
     @property
     def notebook(self) -> Notebook:
-        """The notebook that this kernel belongs to, as far as it can be told.
+        """The notebook of this kernel, if it can be detected.
 
-        Which one is at a path is found out once; from then on this kernel keeps to
-        it, whatever becomes of the file.
+        The notebook at a path is identified once; this kernel keeps to it, even if the
+        file is moved or replaced.
         """
         found = find_notebook(self.shell, self.settings.notebook)
         if found.path is None:
@@ -269,11 +269,11 @@ class Session:
 
     @property
     def chat_name(self) -> str:
-        """The chat that cells go on with when they name none."""
+        """The chat of cells that name none."""
         return self.store.current_chat(self.notebook.key)
 
     def chat(self, name: str | None = None) -> Chat:
-        """Return a chat of this notebook, without the turns of deleted cells."""
+        """Return a chat of this notebook, without turns of deleted cells."""
         key = self.notebook.key
         _ = self.cells.cell_id  # finding the cell may give turns of this chat its id
         if self.cells.deleted_cells:
@@ -282,13 +282,13 @@ class Session:
         return self.store.load(key, name or self.chat_name)
 
     def _find_cell(self, cell: CellWithoutId) -> str | None:
-        """Return the id of the running cell, which its front end does not name."""
+        """Return the id of the running cell, if the front end sends none."""
         notebook = self.notebook
         self._saved = saved = read_saved_notebook(notebook.path, self._saved)
         name, before = None, self._saved_at_drop
         if cell.address or saved.file is not None:
             name = self.store.identify_cell(notebook.key, cell, saved.file)
-        # The file tells of deleted cells only where it has the running one: a newer file
+        # The file shows deleted cells only if it has the running one: a newer file
         # without it waits for a cell that it has.
         is_in_file = name in saved.ids
         if is_in_file and before is not None:
@@ -302,7 +302,7 @@ class Session:
         return name
 
     def take_footnote(self) -> str:
-        """Return what a footer says once about how the chat knows its cells."""
+        """Return the note about cell ids that one footer shows, and forget it."""
         note, self._footnote = self._footnote, ""
         if note in self._footnotes_told:
             return ""
@@ -318,30 +318,30 @@ class Session:
         return namespace
 
     def take_warnings(self) -> list[str]:
-        """Return what the user must be told once, and forget it."""
+        """Return the warnings that were not shown yet, and forget them."""
         taken, self._warnings[:] = list(self._warnings), []
         return taken
 
     def close(self) -> None:
-        """Close the store. What was started for the user is ended by ``serve``."""
+        """Close the store. A server that was started is stopped elsewhere."""
         if self._store is not None:
             self._store.close()
             self._store = None
 
 
 def _notes(followed: NotebookMatch) -> list[str]:
-    """Return what the user should know of how the chats came here."""
+    """Return what the user should know about where the chats come from."""
     notes = []
     if followed.replaced_other:
         notes.append(
-            "Another notebook was at this path before; its chats are kept for it, "
+            "Another notebook was at this path before; its chats are kept separately "
             "and not used here."
         )
     if followed.how == "moved" and followed.source:
-        notes.append(f"The chats of this notebook came along from {followed.source}.")
+        notes.append(f"This notebook was moved from {followed.source}, with its chats.")
     if followed.how == "copied":
         notes.append(
-            f"This is a copy of {followed.source}: it goes on with a copy of the chats."
+            f"This notebook is a copy of {followed.source} and has a copy of its chats."
         )
     return notes
 
@@ -352,7 +352,7 @@ _LOCK = threading.Lock()
 
 @dataclass
 class _Shell:
-    """What a session asks of a shell, where there is none."""
+    """Replaces the shell in a script."""
 
     user_ns: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
@@ -360,7 +360,7 @@ class _Shell:
 
 @dataclass(frozen=True)
 class _NoCells:
-    """What a session asks about cells, where there are none."""
+    """Replaces the cells in a script."""
 
     raw_cell: str = ""
     cell_id: str | None = None
@@ -370,25 +370,25 @@ class _NoCells:
     deleted_cells: tuple[str, ...] = ()
 
     def find_with(self, find: FindCell) -> None:
-        """Find nothing: there is no cell."""
+        """Do nothing."""
 
     def forget_deleted(self) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
     def count_turn(self) -> None:
-        """Note nothing: no cell has asked."""
+        """Do nothing."""
 
     def claim_output(self) -> OutputMode:
-        """Return the way that needs nothing of a front end."""
+        """Return the mode that needs no front end."""
         return "once"
 
     def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return nothing: no cell is known here."""
+        """Return none."""
         return ()
 
 
 def current_session() -> Session:
-    """Return the session of this notebook where the extension is loaded.
+    """Return the session of this notebook, if the extension is loaded.
 
     Elsewhere one of this process: settings are the defaults, and the environment says
     which server and model; its chats last as long as the process unless they are named.
@@ -403,7 +403,7 @@ def current_session() -> Session:
 
 
 def close_own_session() -> None:
-    """Close the session of this process, if there is one; the next call makes another.
+    """Close the session of this process, if any; the next call makes a new one.
 
     For long-lived programs, and for tests.
     """

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from ollama_magic.client.interrupts import let_through
 from ollama_magic.client.types import ChatRequest, Request, ToolCall
 from ollama_magic.errors import PromptError, harmless, quoted
-from ollama_magic.generation.confirm import ask_user
 from ollama_magic.generation.prompt import find_value
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.tools import (
@@ -26,6 +25,7 @@ from ollama_magic.generation.tools import (
     run_tool,
 )
 from ollama_magic.history.turns import Message, without_outcome
+from ollama_magic.render.text import visible_text
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall, bool], Verdict]
@@ -299,3 +299,15 @@ def _call_json(call: ToolCall) -> dict[str, Any]:
     named = {"id": call.id} if call.id else {}
     function = {"name": call.name, "arguments": dict(call.arguments)}
     return {**named, "function": function}
+
+
+# NB: ipykernel's StdinNotImplementedError is a NotImplementedError and a RuntimeError.
+_NO_INPUT = (EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+def ask_user(question: str) -> str | None:
+    """Return what the user types; None when there is nobody to ask."""
+    try:
+        return input(visible_text(question))  # it may hold names that a server told
+    except _NO_INPUT:
+        return None

@@ -268,7 +268,7 @@ class OllamaMagics(Magics):
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; return None if nobody can answer."""
-        from ollama_magic.generation.confirm import ask_user
+        from ollama_magic.generation.tool_calls import ask_user
 
         answer = ask_user(f"{question} [y/N] ")
         return None if answer is None else answer.strip().lower() in {"y", "yes"}

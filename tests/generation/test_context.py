@@ -71,11 +71,11 @@ def test_a_recorded_prompt_that_was_cut_is_told_before_and_after(case):
     )
     assert known.before() == (
         "This prompt will probably not fit: about 486 tokens, and the context has room "
-        "for 128. The server leaves out a part of the prompt. Run the cell again with "
+        "for 128. The server will drop part of the prompt. Run the cell again with "
         "a shorter prompt or -o num_ctx 1024."
     )
     assert known.after(counted(66, 1), "stop") == (
-        "The server left out a part of the prompt: about 486 tokens were sent, and 66 "
+        "The server dropped part of the prompt: about 486 tokens were sent, and 66 "
         "were read (context 128). Run the cell again with a shorter prompt or "
         "-o num_ctx 1024."
     )
@@ -93,7 +93,7 @@ def test_a_chat_that_does_not_fit_is_told_with_what_helps():
     assert known.fits is False
     assert known.before() == (
         f"This chat will probably not fit: about {known.size:,} tokens, and the "
-        "context has room for 1,024. The server leaves out the beginning of the chat. "
+        "context has room for 1,024. The server will drop the beginning of the chat. "
         "Run the cell again with --last 6, --new or -o num_ctx 4096."
     )
 
@@ -131,7 +131,7 @@ def test_a_prompt_that_is_too_long_by_itself_needs_no_fewer_turns():
 def test_an_unknown_length_is_no_reason_to_warn_before():
     known = check([a_turn(n) for n in range(50)])
     assert (known.fits, known.before()) == (None, "")
-    assert known.verdict() == "whether it fits is not known before the model is loaded"
+    assert known.verdict() == "whether it fits is unknown until the model is loaded"
     short = check([a_turn(n) for n in range(50)], trained=8192)
     assert (short.fits, short.before()) == (None, "")
 
@@ -145,7 +145,7 @@ def test_the_length_after_the_answer_is_the_truth():
     """The model was not loaded before; the server chose a small context for it."""
     known = check([a_turn(n) for n in range(50)], trained=131072)
     said = known.after(counted(2000), "stop", 2048)
-    assert said.startswith("The server left out the beginning of the chat: about ")
+    assert said.startswith("The server dropped the beginning of the chat: about ")
     assert "and 2,000 were read (context 2,048)" in said
     assert "--new or -o num_ctx 16384." in said
     assert known.after(counted(known.size), "stop", 131072) == ""
@@ -156,7 +156,7 @@ def test_fewer_tokens_than_before_are_told_although_the_estimate_is_close():
     turns = [a_turn(n) for n in range(6)]
     last = a_turn(7, stats=counted(900, 60))
     known = check([*turns, last], length=1024, counted=last)
-    assert "The server left out the beginning" in known.after(counted(930), "stop")
+    assert "The server dropped the beginning" in known.after(counted(930), "stop")
     assert known.after(counted(975), "stop") == ""
 
 
@@ -164,7 +164,7 @@ def test_a_chat_larger_than_the_context_was_probably_not_read_in_whole():
     known = check([a_turn(n) for n in range(9)], length=1024, trained=8192)
     assert 1024 < known.size < 1300
     said = known.after(counted(1000), "stop")
-    assert said.startswith("The server probably left out the beginning of the chat")
+    assert said.startswith("The server probably dropped the beginning of the chat")
     assert known.after(counted(known.size), "stop", 2048) == ""
 
 
@@ -192,7 +192,7 @@ def test_small_numbers_are_no_evidence_when_the_length_is_unknown():
     small = check([a_turn(n) for n in range(5)])
     assert small.after(counted(12), "stop") == ""
     large = check([a_turn(n) for n in range(50)])
-    assert "left out" in large.after(counted(2000), "stop")
+    assert "dropped" in large.after(counted(2000), "stop")
 
 
 def test_without_counts_what_was_said_before_stands():

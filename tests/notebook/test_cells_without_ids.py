@@ -11,8 +11,8 @@ from contextlib import closing
 
 import pytest
 
-NO_IDS = "this front end sends no cell ids: running a cell again adds a turn"
-NOT_SAVED = "the notebook is not saved yet: this chat ends with the kernel"
+NO_IDS = "this front end sends no cell ids: re-running a cell adds a turn"
+NOT_SAVED = "the notebook is not saved yet: this chat is lost when the kernel stops"
 
 
 def digits(number):
@@ -405,5 +405,5 @@ def test_a_renamed_notebook_without_ids_keeps_its_chat(plain, tmp_path):
     plain.path = renamed
     plain.kernel.run(f"%config OllamaMagics.notebook = {str(renamed)!r}")
     plain.restart()
-    assert f"came along from {tmp_path / 'a.ipynb'}" in plain.run(one).text
+    assert f"was moved from {tmp_path / 'a.ipynb'}" in plain.run(one).text
     assert plain.prompts() == ["one?", "two?"]

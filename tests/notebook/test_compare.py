@@ -195,7 +195,7 @@ def test_one_that_was_complete_stays_so_when_the_other_is_stopped(kernel, two):
     assert [one["status"] for one in told] == ["complete", "interrupted"]
     refused = kernel.run(f"%ollama keep {B}")
     assert refused.error == (
-        f"ConfigError: Nothing came of '{B}' that could be kept.\n"
+        f"ConfigError: The reply of '{B}' is empty and cannot be kept.\n"
         f"  why:  interrupted\n  next: %ollama keep {A}"
     )
     assert kernel.run(f"%ollama keep {A}").provenance["status"] == "complete"
@@ -247,7 +247,7 @@ def test_all_that_fail_show_their_columns_and_the_first_error_is_raised(kernel, 
     assert "the first reason" in ran.error
     assert "the first reason" in ran.text.partition(f"## {B}")[0]
     assert "the second reason" in ran.text.partition(f"## {B}")[2]
-    assert kernel.run(f"%ollama keep {A}").error.startswith("ConfigError: Nothing came")
+    assert kernel.run(f"%ollama keep {A}").error.startswith("ConfigError: The reply of")
 
 
 def test_nothing_is_written_until_one_is_kept_and_the_next_cell_goes_on(kernel, two):
@@ -353,7 +353,7 @@ def test_the_footer_that_is_off_still_tells_which_turn_it_became(kernel, two):
 
 def test_keep_without_a_comparison_says_how_one_is_made(kernel):
     assert kernel.run("%ollama keep x").error == (
-        "ConfigError: There is nothing to keep.\n"
+        "ConfigError: There is no comparison to keep a reply from.\n"
         "  why:  no models were compared since this kernel started\n"
         "  next: %%ollama --compare MODEL,MODEL   with a prompt under it"
     )
@@ -362,8 +362,8 @@ def test_keep_without_a_comparison_says_how_one_is_made(kernel):
 def test_keep_with_a_wrong_name_says_what_there_is(kernel, two):
     both(kernel)
     assert kernel.run("%ollama keep qwen3:4").error == (
-        "ConfigError: 'qwen3:4' was not among the models that were compared.\n"
-        f"  why:  these were: {A}, {B}\n"
+        "ConfigError: 'qwen3:4' was not compared.\n"
+        f"  why:  compared were: {A}, {B}\n"
         f"  next: %ollama keep {B}"
     )
 

@@ -66,12 +66,12 @@ def fill_the_context(kernel, server):
         ran = ask(kernel)
         if server.left_out[-1]:
             return ran
-        assert is_quiet(ran), f"nothing was left out, and it says: {ran.text}"
+        assert is_quiet(ran), f"nothing was dropped, and it says: {ran.text}"
     raise AssertionError("the chat never outgrew its context")
 
 
 def is_quiet(ran):
-    return not re.search("left out|will probably|outgrew|was cut", ran.text)
+    return not re.search("dropped|will probably|outgrew|was cut", ran.text)
 
 
 def advised(ran):
@@ -87,7 +87,7 @@ def test_an_ordinary_chat_is_not_spoken_of(kernel, server):
 
 def test_the_first_turn_that_lost_something_says_so_and_is_no_error(kernel, server):
     ran = fill_the_context(kernel, server)
-    assert "left out the beginning of the chat: about " in ran.html
+    assert "dropped the beginning of the chat: about " in ran.html
     assert "(context 512)" in ran.html
     assert len(ran.outputs) == 1
     assert [option.split()[0] for option in advised(ran)] == ["--last", "--new", "-o"]
@@ -139,13 +139,13 @@ def test_no_more_is_asked_of_the_server_than_for_the_answer(
 
 def test_a_single_prompt_that_is_too_long_is_told(kernel, server):
     ran = ask(kernel, "--once", WORDS * 60)
-    assert "left out a part of the prompt" in ran.text
+    assert "dropped part of the prompt" in ran.text
     assert "Run the cell again with a shorter prompt or -o num_ctx 2048." in ran.text
 
 
 def test_a_dry_run_says_whether_it_would_fit(kernel, server):
     unknown = ask(kernel, "--dry-run")
-    assert "whether it fits is not known before the model is loaded" in unknown.text
+    assert "whether it fits is unknown until the model is loaded" in unknown.text
     ask(kernel)
     fits = ask(kernel, "--dry-run")
     assert "of 512 tokens (an estimate); nothing was sent" in fits.text
@@ -203,7 +203,7 @@ def test_a_terminal_shows_the_notice_too(fake_ollama, server):
     child.expect(r"In \[1\]: ")
     child.sendline(f"%ollama ask -o num_ctx 64 {WORDS * 10}")
     child.expect_exact(REPLY.strip())
-    child.expect_exact("The server left out a part of the prompt: about ")
+    child.expect_exact("The server dropped part of the prompt: about ")
     child.expect_exact("Run the cell again with a shorter prompt or -o num_ctx ")
     child.close(force=True)
 

@@ -143,7 +143,7 @@ def test_questions_before_something_is_lost(kernel, fake_ollama):
         ran = kernel.run(f"get_ipython().run_line_magic('ollama', 'rm ' + {text!r})")
         assert faults(ran) == []
         assert [hidden(question) for question in ran.asked] in ([], [[]])
-    code = "from ollama_magic.generation.confirm import ask_user\n"
+    code = "from ollama_magic.generation.tool_calls import ask_user\n"
     code += "ask_user('a\\x1b]52;c;x\\x07b\\u202e')"
     assert kernel.run(code).asked == ["a␛]52;c;x␇b"]
 

@@ -163,7 +163,7 @@ def test_where_nothing_may_be_chosen_the_error_names_what_there_is(
 ):
     fake_ollama.models([EMBEDS, STUB])
     assert kernel.run(code).error.splitlines() == [
-        "ConfigError: No model was named, and the server has no local model that can "
+        "ConfigError: No model is named, and the server has no local model that can "
         "chat.",
         "  why:  it has nomic-embed-text:latest (embedding), gpt-oss:120b-cloud "
         "(cloud)",
@@ -202,7 +202,7 @@ def test_state_and_doctor_say_which_model_it_is_and_why(kernel, fake_ollama):
     assert "1 of them cloud" in told
     fake_ollama.models([EMBEDS])
     kernel.run("%config OllamaMagics.notebook = 'another.ipynb'")
-    assert "none is chosen: No model was named" in kernel.run("%ollama").text
+    assert "none is chosen: No model is named" in kernel.run("%ollama").text
 
 
 # -- the footer ----------------------------------------------------------------------
@@ -456,7 +456,9 @@ def test_a_name_that_may_mean_several_is_an_error(kernel, fake_ollama, models, s
         f"from ollama_magic import ask\nask('Hi', model={name!r})",
     ):
         ran = kernel.run(code)
-        assert ran.error.startswith(f"ModelNotFoundError: Model {name!r} is on the")
+        assert ran.error.startswith(
+            f"ModelNotFoundError: The name {name!r} needs a tag"
+        )
         assert f"  why:  installed: {said}; {name}:latest is not" in ran.error
     assert asked(fake_ollama) == []
 

@@ -47,15 +47,15 @@ def test_the_first_truncated_turn_says_so(kernel, engine):
         assert read <= 256
         if read < was_read + was_written + PROMPT_TOKENS_AT_LEAST:
             break
-        assert "left out" not in ran.text
+        assert "dropped" not in ran.text
         was_read, was_written = read, written
-    assert "left out the beginning of the chat: about " in ran.text
+    assert "dropped the beginning of the chat: about " in ran.text
     assert f"tokens were sent, and {read} were read (context 256)" in ran.text
     advised = re.search(r"with (--last \d+), --new or (-o num_ctx \d+)\.", ran.text)
     fewer_turns, larger = advised.groups()
     for options in (f"{SMALL} {fewer_turns}", f"{SHORT} {larger}"):
         again, _, _ = ask(kernel, options)
-        assert "left out" not in again.text
+        assert "dropped" not in again.text
         assert "Run the cell again" not in again.text
 
 
