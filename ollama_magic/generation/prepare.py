@@ -138,7 +138,7 @@ def prepare(
         raw=options.raw,
         hide=hide,
     )
-    tools = make_tools(options.tools, names)
+    tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
     _check_format(format, tools)
     before = session.chat(options.chat).before(

@@ -54,7 +54,7 @@ def said_after(body, answer):
     return known.after(Stats.from_json(answer), answer.get("done_reason", ""), length)
 
 
-def test_of_the_recordings_those_that_were_cut_are_told_and_no_others():
+def test_only_recordings_that_were_cut_get_a_notice():
     recorded = recorded_answers()
     assert len(recorded) > 50
     told = {name for name, body, answer in recorded if said_after(body, answer)}
@@ -62,7 +62,7 @@ def test_of_the_recordings_those_that_were_cut_are_told_and_no_others():
 
 
 @pytest.mark.parametrize("case", sorted(CUT))
-def test_a_recorded_prompt_that_was_cut_is_told_before_and_after(case):
+def test_a_recorded_prompt_that_was_cut_gets_a_notice_before_and_after(case):
     body = recording(case)["request"]["body"]
     messages = body.get("messages") or [{"content": body["prompt"]}]
     length = length_in_force(body["options"], loaded=4096, trained=8192, asked_with={})
@@ -81,14 +81,14 @@ def test_a_recorded_prompt_that_was_cut_is_told_before_and_after(case):
     )
 
 
-def test_a_chat_that_fits_is_not_spoken_of():
+def test_a_chat_that_fits_gets_no_notice():
     known = check([a_turn(n) for n in range(5)], length=4096, trained=8192)
     assert known.fits
     assert (known.before(), known.after(counted(known.size), "stop")) == ("", "")
     assert known.verdict() == "it fits into the context"
 
 
-def test_a_chat_that_does_not_fit_is_told_with_what_helps():
+def test_a_chat_that_does_not_fit_gets_advice():
     known = check([a_turn(n) for n in range(20)], length=1024, trained=8192)
     assert known.fits is False
     assert known.before() == (
@@ -100,7 +100,7 @@ def test_a_chat_that_does_not_fit_is_told_with_what_helps():
 
 @pytest.mark.parametrize("count", [1, 3, 40, 400])
 @pytest.mark.parametrize("length", [256, 2048, 4096])
-def test_what_is_advised_fits(count, length):
+def test_the_advice_fits(count, length):
     turns = [a_turn(n) for n in range(count)]
     known = check(turns, length=length, trained=131072)
     if known.fits:
@@ -114,7 +114,7 @@ def test_what_is_advised_fits(count, length):
     assert check(turns, length=num_ctx, trained=131072).fits
 
 
-def test_no_context_is_advised_that_the_model_does_not_have():
+def test_no_larger_context_than_the_model_has_is_advised():
     turns = [a_turn(n) for n in range(50)]
     assert "num_ctx" not in check(turns, length=2048, trained=2048).before()
     assert "num_ctx" not in check(turns, length=2048, trained=4096).before()
@@ -122,13 +122,13 @@ def test_no_context_is_advised_that_the_model_does_not_have():
     assert "num_ctx 7000" in check(turns[:45], length=2048, trained=7000).before()
 
 
-def test_a_prompt_that_is_too_long_by_itself_needs_no_fewer_turns():
+def test_fewer_turns_are_not_advised_if_the_prompt_alone_is_too_long():
     prompt = {"role": "user", "content": "word " * 1000}
     known = check_context([a_turn()], [prompt], options={}, length=512, trained=512)
     assert known.before().endswith("Run the cell again with a shorter prompt.")
 
 
-def test_an_unknown_length_is_no_reason_to_warn_before():
+def test_an_unknown_length_gives_no_early_warning():
     known = check([a_turn(n) for n in range(50)])
     assert (known.fits, known.before()) == (None, "")
     assert known.verdict() == "whether it fits is unknown until the model is loaded"
@@ -136,12 +136,12 @@ def test_an_unknown_length_is_no_reason_to_warn_before():
     assert (short.fits, short.before()) == (None, "")
 
 
-def test_more_than_the_model_was_trained_for_fits_no_context():
+def test_more_than_the_trained_length_never_fits():
     known = check([a_turn(n) for n in range(50)], trained=2048)
     assert "the model was trained for 2,048" in known.before()
 
 
-def test_the_length_after_the_answer_is_the_truth():
+def test_the_length_after_the_reply_counts():
     """The model was not loaded before; the server chose a small context for it."""
     known = check([a_turn(n) for n in range(50)], trained=131072)
     said = known.after(counted(2000), "stop", 2048)
@@ -151,7 +151,7 @@ def test_the_length_after_the_answer_is_the_truth():
     assert known.after(counted(known.size), "stop", 131072) == ""
 
 
-def test_fewer_tokens_than_before_are_told_although_the_estimate_is_close():
+def test_fewer_tokens_than_at_the_last_turn_give_a_notice():
     """Each turn must count what the one before it counted, and more."""
     turns = [a_turn(n) for n in range(6)]
     last = a_turn(7, stats=counted(900, 60))
@@ -160,7 +160,7 @@ def test_fewer_tokens_than_before_are_told_although_the_estimate_is_close():
     assert known.after(counted(975), "stop") == ""
 
 
-def test_a_chat_larger_than_the_context_was_probably_not_read_in_whole():
+def test_a_chat_larger_than_the_context_was_probably_cut():
     known = check([a_turn(n) for n in range(9)], length=1024, trained=8192)
     assert 1024 < known.size < 1300
     said = known.after(counted(1000), "stop")
@@ -168,26 +168,26 @@ def test_a_chat_larger_than_the_context_was_probably_not_read_in_whole():
     assert known.after(counted(known.size), "stop", 2048) == ""
 
 
-def test_counts_of_a_turn_that_was_answered_on_other_turns_prove_nothing():
+def test_counts_of_a_stale_turn_are_ignored():
     last = a_turn(7, stats=counted(900, 60), based_on="an older text")
     known = check([a_turn(1), last], length=1024, counted=last)
     assert known.at_least == 0
     assert known.after(counted(300), "stop") == ""
 
 
-def test_thinking_that_was_counted_is_not_sent_again():
+def test_counted_thinking_is_not_part_of_the_next_request():
     last = a_turn("thinker", words=10, thinking="hm " * 500, stats=counted(20, 800))
     known = check([last], length=1024, counted=last)
     assert known.size < 100
     assert known.after(counted(60), "stop") == ""
 
 
-def test_what_a_template_adds_is_known_from_the_counts():
+def test_the_counts_include_what_the_template_adds():
     last = a_turn(words=2, stats=counted(200, 5))
     assert check([last], counted=last).size > 205
 
 
-def test_small_numbers_are_no_evidence_when_the_length_is_unknown():
+def test_small_counts_prove_nothing_if_the_length_is_unknown():
     """A server may count only what it had not seen before."""
     small = check([a_turn(n) for n in range(5)])
     assert small.after(counted(12), "stop") == ""
@@ -195,7 +195,7 @@ def test_small_numbers_are_no_evidence_when_the_length_is_unknown():
     assert "dropped" in large.after(counted(2000), "stop")
 
 
-def test_without_counts_what_was_said_before_stands():
+def test_without_counts_the_early_warning_stays():
     known = check([a_turn(n) for n in range(20)], length=1024)
     assert known.after(Stats(), "") == known.before() != ""
 
@@ -212,7 +212,7 @@ def test_without_counts_what_was_said_before_stands():
     ],
     ids=["full", "num_predict", "before num_predict", "short", "stop", "shifted"],
 )
-def test_a_reply_that_met_the_end_of_the_context(stats, done_reason, options, said):
+def test_a_reply_that_reached_the_end_of_the_context(stats, done_reason, options, said):
     turns = [a_turn(n) for n in range(4)]
     known = check(turns, length=1024, options=options)
     found = known.after(stats, done_reason)
@@ -220,7 +220,7 @@ def test_a_reply_that_met_the_end_of_the_context(stats, done_reason, options, sa
     assert bool(found) == bool(said)
 
 
-def test_the_length_in_force_is_what_was_asked_or_what_is_loaded():
+def test_the_context_length_is_that_of_the_request_or_of_the_loaded_model():
     def known(options, asked_with=(), loaded=4096):
         return length_in_force(
             options, loaded=loaded, trained=8192, asked_with=dict(asked_with)
@@ -235,14 +235,14 @@ def test_the_length_in_force_is_what_was_asked_or_what_is_loaded():
     assert known({"num_ctx": True}) == 4096
 
 
-def test_a_chat_is_measured_no_further_than_it_matters():
+def test_a_chat_is_measured_only_as_far_as_it_matters():
     known = check([a_turn(n) for n in range(10_000)], length=4096, trained=8192)
     assert len(known.turns) < 400
     assert known.describe().startswith("over 32,")
     assert "num_ctx" not in known.before()
 
 
-def test_the_use_of_a_chat_in_words():
+def test_the_context_in_use_as_text():
     chat = Chat("main", (a_turn(words=10, stats=counted(1200, 34)),))
     assert describe_use(Chat("main"), 4096) == ""
     assert describe_use(chat, 4096) == (

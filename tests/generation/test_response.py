@@ -38,7 +38,7 @@ def test_thinking_between_tags_is_kept_apart_from_the_text(contents, text, think
     assert response.thinking.strip() == thinking
 
 
-def test_leading_blanks_of_an_answer_without_tags_are_kept():
+def test_leading_blanks_of_a_response_without_tags_are_kept():
     response, _, _ = response_of("  ", "    code")
     assert response.text == "      code"
 
@@ -53,12 +53,12 @@ def test_native_thinking_is_timed_and_kept_apart():
     assert response.thinking_s == 2.5
 
 
-def test_the_last_chunk_brings_reason_and_stats():
+def test_the_last_chunk_has_reason_and_stats():
     response, _, _ = response_of("x", done_reason="length", stats=Stats(eval_count=7))
     assert (response.done_reason, response.stats.eval_count) == ("length", 7)
 
 
-def test_what_is_held_back_comes_out_when_the_answer_breaks_off():
+def test_held_back_text_is_returned_when_the_response_ends_early():
     response = Response()
     response.read([ReplyChunk(content="<thi")])
     assert response.is_empty

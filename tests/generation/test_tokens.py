@@ -34,7 +34,7 @@ def test_estimates_are_within_a_quarter_of_real_counts(contents, counted):
     assert estimate_messages(messages) == pytest.approx(counted, rel=0.25)
 
 
-def test_nothing_is_no_tokens():
+def test_an_empty_text_has_no_tokens():
     assert estimate_tokens("") == 0
     assert estimate_messages([]) == 0
 
@@ -49,5 +49,5 @@ def test_chinese_counts_more_than_english_of_the_same_length():
     assert estimate_tokens("天" * 100) > 4 * estimate_tokens("a" * 100)
 
 
-def test_content_that_is_not_there_counts_as_none():
+def test_missing_content_counts_as_empty():
     assert estimate_messages([{"role": "assistant", "content": None}]) > 0

@@ -25,7 +25,7 @@ def check_harmless(ran):
         assert "\u202e" not in shown
 
 
-def test_parts_of_a_model_and_a_version_are_harmless(kernel, fake_ollama):
+def test_details_of_a_model_and_the_version_are_escaped(kernel, fake_ollama):
     fake_ollama.on("POST /api/show", whole({"template": HOSTILE, "details": {}}))
     fake_ollama.on("GET /api/version", whole({"version": HOSTILE}))
     for line in ("show llama3.2:3b --template", "version", ""):
@@ -35,7 +35,7 @@ def test_parts_of_a_model_and_a_version_are_harmless(kernel, fake_ollama):
         assert HARMLESS in ran.text
 
 
-def test_the_status_of_a_pull_is_harmless(kernel, fake_ollama):
+def test_the_status_of_a_pull_is_escaped(kernel, fake_ollama):
     steps = [{"status": HOSTILE}, {"status": "success"}]
     fake_ollama.on("POST /api/pull", Answer(steps))
     check_harmless(kernel.run("%ollama pull new:1b"))
@@ -44,19 +44,21 @@ def test_the_status_of_a_pull_is_harmless(kernel, fake_ollama):
 # -- pull --------------------------------------------------------------------------
 
 
-def test_a_pull_of_what_is_there_says_so(kernel, fake_ollama):
+def test_a_pull_of_an_up_to_date_model_says_so(kernel, fake_ollama):
     fake_ollama.replay("pull_existing")
     ran = kernel.run("%ollama pull smollm2:135m")
     assert ran.text == "smollm2:135m: up to date"
 
 
-def test_a_pull_says_how_much_came(kernel, fake_ollama):
+def test_a_pull_shows_how_much_was_downloaded(kernel, fake_ollama):
     fake_ollama.replay("pull_progress")
     ran = kernel.run("%ollama pull smollm2:135m")
     assert ran.text == "smollm2:135m: pulled, 98 MB"
 
 
-def test_a_pull_that_fails_goes_on_only_where_something_came(kernel, fake_ollama):
+def test_a_failed_pull_suggests_to_continue_only_after_a_partial_download(
+    kernel, fake_ollama
+):
     fake_ollama.replay("pull_missing_model")
     ran = kernel.run("%ollama pull nosuch")
     assert ran.status == "error"
@@ -93,7 +95,7 @@ def test_rm_of_one_model_by_two_names_deletes_it_once(kernel, fake_ollama):
     assert fake_ollama.model_names == []
 
 
-def test_of_a_single_model_the_server_decides(kernel, fake_ollama):
+def test_rm_of_one_model_lets_the_server_decide(kernel, fake_ollama):
     """Ollama lists no model that is damaged, and deletes it all the same."""
     deleted = Answer(content_type=None, framing="length")
     fake_ollama.on("DELETE /api/delete", deleted)
@@ -105,7 +107,7 @@ def test_of_a_single_model_the_server_decides(kernel, fake_ollama):
 # -- advice ------------------------------------------------------------------------
 
 
-def test_names_that_ipython_made_are_not_proposed(kernel):
+def test_names_of_ipython_are_not_suggested(kernel):
     ran = kernel.run("%%ollama\n{{ nope }}")
     assert "There is no variable" in ran.error
     assert "did you mean" not in ran.error
@@ -114,7 +116,7 @@ def test_names_that_ipython_made_are_not_proposed(kernel):
     kernel.run("del hope")
 
 
-def test_what_ipython_made_can_be_filled_in(kernel, fake_ollama):
+def test_names_of_ipython_can_be_filled_in(kernel, fake_ollama):
     assert kernel.run("%%ollama --dry-run\n{{ In[0] }}!").status == "ok"
 
 
@@ -127,7 +129,7 @@ def test_what_ipython_made_can_be_filled_in(kernel, fake_ollama):
         ("%%ollama --host 127.0.0.1:9\nHi", "or run %ollama serve"),
     ],
 )
-def test_advice_that_does_not_fit_is_not_given(kernel, code, unfit):
+def test_unsuitable_advice_is_not_given(kernel, code, unfit):
     ran = kernel.run(code)
     assert ran.status == "error"
     assert "next: " in said(ran)

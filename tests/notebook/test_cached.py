@@ -16,7 +16,7 @@ def shown(ran):
     return json.dumps(kept, sort_keys=True)
 
 
-def test_a_second_run_gives_the_same_outputs_with_no_server(kernel, fake_ollama):
+def test_a_second_run_gives_the_same_outputs_without_a_server(kernel, fake_ollama):
     kernel.run(ON)
     fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "thinking"]}])
     fake_ollama.reply("Hello **you**", thinking="They greet.")
@@ -35,7 +35,7 @@ def test_a_second_run_gives_the_same_outputs_with_no_server(kernel, fake_ollama)
     assert len(fake_ollama.bodies("/api/chat")) == asked
 
 
-def test_the_option_alone_does_it_and_without_it_the_model_is_asked(
+def test_the_option_reuses_the_reply_and_without_it_a_request_is_sent(
     kernel, fake_ollama
 ):
     fake_ollama.reply("One")
@@ -52,7 +52,7 @@ def test_the_option_alone_does_it_and_without_it_the_model_is_asked(
     "line",
     ["-t 0.5", "-s 'Be brief.'", "-f json", "--seed 3", "--no-think", "-1"],
 )
-def test_another_request_is_another_question(kernel, fake_ollama, line):
+def test_a_different_request_is_not_reused(kernel, fake_ollama, line):
     fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "thinking"]}])
     fake_ollama.reply("One")
     kernel.run("%%ollama --cached\nHi", "a")
@@ -61,14 +61,14 @@ def test_another_request_is_another_question(kernel, fake_ollama, line):
 
 
 @pytest.mark.parametrize("line", ["--keep-alive 5m", "--no-stream", "-q"])
-def test_what_leaves_the_answer_as_it_is_does_not_matter(kernel, fake_ollama, line):
+def test_options_that_do_not_change_the_reply_do_not_matter(kernel, fake_ollama, line):
     fake_ollama.reply("One")
     kernel.run("%%ollama --cached\nHi", "a")
     fake_ollama.reply("Two")
     assert kernel.run(f"%%ollama --cached {line}\nHi", "a").text == "One"
 
 
-def test_a_model_that_has_changed_is_asked_anew(kernel, fake_ollama):
+def test_a_changed_model_is_asked_again(kernel, fake_ollama):
     fake_ollama.models([{"name": MODEL, "digest": "1" * 64}])
     fake_ollama.reply("One")
     kernel.run("%%ollama --cached\nHi", "a")
@@ -79,7 +79,7 @@ def test_a_model_that_has_changed_is_asked_anew(kernel, fake_ollama):
     assert kernel.run("%%ollama --cached\nHi", "a").text == "Two"
 
 
-def test_another_model_is_asked_and_its_answer_is_its_own(kernel, fake_ollama):
+def test_each_model_has_its_own_cached_replies(kernel, fake_ollama):
     fake_ollama.models([MODEL, "other:1b"])
     fake_ollama.reply("One")
     kernel.run(f"%%ollama {MODEL} --cached\nHi", "a")
@@ -88,7 +88,9 @@ def test_another_model_is_asked_and_its_answer_is_its_own(kernel, fake_ollama):
     assert kernel.run(f"%%ollama {MODEL} --cached\nHi", "a").text == "One"
 
 
-def test_a_question_that_was_never_answered_says_why_it_cannot_be(kernel, fake_ollama):
+def test_a_missing_reply_without_a_server_is_an_error_that_says_why(
+    kernel, fake_ollama
+):
     kernel.run(NOWHERE)
     ran = kernel.run("%%ollama --cached\nHi", "a")
     assert ran.status == "error"
@@ -97,7 +99,7 @@ def test_a_question_that_was_never_answered_says_why_it_cannot_be(kernel, fake_o
     assert "ServerUnreachableError" in named.error
 
 
-def test_one_offs_are_kept_too_and_only_with_the_option(kernel, fake_ollama):
+def test_one_offs_are_cached_too_and_only_with_the_option(kernel, fake_ollama):
     fake_ollama.reply("One")
     kernel.run("%%ollama -1\nHi")
     fake_ollama.reply("Two")
@@ -106,7 +108,7 @@ def test_one_offs_are_kept_too_and_only_with_the_option(kernel, fake_ollama):
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
 
 
-def test_an_answer_that_broke_off_is_not_kept(kernel, fake_ollama):
+def test_a_partial_reply_is_not_cached(kernel, fake_ollama):
     body = {"model": MODEL, "messages": []}
     broken = Answer([reply_line(body, content="Ha"), {"error": "died"}])
     whole = Answer([reply_line(body, content="Whole"), reply_line(body, done=True)])
@@ -115,7 +117,7 @@ def test_an_answer_that_broke_off_is_not_kept(kernel, fake_ollama):
     assert kernel.run("%%ollama --cached\nHi", "a").text == "Whole"
 
 
-def test_every_round_with_functions_is_replayed(kernel, fake_ollama):
+def test_every_tool_round_is_reused(kernel, fake_ollama):
     fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "tools"]}])
     kernel.run("def add(a: int, b: int):\n    return a + b")
     body = {"model": MODEL, "messages": []}
@@ -131,7 +133,7 @@ def test_every_round_with_functions_is_replayed(kernel, fake_ollama):
     assert shown(kernel.run(code, "a")) == first
 
 
-def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
+def test_serve_lets_a_cached_notebook_run_if_no_server_can_start(
     kernel, tmp_path, monkeypatch
 ):
     kernel.run(ON)
@@ -141,7 +143,7 @@ def test_serve_lets_a_notebook_go_on_where_nothing_can_be_started(
     assert "cached replies are shown" in ran.text
 
 
-def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
+def test_prune_deletes_cached_replies_by_age(kernel, fake_ollama):
     fake_ollama.reply("One")
     kernel.run("%%ollama -1 --cached\nHi")
     ran = kernel.run("%ollama prune --older-than 0.00000001 -y")
@@ -150,7 +152,7 @@ def test_prune_forgets_answers_by_their_age(kernel, fake_ollama):
     assert kernel.run("%%ollama -1 --cached\nHi").text == "Two"
 
 
-def test_a_comparison_is_replayed_too(kernel, fake_ollama):
+def test_a_comparison_is_reused_too(kernel, fake_ollama):
     fake_ollama.models([MODEL, "other:1b"])
     fake_ollama.reply("Both say this.")
     code = f"%%ollama --cached --compare {MODEL},other:1b\nHi"
@@ -160,9 +162,7 @@ def test_a_comparison_is_replayed_too(kernel, fake_ollama):
     assert len(fake_ollama.bodies("/api/chat")) == 2
 
 
-def test_the_history_tells_when_an_answer_was_given_not_when_it_was_shown(
-    kernel, fake_ollama
-):
+def test_the_history_shows_the_original_time_of_a_cached_reply(kernel, fake_ollama):
     kernel.run(ON)
     tell = "(turn,) = %ollama history\nprint(turn.answered_at)"
     kernel.run("%%ollama\nHi", "a")
@@ -173,7 +173,7 @@ def test_the_history_tells_when_an_answer_was_given_not_when_it_was_shown(
     assert first.strip()
 
 
-def test_what_is_kept_of_a_comparison_is_the_same_again(kernel, fake_ollama):
+def test_keep_after_a_cached_comparison_gives_the_same_turn(kernel, fake_ollama):
     fake_ollama.models([MODEL, "other:1b"])
     kernel.run(ON)
     code = f"%%ollama --compare {MODEL},other:1b\nHi"
@@ -193,7 +193,7 @@ def test_what_is_kept_of_a_comparison_is_the_same_again(kernel, fake_ollama):
     "command",
     ["pull x:1b", "create x --from y", "cp x y", "load x", "stop x", "rm x -y"],
 )
-def test_what_makes_models_ready_is_skipped_without_a_server(
+def test_commands_that_prepare_models_are_skipped_without_a_server(
     kernel, fake_ollama, command
 ):
     kernel.run(NOWHERE)
@@ -206,12 +206,12 @@ def test_what_makes_models_ready_is_skipped_without_a_server(
 
 
 @pytest.mark.parametrize("command", ["list", "ps", "show x", "push x"])
-def test_what_a_server_alone_can_tell_or_do_is_not(kernel, fake_ollama, command):
+def test_commands_that_need_a_server_are_not_skipped(kernel, fake_ollama, command):
     kernel.run(f"{ON}\n{NOWHERE}")
     assert "ServerUnreachableError" in kernel.run(f"%ollama {command}").error
 
 
-def test_a_notebook_that_chooses_its_model_is_replayed(kernel, fake_ollama):
+def test_a_notebook_with_use_runs_from_the_cache(kernel, fake_ollama):
     """The model of ``%ollama use`` goes on after a cell that names another one."""
     fake_ollama.models([MODEL, "other:1b"])
     kernel.run(ON)
@@ -233,7 +233,7 @@ ROWS = "from ollama_magic import map_prompts\nmap_prompts('Say {{}}', {rows}{mor
 
 
 @pytest.mark.parametrize("more", ["", f", model='{MODEL}'"])
-def test_rows_are_answered_from_earlier_without_a_server(kernel, fake_ollama, more):
+def test_cached_rows_need_no_server(kernel, fake_ollama, more):
     fake_ollama.reply("Said.")
     cell = ROWS.format(rows=["a", "b", "a"], more=more)
     _, value = kernel.run(cell).outputs
@@ -247,7 +247,7 @@ def test_rows_are_answered_from_earlier_without_a_server(kernel, fake_ollama, mo
     assert len(fake_ollama.bodies("/api/generate")) == 2
 
 
-def test_a_row_that_was_never_answered_is_an_error_then(kernel, fake_ollama):
+def test_a_row_without_a_cached_reply_is_an_error(kernel, fake_ollama):
     kernel.run(ROWS.format(rows=["a"], more=""))
     kernel.run(f"{NOWHERE}\n{ON}")
     ran = kernel.run(ROWS.format(rows=["a", "b"], more=""))

@@ -22,7 +22,7 @@ def messages(fake_ollama):
     return [(m["role"], m["content"]) for m in body["messages"]]
 
 
-def test_the_answer_is_one_output_with_html_and_its_source(kernel, fake_ollama):
+def test_the_reply_is_one_output_with_html_and_source(kernel, fake_ollama):
     fake_ollama.reply("Hello **world**")
     ran = ask(kernel)
     assert ran.status == "ok"
@@ -32,7 +32,7 @@ def test_the_answer_is_one_output_with_html_and_its_source(kernel, fake_ollama):
     assert output["data"]["text/plain"] == "Hello **world**"
 
 
-def test_the_output_says_who_answered_what(kernel, fake_ollama):
+def test_the_output_metadata_has_prompt_and_model(kernel, fake_ollama):
     ran = ask(kernel, "Why?", "-t 0.5 --keep-alive 10m")
     known = ran.provenance
     assert known["model"] == "llama3.2:3b"
@@ -45,7 +45,7 @@ def test_the_output_says_who_answered_what(kernel, fake_ollama):
     assert known["stats"]["eval_count"] > 0
 
 
-def test_the_footer_names_model_and_turn_and_quiet_hides_it(kernel):
+def test_the_footer_shows_model_and_turn_and_quiet_hides_it(kernel):
     assert "turn 1 of main" in ask(kernel).html
     assert "turn 2 of main" not in ask(kernel, options="-q").html
 
@@ -75,12 +75,12 @@ def test_each_option_reaches_the_request(kernel, fake_ollama, line, field, value
         assert body[field] == value
 
 
-def test_only_what_was_set_is_sent(kernel, fake_ollama):
+def test_only_options_that_were_given_are_sent(kernel, fake_ollama):
     ask(kernel)
     assert set(sent(fake_ollama)) == {"model", "messages", "stream"}
 
 
-def test_think_levels_reach_a_model_that_can(kernel, fake_ollama):
+def test_think_levels_reach_a_model_with_thinking(kernel, fake_ollama):
     able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
     fake_ollama.models([able])
     fake_ollama.reply("Yes", thinking="Hm.")
@@ -92,7 +92,7 @@ def test_think_levels_reach_a_model_that_can(kernel, fake_ollama):
     assert "Hm." not in hidden.html
 
 
-def test_thinking_is_refused_before_it_is_asked_of_a_model_that_cannot(
+def test_thinking_is_an_error_for_a_model_without_it_and_nothing_is_sent(
     kernel, fake_ollama
 ):
     fake_ollama.models([{"name": "plain:1b", "capabilities": ["completion"]}])
@@ -104,7 +104,7 @@ def test_thinking_is_refused_before_it_is_asked_of_a_model_that_cannot(
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_a_cell_goes_on_with_the_chat(kernel, fake_ollama):
+def test_a_cell_continues_the_chat(kernel, fake_ollama):
     fake_ollama.reply("One.")
     ask(kernel, "First?", cell_id="a")
     ask(kernel, "Second?", cell_id="b")
@@ -115,7 +115,7 @@ def test_a_cell_goes_on_with_the_chat(kernel, fake_ollama):
     ]
 
 
-def test_a_cell_that_is_run_again_replaces_its_turn_in_place(kernel, fake_ollama):
+def test_a_re_run_replaces_the_turn_in_place(kernel, fake_ollama):
     for cell in "abc":
         ask(kernel, f"{cell}?", cell_id=cell)
     ran = ask(kernel, "b2?", cell_id="b")
@@ -136,7 +136,7 @@ def test_append_adds_a_turn_instead(kernel, fake_ollama):
     assert asked == ["a?", "a2?"]
 
 
-def test_turns_of_deleted_cells_leave_the_chat(kernel, fake_ollama):
+def test_turns_of_deleted_cells_are_removed(kernel, fake_ollama):
     ask(kernel, "a?", cell_id="a")
     ask(kernel, "b?", cell_id="b")
     ask(kernel, "c?", cell_id="c", deleted=["a"])
@@ -160,20 +160,20 @@ def test_new_last_and_once_choose_what_is_sent(kernel, fake_ollama):
     assert asked == ["e?", "f?"]
 
 
-def test_named_chats_are_apart(kernel, fake_ollama):
+def test_named_chats_are_separate(kernel, fake_ollama):
     ask(kernel, "a?", cell_id="a")
     ran = ask(kernel, "b?", "-c other", cell_id="b")
     assert messages(fake_ollama) == [("user", "b?")]
     assert "turn 1 of other" in ran.html
 
 
-def test_a_system_message_holds_from_its_turn_on(kernel, fake_ollama):
+def test_a_system_message_applies_from_its_turn_on(kernel, fake_ollama):
     ask(kernel, "a?", "-s Terse.", cell_id="a")
     ask(kernel, "b?", cell_id="b")
     assert messages(fake_ollama)[0] == ("system", "Terse.")
 
 
-def test_the_reply_is_bound_to_a_name(kernel, fake_ollama):
+def test_the_reply_is_assigned_to_a_variable(kernel, fake_ollama):
     fake_ollama.reply("Run:\n```python\nprint(1)\n```\n")
     ask(kernel, options="r <<")
     ran = kernel.run(
@@ -191,7 +191,7 @@ def test_json_replies_have_data(kernel, fake_ollama):
     assert kernel.run("print(r.data['a'])").streams == "[1, 2]\n"
 
 
-def test_values_are_filled_in_once_and_named_in_the_footer(kernel, fake_ollama):
+def test_placeholders_are_filled_in_once_and_listed_in_the_footer(kernel, fake_ollama):
     kernel.run("x = {'k': ['{{ y }}', 2]}")
     ran = ask(kernel, 'Look: {{ x["k"][0] }} and {"json": {}} and $x^2$')
     asked = messages(fake_ollama)[-1][1]
@@ -222,7 +222,7 @@ def test_an_undefined_name_is_an_error_and_nothing_is_sent(kernel, fake_ollama):
         "dépôt 日本語 🚀",
     ],
 )
-def test_the_model_gets_the_text_that_was_typed(kernel, fake_ollama, prompt):
+def test_the_prompt_is_sent_as_it_was_typed(kernel, fake_ollama, prompt):
     ask(kernel, prompt)
     assert messages(fake_ollama)[-1][1] == prompt
 
@@ -246,7 +246,7 @@ def test_dry_run_shows_the_request_and_sends_nothing(kernel, fake_ollama):
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_the_answer_grows_while_it_comes(kernel, fake_ollama):
+def test_the_output_grows_while_the_reply_streams(kernel, fake_ollama):
     more = threading.Event()
     steps = [
         line(content="First"),
@@ -262,7 +262,7 @@ def test_the_answer_grows_while_it_comes(kernel, fake_ollama):
     assert kernel.collect(msg_id).text == "First second"
 
 
-def test_an_interrupt_ends_the_answer_and_keeps_what_came(kernel, fake_ollama):
+def test_an_interrupt_ends_the_reply_and_keeps_the_partial_text(kernel, fake_ollama):
     """The server sees the connection close, the chat keeps the part, Run All stops."""
     never = threading.Event()
     fake_ollama.on("POST /api/chat", Answer([line(content="Some text"), Wait(never)]))
@@ -296,7 +296,7 @@ def test_an_interrupt_before_the_first_token_leaves_no_trace(kernel, fake_ollama
     assert "No turns in chat" in kernel.run("%ollama history").text
 
 
-def test_a_fault_in_the_middle_keeps_what_came_and_is_an_error(kernel, fake_ollama):
+def test_an_error_in_the_middle_keeps_the_partial_reply(kernel, fake_ollama):
     broken = {"error": "an error was encountered while running the model: EOF"}
     fake_ollama.on("POST /api/chat", Answer([line(content="Half"), broken]))
     ran = ask(kernel)
@@ -327,14 +327,14 @@ def test_a_failed_turn_leaves_no_trace(kernel, fake_ollama):
         ("%ollama lst", "%ollama list"),
     ],
 )
-def test_bad_input_gets_a_clear_error_with_the_next_step(kernel, code, words):
+def test_invalid_input_is_an_error_with_a_next_step(kernel, code, words):
     ran = kernel.run(code)
     assert ran.status == "error"
     assert words in (ran.error or "") + ran.streams
     assert "Traceback" not in (ran.error or "") + ran.streams
 
 
-def test_no_server_offers_to_serve(kernel):
+def test_without_a_server_the_error_suggests_serve(kernel):
     kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
     ran = ask(kernel)
     assert ran.error.startswith("ServerUnreachableError: No Ollama server answered at")
@@ -354,7 +354,7 @@ def test_hostile_text_is_shown_as_text(kernel, fake_ollama):
     assert "&lt;script&gt;" in ran.html
 
 
-def test_a_store_that_cannot_be_read_never_stops_a_cell(kernel, tmp_path):
+def test_an_unreadable_store_does_not_stop_a_cell(kernel, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     where = str(tmp_path / "file" / "chats.sqlite")
     kernel.run(f"%config OllamaMagics.history_file = {where!r}")
@@ -366,7 +366,7 @@ def test_a_store_that_cannot_be_read_never_stops_a_cell(kernel, tmp_path):
     assert "memory" not in again.text
 
 
-def test_a_corrupt_store_is_set_aside(kernel, tmp_path):
+def test_a_corrupt_store_is_renamed(kernel, tmp_path):
     where = tmp_path / "broken.sqlite"
     where.write_bytes(b"this is no database" * 100)
     kernel.run(f"%config OllamaMagics.history_file = {str(where)!r}")
@@ -387,7 +387,7 @@ def test_a_corrupt_store_is_set_aside(kernel, tmp_path):
         "r = %ollama ask hi\nr",
     ],
 )
-def test_a_reply_is_never_shown_twice(kernel, code):
+def test_a_reply_is_not_shown_twice(kernel, code):
     ran = kernel.run(code)
     assert ran.status == "ok", ran.error
     assert [o for o in ran.outputs if "data" in o and "Hello!" in str(o)] == [
@@ -395,7 +395,7 @@ def test_a_reply_is_never_shown_twice(kernel, code):
     ]
 
 
-def test_a_reply_is_the_value_of_its_cell_and_shows_when_asked_for(kernel):
+def test_a_reply_is_the_value_of_its_cell_and_can_be_displayed(kernel):
     kernel.run("%ollama ask hi")
     # NB: not `_`, which IPython leaves alone once a test has assigned it.
     assert kernel.run("print(Out[max(Out)].text)").streams == "Hello!\n"
@@ -403,7 +403,7 @@ def test_a_reply_is_the_value_of_its_cell_and_shows_when_asked_for(kernel):
     assert "Hello!" in kernel.run("kept").text
 
 
-def test_hidden_thinking_is_still_seen_to_go_on(kernel, fake_ollama):
+def test_hidden_thinking_shows_that_the_model_is_thinking(kernel, fake_ollama):
     able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
     fake_ollama.models([able])
     more = threading.Event()
@@ -415,7 +415,7 @@ def test_hidden_thinking_is_still_seen_to_go_on(kernel, fake_ollama):
     assert "Hm." not in kernel.collect(msg_id).html
 
 
-def test_an_interrupted_pull_is_told_in_a_line(kernel, fake_ollama):
+def test_an_interrupted_pull_is_shown_as_one_line(kernel, fake_ollama):
     never = threading.Event()
     first = {"status": "pulling manifest"}
     fake_ollama.on("POST /api/pull", Answer([first, Wait(never)]))
@@ -432,7 +432,7 @@ def test_a_wrong_setting_does_not_outlive_a_reload(kernel):
     assert "OllamaMagics.format cannot be 'pdf'" in ran.streams
 
 
-def test_a_damaged_store_is_told_by_any_command(kernel, tmp_path):
+def test_any_command_reports_a_damaged_store(kernel, tmp_path):
     where = tmp_path / "damaged.sqlite"
     where.write_bytes(b"this is no database" * 100)
     kernel.run(f"%config OllamaMagics.history_file = {str(where)!r}")
@@ -442,7 +442,7 @@ def test_a_damaged_store_is_told_by_any_command(kernel, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["GET /api/tags", "GET /api/ps"])
-def test_an_interrupt_before_anything_was_asked_is_a_line(kernel, fake_ollama, path):
+def test_an_interrupt_before_the_first_request_is_one_line(kernel, fake_ollama, path):
     """Also then there is a first frame, and the stop button works at once."""
     fake_ollama.on(path, Answer([], hold_headers=threading.Event()))
     msg_id = kernel.send("%%ollama\nHi")
@@ -454,13 +454,13 @@ def test_an_interrupt_before_anything_was_asked_is_a_line(kernel, fake_ollama, p
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_a_server_that_does_not_list_can_still_answer(kernel, fake_ollama):
+def test_a_server_without_a_list_of_models_can_reply(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", error(500, "no list today"))
     fake_ollama.on("GET /api/ps", error(404, "nothing here"))
     assert ask(kernel, options="llama3.2:3b").status == "ok"
 
 
-def test_a_dry_run_needs_no_server_where_the_model_is_known(kernel):
+def test_a_dry_run_with_a_model_needs_no_server(kernel):
     kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
     ran = ask(kernel, options="llama3.2:3b --dry-run")
     assert ran.status == "ok", ran.error
@@ -474,7 +474,7 @@ def test_a_dry_run_needs_no_server_where_the_model_is_known(kernel):
         ({"thinking": "Hm."}, "[no reply, only thinking]"),
     ],
 )
-def test_an_answer_of_nothing_says_so_and_is_not_sent_back(
+def test_an_empty_reply_says_so_and_is_not_sent_back(
     kernel, fake_ollama, reply, notice
 ):
     able = {"name": "deep:1b", "capabilities": ["completion", "thinking"]}
@@ -492,7 +492,7 @@ def test_a_one_off_reply_has_the_messages_that_were_sent(kernel):
     assert ran.streams == "['Terse.', 'hi', 'Hello!']\n"
 
 
-def test_a_cell_may_ask_in_a_thread_of_its_own(kernel):
+def test_a_cell_can_ask_in_a_thread(kernel):
     ran = kernel.run(
         "import threading\nreplies = []\n"
         "def f():\n"
@@ -503,7 +503,7 @@ def test_a_cell_may_ask_in_a_thread_of_its_own(kernel):
     assert "Hello!" in ran.streams
 
 
-def test_a_dry_run_has_no_reply_to_bind(kernel):
+def test_a_dry_run_has_no_reply_to_assign(kernel):
     ran = ask(kernel, options="r << --dry-run")
     assert ran.status == "error"
     assert "no reply to assign to r" in ran.streams

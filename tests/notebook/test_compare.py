@@ -49,7 +49,7 @@ def history(kernel):
 @pytest.mark.parametrize(
     "options", [f"--compare {A},{B}", f"-m {A} -m {B}", f"{A} -m {B}"]
 )
-def test_both_answers_are_one_output_that_reads_well_as_text(kernel, two, options):
+def test_both_replies_are_one_output_with_readable_text(kernel, two, options):
     answers(two, a=says("I am **A**."), b=says("I am B."))
     ran = both(kernel, options=options)
     assert ran.status == "ok", ran.error
@@ -91,7 +91,7 @@ def test_both_stream_at_once(kernel, two):
     assert "Early" in late
 
 
-def test_the_models_are_looked_up_once_and_before_anything_is_sent(kernel, two):
+def test_the_models_are_listed_once_before_anything_is_sent(kernel, two):
     both(kernel)
     paths = [request.path for request in two.requests]
     assert paths.count("/api/tags") == 1
@@ -115,7 +115,7 @@ def test_the_models_are_looked_up_once_and_before_anything_is_sent(kernel, two):
     ],
     ids=["missing", "no chat", "no thinking"],
 )
-def test_a_model_that_cannot_is_an_error_and_nothing_is_sent(
+def test_a_model_that_cannot_chat_is_an_error_and_nothing_is_sent(
     kernel, fake_ollama, models, options, words
 ):
     fake_ollama.models(models)
@@ -134,7 +134,7 @@ def test_a_server_that_lists_no_models_can_still_answer(kernel, two):
     assert ran.text.count("Hello!") == 2
 
 
-def test_each_column_has_its_own_figures(kernel, fake_ollama):
+def test_each_column_has_its_own_counts(kernel, fake_ollama):
     cloud = {"name": B, "remote_host": "https://ollama.com", "remote_model": "q"}
     fake_ollama.models([A, cloud])
     fake_ollama.reply("Hi", stats={"eval_count": 8, "eval_duration": 400_000_000})
@@ -149,7 +149,7 @@ def test_each_column_has_its_own_figures(kernel, fake_ollama):
     assert quiet.text == f"## {A}\n\nHi\n\n## {B}\n\nHi"
 
 
-def test_a_stop_closes_both_keeps_what_came_and_says_so(kernel, two):
+def test_an_interrupt_closes_both_streams_and_keeps_the_partial_replies(kernel, two):
     never = threading.Event()
     answers(
         two,
@@ -180,7 +180,7 @@ def words(ran):
     return [word for word in ("Once upon", "There was") if word in ran.html]
 
 
-def test_one_that_was_complete_stays_so_when_the_other_is_stopped(kernel, two):
+def test_a_complete_reply_stays_complete_when_the_other_is_interrupted(kernel, two):
     never = threading.Event()
     answers(
         two,
@@ -201,7 +201,7 @@ def test_one_that_was_complete_stays_so_when_the_other_is_stopped(kernel, two):
     assert kernel.run(f"%ollama keep {A}").provenance["status"] == "complete"
 
 
-def test_a_stop_before_anything_came_leaves_nothing_to_see(kernel, two):
+def test_an_interrupt_before_the_first_token_leaves_no_output(kernel, two):
     never = threading.Event()
     answers(two, a=lambda line: [Wait(never)], b=lambda line: [Wait(never)])
     msg_id = kernel.send(f"%%ollama --compare {A},{B}\nHi")
@@ -212,7 +212,7 @@ def test_a_stop_before_anything_came_leaves_nothing_to_see(kernel, two):
     assert ran.error.startswith("Interrupted: ")
 
 
-def test_one_that_fails_tells_why_in_its_column_and_the_other_goes_on(kernel, two):
+def test_a_model_that_fails_shows_its_error_and_the_other_continues(kernel, two):
     answers(
         two,
         a=lambda line: [line(content="Half a"), {"error": "out of <b>memory</b>"}],
@@ -227,7 +227,7 @@ def test_one_that_fails_tells_why_in_its_column_and_the_other_goes_on(kernel, tw
     assert "Whole." in second
 
 
-def test_one_that_is_cut_off_can_be_kept_as_broken(kernel, two):
+def test_a_partial_reply_can_be_kept(kernel, two):
     answers(two, a=lambda line: [line(content="Half a"), RESET], b=says("Whole."))
     both(kernel, cell_id="cell")
     kept = kernel.run(f"%ollama keep {A}")
@@ -236,7 +236,7 @@ def test_one_that_is_cut_off_can_be_kept_as_broken(kernel, two):
     assert kept.text.startswith("Half a\n\n[broken off: ")
 
 
-def test_all_that_fail_show_their_columns_and_the_first_error_is_raised(kernel, two):
+def test_if_all_models_fail_the_first_error_is_raised(kernel, two):
     answers(
         two,
         a=lambda line: error(500, "the first reason"),
@@ -250,7 +250,7 @@ def test_all_that_fail_show_their_columns_and_the_first_error_is_raised(kernel, 
     assert kernel.run(f"%ollama keep {A}").error.startswith("ConfigError: The reply of")
 
 
-def test_nothing_is_written_until_one_is_kept_and_the_next_cell_goes_on(kernel, two):
+def test_no_turn_is_written_until_a_reply_is_kept(kernel, two):
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, "Who are you?", cell_id="compares")
     assert "Who are you?" not in history(kernel)
@@ -269,7 +269,7 @@ def test_nothing_is_written_until_one_is_kept_and_the_next_cell_goes_on(kernel, 
     ]
 
 
-def test_keeping_another_replaces_the_first_in_its_place(kernel, two):
+def test_keeping_another_reply_replaces_the_first_in_place(kernel, two):
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, "Who?", cell_id="compares")
     kernel.run(f"%ollama keep {A}", "keeps")
@@ -285,7 +285,7 @@ def test_keeping_another_replaces_the_first_in_its_place(kernel, two):
     assert "stale" in history(kernel)
 
 
-def test_without_cell_ids_another_choice_replaces_the_first_too(kernel, two):
+def test_keeping_another_reply_replaces_the_first_without_cell_ids_too(kernel, two):
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, "Who?")
     kernel.run(f"%ollama keep {A}")
@@ -295,7 +295,7 @@ def test_without_cell_ids_another_choice_replaces_the_first_too(kernel, two):
     assert "turn 3 of main" in kernel.run(f"%ollama keep {B}").html
 
 
-def test_a_cell_that_compares_again_asks_on_the_turns_before_it(kernel, two):
+def test_a_comparison_that_is_re_run_sends_the_turns_before_it(kernel, two):
     """Restart and Run All, with the cell that keeps, gives the same chat once."""
     answers(two, a=says("I am A."), b=says("I am B."))
     kernel.run("%%ollama\nfirst?", "first")
@@ -309,7 +309,7 @@ def test_a_cell_that_compares_again_asks_on_the_turns_before_it(kernel, two):
         assert "turn 2 of main" in kept.html
 
 
-def test_a_turn_kept_after_others_were_asked_is_stale(kernel, two):
+def test_a_turn_that_is_kept_after_later_turns_is_stale(kernel, two):
     """It was answered on the chat as it was when the models were asked."""
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, "Who?", cell_id="compares")
@@ -318,7 +318,7 @@ def test_a_turn_kept_after_others_were_asked_is_stale(kernel, two):
     assert "stale" in history(kernel)
 
 
-def test_the_chat_and_the_fresh_start_of_the_comparison_are_kept_to(kernel, two):
+def test_keep_uses_the_chat_and_the_new_start_of_the_comparison(kernel, two):
     kernel.run("%%ollama\nold?", "old")
     both(kernel, "new?", f"--compare {A},{B} --new -c other -s Terse.", "compares")
     kept = kernel.run(f"%ollama keep {A}", "keeps")
@@ -331,7 +331,7 @@ def test_the_chat_and_the_fresh_start_of_the_comparison_are_kept_to(kernel, two)
     assert asked(two)[:2] == [("system", "Terse."), ("user", "new?")]
 
 
-def test_a_second_question_of_the_same_run_is_another_turn(kernel, two):
+def test_a_second_prompt_of_the_same_run_is_another_turn(kernel, two):
     code = (
         f"get_ipython().run_cell_magic('ollama', '--compare {A},{B}', 'compared?')\n"
         "get_ipython().run_line_magic('ollama', 'ask then?')\n"
@@ -343,7 +343,7 @@ def test_a_second_question_of_the_same_run_is_another_turn(kernel, two):
     assert questions == ["then?", "compared?", "last?"]
 
 
-def test_the_footer_that_is_off_still_tells_which_turn_it_became(kernel, two):
+def test_keep_shows_the_turn_even_without_a_footer(kernel, two):
     kernel.run("%config OllamaMagics.footer = False")
     ran = both(kernel, cell_id="cell")
     assert "keep MODEL" not in ran.text
@@ -351,7 +351,7 @@ def test_the_footer_that_is_off_still_tells_which_turn_it_became(kernel, two):
     kernel.run("%config OllamaMagics.footer = True")
 
 
-def test_keep_without_a_comparison_says_how_one_is_made(kernel):
+def test_keep_without_a_comparison_says_how_to_compare(kernel):
     assert kernel.run("%ollama keep x").error == (
         "ConfigError: There is no comparison to keep a reply from.\n"
         "  why:  no models were compared since this kernel started\n"
@@ -359,7 +359,7 @@ def test_keep_without_a_comparison_says_how_one_is_made(kernel):
     )
 
 
-def test_keep_with_a_wrong_name_says_what_there_is(kernel, two):
+def test_keep_with_a_wrong_name_lists_the_models(kernel, two):
     both(kernel)
     assert kernel.run("%ollama keep qwen3:4").error == (
         "ConfigError: 'qwen3:4' was not compared.\n"
@@ -419,7 +419,7 @@ def test_one_line_can_compare_too(kernel, two):
     assert asked(two) == [("user", "What's up?")]
 
 
-def test_what_does_not_follow_its_schema_is_told_in_its_column(kernel, two):
+def test_a_reply_that_does_not_match_its_schema_says_so_in_its_column(kernel, two):
     answers(two, a=says('{"age": 36}'), b=says('{"age": "old"}'))
     ran = both(kernel, options=f"c << --compare {A},{B} --schema 'age int'")
     first, second = ran.text.split(f"## {B}")
@@ -443,7 +443,9 @@ def test_thinking_is_folded_in_its_column_or_hidden(kernel, two):
     assert "Let me see." not in json.dumps([hidden.outputs, hidden.html])
 
 
-def test_the_output_tells_who_was_compared_and_restores_no_chat(kernel, two, tmp_path):
+def test_the_output_metadata_lists_the_models_and_restores_no_chat(
+    kernel, two, tmp_path
+):
     ran = both(kernel, "Who?", f"--compare {A},{B} -t 0", "compares")
     told = ran.provenance
     assert (told["kind"], told["prompt"], told["chat"]) == ("comparison", "Who?", None)
@@ -462,7 +464,7 @@ def test_the_output_tells_who_was_compared_and_restores_no_chat(kernel, two, tmp
     assert "could not be used" not in said.text
 
 
-def test_a_kept_turn_is_restored_as_that_of_the_cell_that_compared(
+def test_a_kept_turn_is_restored_as_the_turn_of_the_comparing_cell(
     kernel, two, tmp_path
 ):
     """On another machine: a new choice replaces it there too."""
@@ -479,7 +481,7 @@ def test_a_kept_turn_is_restored_as_that_of_the_cell_that_compared(
     assert "turn 1 of main" in kernel.run(f"%ollama keep {A}", "keeps").html
 
 
-def test_of_two_that_were_kept_the_last_one_is_restored(kernel, two, tmp_path):
+def test_the_last_of_two_kept_replies_is_restored(kernel, two, tmp_path):
     answers(two, a=says("I am A."), b=says("I am B."))
     compared = both(kernel, "Who?", cell_id="compares")
     second = kernel.run(f"%ollama keep {B}", "keeps")

@@ -80,12 +80,12 @@ def advised(ran):
     return re.findall(r"--last \d+|--new|-o num_ctx \d+", notice)
 
 
-def test_an_ordinary_chat_is_not_spoken_of(kernel, server):
+def test_a_short_chat_gets_no_notice(kernel, server):
     for _ in range(3):
         assert is_quiet(ask(kernel))
 
 
-def test_the_first_turn_that_lost_something_says_so_and_is_no_error(kernel, server):
+def test_the_first_turn_that_was_cut_says_so_and_is_no_error(kernel, server):
     ran = fill_the_context(kernel, server)
     assert "dropped the beginning of the chat: about " in ran.html
     assert "(context 512)" in ran.html
@@ -93,7 +93,7 @@ def test_the_first_turn_that_lost_something_says_so_and_is_no_error(kernel, serv
     assert [option.split()[0] for option in advised(ran)] == ["--last", "--new", "-o"]
 
 
-def test_every_turn_that_lost_something_says_so(kernel, server):
+def test_every_turn_that_was_cut_says_so(kernel, server):
     fill_the_context(kernel, server)
     for _ in range(6):
         ran = ask(kernel)
@@ -102,14 +102,14 @@ def test_every_turn_that_lost_something_says_so(kernel, server):
 
 
 @pytest.mark.parametrize("index", range(3), ids=["last", "new", "num_ctx"])
-def test_what_the_notice_advises_helps(kernel, server, index):
+def test_the_advice_of_the_notice_helps(kernel, server, index):
     ran = fill_the_context(kernel, server)
     again = ask(kernel, advised(ran)[index])
     assert server.left_out[-1] == 0
     assert is_quiet(again)
 
 
-def test_a_cell_that_is_run_again_as_advised_replaces_its_turn(kernel, server):
+def test_a_re_run_with_the_advice_replaces_the_turn(kernel, server):
     for number in range(40):
         ran = ask(kernel, cell_id=f"cell-{number}")
         if not is_quiet(ran):
@@ -120,15 +120,13 @@ def test_a_cell_that_is_run_again_as_advised_replaces_its_turn(kernel, server):
     assert again.provenance["context_length"] == 512
 
 
-def test_num_ctx_is_never_changed_without_being_asked(kernel, server, fake_ollama):
+def test_num_ctx_is_never_changed_automatically(kernel, server, fake_ollama):
     fill_the_context(kernel, server)
     ask(kernel)
     assert all("options" not in body for body in fake_ollama.bodies("/api/chat"))
 
 
-def test_no_more_is_asked_of_the_server_than_for_the_answer(
-    kernel, server, fake_ollama
-):
+def test_the_check_sends_no_extra_requests(kernel, server, fake_ollama):
     fill_the_context(kernel, server)
     before = len(fake_ollama.requests)
     ask(kernel)
@@ -137,7 +135,7 @@ def test_no_more_is_asked_of_the_server_than_for_the_answer(
     assert paths[2:] == ["/api/chat", "/api/ps"]
 
 
-def test_a_single_prompt_that_is_too_long_is_told(kernel, server):
+def test_a_single_prompt_that_is_too_long_gets_a_notice(kernel, server):
     ran = ask(kernel, "--once", WORDS * 60)
     assert "dropped part of the prompt" in ran.text
     assert "Run the cell again with a shorter prompt or -o num_ctx 2048." in ran.text
@@ -165,7 +163,7 @@ def test_a_dry_run_of_a_chat_that_is_too_long_advises(kernel, server):
     )
 
 
-def test_it_is_said_before_anything_has_come(kernel, fake_ollama):
+def test_the_warning_is_shown_before_the_first_token(kernel, fake_ollama):
     """A long prompt may be read for minutes; who waits wants to know."""
     more = threading.Event()
     body = {"model": "llama3.2:3b", "messages": []}
@@ -177,7 +175,7 @@ def test_it_is_said_before_anything_has_come(kernel, fake_ollama):
     assert "will probably not fit" in kernel.collect(msg_id).text
 
 
-def test_an_answer_that_is_interrupted_still_says_so(kernel, fake_ollama):
+def test_an_interrupted_reply_still_shows_the_warning(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
     steps = [reply_line(body, body["model"], content="Well"), Wait(threading.Event())]
     fake_ollama.on("POST /api/chat", Answer(steps))
@@ -208,7 +206,7 @@ def test_a_terminal_shows_the_notice_too(fake_ollama, server):
     child.close(force=True)
 
 
-def test_the_state_shows_the_context_in_use(kernel, server):
+def test_the_status_shows_the_context_in_use(kernel, server):
     assert "context" not in kernel.run("%ollama").text
     ran = ask(kernel)
     stats = ran.provenance["stats"]
@@ -218,7 +216,7 @@ def test_the_state_shows_the_context_in_use(kernel, server):
     assert f"{expected}; the chat now: about " in state
 
 
-def test_a_model_that_tells_nothing_is_not_guessed_at(kernel, fake_ollama):
+def test_nothing_is_guessed_about_an_unknown_model(kernel, fake_ollama):
     fake_ollama.reply("Fine.")
     for _ in range(3):
         ran = ask(kernel, prompt=WORDS * 20)

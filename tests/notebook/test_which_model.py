@@ -56,7 +56,7 @@ def answers_for_any_name(fake_ollama):
 # -- the order -----------------------------------------------------------------------
 
 
-def test_use_holds_for_all_that_names_no_model(kernel, fake_ollama):
+def test_use_applies_to_everything_that_names_no_model(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run(f"%ollama use {OTHER}")
     kernel.run(f"%%ollama {LOCAL}\nNamed")
@@ -78,7 +78,7 @@ def test_use_holds_for_all_that_names_no_model(kernel, fake_ollama):
     assert asked(fake_ollama) == [LOCAL, *[OTHER] * 8]
 
 
-def test_each_source_gives_way_to_the_one_before_it(kernel, fake_ollama):
+def test_each_source_of_the_model_overrides_the_next(kernel, fake_ollama):
     names = ["used:1b", "turn:1b", "setting:1b", "environment:1b"]
     fake_ollama.models(["listed:1b", *names])
     hi = "%%ollama\nHi"
@@ -96,7 +96,7 @@ def test_each_source_gives_way_to_the_one_before_it(kernel, fake_ollama):
     assert asked(fake_ollama) == [*sources, "turn:1b", "used:1b"]
 
 
-def test_no_turn_of_the_future_overrides_use(kernel, fake_ollama):
+def test_a_turn_with_a_future_date_does_not_override_use(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run(f"%ollama use {OTHER}")
     kernel.run(f"%%ollama {LOCAL}\nHi", "a")
@@ -113,7 +113,7 @@ def test_no_turn_of_the_future_overrides_use(kernel, fake_ollama):
     assert asked(fake_ollama)[-1] == OTHER
 
 
-def test_use_of_the_panel_is_the_same(kernel, fake_ollama):
+def test_use_in_the_panel_is_the_same(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run("panel = %ollama panel")
     kernel.run(f"panel._use({OTHER!r})")
@@ -123,7 +123,7 @@ def test_use_of_the_panel_is_the_same(kernel, fake_ollama):
     kernel.run("panel.close()")
 
 
-def test_a_script_follows_its_chat_and_map_prompts_too(script):
+def test_scripts_and_map_prompts_use_the_model_of_the_chat(script):
     script.models([LOCAL, OTHER])
     ollama_magic.chat("Hi", model=OTHER)
     ollama_magic.map_prompts("{}", ["a"])
@@ -135,7 +135,9 @@ def test_a_script_follows_its_chat_and_map_prompts_too(script):
 
 
 @pytest.mark.parametrize("first", [EMBEDS, DECIDES, DRAWS, STUB, {"name": "k:cloud"}])
-def test_what_cannot_chat_or_is_elsewhere_is_no_default(kernel, fake_ollama, first):
+def test_models_that_cannot_chat_and_cloud_models_are_no_default(
+    kernel, fake_ollama, first
+):
     fake_ollama.models([first, LOCAL])
     assert kernel.run("%%ollama\nHi").status == "ok"
     kernel.run("from ollama_magic import ask\nask('Hi')")
@@ -143,7 +145,7 @@ def test_what_cannot_chat_or_is_elsewhere_is_no_default(kernel, fake_ollama, fir
     assert asked(fake_ollama) == [LOCAL] * 3
 
 
-def test_a_model_in_memory_goes_before_a_newer_one(kernel, fake_ollama):
+def test_a_loaded_model_is_preferred_to_a_newer_one(kernel, fake_ollama):
     fake_ollama.models([EMBEDS, "newest:1b", OTHER, LOCAL])
     loads(fake_ollama, EMBEDS["name"], LOCAL)
     kernel.run("%%ollama\nHi")
@@ -152,15 +154,13 @@ def test_a_model_in_memory_goes_before_a_newer_one(kernel, fake_ollama):
     assert asked(fake_ollama) == [LOCAL] * 2
 
 
-def test_a_model_whose_capabilities_are_untold_may_answer(script):
+def test_a_model_with_unknown_capabilities_can_be_the_default(script):
     script.models([EMBEDS, {"name": LOCAL, "capabilities": None}])
     assert ollama_magic.ask("Hi").model == LOCAL
 
 
 @pytest.mark.parametrize("code", ["%%ollama\nHi", MAP.format(more="")])
-def test_where_nothing_may_be_chosen_the_error_names_what_there_is(
-    kernel, fake_ollama, code
-):
+def test_without_a_default_the_error_lists_the_models(kernel, fake_ollama, code):
     fake_ollama.models([EMBEDS, STUB])
     assert kernel.run(code).error.splitlines() == [
         "ConfigError: No model is named, and the server has no local model that can "
@@ -181,13 +181,13 @@ def test_the_same_in_a_script(script):
     assert "use" not in caught.value.next_step
 
 
-def test_texts_are_not_embedded_in_the_cloud_unasked(script):
+def test_texts_are_not_sent_to_a_cloud_model_to_embed_by_default(script):
     script.models([{**EMBEDS, "name": "embed:cloud"}])
     with pytest.raises(ConfigError, match="none that embeds"):
         ollama_magic.embed("secret")
 
 
-def test_state_and_doctor_say_which_model_it_is_and_why(kernel, fake_ollama):
+def test_status_and_doctor_show_the_default_model_and_its_source(kernel, fake_ollama):
     fake_ollama.models([STUB, OTHER, LOCAL])
     assert f"model     {OTHER} (none is chosen)" in kernel.run("%ollama").text
     assert f"{OTHER} (none is chosen)" in kernel.run("%ollama doctor").text
@@ -208,7 +208,7 @@ def test_state_and_doctor_say_which_model_it_is_and_why(kernel, fake_ollama):
 # -- the footer ----------------------------------------------------------------------
 
 
-def test_the_footer_says_when_another_model_answers(kernel, fake_ollama):
+def test_the_footer_says_when_the_model_changes(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER, "m:latest"])
     ran = [
         kernel.run(f"%%ollama {model}\nHi", cell)
@@ -236,7 +236,7 @@ def test_the_footer_says_when_another_model_answers(kernel, fake_ollama):
     "name",
     ["gpt-oss:120b-cloud", "kimi-k2.6:cloud", "me/mine:CLOUD", "h.co:5/a:b-cloud"],
 )
-def test_a_cloud_model_that_is_not_listed_is_named_as_one(kernel, fake_ollama, name):
+def test_an_unlisted_cloud_model_is_shown_as_a_cloud_model(kernel, fake_ollama, name):
     answers_for_any_name(fake_ollama)
     place = "cloud model, answered at ollama.com"
     ran = kernel.run(f"%%ollama {name}\nmy secret")
@@ -258,7 +258,7 @@ def test_a_cloud_model_that_is_not_listed_is_named_as_one(kernel, fake_ollama, n
 @pytest.mark.parametrize(
     "name", ["llama3.2:3b", "my-cloud", "x:cloud-2", "y:cloud:local", "h-cloud/a:1b"]
 )
-def test_a_local_model_is_not_called_a_cloud_model(kernel, fake_ollama, name):
+def test_a_local_model_is_not_shown_as_a_cloud_model(kernel, fake_ollama, name):
     answers_for_any_name(fake_ollama)
     ran = kernel.run(f"%%ollama {name}\nHi")
     assert ran.status == "ok", ran.error
@@ -266,7 +266,7 @@ def test_a_local_model_is_not_called_a_cloud_model(kernel, fake_ollama, name):
     assert ran.provenance["host_kind"] == "loopback"
 
 
-def test_a_cloud_model_under_a_name_of_its_own_is_told_by_its_answer(
+def test_a_cloud_model_with_another_name_is_recognised_by_its_response(
     kernel, fake_ollama
 ):
     fake_ollama.on("GET /api/tags", error(403, "no"))
@@ -360,9 +360,7 @@ def test_a_cloud_model_that_only_its_answer_told_is_not_asked_again(
         (f"--compare {LOCAL},kimi:cloud", "ollama.com"),
     ],
 )
-def test_where_it_is_sent_is_said_while_nothing_has_come(
-    kernel, fake_ollama, options, place
-):
+def test_the_cloud_host_is_shown_while_waiting(kernel, fake_ollama, options, place):
     fake_ollama.models([LOCAL, STUB])
     answers_for_any_name(fake_ollama)
     gate, seen = threading.Event(), []
@@ -383,7 +381,7 @@ def test_where_it_is_sent_is_said_while_nothing_has_come(
     assert seen
 
 
-def test_lists_say_cloud_in_place_of_a_size(kernel, fake_ollama):
+def test_lists_show_cloud_instead_of_a_size(kernel, fake_ollama):
     fake_ollama.models([STUB, {"name": "k:cloud", "size": 384}, LOCAL])
     loads(fake_ollama, "k:cloud")
     for line in ("list", "ps", "panel"):
@@ -406,7 +404,7 @@ def test_lists_say_cloud_in_place_of_a_size(kernel, fake_ollama):
         ("library/llama3.2", ["llama3.2:3b"]),
     ],
 )
-def test_the_only_tag_of_a_model_is_meant(kernel, fake_ollama, given, installed):
+def test_a_name_without_a_tag_means_the_only_tag(kernel, fake_ollama, given, installed):
     fake_ollama.models(installed)
     told = f"llama3.2:3b is the only {given} here"
     assert told in kernel.run(f"%%ollama {given}\nHi").html
@@ -445,7 +443,7 @@ def test_the_same_name_in_a_comparison(kernel, fake_ollama):
     ],
     ids=["two", "one in the cloud", "only in the cloud"],
 )
-def test_a_name_that_may_mean_several_is_an_error(kernel, fake_ollama, models, said):
+def test_an_ambiguous_name_is_an_error(kernel, fake_ollama, models, said):
     fake_ollama.models(models)
     name = "llama3.2"
     for code in (
@@ -463,14 +461,16 @@ def test_a_name_that_may_mean_several_is_an_error(kernel, fake_ollama, models, s
     assert asked(fake_ollama) == []
 
 
-def test_latest_is_what_a_name_without_a_tag_means(script):
+def test_a_name_without_a_tag_means_latest_first(script):
     script.models(["llama3.2:1b", "llama3.2:latest"])
     assert ollama_magic.ask("Hi", model="llama3.2").model == "llama3.2"
     with pytest.raises(ModelNotFoundError):
         ollama_magic.ask("Hi", model="llama3.2:7b")
 
 
-def test_a_name_without_a_tag_is_replayed_with_no_server(kernel, fake_ollama):
+def test_a_name_without_a_tag_finds_cached_replies_without_a_server(
+    kernel, fake_ollama
+):
     fake_ollama.models([OTHER, LOCAL])
     kernel.run("%config OllamaMagics.cached = True")
     cells = {"a": "%%ollama llama3.2\nHi", "b": "%%ollama\nSure?"}
@@ -485,7 +485,7 @@ def test_a_name_without_a_tag_is_replayed_with_no_server(kernel, fake_ollama):
 # -- run -----------------------------------------------------------------------------
 
 
-def test_run_asks_a_model_that_is_named_first(kernel, fake_ollama):
+def test_run_takes_the_model_first(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     ran = kernel.run(f'%ollama run {OTHER} what\'s {{x}} and "why"?')
     assert ran.status == "ok", ran.error
@@ -502,7 +502,7 @@ def test_run_asks_a_model_that_is_named_first(kernel, fake_ollama):
 @pytest.mark.parametrize(
     "line", ["run qwen3:4b", "run -t 0 qwen3:4b", "run qwen3:4b -q"]
 )
-def test_run_without_a_text_says_how_to_go_on(kernel, fake_ollama, line):
+def test_run_without_a_prompt_says_what_to_type(kernel, fake_ollama, line):
     ran = kernel.run(f"%ollama {line}")
     assert ran.status == "error"
     assert "next: %%ollama qwen3:4b   with the prompt below it" in said(ran)
@@ -518,7 +518,7 @@ def test_run_without_a_text_says_how_to_go_on(kernel, fake_ollama, line):
         ("%%ollama show llama3.2", "or the subcommand: %ollama show llama3.2"),
     ],
 )
-def test_a_cell_that_names_a_subcommand_is_told_what_to_type(
+def test_a_cell_that_names_a_subcommand_says_what_to_type(
     kernel, fake_ollama, code, step
 ):
     ran = kernel.run(code)
@@ -556,7 +556,7 @@ LISTS = [["ps"], ["tags"], ["ps", "tags", "show"]]
     [(lists, answer) for lists in LISTS for answer in STRANGE.values()]
     + [(lists, Answer([RESET], raw=True)) for lists in LISTS[:2]],
 )
-def test_a_server_that_does_not_list_answers_all_the_same(
+def test_a_server_that_does_not_list_models_can_reply(
     kernel, fake_ollama, answer, endpoints
 ):
     for name in endpoints:
@@ -573,7 +573,7 @@ def test_a_server_that_does_not_list_answers_all_the_same(
 
 
 @pytest.mark.parametrize("endpoints", [["ps"], ["tags", "ps"]])
-def test_a_list_that_hangs_is_not_waited_for(kernel, fake_ollama, endpoints):
+def test_a_list_that_hangs_does_not_delay_the_reply(kernel, fake_ollama, endpoints):
     never = threading.Event()
     for name in endpoints:
         fake_ollama.on(f"GET /api/{name}", Answer(hold_headers=never))
@@ -583,7 +583,7 @@ def test_a_list_that_hangs_is_not_waited_for(kernel, fake_ollama, endpoints):
     assert hanging == [] or all(one.wait_closed() for one in hanging)
 
 
-def test_a_list_that_is_needed_says_what_is_wrong_with_it(kernel, fake_ollama):
+def test_an_error_of_a_required_list_is_raised(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", STRANGE["403 page"])
     assert "is not an Ollama server" in kernel.run("%%ollama\nHi").error
     assert asked(fake_ollama) == []

@@ -18,30 +18,30 @@ def fence(language, *lines):
     "language",
     ["", "python", "py", "Python3", "ipython", "{.python #id}", "python title=x"],
 )
-def test_python_is_taken_as_it_is(language):
+def test_python_is_inserted_unchanged(language):
     code = chosen(fence(language, "for x in y:", "", "    print(x)"))
     assert code.source == "for x in y:\n\n    print(x)"
     assert code.left_out == ()
 
 
-def test_several_blocks_become_one_cell_in_their_order():
+def test_several_blocks_become_one_cell_in_order():
     code = chosen(fence("py", "a = 1") + "then\n" + fence("", "b()") + fence("py", "c"))
     assert code.source == ("a = 1\n\n# %% block 2 of 3\nb()\n\n# %% block 3 of 3\nc")
 
 
 @pytest.mark.parametrize("shown", ["4", "[1, 2]", "total: 4 rows", "$ pip install x"])
-def test_a_bare_block_beside_python_is_what_it_prints(shown):
+def test_a_block_without_language_next_to_python_is_its_output(shown):
     code = chosen(fence("python", "print(2 + 2)") + fence("", shown))
     assert code.source == "print(2 + 2)"
     assert code.left_out == ("text",)
 
 
-def test_a_bare_block_beside_python_that_does_something_is_code():
+def test_a_block_without_language_that_parses_as_statements_is_code():
     code = chosen(fence("python", "a = 1") + fence("", "b = a"))
     assert "b = a" in code.source
 
 
-def test_the_prompts_of_a_session_and_its_output_are_taken_off():
+def test_prompts_and_output_of_a_console_session_are_removed():
     session = [">>> def f():", "...     return 2", "...", ">>> f()", "2"]
     code = chosen(fence("pycon", *session))
     assert code.source == "def f():\n    return 2\n\nf()"
@@ -61,7 +61,7 @@ def test_the_prompts_of_a_session_and_its_output_are_taken_off():
         ("ruby", "%%ruby"),
     ],
 )
-def test_without_python_the_first_block_gets_its_magic(language, magic):
+def test_without_python_the_first_block_gets_its_cell_magic(language, magic):
     code = chosen(fence(language, "one") + fence(language, "two"))
     assert code.source == f"{magic}\none"
     assert code.left_out == (language.lower(),)
@@ -73,22 +73,22 @@ def test_with_python_the_other_languages_are_left_out():
     assert code.left_out == ("bash", "json")
 
 
-def test_the_prompts_of_a_shell_are_taken_off():
+def test_shell_prompts_are_removed():
     assert chosen(fence("console", "$ ls", "a.txt", "$ cat a.txt")).source == (
         "%%bash\nls\ncat a.txt"
     )
     assert chosen(fence("bash", "echo $ x")).source == "%%bash\necho $ x"
 
 
-def test_blocks_alike_are_each_taken_once():
+def test_equal_blocks_are_all_inserted():
     code = chosen(fence("bash", "ls") + fence("py", "a") + fence("py", "a"))
     assert code.source == "a\n\n# %% block 2 of 2\na"
 
 
 @pytest.mark.parametrize("text", ["", "no code", fence("json", "{}"), fence("py", " ")])
-def test_without_code_that_can_be_run_there_is_no_source(text):
+def test_without_runnable_code_the_source_is_empty(text):
     assert chosen(text).source == ""
 
 
-def test_what_cannot_be_run_is_named():
+def test_languages_that_were_left_out_are_listed():
     assert chosen(fence("json", "{}") + fence("C++", "x;")).left_out == ("json", "c++")
