@@ -1,7 +1,7 @@
-"""The same from Python: ask, chat, stream, embed, models; in a notebook or a script.
+"""The Python functions ask, chat, stream, embed and models, for notebooks and scripts.
 
-Each takes what the options of ``%%ollama`` take, as values. A prompt is sent as it is:
-Python has its own ways to put values into text. Knows no magics.
+They take the options of ``%%ollama`` as parameters, checked by the same table. A prompt
+is sent as it is: Python has its own ways to put values into text.
 """
 
 from __future__ import annotations
@@ -52,34 +52,34 @@ def ask(
     Parameters
     ----------
     prompt
-        Is sent as it is: no ``{{ }}`` is filled in.
+        Sent as it is: ``{{ }}`` is not filled in.
     model
-        None: as for a cell that names none.
+        None: the default model, as in a cell.
     schema
-        What the reply has to look like: the short form of ``--schema``, a JSON
-        Schema, a dataclass, a TypedDict, a pydantic model, or ``list`` of one;
+        The schema of the reply: the short form of ``--schema``, a JSON Schema, a
+        dataclass, a TypedDict, a pydantic model, or ``list`` of one;
         ``reply.data`` has the value.
     images
         Files, or images: PIL images, matplotlib figures, arrays of pixels, bytes.
     files
-        Text files that are put before the prompt.
+        Text files to send before the prompt.
     tools
         Functions that the model may call. You are asked before each call.
     yes
-        They may be called without a question.
+        Call tools without asking.
     options
         Model options such as ``{"temperature": 0}``.
     format
-        How the reply shows itself; ``"json"`` also asks the model for JSON.
+        How the reply is displayed; ``"json"`` also asks the model for JSON.
     cached
-        Return the answer that the same request got before, if there is one.
+        Reuse the cached reply if this exact request was made before.
     host
         Another server.
 
     Raises
     ------
     OllamaMagicError
-        No reply came, or it broke off.
+        There is no reply, or only a part of it.
 
     Examples
     --------
@@ -109,46 +109,46 @@ def chat(
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:
-    """Return the reply to the next turn of this notebook's chat, and keep the turn.
+    """Ask in this notebook's chat, keep the turn, and return the reply.
 
-    In a cell it is a turn of that cell: run again, it is replaced. In a script the chat
-    lasts as long as the process, unless it has a name.
+    In a notebook the turn belongs to its cell, and is replaced when the cell is run
+    again. In a script the chat ends with the process, unless it has a name.
 
     The other parameters are those of ``ask``.
 
     Parameters
     ----------
     name
-        Another chat than the current one; made when it is new.
+        Another chat, created if it is new.
     new
-        Leave the turns so far behind.
+        Start a new conversation: earlier turns are no longer sent.
     last
-        Send only so many of the latest turns.
+        Send only this many of the latest turns.
     system
         A system message from this turn on.
 
     Raises
     ------
     OllamaMagicError
-        No reply came, or it broke off; what came is kept as a turn all the same.
+        There is no reply, or only a part of it, which is kept as a turn.
     """
     given = locals()
     return _reply(given, chat=given.pop("name"))
 
 
 def _reply(given: dict[str, Any], **more: object) -> Reply:
-    """Ask with the parameters of a function above, as that function has them."""
+    """Ask with the parameters of ``ask`` or ``chat``."""
     prompt = given.pop("prompt")
     return ask_and_keep(current_session(), _options(given, **more), prompt, NoDisplay())
 
 
 def _options(given: Mapping[str, Any], **more: object) -> ChatOptions:
-    """Return parameters as the options of a cell.
+    """Return the parameters of a function as options, checked.
 
     Raises
     ------
     ConfigError
-        A value that the option does not take.
+        A value is invalid.
     """
     given = {
         name: check_value(name, value)
@@ -170,15 +170,15 @@ def stream(
     keep_alive: KeepAlive | None = None,
     host: str | None = None,
 ) -> Iterator[str]:
-    """Yield the text of a one-off reply as it comes, without its thinking.
+    """Yield the text of a one-off reply while it streams, without its thinking.
 
-    Leaving the loop, or closing the iterator, ends the server's work. The parameters
-    are those of ``ask``.
+    Leaving the loop, or closing the iterator, ends the request. The parameters are
+    those of ``ask``.
 
     Raises
     ------
     OllamaMagicError
-        As ``ask`` does; what was yielded stands.
+        As in ``ask``; the text yielded before is valid.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def embed(
     Parameters
     ----------
     model
-        None: the newest model on the server that is made for it.
+        None: the newest embedding model of the server.
     dimensions
         Length of the vectors, for models that offer a choice.
     truncate
@@ -248,20 +248,19 @@ def models(host: str | None = None) -> Listing[ModelSummary]:
     Parameters
     ----------
     host
-        Another server than that of this notebook, in any form that ``OLLAMA_HOST`` may
-        have.
+        Another server, written as in ``OLLAMA_HOST``.
 
     Raises
     ------
     OllamaMagicError
-        The host cannot be used, or no Ollama answers there.
+        The host is invalid, or no Ollama server responds.
     """
     client = current_session().client(host)
     return run_in_background(lambda: list_models(client))
 
 
 def _embedding_model(client: OllamaClient) -> str:
-    """Return the newest model that embeds; lists leave it out of some (recorded)."""
+    """Return the newest embedding model; some lists omit the capability (recorded)."""
 
     def embeds(model: ModelSummary) -> bool:
         listed = "embedding" in model.capabilities
@@ -271,7 +270,7 @@ def _embedding_model(client: OllamaClient) -> str:
         if not model.cloud_host and embeds(model):
             return model.name
     raise ConfigError(
-        "No model is named, and the server has none that embeds texts.",
+        "No model is named, and the server has no embedding model.",
         why="no model is listed with: embedding",
         next_step="%ollama pull nomic-embed-text   "
         "(others: https://ollama.com/search?c=embedding)",

@@ -1,8 +1,8 @@
-"""The settings, declared once, and the one place where they join a prompt's options.
+"""The settings, declared once, and the one place where options override them.
 
-``OllamaMagics`` makes its traits of :class:`Settings`, a session outside of IPython
-starts with its defaults, ``%ollama config`` and the documentation list its fields. An
-option of the cell always wins over the setting of the same name.
+``OllamaMagics`` makes its traits from ``Settings``, a session outside IPython uses its
+defaults, and ``%ollama config`` and the documentation list its fields. An option always
+overrides the setting of the same name.
 """
 
 from __future__ import annotations
@@ -117,41 +117,41 @@ _SAME_AS_OPTION = ("model", "system", "options", "keep_alive", "think", "format"
 
 
 def check_setting(name: str, value: object) -> None:
-    """Check the value of a setting as the option of the same name is checked.
+    """Check the value of a setting with the option of the same name.
 
     Raises
     ------
     ConfigError
-        The option does not take this value.
+        The value is invalid.
     """
     if name not in _SAME_AS_OPTION or value in ("", None):  # not set
+        return
+    if name == "options":
+        check_value(name, value)  # its error names the option
         return
     try:
         check_value(name, value)
     except ConfigError as error:
-        example = example_of(name, value)
-        next_step = f"%config OllamaMagics.{name} = {example}" if example else ""
-        raise ConfigError(
-            error.what, why=error.why, next_step=next_step or error.next_step
-        ) from error
+        next_step = f"%config OllamaMagics.{name} = {example_of(name, value)}"
+        raise ConfigError(error.what, why=error.why, next_step=next_step) from error
 
 
 def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
-    """Return options with the settings in place of what was not given.
+    """Return the options of a prompt, with the settings for those not given.
 
-    The model and the system message depend on the chat as well, and are left as they
-    are: see ``models.chosen_model`` and ``prepare.prepare``.
+    The model and the system message are not merged, as they depend on the chat too: see
+    ``models.chosen_model`` and ``prepare.prepare``.
 
     Raises
     ------
     ConfigError
-        A setting has a value that no server takes.
+        A setting has an invalid value.
     """
     for name in ("options", "keep_alive"):  # a dict can be changed in place
         check_setting(name, getattr(settings, name))
     has_schema = options.schema is not None
-    # NB: with a schema the setting is left out: some models then think no more, and
-    # others write no JSON (ollama#11545, #14645, #15260). An option still says so.
+    # NB: with a schema the setting `think` is ignored: with both, some models do not
+    # think and others write no JSON (ollama#11545, #14645, #15260).
     think = settings.think if options.think is None and not has_schema else None
     keep_alive = options.keep_alive
     if keep_alive is None and settings.keep_alive:

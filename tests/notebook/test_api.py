@@ -121,7 +121,7 @@ def test_embed_takes_one_text_or_several(script):
 
 
 def test_embed_says_when_no_model_embeds(script):
-    with pytest.raises(ollama_magic.OllamaMagicError, match="none that embeds"):
+    with pytest.raises(ollama_magic.OllamaMagicError, match="no embedding model"):
         ollama_magic.embed("a")
 
 

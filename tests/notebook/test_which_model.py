@@ -183,7 +183,7 @@ def test_the_same_in_a_script(script):
 
 def test_texts_are_not_sent_to_a_cloud_model_to_embed_by_default(script):
     script.models([{**EMBEDS, "name": "embed:cloud"}])
-    with pytest.raises(ConfigError, match="none that embeds"):
+    with pytest.raises(ConfigError, match="no embedding model"):
         ollama_magic.embed("secret")
 
 
