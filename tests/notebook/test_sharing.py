@@ -137,7 +137,7 @@ def test_an_exported_file_has_default_permissions(kernel, tmp_path):
         ("import {folder}/broken.json", "why:  it is not JSON"),
         ("import {folder}/binary.md", "why:  'utf-8' codec can't decode"),
         ("import {folder}/empty.ipynb", "contains no turns of a chat"),
-        ("import a.md b.md", "%ollama import takes FILE, and 2 were given"),
+        ("import a.md b.md", "%ollama import takes FILE, but 2 were given"),
         ("import --chat", "--chat needs a value: --chat NAME"),
     ],
 )
