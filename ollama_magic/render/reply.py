@@ -16,6 +16,7 @@ from typing import Any
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
+    SHORTENED_NOTE,
     code_page_html,
     details_html,
     json_html,
@@ -24,6 +25,7 @@ from ollama_magic.render.safe_html import (
     page_html,
     plain_html,
     raw_html,
+    shown_parts,
     text_html,
     thinking_html,
     within_budget,
@@ -31,6 +33,21 @@ from ollama_magic.render.safe_html import (
 from ollama_magic.render.text import count_invisible, escaped, visible_text
 from ollama_magic.render.theme import WARNING, with_code_style
 
+_NOTICE_STYLE = f"border-left:3px solid {WARNING};margin:.5em 0;padding:0 .8em"
+_FOOTER_STYLE = f"{NOTE_STYLE}margin-top:.5em"
+_BAR_STYLE = (
+    "border:1px solid;border-radius:2px;display:inline-block;height:.6em;"
+    "margin-left:.6em;width:6em"
+)
+_FULL_STYLE = "background:currentColor;display:block;height:100%;width:{percent}%"
+_STYLES = frozenset(
+    [
+        _NOTICE_STYLE,
+        _FOOTER_STYLE,
+        _BAR_STYLE,
+        *(_FULL_STYLE.format(percent=percent) for percent in range(101)),
+    ]
+)
 _BAR_FROM = 0.5
 """Share of the context from which the footer shows a bar."""
 
@@ -78,6 +95,35 @@ def reply_plain(view: ReplyView) -> str:
     return f"{text}\n\n{notice}" if notice else text
 
 
+def shows_reply(page: str, text: str, view: str) -> bool:
+    """Return whether the ``text/html`` of an output shows a reply, in that view.
+
+    Text is compared, not markup, since the colours of code depend on Pygments. A page
+    that is not as this package makes it shows nothing for certain.
+    """
+    parts = shown_parts(page, _STYLES)
+    expected = shown_parts(_answer_html(text, view), _STYLES)
+    if parts is None or expected is None:
+        return False
+    starts = range(len(parts) - len(expected) + 1)
+    if any(parts[at : at + len(expected)] == expected for at in starts):
+        return True
+    is_shortened = parts[0] == "".join(SHORTENED_NOTE.split())
+    return is_shortened and "".join(visible_text(text).split()) in parts[1]
+
+
+def text_in_view(text: str, view: str) -> str:
+    """Return what a view shows of a reply; ``code`` and ``html`` leave parts out."""
+    if view == "html":
+        page = _rendered_html(text)
+        return page[page.index(">") + 1 :].removesuffix("</div>")
+    if view != "code" or not (blocks := code_blocks(text)):
+        return text
+    fences = [f"```{one.language}\n{one.source.rstrip()}\n```" for one in blocks]
+    is_whole = "".join(text.split()) == "".join("".join(fences).split())
+    return text if is_whole else "\n\n".join(fences)
+
+
 def _answer_html(text: str, view: str) -> str:
     if view == "markdown":
         return markdown_html(text)
@@ -102,10 +148,7 @@ _VIEWS = {"json": json_html, "code": _code_only_html, "html": _rendered_html}
 
 def _notice_html(notice: str) -> str:
     lines = "<br>".join(map(escaped, notice.splitlines()))
-    return page_html(
-        f'<div style="border-left:3px solid {WARNING};'
-        f'margin:.5em 0;padding:0 .8em">{lines}</div>'
-    )
+    return page_html(f'<div style="{_NOTICE_STYLE}">{lines}</div>')
 
 
 def _footer_html(view: ReplyView) -> str:
@@ -117,16 +160,13 @@ def _footer_html(view: ReplyView) -> str:
     share = view.context_share or 0.0
     bar = _bar_html(share) if share > _BAR_FROM else ""
     line = " · ".join(map(escaped, parts))
-    return page_html(f'<div style="{NOTE_STYLE}margin-top:.5em">{line}{bar}</div>')
+    return page_html(f'<div style="{_FOOTER_STYLE}">{line}{bar}</div>')
 
 
 def _bar_html(share: float) -> str:
     percent = round(100 * min(share, 1.0))
-    return (
-        '<span style="border:1px solid;border-radius:2px;display:inline-block;'
-        'height:.6em;margin-left:.6em;width:6em"><span style="background:currentColor;'
-        f'display:block;height:100%;width:{percent}%"></span></span>'
-    )
+    full = f'<span style="{_FULL_STYLE.format(percent=percent)}"></span>'
+    return f'<span style="{_BAR_STYLE}">{full}</span>'
 
 
 # -- the tool calls before the answer ----------------------------------------------

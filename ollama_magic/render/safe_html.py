@@ -11,8 +11,9 @@ from __future__ import annotations
 import html
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache, lru_cache
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.render.blocks import Block, split_blocks
@@ -37,6 +38,7 @@ from ollama_magic.render.limits import (
 )
 from ollama_magic.render.math import MATH_CLASS, math_html
 from ollama_magic.render.text import escaped, visible_text
+from ollama_magic.render.theme import CODE_STYLE
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -49,7 +51,8 @@ NOTE_STYLE = f"font-size:85%;{DIM_STYLE};"
 DETAILS_STYLE = "font-size:85%;margin:0 0 1em"
 """Style of a fold: small, but not dim, since it may hold code."""
 
-_PAGE = '<div class="tex2jax_ignore mathjax_ignore">'
+_PAGE_CLASS = "tex2jax_ignore mathjax_ignore"
+_PAGE = f'<div class="{_PAGE_CLASS}">'
 
 _TAGS = {
     "a", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div",
@@ -66,10 +69,20 @@ _MAX_MARKDOWN = 1_000_000
 """Characters; a longer reply is shown as plain text."""
 _CACHED_BLOCK = 4000
 """Characters; the HTML of longer blocks is not cached."""
+_LINK_REL = "noopener noreferrer nofollow"
+_WRITTEN_ALIKE = {
+    "&quot;": '"',
+    "&#x27;": "'",
+    "&#10;": "",
+    "\n": "",  # the first one in <pre> has no meaning
+    "&nbsp;": "\xa0",
+    f' rel="{_LINK_REL}"': "",  # before or after a title
+}
 _EMPTY_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
 """Ends an HTML block in Markdown, which nbconvert writes for a notebook."""
 
-_SHORTENED = "<p><em>Shown as plain text: too long to format.</em></p>"
+SHORTENED_NOTE = "Shown as plain text: too long to format."
+_SHORTENED = f"<p><em>{SHORTENED_NOTE}</em></p>"
 
 
 # -- whole texts -------------------------------------------------------------------
@@ -254,6 +267,65 @@ def _outdented(line: str) -> str:
     return line.expandtabs(4).removeprefix("    ")
 
 
+# -- reading a page back -----------------------------------------------------------
+
+
+def shown_parts(page: str, styles: Collection[str]) -> list[str] | None:
+    """Return the text of each part of a page that this package made, as people see it.
+
+    White space and what is folded are left out. A page that has anything else than the
+    tags, classes and styles of this package gives None: it could hide text.
+
+    Parameters
+    ----------
+    styles
+        The styles that may stand on parts, besides those of Markdown.
+    """
+    page = page.removeprefix(CODE_STYLE)
+    clean = _as_sanitised(_page_cleaner(frozenset(styles)).clean(page))
+    if _comparable(clean) != _comparable(page):
+        return None
+    parser = _PartsParser()
+    parser.feed(clean)
+    parser.close()
+    return parser.parts
+
+
+def _comparable(page: str) -> str:
+    """Return a page with some characters written alike: Python and nh3 differ."""
+    for written, text in _WRITTEN_ALIKE.items():
+        page = page.replace(written, text)
+    return page
+
+
+class _PartsParser(HTMLParser):
+    """Collects the text of the outermost elements of balanced HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._depth = 0
+        self._folds = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag in {"br", "hr"}:
+            return
+        if self._depth == 0:
+            self.parts.append("")
+        self._depth += 1
+        self._folds += tag == "details"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._depth -= 1
+        self._folds -= tag == "details"
+
+    def handle_data(self, data: str) -> None:
+        if self.parts and not self._folds:
+            # A file has a question mark in place of a lone surrogate.
+            text = data.replace("\N{REPLACEMENT CHARACTER}", "?")
+            self.parts[-1] += "".join(text.split())
+
+
 # -- conversion and sanitising -----------------------------------------------------
 
 _lock = threading.Lock()
@@ -280,7 +352,10 @@ def sanitised(unsafe: str, *, has_math: bool = True) -> str:
     has_math
         Whether the classes that mark math are allowed: only our own code sets them.
     """
-    clean: str = _cleaner(has_math=has_math).clean(unsafe)
+    return _as_sanitised(_cleaner(has_math=has_math).clean(unsafe))
+
+
+def _as_sanitised(clean: str) -> str:
     # NB: "&#x202e;" was still text when hidden characters were removed.
     return _EMPTY_LINE.sub(r"\1&#10;", visible_text(clean))
 
@@ -295,6 +370,24 @@ def _link(tag: str, name: str, value: str) -> str | None:
 
 @cache
 def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
+    return _make_cleaner(
+        {"span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES}}
+    )
+
+
+@cache
+def _page_cleaner(styles: frozenset[str]) -> Any:  # noqa: ANN401
+    """Return a cleaner that keeps all that this package puts around text."""
+    return _make_cleaner(
+        {
+            "span": {"class": {*CLASSES, MATH_CLASS}, "style": styles},
+            "div": {"class": {_PAGE_CLASS}, "style": {*styles, NOTE_STYLE, DIM_STYLE}},
+            "details": {"style": {DETAILS_STYLE}, "open": {""}},
+        }
+    )
+
+
+def _make_cleaner(values: dict[str, Any]) -> Any:  # noqa: ANN401
     import nh3
 
     return nh3.Cleaner(
@@ -303,13 +396,13 @@ def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
         attributes={"*": set(), "a": {"href", "title"}, "ol": {"start"}},
         attribute_filter=_link,
         tag_attribute_values={
-            "span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES},
+            **values,
             "pre": {"class": {"highlight"}, "style": {PRE_STYLE, TEXT_STYLE}},
             "td": _ALIGNED,
             "th": _ALIGNED,
         },
         clean_content_tags={"script", "style"},
-        link_rel="noopener noreferrer nofollow",
+        link_rel=_LINK_REL,
         url_schemes={"http", "https", "mailto"},
         url_relative="deny",
     )

@@ -28,7 +28,13 @@ from ollama_magic.history.records import (
     read_output_metadata,
 )
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
-from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.output import MIME_TYPES
+from ollama_magic.render.reply import (
+    ReplyView,
+    reply_bundle,
+    shows_reply,
+    text_in_view,
+)
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json import load_json
 
@@ -98,7 +104,8 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     sources = {_cell_id(cell, 0): _source_of(cell) for _, cell in cells}
     for number, cell in cells:
         count = 0
-        for metadata, plain in _our_outputs(cell):
+        for metadata, data in _our_outputs(cell):
+            plain = _text(data.get("text/plain"))
             try:
                 found = read_output_metadata(metadata, plain)
             except UnreadableError as error:
@@ -112,8 +119,14 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
             if not _MAY_ASK.search(source):
                 faults.append(f"cell {number}: its source asks no model")
                 continue
-            seen.add(key)
             turn, finding = as_shown(turn, source, plain, prompts_in)
+            view = _view_of(metadata, turn)
+            if not _is_on_page(turn, data, view):
+                faults.append(f"cell {number}: its output does not show its reply")
+                continue
+            seen.add(key)
+            if turn.reply != (reply := text_in_view(turn.reply, view)):
+                turn, finding = replace(turn, reply=reply), "differs"
             cells_by_finding.setdefault(finding, []).append(number)
             if owner is not None:
                 _choose(chosen, owner, place, turn)
@@ -205,22 +218,21 @@ def _code_cells(text: str) -> Iterator[tuple[int, Cell]]:
 
 
 def _source_of(cell: Cell) -> str:
-    source = cell.get("source")
-    lines = source if isinstance(source, list) else [source]
-    return "".join(line for line in lines if isinstance(line, str))
+    return _text(cell.get("source"))
 
 
-def _our_outputs(cell: Cell) -> Iterator[tuple[object, str]]:
+def _our_outputs(cell: Cell) -> Iterator[tuple[object, dict[str, Any]]]:
+    """Yield the metadata and the data of each output of this package."""
     outputs = cell.get("outputs")
     for output in outputs if isinstance(outputs, list) else ():
         metadata = output.get("metadata") if isinstance(output, dict) else None
         if isinstance(metadata, dict) and METADATA_KEY in metadata:
-            yield metadata[METADATA_KEY], _plain(output.get("data"))
+            data = output.get("data")
+            yield metadata[METADATA_KEY], data if isinstance(data, dict) else {}
 
 
-def _plain(data: object) -> str:
-    plain = data.get("text/plain") if isinstance(data, dict) else None
-    lines = plain if isinstance(plain, list) else [plain]
+def _text(lines: object) -> str:
+    lines = lines if isinstance(lines, list) else [lines]
     return "".join(line for line in lines if isinstance(line, str))
 
 
@@ -306,6 +318,23 @@ def as_shown(
         source
     )
     return shown, "differs" if not is_same else "unshown" if is_code else "same"
+
+
+def _view_of(metadata: object, turn: Turn) -> str:
+    view = metadata.get("shown_as") if isinstance(metadata, dict) else None
+    default = "json" if turn.request.get("format") else "markdown"
+    return view if isinstance(view, str) else default
+
+
+def _is_on_page(turn: Turn, data: dict[str, Any], view: str) -> bool:
+    """Return whether people who open the notebook see the reply of a turn.
+
+    Front ends show any other type of an output rather than its ``text/plain``.
+    """
+    if turn.is_mark or set(data) <= {"text/plain"}:
+        return True
+    is_ours = set(data) <= set(MIME_TYPES)
+    return is_ours and shows_reply(_text(data["text/html"]), turn.reply, view)
 
 
 def _may_become(cell: CellPrompt, prompt: str) -> bool:

@@ -15,7 +15,7 @@ from ollama_magic.client.streams import read_objects
 from ollama_magic.errors import PromptError, harmless
 from ollama_magic.generation.prompt import fill
 from ollama_magic.render import safe_html
-from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.reply import ReplyView, reply_bundle, shows_reply
 from ollama_magic.render.text import visible_text
 from ollama_magic.render.theme import CODE_STYLE
 
@@ -82,6 +82,19 @@ def test_any_text_in_any_view_stays_safe_when_parsed_again(text, view):
     assert reparsed_violations(page) == []
     again = safe_html.sanitised(page)
     assert violations(again, may_be_ours=True) == []
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(HOSTILE, st.sampled_from(VIEWS))
+def test_the_page_of_any_text_is_known_to_show_it(text, view):
+    page = reply_bundle(
+        ReplyView(
+            text, thinking=text, view=view, footer=(text,), notice=text, context_share=1
+        )
+    )["text/html"]
+    assert shows_reply(page, text, view)
+    if view != "html":  # which need not show any of it
+        assert not shows_reply(page, f"{text}\n\n```py\nother\n```\n", view)
 
 
 WORDS = st.lists(
