@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ollama_magic.render.line_syntax import (
     Kind,
     closes_fence,
     end_of_html,
     end_of_math,
-    fence_after_quoted,
     fence_of,
     interrupts_paragraph,
     is_delimiter_row,
     is_underline,
+    item_content_column,
     item_marker,
     item_text,
     kind_of,
     may_become_item,
     takes_lazy_line,
+    unquoted,
 )
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -64,6 +66,93 @@ def split_blocks(text: str) -> list[Block]:
     return [*blocks, replace(last, source=source)] if source else blocks
 
 
+LineRole = Literal["blank", "item", "text", "fence", "code", "end", "indented"]
+"""What a line of a list is: ``fence`` opens, ``end`` closes; ``code`` is between."""
+
+
+class ListReader:
+    """Reads a list line by line: its open items, and the code in them.
+
+    ``dialect`` uses it too, so that both agree on where code begins and ends. An item
+    contains what is indented by two columns, as models write it, or more.
+    """
+
+    def __init__(self) -> None:
+        self.fence = ""
+        """The marks of the open fence."""
+        self._items: list[tuple[int, int]] = []  # columns of marker and content
+        self._after_blank = True
+        self._is_indented = False  # whether indented code is open
+
+    @property
+    def depth(self) -> int:
+        """How many items are open."""
+        return len(self._items)
+
+    @property
+    def code_column(self) -> int:
+        """The column at which indented code in the last open item begins."""
+        return (self._items[-1][1] if self._items else 0) + 4
+
+    @property
+    def takes_lazy_line(self) -> bool:
+        """Whether text at the margin would continue the last item."""
+        return not (self._after_blank or self.fence or self._is_indented)
+
+    def leaves_fence(self, line: str) -> bool:
+        """Return whether a line ends the open fence because it ends its item."""
+        if not self.fence or not self._items or not line.strip():
+            return False
+        if closes_fence(line, self.fence):
+            return False
+        return _column(line.expandtabs(4)) < self._items[-1][0] + 2
+
+    def take(self, line: str) -> LineRole:
+        """Read the next line; return what it is."""
+        line = line.expandtabs(4)
+        after_blank, self._after_blank = self._after_blank, not line.strip()
+        if self.fence and not self.leaves_fence(line):
+            if not closes_fence(line, self.fence):
+                return "code"
+            self.fence = ""
+            return "end"
+        if not line.strip():
+            return "blank"
+        if self._is_indented and _column(line) >= self.code_column:
+            return "indented"
+        is_apart = after_blank or bool(self.fence) or self._is_indented
+        self.fence, self._is_indented = "", False
+        return self._take_text(line, is_apart=is_apart)
+
+    def _take_text(self, line: str, *, is_apart: bool) -> LineRole:
+        """Read a line that is not in code.
+
+        Parameters
+        ----------
+        is_apart
+            Whether the line can't continue a paragraph.
+        """
+        column = _column(line)
+        is_item = item_marker(line) is not None
+        fence = fence_of(item_text(line))
+        if is_item or fence or is_apart:
+            while self._items and column < self._items[-1][0] + 2:
+                self._items.pop()
+        if is_item:
+            self._items.append((column, item_content_column(line)))
+        if fence:
+            self.fence = fence[0]
+            return "fence"
+        if is_item:
+            return "item"
+        self._is_indented = is_apart and column >= self.code_column
+        return "indented" if self._is_indented else "text"
+
+
+def _column(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
 class BlockSplitter:
     """Splits a text as it streams into blocks that can't change any more.
 
@@ -81,10 +170,9 @@ class BlockSplitter:
         self._size = 0
         self._unfinished: list[str] = []
         self._kind: Kind = "blank"
-        self._after_blank = False
         self._ends_with = ""  # what ends a fence, math or verbatim HTML block
-        self._nested_fence = ""  # marks of a fence that is open inside a list
-        self._quoted_fence = ""  # marks of a fence that is open inside a quote
+        self._list = ListReader()
+        self._quoted = ListReader()  # reads the lines of a quote, without the marks
         self._is_ordered = False
         self._prefix = ""
         self._head = ""  # starts each later piece: a fence, the head of a table
@@ -121,12 +209,15 @@ class BlockSplitter:
     # -- one complete line -----------------------------------------------------
 
     def _take(self, line: str) -> None:
-        if self._ends_with or self._nested_fence:
+        if self._list.fence and not self._list.leaves_fence(line):
+            self._append(line)  # NB: an item in code is not a place to cut
+            self._list.take(line)
+        elif self._ends_with:
             self._append(line)
             self._take_verbatim(line)
         elif not line.strip():
             self._append(line)
-            self._after_blank = True
+            self._list.take(line)
             if self._kind in {"paragraph", "quote", "table", "html"}:
                 self._close()
         else:
@@ -140,7 +231,6 @@ class BlockSplitter:
         is_first = self._kind == "blank"
         if is_first:
             self._kind = kind_of(line)
-        self._after_blank = False
         self._append(line)
         self._after_line(line, is_first=is_first)
 
@@ -149,10 +239,14 @@ class BlockSplitter:
 
         Otherwise a whole paragraph below it would be unfinished together with it.
         """
-        if self._kind != "list" or not self._after_blank or self._nested_fence:
+        if self._kind != "list" or self._list.takes_lazy_line:
             return
         rest = "".join(self._unfinished)
-        if rest.strip() and not (may_become_item(rest) or self._continues(rest)):
+        self._unfinished = [rest]
+        may_end_fence = self._list.fence and not rest.strip().strip(self._list.fence)
+        if not rest.strip() or may_end_fence or may_become_item(rest):
+            return
+        if not self._continues(rest):
             self._close()
 
     def _append(self, line: str) -> None:
@@ -175,16 +269,20 @@ class BlockSplitter:
         return True  # nothing is open, or only its own end mark closes it
 
     def _continues_list(self, line: str) -> bool:
+        if self._list.fence and not self._list.leaves_fence(line):
+            return True
         if line.startswith(("  ", "\t")):
             return True
         if marker := item_marker(line):
             return marker[1][0].isdigit() == self._is_ordered
         # NB: "lazy" lines: text at the margin continues the item.
-        return not self._after_blank and kind_of(line) == "paragraph"
+        return self._list.takes_lazy_line and kind_of(line) == "paragraph"
 
     def _continues_quote(self, line: str) -> bool:
         kind = kind_of(line)
-        is_lazy = kind in {"paragraph", "indented"} and not self._quoted_fence
+        if self._prefix and self._quoted.leaves_fence(unquoted(line)):
+            return False  # NB: the fence that each piece repeats has no item
+        is_lazy = kind in {"paragraph", "indented"} and not self._quoted.fence
         before = self._lines[-1] if self._lines else ""  # of a quote that was cut
         return kind == "quote" or (is_lazy and (not before or takes_lazy_line(before)))
 
@@ -228,20 +326,13 @@ class BlockSplitter:
         marker = item_marker(line)
         if is_first and marker:
             self._is_ordered = marker[1][0].isdigit()
-        fence = fence_of(item_text(line))
-        self._nested_fence = fence[0] if fence else ""
+        self._list.take(line)
 
     def _after_quote_line(self, line: str) -> None:
-        is_outside = not self._quoted_fence
-        self._quoted_fence = fence_after_quoted(line, self._quoted_fence)
-        if is_outside and self._quoted_fence:
+        if self._quoted.take(unquoted(line)) == "fence":
             self._head = line
 
     def _take_verbatim(self, line: str) -> None:
-        if self._nested_fence:
-            if closes_fence(line, self._nested_fence):
-                self._nested_fence = ""
-            return  # NB: what looks like an item in code is not a place to cut
         if self._kind == "fence":
             if closes_fence(line, self._ends_with):
                 self._close()
@@ -256,9 +347,8 @@ class BlockSplitter:
             source = "".join(self._lines)
             self._done.append(Block(self._kind, source, self._prefix, suffix))
         self._lines, self._size, self._kind = [], 0, "blank"
-        self._after_blank, self._ends_with, self._nested_fence = False, "", ""
-        self._quoted_fence = ""
-        self._prefix = self._head = ""
+        self._ends_with = self._prefix = self._head = ""
+        self._list, self._quoted = ListReader(), ListReader()
 
     # -- pieces for a live view ------------------------------------------------
 
@@ -278,10 +368,10 @@ class BlockSplitter:
             self._kind = kind
             self._prefix = self._head = head
         elif kind == "quote":
-            fence = self._quoted_fence
+            quoted = self._quoted
             self._close()
-            self._kind, self._quoted_fence = kind, fence
-            is_repeated = fence and len(head) <= self._cap // 2
+            self._kind, self._quoted = kind, quoted
+            is_repeated = quoted.fence and len(head) <= self._cap // 2
             self._prefix = self._head = head if is_repeated else ""
         elif kind in {"html", "indented", "paragraph"}:
             self._close()
@@ -292,10 +382,10 @@ class BlockSplitter:
         line = self._lines[-1]
         marker = item_marker(line)
         if marker and marker[0] < 2 and len(self._lines) > 1:
-            nested_fence = self._nested_fence
+            items = self._list
             self._lines.pop()
             self._close()
-            self._kind, self._nested_fence = "list", nested_fence
+            self._kind, self._list = "list", items
             self._append(line)
 
     def _cut_sentences(self, cap: int) -> None:

@@ -12,18 +12,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from ollama_magic.render.blocks import Block, split_blocks
+from ollama_magic.render.blocks import Block, ListReader, split_blocks
 from ollama_magic.render.line_syntax import (
     closes_fence,
-    fence_after_quoted,
     fence_of,
     is_delimiter_row,
     item_marker,
     item_text,
     kind_of,
     takes_lazy_line,
+    unquoted,
 )
 
 MAX_DEPTH = 12
@@ -88,58 +88,93 @@ def _without_margin(line: str, most: int) -> str:
     return line[min(margin, most) :]
 
 
+@dataclass
+class _Code:
+    """Code that is open in an item."""
+
+    indent: str
+    margin: int
+    marks: str = ""
+    """Those of its fence; empty for indented code."""
+    language: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    def fenced(self) -> list[str]:
+        """Return the lines of the code as a fence, indented for its item."""
+        while self.lines and not self.lines[-1].strip():
+            self.lines.pop()
+        marks = self.marks
+        if not marks:
+            bare = [line.strip() for line in self.lines]
+            ticks = [len(line) for line in bare if not line.strip("`")]
+            marks = "`" * max(3, 1 + max(ticks, default=0))
+        lines = [marks + self.language, *self.lines, marks]
+        return [self.indent + line for line in lines]
+
+
 class _ListRewriter:
     """Rewrites the lines of one list."""
 
     def __init__(self, depth: int) -> None:
         self._depth_outside = depth
-        self._markers: list[int] = []  # columns of the open items' markers
-        self._fence = ""
-        self._fence_column = 0
+        self._list = ListReader()
+        self._code: _Code | None = None
         self._quoted: list[str] = []  # lines of the quote that is open in an item
-        self._quoted_fence = ""
-        self._after_blank = True
+        self._quote = ListReader()  # reads them, without the marks
         self._depth = 0  # of the previous line
         self._is_loose = False  # whether a blank line followed that depth or above
         self._lines: list[str] = []
-        self._is_code = False  # whether the last line with text was in a fence
+        self._is_code = False  # whether the last line with text was code
 
     def rewrite(self, text: str) -> tuple[str, bool]:
         lines = text.split("\n")
         for line, following in zip(lines, [*lines[1:], ""], strict=True):
-            if self._fence:
-                self._take_fenced(line)
-            elif self._continues_quote(line):
+            if self._continues_quote(line):
                 self._take_quoted(line)
             else:
                 self._end_quote()
                 self._take(line, following)
-            self._after_blank = not line.strip()
         self._end_quote()
-        if self._fence:
-            self._end_fence()
+        self._end_code()
         return "\n".join(self._lines), self._is_code
 
     def _take(self, line: str, following: str) -> None:
-        if not line.strip():
+        role = self._list.take(line)
+        if self._code and (
+            role in {"code", "indented"} or (role == "blank" and not self._code.marks)
+        ):
+            self._code.lines.append(_without_margin(line, self._code.margin))
+            return
+        self._end_code()
+        if role == "end":
+            return
+        if role == "blank":
             self._lines.append("")
             self._is_loose = True
             return
-        self._is_code = False
-        if item_marker(line):
+        self._is_code = role in {"fence", "indented"}
+        if item_marker(line) and role != "indented":
             self._take_item(line)
+        elif role == "indented":
+            margin = self._list.code_column
+            self._code = _Code(self._indent(), margin)
+            self._code.lines.append(_without_margin(line, margin))
+            self._is_loose = True
+        elif role == "fence":
+            text = line.lstrip(" ")
+            self._open_fence(text, len(line) - len(text))
         else:
             self._take_text(line, is_head=is_delimiter_row(following))
 
-    def _indent(self) -> str:
-        return "    " * min(len(self._markers), MAX_DEPTH)
+    def _indent(self, *, outside: int = 0) -> str:
+        """Return the indent of content in the last item, or outside of that item."""
+        return "    " * min(self._list.depth - outside, MAX_DEPTH)
 
     def _take_item(self, line: str) -> None:
         marker = item_marker(line)
         assert marker
         column, mark = marker
-        self._leave_items(column)
-        depth = len(self._markers)
+        depth = self._list.depth - 1
         if self._is_loose and depth < self._depth and self._lines[-1]:
             # NB: after a blank line Python-Markdown stays at its level.
             self._lines.append("")
@@ -147,12 +182,10 @@ class _ListRewriter:
         self._depth = depth + 1
         mark = mark.replace(")", ".")
         text = _TASK.sub(_task_box, item_text(line), count=1)
-        indent = self._indent()
-        self._markers.append(column)
-        fence = fence_of(text)
-        if fence:  # a fence needs a line of its own
+        indent = self._indent(outside=1)
+        if fence_of(text):  # a fence needs a line of its own
             self._lines.append(f"{indent}{mark} ")
-            self._open_fence(fence, column + len(mark) + 1)
+            self._open_fence(text, column + len(mark) + 1)
         elif text.startswith(">"):  # and so does a quote
             self._lines.append(f"{indent}{mark} ")
             self._take_quoted(text)
@@ -161,66 +194,43 @@ class _ListRewriter:
 
     def _take_text(self, line: str, *, is_head: bool) -> None:
         text = line.lstrip(" ")
-        column = len(line) - len(text)
-        if self._after_blank:
-            self._leave_items(max(column, 2))
-        fence = fence_of(text)
-        if fence:
-            self._open_fence(fence, column)
-            return
         if text.startswith(">"):
             self._take_quoted(line)
             return
-        extra = column - self._content_column() if self._after_blank else 0
-        is_code = extra >= 4
         is_block = is_head or kind_of(text) == "heading"
         if (is_block or self._is_below_quote()) and self._lines[-1]:
             self._lines.append("")
             self._is_loose = True
-        self._lines.append(self._indent() + (" " * extra if is_code else "") + text)
+        self._lines.append(self._indent() + text)
 
-    def _content_column(self) -> int:
-        return self._markers[-1] + 2 if self._markers else 0
-
-    def _leave_items(self, column: int) -> None:
-        """Close the items that do not contain a line at this column."""
-        while self._markers and column < self._markers[-1] + 2:
-            self._markers.pop()
-
-    def _open_fence(self, fence: tuple[str, str], column: int) -> None:
+    def _open_fence(self, text: str, column: int) -> None:
+        fence = fence_of(text)
+        assert fence
         marks, info = fence
-        self._fence, self._fence_column = marks, column
-        self._is_loose = self._is_code = True
+        self._code = _Code(self._indent(), column, marks, language_of(info))
+        self._is_loose = True
+
+    def _end_code(self) -> None:
+        if self._code is None:
+            return
         if self._lines and self._lines[-1].strip():
             self._lines.append("")
-        self._lines.append(f"{self._indent()}{marks}{language_of(info)}")
-
-    def _take_fenced(self, line: str) -> None:
-        if closes_fence(line, self._fence):
-            self._end_fence()
-        else:
-            code = _without_margin(line, self._fence_column)
-            self._lines.append(self._indent() + code)
-
-    def _end_fence(self) -> None:
-        while not self._lines[-1].strip():
-            self._lines.pop()
-        self._lines.extend([f"{self._indent()}{self._fence}", ""])
-        self._fence = ""
+        self._lines += [*self._code.fenced(), ""]
+        self._code = None
 
     def _continues_quote(self, line: str) -> bool:
         """Whether a line belongs to the open quote: by its mark, or as a lazy line."""
         text = line.lstrip(" ")
         if not self._quoted or text.startswith(">"):
             return bool(self._quoted)
-        if self._quoted_fence or item_marker(line) or not text:
+        if self._quote.fence or item_marker(line) or not text:
             return False
         return kind_of(text) == "paragraph" and takes_lazy_line(self._quoted[-1])
 
     def _take_quoted(self, line: str) -> None:
         text = line.lstrip(" ")
         self._quoted.append(text)
-        self._quoted_fence = fence_after_quoted(text, self._quoted_fence)
+        self._quote.take(unquoted(text))
 
     def _end_quote(self) -> None:
         if not self._quoted:
@@ -231,7 +241,7 @@ class _ListRewriter:
             self._lines.append("")
         self._is_loose = True
         self._lines.extend(self._indent() + line for line in source.split("\n"))
-        self._quoted, self._quoted_fence = [], ""
+        self._quoted, self._quote = [], ListReader()
 
     def _is_below_quote(self) -> bool:
         return self._lines[-1].lstrip().startswith(">")

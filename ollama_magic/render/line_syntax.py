@@ -68,21 +68,6 @@ def unquoted(line: str) -> str:
     return line[match.end() :] if match else line
 
 
-def fence_after_quoted(line: str, marks: str) -> str:
-    """Return the marks of the fence that is open after a line of a quote.
-
-    Parameters
-    ----------
-    marks
-        Those of the fence that was open before the line; empty if there was none.
-    """
-    text = unquoted(line)
-    if marks:
-        return "" if closes_fence(text, marks) else marks
-    fence = fence_of(item_text(text))
-    return fence[0] if fence else ""
-
-
 def takes_lazy_line(quoted: str) -> bool:
     """Return whether text without a ``>`` continues the quoted line above it.
 
@@ -161,6 +146,15 @@ def end_of_html(line: str) -> str:
     if line.lstrip().startswith("<!--"):
         end = "-->"
     return "" if end in line.lower() or line.lstrip().startswith("</") else end
+
+
+def item_content_column(line: str) -> int:
+    """Return the column at which the content of a list item's first line begins."""
+    match = _ITEM.match(line)
+    assert match
+    spaces = len(line) - match.end() - len(line[match.end() :].lstrip(" "))
+    has_text = bool(line[match.end() :].strip())
+    return match.end() + (spaces if has_text and spaces < 5 else 1)
 
 
 def item_text(line: str) -> str:

@@ -21,8 +21,11 @@ from markdown.blockparser import BlockParser
 from markdown.extensions import Extension
 from markdown.extensions.tables import TableProcessor
 from markdown.inlinepatterns import (
+    IMAGE_REFERENCE_RE,
     REFERENCE_RE,
+    ImageReferenceInlineProcessor,
     InlineProcessor,
+    ReferenceInlineProcessor,
     ShortReferenceInlineProcessor,
 )
 from markdown.preprocessors import Preprocessor
@@ -128,6 +131,11 @@ class _ReplyExtension(Extension):
         patterns.register(_Address(_URL, md), "address", 115)  # below links in <>
         patterns.register(_Break(r"\\\n", md), "backslash_break", 181)
         patterns.register(_Break(rf"\n(?={_DEFINED})", md), "definition_break", 182)
+        patterns.deregister("reference")
+        patterns.register(_Reference(REFERENCE_RE, md), "reference", 170)
+        patterns.deregister("image_reference")
+        image = _ImageReference(IMAGE_REFERENCE_RE, md)
+        patterns.register(image, "image_reference", 140)
         patterns.deregister("short_reference")
         patterns.register(_Label(REFERENCE_RE, md), "short_reference", 130)
         md.preprocessors.register(_Fences(md), "fences", 25)
@@ -210,6 +218,38 @@ class _Address(InlineProcessor):
         return element, m.start(0), m.start(0) + len(url)
 
 
+# NB: Python-Markdown's own pattern allows a space before the label.
+_NEXT_LABEL = re.compile(r"\[([^\]]*)\]")
+
+
+class _Reference(ReferenceInlineProcessor):
+    """A text and a label (``[text][label]``); ``[1][2]`` are two citations."""
+
+    RE_LINK = _NEXT_LABEL
+
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> tuple[Any, int | None, int | None]:
+        text, after, is_closed = self.getText(data, m.end())
+        label = _NEXT_LABEL.match(data, after) if is_closed else None
+        if label is None:
+            return None, None, None
+        if label[1] and _is_citation(text):
+            is_defined = dict.__contains__(self.md.references, text.lower())
+            if is_defined or _is_citation(label[1]):
+                return None, m.start(), after
+        element, start, _ = found = super().handleMatch(m, data)
+        return found if element is not None else (None, start, after)
+
+
+class _ImageReference(ImageReferenceInlineProcessor):
+    RE_LINK = _NEXT_LABEL
+
+
+def _is_citation(label: str) -> bool:
+    return label.startswith("^") or label.isdecimal()
+
+
 class _Label(ShortReferenceInlineProcessor):
     """A label without an address; footnotes and numbers keep their brackets."""
 
@@ -228,7 +268,7 @@ class _Label(ShortReferenceInlineProcessor):
 
     def makeTag(self, href: str, title: str, text: str) -> Element:  # noqa: N802
         element = super().makeTag(href, title, text)
-        if text.startswith("^") or text.isdecimal():
+        if _is_citation(text):
             element.text = AtomicString(f"[{text}]")
         return element
 

@@ -59,6 +59,10 @@ SHAPES = {
     "ticks of all lengths": lambda size: " ".join(
         "`" * (n % 200 + 1) for n in range(size // 100)
     ),
+    "fences in items": lambda size: "- a\n  ```\n  b\nc\n" * (size // 16),
+    "indented code in items": lambda size: "- a\n\n      b\n      c\n" * (size // 21),
+    "one long code in an item": lambda size: "- a\n\n" + "      - `\n" * (size // 10),
+    "citations": lambda size: "[1][2] [^a]" * (size // 11) + "\n\n[1]: http://a.b",
     "fences in a list": lambda size: "- a\n  ```\n  b\n" * (size // 14),
     "fences with a language": lambda size: "- a\n  ```py\n  b\n  ```\n" * (size // 22),
     "fences in quotes": lambda size: "- > ```\n  > b\n\n" * (size // 16),

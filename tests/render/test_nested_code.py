@@ -133,13 +133,87 @@ def test_long_code_in_a_quote_is_code_in_every_piece_of_a_live_view():
 
 
 def test_item_marks_in_long_code_do_not_end_it():
-    text = "1. a\n   ```\n" + "- x\n" * 2000 + "   ```\n2. b"
+    text = "1. a\n   ```\n" + "   - x\n" * 1200 + "   ```\n2. b"
     page = live_page(text, 50)
     assert page.count("<li>") == 2
-    assert sum(code.count("- x") for code in code_of(page)) == 2000
+    assert sum(code.count("- x") for code in code_of(page)) == 1200
 
 
 def test_emphasis_below_code_is_closed():
     page = live_page("- a\n  ```\n  x\n\n  y\n  ```\n  and **bo")
     assert "<strong>bo</strong>" in page
     assert "`" not in page
+
+
+# -- where code in an item ends ------------------------------------------------------
+
+OPEN_FENCES = {
+    "next item": ("1. a\n   ```\n   # x\n2. b\n3. c", ["# x"], ["b", "c"]),
+    "text": ("- a\n  ```python\n  # x\n\nb\n\n# c", ["# x"], ["b", "c"]),
+    "text on the next line": ("- a\n  ```\n  # x\nb", ["# x"], ["b"]),
+    "heading": ("- a\n  ```\n  # x\n# b\nc", ["# x"], ["b", "c"]),
+    "other list": ("- a\n  ```\n  # x\n1. b", ["# x"], ["b"]),
+    "outer item": ("- a\n  - b\n    ```\n    # x\n  c\n- d", ["# x"], ["c", "d"]),
+    "fences in items": ("- ```\n  # x\n- ```\n  - y\nb", ["# x", "- y"], ["b"]),
+    "fence outside": ("- a\n  ```\n  # x\n```py\n- y\n```\nb", ["# x", "- y"], ["b"]),
+    "item in a quote": ("> - a\n>   ```\n>   # x\n> - b\n>\n> c", ["# x"], ["b", "c"]),
+    "text in a quote": ("> 1. a\n>    ```\n>    # x\n> b\nc", ["# x"], ["b", "c"]),
+    "quote in an item": ("1. > - ```\n   >   # x\n   > b\n2. c", ["# x"], ["b", "c"]),
+    "blank lines": ("- a\n  ```\n  # x\n\n  - y\n\nb", ["# x\n\n- y"], ["b"]),
+    "tabs": ("- a\n\t```\n\t# x\n- b", ["# x"], ["b"]),
+    "fence of the outer item": ("- a\n  - c\n  ```\n  # x\n  ```\n- b", ["# x"], ["b"]),
+    "end at the margin": ("- a\n  ```\n  # x\n```\n- b", ["# x"], ["b"]),
+}
+INDENTED = {
+    "lines": ("1. a\n\n       pip x\n       # y\n       z", ["pip x\n# y\nz"], []),
+    "any syntax": (
+        "- a\n\n      x\n      - y\n      > y\n      ```\n      $$\n        1. y\n- b",
+        ["x\n- y\n> y\n```\n$$\n  1. y"],
+        ["b"],
+    ),
+    "prompts": ("- a\n\n      >>> x\n      >>> y\n\n  b", [">>> x\n>>> y"], ["b"]),
+    "blank lines": ("1. a\n\n       # x\n\n       - y\n2. b", ["# x\n\n- y"], ["b"]),
+    "text outside": ("- a\n\n      # x\nb", ["# x"], ["b"]),
+    "nested": ("1. a\n   - b\n\n         # x\n         y\n   - c", ["# x\ny"], ["c"]),
+    "in a quote": ("> 1. a\n>\n>        # x\n>        y\n> 2. b", ["# x\ny"], ["b"]),
+    "wide marker": ("-   a\n\n      b\n\n        # x\n        y", ["# x\ny"], ["b"]),
+}
+ENDS = {**OPEN_FENCES, **{f"indented, {name}": case for name, case in INDENTED.items()}}
+
+
+def text_outside_code(page):
+    tree = tree_of(page)
+    for pre in tree.iter("pre"):
+        for child in list(pre):
+            pre.remove(child)
+        pre.text = ""
+    return " ".join(tree.itertext()).split()
+
+
+@pytest.mark.parametrize(("text", "code", "words"), ENDS.values(), ids=ENDS)
+def test_code_in_an_item_ends_with_the_item(text, code, words):
+    for end in ("", "\n", "\n\nend"):
+        pages = [markdown_html(text + end), live_page(text + end)]
+        pages += [live_page(text + end, step) for step in (1, 3)]
+        for page in pages:
+            assert code_of(page) == code
+            assert [w for w in text_outside_code(page) if w in words] == words
+            assert ("end" in text_outside_code(page)) == end.endswith("end")
+
+
+@pytest.mark.parametrize(("text", "code", "words"), ENDS.values(), ids=ENDS)
+def test_code_in_an_item_is_code_in_every_live_view(text, code, words):
+    """No text is shown as code, and no code as text."""
+    code_words = {word for lines in code for word in lines.split()} - {"-", ">", "#"}
+    for size in range(1, len(text) + 1):
+        page = live_page(text[:size], 1)
+        in_code = {word for lines in code_of(page) for word in lines.split()}
+        assert not code_words & {*text_outside_code(page)} - {"```", "``", "`", "1."}
+        assert not {*words} & in_code
+
+
+def test_long_code_of_an_item_in_a_quote_ends_with_the_item():
+    text = "> - a\n>   ```\n" + ">   # x\n" * 600 + "> - b\n>\n> c\n" + "> d\n" * 600
+    page = live_page(text, 50)
+    assert sum(code.count("# x") for code in code_of(page)) == 600
+    assert text_outside_code(page).count("d") == 600

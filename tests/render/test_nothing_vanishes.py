@@ -125,6 +125,75 @@ def test_only_used_definitions_are_hidden():
     assert 'title="Title"' in page
 
 
+SOURCES = "".join(f"[{n}]: https://s{n}.example/\n" for n in range(1, 4))
+NOTES = "".join(f"[^{n}]: https://s{n}.example/\n" for n in range(1, 4))
+CITED = {
+    "a space between": ("Fact [1] [2].", [1, 2]),
+    "nothing between": ("[1][2][3]", [1, 2, 3]),
+    "a line end between": ("Fact [1]\n[2] [3]", [1, 2, 3]),
+    "in an item": ("- one [1][2]\n- two [3] [1]", [1, 2, 3, 1]),
+    "in a quote": ("> one [1] [2]\n> [3]", [1, 2, 3]),
+    "in a nested item": ("1. a\n   > - b [3][2] [1]", [3, 2, 1]),
+    "in a table": ("| a | b |\n|---|---|\n| x [1][2] | [3] [1] |", [1, 2, 3, 1]),
+    "in a heading": ("# Fact [1] [2][3]", [1, 2, 3]),
+    "in bold": ("**Fact [1] [2]**[3]", [1, 2, 3]),
+    "with a comma": ("Fact [1], [2],[3]", [1, 2, 3]),
+}
+
+
+def citations_of(page):
+    links = [("".join(a.itertext()), a.get("href")) for a in tree_of(page).iter("a")]
+    return [(text, url) for text, url in links if not text.startswith("https:")]
+
+
+@pytest.mark.parametrize(("text", "numbers"), CITED.values(), ids=CITED)
+def test_each_citation_links_to_its_own_source(text, numbers):
+    page = markdown_html(f"{text}\n\n{SOURCES}")
+    assert citations_of(page) == [(f"[{n}]", f"https://s{n}.example/") for n in numbers]
+    text = text.replace("[", "[^")
+    page = markdown_html(f"{text}\n\n{NOTES}")
+    assert citations_of(page) == [
+        (f"[^{n}]", f"https://s{n}.example/") for n in numbers
+    ]
+
+
+@pytest.mark.parametrize("text", [text for text, _ in CITED.values()], ids=CITED)
+def test_citation_links_to_no_other_source_in_a_live_view(text):
+    whole = f"{text}\n\n{SOURCES}"
+    for size in range(1, len(whole) + 1):
+        for label, url in citations_of(live_page(whole[:size])):
+            assert url == f"https://s{label.strip('[]')}.example/"
+
+
+def test_source_above_its_citations_is_hidden_only_if_it_is_linked():
+    page = markdown_html(f"{SOURCES}\nFact [1] [2].")
+    assert text_of(page) == "[3]: https://s3.example/Fact [1] [2]."
+
+
+REFERENCES = {
+    "[text][a]": [("text", "a")],
+    "[a][b]": [("a", "b")],
+    "[a] [b]": [("a", "a"), ("b", "b")],
+    "[a]\n[b]": [("a", "a"), ("b", "b")],
+    "[text] [a]": [("a", "a")],
+    "[a][]": [("a", "a")],
+    "[text][other][a]": [("other", "a")],
+    "[text][1]": [("text", "1")],
+    "[2024][a]": [("2024", "a")],
+    "[1][a]": [("[1]", "1"), ("a", "a")],
+    "[7][1]": [("[1]", "1")],
+    "![text][a]": [("[image: text – https://a.example/]", "a")],
+    "![text] [a]": [("a", "a")],
+}
+
+
+@pytest.mark.parametrize(("text", "links"), REFERENCES.items())
+def test_label_belongs_to_the_text_directly_before_it(text, links):
+    defined = "".join(f"[{name}]: https://{name}.example/\n" for name in "ab1")
+    found = citations_of(markdown_html(f"{text}\n\n{defined}"))
+    assert found == [(shown, f"https://{name}.example/") for shown, name in links]
+
+
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//a.b"])
 def test_definition_without_an_address_links_nothing(url):
     assert links_of(markdown_html(f"[x] and [^1]\n\n[x]: {url}\n[^1]: {url}")) == {}
@@ -214,6 +283,11 @@ def _numbered(parts):
     return text
 
 
+def numbered_words(text):
+    """Return the words that must be shown; those after a fence name its language."""
+    return re.findall(r"w\d+w", re.sub(r"(?:~{3,}|`{3,})[^`\n]*", "", text))
+
+
 TEXTS = st.lists(st.sampled_from(_PARTS) | st.just(_WORD), max_size=40).map(_numbered)
 
 
@@ -221,9 +295,7 @@ TEXTS = st.lists(st.sampled_from(_PARTS) | st.just(_WORD), max_size=40).map(_num
 @given(TEXTS)
 def test_no_word_is_lost(text):
     shown = text_of(markdown_html(text))
-    # What follows the opening of a fence names its language.
-    words = re.findall(r"w\d+w", re.sub(r"(?:~{3,}|`{3,})[^`\n]*", "", text))
-    assert [word for word in words if word not in shown] == []
+    assert [word for word in numbered_words(text) if word not in shown] == []
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -234,7 +306,7 @@ def test_no_word_older_than_300_characters_is_missing(text, step):
     for size, page in live_pages(text, step):
         come = text[: max(size - HELD, 0)]
         shown = text_of(page)
-        assert [w for w in re.findall(r"w\d+w", come) if w not in shown] == []
+        assert [w for w in numbered_words(come) if w not in shown] == []
 
 
 # -- blank lines -----------------------------------------------------------------
