@@ -271,7 +271,7 @@ def _embedding_model(client: OllamaClient) -> str:
             return model.name
     raise ConfigError(
         "No model is named, and the server has no embedding model.",
-        why="no model is listed with: embedding",
+        why="no installed model has the capability: embedding",
         next_step="%ollama pull nomic-embed-text   "
         "(others: https://ollama.com/search?c=embedding)",
     )

@@ -186,13 +186,13 @@ class _Arguments:
         if not (self.format in (None, "json") or isinstance(self.format, Mapping)):
             raise ConfigError(
                 f"format cannot be {self.format!r}.",
-                why='it is "json" or a JSON Schema',
+                why='it must be "json" or a JSON Schema',
                 next_step='format="json", or schema="name, age int" to check replies',
             )
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ConfigError(
                 f"concurrency cannot be {self.concurrency!r}.",
-                why="it is the number of rows asked at a time",
+                why="it must be the number of rows to send at a time, 1 or more",
                 next_step="concurrency=4",
             )
         if self.hosts is not None and not self.hosts:
@@ -293,7 +293,7 @@ def _where(usable: UsableServers) -> str:
     notes = [server.note for server in usable.servers]
     requested = usable.requested_model
     if requested and canonical(requested) != canonical(usable.model):
-        notes.insert(0, f"the only {requested} here")
+        notes.insert(0, f"only installed tag of {requested}")
     return "; ".join(dict.fromkeys(filter(None, notes)))
 
 

@@ -169,7 +169,7 @@ def read_rows(data: object) -> Rows:
     if isinstance(data, str | bytes):
         raise _unusable("it is a single string, not a list of strings")
     if isinstance(data, Mapping):
-        raise _unusable("it is a dict, whose rows have no order")
+        raise _unusable("it is a dict, not a list of rows")
     if hasattr(data, "to_dicts"):  # a polars DataFrame
         return _rows_of_items(source.to_dicts())
     try:
@@ -187,7 +187,7 @@ def _rows_of_frame(frame: Any) -> Rows:  # noqa: ANN401  (a DataFrame)
         if len(positions[name]) > 1:
             raise PromptError(
                 f"The rows have {len(positions[name])} columns named {name!r}.",
-                why="the template cannot say which one it means",
+                why="it is unclear which one the template means",
                 next_step="give each column its own name",
             )
         values: list[object] = frame.iloc[:, positions[name][0]].tolist()

@@ -170,7 +170,7 @@ def _prepared(
 
     @cache
     def look_up(must_list: bool) -> ServerModels:
-        display.waiting(f"asking {client.host.base_url}…")
+        display.waiting(f"contacting {client.host.base_url}…")
         return ask_for_models(client, options, must_list)
 
     columns = [
@@ -192,8 +192,8 @@ def _check_differ(all_prepared: Sequence[PreparedRequest]) -> None:
         if name in seen:
             raise ConfigError(
                 f"{seen[name]!r} and {prepared.named!r} are the same model here.",
-                why="models are compared with one another",
-                next_step=f"name another one: %%ollama --compare {name},ANOTHER",
+                why="a comparison needs different models",
+                next_step=f"name a different one: %%ollama --compare {name},ANOTHER",
             )
         seen[name] = prepared.named
 
@@ -241,4 +241,4 @@ def _read(
     if not any(one.is_stopped for one in asked):
         return None
     came = sum(one.response.size for one in columns)
-    return Interrupted(f"stopped; partial replies ({came:,} characters)")
+    return Interrupted(f"stopped; partial replies shown ({came:,} characters)")

@@ -56,7 +56,7 @@ class Comparison:
         for reply in self.replies:
             if [reply.model] == meant:
                 return reply
-        raise KeyError(f"{model} was not compared; there are {', '.join(self.models)}")
+        raise KeyError(f"{model} was not compared; only {', '.join(self.models)}")
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -188,8 +188,8 @@ def keep(session: Session, model: str) -> Reply:
     if compared is None:
         raise ConfigError(
             "There is no comparison to keep a reply from.",
-            why="no models were compared since this kernel started",
-            next_step="%%ollama --compare MODEL,MODEL   with a prompt under it",
+            why="no models have been compared since the kernel started",
+            next_step="%%ollama --compare MODEL,MODEL   with a prompt below it",
         )
     candidate = compared.find(model)
     if candidate is None:
@@ -197,9 +197,9 @@ def keep(session: Session, model: str) -> Reply:
     chat = candidate.prepared.chat_name
     if chat is None:
         raise ConfigError(
-            "A one-off comparison belongs to no chat.",
-            why="it was run with --once",
-            next_step="compare again without --once",
+            "This comparison has no reply that can be kept.",
+            why="it was made with --once, so it belongs to no chat",
+            next_step="run the comparison again without --once",
         )
     if candidate.result.response.is_empty:
         _raise_empty(compared, candidate)
@@ -249,8 +249,8 @@ def _answered_at(compared: Compared) -> str:
 def _raise_not_compared(compared: Compared, model: str) -> NoReturn:
     likely = nearest(model, compared.models) or compared.models[0]
     raise ConfigError(
-        f"{model!r} was not compared.",
-        why=f"compared were: {', '.join(compared.models)}",
+        f"Model {model!r} was not compared.",
+        why=f"the last comparison had: {', '.join(compared.models)}",
         next_step=f"%ollama keep {likely}",
     )
 
@@ -262,5 +262,5 @@ def _raise_empty(compared: Compared, candidate: Candidate) -> NoReturn:
     raise ConfigError(
         f"The reply of {candidate.model!r} is empty and cannot be kept.",
         why=candidate.result.notice().strip("[]"),
-        next_step=f"%ollama keep {others[0]}" if others else "compare again",
+        next_step=f"%ollama keep {others[0]}" if others else "run the comparison again",
     )

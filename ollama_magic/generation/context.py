@@ -142,7 +142,7 @@ class ContextCheck:
     def describe(self) -> str:
         """Return the size as text."""
         of = f" of {self.length:,}" if self.length else ""
-        return f"{self.size_text}{of} tokens (an estimate)"
+        return f"{self.size_text}{of} tokens (estimate)"
 
     def verdict(self) -> str:
         """Return one sentence on whether the request fits."""
@@ -154,7 +154,7 @@ class ContextCheck:
         """Return a warning with advice if it probably does not fit; else empty."""
         if self.fits is not False:
             return ""
-        room = f"the context has room for {self.length:,}"
+        room = f"the context holds {self.length:,}"
         if not self.length:
             room = f"the model was trained for {self.trained:,}"
         return (
@@ -198,7 +198,8 @@ class ContextCheck:
         of_context = f" (context {length:,})" if length else ""
         return (
             f"The server {'' if is_sure else 'probably '}dropped {self._beginning}: "
-            f"{self.size_text} tokens were sent, and {counted:,} were read{of_context}."
+            f"{self.size_text} tokens were sent, but only {counted:,} were "
+            f"read{of_context}."
         )
 
     def _has_grown(self, counted: int, length: int) -> bool:
@@ -213,8 +214,8 @@ class ContextCheck:
         if not length or used <= runner_length + _AT_THE_END:
             return ""
         return (
-            f"{self._noun.capitalize()} and reply outgrew the context of {length:,} "
-            "tokens: the beginning was forgotten while the reply was written."
+            f"{self._noun.capitalize()} and reply exceeded the context of {length:,} "
+            "tokens: the beginning was dropped while the reply was written."
         )
 
     def _cut(self, stats: Stats, done_reason: str, length: int) -> str:
@@ -224,7 +225,7 @@ class ContextCheck:
             return ""
         if not length or used < length - _AT_THE_END:
             return ""
-        return f"The reply was cut: the context of {length:,} tokens is full."
+        return f"The reply was cut off: the context of {length:,} tokens is full."
 
     @property
     def _noun(self) -> str:
@@ -371,7 +372,7 @@ def describe_use(chat: Chat, length: int) -> str:
     at_last = f"{used:,}{of} tokens{share} at the last turn; " if used else ""
     system = [{"content": text}] if (text := chat.system()) else []
     now = check_context(turns, system, options={}, length=length, counted=turns[-1])
-    return f"{at_last}the chat now: {now.size_text} (an estimate)"
+    return f"{at_last}the chat now: {now.size_text} (estimate)"
 
 
 def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:

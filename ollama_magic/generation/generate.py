@@ -163,7 +163,7 @@ class Result:
         if isinstance(self.fault, OllamaMagicError):
             if tells_all:
                 return "\n".join(self.fault._render_traceback_())
-            return f"[broken off: {self.fault.what}]"
+            return f"[incomplete: {self.fault.what}]"
         if self.fault is not None:
             return "[interrupted]"
         if self.response.text.strip() or self.response.tool_calls:

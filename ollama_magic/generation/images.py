@@ -59,7 +59,7 @@ def read_image(path: str) -> Image:
     if not kind:
         raise PromptError(
             f"{what} is not an image.",
-            why=f"{_ACCEPTS}, and this is none of them",
+            why=f"{_ACCEPTS}; this file is none of these",
             next_step="for a text file use -F",
         )
     return _checked(what, data, f"PIL.Image.open({path!r})")
@@ -106,7 +106,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
     if not format_of(data):
         raise PromptError(
             f"{what} did not produce an image.",
-            why="its data is in no known image format",
+            why="its data is not in a known image format",
             next_step="save it as a PNG in a cell above, and attach the file: -a FILE",
         )
     return _checked(what, data, "PIL.Image.open(PATH)")
@@ -120,7 +120,7 @@ def _checked(what: str, data: bytes, opening: str) -> Image:
     if len(data) > _MAX_BYTES:
         raise PromptError(
             f"{what} is too large for a prompt.",
-            why=f"images of at most {size_text(_MAX_BYTES)} are sent",
+            why=f"the limit is {size_text(_MAX_BYTES)}",
             next_step="make it smaller in a cell above: import PIL.Image; image = "
             f"{opening}; image.thumbnail((2000, 2000)), then -a image",
         )
@@ -238,7 +238,7 @@ def _figure_of(value: Any) -> Any:  # noqa: ANN401
     if len(figures) > 1:
         raise PromptError(
             f"The axes belong to {len(figures)} figures.",
-            next_step="attach each figure by itself: -a fig",
+            next_step="attach each figure separately: -a fig",
         )
     return next(iter(figures.values()))
 
@@ -261,7 +261,7 @@ def _of_array(array: Any) -> bytes:  # noqa: ANN401  (an ndarray)
     if kind.kind == "f":
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 1):  # also when it is not a number
-            raise _no_image(array, f"its values are from {low:g} to {high:g}")
+            raise _no_image(array, f"its values range from {low:g} to {high:g}")
         array = (array * 255).round()
     elif kind.kind == "b":
         array = array * 255
@@ -276,8 +276,8 @@ def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
     example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
     return PromptError(
         "The array is not an image.",
-        why=f"{why}; expected are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, "
-        "bool or floats from 0 to 1",
+        why=f"{why}; the shape must be (h, w), (h, w, 3) or (h, w, 4), and the values "
+        "uint8, bool, or floats from 0 to 1",
         next_step=f"convert it in a cell above: image = {example}",
     )
 
@@ -286,7 +286,7 @@ def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
 
 
 def _not_taken(what: str, kind: str, opening: str) -> PromptError:
-    by_hand = "save it as a PNG in the program that made it: -a FILE"
+    by_hand = "save it as a PNG in the program that created it, then: -a FILE"
     imports = "import io, PIL.Image" if "io." in opening else "import PIL.Image"
     opened = f"open it in a cell: {imports}; image = {opening}, then -a image"
     return PromptError(

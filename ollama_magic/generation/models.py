@@ -235,7 +235,7 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
     count = f"{len(meant)} tags" if len(meant) > 1 else "a cloud model"
     raise ModelNotFoundError(
         f"The name {name!r} needs a tag: the server has {count}.",
-        why=f"installed: {', '.join(shown)}; {name}:latest is not",
+        why=f"installed: {', '.join(shown)}; not installed: {name}:latest",
         next_step=f"name it with its tag: %%ollama {[*local, *meant][0]}",
         status_code=404,
     )
@@ -273,10 +273,10 @@ def answering_model_text(
         models = look_up(chosen is None)
         chosen = chosen_model(session, session.chat(), models.installed)
         if chosen is None:
-            return f"{model_to_ask('', models)} (none is chosen)"
+            return f"{model_to_ask('', models)} (selected automatically)"
     except OllamaMagicError as error:
         if chosen is None:
-            return f"none is chosen: {error.what}"
+            return f"none selected: {error.what}"
     cloud = cloud_host(chosen.name, find_model(chosen.name, models.installed))
     return f"{chosen.name} ({chosen.source}){sends_text(cloud)}"
 

@@ -50,14 +50,14 @@ def read_models(text: str) -> tuple[str, ...]:
     """Return the names of models in a comma-separated text."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
-        raise ValueError("it is names of models, with commas and no blanks between")
+        raise ValueError("it must be model names, separated by commas without spaces")
     return names
 
 
 def read_count(text: str) -> int:
     """Return a whole number, 0 or more."""
     if not re.fullmatch(r"\d+", text, re.A):
-        raise ValueError("it is a whole number, 0 or more")
+        raise ValueError("it must be a whole number, 0 or more")
     return int(text)
 
 
@@ -73,7 +73,7 @@ def read_keep_alive(text: str) -> str | int | float:
     if _DURATION.fullmatch(text):
         return text
     raise ValueError(
-        "it is a duration (10m, 1h30m), or seconds; 0 unloads at once, -1 stays"
+        "it must be a duration (10m, 1h30m) or seconds; 0 unloads, -1 is for ever"
     )
 
 
@@ -151,25 +151,25 @@ class Option:
             return value
         if self.kind == "switch":
             if not isinstance(value, bool):
-                raise ValueError("it is True or False")
+                raise ValueError("it must be True or False")
             return value
         if self.kind == "pair":
             if not isinstance(value, Mapping):
-                raise ValueError("it is a dict of model options")
+                raise ValueError("it must be a dict of model options")
             return check_options(value)
         if self.choices:
             if value not in self.choices and not (
                 self.kind == "optional" and isinstance(value, bool)
             ):
                 also = "True, False, or " if self.kind == "optional" else ""
-                raise ValueError(f"it is {also}one of {', '.join(self.choices)}")
+                raise ValueError(f"it must be {also}one of {', '.join(self.choices)}")
             return value
         is_numeric = isinstance(value, Real) and not isinstance(value, bool)
         if is_numeric and self.takes_numbers:
             return self.read(str(value))
         if isinstance(value, str):
             return self.read(value)
-        raise ValueError(f"it is not a {type(value).__name__}")
+        raise ValueError(f"it cannot be of type {type(value).__name__}")
 
 
 def switch(
@@ -345,7 +345,7 @@ def check_value(field: str, value: object) -> Any:  # noqa: ANN401  (of any type
     if option.takes_objects and option.repeatable:
         if isinstance(value, Iterable) and not isinstance(value, str | bytes):
             return tuple(value)
-        raise ConfigError(what, why="it is a list", next_step=f"{field}=[{shown}]")
+        raise ConfigError(what, why="it must be a list", next_step=f"{field}=[{shown}]")
     try:
         return option.check(value)
     except ValueError as error:

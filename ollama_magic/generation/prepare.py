@@ -95,7 +95,7 @@ class PreparedRequest:
         if self.cloud_host:
             doing = f"sending to {self.cloud_host}…"
         fits = self.context.fits is not False
-        return doing if fits else f"this will probably not fit; {doing}"
+        return doing if fits else f"this will probably exceed the context; {doing}"
 
 
 def prepare(
@@ -288,8 +288,7 @@ def _check_format(format: object, tools: Sequence[Tool]) -> None:
         raise PromptError(
             "A JSON reply and tools cannot be combined.",
             why="the server forces JSON from the first token, so no tool can be called",
-            next_step="leave out -f json, or -T; the JSON can be asked for in the "
-            "next cell",
+            next_step="remove -f json or -T, and ask for the JSON in the next cell",
         )
 
 

@@ -42,7 +42,7 @@ _CLOSED: tuple[tuple[type, str], ...] = (
 _HISTORIES = ("_ih", "_oh", "_dh")
 """IPython's names for what was typed, what came of it, and where; In and Out too."""
 
-_RAW = "--raw sends every brace as it is"
+_RAW = "--raw sends braces unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,16 +382,15 @@ def _outside(expression: str, why: str) -> PromptError:
 def _closed(expression: str, what: str) -> PromptError:
     return PromptError(
         f"{{{{ {expression} }}}} can't be used in a prompt.",
-        why=f"it looks into {what}; text that you paste could leak secrets that way",
+        why=f"it gives access to {what}; pasted text could leak secrets this way",
         next_step=f"compute what you need in a cell above and use its name; {_RAW}",
     )
 
 
 def _history_closed(expression: str) -> PromptError:
     return PromptError(
-        f"{{{{ {expression} }}}} is the history of this session, and a prompt does not "
-        "send it.",
-        why="a text that you paste could name it, and send the model all your cells",
+        f"{{{{ {expression} }}}} can't be used in a prompt.",
+        why="it is the history of this session; pasted text could send all of it",
         next_step=f"name one entry: {{{{ In[3] }}}} or {{{{ Out[3] }}}}; {_RAW}",
     )
 
@@ -413,7 +412,7 @@ def _failed(expression: str, error: Exception) -> PromptError:
     return PromptError(
         f"{{{{ {expression} }}}} cannot be read.",
         why=f"{type(error).__name__}: {reason}"[:300],
-        next_step=f"look at it in a cell above; {_RAW}",
+        next_step=f"display it in a cell above to see the error; {_RAW}",
     )
 
 

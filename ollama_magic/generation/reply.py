@@ -34,7 +34,7 @@ from ollama_magic.render.reply import (
 )
 from ollama_magic.render.text import counted
 
-_ASK_AGAIN = "ask again, or with a larger model; reply.text has the text"
+_ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class Reply:
 
     def _next_step_to_data(self) -> str:
         if self.done_reason == "length":
-            return "ask with a larger -o num_predict N: the reply was cut"
-        return _ASK_AGAIN if self.request.get("format") else "ask with -f json"
+            return "raise the limit: -o num_predict N; the reply was cut off"
+        return _ASK_AGAIN if self.request.get("format") else "add -f json"
 
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
         """Return the data as a ``pandas.DataFrame``: a row for each object of a list.
@@ -286,7 +286,7 @@ def context_share(turn: Turn, result: Result) -> float | None:
 def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, ...]:
     model, before, notes = prepared.request.model, prepared.model_before, []
     if prepared.named and canonical(prepared.named) != canonical(model):
-        notes.append(f"{model} is the only {prepared.named} here")
+        notes.append(f"only installed tag of {prepared.named}")
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
     if count := prepared.images_left_out:

@@ -106,7 +106,9 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
 
     prepared = prepare(session, client, options, text, look_up)
     cloud, context = prepared.cloud_host, prepared.context
-    sent_on = f"\na cloud model: this server sends it on to {cloud}" if cloud else ""
+    sent_on = (
+        f"\na cloud model: this server forwards the prompt to {cloud}" if cloud else ""
+    )
     request, count = prepared.request, len(prepared.prompt.images)
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
     images = f" and {counted(count, 'image')}" if count else ""
@@ -136,7 +138,7 @@ def _prepare(
     display: ReplyDisplay,
 ) -> PreparedRequest:
     def look_up(must_list: bool) -> ServerModels:
-        display.waiting(f"asking {client.host.base_url}…")
+        display.waiting(f"contacting {client.host.base_url}…")
         return ask_for_models(client, options, must_list)
 
     with let_through():  # a placeholder may run code of the user

@@ -140,7 +140,7 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
         return _checked(Schema(json_schema_of(adapter), adapter))
     except UnsupportedTypeError as error:
         shown = getattr(spec, "__name__", None) or str(spec)
-        step = f"use a dataclass, a pydantic model, list[str] and so on; or {_EXAMPLE}"
+        step = f"use a dataclass, a pydantic model, list[str] or similar; or {_EXAMPLE}"
         raise _unusable(shown, str(error), step) from error
 
 
@@ -174,7 +174,7 @@ def _from_json(text: str, shown: str) -> Schema:
     except ValueError as error:
         raise _unusable(shown, f"it is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise _unusable(shown, "a JSON Schema is an object")
+        raise _unusable(shown, "a JSON Schema must be an object")
     return _checked(Schema(value))
 
 
@@ -196,7 +196,9 @@ def _short_form(text: str) -> Json:
     for part in _parts(text):
         match = _FIELD.fullmatch(part)
         if match is None:
-            raise _unusable(text, f"{part!r} is not a field: NAME [TYPE] [: TEXT]")
+            raise _unusable(
+                text, f"{part!r} is not a field; write NAME [TYPE] [: TEXT]"
+            )
         if match["name"] in properties:
             raise _unusable(text, f"the field {match['name']} occurs twice")
         properties[match["name"]] = _field(text, match)
@@ -414,7 +416,11 @@ class Repair:
     @property
     def notes(self) -> Sequence[str]:
         """Notes for the footer."""
-        return ("asked twice to get it right",) if self._was_tried else ()
+        return (
+            ("requested twice: the first reply did not match the schema",)
+            if self._was_tried
+            else ()
+        )
 
     @property
     def steps(self) -> tuple[Message, ...]:

@@ -24,14 +24,14 @@ Json = dict[str, Any]
 MAX_FAULTS = 5
 """So many faults of a value are told."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_NESTED = "it is nested too deeply, or refers to itself without end"
+_NESTED = "it is nested too deeply, or refers to itself endlessly"
 
 
 class MismatchError(ValueError):
     """A JSON value that does not match its schema or its type."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
-        said = [f"at {place or 'the top'}: {words}" for place, words in found]
+        said = [f"at {place or 'the top level'}: {words}" for place, words in found]
         super().__init__("; ".join(said))
         self.faults = found
         """Places, as names and indices with slashes between them, and reasons."""
@@ -60,7 +60,7 @@ def check_schema(schema: Json) -> None:
         for part in _referenced_parts(schema):
             _check_part(part)
     except SchemaError as error:
-        where = "/".join(map(str, error.absolute_path)) or "its top"
+        where = "/".join(map(str, error.absolute_path)) or "the top level"
         raise PromptError(
             "The schema is not a valid JSON Schema.",
             why=f"at {where}: {error.message}"[:300],
@@ -116,8 +116,9 @@ def _references(contents: object) -> list[str]:
 
 def _foreign(reference: str) -> PromptError:
     return PromptError(
-        f"The schema refers to {quoted(reference, limit=200)}, which is not in it.",
-        why="references are never fetched, from no address and no file",
+        f"The schema refers to {quoted(reference, limit=200)}, but does not contain "
+        "it.",
+        why="references are never fetched, neither from an address nor from a file",
         next_step="put that part under $defs of the schema, and refer to it: "
         '{"$ref": "#/$defs/NAME"}',
     )
@@ -136,7 +137,7 @@ def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
     except RecursionError:
         return [("", _NESTED)]
     except Unresolvable as missing:
-        return [("", f"its schema refers to what is not in it: {missing}")]
+        return [("", f"a reference in its schema cannot be resolved: {missing}")]
     found = []
     for error in errors[:MAX_FAULTS]:
         nearest = best_match([error])
@@ -186,7 +187,9 @@ def read_data(text: str) -> object:
     except ValueError as error:
         found = _values_in(text.rpartition(_END_OF_THINKING)[2])
         if len(found) > 1:
-            raise ValueError(f"it has {len(found)} values of JSON, not one") from None
+            raise ValueError(
+                f"it contains {len(found)} JSON values instead of one"
+            ) from None
         if not found:
             raise error from None
         return found[0]

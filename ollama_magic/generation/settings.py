@@ -76,7 +76,7 @@ class Settings:
     tool_rounds: int = field(
         default=8,
         metadata={
-            "help": "How many times a model may call tools before it has to reply.",
+            "help": "Rounds of tool calls after which the model has to reply.",
             "min": 1,
         },
     )
@@ -100,7 +100,7 @@ class Settings:
     timeout: float = field(
         default=300.0,
         metadata={
-            "help": "Seconds of silence after which a reply is given up; 0: never.",
+            "help": "Seconds without data after which a reply is abandoned; 0: never.",
             "min": 0.0,
         },
     )

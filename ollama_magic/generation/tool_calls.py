@@ -69,8 +69,8 @@ def make_tools(
     for name in names:
         if names.count(name) > 1:
             raise PromptError(
-                f"Two tools are called {name}.",
-                why="a model calls tools by their names",
+                f"Two tools have the name {name}.",
+                why="a model calls a tool by its name",
                 next_step=f"rename one of them in a cell above: {name}_2 = …",
             )
     return tuple(tools)
@@ -135,7 +135,7 @@ def _whole(call: ToolCall) -> str:
     starts = range(0, min(len(text), _MOST_OF_A_CALL), _CALL_WIDTH)
     lines = [text[at : min(at + _CALL_WIDTH, _MOST_OF_A_CALL)] for at in starts]
     if more > 0:
-        lines.append(f"[{more:,} more characters, which are not shown]")
+        lines.append(f"[{more:,} more characters, not shown]")
     return "\n".join(lines)
 
 
@@ -204,7 +204,7 @@ class ToolLoop:
         refused = [step for step in self._steps if step.get("outcome") == "refused"]
         if refused:
             notes.append(
-                f"calls declined, nobody to ask: {len(refused)} (--yes allows them)"
+                f"calls declined, no one to confirm: {len(refused)} (--yes allows them)"
             )
         if self._too_many:
             notes.append(
@@ -254,10 +254,8 @@ class ToolLoop:
     def _result(self, call: ToolCall, number: int, count: int) -> ToolResult:
         if number > MAX_CALLS:
             self._too_many += count - MAX_CALLS
-            words = (
-                f"too many calls: {count - MAX_CALLS} from this one on were not made"
-            )
-            return ToolResult(f"{words}; at most {MAX_CALLS} an answer", "invalid")
+            words = f"too many calls: the last {count - MAX_CALLS} were not made"
+            return ToolResult(f"{words}; at most {MAX_CALLS} per reply", "invalid")
         tool = self._tools.get(call.name)
         if tool is None:
             name, known = quoted(call.name, limit=200), ", ".join(self._tools)

@@ -43,8 +43,8 @@ MAX_CHARACTERS = 20_000
 
 _AROUND = "wrap it in a small function whose parameters have names and types"
 _NO_TYPE = (
-    "give it a type that JSON has (str, int, float, bool, list, dict, a dataclass, an "
-    "enum), or no hint at all"
+    "use a type that JSON can express (str, int, float, bool, list, dict, a dataclass, "
+    "an enum), or no type hint"
 )
 _TYPED_PARAMETER = re.compile(
     r"^([ \t]*:(?:param|parameter|arg|argument|key|keyword)\s+)[^:\n]*?"
@@ -106,14 +106,14 @@ def make_tool(name: str, function: object) -> Tool:
         synchronously (no ``async def``).
     """
     if isinstance(function, type):
-        step = f"create an instance, and name that: {name}_tool = {name}(...)"
+        step = f"create an instance and use its name: {name}_tool = {name}(...)"
         raise _unfit(name, "it is a class", step)
     if not callable(function):
         why = f"it is not a function, but of type {type(function).__name__}"
         raise _unfit(name, why, "name a function that is defined in a cell above")
     called = _called(function)
     if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
-        why = "it is an async function, and tools are called synchronously"
+        why = "it is an async function, but tools are called synchronously"
         raise _unfit(name, why, "write a plain function: def, without async and await")
     parameters = _parameters(name, function)
     summary, texts = read_docstring(_doc(function))
@@ -196,10 +196,10 @@ def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
     parameters = []
     for one in found:
         if one.kind is one.POSITIONAL_ONLY:
-            why = f"arguments are passed by name, and {one.name} is positional-only"
+            why = f"arguments are passed by name, but {one.name} is positional-only"
             raise _unfit(tool, why, _AROUND)
         if one.kind is one.VAR_POSITIONAL:
-            why = f"arguments are passed by name, and *{one.name} takes none by name"
+            why = f"arguments are passed by name, but *{one.name} is positional-only"
             raise _unfit(tool, why, _AROUND)
         if one.name not in fixed:
             is_rest = one.kind is one.VAR_KEYWORD
@@ -236,7 +236,7 @@ def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) ->
         hints = typing.get_type_hints(holder, scope, include_extras=True)
         hint = hints[parameter.name]
     except Exception as error:  # an annotation is the user's code
-        why = f"the type {hint!r} of {parameter.name} cannot be read"
+        why = f"the type {hint!r} of {parameter.name} cannot be resolved"
         said = quoted(str(error), limit=200)
         step = "correct it, or define the type in a cell above, outside of functions"
         raise _unfit(tool, f"{why}: {said}", step) from error
@@ -267,7 +267,7 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
     try:
         inlined = _inlined(json_schema_of(parameter.type), {})
     except RecursionError as error:
-        why = f"parameter {parameter.name}: its type contains itself"
+        why = f"parameter {parameter.name}: its type refers to itself"
         raise _unfit(tool, why, _NO_TYPE) from error
     except UnsupportedTypeError as error:
         why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"

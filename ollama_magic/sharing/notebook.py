@@ -40,7 +40,7 @@ from ollama_magic.sharing.json import load_json
 
 # A magic of ours, or a call of a function that asks.
 _MAY_ASK = re.compile(r"ollama|\b(?:ask|chat|stream|explain|fix)\s*\(")
-_NOTICES = {"interrupted": "[interrupted]", "broken": "[broken off]"}
+_NOTICES = {"interrupted": "[interrupted]", "broken": "[incomplete]"}
 _METADATA = {
     "kernelspec": {
         "display_name": "Python 3",
@@ -117,7 +117,7 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
             owner = _owner(metadata, sources)
             source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
             if not _MAY_ASK.search(source):
-                faults.append(f"cell {number}: its source asks no model")
+                faults.append(f"cell {number}: its source does not ask a model")
                 continue
             turn, finding = as_shown(turn, source, plain, prompts_in)
             view = _view_of(metadata, turn)

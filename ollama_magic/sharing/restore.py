@@ -67,7 +67,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
         more = "".join(f"; {line}" for line in fault_lines(found, "output"))
         raise ConfigError(
             f"Cannot restore a chat from {path}.",
-            why=f"as it was last saved, no output belongs to a chat{more}",
+            why=f"as last saved, none of its outputs belongs to a chat{more}",
             next_step="save a notebook that has replies, or: %ollama import FILE",
         )
     live = {c.name: session.chat(c.name).turns for c in session.store.chats(key)}
@@ -197,7 +197,7 @@ def _report(path: str, merged: Sequence[MergeResult]) -> list[str]:
     if differing:
         verb = "differs" if differing == 1 else "differ"
         lines.append(
-            f"{counted(differing, 'turn')} of the notebook {verb} from the chat and "
-            "stayed unchanged. To use the notebook's: %ollama restore --force"
+            f"{counted(differing, 'turn')} {verb} from the notebook; the chat was not "
+            "changed there. To use the notebook's texts: %ollama restore --force"
         )
     return lines

@@ -70,13 +70,13 @@ def test_a_recorded_prompt_that_was_cut_gets_a_notice_before_and_after(case):
         (), messages, options=body["options"], length=length, trained=8192
     )
     assert known.before() == (
-        "This prompt will probably not fit: about 486 tokens, and the context has room "
-        "for 128. The server will drop part of the prompt. Run the cell again with "
+        "This prompt will probably not fit: about 486 tokens, and the context holds "
+        "128. The server will drop part of the prompt. Run the cell again with "
         "a shorter prompt or -o num_ctx 1024."
     )
     assert known.after(counted(66, 1), "stop") == (
-        "The server dropped part of the prompt: about 486 tokens were sent, and 66 "
-        "were read (context 128). Run the cell again with a shorter prompt or "
+        "The server dropped part of the prompt: about 486 tokens were sent, but "
+        "only 66 were read (context 128). Run the cell again with a shorter prompt or "
         "-o num_ctx 1024."
     )
 
@@ -93,7 +93,7 @@ def test_a_chat_that_does_not_fit_gets_advice():
     assert known.fits is False
     assert known.before() == (
         f"This chat will probably not fit: about {known.size:,} tokens, and the "
-        "context has room for 1,024. The server will drop the beginning of the chat. "
+        "context holds 1,024. The server will drop the beginning of the chat. "
         "Run the cell again with --last 6, --new or -o num_ctx 4096."
     )
 
@@ -146,7 +146,7 @@ def test_the_length_after_the_reply_counts():
     known = check([a_turn(n) for n in range(50)], trained=131072)
     said = known.after(counted(2000), "stop", 2048)
     assert said.startswith("The server dropped the beginning of the chat: about ")
-    assert "and 2,000 were read (context 2,048)" in said
+    assert "but only 2,000 were read (context 2,048)" in said
     assert "--new or -o num_ctx 16384." in said
     assert known.after(counted(known.size), "stop", 131072) == ""
 
@@ -203,12 +203,17 @@ def test_without_counts_the_early_warning_stays():
 @pytest.mark.parametrize(
     ("stats", "done_reason", "options", "said"),
     [
-        (counted(500, 520), "length", {}, "The reply was cut: the context of 1,024"),
+        (
+            counted(500, 520),
+            "length",
+            {},
+            "The reply was cut off: the context of 1,024",
+        ),
         (counted(500, 520), "length", {"num_predict": 520}, ""),
         (counted(500, 520), "length", {"num_predict": 900}, "The reply was cut"),
         (counted(500, 60), "length", {}, ""),
         (counted(500, 520), "stop", {}, ""),
-        (counted(500, 700), "stop", {}, "Chat and reply outgrew the context of 1,024"),
+        (counted(500, 700), "stop", {}, "Chat and reply exceeded the context of 1,024"),
     ],
     ids=["full", "num_predict", "before num_predict", "short", "stop", "shifted"],
 )
@@ -247,7 +252,7 @@ def test_the_context_in_use_as_text():
     assert describe_use(Chat("main"), 4096) == ""
     assert describe_use(chat, 4096) == (
         "1,234 of 4,096 tokens (30%) at the last turn; "
-        "the chat now: about 1,234 (an estimate)"
+        "the chat now: about 1,234 (estimate)"
     )
     assert describe_use(chat, 0).startswith("1,234 tokens at the last turn")
 

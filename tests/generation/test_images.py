@@ -228,7 +228,7 @@ def test_a_huge_image_is_refused(tmp_path):
     for wanted in (lambda: read_image(str(path)), lambda: image_of(path)):
         with pytest.raises(PromptError, match="too large") as caught:
             wanted()
-        assert caught.value.why == "images of at most 20 MB are sent"
+        assert caught.value.why == "the limit is 20 MB"
     with pytest.raises(PromptError, match="too large"):
         image_of(path.read_bytes())
 
@@ -434,8 +434,8 @@ def test_an_array_that_is_no_image_says_what_is_wanted(numpy, shape, kind, why):
         image_of(array, arrays=True)
     assert caught.value.what == "The array is not an image."
     assert caught.value.why == (
-        f"{why}; expected are shape (h, w), (h, w, 3) or (h, w, 4), and uint8, bool or "
-        "floats from 0 to 1"
+        f"{why}; the shape must be (h, w), (h, w, 3) or (h, w, 4), and the values "
+        "uint8, bool, or floats from 0 to 1"
     )
     assert image_of(array) is None
 
@@ -443,7 +443,7 @@ def test_an_array_that_is_no_image_says_what_is_wanted(numpy, shape, kind, why):
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
 def test_floats_out_of_range_say_the_range(numpy, value):
     array = numpy.array([[0.5, value]])
-    with pytest.raises(PromptError, match="its values are from") as caught:
+    with pytest.raises(PromptError, match="its values range from") as caught:
         image_of(array, arrays=True)
     assert "x.max() - x.min()" in caught.value.next_step
 

@@ -98,10 +98,9 @@ def test_what_leads_to_secrets_is_not_opened(monkeypatch, expression, what):
         fill(f"Sum up: {{{{ {expression} }}}}", NAMESPACE)
     assert caught.value.lines() == [
         f"{{{{ {expression} }}}} can't be used in a prompt.",
-        f"  why:  it looks into {what}; "
-        "text that you paste could leak secrets that way",
+        f"  why:  it gives access to {what}; pasted text could leak secrets this way",
         "  next: compute what you need in a cell above and use its name; --raw sends "
-        "every brace as it is",
+        "braces unchanged",
     ]
 
 

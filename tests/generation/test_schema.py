@@ -247,11 +247,15 @@ def test_types_that_people_write_are_schemas(kind, said, value):
 
 WRONG_VALUES = {
     "of a list": (list[str], ["a", 3], "at 1: Input should be a valid string"),
-    "of a choice": (Literal["pos", "neg"], "x", "at the top: Input should be 'pos'"),
+    "of a choice": (
+        Literal["pos", "neg"],
+        "x",
+        "at the top level: Input should be 'pos'",
+    ),
     "limits": (
         Annotated[int, pydantic.Field(ge=1)],
         0,
-        "at the top: Input should be greater than or equal to 1",
+        "at the top level: Input should be greater than or equal to 1",
     ),
     "inside": (Tree, {"name": "a", "children": [{}]}, "at children/0/name: Field req"),
 }
@@ -290,9 +294,9 @@ def test_validators_count_whatever_they_raise():
     wrong = what_is_wrong('{"name": "ada"}', read_schema(Named))
     assert wrong == "at name: begin it with a capital"
     schema = read_schema(rejecting(ValueError("n is odd")))
-    assert what_is_wrong('{"n": 3}', schema) == "at the top: n is odd"
+    assert what_is_wrong('{"n": 3}', schema) == "at the top level: n is odd"
     schema = read_schema(rejecting(KeyError("n")))
-    assert what_is_wrong('{"n": 3}', schema) == "at the top: KeyError: 'n'"
+    assert what_is_wrong('{"n": 3}', schema) == "at the top level: KeyError: 'n'"
     assert schema.load({"n": 2}).n == 2
 
 

@@ -249,11 +249,11 @@ def broken(x: "a number"): pass
         make_tool("lost", space["lost"])
     assert str(caught.value) == (
         "lost cannot be used as a tool.\n"
-        "  why:  the type 'nowhere.Thing' of x cannot be read: "
+        "  why:  the type 'nowhere.Thing' of x cannot be resolved: "
         "name 'nowhere' is not defined\n"
         "  next: correct it, or define the type in a cell above, outside of functions"
     )
-    with pytest.raises(PromptError, match=r"a number.* of x cannot be read"):
+    with pytest.raises(PromptError, match=r"a number.* of x cannot be resolved"):
         make_tool("broken", space["broken"])
 
 
@@ -307,11 +307,11 @@ UNFIT = {
     "async method": (WaitingCall(), "called synchronously"),
     "partial of async": (functools.partial(waits, x="a"), "called synchronously"),
     "positional-only": (len, "obj is positional-only"),
-    "any number": (lambda *parts: parts, "*parts takes none by name"),
+    "any number": (lambda *parts: parts, "*parts is positional-only"),
     "of no signature": (Unsigned(), "its parameters cannot be read: "),
     "an unknown type": (takes(Station), "parameter x: JSON has no type for <class"),
     "in a list": (takes(list[Node]), "parameter x: JSON has no type for <class"),
-    "in itself": (takes(Tree), "parameter x: its type contains itself"),
+    "in itself": (takes(Tree), "parameter x: its type refers to itself"),
     "an enum of objects": (takes(Odd), "parameter x: Unable to serialize unknown type"),
 }
 
@@ -352,7 +352,7 @@ def test_pydantic_models_are_described_in_place_and_built():
         next: "Knot | None" = None
 
     Knot.model_rebuild(_types_namespace={"Knot": Knot})
-    with pytest.raises(PromptError, match="type contains itself"):
+    with pytest.raises(PromptError, match="type refers to itself"):
         make_tool("it", takes(Knot))
 
 

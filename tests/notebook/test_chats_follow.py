@@ -96,7 +96,7 @@ def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(desk):
     assert desk.asked() == ["one?", "two?"]
     assert "turn 2 of main" in ran.html
     assert f"was moved from {desk.path('a.ipynb')}" in ran.text
-    assert "came along" not in ask(renamed, "two?", "9b2d7e41").text
+    assert "was moved" not in ask(renamed, "two?", "9b2d7e41").text
 
     shutil.copy(desk.path("b.ipynb"), desk.path("b-Copy1.ipynb"))
     copied = desk.open("b-Copy1.ipynb")

@@ -189,31 +189,31 @@ REFUSED = {
     "keep alive": (
         "--keep-alive soon",
         "--keep-alive cannot be 'soon'.\n"
-        "  why:  it is a duration (10m, 1h30m), or seconds; "
-        "0 unloads at once, -1 stays\n"
+        "  why:  it must be a duration (10m, 1h30m) or seconds; "
+        "0 unloads, -1 is for ever\n"
         "  next: %%ollama --keep-alive 10m",
     ),
     "format": (
         "-f markdwn",
         "-f cannot be 'markdwn'.\n"
-        "  why:  it is one of markdown, text, html, code, json\n"
+        "  why:  it must be one of markdown, text, html, code, json\n"
         "  next: %%ollama -f markdown",
     ),
     "think level": (
         "--think=hi",
         "--think cannot be 'hi'.\n"
-        "  why:  it is one of low, medium, high, max\n"
+        "  why:  it must be one of low, medium, high, max\n"
         "  next: %%ollama --think=high",
     ),
     "think level without =": (
         "--think high",
-        "'high' is read as the model here.\n"
+        "'high' was read as the name of a model.\n"
         "  why:  a thinking level is written with =\n"
         "  next: %%ollama --think=high",
     ),
     "think level without =, beside a model": (
         "--think high -m a",
-        "'high' is read as the model here.\n"
+        "'high' was read as the name of a model.\n"
         "  why:  a thinking level is written with =\n"
         "  next: %%ollama --think=high",
     ),
@@ -236,7 +236,7 @@ REFUSED = {
     "negative count": (
         "--last -1",
         "--last cannot be '-1'.\n"
-        "  why:  it is a whole number, 0 or more\n"
+        "  why:  it must be a whole number, 0 or more\n"
         "  next: %%ollama --last 2",
     ),
     "twice": ("-c a -c b", "-c is given twice.\n  next: keep only one -c"),
@@ -265,7 +265,7 @@ REFUSED = {
     "a comparison with a blank": (
         "--compare a, b",
         "--compare cannot be 'a,'.\n"
-        "  why:  it is names of models, with commas and no blanks between\n"
+        "  why:  it must be model names, separated by commas without spaces\n"
         "  next: %%ollama --compare llama3.2,qwen3",
     ),
     "a comparison and an added turn": (
@@ -617,7 +617,7 @@ REFUSED_COMMANDS = {
     "options of ask are checked": (
         "ask -f md hello",
         "-f cannot be 'md'.\n"
-        "  why:  it is one of markdown, text, html, code, json\n"
+        "  why:  it must be one of markdown, text, html, code, json\n"
         "  next: %ollama ask -f markdown",
     ),
 }

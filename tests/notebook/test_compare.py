@@ -165,7 +165,7 @@ def test_an_interrupt_closes_both_streams_and_keeps_the_partial_replies(kernel, 
     for count in (1, 2):
         assert two.wait_for("/api/chat", count=count).wait_closed()
     assert ran.status == "error"
-    assert ran.error == "Interrupted: stopped; partial replies (18 characters)"
+    assert ran.error == "Interrupted: stopped; partial replies shown (18 characters)"
     assert ran.text.count("[interrupted]") == 2
     assert "Once upon" in ran.html
     assert "There was" in ran.html
@@ -233,7 +233,7 @@ def test_a_partial_reply_can_be_kept(kernel, two):
     kept = kernel.run(f"%ollama keep {A}")
     assert kept.status == "ok", kept.error
     assert kept.provenance["status"] == "broken"
-    assert kept.text.startswith("Half a\n\n[broken off: ")
+    assert kept.text.startswith("Half a\n\n[incomplete: ")
 
 
 def test_if_all_models_fail_the_first_error_is_raised(kernel, two):
@@ -354,16 +354,16 @@ def test_keep_shows_the_turn_even_without_a_footer(kernel, two):
 def test_keep_without_a_comparison_says_how_to_compare(kernel):
     assert kernel.run("%ollama keep x").error == (
         "ConfigError: There is no comparison to keep a reply from.\n"
-        "  why:  no models were compared since this kernel started\n"
-        "  next: %%ollama --compare MODEL,MODEL   with a prompt under it"
+        "  why:  no models have been compared since the kernel started\n"
+        "  next: %%ollama --compare MODEL,MODEL   with a prompt below it"
     )
 
 
 def test_keep_with_a_wrong_name_lists_the_models(kernel, two):
     both(kernel)
     assert kernel.run("%ollama keep qwen3:4").error == (
-        "ConfigError: 'qwen3:4' was not compared.\n"
-        f"  why:  compared were: {A}, {B}\n"
+        "ConfigError: Model 'qwen3:4' was not compared.\n"
+        f"  why:  the last comparison had: {A}, {B}\n"
         f"  next: %ollama keep {B}"
     )
 
@@ -404,7 +404,7 @@ def test_the_comparison_is_a_value(kernel, two):
         "['I am A.', 'I am B.'] 2 I am B.\nComparison complete\n"
     )
     missing = kernel.run("c['nosuch']").error
-    assert f"nosuch was not compared; there are {A}, {B}" in missing
+    assert f"nosuch was not compared; only {A}, {B}" in missing
     shown = kernel.run("c")
     assert shown.text.startswith(f"## {A}\n\nI am A.")
     assert len(shown.outputs) == 1

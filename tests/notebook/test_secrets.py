@@ -581,7 +581,7 @@ def test_the_token_of_a_server_that_was_started_is_not_shown():
 def test_a_pasted_text_does_not_read_the_session(kernel, fake_ollama, expression):
     kernel.run("password = 'S3cr3t'; mine = In\n6 * 7")
     ran = kernel.run(f"%%ollama -m {MODEL}\nSum up {{{{ {expression} }}}}")
-    assert f"{{{{ {expression} }}}} is the history of this session" in ran.error
+    assert "it is the history of this session" in ran.error
     assert fake_ollama.bodies("/api/chat") == []
 
 

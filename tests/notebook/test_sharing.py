@@ -282,7 +282,7 @@ def test_an_interrupted_reply_is_restored_without_its_notice(
     )
     fake_ollama.on("POST /api/chat", broken, whole)
     ran = page.run("cell-a", "%%ollama\na?")
-    assert ran.text.startswith("Half of it\n\n[broken off")
+    assert ran.text.startswith("Half of it\n\n[incomplete")
     page.save()
     use(kernel, history_file=tmp_path / "fresh.sqlite")
     line(kernel, "%ollama restore")
@@ -629,7 +629,7 @@ def test_a_cell_that_cannot_have_asked_restores_no_turn(kernel, tmp_path, source
     (tmp_path / "notebook.ipynb").write_text(json.dumps(saved))
     said = line(kernel, "%ollama restore")
     assert "Restored 1 turn of 1 chat" in said
-    assert "1 output could not be used: cell 2: its source asks no model" in said
+    assert "1 output could not be used: cell 2: its source does not ask a model" in said
     assert [turn["cell_id"] for turn in turns_kept(kernel, tmp_path)] == ["cell-b"]
 
 

@@ -32,7 +32,7 @@ def test_the_schema_is_sent_and_the_data_comes_back(kernel, fake_ollama):
         "age": {"type": "integer"},
     }
     assert kernel.run("print(who.data['age'] + 1)").streams == "37\n"
-    assert "asked twice" not in ran.text
+    assert "requested twice" not in ran.text
 
 
 def test_one_that_is_wrong_is_asked_for_once_more_and_leaves_no_trace(
@@ -40,7 +40,7 @@ def test_one_that_is_wrong_is_asked_for_once_more_and_leaves_no_trace(
 ):
     answers(fake_ollama, '{"name": "Ada"}', GOOD)
     ran = kernel.run(f"%%ollama who << {SPEC}\nWho?")
-    assert "asked twice to get it right" in ran.html
+    assert "requested twice: the first reply did not match the schema" in ran.html
     first, second = fake_ollama.bodies("/api/chat")
     assert len(first["messages"]) == 1
     assert second["messages"][1] == {"role": "assistant", "content": '{"name": "Ada"}'}
@@ -128,7 +128,7 @@ def test_a_reply_that_a_validator_rejects_is_asked_for_once_more(kernel, fake_ol
     answers(fake_ollama, '{"name": "ada", "age": 36}', GOOD)
     kernel.run(VALIDATED)
     ran = kernel.run("%%ollama who << --schema Person\nWho?")
-    assert "asked twice to get it right" in ran.html
+    assert "requested twice: the first reply did not match the schema" in ran.html
     advice = fake_ollama.bodies("/api/chat")[1]["messages"][2]["content"]
     assert "at name: begin it with a capital" in advice
     assert kernel.run("print(repr(who.data))").streams == (
@@ -295,7 +295,7 @@ def test_what_is_not_one_whole_value_is_not_taken(kernel, fake_ollama, text):
     kernel.run("%%ollama who << -f json\nWho?")
     error = kernel.run("who.data").error
     assert "ReplyDataError" in error
-    assert "next: ask again, or with a larger model" in error
+    assert "next: run it again, or use a larger model" in error
 
 
 def test_lists_with_more_around_them_are_data(kernel, fake_ollama):
@@ -399,7 +399,7 @@ def test_references_inside_of_a_schema_count(kernel, fake_ollama, schema):
     answers(fake_ollama, '{"name": 3}', GOOD)
     ran = kernel.run("%%ollama who << --schema s\nWho?")
     assert ran.status == "ok", ran.error
-    assert "asked twice to get it right" in ran.html
+    assert "requested twice: the first reply did not match the schema" in ran.html
     assert kernel.run("print(who.data['name'])").streams == "Ada\n"
 
 
@@ -407,7 +407,7 @@ def test_a_schema_that_refers_to_itself_without_end_is_no_crash(kernel, fake_oll
     fake_ollama.reply(GOOD)
     ran = kernel.run('%%ollama --schema \'{"$ref": "#"}\'\nWho?')
     assert ran.status == "ok", ran.error
-    assert "refers to itself without end" in ran.text
+    assert "refers to itself endlessly" in ran.text
 
 
 def test_a_schema_that_is_nested_too_deeply_sends_nothing(kernel, fake_ollama):
@@ -429,7 +429,7 @@ def test_the_class_of_a_tool_fetches_nothing(kernel, fake_ollama):
     )
     ran = kernel.run("%%ollama -T far --yes\nGo.")
     assert "far cannot be used as a tool" in ran.error
-    assert "which is not in it" in ran.error
+    assert "but does not contain it" in ran.error
     assert [r.path for r in fake_ollama.requests if r.path == "/leak"] == []
 
 

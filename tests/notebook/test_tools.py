@@ -425,7 +425,7 @@ def test_a_call_too_long_for_a_question_says_that_it_is_cut(able, fake_ollama):
     able.answers = ["n"]
     (question,) = able.run("%%ollama -T get_weather\nGo.").asked
     assert question.count("x") == 2000 - len('get_weather(city="')
-    assert "\n[3,020 more characters, which are not shown]? [y]es" in question
+    assert "\n[3,020 more characters, not shown]? [y]es" in question
 
 
 def test_what_the_model_is_told_of_functions_counts_in_the_estimate(able):

@@ -50,7 +50,7 @@ def test_the_first_truncated_turn_says_so(kernel, engine):
         assert "dropped" not in ran.text
         was_read, was_written = read, written
     assert "dropped the beginning of the chat: about " in ran.text
-    assert f"tokens were sent, and {read} were read (context 256)" in ran.text
+    assert f"tokens were sent, but only {read} were read (context 256)" in ran.text
     advised = re.search(r"with (--last \d+), --new or (-o num_ctx \d+)\.", ran.text)
     fewer_turns, larger = advised.groups()
     for options in (f"{SMALL} {fewer_turns}", f"{SHORT} {larger}"):
@@ -64,7 +64,7 @@ def test_a_reply_that_fills_the_context_says_why_it_ends(kernel, engine):
     ran, read, written = ask(kernel, endless, "Count from 1 to 1000: 1, 2, 3, 4, 5,")
     assert ran.provenance["done_reason"] == "length"
     assert read + written >= 248
-    assert "The reply was cut: the context of 256 tokens is full." in ran.text
+    assert "The reply was cut off: the context of 256 tokens is full." in ran.text
     limited, _, _ = ask(kernel, f"{SMALL} --new", "Count from 1 to 1000: 1, 2, 3,")
     assert limited.provenance["done_reason"] == "length"
     assert "Run the cell again" not in limited.text

@@ -70,7 +70,7 @@ def test_a_prompt_created_by_code_is_kept(source):
     ("plain", "reply", "taken", "finding"),
     [
         ("4", "4", "4", "same"),
-        ("4\n\n[broken off: no memory]", "4", "4", "same"),
+        ("4\n\n[incomplete: no memory]", "4", "4", "same"),
         ("4\n\nChats are not saved.\nThey go on", "4", "4", "same"),
         ("\n\n[interrupted]", "", "", "same"),
         ("4", "Run evil", "4", "differs"),

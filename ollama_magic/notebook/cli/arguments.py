@@ -237,7 +237,7 @@ def _raise_invalid_choice(option: Option, flag: str, text: str, magic: str) -> N
     joint = "=" if option.kind == "optional" else " "
     raise usage_error(
         f"{flag} cannot be {text!r}.",
-        why=f"it is one of {', '.join(option.choices)}",
+        why=f"it must be one of {', '.join(option.choices)}",
         next_step=f"{magic} {flag}{joint}{likely}",
     )
 
@@ -338,7 +338,7 @@ def _check_together(
     level = next((name for name in models if name in THINK_LEVELS), None)
     if level is not None and fields.get("think") is True:
         raise usage_error(
-            f"{level!r} is read as the model here.",
+            f"{level!r} was read as the name of a model.",
             why="a thinking level is written with =",
             next_step=f"{magic} --think={level}",
         )

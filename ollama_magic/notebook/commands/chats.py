@@ -179,7 +179,7 @@ def _new_text(chat: Chat, mark: Turn) -> str:
         return text
     return (
         f"{text}\n{_turns(len(after))} of later cells still belong to it; "
-        "to leave them out too, run %ollama new in a cell of its own."
+        "to leave them out too, run %ollama new in a separate cell."
     )
 
 

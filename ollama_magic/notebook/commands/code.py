@@ -77,7 +77,7 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
         return found
     what = "No cell has failed since ollama_magic was loaded."
     if number:
-        what = f"In[{number[1]}] has not failed, as far as is known."
+        what = f"No error of In[{number[1]}] is known."
     elif text:
         what = f"%ollama fix takes the number of a cell, not {text!r}."
     failed = ", ".join(f"In[{n}]" for n in cells.numbers)
