@@ -95,7 +95,7 @@ class PreparedRequest:
         if self.cloud_host:
             doing = f"sending to {self.cloud_host}…"
         fits = self.context.fits is not False
-        return doing if fits else f"this will probably exceed the context; {doing}"
+        return doing if fits else f"this will probably not fit the context; {doing}"
 
 
 def prepare(

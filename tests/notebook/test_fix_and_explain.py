@@ -77,7 +77,7 @@ def test_fix_without_a_failing_cell_is_an_error(kernel, fake_ollama):
     assert "No cell has failed since ollama_magic was loaded." in ran.error
     number = run_until_it_fails(kernel, "1 / 0")
     ran = kernel.run("%ollama fix 100000")
-    assert "In[100000] has not failed" in ran.error
+    assert "No error of In[100000] is known." in ran.error
     assert f"these cells have failed: In[{number}]" in ran.error
     assert "not 'it'" in kernel.run("%ollama fix it").error
     assert (

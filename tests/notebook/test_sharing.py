@@ -265,7 +265,7 @@ def test_restoring_replaces_different_turns_only_with_force(
     fill(page, fake_ollama)
     ask(kernel, "newer b?", cell_id="cell-b")
     said = line(kernel, "%ollama restore")
-    assert "1 turn of the notebook differs" in said
+    assert "1 turn in the chat differs from the notebook" in said
     assert "%ollama restore --force" in said
     assert prompts_kept(kernel, tmp_path) == ["a?", "newer b?", "", "c?"]
     assert "Restored 1 turn" in line(kernel, "%ollama restore --force")

@@ -662,7 +662,7 @@ def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
     told = last_messages(fake_ollama)
     assert len([m for m in told if m["role"] == "tool"]) == 51
     assert len(told[1]["tool_calls"]) == 51
-    assert told[-1]["content"].startswith("too many calls: 1950 ")
+    assert told[-1]["content"].startswith("too many calls: the last 1950 ")
     assert "calls skipped: 1,950 (at most 50 per reply)" in ran.html
     assert ran.messages.count("update_display_data") < 20
 
