@@ -197,7 +197,7 @@ def _report(path: str, merged: Sequence[MergeResult]) -> list[str]:
     if differing:
         verb = "differs" if differing == 1 else "differ"
         lines.append(
-            f"{counted(differing, 'turn')} in the chat {verb} from the notebook; the chat's "
-            "text was kept. To use the notebook's texts: %ollama restore --force"
+            f"{counted(differing, 'turn')} in the chat {verb} from the notebook; the "
+            "chat's text was kept. To use the notebook's texts: %ollama restore --force"
         )
     return lines
