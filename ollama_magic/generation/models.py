@@ -30,6 +30,7 @@ from ollama_magic.client.models import (
     find_model,
     is_cloud_name,
     matching_names,
+    require_capability,
 )
 from ollama_magic.errors import (
     ConfigError,
@@ -241,8 +242,8 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
     )
 
 
-def find_installed(client: OllamaClient, name: str) -> ModelSummary:
-    """Return a model by its name, with or without its tag.
+def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
+    """Return a model that can chat by its name, with or without its tag.
 
     A model that the server does not list has only its name.
 
@@ -250,11 +251,15 @@ def find_installed(client: OllamaClient, name: str) -> ModelSummary:
     ------
     ModelNotFoundError
         The server does not have it.
+    CapabilityError
+        It cannot chat: it embeds, for example.
     """
     installed = look_up(client, must_list=False).installed
     name = installed_name(name, installed)
     client.show(name)
-    return find_model(name, installed) or ModelSummary(name)
+    model = find_model(name, installed)
+    require_capability("completion", model, installed)
+    return model or ModelSummary(name)
 
 
 def answering_model_text(

@@ -98,19 +98,22 @@ def chat_of_messages(
 ) -> ParsedChats:
     """Return a chat made from messages.
 
-    Consecutive messages of one role become one text.
+    Consecutive messages of one role become one text. A reply without a prompt before
+    it, such as a greeting, is left out: the prompt of its turn would be empty.
 
     Raises
     ------
     UnreadableError
-        An entry is not a message, or no message is a reply.
+        An entry is not a message, or no message is the reply to a prompt.
     """
     builder = _TurnBuilder(model)
     for message in messages:
         builder.add(message)
     builder.end_turn()
     if not builder.turns:
-        raise UnreadableError("no message in it is a reply (role assistant)")
+        raise UnreadableError(
+            "no message in it is a reply (role assistant) to a prompt"
+        )
     left_out = builder.left_out + (builder.system is not None)
     return ParsedChats((Chat("", tuple(builder.turns)),), left_out)
 
@@ -143,9 +146,9 @@ class _TurnBuilder:
                 self._thinking.append(without_surrogates(message["thinking"]))
 
     def end_turn(self) -> None:
-        """Complete a turn; prompts without a reply are left out."""
+        """Complete a turn; prompts and replies without each other are left out."""
         prompts, replies = self._texts["user"], self._texts["assistant"]
-        if replies:
+        if any(prompts) and replies:
             turn = Turn(
                 prompt="\n\n".join(prompts),
                 reply="\n\n".join(replies),
@@ -156,7 +159,7 @@ class _TurnBuilder:
             self.turns.append(turn)
             self.system = None
         else:
-            self.left_out += len(prompts)
+            self.left_out += len(prompts) + len(replies)
         self._texts = {"user": [], "assistant": []}
         self._thinking = []
 

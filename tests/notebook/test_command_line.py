@@ -555,6 +555,11 @@ REFUSED_COMMANDS = {
         "  next: if it is an option: %ollama rm --yes   "
         "Installed models: %ollama list",
     ),
+    "the opposite of load": (
+        "unload llama3.2",
+        "%ollama has no subcommand 'unload'.\n"
+        "  next: did you mean: %ollama stop llama3.2",
+    ),
     "slip of the pen with more": (
         "pul llama3.2",
         "%ollama has no subcommand 'pul'.\n  next: did you mean: %ollama pull llama3.2",

@@ -311,6 +311,26 @@ def test_messages_that_fit_no_turn_are_counted():
     assert found.left_out == 4
 
 
+@pytest.mark.parametrize("content", ["", None, [{"type": "image_url"}]])
+def test_a_reply_to_no_prompt_is_no_turn(content):
+    greeting = {"role": "assistant", "content": "How can I help?"}
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        greeting,
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "A"},
+    ]
+    pairs, found = prompts_and_replies(messages)
+    assert pairs == [("a", "A")]
+    assert found.chats[0].turns[0].system == "Be brief."
+    assert found.left_out == 1
+    empty = {"role": "user", "content": content}
+    pairs, found = prompts_and_replies([empty, *messages[1:]])
+    assert pairs == [("a", "A")]
+    with pytest.raises(UnreadableError, match="to a prompt"):
+        prompts_and_replies([greeting])
+
+
 def test_the_body_of_a_request_names_its_model():
     body = {
         "model": "m:1b",

@@ -155,9 +155,14 @@ def _raise_wrong_count(command: Command, count: int) -> NoReturn:
     )
 
 
+_OTHER_WORDS = {"unload": "stop"}
+"""Words whose nearest subcommand does something else."""
+
+
 def _raise_unknown_subcommand(word: str, line: str, *, otherwise: str = "") -> NoReturn:
     names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
-    likely = nearest(word.rstrip("?"), names)
+    word_alone = word.rstrip("?")
+    likely = _OTHER_WORDS.get(word_alone) or nearest(word_alone, names)
     meant = find_command(likely) if likely else None
     # NB: the suggestion must not delete anything.
     if likely is None or meant is None or meant.discards:

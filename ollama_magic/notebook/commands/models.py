@@ -16,7 +16,7 @@ from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
 from ollama_magic.generation.models import (
     chosen_model,
     cloud_host,
-    find_installed,
+    find_chat_model,
     sends_text,
 )
 from ollama_magic.generation.options import switch
@@ -80,7 +80,7 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     client = session.client()
     cloud = cloud_host(model, None)
     try:
-        found = run_in_background(lambda: find_installed(client, model))
+        found = run_in_background(lambda: find_chat_model(client, model))
         model, cloud = found.name, found.cloud_host
     except ServerUnreachableError:
         if not session.settings.cached:
