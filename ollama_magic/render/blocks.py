@@ -134,7 +134,8 @@ class ListReader:
         """
         column = _column(line)
         is_item = item_marker(line) is not None
-        fence = fence_of(item_text(line))
+        has_marks = "```" in line or "~~~" in line
+        fence = fence_of(item_text(line)) if has_marks else None
         if is_item or fence or is_apart:
             while self._items and column < self._items[-1][0] + 2:
                 self._items.pop()

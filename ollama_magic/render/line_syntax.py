@@ -18,6 +18,7 @@ Kind = Literal[
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})\s*(.*)")
 _QUOTE_MARKS = re.compile(r"(?: {0,3}> ?)+")
 _ITEM = re.compile(r"( *)([-*+]|\d{1,9}[.)])(?=\s|$)")
+_CONTENT = re.compile(r" *(?:[-*+]|\d{1,9}[.)])( {1,4}(?=\S)| ?)")
 _MAY_BE_ITEM = re.compile(r"[ \t]|[-*+](\s|$)|\d{1,9}([.)](\s|$)|$)")
 _HEADING = re.compile(r" {0,3}#{1,6}(\s|$)")
 _RULE = re.compile(r" {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$")
@@ -150,11 +151,9 @@ def end_of_html(line: str) -> str:
 
 def item_content_column(line: str) -> int:
     """Return the column at which the content of a list item's first line begins."""
-    match = _ITEM.match(line)
+    match = _CONTENT.match(line)
     assert match
-    spaces = len(line) - match.end() - len(line[match.end() :].lstrip(" "))
-    has_text = bool(line[match.end() :].strip())
-    return match.end() + (spaces if has_text and spaces < 5 else 1)
+    return match.end() if match[1] else match.end() + 1
 
 
 def item_text(line: str) -> str:
