@@ -56,9 +56,9 @@ def ask(
     model
         None: the default model, as in a cell.
     schema
-        The schema of the reply: the short form of ``--schema``, a JSON Schema, a
-        dataclass, a TypedDict, a pydantic model, or ``list`` of one;
-        ``reply.data`` has the value.
+        The schema of the reply: the short form of ``--schema``, a JSON Schema, or a
+        Python type, such as a dataclass, a pydantic model, an enum, ``list[str]`` or
+        ``Literal["good", "bad"]``; ``reply.data`` has the value.
     images
         Files, or images: PIL images, matplotlib figures, arrays of pixels, bytes.
     files

@@ -132,7 +132,10 @@ class ConfigError(OllamaMagicError):
 
 
 class PromptError(OllamaMagicError):
-    """A placeholder in the prompt cannot be filled; nothing was sent."""
+    """The prompt or a part of it is invalid: a value, file, image, tool or schema.
+
+    Nothing was sent.
+    """
 
 
 class ServerUnreachableError(OllamaMagicError):

@@ -72,7 +72,8 @@ def map_prompts(
         A system message for each row; None uses the setting ``system``.
     schema
         The schema of each reply, as with ``--schema``: the short form
-        (``"label: one of pos, neg"``), a JSON Schema, a dataclass, or a pydantic model.
+        (``"label: one of pos, neg"``), a JSON Schema, or a Python type, such as a
+        dataclass, a pydantic model, an enum or a ``Literal``.
     options
         Model options, such as ``{"temperature": 0, "num_predict": 50}``.
     format

@@ -36,7 +36,7 @@ def pull(client: OllamaClient, name: str) -> TransferStream:
 
 
 def push(client: OllamaClient, name: str) -> TransferStream:
-    """Push a model to the registry in its name."""
+    """Push a model to the registry, under its name."""
     return client.push(name)
 
 

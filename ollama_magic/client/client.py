@@ -306,7 +306,7 @@ class OllamaClient:
         return self._transfer("/api/pull", body, model)
 
     def push(self, model: str, *, insecure: bool = False) -> ProgressStream:
-        """Push a model to the registry in its name."""
+        """Push a model to the registry, under its name."""
         body = _set_only(model=model, insecure=insecure or None)
         return self._transfer("/api/push", body, model)
 
@@ -341,7 +341,7 @@ class OllamaClient:
         quantize
             Such as ``Q4_K_M``; the base model has to be of type F16 or F32.
         renderer, parser
-            Names of built-in ones of Ollama, instead of a template.
+            Names of Ollama's built-in renderer and parser, instead of a template.
         requires
             The minimum version of Ollama, such as ``0.14.0``.
         """

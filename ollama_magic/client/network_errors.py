@@ -86,9 +86,10 @@ def stream_broken(
 
 
 def closed_here(host: Host) -> StreamInterruptedError:
-    """Return the error for a response that was closed on this side."""
+    """Return the error for a response that was this side closed the connection."""
     return StreamInterruptedError(
-        f"The response from {host.base_url} was stopped.", why="closed on this side"
+        f"The response from {host.base_url} was stopped.",
+        why="this side closed the connection",
     )
 
 

@@ -129,7 +129,7 @@ class Dialogs:
                 warned[:] = [destination]
                 size = size_text(taken.size_bytes)
                 warning.value = notice_html(
-                    [f"{taken.name} ({size}) exists already and would be replaced."]
+                    [f"{taken.name} ({size}) already exists and would be replaced."]
                 )
                 copy.description, copy.button_style = "Replace", "danger"
             else:
