@@ -187,6 +187,19 @@ def test_texts_are_not_sent_to_a_cloud_model_to_embed_by_default(script):
         ollama_magic.embed("secret")
 
 
+def test_a_model_that_cannot_chat_is_not_used(kernel, fake_ollama):
+    fake_ollama.models([EMBEDS, OTHER, LOCAL])
+    ran = kernel.run("%ollama use nomic-embed-text")
+    what, why, next_step = ran.error.splitlines()
+    assert what.startswith("CapabilityError: Model 'nomic-embed-text:latest' does not")
+    assert why == "  why:  its capabilities: embedding"
+    assert next_step.startswith("  next: ")
+    assert OTHER in next_step
+    assert LOCAL in next_step
+    kernel.run("%%ollama\nHi")
+    assert asked(fake_ollama) == [OTHER]
+
+
 def test_status_and_doctor_show_the_default_model_and_its_source(kernel, fake_ollama):
     fake_ollama.models([STUB, OTHER, LOCAL])
     assert f"model     {OTHER} (selected automatically)" in kernel.run("%ollama").text
