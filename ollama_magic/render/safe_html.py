@@ -38,7 +38,7 @@ from ollama_magic.render.limits import (
 )
 from ollama_magic.render.math import MATH_CLASS, math_html
 from ollama_magic.render.text import escaped, visible_text
-from ollama_magic.render.theme import CODE_STYLE
+from ollama_magic.render.theme import CODE_STYLE, STYLES_OF_0_1_0
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -381,13 +381,20 @@ def _page_cleaner(styles: frozenset[str]) -> Any:  # noqa: ANN401
     return _make_cleaner(
         {
             "span": {"class": {*CLASSES, MATH_CLASS}, "style": styles},
-            "div": {"class": {_PAGE_CLASS}, "style": {*styles, NOTE_STYLE, DIM_STYLE}},
-            "details": {"style": {DETAILS_STYLE}, "open": {""}},
-        }
+            "div": {
+                "class": {_PAGE_CLASS},
+                "style": {*styles, NOTE_STYLE, DIM_STYLE, *STYLES_OF_0_1_0},
+            },
+            "details": {"style": {DETAILS_STYLE, *STYLES_OF_0_1_0}, "open": {""}},
+        },
+        pre_styles={PRE_STYLE, TEXT_STYLE, *STYLES_OF_0_1_0},
     )
 
 
-def _make_cleaner(values: dict[str, Any]) -> Any:  # noqa: ANN401
+def _make_cleaner(
+    values: dict[str, Any],
+    pre_styles: Collection[str] = (PRE_STYLE, TEXT_STYLE),
+) -> Any:  # noqa: ANN401
     import nh3
 
     return nh3.Cleaner(
@@ -397,7 +404,7 @@ def _make_cleaner(values: dict[str, Any]) -> Any:  # noqa: ANN401
         attribute_filter=_link,
         tag_attribute_values={
             **values,
-            "pre": {"class": {"highlight"}, "style": {PRE_STYLE, TEXT_STYLE}},
+            "pre": {"class": {"highlight"}, "style": set(pre_styles)},
             "td": _ALIGNED,
             "th": _ALIGNED,
         },

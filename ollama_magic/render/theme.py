@@ -93,3 +93,14 @@ PANEL_STYLE = "".join(
     ]
 )
 """CSS that gives the panel's widgets the colours of VS Code's theme."""
+
+STYLES_OF_0_1_0 = frozenset(
+    [
+        "background:var(--jp-cell-editor-background,rgba(128,128,128,.1));"
+        "margin:0 0 1em;padding:.5em .8em",
+        "border-left:3px solid var(--jp-warn-color1,#e65100);"
+        "margin:.5em 0;padding:0 .8em",
+        "font-size:85%;opacity:.75;margin:0 0 1em",
+    ]
+)
+"""Styles in outputs of version 0.1.0, which ``%ollama restore`` reads; never sent."""

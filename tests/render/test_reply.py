@@ -1,11 +1,15 @@
 """A complete reply: its bundle, and its tool calls."""
 
+import json
+from pathlib import Path
+
 import html5lib
 import pytest
 
 from ollama_magic.render.reply import (
     ReplyView,
     reply_bundle,
+    shows_reply,
     steps_html,
     steps_text,
 )
@@ -134,3 +138,13 @@ def test_waiting_call_is_unfolded_and_finished_call_is_folded():
     made = steps_html([asked, {"role": "tool", "content": "2"}])
     assert "<details open" not in made
     assert steps_text([asked, {"role": "tool", "content": "2"}]) == 'add {"a": 1}\n-> 2'
+
+
+PAGES = Path(__file__).with_name("pages_of_0_1_0.json")
+
+
+@pytest.mark.parametrize("page", json.loads(PAGES.read_text("utf-8")))
+def test_outputs_of_the_first_version_are_read_back(page):
+    """Notebooks that version 0.1.0 saved must restore their turns."""
+    assert shows_reply(page["html"], page["text"], page["view"])
+    assert not shows_reply(page["html"], page["text"] + " more", page["view"])
