@@ -281,7 +281,7 @@ class Results:
             error = PromptError(
                 "The prompt of this row is empty.",
                 why="neither the template nor the row has any text",
-                next_step="leave such rows out, or add words to the template",
+                next_step="leave these rows out, or add words to the template",
             )
             self._progress.failed += self._row_counts[prompt]
             self._results[prompt] = error
