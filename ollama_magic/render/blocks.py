@@ -80,7 +80,7 @@ class ListReader:
     def __init__(self) -> None:
         self.fence = ""
         """The marks of the open fence."""
-        self._items: list[tuple[int, int]] = []  # columns of marker and content
+        self._items: list[tuple[int, str]] = []  # the column of the marker, the line
         self._after_blank = True
         self._is_indented = False  # whether indented code is open
 
@@ -92,7 +92,7 @@ class ListReader:
     @property
     def code_column(self) -> int:
         """The column at which indented code in the last open item begins."""
-        return (self._items[-1][1] if self._items else 0) + 4
+        return 4 + (item_content_column(self._items[-1][1]) if self._items else 0)
 
     @property
     def takes_lazy_line(self) -> bool:
@@ -140,7 +140,7 @@ class ListReader:
             while self._items and column < self._items[-1][0] + 2:
                 self._items.pop()
         if is_item:
-            self._items.append((column, item_content_column(line)))
+            self._items.append((column, line))
         if fence:
             self.fence = fence[0]
             return "fence"
@@ -347,9 +347,11 @@ class BlockSplitter:
         if self._lines:
             source = "".join(self._lines)
             self._done.append(Block(self._kind, source, self._prefix, suffix))
-        self._lines, self._size, self._kind = [], 0, "blank"
+        kind, self._kind = self._kind, "blank"
+        self._lines, self._size = [], 0
         self._ends_with = self._prefix = self._head = ""
-        self._list, self._quoted = ListReader(), ListReader()
+        if kind in {"list", "quote"}:
+            self._list, self._quoted = ListReader(), ListReader()
 
     # -- pieces for a live view ------------------------------------------------
 
