@@ -69,7 +69,7 @@ def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     page.screenshot(f"handed-over-{page.app}")
 
     page.run_to_end(1)
-    page.wait_text(1, "run it with --append -x")
+    page.wait_text(1, "run with --append -x")
     assert [source for source, _ in cells(page)] == [
         cells(page)[0][0],
         asked[0],
@@ -81,7 +81,7 @@ def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     page.save()
     page.restart()
     run_all_to_end(page)
-    page.wait_text(1, "run it with --append -x")
+    page.wait_text(1, "run with --append -x")
     assert len(cells(page)) == 4
 
 

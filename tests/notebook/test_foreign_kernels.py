@@ -86,7 +86,7 @@ def test_a_failing_cell_is_noted_and_mended(shell, fake_ollama, capsys):
 
 def test_a_missing_allow_stdin_is_not_a_no(shell, capsys):
     result, _shown = run(shell, "%ollama doctor", capsys)
-    assert "questions can be answered" in str(result.result)
+    assert "can ask you questions" in str(result.result)
     assert shell.meta["ollama_magic"].cells.is_interactive
 
 
