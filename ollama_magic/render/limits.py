@@ -79,7 +79,7 @@ class HtmlBudget:
 
 # -- the cost of Markdown ----------------------------------------------------------
 
-_MAX_BLOCK = 200_000
+_MAX_BLOCK = 150_000
 """Characters of a block."""
 _MAX_BRACKET_COST = 1_500_000
 """Characters; Python-Markdown's search for the ends of links takes about a second."""
