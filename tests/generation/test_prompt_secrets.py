@@ -7,8 +7,6 @@ from collections import namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import numpy
-import pandas
 import pydantic
 import pytest
 
@@ -20,6 +18,9 @@ from ollama_magic.generation.prompt import compose, fill, find_value
 from ollama_magic.generation.session import Session, _NoCells
 from ollama_magic.generation.settings import Settings
 from ollama_magic.server.launch import RunningServer
+
+numpy = pytest.importorskip("numpy")
+pandas = pytest.importorskip("pandas")
 
 KEY = "sk-SECRETtoken1234"
 HIDE = Redactor([KEY]).text
