@@ -40,7 +40,7 @@ class Host:
     """The password as in the URL, percent-encoded."""
 
     holds_secrets: ClassVar[bool] = True
-    """Prompts never read such an object."""
+    """``{{ }}`` in a prompt never looks into this object."""
 
     @property
     def basic_credentials(self) -> str:

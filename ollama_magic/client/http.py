@@ -80,7 +80,7 @@ class Credentials(AuthBase):
     """
 
     holds_secrets: ClassVar[bool] = True
-    """Prompts never read such an object."""
+    """``{{ }}`` in a prompt never looks into this object."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ THINK_LEVELS = ("low", "medium", "high", "max")
 Completes = Literal[
     "", "model", "models", "chat", "option", "command", "file", "name", "compared"
 ]
-"""What stands after an option or a subcommand, for Tab completion.
+"""The kind of value that follows an option or a subcommand, for Tab completion.
 
 ``models`` are several with commas between them, ``compared`` those of the last
 comparison.

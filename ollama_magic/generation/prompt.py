@@ -40,7 +40,7 @@ _CLOSED: tuple[tuple[type, str], ...] = (
 """Values that lead to everything that this process knows."""
 
 _HISTORIES = ("_ih", "_oh", "_dh")
-"""IPython's names for what was typed, what came of it, and where; In and Out too."""
+"""IPython's names for the inputs, outputs and directories of the session."""
 
 _RAW = "--raw sends braces unchanged"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MAX_FAULTS = 5
-"""So many faults of a value are told."""
+"""How many faults of a value an error lists."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _NESTED = "it is nested too deeply, or refers to itself endlessly"
 

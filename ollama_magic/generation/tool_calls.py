@@ -79,7 +79,7 @@ def make_tools(
 def _make_tool(what: object, namespace: Mapping[str, Any]) -> Tool:
     if not isinstance(what, str):
         return make_tool(getattr(what, "__name__", type(what).__name__), what)
-    # The model is told the last name alone: its names have no dots.
+    # The model sees only the last part of the name: tool names have no dots.
     return make_tool(what.rpartition(".")[2], find_value(what, namespace))
 
 
@@ -230,7 +230,7 @@ class ToolLoop:
             for number, call in enumerate(calls, 1):
                 self._tell(call, self._result(call, number, len(answer.tool_calls)))
         except BaseException:
-            # Whoever goes on with this chat must find a result for each call.
+            # A chat that continues needs a result for each call.
             for call in calls[len(self._steps) - begun - 1 :]:
                 self._tell(call, _SKIPPED)
             raise

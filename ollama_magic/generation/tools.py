@@ -1,4 +1,4 @@
-"""Python functions as tools: how a model is told of one, and how one is called.
+"""Python functions as tools: how one is described to a model, and how it is called.
 
 ``tool_calls`` makes the tools of a request here, and calls them once a call is allowed.
 A ``Tool`` is the only thing that is ever called: no name that a model says is looked up
@@ -85,7 +85,7 @@ class _Parameter:
     """Whether it is ``**kwargs``, which has no type here."""
 
 
-# -- what a model is told ------------------------------------------------------
+# -- the description of a tool ------------------------------------------------------
 
 
 def make_tool(name: str, function: object) -> Tool:

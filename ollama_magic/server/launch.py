@@ -62,7 +62,7 @@ class RunningServer:
     version: str
 
     holds_secrets: ClassVar[bool] = True
-    """Prompts never read such an object."""
+    """``{{ }}`` in a prompt never looks into this object."""
 
 
 def serve(

@@ -58,7 +58,7 @@ def read_line(
     UsageError
         Unbalanced quotes, an unknown option, or a missing or superfluous value.
     """
-    return _Reader(line, options, magic, ends_in_text=ends_in_text).read()
+    return _LineReader(line, options, magic, ends_in_text=ends_in_text).read()
 
 
 def _begins_option(word: str) -> bool:
@@ -66,7 +66,7 @@ def _begins_option(word: str) -> bool:
     return word.startswith("-") and word[1:2].strip() != ""
 
 
-class _Reader:
+class _LineReader:
     """Reads the words of a line one by one, which leaves the free text untouched."""
 
     def __init__(
