@@ -24,7 +24,7 @@ The id of a cell without one is searched in the notebook file, in this order:
    elsewhere there is no id.
 
 A turn without an id gets one when the saved notebook shows its reply. Handles of
-different sessions are never compared, since VS Code numbers them anew. Cells have ids
+different sessions are never compared, since VS Code renumbers them. Cells have ids
 since nbformat 4.5; without ids, only replies identify a notebook.
 """
 

@@ -1,7 +1,7 @@
 """A reply that is still being written, converted to safe HTML step by step.
 
 The live displays call ``ReplyConverter``: it returns finished segments, which never
-change again, and the open end, which is converted anew at each paint. Syntax that has
+change again, and the open end, which is converted again at each paint. Syntax that has
 begun and not ended (emphasis, code, links, math, a table) is closed or held back in the
 open end, so that it does not flash as raw text first. Nothing is held back for more
 than ``_MAX_HELD`` characters, since it may never end.

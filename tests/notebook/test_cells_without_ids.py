@@ -70,7 +70,7 @@ class Page:
         self.path.write_text(json.dumps(content))
 
     def restart(self):
-        """Begin anew with the extension, as a restarted kernel does."""
+        """Load the extension again, as a restarted kernel does."""
         names = ("host", "history_file", "notebook")
         code = "from ollama_magic.notebook.magics import load, unload\n"
         code += "shell = get_ipython()\nmagics = shell.meta['ollama_magic']\n"
