@@ -19,13 +19,28 @@ hypothesis.settings.load_profile("patient")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def clean_session(tmp_path_factory):
+    """Kernels that serve many tests do not share IPython's history with others."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _clean(monkeypatch, tmp_path_factory.mktemp("home"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory, monkeypatch):
     """No test sees the settings, the proxies or the files of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    _clean(monkeypatch, home)
+    yield home
+    if "ollama_magic.generation.session" in sys.modules:
+        sys.modules["ollama_magic.generation.session"].close_own_session()
+
+
+def _clean(monkeypatch, home):
     for name in list(os.environ):
         if name.startswith("OLLAMA_") or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
     for name, folder in {
         "HOME": "",
         "USERPROFILE": "",
@@ -37,9 +52,6 @@ def clean_environment(tmp_path_factory, monkeypatch):
     }.items():
         monkeypatch.setenv(name, str(home / folder))
     monkeypatch.delenv("NETRC", raising=False)
-    yield home
-    if "ollama_magic.generation.session" in sys.modules:
-        sys.modules["ollama_magic.generation.session"].close_own_session()
 
 
 @pytest.fixture

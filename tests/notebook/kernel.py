@@ -18,6 +18,8 @@ class Ran:
     outputs: list = field(default_factory=list)
     messages: list = field(default_factory=list)
     asked: list = field(default_factory=list)
+    number: int | None = None
+    """The number that the front end shows beside the cell: ``In[number]``."""
 
     @property
     def html(self):
@@ -173,7 +175,9 @@ class _View:
         self.ran.messages.append(kind)
         if kind == "status":
             return content["execution_state"] == "idle"
-        if kind == "clear_output":
+        if kind == "execute_input":
+            self.ran.number = content["execution_count"]
+        elif kind == "clear_output":
             self._clears = True
             if not content["wait"]:
                 self._clear()

@@ -46,7 +46,7 @@ class Page:
 
     def run(self, cell):
         ran = self.kernel.run(cell["source"], **self.metadata(cell))
-        assert ran.status == "ok", ran.error
+        assert (ran.status, ran.streams) == ("ok", ""), ran
         cell["outputs"] = [
             {"output_type": "display_data"}
             | {key: output[key] for key in ("data", "metadata")}
