@@ -206,7 +206,7 @@ class Dispatcher:
         if load in self._loads:
             self._loads.remove(load)
             url = load.server.base_url
-            self.notes.append(f"Server dropped: {url}: {error.why or error.what}")
+            self.notes.append(f"Server skipped: {url}: {error.why or error.what}")
 
 
 def _is_answered(future: Future[RowResult]) -> bool:

@@ -152,7 +152,7 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
         case "FROM" if spec.is_from_file and _is_path(text):
             added["more_files"] = (*spec.more_files, text)
         case "FROM" if spec.base:
-            _reject(number, "there is a second FROM, which only files may have")
+            _reject(number, "only files can have a second FROM")
         case "FROM":
             added["base"] = text
         case _ if word in _TEXTS:
@@ -276,7 +276,7 @@ def _readable(text: str) -> Path:
         raise ConfigError(
             f"The file {text} cannot be read.",
             why=_reason(error),
-            next_step="it belongs to the server: write the model's name after FROM"
+            next_step="write the model's name after FROM; it is a file of the server"
             if is_of_server
             else f"paths are relative to {Path.cwd()}; write the full path",
         ) from error

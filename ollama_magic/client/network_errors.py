@@ -86,10 +86,10 @@ def stream_broken(
 
 
 def closed_here(host: Host) -> StreamInterruptedError:
-    """Return the error for a response that was this side closed the connection."""
+    """Return the error for a response that was stopped from this side."""
     return StreamInterruptedError(
         f"The response from {host.base_url} was stopped.",
-        why="this side closed the connection",
+        why="the client closed the connection",
     )
 
 

@@ -34,10 +34,7 @@ class Settings:
     )
     model: str = field(
         default="",
-        metadata={
-            "help": "Default model of chats that no local model has answered yet; "
-            "empty: OLLAMA_MODEL."
-        },
+        metadata={"help": "Default model of new chats; empty: OLLAMA_MODEL."},
     )
     system: str = field(
         default="", metadata={"help": "System message of chats that have none."}
@@ -68,7 +65,7 @@ class Settings:
         metadata={"help": "How replies are shown, as with -f.", "choices": FORMATS},
     )
     footer: bool = field(
-        default=True, metadata={"help": "Show the info line under replies."}
+        default=True, metadata={"help": "Show the footer under replies."}
     )
     cached: bool = field(
         default=False, metadata={"help": "Reuse cached replies, as with --cached."}

@@ -190,7 +190,7 @@ _TITLES = {
     "failed": "{call} failed: {result}",
     "invalid": "{call} was not called: {result}",
     "declined": "declined {call}",
-    "refused": "refused {call}: no one to confirm it",
+    "refused": "declined {call}: no one to confirm it",
     "interrupted": "stopped in {call}",
     "skipped": "stopped before {call}",
 }
@@ -201,7 +201,7 @@ _OUTCOMES = {
     "failed": "failed: {result}",
     "invalid": "not called: {result}",
     "declined": "declined",
-    "refused": "refused: no one to confirm it",
+    "refused": "declined: no one to confirm it",
     "interrupted": "stopped during the call",
     "skipped": "stopped before the call",
 }

@@ -104,7 +104,7 @@ def serve(
         raise EngineError(
             f"No server responded at {base_url}, which is another machine.",
             why="a server can only be started on this machine",
-            next_step="start Ollama there, or try the demo engine: "
+            next_step="start Ollama there, or try the embedded engine: "
             "%ollama serve --embedded",
         )
     is_installed = shutil.which("ollama") is not None
@@ -399,7 +399,7 @@ def _version(client: OllamaClient) -> str | None:
         raise EngineError(
             f"The server at {url} is not Ollama, or rejects requests.",
             why=error.why or error.what,
-            next_step="set another address, or try the demo engine: "
+            next_step="set another address, or try the embedded engine: "
             "%ollama serve --embedded",
         ) from None
 

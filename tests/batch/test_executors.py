@@ -134,7 +134,7 @@ def test_processes_drop_a_server_that_stops_responding(spawned):
 
         thread = threading.Thread(target=leave)
         thread.start()
-        with pytest.warns(UserWarning, match="Server dropped"):
+        with pytest.warns(UserWarning, match="Server skipped"):
             found = map_prompts(
                 "{}", range(6), hosts=[goes.url, stays.url], executor=spawned
             )

@@ -114,7 +114,7 @@ def test_rows_of_a_dropped_server_go_to_another_one(elsewhere):
         assert found == ["stays"] * 6
         assert len(asked(stays)) == 6
         assert len(notes) == 1
-        assert notes[0].startswith(f"Server dropped: {goes.url}: ")
+        assert notes[0].startswith(f"Server skipped: {goes.url}: ")
 
 
 def test_rows_get_the_error_of_the_last_server_that_is_dropped(elsewhere):
@@ -136,7 +136,7 @@ def test_rows_get_the_error_of_the_last_server_that_is_dropped(elsewhere):
 
 
 def _with_warnings(*args, **options):
-    with pytest.warns(UserWarning, match="Server dropped") as notes:
+    with pytest.warns(UserWarning, match="Server skipped") as notes:
         found = map_prompts(*args, **options)
     return found, [str(note.message) for note in notes]
 

@@ -78,7 +78,7 @@ def test_closing_from_another_thread_ends_the_connection(client, fake_ollama, wa
         assert arrived.was_cut_off
         reader.join(20)
         assert type(reader.error) is StreamInterruptedError
-        assert reader.error.why == "this side closed the connection"
+        assert reader.error.why == "the client closed the connection"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to a thread there")
@@ -173,7 +173,7 @@ def test_closing_while_connecting_drops_the_new_connection(monkeypatch):
         stream.close()
         may_connect.set()
         thread.join(20)
-        assert [error.why for error in failed] == ["this side closed the connection"]
+        assert [error.why for error in failed] == ["the client closed the connection"]
         assert fake.requests == []
 
 

@@ -242,7 +242,7 @@ def test_a_silent_server_can_be_closed_from_this_side(client, fake_ollama, where
     stream.close()
     assert request.wait_closed()
     thread.join(20)
-    assert [fault.why for fault in faults] == ["this side closed the connection"]
+    assert [fault.why for fault in faults] == ["the client closed the connection"]
 
 
 # -- how much it costs -----------------------------------------------------------

@@ -77,7 +77,7 @@ def test_fix_without_a_failing_cell_is_an_error(kernel, fake_ollama):
     assert "No cell has failed since ollama_magic was loaded." in ran.error
     number = run_until_it_fails(kernel, "1 / 0")
     ran = kernel.run("%ollama fix 100000")
-    assert "No error of In[100000] is known." in ran.error
+    assert "No error in In[100000] is recorded." in ran.error
     assert f"these cells have failed: In[{number}]" in ran.error
     assert "not 'it'" in kernel.run("%ollama fix it").error
     assert (
@@ -145,7 +145,7 @@ def test_twenty_failures_are_kept(kernel):
     kernel.run("shell = get_ipython()")
     for _ in range(20):
         kernel.run("wrong")
-    assert "No error of In[" in kernel.run(f"%ollama fix {first}").error
+    assert "No error in In[" in kernel.run(f"%ollama fix {first}").error
 
 
 def test_unloading_unregisters_the_event_handler(kernel):

@@ -446,7 +446,7 @@ def titles(ran):
 OSLO = 'get_weather {"city": "Oslo"}'
 WAYS = {
     "declined": ("", ["n"], f"declined {OSLO}"),
-    "refused": ("", None, f"refused {OSLO}: no one to confirm it"),
+    "refused": ("", None, f"declined {OSLO}: no one to confirm it"),
     "called": ("", ["y"], f"called {OSLO}"),
     "called without a question": ("--yes", None, f"called {OSLO}"),
 }

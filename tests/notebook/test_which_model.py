@@ -212,7 +212,7 @@ def test_status_and_doctor_show_the_default_model_and_its_source(kernel, fake_ol
     told = kernel.run("%ollama doctor").text
     assert f"gpt-oss:120b-cloud (%ollama use), {place}" in told
     assert "3 installed" in told
-    assert "1 of them cloud" in told
+    assert "including 1 cloud model" in told
     fake_ollama.models([EMBEDS])
     kernel.run("%config OllamaMagics.notebook = 'another.ipynb'")
     assert "none selected: No model is named" in kernel.run("%ollama").text

@@ -86,7 +86,7 @@ def run(home_of):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_engine_is_started_and_every_reply_is_one_output(run, name):
     notebook = run(name)
-    assert "the embedded demo engine" in notebook.text("%ollama serve")
+    assert "the embedded engine" in notebook.text("%ollama serve")
     for cell in notebook.cells:
         if cell.source.startswith("%%ollama"):
             (output,) = cell.outputs

@@ -32,7 +32,7 @@ def shown(outputs, beginning):
 
 def test_serve_says_that_the_embedded_engine_was_started(outputs):
     (output,) = shown(outputs, "%ollama serve")
-    assert "embedded demo engine" in output["data"]["text/plain"]
+    assert "the embedded engine" in output["data"]["text/plain"]
 
 
 def test_the_first_reply_is_right_and_names_its_model(outputs):

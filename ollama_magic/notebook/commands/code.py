@@ -59,7 +59,7 @@ def prompt_to_fix(cell: FailingCell) -> CodePrompt:
         parts += ["The line that failed:", fenced(cell.line, "python")]
     if cell.names:
         types = "\n".join(f"- {name}" for name in cell.names)
-        parts += [f"The types of the names on that line:\n{types}"]
+        parts += [f"The types of the variables on that line:\n{types}"]
     parts += [
         "Explain the cause in a sentence or two. Then write the whole corrected cell "
         "as one Python code block, and change only what needs to be changed."
@@ -77,7 +77,7 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
         return found
     what = "No cell has failed since ollama_magic was loaded."
     if number:
-        what = f"No error of In[{number[1]}] is known."
+        what = f"No error in In[{number[1]}] is recorded."
     elif text:
         what = f"%ollama fix takes the number of a cell, not {text!r}."
     failed = ", ".join(f"In[{n}]" for n in cells.numbers)

@@ -146,7 +146,7 @@ def _server(session: Session) -> Iterator[Finding]:
     if installed:
         size = size_text(disk_bytes(installed))
         cloud = sum(bool(model.cloud_host) for model in installed)
-        clouds = f", {cloud} of them cloud models" if cloud else ""
+        clouds = f", including {counted(cloud, 'cloud model')}" if cloud else ""
         yield Finding("models", f"{len(installed)} installed, {size}{clouds}")
     else:
         yield Finding(
@@ -259,7 +259,7 @@ def _front_end(session: Session) -> Iterator[Finding]:
     if session.cells.is_interactive:
         yield Finding("front end", "can ask you questions")
     else:
-        yield Finding("front end", "not interactive: nobody can answer", "note")
+        yield Finding("front end", "not interactive: cannot ask you questions", "note")
 
 
 _CHECKS: tuple[Callable[[Session], Iterator[Finding]], ...] = (

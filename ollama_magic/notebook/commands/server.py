@@ -78,7 +78,7 @@ def _server_text(server: launch.RunningServer) -> str:
     where = f"at {server.base_url} (version {server.version})"
     if server.kind == "found":
         return f"Ollama is running {where}"
-    what = "the embedded demo engine" if server.kind == "embedded" else "Ollama"
+    what = "the embedded engine" if server.kind == "embedded" else "Ollama"
     return f"Started {what} {where}; it stops with this kernel"
 
 
