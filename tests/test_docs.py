@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from ollama_magic.generation.options import CHAT_OPTIONS
-from ollama_magic.notebook.cli.arguments import parse_chat_arguments
-from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.notebook.cli.help import help_text, sections
-from ollama_magic.notebook.commands import COMMANDS, GROUPS
+from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.commands import COMMANDS, GROUPS, parse_command
 from ollama_magic.notebook.commands.server import ENVIRONMENT
 from ollama_magic.notebook.magics import OllamaMagics
 

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 from ollama_magic.generation.options import CHAT_OPTIONS
-from ollama_magic.notebook.cli.command_line import parse_command
-from ollama_magic.notebook.commands import COMMANDS, find_command
+from ollama_magic.notebook.commands import COMMANDS, find_command, parse_command
 
 PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 ELSEWHERE = {"embedded"}

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ollama_magic import __all__ as public
-from ollama_magic.notebook.cli.arguments import parse_chat_arguments
-from ollama_magic.notebook.cli.command_line import parse_command
-from ollama_magic.notebook.commands import COMMANDS
+from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.commands import COMMANDS, parse_command
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{f.name}" for f in (ROOT / "docs").glob("*.md"))]

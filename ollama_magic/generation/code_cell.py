@@ -9,7 +9,6 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ollama_magic.generation.generate import Result
 from ollama_magic.generation.prepare import PreparedRequest
@@ -25,25 +24,10 @@ _PUT_BEFORE_ONCE = "code already inserted below by an earlier run; copy what is 
 _NO_CELL = "no cell can be inserted here: copy the code above"
 
 
-class CodeCell(Protocol):
-    """The cell below the running one."""
-
-    def put(self, source: str) -> str:
-        """Insert code and return where it is; empty if there is no such cell."""
-
-
 def put_code_below(
-    session: Session,
-    prepared: PreparedRequest,
-    result: Result,
-    code_cell: CodeCell | None,
+    session: Session, prepared: PreparedRequest, result: Result
 ) -> Result:
     """Insert the code of a complete reply into the cell below, if ``-x`` is given.
-
-    Parameters
-    ----------
-    code_cell
-        None if there is no cell to insert code into.
 
     Returns
     -------
@@ -60,7 +44,7 @@ def put_code_below(
     if had_cell and not options.append:
         return result.noted(_PUT_BEFORE_ONCE if options.once else _PUT_BEFORE)
     # NB: characters that the shown reply hides must not come back in the cell.
-    where = code_cell.put(visible_text(code.source)) if code_cell else ""
+    where = session.cells.put_below(visible_text(code.source))
     if not where:
         return result.noted(_NO_CELL)
     if cell_id := session.cells.cell_id:

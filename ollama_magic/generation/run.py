@@ -14,7 +14,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
 from ollama_magic.client.interrupts import check_interrupt, held, let_through
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.generation.code_cell import CodeCell, put_code_below
+from ollama_magic.generation.code_cell import put_code_below
 from ollama_magic.generation.generate import (
     FollowUp,
     ReplyDisplay,
@@ -40,15 +40,12 @@ def ask(
     text: str,
     display: ReplyDisplay,
     *,
-    code_cell: CodeCell | None = None,
     notes: Sequence[str] = (),
 ) -> Reply:
     """Ask a model, show its reply while it streams, keep the turn, return the reply.
 
     Parameters
     ----------
-    code_cell
-        Gets the code of the reply, if the options say so.
     notes
         Notes about the prompt, for the footer.
 
@@ -69,7 +66,7 @@ def ask(
         if result.fault is not None and result.response.is_empty:
             display.discard()
             raise result.fault
-        result = put_code_below(session, prepared, result.noted(*notes), code_cell)
+        result = put_code_below(session, prepared, result.noted(*notes))
         if prepared.chat_name is not None:
             result = result.noted(session.take_footnote())
         turn = make_turn(prepared, result, session.cells.cell_id)

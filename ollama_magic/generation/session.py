@@ -79,6 +79,9 @@ class Cells(Protocol):
     def claim_output(self) -> OutputMode:
         """Return how to show the next output of the running cell."""
 
+    def put_below(self, source: str) -> str:
+        """Put code into a cell below; return where it is, empty if there is no cell."""
+
     def prompts_in(self, source: str) -> Iterable[CellPrompt]:
         """Return the prompts in the source of a cell."""
 
@@ -381,6 +384,10 @@ class _NoCells:
     def claim_output(self) -> OutputMode:
         """Return the mode that needs no front end."""
         return "once"
+
+    def put_below(self, source: str) -> str:
+        """Return that there is no cell below."""
+        return ""
 
     def prompts_in(self, source: str) -> Iterable[CellPrompt]:
         """Return none."""

@@ -1,7 +1,8 @@
 """The running cell: its id, its source, its output, and the cell below it.
 
 The session and the magics ask :class:`CellTracker`. It does not guess: if the front end
-does not identify the notebook, its chats belong to the running kernel only.
+does not identify the notebook, its chats belong to the running kernel only. What a
+source says, such as who owns the output of the cell, are functions of its text.
 
 Sources, seen in running front ends unless noted:
 
@@ -35,10 +36,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.notebook import cell_source, compat
+from ollama_magic.notebook import compat
 from ollama_magic.notebook.compat import harmless_handler
 from ollama_magic.render.output import OutputMode
 
@@ -49,6 +51,13 @@ if TYPE_CHECKING:
 
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
+
+_MAGIC = "%%ollama"
+_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
+_CELL_PROMPT = re.compile(r"\s*%%ollama(?:[ \t]+([^\n]*))?(?:\n(.*))?", re.DOTALL)
+_LINE_PROMPT = re.compile(
+    r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
+)
 
 
 class CellTracker:
@@ -119,11 +128,11 @@ class CellTracker:
     def _found_id(self, request: Mapping[str, Any]) -> str | None:
         from ollama_magic.history.identity import CellWithoutId
 
-        sent = self._sent_id(request) or ""
-        session = _text(_header(request).get("session")) if sent else ""
-        cell = CellWithoutId(self.raw_cell, session or "", _handle(sent))
-        if not (cell.source or cell.address):
+        handle = _handle(self._sent_id(request) or "")
+        session = _text(_header(request).get("session")) if handle else None
+        if not (self.raw_cell or session):
             return None
+        cell = CellWithoutId(self.raw_cell, session or "", handle)
         run = (_message_id(request), cell)
         if run[0] is None or self._found[0] != run:
             self._found = (run, self._find(cell))
@@ -169,9 +178,28 @@ class CellTracker:
         content = _mapping(self._request().get("content"))
         return bool(content.get("allow_stdin", True))
 
-    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return the prompts in the source of a cell."""
-        return cell_source.prompts_in(source)
+    @staticmethod
+    def prompts_in(source: str) -> Iterator[CellPrompt]:
+        """Yield the prompts of a cell's magics; a line with an error has none."""
+        from IPython.core.error import UsageError
+
+        from ollama_magic.generation.prompt import CellPrompt
+        from ollama_magic.notebook.cli.line import parse_chat_arguments
+        from ollama_magic.notebook.commands import parse_command
+
+        cell = _CELL_PROMPT.fullmatch(source)
+        try:
+            if cell:
+                options = parse_chat_arguments(cell[1] or "")
+                yield CellPrompt(cell[2] or "", options.raw, bool(options.files))
+                return
+            for match in _LINE_PROMPT.finditer(source):
+                command = parse_command(match[1])
+                options = command.chat_arguments
+                if command.name == "ask":
+                    yield CellPrompt(command.text, options.raw, bool(options.files))
+        except UsageError:
+            return
 
     def claim_output(self) -> OutputMode:
         """Return how the next output of the running cell is shown while it changes.
@@ -183,7 +211,7 @@ class CellTracker:
         request = self._request()
         code = _mapping(request.get("content")).get("code", self.raw_cell)
         # A cell that `run_cell` or `%run` runs within another shares its output.
-        owns_it = code == self.raw_cell and cell_source.owns_output(self.raw_cell)
+        owns_it = code == self.raw_cell and owns_output(self.raw_cell)
         is_first, self._is_output_claimed = not self._is_output_claimed, True
         if compat.is_captured(self._shell, _message_id(request)):
             return "once"
@@ -193,6 +221,39 @@ class CellTracker:
         if _header(request).get("msg_type") != "execute_request" or not cell_id:
             return "once"
         return "repeat" if cell_id.startswith("vscode-") else "update"
+
+    # -- the cell below ----------------------------------------------------
+
+    def put_below(self, source: str) -> str:
+        """Put source below the running cell, after what this run has put there.
+
+        Returns
+        -------
+        str
+            Where it is, for the footer: ``the cell below``; empty if there is no place.
+        """
+        place = self._place_below()
+        if not place:
+            return ""
+        earlier, replaces_cell = compat.next_input(self._shell)
+        # NB: a cell magic must be at the top of its cell.
+        is_alone = replaces_cell or earlier.startswith("%%")
+        if is_alone or (earlier and source.startswith("%%")):
+            return ""
+        self._shell.set_next_input(f"{earlier}\n\n{source}" if earlier else source)
+        return place
+
+    def _place_below(self) -> str:
+        if not self.raw_cell:
+            return ""  # a widget's callback, for example: it has no cell below
+        if compat.is_terminal(self._shell):
+            return "the next prompt" if compat.has_prompt(self._shell) else ""
+        session_name = os.environ.get("JPY_SESSION_NAME", "")
+        is_notebook = not session_name or session_name.endswith(".ipynb")
+        # An unidentified cell of no notebook is one of a console of JupyterLab.
+        if not self.is_interactive or not (is_notebook or self.is_identified):
+            return ""
+        return "the cell below" if self.is_identified else "the next cell"
 
     # -- events ------------------------------------------------------------
 
@@ -221,55 +282,6 @@ class CellTracker:
 
     def _request(self) -> Mapping[str, Any]:
         return compat.current_request(self._shell)
-
-
-class NextCell:
-    """The cell below the running one, where code is put for review.
-
-    Parameters
-    ----------
-    shell
-        The IPython shell.
-    cells
-        The tracker of the running cell.
-    """
-
-    def __init__(self, shell: Any, cells: CellTracker) -> None:  # noqa: ANN401
-        self._shell = shell
-        self._cells = cells
-
-    def put(self, source: str) -> str:
-        """Put source below the running cell, after what this run has put there.
-
-        Returns
-        -------
-        str
-            Where it is, for the footer: ``the cell below``; empty if there is no place.
-        """
-        place = self._place()
-        if not place:
-            return ""
-        earlier, replaces_cell = compat.next_input(self._shell)
-        # NB: a cell magic must be at the top of its cell.
-        is_alone = replaces_cell or earlier.startswith("%%")
-        if is_alone or (earlier and source.startswith("%%")):
-            return ""
-        self._shell.set_next_input(f"{earlier}\n\n{source}" if earlier else source)
-        return place
-
-    def _place(self) -> str:
-        if not self._cells.raw_cell:
-            return ""  # a widget's callback, for example: it has no cell below
-        if compat.is_terminal(self._shell):
-            return "the next prompt" if compat.has_prompt(self._shell) else ""
-        if not self._cells.is_interactive or self._is_console_of_lab():
-            return ""
-        return "the cell below" if self._cells.is_identified else "the next cell"
-
-    def _is_console_of_lab(self) -> bool:
-        session_name = os.environ.get("JPY_SESSION_NAME", "")
-        is_notebook = not session_name or session_name.endswith(".ipynb")
-        return not is_notebook and not self._cells.is_identified
 
 
 # -- requests --------------------------------------------------------------------
@@ -320,3 +332,84 @@ def _text(value: object) -> str | None:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+# -- sources ---------------------------------------------------------------------
+
+
+def magic_body(raw_cell: str, line: str, cell: str) -> str:
+    """Return the body of ``%%ollama`` as it was typed.
+
+    IPython removes ``>>> ``, ``... `` and ``In [1]: `` anywhere in a cell. The body is
+    taken from ``raw_cell`` if that cell is this very magic, and otherwise from ``cell``
+    (``run_cell_magic``, functions, scripts, other magics around it).
+
+    Parameters
+    ----------
+    raw_cell
+        The running cell as it was typed.
+    line
+        The text after ``%%ollama``, as IPython passes it.
+    cell
+        The body, as IPython passes it.
+    """
+    first, _, body = _dedented(raw_cell).partition("\n")
+    is_this = first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() == line.strip()
+    return body if is_this and _could_become(body, cell) else cell
+
+
+def owns_output(raw_cell: str) -> bool:
+    """Return whether all output of the cell comes from this magic.
+
+    That is so for ``%%ollama``, and for a cell whose only statement is a ``%ollama``
+    line, also if its value is assigned.
+    """
+    if _is_cell_magic(raw_cell):
+        return True
+    lines = _first_lines(raw_cell)
+    return len(lines) == 1 and _LINE_MAGIC.match(lines[0]) is not None
+
+
+def shows_itself(raw_cell: str) -> bool:
+    """Return whether IPython would show the magic's value below what it has shown.
+
+    It does so for a value that ends a cell: of ``%%ollama``, or of ``%ollama`` as the
+    last line. A value that is assigned or returned by a function is wanted.
+    """
+    last = raw_cell.rstrip().rpartition("\n")[2]
+    return _is_cell_magic(raw_cell) or last.startswith("%ollama")
+
+
+def _is_cell_magic(raw_cell: str) -> bool:
+    first, _, _ = _dedented(raw_cell).partition("\n")
+    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
+
+
+def _first_lines(raw_cell: str) -> list[str]:
+    """Return lines that are not a comment, blank, or a continuation line."""
+    found, is_continued = [], False
+    for line in raw_cell.splitlines():
+        if not is_continued:
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            found.append(line)
+        is_continued = line.endswith("\\")
+    return found
+
+
+def _dedented(raw_cell: str) -> str:
+    """Remove leading blank lines and the indent of the whole cell, as IPython does."""
+    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", raw_cell)
+    return textwrap.dedent(text) if text[:1] in {" ", "\t"} else text
+
+
+def _could_become(typed: str, passed: str) -> bool:
+    """Return whether IPython can have made ``passed`` of ``typed``.
+
+    It only removes text from the beginnings of lines.
+    """
+    typed_lines, passed_lines = typed.splitlines(), passed.splitlines()
+    return len(typed_lines) == len(passed_lines) and all(
+        typed_line.endswith(passed_line)
+        for typed_line, passed_line in zip(typed_lines, passed_lines, strict=True)
+    )

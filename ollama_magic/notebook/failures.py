@@ -26,7 +26,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ollama_magic.errors import OllamaMagicError
-from ollama_magic.notebook.cell_source import owns_output
+from ollama_magic.notebook.cells import owns_output
 from ollama_magic.notebook.compat import cell_name, harmless_handler, unregister_all
 
 _MAX_CELLS = 20

@@ -37,8 +37,7 @@ from ollama_magic.generation.settings import (
     setting_names,
 )
 from ollama_magic.notebook import completion, input_transforms
-from ollama_magic.notebook.cell_source import magic_body, shows_itself
-from ollama_magic.notebook.cells import CellTracker, NextCell
+from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
 from ollama_magic.notebook.compat import (
     harmless_handler,
     is_terminal,
@@ -164,7 +163,7 @@ class OllamaMagics(Magics):
                 self._show_warnings()
 
     def _run_line(self, line: str) -> object:
-        from ollama_magic.notebook.cli.command_line import run_line
+        from ollama_magic.notebook.commands import run_line
 
         value = run_line(self, line)
         # IPython shows only the value that ends a cell.
@@ -173,7 +172,7 @@ class OllamaMagics(Magics):
         return value
 
     def _ask_cell(self, line: str, cell: str) -> object:
-        from ollama_magic.notebook.cli.arguments import parse_chat_arguments
+        from ollama_magic.notebook.cli.line import parse_chat_arguments
 
         args = parse_chat_arguments(line)
         reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
@@ -198,14 +197,7 @@ class OllamaMagics(Magics):
         if args.compare:
             reply = compare(self.session, args, text, self._columns(args))
         else:
-            reply = ask(
-                self.session,
-                args,
-                text,
-                self._display(args),
-                code_cell=NextCell(self.shell, self.cells),
-                notes=notes,
-            )
+            reply = ask(self.session, args, text, self._display(args), notes=notes)
         self._just_shown.add(id(reply))
         return reply
 

@@ -1,6 +1,6 @@
 """The prompts of ``%ollama fix`` and ``explain``."""
 
-from ollama_magic.notebook.commands.code import (
+from ollama_magic.notebook.commands.prompts import (
     PastCell,
     prompt_to_explain,
     prompt_to_fix,

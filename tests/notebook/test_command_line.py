@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
-from ollama_magic.notebook.cli.arguments import parse_chat_arguments
-from ollama_magic.notebook.cli.command_line import parse_command
 from ollama_magic.notebook.cli.help import help_text, magic_docstring
-from ollama_magic.notebook.commands import COMMANDS, find_command
+from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.commands import COMMANDS, find_command, parse_command
 from ollama_magic.notebook.commands.declare import ParsedCommand
 
 ALLOWED = {
@@ -409,12 +408,15 @@ COMMAND_LINES = {
     "alias delete": ("delete a", ParsedCommand("rm", ("a",))),
     "alias reset": ("reset", ParsedCommand("new")),
     "several models": ("pull a b:7b", ParsedCommand("pull", ("a", "b:7b"))),
-    "switch after": ("rm a -y", ParsedCommand("rm", ("a",), ("yes",))),
-    "switch before": ("rm --yes a b", ParsedCommand("rm", ("a", "b"), ("yes",))),
-    "part of show": ("show a --system", ParsedCommand("show", ("a",), ("system",))),
+    "switch after": ("rm a -y", ParsedCommand("rm", ("a",), {"yes": True})),
+    "switch before": ("rm --yes a b", ParsedCommand("rm", ("a", "b"), {"yes": True})),
+    "part of show": (
+        "show a --system",
+        ParsedCommand("show", ("a",), {"system": True}),
+    ),
     "quoted name": ("chat 'my ideas'", ParsedCommand("chat", ("my ideas",))),
-    "last": ("last --json", ParsedCommand("last", (), ("json",))),
-    "serve": ("serve --stop", ParsedCommand("serve", (), ("stop",))),
+    "last": ("last --json", ParsedCommand("last", values={"json": True})),
+    "serve": ("serve --stop", ParsedCommand("serve", values={"stop": True})),
     "help": ("help", ParsedCommand("help")),
     "help of an alias": ("help ls", ParsedCommand("help", ("list",))),
     "help as others write it": ("--help", ParsedCommand("help")),

@@ -17,7 +17,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.rows import storable, utc_now
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
-from ollama_magic.notebook.cell_source import prompts_in
+from ollama_magic.notebook.cells import CellTracker
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json import chat_from_json, chat_to_json
 from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
@@ -26,7 +26,10 @@ from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
 FORMATS = {
     "md": (chat_to_markdown, chat_from_markdown),
     "json": (chat_to_json, chat_from_json),
-    "ipynb": (chat_to_notebook, lambda text: chats_from_notebook(text, prompts_in)),
+    "ipynb": (
+        chat_to_notebook,
+        lambda text: chats_from_notebook(text, CellTracker.prompts_in),
+    ),
 }
 
 NASTY = [

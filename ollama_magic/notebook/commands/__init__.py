@@ -1,28 +1,28 @@
-"""The subcommands of ``%ollama``: one module for each task, and the list of them all.
+"""The subcommands of ``%ollama``: the list of them, and what reads and runs a line.
 
-Each subcommand is declared beside the function that runs it. The parser, the help and
-Tab completion use the lists here, in the order of the help.
+Each is declared beside the function that runs it, in a module for its task. The help
+and Tab completion use the lists here, in the order of the help. A mistyped word is an
+error with the nearest subcommand, never one that deletes, and a ``?`` at the end asks
+for help.
 """
 
 from __future__ import annotations
 
-from ollama_magic.notebook.commands import (
-    ask,
-    chats,
-    code,
-    models,
-    server,
-    sharing,
-    transfers,
-)
-from ollama_magic.notebook.commands.declare import Command
+from typing import NoReturn
+
+from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
+from ollama_magic.generation.options import CHAT_OPTIONS, find_option
+from ollama_magic.notebook.cli.line import LineReader, check_model_name
+from ollama_magic.notebook.commands import chats, models, prompts, server, sharing
+from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
+from ollama_magic.render.tables import TextPage
 
 GROUPS: dict[str, tuple[Command, ...]] = {
-    "Ask": tuple(ask.COMMANDS),
+    "Ask": tuple(prompts.ASK),
     "Chat": tuple(chats.COMMANDS),
     "Data": tuple(sharing.COMMANDS),
-    "Code": tuple(code.COMMANDS),
-    "Models": (*models.COMMANDS, *transfers.COMMANDS),
+    "Code": tuple(prompts.CODE),
+    "Models": tuple(models.COMMANDS),
     "Server": tuple(server.COMMANDS),
 }
 
@@ -30,7 +30,145 @@ COMMANDS = tuple(command for group in GROUPS.values() for command in group)
 
 _BY_WORD = {word: one for one in COMMANDS for word in (one.name, *one.aliases)}
 
+_SKIPPED_IN_A_REPLAY = frozenset({"pull", "create", "cp", "load", "stop", "rm"})
+"""Subcommands that a notebook of cached replies does not need: without a server they do
+nothing, so that the notebook still runs to its end."""
+
+_OTHER_WORDS = {"unload": "stop"}
+"""Words whose nearest subcommand does something else."""
+
 
 def find_command(word: str) -> Command | None:
     """Return the subcommand with this name or alias."""
     return _BY_WORD.get(word)
+
+
+def run_line(context: Context, line: str) -> object:
+    """Run a line of ``%ollama`` and return what is shown, or None."""
+    parsed = parse_command(line)
+    command = find_command(parsed.name)
+    if command is None:
+        return server.status(context)
+    try:
+        return command.run(context, parsed)
+    except ServerUnreachableError as error:
+        is_replay = context.session.settings.cached
+        if not (is_replay and command.name in _SKIPPED_IN_A_REPLAY):
+            raise
+        return TextPage(f"Skipped: {server.replay_text(error)}")
+
+
+def parse_command(line: str) -> ParsedCommand:
+    """Return the subcommand on an ``%ollama`` line, with its arguments.
+
+    Raises
+    ------
+    UsageError
+        An unknown subcommand or option, or too few or too many operands.
+
+    Examples
+    --------
+    >>> parse_command("delete llama3.2 -y")
+    ParsedCommand(name='rm', arguments=('llama3.2',), values={'yes': True}, ...)
+    >>> parse_command("ask -t 0 What's up?").text
+    "What's up?"
+    """
+    word, _, rest = line.strip().partition(" ")
+    if not word:
+        return ParsedCommand("status")
+    command = find_command(word)
+    if line.rstrip().endswith("?") and not (command and command.takes_text):
+        name = word.rstrip("?")  # `pull?` or `show llama3.2 ?`
+        return _help_page(name, line) if name else ParsedCommand("help")
+    if command is None:
+        _raise_unknown_subcommand(word, line.strip())
+    if command.asks:
+        return _parse_asking_command(command, rest)
+    if command.name == "help" and find_option(CHAT_OPTIONS, rest.strip()):
+        return ParsedCommand("help", (rest.strip(),))
+    magic = f"%ollama {command.name}"
+    read = LineReader(magic, command.options)
+    read.add(rest)
+    _check_count(command, len(read.words))
+    if command.completes == "model":
+        for word in read.words:
+            check_model_name(word, magic)
+    if command.name == "help" and read.words:
+        return _help_page(read.words[0], line, otherwise="%ollama help")
+    _check_one_switch(command, read, magic)
+    return ParsedCommand(command.name, tuple(read.words), read.fields)
+
+
+def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
+    command = find_command(word)
+    if command is None:
+        _raise_unknown_subcommand(word, line.strip(), otherwise=otherwise)
+    return ParsedCommand("help", (command.name,))
+
+
+def _parse_asking_command(command: Command, rest: str) -> ParsedCommand:
+    magic = f"%ollama {command.name}"
+    read = LineReader(magic, command.options, ends_in_text=command.takes_text)
+    read.add(rest)
+    if command.completes == "model" and read.text:
+        _read_after_model(read, magic)
+    if command.takes_text and not read.text:
+        _raise_wrong_count(command, 0)
+    _check_count(command, max(len(read.words), command.least))
+    text = read.text or " ".join(read.words)
+    return ParsedCommand(command.name, text=text, chat_arguments=read.chat_options())
+
+
+def _read_after_model(read: LineReader, magic: str) -> None:
+    """Split the model, and options after it, from the free text."""
+    model, *rest = read.text.split(maxsplit=1)
+    read.add_model(model)
+    read.add("".join(rest))
+    if not read.text:
+        raise usage_error(
+            f"{magic} needs a prompt for {model!r}.",
+            why="a notebook has no interactive prompt; chat in its cells",
+            next_step=f"%%ollama {model}   with the prompt below it, or on one line: "
+            f"{magic} {model} TEXT",
+        )
+
+
+def _check_one_switch(command: Command, read: LineReader, magic: str) -> None:
+    """Raise an error for more than one switch besides ``-y``."""
+    switches = {one.field for one in command.options if one.kind == "switch"} - {"yes"}
+    flags = [flag for field, flag in read.flags.items() if field in switches]
+    if len(flags) > 1:
+        raise usage_error(
+            f"{magic} takes only one of {' and '.join(flags)}.",
+            next_step=f"{magic} {flags[0]}",
+        )
+
+
+def _check_count(command: Command, count: int) -> None:
+    if count < command.least or (command.most is not None and count > command.most):
+        _raise_wrong_count(command, count)
+
+
+def _raise_wrong_count(command: Command, count: int) -> NoReturn:
+    takes = command.operands or "no arguments"
+    raise usage_error(
+        f"%ollama {command.name} takes {takes}, but {count or 'nothing'} "
+        f"{'were' if count > 1 else 'was'} given.",
+        next_step=f"%ollama {command.usage}",
+    )
+
+
+def _raise_unknown_subcommand(word: str, line: str, *, otherwise: str = "") -> NoReturn:
+    names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
+    word_alone = word.rstrip("?")
+    likely = _OTHER_WORDS.get(word_alone) or nearest(word_alone, names)
+    meant = find_command(likely) if likely else None
+    # NB: the suggestion must not delete anything.
+    if likely is None or meant is None or meant.discards:
+        to_ask = f"to ask a model: %ollama ask {line}   All subcommands: %ollama help"
+        next_step = otherwise or to_ask
+    elif word == line:
+        next_step = f"did you mean: %ollama {likely}"
+    else:
+        next_step = f"did you mean: %ollama {line.replace(word, likely, 1)}"
+    raise usage_error(f"%ollama has no subcommand {word!r}.", next_step=next_step)

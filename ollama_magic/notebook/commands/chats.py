@@ -86,14 +86,14 @@ def chat(context: Context, line: ParsedCommand) -> TextPage:
     """Switch to a chat, or rename or delete it."""
     (name,) = line.arguments
     new = line.values.get("rename")
-    if new is not None and "delete" in line.options:
+    if new is not None and "delete" in line.values:
         raise usage_error(
             "%ollama chat takes --rename or --delete, not both.",
             next_step=f"%ollama chat {name} --rename {new}",
         )
     if new is not None:
-        return _rename(context.session, name, str(new))
-    if "delete" in line.options:
+        return _rename(context.session, name, new)
+    if "delete" in line.values:
         return _delete(context, line)
     return _switch(context.session, name)
 
@@ -255,7 +255,7 @@ def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
 )
 def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     """Return the turns in use, or with ``--all`` every turn that the chat ever had."""
-    session, everything = context.session, "all" in line.options
+    session, everything = context.session, "all" in line.values
     chat = session.chat()
     rows = list(_rows(session, chat, everything=everything))
     earlier = count_turns(chat) - len(chat.in_use())

@@ -38,10 +38,8 @@ class ParsedCommand:
     name: str
     arguments: tuple[str, ...] = ()
     """The operands; as many as the declaration allows."""
-    options: tuple[str, ...] = ()
-    """The switches by field name: ``("yes",)``; at most one besides ``yes``."""
-    values: Mapping[str, object] = field(default_factory=dict)
-    """The options that take a value, by field name."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The values of its options by field name: ``{"yes": True}``."""
     text: str = ""
     """The free text of ``ask`` as it was typed; the range of ``explain``."""
     chat_arguments: ChatOptions = field(default_factory=ChatOptions)
@@ -185,7 +183,7 @@ def is_confirmed(
     ConfigError
         Nobody can answer, and ``-y`` was not given.
     """
-    if "yes" in line.options:
+    if "yes" in line.values:
         return True
     answer = context.confirm(question)
     if answer is None:

@@ -24,7 +24,7 @@ from ollama_magic.generation.settings import Settings
 from ollama_magic.notebook.commands.chats import count_turns, store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
-from ollama_magic.notebook.commands.transfers import pull_model
+from ollama_magic.notebook.commands.models import pull_model
 from ollama_magic.render.tables import Columns, Listing, TextPage
 from ollama_magic.render.text import counted
 from ollama_magic.server import launch
@@ -53,13 +53,13 @@ _EMBEDDED_MODEL = "smollm2:135m"
 def serve(context: Context, line: ParsedCommand) -> TextPage | None:
     """Find or start a server, or stop the one that was started."""
     session, progress = context.session, context.progress_line()
-    if "stop" in line.options:
+    if "stop" in line.values:
         session.server = None
         return TextPage("Server stopped." if launch.stop() else "No server to stop.")
     try:
         server = launch.serve(
             session.configured_client(),
-            embedded="embedded" in line.options,
+            embedded="embedded" in line.values,
             on_status=progress.show,
         )
     except EngineError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from ollama_magic.client.progress import size_text
 from ollama_magic.generation.options import Option, is_number, switch
 from ollama_magic.history.changes import PruneSummary
@@ -42,7 +40,7 @@ def read_days(text: str) -> float:
 def export_chat(context: Context, line: ParsedCommand) -> TextPage:
     """Write the chat to a file."""
     (file,) = line.arguments
-    force = "force" in line.options
+    force = "force" in line.values
     return TextPage(files.export_chat(context.session, file, force=force))
 
 
@@ -55,8 +53,8 @@ def export_chat(context: Context, line: ParsedCommand) -> TextPage:
 def import_chats(context: Context, line: ParsedCommand) -> TextPage:
     """Create chats from a file."""
     (file,) = line.arguments
-    name = cast("str | None", line.values.get("chat"))
-    trust = "trust" in line.options
+    name = line.values.get("chat")
+    trust = "trust" in line.values
     return TextPage(files.import_chats(context.session, file, name=name, trust=trust))
 
 
@@ -66,7 +64,7 @@ def import_chats(context: Context, line: ParsedCommand) -> TextPage:
 )
 def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
     """Rebuild the chats of this notebook."""
-    force, trust = "force" in line.options, "trust" in line.options
+    force, trust = "force" in line.values, "trust" in line.values
     return TextPage(restore(context.session, force=force, trust=trust))
 
 
@@ -89,7 +87,7 @@ def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
 def prune(context: Context, line: ParsedCommand) -> TextPage:
     """Delete what is in no chat any more, once the user has confirmed it."""
     store, key = context.session.store, context.session.notebook.key
-    older_than = cast("float | None", line.values.get("older_than"))
+    older_than = line.values.get("older_than")
     found = store.prunable(key, older_than)
     if found.is_empty:
         return TextPage(f"Nothing to delete. {store_text(context.session)}")

@@ -1,22 +1,66 @@
-"""``%ollama fix`` and ``explain``: prompts about the code of this notebook.
+"""``%ollama ask``, ``run``, ``keep``, ``last``, ``fix`` and ``explain``: prompts.
 
-They are sent with ``--raw``, because double braces in code are not placeholders.
+``fix`` and ``explain`` write a prompt about the code of this notebook. They are sent
+with ``--raw``, because double braces in code are not placeholders.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ollama_magic.client.images import without_images
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.options import CHAT_OPTIONS
+from ollama_magic.generation.comparison import keep
+from ollama_magic.generation.options import CHAT_OPTIONS, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.failures import FailingCell, FailingCells
+from ollama_magic.render.tables import TextPage
 
-COMMANDS = Commands()
+ASK = Commands()
+CODE = Commands()
+
+
+@ASK.add(
+    "run",
+    operands="MODEL TEXT",
+    options=CHAT_OPTIONS,
+    takes_text=True,
+    completes="model",
+)
+@ASK.add("ask", operands="TEXT", options=CHAT_OPTIONS, takes_text=True)
+def ask(context: Context, line: ParsedCommand) -> object:
+    """Send the text of the line as the prompt."""
+    return context.unless_shown(context.ask(line.chat_arguments, line.text))
+
+
+@ASK.add("keep", operands="MODEL", completes="compared")
+def keep_reply(context: Context, line: ParsedCommand) -> object:
+    """Make the reply of one compared model the turn of the cell that compared."""
+    (model,) = line.arguments
+    reply = keep(context.session, model)
+    context.show_reply(reply)
+    return context.unless_shown(reply)
+
+
+@ASK.add("last", options=(switch("json", "--json"),))
+def last(context: Context, line: ParsedCommand) -> object:
+    """Return the last reply, or its request and metadata as JSON."""
+    reply = context.session.last_reply
+    if reply is None:
+        return TextPage("No reply yet in this kernel.")
+    if "json" in line.values:
+        request = without_images(reply.request)
+        data = {"request": request, "reply": reply.provenance}
+        return TextPage(json.dumps(data, indent=2, ensure_ascii=False))
+    return reply
+
+
+# -- fix and explain ---------------------------------------------------------------
 
 _OURS = re.compile(r"\s*%%?ollama(\s|$)")
 _NUMBER = re.compile(r"(?:In ?)?\[?(\d+)\]?", re.A)
@@ -39,7 +83,7 @@ def _ask(context: Context, line: ParsedCommand, prompt: CodePrompt) -> object:
 # -- fix -------------------------------------------------------------------------
 
 
-@COMMANDS.add("fix", operands="[n]", options=CHAT_OPTIONS)
+@CODE.add("fix", operands="[n]", options=CHAT_OPTIONS)
 def fix(context: Context, line: ParsedCommand) -> object:
     """Ask for the cause of an error and for a corrected cell."""
     cell = _failing_cell(context.failing_cells, line.text)
@@ -92,7 +136,7 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
 # -- explain ---------------------------------------------------------------------
 
 
-@COMMANDS.add("explain", operands="[RANGE…]", options=CHAT_OPTIONS)
+@CODE.add("explain", operands="[RANGE…]", options=CHAT_OPTIONS)
 def explain(context: Context, line: ParsedCommand) -> object:
     """Ask what cells do."""
     shell, running = context.session.shell, context.session.cells.raw_cell
