@@ -125,7 +125,7 @@ def load_ms(path, notebook):
 
 
 def huge_reply_ms(path):
-    """Return the milliseconds in which a reply of 10 MB is kept, and read again."""
+    """Return the milliseconds in which storing a reply of 10 MB, reading it again."""
     store = ChatStore(path, warn=print)
     turn = Turn(prompt="Q", reply="word " * 2_000_000, model="m:1b", cell_id="huge")
     kept_ms, _ = milliseconds(lambda: store.record("huge", "main", turn))
@@ -165,5 +165,5 @@ def rows(scale: Scale):
         loads = [load_ms(path, str(folder / "long")) for _ in range(scale.runs(5))]
         yield Row(f"the first load of {count:,} turns, ms", loads, digits=0)
         kept_ms, read_ms = huge_reply_ms(path)
-        yield Row("a reply of 10 MB is kept, ms", [kept_ms], digits=0)
-        yield Row("and read again, ms", [read_ms], digits=0)
+        yield Row("storing a reply of 10 MB, ms", [kept_ms], digits=0)
+        yield Row("reading it again, ms", [read_ms], digits=0)

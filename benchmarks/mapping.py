@@ -92,5 +92,5 @@ def rows(scale: Scale):
             work = pool.submit(many, url, prompts(count, "many"))
             taken_mb, first_s, again_s = work.result()
         yield Row(f"`map_prompts`, {count:,} rows, MB of memory", [taken_mb], digits=1)
-        what = "the same again, all kept, s (naive: the first time)"
+        what = "the same again, all cached, s (naive: the first time)"
         yield Row(what, [again_s], naive=[first_s])
