@@ -125,7 +125,7 @@ def load_ms(path, notebook):
 
 
 def huge_reply_ms(path):
-    """Return the milliseconds in which storing a reply of 10 MB, reading it again."""
+    """Return the milliseconds of storing a 10 MB reply, and of reading it again."""
     store = ChatStore(path, warn=print)
     turn = Turn(prompt="Q", reply="word " * 2_000_000, model="m:1b", cell_id="huge")
     kept_ms, _ = milliseconds(lambda: store.record("huge", "main", turn))

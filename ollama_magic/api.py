@@ -55,6 +55,8 @@ def ask(
         Sent as it is: ``{{ }}`` is not filled in.
     model
         None: the default model, as in a cell.
+    system
+        A system message; None: the setting ``system``.
     schema
         The schema of the reply: the short form of ``--schema``, a JSON Schema, or a
         Python type, such as a dataclass, a pydantic model, an enum, ``list[str]`` or
@@ -71,6 +73,12 @@ def ask(
         Model options such as ``{"temperature": 0}``.
     format
         How the reply is displayed; ``"json"`` also asks the model for JSON.
+    think
+        Whether to think first, or a level such as ``"high"``; None: the setting
+        ``think``.
+    keep_alive
+        How long the model stays loaded: a duration (``"10m"``) or seconds; 0 unloads
+        it, a negative number keeps it loaded.
     cached
         Reuse the cached reply if this exact request was made before.
     host
@@ -109,7 +117,7 @@ def chat(
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:
-    """Ask in this notebook's chat, keep the turn, and return the reply.
+    """Add a turn to this notebook's chat, and return the reply.
 
     In a notebook the turn belongs to its cell, and is replaced when the cell is run
     again. In a script the chat ends with the process, unless it has a name.
@@ -208,10 +216,12 @@ def embed(
     keep_alive: KeepAlive | None = None,
     host: str | None = None,
 ) -> Any:  # noqa: ANN401  (a vector for a text, a list of them for several)
-    """Return the vector of a text, or the vectors of several, in order.
+    """Return the vector of a text, or a list of vectors for several texts.
 
     Parameters
     ----------
+    input
+        A text, or a list of texts.
     model
         None: the newest embedding model of the server.
     dimensions
@@ -219,6 +229,8 @@ def embed(
     truncate
         Cut texts that are longer than the model's context (the server's default);
         False makes them an error.
+    options, keep_alive, host
+        As in ``ask``.
 
     Raises
     ------

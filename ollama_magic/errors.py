@@ -190,7 +190,7 @@ class EngineError(OllamaMagicError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed stop: one line of output, and Run All stops.
+    """The user pressed stop. The cell shows one line, and *Run All* stops.
 
     It is a ``KeyboardInterrupt``, so that no ``except Exception`` in a loop over
     prompts catches it.

@@ -67,7 +67,7 @@ def map_prompts(
         DataFrame; a polars DataFrame.
     model
         The model; None uses the default model, as a cell does. If no default is set,
-        the first server's default counts.
+        the first server's default is used.
     system
         A system message for each row; None uses the setting ``system``.
     schema
@@ -79,25 +79,25 @@ def map_prompts(
     format
         ``"json"``, or a JSON Schema that is sent to the server and not checked.
     think
-        Whether, or how hard, to think first; None leaves it to the model.
+        Whether to think first, or a level; None uses the model's default.
     keep_alive
         How long the model stays loaded: a duration (``"10m"``) or seconds.
     concurrency
-        How many rows each server is asked at a time. A server answers
-        ``OLLAMA_NUM_PARALLEL`` rows at a time; more than that only wait there.
+        How many rows each server receives at a time. A server processes
+        ``OLLAMA_NUM_PARALLEL`` of them at once; the others wait there.
     hosts
-        Several servers that share the rows; a fast server answers more of them. A
+        Several servers that share the rows; a faster server gets more of them. A
         server that lacks the model or stops responding is skipped with a warning. The
         API key is sent to the configured host only.
     executor
         Any ``concurrent.futures.Executor``: a process pool, Dask's
         ``client.get_executor()``, ipyparallel's. The executor then decides how many
-        rows are asked at a time. Worker processes need this package; they receive no
+        rows are sent at a time. Worker processes need this package; they receive no
         API key and read their own ``OLLAMA_API_KEY``, and the server's address must be
         valid for them. An interrupt cannot end the rows they have started.
     resume
         Whether to reuse cached replies: the same request, answered by the same model.
-        False asks every row again. If the setting ``cached`` is on, cached replies are
+        False sends every row again. If the setting ``cached`` is on, cached replies are
         reused even without a server.
     progress
         Whether to show a progress line.

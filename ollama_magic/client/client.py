@@ -161,7 +161,8 @@ class OllamaClient:
         format
             ``"json"``, or a JSON Schema that the reply must match.
         think
-            Whether, or how much, to think first; None is the model's default.
+            Whether to think first, or a level such as ``"high"``; None uses the model's
+            default.
         keep_alive
             How long the model stays loaded afterwards: a duration (``"10m"``) or
             seconds; 0 unloads it at once, a negative number keeps it loaded.

@@ -101,7 +101,7 @@ class Comparison:
     def provenance(self) -> Mapping[str, Any]:
         """The output's metadata under ``ollama_magic``: prompt, models, options, times.
 
-        It tells of no chat, as that of a one-off: no turn can be restored from it.
+        It belongs to no chat, so ``%ollama restore`` does not make a turn of it.
         """
         first = self.replies[0].provenance
         return {

@@ -75,7 +75,7 @@ class Reply:
 
     @property
     def data(self) -> Any:  # noqa: ANN401  (any JSON value)
-        """The text read as JSON; what the model wrote around it is left out.
+        """The text parsed as JSON; text around the JSON is ignored.
 
         With a schema that is a type (a dataclass, a pydantic model, ``list[str]``), a
         value of that type; a field that the reply leaves out has its default.
