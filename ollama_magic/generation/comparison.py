@@ -18,7 +18,7 @@ from ollama_magic.generation.generate import Result
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
 from ollama_magic.generation.session import Session
-from ollama_magic.history.notebook_file import stable_cell_id
+from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import METADATA_KEY, METADATA_LAYOUT, TURN_CELL_KEY
 from ollama_magic.render.columns import Column, columns_bundle
 

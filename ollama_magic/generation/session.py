@@ -23,9 +23,15 @@ from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.settings import Settings
-from ollama_magic.history.identity import CellWithoutId, NotebookMatch
-from ollama_magic.history.notebook_file import SavedNotebook, read_saved_notebook
-from ollama_magic.history.notebook_path import FindCell, Notebook, find_notebook
+from ollama_magic.history.identity import NotebookMatch
+from ollama_magic.history.notebooks import (
+    CellWithoutId,
+    FindCell,
+    Notebook,
+    NotebookFile,
+    find_notebook,
+    read_notebook_file,
+)
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat
 from ollama_magic.render.output import OutputMode
@@ -123,8 +129,8 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
-        self._saved: SavedNotebook | None = None
-        self._saved_at_drop: SavedNotebook | None = None
+        self._saved: NotebookFile | None = None
+        self._saved_at_drop: NotebookFile | None = None
         """The file whose deleted cells have left the chat already."""
         self._footnote = ""
         self._footnotes_told: set[str] = set()
@@ -287,17 +293,19 @@ class Session:
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, if the front end sends none."""
         notebook = self.notebook
-        self._saved = saved = read_saved_notebook(notebook.path, self._saved)
-        name, before = None, self._saved_at_drop
-        if cell.address or saved.file is not None:
-            name = self.store.identify_cell(notebook.key, cell, saved.file)
-        # The file shows deleted cells only if it has the running one: a newer file
-        # without it waits for a cell that it has.
-        is_in_file = name in saved.ids
-        if is_in_file and before is not None:
-            self.store.drop_cells(notebook.key, saved.deleted_since(before))
-        if is_in_file or before is None or before.path != saved.path:
-            self._saved_at_drop = saved
+        path, before = notebook.path, self._saved_at_drop
+        self._saved = saved = read_notebook_file(path, self._saved) if path else None
+        name = None
+        if cell.address or saved is not None:
+            name = self.store.identify_cell(notebook.key, cell, saved)
+        if saved is not None:
+            # The file shows deleted cells only if it has the running one: a newer file
+            # without it waits for a cell that it has.
+            is_in_file = name in saved.cell_ids
+            if is_in_file and before is not None:
+                self.store.drop_cells(notebook.key, saved.deleted_since(before))
+            if is_in_file or before is None or before.path != saved.path:
+                self._saved_at_drop = saved
         if notebook.path is None:
             self._footnote = _NOT_SAVED if cell.address else ""
         elif cell.source:
@@ -335,7 +343,7 @@ class Session:
 def _notes(followed: NotebookMatch) -> list[str]:
     """Return what the user should know about where the chats come from."""
     notes = []
-    if followed.replaced_other:
+    if followed.displaced:
         notes.append(
             "Another notebook was at this path before; its chats are kept separately "
             "and not used here."

@@ -14,7 +14,8 @@ from itertools import takewhile
 from typing import Any
 
 from ollama_magic.history import cache, rows
-from ollama_magic.history.schema import MAIN_CHAT, SESSION_PREFIX
+from ollama_magic.history.notebooks import SESSION_PREFIX
+from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.turns import Chat, Turn
 
 SESSION_DAYS = 7

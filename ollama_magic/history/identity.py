@@ -33,29 +33,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ollama_magic.history import rows
-from ollama_magic.history.notebook_file import NotebookFile, stable_cell_id
+from ollama_magic.history.notebooks import (
+    VSCODE_SCHEME,
+    CellWithoutId,
+    NotebookFile,
+    read_notebook_file,
+    stable_cell_id,
+)
 
 MatchKind = Literal["known", "moved", "copied", "new"]
-ReadFile = Callable[[str], NotebookFile | None]
-
-
-@dataclass(frozen=True, slots=True)
-class NotebookMatch:
-    """The notebook at a path, and how it was recognised."""
-
-    key: str
-    """Its key in the store."""
-    how: MatchKind
-    source: str = ""
-    """The path that it was moved or copied from, if it had one."""
-    replaced_other: bool = False
-    """Whether another notebook was seen at this path before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,74 +58,72 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedUpdate:
-    """The notebook at a path, and what has to be written about it."""
+class NotebookMatch:
+    """The notebook at a path, and how it was recognised."""
 
+    key: str
+    """Its key in the store."""
     how: MatchKind
     found: _Row | None = None
+    """The notebook that was moved or copied."""
     displaced: _Row | None = None
-    has_free_key: bool = True
-    """Whether no other notebook has this path as its key."""
+    """Another notebook that was seen at this path before."""
+    needs_row: bool = True
+    """Whether something has to be written about it."""
 
     @property
-    def changes_nothing(self) -> bool:
-        """Whether nothing has to be written."""
-        return self.how == "known" or (
-            self.how == "new" and self.displaced is None and self.has_free_key
-        )
-
-    def unchanged(self, path: str) -> NotebookMatch:
-        """Return the notebook at ``path``, if nothing has to be written."""
-        return NotebookMatch(self.found.key if self.found else path, self.how)
+    def source(self) -> str:
+        """The path that it was moved or copied from, if it had one."""
+        return (self.found.path if self.found else None) or ""
 
 
-def plan_update(
-    database: sqlite3.Connection, path: str, cell_id: str | None, read: ReadFile
-) -> PlannedUpdate:
+def match_notebook(
+    database: sqlite3.Connection, path: str, cell_id: str | None
+) -> NotebookMatch:
     """Recognise the notebook at ``path``, without writing anything.
 
     Parameters
     ----------
     cell_id
         The running cell, if the front end names it.
-    read
-        Reads the notebook file at a path.
     """
-    file = read(path)
+    file = read_notebook_file(path)
     here = _at(database, path)
     if here and not (file and _is_another(database, here, file, cell_id)):
-        return PlannedUpdate("known", here)
-    match = _best_match(database, file, here) if file else None
+        return NotebookMatch(here.key, "known", needs_row=False)
+    found = _best_match(database, file, here) if file else None
     how: MatchKind = "new"
-    if file and match:
-        is_gone = match.path is None or not Path(match.path).exists()
+    if file and found:
+        is_gone = found.path is None or not Path(found.path).exists()
         how = "moved" if is_gone else "copied"
-        if how == "copied" and _is_sibling(database, match, file, read):
-            how, match = "new", None
+        if how == "copied" and _is_sibling(database, found, file):
+            how, found = "new", None
+    if found and how == "moved":
+        return NotebookMatch(found.key, how, found, here)
     taken = database.execute("SELECT 1 FROM notebooks WHERE key = ?", (path,))
-    return PlannedUpdate(how, match, here, taken.fetchone() is None)
+    is_free = taken.fetchone() is None
+    key = path if is_free else f"{path}#{uuid.uuid4().hex}"
+    needs_row = bool(found or here) or not is_free
+    return NotebookMatch(key, how, found, here, needs_row)
 
 
-def apply_update(
-    database: sqlite3.Connection, path: str, update: PlannedUpdate
+def identify_notebook(
+    database: sqlite3.Connection, path: str, cell_id: str | None
 ) -> NotebookMatch:
-    """Write a planned update, and return the notebook at ``path``."""
-    found, displaced = update.found, update.displaced
-    if update.changes_nothing:
-        return update.unchanged(path)
-    if displaced is not None:
-        _set_path(database, displaced.id, None)
-    if found is not None and update.how == "moved":
-        _set_path(database, found.id, path)
-        key = found.key
-    else:
-        key = path if update.has_free_key else f"{path}#{uuid.uuid4().hex}"
-        notebook_id = rows.get_or_create_notebook(database, key)
-        _set_path(database, notebook_id, path)
-        if found is not None:
-            _copy(database, found.id, notebook_id)
-    source = (found.path if found else None) or ""
-    return NotebookMatch(key, update.how, source, replaced_other=displaced is not None)
+    """Recognise the notebook at ``path``, and write what is new about it."""
+    match = match_notebook(database, path, cell_id)
+    if not match.needs_row:
+        return match
+    if match.displaced is not None:
+        _set_path(database, match.displaced.id, None)
+    if match.found is not None and match.how == "moved":
+        _set_path(database, match.found.id, path)
+        return match
+    notebook_id = rows.get_or_create_notebook(database, match.key)
+    _set_path(database, notebook_id, path)
+    if match.found is not None:
+        _copy(database, match.found.id, notebook_id)
+    return match
 
 
 # -- evidence --------------------------------------------------------------------
@@ -208,12 +198,10 @@ def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
     return [_Row(*row) for row in found]
 
 
-def _is_sibling(
-    database: sqlite3.Connection, match: _Row, file: NotebookFile, read: ReadFile
-) -> bool:
+def _is_sibling(database: sqlite3.Connection, match: _Row, file: NotebookFile) -> bool:
     """Return whether the other file shows replies of its chats, and this one none."""
     assert match.path is not None
-    other = read(match.path)
+    other = read_notebook_file(match.path)
     stamps = {turn[2] for turn in _turns(database, match.id, "live")}
     is_shown_there = other is not None and bool(stamps & other.answers)
     return is_shown_there and not stamps & file.answers
@@ -274,30 +262,7 @@ def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
         )
 
 
-_SCHEME = "vscode:"
-
-
-@dataclass(frozen=True, slots=True)
-class CellWithoutId:
-    """A running cell that the front end does not name."""
-
-    source: str
-    session: str = ""
-    """The session of the notebook in VS Code; empty elsewhere."""
-    handle: str = ""
-    """VS Code's name for the cell in that session, usually a number."""
-
-    @property
-    def address(self) -> str:
-        """A substitute for an id in this session; empty outside of VS Code."""
-        if not (self.session and self.handle):
-            return ""
-        return f"{_SCHEME}{self.session}:{self.handle}"
-
-    @property
-    def index(self) -> int | None:
-        """The position of the cell when the notebook was opened, if it existed."""
-        return int(self.handle) if self.handle.isdecimal() else None
+# -- cells -----------------------------------------------------------------------
 
 
 def identify_cell(
@@ -330,7 +295,7 @@ def _name_shown_turns(
     found = database.execute(
         f"""
         SELECT uid, chat_id, cell_id, answered_at FROM live
-        WHERE (cell_id IS NULL OR cell_id LIKE '{_SCHEME}%'
+        WHERE (cell_id IS NULL OR cell_id LIKE '{VSCODE_SCHEME}%'
                 OR cell_id LIKE 'vscode-notebook-cell:%')
             AND answered_at IN (SELECT value FROM json_each(:stamps))
             AND chat_id IN (SELECT id FROM named_chats WHERE notebook = :notebook)
@@ -341,8 +306,8 @@ def _name_shown_turns(
     for uid, chat_id, cell_id, answered_at in found:
         shown_in = file.shown_in[answered_at]
         address = (cell_id or "").partition(" ")[0]
-        if address.startswith(_SCHEME):
-            session, _, handle = address.removeprefix(_SCHEME).rpartition(":")
+        if address.startswith(VSCODE_SCHEME):
+            session, _, handle = address.removeprefix(VSCODE_SCHEME).rpartition(":")
             _note(database, session, handle, shown_in.partition(" ")[0])
         _rename(database, notebook, uid, chat_id, shown_in)
 

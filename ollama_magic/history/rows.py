@@ -16,8 +16,9 @@ from typing import Any, Literal, get_args
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
+from ollama_magic.history.notebooks import SESSION_PREFIX
 from ollama_magic.history.records import without_surrogates
-from ollama_magic.history.schema import MAIN_CHAT, SESSION_PREFIX
+from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.turns import Origin, Turn
 
 # NB: the column of `images` is called `pictures`, as in files of earlier versions.

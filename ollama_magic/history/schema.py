@@ -6,12 +6,6 @@ can be used without loading SQLite.
 
 MAIN_CHAT = "main"
 
-SESSION_PREFIX = "session:"
-"""Keys of notebooks without a file begin with this; they last for one session.
-
-The prefix alone is the key of the named chats of all such sessions.
-"""
-
 SCHEMA_VERSION = 5
 
 # An image is stored once, however many turns have it. The table `answers` holds cached

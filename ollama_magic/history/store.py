@@ -17,8 +17,8 @@ from typing import NamedTuple
 from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.database import SafeDatabase
-from ollama_magic.history.identity import CellWithoutId, NotebookMatch, PlannedUpdate
-from ollama_magic.history.notebook_file import NotebookFile, read_notebook_file
+from ollama_magic.history.identity import NotebookMatch
+from ollama_magic.history.notebooks import CellWithoutId, NotebookFile
 from ollama_magic.history.rows import ChatSummary, NotebookState
 from ollama_magic.history.schema import MAIN_CHAT
 from ollama_magic.history.turns import Chat, Turn, fingerprint
@@ -106,17 +106,14 @@ class ChatStore:
         cell_id
             The running cell, if the front end names it.
         """
-
-        def plan(database: sqlite3.Connection) -> PlannedUpdate:
-            return identity.plan_update(database, path, cell_id, read_notebook_file)
-
-        def work(database: sqlite3.Connection) -> NotebookMatch:
-            return identity.apply_update(database, path, plan(database))
-
-        update = self._database.run(plan)  # takes no lock, and is usually enough
-        if update.changes_nothing:
-            return update.unchanged(path)
-        return self._database.run_and_commit(work)
+        match = self._database.run(  # takes no lock, and is usually enough
+            lambda database: identity.match_notebook(database, path, cell_id)
+        )
+        if not match.needs_row:
+            return match
+        return self._database.run_and_commit(
+            lambda database: identity.identify_notebook(database, path, cell_id)
+        )
 
     def identify_cell(
         self, notebook: str, cell: CellWithoutId, file: NotebookFile | None

@@ -10,7 +10,7 @@ Sources, seen in running front ends unless noted:
   absolute path of the notebook, also of a new one, and is updated when a kernel
   restarts after a rename. In a console it is a path that ends in ``Console 1``. Older
   servers set a path relative to a root that the kernel does not know, or a UUID.
-  Processes started by a kernel inherit it: see ``history.notebook_path``.
+  Processes started by a kernel inherit it: see ``history.notebooks``.
 * Execute requests of both carry ``cellId`` and ``deletedCells`` (cells deleted since
   the last request, each reported once) in their metadata. Both apply updates of a
   display to the output of a cell, but not to what an ``ipywidgets.Output`` has
@@ -46,8 +46,7 @@ from ollama_magic.render.output import OutputMode
 
 if TYPE_CHECKING:
     from ollama_magic.generation.prompt import CellPrompt
-    from ollama_magic.history.identity import CellWithoutId
-    from ollama_magic.history.notebook_path import FindCell
+    from ollama_magic.history.notebooks import CellWithoutId, FindCell
 
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
@@ -126,7 +125,7 @@ class CellTracker:
         return _cell_id(request) or _text(self._event_id)
 
     def _found_id(self, request: Mapping[str, Any]) -> str | None:
-        from ollama_magic.history.identity import CellWithoutId
+        from ollama_magic.history.notebooks import CellWithoutId
 
         handle = _handle(self._sent_id(request) or "")
         session = _text(_header(request).get("session")) if handle else None

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ollama_magic.generation.prompt import CellPrompt
-from ollama_magic.history.notebook_file import stable_cell_id
+from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
     TURN_CELL_KEY,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ollama_magic.client.images import Image
-from ollama_magic.history.notebook_file import read_notebook_file
+from ollama_magic.history.notebooks import read_notebook_file
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Turn
 
@@ -185,7 +185,7 @@ def test_a_file_that_overwrites_another_notebook_keeps_its_own_chat(desk):
     desk.save_later("b.ipynb")
     kernel = desk.kernel("b.ipynb")
     assert kernel.followed.how == "moved"
-    assert kernel.followed.replaced_other
+    assert kernel.followed.displaced
     assert kernel.prompts() == ["one?", "two?"]
 
 
@@ -200,7 +200,7 @@ def test_a_new_notebook_at_an_old_path_has_no_chat(desk, cells):
     desk.write("Untitled.ipynb", cells)
     desk.save_later("Untitled.ipynb")
     new = desk.kernel("Untitled.ipynb", "e1e1e1e1")
-    assert new.followed.replaced_other
+    assert new.followed.displaced
     assert new.prompts() == []
     new.ask("new?", "e1e1e1e1")
     old = desk.kernel("kept.ipynb")

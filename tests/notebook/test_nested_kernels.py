@@ -136,7 +136,7 @@ def test_a_kernel_that_is_started_through_a_wrapper_is_the_notebooks(
     kernel = Kernel(session_name=tmp_path / "a.ipynb", kernel_name="wrapped")
     try:
         ran = kernel.run(
-            "from ollama_magic.history.notebook_path import find_notebook\n"
+            "from ollama_magic.history.notebooks import find_notebook\n"
             "print(find_notebook(get_ipython()).path)"
         )
         assert ran.streams == f"{tmp_path / 'a.ipynb'}\n"
@@ -151,7 +151,7 @@ def test_where_processes_cannot_be_read_the_chat_is_of_the_session(tmp_path):
         ran = kernel.run(
             "import sys\n"
             "sys.modules['psutil'] = None\n"
-            "from ollama_magic.history.notebook_path import find_notebook\n"
+            "from ollama_magic.history.notebooks import find_notebook\n"
             "print(find_notebook(get_ipython()).path)"
         )
         assert ran.streams == "None\n"

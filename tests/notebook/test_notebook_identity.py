@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from kernel import Kernel
 
-from ollama_magic.history.notebook_path import find_notebook
+from ollama_magic.history.notebooks import find_notebook
 from ollama_magic.notebook import input_transforms
 from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
 
@@ -55,7 +55,6 @@ def test_the_path_comes_from_the_server_with_symlinks_resolved(
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "link" / "a.ipynb"))
     found = find_notebook(kernel_shell)
     assert found.key == found.path == os.path.realpath(real / "a.ipynb")
-    assert found.is_durable
 
 
 def test_the_setting_wins_over_vscode_and_the_server(
@@ -90,7 +89,6 @@ def test_a_value_that_is_not_a_notebook_path_is_ignored(
     monkeypatch.setenv("JPY_SESSION_NAME", told)
     found = find_notebook(kernel_shell)
     assert found.path is None
-    assert not found.is_durable
     assert found.key.startswith("session:")
 
 
@@ -133,7 +131,7 @@ print(json.dumps({"key": find_notebook(get_ipython()).key, "cell": tracker.cell_
 tracker.forget_deleted()
 """
 SETUP = """
-from ollama_magic.history.notebook_path import find_notebook
+from ollama_magic.history.notebooks import find_notebook
 from ollama_magic.notebook.cells import CellTracker
 tracker = CellTracker(get_ipython())
 """
