@@ -22,7 +22,7 @@ from benchmarks.table import Row, Scale, interleaved
 from ollama_magic.client.types import Stats
 from ollama_magic.history import rows as turn_rows
 from ollama_magic.history.store import ChatStore
-from ollama_magic.history.turns import Turn
+from ollama_magic.history.turns import Turn, utc_now
 
 TEXT = "What a chat is made of: words, and now and then `code` and a figure of 42. "
 ALL_TURNS = "%%ollama yes:1b\nWhy?"
@@ -48,7 +48,7 @@ def fill(path, notebook, count):
                 model="m:1b",
                 cell_id=f"cell{number}",
                 uid=f"{notebook}{number}",
-                answered_at=turn_rows.utc_now(),
+                answered_at=utc_now(),
                 stats=Stats(eval_count=40, prompt_eval_count=70),
             )
             turn = replace(turn, text_hash=turn.compute_text_hash())

@@ -29,7 +29,8 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.schema import Schema, read_schema, what_is_wrong
 from ollama_magic.generation.schema_check import read_data
-from ollama_magic.history.cache import CachedReply, ReplyCache, request_key
+from ollama_magic.history.cache import CachedReply, request_key
+from ollama_magic.history.store import ChatStore
 from ollama_magic.render.progress import ProgressLine
 
 P = ParamSpec("P")
@@ -114,7 +115,7 @@ class RowCache:
 
     def __init__(
         self,
-        store: ReplyCache,
+        store: ChatStore,
         reader: ReplyReader,
         servers: Sequence[BatchServer],
         *,

@@ -15,7 +15,7 @@ from ollama_magic.client.background import BackgroundReaders, ClosableStream
 from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
-from ollama_magic.history.rows import utc_now
+from ollama_magic.history.turns import utc_now
 
 _OPEN, _CLOSE = "<think>", "</think>"
 

@@ -7,11 +7,12 @@ their caller's transaction.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import sqlite3
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from ollama_magic.client.models import canonical, has_tag
 from ollama_magic.client.types import Request, Stats, ToolCall
@@ -19,6 +20,8 @@ from ollama_magic.errors import ServerUnreachableError, quoted
 
 _IRRELEVANT_FIELDS = ("model", "stream", "keep_alive")
 """Fields of a request that do not change the reply; the model is compared apart."""
+_COMPARED = 1000
+"""The number of characters of a prompt that are compared with other prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +59,6 @@ class CachedReply:
         stats = Stats(**data.pop("stats"))
         values = {name: value for name, value in data.items() if name in known}
         return cls(**values, tool_calls=calls, stats=stats)
-
-
-class ReplyCache(Protocol):
-    """Stores replies; ``ChatStore`` is one."""
-
-    def find_cached_reply(
-        self, key: str, model: str = "", digest: str = ""
-    ) -> CachedReply | None:
-        """Return the latest cached reply to a request, if there is one.
-
-        Parameters
-        ----------
-        key
-            The ``request_key`` of the request.
-        model
-            The model; empty for any.
-        digest
-            The digest of the model; empty for any.
-        """
-
-    def cache_reply(self, key: str, reply: CachedReply) -> None:
-        """Store a reply, in place of an earlier one of the same model."""
 
 
 def request_key(request: Request) -> str:
@@ -145,15 +126,20 @@ def find_cached_reply(
     return CachedReply.from_json(row[0]) if row else None
 
 
-def latest_prompts(database: sqlite3.Connection) -> list[str]:
-    """Return the distinct prompts of the latest turns, without very long ones."""
+def nearest_prompt(database: sqlite3.Connection, prompt: str) -> str:
+    """Return the prompt of a turn that is most similar; empty if there is none.
+
+    Turns are searched, since cached replies are stored without prompts.
+    """
     found = database.execute(
-        """
-        SELECT prompt FROM turns WHERE model <> '' AND LENGTH(prompt) <= 1000
+        f"""
+        SELECT prompt FROM turns WHERE model <> '' AND LENGTH(prompt) <= {_COMPARED}
         GROUP BY prompt ORDER BY MAX(answered_at) DESC LIMIT 200
-        """
+        """  # noqa: S608  (a number of ours)
     )
-    return [prompt for (prompt,) in found]
+    latest = [prompt for (prompt,) in found]
+    near = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
+    return near[0] if near else ""
 
 
 def store_cached_reply(

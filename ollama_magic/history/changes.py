@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import Any
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
-from ollama_magic.history.schema import MAIN_CHAT
-from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, utc_now
 
 SESSION_DAYS = 7
 """After so many days without use, the ``main`` chat of a session can be pruned."""
@@ -66,14 +64,14 @@ def rename_chat(
         return False
     chat_id = rows.get_or_create_chat(database, notebook, chat)
     # Without a known notebook, named chats have another key than ``main``.
-    notebook_id = rows.get_or_create_notebook(
-        database, rows.storage_key(notebook, name)
-    )
+    key = rows.storage_key(notebook, name)
+    notebook_id = rows.get_or_create_notebook(database, key)
     database.execute(
-        "UPDATE chats SET name = ?, notebook_id = ? WHERE id = ?",
+        "UPDATE chats SET name = ?, notebook_id = ?, revision = revision + 1"
+        " WHERE id = ?",
         (name, notebook_id, chat_id),
     )
-    rows.bump_revision(database, chat_id)
+    _replace_current(database, notebook, chat, name)
     return True
 
 
@@ -83,6 +81,16 @@ def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
     if found is not None:
         _delete_chat(database, found[0])
         _delete_images(database)
+    _replace_current(database, notebook, chat, MAIN_CHAT)
+
+
+def _replace_current(
+    database: sqlite3.Connection, notebook: str, chat: str, name: str
+) -> None:
+    database.execute(
+        "UPDATE notebooks SET current_chat = ? WHERE key = ? AND current_chat = ?",
+        (name, notebook, chat),
+    )
 
 
 def _delete_chat(database: sqlite3.Connection, chat_id: int) -> None:
@@ -98,31 +106,24 @@ def _delete_images(database: sqlite3.Connection) -> None:
     )
 
 
-def new_turn(turn: Turn, moment: str) -> Turn:
-    """Return a turn that can be added: with uid, times and text hash."""
-    stored = replace(
-        rows.storable(turn),
-        uid=uuid.uuid4().hex,
-        answered_at=turn.answered_at or moment,
-        added_at=moment,
-    )
-    return replace(stored, text_hash=stored.compute_text_hash())
+def trust_turns(database: sqlite3.Connection, uids: Collection[str]) -> None:
+    """Mark turns from a file as trusted by the user."""
+    for uid in uids:
+        database.execute(
+            "UPDATE turns SET origin = 'trusted' WHERE uid = ? AND origin = 'file'",
+            (uid,),
+        )
+        rows.bump_revision(database, uid)
 
 
-def remove_from_other_chats(
-    database: sqlite3.Connection,
-    notebook: str,
-    cell_id: str | None,
-    chat_id: int,
-    *,
-    at: str,
+def drop_cells(
+    database: sqlite3.Connection, notebook: str, cell_ids: Collection[str]
 ) -> None:
-    """Remove the turn of a cell from all chats of its notebook but one."""
-    if cell_id is None:
-        return
-    for other in rows.find_turns_of_cell(database, notebook, cell_id):
-        if other.chat_id != chat_id and other.cell_id == cell_id:
-            rows.remove_turn(database, other.uid, other.chat_id, why="moved", at=at)
+    """Remove the turns of deleted cells from all chats of a notebook."""
+    now = utc_now()
+    for cell_id in cell_ids:
+        for turn in rows.find_turns_of_cell(database, notebook, cell_id):
+            rows.remove_turn(database, turn.uid, why="deleted", at=now)
 
 
 def insert_turns(
@@ -148,32 +149,36 @@ def insert_turns(
     for turn in chat.turns[in_place:]:
         uid = turn.uid
         if not uid:
-            remove_from_other_chats(
-                database, notebook, turn.cell_id, chat_id, at=moment
-            )
-            added = new_turn(turn, moment)
+            added = rows.new_turn(turn, moment)
+            rows.remove_from_other_chats(database, notebook, added, chat_id)
             replaces = replaced.get(turn.cell_id or "")
             rows.add_turn(database, chat_id, added, replaces=replaces)
             uid = added.uid
-        rows.move_to_end(database, uid, chat_id)
+        database.execute(
+            "UPDATE turns SET position ="
+            " (SELECT MAX(position) + 1 FROM turns WHERE chat_id = ?) WHERE uid = ?",
+            (chat_id, uid),
+        )
+        rows.bump_revision(database, uid)
 
 
-def undo_last_change(database: sqlite3.Connection, chat_id: int) -> UndoResult | None:
+def undo_last_change(
+    database: sqlite3.Connection, notebook: str, chat: str
+) -> UndoResult | None:
     """Undo the last change of a chat; return None if there is none.
 
     A change is everything that happened at one moment, in other chats of the notebook
     too: a turn that had moved to this chat returns to where it was.
     """
+    chat_id, _ = rows.find_chat(database, notebook, chat) or (0, 0)
     moment = _last_moment(database, chat_id)
     if moment is None:
         return None
-    removed, restored, why = [], [], ""
-    for row in _turns_added(database, chat_id, moment):
-        rows.remove_turn(
-            database, row["uid"], row["chat_id"], why="undone", at=rows.utc_now()
-        )
-        removed.append(rows.read_turn(row))
-        earlier = _earlier_version(database, row["uid"], row["text_hash"])
+    restored, why = [], ""
+    removed = _turns_added(database, chat_id, moment)
+    for turn in removed:
+        rows.remove_turn(database, turn.uid, why="undone", at=utc_now())
+        earlier = _earlier_version(database, turn)
         if earlier is not None:
             restored.append(_restore_turn(database, earlier))
             why = "replaced"
@@ -198,17 +203,15 @@ def _last_moment(database: sqlite3.Connection, chat_id: int) -> str | None:
     return moment
 
 
-def _turns_added(
-    database: sqlite3.Connection, chat_id: int, moment: str
-) -> list[dict[str, Any]]:
-    cursor = database.execute(
+def _turns_added(database: sqlite3.Connection, chat_id: int, moment: str) -> list[Turn]:
+    found = database.execute(
         f"""
         SELECT * FROM live
         WHERE COALESCE(added_at, answered_at) = :moment AND {_OF_NOTEBOOK}
         """,  # noqa: S608  (our own constant)
         {"chat": chat_id, "moment": moment},
     )
-    return list(rows.as_dicts(cursor))
+    return rows.as_turns(database, found)
 
 
 def _turns_removed(
@@ -230,16 +233,12 @@ def _restore_turn(database: sqlite3.Connection, uid: str) -> Turn:
         " WHERE uid = ?",
         (uid,),
     )
-    (row,) = rows.as_dicts(
-        database.execute("SELECT * FROM turns WHERE uid = ?", (uid,))
-    )
-    rows.bump_revision(database, row["chat_id"])
-    return rows.read_turn(row)
+    rows.bump_revision(database, uid)
+    found = database.execute("SELECT * FROM turns WHERE uid = ?", (uid,))
+    return rows.as_turns(database, found)[0]
 
 
-def _earlier_version(
-    database: sqlite3.Connection, uid: str, text_hash: str
-) -> str | None:
+def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
     """Return the latest version of a turn with another text, if there is one.
 
     Versions with the same text come from running all cells again; restoring one would
@@ -254,7 +253,7 @@ def _earlier_version(
             FROM turns JOIN versions ON turns.uid = versions.replaces)
         SELECT uid FROM versions WHERE text_hash <> :text_hash ORDER BY age LIMIT 1
         """,
-        {"uid": uid, "text_hash": text_hash},
+        {"uid": turn.uid, "text_hash": turn.text_hash},
     ).fetchone()
     return row[0] if row else None
 

@@ -1,7 +1,8 @@
 """A database that always works: in its file, or in memory if the file fails.
 
-``store`` runs all its work through ``SafeDatabase``. It decides what happens after a
-failure, and warns the user once; a callable of the store restores the chats.
+``store`` runs all its work through ``SafeDatabase``, as functions that take a
+connection: after a failure the same work is done again with another connection. The
+user is warned once, and a callable of the store restores the chats.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ollama_magic.history.sqlite_file import (
     ANOTHER_FILE,
@@ -19,14 +21,13 @@ from ollama_magic.history.sqlite_file import (
     UnusableFileError,
     checkpoint,
     diagnose,
-    file_identity,
     open_file,
     open_memory,
-    rename_damaged_file,
+    pragma,
 )
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
-Operation = Callable[[sqlite3.Connection], _T]
 
 
 class SafeDatabase:
@@ -57,7 +58,7 @@ class SafeDatabase:
         *,
         is_self_contained: bool = False,
         warn: Callable[[str], None],
-        restore: Operation[None],
+        restore: Callable[[sqlite3.Connection], None],
         on_open: Callable[[], None],
     ) -> None:
         self._path = path
@@ -79,13 +80,7 @@ class SafeDatabase:
     @property
     def size_bytes(self) -> int:
         """Bytes on disk, or in memory."""
-
-        def count(database: sqlite3.Connection) -> int:
-            (pages,) = database.execute("PRAGMA page_count").fetchone()
-            (page,) = database.execute("PRAGMA page_size").fetchone()
-            return int(pages * page)
-
-        return self.run(count)
+        return self.run(pragma, "page_count") * self.run(pragma, "page_size")
 
     def close(self) -> None:
         """Close the file; harmless a second time."""
@@ -93,23 +88,33 @@ class SafeDatabase:
             self._connection.close()
             self._connection = None
 
-    def run(self, work: Operation[_T]) -> _T:
-        """Do some work; if the file fails, recover and do it again."""
+    def run(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T:
+        """Call ``work``; if the file fails, recover and call it again."""
         with self._lock:
             while True:
                 try:
-                    return work(self._open())
+                    return work(self._open(), *args, **options)
                 except Exception as error:
                     fault = None if self._is_in_memory else diagnose(error)
                     if fault is None:
                         raise
                     self._recover(fault)
 
-    def run_and_commit(self, work: Operation[_T]) -> _T:
-        """Do some work in one transaction, and recover in the same way."""
+    def run_and_commit(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        *args: _P.args,
+        **options: _P.kwargs,
+    ) -> _T:
+        """Call ``work`` in one transaction, and recover in the same way."""
 
         def commit(database: sqlite3.Connection) -> _T:
-            result = _transaction(database, work)
+            result = _transaction(database, lambda: work(database, *args, **options))
             if self._is_single and not self._is_in_memory:
                 checkpoint(database)
             return result
@@ -133,7 +138,7 @@ class SafeDatabase:
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and not self._is_in_memory:
             assert self._path is not None
-            if file_identity(self._path) != self._identity:
+            if _file_identity(self._path) != self._identity:
                 # The file was deleted or replaced: anything written to the open one
                 # would be lost with this process.
                 self.close()
@@ -150,12 +155,13 @@ class SafeDatabase:
             )
             return open_memory(None)
         connection = self._open_file(self._path)
-        self._identity = file_identity(self._path)
         self._on_open()
         return connection
 
     def _open_file(self, path: Path) -> sqlite3.Connection:
-        return open_file(path, is_self_contained=self._is_single)
+        connection = open_file(path, is_self_contained=self._is_single)
+        self._identity = _file_identity(path)
+        return connection
 
     def _recover(self, fault: Fault) -> None:
         """Replace a file that cannot be used."""
@@ -169,10 +175,9 @@ class SafeDatabase:
     def _start_new_file(self, fault: Fault) -> None:
         assert self._path is not None
         self.close()
-        renamed = rename_damaged_file(self._path)
-        self._connection = self._open_file(self._path)
-        self._identity = file_identity(self._path)
-        _transaction(self._connection, self._restore)
+        renamed = _rename_damaged_file(self._path)
+        self._connection = connection = self._open_file(self._path)
+        _transaction(connection, lambda: self._restore(connection))
         self._warn(
             f"The chat file was renamed and a new one created: {fault.why}.\n"
             f"The old file is {renamed}; `sqlite3 FILE .recover` may rescue its content"
@@ -184,17 +189,17 @@ class SafeDatabase:
         memory = open_memory(None if fault.is_damage else known)
         self.close()
         self._connection, self._is_in_memory = memory, True
-        _transaction(memory, self._restore)
+        _transaction(memory, lambda: self._restore(memory))
         self._warn(
             f"Chats are not saved in {self._path}: {fault.why}.\n"
             f"They stay in memory until the kernel ends; next: {fault.next_step}"
         )
 
 
-def _transaction(database: sqlite3.Connection, work: Operation[_T]) -> _T:
+def _transaction(database: sqlite3.Connection, work: Callable[[], _T]) -> _T:
     try:  # including BEGIN: an interrupt may come right after it
         database.execute("BEGIN IMMEDIATE")
-        result = work(database)
+        result = work()
         database.execute("COMMIT")
     except BaseException:
         # NB: on a full disk SQLite may have rolled back already.
@@ -203,3 +208,23 @@ def _transaction(database: sqlite3.Connection, work: Operation[_T]) -> _T:
                 database.execute("ROLLBACK")
         raise
     return result
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode, which identify a file; None if it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _rename_damaged_file(path: Path) -> Path:
+    """Rename a damaged file and its journals, and return the new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    renamed = path.with_name(f"{path.name}.corrupt-{stamp}")
+    path.rename(renamed)
+    for companion in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + companion).rename(f"{renamed}{companion}")
+    return renamed

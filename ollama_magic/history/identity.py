@@ -46,6 +46,7 @@ from ollama_magic.history.notebooks import (
     read_notebook_file,
     stable_cell_id,
 )
+from ollama_magic.history.turns import utc_now
 
 MatchKind = Literal["known", "moved", "copied", "new"]
 
@@ -151,7 +152,7 @@ def _is_another(
             return False
     names.discard("")
     known = file.cell_ids | {stable_cell_id(cell_id)}
-    is_later = last < file.changed_at <= rows.utc_now()
+    is_later = last < file.changed_at <= utc_now()
     return bool(names) and not names & known and is_later
 
 
@@ -320,14 +321,11 @@ def _rename(
         if earlier.cell_id != cell_id or earlier.uid == uid:
             continue
         if earlier.chat_id == chat_id:
-            rows.replace_turn(database, uid, chat_id, of=earlier.uid)
+            rows.replace_turn(database, uid, of=earlier.uid)
         else:
-            now = rows.utc_now()
-            rows.remove_turn(
-                database, earlier.uid, earlier.chat_id, why="moved", at=now
-            )
+            rows.remove_turn(database, earlier.uid, why="moved", at=utc_now())
     database.execute("UPDATE turns SET cell_id = ? WHERE uid = ?", (cell_id, uid))
-    rows.bump_revision(database, chat_id)
+    rows.bump_revision(database, uid)
 
 
 def _id_at(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:

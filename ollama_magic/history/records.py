@@ -17,7 +17,14 @@ from typing import Any, get_args
 from ollama_magic import __version__
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import MAX_DEPTH, Stats, is_too_deep
-from ollama_magic.history.turns import CallOutcome, Chat, Message, Status, Turn
+from ollama_magic.history.turns import (
+    CallOutcome,
+    Chat,
+    Message,
+    Status,
+    Turn,
+    without_surrogates,
+)
 
 Record = dict[str, Any]
 
@@ -171,11 +178,6 @@ def chat_name_from_record(record: Mapping[str, Any]) -> str:
             "the name of the chat is empty, too long or not printable"
         )
     return name
-
-
-def without_surrogates(text: str) -> str:
-    """Return a text that can be encoded: lone surrogates become ``?``."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def one_line(text: str) -> str:

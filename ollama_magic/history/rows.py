@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Literal, NamedTuple, get_args
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
 from ollama_magic.history.notebooks import SESSION_PREFIX
-from ollama_magic.history.records import without_surrogates
-from ollama_magic.history.schema import MAIN_CHAT
-from ollama_magic.history.turns import Origin, Turn
+from ollama_magic.history.turns import (
+    MAIN_CHAT,
+    Chat,
+    Origin,
+    Turn,
+    utc_now,
+    without_surrogates,
+)
 
 # NB: the column of `images` is called `pictures`, as in files of earlier versions.
 _FIELDS = tuple(field.name for field in fields(Turn) if field.name != "images")
@@ -44,8 +50,7 @@ class ChatSummary:
     """The length of all prompts, replies and thinking."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnLocation:
+class TurnLocation(NamedTuple):
     """The chat and cell of a live turn."""
 
     uid: str
@@ -53,29 +58,12 @@ class TurnLocation:
     cell_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotebookState:
+class NotebookState(NamedTuple):
     """The current chat and the chosen model of a notebook."""
 
     current_chat: str = MAIN_CHAT
     model: str | None = None
     model_chosen_at: str | None = None
-
-
-def utc_now() -> str:
-    """Return the time in the format of the store: UTC, ISO 8601, sortable as text."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def storable(turn: Turn) -> Turn:
-    """Return a turn with texts that SQLite can store: lone surrogates become ``?``."""
-    return replace(
-        turn,
-        prompt=without_surrogates(turn.prompt),
-        reply=without_surrogates(turn.reply),
-        thinking=without_surrogates(turn.thinking),
-        system=None if turn.system is None else without_surrogates(turn.system),
-    )
 
 
 # -- reading -------------------------------------------------------------------
@@ -108,56 +96,69 @@ def find_chat(
 
 def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
     """Return the live turns of a chat, oldest first."""
-    cursor = database.execute(
+    found = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position", (chat_id,)
     )
-    return tuple(turn for turn, _ in _with_images(database, cursor))
+    return tuple(as_turns(database, found))
 
 
 def read_all_turns(
-    database: sqlite3.Connection, chat_id: int
+    database: sqlite3.Connection, notebook: str, chat: str
 ) -> list[tuple[Turn, str]]:
     """Return every turn that a chat ever had, and why it left.
 
     Turns are sorted by position, then by time. The reason is empty for a live turn,
     else ``replaced`` or a ``RemovalReason``; ``removed`` if none was recorded.
     """
-    cursor = database.execute(
-        "SELECT * FROM turns WHERE chat_id = ?"
+    found = database.execute(
+        "SELECT * FROM turns WHERE chat_id IN"
+        " (SELECT id FROM named_chats WHERE notebook = ? AND name = ?)"
         " ORDER BY position, COALESCE(added_at, answered_at)",
-        (chat_id,),
-    )
-    found = _with_images(database, cursor)
-    return [(turn, _why_gone(columns)) for turn, columns in found]
+        (storage_key(notebook, chat), chat),
+    ).fetchall()
+    reasons = map(_why_gone, found)
+    return list(zip(as_turns(database, found), reasons, strict=True))
 
 
-def _with_images(
-    database: sqlite3.Connection, cursor: sqlite3.Cursor
-) -> list[tuple[Turn, dict[str, Any]]]:
-    """Return turns with their images, and their rows."""
-    rows = list(as_dicts(cursor))
-    named = {digest for row in rows for digest in _digests(row)}
-    images = {digest: _read_image(database, digest) for digest in named}
-    return [(read_turn(row, images), row) for row in rows]
+def _why_gone(row: sqlite3.Row) -> str:
+    if row["removed_at"] is not None:
+        return str(row["removed_why"] or "removed")
+    return "replaced" if row["replaced_at"] is not None else ""
 
 
-def _digests(columns: Mapping[str, Any]) -> list[str]:
-    written = columns["pictures"]
-    digests: list[str] = json.loads(written) if written else []
-    return digests
+def as_turns(database: sqlite3.Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
+    """Return the turns of rows, with their images; equal images are one object."""
+
+    @cache
+    def image(digest: str) -> Image | None:
+        row = database.execute(
+            "SELECT data FROM pictures WHERE digest = ?", (digest,)
+        ).fetchone()
+        return Image(row[0]) if row else None
+
+    turns = []
+    for row in list(found):
+        values = {name: row[name] for name in _FIELDS}
+        images = map(image, json.loads(row["pictures"] or "[]"))
+        stats = json.loads(row["stats"])
+        values |= {
+            # Ignore counts of newer versions.
+            "stats": Stats(**{k: v for k, v in stats.items() if k in _STATS}),
+            "request": json.loads(row["request"]),
+            "steps": tuple(json.loads(row["steps"] or "[]")),
+            "images": tuple(one for one in images if one is not None),
+            "starts_afresh": bool(row["starts_afresh"]),
+            "origin": _origin(row["origin"]),
+        }
+        turns.append(Turn(**values))
+    return turns
 
 
-def _read_image(database: sqlite3.Connection, digest: str) -> Image | None:
-    row = database.execute(
-        "SELECT data FROM pictures WHERE digest = ?", (digest,)
-    ).fetchone()
-    return Image(row[0]) if row else None
-
-
-def _why_gone(columns: Mapping[str, Any]) -> str:
-    if columns["removed_at"] is not None:
-        return str(columns["removed_why"] or "removed")
-    return "replaced" if columns["replaced_at"] is not None else ""
+def _origin(kept: str | None) -> Origin:
+    """Return the origin of a row; ``here`` for rows of older versions."""
+    if kept is None:
+        return "here"
+    return next((known for known in get_args(Origin) if kept == known), "file")
 
 
 def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSummary]:
@@ -217,20 +218,37 @@ def find_turns_of_cell(
 # -- writing -------------------------------------------------------------------
 
 
-def write_notebook_state(
-    database: sqlite3.Connection, notebook: str, choices: NotebookState
-) -> None:
-    """Write the state of a notebook."""
+def update_notebook(
+    database: sqlite3.Connection, /, notebook: str, **values: str | None
+) -> NotebookState:
+    """Set columns of a notebook, and return its new state."""
+    columns = ", ".join(f"{name} = :{name}" for name in values)
     database.execute(
-        "UPDATE notebooks SET current_chat = ?, model = ?, model_chosen_at = ?"
-        " WHERE id = ?",
-        (
-            choices.current_chat,
-            choices.model,
-            choices.model_chosen_at,
-            get_or_create_notebook(database, notebook),
-        ),
+        f"UPDATE notebooks SET {columns} WHERE id = :id",  # noqa: S608  (our own names)
+        {**values, "id": get_or_create_notebook(database, notebook)},
     )
+    return read_notebook_state(database, notebook)
+
+
+def set_current_chat(
+    database: sqlite3.Connection, notebook: str, name: str
+) -> NotebookState:
+    """Make a chat the current one of a notebook; create it if it is new."""
+    get_or_create_chat(database, notebook, name)
+    return update_notebook(database, notebook, current_chat=name)
+
+
+def get_or_create_notebook(database: sqlite3.Connection, key: str) -> int:
+    """Return the id of a notebook; a new one is created with its key as its path."""
+    path = None if key.startswith(SESSION_PREFIX) else key
+    database.execute(
+        "INSERT OR IGNORE INTO notebooks (key, current_chat, path) VALUES (?, ?, ?)",
+        (key, MAIN_CHAT, path),
+    )
+    notebook_id: int = database.execute(
+        "SELECT id FROM notebooks WHERE key = ?", (key,)
+    ).fetchone()[0]
+    return notebook_id
 
 
 def get_or_create_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
@@ -246,6 +264,28 @@ def get_or_create_chat(database: sqlite3.Connection, notebook: str, name: str) -
         "SELECT id FROM chats WHERE notebook_id = ? AND name = ?", (notebook_id, name)
     ).fetchone()[0]
     return chat_id
+
+
+def storable(turn: Turn) -> Turn:
+    """Return a turn with texts that SQLite can store: lone surrogates become ``?``."""
+    return replace(
+        turn,
+        prompt=without_surrogates(turn.prompt),
+        reply=without_surrogates(turn.reply),
+        thinking=without_surrogates(turn.thinking),
+        system=None if turn.system is None else without_surrogates(turn.system),
+    )
+
+
+def new_turn(turn: Turn, moment: str) -> Turn:
+    """Return a turn that can be added: with uid, times and text hash."""
+    stored = replace(
+        storable(turn),
+        uid=uuid.uuid4().hex,
+        answered_at=turn.answered_at or moment,
+        added_at=moment,
+    )
+    return replace(stored, text_hash=stored.compute_text_hash())
 
 
 def add_turn(
@@ -295,7 +335,7 @@ def add_turn(
             "replaces": replaces,
         },
     )
-    return bump_revision(database, chat_id)
+    return bump_revision(database, turn.uid)
 
 
 def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
@@ -308,9 +348,7 @@ def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
     return json.dumps(digests) if digests else None
 
 
-def replace_turn(
-    database: sqlite3.Connection, uid: str, chat_id: int, *, of: str
-) -> None:
+def replace_turn(database: sqlite3.Connection, uid: str, *, of: str) -> None:
     """Replace a turn by another turn of the same chat, in its position."""
     database.execute("UPDATE turns SET replaced_at = ? WHERE uid = ?", (utc_now(), of))
     database.execute(
@@ -318,115 +356,52 @@ def replace_turn(
         " position = (SELECT position FROM turns WHERE uid = :of) WHERE uid = :uid",
         {"of": of, "uid": uid},
     )
-    bump_revision(database, chat_id)
+    bump_revision(database, uid)
 
 
 def remove_turn(
-    database: sqlite3.Connection, uid: str, chat_id: int, *, why: RemovalReason, at: str
+    database: sqlite3.Connection, uid: str, *, why: RemovalReason, at: str
 ) -> None:
     """Remove a turn from its chat; its row stays."""
     database.execute(
         "UPDATE turns SET removed_at = ?, removed_why = ? WHERE uid = ?", (at, why, uid)
     )
-    bump_revision(database, chat_id)
+    bump_revision(database, uid)
 
 
-def trust_turns(
-    database: sqlite3.Connection, chat_id: int, uids: Iterable[str]
+def remove_from_other_chats(
+    database: sqlite3.Connection, notebook: str, turn: Turn, chat_id: int
 ) -> None:
-    """Mark turns from a file as trusted by the user."""
-    database.executemany(
-        "UPDATE turns SET origin = 'trusted' WHERE uid = ? AND origin = 'file'",
-        [(uid,) for uid in uids],
-    )
-    bump_revision(database, chat_id)
-
-
-def move_to_end(database: sqlite3.Connection, uid: str, chat_id: int) -> None:
-    """Move a turn to the end of its chat."""
-    database.execute(
-        "UPDATE turns SET position ="
-        " (SELECT MAX(position) + 1 FROM turns WHERE chat_id = ?) WHERE uid = ?",
-        (chat_id, uid),
-    )
-    bump_revision(database, chat_id)
+    """Remove turns of the cell of a new turn from all chats of its notebook but one."""
+    if turn.cell_id is None:
+        return
+    at = turn.added_at or turn.answered_at
+    for other in find_turns_of_cell(database, notebook, turn.cell_id):
+        if other.chat_id != chat_id and other.cell_id == turn.cell_id:
+            remove_turn(database, other.uid, why="moved", at=at)
 
 
 def restore_chat(
-    database: sqlite3.Connection,
-    notebook: str,
-    name: str,
-    turns: Iterable[Turn],
-    revision: int,
+    database: sqlite3.Connection, notebook: str, chat: Chat, revision: int
 ) -> None:
     """Write a chat from memory, unless the database has it."""
-    if find_chat(database, notebook, name) is not None:
+    if find_chat(database, notebook, chat.name) is not None:
         return
-    chat_id = get_or_create_chat(database, notebook, name)
-    for turn in turns:
+    chat_id = get_or_create_chat(database, notebook, chat.name)
+    for turn in chat.turns:
         add_turn(database, chat_id, turn)
     database.execute("UPDATE chats SET revision = ? WHERE id = ?", (revision, chat_id))
 
 
-def get_or_create_notebook(database: sqlite3.Connection, key: str) -> int:
-    """Return the id of a notebook; a new one is created with its key as its path."""
-    path = None if key.startswith(SESSION_PREFIX) else key
+def bump_revision(database: sqlite3.Connection, uid: str) -> int:
+    """Raise the revision of the chat whose turn has changed, and return it."""
     database.execute(
-        "INSERT OR IGNORE INTO notebooks (key, current_chat, path) VALUES (?, ?, ?)",
-        (key, MAIN_CHAT, path),
-    )
-    notebook_id: int = database.execute(
-        "SELECT id FROM notebooks WHERE key = ?", (key,)
-    ).fetchone()[0]
-    return notebook_id
-
-
-def bump_revision(database: sqlite3.Connection, chat_id: int) -> int:
-    """Raise the revision of a changed chat, and return it."""
-    database.execute(
-        "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
+        "UPDATE chats SET revision = revision + 1"
+        " WHERE id = (SELECT chat_id FROM turns WHERE uid = ?)",
+        (uid,),
     )
     revision: int = database.execute(
-        "SELECT revision FROM chats WHERE id = ?", (chat_id,)
+        "SELECT revision FROM chats JOIN turns ON chats.id = chat_id WHERE uid = ?",
+        (uid,),
     ).fetchone()[0]
     return revision
-
-
-def as_dicts(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
-    """Return rows as dicts of columns."""
-    names = [column[0] for column in cursor.description]
-    return (dict(zip(names, row, strict=True)) for row in cursor.fetchall())
-
-
-def read_turn(
-    columns: Mapping[str, Any], images: Mapping[str, Image | None] | None = None
-) -> Turn:
-    """Return the turn of a row.
-
-    Parameters
-    ----------
-    images
-        Images by digest; None leaves them out.
-    """
-    found = [(images or {}).get(digest) for digest in _digests(columns)]
-    steps = columns["steps"]
-    # Ignore counts of newer versions.
-    stats = {k: v for k, v in json.loads(columns["stats"]).items() if k in _STATS}
-    return Turn(
-        **{
-            **{name: columns[name] for name in _FIELDS},
-            "stats": Stats(**stats),
-            "request": json.loads(columns["request"]),
-            "steps": tuple(json.loads(steps)) if steps else (),
-            "images": tuple(image for image in found if image is not None),
-            "starts_afresh": bool(columns["starts_afresh"]),
-            "origin": _origin(columns["origin"]),
-        }
-    )
-
-
-def _origin(kept: str | None) -> Origin:
-    """Return the origin of a row; ``here`` for rows of older versions."""
-    if kept is None:
-        return "here"
-    return next((known for known in get_args(Origin) if kept == known), "file")

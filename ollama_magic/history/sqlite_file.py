@@ -1,7 +1,8 @@
-"""Create, open, check and rename the SQLite file of the chats.
+"""Create, open and upgrade the SQLite file of the chats.
 
-``database`` calls this module, and only it: permissions, journals, locks and damage
-are handled here, the tables in ``schema``.
+``database`` calls this module, and only it: tables, permissions, journals and locks
+are handled here. A new file and an old one take the same migrations, so each table is
+described once.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,
@@ -18,10 +19,7 @@ import sqlite3
 import stat
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-
-from ollama_magic.history.schema import SCHEMA_VERSION, migration_statements
 
 _APPLICATION_ID = 0x6F6C6D67  # "olmg": marks our files
 _BUSY_TIMEOUT_S = 5.0
@@ -43,6 +41,98 @@ _NEXT_STEPS = {
     sqlite3.SQLITE_PROTOCOL: ANOTHER_FILE,
     sqlite3.SQLITE_NOLFS: ANOTHER_FILE,
 }
+
+
+_MIGRATIONS = (
+    # Small columns first: SQLite reads a long text to reach the columns after it. A row
+    # is live until it is replaced (its cell was run again) or removed; rows are only
+    # deleted when the user asks for it.
+    """
+CREATE TABLE notebooks (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    current_chat TEXT NOT NULL,
+    model TEXT,
+    model_chosen_at TEXT
+);
+CREATE TABLE chats (
+    id INTEGER PRIMARY KEY,
+    notebook_id INTEGER NOT NULL REFERENCES notebooks,
+    name TEXT NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (notebook_id, name)
+);
+CREATE TABLE turns (
+    uid TEXT PRIMARY KEY,
+    chat_id INTEGER NOT NULL REFERENCES chats,
+    position INTEGER NOT NULL,
+    cell_id TEXT,
+    replaces TEXT,
+    replaced_at TEXT,
+    removed_at TEXT,
+    answered_at TEXT NOT NULL,
+    based_on TEXT NOT NULL,
+    text_hash TEXT NOT NULL,
+    model TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    starts_afresh INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    done_reason TEXT NOT NULL,
+    stats TEXT NOT NULL,
+    request TEXT NOT NULL,
+    system TEXT,
+    prompt TEXT NOT NULL,
+    reply TEXT NOT NULL,
+    thinking TEXT NOT NULL
+);
+CREATE UNIQUE INDEX live_turns ON turns (chat_id, position)
+    WHERE replaced_at IS NULL AND removed_at IS NULL;
+CREATE INDEX turns_of_cell ON turns (cell_id) WHERE cell_id IS NOT NULL;
+CREATE VIEW live AS
+    SELECT * FROM turns WHERE replaced_at IS NULL AND removed_at IS NULL;
+CREATE VIEW named_chats AS
+    SELECT chats.*, notebooks.key AS notebook
+    FROM chats JOIN notebooks ON notebooks.id = chats.notebook_id;
+""",
+    """
+ALTER TABLE notebooks ADD COLUMN path TEXT;
+UPDATE notebooks SET path = key WHERE key NOT LIKE 'session:%';
+ALTER TABLE turns ADD COLUMN removed_why TEXT;
+ALTER TABLE turns ADD COLUMN added_at TEXT;
+CREATE INDEX turns_in_order ON turns (chat_id, position);
+CREATE INDEX turns_by_time ON turns (answered_at);
+""",
+    # An image is stored once, however many turns have it. The table `answers` holds
+    # cached replies.
+    """
+ALTER TABLE turns ADD COLUMN steps TEXT;
+ALTER TABLE turns ADD COLUMN pictures TEXT;
+CREATE TABLE pictures (digest TEXT PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE answers (
+    key TEXT NOT NULL,
+    model TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    answered_at TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    PRIMARY KEY (key, model, digest)
+);
+""",
+    """
+ALTER TABLE turns ADD COLUMN origin TEXT;
+""",
+    # VS Code names a cell by a session and a handle; this is its id in the notebook
+    # file.
+    """
+CREATE TABLE cell_handles (
+    session TEXT NOT NULL,
+    handle TEXT NOT NULL,
+    cell_id TEXT NOT NULL,
+    PRIMARY KEY (session, handle)
+);
+""",
+)
+"""The statements that upgrade each version of the file to the next, from 0 (empty)."""
+SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +181,11 @@ def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connect
     _make_private_file(path)
     if path.is_dir():  # SQLite would report a "disk I/O error"
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    _check_file(path)
+    with closing(_connect_to_read(path)) as database:
+        _check_owner(database)  # before any byte of the file may change
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
         path.chmod(0o600)
-    database = sqlite3.connect(
-        path,
-        timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,  # ``SafeDatabase`` has a lock
-    )
+    database = _connect(path)
     try:
         _choose_journal(
             database, uses_wal=not (is_self_contained or _is_on_network(path))
@@ -119,15 +205,7 @@ def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
     elif source is not None:
         with suppress(*_UNREADABLE):
             return _copy_in_memory(source)
-    return _empty_memory()
-
-
-def _empty_memory() -> sqlite3.Connection:
-    database = sqlite3.connect(
-        ":memory:", isolation_level=None, check_same_thread=False
-    )
-    _migrate(database)
-    return database
+    return _connect_memory()
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
@@ -135,25 +213,44 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     # unless it is declared immutable. Without -wal and -journal, nobody is writing.
     companions = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
     is_idle = not any(companion.exists() for companion in companions)
-    mode = "mode=ro&immutable=1" if is_idle else "mode=ro"
-    uri = f"{path.resolve().as_uri()}?{mode}"
+    return _connect_to_read(path, "&immutable=1" if is_idle else "")
+
+
+def _connect_to_read(path: Path, options: str = "") -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?mode=ro{options}"
     return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
 
 
 def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     database.execute("PRAGMA busy_timeout=0")  # the user has waited long enough
-    _check_owner(_pragma(database, "application_id"), _pragma(database, "user_version"))
-    size = _pragma(database, "page_count") * _pragma(database, "page_size")
+    _check_owner(database)
+    size = pragma(database, "page_count") * pragma(database, "page_size")
     if size > _MAX_COPIED_BYTES:
         raise sqlite3.DataError("too large for memory")
-    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    return _connect_memory(database)
+
+
+def _connect_memory(source: sqlite3.Connection | None = None) -> sqlite3.Connection:
+    memory = _connect(":memory:")
     try:
-        database.backup(memory, progress=_do_not_wait)
+        if source is not None:
+            source.backup(memory, progress=_do_not_wait)
         _migrate(memory)
     except BaseException:
         memory.close()
         raise
     return memory
+
+
+def _connect(file: Path | str) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        file,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,  # ``SafeDatabase`` has a lock
+    )
+    database.row_factory = sqlite3.Row
+    return database
 
 
 def _do_not_wait(status: int, _remaining: int, _total: int) -> None:
@@ -179,20 +276,14 @@ def _make_private_file(path: Path) -> None:
         path.chmod(0o600)  # the umask may have removed bits
 
 
-def _check_file(path: Path) -> None:
-    """Check a file before any byte of it may change."""
-    uri = f"{path.resolve().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
-    with closing(connection) as database:
-        application_id = _pragma(database, "application_id")
-        version = _pragma(database, "user_version")
-        has_tables = database.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if has_tables or application_id or version:
-        _check_owner(application_id, version)
-
-
-def _check_owner(application_id: int, version: int) -> None:
-    if application_id != _APPLICATION_ID:
+def _check_owner(database: sqlite3.Connection) -> None:
+    """Raise UnusableFileError if another program or a newer version has the file."""
+    owner, version = (
+        pragma(database, "application_id"),
+        pragma(database, "user_version"),
+    )
+    has_tables = database.execute("SELECT 1 FROM sqlite_master").fetchone()
+    if owner != _APPLICATION_ID and (owner or version or has_tables):
         raise UnusableFileError(Fault("it belongs to another program", ANOTHER_FILE))
     if version > SCHEMA_VERSION:
         raise UnusableFileError(
@@ -231,13 +322,13 @@ def checkpoint(database: sqlite3.Connection) -> None:
 
 def _migrate(database: sqlite3.Connection) -> None:
     """Create the tables, or upgrade those of an older version."""
-    if _pragma(database, "user_version") == SCHEMA_VERSION:
+    if pragma(database, "user_version") == SCHEMA_VERSION:
         return
     database.execute("BEGIN IMMEDIATE")
     try:
-        version = _pragma(database, "user_version")
+        version = pragma(database, "user_version")
         if version < SCHEMA_VERSION:  # no other kernel was faster
-            for statement in migration_statements(version):
+            for statement in ";".join(_MIGRATIONS[version:]).split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -248,7 +339,8 @@ def _migrate(database: sqlite3.Connection) -> None:
         raise
 
 
-def _pragma(database: sqlite3.Connection, name: str) -> int:
+def pragma(database: sqlite3.Connection, name: str) -> int:
+    """Return the value of a pragma that is a number."""
     value: int = database.execute(f"PRAGMA {name}").fetchone()[0]
     return value
 
@@ -280,26 +372,6 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 # -- faults --------------------------------------------------------------------
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode, which identify a file; None if it is missing."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def rename_damaged_file(path: Path) -> Path:
-    """Rename a damaged file and its journals, and return the new name."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    renamed = path.with_name(f"{path.name}.corrupt-{stamp}")
-    path.rename(renamed)
-    for companion in ("-wal", "-shm", "-journal"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + companion).rename(f"{renamed}{companion}")
-    return renamed
 
 
 def diagnose(error: Exception) -> Fault | None:

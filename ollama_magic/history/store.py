@@ -1,13 +1,12 @@
 """The store of chats: the turns of all notebooks, in one SQLite file.
 
 A session calls ``ChatStore``; nothing else writes chats. Each change is a transaction
-in the modules ``changes``, ``identity`` and ``rows``. ``database`` handles a file that
-fails.
+of a function in ``rows``, ``changes``, ``identity`` or ``cache``. ``database`` handles
+a file that fails.
 """
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -16,17 +15,12 @@ from typing import NamedTuple
 
 from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import CachedReply
+from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.identity import NotebookMatch
 from ollama_magic.history.notebooks import CellWithoutId, NotebookFile
 from ollama_magic.history.rows import ChatSummary, NotebookState
-from ollama_magic.history.schema import MAIN_CHAT
-from ollama_magic.history.turns import Chat, Turn, fingerprint
-
-__all__ = ["MAIN_CHAT", "ChatStore", "ChatSummary", "default_path"]
-
-_COMPARED = 1000
-"""The number of characters of a prompt that are compared with other prompts."""
+from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, fingerprint, utc_now
 
 
 class _CachedChat(NamedTuple):
@@ -106,14 +100,11 @@ class ChatStore:
         cell_id
             The running cell, if the front end names it.
         """
-        match = self._database.run(  # takes no lock, and is usually enough
-            lambda database: identity.match_notebook(database, path, cell_id)
-        )
+        # Takes no lock, and is usually enough.
+        match = self._database.run(identity.match_notebook, path, cell_id)
         if not match.needs_row:
             return match
-        return self._database.run_and_commit(
-            lambda database: identity.identify_notebook(database, path, cell_id)
-        )
+        return self._database.run_and_commit(identity.identify_notebook, path, cell_id)
 
     def identify_cell(
         self, notebook: str, cell: CellWithoutId, file: NotebookFile | None
@@ -126,7 +117,7 @@ class ChatStore:
             The notebook file; None if it cannot be read.
         """
         return self._database.run_and_commit(
-            lambda database: identity.identify_cell(database, notebook, cell, file)
+            identity.identify_cell, notebook, cell, file
         )
 
     # -- turns -----------------------------------------------------------------
@@ -136,9 +127,7 @@ class ChatStore:
 
         They are read again only if another kernel has changed the chat.
         """
-        return self._database.run(
-            lambda database: self._current(database, notebook, chat).chat
-        )
+        return self._database.run(self._current, notebook, chat)
 
     def record(
         self, notebook: str, chat: str, turn: Turn, *, append: bool = False
@@ -158,12 +147,10 @@ class ChatStore:
         Turn
             With ``uid``, ``answered_at``, ``added_at``, ``text_hash`` and ``based_on``.
         """
-        stored = changes.new_turn(turn, rows.utc_now())
-
-        def work(database: sqlite3.Connection) -> tuple[Turn, _CachedChat]:
-            return self._record(database, notebook, chat, stored, append=append)
-
-        recorded, cached = self._database.run_and_commit(work)
+        stored = rows.new_turn(turn, utc_now())
+        recorded, cached = self._database.run_and_commit(
+            self._record, notebook, chat, stored, append=append
+        )
         self._cached[notebook, chat] = cached
         return recorded
 
@@ -172,7 +159,7 @@ class ChatStore:
 
         Turns with a uid are live turns; see ``changes.insert_turns``.
         """
-        moment = rows.utc_now()
+        moment = utc_now()
 
         def work(database: sqlite3.Connection) -> None:
             for chat in chats:
@@ -180,107 +167,80 @@ class ChatStore:
 
         self._database.run_and_commit(work)
 
-    def trust(self, notebook: str, chat: str, uids: Collection[str]) -> None:
+    def trust(self, uids: Collection[str]) -> None:
         """Send system messages and tool results of turns from a file from now on."""
-
-        def work(database: sqlite3.Connection) -> None:
-            chat_id = rows.get_or_create_chat(database, notebook, chat)
-            rows.trust_turns(database, chat_id, uids)
-
         if uids:
-            self._database.run_and_commit(work)
+            self._database.run_and_commit(changes.trust_turns, uids)
 
     def mark_new(self, notebook: str, chat: str, cell_id: str | None = None) -> Turn:
         """Add a marker of a new conversation, as a turn of the running cell."""
         mark = Turn(starts_afresh=True, cell_id=cell_id)
         return self.record(notebook, chat, mark)
 
-    def drop(self, notebook: str, chat: str, uid: str) -> None:
+    def drop(self, uid: str) -> None:
         """Remove a turn from its chat; it stays in the file."""
+        self._database.run_and_commit(
+            rows.remove_turn, uid, why="dropped", at=utc_now()
+        )
 
-        def work(database: sqlite3.Connection) -> None:
-            chat_id = rows.get_or_create_chat(database, notebook, chat)
-            rows.remove_turn(database, uid, chat_id, why="dropped", at=rows.utc_now())
-
-        self._database.run_and_commit(work)
-
-    def undo(self, notebook: str, chat: str) -> changes.UndoResult | None:
+    def undo(self, notebook: str, chat: str) -> UndoResult | None:
         """Undo the last change of a chat; return None if there is none.
 
         An added turn is removed, and the turn it replaced is restored; removed turns
         are restored. All of them stay in the file.
         """
-
-        def work(database: sqlite3.Connection) -> changes.UndoResult | None:
-            chat_id = rows.get_or_create_chat(database, notebook, chat)
-            return changes.undo_last_change(database, chat_id)
-
-        return self._database.run_and_commit(work)
+        return self._database.run_and_commit(changes.undo_last_change, notebook, chat)
 
     def drop_cells(self, notebook: str, cell_ids: Collection[str]) -> None:
         """Remove the turns of deleted cells from their chats; they stay in the file."""
-
-        def find(database: sqlite3.Connection) -> list[rows.TurnLocation]:
-            found: list[rows.TurnLocation] = []
-            for cell_id in cell_ids:
-                found += rows.find_turns_of_cell(database, notebook, cell_id)
-            return found
-
-        def remove(database: sqlite3.Connection) -> None:
-            now = rows.utc_now()
-            for turn in find(database):
-                rows.remove_turn(
-                    database, turn.uid, turn.chat_id, why="deleted", at=now
-                )
-
-        if self._database.run(find):  # usually nothing: most cells have no turns
-            self._database.run_and_commit(remove)
+        found = (
+            self._database.run(rows.find_turns_of_cell, notebook, cell_id)
+            for cell_id in cell_ids
+        )
+        if any(found):  # usually not: most cells have no turns
+            self._database.run_and_commit(changes.drop_cells, notebook, cell_ids)
 
     def all_turns(self, notebook: str, chat: str) -> list[tuple[Turn, str]]:
         """Return every turn that a chat ever had, and why it left; see ``rows``."""
-
-        def work(database: sqlite3.Connection) -> list[tuple[Turn, str]]:
-            found = rows.find_chat(database, notebook, chat)
-            return rows.read_all_turns(database, found[0]) if found else []
-
-        return self._database.run(work)
+        return self._database.run(rows.read_all_turns, notebook, chat)
 
     # -- cached replies --------------------------------------------------------
 
     def find_cached_reply(
         self, key: str, model: str = "", digest: str = ""
     ) -> CachedReply | None:
-        """Return the latest cached reply to a request; see ``cache.ReplyCache``."""
-        return self._database.run(
-            lambda database: cache.find_cached_reply(database, key, model, digest)
-        )
+        """Return the latest cached reply to a request, if there is one.
+
+        Parameters
+        ----------
+        key
+            The ``request_key`` of the request.
+        model
+            The model; empty for any.
+        digest
+            The digest of the model; empty for any.
+        """
+        return self._database.run(cache.find_cached_reply, key, model, digest)
 
     def nearest_prompt(self, prompt: str) -> str:
         """Return the stored prompt that is most similar; empty if there is none.
 
         Only a self-contained file is searched; in the file of all notebooks the prompt
-        could come from another notebook. Turns are searched, since cached replies are
-        stored without prompts.
+        could come from another notebook.
         """
         if not self._is_single:
             return ""
-        latest = self._database.run(cache.latest_prompts)
-        found = difflib.get_close_matches(prompt[:_COMPARED], latest, n=1, cutoff=0.6)
-        return found[0] if found else ""
+        return self._database.run(cache.nearest_prompt, prompt)
 
     def cache_reply(self, key: str, reply: CachedReply) -> None:
-        """Store a reply for when the same request is made again."""
-        self._database.run_and_commit(
-            lambda database: cache.store_cached_reply(database, key, reply)
-        )
+        """Store a reply, in place of an earlier one of the same model."""
+        self._database.run_and_commit(cache.store_cached_reply, key, reply)
 
     # -- chats and notebooks ---------------------------------------------------
 
     def chats(self, notebook: str) -> list[ChatSummary]:
         """Return the chats of a notebook, oldest first."""
-        return self._database.run(
-            lambda database: rows.read_summaries(database, notebook)
-        )
+        return self._database.run(rows.read_summaries, notebook)
 
     def current_chat(self, notebook: str) -> str:
         """Return the chat of cells that name none."""
@@ -288,7 +248,9 @@ class ChatStore:
 
     def set_current_chat(self, notebook: str, name: str) -> None:
         """Make a chat the current one; create it if it is new."""
-        self._update_state(notebook, current_chat=name, makes_chat=True)
+        self._states[notebook] = self._database.run_and_commit(
+            rows.set_current_chat, notebook, name
+        )
 
     def chosen_model(self, notebook: str) -> str | None:
         """Return the default model of a notebook; None if none was chosen."""
@@ -297,42 +259,30 @@ class ChatStore:
     def choose_model(self, notebook: str, model: str) -> None:
         """Set the default model of a notebook."""
         # NB: version 0.1.0 compares the time with that of the last turn.
-        self._update_state(notebook, model=model, model_chosen_at=rows.utc_now())
+        self._states[notebook] = self._database.run_and_commit(
+            rows.update_notebook, notebook, model=model, model_chosen_at=utc_now()
+        )
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
         """Rename a chat; return False if the name is taken."""
-
-        def work(database: sqlite3.Connection) -> bool:
-            return changes.rename_chat(database, notebook, chat, name)
-
-        is_renamed = self._database.run_and_commit(work)
+        is_renamed = self._database.run_and_commit(
+            changes.rename_chat, notebook, chat, name
+        )
         if is_renamed:
             self._forget_chat(notebook, chat)
-            if self.current_chat(notebook) == chat:
-                self._update_state(notebook, current_chat=name)
         return is_renamed
 
     def delete_chat(self, notebook: str, chat: str) -> None:
         """Delete a chat with all its turns, permanently."""
-        self._database.run_and_commit(
-            lambda database: changes.delete_chat(database, notebook, chat)
-        )
+        self._database.run_and_commit(changes.delete_chat, notebook, chat)
         self._forget_chat(notebook, chat)
-        if self.current_chat(notebook) == chat:
-            self._update_state(notebook, current_chat=MAIN_CHAT)
         self._database.shrink()
 
-    def prunable(
-        self, notebook: str, older_than_days: float | None
-    ) -> changes.PruneSummary:
+    def prunable(self, notebook: str, older_than_days: float | None) -> PruneSummary:
         """Return what ``prune`` would delete."""
-        return self._database.run(
-            lambda database: changes.find_prunable(database, notebook, older_than_days)
-        )
+        return self._database.run(changes.find_prunable, notebook, older_than_days)
 
-    def prune(
-        self, notebook: str, older_than_days: float | None
-    ) -> changes.PruneSummary:
+    def prune(self, notebook: str, older_than_days: float | None) -> PruneSummary:
         """Permanently delete discarded turns, in all notebooks.
 
         Parameters
@@ -343,52 +293,35 @@ class ChatStore:
             Also delete chats and cached replies that are older; None keeps them.
         """
         removed = self._database.run_and_commit(
-            lambda database: changes.prune(database, notebook, older_than_days)
+            changes.prune, notebook, older_than_days
         )
         self._cached.clear()
         self._database.shrink()
         return removed
 
+    # -- what is kept in memory ------------------------------------------------
+
     def _forget_chat(self, notebook: str, chat: str) -> None:
+        """Forget a chat that was renamed or deleted; it may have been the current."""
         self._cached.pop((notebook, chat), None)
+        self._read_state(notebook)
 
     def _read_state(self, notebook: str) -> NotebookState:
-        state = self._database.run(
-            lambda database: rows.read_notebook_state(database, notebook)
-        )
+        state = self._database.run(rows.read_notebook_state, notebook)
         self._states[notebook] = state
         return state
 
-    def _update_state(
-        self, notebook: str, *, makes_chat: bool = False, **changes: str
-    ) -> None:
-        state = replace(self._read_state(notebook), **changes)
-
-        def work(database: sqlite3.Connection) -> None:
-            rows.write_notebook_state(database, notebook, state)
-            if makes_chat:
-                rows.get_or_create_chat(database, notebook, state.current_chat)
-
-        self._database.run_and_commit(work)
-        self._states[notebook] = state
-
-    # -- inside a transaction --------------------------------------------------
-
-    def _current(
-        self, database: sqlite3.Connection, notebook: str, name: str
-    ) -> _CachedChat:
+    def _current(self, database: sqlite3.Connection, notebook: str, name: str) -> Chat:
         """Return a chat, read from the file only if it has changed."""
         found = rows.find_chat(database, notebook, name)
         if found is None:
-            return _CachedChat(0, Chat(name))
+            return Chat(name)
         chat_id, revision = found
         known = self._cached.get((notebook, name))
         if known is None or known.revision != revision:
-            known = _CachedChat(
-                revision, Chat(name, rows.read_turns(database, chat_id))
-            )
-            self._cached[notebook, name] = known
-        return known
+            chat = Chat(name, rows.read_turns(database, chat_id))
+            self._cached[notebook, name] = known = _CachedChat(revision, chat)
+        return known.chat
 
     def _record(
         self,
@@ -400,20 +333,13 @@ class ChatStore:
         append: bool,
     ) -> tuple[Turn, _CachedChat]:
         chat_id = rows.get_or_create_chat(database, notebook, name)
-        chat = self._current(database, notebook, name).chat
+        chat = before = self._current(database, notebook, name)
         replaces = None
-        before = chat
-        if turn.cell_id is not None and not append:
+        if not append:
             before = chat.before(turn.cell_id)
             if before is not chat:
                 replaces = chat.turns[len(before.turns)].uid
-            changes.remove_from_other_chats(
-                database,
-                notebook,
-                turn.cell_id,
-                chat_id,
-                at=turn.added_at or turn.answered_at,
-            )
+            rows.remove_from_other_chats(database, notebook, turn, chat_id)
         in_use = () if turn.starts_afresh else before.turns
         # A restored turn already has its own ``based_on``.
         turn = replace(turn, based_on=turn.based_on or fingerprint(in_use))
@@ -422,7 +348,7 @@ class ChatStore:
         return turn, _CachedChat(revision, Chat(name, (*before.turns, turn, *after)))
 
     def _restore_cached(self, database: sqlite3.Connection) -> None:
-        for (notebook, name), (revision, chat) in self._cached.items():
-            rows.restore_chat(database, notebook, name, chat.turns, revision)
+        for (notebook, _), (revision, chat) in self._cached.items():
+            rows.restore_chat(database, notebook, chat, revision)
         for notebook, state in self._states.items():
-            rows.write_notebook_state(database, notebook, state)
+            rows.update_notebook(database, notebook, **state._asdict())

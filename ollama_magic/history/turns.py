@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,8 +35,21 @@ CallOutcome = Literal[
 ran. ``skipped``: the user stopped earlier. Messages of older versions have none.
 """
 
+MAIN_CHAT = "main"
+"""The chat of cells that name none, until the user chooses another."""
+
 UNKNOWN_MODEL = "unknown"
 """The model of turns from a file that names none; never sent to a server."""
+
+
+def utc_now() -> str:
+    """Return the time in the format of the store: UTC, ISO 8601, sortable as text."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text that can be encoded: lone surrogates become ``?``."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

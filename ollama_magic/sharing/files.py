@@ -311,15 +311,14 @@ def _as_imported(chat: Chat, name: str, origin: Origin) -> Chat:
 
 def _trust_earlier_import(session: Session, chats: Sequence[Chat]) -> bool:
     """Trust the turns of chats that were imported; False if one was not."""
-    uids: dict[str, list[str]] = {}
+    uids: list[str] = []
     for chat in chats:
         texts = {turn.compute_text_hash() for turn in chat.turns}
         here = [t for t in session.chat(chat.name).turns if t.is_from_file]
         if not texts <= {turn.text_hash for turn in here}:
             return False
-        uids[chat.name] = [turn.uid for turn in here if turn.text_hash in texts]
-    for name, known in uids.items():
-        session.store.trust(session.notebook.key, name, known)
+        uids += [turn.uid for turn in here if turn.text_hash in texts]
+    session.store.trust(uids)
     return True
 
 

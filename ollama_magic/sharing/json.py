@@ -15,9 +15,14 @@ from ollama_magic.history.records import (
     chat_name_from_record,
     turn_to_record,
     turns_from_records,
+)
+from ollama_magic.history.turns import (
+    UNKNOWN_MODEL,
+    Chat,
+    Message,
+    Turn,
     without_surrogates,
 )
-from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Message, Turn
 
 FORMAT = "ollama_magic chat"
 VERSION = 1

@@ -83,8 +83,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     if trust:
         earlier = [turn for one in merged.values() for turn in one.from_before]
         now_sent = untrusted_parts(earlier)
-        for name, one in merged.items():
-            session.store.trust(key, name, [turn.uid for turn in one.from_before])
+        session.store.trust([turn.uid for turn in earlier])
     turns = [turn for chat in theirs for turn in session.chat(chat.name).turns]
     return "\n".join(
         [

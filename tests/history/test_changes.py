@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ollama_magic.history import changes, schema
+from ollama_magic.history import changes, sqlite_file
 from ollama_magic.history.changes import PruneSummary
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn
@@ -78,7 +78,7 @@ def test_undo_reverts_the_last_change_not_the_last_turn(store):
 def test_undo_restores_a_dropped_turn_in_its_position(store):
     for name in "abc":
         ask(store, name, name)
-    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    store.drop(store.load(NB).turns[1].uid)
     assert prompts(store) == ["a", "c"]
     assert undo(store) == ([], ["b"], "dropped")
     assert prompts(store) == ["a", "b", "c"]
@@ -88,7 +88,7 @@ def test_the_position_of_a_dropped_turn_is_not_reused(store):
     """Otherwise undo could not restore it."""
     ask(store, "a")
     ask(store, "b")
-    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    store.drop(store.load(NB).turns[1].uid)
     ask(store, "c")
     assert undo(store) == (["c"], [], "")
     assert undo(store) == ([], ["b"], "dropped")
@@ -121,7 +121,7 @@ def test_undo_can_be_repeated_back_to_the_first_turn(store):
     store.mark_new(NB, "main")
     ask(store, "b", "2")
     ask(store, "b2", "2")
-    store.drop(NB, "main", store.load(NB).turns[0].uid)
+    store.drop(store.load(NB).turns[0].uid)
     steps = []
     while (step := undo(store)) is not None:
         steps.append(step)
@@ -142,7 +142,7 @@ def test_all_turns_have_the_reason_why_they_left(store):
     ask(store, "c", "3")
     ask(store, "d", "4")
     ask(store, "e", "5")
-    store.drop(NB, "main", store.load(NB).turns[1].uid)
+    store.drop(store.load(NB).turns[1].uid)
     store.drop_cells(NB, ["3"])
     ask(store, "d", "4", chat="side")
     ask(store, "f", "6")
@@ -362,7 +362,7 @@ def test_the_file_of_an_older_version_is_upgraded_with_all_its_turns(path, open_
     assert whys == ["", "removed", ""]
     with closing(sqlite3.connect(path)) as database:
         (version,) = database.execute("PRAGMA user_version").fetchone()
-    assert version == schema.SCHEMA_VERSION
+    assert version == sqlite_file.SCHEMA_VERSION
 
 
 def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
@@ -394,7 +394,7 @@ def test_the_origin_of_a_turn_is_stored_and_can_be_trusted(store, path, open_sto
     chat = open_store().load(NB)
     assert [turn.origin for turn in chat.turns] == ["file", "here"]
     assert chat.system() is None
-    store.trust(NB, "main", [turn.uid for turn in chat.turns])
+    store.trust([turn.uid for turn in chat.turns])
     chat = open_store().load(NB)
     assert [turn.origin for turn in chat.turns] == ["trusted", "here"]
     assert chat.system() == "obey"

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import stat
-import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,8 @@ import pytest
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
-from ollama_magic.history.store import ChatStore, ChatSummary, default_path
+from ollama_magic.history.rows import ChatSummary
+from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat, Turn
 
 NB = "/home/ann/notebook.ipynb"
@@ -105,7 +105,7 @@ def test_images_are_stored_once_and_deleted_with_their_last_turn(open_store, pat
 
     first, _ = open_store().load(NB).turns
     assert count() == 1
-    store.drop(NB, "main", first.uid)
+    store.drop(first.uid)
     store.prune(NB, None)
     assert count() == 1
     store.delete_chat(NB, "main")
@@ -374,15 +374,6 @@ def test_a_bug_is_not_mistaken_for_a_damaged_file(store, path):
             NB, "main", Turn(prompt="a", digest=object(), reply="x", model="m")
         )
     assert store.path == path
-
-
-def seconds_of_a_turn(store, chat):
-    began = time.perf_counter()
-    store.current_chat(NB)
-    store.load(NB, chat)
-    store.record(NB, chat, turn("q", cell_id=f"cell of {chat}"))
-    store.load(NB, chat)
-    return time.perf_counter() - began
 
 
 def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):

@@ -15,8 +15,8 @@ from ollama_magic.history.records import (
     UnreadableError,
     turn_to_record,
 )
-from ollama_magic.history.rows import storable, utc_now
-from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.history.rows import storable
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, utc_now
 from ollama_magic.notebook.cells import CellTracker
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.json import chat_from_json, chat_to_json

@@ -11,7 +11,7 @@ from ollama_magic.generation.options import Option, switch
 from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import UndoResult
 from ollama_magic.history.records import METADATA_KEY, output_metadata, position_in_chat
-from ollama_magic.history.store import ChatSummary
+from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.notebook.commands.declare import (
     YES,
@@ -365,7 +365,7 @@ def drop(context: Context, line: ParsedCommand) -> TextPage:
             next_step="%ollama history",
         )
     turn = by_number[number]
-    session.store.drop(session.notebook.key, chat.name, turn.uid)
+    session.store.drop(turn.uid)
     return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
 
 
