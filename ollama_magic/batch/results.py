@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
 from ollama_magic.batch.progress import RowProgress
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.client.interrupts import check_interrupt, held
+from ollama_magic.client.background import check_interrupt, held
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     Interrupted,

@@ -1,25 +1,25 @@
-"""Reads streams and runs calls in background threads; the main thread only waits.
+"""Background threads that wait, and a main thread that stays interruptible.
 
 A kernel's main thread that waits inside a socket cannot be interrupted everywhere, and
-cannot show that it waits. So a thread reads, and the main thread collects what has
-arrived: at once at first, later as often as it redraws, and every tick it checks for an
-interrupt. Cells, comparisons and ``%ollama`` commands use it.
+cannot show that it waits. So threads read streams and run calls, and the main thread
+collects what has arrived and checks for an interrupt every tick. Inside :func:`held` an
+interrupt is recorded and raised at the next check, since Python would otherwise raise
+it between any two steps, also while a turn is being stored. Used by all that runs for a
+cell.
 """
 
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from types import TracebackType
+from types import FrameType
 from typing import Generic, Protocol, Self, TypeVar
-
-from ollama_magic.client.interrupts import check_interrupt
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -29,6 +29,8 @@ _HAD_TO_WAIT_S = 0.0002
 """Taking an item that has already arrived needs a tenth of this."""
 _PAUSE_SHARE = 0.1
 _MAX_PAUSE_S = 0.1
+_PATIENCE_S = 2.0
+_LINGERING_S = 1.0
 
 
 class Closable(Protocol):
@@ -51,119 +53,100 @@ class ClosableStream(Closable, Protocol[T_co]):
 # -- streams -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StreamUpdate(Generic[T]):
-    """What has arrived on a stream since the last update."""
-
-    number: int
-    """Index of the stream among several; 0 for a single one."""
-    items: list[T]
-    has_ended: bool
-    """Nothing more will arrive."""
-    error: BaseException | None
-    """The exception that ended the stream, if one did."""
-
-
 class BackgroundReader(Generic[T]):
-    """Reads a stream in a thread; iterating yields lists of the items that arrived.
+    """Reads streams, each in a thread; iterating yields what has arrived since.
 
-    An empty list is a tick. Use it in a ``with`` statement: leaving that closes the
-    stream.
+    An update has the items of each stream by its number, and the error (or None) of
+    each stream that has ended. It is empty at a tick. Use the reader in a ``with``
+    statement: leaving that closes all streams before it waits for any thread.
 
     Parameters
     ----------
-    stream
-        Read from ``__enter__`` on.
+    streams
+        Numbered in this order, and read from ``__enter__`` on.
     tick_s
-        How long to wait for an item before an empty list is yielded.
+        How long to wait for an item before an empty update.
     hz
         How often per second the caller redraws; items that arrive one by one are
         collected in between.
-    changed
-        Notified when something arrives; several readers may share one.
-
-    Raises
-    ------
-    BaseException
-        The iteration raises what the stream raises, after the items before it.
     """
 
     def __init__(
-        self,
-        stream: ClosableStream[T],
-        tick_s: float = 0.1,
-        hz: float = 10.0,
-        changed: threading.Condition | None = None,
+        self, *streams: ClosableStream[T], tick_s: float = 0.1, hz: float = 10.0
     ) -> None:
-        self._stream = stream
+        self._streams = streams
         self._tick_s = tick_s
         self._pause_s = min(1 / hz, _MAX_PAUSE_S)
-        self._items: list[T] = []
-        self._error: BaseException | None = None
-        self._has_ended = False
+        self._arrived: dict[int, list[T]] = {}
+        self._ended: dict[int, BaseException | None] = {}
+        self._changed = threading.Condition()
         self._is_closed = threading.Event()
-        self._changed = changed or threading.Condition()
-        self._thread = threading.Thread(
-            target=self._run, name="ollama-reader", daemon=True
-        )
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(number,), name="ollama-reader", daemon=True
+            )
+            for number in range(len(streams))
+        ]
 
     def __enter__(self) -> Self:
         try:
-            self._thread.start()
-        except BaseException:  # an interrupt while it starts: __exit__ is not called
-            self.close()
+            for thread in self._threads:
+                thread.start()
+        except BaseException:  # an interrupt while they start: __exit__ is not called
+            self._close()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-        self._thread.join(_JOIN_S)
+    def __exit__(self, *exc_info: object) -> None:
+        self._close()
+        for thread in self._threads:
+            thread.join(_JOIN_S)
 
-    def close(self) -> None:
-        """Close the stream; its thread ends soon after."""
+    def _close(self) -> None:
         self._is_closed.set()
-        self._stream.close()
+        for stream in self._streams:
+            stream.close()
 
-    @property
-    def has_news(self) -> bool:
-        """Whether items have arrived or the stream has ended; hold ``changed``."""
-        return bool(self._items) or self._has_ended
-
-    def __iter__(self) -> Iterator[list[T]]:
-        while True:
+    def __iter__(
+        self,
+    ) -> Iterator[tuple[dict[int, list[T]], dict[int, BaseException | None]]]:
+        running = len(self._streams)
+        while running:
             with self._changed:
-                if not self.has_news:
+                if not (self._arrived or self._ended):
                     self._changed.wait(self._tick_s)
-                update = self.take()
-            if update.items or not update.has_ended:
-                yield update.items
-                if not update.has_ended:  # afterwards there is nothing left to stop
-                    check_interrupt()
-            elif update.error is not None:
-                raise update.error
-            else:
-                return
+                arrived, self._arrived = self._arrived, {}
+                ended, self._ended = self._ended, {}
+            running -= len(ended)
+            yield arrived, ended
+            if running:  # otherwise there is nothing left to stop
+                check_interrupt()
 
-    def take(self, number: int = 0) -> StreamUpdate[T]:
-        """Return what has arrived; the caller holds ``changed``."""
-        items, self._items = self._items, []
-        return StreamUpdate(number, items, self._has_ended, self._error)
+    def batches(self) -> Iterator[list[T]]:
+        """Yield the items of a single stream; an empty list is a tick.
 
-    def _run(self) -> None:
+        Raises
+        ------
+        BaseException
+            What the stream raises, after the items before it.
+        """
+        for arrived, ended in self:
+            if arrived or not ended:
+                yield arrived.get(0, [])
+            if (error := ended.get(0)) is not None:
+                raise error
+
+    def _run(self, number: int) -> None:
+        error = None
         try:
-            self._read_with_pauses()
-        except BaseException as error:  # noqa: BLE001  (raised again in __iter__)
-            self._error = error
+            self._read_with_pauses(number)
+        except BaseException as exc:  # noqa: BLE001  (passed on to the caller)
+            error = exc
         with self._changed:
-            self._has_ended = True
+            self._ended[number] = error
             self._changed.notify()
 
-    def _read_with_pauses(self) -> None:
+    def _read_with_pauses(self, number: int) -> None:
         """Read, and let items that arrive one by one accumulate.
 
         Waking a thread for an item costs ten times as much as the item itself. So
@@ -172,13 +155,13 @@ class BackgroundReader(Generic[T]):
         short replies and the first words are not delayed.
         """
         first_s, asked_s = 0.0, -math.inf
-        for item in self._stream:
+        for item in self._streams[number]:
             if self._is_closed.is_set():
                 break
             arrived_s = time.monotonic()
             had_to_wait = arrived_s - asked_s > _HAD_TO_WAIT_S
             with self._changed:
-                self._items.append(item)
+                self._arrived.setdefault(number, []).append(item)
                 if had_to_wait:  # otherwise it is taken together with those before it
                     self._changed.notify()
             if had_to_wait:
@@ -186,74 +169,6 @@ class BackgroundReader(Generic[T]):
                 pause_s = (arrived_s - first_s) * _PAUSE_SHARE
                 self._is_closed.wait(min(pause_s, self._pause_s))
             asked_s = time.monotonic()
-
-
-class BackgroundReaders(Generic[T]):
-    """Reads several streams, each in its own thread; iterating yields their updates.
-
-    An empty list is a tick. Use it in a ``with`` statement: leaving that closes all
-    streams before it waits for any thread.
-
-    Parameters
-    ----------
-    streams
-        Numbered in this order.
-    tick_s
-        How long to wait for an item before an empty list is yielded.
-    hz
-        How often per second the caller redraws.
-    """
-
-    def __init__(
-        self,
-        streams: Sequence[ClosableStream[T]],
-        tick_s: float = 0.1,
-        hz: float = 10.0,
-    ) -> None:
-        self._tick_s = tick_s
-        self._changed = threading.Condition()
-        self._readers = [
-            BackgroundReader(stream, hz=hz, changed=self._changed) for stream in streams
-        ]
-
-    def __enter__(self) -> Self:
-        try:
-            for reader in self._readers:
-                reader.__enter__()
-        except BaseException:
-            for reader in self._readers:
-                reader.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for reader in self._readers:
-            reader.close()
-        for reader in self._readers:
-            reader.__exit__(kind, error, traceback)
-
-    def __iter__(self) -> Iterator[list[StreamUpdate[T]]]:
-        running = dict(enumerate(self._readers))
-        while running:
-            with self._changed:
-                if not any(reader.has_news for reader in running.values()):
-                    self._changed.wait(self._tick_s)
-                updates = [
-                    reader.take(number)
-                    for number, reader in running.items()
-                    if reader.has_news
-                ]
-            for update in updates:
-                if update.has_ended:
-                    del running[update.number]
-            yield updates
-            if running:
-                check_interrupt()
 
 
 # -- calls ---------------------------------------------------------------------
@@ -345,3 +260,150 @@ def track_connection(connection: Closable) -> None:
     connections = _CURRENT.get(None)
     if connections is not None:
         connections.add(connection)
+
+
+# -- interrupts ----------------------------------------------------------------
+
+
+class _HoldingHandler:
+    """The SIGINT handler inside :func:`held`, and perhaps for a moment after it.
+
+    Parameters
+    ----------
+    previous
+        The handler that was installed before.
+    """
+
+    def __init__(self, previous: Callable[[int, FrameType | None], object]) -> None:
+        self.previous = previous
+        self.lets_through = False
+        """Whether an interrupt is raised at once."""
+        self.lingers_until: float | None = None
+        """When the handler expires; None while its block runs."""
+        self._pending_since = 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.lingers_until is not None:
+            if now > self.lingers_until:
+                signal.signal(signal.SIGINT, self.previous)
+                self.previous(number, frame)
+            return
+        # A second press after a while means that nothing checks: raise at any cost.
+        is_stuck = self._pending_since and now - self._pending_since > _PATIENCE_S
+        if self.lets_through or is_stuck:
+            self.lets_through = False  # the next one must not hit the cleaning up
+            self._pending_since = 0.0
+            raise KeyboardInterrupt
+        self.record(now)
+
+    def record(self, now: float) -> None:
+        self._pending_since = self._pending_since or now
+
+    def check(self) -> None:
+        if self._pending_since:
+            self._pending_since = 0.0
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def held(*, lingers: bool = False) -> Iterator[None]:
+    """Hold interrupts back while this block runs; :func:`check_interrupt` raises them.
+
+    An interrupt that was never checked for is raised at the end of the block, unless
+    the block ends with an error. Does nothing outside the main thread, which alone is
+    interrupted, and nothing if the user ignores SIGINT.
+
+    Parameters
+    ----------
+    lingers
+        After an interrupt, ignore a second one that follows within a second. Kernels
+        need this: one that is interrupted while it shows the error never answers the
+        request. They restore their own handler after each request.
+    """
+    outer = _current()
+    if outer is not None:
+        with _closed(outer):
+            yield
+        return
+    previous = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
+    if isinstance(previous, _HoldingHandler):  # one that lingers
+        previous = previous.previous
+    if not callable(previous):
+        yield
+        return
+    handler = _HoldingHandler(previous)
+    signal.signal(signal.SIGINT, handler)
+    is_interrupted = False
+    try:
+        yield
+        handler.check()
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
+    finally:
+        if lingers and is_interrupted:
+            handler.lingers_until = time.monotonic() + _LINGERING_S
+        else:
+            signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _closed(handler: _HoldingHandler) -> Iterator[None]:
+    let_through_before, handler.lets_through = handler.lets_through, False
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # the cleaning up is not interrupted again
+    except BaseException:
+        handler.lets_through = let_through_before
+        raise
+    handler.lets_through = let_through_before
+    if let_through_before:
+        handler.check()
+
+
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Raise interrupts at once inside this block, which runs code of the user's.
+
+    Only the first one: the next must not hit the cleaning up.
+    """
+    handler = _current()
+    if handler is None:
+        yield
+        return
+    handler.check()
+    handler.lets_through = True
+    try:
+        yield
+    finally:
+        handler.lets_through = False
+
+
+def check_interrupt() -> None:
+    """Raise ``KeyboardInterrupt`` if an interrupt was held back."""
+    if (handler := _current()) is not None:
+        handler.check()
+
+
+def defer_interrupt() -> None:
+    """Hold the ``KeyboardInterrupt`` being handled until the next check.
+
+    Raises it again if interrupts are not held.
+    """
+    handler = _current()
+    if handler is None:
+        raise  # noqa: PLE0704  (called inside an except block, as the docstring says)
+    handler.record(time.monotonic())
+
+
+def _current() -> _HoldingHandler | None:
+    found = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
+    if isinstance(found, _HoldingHandler) and found.lingers_until is None:
+        return found
+    return None
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

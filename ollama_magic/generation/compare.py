@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
-from ollama_magic.client.background import run_in_background
+from ollama_magic.client.background import held, let_through, run_in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.interrupts import held, let_through
 from ollama_magic.client.models import canonical, require_capability
 from ollama_magic.errors import (
     ConfigError,

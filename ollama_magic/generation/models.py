@@ -18,11 +18,11 @@ from typing import NamedTuple, TypeVar
 
 from ollama_magic.client.background import (
     OpenConnections,
+    defer_interrupt,
     run_in_background,
     track_connection,
 )
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.interrupts import defer_interrupt
 from ollama_magic.client.models import (
     CLOUD_HOST,
     LoadedModel,

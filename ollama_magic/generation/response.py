@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-from ollama_magic.client.background import BackgroundReaders, ClosableStream
+from ollama_magic.client.background import BackgroundReader, ClosableStream
 from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
@@ -199,15 +199,16 @@ def receive(
         Screen updates per second.
     """
     try:
-        with BackgroundReaders(streams, hz=hz) as arrivals:
-            for batches in arrivals:
-                for batch in batches:
-                    response = responses[batch.number]
-                    text, thinking = response.read(batch.items)
-                    if batch.has_ended:
-                        if not isinstance(batch.error, OllamaMagicError | None):
-                            raise batch.error  # a bug keeps its traceback
-                        more_text, more_thinking = response.end(batch.error)
+        with BackgroundReader(*streams, hz=hz) as reader:
+            for arrived, ended in reader:
+                for number in sorted({*arrived, *ended}):
+                    response = responses[number]
+                    text, thinking = response.read(arrived.get(number, ()))
+                    if number in ended:
+                        error = ended[number]
+                        if not isinstance(error, OllamaMagicError | None):
+                            raise error  # a bug keeps its traceback
+                        more_text, more_thinking = response.end(error)
                         text, thinking = text + more_text, thinking + more_thinking
                     show(response, text, thinking)
                 tick()

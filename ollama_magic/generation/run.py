@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
-from ollama_magic.client.interrupts import check_interrupt, held, let_through
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import put_code_below
 from ollama_magic.generation.generate import (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from ollama_magic.client.interrupts import let_through
+from ollama_magic.client.background import let_through
 from ollama_magic.client.types import ChatRequest, Request, ToolCall
 from ollama_magic.errors import PromptError, harmless, quoted
 from ollama_magic.generation.prompt import find_value

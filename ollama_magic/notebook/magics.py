@@ -146,7 +146,7 @@ class OllamaMagics(Magics):
     @no_var_expand
     def ollama(self, line: str, cell: str | None = None) -> object:
         """Ask a language model through Ollama, or manage chats and models."""
-        from ollama_magic.client.interrupts import held, let_through
+        from ollama_magic.client.background import held, let_through
         from ollama_magic.errors import Interrupted
 
         with held(lingers=not self._is_terminal):

@@ -7,7 +7,6 @@ from fake_ollama import Answer
 
 from ollama_magic.client.background import (
     BackgroundReader,
-    BackgroundReaders,
     run_in_background,
 )
 from ollama_magic.errors import OllamaMagicError
@@ -42,20 +41,22 @@ WAIT = object()
 
 def test_items_arrive_complete_and_in_order():
     with BackgroundReader(Stream(*range(10_000))) as reader:
-        assert [item for batch in reader for item in batch] == list(range(10_000))
+        assert [item for batch in reader.batches() for item in batch] == list(
+            range(10_000)
+        )
 
 
 def test_items_that_have_accumulated_arrive_together():
     stream = Stream("a", "b", "c")
     with BackgroundReader(stream) as reader:
-        reader._thread.join()
-        assert list(reader) == [["a", "b", "c"]]
+        reader._threads[0].join()
+        assert list(reader.batches()) == [["a", "b", "c"]]
 
 
 def test_a_tick_without_items_is_an_empty_list():
     stream = Stream(WAIT, "a")
     with BackgroundReader(stream, tick_s=0.01) as reader:
-        batches = iter(reader)
+        batches = reader.batches()
         assert next(batches) == []
         stream.goes_on.set()
         assert [item for batch in batches for item in batch] == ["a"]
@@ -65,9 +66,9 @@ def test_an_error_is_raised_after_the_items_before_it():
     stream = Stream("a", ConnectionError("cut"))
     got = []
     with BackgroundReader(stream) as reader:
-        reader._thread.join()
+        reader._threads[0].join()
         with pytest.raises(ConnectionError, match="cut"):
-            got.extend(reader)
+            got.extend(reader.batches())
     assert got == [["a"]]
 
 
@@ -90,7 +91,7 @@ def test_an_error_in_the_with_block_closes_the_stream_and_ends_its_thread(error)
 def test_leaving_early_closes_the_stream():
     stream = Stream(*range(1_000_000))
     with BackgroundReader(stream) as reader:
-        assert next(iter(reader))[0] == 0
+        assert next(reader.batches())[0] == 0
     assert stream.closed.is_set()
     assert not stream.reader.is_alive()
 
@@ -98,31 +99,29 @@ def test_leaving_early_closes_the_stream():
 def test_leaving_does_not_wait_for_more_items():
     stream = Stream(WAIT, ConnectionError("closed under the reader"))
     with BackgroundReader(stream, tick_s=0.01) as reader:
-        assert next(iter(reader)) == []
+        assert next(reader.batches()) == []
     assert not stream.reader.is_alive()
 
 
 def test_one_waiting_stream_does_not_delay_others():
     silent, quick = Stream(WAIT, "late"), Stream("a", "b")
     got = []
-    with BackgroundReaders([silent, quick], tick_s=0.01) as reader:
-        for batches in reader:
-            for batch in batches:
-                got += [(batch.number, item) for item in batch.items]
-                if batch.number == 1 and batch.has_ended:
-                    silent.goes_on.set()
+    with BackgroundReader(silent, quick, tick_s=0.01) as reader:
+        for arrived, ended in reader:
+            got += [(number, item) for number in arrived for item in arrived[number]]
+            if 1 in ended:
+                silent.goes_on.set()
     assert got == [(1, "a"), (1, "b"), (0, "late")]
 
 
 def test_a_failed_stream_does_not_affect_the_others():
     cut, whole = Stream("a", ConnectionError("cut")), Stream("b", "c")
     got, errors = {0: [], 1: []}, {}
-    with BackgroundReaders([cut, whole], tick_s=0.01) as reader:
-        for batches in reader:
-            for batch in batches:
-                got[batch.number] += batch.items
-                if batch.has_ended:
-                    errors[batch.number] = batch.error
+    with BackgroundReader(cut, whole, tick_s=0.01) as reader:
+        for arrived, ended in reader:
+            for number, items in arrived.items():
+                got[number] += items
+            errors |= ended
     assert got == {0: ["a"], 1: ["b", "c"]}
     assert str(errors[0]) == "cut"
     assert errors[1] is None
@@ -130,8 +129,8 @@ def test_a_failed_stream_does_not_affect_the_others():
 
 def test_no_items_from_several_streams_is_a_tick():
     streams = [Stream(WAIT), Stream(WAIT)]
-    with BackgroundReaders(streams, tick_s=0.01) as reader:
-        assert next(iter(reader)) == []
+    with BackgroundReader(*streams, tick_s=0.01) as reader:
+        assert next(iter(reader)) == ({}, {})
 
 
 def test_leaving_closes_all_streams_before_it_waits_for_a_thread():
@@ -144,11 +143,11 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_thread():
             second.closed.wait()
 
     first = ClosesLast()
-    with BackgroundReaders([first, second], tick_s=0.01) as reader:
+    with BackgroundReader(first, second, tick_s=0.01) as reader:
         next(iter(reader))
-        readers = [one._thread for one in reader._readers]
+        threads = reader._threads
     assert first.closed.is_set()
-    assert not any(reader.is_alive() for reader in readers)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 class Spaced(Stream):
@@ -170,7 +169,7 @@ class Spaced(Stream):
 def test_items_that_arrive_one_by_one_accumulate_and_none_is_lost():
     """Waking up for each item costs more than the items."""
     with BackgroundReader(Spaced(200)) as reader:
-        batches = list(reader)
+        batches = list(reader.batches())
     assert [item for batch in batches for item in batch] == list(range(200))
     assert len(batches) < 150
 
@@ -180,13 +179,13 @@ def test_the_first_item_is_not_delayed():
     stream = Stream(WAIT, "a", WAIT)
     with BackgroundReader(stream, tick_s=60) as reader:
         stream.goes_on.set()
-        assert next(iter(reader)) == ["a"]
+        assert next(reader.batches()) == ["a"]
 
 
 def test_closing_ends_a_pause():
     with BackgroundReader(Spaced(1_000_000), hz=0.1) as reader:
         next(iter(reader))
-    assert not reader._thread.is_alive()
+    assert not reader._threads[0].is_alive()
 
 
 def test_an_abandoned_call_leaves_no_connection(client, fake_ollama):

@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from ollama_magic.client import interrupts
-from ollama_magic.client.background import run_in_background
-from ollama_magic.client.interrupts import (
+from ollama_magic.client import background
+from ollama_magic.client.background import (
     check_interrupt,
     defer_interrupt,
     held,
     let_through,
+    run_in_background,
 )
 
 
@@ -107,7 +107,7 @@ def test_deferring_outside_a_block_raises_again():
 
 
 def test_a_second_press_after_a_while_interrupts_at_once(monkeypatch):
-    monkeypatch.setattr(interrupts, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(background, "_PATIENCE_S", 0.0)
     with held():
         press()
         with pytest.raises(KeyboardInterrupt):
@@ -123,7 +123,7 @@ def test_a_second_press_within_a_second_is_ignored_in_a_kernel(monkeypatch):
     with held(lingers=True):
         pass
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    monkeypatch.setattr(interrupts, "_LINGERING_S", -1.0)
+    monkeypatch.setattr(background, "_LINGERING_S", -1.0)
     with pytest.raises(KeyboardInterrupt), held(lingers=True):
         press()
     with pytest.raises(KeyboardInterrupt):

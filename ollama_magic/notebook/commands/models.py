@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ollama_magic.client import actions
-from ollama_magic.client.background import BackgroundReader, run_in_background
+from ollama_magic.client.background import (
+    BackgroundReader,
+    defer_interrupt,
+    held,
+    run_in_background,
+)
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import ModelSpec, read_spec
-from ollama_magic.client.interrupts import defer_interrupt, held
 from ollama_magic.client.models import LoadedModel, canonical, find_model
 from ollama_magic.client.progress import TransferProgress, size_text
 from ollama_magic.client.types import KeepAlive
@@ -138,8 +142,8 @@ def _load(
 ) -> None:
     began = time.monotonic()
     try:
-        with BackgroundReader(actions.load(client, name, keep_alive)) as arrivals:
-            for _ in arrivals:
+        with BackgroundReader(actions.load(client, name, keep_alive)) as reader:
+            for _ in reader.batches():
                 line.show(f"{name}: loading… {time.monotonic() - began:.0f} s")
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
@@ -367,8 +371,8 @@ def _show_transfer(
     transfer = TransferProgress()
     line.show(f"{name}: contacting the server…")
     try:
-        with BackgroundReader(transferring) as arrivals:
-            for batch in arrivals:
+        with BackgroundReader(transferring) as reader:
+            for batch in reader.batches():
                 for progress in batch:
                     transfer.add(progress)
                 if transfer.status:
