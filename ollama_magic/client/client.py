@@ -8,8 +8,9 @@ Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
@@ -17,12 +18,8 @@ from ollama_magic.client.compat import Upload
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.client.http import (
     MAX_RESPONSE_BYTES,
-    ConnectionSettings,
     Credentials,
     HttpExchange,
-    HttpRequest,
-    json_body,
-    plain_request,
 )
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.redaction import Redactor
@@ -32,7 +29,6 @@ from ollama_magic.client.streams import (
     ReplyStream,
     check_status,
     parse_object,
-    request_info,
 )
 from ollama_magic.client.types import (
     ChatRequest,
@@ -42,9 +38,11 @@ from ollama_magic.client.types import (
     KeepAlive,
     Options,
     Think,
+    json_objects,
 )
 from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
 
+_TIMEOUT_S = 60.0
 _MAX_VERSION_BYTES = 64 * 1024
 _MAX_LIST_BYTES = 8 * 1024 * 1024  # takes thirty times as much as objects
 _ModelList = list[ModelSummary]  # `list` is a method below
@@ -101,7 +99,8 @@ class OllamaClient:
             is_from_environment=api_key is None,
             insecure_hosts=insecure_hosts,
         )
-        self._settings = ConnectionSettings(self.host, credentials, connect_timeout_s)
+        self._credentials = credentials
+        self._exchange = partial(HttpExchange, credentials, connect_timeout_s)
         self._idle_timeout_s = idle_timeout_s
 
     def __repr__(self) -> str:
@@ -110,17 +109,17 @@ class OllamaClient:
     @property
     def withheld_key(self) -> ConfigError | None:
         """Why ``OLLAMA_API_KEY`` is not sent; None if it is sent or unset."""
-        return self._settings.credentials.withheld_key
+        return self._credentials.withheld_key
 
     @property
     def identity(self) -> str:
         """The same text for clients of the same server with the same credentials."""
-        return f"{self.host.base_url} {self._settings.credentials.digest}"
+        return f"{self.host.base_url} {self._credentials.digest}"
 
     @property
     def redactor(self) -> Redactor:
         """Hides the secrets of this client in text."""
-        return self._settings.credentials.redactor
+        return self._credentials.redactor
 
     # -- replies -----------------------------------------------------------
 
@@ -129,14 +128,12 @@ class OllamaClient:
 
         A request with ``stream`` false gives exactly one chunk, the whole reply.
         """
-        http_request = HttpRequest(
+        exchange = self._exchange(
             "POST",
             request.path,
-            json_body(request.body()),
-            request.model,
+            request.body(),
             idle_timeout_s=self._idle_timeout_s,
         )
-        exchange = HttpExchange(self._settings, http_request)
         return ReplyStream(exchange, self._list_names)
 
     def chat(
@@ -257,15 +254,18 @@ class OllamaClient:
             options=options or None,
             keep_alive=keep_alive,
         )
-        request = plain_request("POST", "/api/embed", body, model=model, is_quick=False)
-        return Embeddings.from_json(self._read_object(request, field="embeddings"))
+        answer = self._read(
+            "POST", "/api/embed", body, field="embeddings", is_quick=False
+        )
+        return Embeddings.from_json(answer)
 
     # -- the server and its models -----------------------------------------
 
     def version(self) -> str:
         """Return the version of the server."""
-        request = plain_request("GET", "/api/version")
-        answer = self._read_object(request, "version", _MAX_VERSION_BYTES)
+        answer = self._read(
+            "GET", "/api/version", field="version", max_bytes=_MAX_VERSION_BYTES
+        )
         return str(answer["version"])
 
     def list(self) -> _ModelList:
@@ -282,18 +282,17 @@ class OllamaClient:
         ``verbose`` includes the long lists of ``model_info`` (megabytes).
         """
         body = _set_only(model=model, verbose=verbose or None)
-        request = plain_request("POST", "/api/show", body, model=model)
-        return ModelDetails.from_json(self._read_object(request, field="details"))
+        answer = self._read("POST", "/api/show", body, field="details")
+        return ModelDetails.from_json(answer)
 
     def copy(self, source: str, destination: str) -> None:
         """Copy a model to another name; replaces a model of that name."""
         body = {"source": source, "destination": destination}
-        self._read(plain_request("POST", "/api/copy", body, model=source))
+        self._read("POST", "/api/copy", body)
 
     def delete(self, model: str) -> None:
         """Delete a model from the server, without confirmation."""
-        body = {"model": model}
-        self._read(plain_request("DELETE", "/api/delete", body, model=model))
+        self._read("DELETE", "/api/delete", {"model": model})
 
     # -- transfers ---------------------------------------------------------
 
@@ -304,12 +303,12 @@ class OllamaClient:
         registry.
         """
         body = _set_only(model=model, insecure=insecure or None)
-        return self._transfer("/api/pull", body, model)
+        return self._transfer("/api/pull", body)
 
     def push(self, model: str, *, insecure: bool = False) -> ProgressStream:
         """Push a model to the registry, under its name."""
         body = _set_only(model=model, insecure=insecure or None)
-        return self._transfer("/api/push", body, model)
+        return self._transfer("/api/push", body)
 
     def create(
         self,
@@ -361,12 +360,13 @@ class OllamaClient:
             requires=requires,
             **{"from": from_model},
         )
-        return self._transfer("/api/create", body, model)
+        return self._transfer("/api/create", body)
 
     def blob_exists(self, digest: str) -> bool:
         """Return whether the server has the blob ``digest`` (``sha256:...``)."""
-        request = plain_request("HEAD", f"/api/blobs/{quote(digest, safe=':')}")
-        with closing(HttpExchange(self._settings, request)) as exchange:
+        with closing(
+            self._exchange("HEAD", _blob_path(digest), response_timeout_s=_TIMEOUT_S)
+        ) as exchange:
             exchange.open()
             if exchange.status_code == 404:
                 return False
@@ -392,48 +392,43 @@ class OllamaClient:
         """
         if self.blob_exists(digest):  # otherwise the server would close the connection
             return
-        path = f"/api/blobs/{quote(digest, safe=':')}"
         upload = Upload(file, on_progress)
-        self._read(plain_request("POST", path, upload, is_quick=False))
+        self._read("POST", _blob_path(digest), upload, is_quick=False)
 
     # -- requests ----------------------------------------------------------
 
-    def _models(self, path: str) -> Iterator[Mapping[str, Any]]:
-        answer = self._read_object(
-            plain_request("GET", path), "models", _MAX_LIST_BYTES
-        )
-        # Older servers send null for an empty list.
-        entries = answer["models"] if isinstance(answer["models"], list) else ()
-        return (entry for entry in entries if isinstance(entry, Mapping))
+    def _models(self, path: str) -> Sequence[Mapping[str, Any]]:
+        answer = self._read("GET", path, field="models", max_bytes=_MAX_LIST_BYTES)
+        return json_objects(answer["models"])  # older servers send null for none
 
-    def _transfer(self, path: str, body: dict[str, Any], model: str) -> ProgressStream:
-        request = HttpRequest("POST", path, json_body(body), model)
-        exchange = HttpExchange(self._settings, request)
-        return ProgressStream(exchange, self._list_names)
-
-    def _read_object(
-        self, request: HttpRequest, field: str, max_bytes: int = MAX_RESPONSE_BYTES
-    ) -> dict[str, Any]:
-        """Return the JSON object of a response that has this field."""
-        body, exchange = self._read(request, max_bytes)
-        try:
-            data = parse_object(body, where="the response", redactor=self.redactor)
-        except StreamInterruptedError:
-            data = {}
-        if field not in data:
-            text = self.redactor.error(body.decode("utf-8", "replace"))
-            info = request_info(exchange)
-            raise not_ollama(info, 200, text, exchange.content_type)
-        return data
+    def _transfer(self, path: str, body: dict[str, Any]) -> ProgressStream:
+        return ProgressStream(self._exchange("POST", path, body), self._list_names)
 
     def _read(
-        self, request: HttpRequest, max_bytes: int = MAX_RESPONSE_BYTES
-    ) -> tuple[bytes, HttpExchange]:
-        """Return the body of a response, and its exchange, which is closed."""
-        with closing(HttpExchange(self._settings, request)) as exchange:
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | Upload | None = None,
+        *,
+        field: str = "",
+        is_quick: bool = True,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> dict[str, Any]:
+        """Return the JSON object of a response; it must have ``field``, if named."""
+        timeout_s = _TIMEOUT_S if is_quick else None
+        limits = {"response_timeout_s": timeout_s, "idle_timeout_s": timeout_s}
+        with closing(self._exchange(method, path, body, **limits)) as exchange:
             exchange.open()
             check_status(exchange, self._list_names)
-            return exchange.read(max_bytes=max_bytes), exchange
+            answer = exchange.read(max_bytes=max_bytes)
+        try:
+            data = parse_object(answer, where="the response", redactor=self.redactor)
+        except StreamInterruptedError:
+            data = {}
+        if field and field not in data:
+            text = self.redactor.error(answer.decode("utf-8", "replace"))
+            raise not_ollama(exchange.info, 200, text, exchange.content_type)
+        return data
 
     def _list_names(self) -> Sequence[str]:
         """Return the names of the installed models; none if they are unknown."""
@@ -441,6 +436,10 @@ class OllamaClient:
             return [model.name for model in self.list()]
         except OllamaMagicError:
             return []
+
+
+def _blob_path(digest: str) -> str:
+    return f"/api/blobs/{quote(digest, safe=':')}"
 
 
 def _set_only(**fields: object) -> dict[str, Any]:

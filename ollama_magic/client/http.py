@@ -1,12 +1,10 @@
 """One HTTP request and its response, on a connection that any thread may close.
 
-Handles proxies, credentials, timeouts and framing; statuses and bodies are returned as
-they are. Faults leave as errors of :mod:`ollama_magic.client.network_errors`. Used by
-the client and its streams.
-
-Each exchange has a session and a connection of its own. So threads share nothing, no
-idle connection goes stale, no cookie is kept, and closing one response never touches
-another.
+The client and its streams use it. It handles proxies, credentials and timeouts, and
+returns statuses and bodies as they are; network failures are raised as errors of
+:mod:`ollama_magic.client.network_errors`. Each exchange has a session and a connection
+of its own, so threads share nothing, no idle connection goes stale, no cookie is kept,
+and closing one response never touches another.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import requests
@@ -41,10 +38,10 @@ from ollama_magic.client.network_errors import (
     stream_broken,
 )
 from ollama_magic.client.redaction import Redactor
+from ollama_magic.client.server_errors import RequestInfo
 from ollama_magic.errors import ConfigError, OllamaMagicError
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-_TIMEOUT_S = 60.0
 _ANY_BYTES = "application/octet-stream"
 _FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError)
 _HEADERS = {
@@ -58,7 +55,7 @@ _HEADERS = {
 
 
 class Credentials(AuthBase):
-    """The ``Authorization`` header of one host: a token, or user and password.
+    """The ``Authorization`` header of a host: a token, or user and password.
 
     It also disables ``.netrc``, which requests reads when a request has no
     authentication object, and would prefer to our header.
@@ -90,6 +87,7 @@ class Credentials(AuthBase):
         is_from_environment: bool = False,
         insecure_hosts: Sequence[str] = (),
     ) -> None:
+        self.host = host
         token = api_key.strip()
         if not re.fullmatch("[!-~]*", token):
             raise ConfigError(
@@ -147,60 +145,51 @@ def _unencrypted(host: Host, secret: str) -> ConfigError:
 # -- request and response ------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """What to send, and how long to wait for the response; None waits without limit."""
-
-    method: str
-    path: str
-    body: bytes | Upload | None = None
-    """JSON as bytes, or a file."""
-    model: str = ""
-    """The model that it is about, for error messages."""
-    response_timeout_s: float | None = None
-    """From the request to the headers of the response."""
-    idle_timeout_s: float | None = None
-    """Between two parts of the body."""
-
-
-def plain_request(
-    method: str,
-    path: str,
-    body: Mapping[str, Any] | Upload | None = None,
-    *,
-    model: str = "",
-    is_quick: bool = True,
-) -> HttpRequest:
-    """Return a request whose response is read as a whole; quick ones have a timeout."""
-    timeout_s = _TIMEOUT_S if is_quick else None
-    sent = json_body(body) if isinstance(body, Mapping) else body
-    return HttpRequest(method, path, sent, model, timeout_s, timeout_s)
-
-
-def json_body(body: Mapping[str, Any]) -> bytes:
-    """Return the body of a request as JSON."""
-    return json.dumps(body).encode("ascii")
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSettings:
-    """Where requests go, and with what."""
-
-    host: Host
-    credentials: Credentials = field(repr=False)
-    connect_timeout_s: float
-
-
 class HttpExchange:
     """One request and its response.
 
     One thread calls :meth:`open` and then :meth:`pieces` or :meth:`read`; any thread
     may call :meth:`close` at any time.
+
+    Parameters
+    ----------
+    credentials
+        They say which host the request goes to.
+    body
+        Sent as JSON, or a file.
+    response_timeout_s
+        From the request to the headers of the response; None waits without limit.
+    idle_timeout_s
+        Between two parts of the body; None waits without limit.
     """
 
-    def __init__(self, settings: ConnectionSettings, request: HttpRequest) -> None:
-        self.settings = settings
-        self.request = request
+    def __init__(
+        self,
+        credentials: Credentials,
+        connect_timeout_s: float,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | Upload | None = None,
+        *,
+        response_timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
+    ) -> None:
+        self.credentials = credentials
+        self.host = credentials.host
+        self.redactor = credentials.redactor
+        """Hides the secrets that were sent, if the server repeats them."""
+        self._method = method
+        self._path = path
+        self._model = ""
+        self._body: bytes | Upload | None
+        if isinstance(body, Mapping):
+            self._model = str(body.get("model") or body.get("source") or "")
+            self._body = json.dumps(body).encode("ascii")
+        else:
+            self._body = body
+        self._connect_timeout_s = connect_timeout_s
+        self._response_timeout_s = response_timeout_s
+        self._idle_timeout_s = idle_timeout_s
         self._socket = SharedSocket()
         self._releasing = threading.RLock()
         self._is_busy = False
@@ -208,8 +197,6 @@ class HttpExchange:
         self._response: requests.Response | None = None
         self.is_closed = False
         self.status_code = 0
-        self.content_type = ""
-        self.location = ""
 
     def open(self) -> None:
         """Send the request and wait for status and headers.
@@ -230,25 +217,41 @@ class HttpExchange:
         finally:
             self._end_work()
         if self.is_closed:
-            raise closed_here(self.settings.host)
-        self._socket.set_timeout(self.request.idle_timeout_s)
+            raise closed_here(self.host)
+        self._socket.set_timeout(self._idle_timeout_s)
         self.status_code = response.status_code
-        headers, hide = response.headers, self.redactor.error
-        self.content_type = hide(headers.get("Content-Type", "")).lower()
-        self.location = hide(headers.get("Location", ""))
+
+    @property
+    def info(self) -> RequestInfo:
+        """What an error message says about the request."""
+        action = self._path.split("/")[2]
+        return RequestInfo(self.host.base_url, action, self._model)
+
+    @property
+    def content_type(self) -> str:
+        """The ``Content-Type`` of the response, in lower case."""
+        return self._header("Content-Type").lower()
+
+    @property
+    def location(self) -> str:
+        """Where a response redirects to."""
+        return self._header("Location")
+
+    def _header(self, name: str) -> str:
+        assert self._response is not None, "call open() first"
+        return self.redactor.error(self._response.headers.get(name, ""))
 
     def _send(self) -> requests.Response:
-        request, settings = self.request, self.settings
-        self._session = _new_session(self._socket, settings.host)
+        self._session = _new_session(self._socket, self.host)
         error: BaseException
         try:
             return self._session.request(
-                request.method,
-                settings.host.base_url + request.path,
-                data=request.body,
-                headers=_content_type(request.body),
-                auth=settings.credentials,
-                timeout=(settings.connect_timeout_s, request.response_timeout_s),
+                self._method,
+                self.host.base_url + self._path,
+                data=self._body,
+                headers=_content_type(self._body),
+                auth=self.credentials,
+                timeout=(self._connect_timeout_s, self._response_timeout_s),
                 allow_redirects=False,
                 stream=True,
             )
@@ -262,14 +265,13 @@ class HttpExchange:
         raise error
 
     def _error_for(self, exc: Exception) -> OllamaMagicError:
-        host = self.settings.host
         if self._socket.is_shut_down:
-            return closed_here(host)
+            return closed_here(self.host)
         return no_response(
-            host,
+            self.host,
             exc,
-            connect_timeout_s=self.settings.connect_timeout_s,
-            response_timeout_s=self.request.response_timeout_s,
+            connect_timeout_s=self._connect_timeout_s,
+            response_timeout_s=self._response_timeout_s,
             hide=self.redactor.error,
         )
 
@@ -294,13 +296,8 @@ class HttpExchange:
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                raise over_limit(self.settings.host, max_bytes)
+                raise over_limit(self.host, max_bytes)
         return b"".join(pieces)
-
-    @property
-    def redactor(self) -> Redactor:
-        """Hides the secrets that were sent, if the server repeats them."""
-        return self.settings.credentials.redactor
 
     def close(self) -> None:
         """End the connection now, whatever another thread is doing with it.
@@ -314,21 +311,21 @@ class HttpExchange:
             self._release()
 
     def _read_piece(self, read: Callable[[], bytes]) -> bytes:
-        host, idle_timeout_s = self.settings.host, self.request.idle_timeout_s
         piece, error = b"", None
         self._begin_work()
         try:
             piece = read()
         except (*_FAULTS, http.client.HTTPException, OSError) as exc:
-            is_ours = self._socket.is_shut_down
-            error = None if is_ours else stream_broken(host, exc, idle_timeout_s)
-            error = error or closed_here(host)
+            if self._socket.is_shut_down:
+                error = closed_here(self.host)
+            else:
+                error = stream_broken(self.host, exc, self._idle_timeout_s)
         finally:
             self._end_work()
         if error is not None:  # raised here for the reason given in _send
             raise error
         if self.is_closed:  # a body that ends with its connection looks complete
-            raise closed_here(host)
+            raise closed_here(self.host)
         return piece
 
     # NB: the order of these steps keeps close() from releasing what is in use, without
@@ -339,7 +336,7 @@ class HttpExchange:
         self._is_busy = True
         if self.is_closed:
             self._end_work()
-            raise closed_here(self.settings.host)
+            raise closed_here(self.host)
 
     def _end_work(self) -> None:
         self._is_busy = False

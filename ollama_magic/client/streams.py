@@ -18,7 +18,6 @@ from ollama_magic.client.http import MAX_RESPONSE_BYTES, HttpExchange
 from ollama_magic.client.progress import MAX_LAYERS
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import (
-    RequestInfo,
     error_words,
     not_ollama,
     redirected,
@@ -41,13 +40,6 @@ _MAX_ERROR_BYTES = 1024 * 1024
 # -- status --------------------------------------------------------------------
 
 
-def request_info(exchange: HttpExchange) -> RequestInfo:
-    """Return what an error message says about the request of an exchange."""
-    request = exchange.request
-    action = request.path.split("/")[2]
-    return RequestInfo(exchange.settings.host.base_url, action, request.model)
-
-
 def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
     """Raise the error that the server responded with, unless the status is 2xx.
 
@@ -59,7 +51,7 @@ def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
     status_code = exchange.status_code
     if 200 <= status_code < 300:
         return
-    info = request_info(exchange)
+    info = exchange.info
     if 300 <= status_code < 400:
         raise redirected(info, exchange.location)
     body = exchange.read(max_bytes=_MAX_ERROR_BYTES)
@@ -72,7 +64,7 @@ def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
         installed=list_names() if status_code == 404 and info.model else (),
         hide=exchange.redactor.error,
     )
-    withheld_key = exchange.settings.credentials.withheld_key
+    withheld_key = exchange.credentials.withheld_key
     if withheld_key is not None and status_code in {401, 403}:
         error.next_step = f"the API key was not sent; {withheld_key.next_step}"
     raise error
@@ -141,8 +133,7 @@ class Stream(ABC, Generic[T]):
         data = next(self._objects, None)
         if data is None:
             raise StreamInterruptedError(
-                f"The response from {request_info(self._exchange).base_url} "
-                "was cut off.",
+                f"The response from {self._exchange.host.base_url} was cut off.",
                 why="the stream ended without its last line",
                 next_step="run it again; the text so far is kept",
             )
@@ -164,17 +155,15 @@ class Stream(ABC, Generic[T]):
             start = piece.lstrip()
             if start and not start.startswith(b"{"):
                 text = exchange.redactor.error(start.decode("utf-8", "replace"))
-                info = request_info(exchange)
-                raise not_ollama(
-                    info, exchange.status_code, text, exchange.content_type
-                )
+                kind = exchange.content_type
+                raise not_ollama(exchange.info, exchange.status_code, text, kind)
             yield piece
             if start:
                 break
         yield from pieces
 
     def _server_error(self, words: str) -> OllamaMagicError:
-        return server_error(request_info(self._exchange), words)
+        return server_error(self._exchange.info, words)
 
     @abstractmethod
     def _decode(self, data: dict[str, Any]) -> T: ...
@@ -267,11 +256,11 @@ class ProgressStream(Stream[Progress]):
             if self._exchange.is_closed:
                 raise
             raise transfer_error(
-                request_info(self._exchange), why=exc.why, progress=self._so_far()
+                self._exchange.info, why=exc.why, progress=self._so_far()
             ) from exc
 
     def _server_error(self, words: str) -> OllamaMagicError:
-        info = request_info(self._exchange)
+        info = self._exchange.info
         return server_error(info, words, progress=self._so_far())
 
     def _decode(self, data: dict[str, Any]) -> Progress:

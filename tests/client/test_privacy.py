@@ -202,7 +202,7 @@ def test_no_error_shows_a_secret(fake_ollama, secret):
             "\n".join(info.value._render_traceback_()),
             repr(client),
             repr(client.host),
-            repr(client._settings),
+            repr(client._credentials),
             json.dumps(info.value.lines()),
         ]
         for text in shown:

@@ -44,7 +44,7 @@ def holders():
         "server": RunningServer("http://127.0.0.1:1", KEY, "embedded", "1"),
         "address": parse_host(f"http://ann:{KEY}@127.0.0.1:1"),
         "state": Session(SimpleNamespace(), Settings, _NoCells()),
-        "header": client._settings.credentials,
+        "header": client._credentials,
     }
 
 

@@ -59,7 +59,7 @@ s = m._session or m._commands._session
 for thing in (om, m, s, s.settings, s.server, s.last_reply, vars(s), m.host):
     print(repr(thing))
 try:
-    print(repr(s.client()), vars(s.client()), repr(s.client()._settings.credentials))
+    print(repr(s.client()), vars(s.client()), repr(s.client()._credentials))
 except Exception as error:
     print(*_told(error))
 """
