@@ -396,7 +396,8 @@ def _ask(
 def _read(stream: ReplyStream) -> Response:
     response = Response()
     with stream:
-        response.read(stream)
+        for chunk in stream:  # one by one, since thinking is timed
+            response.read([chunk])
     return response
 
 

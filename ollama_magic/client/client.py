@@ -39,6 +39,7 @@ from ollama_magic.client.types import (
     Options,
     Think,
     json_objects,
+    set_only,
 )
 from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
 
@@ -246,7 +247,7 @@ class OllamaClient:
         dimensions
             Length of the vectors, if the model offers a choice.
         """
-        body = _set_only(
+        body = set_only(
             model=model,
             input=input if isinstance(input, str) else list(input),
             truncate=truncate,
@@ -281,7 +282,7 @@ class OllamaClient:
 
         ``verbose`` includes the long lists of ``model_info`` (megabytes).
         """
-        body = _set_only(model=model, verbose=verbose or None)
+        body = set_only(model=model, verbose=verbose or None)
         answer = self._read("POST", "/api/show", body, field="details")
         return ModelDetails.from_json(answer)
 
@@ -302,12 +303,12 @@ class OllamaClient:
         Pulling again resumes where it stopped. ``insecure`` allows an unencrypted
         registry.
         """
-        body = _set_only(model=model, insecure=insecure or None)
+        body = set_only(model=model, insecure=insecure or None)
         return self._transfer("/api/pull", body)
 
     def push(self, model: str, *, insecure: bool = False) -> ProgressStream:
         """Push a model to the registry, under its name."""
-        body = _set_only(model=model, insecure=insecure or None)
+        body = set_only(model=model, insecure=insecure or None)
         return self._transfer("/api/push", body)
 
     def create(
@@ -345,7 +346,7 @@ class OllamaClient:
         requires
             The minimum version of Ollama, such as ``0.14.0``.
         """
-        body = _set_only(
+        body = set_only(
             model=model,
             files=files,
             adapters=adapters,
@@ -440,7 +441,3 @@ class OllamaClient:
 
 def _blob_path(digest: str) -> str:
     return f"/api/blobs/{quote(digest, safe=':')}"
-
-
-def _set_only(**fields: object) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

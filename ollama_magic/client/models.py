@@ -15,8 +15,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 
 from ollama_magic.client.types import (
     JsonObject,
-    json_int,
-    json_names,
+    json_fields,
     json_object,
     json_text,
 )
@@ -167,19 +166,7 @@ class ModelSummary:
     def from_json(cls, data: JsonObject) -> Self:
         """Read one entry of ``models``."""
         details = json_object(data.get("details"))
-        return cls(
-            name=json_text(data.get("name") or data.get("model")),
-            digest=json_text(data.get("digest")),
-            size_bytes=json_int(data.get("size")),
-            modified_at=json_text(data.get("modified_at")),
-            family=json_text(details.get("family")),
-            parameter_size=json_text(details.get("parameter_size")),
-            quantization_level=json_text(details.get("quantization_level")),
-            context_length=json_int(details.get("context_length")),
-            capabilities=json_names(data.get("capabilities")),
-            remote_host=json_text(data.get("remote_host")),
-            remote_model=json_text(data.get("remote_model")),
-        )
+        return cls(**json_fields(cls, _named(data), data, details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +185,11 @@ class LoadedModel:
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
         """Read one entry of ``models``."""
-        return cls(
-            name=json_text(data.get("name") or data.get("model")),
-            digest=json_text(data.get("digest")),
-            size_bytes=json_int(data.get("size")),
-            size_vram_bytes=json_int(data.get("size_vram")),
-            context_length=json_int(data.get("context_length")),
-            expires_at=json_text(data.get("expires_at")),
-        )
+        return cls(**json_fields(cls, _named(data), data))
+
+
+def _named(data: JsonObject) -> JsonObject:
+    return {"name": data.get("name") or data.get("model")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,22 +220,11 @@ class ModelDetails:
         details = json_object(data.get("details"))
         info = json_object(data.get("model_info"))
         architecture = json_text(info.get("general.architecture"))
-        return cls(
-            modelfile=json_text(data.get("modelfile")),
-            parameters=json_text(data.get("parameters")),
-            template=json_text(data.get("template")),
-            system=json_text(data.get("system")),
-            license=json_text(data.get("license")),
-            capabilities=json_names(data.get("capabilities")),
-            family=json_text(details.get("family")),
-            parameter_size=json_text(details.get("parameter_size")),
-            quantization_level=json_text(details.get("quantization_level")),
-            context_length=json_int(info.get(f"{architecture}.context_length")),
-            embedding_length=json_int(info.get(f"{architecture}.embedding_length")),
-            remote_host=json_text(data.get("remote_host")),
-            remote_model=json_text(data.get("remote_model")),
-            model_info=info,
-        )
+        lengths = {
+            name: info.get(f"{architecture}.{name}")
+            for name in ("context_length", "embedding_length")
+        }
+        return cls(**json_fields(cls, lengths, data, details), model_info=info)
 
 
 # -- capabilities --------------------------------------------------------------

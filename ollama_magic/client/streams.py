@@ -25,7 +25,7 @@ from ollama_magic.client.server_errors import (
     server_error,
     transfer_error,
 )
-from ollama_magic.client.types import Progress, ReplyChunk, ToolCall
+from ollama_magic.client.types import Progress, ReplyChunk
 from ollama_magic.errors import OllamaMagicError, StreamInterruptedError, quoted
 
 T = TypeVar("T", ReplyChunk, Progress)
@@ -194,21 +194,8 @@ class ReplyStream(Stream[ReplyChunk]):
         OllamaMagicError
             As iteration does; an incomplete reply is never returned.
         """
-        content: list[str] = []
-        thinking: list[str] = []
-        tool_calls: list[ToolCall] = []
-        last = ReplyChunk()
         with self:
-            for last in self:
-                content.append(last.content)
-                thinking.append(last.thinking)
-                tool_calls.extend(last.tool_calls)
-        return replace(
-            last,
-            content="".join(content),
-            thinking="".join(thinking),
-            tool_calls=tuple(tool_calls),
-        )
+            return ReplyChunk.joined(self)
 
     def _decode(self, data: dict[str, Any]) -> ReplyChunk:
         chunk = ReplyChunk.from_json(data)

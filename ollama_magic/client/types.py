@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 from ollama_magic.errors import quoted
@@ -79,6 +79,24 @@ def json_objects(value: object) -> tuple[JsonObject, ...]:
     return tuple(item for item in value if isinstance(item, dict))
 
 
+_READERS = {"str": json_text, "int": json_int, "tuple[str, ...]": json_names}
+
+
+def json_fields(kind: type, *objects: JsonObject) -> dict[str, Any]:
+    """Return the fields of a dataclass, each from the first object that has it.
+
+    A field has the name of the JSON field plus its unit: ``size_bytes`` is ``size``.
+    Fields of other types than text, whole numbers and names are left out.
+    """
+    found = {}
+    for one in fields(kind):
+        if reader := _READERS.get(str(one.type)):
+            name = one.name.removesuffix("_bytes").removesuffix("_ns")
+            value = next((data[name] for data in objects if name in data), None)
+            found[one.name] = reader(value)
+    return found
+
+
 def read_json(text: str) -> object:
     """Return the value of a JSON text; raises ``ValueError``, also for ``NaN``."""
     value: object = json.loads(text, parse_constant=_reject_constant)
@@ -121,7 +139,7 @@ class ChatRequest:
     def body(self) -> dict[str, Any]:
         """Return the JSON to send; unset fields keep the server's defaults."""
         body = {"model": self.model, "messages": list(self.messages)}
-        return body | _common_fields(self) | _non_empty(tools=self.tools)
+        return body | _common_fields(self) | set_only(tools=[*self.tools] or None)
 
     def as_messages(self) -> list[Mapping[str, Any]]:
         """Return the messages that are sent."""
@@ -155,13 +173,8 @@ class GenerateRequest:
     def body(self) -> dict[str, Any]:
         """Return the JSON to send; unset fields keep the server's defaults."""
         body: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
-        if self.system is not None:
-            body["system"] = self.system
-        if self.suffix is not None:
-            body["suffix"] = self.suffix
-        if self.raw:
-            body["raw"] = True
-        return body | _common_fields(self) | _non_empty(images=self.images)
+        body |= set_only(system=self.system, suffix=self.suffix, raw=self.raw or None)
+        return body | _common_fields(self) | set_only(images=[*self.images] or None)
 
     def as_messages(self) -> list[Mapping[str, Any]]:
         """Return the prompt as the messages of a new chat."""
@@ -174,18 +187,18 @@ Request = ChatRequest | GenerateRequest
 
 def _common_fields(request: Request) -> dict[str, Any]:
     """Return the fields that both requests have and that are set."""
-    fields: dict[str, Any] = {"stream": request.stream}
-    if request.options:
-        fields["options"] = dict(request.options)
-    for name in ("format", "think", "keep_alive"):
-        value = getattr(request, name)
-        if value is not None:
-            fields[name] = value
-    return fields
+    return set_only(
+        stream=request.stream,
+        options=dict(request.options) or None,
+        format=request.format,
+        think=request.think,
+        keep_alive=request.keep_alive,
+    )
 
 
-def _non_empty(**fields: Sequence[Any]) -> dict[str, list[Any]]:
-    return {name: list(values) for name, values in fields.items() if values}
+def set_only(**fields: object) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 # -- responses -----------------------------------------------------------------
@@ -208,14 +221,7 @@ class Stats:
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
         """Read ``total_duration``, ``eval_count`` and so on (durations in ns)."""
-        return cls(
-            total_duration_ns=json_int(data.get("total_duration")),
-            load_duration_ns=json_int(data.get("load_duration")),
-            prompt_eval_count=json_int(data.get("prompt_eval_count")),
-            prompt_eval_duration_ns=json_int(data.get("prompt_eval_duration")),
-            eval_count=json_int(data.get("eval_count")),
-            eval_duration_ns=json_int(data.get("eval_duration")),
-        )
+        return cls(**json_fields(cls, data))
 
     @property
     def load_duration_s(self) -> float:
@@ -348,6 +354,26 @@ class ReplyChunk:
             stats=Stats.from_json(data) if done else _NO_STATS,
         )
 
+    @classmethod
+    def joined(cls, chunks: Iterable[Self]) -> Self:
+        """Return the chunks of a stream, or some that follow each other, as one."""
+        content: list[str] = []
+        thinking: list[str] = []
+        tool_calls: list[ToolCall] = []
+        last, remote_host = cls(), ""
+        for last in chunks:
+            content.append(last.content)
+            thinking.append(last.thinking)
+            tool_calls += last.tool_calls
+            remote_host = last.remote_host or remote_host
+        return replace(
+            last,
+            content="".join(content),
+            thinking="".join(thinking),
+            tool_calls=tuple(tool_calls),
+            remote_host=remote_host,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -367,12 +393,7 @@ class Progress:
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
         """Read one line."""
-        return cls(
-            status=json_text(data.get("status")),
-            digest=json_text(data.get("digest")),
-            total_bytes=json_int(data.get("total")),
-            completed_bytes=json_int(data.get("completed")),
-        )
+        return cls(**json_fields(cls, data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,13 +409,9 @@ class Embeddings:
     def from_json(cls, data: JsonObject) -> Self:
         """Read the response."""
         rows = data.get("embeddings")
-        return cls(
-            vectors=tuple(
-                tuple(row)
-                for row in (rows if isinstance(rows, list) else ())
-                if isinstance(row, list)
-            ),
-            model=json_text(data.get("model")),
-            prompt_eval_count=json_int(data.get("prompt_eval_count")),
-            total_duration_ns=json_int(data.get("total_duration")),
-        )
+        vectors = [
+            tuple(row)
+            for row in (rows if isinstance(rows, list) else ())
+            if isinstance(row, list)
+        ]
+        return cls(tuple(vectors), **json_fields(cls, data))

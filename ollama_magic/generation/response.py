@@ -1,7 +1,7 @@
 """One response of a model, while it streams and when it is complete.
 
-The one place where the chunks of a stream become text, thinking and tool calls: cells,
-comparisons, ``map_prompts`` and ``stream`` all read with ``Response.read``. Some models
+Cells, comparisons, ``map_prompts`` and ``stream`` all read with ``Response.read``, and
+``ReplyChunk.joined`` adds up chunks for them as for the client. Some models
 write their thinking into the text, between ``<think>`` tags; it is kept apart here.
 """
 
@@ -148,15 +148,7 @@ class Response:
 
     def read(self, chunks: Iterable[ReplyChunk]) -> tuple[str, str]:
         """Read chunks of a stream; return the text and the thinking that they add."""
-        added = [self._add(chunk) for chunk in chunks]
-        return "".join(text for text, _ in added), "".join(part for _, part in added)
-
-    def end(self, fault: BaseException | None = None) -> tuple[str, str]:
-        """End the response; return the text and the thinking that were held back."""
-        self.fault, self.ended_at = fault, utc_now()
-        return self._keep(*self._tags.flush())
-
-    def _add(self, chunk: ReplyChunk) -> tuple[str, str]:
+        chunk = ReplyChunk.joined(chunks)
         text, thinking = self._tags.feed(chunk.content) if chunk.content else ("", "")
         if chunk.done:
             more_text, more_thinking = self._tags.flush()
@@ -165,6 +157,11 @@ class Response:
         self._tool_calls += chunk.tool_calls
         self.remote_host = chunk.remote_host or self.remote_host
         return self._keep(text, chunk.thinking + thinking)
+
+    def end(self, fault: BaseException | None = None) -> tuple[str, str]:
+        """End the response; return the text and the thinking that were held back."""
+        self.fault, self.ended_at = fault, utc_now()
+        return self._keep(*self._tags.flush())
 
     def _keep(self, text: str, thinking: str) -> tuple[str, str]:
         if thinking:
