@@ -38,7 +38,8 @@ from ollama_magic.errors import (
 
 OnStatus = Callable[[str], None]
 
-_PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+_IMPORT_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that contains the package."""
 _PROBE_TIMEOUT_S = 3.0
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 8.0
@@ -144,7 +145,7 @@ class _ServerProcess:
     name
         For messages and the name of the log file.
     command
-        Arguments after ``python -m``. It runs in the package's directory, so that files
+        Arguments after ``python -m``. It runs in the folder that contains the package, so that files
         next to a notebook cannot shadow modules.
     captures_output
         Whether standard output is a pipe to read; otherwise it goes to the log.
@@ -169,7 +170,7 @@ class _ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if captures_output else log,
                 stderr=log,
-                cwd=_PACKAGE_ROOT,
+                cwd=_IMPORT_ROOT,
                 env=dict(environment),
                 start_new_session=os.name == "posix",
                 creationflags=flags,
@@ -308,7 +309,7 @@ def _check_engine_package() -> None:
     with tempfile.TemporaryFile() as said:
         code = subprocess.run(  # noqa: S603  (constant arguments)
             command,
-            cwd=_PACKAGE_ROOT,
+            cwd=_IMPORT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
