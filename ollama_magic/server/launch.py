@@ -145,8 +145,8 @@ class _ServerProcess:
     name
         For messages and the name of the log file.
     command
-        Arguments after ``python -m``. It runs in the folder that contains the package, so that files
-        next to a notebook cannot shadow modules.
+        Arguments after ``python -m``. It runs in the folder that contains the package,
+        so that files next to a notebook cannot shadow modules.
     captures_output
         Whether standard output is a pipe to read; otherwise it goes to the log.
     """
