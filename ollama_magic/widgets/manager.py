@@ -1,7 +1,8 @@
 """The state behind the panel: a server, its models, and the jobs that change them.
 
 The widgets call ``ModelManager``, whose methods return at once, and redraw from its
-snapshots when it notifies them. All work runs in threads that it owns.
+state when it notifies them. It uses no widget: all work runs in threads that it owns,
+which set the state and never print.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ollama_magic.client import actions as model_actions
+from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     LoadedModel,
@@ -20,14 +22,105 @@ from ollama_magic.client.models import (
     canonical,
 )
 from ollama_magic.client.progress import STALL_S, TransferProgress, size_text
-from ollama_magic.widgets.jobs import (
-    Action,
-    ChangeNotifier,
-    Job,
-    JobRunner,
-    ThreadGroup,
-    error_lines,
-)
+from ollama_magic.errors import OllamaMagicError
+
+_JOIN_S = 2.0
+
+
+# -- jobs ------------------------------------------------------------------------
+
+Action = Literal["pull", "copy", "delete", "load", "stop", "show"]
+Task = Callable[["Job"], str]
+"""Does the work of a job, and returns the line that describes the outcome."""
+
+
+class Job:
+    """An action on a model. It runs in a thread, and any thread can cancel it."""
+
+    def __init__(self, number: int, action: Action, model: str, task: Task) -> None:
+        self.number = number
+        self.action = action
+        self.model = model
+        self.task = task
+        self.state: Literal["running", "done", "failed", "cancelled"] = "running"
+        self.problem: tuple[str, ...] = ()
+        """The lines of the error that ended the job."""
+        self.transfer: TransferProgress | None = None
+        self.is_cancelled = False
+        self._outcome = ""
+        self._stream: ClosableStream[Any] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def line(self) -> str:
+        """The progress or the outcome, in one line."""
+        if self.transfer is not None and self.state == "running":
+            return self.transfer.line()
+        return self._outcome
+
+    @property
+    def share(self) -> float | None:
+        """How much is done, between 0 and 1; None if unknown."""
+        if self.state == "done":
+            return 1.0
+        return self.transfer.share if self.transfer else None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a transfer has received nothing for a while."""
+        is_running = self.state == "running"
+        return is_running and self.transfer is not None and self.transfer.is_stalled
+
+    def open(self, stream: ClosableStream[Any]) -> ClosableStream[Any]:
+        """Return the stream, which :meth:`cancel` closes from now on."""
+        with self._lock:
+            self._stream = stream
+            is_too_late = self.is_cancelled
+        if is_too_late:
+            stream.close()
+        return stream
+
+    def cancel(self) -> None:
+        """Cancel the job if it is running; the server keeps what a pull has fetched."""
+        with self._lock:
+            if self.state != "running":
+                return
+            self.is_cancelled = True
+            stream = self._stream
+        if stream is not None:
+            stream.close()
+
+    def run(self) -> None:
+        """Run the job to its end; an error becomes a part of the job."""
+        outcome = ""
+        problem: tuple[str, ...] = ()
+        try:
+            outcome = self.task(self)
+        except Exception as error:  # noqa: BLE001  (the panel shows it)
+            problem = error_lines(error)
+        with self._lock:
+            if not problem:
+                self._outcome, self.state = outcome, "done"
+            elif self.is_cancelled:
+                self._outcome, self.state = self._cancelled_text(), "cancelled"
+            else:
+                self.problem, self.state = problem, "failed"
+
+    def _cancelled_text(self) -> str:
+        completed_bytes = self.transfer.completed_bytes if self.transfer else 0
+        if not completed_bytes:
+            return "cancelled"
+        return f"cancelled at {size_text(completed_bytes)}; pull it again to resume"
+
+
+def error_lines(error: Exception) -> tuple[str, ...]:
+    """Return the lines of an error; for a bug, its type and text."""
+    if isinstance(error, OllamaMagicError):
+        return tuple(error.lines())
+    return (f"{type(error).__name__}: {error}",)
+
+
+# -- models ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +172,18 @@ class ModelManager:
         self._installed: Sequence[ModelSummary] = ()
         self._loaded: Sequence[LoadedModel] = ()
         self._default = ""
-        self._runners: dict[int, JobRunner] = {}
+        self._jobs: dict[int, Job] = {}
         self._next_number = 1
         self._is_refreshing = False
         self._refresh_again = False
         self._deleting = threading.Lock()
         self._first_refresh = threading.Event()
-        self._threads = ThreadGroup()
-        self._notifier = ChangeNotifier(self._threads, interval_s, lambda: self.is_busy)
+        self._interval_s = interval_s
+        self._listeners: list[Callable[[], None]] = []
+        self._changed = threading.Event()
+        self._closed = threading.Event()
+        self._threads: set[threading.Thread] = set()
+        self._start_thread(self._call_listeners, "ollama-notifier")
 
     # -- state -------------------------------------------------------------------
 
@@ -119,12 +216,12 @@ class ModelManager:
     def jobs(self) -> tuple[Job, ...]:
         """All jobs that were not dismissed, oldest first."""
         with self._lock:
-            return tuple(runner.snapshot() for runner in self._runners.values())
+            return tuple(self._jobs.values())
 
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._threads.is_closed
+        return self._closed.is_set()
 
     @property
     def is_busy(self) -> bool:
@@ -135,21 +232,19 @@ class ModelManager:
         """Mark the default model of the notebook; empty text marks none."""
         with self._lock:
             self._default = name
-        self._notifier.notify()
+        self.notify()
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call a function after changes, always in the same thread.
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call a function after changes, until :meth:`close`.
 
-        Returns
-        -------
-        Callable
-            Unsubscribes the function.
+        It is called in one thread, at a limited rate; the last change is never lost.
         """
-        return self._notifier.subscribe(listener)
+        with self._lock:
+            self._listeners.append(listener)
 
     def notify(self) -> None:
-        """Call the listeners, as after a change."""
-        self._notifier.notify()
+        """Call the listeners soon."""
+        self._changed.set()
 
     # -- actions -----------------------------------------------------------------
 
@@ -160,42 +255,42 @@ class ModelManager:
             if self._is_refreshing:
                 return
             self._is_refreshing = True
-        self._threads.start(self._refresh, "ollama-refresh")
+        self._start_thread(self._refresh, "ollama-refresh")
 
     def wait_for_first_refresh(self, timeout_s: float) -> bool:
         """Wait until the server has responded, or is known to be offline."""
         return self._first_refresh.wait(timeout_s)
 
-    def pull(self, name: str) -> int:
-        """Pull a model; return the number of the new job, or of the one running."""
+    def pull(self, name: str) -> None:
+        """Pull a model, unless a job pulls it already."""
         name = name.strip()
 
-        def run(runner: JobRunner) -> str:
-            runner.transfer = transfer = TransferProgress(stall_s=self._stall_s)
-            for progress in runner.open(model_actions.pull(self._client, name)):
+        def run(job: Job) -> str:
+            job.transfer = transfer = TransferProgress(stall_s=self._stall_s)
+            for progress in job.open(model_actions.pull(self._client, name)):
                 transfer.add(progress)
-                self._notifier.notify()
+                self.notify()
             if not transfer.was_needed:
                 return f"{name} is up to date"
             return f"pulled {name}, {size_text(transfer.total_bytes)}"
 
-        return self._start("pull", name, run)
+        self._start("pull", name, run)
 
-    def copy(self, source: str, destination: str, *, overwrite: bool = False) -> int:
+    def copy(self, source: str, destination: str, *, overwrite: bool = False) -> None:
         """Copy a model; the job fails if the name is taken and ``overwrite`` false."""
 
-        def run(_: JobRunner) -> str:
+        def run(_: Job) -> str:
             client = self._client
             model_actions.copy(client, source, destination, overwrite=overwrite)
             return f"copied {source} to {destination}"
 
-        return self._start("copy", f"{source} to {destination}", run)
+        self._start("copy", f"{source} to {destination}", run)
 
-    def delete(self, names: Sequence[str]) -> list[int]:
+    def delete(self, names: Sequence[str]) -> None:
         """Delete models, one job for each."""
 
-        def deletion(name: str) -> Callable[[JobRunner], str]:
-            def run(_: JobRunner) -> str:
+        def deletion(name: str) -> Task:
+            def run(_: Job) -> str:
                 client = self._client
                 with self._deleting:  # one at a time: twins free their space once
                     removal = model_actions.plan_removal(client, [name])
@@ -205,28 +300,29 @@ class ModelManager:
 
             return run
 
-        return [self._start("delete", name, deletion(name)) for name in names]
+        for name in names:
+            self._start("delete", name, deletion(name))
 
-    def load(self, name: str) -> int:
+    def load(self, name: str) -> None:
         """Load a model into memory."""
 
-        def run(runner: JobRunner) -> str:
-            for _ in runner.open(model_actions.load(self._client, name)):
+        def run(job: Job) -> str:
+            for _ in job.open(model_actions.load(self._client, name)):
                 pass
             return f"loaded {name}"
 
-        return self._start("load", name, run)
+        self._start("load", name, run)
 
-    def stop(self, name: str) -> int:
+    def stop(self, name: str) -> None:
         """Unload a model from memory."""
 
-        def run(_: JobRunner) -> str:
+        def run(_: Job) -> str:
             was_loaded = model_actions.stop(self._client, name)
             return f"unloaded {name}" if was_loaded else f"{name} was not loaded"
 
-        return self._start("stop", name, run)
+        self._start("stop", name, run)
 
-    def show(self, name: str, on_details: Callable[[ModelDetails], None]) -> int:
+    def show(self, name: str, on_details: Callable[[ModelDetails], None]) -> None:
         """Fetch the details of a model; the job is only kept if it fails.
 
         Parameters
@@ -235,81 +331,96 @@ class ModelManager:
             Called in the thread of the job.
         """
 
-        def run(runner: JobRunner) -> str:
+        def run(job: Job) -> str:
             details = self._client.show(name)
-            if not runner.is_cancelled and not self.is_closed:
+            if not job.is_cancelled and not self.is_closed:
                 on_details(details)
             return ""
 
-        return self._start("show", name, run)
+        self._start("show", name, run)
 
-    def cancel(self, number: int) -> None:
-        """Cancel a job; the server keeps what a pull has fetched."""
-        with self._lock:
-            runner = self._runners.get(number)
-        if runner is not None:
-            runner.cancel()
-
-    def retry(self, number: int) -> None:
+    def retry(self, job: Job) -> None:
         """Run a failed or cancelled job again, in its place."""
         with self._lock:
-            runner = self._runners.get(number)
-            if runner is None or runner.job.state in {"running", "done"}:
+            is_known = self._jobs.get(job.number) is job
+            if not is_known or job.state in {"running", "done"}:
                 return
-            job = Job(number, runner.job.action, runner.job.model)
-            self._runners[number] = again = JobRunner(job, runner.task)
+            again = Job(job.number, job.action, job.model, job.task)
+            self._jobs[job.number] = again
         self._run_in_thread(again)
 
-    def dismiss(self, number: int) -> None:
+    def dismiss(self, job: Job) -> None:
         """Remove a job that has ended."""
         with self._lock:
-            runner = self._runners.get(number)
-            if runner is None or runner.job.state == "running":
+            if self._jobs.get(job.number) is not job or job.state == "running":
                 return
-            del self._runners[number]
-        self._notifier.notify()
+            del self._jobs[job.number]
+        self.notify()
 
     def close(self) -> None:
         """End all jobs and threads; calling it again does nothing."""
-        self._threads.close()
-        self._notifier.close()
         with self._lock:
-            numbers = list(self._runners)
-        for number in numbers:
-            self.cancel(number)
-        self._threads.join()
+            self._closed.set()  # no thread starts from now on
+            self._listeners.clear()
+            jobs, threads = list(self._jobs.values()), list(self._threads)
+        self._changed.set()
+        for job in jobs:
+            job.cancel()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(_JOIN_S)
 
     # -- threads -----------------------------------------------------------------
 
-    def _start(
-        self, action: Action, model: str, run: Callable[[JobRunner], str]
-    ) -> int:
+    def _start(self, action: Action, model: str, task: Task) -> None:
         wanted = canonical(model)
         with self._lock:
-            for runner in self._runners.values():
-                job = runner.job
+            for job in self._jobs.values():
                 is_same = job.action == action and canonical(job.model) == wanted
                 if is_same and job.state == "running":
-                    return job.number
+                    return
             number, self._next_number = self._next_number, self._next_number + 1
-            self._runners[number] = started = JobRunner(Job(number, action, model), run)
+            self._jobs[number] = started = Job(number, action, model, task)
         self._run_in_thread(started)
-        return number
 
-    def _run_in_thread(self, runner: JobRunner) -> None:
-        self._threads.start(lambda: self._run(runner), f"ollama-{runner.job.action}")
-        self._notifier.notify()
+    def _run_in_thread(self, job: Job) -> None:
+        self._start_thread(lambda: self._run(job), f"ollama-{job.action}")
+        self.notify()
 
-    def _run(self, runner: JobRunner) -> None:
-        runner.run()
-        job = runner.job
+    def _run(self, job: Job) -> None:
+        job.run()
         is_hidden = job.action == "show" and job.state != "failed"
         with self._lock:
-            if is_hidden and self._runners.get(job.number) is runner:
-                del self._runners[job.number]
+            if is_hidden and self._jobs.get(job.number) is job:
+                del self._jobs[job.number]
         if not is_hidden:
             self.refresh()
-        self._notifier.notify()
+        self.notify()
+
+    def _start_thread(self, work: Callable[[], None], name: str) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._threads.discard(thread)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        with self._lock:
+            if not self.is_closed:
+                self._threads.add(thread)
+                thread.start()  # inside the lock: only a started thread can be joined
+
+    def _call_listeners(self) -> None:
+        while not self.is_closed:
+            # Times pass without any change while a job runs.
+            self._changed.wait(1.0 if self.is_busy else None)
+            self._changed.clear()
+            with self._lock:
+                listeners = list(self._listeners)
+            for listener in listeners:
+                listener()
+            self._closed.wait(self._interval_s)
 
     def _refresh(self) -> None:
         while True:
@@ -332,4 +443,4 @@ class ModelManager:
                     self._server = online
                     self._installed, self._loaded = installed, loaded
             self._first_refresh.set()
-            self._notifier.notify()
+            self.notify()

@@ -8,7 +8,7 @@ raise is shown in the panel.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -20,9 +20,13 @@ from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.theme import PANEL_CLASS
 from ollama_magic.widgets.dialogs import Dialogs
-from ollama_magic.widgets.job_list import JobList
-from ollama_magic.widgets.jobs import error_lines
-from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
+from ollama_magic.widgets.manager import (
+    Job,
+    ModelManager,
+    ModelRow,
+    ServerStatus,
+    error_lines,
+)
 from ollama_magic.widgets.model_list import ModelList
 from ollama_magic.widgets.parts import SharedStyles, button, close_all, row, set_shown
 
@@ -48,6 +52,9 @@ _EMPTY = (
     "https://ollama.com/search",
 )
 _OFFLINE_STEPS = ("Start a server from a cell: %ollama serve   then click Refresh",)
+
+_CANCELLABLE = {"pull", "load"}
+_STALLED = "stalled; wait, or cancel and retry to resume from here"
 
 _panels: dict[tuple[str, str | None], ModelPanel] = {}
 """The open panels by client identity and notebook; None for one without Use."""
@@ -147,7 +154,7 @@ class ModelPanel(widgets.VBox):
         )
         self._pull = self._button("Pull", self._on_pull, style="primary")
         self._name.on_msg(self._on_key)
-        self._job_list = JobList(manager, styles)
+        self._job_list = _JobList(manager, styles)
         self._model_list = ModelList(lambda: self._guard(self._draw_buttons), styles)
         self._dialogs = Dialogs(manager, self._guard, styles)
         self._buttons = self._make_buttons()
@@ -166,13 +173,12 @@ class ModelPanel(widgets.VBox):
             layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
             _dom_classes=(PANEL_CLASS,),
         )
-        self._unsubscribe = manager.subscribe(self._on_change)
+        manager.subscribe(self._on_change)
         self.draw(_SHOWN_FIRST)
         manager.notify()
 
     def close(self) -> None:
         """End all jobs and remove the panel; calling it again does nothing."""
-        self._unsubscribe()
         self._manager.close()
         self._model_list.close()
         for child in self.children:
@@ -322,3 +328,71 @@ def _problem_html(server: ServerStatus, models: tuple[ModelRow, ...]) -> str:
     if server.state == "connecting":
         return line_html("listing models…", is_secondary=True)
     return "" if models else notice_html(_EMPTY, is_problem=False)
+
+
+class _JobRow:
+    """The row of one job: a progress bar, a line of text, and buttons."""
+
+    def __init__(self, manager: ModelManager, job: Job) -> None:
+        verb = "Unload" if job.action == "stop" else job.action.capitalize()
+        # NB: not a Label, in which MathJax would typeset parts of a name.
+        self._title = widgets.HTML(line_html(f"{verb} {job.model}"))
+        self._bar = widgets.FloatProgress(
+            min=0.0, max=1.0, layout=widgets.Layout(width="160px", flex="0 0 auto")
+        )
+        self._line = widgets.HTML(layout=widgets.Layout(flex="1 1 200px"))
+        self._cancel = button("Cancel", lambda: self._job.cancel())  # noqa: PLW0108  (a retry is another job)
+        self._retry = button("Retry", lambda: manager.retry(self._job))
+        self._dismiss = button("Dismiss", lambda: manager.dismiss(self._job))
+        children = [self._title, self._bar, self._line]
+        children += [self._cancel, self._retry, self._dismiss]
+        layout = widgets.Layout(flex_flow="row wrap", align_items="center")
+        self.box = widgets.HBox(children, layout=layout)
+        self.render(job)
+
+    def render(self, job: Job) -> None:
+        """Draw the current state of the job, or of its retry."""
+        self._job = job
+        state, is_running = job.state, job.state == "running"
+        self._bar.value = job.share or 0.0
+        self._bar.bar_style = _bar_style(job)
+        set_shown(self._bar, job.action == "pull")
+        if job.problem:
+            self._line.value = notice_html(job.problem)
+        else:
+            text = job.line or "waiting for the server…"
+            text = f"{text} · {_STALLED}" if job.is_stalled else text
+            self._line.value = line_html(text, is_secondary=not job.is_stalled)
+        set_shown(self._cancel, is_running and job.action in _CANCELLABLE)
+        set_shown(self._retry, state in {"failed", "cancelled"})
+        set_shown(self._dismiss, not is_running)
+
+
+def _bar_style(job: Job) -> str:
+    if job.is_stalled or job.state == "cancelled":
+        return "warning"
+    return {"done": "success", "failed": "danger"}.get(job.state, "")
+
+
+class _JobList:
+    """All jobs, the newest at the bottom; one that shows details only if it failed."""
+
+    def __init__(self, manager: ModelManager, styles: SharedStyles) -> None:
+        self._manager = manager
+        self._rows: dict[int, _JobRow] = {}
+        self.box = widgets.VBox(layout=styles.plain)
+
+    def render(self, jobs: Sequence[Job]) -> None:
+        """Draw the jobs."""
+        jobs = [job for job in jobs if job.action != "show" or job.problem]
+        numbers = {job.number for job in jobs}
+        for number in [number for number in self._rows if number not in numbers]:
+            close_all(self._rows.pop(number).box)
+        for job in jobs:
+            if job.number in self._rows:
+                self._rows[job.number].render(job)
+            else:
+                self._rows[job.number] = _JobRow(self._manager, job)
+        boxes = tuple(self._rows[job.number].box for job in jobs)
+        if self.box.children != boxes:
+            self.box.children = boxes
