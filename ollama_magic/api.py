@@ -229,8 +229,12 @@ def embed(
     truncate
         Cut texts that are longer than the model's context (the server's default);
         False makes them an error.
-    options, keep_alive, host
-        As in ``ask``.
+    options
+        Model options, as in ``ask``.
+    keep_alive
+        How long the model stays loaded, as in ``ask``.
+    host
+        Another server.
 
     Raises
     ------

@@ -212,11 +212,17 @@ class Stats:
     """
 
     total_duration_ns: int = 0
+    """Time from the request to the end of the reply, in nanoseconds."""
     load_duration_ns: int = 0
+    """Time spent loading the model, in nanoseconds."""
     prompt_eval_count: int = 0
+    """Tokens of the prompt."""
     prompt_eval_duration_ns: int = 0
+    """Time spent evaluating the prompt, in nanoseconds."""
     eval_count: int = 0
+    """Tokens of the reply."""
     eval_duration_ns: int = 0
+    """Time spent generating the reply, in nanoseconds."""
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
@@ -245,7 +251,7 @@ class Stats:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens generated per second; 0 when nothing was generated."""
+        """Tokens generated per second; 0 if none were generated."""
         if not self.eval_duration_ns:
             return 0.0
         return self.eval_count / (self.eval_duration_ns / _NS_PER_S)

@@ -35,6 +35,7 @@ class Comparison:
     """
 
     replies: tuple[Reply, ...]
+    """The replies, one for each model."""
     note: str = ""
     """A line under the replies."""
 
@@ -67,7 +68,7 @@ class Comparison:
         """Return a ``pandas.DataFrame`` with a row for each model.
 
         Its columns are model, text, tokens, tokens/s, seconds (as the server counted
-        them; 0 where it did not) and status.
+        them; 0 if it did not) and status.
 
         Raises
         ------

@@ -399,7 +399,7 @@ def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> Prompt
     own = [key for key in map(str, namespace) if not key.startswith("_")]
     known = [key for key in own if key not in _OF_IPYTHON]
     near = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {{{{ {near[0]} }}}}? " if near else ""
+    guess = f"did you mean {{{{ {near[0]} }}}}? If not: " if near else ""
     return PromptError(
         f"There is no variable {name!r} for {{{{ {expression} }}}}.",
         why=f"name {name!r} is not defined in this notebook",

@@ -47,9 +47,13 @@ class Reply:
     text: str
     """The reply, Markdown as the model wrote it, without thinking."""
     thinking: str
+    """The thinking; empty if there is none."""
     model: str
+    """The model that answered."""
     status: Status
+    """``"complete"``, ``"interrupted"`` (stopped by you) or ``"broken"`` (cut off)."""
     done_reason: str
+    """Why the model stopped: ``"stop"``, ``"length"`` (a limit); empty if unknown."""
     stats: Stats
     """Counts of tokens, durations in nanoseconds, tokens per second."""
     messages: tuple[Message, ...]
@@ -58,7 +62,7 @@ class Reply:
     request: Mapping[str, Any]
     """The body of the request, as it was sent."""
     tool_calls: tuple[ToolCall, ...]
-    """The tool calls that the model asked for, in order."""
+    """The tool calls that the model requested, in order."""
     schema: Schema | None
     """The schema of the reply, if it has one."""
     is_cached: bool

@@ -94,7 +94,7 @@ def not_cached_error(
     elif nearest:
         why += f"; the most similar prompt in it is '{quoted(nearest, limit=120)}'"
     return ServerUnreachableError(
-        f"No cached reply to this prompt, and no server: {error.what}",
+        f"{error.what} No reply to this prompt is cached.",
         why=f"{why}; {error.why}" if error.why else why,
         next_step=error.next_step,
     )

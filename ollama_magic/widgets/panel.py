@@ -315,7 +315,7 @@ class ModelPanel(widgets.VBox):
 
 def _server_text(server: ServerStatus) -> str:
     if server.state == "connecting":
-        return "connecting to the server…"
+        return "contacting the server…"
     if server.state == "offline":
         return f"no server at {server.url}" if server.url else "no server"
     kind = "embedded engine" if "embedded" in server.version else "Ollama"
@@ -360,7 +360,7 @@ class _JobRow:
         if job.problem:
             self._line.value = notice_html(job.problem)
         else:
-            text = job.line or "waiting for the server…"
+            text = job.line or "contacting the server…"
             text = f"{text} · {_STALLED}" if job.is_stalled else text
             self._line.value = line_html(text, is_secondary=not job.is_stalled)
         set_shown(self._cancel, is_running and job.action in _CANCELLABLE)

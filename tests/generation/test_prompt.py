@@ -179,7 +179,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     assert caught.value.lines() == [
         "There is no variable 'tabel' for {{ tabel['a'] }}.",
         "  why:  name 'tabel' is not defined in this notebook",
-        "  next: did you mean {{ table }}? define it in a cell above; "
+        "  next: did you mean {{ table }}? If not: define it in a cell above; "
         "--raw sends braces unchanged",
     ]
 

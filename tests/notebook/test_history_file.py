@@ -170,7 +170,7 @@ def test_a_missing_answer_says_that_cached_had_none(asked, elsewhere, home):
     try:
         kernel.run(SETTINGS.format(host=NOWHERE))
         error = kernel.run("%%ollama llama3.2:3b\nWhat is a vowell?", "c0").error
-        assert "No cached reply to this prompt, and no server" in error
+        assert "No reply to this prompt is cached." in error
         assert "--cached is on, and answers.sqlite has no reply" in error
         assert "'What is a vowel?'" in error
         assert "No Ollama server answered" in error
