@@ -11,7 +11,7 @@ from html import unescape
 
 import html5lib
 
-from ollama_magic.render import safe_html, theme
+from ollama_magic.render import safe_html, tables, theme
 from ollama_magic.render.code import CLASSES, PRE_STYLE
 from ollama_magic.render.columns import _COLUMN, _GRID, _HEADING, _NOTE
 from ollama_magic.render.math import MATH_CLASS
@@ -27,7 +27,7 @@ VALUES = {
     ("table", "class"): {"tex2jax_ignore mathjax_ignore"},
     ("span", "class"): {*CLASSES, MATH_CLASS},
     ("pre", "class"): {"highlight"},
-    ("pre", "style"): {PRE_STYLE, safe_html.TEXT_STYLE},
+    ("pre", "style"): {PRE_STYLE, safe_html.TEXT_STYLE, tables.PAGE_STYLE},
     ("a", "rel"): {"noopener noreferrer nofollow"},
 }
 CELL_STYLES = {f"text-align:{side}" for side in ("left", "center", "right")}
@@ -98,8 +98,8 @@ def violations(html: str, *, may_be_ours: bool = False) -> list[str]:
 
 
 def _without_ours(html: str) -> str:
-    """Return a page without the one style sheet that we put before it."""
-    return html.removeprefix(theme.CODE_STYLE)
+    """Return a page without the one style sheet that we put behind it."""
+    return html.removesuffix(theme.OUTPUT_STYLE)
 
 
 def reparsed_violations(html: str) -> list[str]:

@@ -146,6 +146,10 @@ class Reply:
     ) -> tuple[dict[str, str], dict[str, Any]]:
         return reply_bundle(self.view), self.metadata
 
+    def _repr_html_(self) -> str:
+        # For web frameworks such as Streamlit; IPython uses the bundle.
+        return reply_bundle(self.view)["text/html"]
+
 
 # -- from a result to its turn and its reply -----------------------------------------
 

@@ -148,6 +148,17 @@ def cell_name(shell: Any, file: str) -> str | None:  # noqa: ANN401
     return str(found[1]) if found else None
 
 
+def past_cells(shell: Any) -> list[str]:  # noqa: ANN401
+    """Return the sources of the cells that were run; their numbers are the indices."""
+    return list(shell.history_manager.input_hist_raw)
+
+
+def exit_code(shell: Any) -> int:  # noqa: ANN401
+    """Return the exit code of the last ``!command``; 0 if there was none."""
+    code = shell.user_ns.get("_exit_code")
+    return code if isinstance(code, int) else 0
+
+
 _BETWEEN = frozenset({"IPython", "ollama_magic", "decorator"})
 """Packages between the user's code and a magic."""
 

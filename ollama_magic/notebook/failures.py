@@ -1,52 +1,64 @@
-"""The cells that failed, as text for a model: ``%ollama fix`` asks about them.
+"""What failed in this notebook, as text for a model: ``%ollama fix`` asks about it.
 
-:class:`FailingCells` learns of errors from IPython's ``post_run_cell`` and replaces no
-exception hook. It keeps text only, no error, frame or value, so that the objects of a
-failed cell are freed as usual. The text has the user's frames (cells, and modules that
-are not installed) and, of the names on the failing line, types and shapes.
+:class:`FailingCells` learns of errors from the events of IPython, and from
+``sys.last_value``. IPython puts every error there whose traceback it shows: also errors
+in ``%run``, in ``%%capture`` and in callbacks of widgets, which are missing from the
+result of a cell. No exception hook is replaced, and no error, frame or value is kept.
 """
 
 from __future__ import annotations
 
-import inspect
-import keyword
-import linecache
 import re
-import sysconfig
-import traceback
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from pathlib import Path
-from types import FunctionType, ModuleType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
-from IPython.core.error import UsageError
-
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.notebook.cells import owns_output
-from ollama_magic.notebook.compat import cell_name, harmless_handler, unregister_all
+from ollama_magic.notebook.compat import (
+    cell_name,
+    exit_code,
+    harmless_handler,
+    past_cells,
+    unregister_all,
+)
+from ollama_magic.notebook.failure_text import (
+    came_through,
+    cells_in,
+    failure_text,
+)
 
 _MAX_CELLS = 20
 _MAX_SOURCE = 20_000
-_NOT_NOTED = (OllamaMagicError, UsageError)
 _OUR_MAGICS = "ollama_magic.notebook.magics"
+_FIX = re.compile(r"\s*(?:\w+\s*=\s*)?%ollama\s+fix\b")
+_COMMAND = re.compile(r"^[ \t]*!(?!!)(.*)", re.MULTILINE)
+_UNKNOWN_OUTPUT = "(What the command printed is not known here.)"
+_ITS_OWN_ADVICE = "its error comes from ollama_magic, and says what to type next"
+
+How = Literal["failed", "stopped", "callback"]
+"""Whether a cell failed, was stopped by the user, or failed later in a callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailingCell:
     """A cell that failed, as text."""
 
-    number: int
-    """Its execution count: 7 is ``In[7]``."""
+    number: int | None
+    """Its execution count: 7 is ``In[7]``. None if an error belongs to no cell."""
     source: str
     traceback: str
     line: str
     """The line that failed; empty if it is unknown."""
     names: tuple[str, ...] = ()
     """The types of the names on that line: ``rows: list, 2 items``."""
+    script: str = ""
+    """The name of the script that failed, if the cell runs one."""
+    script_source: str = ""
+    how: How = "failed"
+    unexplained: str = ""
+    """Why a model cannot be asked about it; empty if it can."""
 
 
 class FailingCells:
@@ -61,6 +73,8 @@ class FailingCells:
     def __init__(self, shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
         self._shell = shell
         self._cells: deque[FailingCell] = deque(maxlen=_MAX_CELLS)
+        self._seen = _identity(_shown_error())
+        shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
 
     @property
@@ -70,8 +84,9 @@ class FailingCells:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The execution counts of the failed cells, oldest first."""
-        return tuple(cell.number for cell in self._cells)
+        """The execution counts of the cells that ``fix`` can explain, oldest first."""
+        numbers = (cell.number for cell in self._cells if not cell.unexplained)
+        return tuple(number for number in numbers if number is not None)
 
     def find(self, number: int) -> FailingCell | None:
         """Return the failed cell with this execution count, if there is one."""
@@ -79,355 +94,121 @@ class FailingCells:
         return found[-1] if found else None
 
     def unregister(self) -> None:
-        """Unregister the event handler; a second call does nothing."""
+        """Unregister the event handlers; a second call does nothing."""
         unregister_all(self._shell, self)
 
     @harmless_handler
+    def _before_cell(self, info: Any) -> None:  # noqa: ANN401
+        # NB: code that a cell or a widget runs has no In[n] of its own, and is not
+        # stored in the history. What it shows belongs to the cell around it.
+        if info.store_history and (error := self._new_error()):
+            self._note_callback(error)
+
+    @harmless_handler
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
-        error = getattr(result, "error_before_exec", None)
-        error = error or getattr(result, "error_in_exec", None)
-        # NB: KeyboardInterrupt and SystemExit are not an Exception. Code that a cell or
-        # a widget runs has no In[n] of its own, and is not stored in the history.
-        if not isinstance(error, Exception) or isinstance(error, _NOT_NOTED):
+        if not result.info.store_history:
             return
+        shown = self._new_error()
+        error = result.error_before_exec or result.error_in_exec or shown
         source = result.info.raw_cell or ""
-        if result.info.store_history and not owns_output(source):
+        if error is not None:
             self._note(error, result.execution_count, source)
+        elif code := exit_code(self._shell):
+            self._note_command(code, result.execution_count, source)
 
-    def _note(self, error: Exception, number: int, source: str) -> None:
-        from bdb import BdbQuit
+    def _new_error(self) -> BaseException | None:
+        """Return the error that IPython has shown since the last call, if any."""
+        error, seen = _shown_error(), self._seen
+        self._seen = _identity(error)
+        return error if self._seen != seen else None
 
-        if isinstance(error, BdbQuit) or _came_through(error, _OUR_MAGICS):
+    def _note(self, error: BaseException, number: int, source: str) -> None:
+        if _is_no_failure(error) or _FIX.match(source):
             return
-        failure = failure_text(error, partial(cell_name, self._shell))
-        if len(source) > _MAX_SOURCE:
-            source = f"{source[:_MAX_SOURCE]}\n# [cut: {len(source):,} characters]"
-        self._cells.append(
-            FailingCell(number, source, failure.traceback, failure.line, failure.names)
-        )
+        if _is_ours(error) or owns_output(source):
+            cell = FailingCell(number, source, "", "", unexplained=_ITS_OWN_ADVICE)
+            self._cells.append(cell)
+            return
+        how: How = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        self._cells.append(self._as_text(error, number, source, how))
 
-
-NameOfCell = Callable[[str], str | None]
-"""Returns ``In[7]`` for the file name of compiled code; None if it is not a cell."""
-
-_MAX_CHARACTERS = 6000
-_MAX_ERRORS = 4  # of a chain of causes
-_MAX_FRAMES = 12
-_FIRST_FRAMES = 4
-_MAX_LINES = 5  # of one statement
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_FILE = re.compile(r'File "([^"]+)", line')
-_CAUSED = "This caused:"
-_MEANWHILE = "While this was handled:"
-
-
-@dataclass(frozen=True, slots=True)
-class FailureText:
-    """The text of an error."""
-
-    traceback: str
-    line: str
-    """The user's line that failed; empty if it is unknown."""
-    names: tuple[str, ...]
-    """The types of the names on that line: ``rows: list, 2 items``."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    place: str
-    code: str
-    package: str
-    is_users: bool
-    is_cell: bool
-
-
-def failure_text(error: BaseException, name_of_cell: NameOfCell) -> FailureText:
-    """Return the text of an error, and the types of the names on the failing line."""
-    parts: list[str] = []
-    for one, connection in reversed(list(_chain(error))):
-        parts.append(_one_error(one, name_of_cell))
-        if connection:
-            parts.append(f"{connection}\n")
-    line, names = _failing_line(error, name_of_cell)
-    text = _ESCAPES.sub("", "\n".join(parts))
-    return FailureText(_cut(text), line, names)
-
-
-def _came_through(error: BaseException, module: str) -> bool:
-    """Return whether an error passed through a function of a module."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") == module for frame, _ in frames)
-
-
-def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
-    """Yield an error and its causes, each with how it led to the next one."""
-    seen: set[int] = set()
-    following, connection = error, ""
-    while id(following) not in seen and len(seen) < _MAX_ERRORS:
-        seen.add(id(following))
-        yield following, connection
-        if following.__cause__ is not None:
-            following, connection = following.__cause__, _CAUSED
-        elif following.__context__ is not None and not following.__suppress_context__:
-            following, connection = following.__context__, _MEANWHILE
+    def _note_callback(self, error: BaseException) -> None:
+        """Note an error between two cells, in code that a cell or a module defines."""
+        if _is_no_failure(error):
+            return
+        cells, number = past_cells(self._shell), None
+        if names := cells_in(error, self._name_of_cell):
+            number = int(names[0].strip("In[]"))
+            if number >= len(cells):
+                return  # code that a front end runs silently, to look at variables
+        source = "" if number is None else cells[number]
+        if _is_ours(error):
+            cell = FailingCell(number, source, "", "", unexplained=_ITS_OWN_ADVICE)
         else:
-            return
+            cell = self._as_text(error, number, source, "callback")
+        self._cells.append(cell)
 
+    def _note_command(self, code: int, number: int, source: str) -> None:
+        commands = _COMMAND.findall(source)
+        if commands:
+            text = f"A shell command ended with exit code {code}. {_UNKNOWN_OUTPUT}"
+            line = f"!{commands[-1]}" if len(commands) == 1 else ""
+            self._cells.append(FailingCell(number, _cut(source), text, line))
 
-def _one_error(error: BaseException, name_of_cell: NameOfCell) -> str:
-    frames = list(_frames(error.__traceback__, name_of_cell))
-    cells = [index for index, frame in enumerate(frames) if frame.is_cell]
-    if cells:
-        frames = frames[cells[0] :]  # frames above are IPython's
-    elif isinstance(error, SyntaxError):
-        frames = []  # the code never ran
-    return "\n".join([*_folded(frames), _message(error, name_of_cell)])
+    def _as_text(
+        self, error: BaseException, number: int | None, source: str, how: How
+    ) -> FailingCell:
+        def name(file: str) -> str | None:
+            # Code that a cell runs is compiled under the number of the next one.
+            found = self._name_of_cell(file)
+            is_own = found and number and int(found.strip("In[]")) > number
+            return f"In[{number}]" if is_own else found
 
-
-def _message(error: BaseException, name_of_cell: NameOfCell) -> str:
-    def shortened(match: re.Match[str]) -> str:
-        cell = name_of_cell(match[1])
-        return f"Cell {cell}, line" if cell else f'File "{_short(match[1])}", line'
-
-    text = "".join(traceback.format_exception_only(type(error), error)).rstrip()
-    if isinstance(error, SyntaxError):
-        text = _FILE.sub(shortened, text, count=1)
-    grouped = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    inner = [
-        traceback.format_exception_only(type(one), one)[-1].rstrip() for one in grouped
-    ]
-    return "\n".join([text, *(f"  - {one}" for one in inner[:_MAX_LINES])])
-
-
-# -- frames --------------------------------------------------------------------
-
-
-def _frames(top: TracebackType | None, name_of_cell: NameOfCell) -> Iterator[_Frame]:
-    libraries = _library_folders()
-    for tb in _tracebacks(top):
-        code = tb.tb_frame.f_code
-        file = code.co_filename
-        cell = name_of_cell(file)
-        module = str(tb.tb_frame.f_globals.get("__name__") or "")
-        where = f"Cell {cell}" if cell else f"File {_short(file, module)}"
-        yield _Frame(
-            place=f"{where}, line {tb.tb_lineno}, in {code.co_name}",
-            code=_code(tb),
-            package=module.partition(".")[0],
-            is_users=cell is not None or not _is_library(file, module, libraries),
-            is_cell=cell is not None,
+        is_timed = source.lstrip().startswith("%%time")
+        timed = source.lstrip().splitlines()[1:] if is_timed else ()
+        text = failure_text(error, name, timed)
+        traceback = text.traceback
+        if type(error).__name__ == "CalledProcessError":
+            traceback += f"\n{_UNKNOWN_OUTPUT}"
+        return FailingCell(
+            number,
+            _cut(source),
+            traceback,
+            text.line,
+            text.names,
+            text.script,
+            text.script_source,
+            how,
         )
 
-
-def _is_library(file: str, module: str, folders: tuple[str, ...]) -> bool:
-    path = Path(file)
-    if not path.is_file():  # from exec, or its source is not here
-        return module != "__main__"
-    return file.startswith(folders) or "-packages" in str(path.parent)
+    def _name_of_cell(self, file: str) -> str | None:
+        return cell_name(self._shell, file)
 
 
-def _tracebacks(top: TracebackType | None) -> Iterator[TracebackType]:
-    while top is not None:
-        yield top
-        top = top.tb_next
+def _shown_error() -> BaseException | None:
+    return getattr(sys, "last_value", None)
 
 
-def _library_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+def _identity(error: BaseException | None) -> tuple[int, int]:
+    # NB: the error itself would keep all objects of its frames alive.
+    return id(error), id(getattr(error, "__traceback__", None))
 
 
-def _short(file: str, module: str = "") -> str:
-    """Return a path without private parts: relative to here, or only its end."""
-    path = Path(file)
-    if path.is_relative_to(Path.cwd()) and "-packages" not in file:
-        return str(path.relative_to(Path.cwd()))
-    depth = module.count(".") + 1 + (path.name == "__init__.py") if module else 1
-    return "/".join(path.parts[-depth:])
+def _is_no_failure(error: BaseException) -> bool:
+    """Return whether an error ends code as it should: ``sys.exit(0)``, a debugger."""
+    from bdb import BdbQuit
 
-
-def _code(tb: TracebackType) -> str:
-    """Return the statement that a frame was at, as far as it is known."""
-    code = tb.tb_frame.f_code
-    first = last = tb.tb_lineno
-    position = next(islice(code.co_positions(), tb.tb_lasti // 2, None), None)
-    if position is not None and position[0] and position[1]:
-        first, last = min(first, position[0]), max(first, position[1])
-    numbers = range(first, min(last + 1, first + _MAX_LINES))
-    lines = (
-        linecache.getline(code.co_filename, number, tb.tb_frame.f_globals)
-        for number in numbers
-    )
-    return "\n".join(line.strip()[:500] for line in lines if line.strip())
-
-
-def _folded(frames: Sequence[_Frame]) -> Iterator[str]:
-    """Yield the user's frames and the last one; each run of others as one line."""
-    users = [index for index, frame in enumerate(frames) if frame.is_users]
-    if len(users) > _MAX_FRAMES:  # a recursion
-        users = users[:_FIRST_FRAMES] + users[_FIRST_FRAMES - _MAX_FRAMES :]
-    kept = sorted({*users, len(frames) - 1} if frames else users)
-    expected = 0
-    for index in kept:
-        if index > expected:
-            yield _left_out(frames[expected:index])
-        frame = frames[index]
-        yield frame.place
-        if frame.code:
-            yield "    " + frame.code.replace("\n", "\n    ")
-        expected = index + 1
-
-
-def _left_out(frames: Sequence[_Frame]) -> str:
-    packages = dict.fromkeys(f.package for f in frames if f.package != "__main__")
-    names = ", ".join(islice(filter(None, packages), 3))
-    where = f" in {names}" if names else ""
-    return f"    [{len(frames):,} call{'s' * (len(frames) > 1)}{where} left out]"
-
-
-# -- the failing line ----------------------------------------------------------
-
-
-def _failing_line(
-    error: BaseException, name_of_cell: NameOfCell
-) -> tuple[str, tuple[str, ...]]:
-    frames = list(_frames(error.__traceback__, name_of_cell))
-    users = [index for index, frame in enumerate(frames) if frame.is_users]
-    if not users or not any(frame.is_cell for frame in frames):
-        text = error.text if isinstance(error, SyntaxError) else None
-        return (text or "").strip(), ()
-    tb = next(islice(_tracebacks(error.__traceback__), users[-1], None))
-    line = frames[users[-1]].code
-    return line, name_types(line, tb.tb_frame.f_locals, tb.tb_frame.f_globals)
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _MAX_CHARACTERS:
-        return text
-    head = _MAX_CHARACTERS // 3
-    tail = _MAX_CHARACTERS - head
-    left = len(text) - _MAX_CHARACTERS
-    return f"{text[:head]}\n[{left:,} characters left out]\n{text[-tail:]}"
-
-
-_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
-_MAX_NAMES = 20
-_MAX_COLUMNS = 40
-_MAX_TEXT = 60
-_SIZED = {
-    str: "characters",
-    bytes: "bytes",
-    list: "items",
-    tuple: "items",
-    set: "items",
-    frozenset: "items",
-    dict: "entries",
-}
-
-
-def name_types(code: str, *namespaces: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the type of each name in some code, in the order of the code.
-
-    Parameters
-    ----------
-    namespaces
-        Where names are looked up, the nearest first. Names in none of them (mostly
-        built-in ones) and attributes are left out.
-
-    Examples
-    --------
-    >>> name_types("total / len(rows)", {"total": 3}, {"rows": [1, 2]})
-    ('total: int', 'rows: list, 2 items')
-    """
-    names = dict.fromkeys(_NAME.findall(code))
-    return tuple(_described(names, namespaces))[:_MAX_NAMES]
-
-
-def _described(
-    names: Mapping[str, object], namespaces: tuple[Mapping[str, object], ...]
-) -> Iterator[str]:
-    for name in names:
-        found = next((space for space in namespaces if name in space), None)
-        if found is not None and not keyword.iskeyword(name):
-            yield f"{name}: {describe(found[name])}"
-
-
-def describe(value: object) -> str:
-    """Return the type of a value, with its length, shape or columns.
-
-    Examples
-    --------
-    >>> describe({"a": 1})
-    'dict, 1 entries'
-    """
-    try:
-        parts = [_kind(value), *_facts(value)]
-    except Exception:  # noqa: BLE001  (it runs code of the user's class)
-        parts = [_kind(value)]
-    return ", ".join(parts)
-
-
-def _kind(value: object) -> str:
-    if type(value) is ModuleType:
-        return f"module {_short_text(value.__name__)}"
-    name = type.__getattribute__(type(value), "__qualname__")
-    module = type.__getattribute__(type(value), "__module__")
-    root = module.partition(".")[0] if isinstance(module, str) else ""
-    return _short_text(
-        name if root in {"", "builtins", "__main__"} else f"{root}.{name}"
+    return isinstance(error, BdbQuit | GeneratorExit) or (
+        isinstance(error, SystemExit) and not error.code
     )
 
 
-def _facts(value: Any) -> Iterator[str]:  # noqa: ANN401  (any object of the user's)
-    for kind, unit in _SIZED.items():
-        if isinstance(value, kind):
-            # NB: not len(value), which a derived class may override.
-            yield f"{kind.__len__(value):,} {unit}"
-            return
-    if type(value) is FunctionType:
-        code = value.__code__
-        count = code.co_argcount + code.co_kwonlyargcount
-        yield f"parameters ({', '.join(code.co_varnames[:count])})"
-    elif isinstance(value, type):
-        yield f"the class {_short_text(type.__getattribute__(value, '__qualname__'))}"
-    else:
-        yield from _shape(value)
+def _is_ours(error: BaseException) -> bool:
+    is_typed = isinstance(error, OllamaMagicError | Interrupted)
+    return is_typed or came_through(error, _OUR_MAGICS)
 
 
-def _shape(value: Any) -> Iterator[str]:  # noqa: ANN401
-    if not _class_has(value, "shape"):
-        return
-    shape = value.shape
-    if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
-        return
-    if _class_has(value, "columns") and _class_has(value, "dtypes"):
-        yield f"{shape[0]:,} rows and {shape[1]:,} columns: {_columns(value)}"
-        return
-    if shape:
-        yield f"shape {tuple(shape)}"
-    if _class_has(value, "dtype"):
-        yield f"dtype {_short_text(str(value.dtype))}"
-
-
-def _columns(table: Any) -> str:  # noqa: ANN401
-    pairs = list(zip(table.columns, table.dtypes, strict=True))
-    shown = [
-        f"{_short_text(str(n))} ({_short_text(str(k))})"
-        for n, k in pairs[:_MAX_COLUMNS]
-    ]
-    if len(pairs) > _MAX_COLUMNS:
-        shown.append(f"and {len(pairs) - _MAX_COLUMNS:,} more")
-    return ", ".join(shown)
-
-
-def _class_has(value: object, name: str) -> bool:
-    """Return whether a class declares an attribute, without calling ``__getattr__``.
-
-    A proxy for a remote object would fetch it.
-    """
-    return inspect.getattr_static(type(value), name, None) is not None
-
-
-def _short_text(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+def _cut(source: str) -> str:
+    if len(source) <= _MAX_SOURCE:
+        return source
+    return f"{source[:_MAX_SOURCE]}\n# [cut: {len(source):,} characters]"

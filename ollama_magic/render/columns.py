@@ -24,7 +24,7 @@ from ollama_magic.render.streaming import (
 )
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
 from ollama_magic.render.text import escaped, one_line, visible_text
-from ollama_magic.render.theme import BORDER, with_code_style
+from ollama_magic.render.theme import BORDER, with_style
 
 _GRID = (
     "display:grid;gap:1em 1.5em;"
@@ -61,7 +61,7 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
     if note:
         page += f'<div style="{_NOTE}">{note_html(note)}</div>'
         texts.append(visible_text(note))
-    return {"text/html": with_code_style(page), "text/plain": "\n\n".join(texts)}
+    return {"text/html": with_style(page), "text/plain": "\n\n".join(texts)}
 
 
 def grid_html(columns: Iterable[tuple[str, str]]) -> str:

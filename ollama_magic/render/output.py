@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from ollama_magic.render.theme import with_code_style
+from ollama_magic.render.theme import with_style
 
 _ENVELOPE_BYTES = 550
 MIME_TYPES = ("text/html", "text/plain")
@@ -63,7 +63,7 @@ class LiveOutput:
             For front ends without HTML. It is sent with the first frame only, since
             these front ends ignore updates.
         """
-        html = with_code_style(html)
+        html = with_style(html)
         if html == self._html or not (html or self.is_open):
             return 0
         plain = {"text/plain": text} if text and not self.is_open else {}

@@ -31,7 +31,7 @@ from ollama_magic.render.safe_html import (
     within_budget,
 )
 from ollama_magic.render.text import count_invisible, escaped, visible_text
-from ollama_magic.render.theme import WARNING, with_code_style
+from ollama_magic.render.theme import WARNING, with_style
 
 _NOTICE_STYLE = f"border-left:3px solid {WARNING};margin:.5em 0;padding:0 .8em"
 _FOOTER_STYLE = f"{NOTE_STYLE}margin-top:.5em"
@@ -85,7 +85,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
     ]
     plain = reply_plain(view)
     source = "\n\n".join(filter(None, [_steps_json(view.steps), view.thinking, plain]))
-    page = with_code_style(within_budget(parts, source))
+    page = with_style(within_budget(parts, source))
     return {"text/html": page, "text/plain": plain}
 
 

@@ -37,8 +37,8 @@ from ollama_magic.render.limits import (
     without_styles,
 )
 from ollama_magic.render.math import MATH_CLASS, math_html
-from ollama_magic.render.text import escaped, visible_text
-from ollama_magic.render.theme import CODE_STYLE, STYLES_OF_0_1_0
+from ollama_magic.render.text import escaped, visible_text, without_blank_lines
+from ollama_magic.render.theme import OUTPUT_STYLE, STYLES_OF_0_1_0
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -78,8 +78,6 @@ _WRITTEN_ALIKE = {
     "&nbsp;": "\xa0",
     f' rel="{_LINK_REL}"': "",  # before or after a title
 }
-_EMPTY_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
-"""Ends an HTML block in Markdown, which nbconvert writes for a notebook."""
 
 SHORTENED_NOTE = "Shown as plain text: too long to format."
 _SHORTENED = f"<p><em>{SHORTENED_NOTE}</em></p>"
@@ -281,7 +279,7 @@ def shown_parts(page: str, styles: Collection[str]) -> list[str] | None:
     styles
         The styles that may stand on parts, besides those of Markdown.
     """
-    page = page.removeprefix(CODE_STYLE)
+    page = page.removesuffix(OUTPUT_STYLE)
     clean = _as_sanitised(_page_cleaner(frozenset(styles)).clean(page))
     if _comparable(clean) != _comparable(page):
         return None
@@ -357,7 +355,7 @@ def sanitised(unsafe: str, *, has_math: bool = True) -> str:
 
 def _as_sanitised(clean: str) -> str:
     # NB: "&#x202e;" was still text when hidden characters were removed.
-    return _EMPTY_LINE.sub(r"\1&#10;", visible_text(clean))
+    return without_blank_lines(visible_text(clean))
 
 
 def _link(tag: str, name: str, value: str) -> str | None:

@@ -13,10 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
 from ollama_magic.errors import harmless
-from ollama_magic.render.text import escaped, one_line, visible_text
+from ollama_magic.render.text import (
+    escaped,
+    one_line,
+    visible_text,
+    without_blank_lines,
+)
+from ollama_magic.render.theme import CODE_FONT
 
 _MAX_PADDED = 200
 """Characters; one long cell would widen the cells of all rows."""
+
+PAGE_STYLE = f"font-family:{CODE_FONT}"
+"""Style of pages of text: in nbconvert's own sheet, ``<pre>`` is proportional."""
 
 
 def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -57,6 +66,10 @@ def _width(text: str) -> int:
     """Return the columns that a terminal needs: wide East Asian characters take two."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _pre_html(text: str) -> str:
+    return f'<pre style="{PAGE_STYLE}">{html.escape(text)}</pre>'
 
 
 T = TypeVar("T")
@@ -122,8 +135,9 @@ class Listing(Sequence[T], Generic[T]):
         if not self._rows:
             return {"text/plain": repr(self)}
         table = table_html(tuple(self._columns), self._cells())
-        note = f"<pre>{html.escape(self._note)}</pre>" if self._note else ""
-        return {"text/html": table + note, "text/plain": repr(self)}
+        note = _pre_html(self._note) if self._note else ""
+        page = without_blank_lines(table + note)
+        return {"text/html": page, "text/plain": repr(self)}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -144,5 +158,5 @@ class TextPage:
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        page = f"<pre>{html.escape(str(self))}</pre>"
+        page = without_blank_lines(_pre_html(str(self)))
         return {"text/html": page, "text/plain": str(self)}, dict(self.metadata)

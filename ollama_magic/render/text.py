@@ -27,6 +27,7 @@ _INVISIBLE = re.compile(
 )
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NEWLINES = re.compile("\r\n|\r")
+_BLANK_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
 
 
 def visible_text(text: str) -> str:
@@ -53,6 +54,18 @@ def one_line(text: str) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return ``1 turn`` or ``2 turns``."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def without_blank_lines(page: str) -> str:
+    r"""Return HTML that shows the same and has no blank line.
+
+    ``nbconvert --to markdown`` copies outputs into Markdown, where a blank line ends a
+    block of HTML.
+
+    >>> without_blank_lines("<pre>a\n\nb</pre>")
+    '<pre>a\n&#10;b</pre>'
+    """
+    return _BLANK_LINE.sub(r"\1&#10;", page)
 
 
 def escaped(text: str) -> str:

@@ -6,6 +6,8 @@ variables, but with the values of Lab's light theme, whatever the theme is.
 
 from __future__ import annotations
 
+from ollama_magic.render.math import MATH_CLASS
+
 
 def _themed(vscode: str, jupyter: str, otherwise: str) -> str:
     return f"var(--vscode-{vscode},var(--jp-{jupyter},{otherwise}))"
@@ -31,6 +33,8 @@ CODE_FONT_SIZE = _themed("editor-font-size", "code-font-size", "13px")
 
 _IN_VSCODE = "[data-vscode-theme-kind]"
 _TOKENS = {"k": "boolean", "s": "string", "m": "number"}
+# MathJax puts elements into what it typesets; without it, there is text alone.
+_MATH_SOURCE = "".join(f".{name}" for name in MATH_CLASS.split()) + ":not(:has(*))"
 
 
 def _token_css(css_class: str, name: str) -> str:
@@ -40,26 +44,33 @@ def _token_css(css_class: str, name: str) -> str:
     return f"{_IN_VSCODE} .highlight .{css_class}{{color:color-mix(in srgb,{colour})}}"
 
 
-CODE_STYLE = "".join(
+OUTPUT_STYLE = "".join(
     [
         "<style>",
         *(_token_css(css_class, name) for css_class, name in _TOKENS.items()),
         f"{_IN_VSCODE} .highlight .c{{opacity:.75}}",
+        f"{_MATH_SOURCE}{{font-family:{CODE_FONT};white-space:pre-wrap}}",
         "</style>",
     ]
 )
-"""Colours of code in VS Code, which has no style sheet for Pygments.
+"""Colours of code in VS Code, which has no style sheet for Pygments, and the font of
+math that no MathJax typesets.
 
-A constant, put before a page that is sanitised already. GitHub, nbviewer and untrusted
+A constant, put behind a page that is sanitised already. GitHub, nbviewer and untrusted
 notebooks drop it, as they drop the style sheet of pandas.
 """
 
 
-def with_code_style(page: str) -> str:
-    """Return the HTML of an output, with ``CODE_STYLE`` once if it has code."""
-    if 'class="highlight"' not in page:
+def with_style(page: str) -> str:
+    """Return the HTML of an output, with ``OUTPUT_STYLE`` once if it has code or math.
+
+    Called by the displays for what they publish.
+    """
+    if 'class="highlight"' not in page and MATH_CLASS not in page:
         return page
-    return CODE_STYLE + page.replace(CODE_STYLE, "")
+    # NB: not at its beginning: Markdown that begins with <style> is HTML up to the end
+    # of that line only, and nbconvert copies outputs into Markdown.
+    return page.replace(OUTPUT_STYLE, "") + OUTPUT_STYLE
 
 
 PANEL_CLASS = "ollama-panel"

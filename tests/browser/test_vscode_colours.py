@@ -14,7 +14,7 @@ from ollama_magic.render.panel_html import (
     text_box_html,
 )
 from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html
-from ollama_magic.render.theme import PANEL_CLASS, with_code_style
+from ollama_magic.render.theme import PANEL_CLASS, with_style
 
 LIGHT_OF_LAB = {
     "--jp-ui-font-color0": "rgba(0,0,0,1)",
@@ -60,8 +60,8 @@ PAGES = {
     "list": reply_bundle(ReplyView(f"- item\n\n{CODE}"))["text/html"],
     "json": reply_bundle(ReplyView('{"a": [1, true]}', view="json"))["text/html"],
     "columns": columns_bundle([Column("a", ReplyView(CODE))])["text/html"],
-    "call that waits": with_code_style(steps_html(WAITING)),
-    "call that was made": with_code_style(steps_html(ANSWERED)),
+    "call that waits": with_style(steps_html(WAITING)),
+    "call that was made": with_style(steps_html(ANSWERED)),
     "panel": f"<style>{PANEL_STYLE}</style><div class={PANEL_CLASS}>"
     f"{PANEL}{text_box_html('text')}</div>",
 }

@@ -22,7 +22,7 @@ def test_the_prompt_to_fix_has_source_error_line_and_types():
     assert "```\nCell In[7], line 1, in <module>\n" in prompt.text
     assert "- total: int\n- count: int" in prompt.text
     assert "the cause in a sentence or two" in prompt.text
-    assert "as one Python code block" in prompt.text
+    assert "the whole corrected cell as one code block" in prompt.text
 
 
 def test_unknown_facts_are_left_out():

@@ -87,21 +87,158 @@ def test_fix_without_a_failing_cell_is_an_error(kernel, fake_ollama):
     assert fake_ollama.bodies("/api/chat") == []
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "%%ollama nosuch:1b\nHi",
-        "%ollama show nosuch:1b",
-        "%ollama fx",
-        "%nosuchmagic",
-        "raise KeyboardInterrupt",
-        "from ollama_magic import OllamaClient\nOllamaClient('127.0.0.1:9').version()",
-        "get_ipython().run_cell('1 / 0'); raise KeyboardInterrupt",
-    ],
-)
-def test_errors_outside_the_users_code_are_not_stored(kernel, cell):
+OURS = [
+    "%%ollama nosuch:1b\nHi",
+    "%ollama show nosuch:1b",
+    "%ollama fx",
+    "from ollama_magic import OllamaClient\nOllamaClient('127.0.0.1:9').version()",
+    "x = 1\n%ollama ask -m nosuch:1b hi",
+]
+
+
+def asked_of_installed_models(fake_ollama):
+    bodies = fake_ollama.bodies("/api/chat")
+    return [body for body in bodies if body["model"] != "nosuch:1b"]
+
+
+@pytest.mark.parametrize("cell", OURS)
+def test_an_error_of_ours_is_not_explained_and_no_older_cell_is(
+    kernel, fake_ollama, cell
+):
+    older = run_until_it_fails(kernel, "older")
+    kernel.run(cell)
+    ran = kernel.run("%ollama fix")
+    assert "which failed last." in ran.error
+    assert "says what to type next" in ran.error
+    assert f"%ollama fix {older}   asks about the one before it" in ran.error
+    assert asked_of_installed_models(fake_ollama) == []
+    assert f"about In[{older}]" in kernel.run(f"%ollama fix {older}").html
+
+
+def test_a_fix_that_failed_itself_can_be_repeated(kernel):
+    number = run_until_it_fails(kernel, "older")
+    assert "ModelNotFoundError" in kernel.run("%ollama fix -m nosuch:1b").error
+    assert f"about In[{number}]" in kernel.run("%ollama fix").html
+
+
+@pytest.mark.parametrize("cell", ["import sys\nsys.exit(0)", "print('fine')"])
+def test_code_that_ends_as_it_should_has_not_failed(kernel, cell):
     kernel.run(cell)
     assert "No cell has failed" in kernel.run("%ollama fix").error
+
+
+FAILING = {
+    "%%time": ("%%time\na = 0\n1 / a", ["1 / a", "ZeroDivisionError", "- a: int"]),
+    "%%time of one expression": ("%%time\n1 / 0", ["ZeroDivisionError", "\n1 / 0\n"]),
+    "%time": ("%time 1 / 0", ["ZeroDivisionError"]),
+    "%%timeit": ("%%timeit -n 1 -r 1\n1 / 0", ["ZeroDivisionError"]),
+    "%%capture": ("%%capture out\na = 0\n1 / a", ["1 / a", "- a: int"]),
+    "run_cell": ("get_ipython().run_cell('1 / 0')", ["ZeroDivisionError", "run_cell"]),
+    "run_cell that goes on": (
+        "get_ipython().run_cell('1 / 0')\nfor n in 1, 2:\n    pass",
+        ["ZeroDivisionError"],
+    ),
+    "a page that fails": (
+        "class Odd:\n    def _repr_html_(self):\n        return 1 / 0\nOdd()",
+        ["return 1 / 0", "ZeroDivisionError"],
+    ),
+    "%%bash": (
+        "%%bash\necho ok\nexit 3",
+        ["```\n%%bash\necho ok\nexit 3\n```", "exit status 3", "is not known"],
+    ),
+    "!command": ("!exit 3", ["exit code 3", "\n!exit 3\n", "is not known"]),
+    "an unknown magic": ("%nosuchmagic", ["UsageError", "%nosuchmagic"]),
+    "sys.exit": ("import sys\nsys.exit('no input')", ["SystemExit: no input"]),
+    "interrupt": (
+        "for n in range(3):\n    raise KeyboardInterrupt",
+        ["I stopped a cell", "raise KeyboardInterrupt", "KeyboardInterrupt\n```"],
+    ),
+    "await": ("import asyncio\nawait asyncio.sleep('x')", ["asyncio.sleep('x')"]),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_fix_explains_what_failed_last_however_it_did(kernel, fake_ollama, name):
+    cell, told = FAILING[name]
+    run_until_it_fails(kernel, "older")
+    number = kernel.run(cell).number
+    ran = kernel.run("%ollama fix")
+    assert ran.status == "ok", ran.error
+    assert f"about In[{number}]" in ran.html
+    prompt = asked(fake_ollama)
+    for text in told:
+        assert text in prompt
+    assert "older" not in prompt
+    assert "get_ipython: " not in prompt
+    assert "ipykernel" not in prompt
+
+
+def test_fix_sends_the_script_that_run_ran(kernel, fake_ollama, tmp_path):
+    script = tmp_path / "scr.py"
+    script.write_text(
+        "row = {'a': 1}\n\ndef total():\n    return row['b']\n\ntotal()\n"
+    )
+    run_until_it_fails(kernel, "older")
+    number = kernel.run(f"%run {script}").number
+    ran = kernel.run("%ollama fix")
+    assert f"about In[{number}]" in ran.html
+    prompt = asked(fake_ollama)
+    assert f"It runs scr.py:\n\n```python\n{script.read_text().rstrip()}\n```" in prompt
+    assert "File scr.py, line 4, in total\n    return row['b']" in prompt
+    assert "KeyError: 'b'" in prompt
+    assert "- row: dict, 1 entries" in prompt
+    assert "write the whole corrected scr.py" in prompt
+    assert "IPython" not in prompt
+
+
+CALLBACK = """
+import ipywidgets
+def ask(_):
+    rows = []
+    {code}
+button = ipywidgets.Button()
+button.on_click(ask)
+print(button.comm.comm_id, end="")
+"""
+
+
+def test_fix_explains_an_error_in_a_callback(kernel, fake_ollama):
+    ran = kernel.run(CALLBACK.replace("{code}", "rows[1]"))
+    run_until_it_fails(kernel, "older")
+    kernel.click(ran.streams)
+    shown = kernel.run("%ollama fix")
+    assert f"about a callback of In[{ran.number}]" in shown.html
+    prompt = asked(fake_ollama)
+    assert "fails when it is called after its cell has ended" in prompt
+    assert "rows[1]" in prompt
+    assert "IndexError: list index out of range" in prompt
+    assert "- rows: list, 0 items" in prompt
+    kernel.run("print(1)")
+    kernel.run("%ollama fix")
+    assert "IndexError" in asked(fake_ollama)
+
+
+def test_an_error_of_ours_in_a_callback_is_not_explained(kernel, fake_ollama):
+    code = "get_ipython().run_line_magic('ollama', 'ask -m nosuch:1b hi')"
+    comm_id = kernel.run(CALLBACK.replace("{code}", code)).streams
+    run_until_it_fails(kernel, "older")
+    kernel.click(comm_id)
+    assert "which failed last." in kernel.run("%ollama fix").error
+    assert asked_of_installed_models(fake_ollama) == []
+
+
+def test_code_that_a_front_end_runs_silently_is_not_explained(kernel, fake_ollama):
+    number = run_until_it_fails(kernel, "older")
+    kernel.client.execute("1 / 0", silent=True, reply=True, timeout=60)
+    assert f"about In[{number}]" in kernel.run("%ollama fix").html
+
+
+def test_a_failure_that_was_explained_is_not_found_again(kernel):
+    """IPython keeps the last error it has shown; later cells did not fail with it."""
+    number = run_until_it_fails(kernel, "1 / 0")
+    kernel.run("%%capture\nprint('fine')")
+    kernel.run("get_ipython().run_cell('2')")
+    assert f"about In[{number}]" in kernel.run("%ollama fix").html
 
 
 def test_objects_that_raise_when_inspected_do_no_harm(kernel, fake_ollama):

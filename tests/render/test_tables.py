@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import html5lib
 
-from ollama_magic.render.tables import Listing, TextPage, table_html, table_text
+from ollama_magic.render.tables import (
+    PAGE_STYLE,
+    Listing,
+    TextPage,
+    table_html,
+    table_text,
+)
 
 
 @dataclass
@@ -60,5 +66,5 @@ def test_page_shows_visible_text_and_keeps_the_original():
     page = TextPage(HOSTILE)
     assert str(page) == repr(page) == "a␛[31mbc\n<b>"
     data, _ = page._repr_mimebundle_()
-    assert data["text/html"] == "<pre>a␛[31mbc\n&lt;b&gt;</pre>"
+    assert data["text/html"] == f'<pre style="{PAGE_STYLE}">a␛[31mbc\n&lt;b&gt;</pre>'
     assert page.text == HOSTILE

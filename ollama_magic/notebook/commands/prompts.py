@@ -92,45 +92,64 @@ def fix(context: Context, line: ParsedCommand) -> object:
 
 def prompt_to_fix(cell: FailingCell) -> CodePrompt:
     """Return the prompt about a cell that failed."""
-    name = f"In[{cell.number}]"
-    parts = [
-        f"A cell of my Jupyter notebook fails. Its source, {name}:",
-        fenced(cell.source, "python"),
-        "The error:",
-        fenced(cell.traceback),
-    ]
+    parts = [_HOW[cell.how]]
+    if cell.source:
+        language = "" if _OTHER_LANGUAGE.match(cell.source) else "python"
+        parts += [f"Its source, {_name_of(cell)}:", fenced(cell.source, language)]
+    if cell.script:
+        parts += [f"It runs {cell.script}:", fenced(cell.script_source, "python")]
+    parts += ["The error:", fenced(cell.traceback)]
     if cell.line:
         parts += ["The line that failed:", fenced(cell.line, "python")]
     if cell.names:
         types = "\n".join(f"- {name}" for name in cell.names)
         parts += [f"The types of the variables on that line:\n{types}"]
+    corrected = cell.script or ("cell" if cell.source else "function")
     parts += [
-        "Explain the cause in a sentence or two. Then write the whole corrected cell "
-        "as one Python code block, and change only what needs to be changed."
+        "Explain the cause in a sentence or two. Then write the whole corrected "
+        f"{corrected} as one code block, and change only what needs to be changed."
     ]
-    return CodePrompt("\n\n".join(parts), f"about {name}")
+    return CodePrompt("\n\n".join(parts), f"about {_name_of(cell)}")
+
+
+_HOW = {
+    "failed": "A cell of my Jupyter notebook fails.",
+    "stopped": "I stopped a cell of my Jupyter notebook, because it ran too long.",
+    "callback": "Code of my Jupyter notebook fails when it is called after its cell "
+    "has ended, for example by a widget.",
+}
+_OTHER_LANGUAGE = re.compile(r"\s*%%(?!time|timeit|capture|prun)")
+
+
+def _name_of(cell: FailingCell) -> str:
+    if cell.how == "callback":
+        return "a callback" + (f" of In[{cell.number}]" if cell.number else "")
+    return f"In[{cell.number}]"
 
 
 def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
     """Return the cell with the number that was typed, or the last one that failed."""
-    if not text and cells.last is not None:
-        return cells.last
     number = _NUMBER.fullmatch(text)
-    found = cells.find(int(number[1])) if number else None
-    if found is not None:
+    found = cells.find(int(number[1])) if number else None if text else cells.last
+    if found is not None and not found.unexplained:
         return found
-    what = "No cell has failed since ollama_magic was loaded."
-    if number:
+    what, why = "No cell has failed since ollama_magic was loaded.", ""
+    failed = ", ".join(f"In[{n}]" for n in cells.numbers)
+    if found is not None:
+        what = f"A model cannot explain {_name_of(found)}, which failed last."
+        if text:
+            what = f"A model cannot explain {_name_of(found)}."
+        why = found.unexplained
+    elif number:
         what = f"No error in In[{number[1]}] is recorded."
     elif text:
         what = f"%ollama fix takes the number of a cell, not {text!r}."
-    failed = ", ".join(f"In[{n}]" for n in cells.numbers)
-    raise PromptError(
-        what,
-        why=f"these cells have failed: {failed}" if failed else "",
-        next_step="run the cell that fails, then: %ollama fix   "
-        "About working code: %ollama explain [RANGE]",
-    )
+    why = why or (f"these cells have failed: {failed}" if failed else "")
+    step = "run the cell that fails, then: %ollama fix"
+    if found is not None and failed:
+        step = f"%ollama fix {cells.numbers[-1]}   asks about the one before it"
+    about = "About working code: %ollama explain [RANGE]"
+    raise PromptError(what, why=why, next_step=f"{step}   {about}")
 
 
 # -- explain ---------------------------------------------------------------------

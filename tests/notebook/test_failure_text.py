@@ -9,8 +9,8 @@ import weakref
 
 import pytest
 
-from ollama_magic.notebook.failures import (
-    _came_through,
+from ollama_magic.notebook.failure_text import (
+    came_through,
     describe,
     failure_text,
     name_types,
@@ -140,8 +140,8 @@ def test_objects_of_the_error_are_freed():
 def test_the_modules_that_an_error_passed_through_are_known():
     with pytest.raises(json.JSONDecodeError) as caught:
         json.loads("{")
-    assert _came_through(caught.value, "json.decoder")
-    assert not _came_through(caught.value, "ollama_magic.notebook.magics")
+    assert came_through(caught.value, "json.decoder")
+    assert not came_through(caught.value, "ollama_magic.notebook.magics")
 
 
 # -- names ---------------------------------------------------------------------
