@@ -2,10 +2,13 @@
 
 import os
 import sys
+import tempfile
+from itertools import count
 from pathlib import Path
 
 import hypothesis
 import pytest
+from jupyter_client.manager import KernelManager
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests import fake_ollama
 
@@ -24,6 +27,31 @@ def clean_session(tmp_path_factory):
     """Kernels that serve many tests do not share IPython's history with others."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _clean(monkeypatch, tmp_path_factory.mktemp("home"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kernels_without_ports():
+    """Start kernels on sockets that are files.
+
+    Jupyter picks five free ports for a kernel, which binds them only once it has
+    started: in between, another process may take one, and the kernel ends.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    init, number = KernelManager.__init__, count()
+
+    def init_with_files(self, *args, **kwargs):
+        files = {"transport": "ipc", "ip": f"{folder}/{next(number)}"}
+        init(self, *args, **files | kwargs)
+
+    # The folder is short: the path of a socket has 107 characters at most.
+    with (
+        tempfile.TemporaryDirectory(prefix="kernels") as folder,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        monkeypatch.setattr(KernelManager, "__init__", init_with_files)
         yield
 
 

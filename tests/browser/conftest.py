@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import zlib
@@ -79,7 +80,14 @@ class JupyterServer:
 
 
 @pytest.fixture(scope="session")
-def jupyter(tmp_path_factory):
+def runtime_folder():
+    """Return a folder with a path short enough for sockets of kernels."""
+    with tempfile.TemporaryDirectory(prefix="jupyter") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory, runtime_folder):
     """One Jupyter server for all browser tests; it picks its own free port."""
     root = tmp_path_factory.mktemp("jupyter")
     home = tmp_path_factory.mktemp("home")
@@ -88,7 +96,7 @@ def jupyter(tmp_path_factory):
         "HOME": str(home),
         "XDG_DATA_HOME": str(home / "data"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(runtime_folder),
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
@@ -98,6 +106,8 @@ def jupyter(tmp_path_factory):
     command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
     command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
     command += ["--LabApp.extension_manager=readonly"]
+    if sys.platform != "win32":  # no two kernels take the same port
+        command += ["--KernelManager.transport=ipc"]
     news = home / "settings" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}
@@ -105,15 +115,15 @@ def jupyter(tmp_path_factory):
     log = (home / "log.txt").open("w")
     with subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
         try:
-            yield JupyterServer(_wait_for_server(home, process), root)
+            yield JupyterServer(_wait_for_server(runtime_folder, process, home), root)
         finally:
             process.terminate()
 
 
-def _wait_for_server(home, process):
+def _wait_for_server(runtime_folder, process, home):
     deadline = time.monotonic() + WAIT_MS / 1000
     while time.monotonic() < deadline and process.poll() is None:
-        for info in (home / "runtime").glob("jpserver-*.json"):
+        for info in runtime_folder.glob("jpserver-*.json"):
             try:
                 url = json.loads(info.read_text())["url"].rstrip("/")
                 urllib.request.urlopen(f"{url}/api", timeout=5).close()
