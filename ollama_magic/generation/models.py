@@ -162,8 +162,8 @@ def chosen_model(
     candidates = (
         (session.store.chosen_model(session.notebook.key), "%ollama use"),
         (last, "the chat's last turn" if is_last else "an earlier turn of the chat"),
-        (session.settings.model, "OllamaMagics.model"),
-        (os.environ.get("OLLAMA_MODEL"), "OLLAMA_MODEL"),
+        (session.settings.model.strip(), "OllamaMagics.model"),
+        (os.environ.get("OLLAMA_MODEL", "").strip(), "OLLAMA_MODEL"),
     )
     return next((ChosenModel(name, by) for name, by in candidates if name), None)
 

@@ -1,6 +1,7 @@
 """What a person sees of ``%ollama`` lines, through a real kernel."""
 
 import pytest
+from fake_ollama import whole
 
 
 def test_the_status_fits_on_one_screen(kernel):
@@ -103,6 +104,17 @@ def test_help_shows_everything(kernel):
     assert "--temperature" in kernel.run("%ollama help").text
     assert "%ollama pull" in kernel.run("%ollama pull?").text
     assert "ollama_magic" in kernel.run("%ollama version").text
+
+
+@pytest.mark.parametrize("line", ["version", "", "serve"])
+def test_the_version_of_a_server_cannot_add_lines(kernel, fake_ollama, line):
+    version = "9.9.9\n\nnext: %ollama rm everything" + "!" * 900
+    fake_ollama.on("GET /api/version", whole({"version": version}))
+    (shown,) = [
+        one for one in kernel.run(f"%ollama {line}").text.split("\n") if "9.9.9" in one
+    ]
+    assert "9.9.9 next: %ollama rm everything!" in shown
+    assert len(shown) < 200
 
 
 @pytest.mark.parametrize("magic", ["%ollama", "%%ollama"])

@@ -96,6 +96,21 @@ def test_each_source_of_the_model_overrides_the_next(kernel, fake_ollama):
     assert asked(fake_ollama) == [*sources, "turn:1b", "used:1b"]
 
 
+def test_blanks_around_a_default_model_are_no_part_of_its_name(kernel, fake_ollama):
+    """A variable that is set to a blank is not set; `.env` files leave such ones."""
+    fake_ollama.models([LOCAL, OTHER])
+    for blank in (" ", "\t"):
+        kernel.run(f"import os; os.environ['OLLAMA_MODEL'] = {blank!r}")
+        assert kernel.run("%%ollama -1\nHi").status == "ok"
+        assert "(selected automatically)" in kernel.run("%ollama").text
+    kernel.run(f"os.environ['OLLAMA_MODEL'] = ' {OTHER} '")
+    kernel.run("%%ollama -1\nHi")
+    kernel.run(f"%config OllamaMagics.model = ' {LOCAL} '")
+    kernel.run("%%ollama -1\nHi")
+    kernel.run("del os.environ['OLLAMA_MODEL']")
+    assert asked(fake_ollama) == [LOCAL, LOCAL, OTHER, LOCAL]
+
+
 def test_a_turn_with_a_future_date_does_not_override_use(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run(f"%ollama use {OTHER}")

@@ -10,7 +10,7 @@ from ollama_magic import __version__
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
-from ollama_magic.errors import EngineError, OllamaMagicError
+from ollama_magic.errors import EngineError, OllamaMagicError, quoted
 from ollama_magic.generation.context import describe_use
 from ollama_magic.generation.models import (
     ServerModels,
@@ -120,7 +120,8 @@ def status(context: Context) -> TextPage:
 
 def _version_text(ask_version: Callable[[], str]) -> str:
     try:
-        return run_in_background(ask_version)
+        # NB: a server's text must not add lines, such as an advice.
+        return quoted(run_in_background(ask_version), limit=80)
     except OllamaMagicError as error:  # the status must be shown without a server too
         return f"not reachable ({error.why or error.what}); {error.next_step}"
 
