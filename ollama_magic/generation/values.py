@@ -16,6 +16,7 @@ from typing import Any
 
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
+from ollama_magic.render.text import counted
 
 MAX_CHARACTERS = 50_000
 """A text that is longer is cut, with a note; about 12,000 tokens."""
@@ -97,16 +98,16 @@ def _table_text(value: object, hide: Callable[[str], str]) -> ValueText | None:
     table: Any = value
     if is_from(value, "pandas", "Series"):
         name = "values" if table.name is None else table.name
-        head = f"Series of {len(table):,} values, type {table.dtype}"
+        head = f"Series of {counted(len(table), 'value')}, type {table.dtype}"
         return _with_rows(head, table.to_frame(name), [], hide)
     if not is_from(value, "pandas", "DataFrame"):
         return None
     rows, columns = table.shape
-    head = f"DataFrame of {rows:,} rows and {columns:,} columns"
+    head = f"DataFrame of {counted(rows, 'row')} and {counted(columns, 'column')}"
     shown = table.iloc[:, :_MAX_COLUMNS]
     facts = ["column: type, missing values", *_column_lines(shown)]
     if columns > _MAX_COLUMNS:
-        facts.append(f"[{columns - _MAX_COLUMNS:,} more columns]")
+        facts.append(f"[{counted(columns - _MAX_COLUMNS, 'more column')}]")
     return _with_rows(head, shown, facts, hide)
 
 
@@ -132,7 +133,11 @@ def _with_rows(
     else:
         left = count - _FIRST - _LAST
         first, last = table.iloc[:_FIRST], table.iloc[-_LAST:]
-        parts = [csv(first), f"[{left:,} rows left out]", csv(last, header=False)]
+        parts = [
+            csv(first),
+            f"[{counted(left, 'row')} left out]",
+            csv(last, header=False),
+        ]
         note = f"{_FIRST + _LAST} of {count:,} rows"
     lines = [head, *facts, "rows as CSV, the index first:", *parts]
     return ValueText("\n".join(lines), note)

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
+from ollama_magic.render.text import counted
+
 NameOfCell = Callable[[str], str | None]
 """Returns ``In[7]`` for the file name of compiled code; None if it is not a cell."""
 
@@ -278,13 +280,13 @@ _MAX_NAMES = 20
 _MAX_COLUMNS = 40
 _MAX_TEXT = 60
 _SIZED = {
-    str: "characters",
-    bytes: "bytes",
-    list: "items",
-    tuple: "items",
-    set: "items",
-    frozenset: "items",
-    dict: "entries",
+    str: "character",
+    bytes: "byte",
+    list: "item",
+    tuple: "item",
+    set: "item",
+    frozenset: "item",
+    dict: "item",
 }
 
 
@@ -321,7 +323,7 @@ def describe(value: object) -> str:
     Examples
     --------
     >>> describe({"a": 1})
-    'dict, 1 entries'
+    'dict, 1 item'
     """
     try:
         parts = [_kind(value), *_facts(value)]
@@ -345,7 +347,7 @@ def _facts(value: Any) -> Iterator[str]:  # noqa: ANN401  (any object of the use
     for kind, unit in _SIZED.items():
         if isinstance(value, kind):
             # NB: not len(value), which a derived class may override.
-            yield f"{kind.__len__(value):,} {unit}"
+            yield counted(kind.__len__(value), unit)
             return
     if type(value) is FunctionType:
         code = value.__code__
@@ -364,7 +366,8 @@ def _shape(value: Any) -> Iterator[str]:  # noqa: ANN401
     if not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
         return
     if _class_has(value, "columns") and _class_has(value, "dtypes"):
-        yield f"{shape[0]:,} rows and {shape[1]:,} columns: {_columns(value)}"
+        rows, columns = counted(shape[0], "row"), counted(shape[1], "column")
+        yield f"{rows} and {columns}: {_columns(value)}"
         return
     if shape:
         yield f"shape {tuple(shape)}"

@@ -37,7 +37,7 @@ def test_a_small_table_is_there_as_a_whole(pandas):
 def test_a_large_table_is_a_sample_that_says_so(pandas):
     frame = pandas.DataFrame({"n": range(100_000)})
     found = value_text(frame)
-    assert "DataFrame of 100,000 rows and 1 columns" in found.text
+    assert "DataFrame of 100,000 rows and 1 column\n" in found.text
     assert "[99,985 rows left out]" in found.text
     assert "99999,99999" in found.text
     assert len(found.text) < 1_000

@@ -59,7 +59,7 @@ def test_no_path_of_this_machine_is_in_the_text(tmp_path, monkeypatch):
 
 def test_locals_of_the_failing_frame_come_first():
     told = failure("x = 'text'\ndef f(x):\n    return x + y\ny = []\nf((1,))")
-    assert told.names == ("x: tuple, 1 items", "y: list, 0 items")
+    assert told.names == ("x: tuple, 1 item", "y: list, 0 items")
 
 
 def test_a_statement_of_several_lines_is_shown_whole():
@@ -186,7 +186,7 @@ def pandas():
         (None, "NoneType"),
         (SECRET, "str, 7 characters"),
         ([SECRET] * 1000, "list, 1,000 items"),
-        ({SECRET: 1}, "dict, 1 entries"),
+        ({SECRET: 1}, "dict, 1 item"),
         (pytest, "module pytest"),
         (int, "type, the class int"),
         (lambda a, *, b=SECRET: a, "function, parameters (a, b)"),
@@ -201,7 +201,7 @@ def test_a_value_is_described_by_type_and_size(value, text):
 
 def test_a_table_is_described_by_its_columns_and_their_types(pandas):
     told = describe(pandas.DataFrame({"user": [SECRET], "age": [36]}))
-    assert told.startswith("pandas.DataFrame, 1 rows and 2 columns: user (")
+    assert told.startswith("pandas.DataFrame, 1 row and 2 columns: user (")
     assert told.endswith("age (int64)")
     assert SECRET not in told
 

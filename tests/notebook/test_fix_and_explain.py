@@ -29,7 +29,7 @@ def test_fix_sends_source_traceback_and_types_of_the_last_failing_cell(
     )
     assert f"Cell In[{number}], line 2, in <module>\n    rows / limits" in prompt
     assert "TypeError: unsupported operand type(s)" in prompt
-    assert "- rows: list, 3 items\n- limits: dict, 1 entries" in prompt
+    assert "- rows: list, 3 items\n- limits: dict, 1 item" in prompt
     assert "secret" not in prompt
     assert "ipykernel" not in prompt
     assert f"about In[{number}]" in ran.html
