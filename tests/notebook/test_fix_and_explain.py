@@ -186,7 +186,7 @@ def test_fix_sends_the_script_that_run_ran(kernel, fake_ollama, tmp_path):
     assert f"It runs scr.py:\n\n```python\n{script.read_text().rstrip()}\n```" in prompt
     assert "File scr.py, line 4, in total\n    return row['b']" in prompt
     assert "KeyError: 'b'" in prompt
-    assert "- row: dict, 1 entries" in prompt
+    assert "- row: dict, 1 item" in prompt
     assert "write the whole corrected scr.py" in prompt
     assert "IPython" not in prompt
 
