@@ -10,7 +10,7 @@ where front ends make links of what looks like one; ``repr`` is Python's own,
 from contextlib import suppress
 
 from ollama_magic import errors
-from ollama_magic.batch.progress import RowProgress
+from ollama_magic.batch.results import RowProgress
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.progress import TransferProgress

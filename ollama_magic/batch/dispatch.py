@@ -19,7 +19,7 @@ from typing import Protocol
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.streams import ReplyStream
-from ollama_magic.client.types import GenerateRequest, Request, Stats
+from ollama_magic.client.types import GenerateRequest, Request
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,
@@ -41,11 +41,7 @@ _AHEAD = 4
 class RowResult:
     """The reply to one row, or its error; it can be pickled."""
 
-    text: str = ""
-    thinking: str = ""
-    thinking_s: float = 0.0
-    done_reason: str = ""
-    stats: Stats = field(default_factory=Stats)
+    response: Response = field(default_factory=Response)
     error: OllamaMagicError | None = None
     is_server_gone: bool = False
 
@@ -384,13 +380,7 @@ def _ask(
         return RowResult(error=error, is_server_gone=is_gone())
     except OllamaMagicError as error:
         return RowResult(error=error)
-    return RowResult(
-        response.text,
-        response.thinking,
-        response.thinking_s,
-        response.done_reason,
-        response.stats,
-    )
+    return RowResult(response)
 
 
 def _read(stream: ReplyStream) -> Response:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.batch.dispatch import Dispatcher, open_workers
-from ollama_magic.batch.progress import RowProgress, open_progress_line
-from ollama_magic.batch.results import ReplyReader, Results, RowCache, reader_for
-from ollama_magic.batch.rows import parse_template, read_rows
-from ollama_magic.batch.servers import UsableServers, find_servers, named_servers
-from ollama_magic.client.models import ModelSummary, canonical
+from ollama_magic.batch.results import (
+    Results,
+    RowCache,
+    RowProgress,
+    open_progress_line,
+)
+from ollama_magic.batch.rows import ReplyReader, parse_template, read_rows
+from ollama_magic.batch.servers import usable_servers
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import (
     Format,
@@ -26,12 +29,10 @@ from ollama_magic.client.types import (
     Options,
     Think,
 )
-from ollama_magic.errors import ConfigError, Interrupted, ServerUnreachableError
-from ollama_magic.generation.models import chosen_model
+from ollama_magic.errors import ConfigError, Interrupted
 from ollama_magic.generation.options import check_value
+from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.session import Session, current_session
-
-_OFFLINE = "no server; cached replies only"
 
 
 def map_prompts(
@@ -220,7 +221,7 @@ def _values(
     """Return the value of each row, or its error."""
     if not prompts:
         return []
-    usable = _usable_servers(arguments, session)
+    usable = usable_servers(session, arguments.hosts, arguments.model, arguments.think)
     notes += usable.notes
     system = arguments.system
     if system is None:
@@ -246,10 +247,9 @@ def _values(
     is_offline = usable.fault is not None
     cache = RowCache(session.store, reader, usable.servers, any_digest=is_offline)
     model = usable.model or cache.model_of(requests(""))
-    note = _OFFLINE if is_offline else _where(usable)
-    progress = RowProgress(model or "no model", len(prompts), note)
-    line = open_progress_line(session) if arguments.progress else None
-    results = Results(prompts, reader, cache, progress, line)
+    output = open_progress_line(session) if arguments.progress else None
+    progress = RowProgress(model or "no model", len(prompts), usable.note, output)
+    results = Results(prompts, reader, cache, progress)
     with open_workers(
         arguments.executor, reader.schema, arguments.concurrency, len(usable.servers)
     ) as workers:
@@ -261,43 +261,6 @@ def _values(
     return results.values(prompts)
 
 
-def _usable_servers(arguments: _Arguments, session: Session) -> UsableServers:
-    """Return the servers to ask; none if cached replies may be enough."""
-    servers = named_servers(session, arguments.hosts)
-    model = arguments.model or _default_model(session)
-    try:
-        usable = find_servers(servers, model, arguments.think)
-        if arguments.model:
-            return usable
-        listed = [server.model for server in usable.servers if server.model]
-        allowed = _default_model(session, listed)
-        if allowed == model:
-            return usable
-        return find_servers(servers, allowed, arguments.think)
-    except ServerUnreachableError as error:
-        if not session.settings.cached:
-            raise
-        return UsableServers(model or "", servers, fault=error)
-
-
-def _default_model(
-    session: Session, installed: Sequence[ModelSummary] = ()
-) -> str | None:
-    """Return the model of this notebook; None leaves it to the first server."""
-    earlier = session.chat().before(session.cells.cell_id)
-    chosen = chosen_model(session, earlier, installed)
-    return chosen.name if chosen else None
-
-
-def _where(usable: UsableServers) -> str:
-    """Return where prompts go, for the progress line."""
-    notes = [server.note for server in usable.servers]
-    requested = usable.requested_model
-    if requested and canonical(requested) != canonical(usable.model):
-        notes.insert(0, f"only installed tag of {requested}")
-    return "; ".join(dict.fromkeys(filter(None, notes)))
-
-
 def _reader(
     schema: object, format: Format | None, namespace: Mapping[str, Any]
 ) -> ReplyReader:
@@ -307,4 +270,4 @@ def _reader(
             why="the schema is sent as format",
             next_step="leave format out",
         )
-    return reader_for(schema, namespace)
+    return ReplyReader(None if schema is None else read_schema(schema, namespace))

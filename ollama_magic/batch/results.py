@@ -1,4 +1,4 @@
-"""The results of a ``map_prompts`` call: read, cached and counted as they arrive.
+"""The results of a ``map_prompts`` call: cached, counted and shown as they arrive.
 
 ``map_prompts`` creates one ``Results`` and runs it. Every transaction and count
 happens in a separate thread, which no interrupt reaches: a row is either cached and
@@ -7,96 +7,41 @@ counted, or it is not.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
-from ollama_magic.batch.progress import RowProgress
+from ollama_magic.batch.rows import ReplyReader
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.background import check_interrupt, held
+from ollama_magic.client.progress import duration_text
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     Interrupted,
     OllamaMagicError,
     PromptError,
     ReplyDataError,
-    quoted,
 )
-from ollama_magic.generation.schema import Schema, read_schema, what_is_wrong
-from ollama_magic.generation.schema_check import read_data
+from ollama_magic.generation.session import Session
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
-from ollama_magic.render.progress import ProgressLine
+from ollama_magic.render.progress import (
+    NotebookProgress,
+    ProgressLine,
+    TerminalProgress,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _INTERVAL_S = 0.1
-
-
-# -- reading ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ReplyReader:
-    """Reads replies: as text, or as data that matches a schema."""
-
-    schema: Schema | None = None
-
-    @property
-    def fields(self) -> Sequence[str] | None:
-        """The fields of the objects in the replies; None if they are not objects."""
-        return None if self.schema is None else self.schema.fields
-
-    def check(self, text: str, done_reason: str = "") -> None:
-        """Check a reply.
-
-        Raises
-        ------
-        ReplyDataError
-            The reply does not match the schema.
-        """
-        if self.schema is None:
-            return
-        wrong = what_is_wrong(text, self.schema)
-        if wrong and done_reason == "length":
-            raise ReplyDataError(
-                "The reply was cut off at num_predict, so it is not valid data.",
-                why=wrong,
-                next_step='allow more tokens: options={"num_predict": N}',
-            )
-        if wrong:
-            raise _mismatch(quoted(wrong))
-
-    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
-        """Return the value of a reply that was checked."""
-        return text if self.schema is None else self.schema.load(read_data(text))
-
-
-def _mismatch(why: str) -> ReplyDataError:
-    return ReplyDataError(
-        "The reply does not match its schema.",
-        why=why,
-        next_step="run it again to retry only the failed rows, or use a larger model",
-    )
-
-
-def reader_for(spec: object, namespace: Mapping[str, Any]) -> ReplyReader:
-    """Return the reader for a schema; None reads text.
-
-    Raises
-    ------
-    PromptError
-        The schema is invalid.
-    """
-    if spec is None:
-        return ReplyReader()
-    return ReplyReader(read_schema(spec, namespace))
+_WINDOW_S = 15.0
+"""The rate is measured over the last seconds, so that a cold start is forgotten."""
 
 
 # -- the cache -------------------------------------------------------------------
@@ -149,15 +94,15 @@ class RowCache:
 
     def add(self, row: FinishedRow) -> None:
         """Store a reply; it is on disk when this returns."""
-        result, server = row.result, row.server
+        response, server = row.result.response, row.server
         reply = CachedReply(
             model=row.request.model,
             digest=server.digest,
-            text=result.text,
-            thinking=result.thinking,
-            thinking_s=result.thinking_s,
-            done_reason=result.done_reason,
-            stats=result.stats,
+            text=response.text,
+            thinking=response.thinking,
+            thinking_s=response.thinking_s,
+            done_reason=response.done_reason,
+            stats=response.stats,
             host_kind=server.answers_from,
             server_note=server.note,
             answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -184,8 +129,6 @@ class Results:
         One per row.
     progress
         Counts rows, not prompts.
-    line
-        Shows the progress; None shows nothing.
     """
 
     def __init__(
@@ -194,14 +137,11 @@ class Results:
         reader: ReplyReader,
         cache: RowCache,
         progress: RowProgress,
-        line: ProgressLine | None,
     ) -> None:
         self._row_counts = Counter(prompts)
         self._reader = reader
         self._cache = cache
         self._progress = progress
-        self._line = line
-        self._shown_at = 0.0
         self._is_ending = False
         self._results: dict[str, str | OllamaMagicError] = {}
 
@@ -233,7 +173,7 @@ class Results:
                 missing = self._in_thread(self._without_result, requests, resume)
                 for _ in dispatcher.run(missing):
                     self._in_thread(self._add_finished, dispatcher.finished)
-                    self._show()
+                    self._progress.show()
                     check_interrupt()
                 end = ""
             except KeyboardInterrupt:
@@ -242,8 +182,7 @@ class Results:
                 raise Interrupted(self._interrupted_text(resume=resume)) from None
             finally:
                 self._end(dispatcher)
-                if self._line is not None:
-                    self._line.finish(self._progress.last_line(end))
+                self._progress.finish(end)
 
     def _end(self, dispatcher: Dispatcher) -> None:
         self._is_ending = True
@@ -258,7 +197,7 @@ class Results:
         """
         future = self._thread.submit(work, *args, **options)
         while not wait([future], _INTERVAL_S).done:
-            self._show()
+            self._progress.show()
             if not self._is_ending:
                 check_interrupt()
         return future.result()
@@ -300,13 +239,13 @@ class Results:
             finished.popleft()  # last, so that an error of the store loses no reply
 
     def _add(self, row: FinishedRow) -> None:
-        prompt, result = row.request.prompt, row.result
+        prompt, response = row.request.prompt, row.result.response
         if prompt in self._results:
             return
-        error = result.error
+        error = row.result.error
         if error is None:
             try:
-                self._reader.check(result.text, result.done_reason)
+                self._reader.check(response.text, response.done_reason)
             except ReplyDataError as mismatch:
                 error = mismatch
         if error is None:
@@ -314,16 +253,110 @@ class Results:
             self._progress.answered += self._row_counts[prompt]
         else:
             self._progress.failed += self._row_counts[prompt]
-        self._results[prompt] = result.text if error is None else error
-
-    def _show(self) -> None:
-        now = time.monotonic()
-        if self._line is not None and now - self._shown_at >= _INTERVAL_S:
-            self._shown_at = now
-            self._line.show(self._progress.line(), self._progress.share)
+        self._results[prompt] = response.text if error is None else error
 
     def _interrupted_text(self, *, resume: bool) -> str:
         again = "run it again" if resume else "run it again without resume=False"
         progress = self._progress
         count = progress.of_total(progress.answered + progress.cached)
         return f"stopped; {count} rows are cached: {again} to continue"
+
+
+# -- progress --------------------------------------------------------------------
+
+
+def open_progress_line(session: Session) -> ProgressLine | None:
+    """Return a line in the cell output or on a terminal; None elsewhere."""
+    shell = session.shell
+    if getattr(shell, "kernel", None) is not None:
+        publisher, mode = shell.display_pub, session.cells.claim_output()
+        return NotebookProgress(publisher.publish, publisher.clear_output, mode=mode)
+    if sys.stderr is not None and sys.stderr.isatty():
+        return TerminalProgress(sys.stderr.write, is_tty=True)
+    return None
+
+
+class RowProgress:
+    """Counts finished rows and measures their rate.
+
+    Parameters
+    ----------
+    name
+        The start of the line: the model.
+    total
+        The number of rows.
+    note
+        The end of the line, such as where prompts go.
+    output
+        Shows the line; None shows nothing.
+    clock
+        Seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        note: str = "",
+        output: ProgressLine | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._total = total
+        self._note = note
+        self._output = output
+        self._shown_at = 0.0
+        self._clock = clock
+        self._began = clock()
+        self._seen = deque([(self._began, 0)])
+        self.answered = 0
+        self.failed = 0
+        self.cached = 0
+
+    @property
+    def _finished(self) -> int:
+        return self.answered + self.failed + self.cached
+
+    def of_total(self, rows: int) -> str:
+        """Return ``3 of 8``."""
+        return f"{rows:,} of {self._total:,}"
+
+    def show(self) -> None:
+        """Show the line, at most ten times a second."""
+        now = self._clock()
+        if self._output is not None and now - self._shown_at >= _INTERVAL_S:
+            self._shown_at = now
+            self._output.show(self.line(), self._finished / self._total)
+
+    def finish(self, end: str = "") -> None:
+        """Show the line that stays."""
+        if self._output is not None:
+            self._output.finish(self.last_line(end))
+
+    def line(self) -> str:
+        """Return the line while rows are being asked."""
+        now, asked = self._clock(), self.answered + self.failed
+        self._seen.append((now, asked))
+        while now - self._seen[0][0] > _WINDOW_S and len(self._seen) > 2:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        rate = (asked - before) / (now - began) if now > began else 0.0
+        pace = []
+        if rate and self._finished < self._total:
+            left_s = (self._total - self._finished) / rate
+            pace = [f"{_rate_text(rate)} rows/s", f"{duration_text(left_s)} left"]
+        return self._joined(*pace)
+
+    def last_line(self, end: str = "") -> str:
+        """Return the line that stays: how it ended, or how long it took."""
+        return self._joined(end or duration_text(self._clock() - self._began))
+
+    def _joined(self, *parts: str) -> str:
+        failed = f"{self.failed:,} failed" if self.failed else ""
+        cached = f"{self.cached:,} cached" if self.cached else ""
+        head = f"{self._name} {self.of_total(self._finished)}"
+        return " · ".join(filter(None, [head, *parts, failed, cached, self._note]))
+
+
+def _rate_text(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 9.95 else f"{rate:.1f}"

@@ -1,4 +1,4 @@
-"""Rows in, prompts from a template, and results out in the shape of the rows.
+"""Rows and their template, how replies are read, and results in the shape of the rows.
 
 ``map_prompts`` reads the rows of a list, a pandas Series or DataFrame, or a polars
 DataFrame. pandas is never imported before the caller has imported it.
@@ -15,8 +15,14 @@ from numbers import Real
 from string import Formatter
 from typing import Any
 
-from ollama_magic.errors import OllamaMagicError, PromptError, quoted
-from ollama_magic.generation.schema import record_of
+from ollama_magic.errors import (
+    OllamaMagicError,
+    PromptError,
+    ReplyDataError,
+    quoted,
+)
+from ollama_magic.generation.schema import Schema, record_of, what_is_wrong
+from ollama_magic.generation.schema_check import read_data
 from ollama_magic.generation.values import value_text
 
 _SHOWN_NAMES = 20
@@ -241,6 +247,50 @@ def _no_such_field(field: str, names: Sequence[str]) -> PromptError:
         why=f"the template contains {written}; the columns are: {known or 'none'}",
         next_step=f"did you mean {{{near[0]}}}?" if near else "use one of the columns",
     )
+
+
+# -- replies ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReplyReader:
+    """Reads replies: as text, or as data that matches a schema."""
+
+    schema: Schema | None = None
+
+    @property
+    def fields(self) -> Sequence[str] | None:
+        """The fields of the objects in the replies; None if they are not objects."""
+        return None if self.schema is None else self.schema.fields
+
+    def check(self, text: str, done_reason: str = "") -> None:
+        """Check a reply.
+
+        Raises
+        ------
+        ReplyDataError
+            The reply does not match the schema.
+        """
+        if self.schema is None:
+            return
+        wrong = what_is_wrong(text, self.schema)
+        if wrong and done_reason == "length":
+            raise ReplyDataError(
+                "The reply was cut off at num_predict, so it is not valid data.",
+                why=wrong,
+                next_step='allow more tokens: options={"num_predict": N}',
+            )
+        if wrong:
+            raise ReplyDataError(
+                "The reply does not match its schema.",
+                why=quoted(wrong),
+                next_step="run it again to retry only the failed rows, or use a larger "
+                "model",
+            )
+
+    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
+        """Return the value of a reply that was checked."""
+        return text if self.schema is None else self.schema.load(read_data(text))
 
 
 # -- values ----------------------------------------------------------------------

@@ -1,23 +1,27 @@
 """The servers of a ``map_prompts`` call, checked before any row is sent.
 
-``map_prompts`` names the servers; here each is asked whether it has the model and
-what the model can do. With several servers, an unusable one is skipped with a note;
-a single unusable one raises its error.
+``map_prompts`` calls ``usable_servers``, which asks each server whether it has the
+model and what the model can do. With several servers, an unusable one is skipped with
+a note; a single unusable one raises its error.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
-from ollama_magic.client.background import run_in_background
+from ollama_magic.client.background import run_in_background, start_call
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.models import ModelSummary, find_model, require_capability
+from ollama_magic.client.models import (
+    ModelSummary,
+    canonical,
+    find_model,
+    require_capability,
+)
 from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     ConfigError,
@@ -25,9 +29,11 @@ from ollama_magic.errors import (
     NotOllamaError,
     OllamaMagicError,
     ServerError,
+    ServerUnreachableError,
 )
 from ollama_magic.generation.models import (
     ServerModels,
+    chosen_model,
     cloud_host,
     look_up,
     model_to_ask,
@@ -90,8 +96,69 @@ class UsableServers:
     fault: OllamaMagicError | None = None
     """Why no server can be asked; cached replies may be enough."""
 
+    @property
+    def note(self) -> str:
+        """Where prompts go, for the progress line."""
+        if self.fault is not None:
+            return "no server; cached replies only"
+        notes = [server.note for server in self.servers]
+        requested = self.requested_model
+        if requested and canonical(requested) != canonical(self.model):
+            notes.insert(0, f"only installed tag of {requested}")
+        return "; ".join(dict.fromkeys(filter(None, notes)))
 
-def named_servers(
+
+def usable_servers(
+    session: Session,
+    hosts: str | Sequence[str] | None,
+    model: str | None,
+    think: Think | None,
+) -> UsableServers:
+    """Return the servers to ask; with a ``fault`` if cached replies may be enough.
+
+    Parameters
+    ----------
+    hosts
+        The addresses of the servers; None is the configured one.
+    model
+        The model that the caller names, if any.
+    think
+        What the caller asks for; the model must support it.
+
+    Raises
+    ------
+    OllamaMagicError
+        The only server does not answer, or lacks the model or a capability.
+    ConfigError
+        There is no model, or none of several servers is usable.
+    """
+    servers = _named_servers(session, hosts)
+    name = model or _default_model(session)
+    try:
+        usable = _find_servers(servers, name, think)
+        if model:
+            return usable
+        listed = [server.model for server in usable.servers if server.model]
+        allowed = _default_model(session, listed)
+        if allowed == name:
+            return usable
+        return _find_servers(servers, allowed, think)
+    except ServerUnreachableError as error:
+        if not session.settings.cached:
+            raise
+        return UsableServers(name or "", servers, fault=error)
+
+
+def _default_model(
+    session: Session, installed: Sequence[ModelSummary] = ()
+) -> str | None:
+    """Return the model of this notebook; None leaves it to the first server."""
+    earlier = session.chat().before(session.cells.cell_id)
+    chosen = chosen_model(session, earlier, installed)
+    return chosen.name if chosen else None
+
+
+def _named_servers(
     session: Session, hosts: str | Sequence[str] | None
 ) -> list[BatchServer]:
     """Return the given servers, each once; None is the configured one."""
@@ -121,27 +188,17 @@ def _is_configured_host(session: Session, host: str) -> bool:
     return False
 
 
-def find_servers(
+def _find_servers(
     servers: Sequence[BatchServer], model: str | None, think: Think | None
 ) -> UsableServers:
-    """Return the servers that have the model, if it can do what is asked.
+    """Return the servers that have the model; None is the default of the first."""
 
-    Parameters
-    ----------
-    model
-        None: the default model of the first server.
-
-    Raises
-    ------
-    OllamaMagicError
-        The only server does not answer, or lacks the model or a capability.
-    ConfigError
-        There is no model, or none of several servers is usable.
-    """
+    def look(server: BatchServer) -> ServerModels:
+        must_list = model is None
+        return look_up(server.client, must_list=must_list, patience_s=_LIST_TIMEOUT_S)
 
     def find() -> UsableServers:
-        must_list = model is None
-        lists = _each(servers, lambda server: _models(server.client, must_list))
+        lists = _each(servers, look)
         name = _full_name(model, lists)
         pairs = list(zip(servers, lists, strict=True))
         checked = _each(pairs, lambda pair: _checked(*pair, name, think))
@@ -172,10 +229,6 @@ def _usable(
             "the addresses",
         )
     return UsableServers(name, usable, [f"Server skipped: {r}" for r in reasons])
-
-
-def _models(client: OllamaClient, must_list: bool) -> ServerModels:
-    return look_up(client, must_list=must_list, patience_s=_LIST_TIMEOUT_S)
 
 
 def _full_name(
@@ -221,16 +274,7 @@ def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
 
 def _each(items: Sequence[S], call: Callable[[S], T]) -> list[T | OllamaMagicError]:
     """Call with all items at the same time; an ``OllamaMagicError`` is returned."""
-    futures: list[Future[T]] = [Future() for _ in items]
-
-    def run(item: S, future: Future[T]) -> None:
-        try:
-            future.set_result(call(item))
-        except BaseException as error:  # noqa: BLE001  (raised again below)
-            future.set_exception(error)
-
-    for pair in zip(items, futures, strict=True):
-        threading.Thread(target=run, args=pair, daemon=True).start()
+    futures = [start_call(partial(call, item)) for item in items]
     results: list[T | OllamaMagicError] = []
     for future in futures:
         try:

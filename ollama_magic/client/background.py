@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import FrameType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -192,19 +192,10 @@ def run_in_background(
     on_tick
         Called in this thread every ``tick_s`` seconds until the call returns.
     """
-    future: Future[T] = Future()
     connections = OpenConnections()
-
-    def run() -> None:
-        try:
-            with connections.tracked():
-                future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  (raised again below)
-            future.set_exception(error)
-
-    thread = threading.Thread(target=run, name="ollama-call", daemon=True)
     try:
-        thread.start()
+        with connections.tracked():
+            future = start_call(call)
         while not wait([future], tick_s).done:
             check_interrupt()
             on_tick()
@@ -212,6 +203,26 @@ def run_in_background(
         connections.close()
         raise
     return future.result()
+
+
+def start_call(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a thread of its own, and return its future result.
+
+    Whoever tracks the connections of this thread tracks those of the call too.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  (raised again by the future)
+            future.set_exception(error)
+
+    context = copy_context()
+    threading.Thread(
+        target=context.run, args=(run,), name="ollama-call", daemon=True
+    ).start()
+    return future
 
 
 class OpenConnections:

@@ -8,11 +8,9 @@ for only briefly.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +18,7 @@ from ollama_magic.client.background import (
     OpenConnections,
     defer_interrupt,
     run_in_background,
+    start_call,
     track_connection,
 )
 from ollama_magic.client.client import OllamaClient
@@ -86,7 +85,7 @@ def look_up(
     deadline_s = time.monotonic() + patience_s
     try:
         with connections.tracked():
-            asked = _begun(client.list), _begun(client.ps)
+            asked = start_call(client.list), start_call(client.ps)
         installed = _result(asked[0], None if must_list else deadline_s)
         loaded = _result(asked[1], deadline_s)
     finally:
@@ -98,22 +97,6 @@ def look_up(
             raise installed
         installed = []
     return ServerModels(installed, [] if isinstance(loaded, Exception) else loaded)
-
-
-def _begun(call: Callable[[], T]) -> Future[T]:
-    """Start a call in its own thread."""
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001  (raised again by the future)
-            future.set_exception(error)
-
-    context = copy_context()  # so that the thread's connections are noted as well
-    name = "ollama-question"
-    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
-    return future
 
 
 def _result(

@@ -172,7 +172,7 @@ def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
         for is_configured in (True, False):
             server = BatchServer(client, is_configured, "loopback")
             answered = workers.submit(server, request).result()
-            assert answered.text == "re: a"
+            assert answered.response.text == "re: a"
             assert b"secret-of-mine" not in pool.sent
             assert isinstance(answered, RowResult)
     sent = [r.headers.get("authorization") for r in fake_ollama.requests]

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from ollama_magic.batch.results import reader_for
-from ollama_magic.batch.rows import parse_template, read_rows
+from ollama_magic.batch.rows import ReplyReader, parse_template, read_rows
 from ollama_magic.errors import PromptError, ReplyDataError
+from ollama_magic.generation.schema import read_schema
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -193,7 +193,7 @@ class Plain:
 
 @pytest.mark.parametrize("kind", [Plain, Slotted])
 def test_instances_are_columns_with_their_defaults(kind):
-    reader = reader_for(kind, {})
+    reader = ReplyReader(read_schema(kind, {}))
     value = reader.value('{"label": "pos"}')
     assert value == kind("pos")
     found = read_rows(pd.Series(["a"])).arranged([value], reader.fields)
@@ -201,7 +201,7 @@ def test_instances_are_columns_with_their_defaults(kind):
 
 
 def test_an_empty_dataframe_still_has_the_columns():
-    fields = reader_for("label, n int", {}).fields
+    fields = ReplyReader(read_schema("label, n int", {})).fields
     found = read_rows(pd.DataFrame({"a": []})).arranged([], fields)
     assert list(found.columns) == ["label", "n", "error"]
     assert len(found) == 0
@@ -209,4 +209,4 @@ def test_an_empty_dataframe_still_has_the_columns():
 
 @pytest.mark.parametrize("spec", ["[label]", {"type": "string"}, {"type": "object"}])
 def test_a_schema_that_is_not_an_object_has_no_fields(spec):
-    assert reader_for(spec, {}).fields is None
+    assert ReplyReader(read_schema(spec, {})).fields is None
