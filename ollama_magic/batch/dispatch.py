@@ -1,4 +1,4 @@
-"""Sends rows to servers: workers that ask one row, and the dispatcher above them.
+"""Sends rows to servers: workers that send one row, and the dispatcher above them.
 
 ``map_prompts`` opens the workers (threads of this process, or a given executor) and
 runs the dispatcher. A server that stops answering is dropped, and its rows go to the
@@ -90,7 +90,7 @@ class Dispatcher:
     Parameters
     ----------
     fault
-        Why no server can be asked, if that is known.
+        Why no server can be used, if that is known.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Dispatcher:
         ConfigError
             The executor accepts no more work.
         OllamaMagicError
-            There are requests, and no server can be asked.
+            There are requests, and no server can be used.
         """
         self._waiting.extend(requests)
         if self._waiting and self._fault is not None:
@@ -192,7 +192,7 @@ class Dispatcher:
             self._waiting.appendleft(request)
         else:
             self.finished.append(FinishedRow(request, load.server, result))
-        if not self._loads:  # no server is left: the other rows fail alike
+        if not self._loads:  # no server is left: the other rows fail in the same way
             while self._waiting:
                 row = FinishedRow(self._waiting[0], load.server, result)
                 self.finished.append(row)
@@ -345,7 +345,7 @@ class ProcessWorkers:
 
 
 def run_task(task: RowTask) -> RowResult:
-    """Ask one row in a worker process; an error is part of the result."""
+    """Send one row from a worker process; an error is part of the result."""
     try:
         client = OllamaClient(
             task.base_url,
@@ -368,7 +368,7 @@ def _ask(
     request: GenerateRequest,
     schema: Schema | None,
 ) -> RowResult:
-    """Ask one row, and once more if its reply does not match the schema."""
+    """Send one row, and once more if its reply does not match the schema."""
     repair = None if schema is None else Repair(schema)
     next_request: Request | None = request
     response = Response()

@@ -169,7 +169,7 @@ def map_prompts(
 
 @dataclass(frozen=True)
 class _Arguments:
-    """How to ask the rows, as the caller gave it."""
+    """How to send the rows, as the caller gave it."""
 
     model: str | None
     system: str | None

@@ -121,7 +121,7 @@ class RowCache:
 
 
 class Results:
-    """The results of one call by prompt: equal rows are asked once.
+    """The results of one call by prompt: equal rows are sent once.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ class RowProgress:
             self._output.finish(self.last_line(end))
 
     def line(self) -> str:
-        """Return the line while rows are being asked."""
+        """Return the line while rows are being sent."""
         now, asked = self._clock(), self.answered + self.failed
         self._seen.append((now, asked))
         while now - self._seen[0][0] > _WINDOW_S and len(self._seen) > 2:

@@ -94,7 +94,7 @@ class UsableServers:
     requested_model: str = ""
     """The model as the caller, the notebook or the settings name it; may be empty."""
     fault: OllamaMagicError | None = None
-    """Why no server can be asked; cached replies may be enough."""
+    """Why no server can be used; cached replies may be enough."""
 
     @property
     def note(self) -> str:
@@ -114,7 +114,7 @@ def usable_servers(
     model: str | None,
     think: Think | None,
 ) -> UsableServers:
-    """Return the servers to ask; with a ``fault`` if cached replies may be enough.
+    """Return the servers to use; with a ``fault`` if cached replies may be enough.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def usable_servers(
     model
         The model that the caller names, if any.
     think
-        What the caller asks for; the model must support it.
+        Whether the model must be able to think.
 
     Raises
     ------
@@ -263,7 +263,7 @@ def _checked(
 
 
 def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
-    """Ask what a model can do; empty if the server cannot say."""
+    """Return what a model can do; empty if the server does not say."""
     try:
         return client.show(name).capabilities
     except ModelNotFoundError:

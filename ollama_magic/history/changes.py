@@ -32,7 +32,7 @@ class UndoResult:
     removed: tuple[Turn, ...] = ()
     restored: tuple[Turn, ...] = ()
     why: str = ""
-    """Why these had left: ``replaced``, or a ``rows.RemovalReason``."""
+    """Why the restored turns were not live: ``replaced``, or a ``RemovalReason``."""
 
 
 @dataclass(frozen=True, slots=True)

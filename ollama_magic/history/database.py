@@ -83,7 +83,7 @@ class SafeDatabase:
         return self.run(pragma, "page_count") * self.run(pragma, "page_size")
 
     def close(self) -> None:
-        """Close the file; harmless a second time."""
+        """Close the file; a second call does nothing."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,4 +1,4 @@
-"""Identify notebooks at paths, and cells that their front end does not name.
+"""Identify notebooks at paths, and cells for which the front end sends no id.
 
 ``store`` calls this module, so that a chat follows its notebook when the file is
 renamed, moved or copied. A path only says where a notebook was seen last. Its identity
@@ -70,7 +70,7 @@ class NotebookMatch:
     displaced: _Row | None = None
     """Another notebook that was seen at this path before."""
     needs_row: bool = True
-    """Whether something has to be written about it."""
+    """Whether something about it must be written to the store."""
 
     @property
     def source(self) -> str:
@@ -86,10 +86,10 @@ def match_notebook(
     Parameters
     ----------
     cell_id
-        The running cell, if the front end names it.
+        The id of the running cell, if the front end sends one.
     """
     file = read_notebook_file(path)
-    here = _at(database, path)
+    here = _notebook_at(database, path)
     if here and not (file and _is_another(database, here, file, cell_id)):
         return NotebookMatch(here.key, "known", needs_row=False)
     found = _best_match(database, file, here) if file else None
@@ -111,7 +111,7 @@ def match_notebook(
 def identify_notebook(
     database: sqlite3.Connection, path: str, cell_id: str | None
 ) -> NotebookMatch:
-    """Recognise the notebook at ``path``, and write what is new about it."""
+    """Recognise the notebook at ``path``, and write what has changed about it."""
     match = match_notebook(database, path, cell_id)
     if not match.needs_row:
         return match
@@ -130,7 +130,7 @@ def identify_notebook(
 # -- evidence --------------------------------------------------------------------
 
 
-def _at(database: sqlite3.Connection, path: str) -> _Row | None:
+def _notebook_at(database: sqlite3.Connection, path: str) -> _Row | None:
     row = database.execute(
         "SELECT id, key, path FROM notebooks WHERE path = ? ORDER BY id DESC LIMIT 1",
         (path,),
@@ -217,7 +217,7 @@ def _turns(
         SELECT cell_id, prompt, answered_at FROM {table}
         WHERE chat_id IN (SELECT id FROM chats WHERE notebook_id = ?)
             AND model <> ''
-        """,  # noqa: S608  (one of two names of ours)
+        """,  # noqa: S608  (one of our two names)
         (notebook_id,),
     )
 
@@ -239,9 +239,8 @@ _COPIED = """
 def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
     """Copy the chats, live turns, current chat and model of a notebook."""
     database.execute(
-        "UPDATE notebooks SET (current_chat, model, model_chosen_at) = "
-        "(SELECT current_chat, model, model_chosen_at FROM notebooks WHERE id = ?)"
-        " WHERE id = ?",
+        "UPDATE notebooks SET (current_chat, model) ="
+        " (SELECT current_chat, model FROM notebooks WHERE id = ?) WHERE id = ?",
         (source, target),
     )
     chats = database.execute(
@@ -275,14 +274,14 @@ def identify_cell(
     """Return the id of a cell, and give it to the turns that the cell has."""
     if file is not None:
         _name_shown_turns(database, notebook, file)
-    known = _id_at(database, cell)
+    known = _known_id(database, cell)
     if known:
         return known
     found = file.find_cell(cell.source, cell.index) if file else ""
     if not found or _is_at_another_handle(database, cell, found):
         return cell.address or None
     if cell.address:
-        _note(database, cell.session, cell.handle, found)
+        _store_handle(database, cell.session, cell.handle, found)
         for turn in rows.find_turns_of_cell(database, notebook, cell.address):
             number = turn.cell_id.removeprefix(cell.address)
             _rename(database, notebook, turn.uid, turn.chat_id, f"{found}{number}")
@@ -309,7 +308,7 @@ def _name_shown_turns(
         address = (cell_id or "").partition(" ")[0]
         if address.startswith(VSCODE_SCHEME):
             session, _, handle = address.removeprefix(VSCODE_SCHEME).rpartition(":")
-            _note(database, session, handle, shown_in.partition(" ")[0])
+            _store_handle(database, session, handle, shown_in.partition(" ")[0])
         _rename(database, notebook, uid, chat_id, shown_in)
 
 
@@ -328,7 +327,7 @@ def _rename(
     rows.bump_revision(database, uid)
 
 
-def _id_at(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:
+def _known_id(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:
     row = database.execute(
         "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?",
         (cell.session, cell.handle),
@@ -346,7 +345,7 @@ def _is_at_another_handle(
     return row is not None
 
 
-def _note(
+def _store_handle(
     database: sqlite3.Connection, session: str, handle: str, cell_id: str
 ) -> None:
     database.execute(

@@ -7,7 +7,7 @@ evidence for ``identity`` only, since it may be older than the notebook on the s
 A Jupyter server sets ``JPY_SESSION_NAME`` for each kernel that it starts, and every
 process below that kernel inherits it: papermill, ``jupyter execute``, an engine of
 ipyparallel. These must not join the chat of the outer notebook, so
-``is_set_for_this_kernel`` finds the topmost process with the value, which the server
+``_is_set_for_this_kernel`` finds the topmost process with the value, which the server
 started. It is this kernel, or a wrapper that started it (``conda run``, ``uv run``, a
 shell, a virtual environment's launcher on Windows). A server passes the path of the
 connection file to what it starts, so the command line of such a wrapper has this
@@ -61,8 +61,10 @@ class Notebook:
     """The notebook that chats belong to."""
 
     key: str
-    """Its real path, or a name for this session. The store may have an older key for a
-    notebook that was moved."""
+    """Its real path, or a name for this session.
+
+    The store may have an older key for a notebook that was moved.
+    """
     path: str | None
     """The absolute path of the ``.ipynb``; None if unknown."""
 
@@ -118,15 +120,15 @@ def _session_name(shell: Any) -> str | None:  # noqa: ANN401
 
 
 def _server_path(value: str | None) -> str | None:
-    if not value or not value.endswith(".ipynb") or not is_set_for_this_kernel(value):
+    if not value or not value.endswith(".ipynb") or not _is_set_for_this_kernel(value):
         return None
     if _is_absolute_notebook(value):
         return os.path.realpath(value)
     # Kernels start in the folder of their notebook, so the end of its path must match
     # the relative path, and the file must exist.
     here = Path.cwd() / Path(value).name
-    is_told = here.parts[-len(Path(value).parts) :] == Path(value).parts
-    return os.path.realpath(here) if is_told and here.is_file() else None
+    matches = here.parts[-len(Path(value).parts) :] == Path(value).parts
+    return os.path.realpath(here) if matches and here.is_file() else None
 
 
 def _is_absolute_notebook(value: str) -> bool:
@@ -141,7 +143,7 @@ def _session_key(shell: Any) -> str:  # noqa: ANN401
     return f"{SESSION_PREFIX}{name or uuid.uuid4()}"
 
 
-def is_set_for_this_kernel(value: str) -> bool:
+def _is_set_for_this_kernel(value: str) -> bool:
     """Return whether the process that set the variable set it for this kernel.
 
     Parameters
@@ -181,7 +183,7 @@ def _starts(wrapper: Process, kernel: Process) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CellWithoutId:
-    """A running cell that the front end does not name."""
+    """A running cell for which the front end sends no id."""
 
     source: str
     session: str = ""
@@ -207,7 +209,7 @@ FindCell = Callable[[CellWithoutId], str | None]
 
 
 def stable_cell_id(cell_id: str | None) -> str:
-    """Return the id of a cell if it holds at other paths too; else an empty text.
+    """Return the id of a cell if it is valid at other paths too, else an empty text.
 
     Examples
     --------

@@ -59,22 +59,6 @@ class UnreadableError(ValueError):
     """A file or an output has no readable chat; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedChats:
-    """The chats in a file, and what could not be read."""
-
-    chats: tuple[Chat, ...]
-    """In the order of the file; the name is empty if the file has none."""
-    left_out: int = 0
-    """The number of messages or outputs that could not be used."""
-    faults: tuple[str, ...] = ()
-    """Where and why, if known: ``cell 3: a turn has no prompt``."""
-    differing: tuple[int, ...] = ()
-    """Cells, from 1, whose prompt or reply differs from their metadata."""
-    unshown: tuple[int, ...] = ()
-    """Cells, from 1, that do not contain their prompt, since it comes from code."""
-
-
 def turn_to_record(turn: Turn, *, with_images: bool = True) -> Record:
     """Return a turn as JSON values, without what the store adds (uid, hash).
 
@@ -133,7 +117,7 @@ def turn_from_record(record: object) -> Turn:
         steps=_steps(record),
         starts_afresh=_typed(record, "starts_afresh", False),
         cell_id=_text(record, "cell_id") or None,
-        status=_status(record),
+        status=_one_of(Status, _text(record, "status") or "complete", "status"),
         done_reason=_text(record, "done_reason"),
         stats=_stats(record),
         request=_settings(record),
@@ -178,11 +162,6 @@ def chat_name_from_record(record: Mapping[str, Any]) -> str:
             "the name of the chat is empty, too long or not printable"
         )
     return name
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks, for headings and magic lines."""
-    return " ".join(text.split())
 
 
 def _typed(record: Mapping[str, Any], name: str, default: Any) -> Any:  # noqa: ANN401
@@ -239,8 +218,7 @@ def _step(data: object) -> Message:
     for name in _OPTIONAL_TEXTS[step["role"]]:
         if text := _text(data, name):
             step[name] = text
-    if step.get("outcome", "called") not in get_args(CallOutcome):
-        raise UnreadableError("the outcome of a tool call is unknown")
+    _one_of(CallOutcome, step.get("outcome", "called"), "outcome of a tool call")
     if step["role"] == "assistant" and (calls := _typed(data, "tool_calls", [])):
         step["tool_calls"] = [_call(call) for call in calls]
     return step
@@ -263,12 +241,10 @@ def _check_depth(value: object, what: str) -> None:
         raise UnreadableError(f"{what}: nested more than {MAX_DEPTH} levels deep")
 
 
-def _status(record: Mapping[str, Any]) -> Status:
-    status = _text(record, "status") or "complete"
-    for known in get_args(Status):
-        if status == known:
-            return known  # type: ignore[no-any-return]
-    raise UnreadableError("status of a turn is unknown")
+def _one_of(known: Any, value: str, name: str) -> Any:  # noqa: ANN401  (a Literal)
+    if value not in get_args(known):
+        raise UnreadableError(f"{name} of a turn is unknown")
+    return value
 
 
 def _stats(record: Mapping[str, Any]) -> Stats:

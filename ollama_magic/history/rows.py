@@ -32,7 +32,7 @@ _FIELDS = tuple(field.name for field in fields(Turn) if field.name != "images")
 _STATS = frozenset(field.name for field in fields(Stats))
 
 RemovalReason = Literal["dropped", "deleted", "moved", "undone"]
-"""Why a turn left: the user dropped it, its cell was deleted, it moved, or undo."""
+"""Why a turn was removed: by the user, with its cell, to another chat, or by undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,6 @@ class NotebookState(NamedTuple):
 
     current_chat: str = MAIN_CHAT
     model: str | None = None
-    model_chosen_at: str | None = None
 
 
 # -- reading -------------------------------------------------------------------
@@ -105,7 +104,7 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
 def read_all_turns(
     database: sqlite3.Connection, notebook: str, chat: str
 ) -> list[tuple[Turn, str]]:
-    """Return every turn that a chat ever had, and why it left.
+    """Return every turn that a chat ever had, and why it is no longer live.
 
     Turns are sorted by position, then by time. The reason is empty for a live turn,
     else ``replaced`` or a ``RemovalReason``; ``removed`` if none was recorded.
@@ -116,11 +115,11 @@ def read_all_turns(
         " ORDER BY position, COALESCE(added_at, answered_at)",
         (storage_key(notebook, chat), chat),
     ).fetchall()
-    reasons = map(_why_gone, found)
+    reasons = map(_removal_reason, found)
     return list(zip(as_turns(database, found), reasons, strict=True))
 
 
-def _why_gone(row: sqlite3.Row) -> str:
+def _removal_reason(row: sqlite3.Row) -> str:
     if row["removed_at"] is not None:
         return str(row["removed_why"] or "removed")
     return "replaced" if row["replaced_at"] is not None else ""
@@ -188,7 +187,7 @@ def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSumm
 def read_notebook_state(database: sqlite3.Connection, notebook: str) -> NotebookState:
     """Return the state of a notebook."""
     row = database.execute(
-        "SELECT current_chat, model, model_chosen_at FROM notebooks WHERE key = ?",
+        "SELECT current_chat, model FROM notebooks WHERE key = ?",
         (notebook,),
     ).fetchone()
     return NotebookState(*row) if row else NotebookState()
@@ -329,7 +328,7 @@ def add_turn(
             "stats": json.dumps(asdict(turn.stats)),
             "request": json.dumps(dict(turn.request), default=str),
             "steps": json.dumps(turn.steps) if turn.steps else None,
-            "pictures": _keep_images(database, turn),
+            "pictures": _store_images(database, turn),
             "chat_id": chat_id,
             "position": position,
             "replaces": replaces,
@@ -338,8 +337,8 @@ def add_turn(
     return bump_revision(database, turn.uid)
 
 
-def _keep_images(database: sqlite3.Connection, turn: Turn) -> str | None:
-    """Keep the images of a turn, each once, and return what the turn's row has."""
+def _store_images(database: sqlite3.Connection, turn: Turn) -> str | None:
+    """Store the images of a turn, each once, and return their digests as JSON."""
     database.executemany(
         "INSERT OR IGNORE INTO pictures (digest, data) VALUES (?, ?)",
         [(image.digest, image.data) for image in turn.images],

@@ -87,7 +87,7 @@ class ChatStore:
         return self._database.size_bytes
 
     def close(self) -> None:
-        """Close the file; harmless a second time."""
+        """Close the file; a second call does nothing."""
         self._database.close()
 
     def identify_notebook(self, path: str, cell_id: str | None = None) -> NotebookMatch:
@@ -98,7 +98,7 @@ class ChatStore:
         path
             The absolute path of a notebook file, which need not exist.
         cell_id
-            The running cell, if the front end names it.
+            The id of the running cell, if the front end sends one.
         """
         # Takes no lock, and is usually enough.
         match = self._database.run(identity.match_notebook, path, cell_id)
@@ -109,7 +109,7 @@ class ChatStore:
     def identify_cell(
         self, notebook: str, cell: CellWithoutId, file: NotebookFile | None
     ) -> str | None:
-        """Return the id of a cell that the front end does not name; see ``identity``.
+        """Return the id of a cell for which the front end sends none; see ``identity``.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class ChatStore:
             self._database.run_and_commit(changes.drop_cells, notebook, cell_ids)
 
     def all_turns(self, notebook: str, chat: str) -> list[tuple[Turn, str]]:
-        """Return every turn that a chat ever had, and why it left; see ``rows``."""
+        """Return every turn that a chat ever had; see ``rows.read_all_turns``."""
         return self._database.run(rows.read_all_turns, notebook, chat)
 
     # -- cached replies --------------------------------------------------------
@@ -258,9 +258,8 @@ class ChatStore:
 
     def choose_model(self, notebook: str, model: str) -> None:
         """Set the default model of a notebook."""
-        # NB: version 0.1.0 compares the time with that of the last turn.
         self._states[notebook] = self._database.run_and_commit(
-            rows.update_notebook, notebook, model=model, model_chosen_at=utc_now()
+            rows.update_notebook, notebook, model=model
         )
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
@@ -299,10 +298,10 @@ class ChatStore:
         self._database.shrink()
         return removed
 
-    # -- what is kept in memory ------------------------------------------------
+    # -- the copy in memory ------------------------------------------------
 
     def _forget_chat(self, notebook: str, chat: str) -> None:
-        """Forget a chat that was renamed or deleted; it may have been the current."""
+        """Forget a chat that was renamed or deleted, and read which chat is current."""
         self._cached.pop((notebook, chat), None)
         self._read_state(notebook)
 

@@ -39,7 +39,7 @@ MAIN_CHAT = "main"
 """The chat of cells that name none, until the user chooses another."""
 
 UNKNOWN_MODEL = "unknown"
-"""The model of turns from a file that names none; never sent to a server."""
+"""The model of turns from a file without model names; never sent to a server."""
 
 
 def utc_now() -> str:

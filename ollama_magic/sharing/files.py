@@ -20,11 +20,16 @@ from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.models import chosen_model
 from ollama_magic.generation.session import Session
-from ollama_magic.history.records import ParsedChats, UnreadableError
+from ollama_magic.history.records import UnreadableError
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
 from ollama_magic.render.text import counted
-from ollama_magic.sharing.json import chat_from_json, chat_to_json
-from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
+from ollama_magic.sharing.documents import (
+    ParsedChats,
+    chat_from_json,
+    chat_from_markdown,
+    chat_to_json,
+    chat_to_markdown,
+)
 from ollama_magic.sharing.notebook import (
     PromptsIn,
     chat_to_notebook,
@@ -216,7 +221,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def _model_not_used(session: Session, chat: Chat) -> str:
-    """Return the last model of a chat if a file names it and it is not chosen."""
+    """Return the last model of a chat if it comes from a file and is not in use."""
     asked = [turn for turn in chat.turns if turn.model not in {"", UNKNOWN_MODEL}]
     if not asked or not asked[-1].is_from_file:
         return ""

@@ -20,10 +20,8 @@ from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
     TURN_CELL_KEY,
-    ParsedChats,
     TurnPosition,
     UnreadableError,
-    one_line,
     output_metadata,
     read_output_metadata,
 )
@@ -36,9 +34,9 @@ from ollama_magic.render.reply import (
     text_in_view,
 )
 from ollama_magic.render.text import count_invisible, visible_text
-from ollama_magic.sharing.json import load_json
+from ollama_magic.sharing.documents import ParsedChats, load_json, single_spaced
 
-# A magic of ours, or a call of a function that asks.
+# Our magic, or a call of a function that sends a prompt.
 _MAY_ASK = re.compile(r"ollama|\b(?:ask|chat|stream|explain|fix)\s*\(")
 _NOTICES = {"interrupted": "[interrupted]", "broken": "[incomplete]"}
 _METADATA = {
@@ -63,7 +61,7 @@ def chat_to_notebook(chat: Chat) -> str:
     """Return a notebook with one cell per turn, and its reply as the output."""
     begin = "%load_ext ollama_magic"
     if chat.name != "main":
-        begin += f"\n%ollama chat {shlex.quote(one_line(chat.name))}"
+        begin += f"\n%ollama chat {shlex.quote(single_spaced(chat.name))}"
     cells = {"": _cell("", begin, [])}
     number = 1
     for position, turn in enumerate(chat.turns, 1):
@@ -166,9 +164,9 @@ def _source(turn: Turn) -> str:
         return "%ollama new"
     words = ["%%ollama"]
     if turn.model != UNKNOWN_MODEL:
-        words.append(shlex.quote(one_line(turn.model)))
+        words.append(shlex.quote(single_spaced(turn.model)))
     if turn.system is not None:
-        words += ["-s", shlex.quote(one_line(turn.system))]
+        words += ["-s", shlex.quote(single_spaced(turn.system))]
     if turn.starts_afresh:
         words.append("--new")
     if "{{" in turn.prompt:  # it was filled in when it was sent
@@ -314,7 +312,7 @@ def as_shown(
     if not is_prompt_shown and len(prompts) == 1:
         shown = replace(shown, prompt=_without_invisible(prompts[0].text.strip("\n")))
     is_same = shown == turn
-    is_code = not is_prompt_shown and _single_spaced(turn.prompt) not in _single_spaced(
+    is_code = not is_prompt_shown and single_spaced(turn.prompt) not in single_spaced(
         source
     )
     return shown, "differs" if not is_same else "unshown" if is_code else "same"
@@ -339,8 +337,8 @@ def _is_on_page(turn: Turn, data: dict[str, Any], view: str) -> bool:
 
 def _may_become(cell: CellPrompt, prompt: str) -> bool:
     """Return whether filling in the prompt of a cell can give ``prompt``."""
-    first, *others = map(_single_spaced, cell.parts)
-    left = _single_spaced(prompt)
+    first, *others = map(single_spaced, cell.parts)
+    left = single_spaced(prompt)
     if not cell.has_files and not left.startswith(first):
         return False
     if not others:
@@ -358,11 +356,6 @@ def _may_become(cell: CellPrompt, prompt: str) -> bool:
 def _without_invisible(text: str) -> str:
     """Return a text without invisible characters."""
     return visible_text(text) if count_invisible(text) else text
-
-
-def _single_spaced(text: str) -> str:
-    """Return a text with single spaces: white space differs between front ends."""
-    return " ".join(text.split())
 
 
 def _shows(plain: str, reply: str) -> bool:

@@ -69,7 +69,7 @@ def test_replies_are_in_the_order_of_the_rows(fake_ollama, elsewhere):
     assert call.result() == [f"SAY {n}" for n in range(6)]
 
 
-def test_concurrency_is_the_number_of_rows_asked_at_a_time(fake_ollama, elsewhere):
+def test_concurrency_is_the_number_of_rows_sent_at_a_time(fake_ollama, elsewhere):
     full, gate, lock = threading.Event(), threading.Event(), threading.Lock()
     at_once = [0, 0]
 
@@ -92,7 +92,7 @@ def test_concurrency_is_the_number_of_rows_asked_at_a_time(fake_ollama, elsewher
     assert at_once == [0, 3]
 
 
-def test_equal_rows_are_asked_once(fake_ollama):
+def test_equal_rows_are_sent_once(fake_ollama):
     assert map_prompts("{}", list("abab")) == ["re: a", "re: b", "re: a", "re: b"]
     assert sorted(asked(fake_ollama)) == ["a", "b"]
 
@@ -390,13 +390,13 @@ def test_a_bug_is_not_the_error_of_a_row(fake_ollama, monkeypatch):
 # -- what was answered before ---------------------------------------------------------
 
 
-def test_a_second_call_only_asks_rows_that_are_not_cached(fake_ollama):
+def test_a_second_call_sends_only_rows_that_are_not_cached(fake_ollama):
     first = map_prompts("{}", ["a", "b"])
     assert map_prompts("{}", ["b", "c", "a"]) == [first[1], "re: c", first[0]]
     assert sorted(asked(fake_ollama)) == ["a", "b", "c"]
 
 
-def test_without_resume_every_row_is_asked_and_cached_again(fake_ollama):
+def test_without_resume_every_row_is_sent_and_cached_again(fake_ollama):
     map_prompts("{}", ["a"])
     fake_ollama.reply("new")
     assert map_prompts("{}", ["a"], resume=False) == ["new"]
@@ -422,7 +422,7 @@ def test_an_updated_model_does_not_reuse_cached_replies(fake_ollama):
     assert asked(fake_ollama) == ["a", "a"]
 
 
-def test_rows_that_failed_are_asked_again(fake_ollama):
+def test_rows_that_failed_are_sent_again(fake_ollama):
     fake_ollama.chat(lambda body: says(body, '{"label": "?"}'))
     (failed,) = map_prompts("{}", ["a"], schema=SENTIMENT)
     assert isinstance(failed, OllamaMagicError)

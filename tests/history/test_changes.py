@@ -135,7 +135,7 @@ def test_undo_can_be_repeated_back_to_the_first_turn(store):
     assert prompts(store) == []
 
 
-def test_all_turns_have_the_reason_why_they_left(store):
+def test_all_turns_have_the_reason_why_they_are_not_live(store):
     ask(store, "a", "1")
     ask(store, "a2", "1")
     ask(store, "b", "2")

@@ -236,7 +236,7 @@ def test_a_file_from_the_future_proves_nothing(desk):
     assert desk.kernel("a.ipynb", "5e1f0c3a").followed.how == "known"
 
 
-def test_a_notebook_whose_cells_a_tool_numbered_keeps_its_chat(desk):
+def test_a_notebook_keeps_its_chat_when_a_tool_numbers_its_cells(desk):
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"0": "", "1": "one?", "2": "two?"})
     desk.save_later("a.ipynb")
@@ -268,7 +268,7 @@ def test_one_copied_cell_does_not_copy_the_chat(desk):
     assert desk.kernel("b.ipynb").followed.how == "new"
 
 
-def test_cell_ids_of_many_notebooks_prove_nothing(desk):
+def test_cell_ids_that_many_notebooks_have_prove_nothing(desk):
     desk.use("a.ipynb", {"cell-1": "one?", "cell-2": "two?"})
     os.remove(desk.path("a.ipynb"))
     desk.write("b.ipynb", {"cell-1": "quite", "cell-2": "different"})
@@ -277,7 +277,7 @@ def test_cell_ids_of_many_notebooks_prove_nothing(desk):
     assert desk.kernel("c.ipynb").followed.how == "moved"
 
 
-def test_a_cell_with_that_id_without_a_prompt_proves_nothing(desk):
+def test_a_cell_with_a_known_id_but_no_prompt_proves_nothing(desk):
     desk.use("a.ipynb", IDS)
     os.remove(desk.path("a.ipynb"))
     desk.write("b.ipynb", dict.fromkeys(IDS, ""))
@@ -312,7 +312,7 @@ def test_vscode_ids_do_not_identify_a_notebook_but_replies_do(desk):
     assert kernel.prompts() == ["one?"]
 
 
-def test_no_notebook_takes_over_the_main_chat_of_a_session(desk):
+def test_a_notebook_does_not_take_over_the_main_chat_of_a_session(desk):
     kernel = desk.kernel("a.ipynb")
     turn = Turn(prompt="one?", reply="r", model="m", cell_id="9b2d7e41")
     kernel.store.record("session:1", "main", turn)

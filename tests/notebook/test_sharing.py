@@ -10,8 +10,7 @@ import pytest
 from fake_ollama import Answer, reply_line
 
 from ollama_magic.history.turns import Chat, Turn
-from ollama_magic.sharing.json import chat_to_json
-from ollama_magic.sharing.markdown import chat_to_markdown
+from ollama_magic.sharing.documents import chat_to_json, chat_to_markdown
 from ollama_magic.sharing.notebook import chat_to_notebook
 
 

@@ -19,8 +19,12 @@ from ollama_magic.history.rows import storable
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, utc_now
 from ollama_magic.notebook.cells import CellTracker
 from ollama_magic.render.text import count_invisible, visible_text
-from ollama_magic.sharing.json import chat_from_json, chat_to_json
-from ollama_magic.sharing.markdown import chat_from_markdown, chat_to_markdown
+from ollama_magic.sharing.documents import (
+    chat_from_json,
+    chat_from_markdown,
+    chat_to_json,
+    chat_to_markdown,
+)
 from ollama_magic.sharing.notebook import chat_to_notebook, chats_from_notebook
 
 FORMATS = {
@@ -301,7 +305,7 @@ def test_messages_of_other_tools_become_turns():
     assert found.left_out == 0
 
 
-def test_messages_that_fit_no_turn_are_counted():
+def test_messages_that_cannot_become_turns_are_counted():
     messages = [
         {"role": "user", "content": [{"type": "image_url"}, {"text": "what is it?"}]},
         {"role": "assistant", "content": None, "tool_calls": [{}]},
@@ -315,7 +319,7 @@ def test_messages_that_fit_no_turn_are_counted():
 
 
 @pytest.mark.parametrize("content", ["", None, [{"type": "image_url"}]])
-def test_a_reply_to_no_prompt_is_no_turn(content):
+def test_a_reply_without_a_prompt_is_left_out(content):
     greeting = {"role": "assistant", "content": "How can I help?"}
     messages = [
         {"role": "system", "content": "Be brief."},
@@ -359,7 +363,7 @@ def test_a_record_has_every_field_of_a_turn():
     assert set(request) == set(RECORDED_SETTINGS)
 
 
-def test_images_are_exported_to_json_and_only_named_elsewhere():
+def test_images_are_exported_to_json_and_only_mentioned_elsewhere():
     image = Image(b"\x89PNG\r\n\x1a\n" + bytes(20))
     turn = Turn(prompt="What?", reply="A plot.", model="m", images=(image,))
     chat = Chat("ideas", timed([turn]))
