@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from ollama_magic.server.embedded.formats import ModelName
-from ollama_magic.server.embedded.pull import _explain
+from ollama_magic.server.embedded.new_models import _explain
+from ollama_magic.server.embedded.protocol import ModelName
 from ollama_magic.server.embedded.store import ModelConfig, ModelStore, is_digest
 
 DIGEST = "sha256:" + "a" * 64

@@ -4,26 +4,24 @@ import json
 
 import pytest
 
-from ollama_magic.server.embedded.errors import ApiError
-from ollama_magic.server.embedded.formats import (
+from ollama_magic.server.embedded.protocol import (
     FOREVER_S,
+    ApiError,
     ModelName,
     in_future,
     keep_alive_s,
     parse_duration,
-)
-from ollama_magic.server.embedded.requests import (
-    LoadOptions,
-    check_options,
-    load_options,
     read_request,
-    sampling,
 )
 from ollama_magic.server.embedded.translate import (
     ChunkReader,
     Delta,
+    LoadOptions,
     chat_messages,
+    check_options,
+    load_options,
     response_format,
+    sampling,
     template_arguments,
     without_oldest,
 )

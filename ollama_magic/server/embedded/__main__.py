@@ -22,10 +22,9 @@ import platformdirs
 
 from ollama_magic.server.embedded import watchdog
 from ollama_magic.server.embedded.api import EmbeddedApi
-from ollama_magic.server.embedded.errors import ApiError
-from ollama_magic.server.embedded.formats import ModelName
 from ollama_magic.server.embedded.http import EmbeddedHTTPServer
-from ollama_magic.server.embedded.pull import SMOLLM2, Puller
+from ollama_magic.server.embedded.new_models import SMOLLM2, Puller
+from ollama_magic.server.embedded.protocol import ApiError, ModelName
 from ollama_magic.server.embedded.store import ModelStore
 
 _STORE_VARIABLE = "OLLAMA_MAGIC_EMBEDDED_MODELS"

@@ -8,24 +8,34 @@ Source: Ollama ``docs/api.md``; recordings of Ollama 0.33.0-rc2.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from ollama_magic.server.embedded import engine, models
-from ollama_magic.server.embedded.errors import (
+from ollama_magic.server.embedded import engine, gguf, new_models
+from ollama_magic.server.embedded.engine import Scheduler
+from ollama_magic.server.embedded.generate import TextGenerator
+from ollama_magic.server.embedded.http import HTTPExchange, Routes
+from ollama_magic.server.embedded.new_models import OnStatus, Puller
+from ollama_magic.server.embedded.protocol import (
     JSON_PLAIN,
     ApiError,
+    ModelName,
+    in_future,
+    keep_alive_s,
     model_not_found,
+    read_request,
+    rfc3339,
 )
-from ollama_magic.server.embedded.formats import ModelName, in_future, keep_alive_s
-from ollama_magic.server.embedded.generate import TextGenerator
-from ollama_magic.server.embedded.gguf import GGUFError
-from ollama_magic.server.embedded.http import HTTPExchange, Routes
-from ollama_magic.server.embedded.pull import OnStatus, Puller
-from ollama_magic.server.embedded.requests import read_request
-from ollama_magic.server.embedded.scheduler import Scheduler
-from ollama_magic.server.embedded.store import ModelStore, StoredModel, is_digest
+from ollama_magic.server.embedded.store import (
+    ModelConfig,
+    ModelStore,
+    StoredModel,
+    is_digest,
+)
 
+_NAME_WIDTH = 30
 _BLOBS = "/api/blobs/"
 _NO_EMBEDDINGS = "This server does not support embeddings. Start it with `--embeddings`"
 
@@ -71,7 +81,7 @@ class EmbeddedApi:
         exchange.send_json({"version": f"0.0.0-embedded-{build}".rstrip("-")})
 
     def _tags(self, exchange: HTTPExchange) -> None:
-        exchange.send_json({"models": list(map(models.tag, self._store.models()))})
+        exchange.send_json({"models": list(map(_tag, self._store.models()))})
 
     def _ps(self, exchange: HTTPExchange) -> None:
         loaded_models = [
@@ -80,7 +90,7 @@ class EmbeddedApi:
                 "model": str(loaded.model.name),
                 "size": loaded.model.config.size_bytes,
                 "digest": loaded.model.config.digest,
-                "details": models.details(loaded.model.config),
+                "details": _details(loaded.model.config),
                 "expires_at": in_future(loaded.seconds_left),
                 "size_vram": 0,
                 "context_length": loaded.num_ctx,
@@ -97,8 +107,8 @@ class EmbeddedApi:
             raise model_not_found(str(name))
         weights = self._store.blob_path(model.config.blob)
         try:
-            answer = models.show(model, weights, verbose=request.get("verbose", False))
-        except (GGUFError, OSError) as error:
+            answer = _described(model, weights, verbose=request.get("verbose", False))
+        except (gguf.GGUFError, OSError) as error:
             raise ApiError(500, f"the weights of {name} cannot be read") from error
         exchange.send_json(answer)
 
@@ -126,11 +136,11 @@ class EmbeddedApi:
     def _create(self, exchange: HTTPExchange) -> None:
         request = read_request(exchange.body(), "CreateRequest")
         name = _valid_name(request)
-        models.check_create(request)
+        new_models.check_create(request)
         _report_to(
             exchange,
             request,
-            lambda status: models.create(
+            lambda status: new_models.create(
                 self._store, self._puller, name, request, status
             ),
         )
@@ -260,3 +270,113 @@ def _report_to(
         exchange.end_lines()
     else:
         exchange.send_json({"status": "success"}, content_type=JSON_PLAIN)
+
+
+# -- descriptions of models ---------------------------------------------------
+
+
+def _details(config: ModelConfig) -> dict[str, Any]:
+    """Return ``details``, as in show and ps."""
+    return {
+        "parent_model": config.parent_model,
+        "format": "gguf",
+        "family": config.family,
+        "families": [config.family],
+        "parameter_size": config.parameter_size,
+        "quantization_level": config.quantization_level,
+    }
+
+
+def _tag(model: StoredModel) -> dict[str, Any]:
+    """Return one entry of ``GET /api/tags``."""
+    config = model.config
+    lengths = {
+        "context_length": config.context_length,
+        "embedding_length": config.embedding_length,
+    }
+    return {
+        "name": str(model.name),
+        "model": str(model.name),
+        "modified_at": rfc3339(model.modified_at),
+        "size": config.size_bytes,
+        "digest": config.digest,
+        "details": {**_details(config), **lengths},
+        "capabilities": list(config.capabilities),
+    }
+
+
+def _described(model: StoredModel, weights: Path, *, verbose: bool) -> dict[str, Any]:
+    """Return the response of ``POST /api/show``.
+
+    ``template`` is the Jinja template of the GGUF file, which llama.cpp uses; Ollama
+    has a Go template instead.
+
+    Raises
+    ------
+    GGUFError, OSError
+        The weights cannot be read.
+    """
+    config = model.config
+    header = gguf.read_header(weights, with_arrays=verbose)
+    optional = {
+        "license": "\n".join(config.license),
+        "system": config.system,
+        "parameters": "\n".join(_parameter_lines(config.parameters)),
+        "messages": list(config.messages),
+    }
+    return {
+        **{name: value for name, value in optional.items() if value},
+        "modelfile": _modelfile(model, weights),
+        "template": config.template,
+        "details": _details(config),
+        "model_info": _model_info(header),
+        "tensors": [
+            {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
+            for tensor in header.tensors
+        ],
+        "capabilities": list(config.capabilities),
+        "modified_at": rfc3339(model.modified_at),
+    }
+
+
+def _model_info(header: gguf.GGUFHeader) -> dict[str, Any]:
+    info = dict(header.metadata)
+    for name in ("general.name", "tokenizer.chat_template"):  # Ollama hides them
+        info.pop(name, None)
+    info["general.parameter_count"] = header.parameter_count
+    return dict(sorted(info.items()))
+
+
+def _parameters(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in sorted(parameters.items()):
+        for item in value if isinstance(value, list) else [value]:
+            yield name, item
+
+
+def _parameter_lines(parameters: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in _parameters(parameters):
+        yield f"{name:<{_NAME_WIDTH}} {json.dumps(value, ensure_ascii=False)}"
+
+
+def _modelfile(model: StoredModel, weights: Path) -> str:
+    config = model.config
+    lines = [
+        '# Modelfile generated by "ollama show"',
+        "# To build a new Modelfile based on this, replace FROM with:",
+        f"# FROM {model.name}",
+        "",
+        f"FROM {weights}",
+    ]
+    if config.system:
+        lines.append(f"SYSTEM {_quoted(config.system)}")
+    for name, value in _parameters(config.parameters):
+        lines.append(f"PARAMETER {name} {value}")
+    for message in config.messages:
+        content = _quoted(str(message.get("content", "")))
+        lines.append(f"MESSAGE {message.get('role', '')} {content}")
+    lines.extend(f"LICENSE {_quoted(text)}" for text in config.license)
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f'"""{text}"""' if "\n" in text or '"' in text else text

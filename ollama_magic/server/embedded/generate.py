@@ -15,16 +15,23 @@ from typing import Any
 
 from ollama_magic.server.embedded import translate
 from ollama_magic.server.embedded.engine import (
+    KEEP_ALIVE_S,
+    Lease,
     LlamaRequestError,
     LoadError,
     RunnerGoneError,
+    Scheduler,
 )
-from ollama_magic.server.embedded.errors import ApiError, llama_error, not_supported
-from ollama_magic.server.embedded.formats import keep_alive_s, rfc3339
 from ollama_magic.server.embedded.http import HTTPExchange
-from ollama_magic.server.embedded.requests import check_options, load_options, sampling
-from ollama_magic.server.embedded.scheduler import KEEP_ALIVE_S, Lease, Scheduler
+from ollama_magic.server.embedded.protocol import (
+    ApiError,
+    keep_alive_s,
+    llama_error,
+    not_supported,
+    rfc3339,
+)
 from ollama_magic.server.embedded.store import StoredModel
+from ollama_magic.server.embedded.translate import check_options, load_options, sampling
 
 Json = Mapping[str, Any]
 FieldsOf = Callable[[translate.Delta], dict[str, Any]]

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from ollama_magic.server.embedded.errors import JSON_UTF8, ApiError
+from ollama_magic.server.embedded.protocol import JSON_UTF8, ApiError
 
 LOG = logging.getLogger(__name__)
 

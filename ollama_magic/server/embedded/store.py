@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from ollama_magic.server.embedded.formats import ModelName
 from ollama_magic.server.embedded.gguf import GGUFHeader, human_parameters
+from ollama_magic.server.embedded.protocol import ModelName
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LEFTOVER_AGE_S = 24 * 3600

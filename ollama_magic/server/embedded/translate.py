@@ -1,8 +1,10 @@
 """Translate between Ollama's requests and replies and those of llama.cpp.
 
-``generate`` calls these functions, which only convert values. Fields that would have
-no effect here are an error, never ignored.
-Sources: Ollama ``docs/api.md``; llama.cpp ``tools/server/README.md``; recordings.
+``generate`` calls these functions, which only convert values. Options that Ollama does
+not know are ignored, as Ollama ignores them; fields and options that it knows, and that
+would have no effect here, are an error.
+Sources: Ollama ``docs/api.md`` and ``docs/modelfile.mdx``; llama.cpp
+``tools/server/README.md``; recordings of Ollama 0.33.0-rc2.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ollama_magic.server.embedded.errors import (
+from ollama_magic.server.embedded.protocol import (
     JSON_PLAIN,
     ApiError,
     llama_error,
@@ -26,6 +28,9 @@ Json = Mapping[str, Any]
 
 _LEVELS = ("high", "medium", "low", "max")
 _NS_PER_MS = 1_000_000
+
+
+# -- messages -----------------------------------------------------------------
 
 
 def chat_messages(messages: Sequence[Json]) -> list[dict[str, Any]]:
@@ -162,6 +167,124 @@ def check_supported(request: Json) -> None:
         raise not_supported('"context"; send messages to /api/chat')
     if request.get("template"):
         raise not_supported("a chat template other than the one in the GGUF file")
+
+
+# -- options ------------------------------------------------------------------
+
+_INTEGER, _FLOAT, _BOOLEAN, _ARRAY = "integer", "float32", "boolean", "array"
+_TYPES = {
+    **dict.fromkeys(("num_ctx", "num_predict", "num_thread", "num_gpu"), _INTEGER),
+    **dict.fromkeys(("main_gpu", "num_batch", "seed", "top_k"), _INTEGER),
+    **dict.fromkeys(("repeat_last_n", "num_keep", "draft_num_predict"), _INTEGER),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p"), _FLOAT),
+    "repeat_penalty": _FLOAT,
+    "presence_penalty": _FLOAT,
+    "frequency_penalty": _FLOAT,
+    "use_mmap": _BOOLEAN,
+    "stop": _ARRAY,
+}
+_UNSUPPORTED_OPTIONS = ("num_keep", "draft_num_predict")
+
+_SAMPLING_DEFAULTS: dict[str, Any] = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "repeat_last_n": 64,
+    "repeat_penalty": 1.0,
+}
+_SAMPLING = (
+    *_SAMPLING_DEFAULTS,
+    "typical_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+)
+
+DEFAULT_NUM_CTX = 4096
+_MAX_CONTEXTS = 10
+"""The longest reply, in contexts; small models may never stop by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Options that are fixed when a model is loaded; a new value needs a reload.
+
+    ``None`` leaves the choice to the engine.
+    """
+
+    num_ctx: int = DEFAULT_NUM_CTX
+    num_thread: int | None = None
+    num_gpu: int | None = None
+    main_gpu: int | None = None
+    num_batch: int | None = None
+    use_mmap: bool | None = None
+
+
+def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known options, converted to their types.
+
+    Raises
+    ------
+    ApiError
+        500 (as Ollama) for a wrong type, 400 for an option that is not supported.
+    """
+    checked = {}
+    for name, value in options.items():
+        if name in _UNSUPPORTED_OPTIONS:
+            raise not_supported(f'the option "{name}"')
+        if name in _TYPES and value is not None:
+            checked[name] = _typed(name, value)
+    return checked
+
+
+def _typed(name: str, value: object) -> object:
+    expected = _TYPES[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if expected == _INTEGER and is_number:
+        return int(value)  # type: ignore[call-overload]
+    if expected == _FLOAT and is_number:
+        return float(value)  # type: ignore[arg-type]
+    if expected == _BOOLEAN and isinstance(value, bool):
+        return value
+    if expected == _ARRAY and isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return value
+        raise ApiError(500, f'option "{name}" must be of an array of strings')
+    raise ApiError(500, f'option "{name}" must be of type {expected}')
+
+
+def load_options(options: Mapping[str, Any], trained_context: int) -> LoadOptions:
+    """Return the options to load the model with.
+
+    Parameters
+    ----------
+    trained_context
+        The most tokens that ``num_ctx`` may ask for; 0 if unknown.
+    """
+    num_ctx = options.get("num_ctx", 0)
+    if num_ctx <= 0:
+        num_ctx = DEFAULT_NUM_CTX
+    if trained_context:
+        num_ctx = min(num_ctx, trained_context)
+    rest = ("num_thread", "num_gpu", "main_gpu", "num_batch", "use_mmap")
+    given = {name: options[name] for name in rest if name in options}
+    if given.get("num_thread") == 0:
+        del given["num_thread"]  # 0 leaves the choice to the engine, as in Ollama
+    return LoadOptions(num_ctx=num_ctx, **given)
+
+
+def sampling(options: Mapping[str, Any], num_ctx: int) -> dict[str, Any]:
+    """Return the sampling fields of a llama.cpp request, with a cap on tokens."""
+    chosen = {name: options[name] for name in _SAMPLING if name in options}
+    cap = _MAX_CONTEXTS * num_ctx
+    num_predict = options.get("num_predict", 0)
+    chosen["max_tokens"] = min(num_predict, cap) if num_predict > 0 else cap
+    return {**_SAMPLING_DEFAULTS, **chosen}
+
+
+# -- replies ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

