@@ -86,7 +86,9 @@ class Handler(BaseHTTPRequestHandler):
         self._begin("application/x-ndjson")
         kind = asked["model"].split(":")[0]
         last = _line(is_chat, "", done_reason="stop", eval_count=1, prompt_eval_count=1)
-        if kind == "yes":
+        if self.path == "/api/pull":
+            self._send([b'{"status":"pulling manifest"}\n{"status":"success"}\n'])
+        elif kind == "yes":
             self._send([_line(is_chat, "Yes."), last])
         elif kind == "label":
             self._send([_line(is_chat, t) for t in ('{"label": ', '"pos"}')] + [last])

@@ -1,8 +1,10 @@
 """Measure the structure of the package: ``python -m benchmarks.structure``.
 
-Prints one table: how many entries, files and lines there are, what one terminal cell
-passes through, which class names have two meanings, and which folders import each other
-in a circle. Everything is counted from the code, and the cell is a real one.
+Prints two tables: how many entries, files and lines there are, which value types one
+prompt becomes, which class names have two meanings and which folders import each other
+in a circle; and what a terminal cell, a click in the panel, ``map_prompts``,
+``%ollama pull`` and ``ask`` pass through. Everything is counted from the code, and the
+ways are real ones: see ``benchmarks.hops``.
 """
 
 from __future__ import annotations
@@ -16,46 +18,14 @@ import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.server import ROOT, ollama
 
 PACKAGE = ROOT / "ollama_magic"
 
-CELL_PROBE = """
-import contextlib, io, json, sys
-from IPython.core.interactiveshell import InteractiveShell
-shell = InteractiveShell.instance()
-shell.run_line_magic("load_ext", "ollama_magic")
-shell.run_line_magic("config", "OllamaMagics.host = '{url}'")
-modules, functions, values, changes, last = set(), set(), set(), 0, None
-def profile(frame, event, _):
-    global changes, last
-    if event != "call":
-        return
-    module = frame.f_globals.get("__name__", "")
-    if not module.startswith("ollama_magic"):
-        return
-    name = frame.f_code.co_qualname
-    if name == "<module>":
-        return
-    if frame.f_code.co_filename == "<string>":
-        owner = type(frame.f_locals.get("self"))
-        if frame.f_code.co_name == "__init__" or "__create_fn__" in name:
-            values.add(owner.__qualname__)
-        return
-    modules.add(module)
-    functions.add((module, name))
-    changes += module != last
-    last = module
-with contextlib.redirect_stdout(io.StringIO()):  # what the first cell imports
-    shell.run_cell_magic("ollama", "yes:1b", "Hello")
-sys.setprofile(profile)
-with contextlib.redirect_stdout(io.StringIO()):
-    shell.run_cell_magic("ollama", "250-1000:1b -s x", "Hello")
-sys.setprofile(None)
-values.discard("NoneType")
-print(json.dumps([sorted(modules), len(functions), changes, sorted(values)]))
-"""
+STORED = {"Chat"}
+"""Types that hold more than one prompt: a chat is loaded with all its turns."""
 
 
 def sources() -> Iterator[Path]:
@@ -149,11 +119,27 @@ def circles(arrows: dict[str, set[str]]) -> list[str]:
     return sorted(name for name in arrows if name in reached(name))
 
 
+def five_ways() -> dict[str, Any]:
+    """Run the five ways; return the modules, functions and types of each."""
+    with ollama() as url:
+        command = [sys.executable, "-m", "benchmarks.hops", url]
+        return json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+
+
 def one_cell() -> tuple[list[str], int, int, list[str]]:
     """Run one cell in a terminal shell; return what it passed through."""
-    with ollama() as url:
-        command = [sys.executable, "-c", CELL_PROBE.replace("{url}", url)]
-        return tuple(json.loads(subprocess.check_output(command, cwd=ROOT, text=True)))
+    cell = five_ways()["cell"]
+    return cell["modules"], cell["functions"], cell["changes"], cell["types"]
+
+
+def prompt_types(cell: dict[str, Any]) -> list[str]:
+    """Return the value types that one prompt becomes, from options to reply.
+
+    The options, with which it begins, and each dataclass that is made for it and holds
+    the text of the prompt or of its reply. What only describes the server, the shell or
+    the words of the line is not one; nor is a chat, which holds other prompts too.
+    """
+    return ["ChatOptions", *(one for one in cell["with_text"] if one not in STORED)]
 
 
 def tracked_entries() -> list[str]:
@@ -169,7 +155,9 @@ def main() -> None:
     code = {path: code_lines(path) for path in files}
     longest, where = max(one for path in files for one in function_lengths(path))
     largest = max(lines, key=lambda path: lines[path])
-    modules, functions, changes, values = one_cell()
+    ways = five_ways()
+    cell = ways["cell"]
+    values, types = prompt_types(cell), cell["types"]
     doubled = classes()
     counted = Counter(len(places) for places in doubled.values())
     rows = [
@@ -178,9 +166,8 @@ def main() -> None:
         ("lines", f"{sum(lines.values()):,}"),
         ("code lines (no docstrings, comments, blanks)", f"{sum(code.values()):,}"),
         ("files under 60 code lines", sum(count < 60 for count in code.values())),
-        ("modules that one terminal cell enters", len(modules)),
-        ("functions it calls · changes of module", f"{functions} · {changes}"),
-        ("value types it makes", f"{len(values)}: {', '.join(values)}"),
+        ("value types of one prompt", f"{len(values)}: {', '.join(values)}"),
+        ("dataclasses that its cell makes", f"{len(types)}: {', '.join(types)}"),
         (
             "class names with two meanings",
             f"{sum(counted.values())}: {', '.join(sorted(doubled))}",
@@ -192,6 +179,12 @@ def main() -> None:
     print("| | |\n|---|---|")
     for what, figure in rows:
         print(f"| {what} | {figure} |")
+    print(
+        "\n| way | modules entered | functions | changes of module |\n|---|---|---|---|"
+    )
+    for name, way in ways.items():
+        hops = (len(way["modules"]), way["functions"], way["changes"])
+        print(f"| {name} | {' | '.join(map(str, hops))} |")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ollama_magic.batch.map_prompts import map_prompts
     from ollama_magic.client.client import OllamaClient
     from ollama_magic.errors import OllamaMagicError
-    from ollama_magic.generation.comparison import Comparison
+    from ollama_magic.generation.compare import Comparison
     from ollama_magic.generation.reply import Reply
     from ollama_magic.widgets.panel import panel
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "generation.comparison",
+    "Comparison": "generation.compare",
     "OllamaClient": "client.client",
     "OllamaMagicError": "errors",
     "Reply": "generation.reply",

@@ -16,11 +16,11 @@ from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.generate import NoDisplay
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.response import Response
+from ollama_magic.generation.run import NoDisplay
 from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged

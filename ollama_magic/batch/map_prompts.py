@@ -21,7 +21,6 @@ from ollama_magic.batch.results import (
 )
 from ollama_magic.batch.rows import ReplyReader, parse_template, read_rows
 from ollama_magic.batch.servers import usable_servers
-from ollama_magic.client.options import check_options
 from ollama_magic.client.types import (
     Format,
     GenerateRequest,
@@ -33,6 +32,7 @@ from ollama_magic.errors import ConfigError, Interrupted
 from ollama_magic.generation.options import check_value
 from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.session import Session, current_session
+from ollama_magic.generation.settings import model_options, system_message
 
 
 def map_prompts(
@@ -223,13 +223,8 @@ def _values(
         return []
     usable = usable_servers(session, arguments.hosts, arguments.model, arguments.think)
     notes += usable.notes
-    system = arguments.system
-    if system is None:
-        system = session.settings.system or None
-    options = {
-        **check_options(session.settings.options),
-        **(arguments.options or {}),
-    }
+    system = system_message(session.settings, arguments.system)
+    options = model_options(session.settings, arguments.options or {})
     format = arguments.format if reader.schema is None else reader.schema.json
 
     def requests(model: str) -> Iterator[GenerateRequest]:

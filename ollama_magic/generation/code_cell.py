@@ -1,6 +1,6 @@
 """Inserts the code of a reply into the cell below, for review; the code is not run.
 
-Called for each reply (``-x``). A cell that is re-run inserts no second cell.
+``run`` calls it for ``-x``. A cell that is run again inserts no second cell.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ollama_magic.generation.generate import Result
 from ollama_magic.generation.prepare import PreparedRequest
+from ollama_magic.generation.response import Result
 from ollama_magic.generation.session import Session
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.text import visible_text
@@ -27,21 +27,18 @@ _NO_CELL = "no cell can be inserted here: copy the code above"
 def put_code_below(
     session: Session, prepared: PreparedRequest, result: Result
 ) -> Result:
-    """Insert the code of a complete reply into the cell below, if ``-x`` is given.
+    """Insert the code of a complete reply into the cell below.
 
     Returns
     -------
     Result
         The result, with a note for the footer.
     """
-    options, had_cell = prepared.options, _had_cell(session, prepared.chat_name)
-    result = replace(result, has_code_below=had_cell)
-    if not options.extract or result.status != "complete":
-        return result
+    options = prepared.options
     code = code_to_run(code_blocks(result.response.text))
     if not code.source:
         return result.noted(f"no code in this reply{_others(code)}")
-    if had_cell and not options.append:
+    if result.has_code_below and not options.append:
         return result.noted(_PUT_BEFORE_ONCE if options.once else _PUT_BEFORE)
     # NB: characters that the shown reply hides must not come back in the cell.
     where = session.cells.put_below(visible_text(code.source))
@@ -55,16 +52,6 @@ def put_code_below(
 
 def _others(code: CodeToRun) -> str:
     return f" (left out: {', '.join(code.left_out)})" if code.left_out else ""
-
-
-def _had_cell(session: Session, chat_name: str | None) -> bool:
-    cell_id = session.cells.cell_id
-    if cell_id is None:
-        return False
-    return cell_id in session.cells_with_code or any(
-        turn.cell_id == cell_id and bool(turn.request.get("extract"))
-        for turn in session.chat(chat_name).turns
-    )
 
 
 _PYTHON = {"python", "py", "python3", "py3", "ipython", "ipython3", "pycon"}

@@ -1,33 +1,31 @@
-"""One prompt, several models at once: what a ``%%ollama --compare`` cell runs.
+"""One prompt, several models at once: ``%%ollama --compare``, and ``%ollama keep``.
 
 All requests are prepared and checked before the first is sent. Then all replies stream
-at the same time, each into its column. No turn is recorded: ``%ollama keep`` does that.
+at the same time, each into its column. None of them is in the chat until ``keep`` makes
+one of them a turn.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache, cached_property, partial
 from typing import Any, Protocol
 
 from ollama_magic.client.background import held, let_through, run_in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import canonical, require_capability
+from ollama_magic.client.models import canonical, matching_names, require_capability
 from ollama_magic.errors import (
     ConfigError,
     Interrupted,
     ModelNotFoundError,
     NotOllamaError,
     ServerError,
+    nearest,
 )
-from ollama_magic.generation.comparison import (
-    Candidate,
-    Compared,
-    Comparison,
-    column_of,
-)
-from ollama_magic.generation.generate import Result, fill_cache, with_source
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -38,13 +36,18 @@ from ollama_magic.generation.prepare import (
     prepare,
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn
-from ollama_magic.generation.response import Response, receive
+from ollama_magic.generation.response import Response, Result, receive
+from ollama_magic.generation.run import discarded_on_error, fill_cache, with_source
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
+from ollama_magic.history.notebooks import stable_cell_id
+from ollama_magic.history.records import METADATA_KEY, TURN_CELL_KEY
 from ollama_magic.history.turns import fingerprint
-from ollama_magic.render.columns import Column
+from ollama_magic.render.columns import Column, columns_bundle
 
 _NOTE = "continue with one of these: %ollama keep MODEL"
+_SAID_ONCE = ("layout", "version", "chat", "turn", "position", "prompt", "system")
+_IN_THE_TEXT = ("reply", "thinking")
 
 
 class ComparisonDisplay(Protocol):
@@ -75,6 +78,121 @@ class ComparisonDisplay(Protocol):
         """Remove what was shown: an error takes its place."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Replies to one prompt, in the order in which their models were named.
+
+    Iterate over it, or index it by model: ``comparison["llama3.2"]``. Displayed, it
+    looks like the output of its cell.
+    """
+
+    replies: tuple[Reply, ...]
+    """The replies, one for each model."""
+    note: str = ""
+    """A line under the replies."""
+
+    def __iter__(self) -> Iterator[Reply]:
+        return iter(self.replies)
+
+    def __len__(self) -> int:
+        return len(self.replies)
+
+    def __getitem__(self, model: str) -> Reply:
+        """Return the reply of a model; the tag ``latest`` can be left out.
+
+        Raises
+        ------
+        KeyError
+            The model was not compared.
+        """
+        meant = matching_names(model, self.models)
+        for reply in self.replies:
+            if [reply.model] == meant:
+                return reply
+        raise KeyError(f"{model} was not compared; only {', '.join(self.models)}")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(reply.model for reply in self.replies)
+
+    def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
+        """Return a ``pandas.DataFrame`` with a row for each model.
+
+        Its columns are model, text, tokens, tokens/s, seconds (as the server counted
+        them; 0 if it did not) and status.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(
+            {
+                "model": reply.model,
+                "text": reply.text,
+                "tokens": reply.stats.eval_count,
+                "tokens/s": reply.stats.tokens_per_second,
+                "seconds": reply.stats.total_duration_s,
+                "status": reply.status,
+            }
+            for reply in self.replies
+        )
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.models)}>"
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        columns = [column_of(reply) for reply in self.replies]
+        return columns_bundle(columns, self.note), {METADATA_KEY: self.provenance}
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """The output's metadata under ``ollama_magic``: prompt, models, options, times.
+
+        It belongs to no chat, so ``%ollama restore`` does not make a turn of it.
+        """
+        records = [reply.provenance for reply in self.replies]
+        left_out = {*_SAID_ONCE, *_IN_THE_TEXT}
+        return {
+            "kind": "comparison",
+            **{name: records[0][name] for name in _SAID_ONCE},
+            "compared": [
+                {name: value for name, value in one.items() if name not in left_out}
+                for one in records
+            ],
+        }
+
+
+def column_of(reply: Reply) -> Column:
+    """Return a reply as a column with its model as the heading."""
+    # The heading names the model; the footer need not.
+    footer = tuple(part for part in reply.footer if part != reply.model)
+    return Column(reply.model, replace(reply, footer=footer))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The last comparison; ``keep`` makes one of its replies a turn."""
+
+    candidates: tuple[Candidate, ...]
+    cell_id: str | None
+    """The cell that compared."""
+    based_on: str
+    """Fingerprint of the turns that were sent before the prompt."""
+    times_kept: int = 0
+    """How often a reply was made a turn."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models."""
+        return tuple(candidate.model for candidate in self.candidates)
+
+
 def compare(
     session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
 ) -> Comparison:
@@ -92,16 +210,11 @@ def compare(
     with held():  # an interrupt ends the replies, not this function
         cell_id = session.cells.cell_id
         before = session.chat(options.chat).before(cell_id)
-        try:
-            with let_through():  # a placeholder may run code of the user
-                columns = _prepared(session, options, text, display)
-        except BaseException:
-            display.discard()
-            raise
+        with discarded_on_error(display), let_through():  # {{ }} may run user code
+            columns = _prepared(session, options, text, display)
         stopped = _read(session, columns, display)
         based_on = fingerprint(() if options.new or options.once else before.turns)
-        candidates = tuple(Candidate(one.prepared, one.result) for one in columns)
-        session.compared = Compared(candidates, cell_id, based_on)
+        session.compared = Compared(tuple(columns), cell_id, based_on)
         session.cells.count_turn()  # the next prompt of this cell is another turn
         if stopped and all(one.is_stopped and one.response.is_empty for one in columns):
             display.discard()
@@ -118,14 +231,15 @@ def compare(
     return comparison
 
 
-class _Column:
-    """One model's response while it streams, and its reply when it has ended."""
+class Candidate:
+    """One model's request, its response while it streams, and its reply."""
 
     def __init__(
         self, number: int, session: Session, prepared: PreparedRequest
     ) -> None:
         self.number = number
         self.prepared = prepared
+        self.model = prepared.request.model
         self._session = session
         options, request = prepared.options, prepared.request
         cached = cached_reply(session, options, request, prepared.digest)
@@ -148,11 +262,10 @@ class _Column:
     @cached_property
     def reply(self) -> Reply:
         """Its reply, once its response has ended; it is in no chat."""
-        turn = make_turn(self.prepared, self.result)
-        fill_cache(self._session, self.prepared, self.result)
-        return make_reply(
-            self._session, self.prepared, self.result, turn, is_kept=False
-        )
+        session, prepared, result = self._session, self.prepared, self.result
+        fill_cache(session, prepared, result)
+        turn = make_turn(prepared, result)
+        return make_reply(session, prepared, result, turn, is_kept=False)
 
     def show(self, display: ComparisonDisplay) -> None:
         """Show the complete column, once."""
@@ -163,7 +276,7 @@ class _Column:
 
 def _prepared(
     session: Session, options: ChatOptions, text: str, display: ComparisonDisplay
-) -> list[_Column]:
+) -> list[Candidate]:
     """Return a column with a checked request for each model."""
     client = session.client(options.host)
 
@@ -173,7 +286,7 @@ def _prepared(
         return ask_for_models(client, options, must_list)
 
     columns = [
-        _Column(number, session, prepare(session, client, alone, text, look_up))
+        Candidate(number, session, prepare(session, client, alone, text, look_up))
         for number, alone in enumerate(options.for_each_model())
     ]
     _check_differ([one.prepared for one in columns])
@@ -211,10 +324,10 @@ def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
 
 
 def _read(
-    session: Session, columns: Sequence[_Column], display: ComparisonDisplay
+    session: Session, columns: Sequence[Candidate], display: ComparisonDisplay
 ) -> Interrupted | None:
     """Receive all responses; return the interrupt if the user ended them early."""
-    display.begin([one.prepared.request.model for one in columns])
+    display.begin([one.model for one in columns])
     began_s = time.monotonic()
     asked = [one for one in columns if not one.response.has_ended]
     of = {one.response: one for one in asked}
@@ -241,3 +354,96 @@ def _read(
         return None
     came = sum(one.response.size for one in columns)
     return Interrupted(f"stopped; partial replies shown ({came:,} characters)")
+
+
+# -- %ollama keep -------------------------------------------------------------------
+
+
+def keep(session: Session, model: str) -> Reply:
+    """Make the reply of a model the turn of the cell that compared.
+
+    A reply that was kept before from the same comparison is replaced.
+
+    Returns
+    -------
+    Reply
+        The reply, with its position in the chat.
+
+    Raises
+    ------
+    ConfigError
+        Nothing was compared, or not this model; its reply is empty; or the comparison
+        was a one-off, which belongs to no chat.
+    """
+    compared = session.compared
+    if compared is None:
+        raise ConfigError(
+            "There is no comparison to keep a reply from.",
+            why="no models have been compared since the kernel started",
+            next_step="%%ollama --compare MODEL,MODEL   with a prompt below it",
+        )
+    meant = matching_names(model, compared.models)
+    candidate = next((c for c in compared.candidates if [c.model] == meant), None)
+    if candidate is None:
+        likely = nearest(model, compared.models) or compared.models[0]
+        raise ConfigError(
+            f"Model {model!r} was not compared.",
+            why=f"the last comparison had: {', '.join(compared.models)}",
+            next_step=f"%ollama keep {likely}",
+        )
+    chat = candidate.prepared.chat_name
+    if chat is None:
+        raise ConfigError(
+            "This comparison has no reply that can be kept.",
+            why="it was made with --once, so it belongs to no chat",
+            next_step="run the comparison again without --once",
+        )
+    if candidate.response.is_empty:
+        others = [one.model for one in compared.candidates if not one.response.is_empty]
+        step = f"%ollama keep {others[0]}" if others else "run the comparison again"
+        raise ConfigError(
+            f"The reply of {candidate.model!r} is empty and cannot be kept.",
+            why=candidate.result.notice().strip("[]"),
+            next_step=step,
+        )
+    return _kept(session, compared, candidate, chat)
+
+
+def _kept(
+    session: Session, compared: Compared, candidate: Candidate, chat: str
+) -> Reply:
+    if compared.cell_id is None:
+        # Without a cell, the turn belongs to the comparison, so that another choice
+        # replaces it. NB: the colon distinguishes it from the id of a cell.
+        compared = replace(compared, cell_id=f"comparison:{uuid.uuid4().hex}")
+    compared = replace(compared, times_kept=compared.times_kept + 1)
+    session.compared = compared
+    session.chat(chat)  # removes turns of deleted cells before this one is added
+    prepared, result = candidate.prepared, candidate.result
+    turn = make_turn(prepared, result, compared.cell_id)
+    turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
+    turn = session.store.record(session.notebook.key, chat, turn)
+    others = [name for name in compared.models if name != candidate.model]
+    is_quiet = not session.settings.footer  # -q was meant for the comparison
+    prepared = replace(prepared, options=replace(prepared.options, quiet=is_quiet))
+    noted = result.noted(f"compared with {', '.join(others)}")
+    reply = make_reply(session, prepared, noted, turn)
+    if stable_cell_id(compared.cell_id):  # the notebook file has this id too
+        told = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
+        reply = replace(reply, provenance=told)
+    if not reply.footer:  # the footer is off, but the position has to be shown
+        place = f"turn {reply.provenance['turn']} of {chat}"
+        reply = replace(reply, footer=(place,))
+    session.last_reply = reply
+    return reply
+
+
+def _answered_at(compared: Compared) -> str:
+    """Return the time of the turn: that of the comparison.
+
+    So the outputs of a notebook that is re-run from the cache do not change. Each reply
+    that is kept is a microsecond later, since the last of several counts.
+    """
+    last = max(candidate.result.answered_at for candidate in compared.candidates)
+    moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)
+    return moment.isoformat(timespec="microseconds")

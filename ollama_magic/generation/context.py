@@ -32,7 +32,7 @@ _PER_TOKEN_EMOJI = 0.5  # usually a few bytes that have no token of their own
 _TOKENS_PER_MESSAGE = 6  # role and marks around a message, in ChatML-like templates
 _TOKENS_TO_BEGIN_REPLY = 3
 
-# Bytes of UTF-8. The first byte of a character tells about which script it is of.
+# Bytes of UTF-8. The first byte of a character shows roughly which script it is in.
 _SIGNS = (string.digits + string.punctuation).encode()
 _AFTER_FIRST = bytes(range(0x80, 0xC0))
 _WIDE = bytes([*range(0xE3, 0xEE), 0xEF])  # U+3000-DFFF, U+F000-FFFF: CJK, full width
@@ -349,8 +349,8 @@ def length_in_force(
     """
     if num_ctx := _number(options, "num_ctx"):
         return min(num_ctx, trained) if trained else num_ctx
-    # A num_ctx of an earlier cell does not hold for this one: the server loads the
-    # model again, with a default that it chooses by its memory and does not tell.
+    # A num_ctx of an earlier cell does not apply to this one: the server loads the
+    # model again, with a default that depends on its memory and is not reported.
     return 0 if loaded == _number(asked_with, "num_ctx") else loaded
 
 
@@ -415,7 +415,7 @@ def _measure(turn: Turn) -> int:
 
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
-    """Whether the counts of the last turn hold for the new request."""
+    """Whether the counts of the last turn are valid for the new request."""
     if not turn.stats.prompt_eval_count or turn.status != "complete":
         return False
     if turn.is_from_file:

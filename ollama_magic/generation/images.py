@@ -24,7 +24,7 @@ from ollama_magic.client.images import (
 )
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.values import is_from
+from ollama_magic.generation.values import is_from, unreadable_file
 
 _MAX_BYTES = 20_000_000
 _ACCEPTS = "Ollama accepts PNG, JPEG and WebP"
@@ -50,11 +50,7 @@ def read_image(path: str) -> Image:
         is_plain = stat.S_ISREG(file.stat().st_mode)
         data = _beginning(file, _MAX_BYTES + 1) if is_plain or file.is_dir() else b""
     except (OSError, ValueError, RuntimeError) as error:
-        raise PromptError(
-            f"{what} cannot be read.",
-            why=getattr(error, "strerror", None) or str(error),
-            next_step=f"paths are relative to {Path.cwd()}; list the files: !ls",
-        ) from error
+        raise unreadable_file(path, error) from error
     kind = format_of(data)
     if not kind:
         raise PromptError(
@@ -84,7 +80,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
     -----
     Images are: bytes that begin like one, a ``pathlib.Path`` of an image file, PIL
     images, matplotlib's figures and axes (also a list or array of axes),
-    ``IPython.display.Image``, and whatever has a ``_repr_png_`` that gives one.
+    ``IPython.display.Image``, and any object whose ``_repr_png_`` returns one.
     """
     if isinstance(value, Image):
         return value
@@ -134,12 +130,12 @@ def _of_path(path: Path) -> Image | None:
     try:
         if not path.is_file():
             return None
-    except (OSError, ValueError):  # no name of a file at all
+    except (OSError, ValueError):  # not the name of a file
         return None
     try:
         head = _beginning(path, ENOUGH)
     except OSError:
-        return read_image(str(path))  # which says what is wrong
+        return read_image(str(path))  # raises, with the reason
     return read_image(str(path)) if format_of(head) else None
 
 
@@ -181,7 +177,7 @@ def _data_of(value: Any, *, arrays: bool) -> bytes | None:  # noqa: ANN401
         return _saved(figure.savefig, bbox_inches="tight")
     if is_from(value, "numpy", "ndarray"):
         return _of_array(value) if arrays else None
-    # On the class: an object that makes up attributes has none of this.
+    # On the class: some objects answer to any attribute.
     if callable(getattr(type(value), "_repr_png_", None)):
         shown = value._repr_png_()
         data = shown[0] if isinstance(shown, tuple) and shown else shown
@@ -206,7 +202,7 @@ def _of_pil(image: Any) -> bytes:  # noqa: ANN401  (an Image)
             image = image.point(lambda sample: sample * 255)
     if image.mode not in _PNG_MODES:
         image = image.convert(_NEAREST_MODES.get(image.mode, "RGB"))
-    # A profile of the colors before is none of those after.
+    # The colour profile may not apply to the converted colours.
     return _saved(image.save, icc_profile=None)
 
 
@@ -256,22 +252,22 @@ def _of_array(array: Any) -> bytes:  # noqa: ANN401  (an ndarray)
     shape = array.shape
     channels = shape[2] if len(shape) == 3 else 1
     if len(shape) not in {2, 3} or channels not in {1, 3, 4} or not array.size:
-        raise _no_image(array, f"its shape is {shape}")
+        raise _not_pixels(array, f"its shape is {shape}")
     kind = array.dtype
     if kind.kind == "f":
         low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):  # also when it is not a number
-            raise _no_image(array, f"its values range from {low:g} to {high:g}")
+        if not (low >= 0 and high <= 1):  # also if one is NaN
+            raise _not_pixels(array, f"its values range from {low:g} to {high:g}")
         array = (array * 255).round()
     elif kind.kind == "b":
         array = array * 255
     elif kind != "uint8":
-        raise _no_image(array, f"its type is {kind}")
+        raise _not_pixels(array, f"its type is {kind}")
     samples = array.astype("uint8").tobytes()
     return png_of(shape[1], shape[0], channels, samples)
 
 
-def _no_image(array: Any, why: str) -> PromptError:  # noqa: ANN401
+def _not_pixels(array: Any, why: str) -> PromptError:  # noqa: ANN401
     floats = array.dtype.kind == "f"
     example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
     return PromptError(
@@ -299,7 +295,7 @@ def _not_taken(what: str, kind: str, opening: str) -> PromptError:
 def _failed(what: str, error: Exception) -> PromptError:
     try:
         reason = quoted(str(error), limit=300)
-    except Exception:  # noqa: BLE001  (also its words are the user's code)
+    except Exception:  # noqa: BLE001  (``__str__`` is user code too)
         reason = ""
     return PromptError(
         f"{what} did not produce an image.",

@@ -1,8 +1,8 @@
 """The models of a server, and the rule that picks one when a prompt names none.
 
 Cells, the Python functions, ``map_prompts``, the status and the doctor use it. A server
-that does not list its models can still reply: if the model is named, the list is waited
-for only briefly.
+that does not list its models can still reply: if a model is named, the list gets little
+time.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def look_up(
         The list is required, and the request failed.
     """
     connections = OpenConnections()
-    track_connection(connections)  # whoever gives up on this call ends them too
+    track_connection(connections)  # they end if this call is abandoned
     deadline_s = time.monotonic() + patience_s
     try:
         with connections.tracked():
@@ -253,7 +253,7 @@ def answering_model_text(
     Parameters
     ----------
     look_up
-        Asks the server for its models; whether the list is needed is its argument.
+        Asks the server for its models; its argument says whether the list is required.
     """
     chosen = chosen_model(session, session.chat())
     models = ServerModels()
@@ -321,8 +321,8 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
 def loaded_length(client: OllamaClient, model: str) -> int:
     """Return the context length that a model is loaded with; 0 if unknown.
 
-    Called when an answer is complete, which is kept and shown whatever comes of this:
-    an interrupt is passed on later, and a slow server is given up after a few seconds.
+    Called when a reply is complete. The reply is kept and shown in any case: an
+    interrupt is raised later, and a slow server is abandoned after a few seconds.
     """
     began = time.monotonic()
 

@@ -37,6 +37,7 @@ from ollama_magic.generation.prompt import FilledPrompt, compose
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
@@ -112,7 +113,7 @@ def prepare(
     options
         Merged with the settings.
     look_up
-        Asks the server for its models; whether the list is needed is its argument.
+        Asks the server for its models; its argument says whether the list is required.
         Called after the checks that need no server.
 
     Raises
@@ -208,7 +209,7 @@ def cached_reply(
     Parameters
     ----------
     digest
-        Only of the model with this digest; empty: of any.
+        Only a reply of the model with this digest; empty: of any model.
     """
     if not options.cached:
         return None
@@ -272,9 +273,9 @@ def _named_model(
 
 def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:
     """Return the system message, if it is new with this turn."""
-    if options.system is not None:
-        return options.system
-    return (session.settings.system or None) if history.system() is None else None
+    if options.system is None and history.system() is not None:
+        return None
+    return system_message(session.settings, options.system)
 
 
 def _schema(options: ChatOptions, namespace: Mapping[str, Any]) -> Schema | None:

@@ -37,12 +37,13 @@ _CLOSED: tuple[tuple[type, str], ...] = (
     (ModuleType, "a module"),
     (FrameType, "a frame of running code"),
 )
-"""Values that lead to everything that this process knows."""
+"""Values that give access to everything in this process."""
 
 _HISTORIES = ("_ih", "_oh", "_dh")
 """IPython's names for the inputs, outputs and directories of the session."""
 
 _RAW = "--raw sends braces unchanged"
+_USE_NAME = "compute it in a cell above and use its name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def compose(
     raw
         Whether ``{{ }}`` is left as it is.
     hide
-        Removes secrets from the text, whoever put them there.
+        Removes secrets from the text.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def fill(
             tree = _parse(expression)
             if tree is None:
                 return match.group(0)
-            value = _look_up(tree, expression, namespace, _refuse_closed)
+            value = _look_up(tree, expression, namespace, is_pasted=True)
             if _is_history(value, namespace):
                 raise _history_closed(expression)
             if image := image_of(value):
@@ -201,7 +202,7 @@ def literal_parts(text: str) -> list[str]:
 def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
     """Return the value of an expression without braces, as on the line of a magic.
 
-    Nobody pastes text there, so it may look into modules.
+    Nobody pastes text there, so modules are allowed.
 
     Raises
     ------
@@ -211,7 +212,7 @@ def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
     tree = _parse(expression.strip())
     if tree is None:
         raise _outside(expression, "it is not a name, an attribute or an item")
-    return _look_up(tree, expression, namespace)
+    return _look_up(tree, expression, namespace, is_pasted=False)
 
 
 def _value_text(
@@ -301,17 +302,10 @@ def _is_key(node: ast.expr | None) -> bool:
 # -- values --------------------------------------------------------------------
 
 
-_Check = Callable[[object, str], None]
+def _check_open(value: object, expression: str) -> None:
+    """Raise ``PromptError`` for a value that gives access to secrets.
 
-
-def _accept(_value: object, _expression: str) -> None:
-    """Accept any value on the way of a look-up."""
-
-
-def _refuse_closed(value: object, expression: str) -> None:
-    """Raise ``PromptError`` for a value that leads to secrets.
-
-    A class of this package that has a secret in it sets ``holds_secrets``.
+    A class of this package that contains a secret sets ``holds_secrets``.
     """
     for kind, what in _CLOSED:
         if isinstance(value, kind):
@@ -322,35 +316,37 @@ def _refuse_closed(value: object, expression: str) -> None:
 
 
 def _look_up(
-    tree: ast.expr,
-    expression: str,
-    namespace: Mapping[str, Any],
-    check: _Check = _accept,
+    tree: ast.expr, expression: str, namespace: Mapping[str, Any], *, is_pasted: bool
 ) -> object:
-    """Return the value of a tree that is within the grammar; each step is checked."""
-    value = _step(tree, expression, namespace, check)
-    check(value, expression)
-    return value
+    """Return the value of a tree that is within the grammar.
 
-
-def _step(
-    tree: ast.expr, expression: str, namespace: Mapping[str, Any], check: _Check
-) -> object:
+    Parameters
+    ----------
+    is_pasted
+        The expression is from a prompt: no step of it may lead to secrets.
+    """
     if isinstance(tree, ast.Name):
         if tree.id not in namespace:
             raise _unknown(tree.id, expression, namespace)
-        return namespace[tree.id]
-    assert isinstance(tree, ast.Attribute | ast.Subscript)
-    owner: Any = _look_up(tree.value, expression, namespace, check)
-    takes_part = isinstance(tree, ast.Subscript) and isinstance(tree.slice, ast.Slice)
-    if takes_part and check is _refuse_closed and _is_history(owner, namespace):
-        raise _history_closed(expression)
-    try:
-        if isinstance(tree, ast.Attribute):
-            return getattr(owner, tree.attr)
-        return owner[_key(tree.slice)]
-    except Exception as error:  # the user's properties may raise anything
-        raise _failed(expression, error) from error
+        value = namespace[tree.id]
+    else:
+        assert isinstance(tree, ast.Attribute | ast.Subscript)
+        owner: Any = _look_up(tree.value, expression, namespace, is_pasted=is_pasted)
+        takes_part = isinstance(tree, ast.Subscript) and isinstance(
+            tree.slice, ast.Slice
+        )
+        if takes_part and is_pasted and _is_history(owner, namespace):
+            raise _history_closed(expression)
+        try:
+            if isinstance(tree, ast.Attribute):
+                value = getattr(owner, tree.attr)
+            else:
+                value = owner[_key(tree.slice)]
+        except Exception as error:  # the user's properties may raise anything
+            raise _failed(expression, error) from error
+    if is_pasted:
+        _check_open(value, expression)
+    return value
 
 
 def _is_history(value: object, namespace: Mapping[str, Any]) -> bool:
@@ -370,29 +366,25 @@ def _key(node: ast.expr) -> object:
 # -- errors --------------------------------------------------------------------
 
 
-def _outside(expression: str, why: str) -> PromptError:
+def _outside(expression: str, why: str, next_step: str = _USE_NAME) -> PromptError:
     shown = expression if len(expression) <= 60 else expression[:59] + "…"
     return PromptError(
         f"{{{{ {shown} }}}} can't be used in a prompt.",
         why=why,
-        next_step=f"compute it in a cell above and use its name; {_RAW}",
+        next_step=f"{next_step}; {_RAW}",
     )
 
 
 def _closed(expression: str, what: str) -> PromptError:
-    return PromptError(
-        f"{{{{ {expression} }}}} can't be used in a prompt.",
-        why=f"it gives access to {what}; pasted text could leak secrets this way",
-        next_step=f"compute what you need in a cell above and use its name; {_RAW}",
-    )
+    why = f"it gives access to {what}; pasted text could leak secrets this way"
+    step = "compute what you need in a cell above and use its name"
+    return _outside(expression, why, step)
 
 
 def _history_closed(expression: str) -> PromptError:
-    return PromptError(
-        f"{{{{ {expression} }}}} can't be used in a prompt.",
-        why="it is the history of this session; pasted text could send all of it",
-        next_step=f"name one entry: {{{{ In[3] }}}} or {{{{ Out[3] }}}}; {_RAW}",
-    )
+    why = "it is the history of this session; pasted text could send all of it"
+    step = "name one entry: {{ In[3] }} or {{ Out[3] }}"
+    return _outside(expression, why, step)
 
 
 def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
@@ -451,6 +443,6 @@ def _of_value(value: object, shown: str) -> Image:
 
 
 def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
-    """Tell whether a text begins with a name of the notebook, as ``fig.axes`` does."""
+    """Return whether a text begins with a name of the notebook: ``fig.axes``."""
     name = text.partition(".")[0].partition("[")[0].strip()
     return name in namespace

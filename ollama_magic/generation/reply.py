@@ -1,7 +1,7 @@
 """The reply to a prompt, as a value for the next cell, and how it is made.
 
-``make_turn`` and ``make_reply`` make of a result what the chat keeps and what the cell
-shows, including its footer and notices.
+``make_turn`` turns a result into what the chat keeps, and ``make_reply`` into what the
+cell shows, with its footer and notices.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from ollama_magic.client.models import canonical
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.generation.generate import Result, shown_steps
 from ollama_magic.generation.prepare import PreparedRequest
+from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, plain, what_is_wrong
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
@@ -37,17 +37,13 @@ from ollama_magic.render.text import counted
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
 
 
-@dataclass(frozen=True)
-class Reply:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Reply(ReplyView):
     """What a model replied, complete or in part.
 
     Displayed, it looks like the output of its cell; ``str(reply)`` is the text.
     """
 
-    text: str
-    """The reply, Markdown as the model wrote it, without thinking."""
-    thinking: str
-    """The thinking; empty if there is none."""
     model: str
     """The model that answered."""
     status: Status
@@ -67,8 +63,6 @@ class Reply:
     """The schema of the reply, if it has one."""
     is_cached: bool
     """Whether this is a cached reply to the same request."""
-    view: ReplyView
-    """How the reply is shown."""
     provenance: Mapping[str, Any]
     """The output's metadata under ``ollama_magic``: prompt, model, options, times."""
 
@@ -144,17 +138,17 @@ class Reply:
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        return reply_bundle(self.view), self.metadata
+        return reply_bundle(self), self.metadata
 
     def _repr_html_(self) -> str:
         # For web frameworks such as Streamlit; IPython uses the bundle.
-        return reply_bundle(self.view)["text/html"]
+        return reply_bundle(self)["text/html"]
 
 
 # -- from a result to its turn and its reply -----------------------------------------
 
-_KEPT_OF_A_REQUEST = (*RECORDED_SETTINGS, "cached", "cloud")
-_LOAD_WORTH_TELLING_S = 1.0
+_RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
+_LOAD_WORTH_SHOWING_S = 1.0
 _REASONS = {"length": "cut off at num_predict", "load": "loaded", "unload": "unloaded"}
 
 
@@ -183,7 +177,7 @@ def make_turn(
         status=result.status,
         done_reason=response.done_reason,
         stats=response.stats,
-        request={key: body[key] for key in _KEPT_OF_A_REQUEST if key in body},
+        request={key: body[key] for key in _RECORDED if key in body},
         answered_at=result.answered_at,
     )
 
@@ -208,31 +202,25 @@ def make_reply(
     if prepared.chat_name is not None and is_kept:
         place = position_in_chat(session.chat(prepared.chat_name), turn)
     notices = (
-        result.notice(tells_all=not is_kept),
+        result.notice(in_full=not is_kept),
         _schema_notice(prepared, result),
         prepared.context.after(turn.stats, turn.done_reason, result.context_length),
         *session.take_warnings(),
     )
-    options, hides = prepared.options, prepared.options.hide_thinking
+    options, share = prepared.options, context_share(turn, result)
     noted = result.noted(*_notes(prepared, place))
     filled = prepared.prompt.filled
-    view = ReplyView(
+    footer = footer_parts(turn, noted, _place_text(prepared, place), filled)
+    reply = Reply(
         text=turn.reply,
-        thinking="" if hides else turn.thinking,
+        thinking=turn.thinking,
+        hides_thinking=options.hide_thinking,
         steps=shown_steps(turn.steps, prepared),
         thinking_s=result.response.thinking_s,
         view=options.format or "markdown",
-        footer=(
-            ()
-            if options.quiet
-            else footer_parts(turn, noted, _place_text(prepared, place), filled)
-        ),
-        context_share=None if options.quiet else context_share(turn, result),
+        footer=() if options.quiet else footer,
+        context_share=None if options.quiet else share,
         notice="\n".join(filter(None, notices)),
-    )
-    return Reply(
-        text=turn.reply,
-        thinking=turn.thinking,
         model=turn.model,
         status=turn.status,
         done_reason=turn.done_reason,
@@ -246,14 +234,27 @@ def make_reply(
         tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
-        view=view,
-        provenance={
-            **output_metadata(_as_shown(turn, view), place, reply_plain(view)),
-            "host_kind": result.host_kind,
-            "shown_as": view.view,
-            "context_length": result.context_length or None,
-        },
+        provenance={},
     )
+    # Hidden thinking must not end up in the notebook file either.
+    steps = tuple(map(dict, reply.steps))
+    shown = replace(turn, thinking=reply.shown_thinking, steps=steps)
+    provenance = {
+        **output_metadata(shown, place, reply_plain(reply)),
+        "host_kind": result.host_kind,
+        "shown_as": reply.view,
+        "context_length": result.context_length or None,
+    }
+    return replace(reply, provenance=provenance)
+
+
+def shown_steps(
+    steps: Sequence[Message], prepared: PreparedRequest
+) -> tuple[Message, ...]:
+    """Return the steps to show: without thinking, if it is hidden."""
+    if not prepared.options.hide_thinking:
+        return tuple(steps)
+    return tuple({k: v for k, v in step.items() if k != "thinking"} for step in steps)
 
 
 def footer_parts(
@@ -274,7 +275,7 @@ def footer_parts(
         parts.append(f"{stats.eval_count:,} tokens")
     if stats.tokens_per_second:
         parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
-    if stats.load_duration_s > _LOAD_WORTH_TELLING_S:
+    if stats.load_duration_s > _LOAD_WORTH_SHOWING_S:
         parts.append(f"loaded in {stats.load_duration_s:.1f} s")
     if share is not None:
         parts.append(f"context {share:.0%} of {result.context_length:,}")
@@ -304,7 +305,7 @@ def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, 
 
 def _place_text(prepared: PreparedRequest, place: TurnPosition | None) -> str:
     if place is not None:
-        return f"turn {place.number} of {place.chat}"
+        return f"turn {place['turn']} of {place['chat']}"
     return "once" if prepared.chat_name is None else ""
 
 
@@ -318,9 +319,3 @@ def _schema_notice(prepared: PreparedRequest, result: Result) -> str:
         )
     wrong = what_is_wrong(result.response.text, prepared.schema)
     return f"[does not match its schema: {wrong}]" if wrong else ""
-
-
-def _as_shown(turn: Turn, view: ReplyView) -> Turn:
-    """Return a turn as its output shows it."""
-    # Hidden thinking must not end up in the notebook file either.
-    return replace(turn, thinking=view.thinking, steps=tuple(map(dict, view.steps)))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
-from ollama_magic.client.types import ReplyChunk, Stats, ToolCall
+from ollama_magic.client.types import ReplyChunk, Request, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
-from ollama_magic.history.turns import utc_now
+from ollama_magic.history.turns import Message, Status, utc_now
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
@@ -70,46 +71,42 @@ def _overlap(text: str, tag: str) -> int:
     return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
 
 
+@dataclass(eq=False)
 class Response:
-    """The response to one request, as far as it has arrived.
+    """The response to one request, as far as it has arrived."""
 
-    Parameters
-    ----------
-    clock
-        Seconds, monotonic; measures the time of thinking.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._tags = ThinkTags()
-        self._text: list[str] = []
-        self._thinking: list[str] = []
-        self._thinking_began: float | None = None
-        self.thinking_s = 0.0
-        self._tool_calls: list[ToolCall] = []
-        self.done_reason = ""
-        self.remote_host = ""
-        """The host that ran a cloud model, if the server says so."""
-        self.stats = Stats()
-        self.cached: CachedReply | None = None
-        """The cached reply that this is, if any."""
-        self.fault: BaseException | None = None
-        """The error that ended it early."""
-        self.ended_at = ""
-        """UTC, ISO 8601; empty while the response streams."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds, monotonic; measures the time of thinking."""
+    thinking_s: float = 0.0
+    done_reason: str = ""
+    remote_host: str = ""
+    """The host that ran a cloud model, if the server says so."""
+    stats: Stats = field(default_factory=Stats)
+    cached: CachedReply | None = None
+    """The cached reply that this is, if any."""
+    fault: BaseException | None = None
+    """The error that ended it early."""
+    ended_at: str = ""
+    """UTC, ISO 8601; empty while the response streams."""
+    _text: list[str] = field(default_factory=list)
+    _thinking: list[str] = field(default_factory=list)
+    _tool_calls: list[ToolCall] = field(default_factory=list)
+    _tags: ThinkTags = field(default_factory=ThinkTags)
+    _thinking_began: float | None = None
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
         """Return the response for a cached reply; it keeps its time."""
-        response = cls()
-        response._text, response._thinking = [cached.text], [cached.thinking]
-        response.thinking_s, response._tool_calls = (
-            cached.thinking_s,
-            [*cached.tool_calls],
+        return cls(
+            thinking_s=cached.thinking_s,
+            done_reason=cached.done_reason,
+            stats=cached.stats,
+            cached=cached,
+            ended_at=cached.answered_at,
+            _text=[cached.text],
+            _thinking=[cached.thinking],
+            _tool_calls=[*cached.tool_calls],
         )
-        response.done_reason, response.stats = cached.done_reason, cached.stats
-        response.cached, response.ended_at = cached, cached.answered_at
-        return response
 
     @property
     def text(self) -> str:
@@ -165,13 +162,89 @@ class Response:
 
     def _keep(self, text: str, thinking: str) -> tuple[str, str]:
         if thinking:
-            now = self._clock()
+            now = self.clock()
             began = self._thinking_began = self._thinking_began or now
             self._thinking.append(thinking)
             self.thinking_s = now - began
         if text:
             self._text.append(text)
         return text, thinking
+
+
+@dataclass(frozen=True)
+class Result:
+    """The responses to a request, and the error that ended them early, if any."""
+
+    requests: tuple[Request, ...]
+    responses: tuple[Response, ...]
+    """One for each request; usually the last one is the reply."""
+    fault: BaseException | None = None
+    notes: tuple[str, ...] = ()
+    """Notes for the footer."""
+    steps: tuple[Message, ...] = ()
+    """Messages between the prompt and the reply that belong to the turn."""
+    digest: str = ""
+    """The digest of the model; empty when it is unknown."""
+    host_kind: str = ""
+    """``loopback``, ``remote``, ``embedded`` or ``cloud``."""
+    server_note: str = ""
+    """The server, for the footer; empty for an Ollama on this machine."""
+    context_length: int = 0
+    """Tokens that the model is loaded with; 0 when unknown."""
+    has_code_below: bool = False
+    """Whether code from this cell was inserted into the cell below, now or before."""
+
+    @property
+    def response(self) -> Response:
+        """The last response that is not empty, or else the last one."""
+        filled = [one for one in reversed(self.responses) if not one.is_empty]
+        return filled[0] if filled else self.responses[-1]
+
+    @property
+    def answered_at(self) -> str:
+        """When the last response ended; a cached reply keeps its time."""
+        return self.responses[-1].ended_at
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether every response comes from the cache."""
+        return all(one.cached is not None for one in self.responses)
+
+    @property
+    def ends_in_a_call(self) -> bool:
+        """Whether the last response called tools, and so is one of the steps."""
+        called = [step for step in self.steps if step["role"] == "assistant"]
+        return self.responses.index(self.response) < len(called)
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        if self.fault is None:
+            return "complete"
+        is_interrupt = isinstance(self.fault, KeyboardInterrupt)
+        return "interrupted" if is_interrupt else "broken"
+
+    def noted(self, *notes: str) -> Result:
+        """Return the result with more notes for the footer; empty ones are left out."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
+    def notice(self, *, in_full: bool = False) -> str:
+        """Return the notice under an incomplete reply; empty if it is complete.
+
+        Parameters
+        ----------
+        in_full
+            Include the whole error: no error output follows.
+        """
+        if isinstance(self.fault, OllamaMagicError):
+            if in_full:
+                return "\n".join(self.fault._render_traceback_())
+            return f"[incomplete: {self.fault.what}]"
+        if self.fault is not None:
+            return "[interrupted]"
+        if self.response.text.strip() or self.response.tool_calls:
+            return ""
+        return f"[no reply{', only thinking' if self.response.thinking else ''}]"
 
 
 def receive(

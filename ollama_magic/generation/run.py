@@ -7,30 +7,36 @@ call ``ask``. An error before the first token leaves the chat unchanged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
 
 from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
+from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import put_code_below
-from ollama_magic.generation.generate import (
-    FollowUp,
-    ReplyDisplay,
-    fill_cache,
-    generate,
-    shown_steps,
-)
-from ollama_magic.generation.models import ServerModels
+from ollama_magic.generation.models import ServerModels, loaded_length, server_note
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import PreparedRequest, ask_for_models, prepare
-from ollama_magic.generation.reply import Reply, make_reply, make_turn
+from ollama_magic.generation.prepare import (
+    PreparedRequest,
+    ask_for_models,
+    cached_reply,
+    explained,
+    prepare,
+)
+from ollama_magic.generation.reply import Reply, make_reply, make_turn, shown_steps
+from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
+from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
+from ollama_magic.render.reply import ReplyView
 from ollama_magic.render.text import counted
 
 
@@ -66,7 +72,10 @@ def ask(
         if result.fault is not None and result.response.is_empty:
             display.discard()
             raise result.fault
-        result = put_code_below(session, prepared, result.noted(*notes))
+        had_code = session.has_code_below(prepared.chat_name)
+        result = replace(result.noted(*notes), has_code_below=had_code)
+        if options.extract and result.status == "complete":
+            result = put_code_below(session, prepared, result)
         if prepared.chat_name is not None:
             result = result.noted(session.take_footnote())
         turn = make_turn(prepared, result, session.cells.cell_id)
@@ -74,7 +83,7 @@ def ask(
         fill_cache(session, prepared, result)
         reply = make_reply(session, prepared, result, turn)
         session.last_reply = reply
-        display.finish_reply(reply.view, reply.metadata)
+        display.finish_reply(reply, reply.metadata)
         if result.fault is not None:
             raise result.fault
         _raise_late_interrupt()
@@ -84,12 +93,12 @@ def ask(
 def request_text(session: Session, options: ChatOptions, text: str) -> str:
     """Return the request that ``ask`` would send, as JSON, with an estimate.
 
-    Where a model is named, no server is needed.
+    If a model is named, no server is needed.
 
     Raises
     ------
     OllamaMagicError
-        As ``ask`` does before it sends anything.
+        As ``ask``, before it sends anything.
     """
     options, client = merged(session.settings, options), session.client(options.host)
 
@@ -117,8 +126,13 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     )
 
 
+class _Discards(Protocol):
+    def discard(self) -> None:
+        """Remove what was shown."""
+
+
 @contextmanager
-def discarded_on_error(display: ReplyDisplay) -> Iterator[None]:
+def discarded_on_error(display: _Discards) -> Iterator[None]:
     """Remove what a display shows if this block raises an error."""
     try:
         yield
@@ -153,7 +167,7 @@ def _follow_ups(
 
     def show(steps: Sequence[Message]) -> bool:
         is_shown = display.again(shown_steps(steps, prepared))
-        # Front ends that tell no cell ids may show text alone: no live output has any.
+        # Front ends that send no cell ids may show plain text, which live output lacks.
         return is_shown and session.cells.is_identified
 
     approve = always_yes if prepared.options.yes else AskBeforeCall()
@@ -181,3 +195,212 @@ def _raise_late_interrupt() -> None:
     except KeyboardInterrupt:
         what = "stopped; the reply was complete and is kept"
         raise Interrupted(what) from None
+
+
+# -- from a request to its result -----------------------------------------------------
+
+
+def generate(
+    session: Session,
+    prepared: PreparedRequest,
+    display: ReplyDisplay,
+    follow_ups: Sequence[FollowUp] = (),
+) -> Result:
+    """Send a request, show its response while it streams, and return the result.
+
+    Parameters
+    ----------
+    follow_ups
+        Called in order after each complete response; the first request is sent.
+    """
+    requests: list[Request] = [prepared.request]
+    responses: list[Response] = []
+    fault: BaseException | None = None
+    while len(responses) < len(requests):
+        if responses:
+            display.again(shown_steps(_steps(follow_ups), prepared))
+        response = _response(session, prepared, requests[-1], display)
+        responses.append(response)
+        fault = response.fault
+        if fault is None:
+            following, fault = _next_request(follow_ups, requests[-1], response)
+            requests += [following] if following else []
+    result = Result(
+        tuple(requests),
+        tuple(responses),
+        fault,
+        notes=tuple(note for one in follow_ups for note in one.notes),
+        steps=_steps(follow_ups),
+    )
+    return with_source(session, prepared, result)
+
+
+def with_source(session: Session, prepared: PreparedRequest, result: Result) -> Result:
+    """Return the result with what is known about its server and model."""
+    cached = result.responses[0].cached
+    if cached is not None:
+        return replace(
+            result,
+            digest=cached.digest,
+            host_kind=cached.host_kind,
+            server_note=cached.server_note,
+            context_length=cached.context_length,
+        )
+    client, kind = prepared.client, session.host_kind(prepared.client)
+    cloud = result.response.remote_host or prepared.cloud_host
+    model = prepared.request.model
+    return replace(
+        result,
+        digest=prepared.digest,
+        host_kind="cloud" if cloud else kind,
+        server_note=server_note(kind, client.host.base_url, cloud),
+        context_length=0 if result.fault else loaded_length(client, model),
+    )
+
+
+def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:
+    """Cache the responses of a complete result, if the options say so."""
+    if not prepared.options.cached or result.fault is not None:
+        return
+    for request, response in zip(result.requests, result.responses, strict=True):
+        if response.cached is None:
+            kept = CachedReply(
+                model=request.model,
+                digest=result.digest,
+                text=response.text,
+                thinking=response.thinking,
+                thinking_s=response.thinking_s,
+                tool_calls=response.tool_calls,
+                done_reason=response.done_reason,
+                stats=response.stats,
+                context_length=result.context_length,
+                host_kind=result.host_kind,
+                server_note=result.server_note,
+                answered_at=result.answered_at,
+            )
+            session.store.cache_reply(request_key(request), kept)
+
+
+def _steps(follow_ups: Sequence[FollowUp]) -> tuple[Message, ...]:
+    return tuple(step for one in follow_ups for step in one.steps)
+
+
+def _next_request(
+    follow_ups: Sequence[FollowUp], request: Request, response: Response
+) -> tuple[Request | None, BaseException | None]:
+    try:
+        for one in follow_ups:
+            following = one.next_request(request, response)
+            if following is not None:
+                return following, None
+    except KeyboardInterrupt:
+        return None, Interrupted()
+    except OllamaMagicError as error:
+        return None, error
+    return None, None
+
+
+def _response(
+    session: Session, prepared: PreparedRequest, request: Request, display: ReplyDisplay
+) -> Response:
+    """Return one response, from the cache or the server, and show it meanwhile."""
+    options, began_s = prepared.options, time.monotonic()
+    cached = cached_reply(session, options, request, prepared.digest)
+    if cached is not None:
+        display.feed(cached.text, "" if options.hide_thinking else cached.thinking)
+        return Response.of(cached)
+    response = Response()
+
+    def show(_: Response, text: str, thinking: str) -> None:
+        display.feed(text, "" if options.hide_thinking else thinking)
+
+    def tick() -> None:
+        if waits_for := prepared.waits_for(response):
+            display.waiting(f"{waits_for} {time.monotonic() - began_s:.0f} s")
+        display.feed("")
+
+    display.waiting(prepared.waits_for(response))
+    stream = prepared.client.send(request)
+    receive([stream], [response], show, tick, hz=session.settings.update_hz)
+    response.fault = explained(session, options, request, response.fault)
+    if isinstance(response.fault, Interrupted):
+        response.fault = Interrupted(
+            f"stopped; partial reply kept ({response.size:,} characters)"
+        )
+    return response
+
+
+# -- what a caller brings -----------------------------------------------------------
+
+
+class ReplyDisplay(Protocol):
+    """Where a reply is shown while it streams and when it is complete."""
+
+    def waiting(self, text: str) -> None:
+        """Show why there is nothing to see yet."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Show new text and thinking, maybe none; redraw what is due."""
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show the complete reply as the one output."""
+
+    def discard(self) -> None:
+        """Remove what was shown: an error takes its place."""
+
+    def again(self, steps: Sequence[Message] = ()) -> bool:
+        """Start over: what was shown is not the reply, and another response follows.
+
+        Parameters
+        ----------
+        steps
+            The tool calls so far, which stay visible; see ``Turn.steps``.
+
+        Returns
+        -------
+        bool
+            Whether they are visible now, and not only with the complete reply.
+        """
+
+
+class NoDisplay:
+    """Shows nothing: the caller gets the reply."""
+
+    def waiting(self, text: str) -> None:
+        """Show nothing."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Show nothing."""
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def discard(self) -> None:
+        """Show nothing."""
+
+    def again(self, steps: Sequence[Message] = ()) -> bool:
+        """Show nothing."""
+        return False
+
+
+class FollowUp(Protocol):
+    """May send another request after a complete response."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the footer says about its requests."""
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """Messages of its requests that belong to the turn."""
+
+    def next_request(self, request: Request, response: Response) -> Request | None:
+        """Return the request to send next; None when there is none.
+
+        Raises
+        ------
+        OllamaMagicError
+            The turn ends here and is kept, with this error as its fault.
+        KeyboardInterrupt
+            The user interrupted; likewise.
+        """

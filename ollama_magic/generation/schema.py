@@ -303,7 +303,7 @@ def _schema_generator() -> type[GenerateJsonSchema]:
 
         def set_schema(self, schema: Any) -> Json:  # noqa: ANN401
             described = super().set_schema(schema)
-            described.pop("uniqueItems", None)  # what is there twice does no harm
+            described.pop("uniqueItems", None)  # duplicates do no harm
             return described
 
     return Untitled
@@ -400,41 +400,31 @@ def record_of(value: object) -> Mapping[str, Any] | None:
     return dumped if isinstance(dumped, dict) else None
 
 
-# -- one more try ----------------------------------------------------------------
+# -- one more request ------------------------------------------------------------
 
 
 class Repair:
-    """Asks once more, and says what was wrong, if a reply does not match its schema.
+    """Sends one more request if a reply does not match its schema; it says why.
 
     A reply that was cut off at a length limit is not repaired: it would be cut again.
     """
 
+    steps: tuple[Message, ...] = ()
+    """Empty: the turn is kept as if the first reply had been right."""
+
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
-        self._was_tried = False
-
-    @property
-    def notes(self) -> Sequence[str]:
+        self.notes: Sequence[str] = ()
         """Notes for the footer."""
-        return (
-            ("requested twice: the first reply did not match the schema",)
-            if self._was_tried
-            else ()
-        )
-
-    @property
-    def steps(self) -> tuple[Message, ...]:
-        """Empty: the turn is kept as if the first try had been right."""
-        return ()
 
     def next_request(self, request: Request, answer: Response) -> Request | None:
-        """Return the request of the second try, or None."""
-        if self._was_tried or answer.done_reason == "length":
+        """Return the second request, or None."""
+        if self.notes or answer.done_reason == "length":
             return None
         wrong = what_is_wrong(answer.text, self._schema)
         if not wrong:
             return None
-        self._was_tried = True
+        self.notes = ("requested twice: the first reply did not match the schema",)
         advice = (
             f"That does not match the JSON Schema: {wrong}. "
             "Answer again, with JSON that matches this JSON Schema, and nothing else:\n"

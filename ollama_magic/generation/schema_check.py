@@ -85,7 +85,7 @@ def _referenced_parts(schema: Json) -> Iterator[object]:
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012
 
-    # Beside Unresolvable: not an address, or one into a number or a string.
+    # Besides Unresolvable: not an address, or one into a number or a string.
     nowhere = (Unresolvable, ValueError, LookupError, TypeError)
     root = DRAFT202012.create_resource(schema)
     waiting = [(Registry().resolver_with_root(root), root)]
@@ -170,7 +170,7 @@ def read_data(text: str) -> object:
     r"""Return the JSON value of a reply, also where a model writes more around it.
 
     Servers and models that ignore ``format`` put JSON into a fence, or between
-    sentences. If a text has several values, none is taken.
+    sentences. If a text has several values, none is used.
 
     Raises
     ------

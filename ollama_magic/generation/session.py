@@ -1,7 +1,7 @@
 """The state of one kernel: settings, server, store, notebook, chat, last reply.
 
-The magics have one session for their shell; a script has one for its process. All is
-made at first use, so that loading the extension stays fast.
+The magics have one session for their shell; a script has one for its process.
+Everything is created at first use, so that loading the extension stays fast.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ollama_magic.render.output import OutputMode
 from ollama_magic.server.launch import RunningServer, crash_report, started_for
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.comparison import Compared
+    from ollama_magic.generation.compare import Compared
     from ollama_magic.generation.reply import Reply
 
 
@@ -133,9 +133,9 @@ class Session:
         self._saved_at_drop: NotebookFile | None = None
         """The file whose deleted cells have left the chat already."""
         self._footnote = ""
-        self._footnotes_told: set[str] = set()
+        self._footnotes_shown: set[str] = set()
         self._keys: dict[tuple[str, str], str] = {}
-        self._told_of_key: set[str] = set()
+        self._warned_of_key: set[str] = set()
 
     @property
     def settings(self) -> Settings:
@@ -175,13 +175,13 @@ class Session:
         """
         client = self._make_client(self.settings.host or None)
         error, url = client.withheld_key, client.host.base_url
-        if error is not None and url not in self._told_of_key:
-            self._told_of_key.add(url)
+        if error is not None and url not in self._warned_of_key:
+            self._warned_of_key.add(url)
             self._warnings.append(str(error))
         return client
 
     def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
-        """Return why the key is not sent, for a caller that shows it, not a warning."""
+        """Return why the key is not sent; the caller shows it, and no warning does."""
         error = client.withheld_key
         if error is not None and str(error) in self._warnings:
             self._warnings.remove(str(error))
@@ -204,7 +204,7 @@ class Session:
         if self.server is not None:
             secrets.append(self.server.api_key or "")
         for address in (self.settings.host, os.environ.get("OLLAMA_HOST")):
-            with suppress(ConfigError):  # told when it is used
+            with suppress(ConfigError):  # reported when it is used
                 secrets += parse_host(address).secrets
         return Redactor(secrets)
 
@@ -290,6 +290,16 @@ class Session:
             self.cells.forget_deleted()
         return self.store.load(key, name or self.chat_name)
 
+    def has_code_below(self, chat_name: str | None) -> bool:
+        """Return whether code of the running cell was inserted below it before."""
+        cell_id = self.cells.cell_id
+        if cell_id is None:
+            return False
+        return cell_id in self.cells_with_code or any(
+            turn.cell_id == cell_id and bool(turn.request.get("extract"))
+            for turn in self.chat(chat_name).turns
+        )
+
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, if the front end sends none."""
         notebook = self.notebook
@@ -315,9 +325,9 @@ class Session:
     def take_footnote(self) -> str:
         """Return the note about cell ids that one footer shows, and forget it."""
         note, self._footnote = self._footnote, ""
-        if note in self._footnotes_told:
+        if note in self._footnotes_shown:
             return ""
-        self._footnotes_told.add(note)
+        self._footnotes_shown.add(note)
         return note
 
     # -- the rest ----------------------------------------------------------

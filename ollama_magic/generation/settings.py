@@ -7,10 +7,11 @@ overrides the setting of the same name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ollama_magic.client.options import check_options
+from ollama_magic.client.options import OptionValue, check_options
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.options import (
     FORMATS,
@@ -21,85 +22,53 @@ from ollama_magic.generation.options import (
 )
 
 
+def _setting(default: Any, help: str, **facts: object) -> Any:  # noqa: ANN401
+    """Return the field of a setting; ``facts`` are for its trait: choices, min, max."""
+    return field(default=default, metadata={"help": help, **facts})
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of ``%config OllamaMagics``, at one moment."""
 
-    host: str = field(
-        default="",
-        metadata={
-            "help": "Server address, as in OLLAMA_HOST; empty: OLLAMA_HOST, "
-            "or this machine."
-        },
+    host: str = _setting(
+        "", "Server address, as in OLLAMA_HOST; empty: OLLAMA_HOST, or this machine."
     )
-    model: str = field(
-        default="",
-        metadata={"help": "Default model of new chats; empty: OLLAMA_MODEL."},
-    )
-    system: str = field(
-        default="", metadata={"help": "System message of chats that have none."}
-    )
+    model: str = _setting("", "Default model of new chats; empty: OLLAMA_MODEL.")
+    system: str = _setting("", "System message of chats that have none.")
     options: dict[str, Any] = field(
         default_factory=dict,
         metadata={
             "help": 'Model options of every request, as with -o: {"temperature": 0}.'
         },
     )
-    keep_alive: str = field(
-        default="",
-        metadata={
-            "help": "How long models stay loaded: 10m, seconds, 0 (unload), "
-            "-1 (for ever)."
-        },
+    keep_alive: str = _setting(
+        "", "How long models stay loaded: 10m, seconds, 0 (unload), -1 (for ever)."
     )
-    think: bool | str | None = field(
-        default=None,
-        metadata={
-            "help": "Whether models think: True, False, a level, or None (the "
-            "model's default).",
-            "choices": THINK_LEVELS,
-        },
+    think: bool | str | None = _setting(
+        None,
+        "Whether models think: True, False, a level, or None (the model's default).",
+        choices=THINK_LEVELS,
     )
-    format: str = field(
-        default="markdown",
-        metadata={"help": "How replies are shown, as with -f.", "choices": FORMATS},
+    format: str = _setting(
+        "markdown", "How replies are shown, as with -f.", choices=FORMATS
     )
-    footer: bool = field(
-        default=True, metadata={"help": "Show the footer under replies."}
+    footer: bool = _setting(True, "Show the footer under replies.")
+    cached: bool = _setting(False, "Reuse cached replies, as with --cached.")
+    tool_rounds: int = _setting(
+        8, "Rounds of tool calls after which the model has to reply.", min=1
     )
-    cached: bool = field(
-        default=False, metadata={"help": "Reuse cached replies, as with --cached."}
+    history_file: str = _setting(
+        "", "File that stores the chats; empty: a file in your data directory."
     )
-    tool_rounds: int = field(
-        default=8,
-        metadata={
-            "help": "Rounds of tool calls after which the model has to reply.",
-            "min": 1,
-        },
+    notebook: str = _setting("", "Path of this notebook, if it can't be detected.")
+    update_hz: float = _setting(
+        10.0, "Screen updates per second while a reply streams.", min=0.5, max=30.0
     )
-    history_file: str = field(
-        default="",
-        metadata={
-            "help": "File that stores the chats; empty: a file in your data directory."
-        },
-    )
-    notebook: str = field(
-        default="", metadata={"help": "Path of this notebook, if it can't be detected."}
-    )
-    update_hz: float = field(
-        default=10.0,
-        metadata={
-            "help": "Screen updates per second while a reply streams.",
-            "min": 0.5,
-            "max": 30.0,
-        },
-    )
-    timeout: float = field(
-        default=300.0,
-        metadata={
-            "help": "Seconds without data after which a reply is abandoned; 0: never.",
-            "min": 0.0,
-        },
+    timeout: float = _setting(
+        300.0,
+        "Seconds without data after which a reply is abandoned; 0: never.",
+        min=0.0,
     )
     insecure_hosts: list[str] = field(
         default_factory=list,
@@ -136,8 +105,8 @@ def check_setting(name: str, value: object) -> None:
 def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
     """Return the options of a prompt, with the settings for those not given.
 
-    The model and the system message are not merged, as they depend on the chat too: see
-    ``models.chosen_model`` and ``prepare.prepare``.
+    The model and the system message depend on the chat too: ``models.chosen_model``
+    and ``prepare`` choose them.
 
     Raises
     ------
@@ -155,13 +124,31 @@ def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
         keep_alive = check_value("keep_alive", settings.keep_alive)
     return replace(
         options,
-        options={**check_options(settings.options), **options.options},
+        options=model_options(settings, options.options),
         keep_alive=keep_alive,
         think=think if options.think is None else options.think,
         format=options.format or ("json" if has_schema else settings.format),
         cached=options.cached or settings.cached,
         quiet=options.quiet or not settings.footer,
     )
+
+
+def model_options(
+    settings: Settings, given: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """Return the model options of a request: those given, then those of the settings.
+
+    Raises
+    ------
+    ConfigError
+        The setting ``options`` has an invalid value.
+    """
+    return {**check_options(settings.options), **given}
+
+
+def system_message(settings: Settings, given: str | None) -> str | None:
+    """Return the system message of a new chat, or of a request outside of chats."""
+    return (settings.system or None) if given is None else given
 
 
 def setting_names() -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from ollama_magic.generation.response import Response
 from ollama_magic.generation.tools import (
     Tool,
     ToolResult,
+    corrected_arguments,
     make_tool,
-    readied_arguments,
     run_tool,
 )
 from ollama_magic.history.turns import Message, without_outcome
@@ -29,13 +29,13 @@ from ollama_magic.render.text import visible_text
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall, bool], Verdict]
-"""Whether a call may be made; ``nobody`` when there is nobody to ask.
+"""Returns whether a call may be made; ``nobody``: there is nobody to ask.
 
-The second argument says whether the user sees the whole call already.
+Its second argument says whether the user sees the whole call already.
 """
 
 MAX_CALLS = 50
-"""Calls of one answer that are looked at."""
+"""Calls of one response that are made, at most."""
 
 _DECLINED = ToolResult("The user declined this call.", "declined")
 _NOBODY = ToolResult(
@@ -89,7 +89,7 @@ def always_yes(_call: ToolCall, _is_shown: bool) -> Verdict:
 
 
 class AskBeforeCall:
-    """Asks the user before each call; ``always`` holds for that tool."""
+    """Asks the user before each call; ``always`` allows all calls of that tool."""
 
     def __init__(self) -> None:
         self._always: set[str] = set()
@@ -97,8 +97,8 @@ class AskBeforeCall:
     def __call__(self, call: ToolCall, is_shown: bool) -> Verdict:
         """Return what the user says.
 
-        Where the call is not shown above, the question has the whole of it. It is not
-        printed: what is captured is not seen, and a question always is.
+        If the call is not shown above, the question contains all of it. It is not
+        printed: output may be captured, and a question is always seen.
         """
         if call.name in self._always:
             return "yes"
@@ -115,10 +115,12 @@ class AskBeforeCall:
 def _short(call: ToolCall) -> str:
     """Return a call on one line, as Python writes it; long values are cut."""
     arguments = ", ".join(
-        f"{_short_name(name)}={_cut(_json(value), _SHOWN_VALUE)}"
+        f"{quoted(_name(name), limit=_SHOWN_VALUE)}="
+        f"{quoted(_json(value), limit=_SHOWN_VALUE)}"
         for name, value in call.arguments.items()
     )
-    return f"{quoted(call.name, limit=80)}({_cut(arguments, _SHOWN_ARGUMENTS)})"
+    shown = quoted(arguments, limit=_SHOWN_ARGUMENTS)
+    return f"{quoted(call.name, limit=80)}({shown})"
 
 
 def _whole(call: ToolCall) -> str:
@@ -127,8 +129,7 @@ def _whole(call: ToolCall) -> str:
     One that is too long is cut, and says so.
     """
     arguments = ", ".join(
-        f"{name if name.isidentifier() else _json(name)}={_json(value)}"
-        for name, value in call.arguments.items()
+        f"{_name(name)}={_json(value)}" for name, value in call.arguments.items()
     )
     text = harmless(f"{call.name}({arguments})")
     more = len(text) - _MOST_OF_A_CALL
@@ -139,16 +140,12 @@ def _whole(call: ToolCall) -> str:
     return "\n".join(lines)
 
 
-def _short_name(name: str) -> str:
-    return name if name.isidentifier() else _cut(_json(name), _SHOWN_VALUE)
+def _name(name: str) -> str:
+    return name if name.isidentifier() else _json(name)
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _cut(text: str, limit: int) -> str:
-    return quoted(text, limit=limit)
 
 
 class ToolLoop:
@@ -157,16 +154,16 @@ class ToolLoop:
     Parameters
     ----------
     tools
-        All that may be called.
+        The tools that may be called.
     approve
-        Is asked before each call.
+        Called before each call of a tool.
     show
         Shows the steps so far, before each call that may be made; it has no result yet.
         Returns whether the user sees them.
     rounds
-        After so many, the model is asked once more, without tools.
+        After this many rounds, the last request is sent without tools.
     hide
-        Takes secrets out of what a tool returned.
+        Removes secrets from the results.
     """
 
     def __init__(
@@ -193,7 +190,7 @@ class ToolLoop:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the footer says of it."""
+        """Notes for the footer."""
         ran = Counter(
             step["tool_name"] for step in self._steps if step.get("outcome") in _RAN
         )
@@ -217,22 +214,22 @@ class ToolLoop:
         return notes
 
     def next_request(self, request: Request, answer: Response) -> Request | None:
-        """Make the calls of an answer and return the request with their results."""
+        """Make the calls of a response; return the request with their results."""
         if not answer.tool_calls or not self._rounds_left:
             return None
         assert isinstance(request, ChatRequest)
         self._rounds_left -= 1
         begun = len(self._steps)
-        # One more than are looked at: its result says that there were too many.
+        # One more than are made: its result says that there were too many.
         calls = answer.tool_calls[: MAX_CALLS + 1]
         self._steps.append(_called_message(answer, calls))
         try:
             for number, call in enumerate(calls, 1):
-                self._tell(call, self._result(call, number, len(answer.tool_calls)))
+                self._add(call, self._result(call, number, len(answer.tool_calls)))
         except BaseException:
             # A chat that continues needs a result for each call.
             for call in calls[len(self._steps) - begun - 1 :]:
-                self._tell(call, _SKIPPED)
+                self._add(call, _SKIPPED)
             raise
         return replace(
             request,
@@ -240,7 +237,7 @@ class ToolLoop:
             tools=request.tools if self._rounds_left else (),
         )
 
-    def _tell(self, call: ToolCall, result: ToolResult) -> None:
+    def _add(self, call: ToolCall, result: ToolResult) -> None:
         message: Message = {
             "role": "tool",
             "content": self._hide(result.text),
@@ -262,7 +259,7 @@ class ToolLoop:
             return ToolResult(f"There is no tool {name}; only: {known}", "invalid")
         if call.fault:
             return ToolResult(call.fault, "invalid")
-        arguments, wrong = readied_arguments(tool, call.arguments)
+        arguments, wrong = corrected_arguments(tool, call.arguments)
         if wrong:
             return ToolResult(wrong, "invalid")
         is_shown = self._show(self._steps)
@@ -280,14 +277,14 @@ class ToolLoop:
             with let_through():
                 return run_tool(tool, arguments)
         except BaseException:
-            self._tell(call, _INTERRUPTED)
+            self._add(call, _INTERRUPTED)
             raise
 
 
 def _called_message(answer: Response, calls: Sequence[ToolCall]) -> Message:
-    """Return the message of an answer that calls tools."""
+    """Return the message of a response that calls tools."""
     message: Message = {"role": "assistant", "content": answer.text}
-    if answer.thinking:  # is sent back as long as the loop goes on
+    if answer.thinking:  # sent back until the loop ends
         message["thinking"] = answer.thinking
     message["tool_calls"] = [_call_json(call) for call in calls]
     return message
@@ -304,8 +301,8 @@ _NO_INPUT = (EOFError, OSError, NotImplementedError, RuntimeError)
 
 
 def ask_user(question: str) -> str | None:
-    """Return what the user types; None when there is nobody to ask."""
+    """Return what the user types; None if there is nobody to ask."""
     try:
-        return input(visible_text(question))  # it may hold names that a server told
+        return input(visible_text(question))  # it may have names from a server
     except _NO_INPUT:
         return None

@@ -1,9 +1,9 @@
 """Python functions as tools: how one is described to a model, and how it is called.
 
 ``tool_calls`` makes the tools of a request here, and calls them once a call is allowed.
-A ``Tool`` is the only thing that is ever called: no name that a model says is looked up
-anywhere. Before a call is allowed, arguments are checked by their JSON Schema alone;
-validators of the user's types run only afterwards.
+Only a ``Tool`` is ever called: a name from a model is looked up nowhere else. Before a
+call is allowed, arguments are checked by their JSON Schema alone; validators of the
+user's types run only afterwards.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _doc(function: object) -> str:
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    r"""Return the first paragraph of a docstring, and what it says of each parameter.
+    r"""Return the first paragraph of a docstring, and the text about each parameter.
 
     Examples
     --------
@@ -218,8 +218,7 @@ def _type_of(
     try:
         return adapter_for(hint)
     except UnsupportedTypeError as error:
-        why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
-        raise _unfit(tool, why, _NO_TYPE) from error
+        raise _unfit_type(tool, parameter.name, str(error)) from error
 
 
 def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -242,7 +241,7 @@ def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) ->
         raise _unfit(tool, f"{why}: {said}", step) from error
     if parameter.default is not None or hint is Any:
         return hint
-    if typing.get_origin(hint) is Annotated:  # what is said of it stays at the top
+    if typing.get_origin(hint) is Annotated:  # its metadata stays at the top
         return Annotated[(Optional[hint.__origin__], *hint.__metadata__)]  # noqa: UP045  (any hint)
     return Optional[hint]  # noqa: UP045  (any hint)
 
@@ -267,11 +266,9 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
     try:
         inlined = _inlined(json_schema_of(parameter.type), {})
     except RecursionError as error:
-        why = f"parameter {parameter.name}: its type refers to itself"
-        raise _unfit(tool, why, _NO_TYPE) from error
+        raise _unfit_type(tool, parameter.name, "its type refers to itself") from error
     except UnsupportedTypeError as error:
-        why = f"parameter {parameter.name}: {quoted(str(error), limit=300)}"
-        raise _unfit(tool, why, _NO_TYPE) from error
+        raise _unfit_type(tool, parameter.name, str(error)) from error
     try:
         check_schema(inlined)
     except PromptError as error:
@@ -305,10 +302,15 @@ def _unfit(name: str, why: str, next_step: str) -> PromptError:
     )
 
 
+def _unfit_type(tool: str, parameter: str, why: str) -> PromptError:
+    said = f"parameter {parameter}: {quoted(why, limit=300)}"
+    return _unfit(tool, said, _NO_TYPE)
+
+
 # -- the call ------------------------------------------------------------------
 
 
-def readied_arguments(
+def corrected_arguments(
     tool: Tool, arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
     """Return the arguments to call a tool with, and what is wrong with them.
@@ -319,14 +321,14 @@ def readied_arguments(
     """
     parameters = tool.description["function"]["parameters"]
     known, required = parameters["properties"], parameters["required"]
-    readied = {}
+    corrected = {}
     for name, given in arguments.items():
         schema = known.get(name, {})
         has_default = name in known and name not in required
         value = _as_meant(given, schema, has_default=has_default)
         if value is not None or not has_default or not faults(None, schema):
-            readied[name] = value
-    return readied, quoted(_wrong_with(tool, readied), limit=1000)
+            corrected[name] = value
+    return corrected, quoted(_wrong_with(tool, corrected), limit=1000)
 
 
 def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: ANN401
@@ -343,10 +345,10 @@ def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: A
 
 
 def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
-    """Call a tool with arguments from :func:`readied_arguments`.
+    """Call a tool with arguments from :func:`corrected_arguments`.
 
-    Nothing that the function raises comes out, save ``KeyboardInterrupt`` and
-    ``SystemExit``. The arguments are not changed, also when the function does so.
+    What the function raises becomes a result, except ``KeyboardInterrupt`` and
+    ``SystemExit``. The arguments stay unchanged, even if the function changes its own.
     """
     built, wrong = _built(tool, arguments)
     if wrong:
@@ -391,7 +393,7 @@ def _argument_faults(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
 def _built(
     tool: Tool, arguments: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return arguments as the types of the parameters, and what these reject."""
+    """Return arguments as the types of the parameters, and what the types reject."""
     built: dict[str, Any] = {}
     wrong: list[str] = []
     for name, value in arguments.items():
@@ -405,7 +407,7 @@ def _built(
 
 def _not_awaited(result: object) -> ToolResult:
     if inspect.iscoroutine(result):
-        result.close()  # else Python warns that nobody waited for it
+        result.close()  # or Python warns that it was never awaited
     words = "the tool returned an awaitable; tools are called synchronously"
     return ToolResult(f"TypeError: {words}", "failed")
 

@@ -46,12 +46,12 @@ def value_text(
     Text is itself. A table (pandas' DataFrame and Series) is its shape, its columns
     with their types and missing values, and its rows as CSV, or a sample of them. An
     array is its shape, type and range, and its values as far as ``str`` shows them. A
-    list, tuple or dict is JSON where it can be; all else is what ``str`` makes of it.
+    list, tuple or dict is JSON if possible; anything else is its ``str``.
 
     Parameters
     ----------
     hide
-        Removes secrets from the text, before it is cut: half a secret could stay.
+        Removes secrets from the text before it is cut: half a secret could remain.
     """
     found = _table_text(value, hide) or _array_text(value)
     found = found or ValueText(_plain_text(value))
@@ -77,14 +77,14 @@ def error_text(error: Exception) -> str:
     """Return type and message of an error of the user's code, on one line."""
     try:
         message = quoted(str(error))
-    except Exception:  # noqa: BLE001  (also its words are the user's code)
+    except Exception:  # noqa: BLE001  (``__str__`` is user code too)
         message = ""
     name = type(error).__name__
     return f"{name}: {message}" if message else name
 
 
 def is_from(value: object, library: str, *names: str) -> bool:
-    """Tell whether a value is of a class of a library, or of one derived from it."""
+    """Return whether a value is an instance of a class of a library, by its name."""
     return any(
         kind.__name__ in names and kind.__module__.partition(".")[0] == library
         for kind in type(value).__mro__
@@ -209,7 +209,7 @@ def with_files(
 
 
 def is_file(text: str) -> bool:
-    """Tell whether a text is the path of a file, as the user wrote it."""
+    """Return whether a text is the path of a file, as the user wrote it."""
     try:
         return Path(text).expanduser().is_file()
     except (OSError, ValueError, RuntimeError):  # too long, or no home directory
@@ -221,14 +221,15 @@ def _read(text: str) -> str:
     try:
         size_bytes = path.stat().st_size
         if size_bytes > _MAX_BYTES:
-            raise _too_large(text, size_bytes)
+            raise PromptError(
+                f"The file {text} is too large for a prompt: {size_text(size_bytes)}.",
+                why=f"at most {MAX_CHARACTERS:,} characters of a file are sent",
+                next_step="read the part that you need in a cell above, and use it in "
+                "{{ }}",
+            )
         decoded = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise PromptError(
-            f"The file {text} cannot be read.",
-            why=error.strerror or type(error).__name__,
-            next_step=f"paths are relative to {Path.cwd()}; list the files: !ls",
-        ) from error
+        raise unreadable_file(text, error) from error
     except UnicodeDecodeError as error:
         raise _no_text(text) from error
     if "\0" in decoded:
@@ -236,11 +237,12 @@ def _read(text: str) -> str:
     return decoded
 
 
-def _too_large(path: str, size_bytes: int) -> PromptError:
+def unreadable_file(path: str, error: Exception) -> PromptError:
+    """Return the error for a file that cannot be opened."""
     return PromptError(
-        f"The file {path} is too large for a prompt: {size_text(size_bytes)}.",
-        why=f"at most {MAX_CHARACTERS:,} characters of a file are sent",
-        next_step="read the part that you need in a cell above, and use it in {{ }}",
+        f"The file {path} cannot be read.",
+        why=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+        next_step=f"paths are relative to {Path.cwd()}; list the files: !ls",
     )
 
 

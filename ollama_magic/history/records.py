@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from ollama_magic import __version__
 from ollama_magic.client.images import Image
@@ -275,15 +275,17 @@ def _time(record: Mapping[str, Any]) -> str:
         raise UnreadableError("answered_at of a turn is not a time") from error
 
 
-@dataclass(frozen=True, slots=True)
-class TurnPosition:
-    """The position of a turn in its chat."""
+class TurnPosition(TypedDict):
+    """The position of a turn in its chat, as the metadata of its output has it."""
 
     chat: str
-    number: int
+    turn: int
     """From 1, without markers: the number that users see."""
     position: int
     """From 1, with markers."""
+
+
+_NO_POSITION = {"chat": None, "turn": None, "position": None}
 
 
 def position_in_chat(chat: Chat, turn: Turn) -> TurnPosition:
@@ -291,7 +293,7 @@ def position_in_chat(chat: Chat, turn: Turn) -> TurnPosition:
     uids = [other.uid for other in chat.turns]
     index = uids.index(turn.uid) if turn.uid in uids else len(uids)
     before = sum(not other.is_mark for other in chat.turns[:index])
-    return TurnPosition(chat.name, before + 1, index + 1)
+    return TurnPosition(chat=chat.name, turn=before + 1, position=index + 1)
 
 
 def output_metadata(turn: Turn, position: TurnPosition | None, plain: str) -> Record:
@@ -318,9 +320,7 @@ def output_metadata(turn: Turn, position: TurnPosition | None, plain: str) -> Re
     return {
         "layout": METADATA_LAYOUT,
         "version": __version__,
-        "chat": position.chat if position else None,
-        "turn": position.number if position else None,
-        "position": position.position if position else None,
+        **(position or _NO_POSITION),
         **data,
     }
 
@@ -341,9 +341,9 @@ def read_output_metadata(data: object, plain: str) -> tuple[TurnPosition, Turn] 
     number, position = data.get("turn"), data.get("position")
     if type(number) is not int or type(position) is not int or not turn.answered_at:
         raise UnreadableError("its metadata has no position")
-    return TurnPosition(chat_name_from_record(data), number, position), replace(
-        turn, cell_id=None
-    )
+    name = chat_name_from_record(data)
+    place = TurnPosition(chat=name, turn=number, position=position)
+    return place, replace(turn, cell_id=None)
 
 
 def _is_mark(data: dict[str, Any]) -> bool:

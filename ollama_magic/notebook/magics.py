@@ -47,10 +47,9 @@ from ollama_magic.notebook.compat import (
 from ollama_magic.notebook.failures import FailingCells
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.compare import ComparisonDisplay
-    from ollama_magic.generation.comparison import Comparison
-    from ollama_magic.generation.generate import ReplyDisplay
+    from ollama_magic.generation.compare import Comparison, ComparisonDisplay
     from ollama_magic.generation.reply import Reply
+    from ollama_magic.generation.run import ReplyDisplay
     from ollama_magic.generation.session import Session
     from ollama_magic.render.progress import ProgressLine
     from ollama_magic.widgets.panel import ModelPanel
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
     ("ollama_magic.generation.reply", "Reply"),
-    ("ollama_magic.generation.comparison", "Comparison"),
+    ("ollama_magic.generation.compare", "Comparison"),
 )
 """Types that a cell shows itself, so that IPython must not show them again."""
 
@@ -203,7 +202,7 @@ class OllamaMagics(Magics):
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply as the cell that asked for it would."""
-        self._display().finish_reply(reply.view, reply.metadata)
+        self._display().finish_reply(reply, reply.metadata)
         self._just_shown.add(id(reply))
 
     def unless_shown(

@@ -54,11 +54,12 @@ _BAR_FROM = 0.5
 
 @dataclass(frozen=True)
 class ReplyView:
-    """What is shown of a reply."""
+    """What is shown of a reply; ``generation.reply.Reply`` adds what it is made of."""
 
     text: str
-    """The answer, as the model wrote it."""
+    """The reply, Markdown as the model wrote it, without thinking."""
     thinking: str = ""
+    """The thinking; empty if there is none."""
     thinking_s: float = 0.0
     """How long the model thought, in seconds; 0 if unknown."""
     view: str = "markdown"
@@ -71,20 +72,27 @@ class ReplyView:
     """Why the answer ended early, or another warning; one line or more."""
     steps: tuple[Mapping[str, Any], ...] = ()
     """Messages before the answer: tool calls and their results."""
+    hides_thinking: bool = False
+    """Whether the thinking is not shown."""
+
+    @property
+    def shown_thinking(self) -> str:
+        """The thinking as far as it is shown."""
+        return "" if self.hides_thinking else self.thinking
 
 
 def reply_bundle(view: ReplyView) -> dict[str, str]:
     """Return ``text/html`` and ``text/plain`` (the source text) of a reply."""
-    notice = visible_text(view.notice).strip()
+    notice, thinking = visible_text(view.notice).strip(), view.shown_thinking
     parts = [
         steps_html(view.steps),
-        thinking_html(view.thinking, view.thinking_s) if view.thinking else "",
+        thinking_html(thinking, view.thinking_s) if thinking else "",
         _answer_html(view.text, view.view),
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
     plain = reply_plain(view)
-    source = "\n\n".join(filter(None, [_steps_json(view.steps), view.thinking, plain]))
+    source = "\n\n".join(filter(None, [_steps_json(view.steps), thinking, plain]))
     page = with_style(within_budget(parts, source))
     return {"text/html": page, "text/plain": plain}
 

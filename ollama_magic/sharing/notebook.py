@@ -68,7 +68,8 @@ def chat_to_notebook(chat: Chat) -> str:
         # With the same cell ids, the new notebook is recognised as a copy.
         name = stable_cell_id(turn.cell_id)
         cell_id = str(uuid.uuid4()) if name in cells else name
-        output = _output(turn, TurnPosition(chat.name, number, position))
+        place = TurnPosition(chat=chat.name, turn=number, position=position)
+        output = _output(turn, place)
         cells[cell_id] = _cell(cell_id, _source(turn), [output])
         number += not turn.is_mark
     notebook: dict[str, Any] = {
@@ -131,9 +132,9 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
                 continue
             turn = replace(turn, cell_id=_cell_id(cell, count))
             count += 1
-            placed.setdefault(place.chat, []).append((place, turn))
+            placed.setdefault(place["chat"], []).append((place, turn))
     for place, turn in chosen.values():
-        placed.setdefault(place.chat, []).append((place, turn))
+        placed.setdefault(place["chat"], []).append((place, turn))
     chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
     return ParsedChats(
         tuple(chats),
@@ -175,8 +176,9 @@ def _source(turn: Turn) -> str:
 
 
 def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
+    chat = place["chat"]
     if turn.is_mark:
-        data = {"text/plain": f'New conversation in chat "{place.chat}"'}
+        data = {"text/plain": f'New conversation in chat "{chat}"'}
     else:
         data = reply_bundle(
             ReplyView(
@@ -184,7 +186,7 @@ def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
                 thinking=turn.thinking,
                 steps=turn.steps,
                 view="json" if turn.request.get("format") else "markdown",
-                footer=(turn.model, f"turn {place.number} of {place.chat}"),
+                footer=(turn.model, f"turn {place['turn']} of {chat}"),
                 notice=_NOTICES.get(turn.status, ""),
             )
         )
@@ -235,7 +237,7 @@ def _text(lines: object) -> str:
 
 
 def _identity(place: TurnPosition, turn: Turn) -> tuple[str, str, str, str]:
-    return place.chat, turn.answered_at, turn.model, turn.compute_text_hash()
+    return place["chat"], turn.answered_at, turn.model, turn.compute_text_hash()
 
 
 def _cell_id(cell: Cell, count: int) -> str | None:
@@ -279,7 +281,7 @@ def in_order(placed: Sequence[tuple[TurnPosition, Turn]]) -> tuple[Turn, ...]:
     free = list(range(1, len(placed) + 1))
     turns: dict[int, Turn] = {}
     for place, turn in newest_first:
-        turns[free.pop(max(bisect_right(free, place.position) - 1, 0))] = turn
+        turns[free.pop(max(bisect_right(free, place["position"]) - 1, 0))] = turn
     return tuple(turns[position] for position in sorted(turns))
 
 

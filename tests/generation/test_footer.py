@@ -1,8 +1,8 @@
 """What the footer shows, and what it leaves out."""
 
 from ollama_magic.client.types import Stats
-from ollama_magic.generation.generate import Result
 from ollama_magic.generation.reply import context_share, footer_parts
+from ollama_magic.generation.response import Result
 from ollama_magic.history.turns import Turn
 
 STATS = Stats(

@@ -16,9 +16,9 @@ from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.tools import (
     ToolResult,
+    corrected_arguments,
     make_tool,
     read_docstring,
-    readied_arguments,
     run_tool,
 )
 
@@ -40,8 +40,8 @@ def get_weather(city: str) -> str:
 
 def call_tool(tool, arguments):
     """Do what the loop does once a call is allowed."""
-    readied, wrong = readied_arguments(tool, arguments)
-    return ToolResult(wrong, "invalid") if wrong else run_tool(tool, readied)
+    corrected, wrong = corrected_arguments(tool, arguments)
+    return ToolResult(wrong, "invalid") if wrong else run_tool(tool, corrected)
 
 
 def parameters_of(function):

@@ -132,7 +132,7 @@ def test_names_of_models_that_answer(cell, fake_ollama):
             continue  # half a character cannot be asked for
         fake_ollama.models([model_of(f"{text}:1b", 0)])
         cell("%%ollama --once\nHi")
-        cell("reply = %ollama ask --once Hi\nprint(repr(reply), reply.view.footer)")
+        cell("reply = %ollama ask --once Hi\nprint(repr(reply), reply.footer)")
 
 
 def test_questions_before_something_is_lost(kernel, fake_ollama):

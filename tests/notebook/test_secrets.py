@@ -349,7 +349,7 @@ def sent_to(server):
         "%ollama list",
         "%%ollama\nHi",
         "%%ollama --once\nHi",
-        "from ollama_magic import ask\nprint(ask('Hi', model='m:1').view.notice)",
+        "from ollama_magic import ask\nprint(ask('Hi', model='m:1').notice)",
         "from ollama_magic import map_prompts\nmap_prompts('{}', ['a'], model='m:1')",
     ],
 )

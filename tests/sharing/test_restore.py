@@ -30,7 +30,7 @@ def mark(minute, cell_id):
 
 def output(kept, number=1, chat="main", plain=None):
     plain = kept.reply if plain is None else plain
-    place = TurnPosition(chat, number, number) if chat else None
+    place = TurnPosition(chat=chat, turn=number, position=number) if chat else None
     data = {"text/plain": plain.splitlines(keepends=True)}
     metadata = {"ollama_magic": output_metadata(kept, place, plain)}
     return {"output_type": "display_data", "data": data, "metadata": metadata}
@@ -151,7 +151,7 @@ def test_an_output_without_text_is_read(data):
 def test_turns_are_in_the_order_of_the_chat(told, order):
     placed = [
         (
-            TurnPosition("main", 1, at_),
+            TurnPosition(chat="main", turn=1, position=at_),
             mark(when, "n") if name == "|" else turn(name, when),
         )
         for name, at_, when in told

@@ -20,7 +20,7 @@ from ollama_magic.generation.options import (
 )
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.comparison import Comparison
+    from ollama_magic.generation.compare import Comparison
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.notebook.failures import FailingCells

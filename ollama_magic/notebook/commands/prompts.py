@@ -14,7 +14,7 @@ from typing import Any
 
 from ollama_magic.client.images import without_images
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.comparison import keep
+from ollama_magic.generation.compare import keep
 from ollama_magic.generation.options import CHAT_OPTIONS, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
