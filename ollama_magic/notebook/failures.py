@@ -23,11 +23,7 @@ from ollama_magic.notebook.compat import (
     past_cells,
     unregister_all,
 )
-from ollama_magic.notebook.failure_text import (
-    came_through,
-    cells_in,
-    failure_text,
-)
+from ollama_magic.notebook.failure_text import came_through, cells_in, failure_text
 
 _MAX_CELLS = 20
 _MAX_SOURCE = 20_000

@@ -159,11 +159,7 @@ class ModelManager:
     """
 
     def __init__(
-        self,
-        client: OllamaClient,
-        *,
-        stall_s: float = STALL_S,
-        interval_s: float = 0.2,
+        self, client: OllamaClient, *, stall_s: float = STALL_S, interval_s: float = 0.2
     ) -> None:
         self._client = client
         self._stall_s = stall_s

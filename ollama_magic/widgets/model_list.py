@@ -15,12 +15,7 @@ import ipywidgets as widgets
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.models import LoadedModel
 from ollama_magic.client.progress import size_text
-from ollama_magic.render.panel_html import (
-    ROW_PX,
-    TableRow,
-    line_html,
-    model_table_html,
-)
+from ollama_magic.render.panel_html import ROW_PX, TableRow, line_html, model_table_html
 from ollama_magic.render.text import counted, visible_text
 from ollama_magic.widgets.manager import ModelRow
 from ollama_magic.widgets.parts import SharedStyles, row

@@ -45,11 +45,7 @@ _CONTRADICTIONS = (
         ("append",),
         "a comparison adds no turn; %ollama keep MODEL does it afterwards",
     ),
-    (
-        "compare",
-        ("tools", "extract"),
-        "compared models answer in a single round",
-    ),
+    ("compare", ("tools", "extract"), "compared models answer in a single round"),
 )
 """An option, others that can't be used with it, and why."""
 

@@ -1,4 +1,4 @@
-"""``%ollama chats``, ``chat``, ``new``, ``history``, ``undo`` and ``drop``."""
+"""The subcommands about chats: ``%ollama chat``, ``history``, ``export``, ..."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError, usage_error
-from ollama_magic.generation.options import Option, switch
+from ollama_magic.generation.options import Option, is_number, switch
 from ollama_magic.generation.session import Session
-from ollama_magic.history.changes import UndoResult
+from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.records import METADATA_KEY, output_metadata, position_in_chat
 from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
@@ -19,11 +19,15 @@ from ollama_magic.notebook.commands.declare import (
     Context,
     ParsedCommand,
     is_confirmed,
+    options_of,
 )
 from ollama_magic.render.tables import Columns, Listing, TextPage
 from ollama_magic.render.text import counted
+from ollama_magic.sharing import files
+from ollama_magic.sharing.restore import restore
 
-COMMANDS = Commands()
+CHAT = Commands()
+DATA = Commands()
 
 _ROWS_SHOWN = 50
 
@@ -35,8 +39,6 @@ _WHY = {
     "undone": "undone",
     "removed": "removed",
 }
-
-# -- texts that other subcommands use too ----------------------------------------
 
 
 def store_text(session: Session) -> str:
@@ -72,7 +74,7 @@ _CHAT_COLUMNS: Columns[ChatSummary] = {
 }
 
 
-@COMMANDS.add(
+@CHAT.add(
     "chat",
     operands="NAME",
     options=(
@@ -141,7 +143,7 @@ def _find_chat(session: Session, name: str) -> ChatSummary:
     return found
 
 
-@COMMANDS.add("chats")
+@CHAT.add("chats")
 def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
     """Return the chats of this notebook, and the size of the store."""
     session = context.session
@@ -152,13 +154,7 @@ def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
     return Listing(chats, _CHAT_COLUMNS, empty, note=note)
 
 
-@COMMANDS.add(
-    "new",
-    operands="[NAME]",
-    aliases=("reset",),
-    completes="chat",
-    discards=True,
-)
+@CHAT.add("new", operands="[NAME]", aliases=("reset",), completes="chat", discards=True)
 def start_new(context: Context, line: ParsedCommand) -> TextPage:
     """Mark the place before which turns are no longer sent."""
     session, key = context.session, context.session.notebook.key
@@ -249,10 +245,7 @@ def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
     }
 
 
-@COMMANDS.add(
-    "history",
-    options=(switch("all", "--all"),),
-)
+@CHAT.add("history", options=(switch("all", "--all"),))
 def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     """Return the turns in use, or with ``--all`` every turn that the chat ever had."""
     session, everything = context.session, "all" in line.values
@@ -278,7 +271,7 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
 
 def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:
     in_use = {turn.uid for turn in chat.in_use()}
-    numbers, stale = _turn_numbers(chat), chat.stale()
+    numbers, stale = {turn.uid: n for n, turn in _numbered(chat)}, chat.stale()
     turns: Sequence[tuple[Turn, str]] = [(turn, "") for turn in chat.turns]
     if everything:
         turns = session.store.all_turns(session.notebook.key, chat.name)
@@ -307,16 +300,15 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
         )
 
 
-def _turn_numbers(chat: Chat) -> dict[str, int]:
-    """Return the numbers of turns by uid; marks are not counted."""
-    turns = (turn for turn in chat.turns if not turn.is_mark)
-    return {turn.uid: number for number, turn in enumerate(turns, 1)}
+def _numbered(chat: Chat) -> Iterator[tuple[int, Turn]]:
+    """Yield the turns of a chat with their numbers; marks are not counted."""
+    return enumerate((turn for turn in chat.turns if not turn.is_mark), 1)
 
 
 # -- changes ---------------------------------------------------------------------
 
 
-@COMMANDS.add("undo", discards=True)
+@CHAT.add("undo", discards=True)
 def undo(context: Context, _: ParsedCommand) -> TextPage:
     """Undo the last change to the chat and say what it was."""
     session = context.session
@@ -349,25 +341,109 @@ def _names(turns: tuple[Turn, ...]) -> str:
     )
 
 
-@COMMANDS.add("drop", operands="N", discards=True)
+@CHAT.add("drop", operands="N", discards=True)
 def drop(context: Context, line: ParsedCommand) -> TextPage:
     """Remove a turn from the chat, by its number in the history."""
-    session = context.session
     (number,) = line.arguments
-    chat = session.chat()
-    turns = [turn for turn in chat.turns if not turn.is_mark]
-    by_number = {str(n): turn for n, turn in enumerate(turns, 1)}
-    if number not in by_number:
+    chat = context.session.chat()
+    turns = {str(n): turn for n, turn in _numbered(chat)}
+    if number not in turns:
         count = len(turns)
         raise ConfigError(
             f"Chat {chat.name!r} has no turn {number}.",
             why=f"its turns are 1 to {count}" if count else "it has no turns",
             next_step="%ollama history",
         )
-    turn = by_number[number]
-    session.store.drop(turn.uid)
-    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
+    context.session.store.drop(turns[number].uid)
+    return TextPage(f"Removed {_names((turns[number],))}. Undo with %ollama undo.")
 
 
 def _turns(count: int) -> str:
     return counted(count, "turn")
+
+
+# -- files and disk space --------------------------------------------------------
+
+_TRUST = switch("trust", "--trust")
+
+
+def read_days(text: str) -> float:
+    """Return a number of days, above 0."""
+    if not is_number(text) or not 0 < float(text) < 100_000:
+        raise ValueError("it must be a number of days, above 0")
+    return float(text)
+
+
+@DATA.add(
+    "export",
+    operands="FILE",
+    options=(switch("force", "--force", discards=True),),
+    completes="file",
+)
+def export_chat(context: Context, line: ParsedCommand) -> TextPage:
+    """Write the chat to a file."""
+    (file,) = line.arguments
+    force = "force" in line.values
+    return TextPage(files.export_chat(context.session, file, force=force))
+
+
+@DATA.add(
+    "import", operands="FILE", options=(*options_of("chat"), _TRUST), completes="file"
+)
+def import_chats(context: Context, line: ParsedCommand) -> TextPage:
+    """Create chats from a file."""
+    (file,) = line.arguments
+    name = line.values.get("chat")
+    trust = "trust" in line.values
+    return TextPage(files.import_chats(context.session, file, name=name, trust=trust))
+
+
+@DATA.add("restore", options=(switch("force", "--force", discards=True), _TRUST))
+def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
+    """Rebuild the chats of this notebook."""
+    force, trust = "force" in line.values, "trust" in line.values
+    return TextPage(restore(context.session, force=force, trust=trust))
+
+
+@DATA.add(
+    "prune",
+    options=(
+        Option(
+            "older_than",
+            ("--older-than",),
+            metavar="DAYS",
+            read=read_days,
+            example="90",
+            takes_numbers=True,
+            discards=True,
+        ),
+        YES,
+    ),
+    discards=True,
+)
+def prune(context: Context, line: ParsedCommand) -> TextPage:
+    """Delete what is in no chat any more, once the user has confirmed it."""
+    store, key = context.session.store, context.session.notebook.key
+    older_than = line.values.get("older_than")
+    found = store.prunable(key, older_than)
+    if found.is_empty:
+        return TextPage(f"Nothing to delete. {store_text(context.session)}")
+    days = "" if older_than is None else f" --older-than {older_than:g}"
+    question = f"Permanently delete {_prune_text(found)}?"
+    command = f"%ollama prune{days} -y"
+    if not is_confirmed(context, line, question, "Nothing was deleted.", command):
+        return TextPage("Nothing was deleted.")
+    deleted = _prune_text(store.prune(key, older_than))
+    return TextPage(f"Deleted {deleted}. {store_text(context.session)}")
+
+
+def _prune_text(found: PruneSummary) -> str:
+    parts = []
+    if found.turns:
+        parts.append(counted(found.turns, "discarded turn"))
+    if found.chats:
+        turns = counted(found.chat_turns, "turn")
+        parts.append(f"{counted(found.chats, 'unused chat')} ({turns})")
+    if found.answers:
+        parts.append(counted(found.answers, "cached reply", "cached replies"))
+    return f"{' and '.join(parts)} ({size_text(found.size_bytes)})"

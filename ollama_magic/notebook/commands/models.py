@@ -48,11 +48,7 @@ from ollama_magic.render.tables import TextPage
 COMMANDS = Commands()
 
 
-@COMMANDS.add(
-    "list",
-    operands="[FILTER]",
-    aliases=("ls", "models"),
-)
+@COMMANDS.add("list", operands="[FILTER]", aliases=("ls", "models"))
 def list_models(context: Context, line: ParsedCommand) -> object:
     """Return the installed models."""
     client = context.session.client()
@@ -124,10 +120,7 @@ def panel(context: Context, _: ParsedCommand) -> object:
 
 
 @COMMANDS.add(
-    "load",
-    operands="MODEL",
-    options=options_of("keep_alive"),
-    completes="model",
+    "load", operands="MODEL", options=options_of("keep_alive"), completes="model"
 )
 def load(context: Context, line: ParsedCommand) -> None:
     """Load a model and show how long it takes."""
@@ -188,11 +181,7 @@ def stop(context: Context, line: ParsedCommand) -> TextPage:
 
 
 @COMMANDS.add(
-    "cp",
-    operands="SRC DST",
-    aliases=("copy",),
-    options=(YES,),
-    completes="model",
+    "cp", operands="SRC DST", aliases=("copy",), options=(YES,), completes="model"
 )
 def copy(context: Context, line: ParsedCommand) -> TextPage:
     """Copy a model, once the user has confirmed what the copy replaces."""
@@ -302,11 +291,7 @@ def push(context: Context, line: ParsedCommand) -> None:
     operands="NAME",
     options=(
         Option(
-            "base",
-            ("--from",),
-            metavar="MODEL",
-            example="llama3.2",
-            completes="model",
+            "base", ("--from",), metavar="MODEL", example="llama3.2", completes="model"
         ),
         Option(
             "file",

@@ -47,8 +47,7 @@ _EMBEDDED_MODEL = "smollm2:135m"
 
 
 @COMMANDS.add(
-    "serve",
-    options=(switch("stop", "--stop"), switch("embedded", "--embedded")),
+    "serve", options=(switch("stop", "--stop"), switch("embedded", "--embedded"))
 )
 def serve(context: Context, line: ParsedCommand) -> TextPage | None:
     """Find or start a server, or stop the one that was started."""
@@ -186,12 +185,7 @@ def version(context: Context, _: ParsedCommand) -> TextPage:
     return TextPage(f"ollama_magic {__version__}\nserver {server}")
 
 
-@COMMANDS.add(
-    "help",
-    operands="[WORD]",
-    aliases=("-h", "--help"),
-    completes="command",
-)
+@COMMANDS.add("help", operands="[WORD]", aliases=("-h", "--help"), completes="command")
 def show_help(_: Context, line: ParsedCommand) -> TextPage:
     """Return the help."""
     from ollama_magic.notebook.cli.help import help_text  # it lists these subcommands
