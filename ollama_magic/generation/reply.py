@@ -29,8 +29,8 @@ from ollama_magic.history.turns import Message, Status, Turn, without_outcome
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import (
     ReplyView,
+    output_text,
     reply_bundle,
-    reply_plain,
 )
 from ollama_magic.render.text import counted
 
@@ -220,6 +220,7 @@ def make_reply(
         view=options.format or "markdown",
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
+        facts=() if options.quiet else (_early_end(turn),),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,
@@ -240,7 +241,7 @@ def make_reply(
     steps = tuple(map(dict, reply.steps))
     shown = replace(turn, thinking=reply.shown_thinking, steps=steps)
     provenance = {
-        **output_metadata(shown, place, reply_plain(reply)),
+        **output_metadata(shown, place, output_text(reply)),
         "host_kind": result.host_kind,
         "shown_as": reply.view,
         "context_length": result.context_length or None,
@@ -279,11 +280,16 @@ def footer_parts(
         parts.append(f"loaded in {stats.load_duration_s:.1f} s")
     if share is not None:
         parts.append(f"context {share:.0%} of {result.context_length:,}")
-    if turn.done_reason not in {"", "stop"}:
-        parts.append(_REASONS.get(turn.done_reason, turn.done_reason))
+    parts.append(_early_end(turn))
     if filled:
         parts.append("filled in: " + ", ".join(filled))
     return tuple(filter(None, [*parts, *result.notes, result.server_note]))
+
+
+def _early_end(turn: Turn) -> str:
+    """Return why the server ended a reply, if that is unusual."""
+    reason = turn.done_reason
+    return "" if reason == "stop" else _REASONS.get(reason, reason)
 
 
 def context_share(turn: Turn, result: Result) -> float | None:

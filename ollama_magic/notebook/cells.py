@@ -252,7 +252,11 @@ class CellTracker:
         # An unidentified cell of no notebook is one of a console of JupyterLab.
         if not self.is_interactive or not (is_notebook or self.is_identified):
             return ""
-        return "the cell below" if self.is_identified else "the next cell"
+        if self.is_identified:
+            return "the cell below"
+        # NB: jupyter-server-nbmodel drops the request for a cell, and nbclassic does
+        # not; a request tells nothing of either.
+        return "the next cell" if not session_name else "the next cell, if one appears"
 
     # -- events ------------------------------------------------------------
 

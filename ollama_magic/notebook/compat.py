@@ -83,6 +83,13 @@ def is_captured(shell: Any, message_id: object) -> bool:  # noqa: ANN401
     )
 
 
+def is_value_captured() -> bool:
+    """Return whether the value of a cell goes into ``%%capture``."""
+    from IPython.core.displayhook import CapturingDisplayHook
+
+    return isinstance(sys.displayhook, CapturingDisplayHook)
+
+
 def _output_widgets() -> Iterator[Any]:
     """Yield all widgets that capture outputs; none if ipywidgets is not in use."""
     module = sys.modules.get("ipywidgets.widgets.widget_output")

@@ -41,6 +41,7 @@ from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
 from ollama_magic.notebook.compat import (
     harmless_handler,
     is_terminal,
+    is_value_captured,
     is_value_dropped,
     unregister_all,
 )
@@ -208,8 +209,12 @@ class OllamaMagics(Magics):
     def unless_shown(
         self, reply: Reply | Comparison | None
     ) -> Reply | Comparison | None:
-        """Return the reply, or None if a terminal would print an empty ``Out[n]``."""
-        is_shown = self._is_terminal and shows_itself(self.cells.raw_cell)
+        """Return the reply, or None if a cell would have an empty second output.
+
+        That is so in a terminal, and for what ``%%capture`` takes.
+        """
+        would_show = self._is_terminal or is_value_captured()
+        is_shown = would_show and shows_itself(self.cells.raw_cell)
         return None if is_shown else reply
 
     def _show_value(self, reply: Reply | Comparison) -> None:

@@ -30,7 +30,7 @@ from ollama_magic.render.safe_html import (
     thinking_html,
     within_budget,
 )
-from ollama_magic.render.text import count_invisible, escaped, visible_text
+from ollama_magic.render.text import count_invisible, escaped, one_line, visible_text
 from ollama_magic.render.theme import WARNING, with_style
 
 _NOTICE_STYLE = f"border-left:3px solid {WARNING};margin:.5em 0;padding:0 .8em"
@@ -74,6 +74,8 @@ class ReplyView:
     """Messages before the answer: tool calls and their results."""
     hides_thinking: bool = False
     """Whether the thinking is not shown."""
+    facts: tuple[str, ...] = ()
+    """Parts of the footer that front ends without HTML show too."""
 
     @property
     def shown_thinking(self) -> str:
@@ -82,7 +84,7 @@ class ReplyView:
 
 
 def reply_bundle(view: ReplyView) -> dict[str, str]:
-    """Return ``text/html`` and ``text/plain`` (the source text) of a reply."""
+    """Return ``text/html`` and ``text/plain`` of a reply."""
     notice, thinking = visible_text(view.notice).strip(), view.shown_thinking
     parts = [
         steps_html(view.steps),
@@ -91,7 +93,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
-    plain = reply_plain(view)
+    plain = output_text(view)
     source = "\n\n".join(filter(None, [_steps_json(view.steps), thinking, plain]))
     page = with_style(within_budget(parts, source))
     return {"text/html": page, "text/plain": plain}
@@ -101,6 +103,25 @@ def reply_plain(view: ReplyView) -> str:
     """Return the source text of a reply, followed by its notice."""
     text, notice = visible_text(view.text), visible_text(view.notice).strip()
     return f"{text}\n\n{notice}" if notice else text
+
+
+def output_text(view: ReplyView) -> str:
+    """Return ``reply_plain``, and on a line the facts that only the HTML would show.
+
+    These are calls that were not made or failed, and ``view.facts``. The line is part
+    of the notice, which ``restore`` tells from the reply.
+    """
+    calls = [
+        _title(call, call.result)
+        for call in tool_steps(view.steps)
+        if call.result and call.result.get("outcome") in _OUTCOMES
+    ]
+    if len(calls) > _MAX_CALLS_IN_TEXT:
+        calls[_MAX_CALLS_IN_TEXT:] = [f"and {len(calls) - _MAX_CALLS_IN_TEXT} more"]
+    facts = one_line(" · ".join(filter(None, [*calls, *view.facts])))
+    plain = reply_plain(view)
+    gap = "\n" if view.notice.strip() else "\n\n"
+    return f"{plain}{gap}[{facts}]" if facts else plain
 
 
 def shows_reply(page: str, text: str, view: str) -> bool:
@@ -186,6 +207,7 @@ def _bar_html(share: float) -> str:
 Step = Mapping[str, Any]
 """A message of the chat: the model's, or the result of a tool."""
 
+_MAX_CALLS_IN_TEXT = 5
 _MAX_LINE = 100
 _MAX_LINE_BESIDE_RESULT = 60
 _MAX_INDENTED_DEPTH = 10

@@ -1,8 +1,11 @@
 """What remains on the page where a front end ignores or loses updates of a display."""
 
-import pytest
-from fake_ollama import error
+import threading
 
+import pytest
+from fake_ollama import Answer, Wait, error, reply_line
+
+BODY = {"model": "llama3.2:3b", "messages": []}
 VSCODE = "vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D"
 
 ALONE = [
@@ -120,6 +123,29 @@ def test_a_failure_leaves_no_wait_behind(kernel, fake_ollama):
         assert [o["type"] for o in ran.outputs] == ["error"]
 
 
+# -- front ends without HTML: jupyter console, qtconsole -------------------------
+
+
+def test_text_alone_says_that_a_reply_was_cut_off(kernel, fake_ollama):
+    fake_ollama.reply("Once upon", done_reason="length")
+    assert kernel.run("%ollama ask -o num_predict 2 hi").text == (
+        "Once upon\n\n[cut off at num_predict]"
+    )
+    assert kernel.run("%ollama ask -q -o num_predict 2 hi").text == "Once upon"
+
+
+def test_text_alone_says_that_a_reply_was_interrupted(kernel, fake_ollama):
+    fake_ollama.on(
+        "POST /api/chat",
+        Answer([reply_line(BODY, content="Once upon"), Wait(threading.Event())]),
+    )
+    cell = kernel.send("%%ollama\nhi", "cell-1")
+    fake_ollama.wait_for("/api/chat")
+    kernel.collect(cell, until=lambda ran: "Once upon" in ran.html)
+    kernel.manager.interrupt_kernel()
+    assert kernel.collect(cell).text == "Once upon\n\n[interrupted]"
+
+
 # -- widgets ----------------------------------------------------------------------
 
 WIDGETS = """
@@ -176,7 +202,20 @@ def test_interact_shows_the_answer(kernel):
     assert_shows_the_end(ran.outputs)
 
 
-def test_what_capture_takes_is_one_output(kernel):
-    kernel.run("%%capture taken\n%ollama ask hi\nprint('x')", "cell-1")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%ollama ask hi\nprint('x')",
+        "%ollama ask hi",
+        "x = 1\n%ollama ask hi",
+        "%ollama ask --compare llama3.2:3b,other:1b hi",
+        "%ollama explain",
+        "%ollama list",
+    ],
+)
+def test_what_capture_takes_is_one_output(kernel, code):
+    kernel.run("print(1)", "cell-0")  # for `explain`
+    kernel.run(f"%%capture taken\n{code}", "cell-1")
     ran = kernel.run("print([sorted(o.data) for o in taken.outputs])", "cell-2")
     assert ran.streams == "[['text/html', 'text/plain']]\n"
+    assert len(kernel.run("taken.show()", "cell-2").outputs) - ("print" in code) == 1

@@ -131,7 +131,7 @@ def test_no_declines_and_the_model_is_told(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("As you like."))
     able.answers = ["n"]
     ran = able.run("%%ollama -T get_weather\nWeather?")
-    assert ran.text == "As you like."
+    assert ran.text == f"As you like.\n\n[declined {OSLO}]"
     assert last_messages(fake_ollama)[-1]["content"] == "The user declined this call."
     assert seen(able) == "[]"
 
@@ -458,6 +458,7 @@ def test_a_call_is_titled_as_what_it_was(able, fake_ollama, options, answers, ti
     able.answers = answers
     ran = able.run(f"%%ollama -T get_weather {options}\nWeather?")
     assert titles(ran) == [title]
+    assert ran.text == ("Hm." if seen(able) != "[]" else f"Hm.\n\n[{title}]")
     assert (seen(able) == "['Oslo']") == title.startswith("called")
     assert ("called get_weather" in ran.html.split("</details>")[-1]) == (
         title.startswith("called")
@@ -621,7 +622,7 @@ def test_deep_arguments_are_answered_and_the_notebook_can_be_saved(
     deep = call(name, city=nested(depth))
     script(fake_ollama, calls(deep), says("Sorry."))
     ran = able.run("%%ollama -T get_weather -T anything --yes\nGo.")
-    assert ran.text == "Sorry."
+    assert ran.text.startswith("Sorry.\n\n[")
     if name != "nope":
         told = last_messages(fake_ollama)[-1]["content"]
         assert told.startswith("arguments nested too deeply")
@@ -658,7 +659,7 @@ def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
     many = [call("nope", n=n, text="x" * 200) for n in range(2000)]
     script(fake_ollama, calls(*many), says("Sorry."))
     ran = able.run("%%ollama -T get_weather\nGo.")
-    assert ran.text == "Sorry."
+    assert ran.text.startswith("Sorry.\n\n[")
     told = last_messages(fake_ollama)
     assert len([m for m in told if m["role"] == "tool"]) == 51
     assert len(told[1]["tool_calls"]) == 51
@@ -729,7 +730,7 @@ def test_arguments_that_are_no_object_are_told_as_what_they_are(
     wanted = {"function": {"name": "get_weather", "arguments": given}}
     script(fake_ollama, calls(wanted), says("Sorry."))
     ran = able.run("%%ollama -T get_weather\nWeather?")
-    assert ran.text == "Sorry."
+    assert ran.text.startswith("Sorry.\n\n[")
     assert ran.asked == []
     assert last_messages(fake_ollama)[-1]["content"].startswith(told)
     assert titles(ran)[0].startswith(f"get_weather {{}} was not called: {told[:20]}")

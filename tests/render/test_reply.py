@@ -9,6 +9,7 @@ import pytest
 from ollama_magic.render.reply import (
     ReplyView,
     reply_bundle,
+    reply_plain,
     shows_reply,
     steps_html,
     steps_text,
@@ -57,6 +58,23 @@ def test_notice_is_in_html_and_source():
     bundle = reply_bundle(ReplyView("half an ans", notice="[interrupted]"))
     assert "[interrupted]</div>" in bundle["text/html"]
     assert bundle["text/plain"] == "half an ans\n\n[interrupted]"
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (ReplyView("a", facts=("cut off", "")), "a\n\n[cut off]"),
+        (ReplyView("a", facts=("x\n\ny", "z")), "a\n\n[x y · z]"),
+        (
+            ReplyView("a", notice="[interrupted]", facts=("called f",)),
+            "a\n\n[interrupted]\n[called f]",
+        ),
+        (ReplyView("a", footer=("m", "turn 1 of main")), "a"),
+    ],
+)
+def test_front_ends_without_html_see_what_is_unusual(view, text):
+    assert reply_bundle(view)["text/plain"] == text
+    assert "[" not in reply_plain(ReplyView(view.text, facts=view.facts))
 
 
 def test_json_is_highlighted_and_text_is_unchanged():
