@@ -108,9 +108,9 @@ def test_an_error_of_ours_is_not_explained_and_no_older_cell_is(
     older = run_until_it_fails(kernel, "older")
     kernel.run(cell)
     ran = kernel.run("%ollama fix")
-    assert "which failed last." in ran.error
+    assert "the last failure." in ran.error
     assert "says what to type next" in ran.error
-    assert f"%ollama fix {older}   asks about the one before it" in ran.error
+    assert f"%ollama fix {older}   asks about the failure before it" in ran.error
     assert asked_of_installed_models(fake_ollama) == []
     assert f"about In[{older}]" in kernel.run(f"%ollama fix {older}").html
 
@@ -223,7 +223,7 @@ def test_an_error_of_ours_in_a_callback_is_not_explained(kernel, fake_ollama):
     comm_id = kernel.run(CALLBACK.replace("{code}", code)).streams
     run_until_it_fails(kernel, "older")
     kernel.click(comm_id)
-    assert "which failed last." in kernel.run("%ollama fix").error
+    assert "the last failure." in kernel.run("%ollama fix").error
     assert asked_of_installed_models(fake_ollama) == []
 
 

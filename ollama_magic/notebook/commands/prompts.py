@@ -136,9 +136,9 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
     what, why = "No cell has failed since ollama_magic was loaded.", ""
     failed = ", ".join(f"In[{n}]" for n in cells.numbers)
     if found is not None:
-        what = f"A model cannot explain {_name_of(found)}, which failed last."
+        what = f"%ollama fix does not explain {_name_of(found)}, the last failure."
         if text:
-            what = f"A model cannot explain {_name_of(found)}."
+            what = f"%ollama fix does not explain {_name_of(found)}."
         why = found.unexplained
     elif number:
         what = f"No error in In[{number[1]}] is recorded."
@@ -147,7 +147,7 @@ def _failing_cell(cells: FailingCells, text: str) -> FailingCell:
     why = why or (f"these cells have failed: {failed}" if failed else "")
     step = "run the cell that fails, then: %ollama fix"
     if found is not None and failed:
-        step = f"%ollama fix {cells.numbers[-1]}   asks about the one before it"
+        step = f"%ollama fix {cells.numbers[-1]}   asks about the failure before it"
     about = "About working code: %ollama explain [RANGE]"
     raise PromptError(what, why=why, next_step=f"{step}   {about}")
 
