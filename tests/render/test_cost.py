@@ -152,7 +152,7 @@ def _warm():
 def test_reply_of_20_000_characters_is_converted_fast(shape):
     text = SHAPES[shape](20_000)
     assert cost(lambda: shown(text)) < 20
-    assert cost(lambda: streamed(text, 20)) < 40
+    assert cost(lambda: streamed(text, 10)) < 20
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -163,8 +163,8 @@ def test_reply_of_200_000_characters_is_converted_fast(shape):
 
 @pytest.mark.parametrize("shape", SLOWEST)
 def test_long_reply_can_be_streamed(shape):
-    text = SHAPES[shape](200_000)
-    assert cost(lambda: streamed(text, 20)) < 120
+    text = SHAPES[shape](100_000)
+    assert cost(lambda: streamed(text, 20)) < 60
 
 
 NESTS = ["<div>", "<ul><li>", "<dl><dt>", "<details>", "<b><div></b>", "<table><td>"]
@@ -333,13 +333,14 @@ def peak(work):
 @pytest.mark.parametrize("view", VIEWS_OF_SMALL)
 @pytest.mark.parametrize("shape", [*SMALL_MARKDOWN, *SMALL_HTML])
 def test_html_is_within_the_limit_of_its_text(shape, view):
-    text = {**SMALL_MARKDOWN, **SMALL_HTML}[shape](20_000)
+    size = 5_000 if view in {"steps", "columns"} else 20_000  # shown several times
+    text = {**SMALL_MARKDOWN, **SMALL_HTML}[shape](size)
     for kind, value in SURFACES[VIEWS_OF_SMALL[view]](text):
         # Columns show it four times each, functions five times.
         assert len(value) <= most(8 * len(text)), kind
 
 
-@pytest.mark.parametrize("size", [5000, 100_000])
+@pytest.mark.parametrize("size", [5000, 40_000])
 @pytest.mark.parametrize("shape", SMALL_MARKDOWN)
 def test_html_of_markdown_grows_with_its_length(shape, size):
     text = SMALL_MARKDOWN[shape](size)
@@ -350,7 +351,8 @@ def test_html_of_markdown_grows_with_its_length(shape, size):
 @pytest.mark.parametrize("shape", SMALL_MARKDOWN)
 def test_memory_grows_with_the_text(shape):
     """Limits apply before memory is used."""
-    text = SMALL_MARKDOWN[shape](20_000)
+    size = 4_000 if shape.startswith("table") else 20_000
+    text = SMALL_MARKDOWN[shape](size)
     safe_html._cached_block_html.cache_clear()
     made, used = peak(lambda: markdown_html(text))
     assert used <= 5_000_000 + 1000 * len(text), len(made)
@@ -473,14 +475,14 @@ def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
 
 def test_check_detects_padded_rows(monkeypatch):
     monkeypatch.delattr(markdown._Tables, "run")
-    text = _square(4_000)
+    text = _square(2_500)
     made, used = peak(lambda: markdown_html(text))
     assert used > 15_000_000
     assert "Shown as plain text" in made
 
 
 def test_check_detects_reopened_elements():
-    text = SMALL_HTML["b"](20_000)
+    text = SMALL_HTML["b"](5_000)
     assert len(safe_html.sanitised(text, has_math=False)) > 2 * most(len(text))
 
 
