@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import Creation, ModelSpec
 from ollama_magic.client.models import (
     ModelSummary,
     canonical,
@@ -20,38 +20,8 @@ from ollama_magic.client.models import (
     nearest_names,
 )
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.types import KeepAlive, Progress
+from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
-
-TransferStream = ClosableStream[Progress]
-"""A running pull, push or creation: iterate over it; closing it stops the server."""
-
-
-# -- transfers -----------------------------------------------------------------
-
-
-def pull(client: OllamaClient, name: str) -> TransferStream:
-    """Pull or update a model; resumes an earlier pull."""
-    return client.pull(name)
-
-
-def push(client: OllamaClient, name: str) -> TransferStream:
-    """Push a model to the registry, under its name."""
-    return client.push(name)
-
-
-def create(client: OllamaClient, name: str, spec: ModelSpec) -> TransferStream:
-    """Create a model; replaces one of that name (see :func:`existing`).
-
-    Files are uploaded first; their progress has the status ``uploading FILE``.
-
-    Raises
-    ------
-    ConfigError
-        One of its files cannot be read.
-    """
-    return Creation(client, name, spec)
-
 
 # -- names ---------------------------------------------------------------------
 
@@ -187,20 +157,17 @@ class _Load:
     def __init__(
         self, client: OllamaClient, name: str, keep_alive: KeepAlive | None
     ) -> None:
-        self._client = client
-        self._name = name
-        self._keep_alive = keep_alive
         self._stream = client.generate(name, "", keep_alive=keep_alive)
+        self._load_embedding_model = partial(
+            client.embed, name, [], keep_alive=keep_alive
+        )
+        self.close = self._stream.close
 
     def __iter__(self) -> Iterator[object]:
         try:
             yield from self._stream
         except CapabilityError:
-            self._client.embed(self._name, [], keep_alive=self._keep_alive)
-
-    def close(self) -> None:
-        """Cancel the load."""
-        self._stream.close()
+            self._load_embedding_model()
 
 
 def stop(client: OllamaClient, name: str) -> bool:

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -36,24 +37,13 @@ class Host:
     """Whether it is this machine, so that no data leaves it."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
-    written_password: str = field(default="", repr=False)
-    """The password as in the URL, percent-encoded."""
+    basic_credentials: str = field(default="", repr=False)
+    """User and password in base64, as they are sent; empty if there are none."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Text that must not be shown; a user without a password is a token."""
 
     holds_secrets: ClassVar[bool] = True
     """``{{ }}`` in a prompt never looks into this object."""
-
-    @property
-    def basic_credentials(self) -> str:
-        """User and password in base64, as they are sent; empty if there are none."""
-        if not (self.user or self.password):
-            return ""
-        return b64encode(f"{self.user}:{self.password}".encode()).decode()
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Text that must not be shown; a user without a password is a token."""
-        secret = self.password or self.user
-        return (secret, self.written_password, self.basic_credentials)
 
 
 def is_same_address(text: str, host: Host) -> bool:
@@ -67,6 +57,7 @@ def is_same_address(text: str, host: Host) -> bool:
     return parse_host(text).name.lower() == host.name.lower()
 
 
+@lru_cache(maxsize=8)  # a cell parses the same few addresses several times
 def parse_host(text: str | None) -> Host:
     """Parse an address as users write it; empty text and None are the default.
 
@@ -92,8 +83,11 @@ def parse_host(text: str | None) -> Host:
     """
     given = (text or "").strip(_QUOTES)
     scheme, authority, path = _split(given)
-    credentials, _, address = authority.rpartition("@")
-    user, _, password = credentials.partition(":")
+    userinfo, _, address = authority.rpartition("@")
+    written_user, _, written_password = userinfo.partition(":")
+    user, password = unquote(written_user), unquote(written_password)
+    has_user = bool(user or password)
+    basic = b64encode(f"{user}:{password}".encode()).decode() if has_user else ""
     name, port = _name_and_port(address, given)
     # As in Go, a written scheme implies the port: http://h means 80.
     if port is None and "://" not in given and scheme == "http":
@@ -105,9 +99,10 @@ def parse_host(text: str | None) -> Host:
         base_url=f"{scheme}://{location}{path}",
         name=location,
         is_loopback=_is_loopback(name),
-        user=unquote(user),
-        password=unquote(password),
-        written_password=password,
+        user=user,
+        password=password,
+        basic_credentials=basic,
+        secrets=(password or user, written_password, basic),
     )
 
 

@@ -113,30 +113,6 @@ def serve(
     return _started.start(start, base_url, on_status)
 
 
-def running() -> RunningServer | None:
-    """Return the server that was started here, if it is still running."""
-    return _started.running()
-
-
-def started_for() -> tuple[str, RunningServer] | None:
-    """Return the requested address and the running server that was started for it."""
-    server = running()
-    return None if server is None else (_started.requested_url, server)
-
-
-def stop() -> bool:
-    """Stop the server that was started here; return whether there was one."""
-    return _started.stop()
-
-
-def crash_report() -> EngineError | None:
-    """Return why the server that was started here crashed, if it did.
-
-    For the error of a request that could not reach it.
-    """
-    return _started.crash_report()
-
-
 class _ServerProcess:
     """A server process with a log; it ends when its standard input is closed.
 
@@ -222,7 +198,7 @@ class _StartedServer:
         self._child: _ServerProcess | None = None
         self._server: RunningServer | None = None
         self._owner = 0
-        self.requested_url = ""
+        self._requested_url = ""
         """The address that was requested; the embedded engine has its own."""
 
     def start(
@@ -237,15 +213,22 @@ class _StartedServer:
             except OSError as error:
                 text = "The server could not be started."
                 raise EngineError(text, why=str(error)) from error
-            self._owner, self.requested_url = os.getpid(), base_url
+            self._owner, self._requested_url = os.getpid(), base_url
             return self._server
 
     def running(self) -> RunningServer | None:
+        """Return the server that was started here, if it is still running."""
         child = self._child
         is_alive = child is not None and child.exit_code is None
         return self._server if is_alive else None
 
+    def started_for(self) -> tuple[str, RunningServer] | None:
+        """Return the requested address and the server that was started for it."""
+        server = self.running()
+        return None if server is None else (self._requested_url, server)
+
     def stop(self) -> bool:
+        """Stop the server that was started here; return whether there was one."""
         with self._lock:
             child, self._child, self._server = self._child, None, None
             # A forked process (multiprocessing) has a copy of this object.
@@ -256,6 +239,10 @@ class _StartedServer:
             return was_alive
 
     def crash_report(self) -> EngineError | None:
+        """Return why the server that was started here crashed, if it did.
+
+        For the error of a request that could not reach it.
+        """
         child = self._child
         if child is None or child.exit_code is None:
             return None
@@ -265,6 +252,10 @@ class _StartedServer:
 
 
 _started = _StartedServer()
+running = _started.running
+started_for = _started.started_for
+stop = _started.stop
+crash_report = _started.crash_report
 atexit.register(stop)
 
 

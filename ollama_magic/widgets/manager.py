@@ -263,7 +263,7 @@ class ModelManager:
 
         def run(job: Job) -> str:
             job.transfer = transfer = TransferProgress(stall_s=self._stall_s)
-            for progress in job.open(model_actions.pull(self._client, name)):
+            for progress in job.open(self._client.pull(name)):
                 transfer.add(progress)
                 self.notify()
             if not transfer.was_needed:

@@ -9,7 +9,7 @@ from fake_ollama import Answer, Wait, error
 
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import ModelSpec
+from ollama_magic.client.creation import Creation, ModelSpec
 from ollama_magic.errors import ConfigError, ModelNotFoundError, OllamaMagicError
 
 SUCCESS = Answer([{"status": "success"}])
@@ -34,7 +34,7 @@ def test_creating_from_a_model_sends_every_field(client, fake_ollama):
         parser="qwen3",
         requires="0.14.0",
     )
-    statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
+    statuses = [p.status for p in Creation(client, "pirate", spec)]
     assert statuses == ["success"]
     assert fake_ollama.bodies("/api/create") == [
         {
@@ -67,7 +67,7 @@ def test_a_file_is_uploaded_first_and_named_by_its_digest(client, fake_ollama, w
     fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201))
     fake_ollama.on("POST /api/create", SUCCESS)
     spec = ModelSpec(base=str(weights))
-    seen = list(model_actions.create(client, "mine", spec))
+    seen = list(Creation(client, "mine", spec))
     uploads = [p for p in seen if p.status == "uploading weights.gguf"]
     assert uploads[0].completed_bytes == 0
     assert uploads[-1].completed_bytes == uploads[-1].total_bytes == len(data)
@@ -81,7 +81,7 @@ def test_a_file_that_the_server_has_is_not_uploaded(client, fake_ollama, weights
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
     fake_ollama.on("POST /api/create", SUCCESS)
-    list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+    list(Creation(client, "mine", ModelSpec(base=str(weights))))
     assert "POST" not in {r.method for r in fake_ollama.requests if "blobs" in r.path}
 
 
@@ -89,7 +89,7 @@ def test_closing_during_an_upload_creates_no_model(client, fake_ollama, weights)
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201))
-    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    stream = Creation(client, "mine", ModelSpec(base=str(weights)))
     for _ in stream:
         stream.close()
     assert fake_ollama.bodies("/api/create") == []
@@ -102,7 +102,7 @@ def test_closing_does_not_wait_for_a_server_that_stopped_reading(
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", Answer(status=201, hold_headers=gate))
-    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    stream = Creation(client, "mine", ModelSpec(base=str(weights)))
     ended = threading.Event()
 
     def read():
@@ -124,7 +124,7 @@ def test_reading_a_file_before_its_upload_is_reported(client, fake_ollama, weigh
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
     fake_ollama.on("POST /api/create", SUCCESS)
-    stream = model_actions.create(client, "mine", ModelSpec(base=str(weights)))
+    stream = Creation(client, "mine", ModelSpec(base=str(weights)))
     statuses = [p.status for p in stream]
     assert statuses[0] == "reading weights.gguf: 4.2 MB of 5.1 MB"
     assert statuses[1] == "reading weights.gguf: 5.1 MB of 5.1 MB"
@@ -135,7 +135,7 @@ def test_a_failed_upload_is_an_error(client, fake_ollama, weights):
     fake_ollama.on(f"HEAD /api/blobs/{digest}", error(404, ""))
     fake_ollama.on(f"POST /api/blobs/{digest}", error(500, "no space left on device"))
     with pytest.raises(OllamaMagicError, match="no space left"):
-        list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+        list(Creation(client, "mine", ModelSpec(base=str(weights))))
 
 
 @pytest.mark.parametrize("name", ["missing.gguf", "."])
@@ -143,7 +143,7 @@ def test_an_unreadable_file_is_an_error_before_anything_is_sent(
     client, fake_ollama, tmp_path, name
 ):
     with pytest.raises(ConfigError):
-        model_actions.create(client, "mine", ModelSpec(base=f"{tmp_path}/{name}"))
+        Creation(client, "mine", ModelSpec(base=f"{tmp_path}/{name}"))
     assert fake_ollama.requests == []
 
 
@@ -173,7 +173,7 @@ def test_only_files_that_start_like_a_model_are_uploaded(
     named = {"base": str(weights)}
     named |= {place: str(path) if place == "base" else (str(path),)}
     with pytest.raises(ConfigError) as caught:
-        model_actions.create(client, "mine", ModelSpec(**named))
+        Creation(client, "mine", ModelSpec(**named))
     assert caught.value.lines() == [
         f"The file {path} is not a model and was not uploaded.",
         "  why:  it is neither GGUF nor safetensors",
@@ -187,7 +187,7 @@ def test_a_pipe_is_rejected_without_waiting(client, fake_ollama, tmp_path):
     pipe = tmp_path / "pipe.gguf"
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="is not a model"):
-        model_actions.create(client, "mine", ModelSpec(base=str(pipe)))
+        Creation(client, "mine", ModelSpec(base=str(pipe)))
     assert fake_ollama.requests == []
 
 
@@ -198,7 +198,7 @@ def test_an_adapter_may_be_safetensors(client, fake_ollama, tmp_path):
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer())
     fake_ollama.on("POST /api/create", SUCCESS)
     spec = ModelSpec(base="llama3.2:3b", adapters=(str(path),))
-    list(model_actions.create(client, "mine", spec))
+    list(Creation(client, "mine", spec))
     (body,) = fake_ollama.bodies("/api/create")
     assert body["adapters"] == {"adapter.safetensors": digest}
 

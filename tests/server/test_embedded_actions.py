@@ -6,7 +6,7 @@ import pytest
 
 from ollama_magic.client import actions as model_actions
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import ModelSpec
+from ollama_magic.client.creation import Creation, ModelSpec
 from ollama_magic.widgets.manager import ModelManager
 
 pytestmark = pytest.mark.embedded
@@ -46,7 +46,7 @@ def test_a_model_is_loaded_and_unloaded(client):
 
 def test_a_model_is_created_from_another(client):
     spec = ModelSpec(base=MODEL, system="Arr.", parameters={"num_predict": 2})
-    statuses = [p.status for p in model_actions.create(client, "pirate", spec)]
+    statuses = [p.status for p in Creation(client, "pirate", spec)]
     assert statuses[-1] == "success"
     assert client.show("pirate").system == "Arr."
     assert client.chat("pirate", [{"role": "user", "content": "Hi"}]).complete().content
@@ -57,7 +57,7 @@ def test_a_model_is_created_from_an_uploaded_file(client, own_engine, tmp_path):
     weights = tmp_path / "weights.gguf"
     weights.write_bytes(blob.read_bytes())
     model_actions.remove(client, model_actions.plan_removal(client, [MODEL]))
-    seen = list(model_actions.create(client, "mine", ModelSpec(base=str(weights))))
+    seen = list(Creation(client, "mine", ModelSpec(base=str(weights))))
     assert seen[-1].status == "success"
     assert max(p.completed_bytes for p in seen) == weights.stat().st_size
     assert client.list()[0].name == "mine:latest"

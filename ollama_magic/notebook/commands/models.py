@@ -10,15 +10,16 @@ from typing import Any
 from ollama_magic.client import actions
 from ollama_magic.client.background import (
     BackgroundReader,
+    ClosableStream,
     defer_interrupt,
     held,
     run_in_background,
 )
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.creation import ModelSpec, read_spec
+from ollama_magic.client.creation import Creation, ModelSpec, read_spec
 from ollama_magic.client.models import LoadedModel, canonical, find_model
 from ollama_magic.client.progress import TransferProgress, size_text
-from ollama_magic.client.types import KeepAlive
+from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import (
     ConfigError,
     ModelTransferError,
@@ -264,7 +265,7 @@ def pull(context: Context, line: ParsedCommand) -> None:
 
 def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
     """Pull a model and show its progress."""
-    _show_transfer(actions.pull(client, name), name, line, _PULL)
+    _show_transfer(client.pull(name), name, line, _PULL)
 
 
 def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
@@ -282,7 +283,7 @@ def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
 def push(context: Context, line: ParsedCommand) -> None:
     """Push a model and show its progress."""
     (name,) = line.arguments
-    transferring = actions.push(context.session.client(), name)
+    transferring = context.session.client().push(name)
     _show_transfer(transferring, name, context.progress_line(), _PUSH)
 
 
@@ -326,7 +327,7 @@ def create(context: Context, line: ParsedCommand) -> TextPage | None:
         f"the same line with -y: %ollama create -y {name} …",
     ):
         return TextPage(f"{name} was not changed")
-    transferring = actions.create(client, name, spec)
+    transferring = Creation(client, name, spec)
     _show_transfer(transferring, name, context.progress_line(), _CREATE)
     return None
 
@@ -351,7 +352,7 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
 
 @held()  # the progress line must say how it ended
 def _show_transfer(
-    transferring: actions.TransferStream, name: str, line: ProgressLine, texts: _Texts
+    transferring: ClosableStream[Progress], name: str, line: ProgressLine, texts: _Texts
 ) -> None:
     transfer = TransferProgress()
     line.show(f"{name}: contacting the server…")

@@ -318,11 +318,7 @@ class Scheduler:
     def unload(self, model: StoredModel) -> None:
         """Unload a model now, or when its current request has ended."""
         slot = self._slot(model)
-        if slot.lock.acquire(blocking=False):
-            try:
-                self._unload(slot)
-            finally:
-                slot.lock.release()
+        if self._unload_if_idle(slot):
             return
         with self._changed:
             slot.unload_requested = True
@@ -365,11 +361,7 @@ class Scheduler:
         if len(full) < _MAX_LOADED:
             return
         for slot in sorted(full, key=lambda slot: slot.expires_at):
-            if slot.lock.acquire(blocking=False):
-                try:
-                    self._unload(slot)
-                finally:
-                    slot.lock.release()
+            if self._unload_if_idle(slot):
                 return
 
     def _unload(self, slot: _Slot) -> None:
@@ -391,17 +383,16 @@ class Scheduler:
                     is_idle = left == FOREVER_S
                     self._changed.wait(None if is_idle else left - time.monotonic())
                     continue
-            is_busy = False
-            for slot in due:
-                is_busy = not self._unload_if_idle(slot) or is_busy
-            if is_busy:
+            idle = [self._unload_if_idle(slot, only_if_due=True) for slot in due]
+            if not all(idle):
                 time.sleep(_WAIT_POLL_S)
 
-    def _unload_if_idle(self, slot: _Slot) -> bool:
+    def _unload_if_idle(self, slot: _Slot, *, only_if_due: bool = False) -> bool:
+        """Unload a model; return False if it is in use."""
         if not slot.lock.acquire(blocking=False):
             return False
         try:
-            if slot.is_due():
+            if not only_if_due or slot.is_due():
                 self._unload(slot)
         finally:
             slot.lock.release()

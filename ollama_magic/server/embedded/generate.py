@@ -56,17 +56,6 @@ def generate_fields(delta: translate.Delta) -> dict[str, Any]:
     return {"response": delta.content, **thinking}
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaRequest:
-    """A request for llama.cpp: messages, or a raw prompt."""
-
-    fields: Json
-    """Sampling and everything else that does not depend on the text."""
-    messages: Sequence[Json] = ()
-    prompt: str = ""
-    """Raw text to continue, if there are no messages."""
-
-
 @dataclass(slots=True)
 class ReplyWriter:
     """Sends one reply to the client, line by line or as a whole."""
@@ -189,13 +178,14 @@ class TextGenerator:
         started_ns = time.perf_counter_ns()
         options = _options(model, request)
         fields = _fields(model, request)
-        messages = translate.chat_messages(messages)
+        text: dict[str, Any] = {"prompt": prompt}
+        if messages:
+            text = {"messages": translate.chat_messages(messages)}
         reader = translate.ChunkReader()
         with self._lend(model, options, request, writer) as lease:
-            fields.update(sampling(options, lease.num_ctx))
+            fields |= sampling(options, lease.num_ctx)
             truncates = request.get("truncate", True)
-            llama_request = LlamaRequest(fields, messages, prompt)
-            _run(lease, llama_request, writer, reader, truncates=truncates)
+            _run(lease, fields | text, writer, reader, truncates=truncates)
             load_ns = lease.load_duration_ns
         durations = {
             "total_duration": time.perf_counter_ns() - started_ns,
@@ -230,30 +220,26 @@ def _check(model: StoredModel, request: Json) -> None:
 
 def _run(
     lease: Lease,
-    request: LlamaRequest,
+    request: dict[str, Any],
     writer: ReplyWriter,
     reader: translate.ChunkReader,
     *,
     truncates: bool,
 ) -> None:
     """Run llama.cpp; if a chat is too long, try again without its oldest message."""
-    messages: Sequence[Json] | None = request.messages
 
     def on_chunk(chunk: Json) -> None:
         writer.add(reader.read(chunk))
 
+    run = lease.llama.chat if "messages" in request else lease.llama.complete
     while True:
         try:
-            if messages:
-                lease.llama.chat({**request.fields, "messages": messages}, on_chunk)
-            else:
-                fields = {**request.fields, "prompt": request.prompt}
-                lease.llama.complete(fields, on_chunk)
+            run(request, on_chunk)
         except LlamaRequestError as error:
-            shorter = translate.without_oldest(messages or ())
+            shorter = translate.without_oldest(request.get("messages", ()))
             if error.kind != _TOO_LONG or not truncates or shorter is None:
                 raise _api_error(error, writer) from error
-            messages = shorter
+            request = {**request, "messages": shorter}
         except RunnerGoneError as error:
             raise _broken_off("unexpected EOF") from error
         else:
