@@ -102,7 +102,7 @@ def parse_host(text: str | None) -> Host:
         user=user,
         password=password,
         basic_credentials=basic,
-        secrets=(password or user, written_password, basic),
+        secrets=(password or user, written_password, basic) if has_user else (),
     )
 
 
