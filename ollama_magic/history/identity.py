@@ -34,7 +34,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +46,7 @@ from ollama_magic.history.notebooks import (
     read_notebook_file,
     stable_cell_id,
 )
-from ollama_magic.history.turns import utc_now
+from ollama_magic.history.turns import Chat, utc_now
 
 MatchKind = Literal["known", "moved", "copied", "new"]
 
@@ -123,7 +123,7 @@ def identify_notebook(
     notebook_id = rows.get_or_create_notebook(database, match.key)
     _set_path(database, notebook_id, path)
     if match.found is not None:
-        _copy(database, match.found.id, notebook_id)
+        _copy(database, match.found, match.key)
     return match
 
 
@@ -229,37 +229,17 @@ def _set_path(database: sqlite3.Connection, notebook_id: int, path: str | None) 
     database.execute("UPDATE notebooks SET path = ? WHERE id = ?", (path, notebook_id))
 
 
-_COPIED = """
-    position, cell_id, answered_at, added_at, based_on, text_hash, model, digest,
-    starts_afresh, status, done_reason, stats, request, system, prompt, reply, thinking,
-    steps, pictures, origin
-"""
-
-
-def _copy(database: sqlite3.Connection, source: int, target: int) -> None:
+def _copy(database: sqlite3.Connection, source: _Row, key: str) -> None:
     """Copy the chats, live turns, current chat and model of a notebook."""
-    database.execute(
-        "UPDATE notebooks SET (current_chat, model) ="
-        " (SELECT current_chat, model FROM notebooks WHERE id = ?) WHERE id = ?",
-        (source, target),
-    )
+    state = rows.read_notebook_state(database, source.key)
+    rows.update_notebook(database, key, **state._asdict())
     chats = database.execute(
-        "SELECT id, name, revision FROM chats WHERE notebook_id = ? ORDER BY id",
-        (source,),
+        "SELECT id, name FROM chats WHERE notebook_id = ? ORDER BY id", (source.id,)
     ).fetchall()
-    for chat_id, name, revision in chats:
-        cursor = database.execute(
-            "INSERT INTO chats (notebook_id, name, revision) VALUES (?, ?, ?)",
-            (target, name, revision),
-        )
-        database.execute(
-            f"""
-            INSERT INTO turns (uid, chat_id, {_COPIED})
-            SELECT lower(hex(randomblob(16))), ?, {_COPIED}
-            FROM live WHERE chat_id = ?
-            """,  # noqa: S608  (our own constant)
-            (cursor.lastrowid, chat_id),
-        )
+    for chat_id, name in chats:
+        turns = rows.read_turns(database, chat_id)
+        copies = (replace(turn, uid=uuid.uuid4().hex) for turn in turns)
+        rows.write_chat(database, key, Chat(name, tuple(copies)))
 
 
 # -- cells -----------------------------------------------------------------------

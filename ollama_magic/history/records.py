@@ -337,14 +337,10 @@ def read_output_metadata(data: object, plain: str) -> tuple[TurnPosition, Turn] 
         raise UnreadableError("its metadata has another layout")
     if data.get("chat") is None:
         return None
-    turn = turn_from_record({"reply": "" if _is_mark(data) else plain, **data})
+    turn = turn_from_record({"reply": plain if data.get("model") else "", **data})
     number, position = data.get("turn"), data.get("position")
     if type(number) is not int or type(position) is not int or not turn.answered_at:
         raise UnreadableError("its metadata has no position")
     name = chat_name_from_record(data)
     place = TurnPosition(chat=name, turn=number, position=position)
     return place, replace(turn, cell_id=None)
-
-
-def _is_mark(data: dict[str, Any]) -> bool:
-    return data.get("model") == ""

@@ -380,16 +380,23 @@ def remove_from_other_chats(
             remove_turn(database, other.uid, why="moved", at=at)
 
 
+def write_chat(database: sqlite3.Connection, notebook: str, chat: Chat) -> int:
+    """Write a chat that the database does not have, and return its id."""
+    chat_id = get_or_create_chat(database, notebook, chat.name)
+    for turn in chat.turns:
+        add_turn(database, chat_id, turn)
+    return chat_id
+
+
 def restore_chat(
     database: sqlite3.Connection, notebook: str, chat: Chat, revision: int
 ) -> None:
     """Write a chat from memory, unless the database has it."""
-    if find_chat(database, notebook, chat.name) is not None:
-        return
-    chat_id = get_or_create_chat(database, notebook, chat.name)
-    for turn in chat.turns:
-        add_turn(database, chat_id, turn)
-    database.execute("UPDATE chats SET revision = ? WHERE id = ?", (revision, chat_id))
+    if find_chat(database, notebook, chat.name) is None:
+        chat_id = write_chat(database, notebook, chat)
+        database.execute(
+            "UPDATE chats SET revision = ? WHERE id = ?", (revision, chat_id)
+        )
 
 
 def bump_revision(database: sqlite3.Connection, uid: str) -> int:

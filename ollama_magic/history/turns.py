@@ -179,6 +179,11 @@ class Chat:
     name: str
     turns: tuple[Turn, ...] = ()
 
+    @property
+    def numbered(self) -> tuple[Turn, ...]:
+        """The turns without markers, in the order of the numbers that users see."""
+        return tuple(turn for turn in self.turns if not turn.is_mark)
+
     def before(self, cell_id: str | None) -> Chat:
         """Return the chat before the turn of a cell; all of it if there is none.
 

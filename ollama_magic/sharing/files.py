@@ -68,7 +68,7 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
     """
     path, chat = _path(file), session.chat()
     kind = _kind(path)
-    turns = _count_turns(chat)
+    turns = len(chat.numbered)
     if not turns:
         raise ConfigError(
             f'Chat "{chat.name}" has no turns to export.',
@@ -113,7 +113,7 @@ def import_chats(
     """
     path, key = _path(file), session.notebook.key
     found = read_chats(path, session.cells.prompts_in)
-    if not any(map(_count_turns, found.chats)):
+    if not any(chat.numbered for chat in found.chats):
         raise ConfigError(
             f"{path} contains no turns of a chat.",
             next_step="%ollama import FILE, with a file from %ollama export",
@@ -305,10 +305,6 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def _count_turns(chat: Chat) -> int:
-    return sum(not turn.is_mark for turn in chat.turns)
-
-
 def _as_imported(chat: Chat, name: str, origin: Origin) -> Chat:
     turns = (replace(turn, cell_id=None, origin=origin) for turn in chat.turns)
     return Chat(name, tuple(turns))
@@ -338,7 +334,7 @@ def _report(chats: Sequence[Chat], found: ParsedChats, path: Path) -> list[str]:
     part = "output" if path.suffix.lower() == ".ipynb" else "part"
     return [
         *(
-            f'Imported {counted(_count_turns(chat), "turn")} into chat "{chat.name}"'
+            f'Imported {counted(len(chat.numbered), "turn")} into chat "{chat.name}"'
             for chat in chats
         ),
         *shown_lines(found),

@@ -48,11 +48,6 @@ def store_text(session: Session) -> str:
     return f"Chats of all notebooks: {size} in {where}"
 
 
-def count_turns(chat: Chat) -> int:
-    """Return how many turns a chat has, without its marks."""
-    return sum(not turn.is_mark for turn in chat.turns)
-
-
 def _short(text: str) -> str:
     """Return the beginning of a text on one line."""
     line = " ".join(text[:240].split())
@@ -102,7 +97,7 @@ def chat(context: Context, line: ParsedCommand) -> TextPage:
 
 def _switch(session: Session, name: str) -> TextPage:
     session.store.set_current_chat(session.notebook.key, name)
-    turns = count_turns(session.chat())
+    turns = len(session.chat().numbered)
     return TextPage(f'Now using chat "{name}" ({_turns(turns) if turns else "new"}).')
 
 
@@ -251,7 +246,7 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     session, everything = context.session, "all" in line.values
     chat = session.chat()
     rows = list(_rows(session, chat, everything=everything))
-    earlier = count_turns(chat) - len(chat.in_use())
+    earlier = len(chat.numbered) - len(chat.in_use())
     notes = []
     if len(rows) > _ROWS_SHOWN:
         command = f"%ollama history{' --all' * everything}"
@@ -271,7 +266,8 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
 
 def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:
     in_use = {turn.uid for turn in chat.in_use()}
-    numbers, stale = {turn.uid: n for n, turn in _numbered(chat)}, chat.stale()
+    numbers = {turn.uid: n for n, turn in enumerate(chat.numbered, 1)}
+    stale = chat.stale()
     turns: Sequence[tuple[Turn, str]] = [(turn, "") for turn in chat.turns]
     if everything:
         turns = session.store.all_turns(session.notebook.key, chat.name)
@@ -298,11 +294,6 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
             images=len(turn.images),
             origin=turn.origin,
         )
-
-
-def _numbered(chat: Chat) -> Iterator[tuple[int, Turn]]:
-    """Yield the turns of a chat with their numbers; marks are not counted."""
-    return enumerate((turn for turn in chat.turns if not turn.is_mark), 1)
 
 
 # -- changes ---------------------------------------------------------------------
@@ -346,7 +337,7 @@ def drop(context: Context, line: ParsedCommand) -> TextPage:
     """Remove a turn from the chat, by its number in the history."""
     (number,) = line.arguments
     chat = context.session.chat()
-    turns = {str(n): turn for n, turn in _numbered(chat)}
+    turns = {str(n): turn for n, turn in enumerate(chat.numbered, 1)}
     if number not in turns:
         count = len(turns)
         raise ConfigError(

@@ -28,7 +28,7 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
 from ollama_magic.generation.session import Session
-from ollama_magic.notebook.commands.chats import count_turns, store_text
+from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.compat import is_terminal
 from ollama_magic.render.model_listing import processor
 from ollama_magic.render.tables import TextPage
@@ -227,7 +227,7 @@ def _chat(session: Session) -> Iterator[Finding]:
         step = '%config OllamaMagics.notebook = "/path/of/this.ipynb"'
         text = f"unknown ({reason}): the chat ends with this kernel"
         yield Finding("notebook", text, "note", step)
-    turns = counted(count_turns(session.chat()), "turn")
+    turns = counted(len(session.chat().numbered), "turn")
     yield Finding("chat", f"{session.chat_name}, {turns}")
     path = session.store.path
     if path is None:

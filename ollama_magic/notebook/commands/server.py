@@ -21,7 +21,7 @@ from ollama_magic.generation.models import (
 from ollama_magic.generation.options import switch
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
-from ollama_magic.notebook.commands.chats import count_turns, store_text
+from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
 from ollama_magic.notebook.commands.models import pull_model
@@ -106,7 +106,7 @@ def status(context: Context) -> TextPage:
         f"server    {client.host.base_url}   {_version_text(client.version)}",
         *_key_lines(session, client),
         f"model     {answering_model_text(session, look_up_models)}",
-        f"chat      {session.chat_name}, {counted(count_turns(chat), 'turn')}",
+        f"chat      {session.chat_name}, {counted(len(chat.numbered), 'turn')}",
         *([f"context   {usage}"] if usage else []),
         f"notebook  {notebook}",
         f"store     {store_text(session)}",
