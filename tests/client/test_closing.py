@@ -20,7 +20,8 @@ from ollama_magic.errors import StreamInterruptedError
 HI = [{"role": "user", "content": "hi"}]
 LINE = reply_line({"messages": 1}, "m", content="a")
 ROUNDS = 20
-SOON_S = 0.5
+SOON_S = 10
+"""A bound for a busy machine; an idle one takes milliseconds."""
 
 
 class Reader(threading.Thread):
