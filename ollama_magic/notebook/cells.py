@@ -42,11 +42,11 @@ from typing import TYPE_CHECKING, Any
 
 from ollama_magic.notebook import compat
 from ollama_magic.notebook.compat import harmless_handler
-from ollama_magic.render.output import OutputMode
 
 if TYPE_CHECKING:
     from ollama_magic.generation.prompt import CellPrompt
     from ollama_magic.history.notebooks import CellWithoutId, FindCell
+    from ollama_magic.render.output import OutputMode
 
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme

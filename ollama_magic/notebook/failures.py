@@ -4,6 +4,7 @@
 ``sys.last_value``. IPython puts every error there whose traceback it shows: also errors
 in ``%run``, in ``%%capture`` and in callbacks of widgets, which are missing from the
 result of a cell. No exception hook is replaced, and no error, frame or value is kept.
+``failure_text`` is imported at the first failure, so that ``%load_ext`` stays fast.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from ollama_magic.notebook.compat import (
     past_cells,
     unregister_all,
 )
-from ollama_magic.notebook.failure_text import came_through, cells_in, failure_text
 
 _MAX_CELLS = 20
 _MAX_SOURCE = 20_000
@@ -132,6 +132,8 @@ class FailingCells:
         """Note an error between two cells, in code that a cell or a module defines."""
         if _is_no_failure(error):
             return
+        from ollama_magic.notebook.failure_text import cells_in
+
         cells, number = past_cells(self._shell), None
         if names := cells_in(error, self._name_of_cell):
             number = int(names[0].strip("In[]"))
@@ -154,6 +156,8 @@ class FailingCells:
     def _as_text(
         self, error: BaseException, number: int | None, source: str, how: How
     ) -> FailingCell:
+        from ollama_magic.notebook.failure_text import failure_text
+
         def name(file: str) -> str | None:
             # Code that a cell runs is compiled under the number of the next one.
             found = self._name_of_cell(file)
@@ -200,6 +204,8 @@ def _is_no_failure(error: BaseException) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
+    from ollama_magic.notebook.failure_text import came_through
+
     is_typed = isinstance(error, OllamaMagicError | Interrupted)
     return is_typed or came_through(error, _OUR_MAGICS)
 
