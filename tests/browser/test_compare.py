@@ -62,7 +62,7 @@ def saved_outputs(path, number):
     return json.loads(path.read_text())["cells"][number]["outputs"]
 
 
-def test_two_answers_grow_side_by_side_and_one_is_kept(notebook, fake_ollama):
+def test_two_replies_grow_side_by_side_and_one_is_kept(notebook, fake_ollama):
     first, rest = threading.Event(), threading.Event()
 
     def answer(body):
@@ -123,7 +123,7 @@ def test_a_narrow_page_has_one_column_under_the_other(notebook, fake_ollama):
     page.screenshot(f"compare-narrow-{page.app}")
 
 
-def test_the_stop_button_ends_both(notebook, fake_ollama):
+def test_the_stop_button_ends_both_replies(notebook, fake_ollama):
     never = threading.Event()
     fake_ollama.chat(
         lambda body: [reply_line(body, content=f"So {body['model']}"), Wait(never)]

@@ -209,7 +209,7 @@ def open_watched(open_notebook, jupyter, sink, name, cells):
     return page, Watched(page.page, sink)
 
 
-def test_what_runs_and_what_fetches_would_be_seen(
+def test_the_check_detects_scripts_and_requests(
     open_notebook, jupyter, sink, browser, fake_ollama
 ):
     """In a live cell, in an exported page, and in a file that nobody trusts."""
@@ -256,7 +256,7 @@ def server(fake_ollama, texts):
     return HostileServer(fake_ollama, texts)
 
 
-def test_no_vector_does_anything_in_jupyterlab(
+def test_no_attack_has_an_effect_in_jupyterlab(
     open_notebook, jupyter, sink, server, browser
 ):
     """Live, in the saved file with and without trust, and in nbconvert's page."""
@@ -315,7 +315,7 @@ def reopened(open_notebook, sink, name):
     return page, watched
 
 
-def test_no_name_of_a_model_does_anything_in_a_list_or_in_the_panel(
+def test_no_model_name_has_an_effect_in_a_list_or_in_the_panel(
     open_notebook, jupyter, sink, texts, fake_ollama
 ):
     names = list(dict.fromkeys(text for text in texts.values() if text.strip()))

@@ -32,7 +32,7 @@ def saved_outputs(path, number):
     return json.loads(path.read_text())["cells"][number]["outputs"]
 
 
-def test_an_answer_grows_and_ends_as_one_output(notebook, fake_ollama):
+def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     """What is there can be read while the rest arrives; the file keeps one output."""
     more, rest = threading.Event(), threading.Event()
     fake_ollama.on(
@@ -68,7 +68,7 @@ def test_an_answer_grows_and_ends_as_one_output(notebook, fake_ollama):
     assert output["metadata"]["ollama_magic"]["model"] == "llama3.2:3b"
 
 
-def test_the_stop_button_ends_the_answer_and_keeps_what_came(notebook, fake_ollama):
+def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama):
     never = threading.Event()
     fake_ollama.on("POST /api/chat", Answer([line(content="Once upon"), Wait(never)]))
     page, path = notebook("%%ollama\nTell me a story.", "print('ran on')")
@@ -86,7 +86,7 @@ def test_the_stop_button_ends_the_answer_and_keeps_what_came(notebook, fake_olla
     assert shown["metadata"]["ollama_magic"]["status"] == "interrupted"
 
 
-def test_a_cell_run_again_replaces_its_turn_and_a_restart_goes_on(
+def test_a_re_run_cell_replaces_its_turn_and_the_chat_continues_after_a_restart(
     notebook, fake_ollama
 ):
     """Cell ids come from the front end; the chat outlives the kernel."""

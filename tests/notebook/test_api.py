@@ -37,7 +37,7 @@ def test_ask_is_a_one_off(script):
     assert script.bodies("/api/chat") == []
 
 
-def test_chat_goes_on_and_has_names(script):
+def test_a_chat_continues_and_has_a_name(script):
     ollama_magic.chat("One?")
     ollama_magic.chat("Two?")
     ollama_magic.chat("Apart?", name="ideas")
@@ -62,12 +62,12 @@ class Person:
     age: int
 
 
-def test_a_class_is_a_schema_and_comes_back(script):
+def test_a_class_is_a_schema_and_the_data_is_an_instance(script):
     script.reply('{"name": "Ada", "age": 36}')
     assert ollama_magic.ask("Who?", schema=Person).data == Person("Ada", 36)
 
 
-def test_functions_and_images_are_given_as_they_are(script):
+def test_functions_and_images_are_passed_as_objects(script):
     able = ["completion", "tools", "vision"]
     script.models([{"name": MODEL, "capabilities": able}])
 
@@ -91,7 +91,7 @@ def test_functions_and_images_are_given_as_they_are(script):
     assert reply.tool_calls[0].arguments == {"a": 1, "b": 2}
 
 
-def test_stream_yields_text_and_leaving_it_ends_the_answer(script):
+def test_stream_yields_text_and_leaving_it_ends_the_request(script):
     script.reply(["One", " two", " three"], thinking="Hm.")
     assert list(ollama_magic.stream("Count.")) == ["One", " two", " three"]
     body = {"model": MODEL, "prompt": ""}
@@ -150,7 +150,7 @@ WRONG_VALUES = {
 @pytest.mark.parametrize(
     ("given", "what", "next_step"), WRONG_VALUES.values(), ids=WRONG_VALUES
 )
-def test_a_wrong_value_is_an_error_that_shows_a_right_one(
+def test_an_error_about_an_invalid_value_shows_a_valid_one(
     script, given, what, next_step
 ):
     with pytest.raises(ollama_magic.OllamaMagicError) as caught:
@@ -171,13 +171,13 @@ def test_a_wrong_value_is_an_error_that_shows_a_right_one(
         ({"options": {"stop": "END"}}, {"options": {"stop": ["END"]}}),
     ],
 )
-def test_a_value_from_python_is_sent_as_one_on_the_line(script, given, sent):
+def test_a_value_from_python_is_sent_like_one_on_the_line(script, given, sent):
     ollama_magic.ask("Hi", **given)
     (body,) = script.bodies("/api/generate")
     assert sent.items() <= body.items()
 
 
-def test_a_wrong_setting_is_refused_at_once_and_again_when_the_extension_loads(kernel):
+def test_an_invalid_setting_is_rejected_at_once_and_when_the_extension_loads(kernel):
     ran = kernel.run("%config OllamaMagics.keep_alive = 'soon'")
     assert "keep_alive cannot be 'soon'" in ran.streams
     assert "%config OllamaMagics.keep_alive = '10m'" in ran.streams

@@ -68,7 +68,7 @@ def test_options_that_do_not_change_the_reply_do_not_matter(kernel, fake_ollama,
     assert kernel.run(f"%%ollama --cached {line}\nHi", "a").text == "One"
 
 
-def test_a_changed_model_is_asked_again(kernel, fake_ollama):
+def test_a_changed_model_gets_a_new_request(kernel, fake_ollama):
     fake_ollama.models([{"name": MODEL, "digest": "1" * 64}])
     fake_ollama.reply("One")
     kernel.run("%%ollama --cached\nHi", "a")

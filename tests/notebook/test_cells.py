@@ -144,7 +144,7 @@ def test_turns_of_deleted_cells_are_removed(kernel, fake_ollama):
     assert asked == ["b?", "c?"]
 
 
-def test_new_last_and_once_choose_what_is_sent(kernel, fake_ollama):
+def test_new_and_last_and_once_select_what_is_sent(kernel, fake_ollama):
     for cell in "abc":
         ask(kernel, f"{cell}?", cell_id=cell)
     ask(kernel, "d?", "--last 1", cell_id="d")
@@ -425,7 +425,7 @@ def test_an_interrupted_pull_is_shown_as_one_line(kernel, fake_ollama):
     assert kernel.collect(msg_id).error == "Interrupted: stopped"
 
 
-def test_a_wrong_setting_does_not_outlive_a_reload(kernel):
+def test_an_invalid_setting_does_not_survive_a_reload(kernel):
     kernel.run("%config OllamaMagics.format = 'pdf'")
     ran = kernel.run("%reload_ext ollama_magic\n%ollama help")
     assert ran.status == "ok", ran.error

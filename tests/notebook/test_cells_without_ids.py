@@ -140,7 +140,7 @@ def test_after_a_reload_every_cell_still_replaces_its_own_turn(page):
         assert sorted(page.prompts()) == ["alpha?", "beta?", "gamma?"]
 
 
-def test_in_one_opening_a_cell_that_is_edited_and_not_saved_replaces_its_turn(page):
+def test_an_edited_unsaved_cell_replaces_its_turn_while_the_notebook_is_open(page):
     one, two = page.add("one?", "two?")
     page.run(one)
     page.run(two)
@@ -150,7 +150,7 @@ def test_in_one_opening_a_cell_that_is_edited_and_not_saved_replaces_its_turn(pa
     assert page.prompts() == ["other?", "two?"]
 
 
-def test_a_kernel_restart_in_one_opening_changes_nothing(page):
+def test_a_kernel_restart_in_one_session_changes_nothing(page):
     """Also for a cell that was saved, and edited since."""
     one, two = page.add("one?", "two?")
     page.run(one)
@@ -163,7 +163,7 @@ def test_a_kernel_restart_in_one_opening_changes_nothing(page):
     assert page.prompts() == ["other?", "two?"]
 
 
-def test_a_handle_of_another_opening_is_another_cell(page):
+def test_a_handle_of_another_session_is_another_cell(page):
     """Nothing was saved: the two share a number and nothing else."""
     (one,) = page.add("one?")
     page.run(one)
@@ -189,7 +189,7 @@ def test_a_turn_that_was_kept_before_the_first_save_is_found_after_it(page):
     assert page.prompts() == ["one?", "other?"]
 
 
-def test_cells_with_the_same_text_are_told_apart_by_their_place(page):
+def test_cells_with_the_same_text_are_distinguished_by_their_position(page):
     cells = page.add("same?", "same?", "same?")
     for cell in cells:
         page.run(cell)
@@ -211,7 +211,7 @@ def test_a_copy_of_a_cell_that_is_run_before_it_is_saved_has_its_own_turn(page):
     assert page.prompts() == ["one?", "one?"]
 
 
-def test_two_cells_with_one_id_are_told_apart(page):
+def test_two_cells_with_one_id_are_distinguished(page):
     """VS Code once saved a notebook so."""
     one, two = page.add("one?", "two?")
     two["id"] = one["id"]
@@ -249,7 +249,7 @@ def test_a_cell_that_asks_twice_keeps_both_turns_over_a_reload(page):
     assert page.prompts() == ["one?", "two?"]
 
 
-def test_a_cell_that_a_newer_save_has_not_leaves_the_chat(page):
+def test_a_cell_that_is_missing_in_a_newer_save_leaves_the_chat(page):
     one, two, three = page.add("one?", "two?", "three?")
     for cell in (one, two, three):
         page.run(cell)
@@ -347,7 +347,7 @@ def test_an_edited_cell_is_found_when_it_is_saved(plain):
     assert plain.prompts() == ["other?", "two?"]
 
 
-def test_a_cell_that_is_not_found_is_told_once(plain):
+def test_the_note_about_a_cell_that_is_not_found_is_shown_once(plain):
     one, two = plain.add("one?", "two?")
     assert NO_IDS in plain.run(one).html
     assert NO_IDS not in plain.run(two).html
@@ -355,7 +355,7 @@ def test_a_cell_that_is_not_found_is_told_once(plain):
 
 
 @pytest.mark.parametrize("code", ["%%ollama --once\nHi", "%ollama history"])
-def test_a_cell_that_is_found_is_not_told_of_one_that_was_not(plain, code):
+def test_a_cell_that_is_found_shows_no_note_about_one_that_was_not(plain, code):
     (one,) = plain.add("one?")
     plain.save()
     plain.run(one)
@@ -365,7 +365,7 @@ def test_a_cell_that_is_found_is_not_told_of_one_that_was_not(plain, code):
     assert NO_IDS in plain.run(other).html
 
 
-def test_of_two_cells_with_the_same_text_none_is_taken(plain):
+def test_two_cells_with_the_same_text_are_not_identified_by_it(plain):
     cells = plain.add("same?", "same?")
     plain.save()
     assert NO_IDS in plain.run(cells[1]).html
@@ -383,7 +383,7 @@ def test_text_in_another_cell_of_the_file_is_no_cell(plain):
     assert NO_IDS in plain.run(one).html
 
 
-def test_what_no_cell_asks_has_no_cell(plain, fake_ollama):
+def test_a_request_without_a_cell_has_no_cell_id(plain, fake_ollama):
     plain.add("one?")
     plain.save()
     code = "get_ipython().run_cell_magic('ollama', '', 'one?')"

@@ -108,7 +108,7 @@ def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(desk):
     assert "mine?" not in renamed.run("%ollama history").text
 
 
-def test_a_new_notebook_at_an_old_path_gets_no_foreign_chat(desk):
+def test_a_new_notebook_at_an_old_path_gets_no_other_chat(desk):
     """Untitled.ipynb is deleted and made again: its file is there, without cells."""
     first = desk.open("Untitled.ipynb")
     ran = ask(first, "old?", "5e1f0c3a")
@@ -123,7 +123,7 @@ def test_a_new_notebook_at_an_old_path_gets_no_foreign_chat(desk):
     assert "Another notebook was at this path before" in ran.text
 
 
-def test_a_chat_goes_on_after_a_restart_and_says_so(desk):
+def test_a_chat_continues_after_a_restart_and_says_so(desk):
     kernel = desk.open("a.ipynb")
     for cell in ("one", "two"):
         ask(kernel, f"{cell}?", cell)
@@ -207,7 +207,7 @@ def test_a_cell_that_was_cut_and_pasted_keeps_its_turn(kernel, fake_ollama):
 # -- faults -------------------------------------------------------------------------
 
 
-def test_a_store_that_is_locked_is_told_and_the_chat_goes_on(desk):
+def test_a_locked_store_is_reported_and_the_chat_continues(desk):
     kernel = desk.open("a.ipynb")
     ask(kernel, "before?", "a")
     other = sqlite3.connect(desk.history, isolation_level=None)
@@ -220,7 +220,7 @@ def test_a_store_that_is_locked_is_told_and_the_chat_goes_on(desk):
     assert "in memory" in kernel.run("%ollama chats").text
 
 
-def test_a_full_disk_is_told_and_the_answer_is_there(desk):
+def test_a_full_disk_is_reported_and_the_reply_is_shown(desk):
     kernel = desk.open("a.ipynb")
     ask(kernel, "before?", "a")
     ran = kernel.run(
@@ -234,7 +234,7 @@ def test_a_full_disk_is_told_and_the_answer_is_there(desk):
     assert desk.asked() == ["before?", "after?", "on?"]
 
 
-def test_a_store_of_a_newer_version_is_told_also_by_a_command(desk):
+def test_a_command_also_reports_a_store_of_a_newer_version(desk):
     with sqlite3.connect(desk.history) as database:
         database.execute("CREATE TABLE t (x)")
         database.execute(f"PRAGMA application_id={0x6F6C6D67}")
@@ -275,7 +275,7 @@ def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
     assert "stale" not in kernel.run("%ollama history").text
 
 
-def test_a_fresh_start_leaves_the_turns_before_it_out_of_sight(kernel):
+def test_a_new_conversation_hides_the_turns_before_it(kernel):
     ask(kernel, "before?", "a")
     kernel.run("%ollama new", "n")
     ask(kernel, "after?", "b")
@@ -289,7 +289,7 @@ def test_a_fresh_start_leaves_the_turns_before_it_out_of_sight(kernel):
     assert ran.streams == "2\n", "the number that the footer shows too"
 
 
-def test_a_long_history_shows_its_end_and_has_it_all(kernel, tmp_path):
+def test_a_long_history_shows_its_end_and_contains_all_turns(kernel, tmp_path):
     kernel.run(
         "from ollama_magic.history.store import ChatStore\n"
         "from ollama_magic.history.turns import Turn\n"
@@ -371,7 +371,7 @@ def test_prune_says_what_and_asks(kernel):
     assert "a number of days" in bad.streams + (bad.error or "")
 
 
-def test_the_state_tells_how_large_the_store_is(kernel, tmp_path):
+def test_the_status_shows_the_size_of_the_store(kernel, tmp_path):
     ask(kernel, "a?", "a")
     for command in ("%ollama", "%ollama chats"):
         assert f"kB in {tmp_path / 'chats.sqlite'}" in kernel.run(command).text

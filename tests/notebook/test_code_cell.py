@@ -107,7 +107,7 @@ def test_an_inserted_cell_is_remembered_after_a_rerun_without_the_option(kernel)
     assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
-def test_a_one_off_is_remembered_by_this_kernel(kernel):
+def test_this_kernel_remembers_a_one_off(kernel):
     assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
     ran, cells = handed(kernel, "%%ollama -1 -x\nHow?", "a")
     assert cells == []

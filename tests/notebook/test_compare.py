@@ -126,7 +126,7 @@ def test_a_model_that_cannot_chat_is_an_error_and_nothing_is_sent(
     assert [output["type"] for output in ran.outputs] == ["error"]
 
 
-def test_a_server_that_lists_no_models_can_still_answer(kernel, two):
+def test_a_server_that_lists_no_models_can_still_reply(kernel, two):
     two.on("GET /api/tags", error(403, "no"))
     two.on("POST /api/show", error(403, "no"))
     ran = both(kernel)
@@ -368,7 +368,7 @@ def test_keep_with_a_wrong_name_lists_the_models(kernel, two):
     )
 
 
-def test_a_one_off_can_be_compared_and_not_kept(kernel, two):
+def test_a_comparison_with_once_cannot_be_kept(kernel, two):
     ran = both(kernel, options=f"--compare {A},{B} --once")
     assert len(two.bodies("/api/generate")) == 2
     assert ran.text.count("once · 8 tokens") == 2
@@ -412,7 +412,7 @@ def test_the_comparison_is_a_value(kernel, two):
     assert one.provenance["chat"] is None
 
 
-def test_one_line_can_compare_too(kernel, two):
+def test_a_line_can_compare_too(kernel, two):
     ran = kernel.run(f"%ollama ask --compare {A},{B} What's up?")
     assert ran.text.startswith(f"## {A}\n\nHello!")
     assert len(ran.outputs) == 1

@@ -152,7 +152,7 @@ def test_a_dry_run_says_whether_it_would_fit(kernel, server):
     assert "will probably not fit" in too_long.text
 
 
-def test_a_dry_run_of_a_chat_that_is_too_long_advises(kernel, server):
+def test_a_dry_run_of_a_chat_that_is_too_long_gives_advice(kernel, server):
     fill_the_context(kernel, server)
     for _ in range(3):
         ask(kernel)
@@ -216,7 +216,7 @@ def test_the_status_shows_the_context_in_use(kernel, server):
     assert f"{expected}; the chat now: about " in state
 
 
-def test_nothing_is_guessed_about_an_unknown_model(kernel, fake_ollama):
+def test_nothing_is_assumed_about_an_unknown_model(kernel, fake_ollama):
     fake_ollama.reply("Fine.")
     for _ in range(3):
         ran = ask(kernel, prompt=WORDS * 20)

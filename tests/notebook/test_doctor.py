@@ -28,7 +28,7 @@ def test_a_working_setup_has_no_problems(kernel, fake_ollama):
     assert text.endswith("No problems found")
 
 
-def test_the_address_is_shown_as_set_and_as_understood(kernel):
+def test_the_address_is_shown_as_set_and_as_resolved(kernel):
     text = report(kernel, "%config OllamaMagics.host = '0.0.0.0:9'")
     assert "OllamaMagics.host = '0.0.0.0:9', which means http://127.0.0.1:9" in text
 
@@ -46,7 +46,7 @@ def test_an_invalid_host_is_a_problem(kernel):
     assert "problem" in text
 
 
-def test_another_service_at_the_address_is_named(kernel, fake_ollama):
+def test_another_service_at_the_address_is_reported(kernel, fake_ollama):
     page = Answer(["<title>Router</title>"], content_type="text/html")
     fake_ollama.on("GET /api/version", page)
     text = report(kernel)
@@ -54,7 +54,7 @@ def test_another_service_at_the_address_is_named(kernel, fake_ollama):
     assert "Router" in text
 
 
-def test_a_silent_server_is_not_waited_for(kernel, fake_ollama):
+def test_a_silent_server_causes_no_wait(kernel, fake_ollama):
     fake_ollama.on("GET /api/version", Answer([], hold_headers=threading.Event()))
     text = report(
         kernel, "import ollama_magic.notebook.commands.doctor as d; d._PATIENCE_S = 0.3"

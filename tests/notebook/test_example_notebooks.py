@@ -105,7 +105,7 @@ def test_every_answer_is_one_output(run, name):
         assert set(output["data"]) == {"text/html", "text/plain"}
 
 
-def test_a_table_is_sent_once_and_the_chat_goes_on(run):
+def test_a_table_is_sent_once_and_the_chat_continues(run):
     notebook, fake = run("chat_about_a_dataframe")
     first, *_, last = fake.bodies("/api/chat")
     assert "DataFrame of 7 rows" in first["messages"][-1]["content"]
@@ -156,7 +156,7 @@ def test_the_figure_is_sent_as_it_was_drawn(run):
     assert f"{MODEL} **answers**" in notebook.text("images=[fig]")
 
 
-def test_functions_are_called_and_the_model_is_told_what_they_gave(run):
+def test_functions_are_called_and_the_model_gets_their_results(run):
     notebook, fake = run("let_a_model_call_your_function")
     bodies = fake.bodies("/api/chat")
     told = [m["content"] for m in bodies[2]["messages"] if m["role"] == "tool"]
@@ -177,7 +177,7 @@ def test_functions_are_called_and_the_model_is_told_what_they_gave(run):
     ]
 
 
-def test_the_error_of_a_function_is_told(run):
+def test_the_error_of_a_function_is_sent_to_the_model(run):
     notebook, fake = run("let_a_model_call_your_function")
     error = "ValueError: there is no 'piano', only lamp, chair, desk"
     assert notebook.text("in failed.messages").strip() == error
@@ -215,7 +215,7 @@ def test_a_thousand_rows_are_asked_once(run):
 
 
 @pytest.mark.parametrize("name", ["describe_a_plot", "let_a_model_call_your_function"])
-def test_without_a_model_that_can_it_says_so_and_asks_nothing(
+def test_without_a_suitable_model_it_says_so_and_sends_nothing(
     fake_ollama, monkeypatch, name
 ):
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)

@@ -195,7 +195,7 @@ def pandas():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_is_described_by_type_and_size(value, text):
+def test_a_value_is_described_by_its_type_and_size(value, text):
     assert describe(value) == text
 
 

@@ -75,7 +75,7 @@ def test_cells_ask_and_other_cells_are_left_alone(shell, fake_ollama, capsys):
     assert "one?" in str(result.result)
 
 
-def test_a_failing_cell_is_noted_and_mended(shell, fake_ollama, capsys):
+def test_a_failing_cell_is_recorded_and_fixed(shell, fake_ollama, capsys):
     run(shell, "1 / 0", capsys)
     result, shown = run(shell, "%ollama fix", capsys)
     assert result.success

@@ -98,7 +98,7 @@ def test_in_jupyterlab_there_is_one_output_that_was_live(kernel, code):
     ],
 )
 @pytest.mark.parametrize("cell_id", ["cell-1", VSCODE, None])
-def test_nothing_of_the_users_is_cleared(kernel, tmp_path, code, cell_id):
+def test_no_output_of_the_user_is_cleared(kernel, tmp_path, code, cell_id):
     script = tmp_path / "script.ipy"
     script.write_text("%ollama ask hi\n")
     ran = kernel.run(code.format(script=script), cell_id)
@@ -114,7 +114,7 @@ def test_every_model_that_was_pulled_has_its_line(kernel, updates):
             assert [o["data"]["text/plain"][:4] for o in shown] == ["one:", "two:"]
 
 
-def test_a_failure_leaves_no_wait_behind(kernel, fake_ollama):
+def test_a_failure_leaves_no_waiting_line(kernel, fake_ollama):
     kernel.applies_updates = False
     fake_ollama.on("POST /api/chat", lambda _: error(400, "no"))
     for code in "%ollama ask hi", "x = 1\n%ollama ask hi":
@@ -213,7 +213,7 @@ def test_interact_shows_the_answer(kernel):
         "%ollama list",
     ],
 )
-def test_what_capture_takes_is_one_output(kernel, code):
+def test_captured_output_is_one_output(kernel, code):
     kernel.run("print(1)", "cell-0")  # for `explain`
     kernel.run(f"%%capture taken\n{code}", "cell-1")
     ran = kernel.run("print([sorted(o.data) for o in taken.outputs])", "cell-2")

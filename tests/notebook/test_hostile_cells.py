@@ -69,7 +69,7 @@ def cell(kernel):
     return run
 
 
-def test_a_way_out_would_be_seen(kernel):
+def test_the_check_detects_an_escape(kernel):
     """Of HTML, of other MIME types, of streams and of errors."""
     shown = {
         "from IPython.display import HTML; HTML('<img src=x onerror=y>')",
@@ -85,7 +85,7 @@ def test_a_way_out_would_be_seen(kernel):
 
 
 @pytest.mark.parametrize("view", ["markdown", "text", "html", "json", "code"])
-def test_answers_and_thoughts(cell, fake_ollama, view):
+def test_replies_with_and_without_thinking(cell, fake_ollama, view):
     for batch in batches(150):
         fake_ollama.reply([batch[i : i + 50] for i in range(0, len(batch), 50)])
         cell(f"%%ollama --once -f {view}\nHi")
@@ -135,7 +135,7 @@ def test_names_of_models_that_answer(cell, fake_ollama):
         cell("reply = %ollama ask --once Hi\nprint(repr(reply), reply.footer)")
 
 
-def test_questions_before_something_is_lost(kernel, fake_ollama):
+def test_questions_before_something_is_deleted(kernel, fake_ollama):
     names = [text for text in VECTORS[::40] if text.strip()]
     fake_ollama.models([model_of(text, 0) for text in names])
     kernel.answers = ["n"] * len(names) * 2
@@ -148,7 +148,7 @@ def test_questions_before_something_is_lost(kernel, fake_ollama):
     assert kernel.run(code).asked == ["a␛]52;c;x␇b"]
 
 
-def test_a_pull_and_its_statuses(cell, fake_ollama):
+def test_a_pull_shows_its_statuses(cell, fake_ollama):
     lines = [{"status": text, "digest": text, "total": 10, "completed": 5}
              for text in VECTORS]  # fmt: skip
     fake_ollama.on("POST /api/pull", Answer([*lines, {"status": "success"}]))
@@ -223,9 +223,7 @@ def test_prompts_values_and_chats(cell, kernel, fake_ollama):
     cell("%ollama chat main")
 
 
-def test_a_chat_that_is_exported_and_brought_back_is_the_same(
-    cell, kernel, fake_ollama, tmp_path
-):
+def test_an_exported_and_imported_chat_is_the_same(cell, kernel, fake_ollama, tmp_path):
     """Files keep every character; what is shown of them is as harmless as ever."""
     for batch in batches(100):
         fake_ollama.reply([batch], thinking=batch)

@@ -45,7 +45,7 @@ def images(message):
     return [base64.b64decode(image) for image in message.get("images", ())]
 
 
-def test_a_file_is_sent_and_told(seeing, fake_ollama, tmp_path):
+def test_a_file_is_sent_and_listed_in_the_footer(seeing, fake_ollama, tmp_path):
     ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat is this?")
     assert ran.status == "ok", ran.error
     (asked,) = messages(fake_ollama)
@@ -86,7 +86,7 @@ def test_a_figure_and_an_array_are_sent(seeing, fake_ollama):
     assert "fig (PNG" in ran.html
 
 
-def test_a_chat_goes_on_about_its_images_and_keeps_each_once(
+def test_a_chat_continues_about_its_images_and_stores_each_once(
     seeing, fake_ollama, tmp_path
 ):
     path = tmp_path / "plot.png"
@@ -103,7 +103,7 @@ def test_a_chat_goes_on_about_its_images_and_keeps_each_once(
     assert (count, data) == (1, PNG)
 
 
-def test_a_model_that_sees_nothing_is_not_shown_any(kernel, fake_ollama, tmp_path):
+def test_a_model_without_vision_gets_no_images(kernel, fake_ollama, tmp_path):
     (tmp_path / "plot.png").write_bytes(PNG)
     blind = {"name": MODEL, "capabilities": ["completion"]}
     fake_ollama.models([blind, {**SEES, "name": "eyes:1b"}])
@@ -118,7 +118,7 @@ def test_a_model_that_sees_nothing_is_not_shown_any(kernel, fake_ollama, tmp_pat
     assert "no vision: 1 earlier image not sent" in ran.html
 
 
-def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
+def test_a_one_off_reply_has_its_images_in_its_own_field(seeing, fake_ollama, tmp_path):
     seeing.run(f"%%ollama -1 -a {tmp_path / 'plot.png'}\nWhat?")
     (body,) = fake_ollama.bodies("/api/generate")
     assert body["images"] == [base64.b64encode(PNG).decode()]
@@ -136,7 +136,7 @@ def test_a_one_off_has_them_in_its_own_field(seeing, fake_ollama, tmp_path):
         ("", "-a", "needs a value"),
     ],
 )
-def test_what_is_no_image_is_an_error_and_nothing_is_sent(
+def test_a_value_that_is_no_image_is_an_error_and_nothing_is_sent(
     seeing, fake_ollama, setup, line, said
 ):
     seeing.run(setup or "pass")
@@ -153,7 +153,7 @@ def test_a_dry_run_names_images_and_does_not_print_them(seeing, tmp_path):
     assert base64.b64encode(PNG).decode() not in ran.text
 
 
-def test_a_notebook_tells_which_image_and_does_not_carry_it(seeing, tmp_path):
+def test_a_notebook_names_an_image_and_does_not_contain_it(seeing, tmp_path):
     """Whoever gives a notebook away does not give the image away with it."""
     ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?")
     (told,) = ran.provenance["pictures"]

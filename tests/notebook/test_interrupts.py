@@ -138,7 +138,7 @@ BEFORE = {
 
 
 @pytest.mark.parametrize("phase", BEFORE)
-def test_a_stop_before_anything_came_is_one_line(warm, fake_ollama, phase):
+def test_an_interrupt_before_the_first_token_is_one_line(warm, fake_ollama, phase):
     endpoint, answer, cell = BEFORE[phase]
     fake_ollama.models(["llama3.2:3b", "a", "b"])
     warm.run("import asyncio, ollama_magic\nasync def waited(): await asyncio.sleep(0)")
@@ -177,7 +177,7 @@ MIDDLE = {
 
 
 @pytest.mark.parametrize("phase", MIDDLE)
-def test_a_stop_in_the_middle_keeps_what_came(warm, fake_ollama, phase):
+def test_an_interrupt_keeps_the_partial_reply(warm, fake_ollama, phase):
     steps, cell, shown = MIDDLE[phase]
     fake_ollama.on("POST /api/chat", begun(*steps))
     msg_id = warm.send(cell, "a")
@@ -198,7 +198,7 @@ def test_a_stop_in_the_middle_keeps_what_came(warm, fake_ollama, phase):
     assert len(fake_ollama.bodies("/api/chat")) == 1
 
 
-def test_a_stop_closes_every_column(warm, fake_ollama):
+def test_an_interrupt_closes_every_column(warm, fake_ollama):
     fake_ollama.models(["a", "b"])
     fake_ollama.on("POST /api/chat", begun(line(content="Some text")))
     msg_id = warm.send("%%ollama --compare a,b\nHi", "a")
@@ -214,7 +214,7 @@ def test_a_stop_closes_every_column(warm, fake_ollama):
     fake_ollama.models(["llama3.2:3b"])
 
 
-def test_a_stop_in_a_later_round_keeps_the_earlier_ones(warm, fake_ollama):
+def test_an_interrupt_in_a_later_round_keeps_the_earlier_ones(warm, fake_ollama):
     fake_ollama.on("POST /api/chat", calls("quick"), held())
     msg_id = warm.send("%%ollama -T quick --yes\nHi", "a")
     request = fake_ollama.wait_for("/api/chat", count=2)
@@ -227,7 +227,7 @@ def test_a_stop_in_a_later_round_keeps_the_earlier_ones(warm, fake_ollama):
     assert ran.provenance["status"] == "interrupted"
 
 
-def test_a_stop_in_a_function_ends_it(warm, fake_ollama):
+def test_an_interrupt_in_a_function_ends_it(warm, fake_ollama):
     fake_ollama.on("POST /api/chat", calls("waits"))
     msg_id = warm.send("%%ollama -T waits --yes\nHi", "a")
     warm.collect(msg_id, until=lambda ran: "called" in ran.streams)
@@ -238,7 +238,7 @@ def test_a_stop_in_a_function_ends_it(warm, fake_ollama):
     assert ran.provenance["status"] == "interrupted"
 
 
-def test_a_stop_at_the_question_before_a_call_is_a_stop(warm, fake_ollama):
+def test_an_interrupt_at_the_question_before_a_call_ends_the_cell(warm, fake_ollama):
     fake_ollama.on("POST /api/chat", calls("waits"))
     warm.answers = []
     msg_id = warm.send("%%ollama -T waits\nHi", "a")
@@ -252,7 +252,7 @@ def test_a_stop_at_the_question_before_a_call_is_a_stop(warm, fake_ollama):
 
 
 @pytest.mark.parametrize("presses", [1, 2])
-def test_a_stop_while_the_footer_is_made_keeps_the_whole_answer(
+def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
     warm, fake_ollama, presses
 ):
     """Nothing is left to be stopped; Run All stops all the same."""
@@ -271,19 +271,22 @@ def test_a_stop_while_the_footer_is_made_keeps_the_whole_answer(
     assert "Hi" in warm.run("%ollama history").text
 
 
-def test_a_footer_that_nobody_fills_is_not_waited_for(warm, fake_ollama):
-    """The answer is there; that it takes three seconds is not waited for here."""
-    warm.run("from ollama_magic import outcome\nwas = outcome._PATIENCE_S")
-    warm.run("outcome._PATIENCE_S = 0.1")
+def test_a_context_length_that_never_arrives_is_not_waited_for(warm, fake_ollama):
+    """The reply is complete; the limit is lowered, so that the test is fast."""
+    lowered = "import ollama_magic.generation.models as module\n"
+    lowered += "was, module._LENGTH_PATIENCE_S = module._LENGTH_PATIENCE_S, 0.1"
+    assert warm.run(lowered).status == "ok"
     fake_ollama.on("GET /api/ps", whole({"models": []}), held())
     ran = warm.run("%%ollama\nHi", "a")
-    warm.run("outcome._PATIENCE_S = was")
+    assert warm.run("module._LENGTH_PATIENCE_S = was").status == "ok"
     assert ran.status == "ok"
     assert ran.text == "Hello!"
     assert fake_ollama.wait_for("/api/ps", count=2).wait_closed()
 
 
-def test_a_stop_while_a_turn_is_stored_stores_it_whole(warm, fake_ollama, tmp_path):
+def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
+    warm, fake_ollama, tmp_path
+):
     """Another program holds the file; the cell waits for it, and is not cut in two."""
     file = tmp_path / "chats.sqlite"
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -304,7 +307,7 @@ def test_a_stop_while_a_turn_is_stored_stores_it_whole(warm, fake_ollama, tmp_pa
     assert "Hi" in prompts
 
 
-def test_a_stop_while_a_server_starts_leaves_none(
+def test_an_interrupt_while_a_server_starts_leaves_no_process(
     warm, fake_ollama, tmp_path, monkeypatch
 ):
     program = tmp_path / "ollama"
@@ -353,7 +356,7 @@ def _wait_until_open(port, *, is_open=True):
     raise AssertionError("waited too long")
 
 
-def test_stops_at_any_moment_of_a_stream(warm, fake_ollama):
+def test_interrupts_at_any_moment_of_a_stream(warm, fake_ollama):
     """All of them: the server knows at once, and the chat has each part."""
     words = [f"word{number} " for number in range(100)]
 

@@ -157,7 +157,7 @@ def test_a_kernel_that_ends_ends_its_connections(own_kernel, fake_ollama, end, w
     assert request.was_cut_off
 
 
-def test_a_kernel_that_is_restarted_goes_on_with_the_chat(own_kernel, fake_ollama):
+def test_a_restarted_kernel_continues_the_chat(own_kernel, fake_ollama):
     fake_ollama.on(
         "POST /api/chat", Answer([line(content="Half"), Wait(threading.Event())])
     )

@@ -98,7 +98,7 @@ def drivers(tmp_path, cells):
 
 
 @pytest.mark.parametrize("driver", drivers(Path(), []))
-def test_what_a_notebook_runs_neither_sees_nor_joins_its_chat(
+def test_a_program_run_by_a_notebook_does_not_use_its_chat(
     outer, inner, fake_ollama, tmp_path, driver
 ):
     ran = outer.run(drivers(tmp_path, inner)[driver], "b")
@@ -116,7 +116,7 @@ sys.exit(subprocess.call([sys.executable, "-m", "ipykernel_launcher", *sys.argv[
 
 
 @pytest.mark.parametrize("wrapper", ["python", "sh"])
-def test_a_kernel_that_is_started_through_a_wrapper_is_the_notebooks(
+def test_a_kernel_started_through_a_wrapper_belongs_to_the_notebook(
     tmp_path, monkeypatch, wrapper
 ):
     """As ``conda run``, ``uv run`` and the launcher of a venv on Windows do it."""

@@ -18,7 +18,7 @@ get_ipython().display_pub.register_hook(hook)
 UNHOOKED = "get_ipython().display_pub.unregister_hook(hook); print(seen)"
 
 
-def test_an_update_arrives_as_the_longer_way_would_send_it(warm_kernel):
+def test_an_update_is_published_as_display_would_publish_it(warm_kernel):
     ran = warm_kernel.run(SHOW)
     shown = ["display_data", "update_display_data"]
     assert [kind for kind in ran.messages if kind in shown] == shown

@@ -15,7 +15,7 @@ line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
 # -- the server loads, or is busy ------------------------------------------------
 
 
-def test_a_load_that_takes_its_time_is_counted(kernel, fake_ollama):
+def test_a_slow_load_shows_the_seconds(kernel, fake_ollama):
     """A cold model loads for minutes; the cell says what it waits for, and how long."""
     loaded = threading.Event()
     fake_ollama.on(
@@ -32,7 +32,7 @@ def test_a_load_that_takes_its_time_is_counted(kernel, fake_ollama):
     assert "loading" not in ran.html
 
 
-def test_silence_within_an_answer_ends_it_and_keeps_what_came(kernel, fake_ollama):
+def test_a_stalled_reply_ends_and_keeps_its_text(kernel, fake_ollama):
     kernel.run("%config OllamaMagics.timeout = 0.2")
     fake_ollama.on(
         "POST /api/chat", Answer([line(content="Half"), Wait(threading.Event())])
@@ -99,7 +99,7 @@ PULLS = {
 
 
 @pytest.mark.parametrize("case", PULLS)
-def test_any_course_of_a_pull_ends_in_its_right_words(kernel, fake_ollama, case):
+def test_every_pull_ends_with_the_right_message(kernel, fake_ollama, case):
     steps, said = PULLS[case]
     answer = steps if isinstance(steps, Answer) else Answer(steps)
     fake_ollama.on("POST /api/pull", answer)
@@ -184,7 +184,7 @@ def test_a_line_works_wherever_python_does(kernel, way):
     assert all("Hello!" in o["data"]["text/html"] for o in shown)
 
 
-def test_what_is_captured_is_the_reply_and_is_shown_when_asked_for(kernel):
+def test_capture_holds_the_reply_and_shows_it_on_request(kernel):
     ran = kernel.run("%%capture kept\n%%ollama\nhi")
     assert ran.status == "ok", ran.error
     assert ran.outputs == []
@@ -194,7 +194,7 @@ def test_what_is_captured_is_the_reply_and_is_shown_when_asked_for(kernel):
     assert shown.text.strip() == "Hello!"
 
 
-def test_a_cell_that_is_timed_keeps_what_time_prints(kernel):
+def test_a_timed_cell_keeps_what_time_prints(kernel):
     ran = kernel.run("%%time\n%%ollama\nhi")
     assert ran.status == "ok", ran.error
     assert "Wall time" in ran.streams
@@ -229,7 +229,7 @@ def test_one_reply_shown_twice_is_two_outputs_of_the_same(kernel):
     assert len({o["data"]["text/html"] for o in ran.outputs}) == 1
 
 
-def test_a_widget_that_asks_from_its_callback_works(kernel):
+def test_a_widget_can_ask_in_its_callback(kernel):
     """No cell runs then: it is a turn of nobody's cell, and an error is not lost."""
     ran = kernel.run(
         "import ipywidgets\n"
@@ -263,9 +263,7 @@ def run_headless(fake_ollama, tmp_path):
     return run
 
 
-def test_what_a_notebook_keeps_is_the_last_frame_and_complete(
-    fake_ollama, run_headless
-):
+def test_a_notebook_stores_the_last_frame_and_it_is_complete(fake_ollama, run_headless):
     """Also where the magic shares its cell, and where it asks a question back."""
     fake_ollama.models([{"name": "able:1b", "capabilities": ["completion", "tools"]}])
     fake_ollama.reply([f"word{n} " for n in range(300)])
@@ -293,7 +291,9 @@ def test_what_a_notebook_keeps_is_the_last_frame_and_complete(
         assert "loading" not in o.data["text/html"]
 
 
-def test_a_fault_stops_a_notebook_and_leaves_what_came(fake_ollama, run_headless):
+def test_an_error_stops_a_notebook_and_keeps_the_partial_reply(
+    fake_ollama, run_headless
+):
     """Run All stops there: nbclient reports the three lines as the cell's error."""
     fake_ollama.on("POST /api/chat", Answer([line(content="Half")]))
     (outputs,) = run_headless("%%ollama\nhi", allow_errors=True)

@@ -98,7 +98,7 @@ def told(ran):
     return json.dumps([ran.outputs, ran.asked], ensure_ascii=False, default=str)
 
 
-def test_a_leak_would_be_seen(fresh):
+def test_the_check_detects_a_leak(fresh):
     for secret in (TOKEN, PASSWORD):
         assert leaks(told(fresh.run(f"print({secret!r})")))
         assert leaks(told(fresh.run(f"raise ValueError({quote(secret)!r})")))
@@ -257,7 +257,7 @@ def test_no_error_and_nothing_kept_holds_a_secret(fresh, fake_ollama, tmp_path, 
         "os.environ['OLLAMA_HOST'] = 'https://gpu.invalid'",
     ],
 )
-def test_no_fault_before_an_answer_shows_a_secret(fresh, line):
+def test_no_error_before_a_reply_shows_a_secret(fresh, line):
     said = [fresh.run(line.format("S3cr3t"))]
     for cell in ("%%ollama\nHi", "%ollama list", "%ollama pull x"):
         ran = fresh.run(cell)
@@ -368,7 +368,7 @@ def test_a_token_never_goes_to_another_machine_in_the_open(fresh, far, command):
     assert leaks(told(ran)) == []
 
 
-def test_the_state_and_the_doctor_tell_of_a_token_that_stays_here(fresh, far):
+def test_the_status_and_the_doctor_report_a_key_that_is_not_sent(fresh, far):
     for command in ("%ollama", "%ollama", "%ollama doctor"):
         ran = fresh.run(command)
         assert ran.status == "ok"
@@ -377,7 +377,7 @@ def test_the_state_and_the_doctor_tell_of_a_token_that_stays_here(fresh, far):
     assert sent_to(far) == {None}
 
 
-def test_a_host_that_is_named_gets_the_token(fresh, far):
+def test_a_host_in_insecure_hosts_gets_the_token(fresh, far):
     fresh.run("%config OllamaMagics.insecure_hosts = ['gpu.example:11434']")
     for command in ("%ollama", "%%ollama\nHi", "%ollama serve", "%ollama list"):
         ran = fresh.run(command)
@@ -410,7 +410,7 @@ _SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", _SPELLINGS)
 @pytest.mark.parametrize("secret", [TOKEN, PASSWORD], ids=["token", "password"])
-def test_nothing_that_a_server_says_brings_a_secret_back(
+def test_no_text_of_a_server_shows_a_secret_again(
     fresh, fake_ollama, tmp_path, secret, spelling
 ):
     """In names, digests, versions, statuses and replies."""
@@ -521,7 +521,7 @@ def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama,
         assert "Authorization" not in told(said)
 
 
-def test_what_travels_to_other_processes_holds_no_secret(fresh, fake_ollama):
+def test_nothing_that_is_pickled_holds_a_secret(fresh, fake_ollama):
     """Neither a job as it is pickled nor what comes back."""
     code = """\
 import pickle
@@ -552,7 +552,7 @@ print(list(rows), len(recording.sent), recording.sent)
     assert leaks(told(refused)) == []
 
 
-def test_an_interrupted_answer_tells_no_secret(fresh, fake_ollama):
+def test_an_interrupted_reply_shows_no_secret(fresh, fake_ollama):
     never = threading.Event()
     fake_ollama.on("POST /api/generate", Answer([reply_line(BODY, content="Half")],
                                                 hold_headers=never))  # fmt: skip

@@ -608,7 +608,7 @@ def test_prompts_created_by_code_are_counted(kernel, page, fake_ollama, tmp_path
     assert "1 prompt created by code, not visible in cell 2" in said
 
 
-def test_what_trust_sends_from_now_on_is_reported(kernel, tmp_path):
+def test_the_report_lists_what_trust_will_send(kernel, tmp_path):
     write_hostile(tmp_path / "notebook.ipynb")
     line(kernel, "%ollama restore")
     said = line(kernel, "%ollama restore --trust")

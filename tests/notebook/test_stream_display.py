@@ -88,14 +88,14 @@ def test_waiting_is_replaced_by_the_first_token_in_place(notebook):
     assert notebook.text == "Hello"
 
 
-def test_waiting_that_says_the_same_is_sent_once(notebook):
+def test_an_unchanged_waiting_line_is_sent_once(notebook):
     display = notebook.display()
     for _ in range(10):
         display.waiting("loading m…")
     assert len(notebook.messages) == 1
 
 
-def test_paints_are_paced(notebook):
+def test_drawing_has_a_limited_rate(notebook):
     notebook.stream(notebook.display(), "word " * 400, step=5, step_s=0.01)
     assert 30 <= len(notebook.messages) <= 42  # four seconds at 10 Hz
 
@@ -110,7 +110,7 @@ def test_a_tick_without_text_shows_what_is_left(notebook):
     assert "two" in notebook.text
 
 
-def test_ticks_with_nothing_new_send_nothing(notebook):
+def test_ticks_without_news_send_nothing(notebook):
     display = notebook.display()
     display.feed("one")
     for _ in range(50):
@@ -119,7 +119,7 @@ def test_ticks_with_nothing_new_send_nothing(notebook):
     assert len(notebook.messages) == 1
 
 
-def test_slow_paints_come_less_often(notebook):
+def test_slow_drawing_happens_less_often(notebook):
     def publish_slowly(*args, **kwargs):
         notebook.now_s += 0.05
         notebook.publish(*args, **kwargs)
@@ -131,7 +131,7 @@ def test_slow_paints_come_less_often(notebook):
     assert len(notebook.messages) <= 12
 
 
-def test_all_text_is_seen_while_it_comes(notebook):
+def test_all_text_is_shown_while_it_streams(notebook):
     text = PARAGRAPH * 100 + "- a\n- b\n\n```python\nx = 1\n```\nend"
     display = notebook.display()
     notebook.stream(display, text)
@@ -156,7 +156,7 @@ def test_full_outputs_are_never_touched_again(notebook):
     [PARAGRAPH * 8000, "```\n" + "code = 1\n" * 50_000, "- item\n" * 70_000],
     ids=["paragraphs", "one fence", "one list"],
 )
-def test_outputs_stay_under_fifty_for_half_a_megabyte(notebook, text):
+def test_there_are_fewer_than_fifty_outputs_for_half_a_megabyte(notebook, text):
     """JupyterLab hides what is beyond the fiftieth output of a cell."""
     assert len(text) > 450_000
     most = notebook.stream(notebook.display(), text, step=2000, step_s=2.0)
@@ -164,7 +164,7 @@ def test_outputs_stay_under_fifty_for_half_a_megabyte(notebook, text):
     assert max(len(data["text/html"]) for data in notebook.messages) < 500_000
 
 
-def test_outputs_stay_under_fifty_for_any_length(notebook):
+def test_there_are_fewer_than_fifty_outputs_for_any_length(notebook):
     most = notebook.stream(notebook.display(), PARAGRAPH * 30_000, 10_000, 10.0)
     assert most < 50
     assert max(len(data["text/html"]) for data in notebook.messages) < 1_000_000
@@ -179,12 +179,12 @@ def test_the_end_is_exactly_one_output_with_its_metadata(notebook):
     assert notebook.outputs == [[None, bundle, {"ollama_magic": {"model": "m"}}]]
 
 
-def test_markdown_never_gets_out_even_if_asked_for(notebook):
+def test_markdown_is_never_published_even_if_requested(notebook):
     notebook.display().finish({"text/markdown": "x", "text/plain": "x"}, {})
     assert notebook.outputs[0][1] == {"text/plain": "x"}
 
 
-def test_an_output_that_is_not_ours_alone_is_never_cleared(notebook):
+def test_an_output_shared_with_other_code_is_never_cleared(notebook):
     notebook.publish({"text/plain": "the user's own"})
     display = notebook.display(mode="update")
     display.waiting("loading…")
@@ -229,7 +229,7 @@ def test_where_updates_are_ignored_only_the_end_is_shown(notebook):
     ]
 
 
-def test_front_ends_without_html_are_told_the_wait_once_and_no_half_answer(notebook):
+def test_front_ends_without_html_show_one_waiting_line_and_no_partial_reply(notebook):
     display = notebook.display()
     display.waiting("loading \x1bm…")
     assert notebook.messages[0]["text/plain"] == "loading ␛m…"
@@ -274,7 +274,7 @@ def test_thinking_is_shown_with_its_seconds_and_then_folded(notebook):
     assert "Answer" in answer
 
 
-def test_thinking_counts_the_seconds_without_new_words(notebook):
+def test_thinking_counts_the_seconds_without_new_text(notebook):
     display = notebook.display()
     display.feed("", thinking="hm")
     notebook.now_s += 3
@@ -318,7 +318,7 @@ def screen():
     return []
 
 
-def test_terminal_writes_text_as_it_comes_and_once(screen):
+def test_a_terminal_writes_text_once_and_as_it_streams(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("Hello ")
     display.feed("")
@@ -331,7 +331,7 @@ def test_terminal_writes_text_as_it_comes_and_once(screen):
     assert "m · turn 1" in written
 
 
-def test_terminal_text_cannot_steer_the_terminal(screen):
+def test_text_cannot_control_the_terminal(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("a\x1b]52;c;x\x07\x9b2J\rb\tc\n")
     assert "".join(screen) == "a␛]52;c;x␇\\x9b2J\nb\tc\n"
@@ -345,7 +345,7 @@ def test_terminal_clears_the_line_that_waits(screen):
     assert screen == ["\rloading…", "\r        \r", "Hi"]
 
 
-def test_terminal_tells_thinking_from_the_answer(screen):
+def test_a_terminal_separates_thinking_from_the_reply(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("", thinking="hm")
     display.feed("Hi")
@@ -357,7 +357,7 @@ def test_terminal_shows_a_reply_that_was_not_streamed(screen):
     assert "".join(screen) == "Hi\n"
 
 
-def test_terminal_forgets_what_it_waited_for(screen):
+def test_a_terminal_clears_a_discarded_waiting_line(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.waiting("loading…")
     display.discard()

@@ -35,7 +35,7 @@ def test_the_schema_is_sent_and_the_data_comes_back(kernel, fake_ollama):
     assert "requested twice" not in ran.text
 
 
-def test_one_that_is_wrong_is_asked_for_once_more_and_leaves_no_trace(
+def test_an_invalid_reply_is_requested_once_more_and_leaves_no_trace(
     kernel, fake_ollama
 ):
     answers(fake_ollama, '{"name": "Ada"}', GOOD)
@@ -57,7 +57,7 @@ def test_one_that_is_wrong_is_asked_for_once_more_and_leaves_no_trace(
     ]
 
 
-def test_one_that_stays_wrong_is_kept_and_says_so(kernel, fake_ollama):
+def test_a_reply_that_stays_invalid_is_kept_and_says_so(kernel, fake_ollama):
     answers(fake_ollama, "no", "still no")
     ran = kernel.run(f"%%ollama who << {SPEC}\nWho?")
     assert ran.status == "ok"
@@ -69,14 +69,14 @@ def test_one_that_stays_wrong_is_kept_and_says_so(kernel, fake_ollama):
     assert "next:" in error
 
 
-def test_one_that_is_cut_is_not_asked_again(kernel, fake_ollama):
+def test_a_reply_that_is_cut_gets_no_repair_request(kernel, fake_ollama):
     answers(fake_ollama, '{"name": "A', done_reason="length")
     ran = kernel.run(f"%%ollama {SPEC}\nWho?")
     assert "-o num_predict N" in ran.text
     assert len(fake_ollama.bodies("/api/chat")) == 1
 
 
-def test_a_second_answer_that_breaks_off_does_not_lose_the_first(kernel, fake_ollama):
+def test_a_second_reply_that_is_cut_does_not_lose_the_first(kernel, fake_ollama):
     body = {"model": "llama3.2:3b", "messages": []}
     first = Answer([reply_line(body, content="no"), reply_line(body, done=True)])
     fake_ollama.on("POST /api/chat", first, Answer([{"error": "the runner died"}]))
@@ -86,7 +86,7 @@ def test_a_second_answer_that_breaks_off_does_not_lose_the_first(kernel, fake_ol
     assert "the runner died" in ran.error
 
 
-def test_a_one_off_is_repaired_too(kernel, fake_ollama):
+def test_a_one_off_reply_is_repaired_too(kernel, fake_ollama):
     replies = iter(["no", GOOD])
     fake_ollama.chat(
         lambda body: [
@@ -136,7 +136,9 @@ def test_a_reply_that_a_validator_rejects_is_asked_for_once_more(kernel, fake_ol
     )
 
 
-def test_what_a_validator_goes_on_to_reject_is_an_error_of_ours(kernel, fake_ollama):
+def test_a_reply_that_a_validator_keeps_rejecting_is_one_of_our_errors(
+    kernel, fake_ollama
+):
     fake_ollama.reply('{"name": "ada", "age": 36}')
     kernel.run(VALIDATED)
     ran = kernel.run("%%ollama who << --schema Person\nWho?")
@@ -208,7 +210,7 @@ def test_a_list_becomes_a_data_frame(kernel, fake_ollama):
     assert kernel.run("print(rows.to_frame()['n'].sum())").streams == "3\n"
 
 
-def test_the_setting_of_thinking_does_not_spoil_it_and_the_option_counts(
+def test_the_setting_think_is_ignored_with_a_schema_and_the_option_applies(
     kernel, fake_ollama
 ):
     fake_ollama.models(
@@ -236,7 +238,7 @@ def test_a_dry_run_shows_the_schema(kernel):
     assert '"required"' in ran.text
 
 
-def test_files_and_tables_are_sent_and_told(kernel, fake_ollama, tmp_path):
+def test_files_and_tables_are_sent_and_listed(kernel, fake_ollama, tmp_path):
     pytest.importorskip("pandas")
     path = tmp_path / "notes.txt"
     path.write_text("Be {{ nice }}.")
@@ -290,7 +292,7 @@ NO_DATA = {
 
 
 @pytest.mark.parametrize("text", NO_DATA.values(), ids=NO_DATA)
-def test_what_is_not_one_whole_value_is_not_taken(kernel, fake_ollama, text):
+def test_text_that_is_not_one_whole_value_is_not_data(kernel, fake_ollama, text):
     fake_ollama.reply(text)
     kernel.run("%%ollama who << -f json\nWho?")
     error = kernel.run("who.data").error

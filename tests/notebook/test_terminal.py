@@ -26,7 +26,7 @@ def terminal(fake_ollama, tmp_path):
     child.close(force=True)
 
 
-def test_text_is_printed_as_it_comes_with_the_footer_below(terminal, fake_ollama):
+def test_text_is_printed_as_it_streams_with_the_footer_below(terminal, fake_ollama):
     fake_ollama.reply("Hello **world**, \x1b[31mred\x1b[0m")
     terminal.sendline("%ollama ask Hi?")
     terminal.expect_exact("Hello **world**,")
@@ -86,7 +86,7 @@ def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama)
     terminal.expect_exact("turn 1 of main")
 
 
-def test_calls_are_asked_about_and_told_as_what_they_were(terminal, fake_ollama):
+def test_calls_are_confirmed_and_their_title_says_what_happened(terminal, fake_ollama):
     model = {"name": "llama3.2:3b", "capabilities": ["completion", "tools"]}
     fake_ollama.models([model])
     body = {"model": "llama3.2:3b", "messages": []}

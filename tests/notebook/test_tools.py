@@ -59,7 +59,7 @@ def seen(kernel):
     return kernel.run("print(seen)").streams.strip()
 
 
-def test_a_function_is_described_called_and_told_of(able, fake_ollama):
+def test_a_function_is_described_and_called_and_listed(able, fake_ollama):
     script(
         fake_ollama,
         calls(call("get_weather", id="call_1", city="Oslo")),
@@ -87,7 +87,7 @@ def test_a_function_is_described_called_and_told_of(able, fake_ollama):
     )
 
 
-def test_the_next_cell_is_sent_what_the_function_gave(able, fake_ollama):
+def test_the_next_cell_sends_the_result_of_the_function(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("Sunny."))
     able.run("%%ollama -T get_weather --yes\nWeather in Oslo?", cell_id="a")
     script(fake_ollama, says("Yes."))
@@ -127,7 +127,7 @@ def test_nothing_is_cleared_while_a_question_may_be_open(able, fake_ollama):
     assert ran.messages.count("clear_output") == 1  # for the answer, at the end
 
 
-def test_no_declines_and_the_model_is_told(able, fake_ollama):
+def test_answering_no_declines_a_call_and_the_model_gets_that_result(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("As you like."))
     able.answers = ["n"]
     ran = able.run("%%ollama -T get_weather\nWeather?")
@@ -136,7 +136,7 @@ def test_no_declines_and_the_model_is_told(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_always_holds_for_that_function_in_this_cell_alone(able, fake_ollama):
+def test_always_applies_to_that_function_in_this_cell_only(able, fake_ollama):
     two = calls(call("get_weather", city="Oslo"), call("get_weather", city="Rome"))
     script(fake_ollama, two, calls(call("fails", why="x")), says("Done."))
     able.answers = ["a", "y"]
@@ -150,7 +150,7 @@ def test_always_holds_for_that_function_in_this_cell_alone(able, fake_ollama):
     assert able.run("%%ollama -T get_weather\nAnd Bonn?").asked
 
 
-def test_with_nobody_to_ask_calls_are_refused(able, fake_ollama):
+def test_without_a_user_calls_are_declined(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("I can't."))
     ran = able.run("%%ollama -T get_weather\nWeather?")
     assert ran.status == "ok"
@@ -178,7 +178,7 @@ def test_only_the_functions_that_were_named_can_be_called(able, fake_ollama):
     assert all("get_weather" in text for text in told)
 
 
-def test_wrong_arguments_are_told_and_nothing_is_called(able, fake_ollama):
+def test_invalid_arguments_are_reported_and_nothing_is_called(able, fake_ollama):
     wrong = [call("get_weather"), call("get_weather", city=3)]
     script(fake_ollama, calls(*wrong), says("Hm."))
     able.run("%%ollama -T get_weather --yes\nGo.")
@@ -187,7 +187,7 @@ def test_wrong_arguments_are_told_and_nothing_is_called(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_the_rounds_have_a_limit_and_the_model_answers_then(able, fake_ollama):
+def test_the_rounds_have_a_limit_after_which_the_model_replies(able, fake_ollama):
     able.run("%config OllamaMagics.tool_rounds = 2")
     again = calls(call("get_weather", city="Oslo"))
     script(fake_ollama, again, again, says("Enough."))
@@ -232,7 +232,7 @@ def test_hidden_thinking_is_hidden_in_the_rounds_too(able, fake_ollama):
     assert "A secret." not in json.dumps(ran.outputs)
 
 
-def test_a_one_off_may_call_functions_and_leaves_no_turn(able, fake_ollama):
+def test_a_one_off_can_call_functions_and_adds_no_turn(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("Sunny."))
     ran = able.run("%%ollama -1 -T get_weather --yes -s 'Be brief.'\nWeather?")
     assert ran.status == "ok", ran.error
@@ -256,7 +256,7 @@ def test_it_works_without_streaming(able, fake_ollama):
     assert [b["stream"] for b in fake_ollama.bodies("/api/chat")] == [False, False]
 
 
-def test_an_interrupt_within_a_function_keeps_a_sound_turn(able, fake_ollama, tmp_path):
+def test_an_interrupt_in_a_function_keeps_a_valid_turn(able, fake_ollama, tmp_path):
     able.run(
         "import threading\n"
         "def waits():\n"
@@ -279,7 +279,7 @@ def test_an_interrupt_within_a_function_keeps_a_sound_turn(able, fake_ollama, tm
     assert roles == ["user", "assistant", "tool", "tool", "user"]
 
 
-def test_a_later_round_that_breaks_off_keeps_what_was_called(able, fake_ollama):
+def test_a_later_round_that_is_cut_keeps_the_earlier_calls(able, fake_ollama):
     script(
         fake_ollama,
         calls(call("get_weather", city="Oslo")),
@@ -302,14 +302,18 @@ def test_a_later_round_that_breaks_off_keeps_what_was_called(able, fake_ollama):
         ("-T get_weather -T get_weather", "get_weather"),
     ],
 )
-def test_what_cannot_be_is_an_error_and_nothing_is_sent(able, fake_ollama, line, said):
+def test_an_invalid_tool_option_is_an_error_and_nothing_is_sent(
+    able, fake_ollama, line, said
+):
     ran = able.run(f"%%ollama {line}\nGo.")
     assert ran.status == "error"
     assert said in (ran.error or ran.streams)
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_a_model_that_calls_no_functions_is_not_asked(able, fake_ollama):
+def test_a_model_that_cannot_call_tools_is_an_error_and_nothing_is_sent(
+    able, fake_ollama
+):
     other = {"name": "able:1b", "capabilities": ["completion", "tools"]}
     fake_ollama.models([{"name": MODEL, "capabilities": ["completion"]}, other])
     ran = able.run(f"%%ollama {MODEL} -T get_weather\nGo.")
@@ -318,7 +322,7 @@ def test_a_model_that_calls_no_functions_is_not_asked(able, fake_ollama):
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_a_dry_run_shows_what_the_model_would_be_told(able, fake_ollama):
+def test_a_dry_run_shows_the_tools_that_would_be_sent(able, fake_ollama):
     ran = able.run("%%ollama --dry-run -T get_weather\nGo.")
     assert '"tools": [' in ran.text
     assert "Get the weather of a city." in ran.text
@@ -420,7 +424,7 @@ def test_the_question_has_the_whole_call_where_nothing_shows_it(
     )
 
 
-def test_a_call_too_long_for_a_question_says_that_it_is_cut(able, fake_ollama):
+def test_a_call_too_long_for_a_question_is_marked_as_cut(able, fake_ollama):
     script(fake_ollama, calls(call("get_weather", city="x" * 5000)), says("Hm."))
     able.answers = ["n"]
     (question,) = able.run("%%ollama -T get_weather\nGo.").asked
@@ -428,7 +432,7 @@ def test_a_call_too_long_for_a_question_says_that_it_is_cut(able, fake_ollama):
     assert "\n[3,020 more characters, not shown]? [y]es" in question
 
 
-def test_what_the_model_is_told_of_functions_counts_in_the_estimate(able):
+def test_the_descriptions_of_functions_count_in_the_estimate(able):
     def size(line):
         text = able.run(f"%%ollama --dry-run {line}\nGo.").text
         return int(re.search(r"about ([\d,]+)", text)[1].replace(",", ""))
@@ -453,7 +457,9 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("options", "answers", "title"), WAYS.values(), ids=WAYS)
-def test_a_call_is_titled_as_what_it_was(able, fake_ollama, options, answers, title):
+def test_the_title_of_a_call_says_what_happened_to_it(
+    able, fake_ollama, options, answers, title
+):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("Hm."))
     able.answers = answers
     ran = able.run(f"%%ollama -T get_weather {options}\nWeather?")
@@ -488,7 +494,7 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize(("wanted", "title"), BAD_CALLS.values(), ids=BAD_CALLS)
-def test_a_call_that_went_wrong_is_titled_so(able, fake_ollama, wanted, title):
+def test_the_title_of_a_failed_call_says_so(able, fake_ollama, wanted, title):
     script(fake_ollama, calls(wanted), says("Hm."))
     able.answers = ["y"]
     ran = able.run("%%ollama -T get_weather -T fails\nGo.")
@@ -496,14 +502,14 @@ def test_a_call_that_went_wrong_is_titled_so(able, fake_ollama, wanted, title):
     assert len(ran.asked) == (wanted["function"]["name"] == "fails")
 
 
-def test_a_result_that_reads_like_a_refusal_is_a_call(able, fake_ollama):
+def test_a_result_that_reads_like_a_refusal_still_counts_as_a_call(able, fake_ollama):
     able.run("def say(): return 'The user declined this call.'")
     script(fake_ollama, calls(call("say")), says("Hm."))
     ran = able.run("%%ollama -T say --yes\nGo.")
     assert titles(ran) == ["called say {}"]
 
 
-def test_a_call_stopped_at_its_question_was_not_made(able, fake_ollama):
+def test_a_call_interrupted_at_its_question_is_not_made(able, fake_ollama):
     """What JupyterLab does on stop while a question is open: interrupt, no answer."""
     two = calls(call("get_weather", city="Oslo"), call("get_weather", city="Rome"))
     script(fake_ollama, two, says("never"))
@@ -521,7 +527,9 @@ def test_a_call_stopped_at_its_question_was_not_made(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_a_call_stopped_while_it_ran_and_the_one_after_it_differ(able, fake_ollama):
+def test_a_call_interrupted_while_it_runs_differs_from_the_one_after_it(
+    able, fake_ollama
+):
     able.run("def stops():\n    raise KeyboardInterrupt")
     script(fake_ollama, calls(call("stops"), call("get_weather", city="Oslo")))
     ran = able.run("%%ollama -T stops -T get_weather --yes\nGo.")
@@ -529,7 +537,7 @@ def test_a_call_stopped_while_it_ran_and_the_one_after_it_differ(able, fake_olla
     assert titles(ran) == ["stopped in stops {}", f"stopped before {OSLO}"]
 
 
-def test_the_outcome_is_kept_exported_and_never_sent(able, fake_ollama, tmp_path):
+def test_the_outcome_is_stored_and_exported_and_never_sent(able, fake_ollama, tmp_path):
     script(fake_ollama, calls(call("get_weather", city="Oslo")), says("As you like."))
     able.answers = ["n"]
     ran = able.run("%%ollama r << -T get_weather\nWeather?", cell_id="a")
@@ -593,7 +601,9 @@ def test_the_question_shows_short_arguments_that_hide_nothing(
     assert len(question) < 200
 
 
-def test_many_arguments_are_cut_in_the_question_and_whole_above_it(able, fake_ollama):
+def test_many_arguments_are_cut_in_the_question_and_complete_above_it(
+    able, fake_ollama
+):
     able.run("def many(**given): return given")
     given = {f"name_{n}": n for n in range(100)}
     script(fake_ollama, calls(call("many", **given)), says("Hm."))
@@ -636,7 +646,9 @@ def test_deep_arguments_are_answered_and_the_notebook_can_be_saved(
     nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
 
 
-def test_arguments_at_the_limit_are_taken_and_saved_flat(able, fake_ollama, tmp_path):
+def test_arguments_at_the_depth_limit_are_accepted_and_stored_as_text(
+    able, fake_ollama, tmp_path
+):
     able.run("def anything(**given): return 'fine'")
     script(fake_ollama, calls(call("anything", a=nested(49))), says("Done."))
     ran = able.run("%%ollama -T anything --yes\nGo.", cell_id="a")
@@ -668,7 +680,7 @@ def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
     assert ran.messages.count("update_display_data") < 20
 
 
-def test_what_ran_already_is_not_sent_again_and_again(able, fake_ollama):
+def test_completed_calls_are_not_sent_again(able, fake_ollama):
     able.run("def big(text: str): return text")
     many = [call("big", text=f"{n} " + "x" * 19_000) for n in range(50)]
     script(fake_ollama, calls(*many), says("Done."))
@@ -724,7 +736,7 @@ NO_OBJECT = {
 
 
 @pytest.mark.parametrize(("given", "told"), NO_OBJECT.values(), ids=NO_OBJECT)
-def test_arguments_that_are_no_object_are_told_as_what_they_are(
+def test_arguments_that_are_no_object_are_shown_as_they_are(
     able, fake_ollama, given, told
 ):
     wanted = {"function": {"name": "get_weather", "arguments": given}}
@@ -737,7 +749,7 @@ def test_arguments_that_are_no_object_are_told_as_what_they_are(
 
 
 @pytest.mark.parametrize("given", [None, "", "{}", {}, "null", '"{}"', " ", "absent"])
-def test_no_arguments_are_written_in_many_ways(able, fake_ollama, given):
+def test_missing_arguments_can_be_written_in_many_ways(able, fake_ollama, given):
     able.run("def now(): return 'noon'")
     function = (
         {"name": "now"} if given == "absent" else {"name": "now", "arguments": given}

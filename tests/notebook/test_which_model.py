@@ -344,7 +344,7 @@ def test_a_cloud_model_that_was_named_once_answers_nothing_else(
 
 
 @pytest.mark.parametrize("code", UNNAMED[:-1])
-def test_a_chat_of_a_cloud_model_alone_goes_on_with_the_default(
+def test_a_chat_of_a_cloud_model_only_continues_with_the_default(
     kernel, fake_ollama, code
 ):
     fake_ollama.models([STUB, OTHER])
@@ -366,7 +366,7 @@ def test_a_name_that_became_a_cloud_model_is_not_asked_unnamed(
     assert f"{OTHER} (" in kernel.run("%ollama doctor").text
 
 
-def test_a_cloud_model_that_only_its_answer_told_is_not_asked_again(
+def test_a_cloud_model_known_only_from_its_reply_is_not_asked_again(
     kernel, fake_ollama
 ):
     fake_ollama.on("GET /api/tags", error(403, "no"))
