@@ -1,4 +1,4 @@
-"""Several models side by side, as a person sees them in JupyterLab and Notebook 7."""
+"""Several models side by side, in JupyterLab and Notebook 7."""
 
 import json
 import threading

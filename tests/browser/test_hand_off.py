@@ -1,4 +1,4 @@
-"""Code handed over into a cell, and help with code, in JupyterLab and Notebook 7."""
+"""Code inserted into a cell, and help with code, in JupyterLab and Notebook 7."""
 
 import pytest
 from playwright.sync_api import expect

@@ -1,4 +1,4 @@
-"""Our corpus in a real browser: nothing runs, nothing is fetched, nobody is led away.
+"""The attack corpus in a real browser: nothing runs, is fetched or navigates away.
 
 Every script of the corpus would set ``top.owned``, and every address in it leads to a
 server here that notes what it is asked for. All vectors go through the page in batches,
@@ -36,7 +36,7 @@ IS_TRUSTED = """() => jupyterapp.shell.currentWidget.content.widgets.every(
 
 
 class Sink:
-    """A server that is asked for nothing when all is well."""
+    """A server that gets no request if the check works."""
 
     def __enter__(self):
         asked = self.asked = []
@@ -63,7 +63,7 @@ class Sink:
 
 
 class Watched:
-    """A page, and what happened to it that should not."""
+    """A page, and the unwanted events on it."""
 
     def __init__(self, page, sink):
         self.page, self.sink = page, sink
@@ -98,7 +98,7 @@ class Watched:
         )
 
     def faults(self):
-        """Say what happened, and which links lead where none may."""
+        """Return what happened, and the links that lead to a forbidden place."""
         found = list(self.events)
         if self.page.evaluate("() => top.owned") is not None:
             found.append("a script ran")
@@ -148,7 +148,7 @@ def in_batches(texts):
 
 
 class HostileServer:
-    """Answers each prompt with what it names."""
+    """Replies to each prompt with the text that it names."""
 
     def __init__(self, fake, texts):
         self.batches, self.alone = in_batches(texts), some(texts)
@@ -183,7 +183,7 @@ class HostileServer:
 
 
 def cells_of(server):
-    """Return what is run: all vectors in all the ways in which they are shown."""
+    """Return the cells that show all vectors in every way."""
     batches = range(len(server.batches))
     alone = f"""\
 from ollama_magic import ask

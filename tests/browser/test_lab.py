@@ -1,4 +1,4 @@
-"""The main job as a person sees it, in real JupyterLab and Notebook 7."""
+"""Prompts and replies in real JupyterLab and Notebook 7."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ def saved_outputs(path, number):
 
 
 def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
-    """What is there can be read while the rest arrives; the file keeps one output."""
+    """The reply is readable while it streams; the file keeps one output."""
     more, rest = threading.Event(), threading.Event()
     fake_ollama.on(
         "POST /api/chat",
@@ -156,7 +156,7 @@ def test_errors_are_three_lines_and_stop_run_all(notebook):
 
 
 def test_restart_and_run_all_twice_gives_the_same_chat_once(notebook, fake_ollama):
-    """And a cell that is asked anew in the middle marks those after it as stale."""
+    """Re-running a cell in the middle marks the later ones as stale."""
     page, _ = notebook("%%ollama\nfirst?", "%%ollama\nsecond?", "%ollama history")
     for _ in range(2):
         page.restart()

@@ -1,4 +1,4 @@
-"""A model that calls a function, as a person is asked about it in a real browser."""
+"""The question before a tool call, in a real browser."""
 
 from functools import partial
 

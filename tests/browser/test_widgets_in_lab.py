@@ -1,4 +1,4 @@
-"""Answers that widgets ask for, in a real JupyterLab.
+"""Prompts sent by widgets, in a real JupyterLab.
 
 Its Output widgets ignore updates of a display: the end has to be a new display.
 """

@@ -12,7 +12,7 @@ PATIENCE_S = 60
 
 @dataclass
 class Ran:
-    """What one cell came to."""
+    """The result of one cell."""
 
     status: str = ""
     outputs: list = field(default_factory=list)
@@ -103,16 +103,16 @@ class Kernel:
         raise AssertionError(f"the callback did not end: {view.ran}")
 
     applies_updates = True
-    """Whether the front end knows ``update_display_data``: many ignore it."""
+    """Whether the front end supports ``update_display_data``: many ignore it."""
 
     def _view(self, since=None):
         return _View(since, applies_updates=self.applies_updates)
 
     answers = None
-    """What to type when the kernel asks; None: there is nobody to ask."""
+    """The answers to questions of the kernel; None if nobody can answer."""
 
     opening = None
-    """The session that requests tell; None: that of the client."""
+    """The session id of the requests; None for that of the client."""
 
     def run(self, code, cell_id=None, deleted=(), **metadata):
         """Run a cell to its end.

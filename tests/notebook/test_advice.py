@@ -1,4 +1,4 @@
-"""Advice fits, and strings of a server are harmless: through a real kernel."""
+"""Advice fits, and the strings of a server are harmless, in a real kernel."""
 
 import os
 import re
@@ -96,7 +96,7 @@ def test_rm_of_one_model_by_two_names_deletes_it_once(kernel, fake_ollama):
 
 
 def test_rm_of_one_model_lets_the_server_decide(kernel, fake_ollama):
-    """Ollama lists no model that is damaged, and deletes it all the same."""
+    """Ollama does not list a damaged model, but can delete it."""
     deleted = Answer(content_type=None, framing="length")
     fake_ollama.on("DELETE /api/delete", deleted)
     assert kernel.run("%ollama rm -y damaged:1b").status == "ok"

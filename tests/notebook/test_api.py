@@ -17,7 +17,7 @@ from ollama_magic.notebook.magics import OllamaMagics
 MODEL = "llama3.2:3b"
 DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run", "extract"}
 DECIDED |= {"hide_thinking"}
-"""Options that mean something in a cell alone."""
+"""Options that have a meaning in cells only."""
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_setting_that_was_changed_in_place_is_checked_before_anything_is_sent(
 
 @pytest.mark.parametrize("name", ["ask", "chat"])
 def test_every_option_of_a_cell_is_a_parameter(name):
-    """And none is accepted and ignored: they are the fields of the same value."""
+    """No parameter is accepted and ignored: they are the fields of one value."""
     has = set(signature(getattr(api, name)).parameters) - {"prompt"}
     wanted = {field.name for field in fields(ChatOptions)} - DECIDED - {"stream"}
     if name == "ask":

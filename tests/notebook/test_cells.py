@@ -1,4 +1,4 @@
-"""What a person sees of ``%%ollama`` cells, through a real kernel."""
+"""The outputs of ``%%ollama`` cells in a real kernel."""
 
 import threading
 from functools import partial
@@ -443,7 +443,7 @@ def test_any_command_reports_a_damaged_store(kernel, tmp_path):
 
 @pytest.mark.parametrize("path", ["GET /api/tags", "GET /api/ps"])
 def test_an_interrupt_before_the_first_request_is_one_line(kernel, fake_ollama, path):
-    """Also then there is a first frame, and the stop button works at once."""
+    """Even then there is a first frame, and the stop button works at once."""
     fake_ollama.on(path, Answer([], hold_headers=threading.Event()))
     msg_id = kernel.send("%%ollama\nHi")
     kernel.collect(msg_id, until=lambda ran: fake_ollama.url in ran.html)

@@ -1,4 +1,4 @@
-"""Cells whose front end names none that lasts, by messages to a real kernel.
+"""Cells whose front end sends no permanent id, by messages to a real kernel.
 
 VS Code tells a position within one opening; server-side execution, consoles and some
 kernels tell nothing. See ``ollama_magic/history/identity.py``.
@@ -120,7 +120,7 @@ def page(kernel, fake_ollama, tmp_path):
 
 @pytest.fixture
 def plain(kernel, fake_ollama, tmp_path):
-    """Give a notebook whose front end tells nothing of its cells."""
+    """Give a notebook whose front end sends no cell ids."""
     return Page(kernel, fake_ollama, tmp_path / "a.ipynb")
 
 
@@ -177,7 +177,7 @@ def test_a_handle_of_another_session_is_another_cell(page):
 
 
 def test_a_turn_that_was_kept_before_the_first_save_is_found_after_it(page):
-    """By the answer that the saved notebook shows, though the cell was edited."""
+    """The saved notebook shows the reply, although the cell was edited."""
     one, two = page.add("one?", "two?")
     page.run(one)
     page.run(two)

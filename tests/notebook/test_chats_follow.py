@@ -1,4 +1,4 @@
-"""The chat belongs to the notebook: what a person sees, through real kernels."""
+"""The chat belongs to the notebook, in real kernels."""
 
 import json
 import os
@@ -185,7 +185,7 @@ def test_cells_are_known_as_each_front_end_names_them(kernel, fake_ollama, front
 
 
 def test_turns_of_cells_that_were_deleted_any_time_before_leave(kernel):
-    """The front end tells it once, with the next cell of any kind."""
+    """The front end reports it once, with the next cell of any kind."""
     for cell in "abc":
         ask(kernel, f"question {cell}", cell)
     kernel.run("1 + 1", "x", deleted=["a"])

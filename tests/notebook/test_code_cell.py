@@ -1,4 +1,4 @@
-"""Code that is handed over, as front ends are told of it by a real kernel."""
+"""Code inserted into a cell: the messages that a real kernel sends."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ COPY = "no cell can be inserted here: copy the code above"
 
 @pytest.fixture
 def kernel(kernel, fake_ollama):
-    """Give a kernel with somebody in front, and a server that answers with code."""
+    """Give an interactive kernel, and a server that replies with code."""
     kernel.answers = []
     fake_ollama.reply(CODE)
     return kernel
@@ -33,7 +33,7 @@ def handed(kernel, code, cell_id=None):
 
 
 def taken(kernel, msg_id):
-    """Take what a cell shows, and what its reply asks the front end to insert."""
+    """Collect the outputs of a cell, and what the front end has to insert."""
     replies = []
     get = kernel.client.get_shell_msg
 
@@ -93,7 +93,7 @@ def test_the_advice_for_a_new_cell_works(kernel):
 
 
 def test_an_inserted_cell_is_remembered_after_a_restart(kernel):
-    """The turn knows; the memory of this kernel goes with the extension."""
+    """The turn has the information; the memory of the extension is gone."""
     ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
     assert ran.provenance["extract"] is True
     kernel.run("%reload_ext ollama_magic")

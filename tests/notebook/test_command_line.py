@@ -376,7 +376,7 @@ def test_any_line_parses_or_is_a_usage_error(line):
 
 @pytest.mark.parametrize("option", CHAT_OPTIONS, ids=lambda option: option.flags[-1])
 def test_every_option_reaches_its_own_field(option):
-    """An option that is accepted and ignored would show here."""
+    """An accepted option that sets no field fails here."""
     value = option.choices[0] if option.choices else option.example
     joint = "=" if option.kind == "optional" else " "
     for flag in option.flags:
@@ -474,7 +474,7 @@ def test_line_becomes_a_command(line, expected):
 
 
 def slips(word):
-    """Return what a word becomes with a letter left out, written twice, or cut off."""
+    """Return misspellings of a word: a letter missing, doubled, or the end cut off."""
     bare = word.lstrip("-")
     dashes = word[: len(word) - len(bare)]
     cuts = {bare[:i] + bare[i + 1 :] for i in range(len(bare))}

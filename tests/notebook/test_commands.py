@@ -1,4 +1,4 @@
-"""What a person sees of ``%ollama`` lines, through a real kernel."""
+"""The outputs of ``%ollama`` lines in a real kernel."""
 
 import pytest
 from fake_ollama import whole

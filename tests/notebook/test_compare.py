@@ -1,4 +1,4 @@
-"""One prompt, several models: what a person sees, and what the chat keeps."""
+"""One prompt to several models: the output, and the turn in the chat."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ def both(kernel, prompt="Hi", options=f"--compare {A},{B}", cell_id=None, **more
 
 
 def asked(fake_ollama):
-    """Return what the last request sent, as it was said."""
+    """Return the messages of the last request."""
     body = fake_ollama.bodies("/api/chat")[-1]
     return [(message["role"], message["content"]) for message in body["messages"]]
 
@@ -310,7 +310,7 @@ def test_a_comparison_that_is_re_run_sends_the_turns_before_it(kernel, two):
 
 
 def test_a_turn_that_is_kept_after_later_turns_is_stale(kernel, two):
-    """It was answered on the chat as it was when the models were asked."""
+    """The reply was made for the chat as it was when the models were asked."""
     answers(two, a=says("I am A."), b=says("I am B."))
     both(kernel, "Who?", cell_id="compares")
     kernel.run("%%ollama\nbetween?", "between")

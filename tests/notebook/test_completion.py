@@ -39,7 +39,7 @@ def shell(one_shell, request):
 
 
 def offered(shell, text):
-    """Return what is offered at the end of a text, and what it replaces."""
+    """Return the completions at the end of a text, and the text that they replace."""
     with provisionalcompleter():
         found = list(shell.Completer.completions(text, len(text)))
     replaced = {text[each.start : each.end] for each in found}
@@ -176,7 +176,7 @@ def test_an_error_of_a_callable_offers_nothing(shell):
 
 
 def test_tab_does_not_wait_for_a_hanging_server(shell):
-    """It waits half a second, asks only once, and has the names when they came."""
+    """It waits half a second, sends one request, and offers names that arrive later."""
     answered, asked, done = threading.Event(), [], threading.Event()
 
     def slow():

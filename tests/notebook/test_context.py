@@ -1,4 +1,4 @@
-"""A chat that outgrows its context, as a person sees it through a real kernel."""
+"""A chat that is too long for its context, in a real kernel."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def ask(kernel, options="", prompt=WORDS, cell_id=None):
 
 
 def fill_the_context(kernel, server):
-    """Ask until the server leaves something out; return how it was shown."""
+    """Ask until the server leaves out messages; return that output."""
     for _ in range(40):
         ran = ask(kernel)
         if server.left_out[-1]:
@@ -75,7 +75,7 @@ def is_quiet(ran):
 
 
 def advised(ran):
-    """Return the options that a notice advises, each as on the line."""
+    """Return the options that a notice recommends, as they are typed."""
     (notice,) = [part for part in ran.text.splitlines() if "Run the cell" in part]
     return re.findall(r"--last \d+|--new|-o num_ctx \d+", notice)
 
@@ -164,7 +164,7 @@ def test_a_dry_run_of_a_chat_that_is_too_long_gives_advice(kernel, server):
 
 
 def test_the_warning_is_shown_before_the_first_token(kernel, fake_ollama):
-    """A long prompt may be read for minutes; who waits wants to know."""
+    """A long prompt may take minutes to process; the cell says so."""
     more = threading.Event()
     body = {"model": "llama3.2:3b", "messages": []}
     steps = [Wait(more), reply_line(body, body["model"], content="Hm.", done=True)]

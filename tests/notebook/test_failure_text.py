@@ -24,7 +24,7 @@ def name_of_cell(file):
 
 
 def failure(source, **names):
-    """Run source as a cell that fails and return what is told of it."""
+    """Run source as a cell that fails, and return the text of its error."""
     linecache.cache[CELL] = (len(source), None, source.splitlines(True), CELL)
     names |= {"__name__": "__main__"}
     try:
@@ -122,7 +122,7 @@ def test_a_syntax_error_has_its_line():
 
 
 def test_objects_of_the_error_are_freed():
-    """Text is all that stays: no frame, and nothing in one."""
+    """Only text is kept: no frame, and no object of one."""
 
     class Big:
         pass

@@ -1,4 +1,4 @@
-"""Kernels other than ipykernel: cells run, and no callback of ours is heard of."""
+"""Kernels other than ipykernel: cells run, and our callbacks print nothing."""
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -91,7 +91,7 @@ def test_a_missing_allow_stdin_is_not_a_no(shell, capsys):
 
 
 def test_an_error_in_a_handler_does_not_reach_the_cell(shell, capsys, monkeypatch):
-    """Whatever a later version of IPython or of a kernel gives to its handlers."""
+    """Later versions of IPython or of a kernel may pass other arguments to handlers."""
     for event in ("pre_run_cell", "post_run_cell"):
         for handler in shell.events.callbacks[event]:
             if type(getattr(handler, "__self__", None)).__module__.startswith("ollama"):

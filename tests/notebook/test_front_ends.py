@@ -1,4 +1,4 @@
-"""What remains on the page where a front end ignores or loses updates of a display."""
+"""The final output in front ends that ignore or lose updates of a display."""
 
 import threading
 
@@ -44,7 +44,7 @@ def updates(request, kernel):
 
 
 def assert_shows_the_end(outputs):
-    """Exactly one output has something to see, and it is the end of what was done."""
+    """Exactly one output is visible, and it shows the end."""
     seen = [o["data"]["text/plain"] for o in outputs if o["data"].get("text/html")]
     assert len(seen) == 1, outputs
     assert any(end in seen[0] for end in ENDS), seen

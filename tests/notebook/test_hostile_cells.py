@@ -1,4 +1,4 @@
-"""A server that is hostile in all it says, through a real kernel: what a cell shows.
+"""A hostile server and a real kernel: what a cell shows.
 
 The surfaces alone are tried in ``tests/render/test_hostile.py``; here the whole way is,
 from the bytes on the socket to the messages that a front end gets.
@@ -43,7 +43,7 @@ def said_by(ran):
 
 
 def faults(ran):
-    """Say what a cell showed that may not be shown."""
+    """Return what a cell showed that it must not show."""
     found = []
     for mime, value in said_by(ran):
         if mime == "text/html":
@@ -57,7 +57,7 @@ def faults(ran):
 
 @pytest.fixture
 def cell(kernel):
-    """Return what runs a cell and looks at all that it shows."""
+    """Return a function that runs a cell and checks all its outputs."""
 
     def run(code, status="ok", **more):
         ran = kernel.run(code, **more)
@@ -126,7 +126,7 @@ def test_models_that_are_listed_loaded_and_shown(cell, fake_ollama):
 
 
 def test_names_of_models_that_answer(cell, fake_ollama):
-    """In the footer, in columns, in the reply's repr and in what asks to confirm."""
+    """In the footer, in columns, in the repr of the reply and in questions."""
     for text in VECTORS[::25]:
         if not text.isascii() and text != text.encode("utf-8", "replace").decode():
             continue  # half a character cannot be asked for
@@ -224,7 +224,7 @@ def test_prompts_values_and_chats(cell, kernel, fake_ollama):
 
 
 def test_an_exported_and_imported_chat_is_the_same(cell, kernel, fake_ollama, tmp_path):
-    """Files keep every character; what is shown of them is as harmless as ever."""
+    """Files keep every character; what is shown of them is harmless."""
     for batch in batches(100):
         fake_ollama.reply([batch], thinking=batch)
         kernel.run(f"prompt = {batch!r}")
@@ -339,7 +339,7 @@ def test_the_panel_shows_no_more_than_text(fake_ollama):
 
 
 def test_no_name_that_hides_something_is_completed(kernel, fake_ollama):
-    """What Tab puts into a cell can be seen, and is one line."""
+    """Tab inserts only visible text on one line."""
     fake_ollama.models([model_of(f"m{text}", n) for n, text in enumerate(VECTORS)])
     kernel.run("pass")
     kernel.client.complete("%ollama show m", 14)

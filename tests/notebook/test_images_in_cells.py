@@ -1,4 +1,4 @@
-"""Images in prompts, as a person sends them, through a real kernel."""
+"""Images in prompts, in a real kernel."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ SEES = {"name": MODEL, "capabilities": ["completion", "vision"]}
 
 
 def png(width=2, height=1):
-    """Return the smallest image that is one."""
+    """Return the smallest valid image."""
 
     def chunk(kind, data):
         checksum = zlib.crc32(kind + data)
@@ -154,7 +154,7 @@ def test_a_dry_run_names_images_and_does_not_print_them(seeing, tmp_path):
 
 
 def test_a_notebook_names_an_image_and_does_not_contain_it(seeing, tmp_path):
-    """Whoever gives a notebook away does not give the image away with it."""
+    """A shared notebook does not contain the image."""
     ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?")
     (told,) = ran.provenance["pictures"]
     assert set(told) == {"digest"}

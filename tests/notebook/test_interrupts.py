@@ -1,4 +1,4 @@
-"""The stop button, in every phase of a cell, through a real kernel.
+"""The stop button in every phase of a cell, in a real kernel.
 
 Whatever is going on: the server sees the connection close, no traceback is shown, what
 came is kept, the next cell works, and nothing stays open, also when stop is pressed
@@ -62,12 +62,12 @@ to_server = {{
 
 
 def held():
-    """Return an answer of which nothing comes, not even its status."""
+    """Return a response that sends nothing, not even its status."""
     return Answer([], hold_headers=threading.Event())
 
 
 def begun(*steps):
-    """Return an answer that falls silent after its first steps."""
+    """Return a response that stalls after its first steps."""
     return Answer([*steps, Wait(threading.Event())])
 
 
@@ -93,7 +93,7 @@ def check_nothing_is_left(kernel, fake_ollama):
 
 @pytest.fixture
 def warm(kernel, fake_ollama):
-    """Give a kernel that has asked before, with all that stays open open."""
+    """Give a kernel that has asked before, with its connections and files open."""
     fake_ollama.models(
         [{"name": BODY["model"], "capabilities": ["completion", "tools", "thinking"]}]
     )
@@ -255,7 +255,7 @@ def test_an_interrupt_at_the_question_before_a_call_ends_the_cell(warm, fake_oll
 def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
     warm, fake_ollama, presses
 ):
-    """Nothing is left to be stopped; Run All stops all the same."""
+    """Nothing is left to interrupt; Run All still stops."""
     fake_ollama.on("GET /api/ps", whole({"models": []}), held())
     msg_id = warm.send("%%ollama\nHi", "a")
     request = fake_ollama.wait_for("/api/ps", count=2)
@@ -357,7 +357,7 @@ def _wait_until_open(port, *, is_open=True):
 
 
 def test_interrupts_at_any_moment_of_a_stream(warm, fake_ollama):
-    """All of them: the server knows at once, and the chat has each part."""
+    """All of them: the connections close at once, and the chat has each part."""
     words = [f"word{number} " for number in range(100)]
 
     def answer(_request):

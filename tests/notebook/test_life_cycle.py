@@ -91,7 +91,7 @@ def test_loaded_again_by_any_way_there_is_one_of_each(own_kernel):
 
 
 def test_modules_that_autoreload_has_changed_can_be_unloaded(own_kernel):
-    """Their objects get new classes, and no longer equal what was registered."""
+    """The objects get new classes, whose methods differ from those registered."""
     own_kernel.run("%load_ext ollama_magic\n%load_ext autoreload\n%autoreload 2")
     own_kernel.run("%%ollama\nOne?", "a")
     ran = own_kernel.run(

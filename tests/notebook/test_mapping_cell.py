@@ -111,7 +111,7 @@ def test_a_schema_may_be_a_variable_of_the_notebook(kernel, fake_ollama):
 
 
 def test_progress_names_a_server_on_another_machine(kernel, fake_ollama, answers):
-    """Nothing leaves this machine unannounced; a cloud model is the example."""
+    """Nothing is sent to another machine without a note; a cloud model, for example."""
     answers("a")
     cloud = {"name": "big:cloud", "remote_host": "https://ollama.com"}
     fake_ollama.models([cloud])

@@ -1,4 +1,4 @@
-"""What a person sees of ``%ollama`` lines about models, through a real kernel."""
+"""The outputs of ``%ollama`` lines about models in a real kernel."""
 
 import hashlib
 import threading

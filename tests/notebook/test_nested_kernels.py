@@ -47,7 +47,7 @@ child.join()
 
 @pytest.fixture
 def outer(tmp_path, fake_ollama):
-    """Give the kernel of a notebook that a server told it, with one turn."""
+    """Give the kernel of a notebook whose path the server sets, with one turn."""
     (tmp_path / "outer.ipynb").touch()
     kernel = Kernel(session_name=tmp_path / "outer.ipynb")
     setup = SETUP.format(host=fake_ollama.url, history=str(tmp_path / "chats.sqlite"))

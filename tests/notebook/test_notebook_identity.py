@@ -95,7 +95,7 @@ def test_a_value_that_is_not_a_notebook_path_is_ignored(
 def test_a_relative_path_is_used_if_it_matches_the_folder(
     kernel_shell, monkeypatch, tmp_path
 ):
-    """Older servers tell a path relative to a root that they do not tell."""
+    """Older servers set a path relative to a root that is unknown here."""
     folder = tmp_path / "work" / "sub"
     folder.mkdir(parents=True)
     (folder / "a.ipynb").touch()
@@ -108,7 +108,7 @@ def test_a_relative_path_is_used_if_it_matches_the_folder(
 
 
 def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):
-    """Each of them has the same few names, and would get the chat of the last."""
+    """These notebooks share a few names, and would otherwise share a chat."""
     file = tmp_path / "Untitled-1.ipynb"
     before, after = new_shell(), new_shell()
     for shell in (before, after):
@@ -182,7 +182,7 @@ def test_deleted_cells_come_with_the_request(tracked):
 
 
 def test_cells_reported_deleted_with_any_request_are_not_forgotten(tracked):
-    """A front end reports each once, and not with a cell of ours in particular."""
+    """A front end reports each once, with any cell."""
     tracked.run("1 + 1", "a", ["b"])
     tracked.run("2 + 2", "a", ["c"])
     assert report(tracked, "a")["deleted"] == ["b", "c"]
@@ -242,7 +242,7 @@ def test_an_unregistered_tracker_receives_no_events(shell):
 
 @magics_class
 class Recorder(Magics):
-    """Stands where %%ollama stands, and keeps the text that it would send."""
+    """Replaces %%ollama, and stores the text that it would send."""
 
     def __init__(self, shell):
         super().__init__(shell)

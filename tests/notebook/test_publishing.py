@@ -1,4 +1,4 @@
-"""Outputs that go to the front end by the shorter way."""
+"""Outputs that are sent without the detour through display hooks."""
 
 SHOW = """
 from ollama_magic.render.compat import publisher_of

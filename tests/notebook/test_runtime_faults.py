@@ -1,4 +1,4 @@
-"""Odd ways to run a cell, and odd servers behind it, through a real kernel."""
+"""Unusual ways to run a cell, and unusual servers, with a real kernel."""
 
 import itertools
 import threading
@@ -16,7 +16,7 @@ line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
 
 
 def test_a_slow_load_shows_the_seconds(kernel, fake_ollama):
-    """A cold model loads for minutes; the cell says what it waits for, and how long."""
+    """A model may take minutes to load; the cell shows that it waits, and how long."""
     loaded = threading.Event()
     fake_ollama.on(
         "POST /api/chat",
@@ -230,7 +230,7 @@ def test_one_reply_shown_twice_is_two_outputs_of_the_same(kernel):
 
 
 def test_a_widget_can_ask_in_its_callback(kernel):
-    """No cell runs then: it is a turn of nobody's cell, and an error is not lost."""
+    """No cell runs then: the turn has no cell id, and an error is shown."""
     ran = kernel.run(
         "import ipywidgets\n"
         "button, out = ipywidgets.Button(), ipywidgets.Output()\n"
@@ -264,7 +264,7 @@ def run_headless(fake_ollama, tmp_path):
 
 
 def test_a_notebook_stores_the_last_frame_and_it_is_complete(fake_ollama, run_headless):
-    """Also where the magic shares its cell, and where it asks a question back."""
+    """Also if the magic shares its cell, or asks a question."""
     fake_ollama.models([{"name": "able:1b", "capabilities": ["completion", "tools"]}])
     fake_ollama.reply([f"word{n} " for n in range(300)])
     alone, beside, captured, refused = run_headless(

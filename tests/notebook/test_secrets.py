@@ -1,4 +1,4 @@
-"""No token and no password is shown, kept or handed on, whatever goes wrong.
+"""No token and no password is shown, stored or passed on, even if something fails.
 
 Everything that a kernel says is read as it goes over the wire, and everything that is
 kept is read as bytes.
@@ -76,7 +76,7 @@ def own_kernel():
 
 @pytest.fixture
 def fresh(own_kernel, tmp_path):
-    """Give a kernel whose extension is as after its load, and whose files are here."""
+    """Give a kernel with a fresh extension and its files in a temporary folder."""
     own_kernel.answers = None
     ran = own_kernel.run(
         "import os\nfor n in [n for n in os.environ if n.startswith('OLLAMA_')]:\n"
@@ -114,7 +114,7 @@ def test_the_check_detects_a_leak(fresh):
 
 
 def echo(request):
-    """Return what a server of a careless administrator says: all headers, the URL."""
+    """Return an error page that contains all headers and the URL."""
     sent = request.headers.get("authorization", "")
     kind, _, value = sent.partition(" ")
     plain = base64.b64decode(value).decode() if kind == "Basic" else ""
@@ -140,7 +140,7 @@ def kinds():
     begin = reply_line(BODY, content="Half")
 
     def escaped(status):
-        """Answer as Go's encoder may: no character of the secret is there as it is."""
+        """Escape every character of the secret, as an encoder may."""
 
         def answer(request):
             said = "".join(f"\\u{ord(char):04x}" for char in echo(request))
@@ -317,7 +317,7 @@ FAR = "http://gpu.example:11434"
 
 @pytest.fixture
 def far(fresh):
-    """Give a server on another machine; the proxy stands in for all that there are."""
+    """Give a server on another machine; a proxy stands in for it."""
     with FakeOllama() as proxy:
         version = Answer(['{"version": "9.9"}'], framing="length")
         model = {"name": "m:1", "capabilities": ["completion"]}
@@ -354,7 +354,7 @@ def sent_to(server):
     ],
 )
 def test_a_token_never_goes_to_another_machine_in_the_open(fresh, far, command):
-    """The request goes without it, and the user is told once."""
+    """The request is sent without it, and the user is informed once."""
     ran = fresh.run(command)
     assert ran.status == "ok", ran
     allow = 'OllamaMagics.insecure_hosts = ["gpu.example:11434"]'
@@ -522,7 +522,7 @@ def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama,
 
 
 def test_nothing_that_is_pickled_holds_a_secret(fresh, fake_ollama):
-    """Neither a job as it is pickled nor what comes back."""
+    """Neither the pickled job nor its result."""
     code = """\
 import pickle
 from concurrent.futures import Executor, Future

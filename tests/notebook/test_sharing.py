@@ -1,4 +1,4 @@
-"""Export, import and restore through a real kernel."""
+"""Export, import and restore in a real kernel."""
 
 import json
 import os

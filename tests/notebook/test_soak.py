@@ -1,4 +1,4 @@
-"""A long day in one kernel: many turns, many stops, and nothing that grows with them.
+"""Many turns and interrupts in one kernel: nothing grows with them.
 
 Runs 100 turns; ``SOAK=2000`` runs the whole of it, and ``-s`` shows the figures.
 """
@@ -28,7 +28,7 @@ line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
 
 
 class Watched:
-    """What the system says of the process of a kernel."""
+    """What the operating system reports about the process of a kernel."""
 
     def __init__(self, kernel):
         self.kernel = kernel
@@ -40,7 +40,7 @@ class Watched:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def settled(self):
-        """Return megabytes, files and threads when nothing is under way."""
+        """Return megabytes, open files and threads while nothing runs."""
         self.kernel.run("import gc; gc.collect()")
         status = (self.folder / "status").read_text().split()
         megabytes = int(status[status.index("VmRSS:") + 1]) / 1024

@@ -1,4 +1,4 @@
-"""What becomes of a cell whose file of chats fails: it answers, and says so once."""
+"""A cell whose chat file fails still replies, and says so once."""
 
 import os
 import sqlite3
@@ -14,7 +14,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 
 @pytest.fixture
 def asked(kernel, tmp_path):
-    """Give a kernel whose chat has one turn, on disk, and the file of it."""
+    """Give a kernel whose chat has one turn, and the chat file."""
     kernel.run("import os, ollama_magic.history.sqlite_file as file")
     ran = kernel.run("%%ollama\nBefore?", "before")
     assert "turn 1 of main" in ran.html
@@ -23,7 +23,7 @@ def asked(kernel, tmp_path):
 
 
 def check_goes_on(kernel, warning, turns=1):
-    """Check that the next cells answer, and that the first alone says what is wrong."""
+    """Check that the next cells reply, and that only the first reports the problem."""
     first = kernel.run("%%ollama\nOne?", "one")
     assert first.status == "ok", first.error
     assert first.text.startswith("Hello!")
@@ -60,7 +60,7 @@ def test_on_a_full_disk(asked):
 
 @on_posix
 def test_in_a_folder_that_is_read_only(fake_ollama):
-    """The kernel of a root becomes nobody, whom permissions hold back."""
+    """Permissions do not apply to root, so the kernel runs as the user nobody."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     kernel = Kernel()

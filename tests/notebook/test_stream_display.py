@@ -1,4 +1,4 @@
-"""What a notebook is sent while a reply comes, and at its end."""
+"""What a notebook receives while a reply streams, and at its end."""
 
 import html5lib
 import pytest

@@ -1,4 +1,4 @@
-"""Structured output as a person asks for it, through a real kernel."""
+"""Structured output in a real kernel."""
 
 import json
 import os

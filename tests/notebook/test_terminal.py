@@ -1,4 +1,4 @@
-"""What a person sees in terminal IPython, typed into a real one."""
+"""The outputs in a real IPython terminal."""
 
 import os
 import sys

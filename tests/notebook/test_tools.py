@@ -1,4 +1,4 @@
-"""Functions that a model calls, as a person sees it, through a real kernel."""
+"""Functions that a model calls, in a real kernel."""
 
 import html
 import json
@@ -26,7 +26,7 @@ seen = []'''
 
 @pytest.fixture
 def able(kernel, fake_ollama):
-    """Give a kernel with two functions, and a model that calls some."""
+    """Give a kernel with two functions, and a model that can call them."""
     fake_ollama.models([ABLE])
     assert kernel.run(DEFINE).status == "ok"
     return kernel
@@ -38,7 +38,7 @@ def call(name, id="", **arguments):
 
 
 def calls(*wanted, **more):
-    """Answer with calls of functions, as recorded: not in the last line."""
+    """Reply with tool calls as recorded: not in the last line."""
     said = reply_line(BODY, tool_calls=list(wanted), **more)
     return Answer([said, reply_line(BODY, done=True, done_reason="stop")])
 
@@ -510,7 +510,7 @@ def test_a_result_that_reads_like_a_refusal_still_counts_as_a_call(able, fake_ol
 
 
 def test_a_call_interrupted_at_its_question_is_not_made(able, fake_ollama):
-    """What JupyterLab does on stop while a question is open: interrupt, no answer."""
+    """JupyterLab interrupts while a question is open, and sends no answer."""
     two = calls(call("get_weather", city="Oslo"), call("get_weather", city="Rome"))
     script(fake_ollama, two, says("never"))
     able.answers = []
@@ -561,7 +561,7 @@ def test_the_outcome_is_stored_and_exported_and_never_sent(able, fake_ollama, tm
 
 
 def test_steps_of_older_outputs_are_read_and_claim_nothing(able, tmp_path):
-    """Before outcomes there were lists of messages, and nothing told what they were."""
+    """Older versions stored lists of messages, without what happened to a call."""
     steps = [
         {
             "role": "assistant",

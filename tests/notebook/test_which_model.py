@@ -1,4 +1,4 @@
-"""Which model answers where none is named; a cloud model never does unasked."""
+"""Which model answers if none is named; never a cloud model."""
 
 import threading
 
