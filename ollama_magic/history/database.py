@@ -179,7 +179,7 @@ class SafeDatabase:
         self._connection = connection = self._open_file(self._path)
         _transaction(connection, lambda: self._restore(connection))
         self._warn(
-            f"The chat file was renamed and a new one created: {fault.why}.\n"
+            f"The file of the chats was renamed, and a new one was created: {fault.why}.\n"
             f"The old file is {renamed}; `sqlite3 FILE .recover` may rescue its content"
         )
 

@@ -270,7 +270,7 @@ def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
     ran = kernel.run("%ollama undo")
     assert ran.text == (
         "Removed the turn 'question a2'; "
-        "restored what it had replaced: the turn 'question a'."
+        "restored the turn 'question a', which it had replaced."
     )
     assert "stale" not in kernel.run("%ollama history").text
 
@@ -329,7 +329,7 @@ def test_a_cell_moves_to_another_chat_and_back(kernel):
     ask(kernel, "a?", "a", "-c side")
     assert "its cell moved to another chat" in kernel.run("%ollama history --all").text
     ran = kernel.run("%ollama undo")
-    assert "it is back in its earlier chat: the turn 'a?'" in ran.text
+    assert "restored the turn 'a?' in its earlier chat." in ran.text
     ran = kernel.run("turns = %ollama history\nprint([t.prompt for t in turns])")
     assert ran.streams == "['a?', 'b?']\n"
 

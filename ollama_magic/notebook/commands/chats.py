@@ -313,9 +313,9 @@ def undo(context: Context, _: ParsedCommand) -> TextPage:
 def _undone_text(undone: UndoResult) -> str:
     removed, restored = _names(undone.removed), _names(undone.restored)
     if undone.why == "replaced":
-        return f"Removed {removed}; restored what it had replaced: {restored}."
+        return f"Removed {removed}; restored {restored}, which it had replaced."
     if undone.why == "moved":
-        return f"Removed {removed}; it is back in its earlier chat: {restored}."
+        return f"Removed {removed}; restored {restored} in its earlier chat."
     if undone.why:
         return f"Restored {restored} ({_WHY[undone.why]})."
     return f"Removed {removed}."
