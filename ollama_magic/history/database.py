@@ -179,8 +179,9 @@ class SafeDatabase:
         self._connection = connection = self._open_file(self._path)
         _transaction(connection, lambda: self._restore(connection))
         self._warn(
-            f"The file of the chats was renamed, and a new one was created: {fault.why}.\n"
-            f"The old file is {renamed}; `sqlite3 FILE .recover` may rescue its content"
+            f"The file of the chats cannot be used: {fault.why}.\n"
+            f"It was renamed to {renamed}, and a new one was created; "
+            "`sqlite3 FILE .recover` may rescue its content"
         )
 
     def _continue_in_memory(self, fault: Fault) -> None:

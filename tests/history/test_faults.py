@@ -372,7 +372,7 @@ def test_chats_in_memory_are_written_to_the_new_file_after_damage(store, path):
         file.seek(4096)
         file.write(b"\xa5" * (len(data) - 4096))
     store.record(NB, "main", turn("b again", cell_id="b"))
-    assert "was renamed" in store.warnings[0]
+    assert "was renamed to" in store.warnings[0]
     assert store.prompts() == ["a", "b again", "c"]
     assert store.chosen_model(NB) == "chosen"
     assert kept.turns[0] in store.load(NB).turns

@@ -97,7 +97,7 @@ def test_when_the_file_is_damaged(asked):
     data = bytearray(file.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     file.write_bytes(data)
-    check_goes_on(kernel, "was renamed", turns=0)
+    check_goes_on(kernel, "was renamed to", turns=0)
     (aside,) = file.parent.glob("chats.sqlite.corrupt-*Z")
     assert aside.read_bytes() == bytes(data)
     assert prompts(file) == ["One?", "Two?"]
