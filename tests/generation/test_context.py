@@ -1,4 +1,4 @@
-"""What is said of chats that are too long, and of none that fit."""
+"""Chats that are too long get a notice; chats that fit get none."""
 
 import json
 
@@ -114,7 +114,7 @@ def test_the_advice_fits(count, length):
     assert check(turns, length=num_ctx, trained=131072).fits
 
 
-def test_no_larger_context_than_the_model_has_is_advised():
+def test_the_advised_context_is_within_the_trained_length():
     turns = [a_turn(n) for n in range(50)]
     assert "num_ctx" not in check(turns, length=2048, trained=2048).before()
     assert "num_ctx" not in check(turns, length=2048, trained=4096).before()
@@ -152,7 +152,7 @@ def test_the_length_after_the_reply_counts():
 
 
 def test_fewer_tokens_than_at_the_last_turn_give_a_notice():
-    """Each turn must count what the one before it counted, and more."""
+    """Each turn counts at least as many tokens as the one before it."""
     turns = [a_turn(n) for n in range(6)]
     last = a_turn(7, stats=counted(900, 60))
     known = check([*turns, last], length=1024, counted=last)

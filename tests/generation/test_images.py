@@ -1,4 +1,4 @@
-"""What of a notebook is an image, and that the model sees what the user sees."""
+"""Which values are images, and that the model sees what the user sees."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ def opened(image):
 # -- bytes ---------------------------------------------------------------------
 
 
-def test_an_image_says_what_it_is():
+def test_an_image_describes_itself():
     image = Image(PNG)
     assert image.digest == hashlib.sha256(PNG).hexdigest()
     assert image.media_type == "image/png"
@@ -80,7 +80,7 @@ def test_the_size_is_read_from_each_header(pillow, kind, media_type, options):
         size_of(image.data[:count])
 
 
-def test_bytes_that_only_fill_a_jpeg_are_passed_over():
+def test_fill_bytes_of_a_jpeg_are_skipped():
     frame = b"\xff\xc0" + struct.pack(">HBHH", 8, 8, 40, 30)
     assert size_of(b"\xff\xd8\xff\xff\xff" + frame[1:]) == (30, 40)
 
@@ -113,7 +113,7 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("value", NO_IMAGES.values(), ids=NO_IMAGES)
-def test_what_is_no_image_is_none(value):
+def test_a_value_that_is_not_an_image_gives_none(value):
     assert image_of(value) is None
     assert image_of(value, arrays=True) is None
 
@@ -134,7 +134,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_format_that_is_not_taken_says_what_to_do(tmp_path, kind):
+def test_an_unsupported_format_says_what_to_do(tmp_path, kind):
     data, step = OTHERS[kind]
     path = tmp_path / "image"
     path.write_bytes(data)
@@ -174,7 +174,7 @@ def test_a_file_is_read_as_it_is(tmp_path, monkeypatch):
     assert read_image("~/my image.bin") == Image(PNG)
 
 
-def test_a_path_of_something_else_is_no_image(tmp_path):
+def test_a_path_of_another_file_is_not_an_image(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("hello")
     assert image_of(text) is None
@@ -203,7 +203,7 @@ def test_a_path_of_a_file_that_cannot_be_read_is_never_taken_for_text():
         image_of(Path("/proc/self/mem"))  # a file, and its first byte is an error
 
 
-def test_a_file_that_is_no_image_says_so(tmp_path):
+def test_a_file_that_is_not_an_image_is_an_error(tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("hello")
     with pytest.raises(PromptError, match="is not an image") as caught:
@@ -220,7 +220,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     assert image_of(path) is None
 
 
-def test_a_huge_image_is_refused(tmp_path):
+def test_a_huge_image_is_an_error(tmp_path):
     path = tmp_path / "huge.png"
     with path.open("wb") as file:
         file.write(PNG)
@@ -394,7 +394,7 @@ def test_an_array_is_sent_pixel_by_pixel(numpy, shape, mode):
     assert image_of(array) is None
 
 
-def test_an_array_in_any_order_of_memory_is_the_same_image(numpy):
+def test_the_memory_order_of_an_array_does_not_matter(numpy):
     array = numpy.arange(60, dtype="uint8").reshape(4, 5, 3)
     wanted = image_of(array, arrays=True)
     assert image_of(numpy.asfortranarray(array), arrays=True) == wanted
@@ -428,7 +428,7 @@ NO_SHAPES = {
 
 
 @pytest.mark.parametrize(("shape", "kind", "why"), NO_SHAPES.values(), ids=NO_SHAPES)
-def test_an_array_that_is_no_image_says_what_is_wanted(numpy, shape, kind, why):
+def test_an_array_that_is_not_an_image_says_what_is_expected(numpy, shape, kind, why):
     array = numpy.zeros(shape, dtype=kind)
     with pytest.raises(PromptError) as caught:
         image_of(array, arrays=True)
@@ -501,16 +501,16 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
-def test_what_shows_itself_as_a_png_is_an_image(shown):
+def test_an_object_that_shows_itself_as_a_png_is_an_image(shown):
     assert image_of(Shown(shown)) == Image(PNG)
 
 
-def test_what_has_nothing_to_show_now_is_no_image():
+def test_an_object_with_nothing_to_show_is_not_an_image():
     assert image_of(Shown(None)) is None
 
 
 @pytest.mark.parametrize("shown", ["no image", b"", 3, ()], ids=str)
-def test_what_shows_something_else_is_an_error(shown):
+def test_an_object_whose_png_is_not_an_image_is_an_error(shown):
     with pytest.raises(PromptError) as caught:
         image_of(Shown(shown))
     assert caught.value.what == "The Shown did not produce an image."
@@ -530,19 +530,19 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("error", "why"), FAILURES.values(), ids=FAILURES)
-def test_an_error_of_the_users_object_is_told(error, why):
+def test_an_error_in_the_users_object_is_reported(error, why):
     with pytest.raises(PromptError) as caught:
         image_of(Shown(error))
     assert caught.value.why == why
     assert caught.value.__cause__ is error
 
 
-def test_a_stop_by_the_user_comes_through():
+def test_an_interrupt_is_not_caught():
     with pytest.raises(KeyboardInterrupt):
         image_of(Shown(KeyboardInterrupt()))
 
 
-def test_an_object_that_has_every_attribute_is_no_image():
+def test_an_object_that_has_every_attribute_is_not_an_image():
     class Anything:
         def __getattr__(self, name):
             return lambda: PNG
@@ -551,7 +551,7 @@ def test_an_object_that_has_every_attribute_is_no_image():
     assert image_of(Shown) is None
 
 
-def test_a_class_that_only_has_the_name_is_no_figure():
+def test_a_class_that_only_has_the_name_is_not_a_figure():
     class Figure:
         def savefig(self, *_, **__):
             raise AssertionError

@@ -1,4 +1,4 @@
-"""``{{ }}``: what is filled, what is refused, and what passes untouched."""
+"""``{{ }}``: what is filled in, what is an error, and what stays unchanged."""
 
 from contextlib import suppress
 
@@ -97,7 +97,7 @@ def test_a_name_with_attributes_items_and_slices_is_filled(expression, expected)
         "n" + ".a" * 400,
     ],
 )
-def test_what_is_outside_the_grammar_is_refused_with_a_way_out(expression):
+def test_an_expression_outside_the_grammar_is_an_error_with_advice(expression):
     with pytest.raises(PromptError) as caught:
         fill(f"{{{{ {expression} }}}}", NAMESPACE)
     assert "compute it in a cell above" in caught.value.next_step
@@ -128,7 +128,7 @@ def test_what_is_outside_the_grammar_is_refused_with_a_way_out(expression):
         "{{" + "\0" + "}}",
     ],
 )
-def test_braces_that_can_mean_nothing_here_pass_untouched(text):
+def test_other_double_braces_stay_unchanged(text):
     filled = fill(text, NAMESPACE)
     assert filled.text == text
     assert filled.filled == ()
@@ -141,7 +141,7 @@ def test_text_without_double_braces_is_never_changed(text):
 
 
 @given(st.text(alphabet="{}ab.[]'0(): _n-", max_size=40))
-def test_no_text_fails_in_any_other_way_than_a_prompt_error(text):
+def test_any_text_is_filled_or_raises_a_prompt_error(text):
     with suppress(PromptError):
         fill(text, {"a": "A", "b": ["B"], "n": 1})
 
@@ -168,7 +168,7 @@ def test_a_prompt_without_placeholders_touches_no_value():
     assert fill(prompt, {"x": Tripwire()}).text == prompt
 
 
-def test_what_was_filled_in_is_told_once_each_in_order():
+def test_each_filled_expression_is_listed_once_in_order():
     filled = fill("{{ n }} {{ text }} {{n}}", NAMESPACE)
     assert filled.filled == ("n", "text")
 
@@ -184,8 +184,8 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     ]
 
 
-def test_names_that_the_user_did_not_make_are_not_proposed():
-    """IPython puts its own into the namespace; they are filled, and no more."""
+def test_names_of_ipython_are_not_suggested():
+    """IPython adds names to the namespace; they are filled in, but not suggested."""
     ours = dict.fromkeys(["In", "Out", "exit", "get_ipython", "open", "quit", "_n"])
     for typed in ("nope", "on", "Outt", "exi", "qit", "_m", "get_ipythn"):
         with pytest.raises(PromptError) as caught:
@@ -208,7 +208,7 @@ def test_builtins_are_not_in_the_namespace():
         ("n[0]", "TypeError"),
     ],
 )
-def test_what_cannot_be_looked_up_says_why(expression, reason):
+def test_a_failed_look_up_says_why(expression, reason):
     with pytest.raises(PromptError) as caught:
         fill(f"{{{{ {expression} }}}}", NAMESPACE)
     assert caught.value.why.startswith(reason)
@@ -225,7 +225,7 @@ def test_a_value_that_cannot_be_shown_says_why():
     assert caught.value.why == "RuntimeError: no words"
 
 
-def test_an_interrupt_in_the_users_code_is_an_interrupt():
+def test_an_interrupt_in_user_code_is_not_caught():
     class Slow:
         @property
         def answer(self):
@@ -260,7 +260,7 @@ def test_values_become_text_for_a_model(value, text):
     assert value_text(value).text == text
 
 
-def test_a_long_value_is_cut_with_a_note_and_the_cut_is_told():
+def test_a_long_value_is_cut_and_the_footer_says_so():
     filled = fill("{{ long }}", {"long": "x" * (MAX_CHARACTERS + 1)})
     assert filled.text == "x" * MAX_CHARACTERS + "\n[cut: 50,000 of 50,001 characters]"
     assert filled.filled == ("long (cut)",)

@@ -1,4 +1,4 @@
-"""Files that stand before a prompt."""
+"""Files that are sent before a prompt."""
 
 import pytest
 
@@ -35,7 +35,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("data", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_no_text_is_an_error(tmp_path, data, said):
+def test_a_file_that_is_not_text_is_an_error(tmp_path, data, said):
     path = tmp_path / "file"
     if data is not None:
         path.write_bytes(data)

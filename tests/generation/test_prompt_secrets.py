@@ -1,4 +1,4 @@
-"""``{{ }}`` opens nothing that leads to secrets, and what it fills in holds none."""
+"""``{{ }}`` gives no access to secrets, and filled-in text contains none."""
 
 import json
 import os
@@ -93,7 +93,7 @@ MODULE, ENVIRONMENT = "a module", "the environment of this process"
         ("header.redactor", "a value of type Credentials (it may hold a secret)"),
     ],
 )
-def test_what_leads_to_secrets_is_not_opened(monkeypatch, expression, what):
+def test_access_to_secrets_is_an_error(monkeypatch, expression, what):
     monkeypatch.setenv("OLLAMA_API_KEY", KEY)
     with pytest.raises(PromptError) as caught:
         fill(f"Sum up: {{{{ {expression} }}}}", NAMESPACE)
@@ -134,7 +134,7 @@ FRAME = pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]})
         (Config, "v.size", "3"),
     ],
 )
-def test_what_data_people_look_up_is_filled_in(value, expression, text):
+def test_data_of_the_user_is_filled_in(value, expression, text):
     assert fill(f"{{{{ {expression} }}}}", {"v": value}).text == text
 
 
@@ -163,7 +163,7 @@ def test_a_known_secret_is_hidden_in_what_is_filled_in(value):
         assert KEY[start : start + 6] not in text
 
 
-def test_files_and_typed_text_hold_none_either(tmp_path):
+def test_secrets_in_files_and_typed_text_are_hidden(tmp_path):
     path = tmp_path / "a.env"
     path.write_text(f"OLLAMA_API_KEY={KEY}\n")
     prompt = compose(f"Why is {KEY} bad?", {}, files=[str(path)], raw=True, hide=HIDE)
@@ -172,6 +172,6 @@ def test_files_and_typed_text_hold_none_either(tmp_path):
     assert "Why is *** bad?" in prompt.text
 
 
-def test_names_on_the_line_may_be_of_modules():
-    """``-T math.gcd``: no pasted text stands on the line."""
+def test_the_line_may_name_modules():
+    """``-T math.gcd``: nobody pastes text there."""
     assert find_value("os.getcwd", NAMESPACE) is os.getcwd

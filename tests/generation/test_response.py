@@ -30,7 +30,7 @@ def response_of(*contents, **last):
     ],
 )
 def test_thinking_between_tags_is_kept_apart_from_the_text(contents, text, thinking):
-    """Whatever the cuts, the parts are the same, and nothing is lost."""
+    """The parts do not depend on where the chunks end."""
     response, shown_text, shown_thinking = response_of(*contents)
     assert response.text == shown_text
     assert response.text == text

@@ -1,4 +1,4 @@
-"""All the ways to say what a reply has to look like."""
+"""All forms of a schema, and what matches it."""
 
 import dataclasses
 import datetime
@@ -148,7 +148,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("spec", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_none_is_told(spec, said):
+def test_an_invalid_schema_is_an_error(spec, said):
     with pytest.raises(PromptError) as caught:
         read_schema(spec)
     assert said in str(caught.value)
@@ -238,7 +238,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize(("kind", "said", "value"), TYPES.values(), ids=TYPES)
-def test_types_that_people_write_are_schemas(kind, said, value):
+def test_common_types_are_schemas(kind, said, value):
     schema = read_schema(kind)
     loaded = schema.load(said)
     assert loaded == value
@@ -264,7 +264,7 @@ WRONG_VALUES = {
 @pytest.mark.parametrize(
     ("kind", "value", "said"), WRONG_VALUES.values(), ids=WRONG_VALUES
 )
-def test_a_value_that_a_type_rejects_is_told_with_its_place(kind, value, said):
+def test_an_invalid_value_is_reported_with_its_place(kind, value, said):
     assert what_is_wrong(json.dumps(value), read_schema(kind)).startswith(said)
 
 
@@ -280,7 +280,7 @@ def rejecting(error):
     return Even
 
 
-def test_validators_count_whatever_they_raise():
+def test_any_error_of_a_validator_is_a_mismatch():
     class Named(pydantic.BaseModel):
         name: str
 
@@ -316,7 +316,7 @@ def test_a_schema_of_a_class_has_no_titles_that_repeat_its_names():
     }
 
 
-def test_a_json_schema_that_is_none_is_told_before_it_is_sent():
+def test_an_invalid_json_schema_is_an_error_before_it_is_sent():
     with pytest.raises(PromptError, match="not a valid JSON Schema"):
         check_schema({"type": "objekt"})
     check_schema(read_schema("name, age int").json)

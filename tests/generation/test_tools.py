@@ -1,4 +1,4 @@
-"""Functions of a notebook as tools: what a model is told, and what comes of a call."""
+"""Functions of a notebook as tools: their descriptions, and the results of calls."""
 
 import dataclasses
 import datetime
@@ -53,7 +53,7 @@ def recorded(case):
 
 
 @pytest.mark.parametrize("case", ["chat_tools_stream", "chat_tools_result"])
-def test_a_tool_is_told_as_a_real_server_was_told_it(case):
+def test_the_description_of_a_tool_matches_a_recorded_request(case):
     tool = make_tool("get_weather", get_weather)
     assert [tool.description] == recorded(case)["request"]["body"]["tools"]
 
@@ -123,7 +123,7 @@ def test_types_and_defaults_become_a_schema():
     }
 
 
-def test_more_arguments_may_come_where_the_function_takes_them():
+def test_extra_arguments_are_passed_if_the_function_takes_them():
     def function(a: str, **options):
         """Do it.
 
@@ -193,7 +193,7 @@ CALLABLES = {
 @pytest.mark.parametrize(
     ("function", "said", "arguments"), CALLABLES.values(), ids=CALLABLES
 )
-def test_whatever_can_be_called_can_be_a_tool(function, said, arguments):
+def test_any_callable_can_be_a_tool(function, said, arguments):
     tool = make_tool("it", function)
     assert tool.description["function"]["description"] == said
     assert list(tool.description["function"]["parameters"]["properties"]) == list(
@@ -204,7 +204,7 @@ def test_whatever_can_be_called_can_be_a_tool(function, said, arguments):
     assert result.outcome == "called"
 
 
-def test_what_a_partial_gives_is_neither_told_nor_changed():
+def test_arguments_that_a_partial_fixes_are_hidden_and_unchanged():
     def search(text: str, key: str = "", **more):
         return f"{text} with {key} {more}"
 
@@ -218,7 +218,7 @@ def test_what_a_partial_gives_is_neither_told_nor_changed():
         assert f"there is no argument {name}" in result.text
 
 
-def test_hints_that_are_text_are_read(monkeypatch):
+def test_hints_written_as_text_are_resolved(monkeypatch):
     source = """
 from __future__ import annotations
 import typing
@@ -317,7 +317,7 @@ UNFIT = {
 
 
 @pytest.mark.parametrize(("function", "said"), UNFIT.values(), ids=UNFIT)
-def test_what_a_model_cannot_call_is_refused(function, said):
+def test_a_function_that_a_model_cannot_call_is_an_error(function, said):
     with pytest.raises(PromptError) as caught:
         make_tool("it", function)
     assert caught.value.what == "it cannot be used as a tool."
@@ -502,7 +502,7 @@ def test_docstrings_of_odd_forms(text, summary, parameters):
     assert read_docstring(text) == (summary, parameters)
 
 
-def test_what_is_said_of_no_parameter_is_not_told():
+def test_text_about_no_parameter_is_left_out():
     def function(x: int):
         """Do it.
 
@@ -572,7 +572,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG)
-def test_wrong_arguments_are_told_and_nothing_is_called(arguments, said):
+def test_wrong_arguments_are_reported_and_nothing_is_called(arguments, said):
     called = []
 
     @functools.wraps(forecast)
@@ -596,7 +596,7 @@ def test_long_wrong_arguments_are_cut():
     assert "\n" not in result.text
 
 
-def test_arguments_become_what_the_hints_say():
+def test_arguments_are_converted_to_the_hinted_types():
     arguments = {
         "city": "a",
         "days": 2.0,  # an integer, says JSON
@@ -611,7 +611,7 @@ def test_arguments_become_what_the_hints_say():
     assert result == ToolResult(repr(wanted))
 
 
-def test_one_of_several_types_is_found_by_what_it_has():
+def test_a_union_picks_the_type_that_matches():
     @dataclasses.dataclass
     class Circle:
         radius: float = 1.0
@@ -632,7 +632,7 @@ def test_one_of_several_types_is_found_by_what_it_has():
     assert call_tool(tool, {"shape": 3}).text == "int"
 
 
-def test_the_arguments_of_the_chat_stay_as_they_are():
+def test_the_arguments_in_the_chat_are_not_changed():
     def function(items: list, options: dict, raw):
         items.append(1)
         options.clear()
@@ -664,7 +664,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("error", "said"), ERRORS.values(), ids=ERRORS)
-def test_an_error_of_the_function_is_told_to_the_model(error, said):
+def test_an_error_of_the_function_is_sent_to_the_model(error, said):
     assert call_tool(raises(error), {}) == ToolResult(said, "failed")
 
 
@@ -674,12 +674,12 @@ def test_a_long_error_is_cut():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_a_stop_by_the_user_comes_through(error):
+def test_an_interrupt_is_not_caught(error):
     with pytest.raises(error):
         call_tool(raises(error()), {})
 
 
-def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
+def test_an_error_in_arguments_or_in_the_result_is_sent_to_the_model():
     class Unreadable:
         @classmethod
         def make(cls):
@@ -704,7 +704,7 @@ def test_an_error_while_arguments_are_built_or_the_result_is_read_is_told():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_result_that_has_to_be_waited_for_is_an_error():
+def test_an_awaitable_result_is_an_error():
     tool = make_tool("f", lambda: waits("a"))
     result = call_tool(tool, {})
     assert result.outcome != "called"
@@ -725,7 +725,7 @@ def test_a_result_is_text(value, text):
     assert call_tool(make_tool("f", lambda: value), {}) == ToolResult(text)
 
 
-def test_a_long_result_is_cut_and_says_of_how_much():
+def test_a_long_result_is_cut_with_a_note():
     result = call_tool(make_tool("f", lambda: "x" * 100_000), {})
     assert result.text == "x" * 20_000 + "\n[cut: 20,000 of 100,000 characters]"
     assert result.outcome == "called"

@@ -1,4 +1,4 @@
-"""What a model is sent of tables, arrays and long texts."""
+"""What is sent of tables, arrays and long texts."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def numpy():
     return pytest.importorskip("numpy")
 
 
-def test_a_small_table_is_there_as_a_whole(pandas):
+def test_a_small_table_is_complete(pandas):
     frame = pandas.DataFrame({"name": ["Ada", None], "age": [36, 41]})
     found = value_text(frame)
     lines = found.text.splitlines()
@@ -34,7 +34,7 @@ def test_a_small_table_is_there_as_a_whole(pandas):
     assert found.note == ""
 
 
-def test_a_large_table_is_a_sample_that_says_so(pandas):
+def test_a_large_table_is_a_sample_with_a_note(pandas):
     frame = pandas.DataFrame({"n": range(100_000)})
     found = value_text(frame)
     assert "DataFrame of 100,000 rows and 1 column\n" in found.text
@@ -52,7 +52,7 @@ def test_a_wide_table_and_long_cells_stay_within_the_budget(pandas):
     assert len(found.text) <= MAX_CHARACTERS + 100
 
 
-def test_a_series_is_told_with_its_name(pandas):
+def test_a_series_has_its_name(pandas):
     found = value_text(pandas.Series([1, 2], name="age"))
     assert found.text.splitlines() == [
         "Series of 2 values, type int64",
@@ -63,7 +63,7 @@ def test_a_series_is_told_with_its_name(pandas):
     ]
 
 
-def test_columns_of_any_name_and_an_empty_table_are_no_problem(pandas):
+def test_columns_of_any_name_and_an_empty_table_work(pandas):
     assert "0 rows" in value_text(pandas.DataFrame()).text
     frame = pandas.DataFrame([[1, 2]], columns=["a", "a"])
     assert "a: int64, 0" in value_text(frame).text
