@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
 from typing import Any, Literal
 
@@ -182,6 +183,8 @@ def switch(
     return Option(field, flags, kind="switch", const=const, discards=discards)
 
 
+_objects = partial(Option, repeatable=True, takes_objects=True)
+
 CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "model",
@@ -257,32 +260,10 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         completes="name",
         takes_objects=True,
     ),
-    Option(
-        "files",
-        ("-F", "--file"),
-        "PATH",
-        example="data.csv",
-        completes="file",
-        repeatable=True,
-        takes_objects=True,
-    ),
-    Option(
-        "images",
-        ("-a", "--image"),
-        "X",
-        example="plot.png",
-        completes="name",
-        repeatable=True,
-        takes_objects=True,
-    ),
-    Option(
-        "tools",
-        ("-T", "--tool"),
-        "NAME",
-        example="get_weather",
-        completes="name",
-        repeatable=True,
-        takes_objects=True,
+    _objects("files", ("-F", "--file"), "PATH", example="data.csv", completes="file"),
+    _objects("images", ("-a", "--image"), "X", example="plot.png", completes="name"),
+    _objects(
+        "tools", ("-T", "--tool"), "NAME", example="get_weather", completes="name"
     ),
     switch("yes", "--yes", discards=True),
     switch("cached", "--cached"),
@@ -312,22 +293,29 @@ def check_value(field: str, value: object) -> Any:  # noqa: ANN401  (of any type
         The value is invalid.
     """
     option = _BY_FIELD[field]
-    shown = quoted(repr(value), limit=80)
-    what = f"{field} cannot be {shown}."
-    if option.takes_objects and option.repeatable:
-        if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-            return tuple(value)
-        raise ConfigError(what, why="it must be a list", next_step=f"{field}=[{shown}]")
     try:
-        return option.check(value)
+        is_list = option.takes_objects and option.repeatable
+        return _tuple_of(value) if is_list else option.check(value)
     except ValueError as error:
-        next_step = f"{field}={example_of(field, value)}"
-        raise ConfigError(what, why=str(error), next_step=next_step) from error
+        shown = quoted(repr(value), limit=80)
+        raise ConfigError(
+            f"{field} cannot be {shown}.",
+            why=str(error),
+            next_step=f"{field}={example_of(field, value)}",
+        ) from error
+
+
+def _tuple_of(value: object) -> tuple[object, ...]:
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return tuple(value)
+    raise ValueError("it must be a list")
 
 
 def example_of(field: str, value: object) -> str:
     """Return a valid value as Python code, close to the invalid ``value``."""
     option = _BY_FIELD[field]
+    if option.takes_objects and option.repeatable:
+        return f"[{quoted(repr(value), limit=80)}]"
     if option.kind == "switch":
         return "True"
     if option.kind == "pair":

@@ -92,7 +92,9 @@ def compose(
         )
     filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
     # NB: after the placeholders, so that no file's braces are ever filled in.
-    whole, names = with_files(hide(filled.text), files, hide)
+    whole, names = hide(filled.text), tuple[str, ...]()
+    if files:
+        whole, names = with_files(whole, files, hide)
     attached = [attach(image, namespace) for image in images]
     labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
     return FilledPrompt(
