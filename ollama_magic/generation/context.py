@@ -303,11 +303,8 @@ def check_context(
     """
     sizes = _sizes(turns, enough=max(2 * length, 2 * trained, _LOOKED_AT_LEAST))
     total = sum(sizes)
-    rest, prompt, at_least = (
-        estimate_messages(others),
-        estimate_messages(others[-1:]),
-        0,
-    )
+    rest, prompt = estimate_messages(others), estimate_messages(others[-1:])
+    at_least = 0
     is_whole = len(sizes) == len(turns)
     # A chat that is larger than what could fit needs no better evidence.
     if counted is not None and is_whole and _is_sound(counted, turns):

@@ -7,7 +7,7 @@ can be found before something is sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -130,7 +130,7 @@ def prepare(
         From ``look_up``.
     """
     names, hide = session.namespace, session.redactor_for(client).text
-    schema = _schema(options, names)
+    schema = None if options.schema is None else read_schema(options.schema, names)
     prompt = compose(
         text,
         names,
@@ -142,9 +142,8 @@ def prepare(
     tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
     _check_format(format, tools)
-    before = session.chat(options.chat).before(
-        None if options.append else session.cells.cell_id
-    )
+    cell_id = None if options.append else session.cells.cell_id
+    before = session.chat(options.chat).before(cell_id)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
@@ -157,10 +156,10 @@ def prepare(
     messages = partial(
         history.messages, prompt.text, system=system, sees=sees, images=prompt.images
     )
-    request = _request(options, messages(last=options.last), tools, format)
-    request = replace(request, model=name)
+    request = _request(name, options, messages(last=options.last), tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0)]
+    unseen = () if sees else history.sent(options.last)
     return PreparedRequest(
         client=client,
         options=options,
@@ -170,9 +169,7 @@ def prepare(
         schema=schema,
         system=system,
         tools=tools,
-        images_left_out=0
-        if sees
-        else sum(len(t.images) for t in history.sent(options.last)),
+        images_left_out=sum(len(turn.images) for turn in unseen),
         model=model,
         loaded=loaded,
         context=_context(
@@ -278,12 +275,6 @@ def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | 
     return system_message(session.settings, options.system)
 
 
-def _schema(options: ChatOptions, namespace: Mapping[str, Any]) -> Schema | None:
-    if options.schema is None:
-        return None
-    return read_schema(options.schema, namespace)
-
-
 def _check_format(format: object, tools: Sequence[Tool]) -> None:
     if format is not None and tools:
         raise PromptError(
@@ -299,15 +290,13 @@ def _described(tools: Sequence[Tool]) -> list[Message]:
 
 
 def _request(
+    model: str,
     options: ChatOptions,
     messages: Sequence[Message],
     tools: Sequence[Tool],
     format: Any,  # noqa: ANN401  ("json", or a JSON Schema)
 ) -> Request:
-    """Return the request without its model.
-
-    NB: ``/api/generate`` takes no tools; a one-off with tools is a chat of one turn.
-    """
+    # NB: ``/api/generate`` takes no tools; a one-off with tools is a chat of one turn.
     common: dict[str, Any] = {
         "options": options.options,
         "format": format,
@@ -317,10 +306,10 @@ def _request(
     }
     if not options.once or tools:
         described = tuple(tool.description for tool in tools)
-        return ChatRequest("", messages, tools=described, **common)
+        return ChatRequest(model, messages, tools=described, **common)
     *system, asked = messages
     return GenerateRequest(
-        "",
+        model,
         asked["content"],
         system=system[0]["content"] if system else options.system,
         images=asked.get("images", ()),

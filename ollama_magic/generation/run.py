@@ -171,10 +171,8 @@ def _follow_ups(
         return is_shown and session.cells.is_identified
 
     approve = always_yes if prepared.options.yes else AskBeforeCall()
-    rounds, hide = (
-        session.settings.tool_rounds,
-        session.redactor_for(prepared.client).text,
-    )
+    rounds = session.settings.tool_rounds
+    hide = session.redactor_for(prepared.client).text
     return (ToolLoop(prepared.tools, approve, show, rounds, hide=hide),)
 
 
