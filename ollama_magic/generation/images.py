@@ -24,7 +24,7 @@ from ollama_magic.client.images import (
 )
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.values import is_from, unreadable_file
+from ollama_magic.generation.values import error_text, is_from, unreadable_file
 
 _MAX_BYTES = 20_000_000
 _ACCEPTS = "Ollama accepts PNG, JPEG and WebP"
@@ -293,12 +293,8 @@ def _not_taken(what: str, kind: str, opening: str) -> PromptError:
 
 
 def _failed(what: str, error: Exception) -> PromptError:
-    try:
-        reason = quoted(str(error), limit=300)
-    except Exception:  # noqa: BLE001  (``__str__`` is user code too)
-        reason = ""
     return PromptError(
         f"{what} did not produce an image.",
-        why=f"{type(error).__name__}: {reason}".rstrip(": "),
+        why=error_text(error),
         next_step="display it in a cell above to see the whole error",
     )

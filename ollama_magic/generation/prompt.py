@@ -20,7 +20,13 @@ from typing import Any
 from ollama_magic.client.images import Image
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.images import image_of, read_image
-from ollama_magic.generation.values import ValueText, is_file, value_text, with_files
+from ollama_magic.generation.values import (
+    ValueText,
+    error_text,
+    is_file,
+    value_text,
+    with_files,
+)
 
 _MAX_EXPRESSION = 500  # characters; keeps the parser away from its recursion limit
 
@@ -96,18 +102,16 @@ def compose(
     if files:
         whole, names = with_files(whole, files, hide)
     attached = [attach(image, namespace) for image in images]
-    labels = [_label(*pair) for pair in zip(images, attached, strict=True)]
+    labels = [
+        f"{what if isinstance(what, str) else 'image'} ({image.describe()})"
+        for what, image in zip(images, attached, strict=True)
+    ]
     return FilledPrompt(
         whole,
         (*names, *labels, *filled.filled),
         # In the order of their numbers: those in the text are [image 1] and so on.
         (*filled.images, *attached),
     )
-
-
-def _label(what: object, image: Image) -> str:
-    name = what if isinstance(what, str) else "image"
-    return f"{name} ({image.describe()})"
 
 
 # -- placeholders -----------------------------------------------------------------
@@ -294,10 +298,8 @@ def _is_key(node: ast.expr | None) -> bool:
         parts = (node.lower, node.upper, node.step)
         return all(part is None or _is_key(part) for part in parts)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = node.operand
-        return isinstance(number, ast.Constant) and isinstance(
-            number.value, int | float
-        )
+        node = node.operand
+        return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
     return isinstance(node, ast.Constant)
 
 
@@ -390,9 +392,8 @@ def _history_closed(expression: str) -> PromptError:
 
 
 def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
-    own = [key for key in map(str, namespace) if not key.startswith("_")]
-    known = [key for key in own if key not in _OF_IPYTHON]
-    near = difflib.get_close_matches(name, known, n=1)
+    own = {key for key in map(str, namespace) if not key.startswith("_")}
+    near = difflib.get_close_matches(name, own - _OF_IPYTHON, n=1)
     guess = f"did you mean {{{{ {near[0]} }}}}? If not: " if near else ""
     return PromptError(
         f"There is no variable {name!r} for {{{{ {expression} }}}}.",
@@ -402,10 +403,9 @@ def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> Prompt
 
 
 def _failed(expression: str, error: Exception) -> PromptError:
-    reason = " ".join(str(error).split())
     return PromptError(
         f"{{{{ {expression} }}}} cannot be read.",
-        why=f"{type(error).__name__}: {reason}"[:300],
+        why=error_text(error),
         next_step=f"display it in a cell above to see the error; {_RAW}",
     )
 

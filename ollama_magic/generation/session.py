@@ -10,9 +10,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from IPython.core.getipython import get_ipython
@@ -371,14 +372,6 @@ _KEY = "ollama_magic"
 _LOCK = threading.Lock()
 
 
-@dataclass
-class _Shell:
-    """Replaces the shell in a script."""
-
-    user_ns: dict[str, Any] = field(default_factory=dict)
-    meta: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class _NoCells:
     """Replaces the cells in a script."""
@@ -439,4 +432,4 @@ def close_own_session() -> None:
 
 @cache
 def _of_this_process() -> Session:
-    return Session(_Shell(), Settings, _NoCells())
+    return Session(SimpleNamespace(user_ns={}, meta={}), Settings, _NoCells())
