@@ -201,9 +201,10 @@ def make_reply(
     place = None
     if prepared.chat_name is not None and is_kept:
         place = position_in_chat(session.chat(prepared.chat_name), turn)
+    mismatch = _schema_notice(prepared, result)  # also says that a reply was cut off
     notices = (
         result.notice(in_full=not is_kept),
-        _schema_notice(prepared, result),
+        mismatch,
         prepared.context.after(turn.stats, turn.done_reason, result.context_length),
         *session.take_warnings(),
     )
@@ -220,7 +221,7 @@ def make_reply(
         view=options.format or "markdown",
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
-        facts=() if options.quiet else (_early_end(turn),),
+        facts=() if options.quiet or mismatch else (_early_end(turn),),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,

@@ -1,4 +1,4 @@
-"""Prompts sent by widgets, in a real JupyterLab.
+"""Prompts sent by widgets, in a real JupyterLab and Notebook 7.
 
 Its Output widgets ignore updates of a display: the end has to be a new display.
 """
@@ -35,10 +35,11 @@ MIXED = "x = 1\n%ollama list\n%ollama ask hi\ny = 2"
 
 
 @pytest.fixture
-def page(open_notebook, jupyter, fake_ollama, request):
+def page(open_notebook, jupyter, fake_ollama, app):
     setup = SETUP.format(url=fake_ollama.url)
     cells = [setup, INTERACT, CAPTURES, BUTTON, MIXED]
-    page = open_notebook(jupyter.write_notebook(f"{request.node.name}.ipynb", cells))
+    name = jupyter.write_notebook(f"widgets-{app}.ipynb", cells)
+    page = open_notebook(name, app)
     page.run_to_end(0)
     return page
 
@@ -54,11 +55,9 @@ def test_requests_of_widgets_are_answered_on_the_page(page):
         assert "http://" not in page.output(number).last.inner_text()
     page.wait_text(2, "llama3.2:3b: pulled")
     assert page.cell(2).inner_text().count("ollama_magic 0") == 1
-    page.screenshot("widgets-that-ask")
-
-
-def test_pages_and_an_answer_in_one_cell_are_one_output_each(page):
+    page.screenshot(f"widgets-that-ask-{page.app}")
+    # Pages and an answer in one cell are one output each.
     page.run_to_end(4)
-    page.wait_text(4, "turn 1 of main")
+    page.wait_text(4, "turn 4 of main")
     assert page.output(4).count() == 2
     assert "NAME" in page.output(4).first.inner_text().upper()
