@@ -172,18 +172,8 @@ class OllamaClient:
         ReplyStream
             Iterate over it, or call its ``complete()``.
         """
-        return self.send(
-            ChatRequest(
-                model,
-                messages,
-                options=options or {},
-                format=format,
-                think=think,
-                keep_alive=keep_alive,
-                tools=tools,
-                stream=stream,
-            )
-        )
+        given = (options or {}, format, think, keep_alive, tools, stream)
+        return self.send(ChatRequest(model, messages, *given))
 
     def generate(
         self,
@@ -211,21 +201,9 @@ class OllamaClient:
         raw
             Whether to send the prompt without the model's template.
         """
-        return self.send(
-            GenerateRequest(
-                model,
-                prompt,
-                system=system,
-                options=options or {},
-                format=format,
-                think=think,
-                keep_alive=keep_alive,
-                images=images,
-                suffix=suffix,
-                raw=raw,
-                stream=stream,
-            )
-        )
+        given = (system, options or {}, format, think, keep_alive)
+        more = (images, suffix, raw, stream)
+        return self.send(GenerateRequest(model, prompt, *given, *more))
 
     def embed(
         self,

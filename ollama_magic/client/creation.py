@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +26,8 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import Progress
 from ollama_magic.errors import ConfigError
 
-_TEXTS = ("SYSTEM", "TEMPLATE", "RENDERER", "PARSER", "REQUIRES")
+_TEXT_FIELDS = ("system", "template", "renderer", "parser", "requires")
+_TEXTS = tuple(name.upper() for name in _TEXT_FIELDS)
 _KNOWN = ("FROM", "PARAMETER", "ADAPTER", "LICENSE", "MESSAGE", *_TEXTS)
 _ROLES = ("system", "user", "assistant")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -167,11 +168,8 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
             added["parameters"] = _with_parameter(spec, number, value)
         case _:
             near = difflib.get_close_matches(word, _KNOWN, n=1)
-            guess = (
-                f"did you mean {near[0]}?"
-                if near
-                else f"use one of {', '.join(_KNOWN)}"
-            )
+            known = f"use one of {', '.join(_KNOWN)}"
+            guess = f"did you mean {near[0]}?" if near else known
             _reject(number, f"unknown instruction {word}", guess)
     return replace(spec, **added)
 
@@ -311,7 +309,6 @@ class _Closed(Exception):  # noqa: N818  (not an error: it ends an upload)
     """The stream was closed during an upload."""
 
 
-_Report = Callable[[Progress], None]
 _Events = SimpleQueue[Progress | str | BaseException]
 
 
@@ -351,15 +348,10 @@ class Creation:
             from_model=None if spec.is_from_file else spec.base,
             files=files or None,
             adapters=adapters or None,
-            system=spec.system,
-            template=spec.template,
+            license=spec.licenses or None,
             parameters=spec.parameters or None,
             messages=spec.messages or None,
-            license=spec.licenses or None,
-            quantize=spec.quantize,
-            renderer=spec.renderer,
-            parser=spec.parser,
-            requires=spec.requires,
+            **{name: getattr(spec, name) for name in (*_TEXT_FIELDS, "quantize")},
         )
         yield from self._stream
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -175,6 +175,15 @@ class _ServerProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
+    @contextlib.contextmanager
+    def stopped_on_error(self) -> Iterator[None]:
+        """Stop it if the block raises, also by an interrupt."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
     def failure(self, what: str) -> EngineError:
         """Return an error with its exit status and the last line of its log."""
         code = self.exit_code
@@ -278,13 +287,10 @@ def _start_embedded(
         environment["OLLAMA_MAGIC_EMBEDDED_MODELS"] = str(path)
     command = ["ollama_magic.server.embedded"]
     child = _ServerProcess("embedded", command, environment, captures_output=True)
-    try:
+    with child.stopped_on_error():
         handshake = _handshake(child)
         base_url, token = handshake["base_url"], handshake["token"]
         version = _wait_for_version(child, base_url, token)
-    except BaseException:
-        child.stop()
-        raise
     return child, RunningServer(base_url, token, "embedded", version)
 
 
@@ -330,11 +336,8 @@ def _start_ollama(
     }
     guard = ["ollama_magic.server.embedded.watchdog", "--", program, "serve"]
     child = _ServerProcess("ollama", guard, environment)
-    try:
+    with child.stopped_on_error():
         version = _wait_for_version(child, base_url, None)
-    except BaseException:
-        child.stop()
-        raise
     return child, RunningServer(base_url, None, "ollama", version)
 
 
