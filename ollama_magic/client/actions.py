@@ -27,7 +27,7 @@ from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 
 
 def existing(client: OllamaClient, name: str) -> ModelSummary | None:
-    """Return the model of this name, however it is spelt, or None."""
+    """Return the model of this name in any spelling, or None."""
     return find_model(name, client.list())
 
 
@@ -97,7 +97,7 @@ def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
 
 
 def plan_removal_of(names: Sequence[str], installed: Sequence[ModelSummary]) -> Removal:
-    """Return the same for a known list of models."""
+    """Return what removing ``names`` would delete, from a known list of models."""
     names = tuple({canonical(name): name for name in names}.values())
     found = [find_model(name, installed) for name in names]
     going = tuple(model for model in found if model is not None)

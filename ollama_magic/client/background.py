@@ -300,7 +300,7 @@ class _HoldingHandler:
                 signal.signal(signal.SIGINT, self.previous)
                 self.previous(number, frame)
             return
-        # A second press after a while means that nothing checks: raise at any cost.
+        # A second press after a while means that nothing checks: raise in any case.
         is_stuck = self._pending_since and now - self._pending_since > _PATIENCE_S
         if self.lets_through or is_stuck:
             self.lets_through = False  # the next one must not hit the cleaning up
@@ -322,8 +322,8 @@ def held(*, lingers: bool = False) -> Iterator[None]:
     """Hold interrupts back while this block runs; :func:`check_interrupt` raises them.
 
     An interrupt that was never checked for is raised at the end of the block, unless
-    the block ends with an error. Does nothing outside the main thread, which alone is
-    interrupted, and nothing if the user ignores SIGINT.
+    the block ends with an error. Does nothing outside the main thread, the only one that
+    is interrupted, or if the user ignores SIGINT.
 
     Parameters
     ----------
@@ -376,7 +376,7 @@ def _closed(handler: _HoldingHandler) -> Iterator[None]:
 
 @contextmanager
 def let_through() -> Iterator[None]:
-    """Raise interrupts at once inside this block, which runs code of the user's.
+    """Raise interrupts at once inside this block, which runs the user's code.
 
     Only the first one: the next must not hit the cleaning up.
     """

@@ -1,7 +1,7 @@
 """Creates models: reads a Modelfile, uploads its files, lets the server build.
 
 Used by ``%ollama create`` through :mod:`ollama_magic.client.actions`. Only GGUF and
-safetensors files are uploaded, since the Modelfile may be somebody else's. Source:
+safetensors files are uploaded, since the Modelfile may come from somebody else. Source:
 Ollama ``docs/modelfile.mdx`` and ``parser/parser.go``.
 """
 
@@ -64,7 +64,7 @@ class ModelSpec:
     def is_from_file(self) -> bool:
         """Whether the base is a file and not a model on the server.
 
-        A path starts or ends as no model name does.
+        No model name starts or ends like a path.
         """
         return _is_path(self.base)
 

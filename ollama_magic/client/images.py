@@ -30,7 +30,7 @@ _MARKUP = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC"}
 
 ENOUGH = 4096
-"""As many bytes from the start are enough for :func:`format_of`."""
+"""Bytes at the start of a file that :func:`format_of` needs."""
 
 
 def format_of(data: bytes) -> str:

@@ -115,7 +115,7 @@ def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> li
 
 
 def find_model(name: str, models: Iterable[N]) -> N | None:
-    """Return the model of that name, however it is spelt, or None."""
+    """Return the model of that name in any spelling, or None."""
     wanted = canonical(name)
     return next((model for model in models if canonical(model.name) == wanted), None)
 
@@ -290,7 +290,7 @@ def require_capability(
         Ollama's word for it.
     model
         None if the server does not list it. Then nothing is known, and the server
-        decides; so it does if it is too old to list capabilities.
+        decides, as it does if it is too old to list capabilities.
     installed
         The models among which the error suggests others; None if they are unknown.
     """

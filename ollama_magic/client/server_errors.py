@@ -278,7 +278,7 @@ def not_ollama(
 def redirected(info: RequestInfo, location: str) -> NotOllamaError:
     """Return the error for a redirect, which is not followed.
 
-    Following it would send the prompt, and perhaps more, to a host nobody chose.
+    Following it would send the prompt, and perhaps more, to a host that nobody chose.
     """
     try:
         target = urlsplit(location)

@@ -1,6 +1,6 @@
 """Finds, starts and stops a server, for ``%ollama serve``.
 
-It starts nothing unless told to, at most one server per process, and never changes the
+It starts a server only when asked, at most one per process, and never changes the
 user's environment. It probes with the ordinary client, so timeouts and redaction apply.
 """
 

@@ -364,7 +364,7 @@ def test_a_plain_response_over_the_limit_is_an_error(client, fake_ollama):
 
 
 def test_bugs_are_not_wrapped(client):
-    """Bugs of ours or of the caller keep their traceback."""
+    """Our bugs and those of the caller keep their traceback."""
     with pytest.raises(TypeError):
         client.chat("m", [{"content": object()}])
 

@@ -107,7 +107,7 @@ def answers():
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     return {
         "no HTTP": Answer([f"HELLO {said}\r\n\r\n"], raw=True),
-        "a status that is none": Answer([f"HTTP/1.1 {said}\r\n\r\n"], raw=True),
+        "an invalid status": Answer([f"HTTP/1.1 {said}\r\n\r\n"], raw=True),
         "cut": Answer([f"{head}Content-Length: 900\r\n\r\n{said}"], raw=True),
         "no chunk": Answer(
             [f"{head}Transfer-Encoding: chunked\r\n\r\n{said}"], raw=True
@@ -160,7 +160,7 @@ def test_the_version_is_shown_short_and_without_secrets(fake_ollama, version):
 
 @pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
 def test_an_endless_response_is_not_awaited(fake_ollama, monkeypatch, steps):
-    """It counts as no server; the attempt to start one reports the rest."""
+    """It does not count as a server; the error of starting one says the rest."""
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))

@@ -1,1 +1,1 @@
-"""An Ollama-compatible server on llama.cpp, in a process of its own."""
+"""An Ollama-compatible server on llama.cpp, which runs in its own process."""

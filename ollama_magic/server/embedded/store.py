@@ -207,7 +207,7 @@ class ModelStore:
             name = ModelName.parse(content["name"])
             config = _config(content["config"])
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # missing, or not a manifest of ours
+            return None  # missing, or not one of our manifests
         if name is None or not is_digest(config.blob):
             return None
         return StoredModel(name, config, datetime.fromtimestamp(modified, UTC))

@@ -1,4 +1,4 @@
-"""End a process when the process that started it is gone, however that one ended.
+"""End a process when the process that started it is gone, however it ended.
 
 The parent holds the write end of the child's standard input and writes nothing. When
 the parent dies, even by SIGKILL, the operating system closes that end. Our own
