@@ -322,8 +322,8 @@ def held(*, lingers: bool = False) -> Iterator[None]:
     """Hold interrupts back while this block runs; :func:`check_interrupt` raises them.
 
     An interrupt that was never checked for is raised at the end of the block, unless
-    the block ends with an error. Does nothing outside the main thread, the only one that
-    is interrupted, or if the user ignores SIGINT.
+    the block ends with an error. Does nothing outside the main thread, the only one
+    that is interrupted, or if the user ignores SIGINT.
 
     Parameters
     ----------

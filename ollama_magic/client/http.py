@@ -260,8 +260,8 @@ class HttpExchange:
         except BaseException as exc:  # noqa: BLE001  (raised again below)
             error = _without_frames(exc)
         # NB: outside the handler, so that the exception of requests, which carries the
-        # headers and so the token, is not even the context of our error. An interrupt loses
-        # the frames of requests: a verbose traceback shows the headers in them.
+        # headers and so the token, is not even the context of our error. An interrupt
+        # loses the frames of requests: a verbose traceback shows the headers in them.
         raise error
 
     def _error_for(self, exc: Exception) -> OllamaMagicError:
