@@ -1,1 +1,1 @@
-"""Benchmarks: what ollama_magic costs, beside naive ways and physical limits."""
+"""Benchmarks: what ollama_magic costs, compared with naive code and lower bounds."""

@@ -1,7 +1,7 @@
 """Run all benchmarks and print one table.
 
-``python -m benchmarks [--quick] [PART ...]``, in the folder of the project.
-``--quick`` measures each thing once, with shorter replies: to see that it works.
+``python -m benchmarks [--quick] [PART ...]``, in the project folder. ``--quick`` is a
+short trial: it measures each thing once, with shorter replies.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What a long chat costs: a turn among 10,000, the first load, a listing, 10 MB.
+"""The cost of a long chat: a turn among 10,000, the first load, a listing, 10 MB.
 
-Cells are run by a real shell against a server that answers at once; a cell is run
-again and again, so that each time it replaces the last turn of its chat. The limit is
-the same cell in an empty chat.
+A real shell runs the cells against a server that replies at once. A cell is run
+repeatedly, so that it replaces the last turn of its chat each time. The limit is the
+same cell in an empty chat.
 """
 
 import contextlib

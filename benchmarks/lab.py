@@ -1,4 +1,4 @@
-"""A JupyterLab and a Chromium to measure in."""
+"""A JupyterLab and a Chromium for measurements."""
 
 import os
 import shutil

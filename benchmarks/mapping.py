@@ -1,7 +1,7 @@
-"""What ``map_prompts`` costs beside a bare ``requests`` loop, as many rows at a time.
+"""The cost of ``map_prompts``, compared with a bare ``requests`` loop.
 
-The server answers each row at once. Then 10,000 rows in one call, with the memory that
-they take, and the same call again, answered by what was kept.
+The server replies to each row at once. Then 10,000 rows are sent in one call, which
+also measures memory, and the same call is made again with all rows cached.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""How soon a panel of a hundred models is there, in JupyterLab in a real Chromium.
+"""How soon a panel of a hundred models appears, in JupyterLab in a real Chromium.
 
-From the beginning of the cell to the frame in which a screenful of models is on the
-page, and to the one with the last of them. The naive way is a table of ipywidgets with
-a widget in each of its cells.
+Measured from the start of the cell to the frame that shows a screenful of models, and
+to the frame that shows the last one. The naive variant is a table with one ipywidget
+per table cell.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""What reading a stream costs, beside a bare ``requests`` loop over the same bytes.
+"""The cost of reading a stream, compared with ``requests`` alone on the same bytes.
 
-40,000 chunks of a chat, and one line of 10 MB; seconds of CPU of this process.
+40,000 chunks of a chat, and one line of 10 MB; CPU seconds of this process.
 """
 
 import json

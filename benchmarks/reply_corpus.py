@@ -1,7 +1,7 @@
-"""Made-up replies of any length, as a model would stream them: no block comes twice.
+"""Synthetic replies of any length, as a model would stream them; no block repeats.
 
 Headings, paragraphs with emphasis, code and math, nested lists, code, tables, quotes
-and display math, about 3.5 characters a token. The same seed gives the same reply.
+and display math, about 3.5 characters per token. The same seed gives the same reply.
 """
 
 import random

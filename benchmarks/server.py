@@ -1,7 +1,7 @@
-"""A server that speaks as Ollama does, in a process of its own.
+"""A server that speaks Ollama's protocol, in a process of its own.
 
-What it answers is told by the model that is asked: see ``MODELS``. It does nothing
-else, so that what is measured is who asks.
+The model's name selects the reply: see ``MODELS``. The server does nothing else, so
+that only the client is measured.
 """
 
 from __future__ import annotations

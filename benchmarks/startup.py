@@ -1,7 +1,7 @@
-"""What ``%load_ext ollama_magic`` and the first cell add to IPython.
+"""The cost of ``%load_ext ollama_magic`` and of the first cell.
 
-Each figure is that of a fresh process. The first cell's cost is what it takes more than
-the second one, in this thread: modules, the most of them.
+Each figure comes from a fresh process. The cost of the first cell is the difference to
+the second one, in this thread; most of it is imports.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""What a streamed reply costs a reader in JupyterLab, in a real Chromium.
+"""The cost of a streamed reply in the reader's JupyterLab, in a real Chromium.
 
 One cell for each display, in real time. CPU is that of the page's main thread over the
-whole run, until nothing has changed for three seconds; *late* is from the last token
-to the last change of the page; *drop* is the largest loss of height of the outputs
-between two frames. ``SHOTS`` names a folder for screenshots.
+whole run, until nothing has changed for three seconds; *late* is the time from the last
+token to the last change of the page; *drop* is the largest loss of height of the
+outputs between two frames. ``SHOTS`` names a folder for screenshots.
 """
 
 import json

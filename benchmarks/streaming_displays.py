@@ -1,7 +1,7 @@
-"""Ways to show a reply while it comes, to be run inside a kernel.
+"""Displays of a streaming reply, to be run inside a kernel.
 
-``run`` feeds one of them a made-up reply at a steady rate, either in real time or by
-a clock that only counts (then nothing waits, and only work is measured).
+``run`` feeds one of them a synthetic reply at a steady rate, in real time or with a
+simulated clock (then nothing waits, and only work is measured).
 """
 
 import json

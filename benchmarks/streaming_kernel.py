@@ -1,9 +1,9 @@
-"""What a streamed reply costs a kernel and the wire: bytes, messages, CPU, outputs.
+"""The cost of a streamed reply in the kernel: bytes, messages, CPU, outputs.
 
-Messages are counted on the kernel's own IOPub socket; CPU is the kernel's process time.
-First with a clock that only counts, so that nothing waits and only work is measured;
-then a whole ``%%ollama`` cell in real time, with a server, beside a loop that reads the
-same stream with ``requests`` and shows it in the naive way, or not at all.
+Messages are counted on the kernel's IOPub socket; CPU is the kernel's process time. The
+first part uses a simulated clock, so that nothing waits and only work is measured. The
+second part runs a whole ``%%ollama`` cell in real time with a server, compared with a
+loop that reads the same stream with ``requests`` and shows it naively, or not at all.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""Figures and the one table that they stand in.
+"""Rows of measurements, and the table that shows them.
 
-A figure is what several runs gave; the table shows its median, and how far the runs
-lie apart. Knows nothing of what is measured.
+A row has the results of several runs; the table shows their median and their range.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The notebooks of this project, executed from top to bottom with nobody there.
+"""The example notebooks, executed from top to bottom without user interaction.
 
 A notebook that fails raises nbclient's error, with the cell and what it showed.
 """

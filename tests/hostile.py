@@ -1,4 +1,4 @@
-"""Texts that attack a page, and the allow-list that nothing gets out of.
+"""Texts that attack a page, and the allow-list that all output must pass.
 
 The list is spelled out here and not taken from the product, so that a hole in the one
 is no hole in the other; only the constants of our own markup are imported.

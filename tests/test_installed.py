@@ -1,4 +1,4 @@
-"""The package as it is installed: the wheel holds what a notebook needs.
+"""The installed package: the wheel contains what a notebook needs.
 
 Needs nothing of this repository but itself, so that it can run against a wheel.
 """

@@ -1,4 +1,4 @@
-"""What the package tells people to type exists: its subcommands and its options."""
+"""Every subcommand and option that the package suggests exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The notebooks as files: clean, listed, and content with what a reader has."""
+"""The notebooks as files: clean, listed, and runnable with what a reader has."""
 
 import ast
 import json

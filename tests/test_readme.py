@@ -1,4 +1,4 @@
-"""What the README and the pages in ``docs/`` show is what the code understands."""
+"""The examples in the README and the pages in ``docs/`` are valid."""
 
 import ast
 import re

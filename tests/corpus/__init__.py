@@ -1,4 +1,4 @@
-"""Texts that attack: what a poisoned model or server could write, by class.
+"""Attacks by class: what a poisoned model or server could write.
 
 All of our own making. In a text, ``@RUN@`` stands for script that would be seen when
 it runs and ``@SINK@`` for a server that would see a request; :func:`armed` puts real

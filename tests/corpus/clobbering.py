@@ -1,4 +1,4 @@
-"""Names, ids, classes and forms that take over what the page around is made of."""
+"""Names, ids, classes and forms that override parts of the surrounding page."""
 
 _NAMES = [
     "jupyterapp", "jp-main-dock-panel", "main", "body", "head", "forms", "cookie",

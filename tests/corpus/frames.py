@@ -1,4 +1,4 @@
-"""What tries to leave the place that it is shown in: fences, folds, tables, lists."""
+"""Attempts to break out of the place of display: fences, folds, tables, lists."""
 
 _BAD = "<img src=x onerror=@RUN@>"
 _INFO = [

@@ -1,4 +1,4 @@
-"""Characters that steer a terminal, reorder or hide text, or break what writes it."""
+"""Characters that control a terminal, or reorder or hide text."""
 
 _ESC = "\x1b"
 _TERMINAL = [

@@ -1,4 +1,4 @@
-"""Math that does more than to be looked at, and math that hides something else."""
+"""Math that does more than show a formula, or hides something else."""
 
 _ACTIVE = [
     "\\href{javascript:@RUN@}{x}",

@@ -1,4 +1,4 @@
-"""HTML that a parser reads in one way and, once it is written out, in another."""
+"""HTML whose meaning changes when it is parsed and serialised again."""
 
 _BAD = "<img src=x onerror=@RUN@>"
 _RAW_TEXT = [

@@ -1,4 +1,4 @@
-"""What some template language, shell, format or parser of data would evaluate."""
+"""What a template language, shell, format or data parser would evaluate."""
 
 VECTORS = [
     "{{ 7*7 }}",

@@ -1,4 +1,4 @@
-"""The Python functions: in a notebook they are its own, in a script they need none."""
+"""The Python functions, in a notebook and in a script."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Cells whose front end sends no permanent id, by messages to a real kernel.
+"""Front ends that send no permanent cell ids, with their messages in a real kernel.
 
 VS Code tells a position within one opening; server-side execution, consoles and some
 kernels tell nothing. See ``ollama_magic/history/identity.py``.

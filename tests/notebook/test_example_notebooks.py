@@ -1,4 +1,4 @@
-"""The example notebooks with a model that sees, calls functions and is always right."""
+"""The example notebooks with a scripted model that is always right."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Errors as text: the user's frames, and the types of the names on the failing line."""
+"""Errors as text: the user's frames, and the types on the failing line."""
 
 import array
 import gc

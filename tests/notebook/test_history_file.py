@@ -1,4 +1,4 @@
-"""A ``history_file`` beside the notebook is whole in the one file, in real kernels."""
+"""A ``history_file`` is complete in one file, in real kernels."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Loaded, reloaded and unloaded, restarted and ended: one hook each, and none left."""
+"""Load, reload, unload, restart and end: one hook of each kind, and none left."""
 
 import threading
 from functools import partial

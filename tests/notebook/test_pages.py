@@ -1,4 +1,4 @@
-"""Pages of ``%ollama`` anywhere in a cell: each is shown once, or used as a value."""
+"""Listings and pages of ``%ollama``: each is shown once, or used as a value."""
 
 import os
 import subprocess

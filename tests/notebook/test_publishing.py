@@ -1,4 +1,4 @@
-"""Outputs that are sent without the detour through display hooks."""
+"""Outputs that are sent without IPython's display hooks."""
 
 SHOW = """
 from ollama_magic.render.compat import publisher_of

@@ -1,4 +1,4 @@
-"""A small reply with a large effect costs a kernel what its length costs.
+"""A small reply with a large effect costs a kernel in proportion to its length.
 
 Each of these ended the kernel, or kept it busy for half a minute, with all variables of
 the user in it.

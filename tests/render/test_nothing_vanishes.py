@@ -1,4 +1,4 @@
-"""Every word of an answer is shown: soon while it streams, and at its end."""
+"""Every word of a reply is shown: soon while it streams, and at the end."""
 
 import re
 
