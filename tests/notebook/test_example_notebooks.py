@@ -12,6 +12,8 @@ from fake_ollama import FakeOllama, reply_line
 pytest.importorskip("pandas")
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.slow
+
 MODEL = "able:4b"
 ABLE = {"name": MODEL, "capabilities": ["completion", "vision", "tools"]}
 TOPICS = {

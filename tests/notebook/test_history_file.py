@@ -12,6 +12,8 @@ from kernel import Kernel
 
 from ollama_magic.history.store import ChatStore
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 %load_ext ollama_magic
 %config OllamaMagics.cached = True
