@@ -163,22 +163,16 @@ def _named_servers(
 ) -> list[BatchServer]:
     """Return the given servers, each once; None is the configured one."""
     named: Sequence[str | None] = [hosts] if isinstance(hosts, str) else hosts or [None]
-    clients = [_client(session, host) for host in named]
-    return [
-        BatchServer(client, _is_configured(session, client), session.host_kind(client))
-        for client in {c.host.base_url: c for c in clients}.values()
-    ]
+    servers = [_named_server(session, host) for host in named]
+    return list({server.base_url: server for server in servers}.values())
 
 
-def _client(session: Session, host: str | None) -> OllamaClient:
-    """Return a client; the API key is sent to the configured host alone."""
-    is_other = host is not None and not _is_configured_host(session, host)
-    return session.client(host if is_other else None)
-
-
-def _is_configured(session: Session, client: OllamaClient) -> bool:
-    host = client.host
-    return not host.user and _is_configured_host(session, host.base_url)
+def _named_server(session: Session, host: str | None) -> BatchServer:
+    """Return a server; the API key is sent to the configured host alone."""
+    is_configured = host is None or _is_configured_host(session, host)
+    client = session.client(None if is_configured else host)
+    gets_key = is_configured and not client.host.user
+    return BatchServer(client, gets_key, session.host_kind(client))
 
 
 def _is_configured_host(session: Session, host: str) -> bool:

@@ -21,11 +21,15 @@ from ollama_magic.generation.session import Session
 from ollama_magic.history.records import (
     METADATA_KEY,
     RECORDED_SETTINGS,
-    TurnPosition,
     output_metadata,
-    position_in_chat,
 )
-from ollama_magic.history.turns import Message, Status, Turn, without_outcome
+from ollama_magic.history.turns import (
+    Message,
+    Status,
+    Turn,
+    TurnPosition,
+    without_outcome,
+)
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import (
     ReplyView,
@@ -200,7 +204,7 @@ def make_reply(
     """
     place = None
     if prepared.chat_name is not None and is_kept:
-        place = position_in_chat(session.chat(prepared.chat_name), turn)
+        place = session.chat(prepared.chat_name).position_of(turn)
     mismatch = _schema_notice(prepared, result)  # also says that a reply was cut off
     notices = (
         result.notice(in_full=not is_kept),

@@ -12,17 +12,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict, get_args
+from typing import Any, get_args
 
 from ollama_magic import __version__
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import MAX_DEPTH, Stats, is_too_deep
 from ollama_magic.history.turns import (
     CallOutcome,
-    Chat,
     Message,
     Status,
     Turn,
+    TurnPosition,
     without_surrogates,
 )
 
@@ -275,25 +275,7 @@ def _time(record: Mapping[str, Any]) -> str:
         raise UnreadableError("answered_at of a turn is not a time") from error
 
 
-class TurnPosition(TypedDict):
-    """The position of a turn in its chat, as the metadata of its output has it."""
-
-    chat: str
-    turn: int
-    """From 1, without markers: the number that users see."""
-    position: int
-    """From 1, with markers."""
-
-
 _NO_POSITION = {"chat": None, "turn": None, "position": None}
-
-
-def position_in_chat(chat: Chat, turn: Turn) -> TurnPosition:
-    """Return the position of a turn in its chat."""
-    uids = [other.uid for other in chat.turns]
-    index = uids.index(turn.uid) if turn.uid in uids else len(uids)
-    before = sum(not other.is_mark for other in chat.turns[:index])
-    return TurnPosition(chat=chat.name, turn=before + 1, position=index + 1)
 
 
 def output_metadata(turn: Turn, position: TurnPosition | None, plain: str) -> Record:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.models import is_cloud_name
@@ -172,6 +172,16 @@ def _last_start(turns: Sequence[Turn]) -> int:
     return 0
 
 
+class TurnPosition(TypedDict):
+    """The position of a turn in its chat, as the metadata of its output has it."""
+
+    chat: str
+    turn: int
+    """From 1, without markers: the number that users see."""
+    position: int
+    """From 1, with markers."""
+
+
 @dataclass(frozen=True)
 class Chat:
     """One named chat of a notebook: its live turns, oldest first."""
@@ -183,6 +193,13 @@ class Chat:
     def numbered(self) -> tuple[Turn, ...]:
         """The turns without markers, in the order of the numbers that users see."""
         return tuple(turn for turn in self.turns if not turn.is_mark)
+
+    def position_of(self, turn: Turn) -> TurnPosition:
+        """Return the position of a turn; of a new one, the position it would have."""
+        uids = [other.uid for other in self.turns]
+        index = uids.index(turn.uid) if turn.uid in uids else len(uids)
+        before = sum(not other.is_mark for other in self.turns[:index])
+        return TurnPosition(chat=self.name, turn=before + 1, position=index + 1)
 
     def before(self, cell_id: str | None) -> Chat:
         """Return the chat before the turn of a cell; all of it if there is none.

@@ -20,12 +20,11 @@ from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
     TURN_CELL_KEY,
-    TurnPosition,
     UnreadableError,
     output_metadata,
     read_output_metadata,
 )
-from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, TurnPosition
 from ollama_magic.render.output import MIME_TYPES
 from ollama_magic.render.reply import (
     ReplyView,

@@ -1,7 +1,6 @@
 """Several servers: how rows are distributed, and what happens when one fails."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fake_ollama import Answer, FakeOllama, Wait, reply_line
@@ -22,13 +21,6 @@ def servers():
         one.chat(lambda body: says(body, "one"))
         other.chat(lambda body: says(body, "other"))
         yield one, other
-
-
-@pytest.fixture
-def elsewhere():
-    """Run a call in a thread."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit
 
 
 def says(body, text):

@@ -1,7 +1,6 @@
 """``map_prompts``: requests, order, schemas, errors and the cache."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -33,13 +32,6 @@ def configured(fake_ollama, monkeypatch):
     """Configure the fake server, which repeats the prompt."""
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
     fake_ollama.chat(lambda body: says(body, f"re: {body['prompt']}"))
-
-
-@pytest.fixture
-def elsewhere():
-    """Run a call in a thread."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit
 
 
 def says(body, text, **end):

@@ -10,7 +10,7 @@ from ollama_magic.errors import ConfigError, usage_error
 from ollama_magic.generation.options import Option, is_number, switch
 from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import PruneSummary, UndoResult
-from ollama_magic.history.records import METADATA_KEY, output_metadata, position_in_chat
+from ollama_magic.history.records import METADATA_KEY, output_metadata
 from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.notebook.commands.declare import (
@@ -158,7 +158,7 @@ def start_new(context: Context, line: ParsedCommand) -> TextPage:
     mark = session.store.mark_new(key, session.chat_name, session.cells.cell_id)
     session.cells.count_turn()
     chat = session.chat()
-    metadata = {METADATA_KEY: output_metadata(mark, position_in_chat(chat, mark), "")}
+    metadata = {METADATA_KEY: output_metadata(mark, chat.position_of(mark), "")}
     return TextPage(_new_text(chat, mark), metadata)
 
 
