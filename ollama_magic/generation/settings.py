@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ollama_magic.client.options import OptionValue, check_options
+from ollama_magic.client.options import OptionValue
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.options import (
     FORMATS,
@@ -82,22 +82,21 @@ class Settings:
 _SAME_AS_OPTION = ("model", "system", "options", "keep_alive", "think", "format")
 
 
-def check_setting(name: str, value: object) -> None:
-    """Check the value of a setting with the option of the same name.
+def check_setting(name: str, value: Any) -> Any:  # noqa: ANN401  (of any type)
+    """Return the value of a setting, checked with the option of the same name.
 
     Raises
     ------
     ConfigError
         The value is invalid.
     """
-    if name not in _SAME_AS_OPTION or value in ("", None):  # not set
-        return
-    if name == "options":
-        check_value(name, value)  # its error names the option
-        return
+    if name not in _SAME_AS_OPTION or value in ("", None, {}):  # not set
+        return value
     try:
-        check_value(name, value)
+        return check_value(name, value)
     except ConfigError as error:
+        if name == "options":  # its error names the option
+            raise
         next_step = f"%config OllamaMagics.{name} = {example_of(name, value)}"
         raise ConfigError(error.what, why=error.why, next_step=next_step) from error
 
@@ -113,15 +112,13 @@ def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
     ConfigError
         A setting has an invalid value.
     """
-    for name in ("options", "keep_alive"):  # a dict can be changed in place
-        check_setting(name, getattr(settings, name))
     has_schema = options.schema is not None
     # NB: with a schema the setting `think` is ignored: with both, some models do not
     # think and others write no JSON (ollama#11545, #14645, #15260).
     think = settings.think if options.think is None and not has_schema else None
     keep_alive = options.keep_alive
     if keep_alive is None and settings.keep_alive:
-        keep_alive = check_value("keep_alive", settings.keep_alive)
+        keep_alive = check_setting("keep_alive", settings.keep_alive)
     return replace(
         options,
         options=model_options(settings, options.options),
@@ -143,7 +140,8 @@ def model_options(
     ConfigError
         The setting ``options`` has an invalid value.
     """
-    return {**check_options(settings.options), **given}
+    # NB: the trait checks what is assigned, but a dict can be changed in place.
+    return {**check_setting("options", settings.options), **given}
 
 
 def system_message(settings: Settings, given: str | None) -> str | None:
