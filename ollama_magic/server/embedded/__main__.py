@@ -23,7 +23,7 @@ import platformdirs
 from ollama_magic.server.embedded import watchdog
 from ollama_magic.server.embedded.api import EmbeddedApi
 from ollama_magic.server.embedded.http import EmbeddedHTTPServer
-from ollama_magic.server.embedded.new_models import SMOLLM2, Puller
+from ollama_magic.server.embedded.new_models import PULLABLE, Puller
 from ollama_magic.server.embedded.protocol import ApiError, ModelName
 from ollama_magic.server.embedded.store import ModelStore
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command")
     pull = commands.add_parser("pull", help="add a model to the store")
-    pull.add_argument("name", nargs="?", default=SMOLLM2.name)
+    pull.add_argument("name", nargs="?", default=PULLABLE)
     return parser
 
 

