@@ -341,8 +341,8 @@ class Session:
 
     def take_warnings(self) -> list[str]:
         """Return the warnings that were not shown yet, and forget them."""
-        taken, self._warnings[:] = list(self._warnings), []
-        return taken
+        # NB: another thread may add one meanwhile.
+        return [self._warnings.pop(0) for _ in range(len(self._warnings))]
 
     def close(self) -> None:
         """Close the store. A server that was started is stopped elsewhere."""

@@ -58,8 +58,8 @@ def install(
 
     def variables() -> Sequence[str]:
         hidden = shell.user_ns_hidden
-        names = [name for name in shell.user_ns if name not in hidden]
-        return [name for name in names if not name.startswith("_")]
+        known = list(shell.user_ns)  # a cell may add names meanwhile
+        return [name for name in known if name not in hidden and name[:1] != "_"]
 
     completer = _Completer(_Patient(models), chats, variables, compared)
 
@@ -83,7 +83,7 @@ def uninstall(shell: Any) -> None:  # noqa: ANN401
 class _Patient:
     """Names from a callable that may be slow: waits a little, then uses the last ones.
 
-    Only one call runs at a time, however often and from whatever thread Tab is pressed.
+    Only one call runs at a time, even if several threads complete.
     """
 
     def __init__(self, names: Names) -> None:

@@ -326,8 +326,9 @@ class OllamaMagics(Magics):
         """
         if "ollama_magic.widgets.panel" in sys.modules:
             sys.modules["ollama_magic.widgets.panel"].close_panels()
-        if self._session is not None:
-            self._session.close()
+        with self._session_lock:  # Tab completion may be making it
+            if self._session is not None:
+                self._session.close()
         self.cells.unregister()
         self.failing_cells.unregister()
         unregister_all(self.shell, self)

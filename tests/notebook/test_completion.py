@@ -231,6 +231,18 @@ def test_completion_from_two_threads_offers_what_it_offers_to_one(shell):
         assert found == [(typed, expected)] * 2
 
 
+def test_names_are_offered_while_a_cell_adds_some(shell, monkeypatch):
+    """Otherwise the dict would change its size while it is read."""
+
+    class Adding(dict):
+        def __contains__(self, name):
+            shell.user_ns[f"_added_{len(shell.user_ns)}"] = 1
+            return dict.__contains__(self, name)
+
+    monkeypatch.setattr(shell, "user_ns_hidden", Adding(shell.user_ns_hidden))
+    assert "Person" in offered(shell, "%%ollama --schema Per")[0]
+
+
 def alone(make):
     """Return a constructor that fails when two threads are in it at the same time."""
     barrier = threading.Barrier(2)
