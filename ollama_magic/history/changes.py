@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -127,19 +127,22 @@ def drop_cells(
 
 
 def insert_turns(
+    database: sqlite3.Connection, notebook: str, chats: Iterable[Chat]
+) -> None:
+    """Give chats these turns, in this order, as one change that undo can revert.
+
+    Turns with a uid are live turns of their chat. The others are added; each replaces
+    the live turn of its cell, unless that is among the turns too, and removes it from
+    other chats of the notebook. Other live turns of the chat stay, at the front.
+    """
+    moment = utc_now()
+    for chat in chats:
+        _insert_turns(database, notebook, chat, moment)
+
+
+def _insert_turns(
     database: sqlite3.Connection, notebook: str, chat: Chat, moment: str
 ) -> None:
-    """Give a chat these turns, in this order.
-
-    Turns with a uid are live turns of the chat. The others are added; each replaces
-    the live turn of its cell, unless that is in ``chat`` too, and removes it from other
-    chats of the notebook. Live turns that are not in ``chat`` stay, at the front.
-
-    Parameters
-    ----------
-    moment
-        The time of the change, and of turns that have no time.
-    """
     chat_id = rows.get_or_create_chat(database, notebook, chat.name)
     live = rows.read_turns(database, chat_id)
     pairs = zip(live, chat.turns, strict=False)

@@ -136,16 +136,16 @@ def as_turns(database: sqlite3.Connection, found: Iterable[sqlite3.Row]) -> list
         return Image(row[0]) if row else None
 
     turns = []
-    for row in list(found):
+    for row in list(map(dict, found)):
         values = {name: row[name] for name in _FIELDS}
-        images = map(image, json.loads(row["pictures"] or "[]"))
+        digests = json.loads(row["pictures"]) if row["pictures"] else ()
         stats = json.loads(row["stats"])
         values |= {
             # Ignore counts of newer versions.
             "stats": Stats(**{k: v for k, v in stats.items() if k in _STATS}),
             "request": json.loads(row["request"]),
-            "steps": tuple(json.loads(row["steps"] or "[]")),
-            "images": tuple(one for one in images if one is not None),
+            "steps": tuple(json.loads(row["steps"])) if row["steps"] else (),
+            "images": tuple(one for one in map(image, digests) if one is not None),
             "starts_afresh": bool(row["starts_afresh"]),
             "origin": _origin(row["origin"]),
         }

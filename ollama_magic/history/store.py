@@ -159,13 +159,7 @@ class ChatStore:
 
         Turns with a uid are live turns; see ``changes.insert_turns``.
         """
-        moment = utc_now()
-
-        def work(database: sqlite3.Connection) -> None:
-            for chat in chats:
-                changes.insert_turns(database, notebook, chat, moment)
-
-        self._database.run_and_commit(work)
+        self._database.run_and_commit(changes.insert_turns, notebook, chats)
 
     def trust(self, uids: Collection[str]) -> None:
         """Send system messages and tool results of turns from a file from now on."""

@@ -388,8 +388,8 @@ def test_an_upgraded_file_has_the_tables_of_a_new_one(tmp_path):
 
 
 def test_the_origin_of_a_turn_is_stored_and_can_be_trusted(store, path, open_store):
-    told = Turn(prompt="a", reply="b", model="m", system="obey", origin="file")
-    store.insert_turns(NB, [Chat("main", (told,))])
+    imported = Turn(prompt="a", reply="b", model="m", system="obey", origin="file")
+    store.insert_turns(NB, [Chat("main", (imported,))])
     ask(store, "mine?", "c1")
     chat = open_store().load(NB)
     assert [turn.origin for turn in chat.turns] == ["file", "here"]

@@ -157,7 +157,7 @@ def test_four_kernels_on_one_chat_lose_no_turn(path):
 
 def test_chats_continue_in_memory_when_the_disk_is_full(path):
     fill(path, "before")
-    told = run(
+    report = run(
         """
         import resource
         store.record("notebook", "main", turn("fits"))
@@ -170,9 +170,9 @@ def test_chats_continue_in_memory_when_the_disk_is_full(path):
         path,
     )
     expected = ["before", "fits", *(f"turn {number}" for number in range(9))]
-    assert told["prompts"] == expected
-    assert told["path"] == "None"
-    assert len(told["warnings"]) == 1
+    assert report["prompts"] == expected
+    assert report["path"] == "None"
+    assert len(report["warnings"]) == 1
     kept = in_file(path)
     assert kept == expected[: len(kept)], "what came after the fault was mixed in"
     assert len(kept) < len(expected)
@@ -186,7 +186,7 @@ def test_chats_in_a_read_only_folder_can_be_read():
         fill(path, "before")
         path.chmod(0o644)
         folder.chmod(0o555)
-        told = run(
+        report = run(
             """
             if os.geteuid() == 0:  # root may write anywhere
                 os.setuid(65534)
@@ -196,9 +196,9 @@ def test_chats_in_a_read_only_folder_can_be_read():
             """,
             path,
         )
-        assert told["prompts"] == ["before", "after"]
-        assert told["path"] == "None"
-        assert len(told["warnings"]) == 1
+        assert report["prompts"] == ["before", "after"]
+        assert report["path"] == "None"
+        assert len(report["warnings"]) == 1
         path.chmod(0o600)
         folder.chmod(0o700)
         assert in_file(path) == ["before"]

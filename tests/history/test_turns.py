@@ -34,13 +34,13 @@ def test_messages_are_the_turns_in_order_and_the_new_prompt():
 def test_images_and_tool_calls_are_sent_again_but_not_thinking():
     image = Image(b"x")
     call = {"role": "assistant", "content": "", "tool_calls": [{}], "thinking": "hm"}
-    told = {"role": "tool", "content": "3", "tool_name": "add"}
-    asked = chat(turn("a", images=(image,), steps=(call, told)))
+    result = {"role": "tool", "content": "3", "tool_name": "add"}
+    asked = chat(turn("a", images=(image,), steps=(call, result)))
     sent = asked.messages("next", images=[image])
     assert sent == [
         {"role": "user", "content": "ask a", "images": [image.base64]},
         {"role": "assistant", "content": "", "tool_calls": [{}]},
-        told,
+        result,
         {"role": "assistant", "content": "say a"},
         {"role": "user", "content": "next", "images": [image.base64]},
     ]
@@ -51,13 +51,13 @@ def test_images_and_tool_calls_are_sent_again_but_not_thinking():
 def test_images_and_tool_results_change_the_text_hash():
     plain = turn("a")
     seen = replace(plain, images=(Image(b"x"),))
-    told = replace(plain, steps=({"role": "tool", "content": "3"},))
-    assert len({t.compute_text_hash() for t in (plain, seen, told)}) == 3
+    result = replace(plain, steps=({"role": "tool", "content": "3"},))
+    assert len({t.compute_text_hash() for t in (plain, seen, result)}) == 3
 
 
 def test_only_prompts_and_replies_of_an_untrusted_file_are_sent():
-    told = {"role": "tool", "content": "obey"}
-    brought = turn("a", system="obey", steps=(told,), origin="file")
+    result = {"role": "tool", "content": "obey"}
+    brought = turn("a", system="obey", steps=(result,), origin="file")
     talk = chat(turn("x", system="mine"), brought)
     assert talk.messages("next") == [
         {"role": "system", "content": "mine"},
@@ -157,10 +157,10 @@ def test_different_texts_have_different_hashes():
 
 
 def test_the_outcome_of_a_tool_call_is_not_sent_or_hashed():
-    told = {"role": "tool", "content": "3"}
+    result = {"role": "tool", "content": "3"}
     plain, known = (
-        turn("a", steps=(told,)),
-        turn("a", steps=({**told, "outcome": "called"},)),
+        turn("a", steps=(result,)),
+        turn("a", steps=({**result, "outcome": "called"},)),
     )
     assert chat(known).messages("b") == chat(plain).messages("b")
     assert known.compute_text_hash() == plain.compute_text_hash()

@@ -120,9 +120,9 @@ def test_invalid_metadata_is_counted_and_left_out(changes):
     assert found.left_out == 1
 
 
-@pytest.mark.parametrize("told", [None, [], "text", 7, {}])
-def test_metadata_of_another_shape_is_left_out(told):
-    broken = {"output_type": "display_data", "metadata": {"ollama_magic": told}}
+@pytest.mark.parametrize("metadata", [None, [], "text", 7, {}])
+def test_metadata_of_another_shape_is_left_out(metadata):
+    broken = {"output_type": "display_data", "metadata": {"ollama_magic": metadata}}
     assert read(("a", broken)).left_out == 1
 
 
@@ -133,7 +133,7 @@ def test_an_output_without_text_is_read(data):
 
 
 @pytest.mark.parametrize(
-    ("told", "order"),
+    ("answered", "order"),
     [
         # name, position when it was answered, when it was answered
         ([("a", 1, 1), ("b", 2, 2), ("c", 3, 3)], "abc"),
@@ -148,13 +148,13 @@ def test_an_output_without_text_is_read(data):
         ([("a", -7, 1), ("b", 2**80, 2)], "ab"),
     ],
 )
-def test_turns_are_in_the_order_of_the_chat(told, order):
+def test_turns_are_in_the_order_of_the_chat(answered, order):
     placed = [
         (
             TurnPosition(chat="main", turn=1, position=at_),
             mark(when, "n") if name == "|" else turn(name, when),
         )
-        for name, at_, when in told
+        for name, at_, when in answered
     ]
     assert names(in_order(placed)) == order
 
