@@ -363,21 +363,16 @@ class ReplyChunk:
     @classmethod
     def joined(cls, chunks: Iterable[Self]) -> Self:
         """Return the chunks of a stream, or some that follow each other, as one."""
-        content: list[str] = []
-        thinking: list[str] = []
-        tool_calls: list[ToolCall] = []
-        last, remote_host = cls(), ""
-        for last in chunks:
-            content.append(last.content)
-            thinking.append(last.thinking)
-            tool_calls += last.tool_calls
-            remote_host = last.remote_host or remote_host
+        all_chunks = list(chunks)
+        if len(all_chunks) == 1:
+            return all_chunks[0]
+        hosts = [chunk.remote_host for chunk in all_chunks if chunk.remote_host]
         return replace(
-            last,
-            content="".join(content),
-            thinking="".join(thinking),
-            tool_calls=tuple(tool_calls),
-            remote_host=remote_host,
+            all_chunks[-1] if all_chunks else cls(),
+            content="".join(chunk.content for chunk in all_chunks),
+            thinking="".join(chunk.thinking for chunk in all_chunks),
+            tool_calls=tuple(call for chunk in all_chunks for call in chunk.tool_calls),
+            remote_host=hosts[-1] if hosts else "",
         )
 
 
