@@ -429,8 +429,8 @@ def _kept(
     noted = result.noted(f"compared with {', '.join(others)}")
     reply = make_reply(session, prepared, noted, turn)
     if stable_cell_id(compared.cell_id):  # the notebook file has this id too
-        told = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
-        reply = replace(reply, provenance=told)
+        provenance = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
+        reply = replace(reply, provenance=provenance)
     if not reply.footer:  # the footer is off, but the position has to be shown
         place = f"turn {reply.provenance['turn']} of {chat}"
         reply = replace(reply, footer=(place,))
@@ -439,7 +439,7 @@ def _kept(
 
 
 def _answered_at(compared: Compared) -> str:
-    """Return the time of the turn: that of the comparison.
+    """Return the time of the turn, which is the time of the comparison.
 
     So the outputs of a notebook that is re-run from the cache do not change. Each reply
     that is kept is a microsecond later, since the last of several counts.

@@ -393,7 +393,7 @@ class FollowUp(Protocol):
         """Messages of its requests that belong to the turn."""
 
     def next_request(self, request: Request, response: Response) -> Request | None:
-        """Return the request to send next; None when there is none.
+        """Return the request to send next; None if the response is the last one.
 
         Raises
         ------

@@ -106,7 +106,7 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
     spec
         A text (see the notes), a dict that is a JSON Schema, or a type: a dataclass, a
         TypedDict, a pydantic model, ``list[str]``, ``Literal["pos", "neg"]``, an enum
-        and whatever else pydantic can describe; also a ``TypeAdapter``.
+        or anything else that pydantic can describe; also a ``TypeAdapter``.
     namespace
         Where names are looked up.
 
@@ -310,9 +310,9 @@ def _schema_generator() -> type[GenerateJsonSchema]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return what an error of pydantic says, without its advice to configure models."""
-    said = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
-    return said.replace("Unable to generate pydantic-core schema", "JSON has no type")
+    """Return the first line of a pydantic error, without its advice about models."""
+    line = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
+    return line.replace("Unable to generate pydantic-core schema", "JSON has no type")
 
 
 def _with_newer_typed_dicts(kind: Any, known: dict[Any, Any]) -> Any:  # noqa: ANN401
@@ -417,11 +417,11 @@ class Repair:
         self.notes: Sequence[str] = ()
         """Notes for the footer."""
 
-    def next_request(self, request: Request, answer: Response) -> Request | None:
+    def next_request(self, request: Request, response: Response) -> Request | None:
         """Return the second request, or None."""
-        if self.notes or answer.done_reason == "length":
+        if self.notes or response.done_reason == "length":
             return None
-        wrong = what_is_wrong(answer.text, self._schema)
+        wrong = what_is_wrong(response.text, self._schema)
         if not wrong:
             return None
         self.notes = ("requested twice: the first reply did not match the schema",)
@@ -434,7 +434,7 @@ class Repair:
             request.model,
             [
                 *request.as_messages(),
-                {"role": "assistant", "content": answer.text},
+                {"role": "assistant", "content": response.text},
                 {"role": "user", "content": advice},
             ],
             options=request.options,

@@ -31,8 +31,8 @@ class MismatchError(ValueError):
     """A JSON value that does not match its schema or its type."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
-        said = [f"at {place or 'the top level'}: {words}" for place, words in found]
-        super().__init__("; ".join(said))
+        lines = [f"at {place or 'the top level'}: {why}" for place, why in found]
+        super().__init__("; ".join(lines))
         self.faults = found
         """Places, as names and indices with slashes between them, and reasons."""
 
@@ -142,8 +142,8 @@ def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
     for error in errors[:MAX_FAULTS]:
         nearest = best_match([error])
         several = [one.message for one in nearest.context or () if not one.path]
-        words = " and ".join(several) or nearest.message
-        found.append(("/".join(map(str, nearest.absolute_path)), words))
+        why = " and ".join(several) or nearest.message
+        found.append(("/".join(map(str, nearest.absolute_path)), why))
     return found
 
 
@@ -175,7 +175,7 @@ def read_data(text: str) -> object:
     Raises
     ------
     ValueError
-        There is none, or more than one; with the reason.
+        The text has no JSON value, or several; with the reason.
 
     Examples
     --------

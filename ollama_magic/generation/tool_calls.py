@@ -29,7 +29,7 @@ from ollama_magic.render.text import visible_text
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall, bool], Verdict]
-"""Returns whether a call may be made; ``nobody``: there is nobody to ask.
+"""Returns whether a call may be made; ``nobody`` means that nobody can be asked.
 
 Its second argument says whether the user sees the whole call already.
 """
@@ -213,19 +213,19 @@ class ToolLoop:
             )
         return notes
 
-    def next_request(self, request: Request, answer: Response) -> Request | None:
+    def next_request(self, request: Request, response: Response) -> Request | None:
         """Make the calls of a response; return the request with their results."""
-        if not answer.tool_calls or not self._rounds_left:
+        if not response.tool_calls or not self._rounds_left:
             return None
         assert isinstance(request, ChatRequest)
         self._rounds_left -= 1
         begun = len(self._steps)
         # One more than are made: its result says that there were too many.
-        calls = answer.tool_calls[: MAX_CALLS + 1]
-        self._steps.append(_called_message(answer, calls))
+        calls = response.tool_calls[: MAX_CALLS + 1]
+        self._steps.append(_called_message(response, calls))
         try:
             for number, call in enumerate(calls, 1):
-                self._add(call, self._result(call, number, len(answer.tool_calls)))
+                self._add(call, self._result(call, number, len(response.tool_calls)))
         except BaseException:
             # A chat that continues needs a result for each call.
             for call in calls[len(self._steps) - begun - 1 :]:
@@ -251,8 +251,8 @@ class ToolLoop:
     def _result(self, call: ToolCall, number: int, count: int) -> ToolResult:
         if number > MAX_CALLS:
             self._too_many += count - MAX_CALLS
-            words = f"too many calls: the last {count - MAX_CALLS} were not made"
-            return ToolResult(f"{words}; at most {MAX_CALLS} per reply", "invalid")
+            text = f"too many calls: the last {count - MAX_CALLS} were not made"
+            return ToolResult(f"{text}; at most {MAX_CALLS} per reply", "invalid")
         tool = self._tools.get(call.name)
         if tool is None:
             name, known = quoted(call.name, limit=200), ", ".join(self._tools)
@@ -281,11 +281,11 @@ class ToolLoop:
             raise
 
 
-def _called_message(answer: Response, calls: Sequence[ToolCall]) -> Message:
+def _called_message(response: Response, calls: Sequence[ToolCall]) -> Message:
     """Return the message of a response that calls tools."""
-    message: Message = {"role": "assistant", "content": answer.text}
-    if answer.thinking:  # sent back until the loop ends
-        message["thinking"] = answer.thinking
+    message: Message = {"role": "assistant", "content": response.text}
+    if response.thinking:  # sent back until the loop ends
+        message["thinking"] = response.thinking
     message["tool_calls"] = [_call_json(call) for call in calls]
     return message
 

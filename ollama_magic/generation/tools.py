@@ -172,9 +172,9 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
         begin += f"\n{found.long_description or ''}"
     texts: dict[str, str] = {}
     for parameter in found.params:
-        said = " ".join((parameter.description or "").split())
-        for name in parameter.arg_name.split(",") if said else ():
-            texts[name.strip().lstrip("*")] = said
+        about = " ".join((parameter.description or "").split())
+        for name in parameter.arg_name.split(",") if about else ():
+            texts[name.strip().lstrip("*")] = about
     return _first_paragraph(begin), texts
 
 
@@ -236,9 +236,9 @@ def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) ->
         hint = hints[parameter.name]
     except Exception as error:  # an annotation is the user's code
         why = f"the type {hint!r} of {parameter.name} cannot be resolved"
-        said = quoted(str(error), limit=200)
+        reason = quoted(str(error), limit=200)
         step = "correct it, or define the type in a cell above, outside of functions"
-        raise _unfit(tool, f"{why}: {said}", step) from error
+        raise _unfit(tool, f"{why}: {reason}", step) from error
     if parameter.default is not None or hint is Any:
         return hint
     if typing.get_origin(hint) is Annotated:  # its metadata stays at the top
@@ -303,8 +303,8 @@ def _unfit(name: str, why: str, next_step: str) -> PromptError:
 
 
 def _unfit_type(tool: str, parameter: str, why: str) -> PromptError:
-    said = f"parameter {parameter}: {quoted(why, limit=300)}"
-    return _unfit(tool, said, _NO_TYPE)
+    reason = quoted(why, limit=300)
+    return _unfit(tool, f"parameter {parameter}: {reason}", _NO_TYPE)
 
 
 # -- the call ------------------------------------------------------------------
@@ -373,20 +373,22 @@ def _wrong_with(tool: Tool, arguments: Mapping[str, Any]) -> str:
         for name in arguments
         if name not in known and (name in fixed or not takes_more)
     ]
-    said = [f"argument {name} is missing" for name in required if name not in arguments]
-    said += [f"there is no argument {quoted(name, limit=80)}" for name in unknown]
-    if said:
+    found = [
+        f"argument {name} is missing" for name in required if name not in arguments
+    ]
+    found += [f"there is no argument {quoted(name, limit=80)}" for name in unknown]
+    if found:
         names = [f"{n} (required)" if n in required else n for n in known]
-        said.append(f"{tool.name} takes {', '.join(names) or 'no arguments'}")
+        found.append(f"{tool.name} takes {', '.join(names) or 'no arguments'}")
     for name in arguments:
-        said += _argument_faults(name, faults(arguments[name], known.get(name, {})))
-    return "; ".join(said)
+        found += _argument_faults(name, faults(arguments[name], known.get(name, {})))
+    return "; ".join(found)
 
 
 def _argument_faults(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
     return [
-        f"argument {f'{name}/{place}' if place else name}: {quoted(words, limit=300)}"
-        for place, words in found
+        f"argument {f'{name}/{place}' if place else name}: {quoted(why, limit=300)}"
+        for place, why in found
     ]
 
 
@@ -408,8 +410,8 @@ def _built(
 def _not_awaited(result: object) -> ToolResult:
     if inspect.iscoroutine(result):
         result.close()  # or Python warns that it was never awaited
-    words = "the tool returned an awaitable; tools are called synchronously"
-    return ToolResult(f"TypeError: {words}", "failed")
+    text = "TypeError: the tool returned an awaitable; tools are called synchronously"
+    return ToolResult(text, "failed")
 
 
 def _result_text(result: object) -> str:
