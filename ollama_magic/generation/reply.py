@@ -205,7 +205,8 @@ def make_reply(
     place = None
     if prepared.chat_name is not None and is_kept:
         place = session.chat(prepared.chat_name).position_of(turn)
-    mismatch = _schema_notice(prepared, result)  # also says that a reply was cut off
+    mismatch = _schema_notice(prepared, result)
+    early_end = "" if mismatch else _early_end(turn)  # the notice says it
     notices = (
         result.notice(in_full=not is_kept),
         mismatch,
@@ -225,7 +226,7 @@ def make_reply(
         view=options.format or "markdown",
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
-        facts=() if options.quiet or mismatch else (_early_end(turn),),
+        facts=() if options.quiet else (early_end, result.server_note),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,

@@ -32,6 +32,7 @@ _FIX = re.compile(r"\s*(?:\w+\s*=\s*)?%ollama\s+fix\b")
 _COMMAND = re.compile(r"^[ \t]*!(?!!)(.*)", re.MULTILINE)
 _UNKNOWN_OUTPUT = "(What the command printed is not known here.)"
 _ITS_OWN_ADVICE = "its error comes from ollama_magic, and says what to type next"
+_STOPPED = "you stopped it while ollama_magic worked"
 
 How = Literal["failed", "stopped", "callback"]
 """Whether a cell failed, was stopped by the user, or failed later in a callback."""
@@ -122,8 +123,7 @@ class FailingCells:
         if _is_no_failure(error) or _FIX.match(source):
             return
         if _is_ours(error) or owns_output(source):
-            cell = FailingCell(number, source, "", "", unexplained=_ITS_OWN_ADVICE)
-            self._cells.append(cell)
+            self._cells.append(_unexplained(error, number, source))
             return
         how: How = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         self._cells.append(self._as_text(error, number, source, how))
@@ -141,7 +141,7 @@ class FailingCells:
                 return  # code that a front end runs silently, to look at variables
         source = "" if number is None else cells[number]
         if _is_ours(error):
-            cell = FailingCell(number, source, "", "", unexplained=_ITS_OWN_ADVICE)
+            cell = _unexplained(error, number, source)
         else:
             cell = self._as_text(error, number, source, "callback")
         self._cells.append(cell)
@@ -208,6 +208,12 @@ def _is_ours(error: BaseException) -> bool:
 
     is_typed = isinstance(error, OllamaMagicError | Interrupted)
     return is_typed or came_through(error, _OUR_MAGICS)
+
+
+def _unexplained(error: BaseException, number: int | None, source: str) -> FailingCell:
+    is_stopped = isinstance(error, KeyboardInterrupt)
+    why = _STOPPED if is_stopped else _ITS_OWN_ADVICE
+    return FailingCell(number, source, "", "", unexplained=why)
 
 
 def _cut(source: str) -> str:

@@ -1,6 +1,9 @@
 """``%ollama fix`` and ``%ollama explain`` through a real kernel."""
 
+import threading
+
 import pytest
+from fake_ollama import Answer, Wait
 from kernel import Kernel
 
 
@@ -113,6 +116,17 @@ def test_an_error_of_ours_is_not_explained_and_no_older_cell_is(
     assert f"%ollama fix {older}   asks about the failure before it" in ran.error
     assert asked_of_installed_models(fake_ollama) == []
     assert f"about In[{older}]" in kernel.run(f"%ollama fix {older}").html
+
+
+def test_a_reply_that_was_stopped_is_not_explained(kernel, fake_ollama):
+    fake_ollama.on("POST /api/chat", Answer([Wait(threading.Event())]))
+    cell = kernel.send("%%ollama\nhi", "cell-1")
+    fake_ollama.wait_for("/api/chat")
+    kernel.manager.interrupt_kernel()
+    kernel.collect(cell)
+    ran = kernel.run("%ollama fix")
+    assert "the last failure." in ran.error
+    assert "you stopped it" in ran.error
 
 
 def test_a_fix_that_failed_itself_can_be_repeated(kernel):
