@@ -6,6 +6,7 @@ import pytest
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.terminal import TerminalDisplay
+from ollama_magic.render.theme import OUTPUT_STYLE
 
 
 class Notebook:
@@ -45,9 +46,10 @@ class Notebook:
 
     @property
     def text(self):
+        pages = [data.get("text/html", "") for _, data, _ in self.outputs]
+        shown = [page.replace(OUTPUT_STYLE, "") for page in pages]
         return "\n".join(
-            "".join(html5lib.parseFragment(data.get("text/html", "")).itertext())
-            for _, data, _ in self.outputs
+            "".join(html5lib.parseFragment(page).itertext()) for page in shown
         )
 
     def stream(self, display, text, step=20, step_s=0.02):
