@@ -14,7 +14,7 @@ Sources, seen in running front ends unless noted:
 * Execute requests of both carry ``cellId`` and ``deletedCells`` (cells deleted since
   the last request, each reported once) in their metadata. Both apply updates of a
   display to the output of a cell, but not to what an ``ipywidgets.Output`` has
-  captured. Callbacks of widgets run in answer to a ``comm_msg``. Both insert one cell
+  captured. Callbacks of widgets run on a ``comm_msg``. Both insert one cell
   below for the first payload ``set_next_input`` of an execute reply, and would
   overwrite the asking cell for one with ``replace``.
 * A code console of JupyterLab overwrites the asking cell in any case (its source).
@@ -279,7 +279,7 @@ class CellTracker:
     @harmless_handler
     def _after_cell(self, _result: object) -> None:
         # Code that runs from now on, such as a widget's callback, is not a cell. After
-        # a cell that ran within another, the outer one counts as unknown, to be safe.
+        # a nested cell, the outer cell is treated as unknown, to be safe.
         self.raw_cell = ""
         self._event_id = None
 

@@ -1,6 +1,6 @@
 """What failed in this notebook, as text for a model: ``%ollama fix`` asks about it.
 
-:class:`FailingCells` learns of errors from the events of IPython, and from
+:class:`FailingCells` gets errors from the events of IPython, and from
 ``sys.last_value``. IPython puts every error there whose traceback it shows: also errors
 in ``%run``, in ``%%capture`` and in callbacks of widgets, which are missing from the
 result of a cell. No exception hook is replaced, and no error, frame or value is kept.

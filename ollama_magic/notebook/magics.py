@@ -202,7 +202,7 @@ class OllamaMagics(Magics):
         return reply
 
     def show_reply(self, reply: Reply) -> None:
-        """Show a reply as the cell that asked for it would."""
+        """Show a reply, as in the cell that requested it."""
         self._display().finish_reply(reply, reply.metadata)
         self._just_shown.add(id(reply))
 

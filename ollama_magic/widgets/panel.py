@@ -1,7 +1,7 @@
 """The model panel: one widget with a server, its models and what runs on them.
 
 ``%ollama panel`` and :func:`panel` open it. One panel is kept per server, API key and
-notebook, and is shown as often as wanted. Buttons return at once, and whatever they
+notebook, and can be shown many times. Buttons return at once, and an error that they
 raise is shown in the panel.
 """
 

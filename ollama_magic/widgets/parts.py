@@ -32,7 +32,6 @@ def button(
     text: str,
     on_click: Callable[[], None],
     *,
-    tooltip: str = "",
     style: str = "",
     like: widgets.Button | None = None,
 ) -> widgets.Button:
@@ -47,7 +46,6 @@ def button(
     """
     made = widgets.Button(
         description=text,
-        tooltip=tooltip,
         button_style=style,
         layout=like.layout if like else {"width": "auto", "flex": "0 0 auto"},
         **({"style": like.style} if like else {}),

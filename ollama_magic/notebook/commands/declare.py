@@ -63,7 +63,7 @@ class Context(Protocol):
         """Ask a model as a cell does; the footer shows the notes."""
 
     def show_reply(self, reply: Reply) -> None:
-        """Show a reply as the cell that asked for it would."""
+        """Show a reply, as in the cell that requested it."""
 
     def unless_shown(self, reply: Reply | Comparison | None) -> object:
         """Return the reply, or None where IPython would show it a second time."""
