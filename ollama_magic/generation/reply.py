@@ -243,16 +243,21 @@ def make_reply(
         is_cached=result.is_cached,
         provenance={},
     )
+    return replace(reply, provenance=_provenance(reply, turn, place, result))
+
+
+def _provenance(
+    reply: Reply, turn: Turn, place: TurnPosition | None, result: Result
+) -> dict[str, Any]:
     # Hidden thinking must not end up in the notebook file either.
     steps = tuple(map(dict, reply.steps))
     shown = replace(turn, thinking=reply.shown_thinking, steps=steps)
-    provenance = {
+    return {
         **output_metadata(shown, place, output_text(reply)),
         "host_kind": result.host_kind,
         "shown_as": reply.view,
         "context_length": result.context_length or None,
     }
-    return replace(reply, provenance=provenance)
 
 
 def shown_steps(
