@@ -29,6 +29,7 @@ _MAX_CELLS = 20
 _MAX_SOURCE = 20_000
 _OUR_MAGICS = "ollama_magic.notebook.magics"
 _FIX = re.compile(r"\s*(?:\w+\s*=\s*)?%ollama\s+fix\b")
+_OTHER_LANGUAGE = re.compile(r"\s*%%(?!(?:time|timeit|capture|prun)\b)")
 _COMMAND = re.compile(r"^[ \t]*!(?!!)(.*)", re.MULTILINE)
 _UNKNOWN_OUTPUT = "(What the command printed is not known here.)"
 _ITS_OWN_ADVICE = "its error comes from ollama_magic, and says what to type next"
@@ -56,6 +57,11 @@ class FailingCell:
     how: How = "failed"
     unexplained: str = ""
     """Why a model cannot be asked about it; empty if it can."""
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the source is Python, and not text or code of a cell magic."""
+        return _OTHER_LANGUAGE.match(self.source) is None
 
 
 class FailingCells:
@@ -147,11 +153,13 @@ class FailingCells:
         self._cells.append(cell)
 
     def _note_command(self, code: int, number: int, source: str) -> None:
+        # NB: the code stays until the next command, and text may begin with "!" too.
         commands = _COMMAND.findall(source)
-        if commands:
-            text = f"A shell command ended with exit code {code}. {_UNKNOWN_OUTPUT}"
-            line = f"!{commands[-1]}" if len(commands) == 1 else ""
-            self._cells.append(FailingCell(number, _cut(source), text, line))
+        text = f"A shell command ended with exit code {code}. {_UNKNOWN_OUTPUT}"
+        line = f"!{commands[-1]}" if len(commands) == 1 else ""
+        cell = FailingCell(number, _cut(source), text, line)
+        if commands and cell.is_python:
+            self._cells.append(cell)
 
     def _as_text(
         self, error: BaseException, number: int | None, source: str, how: How

@@ -247,6 +247,14 @@ def test_code_that_a_front_end_runs_silently_is_not_explained(kernel, fake_ollam
     assert f"about In[{number}]" in kernel.run("%ollama fix").html
 
 
+def test_the_exit_code_of_an_earlier_command_is_not_that_of_a_cell(kernel):
+    number = kernel.run("!exit 3").number
+    kernel.run("%%ollama -1\n! wow")
+    kernel.run("%%html\n! wow")
+    kernel.run("'!' != 1")
+    assert f"about In[{number}]" in kernel.run("%ollama fix").html
+
+
 def test_a_failure_that_was_explained_is_not_found_again(kernel):
     """IPython keeps the last error it has shown; later cells did not fail with it."""
     number = run_until_it_fails(kernel, "1 / 0")

@@ -94,7 +94,7 @@ def prompt_to_fix(cell: FailingCell) -> CodePrompt:
     """Return the prompt about a cell that failed."""
     parts = [_HOW[cell.how]]
     if cell.source:
-        language = "" if _OTHER_LANGUAGE.match(cell.source) else "python"
+        language = "python" if cell.is_python else ""
         parts += [f"Its source, {_name_of(cell)}:", fenced(cell.source, language)]
     if cell.script:
         parts += [f"It runs {cell.script}:", fenced(cell.script_source, "python")]
@@ -118,7 +118,6 @@ _HOW = {
     "callback": "Code of my Jupyter notebook fails when it is called after its cell "
     "has ended, for example by a widget.",
 }
-_OTHER_LANGUAGE = re.compile(r"\s*%%(?!time|timeit|capture|prun)")
 
 
 def _name_of(cell: FailingCell) -> str:
