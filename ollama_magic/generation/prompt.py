@@ -24,6 +24,7 @@ from ollama_magic.generation.values import (
     ValueText,
     error_text,
     is_file,
+    shows_environment,
     value_text,
     with_files,
 )
@@ -50,6 +51,20 @@ _HISTORIES = ("_ih", "_oh", "_dh")
 
 _RAW = "--raw sends braces unchanged"
 _USE_NAME = "compute it in a cell above and use its name"
+
+
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    text: str
+    is_pasted: bool
+    """Whether it is from a prompt: it may not read secrets, and errors show braces."""
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 60 else f"{self.text[:59]}…"
+        return self.quote(shown)
+
+    def quote(self, name: str) -> str:
+        return f"{{{{ {name} }}}}" if self.is_pasted else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +173,12 @@ def fill(
     images: list[Image] = []
 
     def replacement(match: re.Match[str]) -> str:
-        expression = match.group(1).strip()
-        if expression not in rendered:
+        expression = _Expression(match.group(1).strip(), is_pasted=True)
+        if expression.text not in rendered:
             tree = _parse(expression)
             if tree is None:
                 return match.group(0)
-            value = _look_up(tree, expression, namespace, is_pasted=True)
+            value = _look_up(tree, expression, namespace)
             if _is_history(value, namespace):
                 raise _history_closed(expression)
             if image := image_of(value):
@@ -171,10 +186,10 @@ def fill(
                 shown = ValueText(f"[image {len(images)}]", image.describe())
             else:
                 shown = _value_text(expression, value, hide)
-            rendered[expression] = shown.text
+            rendered[expression.text] = shown.text
             note = f" ({shown.note})" if shown.note else ""
-            labels[f"{expression}{note}"] = None
-        return rendered[expression]
+            labels[f"{expression.text}{note}"] = None
+        return rendered[expression.text]
 
     whole = _PLACEHOLDER.sub(replacement, text)
     return FilledPrompt(whole, tuple(labels), tuple(images))
@@ -205,27 +220,27 @@ def literal_parts(text: str) -> list[str]:
     return _PLACEHOLDER.split(text)[::2]
 
 
-def find_value(expression: str, namespace: Mapping[str, Any]) -> object:
-    """Return the value of an expression without braces, as on the line of a magic.
+def find_value(text: str, namespace: Mapping[str, Any]) -> object:
+    """Return the value of an expression without braces, as ``-T`` and ``-a`` take it.
 
-    Nobody pastes text there, so modules are allowed.
+    The user typed it, so modules are allowed.
 
     Raises
     ------
     PromptError
         As ``fill`` does; also for what ``fill`` would leave as it is.
     """
-    tree = _parse(expression.strip())
-    if tree is None:
-        raise _outside(expression, "it is not a name, an attribute or an item")
-    return _look_up(tree, expression, namespace, is_pasted=False)
+    expression = _Expression(text.strip(), is_pasted=False)
+    tree = _parse(expression)
+    assert tree is not None
+    return _look_up(tree, expression, namespace)
 
 
 def _value_text(
-    expression: str, value: object, hide: Callable[[str], str]
+    expression: _Expression, value: object, hide: Callable[[str], str]
 ) -> ValueText:
     def checked(text: str) -> str:
-        if not isinstance(value, str) and _shows_environment(text):
+        if not isinstance(value, str) and shows_environment(text):
             raise _closed(expression, _CLOSED[0][1])
         return hide(text)
 
@@ -237,30 +252,23 @@ def _value_text(
         raise _failed(expression, error) from error
 
 
-def _shows_environment(text: str) -> bool:
-    """Return whether the text of a container or an object has ``os.environ`` in it."""
-    if "environ({" not in text:
-        return False
-    first = re.escape(next(iter(os.environ), ""))
-    return bool(first and re.search(rf"environ\(\{{\W*b?\W*{first}", text))
-
-
 # -- grammar -------------------------------------------------------------------
 
 
-def _parse(expression: str) -> ast.expr | None:
-    """Return the tree of a placeholder; None if the text is not meant as one."""
-    begins_with_name = expression[:1].isalpha() or expression.startswith("_")
-    if len(expression) > _MAX_EXPRESSION:
-        if begins_with_name:
-            raise _outside(expression, "it is too long for a placeholder")
+def _parse(expression: _Expression) -> ast.expr | None:
+    """Return the tree of an expression; None if the text is not meant as one."""
+    text = expression.text
+    is_meant = not expression.is_pasted or text[:1].isalpha() or text.startswith("_")
+    if len(text) > _MAX_EXPRESSION:
+        if is_meant:
+            raise _outside(expression, "it is too long")
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in the user's text
-            tree = ast.parse(expression, mode="eval").body
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
-        if begins_with_name:
+        if is_meant:
             why = "it is not a name, an attribute or an item"
             raise _outside(expression, why) from error
         return None
@@ -268,7 +276,7 @@ def _parse(expression: str) -> ast.expr | None:
     if problem is None:
         return tree
     names_something = any(isinstance(node, ast.Name) for node in ast.walk(tree))
-    if begins_with_name or names_something:
+    if is_meant or names_something:
         raise _outside(expression, problem)
     return None
 
@@ -285,7 +293,7 @@ def _problem(tree: ast.expr) -> str | None:
             case ast.Attribute(value=owner) | ast.Subscript(value=owner):
                 tree = owner
             case ast.Call():
-                problem = "function calls are not allowed in {{ }}"
+                problem = "function calls are not allowed"
             case _:
                 problem = "it is not a name, an attribute or an item"
     return problem
@@ -306,7 +314,7 @@ def _is_key(node: ast.expr | None) -> bool:
 # -- values --------------------------------------------------------------------
 
 
-def _check_open(value: object, expression: str) -> None:
+def _check_open(value: object, expression: _Expression) -> None:
     """Raise ``PromptError`` for a value that gives access to secrets.
 
     A class of this package that contains a secret sets ``holds_secrets``.
@@ -320,26 +328,20 @@ def _check_open(value: object, expression: str) -> None:
 
 
 def _look_up(
-    tree: ast.expr, expression: str, namespace: Mapping[str, Any], *, is_pasted: bool
+    tree: ast.expr, expression: _Expression, namespace: Mapping[str, Any]
 ) -> object:
-    """Return the value of a tree that is within the grammar.
-
-    Parameters
-    ----------
-    is_pasted
-        The expression is from a prompt: no step of it may lead to secrets.
-    """
+    """Return the value of a tree that is within the grammar."""
     if isinstance(tree, ast.Name):
         if tree.id not in namespace:
             raise _unknown(tree.id, expression, namespace)
         value = namespace[tree.id]
     else:
         assert isinstance(tree, ast.Attribute | ast.Subscript)
-        owner: Any = _look_up(tree.value, expression, namespace, is_pasted=is_pasted)
+        owner: Any = _look_up(tree.value, expression, namespace)
         takes_part = isinstance(tree, ast.Subscript) and isinstance(
             tree.slice, ast.Slice
         )
-        if takes_part and is_pasted and _is_history(owner, namespace):
+        if takes_part and expression.is_pasted and _is_history(owner, namespace):
             raise _history_closed(expression)
         try:
             if isinstance(tree, ast.Attribute):
@@ -348,7 +350,7 @@ def _look_up(
                 value = owner[_key(tree.slice)]
         except Exception as error:  # the user's properties may raise anything
             raise _failed(expression, error) from error
-    if is_pasted:
+    if expression.is_pasted:
         _check_open(value, expression)
     return value
 
@@ -370,44 +372,42 @@ def _key(node: ast.expr) -> object:
 # -- errors --------------------------------------------------------------------
 
 
-def _outside(expression: str, why: str, next_step: str = _USE_NAME) -> PromptError:
-    shown = expression if len(expression) <= 60 else expression[:59] + "…"
-    return PromptError(
-        f"{{{{ {shown} }}}} can't be used in a prompt.",
-        why=why,
-        next_step=f"{next_step}; {_RAW}",
-    )
+def _error(expression: _Expression, what: str, why: str, step: str) -> PromptError:
+    step = f"{step}; {_RAW}" if expression.is_pasted else step
+    return PromptError(what, why=why, next_step=step)
 
 
-def _closed(expression: str, what: str) -> PromptError:
+def _outside(expression: _Expression, why: str, step: str = _USE_NAME) -> PromptError:
+    place = "in a prompt" if expression.is_pasted else "here"
+    return _error(expression, f"{expression} can't be used {place}.", why, step)
+
+
+def _closed(expression: _Expression, what: str) -> PromptError:
     why = f"it gives access to {what}; pasted text could leak secrets this way"
     step = "compute what you need in a cell above and use its name"
     return _outside(expression, why, step)
 
 
-def _history_closed(expression: str) -> PromptError:
+def _history_closed(expression: _Expression) -> PromptError:
     why = "it is the history of this session; pasted text could send all of it"
-    step = "name one entry: {{ In[3] }} or {{ Out[3] }}"
-    return _outside(expression, why, step)
+    return _outside(expression, why, "name one entry: {{ In[3] }} or {{ Out[3] }}")
 
 
-def _unknown(name: str, expression: str, namespace: Mapping[str, Any]) -> PromptError:
+def _unknown(
+    name: str, expression: _Expression, namespace: Mapping[str, Any]
+) -> PromptError:
     own = {key for key in map(str, namespace) if not key.startswith("_")}
     near = difflib.get_close_matches(name, own - _OF_IPYTHON, n=1)
-    guess = f"did you mean {{{{ {near[0]} }}}}? If not: " if near else ""
-    return PromptError(
-        f"There is no variable {name!r} for {{{{ {expression} }}}}.",
-        why=f"name {name!r} is not defined in this notebook",
-        next_step=f"{guess}define it in a cell above; {_RAW}",
-    )
+    guess = f"did you mean {expression.quote(near[0])}? If not: " if near else ""
+    place = "" if str(expression) == name else f" for {expression}"
+    why = f"name {name!r} is not defined in this notebook"
+    step = f"{guess}define it in a cell above"
+    return _error(expression, f"There is no variable {name!r}{place}.", why, step)
 
 
-def _failed(expression: str, error: Exception) -> PromptError:
-    return PromptError(
-        f"{{{{ {expression} }}}} cannot be read.",
-        why=error_text(error),
-        next_step=f"display it in a cell above to see the error; {_RAW}",
-    )
+def _failed(expression: _Expression, error: Exception) -> PromptError:
+    step = "display it in a cell above to see the error"
+    return _error(expression, f"{expression} cannot be read.", error_text(error), step)
 
 
 # -- images -----------------------------------------------------------------------

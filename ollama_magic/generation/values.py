@@ -8,6 +8,7 @@ libraries of these values is imported: the names of their classes are enough.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,14 @@ def error_text(error: Exception) -> str:
         message = ""
     name = type(error).__name__
     return f"{name}: {message}" if message else name
+
+
+def shows_environment(text: str) -> bool:
+    """Return whether the text of a container or an object has ``os.environ`` in it."""
+    if "environ({" not in text:
+        return False
+    first = re.escape(next(iter(os.environ), ""))
+    return bool(first and re.search(rf"environ\(\{{\W*b?\W*{first}", text))
 
 
 def is_from(value: object, library: str, *names: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.prompt import fill
+from ollama_magic.generation.prompt import fill, find_value
 from ollama_magic.generation.values import MAX_CHARACTERS, value_text
 
 
@@ -182,6 +182,56 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
         "  next: did you mean {{ table }}? If not: define it in a cell above; "
         "--raw sends braces unchanged",
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "lines"),
+    [
+        (
+            "tabel",
+            [
+                "There is no variable 'tabel'.",
+                "  why:  name 'tabel' is not defined in this notebook",
+                "  next: did you mean table? If not: define it in a cell above",
+            ],
+        ),
+        (
+            "tabel.a",
+            [
+                "There is no variable 'tabel' for tabel.a.",
+                "  why:  name 'tabel' is not defined in this notebook",
+                "  next: did you mean table? If not: define it in a cell above",
+            ],
+        ),
+        (
+            "text.upper()",
+            [
+                "text.upper() can't be used here.",
+                "  why:  function calls are not allowed",
+                "  next: compute it in a cell above and use its name",
+            ],
+        ),
+        (
+            "thing.broken",
+            [
+                "thing.broken cannot be read.",
+                "  why:  ZeroDivisionError: a property of the user's",
+                "  next: display it in a cell above to see the error",
+            ],
+        ),
+    ],
+)
+def test_an_error_about_a_name_on_the_line_has_no_braces(expression, lines):
+    """``--raw`` does not help there, so it is not suggested."""
+    with pytest.raises(PromptError) as caught:
+        find_value(expression, NAMESPACE)
+    assert caught.value.lines() == lines
+
+
+@pytest.mark.parametrize("expression", ["'text'", "2", "(thing.broken)()", "a b"])
+def test_text_on_the_line_that_is_not_a_name_is_an_error(expression):
+    with pytest.raises(PromptError, match="can't be used here"):
+        find_value(expression, NAMESPACE)
 
 
 def test_names_of_ipython_are_not_suggested():
