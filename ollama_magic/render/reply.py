@@ -188,7 +188,7 @@ def _footer_html(view: ReplyView) -> str:
         return ""
     share = view.context_share or 0.0
     bar = _bar_html(share) if share > _BAR_FROM else ""
-    line = " · ".join(map(escaped, parts))
+    line = escaped(one_line(" · ".join(parts)))
     return page_html(f'<div style="{_FOOTER_STYLE}">{line}{bar}</div>')
 
 

@@ -37,7 +37,12 @@ from ollama_magic.render.limits import (
     without_styles,
 )
 from ollama_magic.render.math import MATH_CLASS, math_html
-from ollama_magic.render.text import escaped, visible_text, without_blank_lines
+from ollama_magic.render.text import (
+    escaped,
+    one_line,
+    visible_text,
+    without_blank_lines,
+)
 from ollama_magic.render.theme import OUTPUT_STYLE, STYLES_OF_0_1_0
 
 if TYPE_CHECKING:
@@ -132,7 +137,7 @@ def raw_html(text: str) -> str:
 
 def note_html(text: str) -> str:
     """Return one small line of plain text."""
-    return page_html(f'<div style="{NOTE_STYLE}">{escaped(text)}</div>')
+    return page_html(f'<div style="{NOTE_STYLE}">{escaped(one_line(text))}</div>')
 
 
 def details_html(summary: str, safe: str, *, is_open: bool = False) -> str:
@@ -140,7 +145,7 @@ def details_html(summary: str, safe: str, *, is_open: bool = False) -> str:
     mark = " open" if is_open else ""
     return page_html(
         f'<details{mark} style="{DETAILS_STYLE}">'
-        f"<summary>{escaped(summary)}</summary>{safe}</details>"
+        f"<summary>{escaped(one_line(summary))}</summary>{safe}</details>"
     )
 
 

@@ -4,11 +4,14 @@ CommonMark takes an output as HTML from its first tag to a blank line; GitHub, H
 Jekyll read such files. The page must be the one that a notebook shows.
 """
 
+import re
+
 import html5lib
 import mistune
 import nbformat
 import pytest
 from nbconvert import MarkdownExporter
+from surfaces import SURFACES
 
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.progress import NotebookProgress
@@ -107,3 +110,9 @@ def test_engine_would_show_blank_lines_in_another_way():
 def test_no_output_begins_with_a_style_sheet(name):
     """As Markdown, it would be HTML up to the end of its line only."""
     assert not BUNDLES[name]["text/html"].startswith("<style")
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_nothing_that_is_shown_has_a_blank_line(name):
+    for kind, page in SURFACES[name](f"{LINES}\n \n\n```\n\nx\n\n```\n\n"):
+        assert kind != "html" or not re.search(r"\n[ \t]*\n", page)
