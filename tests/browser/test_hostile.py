@@ -221,7 +221,7 @@ def test_the_check_detects_scripts_and_requests(
     page.run_to_end(0)
     page.page.wait_for_function("() => top.owned === 1", timeout=WAIT_MS)
     assert any("img" in str(fault) for fault in watched.faults())
-    assert sink.asked == ["/raw"]
+    assert set(sink.asked) == {"/raw"}  # Chromium may ask again
     with page.page.expect_event("dialog"):
         page.page.evaluate("() => { setTimeout(() => alert(1)) }")
     assert ("dialog", "1") in watched.events
