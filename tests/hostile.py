@@ -98,8 +98,8 @@ def violations(html: str, *, may_be_ours: bool = False) -> list[str]:
 
 
 def _without_ours(html: str) -> str:
-    """Return a page without the one style sheet that we put behind it."""
-    return html.removesuffix(theme.OUTPUT_STYLE)
+    """Return a page without the style sheets that we put behind it."""
+    return theme.without_style(html)
 
 
 def reparsed_violations(html: str) -> list[str]:

@@ -3,7 +3,7 @@
 Highlighting uses Pygments' short class names in a ``highlight`` block: JupyterLab and
 Notebook 7 (extension ``jupyterlab_pygments``), nbconvert, nbviewer and GitHub have a
 style sheet for them, so colours follow the theme and a token costs 22 bytes. VS Code
-gets our style sheet (``theme.OUTPUT_STYLE``).
+gets our style sheet (``theme.with_style``).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from ollama_magic.render.text import (
     visible_text,
     without_blank_lines,
 )
-from ollama_magic.render.theme import OUTPUT_STYLE, STYLES_OF_0_1_0
+from ollama_magic.render.theme import STYLES_OF_0_1_0, without_style
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -284,7 +284,7 @@ def shown_parts(page: str, styles: Collection[str]) -> list[str] | None:
     styles
         The styles that may stand on parts, besides those of Markdown.
     """
-    page = page.removesuffix(OUTPUT_STYLE)
+    page = without_style(page)
     clean = _as_sanitised(_page_cleaner(frozenset(styles)).clean(page))
     if _comparable(clean) != _comparable(page):
         return None

@@ -33,8 +33,6 @@ CODE_FONT_SIZE = _themed("editor-font-size", "code-font-size", "13px")
 
 _IN_VSCODE = "[data-vscode-theme-kind]"
 _TOKENS = {"k": "boolean", "s": "string", "m": "number"}
-# MathJax puts elements into what it typesets; without it, there is text alone.
-_MATH_SOURCE = "".join(f".{name}" for name in MATH_CLASS.split()) + ":not(:has(*))"
 
 
 def _token_css(css_class: str, name: str) -> str:
@@ -44,33 +42,41 @@ def _token_css(css_class: str, name: str) -> str:
     return f"{_IN_VSCODE} .highlight .{css_class}{{color:color-mix(in srgb,{colour})}}"
 
 
-OUTPUT_STYLE = "".join(
+_CODE_STYLE = "".join(
     [
         "<style>",
         *(_token_css(css_class, name) for css_class, name in _TOKENS.items()),
         f"{_IN_VSCODE} .highlight .c{{opacity:.75}}",
-        f"{_MATH_SOURCE}{{font-family:{CODE_FONT};white-space:pre-wrap}}",
         "</style>",
     ]
 )
-"""Colours of code in VS Code, which has no style sheet for Pygments, and the font of
-math that no MathJax typesets.
+"""Colours of code in VS Code, which has no style sheet for Pygments."""
 
-A constant, put behind a page that is sanitised already. GitHub, nbviewer and untrusted
-notebooks drop it, as they drop the style sheet of pandas.
-"""
+# MathJax puts elements into what it typesets; without it, there is text alone.
+_MATH_STYLE = (
+    f"<style>.{MATH_CLASS.split()[-1]}:not(:has(*))"
+    "{font-family:monospace;white-space:pre-wrap}</style>"
+)
+_STYLES = {'class="highlight"': _CODE_STYLE, MATH_CLASS: _MATH_STYLE}
 
 
 def with_style(page: str) -> str:
-    """Return the HTML of an output, with ``OUTPUT_STYLE`` once if it has code or math.
+    """Return the HTML of an output, with the style sheets that it needs at its end.
 
-    Called by the displays for what they publish.
+    Called by the displays for what they publish. The style sheets are constant, and the
+    page is sanitised already. GitHub, nbviewer and untrusted notebooks drop them, as
+    they drop the style sheet of pandas.
     """
-    if 'class="highlight"' not in page and MATH_CLASS not in page:
-        return page
+    for style in _STYLES.values():
+        page = page.replace(style, "")
     # NB: not at its beginning: Markdown that begins with <style> is HTML up to the end
     # of that line only, and nbconvert copies outputs into Markdown.
-    return page.replace(OUTPUT_STYLE, "") + OUTPUT_STYLE
+    return page + "".join(style for mark, style in _STYLES.items() if mark in page)
+
+
+def without_style(page: str) -> str:
+    """Return the HTML of an output without the style sheets at its end."""
+    return page.removesuffix(_MATH_STYLE).removesuffix(_CODE_STYLE)
 
 
 PANEL_CLASS = "ollama-panel"

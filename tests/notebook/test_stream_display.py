@@ -6,7 +6,7 @@ import pytest
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.terminal import TerminalDisplay
-from ollama_magic.render.theme import OUTPUT_STYLE
+from ollama_magic.render.theme import without_style
 
 
 class Notebook:
@@ -47,7 +47,7 @@ class Notebook:
     @property
     def text(self):
         pages = [data.get("text/html", "") for _, data, _ in self.outputs]
-        shown = [page.replace(OUTPUT_STYLE, "") for page in pages]
+        shown = [without_style(page) for page in pages]
         return "\n".join(
             "".join(html5lib.parseFragment(page).itertext()) for page in shown
         )

@@ -17,7 +17,7 @@ from ollama_magic.generation.prompt import fill
 from ollama_magic.render import safe_html
 from ollama_magic.render.reply import ReplyView, reply_bundle, shows_reply
 from ollama_magic.render.text import visible_text
-from ollama_magic.render.theme import OUTPUT_STYLE
+from ollama_magic.render.theme import without_style
 
 VIEWS = ["markdown", "text", "html", "code", "json"]
 SOME = [text for text in corpus.vectors().values() if len(text) < 80]
@@ -109,7 +109,7 @@ WORDS = st.lists(
 def test_plain_words_survive_in_every_view(words, view):
     words = [word for word in words if not hidden(word) and not word.isdigit()] or ["a"]
     page = reply_bundle(ReplyView(" ".join(words), view=view))["text/html"]
-    page = page.removeprefix(OUTPUT_STYLE)
+    page = without_style(page)
     shown = "".join(html5lib.parseFragment(page).itertext()).split()
     assert shown == " ".join(words).split()
 
