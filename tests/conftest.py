@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests import fake_olla
 from fake_ollama import FakeOllama
 from fake_ollama import recording as read_recording
 
-# A busy machine is slow now and then: no example of a property has a time limit.
+# Examples of properties have no time limit: a busy machine is sometimes slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
@@ -24,7 +24,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture(autouse=True, scope="session")
 def clean_session(tmp_path_factory):
-    """Kernels that serve many tests do not share IPython's history with others."""
+    """Give kernels that serve many tests an IPython history of their own."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _clean(monkeypatch, tmp_path_factory.mktemp("home"))
         yield
@@ -32,10 +32,10 @@ def clean_session(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def kernels_without_ports():
-    """Start kernels on sockets that are files.
+    """Start kernels with Unix sockets instead of ports.
 
-    Jupyter picks five free ports for a kernel, which binds them only once it has
-    started: in between, another process may take one, and the kernel ends.
+    Jupyter picks five free ports for a kernel, which binds them only after it has
+    started. Meanwhile another process may take one, and the kernel exits.
     """
     if sys.platform == "win32":
         yield
@@ -46,7 +46,7 @@ def kernels_without_ports():
         files = {"transport": "ipc", "ip": f"{folder}/{next(number)}"}
         init(self, *args, **files | kwargs)
 
-    # The folder is short: the path of a socket has 107 characters at most.
+    # A short path, because the path of a socket has at most 107 characters.
     with (
         tempfile.TemporaryDirectory(prefix="kernels") as folder,
         pytest.MonkeyPatch.context() as monkeypatch,
@@ -57,7 +57,7 @@ def kernels_without_ports():
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path_factory, monkeypatch):
-    """No test sees the settings, the proxies or the files of whoever runs it."""
+    """Hide the settings, proxies and files of the user who runs the tests."""
     home = tmp_path_factory.mktemp("home")
     _clean(monkeypatch, home)
     yield home
@@ -99,5 +99,5 @@ def client(fake_ollama):
 
 @pytest.fixture
 def recording():
-    """Return a function from the name of a recording in ``tests/wire`` to its JSON."""
+    """Return a function that reads a recording in ``tests/wire`` by its name."""
     return read_recording

@@ -1,6 +1,6 @@
 """The example notebooks, executed from top to bottom without user interaction.
 
-A notebook that fails raises nbclient's error, with the cell and what it showed.
+A notebook that fails raises nbclient's error, with the cell and its output.
 """
 
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ class Executed:
     """Its code cells."""
 
     def outputs(self, part):
-        """Return the outputs of the one cell that has this in its source."""
+        """Return the outputs of the only cell whose source contains a text."""
         (found,) = [c.outputs for c in self.cells if part in c.source]
         return found
 
     def output(self, part):
-        """Return the only output of such a cell."""
+        """Return the only output of that cell."""
         (output,) = self.outputs(part)
         return output
 
     def text(self, part):
-        """Return what such a cell shows, as text."""
+        """Return the output of that cell as text."""
         return "\n".join(map(plain, self.outputs(part)))
 
 
@@ -50,7 +50,7 @@ def plain(output):
 
 
 def execute(notebook):
-    """Run a notebook, named or given, in the environment as it is."""
+    """Run a notebook, given by name or as an object, in the current environment."""
     if isinstance(notebook, str):
         notebook = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=PATIENCE_S).execute()
@@ -61,7 +61,7 @@ def execute(notebook):
 
 
 def _joined(outputs):
-    """Join what was printed: in how many pieces it comes, depends on the moment."""
+    """Join the pieces of printed text; how many there are depends on timing."""
     for name, group in groupby(outputs, lambda output: output.get("name")):
         if name is None:
             yield from group

@@ -1,6 +1,6 @@
 """A scripted HTTP server on 127.0.0.1 that stands in for Ollama in tests.
 
-It is real: sockets, threads, its own framing, so that it can do what no well-behaved
+It has its own sockets, threads and framing, so that it can do what no well-behaved
 server does. Use it as a context manager, or as the fixture ``fake_ollama``::
 
     with FakeOllama() as fake:
@@ -8,15 +8,15 @@ server does. Use it as a context manager, or as the fixture ``fake_ollama``::
         fake.reply("Hello **world**", thinking="They greet me.")
         client = OllamaClient(fake.url)
 
-**Without a script** it behaves like a small Ollama: it knows the ``models`` that it
-was given (at first ``llama3.2:3b``), lists, shows, copies, pulls and deletes them,
-and answers chats for them with ``reply`` (at first ``Hello!``) and anything else with
-Ollama's 404. It honours ``"stream": false`` and requests that only load or unload.
+**Without a script** it behaves like a small Ollama: it lists, shows, copies, pulls and
+deletes the models set with ``models`` (initially ``llama3.2:3b``), answers their chats
+with ``reply`` (initially ``Hello!``), and anything else with Ollama's 404. It honours
+``"stream": false`` and requests that only load or unload.
 
-**With a script** an endpoint answers as told::
+**With a script** an endpoint sends the given answers::
 
     fake.on("POST /api/chat", Answer([line, Wait(event), line]))    # always
-    fake.on("POST /api/chat", first, second)     # one each; the last one stays
+    fake.on("POST /api/chat", first, second)     # one each; the last repeats
     fake.on("POST /api/pull", lambda request: Answer([...]))        # computed
     fake.replay("chat_stream")                   # a recording, on its own endpoint
 
@@ -25,21 +25,21 @@ An ``Answer`` is a status, headers and ``steps``, run one after the other:
 =====================  ========================================================
 ``dict``               one NDJSON line
 ``str``, ``bytes``     exactly these bytes of the body (one HTTP chunk)
-``Wait(event)``        nothing is sent until the event is set (or all is over)
-``Pause(seconds)``     the same for a time
+``Wait(event)``        nothing is sent until the event is set (or the server stops)
+``Pause(seconds)``     nothing is sent for this time
 ``RESET``              the connection is reset (RST), nothing after it is sent
 =====================  ========================================================
 
 ``framing`` is ``chunked``, ``length`` or ``close``; ``cut_after=k`` closes the
-connection after k bytes of body, framing included; ``raw=True`` sends the steps and
-no HTTP at all; ``hold_headers=event`` delays even the status line.
+connection after k bytes of body, framing included; ``raw=True`` sends the steps
+without HTTP; ``hold_headers=event`` delays even the status line.
 
 **Afterwards** ``fake.requests`` has every request in order (``method``, ``path``,
-``headers``, ``body``, ``json``), ``fake.bodies("/api/chat")`` the JSON of some.
-``fake.wait_for("/api/chat", count=2)`` waits for the second one to arrive, and
-``request.wait_closed(timeout)`` until the client has closed its connection; then
-``request.closed_at`` is the ``time.monotonic()`` of that, and ``was_cut_off`` tells
-whether the answer was not finished then.
+``headers``, ``body``, ``json``), ``fake.bodies("/api/chat")`` the JSON of those
+to one path. ``fake.wait_for("/api/chat", count=2)`` waits for the second request, and
+``request.wait_closed(timeout)`` until the client closes its connection; then
+``request.closed_at`` is the ``time.monotonic()`` of the close, and ``was_cut_off`` is
+true if the answer was incomplete.
 
 Every wait ends when the server stops, and none lasts longer than ``PATIENCE_S``.
 """
@@ -62,7 +62,7 @@ NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
 RESET = object()
 _LONE = re.compile("[\ud800-\udfff]")
-"""Halves of characters: JSON can escape them, and nothing can encode them."""
+"""Lone surrogates: JSON can escape them, but UTF-8 cannot encode them."""
 _DATE = "2026-11-22T20:47:14.372815304Z"
 _DIGEST = "9077fe9d2ae1a4a41a868836b56b8163731a8fe16621397028c2c76f838c6907"
 STATS = {
@@ -98,28 +98,28 @@ class Answer:
 
 
 def error(status: int, text: str) -> Answer:
-    """Return a refusal in Ollama's shape."""
+    """Return an error response in Ollama's format."""
     body = json.dumps({"error": text}, separators=(",", ":"))
     return Answer([body], status=status, content_type=JSON, framing="length")
 
 
-def whole(data: dict[str, Any]) -> Answer:
-    """Return an answer that is one JSON object and no stream."""
+def json_answer(data: dict[str, Any]) -> Answer:
+    """Return an answer that is one JSON object instead of a stream."""
     return Answer([json.dumps(data)], content_type=JSON, framing="length")
 
 
 def recording(case: str) -> dict[str, Any]:
-    """Return a recording of ``tests/wire`` by its name."""
+    """Read a recording in ``tests/wire`` by its name."""
     return json.loads((WIRE / f"{case}.json").read_text("utf-8"))
 
 
 def recorded_answer(case: str) -> Answer:
-    """Return the answer of a recording: same lines, status, type and framing."""
+    """Return the answer of a recording, with its lines, status, type and framing."""
     return answer_of(recording(case)["response"])
 
 
 def answer_of(response: dict[str, Any]) -> Answer:
-    """Return the same for one of the responses that a recording holds."""
+    """Return the answer for one response of a recording."""
     headers = {name.lower(): value for name, value in response["headers"]}
     steps = [
         line["line"] + ("" if line.get("no_newline") else "\n")
@@ -135,7 +135,7 @@ def answer_of(response: dict[str, Any]) -> Answer:
 
 
 class Request:
-    """One request as it arrived, and what became of its connection."""
+    """One request, and the state of its connection."""
 
     def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes):
         self.method = method
@@ -186,11 +186,11 @@ class FakeOllama:
     # -- scripting ---------------------------------------------------------
 
     def on(self, endpoint: str, *answers: Answer | Callable[[Request], Answer]) -> None:
-        """Script ``METHOD /path``: each answer once, the last one from then on."""
+        """Script ``METHOD /path``: each answer is sent once, the last one repeats."""
         self._scripts[endpoint] = list(answers)
 
     def replay(self, *cases: str) -> None:
-        """Answer as in the recordings, each at its own endpoint."""
+        """Replay recordings, each on its own endpoint."""
         for case in cases:
             request = recording(case)["request"]
             self.on(f"{request['method']} {request['path']}", recorded_answer(case))
@@ -217,10 +217,10 @@ class FakeOllama:
         done_reason: str = "stop",
         tool_calls: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Set what every chat and generate answers.
+        """Set the reply to every chat and generate request.
 
-        A ``str`` is cut into words, any other iterable gives the pieces. ``model`` is
-        the name in the answer (else the one that was asked for).
+        A ``str`` is sent word by word, any other iterable item by item. ``model`` is
+        the model name in the reply (default: the requested one).
         """
         pieces = _words(text) if isinstance(text, str) else list(text)
         end = {"done_reason": done_reason} | (STATS if stats is None else stats)
@@ -236,10 +236,10 @@ class FakeOllama:
         self.chat(lines)
 
     def chat(self, answer: Callable[[dict[str, Any]], Iterable[Any] | Answer]) -> None:
-        """Set a function from the JSON of a request to steps, or to an Answer.
+        """Set a function that turns the JSON of a request into steps or an ``Answer``.
 
-        It answers ``/api/chat`` and ``/api/generate`` for the models there are;
-        ``reply_line(body, ...)`` makes a line of the right shape.
+        It serves ``/api/chat`` and ``/api/generate`` for the installed models;
+        ``reply_line(body, ...)`` makes a line in the right format.
         """
         self._reply = answer
 
@@ -314,7 +314,7 @@ class FakeOllama:
                 self._arrived.notify_all()
             _Sender(connection, request, self._stopping).send(answer)
         except OSError:
-            pass  # the client went away: that is what some tests want
+            pass  # the client disconnected, as some tests intend
         finally:
             _shut(connection, how=socket.SHUT_WR)
             if watcher is not None:
@@ -346,30 +346,32 @@ class FakeOllama:
         return Answer(["Ollama is running"], content_type="text/plain")
 
     def _version(self) -> Answer:
-        return whole({"version": "0.33.0"})
+        return json_answer({"version": "0.33.0"})
 
     def _tags(self) -> Answer:
-        return whole({"models": list(self._models.values())})
+        return json_answer({"models": list(self._models.values())})
 
     def _ps(self) -> Answer:
-        return whole({"models": []})
+        return json_answer({"models": []})
 
     def _write(self, body: dict[str, Any], _name: str) -> Answer:
         if not (body.get("messages") or body.get("prompt")):
             reason = "unload" if body.get("keep_alive") == 0 else "load"
             done = reply_line(body, body["model"], done=True, done_reason=reason)
-            return whole(done)
+            return json_answer(done)
         steps = self._reply(body)
         if isinstance(steps, Answer):
             return steps
-        return whole(_joined(steps)) if body.get("stream") is False else Answer(steps)
+        if body.get("stream") is False:
+            return json_answer(_joined(steps))
+        return Answer(steps)
 
     def _show(self, _body: dict[str, Any], name: str) -> Answer:
         entry = self._models[name]
         family = entry["details"]["family"]
         context_length = entry["details"]["context_length"]
         info = {"general.architecture": family}
-        return whole(
+        return json_answer(
             {
                 "modelfile": f"FROM {name}\n",
                 "template": "{{ .Prompt }}",
@@ -430,7 +432,7 @@ def reply_line(
     done: bool = False,
     **end: Any,
 ) -> dict[str, Any]:
-    """Return a line of a reply, in the shape of the endpoint that ``body`` is for."""
+    """Return a line of a reply in the format of the endpoint of ``body``."""
     line: dict[str, Any] = {"model": model or body["model"], "created_at": _DATE}
     extra: dict[str, Any] = {"thinking": thinking} if thinking else {}
     if "messages" in body:
@@ -443,7 +445,7 @@ def reply_line(
 
 
 def _joined(steps: Iterable[Any]) -> dict[str, Any]:
-    """Return the lines of a reply as the one object of ``"stream": false``."""
+    """Join the lines of a reply, as ``"stream": false`` asks for."""
     *lines, last = [step for step in steps if isinstance(step, dict)]
     whole_line = json.loads(json.dumps(last))
     for line in reversed(lines):
@@ -534,7 +536,7 @@ class _Sender:
         elif step is RESET:
             linger = struct.pack("ii", 1, 0)
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # The watcher waits on this socket; only without it a close is a reset.
+            # The close is a reset only after the watcher has stopped reading.
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RD)
             self._request._closed.wait(PATIENCE_S)
@@ -554,7 +556,7 @@ class _Sender:
         return left - len(data)
 
     def _wait(self, event: threading.Event, seconds: float = PATIENCE_S) -> None:
-        """Wait for the event, but not for longer than anybody listens."""
+        """Wait for the event, or until the client disconnects."""
         end = time.monotonic() + seconds
         while not event.wait(0.01) and time.monotonic() < end:
             if self._stopping.is_set() or self._request.is_closed:
@@ -592,7 +594,7 @@ def _read_request(connection: socket.socket) -> Request | None:
 
 
 def _watch(connection: socket.socket, request: Request) -> None:
-    """Read what the client still sends, only to see it close."""
+    """Read from the client until it closes the connection."""
     with contextlib.suppress(OSError):
         while connection.recv(65536):
             pass

@@ -1,7 +1,7 @@
 """Texts that attack a page, and the allow-list that all output must pass.
 
-The list is spelled out here and not taken from the product, so that a hole in the one
-is no hole in the other; only the constants of our own markup are imported.
+The list is written out here and not imported from the package, so that a gap in one is
+not a gap in the other; only the constants of our own markup are imported.
 """
 
 import re
@@ -63,7 +63,7 @@ _OUR_STYLES = "|".join(
 
 
 def is_ours(tag: str, name: str, value: str) -> bool:
-    """Tell the constant markup that stands around the text of a model or a server."""
+    """Return whether markup is our own, around a text of a model or a server."""
     if name == "style":
         is_place = tag in {"div", "span", "details", "h4"}
         return is_place and re.fullmatch(_OUR_STYLES, value) is not None
@@ -87,25 +87,25 @@ def _found(html: str, may_be_ours: bool) -> tuple[str, ...]:
 
 
 def violations(html: str, *, may_be_ours: bool = False) -> list[str]:
-    """Say what a browser would find in a page that may not be there.
+    """Return everything that a browser would find in a page and must not.
 
     Parameters
     ----------
     may_be_ours
-        Whether markup of our own may stand around what a model wrote.
+        Whether our own markup may surround the text of a model.
     """
     return list(_found(_without_ours(html) if may_be_ours else html, may_be_ours))
 
 
 def _without_ours(html: str) -> str:
-    """Return a page without the style sheets that we put behind it."""
+    """Return a page without the style sheets that we append to it."""
     return theme.without_style(html)
 
 
 def reparsed_violations(html: str) -> list[str]:
-    """Say the same of the page once it was parsed, written out and parsed again.
+    """Return the violations of a page that was parsed, serialised and parsed again.
 
-    That is what front ends do when they sanitise, move or save it.
+    Front ends do that when they sanitise, move or save a page.
     """
     tree = html5lib.parseFragment(html)
     written = html5lib.serialize(
@@ -126,11 +126,11 @@ def is_allowed(tag: str, name: str, value: str) -> bool:
     return value in VALUES.get((tag, name), set())
 
 
-_MAY_BE_THERE = {
-    0x00AD,  # may be seen where a line ends
+_ALLOWED_FORMAT_CHARACTERS = {
+    0x00AD,  # is visible at the end of a line
     0x200C,
     0x200D,  # emoji, Indic scripts, Arabic
-    *range(0x0600, 0x0606),  # signs over numbers, and the like: all are seen
+    *range(0x0600, 0x0606),  # signs over numbers and similar: all are visible
     0x06DD,
     0x070F,
     *range(0x0890, 0x0892),
@@ -142,20 +142,20 @@ _MAY_BE_THERE = {
 
 
 def is_hidden(char: str) -> bool:
-    """Whether a character steers, reorders or hides; by Unicode's own categories."""
+    """Return whether a character controls, reorders or hides text, by its category."""
     code = ord(char)
     kind = unicodedata.category(char)
     if kind in {"Cc", "Cs"}:
         return char not in "\n\t"
     if 0xE0000 <= code <= 0xE0FFF or 0xFFF0 <= code <= 0xFFFB:
         return True
-    if code in {0x180E, 0x3164, 0xFFA0}:  # letters and spaces that nobody sees
+    if code in {0x180E, 0x3164, 0xFFA0}:  # invisible letters and spaces
         return True
-    return (kind == "Cf" or code == 0x2065) and code not in _MAY_BE_THERE
+    return (kind == "Cf" or code == 0x2065) and code not in _ALLOWED_FORMAT_CHARACTERS
 
 
 def _class_of_hidden() -> str:
-    """Return a class of a regular expression; ranges, or it is slow."""
+    """Return a character class of ranges; single characters would be slow."""
     edges = [
         c for c in range(1, 0x110000) if is_hidden(chr(c)) != is_hidden(chr(c - 1))
     ]
@@ -168,7 +168,7 @@ _HIDDEN = re.compile(f"[{_class_of_hidden()}]")
 
 
 def hidden(text: str) -> list[str]:
-    """Return the characters of a text that may not be there."""
+    """Return the forbidden characters of a text."""
     return _HIDDEN.findall(text)
 
 
@@ -176,7 +176,7 @@ _LAB_LINKS = re.compile(r"(?:[a-z][a-z0-9+.-]{2,40}://|data:)[^\s\"]{3,}", re.I)
 
 
 def odd_links(text: str) -> list[str]:
-    """Return what JupyterLab would make a link of in plain text, and no address is.
+    """Return what JupyterLab would turn into a link although it is not an address.
 
     Source: ``webLinkRegex`` of its ``rendermime``.
     """
@@ -198,11 +198,11 @@ _PAIR = re.compile(r' (\w+)="([^"]*)"')
 
 
 def quick_violations(html: str, *, may_be_ours: bool = False) -> list[str]:
-    """Say the same as ``violations``, by the text of the page alone: for many pages.
+    """Return the same as ``violations``, without parsing pages in our own format.
 
-    Where every ``<`` begins an allowed tag in the one way that we write it, no parser
-    can see another, since no allowed tag changes how the text behind it is read.
-    Whatever is written in another way is parsed.
+    If every ``<`` begins an allowed tag, written the way we write it, no parser can
+    find another tag, because no allowed tag changes how the text after it is read. Any
+    other page is parsed.
     """
     if may_be_ours:
         html = _without_ours(html)

@@ -1,10 +1,9 @@
 """Every place where a text of a model or a server is shown, as a function of the text.
 
-A surface gives what a front end or a terminal would be handed: pairs of a kind and a
-value. ``html`` may hold markup of ours around the text; ``panel`` is HTML that is the
-same for every text but for the text; ``text`` is for reading, and ``linked`` as well,
-where front ends make links of what looks like one; ``repr`` is Python's own,
-``terminal`` is what is written to one.
+A surface yields what a front end or a terminal would receive, as pairs of kind and
+value. ``html`` may have our own markup around the text; ``panel`` is HTML in which only
+the text varies; ``text`` is plain text; ``linked`` is plain text in which front ends
+turn addresses into links; ``repr`` is a Python repr; ``terminal`` is written to one.
 """
 
 from contextlib import suppress
@@ -47,7 +46,7 @@ VIEWS = ("markdown", "text", "html", "code", "json")
 
 
 class Published:
-    """What a front end is sent; the clock goes on at each look at it."""
+    """Records what a front end receives; its clock advances each time it is read."""
 
     def __init__(self):
         self.bundles = []
@@ -94,7 +93,7 @@ def footer(text):
 
 
 def called(text):
-    """Names, arguments and results of functions, and what was said before."""
+    """Show names, arguments and results of tool calls, and the text before them."""
     steps = (
         {
             "role": "assistant",
@@ -106,7 +105,7 @@ def called(text):
     )
     yield from reply(steps=steps)
     yield from reply(steps=(steps[0], {**steps[1], "outcome": "failed"}))
-    yield from reply(steps=steps[:1])  # before it is allowed
+    yield from reply(steps=steps[:1])  # before the call is allowed
 
 
 def columns(text):
@@ -133,7 +132,7 @@ def live_columns(text):
     yield from page.shown()
 
 
-def while_it_waits(text):
+def while_waiting(text):
     page = Published()
     display = StreamDisplay(
         page.publish, page.clear_output, mode="update", clock=page.clock
@@ -173,7 +172,7 @@ def page(text):
 
 
 def details(text):
-    """Show what the server tells of a model: all its pages."""
+    """Show all pages of a model's details."""
     names = ["license", "modelfile", "parameters", "template", "system"]
     told = ModelDetails.from_json(
         {
@@ -288,7 +287,7 @@ SURFACES = {
     "functions called": called,
     "columns": columns,
     "live columns": live_columns,
-    "while it waits": while_it_waits,
+    "while it waits": while_waiting,
     "progress": progress,
     "pulling": pulling,
     "rows that are mapped": mapped,
@@ -303,8 +302,8 @@ SURFACES = {
 }
 
 
-def without_our_steering(written):
-    """Return what was written to a terminal without what we write to steer it."""
+def without_our_control_codes(written):
+    """Return terminal output without the control codes that we write."""
     for ours in (DIM, NORMAL, "\r"):
         written = written.replace(ours, "")
     return written

@@ -20,12 +20,12 @@ name = pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.name)
 
 
 def example(section):
-    """Return the lines of the one example of a section, which ends it."""
+    """Return the lines of the example at the end of a section."""
     assert section.count("```") == 2
     return CODE.search(section)[1].split("\n")
 
 
-def test_every_option_and_subcommand_has_its_section_and_there_is_no_other():
+def test_the_manual_has_one_section_for_each_option_and_subcommand():
     assert list(OPTIONS_PAGE) == [option.label for option in CHAT_OPTIONS]
     assert list(COMMANDS_PAGE) == [command.usage for command in COMMANDS]
 
@@ -105,7 +105,7 @@ def test_the_overview_lists_all_subcommands_by_task():
             assert f"\n  {command.usage}" in overview
 
 
-def test_the_page_of_settings_has_their_names_defaults_and_meanings():
+def test_the_page_of_settings_has_names_defaults_and_meanings():
     if not SETTINGS.is_file():
         pytest.skip("the pages are not part of an installed package")
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", SETTINGS.read_text("utf-8"), re.M)

@@ -1,6 +1,6 @@
 """The installed package: the wheel contains what a notebook needs.
 
-Needs nothing of this repository but itself, so that it can run against a wheel.
+Uses no other file of this repository, so that it can test an installed wheel.
 """
 
 import importlib.metadata
@@ -20,7 +20,7 @@ def run(*sources, allow_errors=False):
     return notebook.cells
 
 
-def test_version_and_types_are_part_of_it():
+def test_the_package_has_a_version_and_types():
     import ollama_magic
 
     assert ollama_magic.__version__ == importlib.metadata.version("ollama-magic")
@@ -35,7 +35,7 @@ def test_every_public_name_can_be_imported():
         assert getattr(ollama_magic, name)
 
 
-def test_a_headless_notebook_loads_it_and_asks_for_help():
+def test_a_headless_notebook_loads_the_extension_and_shows_help():
     cells = run("%load_ext ollama_magic", "%ollama help")
     assert "--temperature" in cells[1].outputs[0]["data"]["text/plain"]
 

@@ -15,7 +15,7 @@ FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+")
 
 
 def texts():
-    """Yield every string literal that is no docstring, and its file."""
+    """Yield every string literal except docstrings, with its file."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if set(path.relative_to(PACKAGE).parts) & ELSEWHERE:
             continue
@@ -27,7 +27,7 @@ def texts():
                 yield path.name, node.value
 
 
-def test_every_subcommand_that_is_named_can_be_typed():
+def test_every_suggested_subcommand_exists():
     named = {
         (file, word) for file, text in texts() for word in SUBCOMMAND.findall(text)
     }
@@ -39,7 +39,7 @@ def test_every_subcommand_that_is_named_can_be_typed():
         assert parse_command(word + words).name == command.name
 
 
-def test_every_option_that_is_named_is_one():
+def test_every_suggested_option_exists():
     options = [*CHAT_OPTIONS, *(option for each in COMMANDS for option in each.options)]
     known = {flag for option in options for flag in option.flags} | {"--help"}
     named = {(file, flag) for file, text in texts() for flag in FLAG.findall(text)}

@@ -1,4 +1,4 @@
-"""The notebooks as files: clean, listed, and runnable with what a reader has."""
+"""The example notebooks as files: clean, listed, and without extra requirements."""
 
 import ast
 import json
@@ -34,12 +34,12 @@ def markdown(name):
     return "\n\n".join("".join(cell["source"]) for cell in cells)
 
 
-def test_each_of_them_is_executed_by_the_tests():
+def test_every_notebook_is_executed_by_a_test():
     assert sorted({*EXAMPLES, "quickstart"}) == NAMES
 
 
 @every_notebook
-def test_it_is_clean(name):
+def test_a_notebook_is_clean(name):
     notebook = read(name)
     nbformat.validate(notebook)
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
@@ -52,36 +52,36 @@ def test_it_is_clean(name):
 
 
 @every_notebook
-def test_its_cells_have_ids_that_can_be_read(name):
+def test_cell_ids_are_readable(name):
     ids = [cell["id"] for cell in read(name)["cells"]]
     prefix = ids[0].rpartition("-")[0]
     assert ids == [f"{prefix}-{number:02}" for number in range(len(ids))]
 
 
-def test_no_cell_is_taken_for_one_of_another_notebook():
-    """A notebook goes on with the chats of the one whose cells it has."""
+def test_no_two_notebooks_share_a_cell_id():
+    """A notebook continues the chats of the notebook whose cells it has."""
     ids = [cell["id"] for name in NAMES for cell in read(name)["cells"]]
     assert len(set(ids)) == len(ids)
 
 
 @every_notebook
-def test_it_begins_with_a_title_the_extension_and_a_server(name):
+def test_a_notebook_begins_with_a_title_the_extension_and_a_server(name):
     assert markdown(name).startswith("# ")
     assert code(name)[:2] == ["%load_ext ollama_magic", "%ollama serve"]
 
 
 @every_notebook
-def test_it_is_listed_in_the_readme(name):
+def test_a_notebook_is_listed_in_the_readme(name):
     assert f"](notebooks/{name}.ipynb)" in (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_it_is_listed_in_the_quickstart(name):
+def test_a_notebook_is_listed_in_the_quickstart(name):
     assert re.search(rf"^- \[.+\]\({name}\.ipynb\): ", markdown("quickstart"), re.M)
 
 
 @every_notebook
-def test_it_needs_no_package_that_the_tests_do_not_install(name):
+def test_a_notebook_imports_only_packages_that_the_tests_install(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     installed = {re.split(r"[^\w-]", one)[0].lower() for one in wanted}

@@ -38,12 +38,12 @@ def pages_with(pattern):
 
 @pytest.mark.parametrize("name", ["run", "headless", "tests"])
 def test_each_setup_command_is_one_line(name):
-    """The gate takes them from here, so that what people read is what runs there."""
+    """The gate runs these commands as the README shows them."""
     block = rf"^<!-- {name} -->\n```bash\n(\S.*)\n```$"
     assert len(re.findall(block, TEXTS["README.md"], re.MULTILINE)) == 1
 
 
-def test_the_readme_can_be_read_in_one_go():
+def test_the_readme_is_short():
     assert len(TEXTS["README.md"].splitlines()) <= 150
 
 
@@ -55,7 +55,7 @@ def test_every_code_block_names_its_language_and_is_closed(page):
 
 
 @pytest.mark.parametrize("page", pages_with("^%%ollama"))
-def test_the_cells_that_are_shown_are_understood(page):
+def test_example_cells_are_valid(page):
     for body in fences(page, "ipython"):
         line, _, prompt = body.partition("\n")
         if line.startswith("%%ollama"):
@@ -67,7 +67,7 @@ def test_the_cells_that_are_shown_are_understood(page):
 
 
 @pytest.mark.parametrize("page", pages_with("%ollama [a-z]"))
-def test_the_commands_that_are_shown_are_understood(page):
+def test_example_commands_are_valid(page):
     lines = "\n".join(fences(page, "ipython")).splitlines()
     shown = [re.sub(r"^\w+ = ", "", line) for line in [*lines, *inline(page, "%")]]
     for line in shown:
@@ -75,18 +75,18 @@ def test_the_commands_that_are_shown_are_understood(page):
             typed = line.removeprefix("%ollama")
             for placeholder, example in EXAMPLES.items():
                 typed = typed.replace(placeholder, example)
-            if typed.strip() not in NAMES:  # a subcommand that is only named
+            if typed.strip() not in NAMES:  # a subcommand without arguments
                 parse_command(typed)
 
 
 @pytest.mark.parametrize("page", pages_with("^```python"))
-def test_the_python_that_is_shown_is_python(page):
+def test_example_python_is_valid(page):
     for body in fences(page, "python"):
         ast.parse(body)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page):
+def test_every_link_has_a_target(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[page])):
         path, _, anchor = target.partition("#")
         if not path.startswith("http"):
@@ -106,7 +106,7 @@ def anchors(file):
 
 
 @pytest.mark.parametrize("page", pages_with(r"\b(tests|notebooks)/"))
-def test_every_path_that_is_named_exists(page):
+def test_every_path_in_the_docs_exists(page):
     found = re.findall(r"\b(?:tests|notebooks)/[\w./]*\w", TEXTS[page])
     made_by_a_command = {"notebooks/quickstart.out.ipynb"}
     assert [p for p in set(found) - made_by_a_command if not (ROOT / p).exists()] == []
@@ -130,7 +130,7 @@ def test_every_public_name_is_in_the_docs():
     assert [n for n in functions if not re.search(rf"\.{n}$", reference, re.M)] == []
 
 
-def test_every_object_of_the_reference_is_there():
+def test_every_object_in_the_reference_exists():
     from importlib import import_module
 
     for path in re.findall(r"^::: ([\w.]+)$", TEXTS["docs/api.md"], re.MULTILINE):

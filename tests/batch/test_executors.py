@@ -72,7 +72,7 @@ def executor(request, spawned):
 
 
 def test_rows_keep_their_order_errors_and_cache(executor, fake_ollama):
-    """One test for everything that depends on the executor: a cluster takes seconds."""
+    """One test checks everything, because a cluster takes seconds to start."""
     assert map_prompts("{}", ROWS, executor=executor) == [f"re: {n}" for n in ROWS]
     assert sorted(asked(fake_ollama)) == sorted(ROWS)
     map_prompts("{}", ROWS, executor=executor)

@@ -46,7 +46,7 @@ def test_a_fast_server_answers_more_rows(servers, elsewhere):
     assert len(asked(one)) == 2
 
 
-def test_concurrency_counts_for_each_server(servers, elsewhere):
+def test_concurrency_applies_to_each_server(servers, elsewhere):
     gate = threading.Event()
     for server in servers:
         server.chat(lambda body: [Wait(gate), *says(body, "ok")])
@@ -64,7 +64,7 @@ def test_a_server_named_twice_counts_once(servers, elsewhere):
     assert len([r for r in one.requests if r.path == "/api/tags"]) == 1
 
 
-def test_hosts_may_be_one_string(servers):
+def test_hosts_can_be_a_string(servers):
     assert map_prompts("{}", ["a"], hosts=servers[1].url) == ["other"]
 
 

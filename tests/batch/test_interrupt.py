@@ -22,7 +22,7 @@ def configured(fake_ollama, monkeypatch):
 
 
 def answer_only(fake_ollama, *prompts):
-    """Answer these prompts; the others hang after the first word."""
+    """Answer only these prompts; other replies stall after the first word."""
     never = threading.Event()
 
     def answer(body):
@@ -148,8 +148,8 @@ def test_kill_9_loses_only_the_rows_in_flight(fake_ollama):
         "map_prompts('{}', map(str, range(8)), concurrency=1)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        # The next row is sent just before an answer is written down: when the sixth
-        # has come, four answers are on disk for sure.
+        # A row is sent just before the previous reply is stored: when the sixth
+        # request arrives, at least four replies are on disk.
         fake_ollama.wait_for("/api/generate", count=6, timeout=PATIENCE_S)
         process.kill()
     del fake_ollama.requests[:]

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 
 import pytest
-from fake_ollama import PATIENCE_S, Wait, error, reply_line, whole
+from fake_ollama import PATIENCE_S, Wait, error, json_answer, reply_line
 
 from ollama_magic import map_prompts
 from ollama_magic.client.types import GenerateRequest
@@ -245,7 +245,7 @@ def test_data_that_a_class_rejects_is_the_error_of_its_row(fake_ollama):
     assert good.age == 36
     assert isinstance(bad, ReplyDataError)
     assert bad.why.startswith("at howOld: nobody is so old")
-    (repair,) = fake_ollama.bodies("/api/chat")  # it was asked for once more
+    (repair,) = fake_ollama.bodies("/api/chat")  # it was requested once more
     assert "at howOld: nobody is so old" in repair["messages"][-1]["content"]
 
 
@@ -353,7 +353,7 @@ def test_capabilities_of_an_older_server_come_from_show(fake_ollama):
     entry = {"name": "embed:1b", "model": "embed:1b", "digest": "d"}
     listed = {"models": [entry]}
     fake_ollama.models([{"name": "embed:1b", "capabilities": ["embedding"]}])
-    fake_ollama.on("GET /api/tags", whole(listed))
+    fake_ollama.on("GET /api/tags", json_answer(listed))
     with pytest.raises(CapabilityError, match="does not support chat"):
         map_prompts("{}", ["a"], model="embed:1b")
 
@@ -379,7 +379,7 @@ def test_a_bug_is_not_the_error_of_a_row(fake_ollama, monkeypatch):
         map_prompts("{}", ["a"])
 
 
-# -- what was answered before ---------------------------------------------------------
+# -- cached replies -----------------------------------------------------------------
 
 
 def test_a_second_call_sends_only_rows_that_are_not_cached(fake_ollama):

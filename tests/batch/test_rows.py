@@ -17,7 +17,7 @@ def prompts(template, data):
     return list(read_rows(data).prompts(parse_template(template)))
 
 
-def refusal(template, data):
+def error_lines(template, data):
     with pytest.raises(PromptError) as caught:
         prompts(template, data)
     return caught.value.lines()
@@ -74,7 +74,7 @@ def test_missing_values_of_a_dataframe_are_empty_text():
 
 def test_an_unknown_column_lists_the_columns_and_suggests_the_nearest():
     table = pd.DataFrame({"text": ["x"], "label": ["y"]})
-    assert refusal("{txet}", table) == [
+    assert error_lines("{txet}", table) == [
         "The rows have no column 'txet'.",
         "  why:  the template contains {txet}; the columns are: text, label",
         "  next: did you mean {text}?",
@@ -82,14 +82,14 @@ def test_an_unknown_column_lists_the_columns_and_suggests_the_nearest():
 
 
 def test_a_field_without_a_name_is_not_guessed():
-    assert refusal("{}", [{"a": 1}])[:2] == [
+    assert error_lines("{}", [{"a": 1}])[:2] == [
         "The template contains {}, but the fields of the rows have names.",
         "  why:  the template contains {}; the columns are: a",
     ]
 
 
 def test_two_names_need_rows_with_names():
-    assert refusal("{a} {b}", ["x"])[0] == (
+    assert error_lines("{a} {b}", ["x"])[0] == (
         "The template has 2 fields, but each row is one value."
     )
 
@@ -99,31 +99,31 @@ def test_two_names_need_rows_with_names():
 )
 def test_a_field_is_a_plain_name(field):
     """No attribute, item, conversion or format: a template can't reach into values."""
-    what, _, step = refusal(f"Is {field}?", [{"a": "x"}])
+    what, _, step = error_lines(f"Is {field}?", [{"a": "x"}])
     assert what == f"The template's field {field} is not a plain name."
     assert "{{ or }}" in step
 
 
 @pytest.mark.parametrize("template", ["{", "}", "{a", "a}"])
 def test_a_single_brace_explains_how_to_write_braces(template):
-    what, _, step = refusal(template, [{"a": "x"}])
+    what, _, step = error_lines(template, [{"a": "x"}])
     assert what == "The template is invalid."
     assert "{{ or }}" in step
 
 
 def test_a_template_without_fields_is_an_error():
-    assert "has no field" in refusal("Say {{ text }}", ["a"])[0]
+    assert "has no field" in error_lines("Say {{ text }}", ["a"])[0]
 
 
 @pytest.mark.parametrize("data", ["text", b"text", {"a": [1, 2]}, 5, None])
 def test_data_without_rows_is_an_error(data):
-    what, _, step = refusal("{}", data)
+    what, _, step = error_lines("{}", data)
     assert what == "The data cannot be used."
     assert "pandas.DataFrame(data)" in step
 
 
 def test_rows_cannot_mix_dicts_and_values():
-    assert refusal("{a}", [{"a": 1}, "x"])[1] == (
+    assert error_lines("{a}", [{"a": 1}, "x"])[1] == (
         "  why:  some rows are dicts and others are not"
     )
 
@@ -131,7 +131,7 @@ def test_rows_cannot_mix_dicts_and_values():
 def test_a_duplicate_column_is_an_error_if_it_is_used():
     table = pd.DataFrame([[1, 2, 3]], columns=["a", "a", "b"])
     assert prompts("{b}", table) == ["3"]
-    assert refusal("{a}", table)[0] == "The rows have 2 columns named 'a'."
+    assert error_lines("{a}", table)[0] == "The rows have 2 columns named 'a'."
 
 
 class FrameOfPolars:

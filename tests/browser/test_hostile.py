@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import corpus
 import pytest
-from fake_ollama import Answer, Request, reply_line, whole
+from fake_ollama import Answer, Request, json_answer, reply_line
 from hostile import ADDRESS
 from playwright.sync_api import expect
 
@@ -158,7 +158,7 @@ class HostileServer:
         self.url = fake.url
         fake.on("POST /api/chat", self.answer)
         fake.on("POST /api/generate", self.answer)
-        fake.on("GET /api/version", whole({"version": "\n".join(self.alone)}))
+        fake.on("GET /api/version", json_answer({"version": "\n".join(self.alone)}))
 
     def answer(self, request: Request) -> Answer:
         body = request.json
@@ -322,7 +322,7 @@ def test_no_model_name_has_an_effect_in_a_list_or_in_the_panel(
     fake_ollama.models([{"name": text, "digest": text} for text in names])
     told = "\n".join(names)
     pages = ["license", "template", "system", "parameters", "modelfile"]
-    fake_ollama.on("POST /api/show", whole(dict.fromkeys(pages, told)))
+    fake_ollama.on("POST /api/show", json_answer(dict.fromkeys(pages, told)))
     statuses = [{"status": text} for text in names]
     fake_ollama.on("POST /api/pull", Answer([*statuses, {"error": told}]))
     setup = SETUP.format(url=fake_ollama.url)

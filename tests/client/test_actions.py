@@ -120,7 +120,7 @@ def test_closing_does_not_wait_for_a_server_that_stopped_reading(
 
 
 def test_reading_a_file_before_its_upload_is_reported(client, fake_ollama, weights):
-    """Reading a model of 60 GB takes minutes, and must not look like a stall."""
+    """Reading a model of 60 GB takes minutes and must not look stalled."""
     digest = f"sha256:{hashlib.sha256(weights.read_bytes()).hexdigest()}"
     fake_ollama.on(f"HEAD /api/blobs/{digest}", Answer(status=200))
     fake_ollama.on("POST /api/create", SUCCESS)
@@ -159,7 +159,7 @@ _SAFETENSORS = (2).to_bytes(8, "little") + b"{}" + bytes(40)
         b"gguf" + bytes(40),
         b'{"token": "x"}',
         b"SQLite format 3\0" + bytes(100),
-        (10**6).to_bytes(8, "little") + b"{}",  # its header would be longer than it
+        (10**6).to_bytes(8, "little") + b"{}",  # shorter than its header
         (2).to_bytes(8, "little") + b"[]" + bytes(40),
     ],
 )
@@ -274,7 +274,7 @@ def test_stop_returns_whether_the_model_was_loaded(client, fake_ollama):
         model_actions.stop(client, "nosuch")
 
 
-def test_models_from_python_are_a_listing(fake_ollama):
+def test_models_from_python_returns_a_listing(fake_ollama):
     from ollama_magic import models
 
     assert [model.name for model in models(fake_ollama.url)] == ["llama3.2:3b"]

@@ -53,7 +53,7 @@ def test_items_that_have_accumulated_arrive_together():
         assert list(reader.batches()) == [["a", "b", "c"]]
 
 
-def test_a_tick_without_items_is_an_empty_list():
+def test_a_tick_without_items_gives_an_empty_list():
     stream = Stream(WAIT, "a")
     with BackgroundReader(stream, tick_s=0.01) as reader:
         batches = reader.batches()
@@ -127,7 +127,7 @@ def test_a_failed_stream_does_not_affect_the_others():
     assert errors[1] is None
 
 
-def test_no_items_from_several_streams_is_a_tick():
+def test_several_streams_without_items_give_a_tick():
     streams = [Stream(WAIT), Stream(WAIT)]
     with BackgroundReader(*streams, tick_s=0.01) as reader:
         assert next(iter(reader)) == ({}, {})

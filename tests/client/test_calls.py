@@ -5,7 +5,7 @@ import io
 import threading
 
 import pytest
-from fake_ollama import STATS, Answer, reply_line, whole
+from fake_ollama import STATS, Answer, json_answer, reply_line
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
@@ -135,7 +135,7 @@ def test_paths_are_joined_with_one_slash(fake_ollama, suffix):
 
 
 def test_a_path_prefix_is_kept(fake_ollama):
-    fake_ollama.on("GET /gpu/1/api/version", whole({"version": "x"}))
+    fake_ollama.on("GET /gpu/1/api/version", json_answer({"version": "x"}))
     assert OllamaClient(f"{fake_ollama.url}/gpu/1/").version() == "x"
 
 
@@ -161,7 +161,7 @@ def test_models_are_listed_and_shown(client, fake_ollama):
 
 def test_null_is_an_empty_list_of_models(client, fake_ollama):
     """Older servers write Go's nil slice."""
-    fake_ollama.on("GET /api/tags", whole({"models": None}))
+    fake_ollama.on("GET /api/tags", json_answer({"models": None}))
     assert client.list() == []
 
 
@@ -247,7 +247,7 @@ def test_create_sends_the_names_of_the_api(client, fake_ollama):
 
 
 def test_embed_gives_a_vector_for_each_text(client, fake_ollama):
-    fake_ollama.on("POST /api/embed", whole({"embeddings": [[1, 2], [3, 4]]}))
+    fake_ollama.on("POST /api/embed", json_answer({"embeddings": [[1, 2], [3, 4]]}))
     found = client.embed(MODEL, ("a", "b"), truncate=False, dimensions=2)
     assert found.vectors == ((1, 2), (3, 4))
     assert fake_ollama.bodies("/api/embed") == [
@@ -305,7 +305,9 @@ def test_each_line_arrives_as_soon_as_it_is_sent(client, fake_ollama, framing):
 
     listed = Answer(steps(), framing=framing)
     if framing == "length":
-        size = sum(len(whole(line).steps[0].replace(" ", "")) + 1 for line in lines)
+        size = sum(
+            len(json_answer(line).steps[0].replace(" ", "")) + 1 for line in lines
+        )
         listed = Answer(steps(), framing="close", headers={"Content-Length": str(size)})
     fake_ollama.on("POST /api/chat", listed)
     with client.chat(MODEL, HI) as stream:

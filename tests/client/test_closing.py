@@ -55,7 +55,7 @@ def wait_until_main_thread_reads():
 
 @pytest.fixture(params=["headers", "reading", "unchunked"])
 def waiting(request, fake_ollama):
-    """Script an endpoint that stops responding; return what to wait for before."""
+    """Script an endpoint that stops responding at some stage; return the stage."""
     never = threading.Event()
     answers = {
         "headers": Answer([LINE], hold_headers=never),
@@ -94,8 +94,8 @@ def test_an_interrupt_ends_the_connection(client, fake_ollama, waiting):
 
         def interrupt(began=began, interrupted=interrupted):
             wait_until_main_thread_reads()
-            # Python forgets a signal that comes in the instant before a system call
-            # until that call ends, so one may have to be sent again.
+            # Python notices a signal that arrives just before a system call only when
+            # that call ends, so the signal may have to be sent again.
             while not began or not interrupted.wait(2):
                 began.append(time.monotonic())
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -200,7 +200,7 @@ def test_no_socket_is_left_behind(client, fake_ollama, ends):
     }
     if ends in scripts:
         fake_ollama.on("POST /api/chat", scripts[ends])
-    gc.collect()  # what other tests left
+    gc.collect()  # left by other tests
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):

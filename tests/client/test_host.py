@@ -4,7 +4,7 @@ from ollama_magic.client.host import Host, parse_host
 from ollama_magic.errors import ConfigError
 
 URLS = {
-    # what the user wrote: the base URL
+    # what the user types: the base URL
     "": "http://127.0.0.1:11434",
     "localhost": "http://localhost:11434",
     "localhost:11434": "http://localhost:11434",
@@ -80,7 +80,8 @@ def test_no_host_is_the_default():
         ("10.0.0.1", False),
         ("gpu", False),
         ("localhost@gpu", False),
-        ("127.1", False),  # is one to the system; taken for another it loses nothing
+        # Resolved to loopback by the system; to count it as remote does no harm.
+        ("127.1", False),
         ("0x7f.0.0.1", False),
         ("2130706433", False),
         ("[::1%@evil]", False),
@@ -138,7 +139,7 @@ def test_user_and_password_are_separate_and_hidden():
 )
 def test_an_invalid_host_is_an_error_that_says_how_to_write_it(text, shown, why):
     """Ollama itself logs a warning and uses another port."""
-    if why is None:  # a missing bracket is understood
+    if why is None:  # a missing bracket is tolerated
         assert parse_host(text).base_url == "http://[::1]:11434"
         return
     with pytest.raises(ConfigError) as info:

@@ -1,4 +1,4 @@
-"""When held interrupts are raised, and when others are."""
+"""When interrupts are raised, inside and outside a block that holds them."""
 
 # ruff: noqa: PT012  (an interrupt comes between statements, so there are several)
 
@@ -56,13 +56,13 @@ def test_an_interrupt_does_not_hide_an_error():
         raise ValueError("the error")
 
 
-def test_user_code_is_interrupted_at_once_and_once():
+def test_user_code_is_interrupted_at_once_and_only_once():
     with held():
         with pytest.raises(KeyboardInterrupt), let_through():
             try:
                 press()
             finally:
-                press()  # into the cleaning up
+                press()  # during the clean-up
         with pytest.raises(KeyboardInterrupt):
             check_interrupt()
 
@@ -111,7 +111,7 @@ def test_a_second_press_after_a_while_interrupts_at_once(monkeypatch):
     with held():
         press()
         with pytest.raises(KeyboardInterrupt):
-            while True:  # the clock has to go on
+            while True:  # until the clock has advanced
                 press()
 
 

@@ -263,7 +263,7 @@ BANNERS = {
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("banner", BANNERS.values(), ids=BANNERS)
 def test_another_protocol_is_not_ollama(client, fake_ollama, banner):
-    """Whatever listens there, the error has three clean lines."""
+    """Whatever listens on the port, the error has three clean lines."""
     fake_ollama.on("GET /api/version", Answer([banner], raw=True))
     fake_ollama.on("POST /api/chat", Answer([banner], raw=True))
     for call in (client.version, client.chat("m", HI).complete):
@@ -273,7 +273,7 @@ def test_another_protocol_is_not_ollama(client, fake_ollama, banner):
         assert len(str(info.value)) < 500
         assert str(info.value).replace("\n", "").isprintable()
     del info
-    gc.collect()  # urllib3 forgets to close the body where headers contradict
+    gc.collect()  # urllib3 does not close the body if headers contradict each other
 
 
 def test_an_ssh_server_has_its_banner_in_the_error(client, fake_ollama):

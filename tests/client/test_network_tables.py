@@ -1,14 +1,14 @@
 """The tables of the network: proxies, .netrc, redirects, on every endpoint.
 
-The proxy is a server that notes what it is asked for, so that a request that went its
-way is seen; another machine is a name that only the proxy knows.
+The proxy is a server that records its requests; another machine is a host name that
+only the proxy knows.
 """
 
 import itertools
 from io import BytesIO
 
 import pytest
-from fake_ollama import Answer, FakeOllama, whole
+from fake_ollama import Answer, FakeOllama, json_answer
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.server_errors import RequestInfo, redirected
@@ -66,7 +66,7 @@ def test_the_environment_decides_on_a_proxy_for_other_machines(
 ):
     url = "http://gpu.invalid:11434/api/version"
     with FakeOllama() as proxy:
-        proxy.on(f"GET {url}", whole({"version": "far"}))
+        proxy.on(f"GET {url}", json_answer({"version": "far"}))
         monkeypatch.setenv(variable, proxy.url)
         if no_proxy is not None:
             monkeypatch.setenv(spelling, no_proxy)
@@ -100,7 +100,7 @@ NETRC = {
 
 @pytest.fixture(params=[".netrc", "_netrc", "NETRC"])
 def write_netrc(request, monkeypatch, clean_environment):
-    """Return what writes one, at each of the places where it is looked for."""
+    """Return a function that writes a .netrc file, in each place that is searched."""
 
     def write(text):
         name = ".secrets" if request.param == "NETRC" else request.param
@@ -124,10 +124,10 @@ def test_netrc_is_never_read(  # noqa: PLR0917  (what pytest passes by name)
     if machine == "loopback":
         client, url = OllamaClient(fake_ollama.url, api_key=api_key), "/api/version"
         wanted = f"Bearer {api_key}" if api_key else None
-    else:  # by way of a proxy: a key does not cross the network in the open
+    else:  # through a proxy, without a key: keys are never sent unencrypted
         monkeypatch.setenv("HTTP_PROXY", fake_ollama.url)
         client, url = OllamaClient(host, api_key=""), f"http://{host}:11434/api/version"
-        fake_ollama.on(f"GET {url}", whole({"version": "x"}))
+        fake_ollama.on(f"GET {url}", json_answer({"version": "x"}))
         wanted = None
     client.version()
     sent = fake_ollama.wait_for(url).headers

@@ -5,7 +5,7 @@ import json
 import traceback
 
 import pytest
-from fake_ollama import Answer, FakeOllama, whole
+from fake_ollama import Answer, FakeOllama, json_answer
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
@@ -35,7 +35,7 @@ def test_loopback_is_reached_without_a_proxy(
 def test_another_machine_is_reached_through_the_proxy(monkeypatch, variable):
     with FakeOllama() as proxy:
         url = "http://gpu.example:11434/api/version"
-        proxy.on(f"GET {url}", whole({"version": "far"}))
+        proxy.on(f"GET {url}", json_answer({"version": "far"}))
         monkeypatch.setenv(variable, proxy.url)
         assert OllamaClient("gpu.example").version() == "far"
         assert proxy.requests[0].headers["host"] == "gpu.example:11434"
@@ -76,7 +76,7 @@ def test_netrc_is_not_read(
         client = OllamaClient("gpu.example", api_key="")
         url = "http://gpu.example:11434/api/version"
         monkeypatch.setenv("HTTP_PROXY", fake_ollama.url)
-        fake_ollama.on(f"GET {url}", whole({"version": "x"}))
+        fake_ollama.on(f"GET {url}", json_answer({"version": "x"}))
     client.version()
     sent = fake_ollama.wait_for(url).headers.get("authorization")
     assert sent == (f"Bearer {TOKEN}" if api_key else None)
@@ -136,7 +136,7 @@ def test_secrets_are_never_sent_unencrypted(host, api_key, what, named):
         "  next: use https://, or allow it for this host: "
         f'%config OllamaMagics.insecure_hosts = ["{named}"]',
     ]
-    # What the error tells to type works; another port or host is not meant.
+    # The suggested setting works, and only for that host and port.
     OllamaClient(host, api_key=api_key, insecure_hosts=["other", named])
     for other in ("gpu:2", "10.0.0.2", "https://ollama.com"):
         with pytest.raises(ConfigError):

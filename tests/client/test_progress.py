@@ -84,7 +84,7 @@ def test_a_layer_without_data_for_long_is_shown_as_stalled():
     assert not transfer.is_stalled
 
 
-def test_one_thread_reads_it_while_another_adds_to_it():
+def test_one_thread_reads_progress_while_another_adds_to_it():
     transfer = TransferProgress()
     reader = threading.Thread(
         target=lambda: [transfer.add(layer(str(n), 1)) for n in range(500)]
@@ -95,12 +95,12 @@ def test_one_thread_reads_it_while_another_adds_to_it():
     assert transfer.completed_bytes == 500
 
 
-def test_layers_without_end_are_ignored():
+def test_layers_over_the_limit_are_ignored():
     transfer = TransferProgress()
     for number in range(3 * MAX_LAYERS):
         transfer.add(layer(str(number), 1))
     assert transfer.total_bytes == 1000 * MAX_LAYERS
-    transfer.add(layer("0", 500))  # one that it knows
+    transfer.add(layer("0", 500))  # a known layer
     assert transfer.completed_bytes == 499 + MAX_LAYERS
 
 

@@ -1,7 +1,7 @@
 """Every recording of a real server, replayed byte for byte to the client.
 
-``REFUSED`` is the whole table of the cases that end in an error, with its class; all
-others have to give the typed value that a plain reading of their lines gives.
+``REFUSED`` lists the recordings that end in an error, with its class; all others must
+give the typed value that their lines contain.
 """
 
 import json

@@ -55,7 +55,8 @@ SPELLINGS = {
 def test_every_encoding_is_hidden(secret, spelling):
     said = f"<{SPELLINGS[spelling](secret)}>"
     redactor = Redactor([secret, "another-one-77"])
-    assert redactor.text(said) in ("<***>", "<***")  # a long one may take the end along
+    # Where a long secret ends is not known: it may include the next character.
+    assert redactor.text(said) in ("<***>", "<***")
     assert redactor.error(said) in ("<***>", "<***")
 
 

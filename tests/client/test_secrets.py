@@ -7,7 +7,7 @@ import threading
 import traceback
 
 import pytest
-from fake_ollama import JSON, Answer, FakeOllama, Wait, error, reply_line, whole
+from fake_ollama import JSON, Answer, FakeOllama, Wait, error, json_answer, reply_line
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import ConfigError, OllamaMagicError
@@ -158,7 +158,7 @@ def test_the_password_of_the_address_is_hidden_encoded_and_decoded(
 
 def test_a_user_without_a_password_is_a_token(fake_ollama):
     client = OllamaClient(f"http://{TOKEN}@127.0.0.1:{fake_ollama.port}")
-    fake_ollama.on("GET /api/version", whole({"version": f"for {TOKEN}"}))
+    fake_ollama.on("GET /api/version", json_answer({"version": f"for {TOKEN}"}))
     assert client.version() == "for ***"
 
 
@@ -223,16 +223,16 @@ def test_no_traceback_of_a_request_shows_a_header(client, fake_ollama, fault, tm
     assert TOKEN not in shown_verbosely(caught.value)
 
 
-# -- a key that stays here -------------------------------------------------------------
+# -- a key that is not sent ------------------------------------------------------------
 
 
 @pytest.fixture
-def far(monkeypatch):
+def remote_server(monkeypatch):
     """Return a server that stands in for all other machines."""
     with FakeOllama() as proxy:
         for name in ("gpu.example:11434", "10.1.2.3", "gpu.example:1/ollama"):
             url = f"http://{name}/api/version"
-            proxy.on(f"GET {url}", whole({"version": "far"}))
+            proxy.on(f"GET {url}", json_answer({"version": "far"}))
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("OLLAMA_API_KEY", TOKEN)
         yield proxy
@@ -247,7 +247,7 @@ def far(monkeypatch):
     ],
 )
 def test_a_key_from_the_environment_is_withheld_unless_its_host_is_allowed(
-    far, host, named
+    remote_server, host, named
 ):
     client = OllamaClient(host)
     assert client.version() == "far"
@@ -256,21 +256,21 @@ def test_a_key_from_the_environment_is_withheld_unless_its_host_is_allowed(
     allowed = OllamaClient(host, insecure_hosts=["other:1", named])
     assert allowed.version() == "far"
     assert allowed.withheld_key is None
-    sent = [request.headers.get("authorization") for request in far.requests]
+    sent = [request.headers.get("authorization") for request in remote_server.requests]
     assert sent == [None, None, f"Bearer {TOKEN}"]
 
 
-def test_a_withheld_key_is_hidden_too(far):
-    far.on("GET http://10.1.2.3/api/version", whole({"version": TOKEN}))
+def test_a_withheld_key_is_hidden_too(remote_server):
+    remote_server.on("GET http://10.1.2.3/api/version", json_answer({"version": TOKEN}))
     assert OllamaClient("http://10.1.2.3").version() == "***"
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("is_page", [False, True])
-def test_an_error_says_how_to_send_a_withheld_key(far, status, is_page):
+def test_an_error_says_how_to_send_a_withheld_key(remote_server, status, is_page):
     page = Answer(["<h1>No</h1>"], status=status, content_type="text/html")
     answer = page if is_page else error(status, "no key")
-    far.on("GET http://10.1.2.3/api/version", answer)
+    remote_server.on("GET http://10.1.2.3/api/version", answer)
     with pytest.raises(OllamaMagicError) as caught:
         OllamaClient("http://10.1.2.3").version()
     assert caught.value.next_step == (

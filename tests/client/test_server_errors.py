@@ -287,7 +287,7 @@ def test_a_failed_pull_says_how_far_it_got_and_that_it_resumes():
         ("create", "Creation of 'm' failed."),
     ],
 )
-def test_transfers_have_their_own_words(action, what):
+def test_errors_of_transfers_have_their_own_wording(action, what):
     error = transfer_error(RequestInfo(URL, action, "m"), why="no idea")
     assert error.what == what
     assert error.next_step
@@ -308,7 +308,7 @@ def test_braces_in_the_servers_words_or_the_name_are_only_text():
         ("", "nowhere"),
     ],
 )
-def test_a_redirect_names_where_it_points(location, place):
+def test_the_error_for_a_redirect_names_its_target(location, place):
     error = redirected(chat(), location)
     assert type(error) is NotOllamaError
     assert error.what == f"{URL} redirects to {place}; redirects are not followed."

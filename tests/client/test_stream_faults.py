@@ -1,6 +1,6 @@
-"""Responses that stop, lie or never end: complete lines are kept, the rest is reported.
+"""Responses that stop, lie or never end: complete lines are kept, the rest is an error.
 
-The rows of the stream's faults that need a server which misbehaves on purpose.
+These faults need a server that misbehaves on purpose.
 """
 
 import gzip
@@ -85,7 +85,7 @@ def whole_lines(framing, body):
     sizes = itertools.accumulate(map(len, LINES))
     if framing != "chunked":
         least = sum(len(came) >= size for size in sizes)
-        # A line that lacks nothing but its newline is whole too.
+        # A line that lacks only its newline is complete too.
         sizes = itertools.accumulate(map(len, LINES))
         return least, sum(len(came) >= size - 1 for size in sizes)
     ends, at = [], 0
@@ -224,7 +224,7 @@ def test_silence_in_the_middle_ends_after_the_timeout(fake_ollama, where):
 
 
 @pytest.mark.parametrize("where", STALLS)
-def test_a_silent_server_can_be_closed_from_this_side(client, fake_ollama, where):
+def test_a_stream_from_a_silent_server_can_be_closed(client, fake_ollama, where):
     steps = [STALLS[where], Wait(threading.Event())]
     fake_ollama.on("POST /api/chat", Answer(steps, raw=True))
     stream, faults = client.chat("m", HI), []
@@ -245,7 +245,7 @@ def test_a_silent_server_can_be_closed_from_this_side(client, fake_ollama, where
     assert [fault.why for fault in faults] == ["the client closed the connection"]
 
 
-# -- how much it costs -----------------------------------------------------------
+# -- cost ------------------------------------------------------------------------
 
 COSTS = """
 import sys, time
@@ -280,7 +280,7 @@ print(two / one, two, int(status["VmHWM"].split()[0]) / 1024)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
 @pytest.mark.parametrize("what", ["line", "tokens"])
-def test_twice_as_much_costs_twice_as_much(what):
+def test_cost_is_proportional_to_size(what):
     """A line just under its limit, and 200,000 tokens; CPU time of one process."""
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -33,7 +33,7 @@ def check(turns=(), **known):
 
 
 def recorded_answers():
-    """Return name, request and last line of all that were counted."""
+    """Return name, request and last line of each recording with token counts."""
     found = []
     for path in sorted(WIRE.glob("*.json")):
         case = json.loads(path.read_text("utf-8"))
@@ -141,7 +141,7 @@ def test_more_than_the_trained_length_never_fits():
     assert "the model was trained for 2,048" in known.before()
 
 
-def test_the_length_after_the_reply_counts():
+def test_the_context_length_after_the_reply_is_used():
     """The model was not loaded before; the server chose a small context for it."""
     known = check([a_turn(n) for n in range(50)], trained=131072)
     said = known.after(counted(2000), "stop", 2048)
@@ -217,7 +217,9 @@ def test_without_counts_the_early_warning_stays():
     ],
     ids=["full", "num_predict", "before num_predict", "short", "stop", "shifted"],
 )
-def test_a_reply_that_reached_the_end_of_the_context(stats, done_reason, options, said):
+def test_a_reply_that_fills_the_context_gets_a_notice(
+    stats, done_reason, options, said
+):
     turns = [a_turn(n) for n in range(4)]
     known = check(turns, length=1024, options=options)
     found = known.after(stats, done_reason)
@@ -235,7 +237,7 @@ def test_the_context_length_is_that_of_the_request_or_of_the_loaded_model():
     assert known({"num_ctx": 100_000}) == 8192
     assert known({}) == 4096
     assert known({}, loaded=0) == 0
-    # The server loads the model again, with a default that it does not tell.
+    # The server reloads the model with a default context that it does not report.
     assert known({}, {"num_ctx": 4096}) == 0
     assert known({"num_ctx": True}) == 4096
 
@@ -247,7 +249,7 @@ def test_a_chat_is_measured_only_as_far_as_it_matters():
     assert "num_ctx" not in known.before()
 
 
-def test_the_context_in_use_as_text():
+def test_the_context_in_use_is_shown_as_text():
     chat = Chat("main", (a_turn(words=10, stats=counted(1200, 34)),))
     assert describe_use(Chat("main"), 4096) == ""
     assert describe_use(chat, 4096) == (
@@ -257,5 +259,5 @@ def test_the_context_in_use_as_text():
     assert describe_use(chat, 0).startswith("1,234 tokens at the last turn")
 
 
-def test_a_size_is_a_sum():
+def test_the_size_of_a_request_is_the_sum_of_its_parts():
     assert ContextCheck(turns=(3, 4), rest=5).size == 12

@@ -40,7 +40,7 @@ def figures():
 
 
 def opened(image):
-    """Decode an image with a decoder that is not ours."""
+    """Decode an image with an independent decoder."""
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(image.data))
     image.load()
     return image
@@ -76,7 +76,7 @@ def test_the_size_is_read_from_each_header(pillow, kind, media_type, options):
     assert image.data == buffer.getvalue()
     assert image.media_type == media_type
     assert image.describe().startswith(f"{kind}, 300 x 1025, ")
-    for count in range(len(image.data)):  # no cut file is an error
+    for count in range(len(image.data)):  # a truncated file is not an error
         size_of(image.data[:count])
 
 
@@ -85,14 +85,14 @@ def test_fill_bytes_of_a_jpeg_are_skipped():
     assert size_of(b"\xff\xd8\xff\xff\xff" + frame[1:]) == (30, 40)
 
 
-def test_a_header_that_says_nothing_is_described_without_a_size():
+def test_an_incomplete_header_is_described_without_a_size():
     assert Image(PNG[:10]).describe() == "PNG, 10 B"
     assert Image(b"\xff\xd8\xff\xe0\0\0no").describe() == "JPEG, 8 B"
     assert Image(b"RIFF\0\0\0\0WEBPodd " + b"\0" * 20).describe() == "WebP, 36 B"
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_bytes_that_begin_like_an_image_are_one(kind):
+def test_bytes_that_begin_like_an_image_are_an_image(kind):
     assert image_of(kind(PNG)) == Image(PNG)
     assert image_of(kind(b"no image")) is None
     assert image_of(kind(b"")) is None
@@ -113,12 +113,12 @@ NO_IMAGES = {
 
 
 @pytest.mark.parametrize("value", NO_IMAGES.values(), ids=NO_IMAGES)
-def test_a_value_that_is_not_an_image_gives_none(value):
+def test_a_value_that_is_not_an_image_returns_none(value):
     assert image_of(value) is None
     assert image_of(value, arrays=True) is None
 
 
-def test_an_image_is_itself():
+def test_an_image_is_returned_unchanged():
     image = Image(PNG)
     assert image_of(image) is image
 
@@ -165,7 +165,7 @@ def test_the_next_step_for_a_gif_can_be_typed(pillow, tmp_path):
 
 
 def test_a_file_is_read_as_it_is(tmp_path, monkeypatch):
-    path = tmp_path / "my image.bin"  # its name says nothing
+    path = tmp_path / "my image.bin"  # the name has no extension
     path.write_bytes(PNG)
     assert read_image(str(path)) == Image(PNG)
     assert image_of(path) == Image(PNG)
@@ -269,7 +269,7 @@ def test_an_image_is_sent_pixel_by_pixel(pillow, mode):
 
 
 @pytest.mark.parametrize("mode", CHANGED)
-def test_an_image_that_a_png_cannot_hold_is_sent_as_the_nearest(pillow, mode):
+def test_an_image_in_a_mode_that_png_lacks_is_converted_to_the_nearest(pillow, mode):
     image = example(pillow, mode)
     before = (image.mode, image.size, image.tobytes(), dict(image.info))
     sent = opened(image_of(image))
@@ -311,7 +311,7 @@ def test_a_figure_is_sent_and_stays_as_it_is(figures):
     image = opened(sent)
     assert image.format == "PNG"
     assert 100 < image.width <= 220  # about 4 inches of 50 dots: the edge is cut off
-    assert len(set(image.convert("L").tobytes())) > 2  # there is something on it
+    assert len(set(image.convert("L").tobytes())) > 2  # it is not blank
     assert figure.dpi == 50
     assert tuple(figure.get_size_inches()) == size
     assert figure.canvas is canvas
@@ -329,7 +329,7 @@ def test_axes_are_sent_as_their_figure(figures, numpy):
     assert image_of(numpy.array(["text", None], dtype=object)) is None
 
 
-def test_axes_of_a_part_of_a_figure_are_sent_as_the_whole(figures):
+def test_axes_of_a_subfigure_are_sent_as_the_whole_figure(figures):
     figure = figures.Figure()
     left, _ = figure.subfigures(1, 2)
     axes = left.subplots()
@@ -441,14 +441,14 @@ def test_an_array_that_is_not_an_image_says_what_is_expected(numpy, shape, kind,
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
-def test_floats_out_of_range_say_the_range(numpy, value):
+def test_the_error_for_floats_out_of_range_has_the_range(numpy, value):
     array = numpy.array([[0.5, value]])
     with pytest.raises(PromptError, match="its values range from") as caught:
         image_of(array, arrays=True)
     assert "x.max() - x.min()" in caught.value.next_step
 
 
-def test_samples_are_a_png_without_any_library():
+def test_samples_are_encoded_as_png_without_a_library():
     data = PNG[8:]
     chunks = {}
     while data:
@@ -462,10 +462,10 @@ def test_samples_are_a_png_without_any_library():
     assert rows == b"\0" + bytes(range(9)) + b"\0" + bytes(range(9, 18))
 
 
-# -- what displays itself ------------------------------------------------------
+# -- objects with a display ----------------------------------------------------
 
 
-def test_an_image_of_ipython_is_its_data(tmp_path):
+def test_an_image_of_ipython_is_sent_as_its_data(tmp_path):
     display = pytest.importorskip("IPython.display")
     path = tmp_path / "fig.png"
     path.write_bytes(PNG)

@@ -172,6 +172,6 @@ def test_secrets_in_files_and_typed_text_are_hidden(tmp_path):
     assert "Why is *** bad?" in prompt.text
 
 
-def test_the_line_may_name_modules():
-    """``-T math.gcd``: nobody pastes text there."""
+def test_a_name_on_the_line_may_be_in_a_module():
+    """The user types ``-T math.gcd``; it is not in pasted text."""
     assert find_value("os.getcwd", NAMESPACE) is os.getcwd

@@ -52,7 +52,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize(("spec", "properties"), FIELDS.values(), ids=FIELDS)
-def test_the_short_form(spec, properties):
+def test_a_short_form_becomes_a_json_schema(spec, properties):
     assert read_schema(spec).json == {
         "type": "object",
         "properties": properties,
@@ -60,7 +60,7 @@ def test_the_short_form(spec, properties):
     }
 
 
-def test_brackets_ask_for_a_list():
+def test_brackets_become_a_list():
     assert read_schema("[name, age int]").json == {
         "type": "array",
         "items": read_schema("name, age int").json,
@@ -91,7 +91,7 @@ class Movie(TypedDict):
     year: int
 
 
-def test_a_dataclass_and_back():
+def test_a_dataclass_gives_a_schema_and_instances():
     schema = read_schema("Person", {"Person": Person})
     assert schema.json["required"] == ["name", "age", "pets"]
     assert schema.json["properties"]["age"] == {"anyOf": [COUNT, {"type": "null"}]}
@@ -109,7 +109,7 @@ def test_a_typed_dict_stays_a_dict():
     assert schema.load({"title": "Alien", "year": 1979})["year"] == 1979
 
 
-def test_a_pydantic_model_and_back():
+def test_a_pydantic_model_gives_a_schema_and_instances():
     class City(pydantic.BaseModel):
         name: str
         people: int = 0
@@ -322,7 +322,7 @@ def test_an_invalid_json_schema_is_an_error_before_it_is_sent():
     check_schema(read_schema("name, age int").json)
 
 
-def test_what_is_wrong_says_where():
+def test_a_mismatch_is_reported_with_its_place():
     schema = read_schema("[name, age int]")
     wrong = what_is_wrong('[{"name": "Ada", "age": "old"}]', schema)
     assert wrong.startswith("at 0/age: ")

@@ -4,7 +4,7 @@ import pytest
 
 from ollama_magic.generation.context import estimate_messages, estimate_tokens
 
-# Contents of the messages, and the prompt_eval_count that the server answered.
+# Contents of the messages, and the prompt_eval_count of the server.
 COUNTED = [
     ([""], 9),
     (["hi"], 10),

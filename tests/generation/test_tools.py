@@ -39,7 +39,7 @@ def get_weather(city: str) -> str:
 
 
 def call_tool(tool, arguments):
-    """Do what the loop does once a call is allowed."""
+    """Call a tool as the loop does after a call is allowed."""
     corrected, wrong = corrected_arguments(tool, arguments)
     return ToolResult(wrong, "invalid") if wrong else run_tool(tool, corrected)
 
@@ -498,11 +498,11 @@ DOCSTRINGS = {
 @pytest.mark.parametrize(
     ("text", "summary", "parameters"), DOCSTRINGS.values(), ids=DOCSTRINGS
 )
-def test_docstrings_of_odd_forms(text, summary, parameters):
+def test_unusual_docstrings_are_read(text, summary, parameters):
     assert read_docstring(text) == (summary, parameters)
 
 
-def test_text_about_no_parameter_is_left_out():
+def test_text_about_an_unknown_parameter_is_left_out():
     def function(x: int):
         """Do it.
 
@@ -599,7 +599,7 @@ def test_long_wrong_arguments_are_cut():
 def test_arguments_are_converted_to_the_hinted_types():
     arguments = {
         "city": "a",
-        "days": 2.0,  # an integer, says JSON
+        "days": 2.0,  # JSON Schema counts it as an integer
         "place": {"name": "b", "unit": "fahrenheit"},
         "tags": ["x", "x"],
         "span": [3, "d"],
@@ -731,7 +731,7 @@ def test_a_long_result_is_cut_with_a_note():
     assert result.outcome == "called"
 
 
-def test_a_table_is_a_sample():
+def test_a_large_table_is_sampled():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"n": range(1_000)})
     result = call_tool(make_tool("f", lambda: frame), {})

@@ -1,4 +1,4 @@
-"""What is sent of tables, arrays and long texts."""
+"""How tables, arrays and long texts are sent."""
 
 import pytest
 
@@ -71,13 +71,13 @@ def test_columns_of_any_name_and_an_empty_table_work(pandas):
     assert "2 columns" in value_text(multi).text
 
 
-def test_what_the_cell_showed_is_not_changed(pandas):
+def test_the_table_itself_is_not_changed(pandas):
     frame = pandas.DataFrame({"t": ["x" * 500]})
     value_text(frame)
     assert frame["t"][0] == "x" * 500
 
 
-def test_an_array_is_its_shape_and_range(numpy):
+def test_an_array_is_described_by_its_shape_and_range(numpy):
     found = value_text(numpy.arange(12.0).reshape(3, 4))
     assert found.text.startswith(
         "array of shape (3, 4), type float64\nfrom 0 to 11, mean"

@@ -205,7 +205,7 @@ def test_other_kernels_notice_a_chat_that_was_deleted_and_created_again(
     assert prompts(other, "side") == ["new"]
 
 
-# -- where the notebook is not known ------------------------------------------------
+# -- sessions without a notebook ----------------------------------------------------
 
 
 def test_named_chats_of_sessions_outlive_them_and_main_does_not(store, open_store):
@@ -297,7 +297,7 @@ def test_prune_deletes_main_of_sessions_that_ended_long_ago(store, path):
     assert prompts(store, "research", "session:2") == ["x"]
 
 
-def test_the_file_shrinks(store):
+def test_prune_shrinks_the_file(store):
     for _ in range(20):
         ask(store, "x" * 100_000, "1")
     before = store.size_bytes

@@ -122,7 +122,7 @@ def test_kill_9_loses_no_committed_turn(path):
             process.stdin.flush()
             process.stdout.readline()
             acknowledged.append(f"{life}.{number}")
-        # Two more turns are under way when the process dies, at any point of them.
+        # Up to two more turns are in progress when the process dies.
         process.stdin.write(f"{life}.x\n{life}.y\n")
         process.stdin.flush()
         for _ in range(chance.randrange(200_000)):
@@ -180,7 +180,8 @@ def test_chats_continue_in_memory_when_the_disk_is_full(path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
 def test_chats_in_a_read_only_folder_can_be_read():
-    folder = Path(tempfile.mkdtemp())  # not tmp_path: the child may become nobody
+    # NB: not tmp_path, which the user nobody cannot enter.
+    folder = Path(tempfile.mkdtemp())
     try:
         path = folder / "chats.sqlite"
         fill(path, "before")
@@ -368,7 +369,7 @@ def test_chats_in_memory_are_written_to_the_new_file_after_damage(store, path):
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     data = path.read_bytes()
-    with path.open("r+b") as file:  # the same file, so that the store keeps it open
+    with path.open("r+b") as file:  # the same inode, so that the store keeps it open
         file.seek(4096)
         file.write(b"\xa5" * (len(data) - 4096))
     store.record(NB, "main", turn("b again", cell_id="b"))

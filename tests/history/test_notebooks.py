@@ -42,7 +42,7 @@ class Desk:
 
     def save_later(self, name):
         """Save a file again until it is newer than all replies."""
-        # Times of files are coarse: a file may seem older than what came before it.
+        # Times of files are coarse: a file may seem older than an earlier event.
         now = datetime.now(UTC).timestamp()
         path = self.folder / name
         while path.stat().st_ctime <= now:
@@ -189,7 +189,7 @@ def test_a_file_that_overwrites_another_notebook_keeps_its_own_chat(desk):
     assert kernel.prompts() == ["one?", "two?"]
 
 
-# -- never another one's --------------------------------------------------------------
+# -- separate notebooks ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cells", [{}, {"e1e1e1e1": ""}, {"e1e1e1e1": "one?"}])
@@ -228,7 +228,7 @@ def test_a_known_running_cell_outweighs_the_file(desk):
 
 
 def test_a_file_from_the_future_proves_nothing(desk):
-    """Its clock is different, so it may be older than the replies that it lacks."""
+    """Its clock differs, so it may be older than the replies that it lacks."""
     desk.use("a.ipynb", IDS)
     desk.write("a.ipynb", {"5e1f0c3a": ""})
     later = datetime.now(UTC).timestamp() + 60

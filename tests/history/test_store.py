@@ -343,7 +343,7 @@ def test_the_default_file_is_in_the_data_directory_of_the_user(monkeypatch, tmp_
 def test_without_a_home_there_is_no_default_file(monkeypatch):
     import platformdirs
 
-    # What platformdirs answers where no home directory can be found.
+    # What platformdirs returns if there is no home directory.
     nowhere = Path("~/.local/share/ollama_magic")
     monkeypatch.setattr(platformdirs, "user_data_path", lambda *_, **__: nowhere)
     assert default_path() is None
@@ -385,7 +385,7 @@ def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):
         store.record(NB, "main", turn(f"{number}", cell_id=f"c{number}"))
     store.load(NB)
     statements = []
-    store._database._connection.set_trace_callback(statements.append)  # no hook for it
+    store._database._connection.set_trace_callback(statements.append)
     store.record(NB, "main", turn("again", cell_id="c150"))
     store.load(NB)
     reads = [s for s in statements if "SELECT * FROM" in s]

@@ -1,4 +1,4 @@
-"""A kernel for the tests of this folder: started once, its settings fresh each time."""
+"""A kernel for the tests of this folder, started once and reset for each test."""
 
 import sys
 from pathlib import Path

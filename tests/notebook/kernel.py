@@ -1,4 +1,4 @@
-"""A real ipykernel, and what a front end would show of its cells."""
+"""Runs cells in a real ipykernel, and collects outputs as a front end does."""
 
 import os
 import queue
@@ -11,7 +11,7 @@ PATIENCE_S = 60
 
 
 @dataclass
-class Ran:
+class CellResult:
     """The result of one cell."""
 
     status: str = ""
@@ -50,7 +50,7 @@ class Ran:
 class Kernel:
     """A kernel in its own process; cells are run one at a time.
 
-    ``session_name`` is what a Jupyter server tells the kernel of its notebook.
+    ``session_name`` is the notebook's path, as a Jupyter server passes it to a kernel.
     """
 
     def __init__(self, session_name=None, kernel_name="python3", cwd=None):
@@ -66,7 +66,7 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
     def kill(self):
-        """End it as kill -9 does."""
+        """Kill the process, as ``kill -9`` does."""
         self.client.stop_channels()
         self.manager.provisioner.process.kill()
 
@@ -89,7 +89,7 @@ class Kernel:
         return message["header"]["msg_id"]
 
     def click(self, comm_id):
-        """Click a button as the front end does, and return what its callback shows."""
+        """Click a button as a front end does; return the outputs of its callback."""
         data = {"method": "custom", "content": {"event": "click"}}
         content = {"comm_id": comm_id, "data": data}
         message = self.client.session.msg("comm_msg", content)
@@ -103,7 +103,7 @@ class Kernel:
         raise AssertionError(f"the callback did not end: {view.ran}")
 
     applies_updates = True
-    """Whether the front end supports ``update_display_data``: many ignore it."""
+    """Whether the front end applies ``update_display_data``; many ignore it."""
 
     def _view(self, since=None):
         return _View(since, applies_updates=self.applies_updates)
@@ -112,13 +112,13 @@ class Kernel:
     """The answers to questions of the kernel; None if nobody can answer."""
 
     opening = None
-    """The session id of the requests; None for that of the client."""
+    """The session id in requests; None for that of the client."""
 
     def run(self, code, cell_id=None, deleted=(), **metadata):
         """Run a cell to its end.
 
-        A kernel that has just shown an error refuses what comes too soon after it, and
-        has not run it then: it is sent again.
+        A kernel aborts requests that arrive too soon after an error. Such a cell is
+        sent again.
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -127,10 +127,10 @@ class Kernel:
                 return ran
 
     def collect(self, msg_id, until=lambda ran: False, since=None):
-        """Take what a cell shows, to its end or until something is true.
+        """Collect the outputs of a cell to its end, or until ``until`` returns true.
 
-        ``since`` is what an earlier call has returned of the same cell: then what was
-        shown by then counts too.
+        ``since`` is the result of an earlier call for the same cell, which continues
+        with its outputs.
         """
         view, deadline = self._view(since), time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
@@ -165,7 +165,7 @@ class _View:
     """The outputs of one cell, as a front end keeps them."""
 
     def __init__(self, since=None, *, applies_updates=True):
-        self.ran = since or Ran()
+        self.ran = since or CellResult()
         self._applies_updates = applies_updates
         self._clears = False
 

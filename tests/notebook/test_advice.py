@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from fake_ollama import Answer, error, whole
+from fake_ollama import Answer, error, json_answer
 
 HOSTILE = "a\x1b[31mred\u202eabc"
 HARMLESS = "a␛[31mredabc"
@@ -26,8 +26,8 @@ def check_harmless(ran):
 
 
 def test_details_of_a_model_and_the_version_are_escaped(kernel, fake_ollama):
-    fake_ollama.on("POST /api/show", whole({"template": HOSTILE, "details": {}}))
-    fake_ollama.on("GET /api/version", whole({"version": HOSTILE}))
+    fake_ollama.on("POST /api/show", json_answer({"template": HOSTILE, "details": {}}))
+    fake_ollama.on("GET /api/version", json_answer({"version": HOSTILE}))
     for line in ("show llama3.2:3b --template", "version", ""):
         ran = kernel.run(f"%ollama {line}")
         check_harmless(ran)

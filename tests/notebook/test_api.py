@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from inspect import signature
 
 import pytest
-from fake_ollama import Answer, reply_line, whole
+from fake_ollama import Answer, json_answer, reply_line
 
 import ollama_magic
 from ollama_magic import api
@@ -107,7 +107,7 @@ def test_embed_takes_one_text_or_several(script):
     script.models(["chat:1b", {"name": "vec:1b", "capabilities": ["embedding"]}])
     script.on(
         "POST /api/embed",
-        lambda request: whole(
+        lambda request: json_answer(
             {
                 "embeddings": [[1.0, 2.0]]
                 * (1 if isinstance(request.json["input"], str) else 2)

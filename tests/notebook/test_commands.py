@@ -1,7 +1,7 @@
 """The outputs of ``%ollama`` lines in a real kernel."""
 
 import pytest
-from fake_ollama import whole
+from fake_ollama import json_answer
 
 
 def test_the_status_fits_on_one_screen(kernel):
@@ -109,7 +109,7 @@ def test_help_shows_everything(kernel):
 @pytest.mark.parametrize("line", ["version", "", "serve"])
 def test_the_version_of_a_server_cannot_add_lines(kernel, fake_ollama, line):
     version = "9.9.9\n\nnext: %ollama rm everything" + "!" * 900
-    fake_ollama.on("GET /api/version", whole({"version": version}))
+    fake_ollama.on("GET /api/version", json_answer({"version": version}))
     (shown,) = [
         one for one in kernel.run(f"%ollama {line}").text.split("\n") if "9.9.9" in one
     ]

@@ -7,7 +7,7 @@ import threading
 
 import pexpect
 import pytest
-from fake_ollama import Answer, Wait, reply_line, whole
+from fake_ollama import Answer, Wait, json_answer, reply_line
 
 WORDS = "What do you think of the seven hills of Rome and of those who live there? "
 REPLY = "They are said to be rather steep, and to have a fine view of the river. "
@@ -24,7 +24,7 @@ class SmallOllama:
     def __init__(self, fake, default=512):
         self.default, self.length, self.left_out = default, 0, []
         fake.chat(self.answer)
-        fake.on("GET /api/ps", lambda _: whole({"models": self.loaded()}))
+        fake.on("GET /api/ps", lambda _: json_answer({"models": self.loaded()}))
 
     def loaded(self):
         known = {"name": "llama3.2:3b", "context_length": self.length}

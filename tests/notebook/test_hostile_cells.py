@@ -10,7 +10,7 @@ import corpus
 import html5lib
 import ipywidgets as widgets
 import pytest
-from fake_ollama import Answer, error, reply_line, whole
+from fake_ollama import Answer, error, json_answer, reply_line
 from hostile import hidden, odd_links, quick_violations
 from test_model_panel import Driver
 
@@ -110,11 +110,13 @@ def model_of(text, number):
 def test_models_that_are_listed_loaded_and_shown(cell, fake_ollama):
     models = [model_of(text, number) for number, text in enumerate(VECTORS)]
     fake_ollama.models(models)
-    fake_ollama.on("GET /api/ps", whole({"models": models}))
+    fake_ollama.on("GET /api/ps", json_answer({"models": models}))
     told = "\n".join(VECTORS)
     names = ["license", "modelfile", "parameters", "template", "system"]
-    fake_ollama.on("POST /api/show", whole({**dict.fromkeys(names, told), **models[0]}))
-    fake_ollama.on("GET /api/version", whole({"version": told}))
+    fake_ollama.on(
+        "POST /api/show", json_answer({**dict.fromkeys(names, told), **models[0]})
+    )
+    fake_ollama.on("GET /api/version", json_answer({"version": told}))
     listed = cell("%ollama list")
     assert listed.html.count("<tr>") == len(VECTORS) + 1
     assert cell("%ollama ps").html.count("<tr>") == len(VECTORS) + 1
@@ -310,9 +312,11 @@ def test_the_panel_shows_no_more_than_text(fake_ollama):
     for texts in ([CONSTANT], VECTORS):
         told = "\n".join(texts)
         fake_ollama.models([model_of(text, n) for n, text in enumerate(texts)])
-        fake_ollama.on("GET /api/version", whole({"version": told}))
+        fake_ollama.on("GET /api/version", json_answer({"version": told}))
         shown = dict.fromkeys(["license", "template", "system"], told)
-        fake_ollama.on("POST /api/show", whole({**shown, **model_of(texts[0], 0)}))
+        fake_ollama.on(
+            "POST /api/show", json_answer({**shown, **model_of(texts[0], 0)})
+        )
         statuses = [{"status": text} for text in texts]
         fake_ollama.on("POST /api/pull", Answer([*statuses, {"error": told}]))
         driver = Driver(fake_ollama.url)

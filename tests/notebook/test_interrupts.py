@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_ollama import Answer, Pause, Wait, reply_line, whole
+from fake_ollama import Answer, Pause, Wait, json_answer, reply_line
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux")
 
@@ -256,7 +256,7 @@ def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
     warm, fake_ollama, presses
 ):
     """Nothing is left to interrupt; Run All still stops."""
-    fake_ollama.on("GET /api/ps", whole({"models": []}), held())
+    fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
     msg_id = warm.send("%%ollama\nHi", "a")
     request = fake_ollama.wait_for("/api/ps", count=2)
     at = press(warm, presses)
@@ -276,7 +276,7 @@ def test_a_context_length_that_never_arrives_is_not_waited_for(warm, fake_ollama
     lowered = "import ollama_magic.generation.models as module\n"
     lowered += "was, module._LENGTH_PATIENCE_S = module._LENGTH_PATIENCE_S, 0.1"
     assert warm.run(lowered).status == "ok"
-    fake_ollama.on("GET /api/ps", whole({"models": []}), held())
+    fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
     ran = warm.run("%%ollama\nHi", "a")
     assert warm.run("module._LENGTH_PATIENCE_S = was").status == "ok"
     assert ran.status == "ok"
@@ -290,7 +290,7 @@ def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
     """Another program holds the file; the cell waits for it, and is not cut in two."""
     file = tmp_path / "chats.sqlite"
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        fake_ollama.on("GET /api/ps", whole({"models": []}), held())
+        fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
         other.execute("BEGIN IMMEDIATE")
         msg_id = warm.send("%%ollama\nHi", "a")
         fake_ollama.wait_for("/api/ps", count=2)

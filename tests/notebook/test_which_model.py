@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from fake_ollama import RESET, Answer, Wait, error, reply_line, whole
+from fake_ollama import RESET, Answer, Wait, error, json_answer, reply_line
 
 import ollama_magic
 from ollama_magic.errors import ConfigError, ModelNotFoundError
@@ -36,7 +36,7 @@ def asked(fake_ollama):
 
 
 def loads(fake_ollama, *names):
-    fake_ollama.on("GET /api/ps", whole({"models": [{"name": n} for n in names]}))
+    fake_ollama.on("GET /api/ps", json_answer({"models": [{"name": n} for n in names]}))
 
 
 def answers_for_any_name(fake_ollama):
@@ -50,7 +50,7 @@ def answers_for_any_name(fake_ollama):
     for endpoint in ("POST /api/chat", "POST /api/generate"):
         fake_ollama.on(endpoint, answer)
     shown = {"capabilities": ["completion"], "details": {}}
-    fake_ollama.on("POST /api/show", whole(shown))
+    fake_ollama.on("POST /api/show", json_answer(shown))
 
 
 # -- the order -----------------------------------------------------------------------
@@ -416,7 +416,7 @@ def test_lists_show_cloud_instead_of_a_size(kernel, fake_ollama):
         ran = kernel.run(f"%ollama {line}")
         assert "cloud" in ran.text.replace("-cloud", "").replace(":cloud", "")
         assert "384 B" not in ran.text
-    fake_ollama.on("POST /api/show", whole({**STUB, "details": {}}))
+    fake_ollama.on("POST /api/show", json_answer({**STUB, "details": {}}))
     page = kernel.run("%ollama show gpt-oss:120b-cloud").text
     assert "answered at https://ollama.com:443 as gpt-oss:120b" in page
 
@@ -572,8 +572,8 @@ STRANGE = {
     "200 page": Answer([HTML], content_type="text/html"),
     "list": Answer(["[]"], content_type="application/json"),
     "empty": Answer([], framing="length"),
-    "other": whole({"object": "list"}),
-    "proxy": whole({"http://ollama:11434": {"models": []}}),
+    "other": json_answer({"object": "list"}),
+    "proxy": json_answer({"http://ollama:11434": {"models": []}}),
     "refusal": error(501, "not implemented"),
 }
 LISTS = [["ps"], ["tags"], ["ps", "tags", "show"]]

@@ -6,7 +6,7 @@ from functools import lru_cache
 import corpus
 import pytest
 from hostile import hidden, odd_links, quick_violations, reparsed_violations, violations
-from surfaces import SURFACES, VIEWS, Published, without_our_steering
+from surfaces import SURFACES, VIEWS, Published, without_our_control_codes
 
 from ollama_magic.render import incremental, safe_html
 from ollama_magic.render.incremental import ReplyConverter
@@ -32,7 +32,7 @@ def faults(kind, value, expected=""):
     if kind == "repr":
         return [char for char in hidden(value) if not char.isprintable()]
     if kind == "terminal":
-        return hidden(without_our_steering(value))
+        return hidden(without_our_control_codes(value))
     if kind == "panel":
         return hidden(value) or [value] * (value != expected)
     return [f"a MIME type that is not ours: {kind}"]
