@@ -222,6 +222,16 @@ def test_in_a_notebook_they_share_its_settings_and_its_chat(kernel, fake_ollama)
     assert "Second?" not in asked
 
 
+def test_web_frameworks_get_the_page_that_a_notebook_shows(kernel, fake_ollama):
+    """Streamlit calls ``_repr_html_``; a notebook still shows the reply once."""
+    fake_ollama.reply("# Sky")
+    ran = kernel.run("from ollama_magic import ask\nreply = ask('hi')\nreply")
+    (output,) = ran.outputs
+    ran = kernel.run("print(reply._repr_html_(), end='')")
+    assert ran.streams == output["data"]["text/html"]
+    assert "Sky</h1>" in ran.streams
+
+
 def test_models_and_panel_look_at_the_server_of_the_notebook(kernel):
     """It is a setting of the notebook: the environment names no server."""
     imports = "from ollama_magic import models, panel\n"
