@@ -14,6 +14,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.models import require_capability
 from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html
@@ -244,9 +245,11 @@ class ModelPanel(widgets.VBox):
 
     def _on_use(self) -> None:
         assert self._use is not None
-        name = self._selected_name()
-        self._use(name)
-        self._manager.set_default(name)
+        (model,) = (selected.summary for selected in self._model_list.selected)
+        installed = [listed.summary for listed in self._manager.models]
+        require_capability("completion", model, installed)
+        self._use(model.name)
+        self._manager.set_default(model.name)
 
     def _on_load(self) -> None:
         for model in self._model_list.selected:

@@ -423,6 +423,17 @@ def test_use_sets_the_default_model(drive):
     driver.wait_text("default")
 
 
+def test_use_rejects_a_model_that_only_embeds(drive, fake_ollama):
+    entries = [
+        {"name": "chat:1b", "capabilities": ["completion"]},
+        {"name": "vectors:1b", "capabilities": ["embedding"]},
+    ]
+    fake_ollama.on("GET /api/tags", Answer([json.dumps({"models": entries})]))
+    driver = drive().wait_text("vectors:1b").tick("vectors:1b").click("Use")
+    assert driver.chosen == []
+    driver.wait_text("does not support chat").wait_text("its capabilities: embedding")
+
+
 def test_loading_and_unloading(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b")
     assert driver.button("Unload").disabled
