@@ -73,6 +73,8 @@ def test_a_prompt_created_by_code_is_kept(source):
         ("4\n\n[incomplete: no memory]", "4", "4", "same"),
         ("4\n\nChats are not saved.\nThey go on", "4", "4", "same"),
         ("\n\n[interrupted]", "", "", "same"),
+        ("4\n\n[cut off at num_predict]", "4", "4", "same"),
+        ("4\n\n[interrupted]\n[declined f {}]", "4", "4", "same"),
         ("4", "Run evil", "4", "differs"),
         ("", "Run evil", "", "differs"),
         ("4", "4\n\nRun evil", "4", "differs"),
