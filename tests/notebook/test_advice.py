@@ -1,4 +1,4 @@
-"""Advice fits, and the strings of a server are harmless, in a real kernel."""
+"""Advice fits the situation, and server text is harmless, in a real kernel."""
 
 import os
 import re
@@ -16,7 +16,7 @@ def said(ran):
     return (ran.error or "") + ran.streams
 
 
-# -- strings of a server -----------------------------------------------------------
+# -- text from a server ------------------------------------------------------------
 
 
 def check_harmless(ran):
@@ -72,7 +72,7 @@ def test_a_failed_pull_suggests_to_continue_only_after_a_partial_download(
 # -- rm ----------------------------------------------------------------------------
 
 
-def test_rm_of_several_deletes_nothing_when_one_is_missing(kernel, fake_ollama):
+def test_rm_of_several_models_deletes_nothing_if_one_is_missing(kernel, fake_ollama):
     fake_ollama.models(["tiny:1b", "other:1b"])
     ran = kernel.run("%ollama rm -y tiny:1b othr:1b")
     assert ran.status == "error"
@@ -81,7 +81,7 @@ def test_rm_of_several_deletes_nothing_when_one_is_missing(kernel, fake_ollama):
     assert fake_ollama.model_names == ["tiny:1b", "other:1b"]
 
 
-def test_rm_does_not_ask_about_what_is_missing(kernel, fake_ollama):
+def test_rm_does_not_ask_about_a_missing_model(kernel, fake_ollama):
     kernel.answers = []
     ran = kernel.run("%ollama rm llama3.2:3b nosuch nothere")
     assert ran.asked == []
@@ -136,7 +136,7 @@ def test_unsuitable_advice_is_not_given(kernel, code, unfit):
     assert unfit not in said(ran)
 
 
-# -- output that is no terminal ----------------------------------------------------
+# -- output without a terminal -----------------------------------------------------
 
 
 def test_a_script_with_its_output_in_a_file_writes_plain_text(fake_ollama, tmp_path):

@@ -120,7 +120,7 @@ def test_embed_takes_one_text_or_several(script):
     assert script.bodies("/api/embed")[1]["dimensions"] == 2
 
 
-def test_embed_says_when_no_model_embeds(script):
+def test_embed_says_that_no_model_can_embed(script):
     with pytest.raises(ollama_magic.OllamaMagicError, match="no embedding model"):
         ollama_magic.embed("a")
 
@@ -196,7 +196,7 @@ def test_a_setting_that_was_changed_in_place_is_checked_before_anything_is_sent(
 
 @pytest.mark.parametrize("name", ["ask", "chat"])
 def test_every_option_of_a_cell_is_a_parameter(name):
-    """No parameter is accepted and ignored: they are the fields of one value."""
+    """Every parameter is a field of one value, so none is accepted and ignored."""
     has = set(signature(getattr(api, name)).parameters) - {"prompt"}
     wanted = {field.name for field in fields(ChatOptions)} - DECIDED - {"stream"}
     if name == "ask":
@@ -211,7 +211,7 @@ def test_the_defaults_of_a_script_are_those_of_a_notebook():
     assert {name: trait.default() for name, trait in traits.items()} == vars(Settings())
 
 
-def test_in_a_notebook_they_share_its_settings_and_its_chat(kernel, fake_ollama):
+def test_in_a_notebook_the_functions_use_its_settings_and_its_chat(kernel, fake_ollama):
     kernel.run("%%ollama\nFirst?", cell_id="a")
     ran = kernel.run("from ollama_magic import chat\nchat('Second?')", cell_id="b")
     assert ran.status == "ok", ran.error
@@ -232,8 +232,8 @@ def test_web_frameworks_get_the_page_that_a_notebook_shows(kernel, fake_ollama):
     assert ">Sky<" in ran.streams
 
 
-def test_models_and_panel_look_at_the_server_of_the_notebook(kernel):
-    """It is a setting of the notebook: the environment names no server."""
+def test_models_and_panel_use_the_server_of_the_notebook(kernel):
+    """The server is a setting of the notebook; the environment names none."""
     imports = "from ollama_magic import models, panel\n"
     assert "llama3.2:3b" in kernel.run(f"{imports}models()").text
     assert "llama3.2:3b" in kernel.run("panel()").text

@@ -11,7 +11,7 @@ NOWHERE = "%config OllamaMagics.host = '127.0.0.1:9'"
 
 
 def shown(ran):
-    """Return what a notebook file keeps of the outputs of a cell."""
+    """Return the outputs of a cell as a notebook file stores them."""
     kept = [{k: o[k] for k in ("type", "data", "metadata")} for o in ran.outputs]
     return json.dumps(kept, sort_keys=True)
 
@@ -75,7 +75,7 @@ def test_a_changed_model_gets_a_new_request(kernel, fake_ollama):
     fake_ollama.models([{"name": MODEL, "digest": "2" * 64}])
     fake_ollama.reply("Two")
     assert kernel.run("%%ollama --cached\nHi", "a").text == "Two"
-    kernel.run(NOWHERE)  # the latest, where nobody can tell the model's digest
+    kernel.run(NOWHERE)  # the latest reply, because the model's digest is unknown
     assert kernel.run("%%ollama --cached\nHi", "a").text == "Two"
 
 
@@ -212,7 +212,7 @@ def test_commands_that_need_a_server_are_not_skipped(kernel, fake_ollama, comman
 
 
 def test_a_notebook_with_use_runs_from_the_cache(kernel, fake_ollama):
-    """The model of ``%ollama use`` goes on after a cell that names another one."""
+    """The model of ``%ollama use`` applies again after a cell that names another."""
     fake_ollama.models([MODEL, "other:1b"])
     kernel.run(ON)
     cells = {

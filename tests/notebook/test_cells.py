@@ -263,7 +263,7 @@ def test_the_output_grows_while_the_reply_streams(kernel, fake_ollama):
 
 
 def test_an_interrupt_ends_the_reply_and_keeps_the_partial_text(kernel, fake_ollama):
-    """The server sees the connection close, the chat keeps the part, Run All stops."""
+    """The connection is closed, the chat keeps the partial reply, Run All stops."""
     never = threading.Event()
     fake_ollama.on("POST /api/chat", Answer([line(content="Some text"), Wait(never)]))
     msg_id = kernel.send("%%ollama\nHi", "a")
@@ -397,7 +397,7 @@ def test_a_reply_is_not_shown_twice(kernel, code):
 
 def test_a_reply_is_the_value_of_its_cell_and_can_be_displayed(kernel):
     kernel.run("%ollama ask hi")
-    # NB: not `_`, which IPython leaves alone once a test has assigned it.
+    # NB: not `_`, which IPython no longer sets after a test has assigned it.
     assert kernel.run("print(Out[max(Out)].text)").streams == "Hello!\n"
     kernel.run("%%ollama kept <<\nhi")
     assert "Hello!" in kernel.run("kept").text
@@ -443,7 +443,7 @@ def test_any_command_reports_a_damaged_store(kernel, tmp_path):
 
 @pytest.mark.parametrize("path", ["GET /api/tags", "GET /api/ps"])
 def test_an_interrupt_before_the_first_request_is_one_line(kernel, fake_ollama, path):
-    """Even then there is a first frame, and the stop button works at once."""
+    """The first frame is already shown, and the stop button works at once."""
     fake_ollama.on(path, Answer([], hold_headers=threading.Event()))
     msg_id = kernel.send("%%ollama\nHi")
     kernel.collect(msg_id, until=lambda ran: fake_ollama.url in ran.html)

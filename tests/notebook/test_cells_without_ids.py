@@ -1,7 +1,7 @@
 """Front ends that send no permanent cell ids, with their messages in a real kernel.
 
-VS Code tells a position within one opening; server-side execution, consoles and some
-kernels tell nothing. See ``ollama_magic/history/identity.py``.
+VS Code sends a position that is valid until the window closes; server-side execution,
+consoles and some kernels send nothing. See ``ollama_magic/history/identity.py``.
 """
 
 import json
@@ -20,7 +20,7 @@ def digits(number):
 
 
 class Page:
-    """A notebook in a front end: its cells in order, and the file when it is saved."""
+    """A notebook in a front end: its cells in order, and its file once it is saved."""
 
     def __init__(self, kernel, server, path):
         self.kernel = kernel
@@ -91,7 +91,7 @@ class Page:
 
 
 class VSCode(Page):
-    """One opening of a notebook in VS Code, until ``reload``."""
+    """A notebook in one VS Code window, until ``reload``."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -104,7 +104,7 @@ class VSCode(Page):
         return {"cellId": address}
 
     def reload(self):
-        """Close and open the window: the kernel too is another one then."""
+        """Close and reopen the window, which also starts another kernel."""
         for place, cell in enumerate(self.cells):
             cell["handle"] = place
         self._made = len(self.cells)
@@ -120,7 +120,7 @@ def page(kernel, fake_ollama, tmp_path):
 
 @pytest.fixture
 def plain(kernel, fake_ollama, tmp_path):
-    """Give a notebook whose front end sends no cell ids."""
+    """Provide a notebook whose front end sends no cell ids."""
     return Page(kernel, fake_ollama, tmp_path / "a.ipynb")
 
 
@@ -151,7 +151,7 @@ def test_an_edited_unsaved_cell_replaces_its_turn_while_the_notebook_is_open(pag
 
 
 def test_a_kernel_restart_in_one_session_changes_nothing(page):
-    """Also for a cell that was saved, and edited since."""
+    """Also for a cell that was edited after it was saved."""
     one, two = page.add("one?", "two?")
     page.run(one)
     page.save()
@@ -164,7 +164,7 @@ def test_a_kernel_restart_in_one_session_changes_nothing(page):
 
 
 def test_a_handle_of_another_session_is_another_cell(page):
-    """Nothing was saved: the two share a number and nothing else."""
+    """Nothing was saved; the two cells only share a number."""
     (one,) = page.add("one?")
     page.run(one)
     page.cells.clear()
@@ -176,7 +176,7 @@ def test_a_handle_of_another_session_is_another_cell(page):
     assert page.prompts() == ["one?", "two?"]
 
 
-def test_a_turn_that_was_kept_before_the_first_save_is_found_after_it(page):
+def test_a_turn_from_before_the_first_save_is_found_after_it(page):
     """The saved notebook shows the reply, although the cell was edited."""
     one, two = page.add("one?", "two?")
     page.run(one)
@@ -201,7 +201,7 @@ def test_cells_with_the_same_text_are_distinguished_by_their_position(page):
     assert len(page.asked()) == 3
 
 
-def test_a_copy_of_a_cell_that_is_run_before_it_is_saved_has_its_own_turn(page):
+def test_a_copied_cell_that_runs_before_it_is_saved_has_its_own_turn(page):
     (one,) = page.add("one?")
     page.run(one)
     page.save()
@@ -212,7 +212,7 @@ def test_a_copy_of_a_cell_that_is_run_before_it_is_saved_has_its_own_turn(page):
 
 
 def test_two_cells_with_one_id_are_distinguished(page):
-    """VS Code once saved a notebook so."""
+    """VS Code once saved such a notebook."""
     one, two = page.add("one?", "two?")
     two["id"] = one["id"]
     page.save()
@@ -239,7 +239,7 @@ def test_a_copied_notebook_replaces_turns_and_leaves_the_first_alone(page, tmp_p
     assert page.prompts() == ["one?", "two?", "three?"]
 
 
-def test_a_cell_that_asks_twice_keeps_both_turns_over_a_reload(page):
+def test_a_cell_that_asks_twice_keeps_both_turns_after_a_reload(page):
     (cell,) = page.add("")
     cell["source"] = "%ollama ask one?\n%ollama ask two?"
     page.run(cell)
@@ -249,7 +249,7 @@ def test_a_cell_that_asks_twice_keeps_both_turns_over_a_reload(page):
     assert page.prompts() == ["one?", "two?"]
 
 
-def test_a_cell_that_is_missing_in_a_newer_save_leaves_the_chat(page):
+def test_a_cell_that_is_missing_from_a_newer_save_leaves_the_chat(page):
     one, two, three = page.add("one?", "two?", "three?")
     for cell in (one, two, three):
         page.run(cell)
@@ -262,7 +262,7 @@ def test_a_cell_that_is_missing_in_a_newer_save_leaves_the_chat(page):
     assert "its cell was deleted" in page.kernel.run("%ollama history --all").text
 
 
-def test_a_deleted_cell_leaves_the_chat_also_after_a_cell_that_is_not_saved(page):
+def test_a_deleted_cell_leaves_the_chat_even_after_an_unsaved_cell(page):
     one, two, three = page.add("one?", "two?", "three?")
     for cell in (one, two, three):
         page.run(cell)
@@ -305,7 +305,7 @@ def test_an_unsaved_notebook_says_once_that_its_chat_ends(kernel, fake_ollama):
         kernel.opening = None
 
 
-def test_turns_of_an_older_version_are_found_by_their_answers(page, tmp_path):
+def test_turns_of_an_older_version_are_found_by_their_replies(page, tmp_path):
     one, two = page.add("one?", "two?")
     for cell in (one, two):
         page.run(cell)
@@ -321,11 +321,11 @@ def test_turns_of_an_older_version_are_found_by_their_answers(page, tmp_path):
     assert page.prompts() == ["one?", "two?"]
 
 
-# -- front ends that tell nothing ----------------------------------------------------
+# -- front ends without positions ----------------------------------------------------
 
 
 def test_a_cell_of_the_saved_notebook_is_found_by_its_text(plain):
-    """As jupyter-server-nbmodel runs cells: saved at once, and without an id."""
+    """jupyter-server-nbmodel saves cells at once, and runs them without an id."""
     cells = plain.add("one?", "two?")
     plain.save()
     for cell in (*cells, *cells):
@@ -336,7 +336,7 @@ def test_a_cell_of_the_saved_notebook_is_found_by_its_text(plain):
     assert plain.asked() == ["one?", "two?"]
 
 
-def test_an_edited_cell_is_found_when_it_is_saved(plain):
+def test_an_edited_cell_is_found_once_it_is_saved(plain):
     one, two = plain.add("one?", "two?")
     for cell in (one, two):
         plain.run(cell)
@@ -373,7 +373,7 @@ def test_two_cells_with_the_same_text_are_not_identified_by_it(plain):
     assert plain.prompts() == ["same?", "same?"]
 
 
-def test_text_in_another_cell_of_the_file_is_no_cell(plain):
+def test_text_inside_another_cell_does_not_identify_a_cell(plain):
     """A Markdown cell with the same text, and a longer code cell."""
     one, _longer = plain.add("one?", "one?\nand more")
     plain.save()

@@ -15,8 +15,8 @@ SETTINGS = """
 """
 
 
-class Desk:
-    """A folder with notebooks; a kernel for each that is opened."""
+class NotebookFolder:
+    """A folder of notebooks, with a kernel for each open one."""
 
     def __init__(self, folder, server):
         self.folder = folder
@@ -41,7 +41,7 @@ class Desk:
         assert ran.status == "ok", ran
 
     def save(self, name, cells):
-        """Save a notebook as a front end does: ids to what the kernel showed."""
+        """Save a notebook as a front end does, from cell ids to prompts and outputs."""
         made = [
             {
                 "id": cell_id,
@@ -68,10 +68,10 @@ def _output(output):
 
 
 @pytest.fixture
-def desk(tmp_path, fake_ollama):
-    desk = Desk(tmp_path, fake_ollama)
-    yield desk
-    for kernel in desk.kernels:
+def notebooks(tmp_path, fake_ollama):
+    notebooks = NotebookFolder(tmp_path, fake_ollama)
+    yield notebooks
+    for kernel in notebooks.kernels:
         kernel.close()
 
 
@@ -84,79 +84,79 @@ def ask(kernel, prompt, cell_id=None, options="", **more):
 # -- the notebook -------------------------------------------------------------------
 
 
-def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(desk):
-    desk.save("a.ipynb", {"5e1f0c3a": ("one?", None)})
-    kernel = desk.open("a.ipynb")
+def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(notebooks):
+    notebooks.save("a.ipynb", {"5e1f0c3a": ("one?", None)})
+    kernel = notebooks.open("a.ipynb")
     ran = ask(kernel, "one?", "5e1f0c3a")
-    desk.save("a.ipynb", {"5e1f0c3a": ("one?", ran)})
-    os.rename(desk.path("a.ipynb"), desk.path("b.ipynb"))
+    notebooks.save("a.ipynb", {"5e1f0c3a": ("one?", ran)})
+    os.rename(notebooks.path("a.ipynb"), notebooks.path("b.ipynb"))
 
-    renamed = desk.open("b.ipynb")
+    renamed = notebooks.open("b.ipynb")
     ran = ask(renamed, "two?", "9b2d7e41")
-    assert desk.asked() == ["one?", "two?"]
+    assert notebooks.asked() == ["one?", "two?"]
     assert "turn 2 of main" in ran.html
-    assert f"was moved from {desk.path('a.ipynb')}" in ran.text
+    assert f"was moved from {notebooks.path('a.ipynb')}" in ran.text
     assert "was moved" not in ask(renamed, "two?", "9b2d7e41").text
 
-    shutil.copy(desk.path("b.ipynb"), desk.path("b-Copy1.ipynb"))
-    copied = desk.open("b-Copy1.ipynb")
+    shutil.copy(notebooks.path("b.ipynb"), notebooks.path("b-Copy1.ipynb"))
+    copied = notebooks.open("b-Copy1.ipynb")
     ran = copied.run("%ollama history")
-    assert f"a copy of {desk.path('b.ipynb')}" in ran.text
+    assert f"a copy of {notebooks.path('b.ipynb')}" in ran.text
     assert "two?" in ran.text
     ask(copied, "mine?", "c07a3f58")
-    assert desk.asked() == ["one?", "two?", "mine?"]
+    assert notebooks.asked() == ["one?", "two?", "mine?"]
     assert "mine?" not in renamed.run("%ollama history").text
 
 
-def test_a_new_notebook_at_an_old_path_gets_no_other_chat(desk):
-    """Untitled.ipynb is deleted and made again: its file is there, without cells."""
-    first = desk.open("Untitled.ipynb")
+def test_a_new_notebook_at_an_old_path_gets_a_new_chat(notebooks):
+    """Untitled.ipynb is deleted and created again: the file exists, without cells."""
+    first = notebooks.open("Untitled.ipynb")
     ran = ask(first, "old?", "5e1f0c3a")
-    desk.save("Untitled.ipynb", {"5e1f0c3a": ("old?", ran)})
+    notebooks.save("Untitled.ipynb", {"5e1f0c3a": ("old?", ran)})
     first.close()
-    desk.kernels.remove(first)
-    desk.path("Untitled.ipynb").unlink()
-    desk.save("Untitled.ipynb", {})
-    second = desk.open("Untitled.ipynb")
+    notebooks.kernels.remove(first)
+    notebooks.path("Untitled.ipynb").unlink()
+    notebooks.save("Untitled.ipynb", {})
+    second = notebooks.open("Untitled.ipynb")
     ran = ask(second, "new?", "9b2d7e41")
-    assert desk.asked() == ["new?"]
+    assert notebooks.asked() == ["new?"]
     assert "Another notebook was at this path before" in ran.text
 
 
-def test_a_chat_continues_after_a_restart_and_says_so(desk):
-    kernel = desk.open("a.ipynb")
+def test_a_chat_continues_after_a_restart_and_says_so(notebooks):
+    kernel = notebooks.open("a.ipynb")
     for cell in ("one", "two"):
         ask(kernel, f"{cell}?", cell)
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=60)
-    desk.settle(kernel)
+    notebooks.settle(kernel)
     ran = ask(kernel, "three?", "three")
     assert "turn 3 of main" in ran.html
-    assert desk.asked() == ["one?", "two?", "three?"]
+    assert notebooks.asked() == ["one?", "two?", "three?"]
     for cell in ("one", "two", "three"):
         ask(kernel, f"{cell}?", cell)
-    assert desk.asked() == ["one?", "two?", "three?"]
+    assert notebooks.asked() == ["one?", "two?", "three?"]
     history = kernel.run(
         "turns = %ollama history\nprint(len(turns), turns[0].is_stale)"
     )
     assert history.streams == "3 False\n"
 
 
-def test_a_killed_kernel_loses_no_turn_that_was_shown(desk):
-    kernel = desk.open("a.ipynb")
+def test_a_killed_kernel_loses_no_turn_that_was_shown(notebooks):
+    kernel = notebooks.open("a.ipynb")
     ask(kernel, "one?", "one")
     kernel.kill()
-    again = desk.open("a.ipynb")
+    again = notebooks.open("a.ipynb")
     assert "turn 2 of main" in ask(again, "two?", "two").html
 
 
-def test_two_kernels_on_one_notebook_see_each_other(desk):
-    one, two = desk.open("a.ipynb"), desk.open("a.ipynb")
+def test_two_kernels_on_one_notebook_share_its_chat(notebooks):
+    one, two = notebooks.open("a.ipynb"), notebooks.open("a.ipynb")
     ask(one, "first?", "a")
     ask(two, "second?", "b")
-    assert desk.asked() == ["first?", "second?"]
+    assert notebooks.asked() == ["first?", "second?"]
     ask(one, "third?", "c")
-    assert desk.asked() == ["first?", "second?", "third?"]
+    assert notebooks.asked() == ["first?", "second?", "third?"]
     for kernel in (one, two):
         text = kernel.run("%ollama history").text
         for prompt in ("first?", "second?", "third?"):
@@ -172,7 +172,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("front_end", NAMES)
-def test_cells_are_known_as_each_front_end_names_them(kernel, fake_ollama, front_end):
+def test_cells_are_identified_in_each_front_end(kernel, fake_ollama, front_end):
     name = NAMES[front_end]
     for number in range(3):
         ask(kernel, f"{number}?", **name(number))
@@ -184,8 +184,8 @@ def test_cells_are_known_as_each_front_end_names_them(kernel, fake_ollama, front
     assert asked == ["0?", "other?", "2?", "last?"]
 
 
-def test_turns_of_cells_that_were_deleted_any_time_before_leave(kernel):
-    """The front end reports it once, with the next cell of any kind."""
+def test_turns_of_cells_deleted_at_any_earlier_time_are_removed(kernel):
+    """The front end reports a deleted cell once, with the next cell of any kind."""
     for cell in "abc":
         ask(kernel, f"question {cell}", cell)
     kernel.run("1 + 1", "x", deleted=["a"])
@@ -207,10 +207,10 @@ def test_a_cell_that_was_cut_and_pasted_keeps_its_turn(kernel, fake_ollama):
 # -- faults -------------------------------------------------------------------------
 
 
-def test_a_locked_store_is_reported_and_the_chat_continues(desk):
-    kernel = desk.open("a.ipynb")
+def test_a_locked_store_is_reported_and_the_chat_continues(notebooks):
+    kernel = notebooks.open("a.ipynb")
     ask(kernel, "before?", "a")
-    other = sqlite3.connect(desk.history, isolation_level=None)
+    other = sqlite3.connect(notebooks.history, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     ran = ask(kernel, "after?", "b")
     assert "Chats are not saved" in ran.text
@@ -220,8 +220,8 @@ def test_a_locked_store_is_reported_and_the_chat_continues(desk):
     assert "in memory" in kernel.run("%ollama chats").text
 
 
-def test_a_full_disk_is_reported_and_the_reply_is_shown(desk):
-    kernel = desk.open("a.ipynb")
+def test_a_full_disk_is_reported_and_the_reply_is_shown(notebooks):
+    kernel = notebooks.open("a.ipynb")
     ask(kernel, "before?", "a")
     ran = kernel.run(
         "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))",
@@ -231,22 +231,22 @@ def test_a_full_disk_is_reported_and_the_reply_is_shown(desk):
     assert ran.text.startswith("Hello!")
     assert "Chats are not saved" in ran.text
     assert "Chats are not saved" not in ask(kernel, "on?", "c").text
-    assert desk.asked() == ["before?", "after?", "on?"]
+    assert notebooks.asked() == ["before?", "after?", "on?"]
 
 
-def test_a_command_also_reports_a_store_of_a_newer_version(desk):
-    with sqlite3.connect(desk.history) as database:
+def test_a_command_also_reports_a_store_of_a_newer_version(notebooks):
+    with sqlite3.connect(notebooks.history) as database:
         database.execute("CREATE TABLE t (x)")
         database.execute(f"PRAGMA application_id={0x6F6C6D67}")
         database.execute("PRAGMA user_version=99")
     database.close()
-    kernel = desk.open("a.ipynb")
+    kernel = notebooks.open("a.ipynb")
     ran = kernel.run("%ollama history")
     assert "pip install -U ollama-magic" in ran.text
     assert "pip install" not in ask(kernel, "one?", "a").text
 
 
-# -- seeing and changing ------------------------------------------------------------
+# -- history and changes ------------------------------------------------------------
 
 
 def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
@@ -311,7 +311,7 @@ def test_a_long_history_shows_its_end_and_contains_all_turns(kernel, tmp_path):
 
 
 @pytest.mark.parametrize("number", ["0", "3", "x"])
-def test_a_turn_that_is_not_there_cannot_be_dropped(kernel, number):
+def test_a_missing_turn_cannot_be_dropped(kernel, number):
     for cell in "ab":
         ask(kernel, f"{cell}?", cell)
     ran = kernel.run(f"%ollama drop {number}")
@@ -355,7 +355,7 @@ def test_chats_are_renamed_and_deleted(kernel):
     assert "no chat 'ideas'" in kernel.run("%ollama chat ideas --delete -y").error
 
 
-def test_prune_says_what_and_asks(kernel):
+def test_prune_says_what_it_deletes_and_asks(kernel):
     assert "Nothing to delete" in kernel.run("%ollama prune").text
     for prompt in ("one?", "two?"):
         ask(kernel, prompt, "a")
@@ -377,16 +377,16 @@ def test_the_status_shows_the_size_of_the_store(kernel, tmp_path):
         assert f"kB in {tmp_path / 'chats.sqlite'}" in kernel.run(command).text
 
 
-def test_a_named_chat_outlives_a_session_whose_notebook_is_unknown(desk):
-    first = desk.open()
+def test_a_named_chat_outlives_a_session_whose_notebook_is_unknown(notebooks):
+    first = notebooks.open()
     ask(first, "in main?")
     ask(first, "in research?", options="-c research")
-    second = desk.open()
+    second = notebooks.open()
     assert "research" in second.run("%ollama chats").text
     ran = second.run("chats = %ollama chats\nprint([chat.name for chat in chats])")
     assert ran.streams == "['research']\n"
     ask(second, "more?", options="-c research")
-    assert desk.asked() == ["in research?", "more?"]
+    assert notebooks.asked() == ["in research?", "more?"]
 
 
 def test_thinking_is_kept_and_not_sent_back(kernel, fake_ollama):

@@ -27,13 +27,13 @@ def kernel(kernel, fake_ollama):
     return kernel
 
 
-def handed(kernel, code, cell_id=None):
-    """Run a cell; return what it shows, and the cells that a front end inserts."""
-    return taken(kernel, kernel.send(code, cell_id))
+def run_with_inserted_cells(kernel, code, cell_id=None):
+    """Run a cell; return its outputs, and the cells that a front end inserts."""
+    return collect_inserted_cells(kernel, kernel.send(code, cell_id))
 
 
-def taken(kernel, msg_id):
-    """Collect the outputs of a cell, and what the front end has to insert."""
+def collect_inserted_cells(kernel, msg_id):
+    """Collect the outputs of a cell, and the cells that a front end inserts."""
     replies = []
     get = kernel.client.get_shell_msg
 
@@ -53,7 +53,7 @@ def taken(kernel, msg_id):
 
 
 def test_the_code_becomes_one_cell_and_is_not_run(kernel):
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert cells == [CELL]
     assert "code in the cell below, for review" in ran.html
     assert "print" in ran.html
@@ -64,58 +64,60 @@ def test_the_code_becomes_one_cell_and_is_not_run(kernel):
 
 
 def test_without_the_option_no_cell_is_inserted(kernel):
-    ran, cells = handed(kernel, "%%ollama\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama\nHow?", "a")
     assert cells == []
     assert "review" not in ran.html
 
 
 def test_the_line_magic_inserts_a_cell_too(kernel):
-    assert handed(kernel, "%ollama ask -x How?", "a")[1] == [CELL]
+    assert run_with_inserted_cells(kernel, "%ollama ask -x How?", "a")[1] == [CELL]
 
 
 def test_the_option_does_not_change_the_request(kernel, fake_ollama):
-    handed(kernel, "%%ollama -x\nHow?", "a")
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert "extract" not in fake_ollama.bodies("/api/chat")[-1]
 
 
 def test_a_rerun_inserts_no_second_cell(kernel):
-    handed(kernel, "%%ollama -x\nHow?", "a")
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
     assert "for a new cell run with --append -x" in ran.html
-    assert handed(kernel, "%%ollama -x\nHow?", "b")[1] == [CELL]
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "b")[1] == [CELL]
 
 
 def test_the_advice_for_a_new_cell_works(kernel):
-    handed(kernel, "%%ollama -x\nHow?", "a")
-    assert handed(kernel, "%%ollama --append -x\nHow?", "a")[1] == [CELL]
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    assert run_with_inserted_cells(kernel, "%%ollama --append -x\nHow?", "a")[1] == [
+        CELL
+    ]
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
 def test_an_inserted_cell_is_remembered_after_a_restart(kernel):
-    """The turn has the information; the memory of the extension is gone."""
-    ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
+    """The information is in the turn, not in the memory of the extension."""
+    ran, _ = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert ran.provenance["extract"] is True
     kernel.run("%reload_ext ollama_magic")
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
 def test_an_inserted_cell_is_remembered_after_a_rerun_without_the_option(kernel):
-    handed(kernel, "%%ollama -x\nHow?", "a")
-    handed(kernel, "%%ollama\nHow?", "a")
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    run_with_inserted_cells(kernel, "%%ollama\nHow?", "a")
     kernel.run("%reload_ext ollama_magic")
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
-def test_this_kernel_remembers_a_one_off(kernel):
-    assert handed(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
-    ran, cells = handed(kernel, "%%ollama -1 -x\nHow?", "a")
+def test_an_inserted_cell_of_a_one_off_is_remembered_in_the_same_kernel(kernel):
+    assert run_with_inserted_cells(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -1 -x\nHow?", "a")
     assert cells == []
     assert "inserted below by an earlier run; copy what is new" in ran.html
 
 
-def test_a_restored_chat_remembers_it(kernel, tmp_path):
-    ran, _ = handed(kernel, "%%ollama -x\nHow?", "a")
+def test_an_inserted_cell_is_remembered_in_a_restored_chat(kernel, tmp_path):
+    ran, _ = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     notebook = nbformat.v4.new_notebook()
     cell = nbformat.v4.new_code_cell("%%ollama -x\nHow?", id="a")
     (shown,) = ran.outputs
@@ -129,48 +131,52 @@ def test_a_restored_chat_remembers_it(kernel, tmp_path):
     kernel.run("%reload_ext ollama_magic")
     kernel.run(f"%config OllamaMagics.history_file = {str(tmp_path / 'new.sqlite')!r}")
     assert "1 turn" in kernel.run("%ollama restore").text
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == []
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == []
 
 
 def test_without_a_cell_id_a_cell_is_always_inserted(kernel):
     for _ in range(2):
-        ran, cells = handed(kernel, "%%ollama -x\nHow?")
+        ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?")
         assert cells == [CELL]
         assert "code in the next cell, for review" in ran.html
 
 
 def test_the_code_of_two_replies_goes_into_one_cell(kernel):
-    """IPython keeps one wish for a next input, and the last one would win."""
+    """IPython keeps only one next input, and a second would replace the first."""
     source = "%ollama ask -x one\n%ollama ask -x two"
-    assert handed(kernel, source, "a")[1] == [f"{CELL}\n\n{CELL}"]
-    assert handed(kernel, source, "a")[1] == []
+    assert run_with_inserted_cells(kernel, source, "a")[1] == [f"{CELL}\n\n{CELL}"]
+    assert run_with_inserted_cells(kernel, source, "a")[1] == []
 
 
 def test_a_cell_magic_stays_at_the_top_of_its_cell(kernel, fake_ollama):
     fake_ollama.reply("```bash\nls\n```")
-    ran, cells = handed(kernel, "%ollama ask -x one\n%ollama ask -x two", "a")
+    ran, cells = run_with_inserted_cells(
+        kernel, "%ollama ask -x one\n%ollama ask -x two", "a"
+    )
     assert cells == ["%%bash\nls"]
     assert COPY in ran.html
 
 
 def test_the_footer_reports_omitted_and_missing_code(kernel, fake_ollama):
     fake_ollama.reply("```bash\nls\n```\n\n```python\na\n```\n")
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert cells == ["a"]
     assert "for review (left out: bash)" in ran.html
     fake_ollama.reply("Just so. <b>")
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "b")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "b")
     assert cells == []
     assert "no code in this reply" in ran.html
     fake_ollama.reply("```<script>\n1\n```\n\n```json\n{}\n```")
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "c")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "c")
     assert "no code in this reply (left out: " in ran.html
     assert "<script>" not in ran.html
 
 
 def test_hidden_characters_of_the_reply_are_not_in_the_cell(kernel, fake_ollama):
     fake_ollama.reply("```python\nok = '\u202etxt\u200b\x1b[31m'\n```")
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == ["ok = 'txt␛[31m'"]
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == [
+        "ok = 'txt␛[31m'"
+    ]
 
 
 def test_a_broken_reply_inserts_no_cell_and_a_later_one_does(kernel, fake_ollama):
@@ -179,11 +185,11 @@ def test_a_broken_reply_inserts_no_cell_and_a_later_one_does(kernel, fake_ollama
         [reply_line(body, body["model"], content="```python\nof_the_reply = 1\n```\n")]
     )
     fake_ollama.chat(lambda _: cut)
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert ran.status == "error"
     assert cells == []
     fake_ollama.reply(CODE)
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
 
 
 def test_an_interrupted_reply_inserts_no_cell(kernel, fake_ollama):
@@ -195,7 +201,7 @@ def test_an_interrupted_reply_inserts_no_cell(kernel, fake_ollama):
     msg_id = kernel.send("%%ollama -x\nHow?", "a")
     kernel.collect(msg_id, until=lambda ran: "So" in ran.html)
     kernel.manager.interrupt_kernel()
-    ran, cells = taken(kernel, msg_id)
+    ran, cells = collect_inserted_cells(kernel, msg_id)
     assert "[interrupted]" in ran.text
     assert cells == []
 
@@ -208,7 +214,7 @@ def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_p
         kernel.run(
             f"%load_ext ollama_magic\n%config OllamaMagics.host = {fake_ollama.url!r}"
         )
-        ran, cells = handed(kernel, "%%ollama -x\nHow?")
+        ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?")
         assert cells == []
         assert COPY in ran.html
     finally:
@@ -216,18 +222,18 @@ def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_p
 
 
 def test_a_dry_run_inserts_no_cell(kernel):
-    ran, cells = handed(kernel, "%%ollama -x --dry-run\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x --dry-run\nHow?", "a")
     assert ran.status == "ok"
     assert cells == []
 
 
 def test_a_non_interactive_run_asks_to_copy_the_code(kernel):
     kernel.answers = None
-    ran, cells = handed(kernel, "%%ollama -x\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
     assert COPY in ran.html
     kernel.answers = []
-    assert handed(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
 
 
 def test_nbclient_gets_the_code_with_a_note(fake_ollama, tmp_path):
@@ -272,19 +278,19 @@ def terminal(fake_ollama):
         child.close(force=True)
 
 
-def test_a_terminal_has_the_code_in_its_next_prompt(terminal):
+def test_a_terminal_gets_the_code_in_its_next_prompt(terminal):
     child = terminal(TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1")
     child.send("%ollama ask -x How?\r")
     child.expect_exact("code in the next prompt, for review")
     child.expect_exact("answer = 40")
     child.expect_exact("answer += 2")
-    child.send("\x1b\r")  # Alt-Enter accepts what is there
+    child.send("\x1b\r")  # Alt-Enter accepts the prompt
     child.expect(r"In \[3\]:")
     child.send("print('it is', answer)\r")
     child.expect_exact("it is 42")
 
 
-def test_a_terminal_with_the_simple_prompt_says_to_copy(terminal):
+def test_a_terminal_with_the_simple_prompt_says_to_copy_the_code(terminal):
     child = terminal("--simple-prompt", TERM="dumb")
     child.sendline("%ollama ask -x How?")
     child.expect_exact(COPY)

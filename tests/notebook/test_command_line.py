@@ -1,4 +1,4 @@
-"""The lines of ``%%ollama`` and ``%ollama``: what is allowed, and how errors read."""
+"""The lines of ``%%ollama`` and ``%ollama``: what is valid, and what errors say."""
 
 import contextlib
 import re
@@ -353,7 +353,7 @@ def test_other_durations_are_errors(duration):
 @example("it's")
 @example('a "b" \\ c')
 @example("--new")
-def test_quoted_text_reaches_the_option_as_it_was(text):
+def test_quoted_text_reaches_the_option_unchanged(text):
     assert parse_chat_arguments(f"--system={shlex.quote(text)}").system == text
 
 
@@ -391,7 +391,7 @@ def test_every_option_reaches_its_own_field(option):
         assert changed == {"options" if option.is_model_option else option.field}
 
 
-def test_every_field_but_the_target_has_an_option():
+def test_every_field_except_the_target_has_an_option():
     reached = {
         "options" if option.is_model_option else option.field for option in CHAT_OPTIONS
     }
@@ -473,7 +473,7 @@ def test_line_becomes_a_command(line, expected):
     assert parse_command(line) == expected
 
 
-def slips(word):
+def misspellings(word):
     """Return misspellings of a word: a letter missing, doubled, or the end cut off."""
     bare = word.lstrip("-")
     dashes = word[: len(word) - len(bare)]
@@ -495,7 +495,7 @@ def test_subcommands_and_options_that_discard_are_marked():
 
 @pytest.mark.parametrize("word", [*WORDS, "forget", "purge", "run!", "runs", "erase"])
 def test_no_suggested_subcommand_discards_anything(word):
-    for slip in [word, *slips(word)]:
+    for slip in [word, *misspellings(word)]:
         if find_command(slip) is not None:
             continue
         for line in (slip, f"{slip} llama3.2 hello", f"{slip}?", f"help {slip}"):
@@ -511,7 +511,7 @@ def test_no_suggested_subcommand_discards_anything(word):
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_no_suggested_option_discards_anything(command):
     for flag in [flag for option in command.options for flag in option.flags]:
-        for slip in slips(flag):
+        for slip in misspellings(flag):
             if slip.count("-") == len(slip) or not slip.startswith("--"):
                 continue
             with contextlib.suppress(UsageError):

@@ -18,7 +18,7 @@ def two(fake_ollama):
 
 
 def answers(fake_ollama, **by_model):
-    """Script each model: its steps, made by a function of how it writes a line."""
+    """Script each model with a function that makes its steps."""
     made = {A: by_model["a"], B: by_model["b"]}
 
     def answer(body):
@@ -65,7 +65,7 @@ def test_both_replies_are_one_output_with_readable_text(kernel, two, options):
 
 
 def test_both_stream_at_once(kernel, two):
-    """The second one is read while the first one has said nothing."""
+    """The second stream is read while the first one is silent."""
     first, second = threading.Event(), threading.Event()
     answers(
         two,
@@ -450,7 +450,7 @@ def test_the_output_metadata_lists_the_models_and_restores_no_chat(
     told = ran.provenance
     assert (told["kind"], told["prompt"], told["chat"]) == ("comparison", "Who?", None)
     assert [one["model"] for one in told["compared"]] == [A, B]
-    assert "answered_at" not in told  # by which answers of a chat are recognised
+    assert "answered_at" not in told  # this key marks replies that belong to a chat
     for one in told["compared"]:
         assert one["digest"]
         assert one["host_kind"] == "loopback"
@@ -467,7 +467,7 @@ def test_the_output_metadata_lists_the_models_and_restores_no_chat(
 def test_a_kept_turn_is_restored_as_the_turn_of_the_comparing_cell(
     kernel, two, tmp_path
 ):
-    """On another machine: a new choice replaces it there too."""
+    """Also on another machine, where another choice replaces it."""
     answers(two, a=says("I am A."), b=says("I am B."))
     compared = both(kernel, "Who?", cell_id="compares")
     kept = kernel.run(f"%ollama keep {B}", "keeps")

@@ -26,7 +26,7 @@ WORDS = [command.name for command in COMMANDS]
 
 @pytest.fixture(scope="module")
 def one_shell():
-    """Return the one shell of this file: each costs a quarter of a second at exit."""
+    """Share one shell in this file: each one costs a quarter of a second at exit."""
     return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
 
 
@@ -150,7 +150,7 @@ def test_python_is_completed_as_before(shell, above):
     assert "ollama_models" in offered(shell, f"{above}ollama_m")[0]
 
 
-def test_a_line_in_a_cell_of_another_magic_is_ours(shell):
+def test_our_line_in_a_cell_of_another_magic_is_completed(shell):
     assert offered(shell, "%%time\n%ollama hi") == (["history"], {"hi"})
 
 
@@ -224,7 +224,7 @@ def test_completion_from_two_threads_asks_the_server_once(shell):
     assert [list(found) for found in in_two_threads(names)] == [MODELS, MODELS]
 
 
-def test_completion_from_two_threads_offers_what_it_offers_to_one(shell):
+def test_completion_from_two_threads_offers_the_same_names(shell):
     completer = completion._Completer(lambda: MODELS, lambda: CHATS, list, list)
     for text, expected, typed in (CASES["model"], CASES["subcommand"], CASES["chats"]):
         found = in_two_threads(lambda text=text: completer.complete(text))

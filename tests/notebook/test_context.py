@@ -17,8 +17,8 @@ class SmallOllama:
     """Leaves out the oldest messages, as Ollama does, to stay within the context.
 
     Its replies are short enough not to push anything out of the context themselves.
-    Counts a token for every four characters and six for each message, loads the model
-    again for another ``num_ctx``, and tells its context length in ``/api/ps``.
+    Counts a token for every four characters and six for each message, reloads the model
+    for another ``num_ctx``, and reports its context length in ``/api/ps``.
     """
 
     def __init__(self, fake, default=512):
@@ -131,7 +131,7 @@ def test_the_check_sends_no_extra_requests(kernel, server, fake_ollama):
     before = len(fake_ollama.requests)
     ask(kernel)
     paths = [request.path for request in fake_ollama.requests[before:]]
-    assert sorted(paths[:2]) == ["/api/ps", "/api/tags"]  # asked at the same time
+    assert sorted(paths[:2]) == ["/api/ps", "/api/tags"]  # sent at the same time
     assert paths[2:] == ["/api/chat", "/api/ps"]
 
 

@@ -1,4 +1,4 @@
-"""The example notebooks with a scripted model that is always right."""
+"""The example notebooks with a scripted model that always gives the right reply."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ INVOICES = [
 
 @pytest.fixture(scope="module")
 def run():
-    """Return a function that runs a notebook once: its cells, and the server's."""
+    """Return a function that runs a notebook once, and returns it with its server."""
     ran = {}
 
     def run_(name):
@@ -46,12 +46,12 @@ def run():
     return run_
 
 
-# -- what the server says: it looks at what it is asked ---------------------------
+# -- the server, which replies to what a request contains ---------------------------
 
 
 def answer(body):
     prompt = body.get("prompt") or body["messages"][-1]["content"]
-    if calls := wanted_calls(body):
+    if calls := requested_calls(body):
         return [reply_line(body, tool_calls=calls), reply_line(body, done=True)]
     if "format" in body:
         text = json.dumps(data(body["format"], prompt))
@@ -71,7 +71,7 @@ def data(schema, prompt):
     return next(one for one in INVOICES if one["name"] in prompt)
 
 
-def wanted_calls(body):
+def requested_calls(body):
     if "tools" not in body:
         return []
     messages = body["messages"]
@@ -94,7 +94,7 @@ def call(name, /, **arguments):
     return {"function": {"name": name, "arguments": arguments}}
 
 
-# -- what the notebooks show --------------------------------------------------------
+# -- outputs of the notebooks -------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EXAMPLES[:-1])
@@ -187,11 +187,12 @@ def test_the_error_of_a_function_is_sent_to_the_model(run):
     assert error in told
 
 
-def test_models_stand_side_by_side_and_one_is_kept(run):
+def test_models_are_compared_and_one_reply_is_kept(run):
     notebook, fake = run("compare_models")
     (created,) = fake.bodies("/api/create")
     assert (created["model"], created["from"]) == ("smollm2-terse", "smollm2:135m")
-    assert fake.model_names == [MODEL, "smollm2:135m"]  # it has gone again
+    # the second model was removed again
+    assert fake.model_names == [MODEL, "smollm2:135m"]
     assert "smollm2-terse **answers**." in notebook.text("%%ollama both")
     frame = notebook.text("both.to_frame")
     assert all(name in frame for name in ("smollm2:135m", "smollm2-terse", "tokens/s"))
@@ -202,10 +203,10 @@ def test_models_stand_side_by_side_and_one_is_kept(run):
     assert [row.split()[0] for row in history] == ["TURN", "1", "2"]
 
 
-def test_a_thousand_rows_are_asked_once(run):
+def test_a_thousand_rows_are_sent_once(run):
     notebook, fake = run("label_a_thousand_rows")
     asked = fake.bodies("/api/generate")
-    assert len(asked) == 917  # and 83 mails are empty
+    assert len(asked) == 917  # 83 mails are empty
     assert len({body["prompt"] for body in asked}) == 917
     assert notebook.text("labels = label").startswith(f"{MODEL} 1,000 of 1,000")
     assert "83 of 1000 failed" in notebook.text("failed = ")
@@ -217,7 +218,7 @@ def test_a_thousand_rows_are_asked_once(run):
 
 
 @pytest.mark.parametrize("name", ["describe_a_plot", "let_a_model_call_your_function"])
-def test_without_a_suitable_model_it_says_so_and_sends_nothing(
+def test_without_a_suitable_model_a_notebook_says_so_and_sends_nothing(
     fake_ollama, monkeypatch, name
 ):
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)

@@ -122,7 +122,7 @@ def test_a_syntax_error_has_its_line():
 
 
 def test_objects_of_the_error_are_freed():
-    """Only text is kept: no frame, and no object of one."""
+    """Only text is kept, without frames or objects of frames."""
 
     class Big:
         pass
@@ -150,7 +150,7 @@ SECRET = "hunter2"
 
 
 class Hostile:
-    """Raises whenever it is looked at."""
+    """Raises whenever it is inspected."""
 
     def __getattribute__(self, name):
         raise ValueError(name)

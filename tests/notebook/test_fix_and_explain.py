@@ -105,7 +105,7 @@ def asked_of_installed_models(fake_ollama):
 
 
 @pytest.mark.parametrize("cell", OURS)
-def test_an_error_of_ours_is_not_explained_and_no_older_cell_is(
+def test_neither_an_error_of_ours_nor_an_older_one_is_explained(
     kernel, fake_ollama, cell
 ):
     older = run_until_it_fails(kernel, "older")
@@ -129,14 +129,14 @@ def test_a_reply_that_was_stopped_is_not_explained(kernel, fake_ollama):
     assert "you stopped it" in ran.error
 
 
-def test_a_fix_that_failed_itself_can_be_repeated(kernel):
+def test_a_fix_that_failed_can_be_repeated(kernel):
     number = run_until_it_fails(kernel, "older")
     assert "ModelNotFoundError" in kernel.run("%ollama fix -m nosuch:1b").error
     assert f"about In[{number}]" in kernel.run("%ollama fix").html
 
 
 @pytest.mark.parametrize("cell", ["import sys\nsys.exit(0)", "print('fine')"])
-def test_code_that_ends_as_it_should_has_not_failed(kernel, cell):
+def test_code_that_exits_normally_has_not_failed(kernel, cell):
     kernel.run(cell)
     assert "No cell has failed" in kernel.run("%ollama fix").error
 
@@ -172,7 +172,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_fix_explains_what_failed_last_however_it_did(kernel, fake_ollama, name):
+def test_fix_explains_the_last_failure_of_any_kind(kernel, fake_ollama, name):
     cell, told = FAILING[name]
     run_until_it_fails(kernel, "older")
     number = kernel.run(cell).number
@@ -187,7 +187,7 @@ def test_fix_explains_what_failed_last_however_it_did(kernel, fake_ollama, name)
     assert "ipykernel" not in prompt
 
 
-def test_fix_sends_the_script_that_run_ran(kernel, fake_ollama, tmp_path):
+def test_fix_sends_the_script_that_failed_in_run(kernel, fake_ollama, tmp_path):
     script = tmp_path / "scr.py"
     script.write_text(
         "row = {'a': 1}\n\ndef total():\n    return row['b']\n\ntotal()\n"
@@ -256,7 +256,7 @@ def test_the_exit_code_of_an_earlier_command_is_not_that_of_a_cell(kernel):
 
 
 def test_a_failure_that_was_explained_is_not_found_again(kernel):
-    """IPython keeps the last error it has shown; later cells did not fail with it."""
+    """IPython keeps the last error that it showed; later cells did not raise it."""
     number = run_until_it_fails(kernel, "1 / 0")
     kernel.run("%%capture\nprint('fine')")
     kernel.run("get_ipython().run_cell('2')")
@@ -279,7 +279,7 @@ def test_objects_that_raise_when_inspected_do_no_harm(kernel, fake_ollama):
 
 
 def test_objects_of_a_failing_cell_are_freed(kernel):
-    """IPython itself keeps the last error; we must not keep it any longer."""
+    """IPython keeps only the last error; we must not keep it longer."""
     look = "import gc; gc.collect(); print(gone() is None)"
     kernel.run(
         "import sys, weakref\n"

@@ -43,43 +43,43 @@ def updates(request, kernel):
     return kernel.applies_updates
 
 
-def assert_shows_the_end(outputs):
-    """Exactly one output is visible, and it shows the end."""
+def assert_shows_the_final_output(outputs):
+    """Check that exactly one output is visible, and that it is the final one."""
     seen = [o["data"]["text/plain"] for o in outputs if o["data"].get("text/html")]
     assert len(seen) == 1, outputs
     assert any(end in seen[0] for end in ENDS), seen
 
 
 @pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
-def test_the_end_is_shown_where_updates_are_ignored(kernel, code):
+def test_the_final_output_is_shown_where_updates_are_ignored(kernel, code):
     """Requests without a cell id: jupyter console, qtconsole, Spyder, nbmodel."""
     kernel.applies_updates = False
     kernel.run("print(1)")  # for `explain`
     ran = kernel.run(code)
     assert ran.status == "ok", ran
-    assert_shows_the_end(ran.outputs)
+    assert_shows_the_final_output(ran.outputs)
     assert len(ran.outputs) == 1
 
 
 @pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
-def test_the_end_is_shown_where_updates_are_lost(kernel, updates, code):
-    """VS Code, where a cell that is run again loses some."""
+def test_the_final_output_is_shown_where_updates_are_lost(kernel, updates, code):
+    """VS Code loses some updates when a cell runs again."""
     kernel.run("print(1)", f"{VSCODE}1")
     ran = kernel.run(code, VSCODE)
     assert ran.status == "ok", ran
     shown = ran.outputs
-    if not updates:  # the live output stays behind, and the end follows it
+    if not updates:  # the live output remains, and the final one follows it
         shown = [o for o in ran.outputs if o["id"] is None]
-    assert_shows_the_end(shown)
+    assert_shows_the_final_output(shown)
     assert shown[-1] is ran.outputs[-1]
 
 
 @pytest.mark.parametrize("code", ALONE + AMONG_OTHERS)
-def test_in_jupyterlab_there_is_one_output_that_was_live(kernel, code):
+def test_in_jupyterlab_the_live_output_becomes_the_final_one(kernel, code):
     kernel.run("print(1)", "cell-0")
     ran = kernel.run(code, "cell-1")
     assert ran.status == "ok", ran
-    assert_shows_the_end(ran.outputs)
+    assert_shows_the_final_output(ran.outputs)
     assert len(ran.outputs) == 1
     live = ran.messages.count("display_data") + ran.messages.count(
         "update_display_data"
@@ -103,10 +103,10 @@ def test_no_output_of_the_user_is_cleared(kernel, tmp_path, code, cell_id):
     script.write_text("%ollama ask hi\n")
     ran = kernel.run(code.format(script=script), cell_id)
     assert ran.streams == "mine\n"
-    assert_shows_the_end([o for o in ran.outputs if "data" in o])
+    assert_shows_the_final_output([o for o in ran.outputs if "data" in o])
 
 
-def test_every_model_that_was_pulled_has_its_line(kernel, updates):
+def test_every_pulled_model_has_its_line(kernel, updates):
     for cell_id in "cell-1", VSCODE, None:
         ran = kernel.run("%ollama pull one two", cell_id)
         if updates or cell_id is None:
@@ -126,7 +126,7 @@ def test_a_failure_leaves_no_waiting_line(kernel, fake_ollama):
 # -- front ends without HTML: jupyter console, qtconsole -------------------------
 
 
-def test_text_alone_says_that_a_reply_was_cut_off(kernel, fake_ollama):
+def test_plain_text_says_that_a_reply_was_cut_off(kernel, fake_ollama):
     fake_ollama.reply("Once upon", done_reason="length")
     assert kernel.run("%ollama ask -o num_predict 2 hi").text == (
         "Once upon\n\n[cut off at num_predict]"
@@ -134,7 +134,7 @@ def test_text_alone_says_that_a_reply_was_cut_off(kernel, fake_ollama):
     assert kernel.run("%ollama ask -q -o num_predict 2 hi").text == "Once upon"
 
 
-def test_text_alone_says_that_a_reply_was_interrupted(kernel, fake_ollama):
+def test_plain_text_says_that_a_reply_was_interrupted(kernel, fake_ollama):
     fake_ollama.on(
         "POST /api/chat",
         Answer([reply_line(BODY, content="Once upon"), Wait(threading.Event())]),
@@ -169,23 +169,25 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_callback_that_asks_shows_the_end_once(kernel, call):
-    """An Output widget ignores updates, as the callbacks of buttons show."""
+def test_a_callback_that_asks_shows_the_final_output_once(kernel, call):
+    """An Output widget ignores updates, so callbacks of buttons need a new output."""
     kernel.applies_updates = False
     comm_id = kernel.run(WIDGETS.replace("{code}", call), "cell-1").streams
     ran = kernel.click(comm_id)
-    assert_shows_the_end([o for o in ran.outputs if "data" in o])
+    assert_shows_the_final_output([o for o in ran.outputs if "data" in o])
     assert "clear_output" not in ran.messages
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_output_widget_that_captures_in_a_cell_shows_the_end_once(kernel, call):
+def test_an_output_widget_that_captures_in_a_cell_shows_the_final_output_once(
+    kernel, call
+):
     kernel.applies_updates = False
     kernel.run(WIDGETS.replace("{code}", call), "cell-1")
     ran = kernel.run("ask()", "cell-2")
-    assert_shows_the_end(ran.outputs)
+    assert_shows_the_final_output(ran.outputs)
     assert len(ran.outputs) == 1
-    ran = kernel.run("x = 1\n%ollama ask hi", "cell-2")  # it captures no more
+    ran = kernel.run("x = 1\n%ollama ask hi", "cell-2")  # the widget no longer captures
     assert "update_display_data" in ran.messages
 
 
@@ -199,7 +201,7 @@ def test_interact_shows_the_answer(kernel):
         "box.update()",
         "cell-1",
     )
-    assert_shows_the_end(ran.outputs)
+    assert_shows_the_final_output(ran.outputs)
 
 
 @pytest.mark.parametrize(

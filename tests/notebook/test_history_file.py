@@ -73,7 +73,7 @@ def answers(folder):
 
 
 def replayed(folder):
-    """Return the answers of another kernel that reaches no server."""
+    """Return the replies of another kernel that has no server."""
     kernel = Kernel(cwd=folder)
     try:
         assert kernel.run(SETTINGS.format(host=NOWHERE)).status == "ok"
@@ -84,7 +84,7 @@ def replayed(folder):
 
 @pytest.fixture
 def asked(home, fake_ollama):
-    """Give a kernel that has asked, with the folder of its file."""
+    """Provide a kernel with one turn, and the folder of its file."""
     kernel = Kernel(cwd=home)
     kernel.run(SETTINGS.format(host=fake_ollama.url))
     for number, code in enumerate(ASKS):
@@ -118,7 +118,7 @@ def test_after_kill_9_the_one_file_replays_everything(asked, home, elsewhere):
     assert replayed(elsewhere) == ["Hello!", "Hello!"]
 
 
-def test_a_file_that_an_older_version_left_in_two_parts_becomes_one(
+def test_a_file_that_an_older_version_left_in_two_parts_becomes_one_file(
     asked, home, elsewhere
 ):
     """Two kernels that use WAL held it open, and were killed."""
@@ -138,7 +138,7 @@ def test_a_file_that_an_older_version_left_in_two_parts_becomes_one(
 def test_a_file_that_another_program_keeps_in_wal_is_whole_after_each_turn(
     asked, home, elsewhere, fake_ollama
 ):
-    """Its mode cannot be changed then; what is new is moved into the file."""
+    """Its mode cannot be changed, so new data are moved into the file."""
     with closing(sqlite3.connect(home / "answers.sqlite")) as other:
         assert other.execute("PRAGMA journal_mode=wal").fetchone() == ("wal",)
         fake_ollama.reply("Goodbye!")
@@ -166,7 +166,7 @@ def test_two_kernels_on_one_file_lose_nothing(tmp_path):
     assert warnings == []
 
 
-def test_a_missing_answer_says_that_cached_had_none(asked, elsewhere, home):
+def test_the_error_for_a_missing_reply_says_that_none_is_cached(asked, elsewhere, home):
     shutil.copy(home / "answers.sqlite", elsewhere)
     kernel = Kernel(cwd=elsewhere)
     try:

@@ -1,6 +1,6 @@
 """A hostile server and a real kernel: what a cell shows.
 
-The surfaces alone are tried in ``tests/render/test_hostile.py``; here the whole way is,
+``tests/render/test_hostile.py`` tests each surface alone; this file tests everything
 from the bytes on the socket to the messages that a front end gets.
 """
 
@@ -31,8 +31,8 @@ def batches(size):
     ]
 
 
-def said_by(ran):
-    """Yield all that a cell sent, by what it is."""
+def output_values(ran):
+    """Yield everything that a cell sent, as pairs of kind and text."""
     for output in ran.outputs:
         yield from output.get("data", {}).items()
         if output["type"] == "stream":
@@ -42,10 +42,10 @@ def said_by(ran):
             yield "linked", "\n".join(output["traceback"])
 
 
-def faults(ran):
-    """Return what a cell showed that it must not show."""
+def violations_of(ran):
+    """Return everything that a cell showed and must not show."""
     found = []
-    for mime, value in said_by(ran):
+    for mime, value in output_values(ran):
         if mime == "text/html":
             found += quick_violations(value, may_be_ours=True)
         elif mime in {"text/plain", "linked"}:
@@ -63,7 +63,7 @@ def cell(kernel):
         ran = kernel.run(code, **more)
         assert ran.status == status, ran
         assert ran.outputs
-        assert faults(ran) == []
+        assert violations_of(ran) == []
         return ran
 
     return run
@@ -81,7 +81,7 @@ def test_the_check_detects_an_escape(kernel):
         "raise ValueError('\\u202e')",
     }
     for code in shown:
-        assert faults(kernel.run(code)), code
+        assert violations_of(kernel.run(code)), code
 
 
 @pytest.mark.parametrize("view", ["markdown", "text", "html", "json", "code"])
@@ -127,11 +127,11 @@ def test_models_that_are_listed_loaded_and_shown(cell, fake_ollama):
     cell("models = %ollama list\nprint(models)\nmodels[0]")
 
 
-def test_names_of_models_that_answer(cell, fake_ollama):
+def test_names_of_models_that_reply(cell, fake_ollama):
     """In the footer, in columns, in the repr of the reply and in questions."""
     for text in VECTORS[::25]:
         if not text.isascii() and text != text.encode("utf-8", "replace").decode():
-            continue  # half a character cannot be asked for
+            continue  # a lone surrogate cannot be sent as a model name
         fake_ollama.models([model_of(f"{text}:1b", 0)])
         cell("%%ollama --once\nHi")
         cell("reply = %ollama ask --once Hi\nprint(repr(reply), reply.footer)")
@@ -143,7 +143,7 @@ def test_questions_before_something_is_deleted(kernel, fake_ollama):
     kernel.answers = ["n"] * len(names) * 2
     for text in names:
         ran = kernel.run(f"get_ipython().run_line_magic('ollama', 'rm ' + {text!r})")
-        assert faults(ran) == []
+        assert violations_of(ran) == []
         assert [hidden(question) for question in ran.asked] in ([], [[]])
     code = "from ollama_magic.generation.tool_calls import ask_user\n"
     code += "ask_user('a\\x1b]52;c;x\\x07b\\u202e')"
@@ -181,7 +181,7 @@ def test_errors_of_all_kinds(cell, fake_ollama):
         cell("%%ollama --once\nHi", status="error")
 
 
-def test_calls_of_functions(cell, kernel, fake_ollama):
+def test_tool_calls(cell, kernel, fake_ollama):
     fake_ollama.models([{"name": MODEL, "capabilities": ["completion", "tools"]}])
     kernel.run("def f(**x):\n    'F.'\n    return x\n\ndef g(a: str) -> str:\n"
                "    'G.'\n    return a")  # fmt: skip
@@ -220,7 +220,7 @@ def test_prompts_values_and_chats(cell, kernel, fake_ollama):
             f"get_ipython().run_line_magic('ollama', 'chat ' + shlex.quote({text!r}))"
         )
         ran = kernel.run(f"import shlex\n{line}")
-        assert faults(ran) == [], ran
+        assert violations_of(ran) == [], ran
     cell("%ollama chats")
     cell("%ollama chat main")
 
@@ -254,7 +254,7 @@ def test_an_exported_and_imported_chat_is_the_same(cell, kernel, fake_ollama, tm
             assert quick_violations(page, may_be_ours=True) == []
 
 
-def test_columns_of_models_that_are_compared(cell, fake_ollama):
+def test_columns_of_compared_models(cell, fake_ollama):
     fake_ollama.models([MODEL, "b:1b"])
     for batch in batches(200):
         fake_ollama.reply([batch], thinking=batch)
@@ -262,7 +262,7 @@ def test_columns_of_models_that_are_compared(cell, fake_ollama):
         cell("%ollama keep b:1b")
 
 
-def test_rows_that_are_mapped(cell, kernel, fake_ollama):
+def test_rows_of_map_prompts(cell, kernel, fake_ollama):
     kernel.run(f"texts = {VECTORS[::10]!r}")
     fake_ollama.reply(["\n".join(VECTORS[:50])])
     code = "from ollama_magic import map_prompts\n"
@@ -271,7 +271,7 @@ def test_rows_that_are_mapped(cell, kernel, fake_ollama):
     ran = kernel.run(
         f"{code}_rows = map_prompts('{{text}} x', texts[:9], model={MODEL!r})"
     )
-    assert faults(ran) == []
+    assert violations_of(ran) == []
 
 
 # -- the panel ------------------------------------------------------------------------
@@ -280,7 +280,7 @@ CONSTANT = "constant:1b"
 
 
 def skeleton(page):
-    """Return tags and attributes of a page, all but titles, which hold text."""
+    """Return tags and attributes of a page, except titles, which contain text."""
     tree = html5lib.parseFragment(page, namespaceHTMLElements=False)
     return {
         (element.tag, name, value.partition("width:")[0])
@@ -291,8 +291,8 @@ def skeleton(page):
     }
 
 
-def opened_everywhere(driver, model):
-    """Open all that the panel has for a model, and return it again."""
+def open_everything(driver, model):
+    """Open everything that the panel has for a model, and return the driver."""
     for box in driver.all(widgets.Checkbox):
         if box.description == visible_text(model):
             box.value = True
@@ -307,7 +307,7 @@ def everything(widget):
         yield from everything(child)
 
 
-def test_the_panel_shows_no_more_than_text(fake_ollama):
+def test_the_panel_shows_only_text(fake_ollama):
     harmless = set()
     for texts in ([CONSTANT], VECTORS):
         told = "\n".join(texts)
@@ -324,7 +324,7 @@ def test_the_panel_shows_no_more_than_text(fake_ollama):
         driver.pull("new:1b").wait(lambda driver=driver: any(
             job.state == "failed" for job in driver.manager.jobs))  # fmt: skip
         seen = list(everything(driver.panel))
-        seen += opened_everywhere(driver, texts[0])
+        seen += open_everything(driver, texts[0])
         for widget in seen:
             assert not isinstance(widget, (widgets.Label, widgets.HTMLMath))
             assert not getattr(widget, "description_allow_html", False)
@@ -342,7 +342,7 @@ def test_the_panel_shows_no_more_than_text(fake_ollama):
         driver.panel.close()
 
 
-def test_no_name_that_hides_something_is_completed(kernel, fake_ollama):
+def test_names_with_hidden_characters_are_not_completed(kernel, fake_ollama):
     """Tab inserts only visible text on one line."""
     fake_ollama.models([model_of(f"m{text}", n) for n, text in enumerate(VECTORS)])
     kernel.run("pass")

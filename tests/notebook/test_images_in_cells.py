@@ -31,7 +31,7 @@ PNG = png()
 
 @pytest.fixture
 def seeing(kernel, fake_ollama, tmp_path):
-    """Give a kernel whose model sees, and an image in a file."""
+    """Provide a kernel whose model has vision, and an image in a file."""
     fake_ollama.models([SEES])
     (tmp_path / "plot.png").write_bytes(PNG)
     return kernel
@@ -136,7 +136,7 @@ def test_a_one_off_reply_has_its_images_in_its_own_field(seeing, fake_ollama, tm
         ("", "-a", "needs a value"),
     ],
 )
-def test_a_value_that_is_no_image_is_an_error_and_nothing_is_sent(
+def test_a_value_that_is_not_an_image_is_an_error_and_nothing_is_sent(
     seeing, fake_ollama, setup, line, said
 ):
     seeing.run(setup or "pass")
@@ -153,7 +153,7 @@ def test_a_dry_run_names_images_and_does_not_print_them(seeing, tmp_path):
     assert base64.b64encode(PNG).decode() not in ran.text
 
 
-def test_a_notebook_names_an_image_and_does_not_contain_it(seeing, tmp_path):
+def test_a_saved_notebook_has_the_digest_of_an_image_and_not_its_data(seeing, tmp_path):
     """A shared notebook does not contain the image."""
     ran = seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?")
     (told,) = ran.provenance["pictures"]
@@ -163,7 +163,7 @@ def test_a_notebook_names_an_image_and_does_not_contain_it(seeing, tmp_path):
     assert base64.b64encode(PNG).decode() not in last.text
 
 
-def test_an_export_has_the_image_and_an_import_brings_it_back(
+def test_an_export_contains_the_image_and_an_import_restores_it(
     seeing, fake_ollama, tmp_path
 ):
     seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?", cell_id="a")

@@ -10,13 +10,13 @@ from ollama_magic.notebook import input_transforms
 
 @pytest.fixture(scope="module")
 def one_shell():
-    """Return the one shell of this file: each costs a quarter of a second at exit."""
+    """Share one shell in this file: each one costs a quarter of a second at exit."""
     return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
 
 
 @pytest.fixture
 def shell(one_shell):
-    """Return a shell whose magic writes down what it is called with."""
+    """Return a shell whose magic records its arguments."""
     one_shell.calls = []
 
     @no_var_expand
@@ -114,7 +114,7 @@ def test_python_is_left_alone(shell, cell):
 
 @pytest.mark.parametrize("cell", ["%%ollama", "%%ollama\n", "\n%%ollama"])
 def test_cell_magic_without_a_body_reaches_the_magic(shell, cell):
-    """IPython's own error would come before the magic is asked."""
+    """Otherwise IPython would raise its own error before it calls the magic."""
     shell.run_cell(cell).raise_error()
     assert shell.calls == [("", "\n")]
 

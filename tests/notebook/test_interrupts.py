@@ -1,9 +1,9 @@
 """The stop button in every phase of a cell, in a real kernel.
 
-Whatever is going on: the server sees the connection close, no traceback is shown, what
-came is kept, the next cell works, and nothing stays open, also when stop is pressed
-twice. The loop at the end runs 10 times, and more with ``INTERRUPTS=100``; ``-s`` shows
-its figures.
+In every phase the connection is closed, no traceback is shown, the partial reply is
+kept, the next cell works, and nothing stays open, even if stop is pressed twice. The
+loop at the end runs 10 times, or 100 times with ``INTERRUPTS=100``; ``-s`` shows its
+figures.
 """
 
 import ast
@@ -77,7 +77,7 @@ def calls(name):
 
 
 def press(kernel, presses=1):
-    """Press stop; return when."""
+    """Press stop, and return the time."""
     at = time.monotonic()
     for _ in range(presses):
         kernel.manager.interrupt_kernel()
@@ -85,7 +85,7 @@ def press(kernel, presses=1):
 
 
 def check_nothing_is_left(kernel, fake_ollama):
-    """Check that there is no thread and no connection, and the file of chats once."""
+    """Check that no thread or connection is left, and the chat file is open once."""
     ran = kernel.run(LEFT.format(port=fake_ollama.port))
     assert ran.status == "ok", ran
     assert ast.literal_eval(ran.text) == [[], ["chats.sqlite"], []], ran
@@ -93,7 +93,7 @@ def check_nothing_is_left(kernel, fake_ollama):
 
 @pytest.fixture
 def warm(kernel, fake_ollama):
-    """Give a kernel that has asked before, with its connections and files open."""
+    """Provide a kernel that has run a cell, with open connections and files."""
     fake_ollama.models(
         [{"name": BODY["model"], "capabilities": ["completion", "tools", "thinking"]}]
     )
@@ -110,7 +110,7 @@ def warm(kernel, fake_ollama):
     check_nothing_is_left(kernel, fake_ollama)
 
 
-# Before anything came: endpoint, what it says, the cell, the path of the request.
+# Before the first token: endpoint, its answer, the cell.
 BEFORE = {
     "models": ("GET /api/tags", held(), "%%ollama\nHi"),
     "loaded": ("GET /api/ps", held(), "%%ollama\nHi"),
@@ -145,7 +145,7 @@ def test_an_interrupt_before_the_first_token_is_one_line(warm, fake_ollama, phas
     fake_ollama.on(endpoint, answer)
     msg_id = warm.send(cell, "a")
     request = fake_ollama.wait_for(endpoint.split()[1])
-    # Python's functions have no say in what a kernel does with a second one.
+    # Only magics handle a second interrupt.
     at = press(warm, 1 if "ollama_magic" in cell else 2)
     assert request.wait_closed()
     assert request.was_cut_off
@@ -157,7 +157,7 @@ def test_an_interrupt_before_the_first_token_is_one_line(warm, fake_ollama, phas
     assert "Hi" not in warm.run("%ollama history").text
 
 
-# In the middle: what the server says, the cell, what is shown by then.
+# In the middle: the server's answer, the cell, the text shown so far.
 MIDDLE = {
     "text": ([line(content="Some text")], "%%ollama\nHi", "Some text"),
     "thinking": ([line(thinking="Hm, so")], "%%ollama --think\nHi", "Hm, so"),
@@ -255,7 +255,7 @@ def test_an_interrupt_at_the_question_before_a_call_ends_the_cell(warm, fake_oll
 def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
     warm, fake_ollama, presses
 ):
-    """Nothing is left to interrupt; Run All still stops."""
+    """The reply is complete, but Run All still stops."""
     fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
     msg_id = warm.send("%%ollama\nHi", "a")
     request = fake_ollama.wait_for("/api/ps", count=2)
@@ -271,7 +271,9 @@ def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
     assert "Hi" in warm.run("%ollama history").text
 
 
-def test_a_context_length_that_never_arrives_is_not_waited_for(warm, fake_ollama):
+def test_a_reply_does_not_wait_for_a_context_length_that_never_arrives(
+    warm, fake_ollama
+):
     """The reply is complete; the limit is lowered, so that the test is fast."""
     lowered = "import ollama_magic.generation.models as module\n"
     lowered += "was, module._LENGTH_PATIENCE_S = module._LENGTH_PATIENCE_S, 0.1"
@@ -287,14 +289,14 @@ def test_a_context_length_that_never_arrives_is_not_waited_for(warm, fake_ollama
 def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
     warm, fake_ollama, tmp_path
 ):
-    """Another program holds the file; the cell waits for it, and is not cut in two."""
+    """Another program holds the file; the cell waits for it and stores a whole turn."""
     file = tmp_path / "chats.sqlite"
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
         other.execute("BEGIN IMMEDIATE")
         msg_id = warm.send("%%ollama\nHi", "a")
         fake_ollama.wait_for("/api/ps", count=2)
-        press(warm)  # ends the footer's question: from here on it is stored
+        press(warm)  # ends the request for the footer; from here on the turn is stored
         fake_ollama.wait_for("/api/ps", count=2).wait_closed()
         press(warm)
         other.execute("ROLLBACK")
@@ -357,7 +359,7 @@ def _wait_until_open(port, *, is_open=True):
 
 
 def test_interrupts_at_any_moment_of_a_stream(warm, fake_ollama):
-    """All of them: the connections close at once, and the chat has each part."""
+    """Each connection is closed at once, and the chat has each partial reply."""
     words = [f"word{number} " for number in range(100)]
 
     def answer(_request):
@@ -367,7 +369,8 @@ def test_interrupts_at_any_moment_of_a_stream(warm, fake_ollama):
     fake_ollama.on("POST /api/chat", answer)
     took_s = []
     for number in range(INTERRUPTS):
-        warm.run("pass")  # an older kernel refuses what comes too soon after an error
+        # an older kernel aborts requests that arrive too soon after an error
+        warm.run("pass")
         msg_id = warm.send("%%ollama --last 0\nHi", f"cell{number}")
         shown = words[3 * (number % 9)]
         warm.collect(msg_id, until=lambda ran, word=shown: word in ran.html)

@@ -40,7 +40,7 @@ NONE = "[0, 0, 0, 0, 0, 0, 0, 0] []\n"
 
 @pytest.fixture
 def own_kernel(fake_ollama, tmp_path):
-    """Give a kernel that has not loaded the extension; it may be restarted."""
+    """Provide a kernel without the extension, which may be restarted."""
     kernel = Kernel()
     settings = {"host": fake_ollama.url, "history_file": str(tmp_path / "chats.sqlite")}
     settings["notebook"] = str(tmp_path / "notebook.ipynb")
@@ -74,7 +74,7 @@ RELOADS = {
 }
 
 
-def test_loaded_again_by_any_way_there_is_one_of_each(own_kernel):
+def test_loading_again_in_any_way_leaves_one_hook_of_each_kind(own_kernel):
     own_kernel.run("%load_ext ollama_magic")
     hooks = own_kernel.run(HOOKS).streams
     for number, (way, cell) in enumerate(RELOADS.items(), 1):
@@ -90,7 +90,7 @@ def test_loaded_again_by_any_way_there_is_one_of_each(own_kernel):
         assert own_kernel.run(HOOKS).streams == NONE, way
 
 
-def test_modules_that_autoreload_has_changed_can_be_unloaded(own_kernel):
+def test_modules_reloaded_by_autoreload_can_be_unloaded(own_kernel):
     """The objects get new classes, whose methods differ from those registered."""
     own_kernel.run("%load_ext ollama_magic\n%load_ext autoreload\n%autoreload 2")
     own_kernel.run("%%ollama\nOne?", "a")
@@ -113,8 +113,8 @@ def test_modules_that_autoreload_has_changed_can_be_unloaded(own_kernel):
     assert own_kernel.run(HOOKS).streams == NONE
 
 
-def test_two_shells_in_one_process_are_apart(own_kernel):
-    """A program may make a shell beside the kernel's; each has its own magics."""
+def test_two_shells_in_one_process_are_independent(own_kernel):
+    """A program may create a second shell in a kernel; each has its own magics."""
     own_kernel.run("%load_ext ollama_magic")
     hooks = own_kernel.run(HOOKS).streams
     ran = own_kernel.run(

@@ -1,4 +1,4 @@
-"""What users see of ``map_prompts`` in a notebook and in a terminal."""
+"""What users see when ``map_prompts`` runs in a notebook or a terminal."""
 
 import os
 import re
@@ -73,7 +73,7 @@ def test_a_stopped_cell_continues_when_it_runs_again(kernel, fake_ollama, answer
     assert progress(ran)[0]["data"]["text/plain"] == ("llama3.2:3b 3 of 5 · stopped")
     asked = [r for r in fake_ollama.requests if r.path == "/api/generate"]
     assert len(asked) == 5
-    # The two that wait: rows that are asked at one time arrive in any order.
+    # The two stalled rows: rows that are sent together arrive in any order.
     waiting = [r for r in asked if r.json["prompt"] in "de"]
     assert all(r.wait_closed() and r.was_cut_off for r in waiting)
     answers(*"abcde")
@@ -111,7 +111,7 @@ def test_a_schema_may_be_a_variable_of_the_notebook(kernel, fake_ollama):
 
 
 def test_progress_names_a_server_on_another_machine(kernel, fake_ollama, answers):
-    """Nothing is sent to another machine without a note; a cloud model, for example."""
+    """Rows that go to another machine, such as to a cloud model, are reported."""
     answers("a")
     cloud = {"name": "big:cloud", "remote_host": "https://ollama.com"}
     fake_ollama.models([cloud])

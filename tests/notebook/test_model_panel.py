@@ -57,7 +57,7 @@ class Driver:
 
     @property
     def text(self):
-        """All visible text."""
+        """Return all visible text."""
         parts = [w.value for w in self.all((widgets.HTML, widgets.Label))]
         parts += [w.description for w in self.all((widgets.Checkbox, widgets.Button))]
         return "\n".join(parts)
@@ -187,7 +187,7 @@ def test_a_pull_is_cancelled_at_the_server_and_resumed(drive, fake_ollama):
     driver.click("Retry").wait_text("pulled big:70b")
 
 
-def test_pulls_run_in_parallel_but_the_same_one_only_once(drive, fake_ollama):
+def test_pulls_run_in_parallel_but_one_model_is_pulled_once(drive, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/pull", Answer([*lines(10), Wait(gate)]))
     driver = drive().wait_text("llama3.2:3b")
@@ -385,7 +385,7 @@ def test_deleting_two_names_of_one_model_frees_its_space_once(drive):
     assert sorted("freed" in job.line for job in driver.manager.jobs) == [False, True]
 
 
-def test_an_error_while_drawing_is_shown_and_the_panel_goes_on(drive):
+def test_an_error_while_drawing_is_shown_and_the_panel_keeps_working(drive):
     driver = drive("one:1b").wait_text("one:1b")
     draw, fails = driver.panel.draw, [True]
 
@@ -399,7 +399,7 @@ def test_an_error_while_drawing_is_shown_and_the_panel_goes_on(drive):
     driver.pull("new:1b").wait_text("pulled new:1b")
 
 
-def test_replacing_a_model_takes_a_second_click(drive, fake_ollama):
+def test_replacing_a_model_needs_a_second_click(drive, fake_ollama):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").tick("one:1b").click("Copy…")
     name = next(w for w in driver.all(widgets.Text) if w.description.startswith("Copy"))
     name.value = "TWO:2b"
@@ -434,7 +434,7 @@ def test_use_rejects_a_model_that_only_embeds(drive, fake_ollama):
     driver.wait_text("does not support chat").wait_text("its capabilities: embedding")
 
 
-def test_loading_and_unloading(drive, fake_ollama):
+def test_a_model_is_loaded_and_unloaded(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b").tick("llama3.2:3b")
     assert driver.button("Unload").disabled
     driver.click("Load").wait_text("loaded llama3.2:3b")
@@ -519,8 +519,8 @@ def test_closed_widgets_are_freed(drive):
     assert count() < before
 
 
-def test_a_panel_stays_with_its_server(drive, fake_ollama, monkeypatch):
-    """A host that changes meanwhile must not redirect a deletion to another server."""
+def test_a_panel_keeps_its_server(drive, fake_ollama, monkeypatch):
+    """A changed host must not redirect a deletion to another server."""
     driver = drive("one:1b").wait_text("one:1b")
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     driver.tick("one:1b").click("Delete…").click("Delete 1 model")
@@ -586,7 +586,7 @@ def test_a_new_api_key_is_used_by_the_next_panel(kernel, fake_ollama):
     assert ran.streams == "True\n"
 
 
-def test_use_sets_the_model_of_the_notebook_that_is_configured_now(
+def test_use_sets_the_model_of_the_notebook_in_the_current_settings(
     kernel, fake_ollama, tmp_path
 ):
     fake_ollama.models(["one:1b", "two:2b"])

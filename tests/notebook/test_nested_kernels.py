@@ -1,4 +1,4 @@
-"""A process below a notebook's kernel is not that notebook: real kernels in kernels."""
+"""A process started by a notebook's kernel is not that notebook: nested kernels."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ child.join()
 
 @pytest.fixture
 def outer(tmp_path, fake_ollama):
-    """Give the kernel of a notebook whose path the server sets, with one turn."""
+    """Provide the kernel of a notebook with one turn, whose path the server sets."""
     (tmp_path / "outer.ipynb").touch()
     kernel = Kernel(session_name=tmp_path / "outer.ipynb")
     setup = SETUP.format(host=fake_ollama.url, history=str(tmp_path / "chats.sqlite"))
@@ -119,7 +119,7 @@ sys.exit(subprocess.call([sys.executable, "-m", "ipykernel_launcher", *sys.argv[
 def test_a_kernel_started_through_a_wrapper_belongs_to_the_notebook(
     tmp_path, monkeypatch, wrapper
 ):
-    """As ``conda run``, ``uv run`` and the launcher of a venv on Windows do it."""
+    """Such as ``conda run``, ``uv run``, or the launcher of a venv on Windows."""
     wrapper_file = str(tmp_path / "wrapper.py")
     Path(wrapper_file).write_text(WRAPPER)
     launch = f"{sys.executable} -m ipykernel_launcher -f '{{connection_file}}'; true"
@@ -144,7 +144,7 @@ def test_a_kernel_started_through_a_wrapper_belongs_to_the_notebook(
         kernel.close()
 
 
-def test_where_processes_cannot_be_read_the_chat_is_of_the_session(tmp_path):
+def test_where_processes_cannot_be_read_the_chat_belongs_to_the_session(tmp_path):
     (tmp_path / "a.ipynb").touch()
     kernel = Kernel(session_name=tmp_path / "a.ipynb")
     try:

@@ -1,4 +1,4 @@
-"""Which notebook, which cell, and what was typed: in real shells and kernels."""
+"""The notebook, the cell and the typed text, in real shells and kernels."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def shell(new_shell):
 
 @pytest.fixture
 def kernel_shell(shell):
-    """Give the shell of a kernel: only that can belong to a notebook of a server."""
+    """Provide the shell of a kernel; only that can belong to a notebook of a server."""
     shell.kernel = object()
     return shell
 
@@ -108,7 +108,7 @@ def test_a_relative_path_is_used_if_it_matches_the_folder(
 
 
 def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):
-    """These notebooks share a few names, and would otherwise share a chat."""
+    """Unsaved notebooks share a few names, and would otherwise share a chat."""
     file = tmp_path / "Untitled-1.ipynb"
     before, after = new_shell(), new_shell()
     for shell in (before, after):
@@ -182,7 +182,7 @@ def test_deleted_cells_come_with_the_request(tracked):
 
 
 def test_cells_reported_deleted_with_any_request_are_not_forgotten(tracked):
-    """A front end reports each once, with any cell."""
+    """A front end reports each deleted cell once, with any cell."""
     tracked.run("1 + 1", "a", ["b"])
     tracked.run("2 + 2", "a", ["c"])
     assert report(tracked, "a")["deleted"] == ["b", "c"]
@@ -211,7 +211,7 @@ def test_each_turn_of_one_run_has_its_own_id(tracked):
     assert lines == ["c", "c 2", "c 2", "c 3"]
 
 
-def test_between_cells_no_cell_is_running(shell):
+def test_no_cell_is_running_between_cells(shell):
     tracker = CellTracker(shell)
     shell.user_ns["tracker"] = tracker
     shell.run_cell("seen = tracker.raw_cell", cell_id="1")
@@ -291,9 +291,7 @@ def test_the_model_receives_what_was_typed(shell, recorder, line, body):
     assert recorder.owned == [True]
 
 
-def test_blank_lines_above_and_an_indent_of_the_whole_cell_are_not_the_prompt(
-    shell, recorder
-):
+def test_blank_lines_above_and_an_indent_of_the_whole_cell_are_removed(shell, recorder):
     shell.run_cell("\n  \n  %%ollama m\n  >>> a\n    b\n")
     assert recorder.bodies == [">>> a\n  b\n"]
     assert recorder.owned == [True]
@@ -324,7 +322,7 @@ def test_a_magic_called_from_code_receives_its_arguments(shell, recorder, code):
 
 
 def test_the_text_of_another_cell_is_never_sent(shell, recorder):
-    """The same line, and a body that IPython cannot have made of this cell's."""
+    """The line is the same, but IPython cannot have made the body from this cell."""
     assert magic_body("%%ollama m\nsecret", "m", "given text") == "given text"
     assert magic_body("%%ollama m\n>>> a\nb", "m", "a\nb\nc") == "a\nb\nc"
     assert magic_body("%%ollama m\n>>> a", "other", "a") == "a"
@@ -354,5 +352,5 @@ def test_the_text_of_another_cell_is_never_sent(shell, recorder):
         ("", False),
     ],
 )
-def test_a_cell_that_is_the_magic_owns_its_output(raw_cell, owned):
+def test_a_cell_with_only_the_magic_owns_its_output(raw_cell, owned):
     assert owns_output(raw_cell) is owned

@@ -42,7 +42,7 @@ WANTED = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_above_other_code_is_shown_once(kernel, page):
+def test_a_page_before_other_code_is_shown_once(kernel, page):
     ran = kernel.run(f"%ollama {page}\nx = 1", "cell-1")
     assert ran.status == "ok", ran.error
     assert len(ran.outputs) == 1
@@ -50,7 +50,7 @@ def test_a_page_above_other_code_is_shown_once(kernel, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_that_ends_a_cell_is_shown_once(kernel, page):
+def test_a_page_at_the_end_of_a_cell_is_shown_once(kernel, page):
     ran = kernel.run(f"x = 1\n%ollama {page}", "cell-1")
     assert ran.status == "ok", ran.error
     assert len(ran.outputs) == 1
@@ -81,7 +81,7 @@ def test_all_pages_of_a_cell_are_shown_in_their_order(kernel):
         assert page.lower() in text.lower()
 
 
-def test_the_last_reply_is_shown_once_wherever_it_is_asked_for(kernel):
+def test_last_shows_the_reply_once_wherever_its_line_is(kernel):
     kernel.run("%%ollama\nhi", "cell-1")
     for cell in "%ollama last\nx = 1", "x = 1\n%ollama last":
         assert kernel.run(cell, "cell-2").text == "Hello!"
@@ -89,7 +89,7 @@ def test_the_last_reply_is_shown_once_wherever_it_is_asked_for(kernel):
 
 
 def test_every_page_is_shown_if_ipython_shows_all_expressions(kernel):
-    """``ast_node_interactivity`` says what IPython shows by itself."""
+    """``ast_node_interactivity`` controls which values IPython shows."""
     shell = "get_ipython().ast_node_interactivity"
     kernel.run(f"{shell} = 'all'")
     ran = kernel.run("%ollama version\n%ollama list", "cell-1")
@@ -97,7 +97,7 @@ def test_every_page_is_shown_if_ipython_shows_all_expressions(kernel):
     assert len(ran.outputs) == 2
 
 
-def test_a_callback_of_a_widget_shows_its_page(kernel):
+def test_a_widget_callback_shows_its_page(kernel):
     comm_id = kernel.run(
         "import ipywidgets\n"
         "def show(_):\n    %ollama list\n"

@@ -28,13 +28,13 @@ def test_an_update_is_published_as_display_would_publish_it(warm_kernel):
 
 
 def test_hooks_see_every_message(warm_kernel):
-    """Other tools capture outputs by them."""
+    """Other tools use the hooks to capture outputs."""
     ran = warm_kernel.run(HOOKED + SHOW + UNHOOKED)
     assert ran.streams.strip() == "['display_data', 'update_display_data']"
 
 
-def test_outputs_that_are_captured_are_captured_whole(warm_kernel):
-    """``%%capture`` puts a publisher of its own in the place of the kernel's."""
+def test_capture_gets_every_output(warm_kernel):
+    """``%%capture`` replaces the publisher of the kernel."""
     ran = warm_kernel.run(f"%%capture found\n{SHOW}")
     assert not ran.outputs, ran
     ran = warm_kernel.run("print([one.data for one in found.outputs])")

@@ -1,7 +1,7 @@
-"""A small reply with a large effect costs a kernel in proportion to its length.
+"""The cost of a reply is proportional to its length, whatever it contains.
 
-Each of these ended the kernel, or kept it busy for half a minute, with all variables of
-the user in it.
+Each of these replies once killed the kernel, and with it all variables of the user, or
+kept it busy for half a minute.
 """
 
 import pytest
@@ -53,7 +53,7 @@ def peak_bytes(kernel):
 
 
 @pytest.mark.parametrize("reply", REPLIES)
-def test_a_reply_costs_a_kernel_what_its_length_costs(kernel, fake_ollama, reply):
+def test_the_cost_of_a_reply_depends_on_its_length(kernel, fake_ollama, reply):
     view, text = REPLIES[reply]
     fake_ollama.reply("warm")
     kernel.run(f"%%ollama --once -f {view}\nHi")

@@ -16,7 +16,7 @@ line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
 
 
 def test_a_slow_load_shows_the_seconds(kernel, fake_ollama):
-    """A model may take minutes to load; the cell shows that it waits, and how long."""
+    """A model may take minutes to load; the cell shows how long it has waited."""
     loaded = threading.Event()
     fake_ollama.on(
         "POST /api/chat",
@@ -133,7 +133,7 @@ def test_two_kernels_may_pull_one_model(kernel, fake_ollama):
     assert [ran.text for ran in rans] == ["new:1b: pulled, 10 B"] * 2
 
 
-# -- odd ways to run a cell ------------------------------------------------------
+# -- unusual ways to run a cell -----------------------------------------------------
 
 WAYS = {
     "asyncio.run": (
@@ -202,7 +202,7 @@ def test_a_timed_cell_keeps_what_time_prints(kernel):
 
 
 def test_a_thread_that_asks_later_clears_no_other_cell(kernel, fake_ollama):
-    """Its output stays with the cell that began it, or goes nowhere."""
+    """Its output goes to the cell that started it, or nowhere."""
     go_on = threading.Event()
     fake_ollama.on(
         "POST /api/chat", Answer([Wait(go_on), line(content="Late"), line(done=True)])
@@ -222,14 +222,14 @@ def test_a_thread_that_asks_later_clears_no_other_cell(kernel, fake_ollama):
     assert "clear_output" not in ran.messages
 
 
-def test_one_reply_shown_twice_is_two_outputs_of_the_same(kernel):
+def test_one_reply_displayed_twice_gives_two_equal_outputs(kernel):
     kernel.run("%%ollama kept <<\nhi")
     ran = kernel.run("display(kept)\ndisplay(kept)")
     assert [o["data"]["text/plain"] for o in ran.outputs] == ["Hello!"] * 2
     assert len({o["data"]["text/html"] for o in ran.outputs}) == 1
 
 
-def test_a_widget_can_ask_in_its_callback(kernel):
+def test_a_widget_callback_can_ask(kernel):
     """No cell runs then: the turn has no cell id, and an error is shown."""
     ran = kernel.run(
         "import ipywidgets\n"
@@ -263,8 +263,8 @@ def run_headless(fake_ollama, tmp_path):
     return run
 
 
-def test_a_notebook_stores_the_last_frame_and_it_is_complete(fake_ollama, run_headless):
-    """Also if the magic shares its cell, or asks a question."""
+def test_a_notebook_stores_the_complete_last_frame(fake_ollama, run_headless):
+    """Also if the cell has other code, or the magic asks a question."""
     fake_ollama.models([{"name": "able:1b", "capabilities": ["completion", "tools"]}])
     fake_ollama.reply([f"word{n} " for n in range(300)])
     alone, beside, captured, refused = run_headless(

@@ -1,7 +1,7 @@
-"""No token and no password is shown, stored or passed on, even if something fails.
+"""Tokens and passwords are never shown, stored or passed on, even if something fails.
 
-Everything that a kernel says is read as it goes over the wire, and everything that is
-kept is read as bytes.
+The tests read every message of a kernel, and the bytes of every file that it
+writes.
 """
 
 import base64
@@ -33,7 +33,7 @@ _FORMS = {
     )
 }
 
-# Reads all of the last exception that Python's own means would show of it.
+# Shows everything about the last exception that Python can show.
 PROBE = """\
 import gc, sys, traceback
 def _chain(error, seen=()):
@@ -93,24 +93,25 @@ def leaks(text):
     return sorted(form for form in _FORMS if form in text)
 
 
-def told(ran):
-    """Return all that a cell has sent, as JSON."""
+def messages_of(ran):
+    """Return everything that a cell sent, as JSON."""
     return json.dumps([ran.outputs, ran.asked], ensure_ascii=False, default=str)
 
 
 def test_the_check_detects_a_leak(fresh):
     for secret in (TOKEN, PASSWORD):
-        assert leaks(told(fresh.run(f"print({secret!r})")))
-        assert leaks(told(fresh.run(f"raise ValueError({quote(secret)!r})")))
-        shown = told(fresh.run(f"try:\n    raise ValueError({secret!r})\n"
+        assert leaks(messages_of(fresh.run(f"print({secret!r})")))
+        assert leaks(messages_of(fresh.run(f"raise ValueError({quote(secret)!r})")))
+        shown = messages_of(fresh.run(f"try:\n    raise ValueError({secret!r})\n"
                                "except ValueError as error:\n"
                                "    raise KeyError('x') from None"))  # fmt: skip
         assert leaks(shown)
-        assert leaks(told(fresh.run(PROBE)))  # the context is looked at too
+        # the context of the exception is searched too
+        assert leaks(messages_of(fresh.run(PROBE)))
         assert leaks(base64.b64encode(secret.encode()).decode())
 
 
-# -- every kind of error, with a server that gives back what it was sent --------------
+# -- every kind of error, with a server that echoes its requests --------------
 
 
 def echo(request):
@@ -194,7 +195,7 @@ def read(path):
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda name: name.replace(" ", "-"))
-def test_no_error_and_nothing_kept_holds_a_secret(fresh, fake_ollama, tmp_path, place):
+def test_no_error_and_no_file_contains_a_secret(fresh, fake_ollama, tmp_path, place):
     setup, options = PLACES[place]
     secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
     names = {"token": TOKEN, "url": fake_ollama.url, "secret": secret}
@@ -210,22 +211,22 @@ def test_no_error_and_nothing_kept_holds_a_secret(fresh, fake_ollama, tmp_path, 
         for once in ("", "--once"):
             ran = fresh.run(f"%%ollama {options} {once}\nHi")
             assert ran.status == "error", kind
-            said[kind, once] = told(ran)
-            said[kind, once, "probe"] = told(fresh.run(PROBE))
+            said[kind, once] = messages_of(ran)
+            said[kind, once, "probe"] = messages_of(fresh.run(PROBE))
             if once:
                 shown = [
                     fresh.run(f"%xmode {mode}\n%tb") for mode in ("Verbose", "Plain")
                 ]
-                said[kind, once, "tb"] = "".join(map(told, shown))
-    said["fine"] = told(fine)
-    said["reprs"] = told(fresh.run(REPRS))
+                said[kind, once, "tb"] = "".join(map(messages_of, shown))
+    said["fine"] = messages_of(fine)
+    said["reprs"] = messages_of(fresh.run(REPRS))
     for command in ("doctor", "config", "version", "", "list", "ps", "last --json",
                     "history --all", "chats", "panel"):  # fmt: skip
-        said[command] = told(fresh.run(f"%ollama {command}"))
-    said["%config"] = told(fresh.run("%config OllamaMagics"))
-    said["%config host"] = told(fresh.run("%config OllamaMagics.host"))
+        said[command] = messages_of(fresh.run(f"%ollama {command}"))
+    said["%config"] = messages_of(fresh.run("%config OllamaMagics"))
+    said["%config host"] = messages_of(fresh.run("%config OllamaMagics.host"))
     state = "print(json.dumps(ipywidgets.Widget.get_manager_state()))"
-    said["widgets"] = told(fresh.run(f"import json, ipywidgets\n{state}"))
+    said["widgets"] = messages_of(fresh.run(f"import json, ipywidgets\n{state}"))
     for kind in ("json", "md", "ipynb"):
         assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
     for path in tmp_path.iterdir():
@@ -267,14 +268,14 @@ def test_no_error_before_a_reply_shows_a_secret(fresh, line):
     said.append(fresh.run("%ollama panel"))
     fresh.run("os.environ.pop('HTTPS_PROXY', None)")
     for ran in said:
-        assert leaks(told(ran)) == [], ran
+        assert leaks(messages_of(ran)) == [], ran
 
 
 # -- where a secret goes ---------------------------------------------------------------
 
 
 def test_a_token_goes_to_no_other_host(fresh, fake_ollama):
-    """Neither one of ``--host`` nor one of ``hosts=``."""
+    """Neither to ``--host`` nor to ``hosts=``."""
     with FakeOllama() as other:
         fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
                   f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
@@ -297,7 +298,7 @@ def test_a_token_goes_to_no_other_host(fresh, fake_ollama):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_nothing_is_sent_where_a_redirect_leads(fresh, fake_ollama, status):
+def test_nothing_is_sent_to_the_target_of_a_redirect(fresh, fake_ollama, status):
     with FakeOllama() as other:
         fresh.run(f"os.environ['OLLAMA_API_KEY'] = {TOKEN!r}\n"
                   f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}")  # fmt: skip
@@ -316,8 +317,8 @@ FAR = "http://gpu.example:11434"
 
 
 @pytest.fixture
-def far(fresh):
-    """Give a server on another machine; a proxy stands in for it."""
+def remote_server(fresh):
+    """Provide a server on another machine, for which a proxy stands in."""
     with FakeOllama() as proxy:
         version = Answer(['{"version": "9.9"}'], framing="length")
         model = {"name": "m:1", "capabilities": ["completion"]}
@@ -353,7 +354,9 @@ def sent_to(server):
         "from ollama_magic import map_prompts\nmap_prompts('{}', ['a'], model='m:1')",
     ],
 )
-def test_a_token_never_goes_to_another_machine_in_the_open(fresh, far, command):
+def test_a_token_is_never_sent_unencrypted_to_another_machine(
+    fresh, remote_server, command
+):
     """The request is sent without it, and the user is informed once."""
     ran = fresh.run(command)
     assert ran.status == "ok", ran
@@ -364,30 +367,30 @@ def test_a_token_never_goes_to_another_machine_in_the_open(fresh, far, command):
     again = fresh.run(command)
     assert again.status == "ok"
     assert "API key" not in f"{again.text}{again.streams}"
-    assert sent_to(far) == {None}
-    assert leaks(told(ran)) == []
+    assert sent_to(remote_server) == {None}
+    assert leaks(messages_of(ran)) == []
 
 
-def test_the_status_and_the_doctor_report_a_key_that_is_not_sent(fresh, far):
+def test_the_status_and_the_doctor_report_a_key_that_is_not_sent(fresh, remote_server):
     for command in ("%ollama", "%ollama", "%ollama doctor"):
         ran = fresh.run(command)
         assert ran.status == "ok"
         assert ran.text.count("http:// is not encrypted") == 1
         assert 'insecure_hosts = ["gpu.example:11434"]' in ran.text
-    assert sent_to(far) == {None}
+    assert sent_to(remote_server) == {None}
 
 
-def test_a_host_in_insecure_hosts_gets_the_token(fresh, far):
+def test_a_host_in_insecure_hosts_gets_the_token(fresh, remote_server):
     fresh.run("%config OllamaMagics.insecure_hosts = ['gpu.example:11434']")
     for command in ("%ollama", "%%ollama\nHi", "%ollama serve", "%ollama list"):
         ran = fresh.run(command)
         assert ran.status == "ok", ran
         assert "API key" not in ran.text
-    assert sent_to(far) == {f"Bearer {TOKEN}"}
+    assert sent_to(remote_server) == {f"Bearer {TOKEN}"}
     assert "gpu.example:11434" in fresh.run("%ollama config").text
     fresh.run("%config OllamaMagics.insecure_hosts = ['http://ann:S3cr3t-1@gpu:1']")
     for command in ("%ollama config", "%config OllamaMagics"):
-        assert leaks(told(fresh.run(command))) == []
+        assert leaks(messages_of(fresh.run(command))) == []
 
 
 def test_serve_keeps_the_password_of_the_address(fresh, fake_ollama):
@@ -399,7 +402,7 @@ def test_serve_keeps_the_password_of_the_address(fresh, fake_ollama):
     assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"ann:{PASSWORD}"
 
 
-# -- what a server says, and what goes into a prompt -----------------------------------
+# -- texts of a server and of prompts --------------------------------------------------
 
 _SPELLINGS = {
     "plain": lambda secret: json.dumps(secret)[1:-1],
@@ -410,7 +413,7 @@ _SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", _SPELLINGS)
 @pytest.mark.parametrize("secret", [TOKEN, PASSWORD], ids=["token", "password"])
-def test_no_text_of_a_server_shows_a_secret_again(
+def test_no_text_of_a_server_shows_a_secret(
     fresh, fake_ollama, tmp_path, secret, spelling
 ):
     """In names, digests, versions, statuses and replies."""
@@ -447,14 +450,14 @@ def test_no_text_of_a_server_shows_a_secret_again(
                  "%ollama show x --template", "%ollama pull x", "%ollama version",
                  "%ollama", "%ollama doctor", "%ollama panel", "%ollama history",
                  "%ollama last --json", "%%ollama\nwhich model?"):  # fmt: skip
-        said[cell] = told(fresh.run(cell))
+        said[cell] = messages_of(fresh.run(cell))
     assert "you sent ***" in said["%%ollama -m x\nHi"]
     calls = says(reply_line(BODY, tool_calls=[call], done=True))
     fake_ollama.on("POST /api/chat", calls, says(*reply))
     fresh.run("def f(a: str) -> str:\n    return a")
     ran = fresh.run("%%ollama -m x -T f --yes\nCall it")
     assert ran.status == "ok", ran.error
-    said["tools"] = told(ran)
+    said["tools"] = messages_of(ran)
     for kind in ("json", "md", "ipynb"):
         assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
     for path in tmp_path.iterdir():
@@ -477,13 +480,14 @@ def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path)
         assert ran.status == "error", expression
         assert ran.error.count("\n") == 2
         assert "compute what you need in a cell above" in ran.error
-        assert leaks(told(ran)) == []
+        assert leaks(messages_of(ran)) == []
     assert fake_ollama.bodies("/api/chat") == []
-    fresh.run("recent = In[-9:]")  # not all: this kernel has run the other tests too
+    # not all of it, because this kernel has also run the other tests
+    fresh.run("recent = In[-9:]")
     for expression in ("keep", "keep['settings']['OLLAMA_API_KEY']", "recent"):
         ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
         assert ran.status == "ok", ran.error
-        assert leaks(told(ran)) == []
+        assert leaks(messages_of(ran)) == []
     fresh.run("def look(a: str = '') -> str:\n    return str(dict(os.environ))")
     call = {"function": {"name": "look", "arguments": {}}}
     calls = Answer([reply_line(BODY, tool_calls=[call], done=True)])
@@ -517,11 +521,11 @@ def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama,
     assert "KeyboardInterrupt" in ran.error
     assert "_send" in ran.error
     for said in (ran, again):
-        assert leaks(told(said)) == []
-        assert "Authorization" not in told(said)
+        assert leaks(messages_of(said)) == []
+        assert "Authorization" not in messages_of(said)
 
 
-def test_nothing_that_is_pickled_holds_a_secret(fresh, fake_ollama):
+def test_no_pickle_contains_a_secret(fresh, fake_ollama):
     """Neither the pickled job nor its result."""
     code = """\
 import pickle
@@ -544,12 +548,12 @@ print(list(rows), len(recording.sent), recording.sent)
     ran = fresh.run(code)
     assert ran.status == "ok", ran
     assert re.search(r"\b4 \[b'", ran.streams)
-    assert leaks(told(ran)) == []
+    assert leaks(messages_of(ran)) == []
     secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
     fresh.run(f"os.environ['OLLAMA_HOST'] = {secret!r}")
     refused = fresh.run(code.replace('"a", "b"', '"c", "d"'))
     assert "was not sent to other processes" in refused.error
-    assert leaks(told(refused)) == []
+    assert leaks(messages_of(refused)) == []
 
 
 def test_an_interrupted_reply_shows_no_secret(fresh, fake_ollama):
@@ -564,10 +568,10 @@ def test_an_interrupted_reply_shows_no_secret(fresh, fake_ollama):
     ran = fresh.collect(sent)
     assert ran.status == "error"
     for said in (ran, fresh.run(PROBE), fresh.run("%tb"), fresh.run(REPRS)):
-        assert leaks(told(said)) == []
+        assert leaks(messages_of(said)) == []
 
 
-def test_the_token_of_a_server_that_was_started_is_not_shown():
+def test_the_token_of_a_started_server_is_not_shown():
     from ollama_magic.server.launch import RunningServer
 
     server = RunningServer("http://127.0.0.1:1", TOKEN, "embedded", "0-embedded")

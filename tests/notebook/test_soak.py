@@ -1,6 +1,6 @@
 """Many turns and interrupts in one kernel: nothing grows with them.
 
-Runs 100 turns; ``SOAK=2000`` runs the whole of it, and ``-s`` shows the figures.
+Runs 100 turns, or 2,000 with ``SOAK=2000``; ``-s`` shows the figures.
 """
 
 import gc
@@ -49,7 +49,7 @@ class Watched:
 
 
 def turn(kernel, number):
-    # NB: only so much of the chat is sent, so that it is ours that is measured.
+    # NB: ``--last`` limits the request, so that the test measures the extension alone.
     ran = kernel.run(f"%%ollama --last 5\nQuestion {number}", f"cell{number}")
     assert ran.status == "ok", ran.error
     assert f"turn {number + 1} of main" in ran.html
@@ -72,7 +72,7 @@ def test_nothing_grows_with_the_turns(tmp_path):
         kernel = Kernel()
         try:
             kernel.run("%load_ext ollama_magic")
-            # IPython keeps the value of each cell in Out; that is not measured here.
+            # IPython keeps the value of each cell in Out, which must not be measured.
             kernel.run("get_ipython().displayhook.do_full_cache = False")
             kernel.run(f"%config OllamaMagics.host = {fake.url!r}")
             file = str(tmp_path / "chats.sqlite")
@@ -101,6 +101,6 @@ def test_nothing_grows_with_the_turns(tmp_path):
         f"{1000 * last / WINDOW:.1f} ms"
     )
     assert mb_after - mb < MAX_GROWTH_MB
-    assert abs(files_after - files) <= 3  # those of the kernel's own sockets vary
+    assert abs(files_after - files) <= 3  # the sockets of the kernel vary
     assert abs(threads_after - threads) <= 1
     assert last <= 1.5 * first

@@ -22,7 +22,7 @@ def asked(kernel, tmp_path):
     return kernel, tmp_path / "chats.sqlite"
 
 
-def check_goes_on(kernel, warning, turns=1):
+def check_that_cells_reply(kernel, warning, turns=1):
     """Check that the next cells reply, and that only the first reports the problem."""
     first = kernel.run("%%ollama\nOne?", "one")
     assert first.status == "ok", first.error
@@ -43,8 +43,8 @@ def prompts(file):
 
 
 @on_posix
-def test_on_a_full_disk(asked):
-    """A limit on the size of files stands in for it: writes come back short."""
+def test_cells_reply_on_a_full_disk(asked):
+    """A limit on the size of files has the same effect: writes are incomplete."""
     kernel, file = asked
     kernel.run("%%ollama\nMore?", "more")
     kernel.run(
@@ -52,14 +52,14 @@ def test_on_a_full_disk(asked):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))"
     )
     try:
-        check_goes_on(kernel, "Chats are not saved in", turns=2)
+        check_that_cells_reply(kernel, "Chats are not saved in", turns=2)
     finally:
         kernel.run("resource.setrlimit(resource.RLIMIT_FSIZE, limits)")
     assert prompts(file) == ["Before?", "More?"]
 
 
 @on_posix
-def test_in_a_folder_that_is_read_only(fake_ollama):
+def test_cells_reply_in_a_read_only_folder(fake_ollama):
     """Permissions do not apply to root, so the kernel runs as the user nobody."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
@@ -74,57 +74,57 @@ def test_in_a_folder_that_is_read_only(fake_ollama):
         (folder / "chats.sqlite").chmod(0o644)
         folder.chmod(0o555)
         kernel.run("import os\nif os.geteuid() == 0:\n    os.seteuid(65534)")
-        check_goes_on(kernel, "Chats are not saved in")
+        check_that_cells_reply(kernel, "Chats are not saved in")
     finally:
         kernel.close()
         folder.chmod(0o755)
     assert prompts(folder / "chats.sqlite") == ["Before?"]
 
 
-def test_when_another_program_holds_the_file(asked):
+def test_cells_reply_while_another_program_holds_the_file(asked):
     """Shorter waits than the usual five seconds, by the same rule."""
     kernel, file = asked
     kernel.run("was = file._BUSY_TIMEOUT_S\nfile._BUSY_TIMEOUT_S = 0.05")
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        check_goes_on(kernel, "database is locked")
+        check_that_cells_reply(kernel, "database is locked")
     kernel.run("file._BUSY_TIMEOUT_S = was")
     assert prompts(file) == ["Before?"]
 
 
-def test_when_the_file_is_damaged(asked):
+def test_cells_reply_when_the_file_is_damaged(asked):
     kernel, file = asked
     data = bytearray(file.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     file.write_bytes(data)
-    check_goes_on(kernel, "was renamed to", turns=0)
+    check_that_cells_reply(kernel, "was renamed to", turns=0)
     (aside,) = file.parent.glob("chats.sqlite.corrupt-*Z")
     assert aside.read_bytes() == bytes(data)
     assert prompts(file) == ["One?", "Two?"]
 
 
-def test_when_a_newer_version_made_the_file(asked):
+def test_cells_reply_when_a_newer_version_made_the_file(asked):
     kernel, file = asked
     with closing(sqlite3.connect(file)) as other:
         other.execute("PRAGMA user_version=99")
     data = file.read_bytes()
-    check_goes_on(kernel, "pip install -U ollama-magic", turns=0)
+    check_that_cells_reply(kernel, "pip install -U ollama-magic", turns=0)
     assert file.read_bytes() == data
 
 
-def test_when_the_file_is_another_programs(asked):
+def test_cells_reply_when_the_file_belongs_to_another_program(asked):
     kernel, file = asked
     file.unlink()
     with closing(sqlite3.connect(file)) as other:
         other.execute("CREATE TABLE mine (speed)")
         other.commit()
     data = file.read_bytes()
-    check_goes_on(kernel, "another program", turns=0)
+    check_that_cells_reply(kernel, "another program", turns=0)
     assert file.read_bytes() == data
 
 
-def test_when_the_file_is_taken_away_in_between(asked):
-    """What the session knows is not lost with it."""
+def test_cells_reply_when_the_file_is_removed(asked):
+    """The turns of the session are not lost."""
     kernel, file = asked
     kernel.run("%%ollama\nOne?", "one")
     for companion in file.parent.glob("chats.sqlite*"):

@@ -1,4 +1,4 @@
-"""What a notebook receives while a reply streams, and at its end."""
+"""What a notebook receives while a reply streams and when it ends."""
 
 import html5lib
 import pytest
@@ -53,7 +53,7 @@ class Notebook:
         )
 
     def stream(self, display, text, step=20, step_s=0.02):
-        """Feed a text and time; return how many outputs there were at most."""
+        """Stream a text and advance the clock; return the largest number of outputs."""
         most = 0
         for start in range(0, len(text), step):
             display.feed(text[start : start + step])
@@ -102,8 +102,8 @@ def test_drawing_has_a_limited_rate(notebook):
     assert 30 <= len(notebook.messages) <= 42  # four seconds at 10 Hz
 
 
-def test_a_tick_without_text_shows_what_is_left(notebook):
-    """A model that stalls leaves nothing unseen."""
+def test_a_tick_shows_the_text_that_is_not_shown_yet(notebook):
+    """Text is not held back when the model stalls."""
     display = notebook.display()
     display.feed("one")
     display.feed(" two")
@@ -112,7 +112,7 @@ def test_a_tick_without_text_shows_what_is_left(notebook):
     assert "two" in notebook.text
 
 
-def test_ticks_without_news_send_nothing(notebook):
+def test_ticks_without_changes_send_nothing(notebook):
     display = notebook.display()
     display.feed("one")
     for _ in range(50):
@@ -121,7 +121,7 @@ def test_ticks_without_news_send_nothing(notebook):
     assert len(notebook.messages) == 1
 
 
-def test_slow_drawing_happens_less_often(notebook):
+def test_a_slow_front_end_is_drawn_less_often(notebook):
     def publish_slowly(*args, **kwargs):
         notebook.now_s += 0.05
         notebook.publish(*args, **kwargs)
@@ -142,8 +142,8 @@ def test_all_text_is_shown_while_it_streams(notebook):
     assert notebook.text.rstrip().endswith("end")
 
 
-def test_full_outputs_are_never_touched_again(notebook):
-    """What is finished stays selected while the rest comes."""
+def test_full_outputs_are_never_changed(notebook):
+    """A selection in a full output survives while the rest streams."""
     display = notebook.display()
     frozen = {}
     for _ in range(200):
@@ -159,7 +159,7 @@ def test_full_outputs_are_never_touched_again(notebook):
     ids=["paragraphs", "one fence", "one list"],
 )
 def test_there_are_fewer_than_fifty_outputs_for_half_a_megabyte(notebook, text):
-    """JupyterLab hides what is beyond the fiftieth output of a cell."""
+    """JupyterLab hides all outputs of a cell after the fiftieth."""
     assert len(text) > 450_000
     most = notebook.stream(notebook.display(), text, step=2000, step_s=2.0)
     assert 10 < most < 50
@@ -204,7 +204,7 @@ def test_an_output_shared_with_other_code_is_never_cleared(notebook):
     ]
 
 
-def test_where_updates_may_be_lost_the_end_is_a_display_of_its_own(notebook):
+def test_where_updates_may_be_lost_the_final_output_is_a_new_display(notebook):
     notebook.publish({"text/plain": "the user's own"})
     display = notebook.display(mode="repeat")
     display.waiting("loading…")
@@ -214,11 +214,11 @@ def test_where_updates_may_be_lost_the_end_is_a_display_of_its_own(notebook):
     assert notebook.clears == 0
     _, (_, live, metadata), end = notebook.outputs
     assert set(live.values()) == {""}
-    assert not metadata  # VS Code replaces all outputs where metadata change
+    assert not metadata  # VS Code replaces all outputs if metadata change
     assert end == [None, {"text/html": "<p>end</p>", "text/plain": "end"}, {"a": 1}]
 
 
-def test_where_updates_are_ignored_only_the_end_is_shown(notebook):
+def test_where_updates_are_ignored_only_the_final_output_is_shown(notebook):
     display = notebook.display(mode="once")
     display.waiting("loading…")
     display.feed("", thinking="hm")
@@ -240,7 +240,7 @@ def test_front_ends_without_html_show_one_waiting_line_and_no_partial_reply(note
     assert not [data for data in notebook.messages[1:] if "text/plain" in data]
 
 
-def test_one_display_that_grows_is_sent_less_often(notebook):
+def test_a_long_display_is_sent_less_often(notebook):
     """Bytes are bounded by time, however long the reply."""
     display = notebook.display(mode="update")
     notebook.stream(display, PARAGRAPH * 2000, step=40, step_s=0.05)
@@ -249,7 +249,7 @@ def test_one_display_that_grows_is_sent_less_often(notebook):
 
 
 @pytest.mark.parametrize("mode", ["clear", "update", "repeat", "once"])
-def test_discarded_display_leaves_nothing_to_see(notebook, mode):
+def test_a_discarded_display_leaves_no_output(notebook, mode):
     display = notebook.display(mode=mode)
     display.waiting("loading…")
     display.discard()
@@ -276,7 +276,7 @@ def test_thinking_is_shown_with_its_seconds_and_then_folded(notebook):
     assert "Answer" in answer
 
 
-def test_thinking_counts_the_seconds_without_new_text(notebook):
+def test_the_seconds_of_thinking_advance_without_new_text(notebook):
     display = notebook.display()
     display.feed("", thinking="hm")
     notebook.now_s += 3
@@ -302,7 +302,7 @@ def test_text_and_json_are_shown_as_they_are(notebook, view):
     assert notebook.text.count('{"a*b*": "<b>",') == 400
 
 
-def test_line_end_cut_in_two_is_one_line_end(notebook):
+def test_a_split_line_ending_is_one_line_ending(notebook):
     display = notebook.display()
     display.feed("- a\r")
     notebook.now_s += 1
@@ -339,7 +339,7 @@ def test_text_cannot_control_the_terminal(screen):
     assert "".join(screen) == "a␛]52;c;x␇\\x9b2J\nb\tc\n"
 
 
-def test_terminal_clears_the_line_that_waits(screen):
+def test_a_terminal_clears_the_waiting_line(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.waiting("loading…")
     display.waiting("loading…")
@@ -354,7 +354,7 @@ def test_a_terminal_separates_thinking_from_the_reply(screen):
     assert "".join(screen) == "\x1b[2mhm\x1b[0m\n\nHi"
 
 
-def test_terminal_shows_a_reply_that_was_not_streamed(screen):
+def test_a_terminal_shows_a_reply_that_was_not_streamed(screen):
     TerminalDisplay(screen.append, is_tty=True).finish({"text/plain": "Hi"}, {})
     assert "".join(screen) == "Hi\n"
 

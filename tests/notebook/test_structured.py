@@ -13,7 +13,7 @@ SPEC = "--schema 'name, age int'"
 
 
 def answers(fake_ollama, *texts, **end):
-    """Answer one chat after the other."""
+    """Answer chat requests one after the other."""
 
     def lines(text):
         body = {"model": "llama3.2:3b", "messages": []}
@@ -22,7 +22,7 @@ def answers(fake_ollama, *texts, **end):
     fake_ollama.on("POST /api/chat", *(Answer(lines(text)) for text in texts))
 
 
-def test_the_schema_is_sent_and_the_data_comes_back(kernel, fake_ollama):
+def test_the_schema_is_sent_and_the_reply_has_data(kernel, fake_ollama):
     answers(fake_ollama, GOOD)
     ran = kernel.run(f"%%ollama who << {SPEC}\nWho?")
     assert ran.status == "ok", ran.error
@@ -124,7 +124,7 @@ class Person(pydantic.BaseModel):
 """
 
 
-def test_a_reply_that_a_validator_rejects_is_asked_for_once_more(kernel, fake_ollama):
+def test_a_reply_that_a_validator_rejects_is_requested_once_more(kernel, fake_ollama):
     answers(fake_ollama, '{"name": "ada", "age": 36}', GOOD)
     kernel.run(VALIDATED)
     ran = kernel.run("%%ollama who << --schema Person\nWho?")
@@ -158,7 +158,7 @@ MAKE = "import pydantic\nfrom dataclasses import dataclass\n"
 
 
 @pytest.mark.parametrize("source", UNUSABLE_TYPES.values(), ids=UNUSABLE_TYPES)
-def test_a_type_that_cannot_be_read_is_three_lines(kernel, fake_ollama, source):
+def test_the_error_for_an_invalid_type_has_three_lines(kernel, fake_ollama, source):
     kernel.run(MAKE + source)
     for use in (
         "%%ollama --schema T\nWho?",
@@ -191,7 +191,7 @@ print("loaded:", [name for name in late if name in sys.modules])
 """
 
 
-def test_a_cell_without_a_schema_loads_nothing_that_reads_schemas(fake_ollama):
+def test_a_cell_without_a_schema_imports_no_schema_library(fake_ollama):
     environment = {**os.environ, "OLLAMA_HOST": fake_ollama.url}
     ran = subprocess.run(
         [sys.executable, "-c", PROBE],
@@ -254,7 +254,7 @@ def test_files_and_tables_are_sent_and_listed(kernel, fake_ollama, tmp_path):
     assert "cannot be read" in missing.error
 
 
-# -- JSON with more around it ------------------------------------------------------
+# -- JSON with other text around it ------------------------------------------------
 
 
 AROUND = {
@@ -271,7 +271,7 @@ AROUND = {
 
 @pytest.mark.parametrize("options", [SPEC, "-f json", "-1 -f json", ""])
 @pytest.mark.parametrize("text", AROUND.values(), ids=AROUND)
-def test_json_with_more_around_it_is_the_data(kernel, fake_ollama, text, options):
+def test_json_with_other_text_around_it_is_the_data(kernel, fake_ollama, text, options):
     fake_ollama.reply(text)
     ran = kernel.run(f"%%ollama who << {options}\nWho?")
     assert "does not match" not in ran.text
@@ -300,7 +300,7 @@ def test_text_that_is_not_one_whole_value_is_not_data(kernel, fake_ollama, text)
     assert "next: run it again, or use a larger model" in error
 
 
-def test_lists_with_more_around_them_are_data(kernel, fake_ollama):
+def test_lists_with_other_text_around_them_are_data(kernel, fake_ollama):
     for text in ("The list:\n[1, 2]\nDone.", "It is [1]:\n\n```\n[1, 2]\n```"):
         fake_ollama.reply(text)
         kernel.run("%%ollama some << -f json\nCount.")
@@ -344,7 +344,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize("schema", FOREIGN.values(), ids=FOREIGN)
-def test_references_are_never_fetched_and_told_before_anything_is_sent(
+def test_a_reference_to_another_file_is_an_error_and_nothing_is_fetched(
     kernel, fake_ollama, schema, use
 ):
     schema = json.dumps(schema).replace("URL", fake_ollama.url)
@@ -396,7 +396,7 @@ INSIDE = {
 
 
 @pytest.mark.parametrize("schema", INSIDE.values(), ids=INSIDE)
-def test_references_inside_of_a_schema_count(kernel, fake_ollama, schema):
+def test_references_inside_a_schema_work(kernel, fake_ollama, schema):
     kernel.run(f"s = {schema!r}")
     answers(fake_ollama, '{"name": 3}', GOOD)
     ran = kernel.run("%%ollama who << --schema s\nWho?")
@@ -405,7 +405,7 @@ def test_references_inside_of_a_schema_count(kernel, fake_ollama, schema):
     assert kernel.run("print(who.data['name'])").streams == "Ada\n"
 
 
-def test_a_schema_that_refers_to_itself_without_end_is_no_crash(kernel, fake_ollama):
+def test_a_schema_with_endless_references_is_reported(kernel, fake_ollama):
     fake_ollama.reply(GOOD)
     ran = kernel.run('%%ollama --schema \'{"$ref": "#"}\'\nWho?')
     assert ran.status == "ok", ran.error
@@ -419,7 +419,7 @@ def test_a_schema_that_is_nested_too_deeply_sends_nothing(kernel, fake_ollama):
     assert fake_ollama.bodies("/api/chat") == []
 
 
-def test_the_class_of_a_tool_fetches_nothing(kernel, fake_ollama):
+def test_the_schema_of_a_tool_argument_fetches_nothing(kernel, fake_ollama):
     pytest.importorskip("pydantic")
     fake_ollama.models([{"name": "llama3.2:3b", "capabilities": ["tools"]}])
     extra = {"not": {"$ref": f"{fake_ollama.url}/leak"}}

@@ -50,7 +50,7 @@ def test_an_error_is_three_lines(terminal):
     assert "Traceback" not in terminal.before
 
 
-def test_the_panel_is_a_table_with_what_to_type(terminal):
+def test_the_panel_is_a_table_with_commands_to_type(terminal):
     terminal.sendline("%ollama panel")
     terminal.expect_exact("llama3.2:3b")
     terminal.expect_exact("A terminal cannot show widgets; use %ollama pull NAME")
@@ -86,7 +86,9 @@ def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama)
     terminal.expect_exact("turn 1 of main")
 
 
-def test_calls_are_confirmed_and_their_title_says_what_happened(terminal, fake_ollama):
+def test_tool_calls_are_confirmed_and_their_title_says_what_happened(
+    terminal, fake_ollama
+):
     model = {"name": "llama3.2:3b", "capabilities": ["completion", "tools"]}
     fake_ollama.models([model])
     body = {"model": "llama3.2:3b", "messages": []}

@@ -26,7 +26,7 @@ seen = []'''
 
 @pytest.fixture
 def able(kernel, fake_ollama):
-    """Give a kernel with two functions, and a model that can call them."""
+    """Provide a kernel with two functions, and a model that can call tools."""
     fake_ollama.models([ABLE])
     assert kernel.run(DEFINE).status == "ok"
     return kernel
@@ -59,7 +59,7 @@ def seen(kernel):
     return kernel.run("print(seen)").streams.strip()
 
 
-def test_a_function_is_described_and_called_and_listed(able, fake_ollama):
+def test_a_function_is_described_called_and_listed(able, fake_ollama):
     script(
         fake_ollama,
         calls(call("get_weather", id="call_1", city="Oslo")),
@@ -110,9 +110,9 @@ def test_the_user_is_asked_before_each_call_and_sees_its_arguments(able, fake_ol
 
 
 def test_nothing_is_cleared_while_a_question_may_be_open(able, fake_ollama):
-    """A question goes by another channel: a front end may be told to clear after it.
+    """A question and a request to clear may arrive in any order.
 
-    JupyterLab would take the box away, and nobody could answer.
+    JupyterLab would remove the input box, and nobody could answer.
     """
     script(
         fake_ollama,
@@ -124,7 +124,7 @@ def test_nothing_is_cleared_while_a_question_may_be_open(able, fake_ollama):
     ran = able.run("%%ollama -T get_weather\nWeather?")
     assert ran.text == "Sunny."
     assert len(ran.asked) == 2
-    assert ran.messages.count("clear_output") == 1  # for the answer, at the end
+    assert ran.messages.count("clear_output") == 1  # for the final reply
 
 
 def test_answering_no_declines_a_call_and_the_model_gets_that_result(able, fake_ollama):
@@ -159,7 +159,7 @@ def test_without_a_user_calls_are_declined(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_a_function_that_raises_tells_the_model(able, fake_ollama):
+def test_an_error_of_a_function_is_sent_to_the_model(able, fake_ollama):
     script(fake_ollama, calls(call("fails", why="no such place")), says("Sorry."))
     ran = able.run("%%ollama -T fails --yes\nGo.")
     assert ran.status == "ok"
@@ -241,7 +241,7 @@ def test_a_one_off_can_call_functions_and_adds_no_turn(able, fake_ollama):
     assert "Weather?" not in able.run("%ollama history").text
 
 
-def test_it_works_without_streaming(able, fake_ollama):
+def test_tools_work_without_streaming(able, fake_ollama):
     replies = iter([[call("get_weather", city="Oslo")], None])
 
     def answer(body):
@@ -329,7 +329,7 @@ def test_a_dry_run_shows_the_tools_that_would_be_sent(able, fake_ollama):
 
 
 def test_the_recorded_calls_of_a_real_server_work(able, fake_ollama, recording):
-    """The answer of the recording, on a function of the name that it calls."""
+    """Replays the recording, with a function of the name that it calls."""
     able.run(
         "def get_weather(city: str) -> str:\n"
         "    '''Get the weather of a city'''\n"
@@ -348,7 +348,7 @@ def test_the_recorded_calls_of_a_real_server_work(able, fake_ollama, recording):
     assert "raining" in ran.text.lower()
 
 
-def test_the_call_that_is_asked_about_is_shown_whole_before(able, fake_ollama):
+def test_a_call_is_shown_completely_before_its_question(able, fake_ollama):
     rest = threading.Event()
     long = "x" * 3000
     script(
@@ -369,9 +369,7 @@ def test_the_call_that_is_asked_about_is_shown_whole_before(able, fake_ollama):
     assert long in shown[0]
 
 
-def test_no_later_call_takes_the_place_of_the_one_that_is_asked_about(
-    able, fake_ollama
-):
+def test_no_later_call_replaces_the_call_in_question(able, fake_ollama):
     rest = threading.Event()
     both = [call("get_weather", city=text * 60_000) for text in "xy"]
     script(fake_ollama, calls(*both), Answer([Wait(rest), reply_line(BODY, done=True)]))
@@ -407,7 +405,7 @@ NOT_SHOWN = {
 
 
 @pytest.mark.parametrize(("code", "cell_id"), NOT_SHOWN.values(), ids=NOT_SHOWN)
-def test_the_question_has_the_whole_call_where_nothing_shows_it(
+def test_the_question_contains_the_whole_call_if_the_output_does_not(
     able, fake_ollama, code, cell_id
 ):
     command = "ls " + "-l " * 100 + "; rm -rf ~  \u202e\n'\""
@@ -432,7 +430,7 @@ def test_a_call_too_long_for_a_question_is_marked_as_cut(able, fake_ollama):
     assert "\n[3,020 more characters, not shown]? [y]es" in question
 
 
-def test_the_descriptions_of_functions_count_in_the_estimate(able):
+def test_the_estimate_includes_the_descriptions_of_functions(able):
     def size(line):
         text = able.run(f"%%ollama --dry-run {line}\nGo.").text
         return int(re.search(r"about ([\d,]+)", text)[1].replace(",", ""))
@@ -440,7 +438,7 @@ def test_the_descriptions_of_functions_count_in_the_estimate(able):
     assert size("-T get_weather") > size("") + 20
 
 
-# -- what is shown of a call is what came of it -----------------------------------
+# -- the title of a call ---------------------------------------------------------
 
 
 def titles(ran):
@@ -527,7 +525,7 @@ def test_a_call_interrupted_at_its_question_is_not_made(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_a_call_interrupted_while_it_runs_differs_from_the_one_after_it(
+def test_the_title_tells_an_interrupted_call_from_one_that_was_not_made(
     able, fake_ollama
 ):
     able.run("def stops():\n    raise KeyboardInterrupt")
@@ -560,7 +558,7 @@ def test_the_outcome_is_stored_and_exported_and_never_sent(able, fake_ollama, tm
         assert turns[0]["steps"][1]["outcome"] == "declined"
 
 
-def test_steps_of_older_outputs_are_read_and_claim_nothing(able, tmp_path):
+def test_steps_of_older_outputs_are_read_without_an_outcome(able, tmp_path):
     """Older versions stored lists of messages, without what happened to a call."""
     steps = [
         {
@@ -625,7 +623,7 @@ def nested(depth, inner=1):
 
 @pytest.mark.parametrize("name", ["nope", "get_weather", "anything"])
 @pytest.mark.parametrize("depth", [60, 480])
-def test_deep_arguments_are_answered_and_the_notebook_can_be_saved(
+def test_deep_arguments_are_rejected_and_the_notebook_can_be_saved(
     able, fake_ollama, name, depth
 ):
     able.run("def anything(**given): seen.append(given)")
@@ -667,7 +665,7 @@ def test_arguments_at_the_depth_limit_are_accepted_and_stored_as_text(
 
 
 def test_calls_of_one_answer_are_limited_and_cost_little(able, fake_ollama):
-    """800 calls that nobody is asked about took half a minute."""
+    """800 calls without confirmation once took half a minute."""
     many = [call("nope", n=n, text="x" * 200) for n in range(2000)]
     script(fake_ollama, calls(*many), says("Sorry."))
     ran = able.run("%%ollama -T get_weather\nGo.")
@@ -736,7 +734,7 @@ NO_OBJECT = {
 
 
 @pytest.mark.parametrize(("given", "told"), NO_OBJECT.values(), ids=NO_OBJECT)
-def test_arguments_that_are_no_object_are_shown_as_they_are(
+def test_arguments_that_are_not_an_object_are_shown_unchanged(
     able, fake_ollama, given, told
 ):
     wanted = {"function": {"name": "get_weather", "arguments": given}}
@@ -760,7 +758,7 @@ def test_missing_arguments_can_be_written_in_many_ways(able, fake_ollama, given)
     assert last_messages(fake_ollama)[-1]["content"] == "noon"
 
 
-def test_the_question_shows_what_the_function_will_get(able, fake_ollama):
+def test_the_question_shows_the_arguments_that_the_function_gets(able, fake_ollama):
     able.run("def add(n: int, to: list[str], by: int = 2): return n")
     script(fake_ollama, calls(call("add", n="3", to='["a"]', by=None)), says("Done."))
     able.answers = ["y"]

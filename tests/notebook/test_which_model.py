@@ -1,4 +1,4 @@
-"""Which model answers if none is named; never a cloud model."""
+"""Which model replies if none is named: never a cloud model."""
 
 import threading
 
@@ -30,7 +30,7 @@ def script(fake_ollama, monkeypatch):
 
 
 def asked(fake_ollama):
-    """Return the models of all requests for an answer, in order."""
+    """Return the models of all requests for a reply, in order."""
     paths = {"/api/chat", "/api/generate"}
     return [r.json["model"] for r in fake_ollama.requests if r.path in paths]
 
@@ -40,7 +40,7 @@ def loads(fake_ollama, *names):
 
 
 def answers_for_any_name(fake_ollama):
-    """Answer as a server does that passes names on to ollama.com."""
+    """Reply for any model name, as a server that forwards to ollama.com does."""
 
     def answer(request):
         body = request.json | {"model": "base-name"}
@@ -96,8 +96,8 @@ def test_each_source_of_the_model_overrides_the_next(kernel, fake_ollama):
     assert asked(fake_ollama) == [*sources, "turn:1b", "used:1b"]
 
 
-def test_blanks_around_a_default_model_are_no_part_of_its_name(kernel, fake_ollama):
-    """A variable that is set to a blank is not set; `.env` files leave such ones."""
+def test_blanks_around_a_default_model_are_ignored(kernel, fake_ollama):
+    """A blank variable, as in some `.env` files, counts as not set."""
     fake_ollama.models([LOCAL, OTHER])
     for blank in (" ", "\t"):
         kernel.run(f"import os; os.environ['OLLAMA_MODEL'] = {blank!r}")
@@ -128,7 +128,7 @@ def test_a_turn_with_a_future_date_does_not_override_use(kernel, fake_ollama):
     assert asked(fake_ollama)[-1] == OTHER
 
 
-def test_use_in_the_panel_is_the_same(kernel, fake_ollama):
+def test_use_in_the_panel_sets_the_same_model(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run("panel = %ollama panel")
     kernel.run(f"panel._use({OTHER!r})")
@@ -150,7 +150,7 @@ def test_scripts_and_map_prompts_use_the_model_of_the_chat(script):
 
 
 @pytest.mark.parametrize("first", [EMBEDS, DECIDES, DRAWS, STUB, {"name": "k:cloud"}])
-def test_models_that_cannot_chat_and_cloud_models_are_no_default(
+def test_models_that_cannot_chat_and_cloud_models_are_never_the_default(
     kernel, fake_ollama, first
 ):
     fake_ollama.models([first, LOCAL])
@@ -188,7 +188,7 @@ def test_without_a_default_the_error_lists_the_models(kernel, fake_ollama, code)
     assert asked(fake_ollama) == []
 
 
-def test_the_same_in_a_script(script):
+def test_without_a_default_the_error_in_a_script_lists_the_models(script):
     script.models([DECIDES, DRAWS])
     with pytest.raises(ConfigError, match="no local model that can chat") as caught:
         ollama_magic.ask("Hi")
@@ -196,7 +196,7 @@ def test_the_same_in_a_script(script):
     assert "use" not in caught.value.next_step
 
 
-def test_texts_are_not_sent_to_a_cloud_model_to_embed_by_default(script):
+def test_embed_never_uses_a_cloud_model_by_default(script):
     script.models([{**EMBEDS, "name": "embed:cloud"}])
     with pytest.raises(ConfigError, match="no embedding model"):
         ollama_magic.embed("secret")
@@ -319,7 +319,7 @@ UNNAMED = (
 
 @pytest.mark.parametrize("name", ["kimi:cloud", STUB["name"], "mine"])
 @pytest.mark.parametrize("keeps", [False, True], ids=["named", "kept"])
-def test_a_cloud_model_that_was_named_once_answers_nothing_else(
+def test_a_cloud_model_named_on_one_cell_is_used_for_no_other(
     kernel, fake_ollama, name, keeps
 ):
     fake_ollama.models([STUB, ALIAS, OTHER, LOCAL])
@@ -355,7 +355,7 @@ def test_a_chat_of_a_cloud_model_only_continues_with_the_default(
 
 
 @pytest.mark.parametrize("code", UNNAMED[:-1])
-def test_a_name_that_became_a_cloud_model_is_not_asked_unnamed(
+def test_a_default_name_that_became_a_cloud_model_is_not_used(
     kernel, fake_ollama, code
 ):
     fake_ollama.models(["mine:latest", OTHER])
@@ -366,9 +366,7 @@ def test_a_name_that_became_a_cloud_model_is_not_asked_unnamed(
     assert f"{OTHER} (" in kernel.run("%ollama doctor").text
 
 
-def test_a_cloud_model_known_only_from_its_reply_is_not_asked_again(
-    kernel, fake_ollama
-):
+def test_a_cloud_model_known_only_from_its_reply_is_not_used_again(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", error(403, "no"))
     line = reply_line({"model": "mine", "messages": []}, content="Hi", done=True)
     place = {"remote_model": "gpt-oss:120b", "remote_host": "https://ollama.com:443"}
@@ -447,7 +445,7 @@ def test_a_name_without_a_tag_means_the_only_tag(kernel, fake_ollama, given, ins
     )
 
 
-def test_the_same_name_in_a_comparison(kernel, fake_ollama):
+def test_a_name_without_a_tag_in_a_comparison_means_the_only_tag(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     ran = kernel.run("%%ollama both << --compare llama3.2,qwen3\nHi")
     assert ran.status == "ok", ran.error
@@ -513,7 +511,7 @@ def test_a_name_without_a_tag_finds_cached_replies_without_a_server(
 # -- run -----------------------------------------------------------------------------
 
 
-def test_run_takes_the_model_first(kernel, fake_ollama):
+def test_run_takes_the_model_as_its_first_argument(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     ran = kernel.run(f'%ollama run {OTHER} what\'s {{x}} and "why"?')
     assert ran.status == "ok", ran.error
@@ -563,7 +561,7 @@ def said(ran):
     return (ran.error or "") + ran.streams
 
 
-# -- servers that do not list --------------------------------------------------------
+# -- servers without a list ----------------------------------------------------------
 
 
 STRANGE = {
