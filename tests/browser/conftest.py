@@ -1,4 +1,4 @@
-"""A real JupyterLab and Notebook 7 in a real Chromium.
+"""Real JupyterLab and Notebook 7 in a real Chromium.
 
 Skipped where no Chromium is found, and says so; where CI is set it must be there.
 """
@@ -62,8 +62,8 @@ class JupyterServer:
     def write_notebook(self, name, sources):
         """Write a notebook of code cells.
 
-        Its cell ids are its own, as those of notebooks are: one with the ids and the
-        prompts of another would be taken for a copy, and go on with its chat.
+        Its cell ids are unique. A notebook with the ids and the prompts of another one
+        would count as a copy, and continue its chat.
         """
         notebook = nbformat.v4.new_notebook()
         for number, source in enumerate(sources):
@@ -106,7 +106,7 @@ def jupyter(tmp_path_factory, runtime_folder):
     command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
     command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
     command += ["--LabApp.extension_manager=readonly"]
-    if sys.platform != "win32":  # no two kernels take the same port
+    if sys.platform != "win32":  # with ports, two kernels may take the same one
         command += ["--KernelManager.transport=ipc"]
     news = home / "settings" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
@@ -147,7 +147,7 @@ class NotebookPage:
         return self.cell(number).locator(".jp-OutputArea-output")
 
     def command(self, name):
-        # NB: the promise is not returned, or this would wait for the cell's end.
+        # NB: returning the promise would wait for the end of the cell.
         script = "name => { jupyterapp.commands.execute(name); }"
         self.page.evaluate(script, name)
 
@@ -212,7 +212,7 @@ class NotebookPage:
 
 @pytest.fixture(params=["lab", "notebook"])
 def app(request):
-    """Which front end: JupyterLab or Notebook 7."""
+    """Run a test in JupyterLab and in Notebook 7."""
     return request.param
 
 

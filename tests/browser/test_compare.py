@@ -104,7 +104,7 @@ def test_two_replies_grow_side_by_side_and_one_is_kept(notebook, fake_ollama):
 
 
 def test_a_narrow_page_has_one_column_under_the_other(notebook, fake_ollama):
-    """Nothing is wider than its column: long code scrolls in itself."""
+    """Nothing is wider than its column: long code scrolls."""
     fake_ollama.chat(
         lambda body: [
             reply_line(body, content=FIRST if body["model"] == A else SECOND),

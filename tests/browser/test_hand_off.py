@@ -57,7 +57,7 @@ def run_all_to_end(page):
 
 
 def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
-    """It is never run, and neither a re-run nor Restart & Run All adds another."""
+    """Neither a re-run nor Restart & Run All runs the new cell or adds another."""
     fake_ollama.reply(REPLY)
     page = notebook("%%ollama -x\nSum them up.", "last = 'cell'")
     page.run_to_end(1)

@@ -1,8 +1,8 @@
 """The attack corpus in a real browser: nothing runs, is fetched or navigates away.
 
-Every script of the corpus would set ``top.owned``, and every address in it leads to a
-server here that notes what it is asked for. All vectors go through the page in batches,
-some of each class alone; what is folded is opened, and everything is hovered over.
+Every script of the corpus sets ``top.owned``, and every address in it leads to a test
+server that records requests. The page shows all vectors in batches, and some of each
+class alone; the test opens everything folded and hovers over every element.
 """
 
 import json
@@ -36,7 +36,7 @@ IS_TRUSTED = """() => jupyterapp.shell.currentWidget.content.widgets.every(
 
 
 class Sink:
-    """A server that gets no request if the check works."""
+    """A server that gets no request if every attack fails."""
 
     def __enter__(self):
         asked = self.asked = []
@@ -79,7 +79,7 @@ class Watched:
             dialog.dismiss()
 
     def touch_everything(self):
-        """Open what is folded, and do to all outputs what a mouse and keys would."""
+        """Open everything folded, and send mouse and key events to all outputs."""
         self.page.evaluate(
             """() => {
                 for (const fold of document.querySelectorAll('details')) {
@@ -98,7 +98,7 @@ class Watched:
         )
 
     def faults(self):
-        """Return what happened, and the links that lead to a forbidden place."""
+        """Return unwanted events, elements and links."""
         found = list(self.events)
         if self.page.evaluate("() => top.owned") is not None:
             found.append("a script ran")
@@ -109,7 +109,7 @@ class Watched:
                 document.querySelectorAll('.jp-OutputArea-output [href]'),
                 link => link.getAttribute('href'))"""
         )
-        # NB: "" is JupyterLab's own, of a path in plain text: it shows the file there.
+        # NB: "" is from JupyterLab, for a path in plain text: the link shows the file.
         found += [href for href in hrefs if href and not ADDRESS.fullmatch(href)]
         bad = self.page.evaluate(
             """() => Array.from(document.querySelectorAll(
@@ -129,13 +129,13 @@ def sink():
 
 @pytest.fixture
 def texts(sink):
-    """Give the vectors, with addresses that lead to the sink."""
+    """Provide the vectors, with addresses that lead to the sink."""
     every = corpus.vectors(sink=sink.url)
     return {name: text for name, text in every.items() if len(text) <= _LONGEST}
 
 
 def some(texts):
-    """Return vectors of each class, for where each costs something."""
+    """Return a few vectors of each class, for tests in which each is slow."""
     return list(texts.values())[:: max(len(texts) // _ALONE, 1)]
 
 
@@ -212,7 +212,7 @@ def open_watched(open_notebook, jupyter, sink, name, cells):
 def test_the_check_detects_scripts_and_requests(
     open_notebook, jupyter, sink, browser, fake_ollama
 ):
-    """In a live cell, in an exported page, and in a file that nobody trusts."""
+    """In a live cell, in an exported page, and in an untrusted file."""
     name = "raw.ipynb"
     page, watched = open_watched(
         open_notebook, jupyter, sink, name, [RAW.format(sink=sink.url)]
@@ -233,7 +233,7 @@ def test_the_check_detects_scripts_and_requests(
 
 
 class exported:  # noqa: N801  (used as a function)
-    """A notebook as nbconvert makes a page of it, opened from its file."""
+    """A notebook as a page of nbconvert, opened from its file."""
 
     def __init__(self, browser, sink, path):
         self._browser, self._sink, self._path = browser, sink, path
@@ -242,7 +242,7 @@ class exported:  # noqa: N801  (used as a function)
         command = [sys.executable, "-m", "nbconvert", "--to", "html", str(self._path)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         self._page = self._browser.new_page()
-        # NB: what nbconvert itself loads (MathJax, from a CDN) is not there.
+        # NB: what nbconvert itself loads (MathJax from a CDN) is blocked.
         self._page.route("https://**", lambda route: route.abort())
         self._page.goto(self._path.with_suffix(".html").as_uri())
         return Watched(self._page, self._sink)

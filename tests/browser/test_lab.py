@@ -128,7 +128,7 @@ def test_a_deleted_cell_leaves_the_chat(notebook, fake_ollama):
 
 
 def test_hostile_text_runs_nothing(notebook, fake_ollama):
-    """A cell that was run is trusted by JupyterLab: what is shown must be harmless."""
+    """JupyterLab trusts the output of a cell that was run, so it must be harmless."""
     fake_ollama.reply(
         "<script>window.owned = 1</script><img src=x onerror='window.owned = 2'>\n\n"
         "[x](javascript:window.owned=3) <details open ontoggle='window.owned = 4'>\n\n"

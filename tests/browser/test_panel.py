@@ -39,17 +39,17 @@ class Panel:
     def model(self, name):
         return self.box.get_by_label(name, exact=True)
 
-    def sees(self, text):
+    def shows(self, text):
         expect(self.box).to_contain_text(text, timeout=WAIT_MS)
 
-    def sees_no(self, text):
+    def does_not_show(self, text):
         expect(self.box).not_to_contain_text(text, timeout=WAIT_MS)
 
     def has(self, *names):
         for name in names:
             expect(self.model(name)).to_be_visible(timeout=WAIT_MS)
 
-    def has_not(self, name):
+    def does_not_have(self, name):
         expect(self.model(name)).to_have_count(0, timeout=WAIT_MS)
 
     def pull(self, name):
@@ -79,47 +79,47 @@ def test_models_are_managed_with_clicks(panel, fake_ollama):
     fake_ollama.models([entry(n, s, i) for i, (n, s) in enumerate(models)])
     seen = panel("6 * 7")
     seen.has("one:1b", "two:2b")
-    seen.sees("2 models, 2.5 GB on disk")
+    seen.shows("2 models, 2.5 GB on disk")
 
     seen.box.get_by_placeholder("Filter by name").fill("two")
-    seen.has_not("one:1b")
+    seen.does_not_have("one:1b")
     seen.box.get_by_placeholder("Filter by name").fill("")
     seen.has("one:1b")
 
     fake_ollama.on("POST /api/pull", Answer([layer(250_000_000), Wait(gate)]))
     seen.pull("big:70b")
-    seen.sees("250 MB of 1.0 GB")
+    seen.shows("250 MB of 1.0 GB")
     seen.page.run_to_end(2)  # the kernel is free
     seen.page.wait_text(2, "42")
     seen.page.screenshot(f"panel-pull-{seen.page.app}")
     seen.button("Cancel").click()
-    seen.sees("cancelled at 250 MB")
+    seen.shows("cancelled at 250 MB")
     assert fake_ollama.wait_for("/api/pull").wait_closed(10)
     seen.button("Dismiss").click()
-    seen.sees_no("cancelled at")
+    seen.does_not_show("cancelled at")
 
     fake_ollama.on("POST /api/pull")
     seen.pull("new:1b")
     seen.has("new:1b")
-    seen.sees("pulled new:1b")
+    seen.shows("pulled new:1b")
 
     seen.model("one:1b").check()
     seen.button("Copy…").click()
     seen.box.get_by_placeholder("name of the copy").fill("mine")
     seen.button("Copy").click()
-    seen.sees("copied one:1b to mine")
+    seen.shows("copied one:1b to mine")
 
     seen.model("two:2b").check()
     seen.button("Delete 2…").click()
-    seen.sees("Delete 2 models? This can't be undone.")
+    seen.shows("Delete 2 models? This can't be undone.")
     seen.page.screenshot(f"panel-delete-{seen.page.app}")
     seen.button("Cancel").click()
-    seen.sees_no("Delete 2 models?")
+    seen.does_not_show("Delete 2 models?")
     assert "two:2b" in fake_ollama.model_names
     seen.button("Delete 2…").click()
     seen.button("Delete 2 models").click()
-    seen.has_not("two:2b")
-    seen.has_not("one:1b")
+    seen.does_not_have("two:2b")
+    seen.does_not_have("one:1b")
 
 
 def test_the_panel_survives_a_server_outage_and_a_kernel_restart(panel, fake_ollama):
@@ -127,8 +127,8 @@ def test_the_panel_survives_a_server_outage_and_a_kernel_restart(panel, fake_oll
     seen.has("llama3.2:3b")
     fake_ollama.on("GET /api/version", error(503, "starting up"))
     seen.button("Refresh").click()
-    seen.sees("starting up")
-    seen.sees("%ollama serve")
+    seen.shows("starting up")
+    seen.shows("%ollama serve")
     seen.page.screenshot(f"panel-offline-{seen.page.app}")
     fake_ollama.on("GET /api/version", Answer(['{"version":"0.33.0"}']))
     seen.button("Refresh").click()
@@ -152,7 +152,7 @@ def test_markup_in_names_is_text_and_two_views_agree(panel, fake_ollama):
     seen.model(evil).check()
     expect(other.model(evil)).to_be_checked(timeout=WAIT_MS)
     seen.button("Delete…").click()
-    other.sees("Delete 1 model?")
+    other.shows("Delete 1 model?")
     assert seen.box.locator("img, script").count() == 0
     assert "EVIL" not in seen.page.page.title()
 
@@ -168,7 +168,7 @@ def test_a_hundred_models_are_listed(panel, fake_ollama):
     expect(table).to_have_count(100)
     first, last = names.nth(1).bounding_box(), names.nth(100).bounding_box()
     top, bottom = table.nth(0).bounding_box(), table.nth(99).bounding_box()
-    assert abs(first["y"] - top["y"]) < 6  # a name stands beside its row
+    assert abs(first["y"] - top["y"]) < 6  # a name is beside its row
     assert abs(last["y"] - bottom["y"]) < 6
 
 
@@ -209,7 +209,7 @@ def test_all_controls_have_a_name_and_are_reachable_by_keyboard(panel, fake_olla
     expect(seen.button("Delete…")).to_be_enabled(timeout=WAIT_MS)
     seen.button("Delete…").focus()
     seen.page.page.keyboard.press("Enter")
-    seen.sees("Delete 1 model?")
+    seen.shows("Delete 1 model?")
     assert fake_ollama.model_names == ["llama3.2:3b"]
 
 

@@ -9,7 +9,9 @@ QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
 
 @pytest.mark.embedded
-def test_the_quickstart_runs_in_lab_and_goes_on_after_a_restart(open_notebook, jupyter):
+def test_the_quickstart_runs_in_lab_and_continues_after_a_restart(
+    open_notebook, jupyter
+):
     shutil.copy(QUICKSTART, jupyter.root / "quickstart.ipynb")
     page = open_notebook("quickstart.ipynb")
     count = page.page.locator(".jp-CodeCell").count()

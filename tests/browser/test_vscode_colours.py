@@ -1,6 +1,6 @@
 """Outputs on a page that imitates VS Code: two sets of variables, one of them wrong.
 
-Its Jupyter extension puts JupyterLab's variables on every page, always with the values
+Its Jupyter extension sets JupyterLab's variables on every page, always with the values
 of the light theme (seen in VS Code 1.139 with Jupyter 2026.6).
 """
 
@@ -112,7 +112,7 @@ CONTRASTS = """() => {
 
 
 def imitation(theme, body):
-    """Return a page as the webview of a notebook in VS Code is."""
+    """Return a page like the webview of a notebook in VS Code."""
     variables = {**LIGHT_OF_LAB, **THEMES[theme]}
     root = ";".join(f"{name}:{value}" for name, value in variables.items())
     return (
@@ -132,7 +132,7 @@ def page(browser):
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("shown", PAGES)
-def test_every_text_can_be_read(page, theme, shown):
+def test_every_text_is_readable(page, theme, shown):
     page.set_content(imitation(theme, PAGES[shown]))
     page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     contrasts = page.evaluate(CONTRASTS)
@@ -151,7 +151,7 @@ def test_code_has_the_colours_of_the_theme(page, theme):
     assert len(set(colours)) == 3
 
 
-def test_elsewhere_the_style_changes_nothing(page):
+def test_the_style_changes_nothing_on_other_pages(page):
     body = imitation("vscode-light", PAGES["answer"]).replace(
         ' data-vscode-theme-kind="vscode-light"', ""
     )

@@ -1,6 +1,6 @@
 """Prompts sent by widgets, in a real JupyterLab and Notebook 7.
 
-Its Output widgets ignore updates of a display: the end has to be a new display.
+Output widgets ignore updates of a display, so the final output is a new display.
 """
 
 import pytest

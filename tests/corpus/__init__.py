@@ -1,8 +1,8 @@
 """Attacks by class: what a poisoned model or server could write.
 
-All of our own making. In a text, ``@RUN@`` stands for script that would be seen when
-it runs and ``@SINK@`` for a server that would see a request; :func:`armed` puts real
-ones in. Nothing here knows where the texts are tried; see ``tests/surfaces.py``.
+The texts were written for these tests. In a text, ``@RUN@`` stands for a script whose
+effect a test can detect and ``@SINK@`` for a server that detects requests;
+:func:`armed` inserts real ones. ``tests/surfaces.py`` lists where the texts are tested.
 """
 
 from corpus import (
@@ -32,7 +32,7 @@ CLASSES = {
 }
 
 RUN = "top.owned=1"
-"""Sets a flag that every page of a test looks at; no quotes, no blanks."""
+"""Sets a flag that tests check on every page; has no quotes and no blanks."""
 SINK = "http://sink.invalid"
 
 
@@ -41,9 +41,9 @@ def armed(text, run=RUN, sink=SINK):
 
 
 def vectors(run=RUN, sink=SINK, classes=tuple(CLASSES)):
-    """Return id and text of all vectors of some classes, ready to be tried.
+    """Return id and text of all vectors of some classes, ready for use.
 
-    A text that stands in two classes is tried once.
+    A text in two classes is returned once.
     """
     ids = {
         text: f"{name}-{number}"

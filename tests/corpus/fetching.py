@@ -1,4 +1,4 @@
-"""What a page fetches by itself, which reveals that it was read."""
+"""What a page fetches without a click, which reveals that it was read."""
 
 _ATTRIBUTES = [
     "img src", "img srcset", "img lowsrc", "img dynsrc", "img longdesc", "input "

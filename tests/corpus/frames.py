@@ -1,4 +1,4 @@
-"""Attempts to break out of the place of display: fences, folds, tables, lists."""
+"""Attempts to break out of the output area: fences, folds, tables, lists."""
 
 _BAD = "<img src=x onerror=@RUN@>"
 _INFO = [

@@ -1,4 +1,4 @@
-"""Links that run script, open a program, or lead elsewhere than they say."""
+"""Links that run a script, open a program, or hide their target."""
 
 from itertools import product
 

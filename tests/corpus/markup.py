@@ -1,4 +1,4 @@
-"""Raw HTML, SVG and MathML that runs script, by itself or on interaction."""
+"""Raw HTML, SVG and MathML that runs a script, at once or on interaction."""
 
 _HANDLERS = {
     "img src=x": "onerror",

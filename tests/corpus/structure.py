@@ -1,4 +1,4 @@
-"""What breaks parsers: long runs, deep nests, truncated and half-written syntax."""
+"""What breaks parsers: long runs, deep nesting, truncated and incomplete syntax."""
 
 _BAD = "<img src=x onerror=@RUN@>"
 _HALVES = [

@@ -154,7 +154,7 @@ def no_ollama(home, **environment):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "IPYTHONDIR"):
             patch.setenv(name, str(home / name.lower()))
-        patch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # where nothing answers
+        patch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # no server answers there
         patch.setenv("PATH", "")
         for name, value in environment.items():
             patch.setenv(name, str(value))
@@ -180,7 +180,7 @@ def environment_of():
 
 
 def _link(source, target):
-    # The weights are never written to, only unlinked: no need for 98 MB a test.
+    # Link the 98 MB of weights instead of copying: no test writes to them.
     if "sha256-" in Path(source).name:
         os.link(source, target)
     else:

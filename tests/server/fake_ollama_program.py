@@ -1,7 +1,7 @@
 """Stands in for the ``ollama`` program: ``serve`` answers ``/api/version``, or not.
 
-``FAKE_OLLAMA`` says how: ``silent`` accepts connections and answers nothing,
-``broken`` ends at once.
+``FAKE_OLLAMA`` sets the behaviour: ``silent`` accepts connections and never answers,
+``broken`` exits at once.
 """
 
 import os

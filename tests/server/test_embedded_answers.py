@@ -187,7 +187,7 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_a_client_that_goes_away_frees_the_model(engine):
+def test_a_disconnected_client_frees_the_model(engine):
     """The story would take a minute; the next reply starts at once."""
     connection, response = begin_story(engine, num_predict=4000)
     response.close()
@@ -198,14 +198,14 @@ def test_a_client_that_goes_away_frees_the_model(engine):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_client_that_goes_away_frees_the_processor(engine):
+def test_a_disconnected_client_frees_the_processor(engine):
     connection, response = begin_story(engine, num_predict=4000)
     response.close()
     connection.close()
 
     def is_idle():
         before = cpu_seconds(engine.process.pid)
-        time.sleep(0.5)  # a window to measure in, not a wait for something
+        time.sleep(0.5)  # the period of measurement, not a wait
         return cpu_seconds(engine.process.pid) - before < 0.05
 
     started = time.monotonic()
@@ -213,7 +213,7 @@ def test_a_client_that_goes_away_frees_the_processor(engine):
     assert time.monotonic() - started < 30
 
 
-def test_a_client_of_a_complete_reply_that_goes_away_frees_the_model(engine):
+def test_a_disconnected_client_of_a_complete_reply_frees_the_model(engine):
     engine.post("/api/generate", model=MODEL)
     body = {"model": MODEL, "prompt": STORY, "stream": False}
     body["options"] = {"num_predict": 4000}
@@ -248,7 +248,7 @@ def test_requests_on_one_model_run_one_after_the_other(engine):
         assert end <= start
 
 
-def test_the_request_of_a_waiting_client_that_goes_away_is_dropped(engine):
+def test_the_waiting_request_of_a_disconnected_client_is_dropped(engine):
     """Its request must not run later."""
     connection, response = begin_story(engine, num_predict=40)
     waiting, _ = ask_without_reading(engine, num_predict=4000)
@@ -262,7 +262,7 @@ def test_the_request_of_a_waiting_client_that_goes_away_is_dropped(engine):
 
 def kill_runner(engine):
     task = Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
-    # Children are listed by the thread that made them.
+    # Each thread lists the children that it started.
     tasks = task.parents[1].glob("*/children")
     (runner,) = [pid for path in tasks for pid in path.read_text().split()]
     os.kill(int(runner), signal.SIGKILL)

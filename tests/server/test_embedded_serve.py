@@ -102,7 +102,7 @@ TOKEN = "sk-SECRETtoken1234"
 
 
 def answers():
-    """Return the responses of servers with a token and an escape sequence in them."""
+    """Return responses of servers that contain a token and an escape sequence."""
     said = f"<b>x</b> \x1b]0;pwn\x07 Bearer {TOKEN}"
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     return {
@@ -159,8 +159,8 @@ def test_the_version_is_shown_short_and_without_secrets(fake_ollama, version):
 
 
 @pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
-def test_an_endless_response_is_not_awaited(fake_ollama, monkeypatch, steps):
-    """It does not count as a server; the error of starting one says the rest."""
+def test_serve_does_not_wait_for_an_endless_response(fake_ollama, monkeypatch, steps):
+    """Such a program does not count as a server, so starting one raises the error."""
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))

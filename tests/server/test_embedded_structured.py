@@ -40,13 +40,13 @@ class Part:
 @pytest.mark.parametrize(
     "kind", [Part, list[str], Literal["pos", "neg"], Mood, int, dict[str, int]]
 )
-def test_a_grammar_is_made_of_the_schemas_of_types(engine, kind):
+def test_a_grammar_is_made_from_the_schemas_of_types(engine, kind):
     client = OllamaClient(engine.base_url, api_key=engine.token)
     schema = read_schema(kind)
     messages = [{"role": "user", "content": "Give a short example."}]
     options = {"temperature": 0, "seed": 1, "num_predict": 80}
     reply = client.chat("smollm2:135m", messages, format=schema.json, options=options)
     answer = reply.complete()
-    if answer.done_reason != "length":  # a small model may go on and on in a list
+    if answer.done_reason != "length":  # a small model may fill a list endlessly
         assert what_is_wrong(answer.content, schema) == ""
     assert answer.content

@@ -94,7 +94,7 @@ chats = st.lists(turns | st.just(MARK), min_size=1, max_size=4)
 
 
 def timed(given_turns):
-    """Give turns the times that the store sets."""
+    """Set the times of turns as the store does."""
     return tuple(
         replace(turn, answered_at=f"2026-01-01T10:{minute:02}:00.000001+00:00")
         for minute, turn in enumerate(given_turns)
@@ -126,12 +126,12 @@ def test_a_chat_survives_a_round_trip(kind, given_turns):
 
 
 def _seen(text):
-    """Invisible characters are not imported from a notebook."""
+    """Remove invisible characters, as the import of a notebook does."""
     return visible_text(text) if count_invisible(text) else text
 
 
 def json_of(request):
-    """Lone surrogates in options are lost in UTF-8, as everywhere."""
+    """Replace lone surrogates in options, as UTF-8 does."""
     return json.loads(through_bytes(json.dumps(request, ensure_ascii=False)))
 
 

@@ -135,9 +135,9 @@ def test_an_output_without_text_is_read(data):
 @pytest.mark.parametrize(
     ("answered", "order"),
     [
-        # name, position when it was answered, when it was answered
+        # name, position at the time of the reply, time of the reply
         ([("a", 1, 1), ("b", 2, 2), ("c", 3, 3)], "abc"),
-        ([("a", 1, 9), ("b", 2, 2), ("c", 3, 3)], "abc"),  # the first was run again
+        ([("a", 1, 9), ("b", 2, 2), ("c", 3, 3)], "abc"),  # a was run again
         ([("a", 1, 9), ("b", 2, 8), ("c", 3, 3)], "abc"),
         ([("b", 1, 9), ("a", 2, 3), ("c", 3, 4)], "bac"),  # not in order of cells
         ([("c", 3, 3), ("d", 2, 9)], "cd"),  # a and b were deleted before d
@@ -168,10 +168,10 @@ def live(*turns):
     [
         ("abc", "", "abc", 3),
         ("abc", "abc", "abc", 0),
-        ("abc", "n", "abcn", 3),  # asked before the chat was restored
+        ("abc", "n", "abcn", 3),  # n is older than the restored chat
         ("abc", "ac", "abc", 1),
         ("abc", "xbn", "xabcn", 2),
-        ("abc", "ca", "abc", 1),  # in another order by now
+        ("abc", "ca", "abc", 1),  # the order has changed
     ],
 )
 def test_turns_are_inserted_among_existing_ones(theirs, ours, order, restored):
