@@ -66,7 +66,7 @@ class Removal:
     """Space that it frees; a model with another name keeps its space."""
 
     def space_text(self) -> str:
-        """Return what it frees, as a sentence."""
+        """Return the freed space as a sentence."""
         if self.freed_bytes:
             return f"It frees {size_text(self.freed_bytes)}."
         return "It frees no space: the model is kept under another name."

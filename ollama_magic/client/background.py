@@ -4,8 +4,8 @@ A kernel's main thread that waits inside a socket cannot be interrupted everywhe
 cannot show that it waits. So threads read streams and run calls, and the main thread
 collects what has arrived and checks for an interrupt every tick. Inside :func:`held` an
 interrupt is recorded and raised at the next check, since Python would otherwise raise
-it between any two steps, also while a turn is being stored. Used by all that runs for a
-cell.
+it between any two steps, also while a turn is being stored. Everything that runs for a
+cell uses this module.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ClosableStream(Closable, Protocol[T_co]):
 
 
 class BackgroundReader(Generic[T]):
-    """Reads streams, each in a thread; iterating yields what has arrived since.
+    """Reads streams, each in a thread; iterating yields the items that have arrived.
 
     An update has the items of each stream by its number, and the error (or None) of
     each stream that has ended. It is empty at a tick. Use the reader in a ``with``
@@ -208,7 +208,7 @@ def run_in_background(
 def start_call(call: Callable[[], T]) -> Future[T]:
     """Start a call in a thread of its own, and return its future result.
 
-    Whoever tracks the connections of this thread tracks those of the call too.
+    Code that tracks the connections of this thread also tracks those of the call.
     """
     future: Future[T] = Future()
 
@@ -300,10 +300,11 @@ class _HoldingHandler:
                 signal.signal(signal.SIGINT, self.previous)
                 self.previous(number, frame)
             return
-        # A second press after a while means that nothing checks: raise in any case.
+        # A second press after a while means that nothing checks, so it is raised at
+        # once.
         is_stuck = self._pending_since and now - self._pending_since > _PATIENCE_S
         if self.lets_through or is_stuck:
-            self.lets_through = False  # the next one must not hit the cleaning up
+            self.lets_through = False  # the next one must not interrupt the cleanup
             self._pending_since = 0.0
             raise KeyboardInterrupt
         self.record(now)
@@ -338,7 +339,7 @@ def held(*, lingers: bool = False) -> Iterator[None]:
             yield
         return
     previous = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
-    if isinstance(previous, _HoldingHandler):  # one that lingers
+    if isinstance(previous, _HoldingHandler):  # it outlived its block
         previous = previous.previous
     if not callable(previous):
         yield
@@ -365,7 +366,7 @@ def _closed(handler: _HoldingHandler) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise  # the cleaning up is not interrupted again
+        raise  # the cleanup is not interrupted again
     except BaseException:
         handler.lets_through = let_through_before
         raise
@@ -378,7 +379,7 @@ def _closed(handler: _HoldingHandler) -> Iterator[None]:
 def let_through() -> Iterator[None]:
     """Raise interrupts at once inside this block, which runs the user's code.
 
-    Only the first one: the next must not hit the cleaning up.
+    Only the first one, so that the next cannot interrupt the cleanup.
     """
     handler = _current()
     if handler is None:

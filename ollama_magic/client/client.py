@@ -45,7 +45,7 @@ from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterrupted
 
 _TIMEOUT_S = 60.0
 _MAX_VERSION_BYTES = 64 * 1024
-_MAX_LIST_BYTES = 8 * 1024 * 1024  # takes thirty times as much as objects
+_MAX_LIST_BYTES = 8 * 1024 * 1024  # thirty times as much in memory as objects
 _ModelList = list[ModelSummary]  # `list` is a method below
 _LoadedList = list[LoadedModel]
 

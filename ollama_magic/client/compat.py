@@ -30,8 +30,8 @@ from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool
 _READ_BYTES = 65536
 _UPLOAD_BYTES = 1024 * 1024
 
-# The wait for the first token has no limit, so a machine that vanished must show in
-# another way: the kernel probes after 60 s of silence, and gives up 60 s later.
+# The wait for the first token has no limit, so a machine that vanished must be detected
+# otherwise: the kernel probes after 60 s of silence, and gives up 60 s later.
 _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
     (socket.IPPROTO_TCP, getattr(socket, name), value)
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
@@ -43,8 +43,8 @@ class SharedSocket:
     """The socket of one connection, for use from other threads.
 
     It keeps a second handle on the socket: shutting that one down wakes a thread that
-    waits on the first, is safe while TLS is at work, and cannot hit a file number that
-    was closed and reused.
+    waits on the first, is safe while TLS is at work, and cannot hit a file descriptor
+    that was closed and reused.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class SharedSocket:
         with self._lock:
             self.is_shut_down = True
             if self._handle is not None:
-                with suppress(OSError):  # the other side was faster
+                with suppress(OSError):  # the server has closed it already
                     self._handle.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
@@ -155,7 +155,7 @@ def body_reader(response: requests.Response) -> Callable[[], bytes]:
 
     def read() -> bytes:
         data = plain.read1(_READ_BYTES)
-        if not data and plain.length:  # http.client takes this for the end
+        if not data and plain.length:  # http.client treats this as the end
             raise http.client.IncompleteRead(b"", plain.length)
         return data
 

@@ -1,8 +1,8 @@
 """Creates models: reads a Modelfile, uploads its files, lets the server build.
 
 Used by ``%ollama create`` through :mod:`ollama_magic.client.actions`. Only GGUF and
-safetensors files are uploaded, since the Modelfile may come from somebody else. Source:
-Ollama ``docs/modelfile.mdx`` and ``parser/parser.go``.
+safetensors files are uploaded, since the Modelfile may come from another person.
+Source: Ollama ``docs/modelfile.mdx`` and ``parser/parser.go``.
 """
 
 from __future__ import annotations
@@ -291,8 +291,8 @@ def _readable(text: str) -> Path:
 def _is_model(path: Path) -> bool:
     """Return whether a file starts like GGUF or safetensors.
 
-    Somebody else's Modelfile may name any file of this machine, and the server keeps
-    what it receives.
+    A Modelfile from another person may name any file of this machine, and the server
+    keeps what it receives.
     """
     with path.open("rb") as file:
         head, size_bytes = file.read(9), os.fstat(file.fileno()).st_size

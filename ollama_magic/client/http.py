@@ -223,7 +223,7 @@ class HttpExchange:
 
     @property
     def info(self) -> RequestInfo:
-        """What an error message says about the request."""
+        """The request as error messages describe it."""
         action = self._path.split("/")[2]
         return RequestInfo(self.host.base_url, action, self._model)
 
@@ -234,7 +234,7 @@ class HttpExchange:
 
     @property
     def location(self) -> str:
-        """Where a response redirects to."""
+        """The target of a redirect."""
         return self._header("Location")
 
     def _header(self, name: str) -> str:
@@ -329,8 +329,8 @@ class HttpExchange:
         return piece
 
     # NB: the order of these steps keeps close() from releasing what is in use, without
-    # a lock per line: the worker says that it works, then checks whether it is closed;
-    # close() says that it is closed, then checks whether anybody works.
+    # a lock per line: the worker marks itself busy, then checks whether it is closed;
+    # close() marks the exchange closed, then checks whether a worker is busy.
 
     def _begin_work(self) -> None:
         self._is_busy = True

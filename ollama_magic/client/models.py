@@ -1,8 +1,8 @@
 """Models as a server describes them: their names, their details, their capabilities.
 
-Says when two spellings name one model, which names run in Ollama's cloud, and what a
-model can do; every capability error of the package is made here. Names follow the rules
-of Ollama's server.
+Decides whether two spellings name one model, which names run in Ollama's cloud, and
+what a model can do; every capability error of the package is made here. Names follow
+the rules of Ollama's server.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _similarity(name: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name, other).ratio()
 
 
-# -- what a server says --------------------------------------------------------
+# -- responses of a server ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class ModelSummary:
 
     @property
     def can_chat(self) -> bool:
-        """Whether it generates text, as far as the server says."""
+        """Whether it generates text, according to the server."""
         return not self.capabilities or "completion" in self.capabilities
 
     @classmethod
@@ -330,7 +330,7 @@ def capability_error(
 
 
 def missing_capability(text: str) -> str | None:
-    """Return the capability that a model lacks according to the server's words."""
+    """Return the capability that a model lacks according to the server's error."""
     for name, capability in _CAPABILITIES.items():
         if re.search(capability.wording, text, re.IGNORECASE):
             return name

@@ -86,7 +86,7 @@ def stream_broken(
 
 
 def closed_here(host: Host) -> StreamInterruptedError:
-    """Return the error for a response that was stopped from this side."""
+    """Return the error for a response that was closed by this process."""
     return StreamInterruptedError(
         f"The response from {host.base_url} was stopped.",
         why="the client closed the connection",

@@ -103,7 +103,7 @@ class FragmentRedactor:
         self._held = ""
 
     def add(self, piece: str, *, is_last: bool) -> str:
-        """Return the text that is safe by now."""
+        """Return the text that is safe to show."""
         text = self._redact(self._held + piece)
         safe = len(text) - (0 if is_last else _partial_length(self._secrets, text))
         self._held = text[safe:]
@@ -139,7 +139,7 @@ def _masked(secrets: tuple[str, ...], text: str) -> str:
 
 
 def _walk(data: Any, redact: Callable[[str], str]) -> None:  # noqa: ANN401
-    """Redact all strings in lists and dicts; no recursion, for it may be deep."""
+    """Redact all strings in lists and dicts; no recursion, as they may be deep."""
     waiting = [data]
     while waiting:
         container = waiting.pop()
@@ -163,7 +163,7 @@ def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
 def _secret_pattern(secret: str) -> str:
     spelled, rest = secret[:_SPELLED_OUT], secret[_SPELLED_OUT:]
     pattern = "".join(map(_spellings, spelled))
-    # That many characters are no coincidence: the rest belongs to it in any encoding.
+    # So many characters are no coincidence: the rest is part of it in any encoding.
     return (
         f"{pattern}(?:{re.escape(rest)}|\\S{{0,{6 * len(rest)}}})" if rest else pattern
     )

@@ -166,7 +166,7 @@ _MAX_WORDS = 300
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What an error message says about the request."""
+    """A request as error messages describe it."""
 
     base_url: str
     """The server, without user or password."""
@@ -278,7 +278,8 @@ def not_ollama(
 def redirected(info: RequestInfo, location: str) -> NotOllamaError:
     """Return the error for a redirect, which is not followed.
 
-    Following it would send the prompt, and perhaps more, to a host that nobody chose.
+    Following it would send the prompt, and perhaps more, to a host that the user did
+    not choose.
     """
     try:
         target = urlsplit(location)

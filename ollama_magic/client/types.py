@@ -287,7 +287,7 @@ class ToolCall:
 
 
 def _arguments(value: object) -> JsonObject:
-    """Return the arguments; raises ``ValueError`` with words for the model."""
+    """Return the arguments; raises ``ValueError`` with a message for the model."""
     for _ in range(2):
         if isinstance(value, str):
             value = _parsed(value)

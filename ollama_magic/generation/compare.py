@@ -318,7 +318,7 @@ def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
             run_in_background(partial(client.show, prepared.request.model))
         except ModelNotFoundError:
             raise
-        except (ServerError, NotOllamaError):  # it may reply all the same
+        except (ServerError, NotOllamaError):  # it may still reply
             return
     require_capability("completion", model)
 
@@ -341,10 +341,10 @@ def _read(
 
     def tick() -> None:
         for one in asked:
-            waits_for = one.prepared.waits_for(one.response)
-            if waits_for and not one.response.has_ended:
+            waiting_text = one.prepared.waiting_text(one.response)
+            if waiting_text and not one.response.has_ended:
                 seconds = time.monotonic() - began_s
-                display.waits(one.number, f"{waits_for} {seconds:.0f} s")
+                display.waits(one.number, f"{waiting_text} {seconds:.0f} s")
         display.tick()
 
     streams = [one.prepared.client.send(one.prepared.request) for one in asked]
@@ -442,7 +442,7 @@ def _answered_at(compared: Compared) -> str:
     """Return the time of the turn, which is the time of the comparison.
 
     So the outputs of a notebook that is re-run from the cache do not change. Each reply
-    that is kept is a microsecond later, since the last of several counts.
+    that is kept is a microsecond later, because the last of several is used.
     """
     last = max(candidate.result.answered_at for candidate in compared.candidates)
     moment = datetime.fromisoformat(last) + timedelta(microseconds=compared.times_kept)

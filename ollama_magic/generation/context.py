@@ -2,7 +2,7 @@
 
 Ollama drops the beginning of a chat that is too long, without saying so. Tokens are
 estimated from the bytes of a text, so that megabytes take milliseconds; after a reply
-the server's counts are used instead. What is unknown stays unknown.
+the server's counts are used instead. Unknown values are not guessed.
 
 Sources: Ollama ``server/prompt.go`` (whole messages are dropped, oldest first; system
 messages and the last one stay) and recordings of a real server: a single message of 410

@@ -84,7 +84,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
     """
     if isinstance(value, Image):
         return value
-    if isinstance(value, type):  # a class has the methods, and nothing to show
+    if isinstance(value, type):  # a class has the methods, but no image
         return None
     what = f"The {type(value).__name__}"
     try:
@@ -109,7 +109,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
 
 
 def _checked(what: str, data: bytes, opening: str) -> Image:
-    """Return the data of an image as one, if it can be sent."""
+    """Return the data of an image as an ``Image``, if it can be sent."""
     kind = format_of(data)
     if kind not in MEDIA_TYPES:
         raise _not_taken(what, kind, opening)

@@ -84,8 +84,8 @@ class PreparedRequest:
         """The digest of the model; empty when it is unknown."""
         return self.model.digest if self.model else ""
 
-    def waits_for(self, response: Response) -> str:
-        """Return what to show while there is nothing to see; empty when there is."""
+    def waiting_text(self, response: Response) -> str:
+        """Return the text to show while the output is empty; else an empty text."""
         is_hidden = self.options.hide_thinking and not response.has_text
         if not (response.is_empty or is_hidden):
             return ""
@@ -185,7 +185,7 @@ def ask_for_models(
 ) -> ServerModels:
     """Ask a server for its models, and stay interruptible.
 
-    With ``--cached`` an unreachable server is no error: the reply may be cached.
+    With ``--cached`` an unreachable server is not an error: the reply may be cached.
     """
     try:
         return run_in_background(partial(look_up, client, must_list=must_list))

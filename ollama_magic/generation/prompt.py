@@ -197,7 +197,7 @@ def fill(
 
 @dataclass(frozen=True, slots=True)
 class CellPrompt:
-    """A prompt as it stands in the source of a cell."""
+    """A prompt as the source of a cell contains it."""
 
     text: str
     is_raw: bool = False

@@ -64,7 +64,7 @@ def ask(
         The user interrupted; likewise. A complete reply is shown and kept first.
     """
     options, client = merged(session.settings, options), session.client(options.host)
-    with held():  # an interrupt ends the reply, and what came is still kept and shown
+    with held():  # an interrupt ends the reply, whose text so far is kept and shown
         with discarded_on_error(display):
             prepared = _prepare(session, client, options, text, display)
         follow_ups = _follow_ups(session, prepared, display)
@@ -313,11 +313,11 @@ def _response(
         display.feed(text, "" if options.hide_thinking else thinking)
 
     def tick() -> None:
-        if waits_for := prepared.waits_for(response):
-            display.waiting(f"{waits_for} {time.monotonic() - began_s:.0f} s")
+        if waiting_text := prepared.waiting_text(response):
+            display.waiting(f"{waiting_text} {time.monotonic() - began_s:.0f} s")
         display.feed("")
 
-    display.waiting(prepared.waits_for(response))
+    display.waiting(prepared.waiting_text(response))
     stream = prepared.client.send(request)
     receive([stream], [response], show, tick, hz=session.settings.update_hz)
     response.fault = explained(session, options, request, response.fault)

@@ -193,7 +193,7 @@ def _short_form(text: str) -> Json:
     if text.startswith("[") and text.endswith("]"):
         return {"type": "array", "items": _short_form(text[1:-1].strip())}
     properties: Json = {}
-    for part in _parts(text):
+    for part in _split_fields(text):
         match = _FIELD.fullmatch(part)
         if match is None:
             raise _unusable(
@@ -211,8 +211,8 @@ def _short_form(text: str) -> Json:
     }
 
 
-def _parts(text: str) -> list[str]:
-    """Return the fields; the commas of a choice belong to it."""
+def _split_fields(text: str) -> list[str]:
+    """Split a short form into its fields; a choice keeps its commas."""
     parts: list[str] = []
     for group in re.split(r"[;\n]", text):
         for piece in group.split(","):

@@ -167,7 +167,7 @@ _DECODER = json.JSONDecoder()
 
 
 def read_data(text: str) -> object:
-    r"""Return the JSON value of a reply, also where a model writes more around it.
+    r"""Return the JSON value of a reply, even if the model writes text around it.
 
     Servers and models that ignore ``format`` put JSON into a fence, or between
     sentences. If a text has several values, none is used.

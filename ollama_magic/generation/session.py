@@ -181,8 +181,8 @@ class Session:
             self._warnings.append(str(error))
         return client
 
-    def tell_of_key(self, client: OllamaClient) -> ConfigError | None:
-        """Return why the key is not sent; the caller shows it, and no warning does."""
+    def take_key_warning(self, client: OllamaClient) -> ConfigError | None:
+        """Return why the key is not sent, and drop the warning: the caller shows it."""
         error = client.withheld_key
         if error is not None and str(error) in self._warnings:
             self._warnings.remove(str(error))
@@ -408,15 +408,16 @@ class _NoCells:
 def current_session() -> Session:
     """Return the session of this notebook, if the extension is loaded.
 
-    Elsewhere one of this process: settings are the defaults, and the environment says
-    which server and model; its chats last as long as the process unless they are named.
+    Elsewhere return the session of this process. It has the default settings, and the
+    server and model of the environment; its chats last as long as the process unless
+    they are named.
     """
     shell = get_ipython()
     magics = shell.meta.get(_KEY) if shell is not None else None
     if magics is not None:
         session: Session = magics.session
         return session
-    with _LOCK:  # a cache alone would let two threads make one each
+    with _LOCK:  # without the lock, two threads could make one each
         return _of_this_process()
 
 

@@ -149,7 +149,7 @@ def _json(value: object) -> str:
 
 
 class ToolLoop:
-    """Makes the calls that a model asks for, and sends it the results.
+    """Makes the calls that a model requests, and sends it the results.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ _NO_INPUT = (EOFError, OSError, NotImplementedError, RuntimeError)
 
 
 def ask_user(question: str) -> str | None:
-    """Return what the user types; None if there is nobody to ask."""
+    """Return what the user types; None if no user can answer."""
     try:
         return input(visible_text(question))  # it may have names from a server
     except _NO_INPUT:

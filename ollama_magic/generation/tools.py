@@ -161,7 +161,7 @@ def read_docstring(text: str) -> tuple[str, dict[str, str]]:
     """
     import docstring_parser
 
-    # Types are left out: docstring_parser reads those of one word alone.
+    # Types are left out: docstring_parser only reads types of one word.
     text = _TYPED_PARAMETER.sub(r"\1\2", text)
     try:
         found = docstring_parser.parse(text)

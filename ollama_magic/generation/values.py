@@ -44,10 +44,11 @@ def value_text(
 ) -> ValueText:
     """Return a value as text for a model, within a budget of ``limit`` characters.
 
-    Text is itself. A table (pandas' DataFrame and Series) is its shape, its columns
-    with their types and missing values, and its rows as CSV, or a sample of them. An
-    array is its shape, type and range, and its values as far as ``str`` shows them. A
-    list, tuple or dict is JSON if possible; anything else is its ``str``.
+    Text stays unchanged. A table (pandas' DataFrame and Series) becomes its shape, its
+    columns with their types and missing values, and its rows as CSV, or a sample of
+    them. An array becomes its shape, type and range, and its values as far as ``str``
+    shows them. A list, tuple or dict becomes JSON if possible, and anything else its
+    ``str``.
 
     Parameters
     ----------

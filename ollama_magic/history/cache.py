@@ -75,7 +75,7 @@ def request_key(request: Request) -> str:
 def not_cached_error(
     error: ServerUnreachableError, file: str, asked: str, nearest: str
 ) -> ServerUnreachableError:
-    """Return the error for a prompt without cached reply and without server.
+    """Return the error for a prompt without a cached reply or a server.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Change chats in ways other than adding a turn: rename, delete, insert, undo, prune.
 
 ``store`` calls these functions inside a transaction. Only ``delete_chat`` and
-``prune`` delete rows, when the user asks for it; all else only marks turns.
+``prune`` delete rows, when the user asks for it; the other functions only mark turns.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def drop_cells(
 def insert_turns(
     database: sqlite3.Connection, notebook: str, chats: Iterable[Chat]
 ) -> None:
-    """Give chats these turns, in this order, as one change that undo can revert.
+    """Set the turns of chats, in this order, as one change that undo can revert.
 
     Turns with a uid are live turns of their chat. The others are added; each replaces
     the live turn of its cell, unless that is among the turns too, and removes it from

@@ -200,7 +200,7 @@ def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
 
 
 def _is_sibling(database: sqlite3.Connection, match: _Row, file: NotebookFile) -> bool:
-    """Return whether the other file shows replies of its chats, and this one none."""
+    """Return whether only the other file shows replies of its chats."""
     assert match.path is not None
     other = read_notebook_file(match.path)
     stamps = {turn[2] for turn in _turns(database, match.id, "live")}

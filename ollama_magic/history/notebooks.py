@@ -232,7 +232,7 @@ def _is_random(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NotebookFile:
-    """What a notebook file says about its cells, and the replies in its outputs."""
+    """The cells of a notebook file, and the replies in its outputs."""
 
     path: str
     state: tuple[int, int, int]

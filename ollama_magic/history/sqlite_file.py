@@ -137,7 +137,7 @@ SCHEMA_VERSION = len(_MIGRATIONS)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a chat file cannot be used, in words for its user."""
+    """Why a chat file cannot be used, as text for the user."""
 
     why: str
     next_step: str

@@ -155,7 +155,7 @@ class ChatStore:
         return recorded
 
     def insert_turns(self, notebook: str, chats: Sequence[Chat]) -> None:
-        """Give chats these turns, in this order, in one transaction.
+        """Set the turns of chats, in this order, in one transaction.
 
         Turns with a uid are live turns; see ``changes.insert_turns``.
         """

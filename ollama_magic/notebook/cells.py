@@ -28,7 +28,7 @@ Sources, seen in running front ends unless noted:
   (seen).
 * jupyter console, qtconsole, Spyder and jupyter-server-nbmodel ignore updates;
   jupyter-server-documents shows each as one more output. None of them sends a cell id,
-  and neither does nbclient, where nobody watches.
+  and neither does nbclient, which has no user.
 * Colab (not seen): ``metadata.colab.cell_id``.
 """
 
@@ -203,9 +203,9 @@ class CellTracker:
     def claim_output(self) -> OutputMode:
         """Return how the next output of the running cell is shown while it changes.
 
-        Only the first claim can have the output of the cell to itself. A front end that
-        ignores updates of a display would show the first frame for ever, so a live
-        output needs a reason to believe that updates are applied.
+        Only the first claim can have the output of the cell to itself. A front end
+        that ignores updates of a display would show the first frame for ever, so an
+        output is live only where updates are known to work.
         """
         request = self._request()
         code = _mapping(request.get("content")).get("code", self.raw_cell)
@@ -255,7 +255,7 @@ class CellTracker:
         if self.is_identified:
             return "the cell below"
         # NB: jupyter-server-nbmodel drops the request for a cell, and nbclassic does
-        # not; a request tells nothing of either.
+        # not; a request does not identify either.
         return "the next cell" if not session_name else "the next cell, if one appears"
 
     # -- events ------------------------------------------------------------
@@ -377,7 +377,7 @@ def shows_itself(raw_cell: str) -> bool:
     """Return whether IPython would show the magic's value below what it has shown.
 
     It does so for a value that ends a cell: of ``%%ollama``, or of ``%ollama`` as the
-    last line. A value that is assigned or returned by a function is wanted.
+    last line. A value that is assigned or returned by a function is used elsewhere.
     """
     last = raw_cell.rstrip().rpartition("\n")[2]
     return _is_cell_magic(raw_cell) or last.startswith("%ollama")

@@ -61,7 +61,7 @@ def install(
         known = list(shell.user_ns)  # a cell may add names meanwhile
         return [name for name in known if name not in hidden and name[:1] != "_"]
 
-    completer = _Completer(_Patient(models), chats, variables, compared)
+    completer = _Completer(_CachedNames(models), chats, variables, compared)
 
     @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
@@ -80,7 +80,7 @@ def uninstall(shell: Any) -> None:  # noqa: ANN401
     ]
 
 
-class _Patient:
+class _CachedNames:
     """Names from a callable that may be slow: waits a little, then uses the last ones.
 
     Only one call runs at a time, even if several threads complete.

@@ -244,7 +244,7 @@ def chat_from_markdown(text: str) -> ParsedChats:
         The document has another origin, or a comment is missing or damaged.
     """
     first, _, _ = text.partition("\n")
-    if first.endswith("\r"):  # something has converted the line ends
+    if first.endswith("\r"):  # a program has converted the line ends
         text = text.replace("\r\n", "\n")
     match = _HEADER.fullmatch(first.strip())
     header = load_json(match[1]) if match else None

@@ -60,7 +60,7 @@ class Job:
 
     @property
     def share(self) -> float | None:
-        """How much is done, between 0 and 1; None if unknown."""
+        """The completed share, between 0 and 1; None if unknown."""
         if self.state == "done":
             return 1.0
         return self.transfer.share if self.transfer else None
@@ -288,7 +288,8 @@ class ModelManager:
         def deletion(name: str) -> Task:
             def run(_: Job) -> str:
                 client = self._client
-                with self._deleting:  # one at a time: twins free their space once
+                # one at a time, so that two names of one model free its space once
+                with self._deleting:
                     removal = model_actions.plan_removal(client, [name])
                     model_actions.remove(client, removal)
                 freed = removal.freed_bytes

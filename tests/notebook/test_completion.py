@@ -217,7 +217,7 @@ def test_completion_from_two_threads_asks_the_server_once(shell):
         answered.wait(60)
         return MODELS
 
-    names = completion._Patient(slow)
+    names = completion._CachedNames(slow)
     in_two_threads(names)
     assert len(asked) == 1
     answered.set()

@@ -151,7 +151,7 @@ def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
 
 @CHAT.add("new", operands="[NAME]", aliases=("reset",), completes="chat", discards=True)
 def start_new(context: Context, line: ParsedCommand) -> TextPage:
-    """Mark the place before which turns are no longer sent."""
+    """Start a new conversation: earlier turns are no longer sent."""
     session, key = context.session, context.session.notebook.key
     if line.arguments:
         session.store.set_current_chat(key, line.arguments[0])
@@ -413,7 +413,7 @@ def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
     discards=True,
 )
 def prune(context: Context, line: ParsedCommand) -> TextPage:
-    """Delete what is in no chat any more, once the user has confirmed it."""
+    """Delete discarded turns and old data, once the user has confirmed it."""
     store, key = context.session.store, context.session.notebook.key
     older_than = line.values.get("older_than")
     found = store.prunable(key, older_than)

@@ -47,7 +47,7 @@ class ParsedCommand:
 
 
 class Context(Protocol):
-    """What subcommands use of the magics: the session, questions, progress, output."""
+    """The part of the magics that subcommands use: session, questions, output."""
 
     @property
     def session(self) -> Session:

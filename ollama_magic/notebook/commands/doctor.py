@@ -206,7 +206,7 @@ def _proxies(session: Session) -> Iterator[Finding]:
 def _key(session: Session) -> Iterator[Finding]:
     is_set = bool(os.environ.get("OLLAMA_API_KEY"))
     yield Finding("API key", "OLLAMA_API_KEY is set" if is_set else "not set")
-    withheld = session.tell_of_key(session.client())
+    withheld = session.take_key_warning(session.client())
     if withheld is not None:
         text = f"{withheld.what} {withheld.why}"
         yield Finding("API key", text, "note", withheld.next_step)

@@ -126,7 +126,7 @@ def _version_text(ask_version: Callable[[], str]) -> str:
 
 
 def _key_lines(session: Session, client: OllamaClient) -> list[str]:
-    error = session.tell_of_key(client)
+    error = session.take_key_warning(client)
     if error is None:
         return []
     return [f"API key   not sent: {error.why}", f"{'':10}{error.next_step}"]
