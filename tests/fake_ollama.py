@@ -141,7 +141,7 @@ class Request:
         self.method = method
         self.path = path
         self.headers = headers
-        """By their names in lower case."""
+        """Header values by their names in lower case."""
         self.body = body
         self.arrived_at = time.monotonic()
         self.closed_at: float | None = None

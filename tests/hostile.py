@@ -32,7 +32,7 @@ VALUES = {
 }
 CELL_STYLES = {f"text-align:{side}" for side in ("left", "center", "right")}
 ADDRESS = re.compile(r"(?:https?://[^/\\\s]|mailto:)[^\\\s]*", re.IGNORECASE)
-"""What a link may lead to: a place of its own, whatever page it stands in."""
+"""The allowed targets of links: absolute addresses, the same from every page."""
 
 _PERCENT = r"(?:100|\d{1,2})(?:\.\d)?%"
 _BAR = r"display:inline-block;width:14em;height:\.6em;margin-right:\.8em;"

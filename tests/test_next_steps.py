@@ -9,7 +9,7 @@ from ollama_magic.notebook.commands import COMMANDS, find_command, parse_command
 
 PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 ELSEWHERE = {"embedded"}
-"""A program of its own, with a command line of its own."""
+"""Separate programs, with their own command lines."""
 SUBCOMMAND = re.compile(r"(?<!%)%ollama (?!has no )([a-z]+)")
 FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+")
 

@@ -236,7 +236,7 @@ class _Capability(NamedTuple):
     without: str
     """How to send the same request without it; empty if that is impossible."""
     wording: str
-    """Pattern of the server's words when a model lacks it."""
+    """Pattern of the server's error if a model lacks it."""
     library: str = "https://ollama.com/search"
     """A page with models that have it."""
 
@@ -274,7 +274,7 @@ _CAPABILITIES = {
         "chat", "", "does not support (chat|generate|completion)"
     ),
 }
-"""By Ollama's word for it; the order in which the server's words are searched."""
+"""By Ollama's name for it; a server's error is compared in this order."""
 
 
 def require_capability(
@@ -287,7 +287,7 @@ def require_capability(
     Parameters
     ----------
     capability
-        Ollama's word for it.
+        Ollama's name for it.
     model
         None if the server does not list it. Then nothing is known, and the server
         decides, as it does if it is too old to list capabilities.

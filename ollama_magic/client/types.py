@@ -269,7 +269,7 @@ class ToolCall:
     """Empty if they are invalid; ``fault`` says why."""
     id: str = ""
     fault: str = ""
-    """Why the arguments are invalid, in words for the model."""
+    """Why the arguments are invalid, as a message for the model."""
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:

@@ -201,8 +201,8 @@ def compare(
     Raises
     ------
     OllamaMagicError
-        One of the requests cannot be sent, and then none is; or every model failed,
-        and the columns say why.
+        One of the requests cannot be sent, so none is; or every model failed, and the
+        columns say why.
     Interrupted
         The user interrupted; partial replies are shown.
     """

@@ -171,7 +171,7 @@ class ContextCheck:
         stats
             The counts of the server.
         done_reason
-            Why the reply ended, in the server's word.
+            Why the reply ended, as the server reports it.
         length
             The context length that the model is loaded with; 0 if unknown.
         """
@@ -269,7 +269,7 @@ class ContextCheck:
         return min(larger, self.trained) if is_enough else 0
 
 
-_LOOKED_AT_LEAST = 32_768
+_MIN_MEASURED = 32_768
 """A chat is measured, latest turn first, up to this or twice what could fit."""
 _MOST_MEASURED = 100_000
 _measured: dict[str, int] = {}
@@ -301,7 +301,7 @@ def check_context(
         The last turn, if the new request repeats and extends its request to the same
         model: its counts are more accurate than an estimate.
     """
-    sizes = _sizes(turns, enough=max(2 * length, 2 * trained, _LOOKED_AT_LEAST))
+    sizes = _sizes(turns, enough=max(2 * length, 2 * trained, _MIN_MEASURED))
     total = sum(sizes)
     rest, prompt = estimate_messages(others), estimate_messages(others[-1:])
     at_least = 0

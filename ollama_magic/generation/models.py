@@ -134,7 +134,7 @@ def chosen_model(
     Parameters
     ----------
     before
-        The chat up to the turn that is asked now.
+        The chat before the new turn.
     installed
         The models of the server, once they are known: no turn chooses one that the
         server lists as a cloud model.

@@ -152,14 +152,14 @@ def prepare(
         require_capability(capability, model, models.installed)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
-    sees = may_support_images(model)
+    vision = may_support_images(model)
     messages = partial(
-        history.messages, prompt.text, system=system, sees=sees, images=prompt.images
+        history.messages, prompt.text, prompt.images, system=system, vision=vision
     )
     request = _request(name, options, messages(last=options.last), tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0)]
-    unseen = () if sees else history.sent(options.last)
+    unseen = () if vision else history.sent(options.last)
     return PreparedRequest(
         client=client,
         options=options,

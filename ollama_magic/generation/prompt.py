@@ -422,7 +422,7 @@ def attach(what: object, namespace: Mapping[str, Any]) -> Image:
     Raises
     ------
     PromptError
-        There is neither, or it cannot be read.
+        There is no such file or variable, or it cannot be read.
     """
     if not isinstance(what, str):
         return _of_value(what, f"a {type(what).__name__}")

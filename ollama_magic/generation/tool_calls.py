@@ -29,9 +29,9 @@ from ollama_magic.render.text import visible_text
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall, bool], Verdict]
-"""Returns whether a call may be made; ``nobody`` means that nobody can be asked.
+"""Returns whether a call may be made; ``nobody`` means that no user can answer.
 
-Its second argument says whether the user sees the whole call already.
+Its second argument says whether the whole call is already shown.
 """
 
 MAX_CALLS = 50

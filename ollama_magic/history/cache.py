@@ -19,7 +19,7 @@ from ollama_magic.client.types import Request, Stats, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
 _IRRELEVANT_FIELDS = ("model", "stream", "keep_alive")
-"""Fields of a request that do not change the reply; the model is compared apart."""
+"""Fields of a request that do not change the reply, and the model."""
 _COMPARED = 1000
 """The number of characters of a prompt that are compared with other prompts."""
 

@@ -31,7 +31,7 @@ CallOutcome = Literal[
 """The outcome of a tool call; a field of the message with its result.
 
 ``failed``: the tool raised. ``invalid``: a wrong call. ``declined``: by the user.
-``refused``: nobody was there to allow it. ``interrupted``: by the user, while the tool
+``refused``: no user could allow it. ``interrupted``: by the user, while the tool
 ran. ``skipped``: the user stopped earlier. Messages of older versions have none.
 """
 
@@ -68,7 +68,7 @@ class Turn:
     system: str | None = None
     """The system message from this turn on; None keeps the earlier one."""
     images: tuple[Image, ...] = ()
-    """What was shown to the model with the prompt."""
+    """The images that were sent with the prompt."""
     steps: tuple[Message, ...] = ()
     """The messages between prompt and reply: tool calls and their results."""
     starts_afresh: bool = False
@@ -258,11 +258,11 @@ class Chat:
     def messages(
         self,
         prompt: str,
-        *,
         images: Sequence[Image] = (),
+        *,
         system: str | None = None,
         last: int | None = None,
-        sees: bool = True,
+        vision: bool = True,
     ) -> list[Message]:
         """Return the messages of a request with a new prompt.
 
@@ -271,12 +271,12 @@ class Chat:
         prompt
             The new user message.
         images
-            What is shown with it.
+            The images that are sent with it.
         system
             A new system message. None keeps the present one; an empty text sends none.
         last
             How many of the latest turns to send; None sends all.
-        sees
+        vision
             Whether the model supports images. If not, those of earlier turns are left
             out, since the server would reject the whole request.
 
@@ -289,7 +289,7 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(_user_message(turn.prompt, turn.images if sees else ()))
+            messages.append(_user_message(turn.prompt, turn.images if vision else ()))
             messages += [_without_thinking(step) for step in turn.sent_steps]
             if turn.reply:  # empty if it was stopped during thinking
                 messages.append({"role": "assistant", "content": turn.reply})

@@ -220,7 +220,7 @@ class Age(pydantic.BaseModel):
     @pydantic.field_validator("age")
     @classmethod
     def is_possible(cls, value):
-        assert value < 150, "nobody is so old"
+        assert value < 150, "nobody is that old"
         return value
 
 

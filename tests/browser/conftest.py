@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT_MS = int(os.environ.get("BROWSER_WAIT_MS", "90000"))
-"""A bound for a busy machine; the tests wait for events and end as they come."""
+"""A limit for a busy machine; tests wait for events and continue at once."""
 
 
 def find_chromium():

@@ -60,8 +60,8 @@ PAGES = {
     "list": reply_bundle(ReplyView(f"- item\n\n{CODE}"))["text/html"],
     "json": reply_bundle(ReplyView('{"a": [1, true]}', view="json"))["text/html"],
     "columns": columns_bundle([Column("a", ReplyView(CODE))])["text/html"],
-    "call that waits": with_style(steps_html(WAITING)),
-    "call that was made": with_style(steps_html(ANSWERED)),
+    "waiting call": with_style(steps_html(WAITING)),
+    "finished call": with_style(steps_html(ANSWERED)),
     "panel": f"<style>{PANEL_STYLE}</style><div class={PANEL_CLASS}>"
     f"{PANEL}{text_box_html('text')}</div>",
 }

@@ -21,7 +21,7 @@ HI = [{"role": "user", "content": "hi"}]
 LINE = reply_line({"messages": 1}, "m", content="a")
 ROUNDS = 20
 SOON_S = 10
-"""A bound for a busy machine; an idle one takes milliseconds."""
+"""A limit for a busy machine; an idle one takes milliseconds."""
 
 
 class Reader(threading.Thread):

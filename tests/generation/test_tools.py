@@ -300,7 +300,7 @@ def takes(hint):
 
 UNFIT = {
     "a number": (7, "it is not a function, but of type int"),
-    "a text": ("print", "it is not a function"),
+    "a string": ("print", "it is not a function"),
     "a class": (Station, "it is a class"),
     "async": (waits, "called synchronously"),
     "async generator": (waits_and_gives, "called synchronously"),
@@ -308,7 +308,7 @@ UNFIT = {
     "partial of async": (functools.partial(waits, x="a"), "called synchronously"),
     "positional-only": (len, "obj is positional-only"),
     "any number": (lambda *parts: parts, "*parts is positional-only"),
-    "of no signature": (Unsigned(), "its parameters cannot be read: "),
+    "without a signature": (Unsigned(), "its parameters cannot be read: "),
     "an unknown type": (takes(Station), "parameter x: JSON has no type for <class"),
     "in a list": (takes(list[Node]), "parameter x: JSON has no type for <class"),
     "in itself": (takes(Tree), "parameter x: its type refers to itself"),

@@ -218,7 +218,7 @@ def test_named_chats_of_sessions_outlive_them_and_main_does_not(store, open_stor
     assert prompts(store, "research", "session:1") == ["b", "c"]
     names = [chat.name for chat in again.chats("session:2")]
     assert names == ["research"]
-    assert prompts(store, "research") == [], "a notebook has chats of its own"
+    assert prompts(store, "research") == [], "each notebook has its own chats"
 
 
 def test_renaming_main_keeps_the_chat_of_a_session(store):
@@ -266,7 +266,7 @@ def test_prune_deletes_only_discarded_turns(store, path):
     assert prompts(store, notebook="/b.ipynb") == ["theirs"]
     assert store.prunable(NB, None) == PruneSummary(0, 0, 0, 0, 0)
     assert store.prunable(NB, None).is_empty
-    assert undo(store) == (["a"], [], ""), "what it replaced is gone"
+    assert undo(store) == (["a"], [], ""), "the replaced turn was deleted"
     for file in path.parent.iterdir():
         assert SECRET.encode() not in file.read_bytes()
 
@@ -291,7 +291,7 @@ def test_prune_deletes_main_of_sessions_that_ended_long_ago(store, path):
     assert store.prunable(NB, None).is_empty
     aged(path, "main", changes.SESSION_DAYS + 1)
     aged(path, "research", changes.SESSION_DAYS + 1)
-    assert store.prunable("session:1", None).is_empty, "the session goes on"
+    assert store.prunable("session:1", None).is_empty, "the session is in use"
     assert store.prunable(NB, None).chats == 1
     store.prune(NB, None)
     assert prompts(store, "research", "session:2") == ["x"]

@@ -174,7 +174,7 @@ def test_chats_continue_in_memory_when_the_disk_is_full(path):
     assert report["path"] == "None"
     assert len(report["warnings"]) == 1
     kept = in_file(path)
-    assert kept == expected[: len(kept)], "what came after the fault was mixed in"
+    assert kept == expected[: len(kept)], "a turn from after the failure was stored"
     assert len(kept) < len(expected)
 
 

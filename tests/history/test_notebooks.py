@@ -307,7 +307,7 @@ def test_vscode_ids_do_not_identify_a_notebook_but_replies_do(notebooks):
     turn = notebooks.kernel("a.ipynb").ask("one?", VSCODE)
     notebooks.write("a.ipynb", {"e1e1e1e1": ""})
     notebooks.save_later("a.ipynb")
-    assert notebooks.kernel("a.ipynb").followed.how == "known", "ids say nothing here"
+    assert notebooks.kernel("a.ipynb").followed.how == "known", "ids prove nothing here"
     shown = replace(turn, cell_id="9b2d7e41")
     notebooks.write("b.ipynb", IDS, answers=[shown])
     kernel = notebooks.kernel("b.ipynb")

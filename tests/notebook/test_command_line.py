@@ -27,7 +27,7 @@ ALLOWED = {
     "quotes are not part of the value": ('-s "be terse"', {"system": "be terse"}),
     "quotes after =": ('--system="be terse"', {"system": "be terse"}),
     "single quotes": ("-s 'be \"terse\"'", {"system": 'be "terse"'}),
-    "a hash is no comment": ("-s #1", {"system": "#1"}),
+    "a hash is not a comment": ("-s #1", {"system": "#1"}),
     "empty system": ('-s ""', {"system": ""}),
     "value that begins with a dash": ('-s "-- be terse"', {"system": "-- be terse"}),
     "flag as a value after =": ("--system=--new", {"system": "--new"}),
@@ -136,7 +136,7 @@ REFUSED = {
         "-z",
         "%%ollama has no option -z.\n  next: all options: %ollama help",
     ),
-    "unknown option that is like none": (
+    "unknown option without a similar one": (
         "--foo",
         "%%ollama has no option --foo.\n  next: all options: %ollama help",
     ),
@@ -301,7 +301,7 @@ REFUSED = {
         "  why:  a Python name must come before <<\n"
         "  next: %%ollama answer << llama3.2",
     ),
-    "target that is no name": (
+    "target that is not a name": (
         "a.b << c",
         "A reply cannot be assigned to 'a.b'.\n"
         "  why:  a Python name must come before <<\n"
@@ -419,7 +419,7 @@ COMMAND_LINES = {
     "serve": ("serve --stop", ParsedCommand("serve", values={"stop": True})),
     "help": ("help", ParsedCommand("help")),
     "help of an alias": ("help ls", ParsedCommand("help", ("list",))),
-    "help as others write it": ("--help", ParsedCommand("help")),
+    "help as an option": ("--help", ParsedCommand("help")),
     "question mark": ("?", ParsedCommand("help")),
     "question mark after a word": ("pull?", ParsedCommand("help", ("pull",))),
     "two question marks": ("pull??", ParsedCommand("help", ("pull",))),
@@ -547,7 +547,7 @@ def test_aliases_from_other_tools_work(line, name, arguments):
 
 
 REFUSED_COMMANDS = {
-    "slip of the pen": (
+    "typo": (
         "lsit",
         "%ollama has no subcommand 'lsit'.\n  next: did you mean: %ollama list",
     ),
@@ -562,7 +562,7 @@ REFUSED_COMMANDS = {
         "%ollama has no subcommand 'unload'.\n"
         "  next: did you mean: %ollama stop llama3.2",
     ),
-    "slip of the pen with more": (
+    "typo before arguments": (
         "pul llama3.2",
         "%ollama has no subcommand 'pul'.\n  next: did you mean: %ollama pull llama3.2",
     ),

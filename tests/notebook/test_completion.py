@@ -61,7 +61,7 @@ CASES = {
     "model of a long option": ("%%ollama --model=q", ["qwen3:4b"], "q"),
     "models to compare": ("%%ollama --compare q", ["qwen3:4b"], "q"),
     "another model to compare": ("%%ollama --compare qwen3:4b,l", [MODELS[0]], "l"),
-    "models but those to compare": (
+    "models except those to compare": (
         "%%ollama --compare=qwen3:4b,",
         [MODELS[0], MODELS[2]],
         "",
@@ -87,7 +87,11 @@ CASES = {
     "subcommand in a block": ("    %ollama hi", ["history"], "hi"),
     "model of a subcommand": ("%ollama show q", ["qwen3:4b"], "q"),
     "model of an alias": ("%ollama delete q", ["qwen3:4b"], "q"),
-    "models but those given": ("%ollama rm -y qwen3:4b ", [MODELS[0], MODELS[2]], ""),
+    "models except those given": (
+        "%ollama rm -y qwen3:4b ",
+        [MODELS[0], MODELS[2]],
+        "",
+    ),
     "options of a subcommand": ("%ollama show --t", ["--template"], "--t"),
     "chat of a subcommand": ("%ollama chat i", ["ideas"], "i"),
     "help": ("%ollama help un", ["undo"], "un"),

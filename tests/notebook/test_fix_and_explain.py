@@ -148,7 +148,7 @@ FAILING = {
     "%%timeit": ("%%timeit -n 1 -r 1\n1 / 0", ["ZeroDivisionError"]),
     "%%capture": ("%%capture out\na = 0\n1 / a", ["1 / a", "- a: int"]),
     "run_cell": ("get_ipython().run_cell('1 / 0')", ["ZeroDivisionError", "run_cell"]),
-    "run_cell that goes on": (
+    "run_cell that continues": (
         "get_ipython().run_cell('1 / 0')\nfor n in 1, 2:\n    pass",
         ["ZeroDivisionError"],
     ),

@@ -24,7 +24,7 @@ from fake_ollama import Answer, Pause, Wait, json_answer, reply_line
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux")
 
 SOON_S = 10
-"""A bound for a busy machine; an idle one takes milliseconds."""
+"""A limit for a busy machine; an idle one takes milliseconds."""
 INTERRUPTS = int(os.environ.get("INTERRUPTS", "10"))
 BODY = {"model": "llama3.2:3b", "messages": []}
 PROGRAM = Path(__file__).parents[1] / "server" / "fake_ollama_program.py"

@@ -57,7 +57,7 @@ def test_an_interrupt_ends_the_pull_at_the_server(kernel, fake_ollama):
     ran = kernel.collect(msg_id)
     request = fake_ollama.wait_for("/api/pull")
     assert request.wait_closed()
-    assert request.closed_at - began < 10  # a bound for a busy machine
+    assert request.closed_at - began < 10  # a limit for a busy machine
     assert "stopped" in ran.error
 
 

@@ -274,7 +274,7 @@ CHANGES = {
     "all are ticked": lambda d, _: d.tick("Select all shown"),
     "a filter hides one": lambda d, _: filter_by(d, "one"),
     "a filter hides all": lambda d, _: filter_by(d, "nothing"),
-    "one is gone": lambda d, fake: refresh_without(d, fake, "two:2b"),
+    "one was deleted": lambda d, fake: refresh_without(d, fake, "two:2b"),
 }
 
 

@@ -91,7 +91,7 @@ PULLS = {
     ),
     "no success": ([layer("a", 500, 1000)], "failed at 500 B"),
     "nothing": ([], "failed"),
-    "no object": ([layer("a", 500, 1000), "[1]\n"], "is not JSON"),
+    "not an object": ([layer("a", 500, 1000), "[1]\n"], "is not JSON"),
     "a page": (["<html>502</html>"], "not an Ollama server"),
     "cut": (Answer([layer("a", 500, 1000), SUCCESS], cut_after=90), "failed"),
     "refused": (error(404, "pull model manifest: file does not exist"), "not exist"),

@@ -21,7 +21,7 @@ pytestmark = [
 TURNS = int(os.environ.get("SOAK", "100"))
 CHUNKS = 200
 WINDOW = 30
-"""Turns whose cost is compared: the first ones, once all is warm, and the last."""
+"""How many turns are compared: the first ones after warm-up with the last ones."""
 MAX_GROWTH_MB = 20
 TICKS = os.sysconf("SC_CLK_TCK")
 line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})

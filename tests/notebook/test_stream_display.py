@@ -34,7 +34,7 @@ class Notebook:
         self.outputs.append([display_id, data, metadata])
 
     def clear_output(self, wait=False):
-        assert wait, "a flicker"
+        assert wait, "the output would flicker"
         self.clears += 1
         self.is_to_clear = True
 

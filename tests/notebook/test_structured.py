@@ -287,7 +287,7 @@ NO_DATA = {
     "a fence that was cut": '```json\n[{"name": "Ada", "age": 36},\n',
     "an object that was cut": 'Here: {"inner": {"name": "Ada", "age": 36}, "b',
     "a footnote": "As said in [1], nobody.",
-    "nested without end": "[" * 100_000,
+    "endless nesting": "[" * 100_000,
 }
 
 
@@ -318,17 +318,17 @@ FOREIGN = {
     "at the top": {"$ref": "URL/leak"},
     "dynamic": {"items": {"$dynamicRef": "URL/leak#node"}},
     "a file": {"$ref": "file:///etc/hostname.json"},
-    "a file that is not there": {"$ref": "file:///nonexistent"},
+    "a missing file": {"$ref": "file:///nonexistent"},
     "relative to an address": {"$id": "URL/a/b", "allOf": [{"$ref": "c"}]},
     "dangling": {"properties": {"p": {"$ref": "#/$defs/Nope"}}},
-    "an anchor that is not there": {"anyOf": [{"$ref": "#nope"}]},
+    "a missing anchor": {"anyOf": [{"$ref": "#nope"}]},
     "through an unknown part": {
         "$ref": "#/components/A",
         "components": {"A": {"not": {"$ref": "URL/leak"}}},
     },
-    "no address at all": {"$ref": "http://[oops"},
-    "into a text": {"title": "x", "$ref": "#/title/y"},
-    "of what is not a schema": {"title": "x", "$ref": "#/title"},
+    "not an address": {"$ref": "http://[oops"},
+    "into a string": {"title": "x", "$ref": "#/title/y"},
+    "to a part that is not a schema": {"title": "x", "$ref": "#/title"},
     "a part of an unknown dialect": {
         "properties": {"p": {"$schema": "URL/dialect", "$ref": "#/nope"}}
     },

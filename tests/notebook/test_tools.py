@@ -718,10 +718,10 @@ def test_arguments_that_are_json_text_are_read(able, fake_ollama, text):
 
 
 NO_OBJECT = {
-    "no json": ("city=Oslo", "the arguments are not JSON: "),
+    "not JSON": ("city=Oslo", "the arguments are not JSON: "),
     "cut": ('{"city": "Os', "the arguments are not JSON: "),
     "a list": ('["Oslo"]', "the arguments are an array"),
-    "a list that is none of text": (["Oslo"], "the arguments are an array"),
+    "a list without JSON text": (["Oslo"], "the arguments are an array"),
     "a number": (3, "the arguments are a number"),
     "a flag": ("true", "the arguments are a boolean"),
     "three times": (
