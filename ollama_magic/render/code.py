@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ollama_magic.render.line_syntax import closes_fence, fence_of
+from ollama_magic.render.math import math_html
+from ollama_magic.render.text import language_of
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
+from ollama_magic.render.tree import Node, tree_of
 
 _MAX_HIGHLIGHTED = 100_000
 """Characters; longer code stays plain."""
@@ -113,9 +115,19 @@ def _class_of(token: Any) -> str:  # noqa: ANN401
     return ""
 
 
-# -- the fenced blocks of a reply --------------------------------------------------
+# -- blocks of a text ----------------------------------------------------------------
 
-_INDENT = re.compile(r"[ \t]*(?:>[ \t]?)*")
+
+def leaf_html(node: Node) -> str:
+    """Return the HTML of a block whose content is not Markdown."""
+    text = "\n".join(node.lines)
+    if node.kind == "math":
+        return math_html(text.strip())
+    if node.kind == "html":
+        return code_html(text.rstrip(), "html")
+    if node.kind == "indented":
+        return code_html(text.rstrip())
+    return code_html(text, language_of(node.info))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +149,16 @@ def code_blocks(text: str) -> tuple[CodeBlock, ...]:
     >>> code_blocks("Try:\n```python\nprint(1)\n```\nDone.")
     (CodeBlock(language='python', source='print(1)\n'),)
     """
-    return tuple(_scan(text.split("\n")))
+    return tuple(map(_code_block, _fences(tree_of(text))))
 
 
-def _scan(lines: list[str]) -> Iterator[CodeBlock]:
-    rest = iter(lines)
-    for line in rest:
-        match = _INDENT.match(line)
-        indent = match.end() if match else 0
-        if fence := fence_of(line[indent:]):
-            marks, info = fence
-            body = "".join(_until_closed(rest, marks, indent))
-            yield CodeBlock(next(iter(info.split()), ""), body)
+def _fences(node: Node) -> Iterator[Node]:
+    for child in node.children:
+        if child.kind == "fence":
+            yield child
+        yield from _fences(child)
 
 
-def _until_closed(rest: Iterator[str], marks: str, indent: int) -> Iterator[str]:
-    for line in rest:
-        if closes_fence(line.strip(" \t>"), marks):
-            return
-        removable = len(line) - len(line.lstrip(" \t>"))
-        yield line[min(indent, removable) :] + "\n"
+def _code_block(fence: Node) -> CodeBlock:
+    language = next(iter(fence.info.split()), "")
+    return CodeBlock(language, "".join(f"{line}\n" for line in fence.lines))

@@ -16,7 +16,6 @@ from typing import Protocol
 
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
 from ollama_magic.render.code import code_html
-from ollama_magic.render.dialect import ends_in_code
 from ollama_magic.render.limits import HtmlBudget
 from ollama_magic.render.line_syntax import is_delimiter_row
 from ollama_magic.render.math import INLINE_MATH, MATH_LINES, is_money
@@ -173,8 +172,7 @@ _TRAILING_MARKS = re.compile(
     r"(?<=[\s(\"'])(?:\*{1,3}|_{1,3}|~~|`+|\\|\$\$?|!|<)\Z|\\\Z"
 )
 _TOKEN = re.compile(
-    rf"(?P<ticks>`+)|(?P<math>{INLINE_MATH})|(?P<opening>\$\$?|\\[\[(])|\\."
-    r"|(?P<mark>\*{1,3}|~~|(?<!\w)__?(?=\w)|(?<=\w)__?(?!\w))",
+    rf"(?P<ticks>`+)|(?P<math>{INLINE_MATH})|(?P<opening>\$\$?|\\[\[(])|\\.",
     re.DOTALL,
 )
 _PARAGRAPH_START = re.compile(
@@ -190,9 +188,17 @@ def shown_block(block: Block) -> Block:
         return block
     if block.kind == "math":
         return _math_in_progress(block)
-    if block.kind in {"list", "quote"} and ends_in_code(block):
+    if block.kind in {"list", "quote"} and _ends_in_code(block):
         return replace(block, source=_HALF_QUOTED_FENCE.sub("", block.source))
     return _text_in_progress(block)
+
+
+def _ends_in_code(block: Block) -> bool:
+    """Return whether the last line with text is in a fence or in indented code."""
+    node = block.tree()
+    while node.children:
+        node = node.children[-1]
+    return node.kind in {"fence", "indented"} and not node.is_closed
 
 
 def _text_in_progress(block: Block) -> Block:
@@ -228,7 +234,7 @@ def _last_paragraph(source: str) -> int:
 
 def _without_halves(source: str, start: int) -> str:
     """Return a text without the links, tags and math that have not ended."""
-    for token in _tokens(source, start):
+    for token, _ in _tokens(source, start):
         if token["opening"] and _is_half_math(source, token.start()):
             source = source[: token.start()]
             break
@@ -250,8 +256,8 @@ def _is_half_math(source: str, index: int) -> bool:
     return not is_single or _HALF_MATH.match(source, index) is not None
 
 
-def _tokens(source: str, start: int) -> Iterator[re.Match[str]]:
-    """Yield the marks that open or close something, outside code and complete math.
+def _tokens(source: str, start: int) -> Iterator[tuple[re.Match[str], int]]:
+    """Yield code, math, escapes and the marks that open math, and where each ends.
 
     The last one may be the backticks of code that does not end.
     """
@@ -259,15 +265,12 @@ def _tokens(source: str, start: int) -> Iterator[re.Match[str]]:
         start = token.end()
         if token["math"] and is_money(token):
             start = token.start() + 1
-        elif token["ticks"]:
+            continue
+        if token["ticks"]:
             ticks = re.compile(rf"(?<!`){token[0]}(?!`)")
             end = ticks.search(source, start)
-            if end is None:
-                yield token
-                return
-            start = end.end()
-        else:
-            yield token
+            start = end.end() if end else len(source)
+        yield token, start
 
 
 def _is_in_code(source: str, start: int, index: int) -> bool:
@@ -276,21 +279,16 @@ def _is_in_code(source: str, start: int, index: int) -> bool:
 
 def _closed(source: str, start: int) -> str:
     """Close the emphasis and code that are open in the last paragraph."""
+    from ollama_magic.render.inline import closing_marks
+
     source = _TRAILING_MARKS.sub("", source.rstrip())
-    opened: list[str] = []
-    code = ""
-    for token in _tokens(source, start):
-        mark = token["mark"]
-        code = token["ticks"] or ""
-        if mark and mark in opened:
-            del opened[opened.index(mark) :]
-        elif mark and _can_open(source, token.end()):
-            opened.append(mark)
-    return source + code + "".join(reversed(opened))
-
-
-def _can_open(source: str, end: int) -> bool:
-    return source[end : end + 1].strip() != ""
+    text = code = ""
+    for token, end in _tokens(source, start):
+        text += source[start : token.start()] + "."
+        start = end
+        is_open = token["ticks"] and not source.endswith(token[0], token.end())
+        code = token[0] if is_open and end == len(source) else ""
+    return source + code + closing_marks(text + source[start:])
 
 
 def _math_in_progress(block: Block) -> Block:

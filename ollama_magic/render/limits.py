@@ -11,8 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ollama_magic.render.dialect import MAX_DEPTH
-
 # -- the length of the HTML --------------------------------------------------------
 
 _PER_CHARACTER = 40
@@ -81,32 +79,20 @@ class HtmlBudget:
 
 _MAX_BLOCK = 150_000
 """Characters of a block."""
-_MAX_BRACKET_COST = 1_500_000
-"""Characters; Python-Markdown's search for the ends of links takes about a second."""
 _MAX_INLINE_COST = 100_000_000
 """Characters; Python-Markdown copies a text at each mark: about a second."""
-_MAX_ITEM_COST = 3_000_000_000
-"""Characters; Python-Markdown copies a list item at each line: about a second."""
-_ITEM = re.compile(r"^([ >]*)(?:[-*+]|\d{1,9}[.)])(?=\s)", re.MULTILINE)
 _RUN = re.compile(r"\n(?=[ \t>]*(?:\n|[-*+|>]|\d{1,9}[.)]))")
 """Where Python-Markdown begins with another text: a paragraph, an item, a row."""
 _TICK_COST = 20
 _MARK = re.compile(r"[*_`\[<&\\$~:]")
-_BRACKET = re.compile(r"[\[\]()]")
 _MAX_RUN = re.compile(r"([*_~`!<&|\\$>(\[])\1{299}")
-_NESTED = re.compile(r"^ *(?:(?:[-*+]|>|\d{1,9}[.)])[ \t]+){20}", re.MULTILINE)
-"""Items in items on one line, as only a looping model writes them."""
 
 
 def is_costly_markdown(text: str) -> bool:
     """Return whether Python-Markdown would need seconds for a block."""
-    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text) or _NESTED.search(text):
+    if len(text) > _MAX_BLOCK or _MAX_RUN.search(text):
         return True
-    return (
-        _inline_cost(text) > _MAX_INLINE_COST
-        or _bracket_cost(text) > _MAX_BRACKET_COST
-        or _item_cost(text) > _MAX_ITEM_COST
-    )
+    return _inline_cost(text) > _MAX_INLINE_COST
 
 
 def _inline_cost(text: str) -> int:
@@ -119,36 +105,6 @@ def _inline_cost(text: str) -> int:
         len(run) * (len(_MARK.findall(run)) + _TICK_COST * run.count("`"))
         for run in _RUN.split(text)
     )
-
-
-def _item_cost(text: str) -> int:
-    """Return the characters copied when each line is added to its list item.
-
-    Each level copies them again, and all lines are indented for the deepest level.
-    """
-    levels = (len(match[1]) // 2 + 1 for match in _ITEM.finditer(text))
-    depth = min(max(levels, default=0), MAX_DEPTH)
-    runs = ((run.count("\n"), len(run)) for run in _RUN.split(text))
-    return depth * sum(lines * (size + 4 * depth * lines) for lines, size in runs)
-
-
-def _bracket_cost(text: str) -> int:
-    """Return the characters read when each ``[`` and ``](`` searches for its end."""
-    cost = 0
-    opened: dict[str, list[int]] = {"]": [], ")": []}
-    for match in _BRACKET.finditer(text):
-        mark, start = match[0], match.start()
-        if mark in "[(":
-            opened["]" if mark == "[" else ")"].append(start)
-        elif opened[mark]:
-            cost += _distance(text, opened[mark].pop(), start)
-    unclosed = opened["]"] + opened[")"]
-    return cost + sum(_distance(text, start, len(text)) for start in unclosed)
-
-
-def _distance(text: str, start: int, end: int) -> int:
-    is_searched = text[start] == "[" or text[start - 1 : start] == "]"
-    return end - start if is_searched else 0
 
 
 # -- the cost of HTML that a model wrote -------------------------------------------

@@ -17,17 +17,12 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.render.blocks import Block, split_blocks
-from ollama_magic.render.code import CLASSES, PRE_STYLE, code_html, keep_first_newline
-from ollama_magic.render.dialect import (
-    References,
-    fenced_code,
-    language_of,
-    link_definitions,
-    linked_labels,
-    python_markdown_source,
-    references_in,
-    split_definitions,
-    unlinked_definitions,
+from ollama_magic.render.code import (
+    CLASSES,
+    PRE_STYLE,
+    code_html,
+    keep_first_newline,
+    leaf_html,
 )
 from ollama_magic.render.limits import (
     is_costly_html,
@@ -36,14 +31,25 @@ from ollama_magic.render.limits import (
     max_html,
     without_styles,
 )
-from ollama_magic.render.math import MATH_CLASS, math_html
+from ollama_magic.render.math import MATH_CLASS
+from ollama_magic.render.references import (
+    Definition,
+    References,
+    link_definitions,
+    references_in,
+    split_definitions,
+    unused_definitions,
+    used_labels,
+)
 from ollama_magic.render.text import (
     escaped,
+    language_of,
     one_line,
     visible_text,
     without_blank_lines,
 )
 from ollama_magic.render.theme import STYLES_OF_0_1_0, without_style
+from ollama_magic.render.tree import VERBATIM
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -201,8 +207,9 @@ def open_block_html(block: Block, references: References = ()) -> str:
     """Return a block that still changes as sanitised HTML, uncached."""
     if not block.source.strip():
         return ""
-    if block.kind in {"fence", "indented", "html", "math"}:
-        return sanitised(_verbatim_html(block))
+    if block.kind in VERBATIM:
+        made = leaf_html(block.tree().children[0])
+        return sanitised(f"<p>{made}</p>" if block.kind == "math" else made)
     if is_costly_markdown(block.source):
         return _plain(block.source)
     try:
@@ -231,43 +238,28 @@ def _block_parts(blocks: list[Block], limit: int) -> list[str]:
     known = link_definitions(blocks)
     parts: list[str] = []
     labels: set[str] = set()
-    hidden: list[tuple[int, list[str]]] = []  # definitions, and the index of their part
+    hidden: list[
+        tuple[int, list[Definition]]
+    ] = []  # definitions, and the index of their part
     for whole in blocks:
-        lines, block = split_definitions(whole)
+        found, block = split_definitions(whole)
         references = references_in(block, known)
-        if lines:
-            hidden.append((len(parts), lines))
+        if found:
+            hidden.append((len(parts), found))
         parts.append(block_html(block, references))
         limit -= len(parts[-1])
         if limit < 0:
             return parts
-        labels |= linked_labels(references, parts[-1])
-    for index, lines in hidden:
-        parts[index] = block_html(unlinked_definitions(lines, labels)) + parts[index]
+        labels |= used_labels(references, parts[-1])
+    for index, found in hidden:
+        shown = unused_definitions(found, labels, known)
+        parts[index] = block_html(shown) + parts[index]
     return parts
 
 
 def _plain(text: str) -> str:
     text = keep_first_newline(html.escape(text))
     return sanitised(f'<pre style="{TEXT_STYLE}">{text}</pre>')
-
-
-def _verbatim_html(block: Block) -> str:
-    """Return a block whose content is not Markdown."""
-    text = block.shown
-    if block.kind == "math":
-        return f"<p>{math_html(text.strip())}</p>"
-    if block.kind == "html":
-        return code_html(text.rstrip(), "html")
-    if block.kind == "indented":
-        lines = text.strip("\n").split("\n")
-        return code_html("\n".join(map(_outdented, lines)).rstrip())
-    _, language, code = fenced_code(text)
-    return code_html("\n".join(code), language)
-
-
-def _outdented(line: str) -> str:
-    return line.expandtabs(4).removeprefix("    ")
 
 
 # -- reading a page back -----------------------------------------------------------
@@ -335,9 +327,8 @@ _lock = threading.Lock()
 
 
 def _converted(block: Block, references: References) -> str:
-    source = python_markdown_source(block)
     with _lock:
-        return _parser().convert_with(source, references)
+        return _parser().convert_with(block, references)
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from html.entities import html5
 
 _TABLE: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},  # ␀ to ␟
@@ -26,6 +27,11 @@ _INVISIBLE = re.compile(
     "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z0-9]+);", re.IGNORECASE)
+_MAX_ENTITY = 9
+"""Characters: ``#``, seven digits and a semicolon."""
 _NEWLINES = re.compile("\r\n|\r")
 _BLANK_LINE = re.compile(r"(?<=\n)([ \t]*)\n")
 
@@ -46,9 +52,49 @@ def count_invisible(text: str) -> int:
     return len(_INVISIBLE.findall(text))
 
 
+def language_of(info: str) -> str:
+    """Return the language in a fence's info string; empty if there is none."""
+    match = _LANGUAGE.match(info.strip())
+    return match[0].lower() if match else ""
+
+
 def one_line(text: str) -> str:
     """Return ``visible_text`` on one line, with single spaces."""
     return " ".join(visible_text(text).split())
+
+
+def address_of(url: str) -> str:
+    """Return the address of a link without characters that none may have."""
+    return url.replace(" ", "%20").replace("\\", "%5C")
+
+
+def plain_text(markdown: str) -> str:
+    r"""Return text without the backslashes and entities of Markdown.
+
+    >>> plain_text(r"a\_b &amp; &nosuch;")
+    'a_b & &nosuch;'
+    """
+    text = _ESCAPED.sub(r"\1", markdown) if "\\" in markdown else markdown
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(entity: re.Match[str]) -> str:
+    return entity_text(entity[0]) or entity[0]
+
+
+def entity_text(entity: str) -> str:
+    """Return the characters of an entity such as ``&auml;``; empty for no entity."""
+    name = entity[1:]
+    if not name.startswith("#"):
+        return html5.get(name, "")
+    if len(name) > _MAX_ENTITY:
+        return ""
+    return visible_text(html.unescape(entity))
+
+
+def normal_label(label: str) -> str:
+    """Return the label of a link or note as labels are compared."""
+    return " ".join(label.split()).casefold()
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -60,7 +60,7 @@ CASES = {
     "an environment": ("\\begin{align}\na\n\\end{align}", ["math"]),
     "math that goes on as text": ("$$a$$ is nice", ["paragraph"]),
     "a stray opening": ("$$\na\n\ntext\n\nmore", ["math", "paragraph", "paragraph"]),
-    "underlined": ("Title\n---\ntext", ["paragraph", "paragraph"]),
+    "underlined": ("Title\n---\ntext", ["heading", "paragraph"]),
     "quote with lazy lines": ("> a\nb\n\nc", ["quote", "paragraph"]),
     "HTML until a blank": ("<div>\nx\n\ny", ["html", "paragraph"]),
     "script to its end": ("<script>\n\nx\n</script>\ny", ["html", "paragraph"]),

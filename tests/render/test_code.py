@@ -13,7 +13,7 @@ from ollama_magic.render.code import code_blocks
         ("~~~ js run\nx\n~~~", [("js", "x\n")]),
         ("````md\n```py\na\n```\n````", [("md", "```py\na\n```\n")]),
         ("- item\n\n  ```py\n  a\n    b\n  ```", [("py", "a\n  b\n")]),
-        ("```py\nnever closed\n", [("py", "never closed\n\n")]),
+        ("```py\nnever closed\n", [("py", "never closed\n")]),
         ("``` inline ``` is no fence", []),
         ("> ```py\n> a\n> ```", [("py", "a\n")]),
         ("```py\n\n  a\n```", [("py", "\n  a\n")]),

@@ -9,12 +9,13 @@ import json
 import time
 import tracemalloc
 from functools import cache
+from xml.etree.ElementTree import SubElement
 
 import pytest
 from hostile import quick_violations
 from surfaces import SURFACES, Published
 
-from ollama_magic.render import limits, markdown, safe_html
+from ollama_magic.render import inline, limits, markdown, safe_html
 from ollama_magic.render.columns import Column, ColumnsDisplay
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -178,9 +179,9 @@ def test_html_and_json_are_converted_fast(nest):
 
 
 def test_check_detects_a_costly_text(monkeypatch):
-    """Without the limit Python-Markdown takes minutes; a fifth of it is enough."""
+    """Without the limit Python-Markdown takes time that grows with the square."""
     monkeypatch.setattr(safe_html, "is_costly_markdown", lambda _: False)
-    assert cost(lambda: shown("[" * 4000)) > 20
+    assert cost(lambda: shown("$a$ " * 30_000)) > 20
 
 
 # -- a small text with a large effect ------------------------------------------------
@@ -474,8 +475,13 @@ def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
 
 
 def test_check_detects_padded_rows(monkeypatch):
-    monkeypatch.delattr(markdown._Tables, "run")
-    text = _square(2_500)
+    def add_padded_row(parent, tag, line, styles):
+        row = SubElement(parent, "tr")
+        for style in styles:
+            SubElement(row, tag, {"style": style}).text = ""
+
+    monkeypatch.setattr(markdown, "_add_row", add_padded_row)
+    text = _square(4_000)
     made, used = peak(lambda: markdown_html(text))
     assert used > 15_000_000
     assert "Shown as plain text" in made
@@ -487,7 +493,7 @@ def test_check_detects_reopened_elements():
 
 
 def test_check_detects_unlimited_references(monkeypatch):
-    monkeypatch.setattr(markdown, "_REFERENCE_CHARACTERS_FREE", 10**12)
+    monkeypatch.setattr(inline, "_REFERENCE_CHARACTERS_FREE", 10**12)
     text = f"> [a]: http://x/{'y' * 900}\n> \n> " + "[a]\n> \n> " * 3000
     made, used = peak(lambda: markdown_html(text))
     assert used > 10_000_000

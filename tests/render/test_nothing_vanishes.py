@@ -59,7 +59,7 @@ SHOWN = {
     "no use": "text\n\n[1]: https://a.example/x",
     "relative": "See [docs].\n\n[docs]: docs/page.md",
     "script": "See [x].\n\n[x]: javascript:alert(1)",
-    "address below": "See [x][1].\n\n[1]:\nhttps://a.example/x\n'Title'",
+    "address below, no use": "See x.\n\n[1]:\nhttps://a.example/x\n'Title'",
     "in a list": "- [a]: one\n- [b]: https://b.example/\n\n  [c]: three",
     "in a quote": "> Log:\n> [a]: one\n>\n> [b]: two",
     "nested": "1. x\n   > [a]: one\n   > - [b]: two\n   >\n   >   [c]: three",

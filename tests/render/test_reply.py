@@ -27,7 +27,7 @@ def test_bundle_has_html_and_source_text_only():
     bundle = reply_bundle(ReplyView("# a *b*"))
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/plain"] == "# a *b*"
-    assert "<h1>a <em>b</em></h1>" in bundle["text/html"]
+    assert "<h3>a <em>b</em></h3>" in bundle["text/html"]
 
 
 def test_thinking_is_folded_and_not_in_the_source():

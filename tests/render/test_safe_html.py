@@ -62,7 +62,7 @@ def body(text: str) -> str:
 READS = {
     "raw HTML": ("a <b>x</b>", "<p>a &lt;b&gt;x&lt;/b&gt;</p>"),
     "struck": ("~~a~~ H~2~O", "<p><del>a</del> H~2~O</p>"),
-    "tasks": ("- [ ] a\n- [x] b", "<ul>\n<li>☐ a</li>\n<li>☑ b</li>\n</ul>"),
+    "tasks": ("- [ ] a\n- [x] b", "<dl>\n<dd>☐ a</dd>\n<dd>☑ b</dd>\n</dl>"),
     "start of a list": ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>'),
     "two spaces": (
         "- a\n  - b\n- c",
@@ -226,14 +226,14 @@ def test_table_head_may_hold_math_with_a_pipe():
 @pytest.mark.parametrize(
     ("text", "heading"),
     [
-        (" ### Step one", "<h3>Step one</h3>"),
-        ("  ## Two\ntext", "<h2>Two</h2><p>text</p>"),
-        ("   # One", "<h1>One</h1>"),
-        (">  ## Two", "<h2>Two</h2>"),
-        ("1. a\n   ### Details\n   text", "<h3>Details</h3>\n<p>text</p>"),
-        ("- a\n  - b\n    # One\n- c", "<h1>One</h1>\n</li>"),
-        ("> - a\n>   # One", "<h1>One</h1>\n</li>"),
-        ("- > # One\n  > text", "<h1>One</h1>\n<p>text</p>"),
+        (" ### Step one", "<h5>Step one</h5>"),
+        ("  ## Two\ntext", "<h4>Two</h4><p>text</p>"),
+        ("   # One", "<h3>One</h3>"),
+        (">  ## Two", "<h4>Two</h4>"),
+        ("1. a\n   ### Details\n   text", "<h5>Details</h5>text</li>"),
+        ("- a\n  - b\n    # One\n- c", "<h3>One</h3>\n</li>"),
+        ("> - a\n>   # One", "<h3>One</h3>\n</li>"),
+        ("- > # One\n  > text", "<h3>One</h3>\n<p>text</p>"),
     ],
 )
 def test_heading_may_be_indented(text, heading):

@@ -39,7 +39,7 @@ T = TypeVar("T")
 _PATIENCE_S = 5.0
 """How long a server may take for each response before it counts as silent."""
 
-_NEEDED = ("ipython", "ipywidgets", "requests", "markdown", "nh3", "pymdown-extensions")
+_NEEDED = ("ipython", "ipywidgets", "requests", "markdown", "nh3")
 _OPTIONAL = "jupyterlab notebook pandas numpy pillow matplotlib pydantic xllamacpp pip"
 
 
