@@ -24,7 +24,8 @@ def text_of(page):
 
 
 def links_of(page):
-    return {"".join(a.itertext()): a.get("href") for a in tree_of(page).iter("a")}
+    links = tree_of(page).iter("a")
+    return {"".join(a.itertext()): a.get("href") for a in links if a.get("href")}
 
 
 def live_pages(text, step):
