@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
+from ollama_magic.render.cells import count_cells
 from ollama_magic.render.code import code_html
 from ollama_magic.render.limits import HtmlBudget
-from ollama_magic.render.line_syntax import is_delimiter_row
+from ollama_magic.render.line_syntax import delimiters, is_delimiter_row
 from ollama_magic.render.math import INLINE_MATH, MATH_LINES, is_money
 from ollama_magic.render.safe_html import (
     block_html,
@@ -202,26 +203,28 @@ def _ends_in_code(block: Block) -> bool:
 
 
 def _text_in_progress(block: Block) -> Block:
+    head, row = _table_head(block.source)
+    if row:
+        return Block("table", f"{head}\n{row}\n")
     source = _LONE_MARKS.sub("", block.source)
     if block.kind == "table":
         cell = max(source.rfind("|"), source.rfind("\n")) + 1
         return replace(block, source=_closed(source, cell))
-    head, row = _table_head(source)
-    if row:
-        return Block("table", f"{head}\n{row}\n")
     start = _last_paragraph(source)
     return replace(block, source=_closed(_without_halves(source, start), start))
 
 
 def _table_head(source: str) -> tuple[str, str]:
     """Return a table's head and a delimiter row, if there are no other rows yet."""
-    head, _, rest = source.strip("\n").partition("\n")
-    is_row = (
-        head.startswith("|") and head.rstrip().endswith("|") and head.count("|") > 2
-    )
-    if not is_row or rest.strip("|:- \t\n") or is_delimiter_row(rest):
+    head, end, rest = source.lstrip("\n").partition("\n")
+    columns = count_cells(head, 1)
+    is_row = head.startswith("|") and head.rstrip().endswith("|")
+    is_row = is_row or is_delimiter_row(rest)
+    if not end or columns < 2 or not is_row or rest.strip("|:- \t\n"):
         return "", ""
-    return head, "|" + "---|" * (head.count("|") - 1)
+    cells = delimiters(rest)[:columns] if rest.strip("\n") else []
+    known = [cell if is_delimiter_row(f"|{cell}|") else "---" for cell in cells]
+    return head, "|" + "|".join([*known, *["---"] * (columns - len(cells))]) + "|"
 
 
 def _last_paragraph(source: str) -> int:
@@ -279,7 +282,7 @@ def _is_in_code(source: str, start: int, index: int) -> bool:
 
 def _closed(source: str, start: int) -> str:
     """Close the emphasis and code that are open in the last paragraph."""
-    from ollama_magic.render.inline import closing_marks
+    from ollama_magic.render.emphasis import closing_marks
 
     source = _TRAILING_MARKS.sub("", source.rstrip())
     text = code = ""

@@ -26,6 +26,51 @@ _HTML = re.compile(rf"<(?:!--|!doctype|/?({_HTML_NAMES})(?=[\s/>]|$))", re.I)
 _VERBATIM_HTML = {"pre", "script", "style", "textarea", "svg"}
 
 
+class Rest:
+    """What is left of a line after the markers of its containers."""
+
+    __slots__ = ("column", "text")
+
+    def __init__(self, line: str) -> None:
+        self.text = line
+        self.column = 0
+
+    @property
+    def indent(self) -> int:
+        """The columns of white space before the text."""
+        bare = self.text.lstrip(" ")
+        if bare[:1] != "\t":
+            return len(self.text) - len(bare)
+        column = self.column
+        for char in self.text:
+            if char == " ":
+                column += 1
+            elif char == "\t":
+                column += 4 - column % 4
+            else:
+                break
+        return column - self.column
+
+    def skip(self, columns: int) -> None:
+        """Remove columns of white space, or fewer if the text begins before."""
+        if self.text[:columns] == " " * columns:
+            self.cut(columns)
+            return
+        while columns and self.text[:1] in {" ", "\t"}:
+            width = 1 if self.text[0] == " " else 4 - self.column % 4
+            if width > columns:  # a part of a tab: the rest becomes spaces
+                self.text = " " * width + self.text[1:]
+                continue
+            self.text = self.text[1:]
+            self.column += width
+            columns -= width
+
+    def cut(self, count: int) -> None:
+        """Remove characters that are no tabs."""
+        self.text = self.text[count:]
+        self.column += count
+
+
 def is_delimiter_row(line: str) -> bool:
     """Return whether a line is the ``|---|:-:|`` under a table's head."""
     bare = line.strip()

@@ -24,7 +24,9 @@ from ollama_magic.render import inline
 from ollama_magic.render.blocks import Block
 from ollama_magic.render.cells import CODE, PIPE, cells_of
 from ollama_magic.render.code import leaf_html
+from ollama_magic.render.emphasis import append_text
 from ollama_magic.render.line_syntax import delimiters
+from ollama_magic.render.links import LimitedReferences, shortened
 from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
 from ollama_magic.render.tree import VERBATIM, Node
@@ -50,11 +52,11 @@ class Parser(Markdown):
     """Python-Markdown with our blocks, and a limit on what link references add."""
 
     parser: _TreeBuilder
-    references: inline.LimitedReferences
+    references: LimitedReferences
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (its interface)
         super().__init__(**settings)
-        self.references = inline.LimitedReferences()
+        self.references = LimitedReferences()
 
     def convert_with(self, block: Block, references: References) -> str:
         """Return a block as HTML, with the labels of references as links."""
@@ -137,7 +139,7 @@ class _TreeBuilder(BlockParser):
     def _add_list(self, parent: Element, node: Node) -> None:
         tag = _TIGHT if node.is_tight else "p"
         boxes = [_task_box(item) for item in node.children]
-        name, item_name = ("dl", "dd") if all(boxes) else ("ul", "li")
+        name, item_name = ("dl", "dd") if boxes[0] else ("ul", "li")
         attributes = {}
         if node.children[0].marker[0].isdigit():
             name, item_name = "ol", "li"
@@ -198,7 +200,7 @@ def _unwrap(parent: Element) -> None:
         if child.tag != _TIGHT:
             parent.append(child)
             continue
-        inline.append_text(parent, child.text or "")
+        append_text(parent, child.text or "")
         for part in list(child):
             parent.append(part)
 
@@ -215,7 +217,7 @@ class _ShownAddresses(Treeprocessor):
                 shown = _true_host(element, address)
             else:
                 title = element.get("title", "")
-                shown = inline.shortened(address) + (f' "{title}"' if title else "")
+                shown = shortened(address) + (f' "{title}"' if title else "")
             if shown:
                 element.tail = code_escape(f" ({shown})") + (element.tail or "")
 

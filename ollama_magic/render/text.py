@@ -74,7 +74,11 @@ def plain_text(markdown: str) -> str:
     >>> plain_text(r"a\_b &amp; &nosuch;")
     'a_b & &nosuch;'
     """
-    text = _ESCAPED.sub(r"\1", markdown) if "\\" in markdown else markdown
+    return decoded(_ESCAPED.sub(r"\1", markdown))
+
+
+def decoded(text: str) -> str:
+    """Return text without entities such as ``&auml;``."""
     return _ENTITY.sub(_character, text) if "&" in text else text
 
 

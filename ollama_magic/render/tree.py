@@ -15,6 +15,7 @@ from typing import Literal
 
 from ollama_magic.render.cells import count_cells
 from ollama_magic.render.line_syntax import (
+    Rest,
     closes_fence,
     delimiters,
     fence_of,
@@ -86,51 +87,6 @@ def tree_of(text: str) -> Node:
     return parser.root
 
 
-class _Rest:
-    """What is left of a line after the markers of its containers."""
-
-    __slots__ = ("column", "text")
-
-    def __init__(self, line: str) -> None:
-        self.text = line
-        self.column = 0
-
-    @property
-    def indent(self) -> int:
-        """The columns of white space before the text."""
-        bare = self.text.lstrip(" ")
-        if bare[:1] != "\t":
-            return len(self.text) - len(bare)
-        column = self.column
-        for char in self.text:
-            if char == " ":
-                column += 1
-            elif char == "\t":
-                column += 4 - column % 4
-            else:
-                break
-        return column - self.column
-
-    def skip(self, columns: int) -> None:
-        """Remove columns of white space, or fewer if the text begins before."""
-        if self.text[:columns] == " " * columns:
-            self.cut(columns)
-            return
-        while columns and self.text[:1] in {" ", "\t"}:
-            width = 1 if self.text[0] == " " else 4 - self.column % 4
-            if width > columns:  # a part of a tab: the rest becomes spaces
-                self.text = " " * width + self.text[1:]
-                continue
-            self.text = self.text[1:]
-            self.column += width
-            columns -= width
-
-    def cut(self, count: int) -> None:
-        """Remove characters that are no tabs."""
-        self.text = self.text[count:]
-        self.column += count
-
-
 class TreeParser:
     """Reads the lines of a text; the tree grows with each of them."""
 
@@ -144,7 +100,7 @@ class TreeParser:
     def take(self, line: str) -> None:
         """Read one line, without its line end."""
         self.number += 1
-        rest = _Rest(line)
+        rest = Rest(line)
         count = self._matched(rest)
         tip = self.path[-1]
         if tip.kind in VERBATIM and count == len(self.path):
@@ -191,11 +147,11 @@ class TreeParser:
 
     def leaves(self, line: str) -> bool:
         """Return whether a line does not continue the deepest open block."""
-        return self._matched(_Rest(line)) < len(self.path)
+        return self._matched(Rest(line)) < len(self.path)
 
     # -- which open blocks a line continues --------------------------------------
 
-    def _matched(self, rest: _Rest) -> int:
+    def _matched(self, rest: Rest) -> int:
         """Return how many of the open blocks a line continues."""
         for count, node in enumerate(self.path):
             if node.kind == "quote":
@@ -213,7 +169,7 @@ class TreeParser:
                 return count
         return len(self.path)
 
-    def _takes_quote_mark(self, rest: _Rest) -> bool:
+    def _takes_quote_mark(self, rest: Rest) -> bool:
         indent = rest.indent
         if indent > 3 or rest.text.lstrip(" \t")[:1] != ">":
             return False
@@ -222,7 +178,7 @@ class TreeParser:
         rest.skip(1)
         return True
 
-    def _continues_item(self, item: Node, rest: _Rest) -> bool:
+    def _continues_item(self, item: Node, rest: Rest) -> bool:
         text = rest.text.lstrip(" \t")
         if not text:
             rest.skip(item.width)
@@ -241,7 +197,7 @@ class TreeParser:
 
     # -- lines of leaves -----------------------------------------------------------
 
-    def _take_verbatim(self, leaf: Node, rest: _Rest) -> None:
+    def _take_verbatim(self, leaf: Node, rest: Rest) -> None:
         text = rest.text
         if leaf.kind == "indented":
             self._take_indented(leaf, rest)
@@ -266,13 +222,13 @@ class TreeParser:
         elif not text.strip() and _is_stray(leaf):
             self.path.pop()
 
-    def _take_indented(self, leaf: Node, rest: _Rest) -> None:
+    def _take_indented(self, leaf: Node, rest: Rest) -> None:
         if rest.text.strip():
             self._touch()
         rest.skip(4)
         leaf.lines.append(rest.text)
 
-    def _take_fenced(self, leaf: Node, rest: _Rest) -> None:
+    def _take_fenced(self, leaf: Node, rest: Rest) -> None:
         if rest.indent < 4:
             text = rest.text.strip()
             if closes_fence(text, leaf.marker) and not leaf.level:
@@ -283,7 +239,7 @@ class TreeParser:
         rest.skip(leaf.width)
         leaf.lines.append(rest.text)
 
-    def _take_text(self, rest: _Rest, count: int) -> None:
+    def _take_text(self, rest: Rest, count: int) -> None:
         """Open the blocks that a line begins, and add its text."""
         while True:
             tip = self.path[-1]
@@ -308,7 +264,7 @@ class TreeParser:
             count = len(self.path)
         self._add_text(rest, count)
 
-    def _becomes_other(self, paragraph: Node, rest: _Rest) -> bool:
+    def _becomes_other(self, paragraph: Node, rest: Rest) -> bool:
         """Turn the open paragraph into a heading, or its last line into a table."""
         level = underline_level(rest.text) if paragraph.lines else 0
         if level:
@@ -354,7 +310,7 @@ class TreeParser:
             self.path.pop()
         return True
 
-    def _begins_container(self, rest: _Rest, count: int, *, in_paragraph: bool) -> bool:
+    def _begins_container(self, rest: Rest, count: int, *, in_paragraph: bool) -> bool:
         indent, text = rest.indent, rest.text.lstrip(" \t")
         levels = sum(node.kind in _LEVELS for node in self.path[:count])
         is_deep = levels >= MAX_DEPTH
@@ -383,7 +339,7 @@ class TreeParser:
         return False
 
     def _push_item(
-        self, marker: str, indent: int, rest: _Rest, count: int, *, is_deep: bool
+        self, marker: str, indent: int, rest: Rest, count: int, *, is_deep: bool
     ) -> None:
         gap = rest.indent
         gap = gap if 0 < gap < 5 and rest.text.strip() else 1
@@ -405,7 +361,7 @@ class TreeParser:
         item.level = indent + 2 if marker[0].isdigit() else 0
         self._append(item)
 
-    def _add_text(self, rest: _Rest, count: int) -> None:
+    def _add_text(self, rest: Rest, count: int) -> None:
         tip = self.path[-1]
         text = rest.text.lstrip(" \t")
         if tip.kind == "paragraph" and (text or count == len(self.path)):

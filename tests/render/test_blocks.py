@@ -125,7 +125,7 @@ HALF_WRITTEN = {
     "money": ("costs $5 and", "costs $5 and"),
     "round math": ("so \\(a + b", "so"),
     "tag": ("a <di", "a"),
-    "head of a table": ("| a | b |", "| a | b |\n|---|---|\n"),
+    "head of a table": ("| a | b |\n", "| a | b |\n|---|---|\n"),
     "row of a table": ("|a|b|\n|-|-|\n| **x", "|a|b|\n|-|-|\n| **x**"),
     "display math": ("$$\na + b", "`$$ a + b`"),
     "end of a fence": ("```\nx\n``", "```\nx\n"),

@@ -1,5 +1,7 @@
 """Replies have the structure that CommonMark gives them, when complete and live."""
 
+import re
+
 import pytest
 from markdown_oracle import EXAMPLES, expected, has_raw_html, shown
 from model_texts import for_oracle, for_reply, text_of
@@ -92,7 +94,7 @@ READS = {
         '<a rel="noopener noreferrer nofollow">sec</a> (#usage), ',
     ),
     "tasks in a numbered list": ("1. [ ] a", "<li>☐ a</li>"),
-    "tasks beside items": ("- [ ] a\n- b", "<ul>\n<li>☐ a</li>\n<li>b</li>\n</ul>"),
+    "tasks beside items": ("- b\n- [ ] a", "<ul>\n<li>b</li>\n<li>☐ a</li>\n</ul>"),
     "struck at a mark": ("~~删除（旧）。~~文字", "<del>删除（旧）。</del>文字"),
     "bold at a mark": ("**删除（旧）。**文字", "<strong>删除（旧）。</strong>文字"),
     "no host": ("www.example.com", '<a href="http://www.example.com"'),
@@ -129,3 +131,31 @@ READS = {
 def test_reply_reads_as_meant(text, part):
     assert part in markdown_html(text)
     assert part in live_page(text + "\n", 1)
+
+
+def kinds_of(page):
+    """Return the blocks that each numbered word of a page stands in."""
+    found = {}
+    for word, above in shown(page):
+        blocks = tuple(name.partition(" ")[0] for name in above)
+        blocks = tuple(name for name in blocks if name not in INLINE)
+        for number in re.findall(r"w[1-9]\d*", word):
+            found.setdefault(number, blocks)
+    return found
+
+
+INLINE = {"a", "code", "del", "em", "p", "strong"}
+
+
+@pytest.mark.parametrize("start", range(2000, 2040, 10))
+def test_no_block_of_a_live_view_changes_its_kind_more_than_once(start):
+    for seed in range(start, start + 10):
+        text = without_definitions(for_reply(text_of(seed)))
+        converter, done, kinds = MarkdownConverter(), "", {}
+        for at in range(0, len(text), 4):
+            done += "".join(one.html for one in converter.take(text[at : at + 4]))
+            for word, kind in kinds_of(done + converter.open_html()).items():
+                seen = kinds.setdefault(word, [kind])
+                if seen[-1] != kind:
+                    seen.append(kind)
+        assert [seen for seen in kinds.values() if len(seen) > 2] == [], seed

@@ -15,7 +15,7 @@ import pytest
 from hostile import quick_violations
 from surfaces import SURFACES, Published
 
-from ollama_magic.render import inline, limits, markdown, safe_html
+from ollama_magic.render import limits, links, markdown, safe_html
 from ollama_magic.render.columns import Column, ColumnsDisplay
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -493,7 +493,7 @@ def test_check_detects_reopened_elements():
 
 
 def test_check_detects_unlimited_references(monkeypatch):
-    monkeypatch.setattr(inline, "_REFERENCE_CHARACTERS_FREE", 10**12)
+    monkeypatch.setattr(links, "_REFERENCE_CHARACTERS_FREE", 10**12)
     text = f"> [a]: http://x/{'y' * 900}\n> \n> " + "[a]\n> \n> " * 3000
     made, used = peak(lambda: markdown_html(text))
     assert used > 10_000_000
