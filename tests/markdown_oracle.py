@@ -7,7 +7,7 @@ is compared and not the markup. What we do otherwise on purpose is applied to bo
 - Raw HTML is text; images are links; an address that is not absolute stands as text
   behind the words of its link.
 - Headings are two levels deeper, below those of the notebook.
-- A list of tasks has a box per item and no bullets.
+- A list that begins with a task has boxes and no bullets.
 """
 
 import json
@@ -126,7 +126,7 @@ class _Reader:
         parent = above[-1] if above else ""
         if not self._is_ours:
             tag = _DEEPER.get(tag, tag)
-            if "contains-task-list" in element.get("class", "") and _all_tasks(element):
+            if _is_task_list(element):
                 tag = "dl"
             if tag == "li" and parent.startswith("dl"):
                 tag = "dd"
@@ -162,5 +162,8 @@ def _margin(line):
     return f"{margin}: " if margin and line.strip() else ""
 
 
-def _all_tasks(element):
-    return all("task-list-item" in item.get("class", "") for item in element)
+def _is_task_list(element):
+    """Return whether the first item of a list with bullets is a task."""
+    item = next(iter(element), None)
+    is_task = item is not None and "task-list-item" in item.get("class", "")
+    return element.tag == "ul" and is_task

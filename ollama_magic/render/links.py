@@ -23,7 +23,7 @@ from markdown.util import (
 )
 
 from ollama_magic.render.references import References
-from ollama_magic.render.text import address_of, decoded, normal_label
+from ollama_magic.render.text import address_of, decoded, normal_label, plain_text
 
 Found = tuple[Any, int | None, int | None]
 """What Python-Markdown's patterns return: an element, and the text it replaces."""
@@ -144,7 +144,8 @@ class _Brackets(InlineProcessor):
         text, after = data[inner:close], close + 1
         if data[after : after + 1] == "(" and (found := _inline_target(data, after)):
             url, title, end = found
-            return _Link(text, self._plain(url), self._plain(title), len(data) - end)
+            url = plain_text(self._plain(url))  # NB: "\\(a\\)" was read as math
+            return _Link(text, url, self._plain(title), len(data) - end)
         label = _LABEL.match(data, after)
         key = ""
         if label and label[1].strip():
