@@ -67,7 +67,7 @@ def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (IPython is not
 
 
 def unload_ipython_extension(shell: Any) -> None:  # noqa: ANN401  (as above)
-    """Take the magics back; called by ``%unload_ext ollama_magic``."""
+    """Unregister the magics; called by ``%unload_ext ollama_magic``."""
     from ollama_magic.notebook.magics import unload
 
     unload(shell)

@@ -35,11 +35,11 @@ _SIMILARITY = 0.65
 """From 0 to 1: a word less similar than this to a known one is not a typo of it."""
 
 
-# -- text of others ------------------------------------------------------------
+# -- untrusted text ------------------------------------------------------------
 
 
 def quoted(text: str, *, limit: int = 500) -> str:
-    r"""Return text of others as one line that is safe to show in an error.
+    r"""Return untrusted text as one line that is safe to show in an error.
 
     Whitespace becomes single spaces, and control, bidi and tag characters become
     escapes; text longer than ``limit`` characters is truncated.

@@ -142,7 +142,7 @@ def _is_dropped(cause: BaseException) -> bool:
 
 
 def _system_words(exc: BaseException) -> str:
-    """Return the operating system's words; those of requests may contain secrets."""
+    """Return the operating system's message; that of requests may contain secrets."""
     said = [c.strerror for c in _causes(exc) if isinstance(c, OSError) and c.strerror]
     return quoted(said[-1], limit=200).lower() if said else ""
 

@@ -91,7 +91,7 @@ _NEXT_STEPS: _Steps = (
     ("^4", "correct the part of the request that it names"),
     ("", f"run this again; if the error repeats, {SERVER_LOG}"),
 )
-"""For the status, a space and the server's words; 200 means inside a stream."""
+"""Matched with the status, a space and the server's message; 200: inside a stream."""
 
 _NETWORK = (
     "no such host|connection refused|timeout|timed out|retries exceeded|"
@@ -148,7 +148,7 @@ _TRANSFER_STEPS: Mapping[str, _Steps] = {
         ("", "correct what it names, then create the model again"),
     ),
 }
-"""By endpoint, for the server's words alone."""
+"""By endpoint; matched with the server's message alone."""
 
 _TRANSFERS = {"pull": "Pull", "push": "Push", "create": "Creation"}
 _VERBS = {
@@ -196,7 +196,7 @@ def response_error(
     installed
         Names of the models on the server, to suggest the nearest.
     hide
-        Redacts the server's words, which may repeat our secrets.
+        Redacts the server's message, which may repeat our secrets.
     """
     text, is_json = _error_text(body)
     text = hide(text)
@@ -210,12 +210,12 @@ def response_error(
 def server_error(
     info: RequestInfo, text: str, *, status_code: int = 200, progress: str = ""
 ) -> ServerError:
-    """Return the error for the server's words.
+    """Return the error for the server's message.
 
     Parameters
     ----------
     status_code
-        200 if the words arrived inside a stream.
+        200 if the message arrived inside a stream.
     progress
         How far a transfer got, such as ``12.4 of 42.5 GB``.
     """
@@ -303,7 +303,7 @@ def error_words(error: object) -> str:
 
 
 def _error_text(body: bytes) -> tuple[str, bool]:
-    """Return the server's words, and whether the body is Ollama's JSON."""
+    """Return the server's message, and whether the body is Ollama's JSON."""
     text = body.decode("utf-8", "replace")
     try:
         data = json.loads(text)
@@ -358,7 +358,7 @@ def _what(info: RequestInfo, status_code: int) -> str:
 
 
 def _next_step(table: _Steps, words: str, model: str) -> str:
-    """Return the first step whose pattern occurs in the server's words."""
+    """Return the first step whose pattern occurs in the server's message."""
     step = next(
         step for pattern, step in table if re.search(pattern, words, re.IGNORECASE)
     )

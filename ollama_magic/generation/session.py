@@ -71,7 +71,7 @@ class Cells(Protocol):
 
     @property
     def is_interactive(self) -> bool:
-        """Whether somebody can answer a question."""
+        """Whether a user can answer a question."""
 
     @property
     def deleted_cells(self) -> tuple[str, ...]:

@@ -210,7 +210,7 @@ def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
     # NB: a file in WAL mode cannot be opened in a read-only folder without its -wal,
-    # unless it is declared immutable. Without -wal and -journal, nobody is writing.
+    # unless it is declared immutable. Without -wal and -journal, no process is writing.
     companions = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
     is_idle = not any(companion.exists() for companion in companions)
     return _connect_to_read(path, "&immutable=1" if is_idle else "")

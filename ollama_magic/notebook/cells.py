@@ -170,7 +170,7 @@ class CellTracker:
 
     @property
     def is_interactive(self) -> bool:
-        """Whether a person can answer questions; nbclient says that nobody can.
+        """Whether a user can answer questions; nbclient says that none can.
 
         A kernel that does not pass this on, such as xeus-python, may have one.
         """

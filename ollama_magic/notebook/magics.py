@@ -263,7 +263,7 @@ class OllamaMagics(Magics):
         return summary
 
     def confirm(self, question: str) -> bool | None:
-        """Ask the user; return None if nobody can answer."""
+        """Ask the user; return None if no user can answer."""
         from ollama_magic.generation.tool_calls import ask_user
 
         answer = ask_user(f"{question} [y/N] ")

@@ -407,7 +407,7 @@ def _log_path(name: str) -> Path:
         if path.stat().st_size > _LOG_LIMIT_BYTES:
             path.unlink()
     path.touch(mode=0o600)
-    with contextlib.suppress(OSError):  # it may belong to somebody else
+    with contextlib.suppress(OSError):  # it may belong to another user
         path.chmod(0o600)
     return path
 

@@ -244,9 +244,9 @@ def test_data_that_a_class_rejects_is_the_error_of_its_row(fake_ollama):
     good, bad = map_prompts("{}", [36, 360], schema=Age)
     assert good.age == 36
     assert isinstance(bad, ReplyDataError)
-    assert bad.why.startswith("at howOld: nobody is so old")
+    assert bad.why.startswith("at howOld: nobody is that old")
     (repair,) = fake_ollama.bodies("/api/chat")  # it was requested once more
-    assert "at howOld: nobody is so old" in repair["messages"][-1]["content"]
+    assert "at howOld: nobody is that old" in repair["messages"][-1]["content"]
 
 
 def test_a_reply_that_does_not_match_is_requested_once_more(fake_ollama):

@@ -109,7 +109,7 @@ class Kernel:
         return _View(since, applies_updates=self.applies_updates)
 
     answers = None
-    """The answers to questions of the kernel; None if nobody can answer."""
+    """The answers to questions of the kernel; None if no user can answer."""
 
     opening = None
     """The session id in requests; None for that of the client."""

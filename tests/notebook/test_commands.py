@@ -46,7 +46,7 @@ def test_rm_asks_for_confirmation(kernel, fake_ollama, typed, is_deleted):
     assert ("llama3.2:3b" not in fake_ollama.model_names) == is_deleted
 
 
-def test_rm_is_an_error_if_nobody_can_answer(kernel, fake_ollama):
+def test_rm_is_an_error_if_no_user_can_answer(kernel, fake_ollama):
     ran = kernel.run("%ollama rm llama3.2:3b")
     assert ran.status == "error"
     assert "%ollama rm -y llama3.2:3b" in ran.error

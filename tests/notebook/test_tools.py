@@ -112,7 +112,7 @@ def test_the_user_is_asked_before_each_call_and_sees_its_arguments(able, fake_ol
 def test_nothing_is_cleared_while_a_question_may_be_open(able, fake_ollama):
     """A question and a request to clear may arrive in any order.
 
-    JupyterLab would remove the input box, and nobody could answer.
+    JupyterLab would remove the input box, and no answer would be possible.
     """
     script(
         fake_ollama,

@@ -75,7 +75,7 @@ class Context(Protocol):
         """Return the panel, or a table of models where widgets can't be shown."""
 
     def confirm(self, question: str) -> bool | None:
-        """Ask the user; None when nobody can answer."""
+        """Ask the user; None if no user can answer."""
 
 
 Run = Callable[[Context, ParsedCommand], object]
@@ -174,7 +174,7 @@ def is_confirmed(
     question
         What is about to happen, and whether it can be undone.
     not_done
-        The error when nobody can answer.
+        The error if no user can answer.
     command
         The same command with ``-y``.
 

@@ -234,12 +234,12 @@ def remove(context: Context, line: ParsedCommand) -> TextPage:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What the progress line says of one kind of transfer."""
+    """The words of the progress line for one kind of transfer."""
 
     done: str
     not_needed: str
     resumes: str
-    """What an interrupt costs."""
+    """Shown after an interrupt: how the next transfer continues."""
 
 
 _PULL = _Texts("pulled", "up to date", "the next pull resumes there")
