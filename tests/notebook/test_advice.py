@@ -10,6 +10,7 @@ from fake_ollama import Answer, error, json_answer
 
 HOSTILE = "a\x1b[31mred\u202eabc"
 HARMLESS = "a␛[31mredabc"
+ESCAPED = r"a\x1b[31mred\u202eabc"
 
 
 def said(ran):
@@ -28,11 +29,15 @@ def check_harmless(ran):
 def test_details_of_a_model_and_the_version_are_escaped(kernel, fake_ollama):
     fake_ollama.on("POST /api/show", json_answer({"template": HOSTILE, "details": {}}))
     fake_ollama.on("GET /api/version", json_answer({"version": HOSTILE}))
-    for line in ("show llama3.2:3b --template", "version", ""):
+    for line, shown in {
+        "show llama3.2:3b --template": HARMLESS,
+        "version": ESCAPED,
+        "": ESCAPED,
+    }.items():
         ran = kernel.run(f"%ollama {line}")
         check_harmless(ran)
-        assert HARMLESS in ran.html
-        assert HARMLESS in ran.text
+        assert shown in ran.html
+        assert shown in ran.text
 
 
 def test_the_status_of_a_pull_is_escaped(kernel, fake_ollama):
