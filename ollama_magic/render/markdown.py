@@ -92,7 +92,9 @@ class _TreeBuilder(BlockParser):
 
     def _add_all(self, parent: Element, nodes: Iterable[Node], tag: str = "p") -> None:
         for node in nodes:
-            if node.kind == "paragraph":
+            if node.kind == "paragraph" and _has_definition(node.lines):
+                _add_definitions(parent, node.lines)
+            elif node.kind == "paragraph":
                 SubElement(parent, tag).text = "\n".join(node.lines).rstrip()
             elif node.kind in VERBATIM:
                 stashed = self.md.htmlStash.store(leaf_html(node))
@@ -153,6 +155,22 @@ class _TreeBuilder(BlockParser):
             self._add_all(SubElement(made, item_name), item.children, tag)
 
 
+def _has_definition(lines: list[str]) -> bool:
+    return len(lines) > 1 and lines[1].startswith(": ") and lines[0][0] != ":"
+
+
+def _add_definitions(parent: Element, lines: list[str]) -> None:
+    """Add lines such as ``term`` and ``: definition`` as a definition list."""
+    made = SubElement(parent, "dl")
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith(": "):
+            SubElement(made, "dd").text = line[2:].strip()
+        elif below.startswith(": "):
+            SubElement(made, "dt").text = line.rstrip()
+        else:
+            made[-1].text = f"{made[-1].text}\n{line.rstrip()}"
+
+
 def _task_box(item: Node) -> str:
     """Return the box of a task; empty if an item is none."""
     first = item.children[0] if item.children else None
@@ -196,11 +214,14 @@ def _unwrap(parent: Element) -> None:
     parent.clear()
     parent.tag, parent.tail = tag, tail
     parent.attrib.update(attributes)
+    is_below_text = False
     for child in children:
         if child.tag != _TIGHT:
             parent.append(child)
+            is_below_text = False
             continue
-        append_text(parent, child.text or "")
+        append_text(parent, ("\n" if is_below_text else "") + (child.text or ""))
+        is_below_text = True
         for part in list(child):
             parent.append(part)
 

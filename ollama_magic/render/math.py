@@ -18,11 +18,16 @@ _DOLLARS = (
     r"(?<![\\$0-9A-Za-z])\$(?![\s$])(?P<d>(?:\\.|[^\\$]){0,1000}?)(?<!\s)\$"
     r"(?![$0-9])(?!(?!(?:th|st|nd|rd|s)\b)[A-Za-z])"
 )
+# With blanks inside, only what has a command, a power or a braced index is math.
+_SPACED = (
+    r"(?<![\\$0-9A-Za-z])\$ (?=[^$\n]{0,300}?(?:\\[A-Za-z]{2}|\^\w|[_^]\{))"
+    r"[^$\n]{1,300} \$(?![$0-9A-Za-z])"
+)
 _DISPLAY = r"(?<!\\)\$\$(?:\\.|[^\\$]|\$(?!\$)){1,5000}?\$\$"
 # NB: each body stops at the next opening; else many of them take quadratic time.
 _ROUND = r"(?<!\\)\\\((?:\\\\|(?!\\[\\()]).)+\\\)"
 _SQUARE = r"(?<!\\)\\\[(?:\\\\|(?!\\[\\\[\]]).)+\\\]"
-INLINE_MATH = rf"(?s:{_DISPLAY}|{_DOLLARS}|{_ROUND}|{_SQUARE})"
+INLINE_MATH = rf"(?s:{_DISPLAY}|{_DOLLARS}|{_SPACED}|{_ROUND}|{_SQUARE})"
 _MONEY = re.compile(r"\d[\d.,]*[kKmMbB]?\s+[A-Za-z]{2,}|\d[\d.,]*\s*[-–—/]\s*$")
 MATH_LINES = re.compile(
     rf"^(?P<indent> *)(?P<math>\$\$(?:(?!\$\$).)+\$\$|{_SQUARE})[ ]*$",

@@ -3,6 +3,10 @@
 import re
 
 import pytest
+
+pytest.importorskip("linkify_it")  # the measure needs no old versions
+pytest.importorskip("mdit_py_plugins")
+
 from markdown_oracle import EXAMPLES, expected, has_raw_html, shown
 from model_texts import for_oracle, for_reply, text_of
 
@@ -88,6 +92,12 @@ READS = {
     "deep heading": ("##### a", "<h6>a</h6>"),
     "callout": ("> [!NOTE]\n> a", "<p><strong>Note</strong></p>\n<p>a</p>"),
     "callout alone": ("> [!WARNING]", "<strong>Warning</strong>"),
+    "definitions": (
+        "a\n: b **c**\nd\n: e\n: f\ng",
+        "<dt>a</dt>\n<dd>b <strong>c</strong></dd>\n<dt>d</dt>\n"
+        "<dd>e</dd>\n<dd>f\ng</dd>\n</dl>",
+    ),
+    "no definition": (": a\n: b", "<p>: a\n: b</p>"),
     "relative link": (
         "[config](docs/config.md), [sec](#usage), [tel](tel:+1)",
         ">config</a> (docs/config.md), "

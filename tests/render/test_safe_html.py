@@ -96,7 +96,9 @@ def test_markdown_reads_as_models_mean_it(text, html):
 
 
 MATH = ["$x$", "$a_1 * b$", "$$\na < b\n$$", "\\(a*b*c\\)", "\\[\nx\n\\]", "the $n$th"]
+MATH += [r"$ \alpha + 1 $", "$ x^2 $ is", "so $ a_{i} $"]
 NOT_MATH = ["costs $5 and $10", "$5-$10", "US$3 or A$4", "`$x$`", "$HOME/$USER"]
+NOT_MATH += ["$ 5 and $ 6", "$ cd my_dir and $ ls", "type $ make\nthen $ run"]
 NOT_MATH += [
     "5$ and 6$",
     "```\n$x$\n```",
