@@ -237,17 +237,18 @@ def _last_paragraph(source: str) -> int:
 
 def _without_halves(source: str, start: int) -> str:
     """Return a text without the links, tags and math that have not ended."""
+    oldest = len(source) - _MAX_HELD
     for token, _ in _tokens(source, start):
         if token["opening"] and _is_half_math(source, token.start()):
             source = source[: token.start()]
             break
-    match = _HALF_TAG.search(source, start)
+    match = _HALF_TAG.search(source, max(start, oldest))
     if match and not _is_in_code(source, start, match.start()):
         source = source[: match.start()]
     match = _HALF_LINK.search(source, start)
     if match and not _is_in_code(source, start, match.start()):
         held = "" if match["image"] else match["text"]
-        if len(match[0]) - len(held) <= _MAX_HELD:
+        if match.start() + len(held) >= oldest:
             source = source[: match.start()] + held
     return source
 

@@ -302,6 +302,7 @@ def test_no_word_is_lost(text):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS, st.integers(30, 90))
 @example("- a\n  > ```\n" + "  > w1w \n" * 60, 31)
+@example("$$w1w w2w w3w w4w w5w \nw6w \n$$\nw7w ![w8w $$", 31)
 def test_no_word_older_than_300_characters_is_missing(text, step):
     text += "\nand" + " so on" * 60
     for size, page in live_pages(text, step):
