@@ -58,7 +58,7 @@ def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     page.wait_text(1, "turn 1 of main")
     page.wait_ended(1)
     assert page.output(1).count() == 1
-    assert page.output(1).locator("h1 strong").inner_text() == "sky"
+    assert page.output(1).locator("h3 strong").inner_text() == "sky"
     page.output(1).locator("mjx-container").first.wait_for()
     assert page.output(1).locator("pre").inner_text().strip() == "print(1)"
     page.screenshot(f"complete-{page.app}")
