@@ -15,7 +15,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
-from ollama_magic.errors import ConfigError
+from ollama_magic.errors import ConfigError, ServerError
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
 from ollama_magic.generation.reply import Reply
@@ -26,6 +26,7 @@ from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
 from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
+from ollama_magic.render.text import counted
 
 Tools = Sequence[Callable[..., Any] | str]
 
@@ -239,14 +240,16 @@ def embed(
     Raises
     ------
     OllamaMagicError
-        The model does not support embeddings, or no server responded.
+        The model does not support embeddings, a text has no vector because it is
+        empty, or no server responded.
     """
     client = current_session().client(host)
+    texts = [input] if isinstance(input, str) else list(input)
     found = run_in_background(
         partial(
             client.embed,
             model or run_in_background(partial(_embedding_model, client)),
-            input if isinstance(input, str) else list(input),
+            input if isinstance(input, str) else texts,
             dimensions=dimensions,
             truncate=truncate,
             options=check_options(options or {}),
@@ -255,7 +258,16 @@ def embed(
             ),
         )
     )
-    return found.vectors[0] if isinstance(input, str) else list(found.vectors)
+    vectors = list(found.vectors)
+    if len(vectors) != len(texts):
+        # NB: for an empty text Ollama returns no vector (ollama#5713).
+        raise ServerError(
+            f"The server returned {counted(len(vectors), 'vector')} for "
+            f"{counted(len(texts), 'text')}.",
+            why="an empty text has no vector",
+            next_step="remove empty texts and run it again",
+        )
+    return vectors[0] if isinstance(input, str) else vectors
 
 
 def models(host: str | None = None) -> Listing[ModelSummary]:

@@ -120,6 +120,14 @@ def test_embed_takes_one_text_or_several(script):
     assert script.bodies("/api/embed")[1]["dimensions"] == 2
 
 
+@pytest.mark.parametrize(("input", "texts"), [("", "1 text"), (["a", "b"], "2 texts")])
+def test_a_text_without_a_vector_is_an_error(script, input, texts):
+    """Ollama returns no vector for an empty text (ollama#5713)."""
+    script.on("POST /api/embed", json_answer({"embeddings": []}))
+    with pytest.raises(ollama_magic.OllamaMagicError, match=f"0 vectors for {texts}"):
+        ollama_magic.embed(input, model=MODEL)
+
+
 def test_embed_says_that_no_model_can_embed(script):
     with pytest.raises(ollama_magic.OllamaMagicError, match="no embedding model"):
         ollama_magic.embed("a")
