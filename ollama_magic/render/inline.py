@@ -36,8 +36,11 @@ _LITERAL = (
 _ENTITY = r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z0-9]+);"
 # No CJK punctuation: it follows addresses without a space.
 _URL_CHARACTERS = r"[^\s<>\x02\x03\"`|\\^{}\u3000-\u303f\uff00-\uffef]"
+# Models write the number of a note right after an address.
+_NOTE = r"\[\^?[\w-]{1,40}\](?![^\s.,;:!?)\[])"
 _ADDRESS = (
-    rf"(?<![A-Za-z0-9_/@.\"'=])(?:https?://|www\.(?=[\w-])){_URL_CHARACTERS}+"
+    r"(?<![A-Za-z0-9_/@.\"'=])(?:https?://|www\.(?=[\w-]))"
+    rf"(?:(?!{_NOTE}){_URL_CHARACTERS})+"
     r"|(?<![\w/@.+-])[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?![\w@-])"
 )
 _DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"

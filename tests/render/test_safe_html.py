@@ -161,6 +161,14 @@ def test_link_that_names_another_host_shows_the_true_one():
     assert "(" not in body("[www.bank.example/login](https://bank.example/login)")
 
 
+@pytest.mark.parametrize("note", ["[^1]", "[1]", "[1][2]", "[^a]."])
+@pytest.mark.parametrize("address", ["https://a.org/b", "https://a.org/?q[0]=1"])
+def test_a_note_after_a_bare_address_is_not_part_of_it(address, note):
+    page = markdown_html(f"See {address}{note} for more.")
+    assert f'href="{address}"' in page
+    assert f">{address}</a>{note} for" in page
+
+
 def test_bare_addresses_become_links_without_the_full_stop():
     assert '<a href="https://a.example/x_y?z=1"' in body(
         "See https://a.example/x_y?z=1."
