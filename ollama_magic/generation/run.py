@@ -321,7 +321,7 @@ def _response(
     stream = prepared.client.send(request)
     receive([stream], [response], show, tick, hz=session.settings.update_hz)
     response.fault = explained(session, options, request, response.fault)
-    if isinstance(response.fault, Interrupted):
+    if isinstance(response.fault, Interrupted) and response.size:
         response.fault = Interrupted(
             f"stopped; partial reply kept ({response.size:,} characters)"
         )

@@ -153,6 +153,7 @@ def test_an_interrupt_before_the_first_token_is_one_line(warm, fake_ollama, phas
     ran = warm.collect(msg_id)
     assert ran.status == "error"
     assert ran.error.startswith("Interrupted: stopped")
+    assert "partial reply kept" not in ran.error
     assert "\n" not in ran.error
     assert "Hi" not in warm.run("%ollama history").text
 
