@@ -56,7 +56,7 @@ def register(md: Markdown) -> None:
         Images(r"!\[", md),
         Links(r"\[", md),
         _Address(_ADDRESS, md),
-        _Break(r"(?: {2,}|\\)\n", md),
+        _Break(r"(?:(?<! ) {2,}+|\\)\n", md),
         _Entity(_ENTITY, md),
     ]
     for number, pattern in enumerate(patterns):
@@ -131,8 +131,9 @@ class _Address(InlineProcessor):
         self, m: re.Match[str], data: str
     ) -> Found:
         text = m[0].rstrip("?!.,:;*_~'")
-        while text.endswith(")") and text.count(")") > text.count("("):
-            text = text[:-1]
+        surplus = text.count(")") - text.count("(")
+        last = len(text) - len(text.rstrip(")"))
+        text = text[: len(text) - max(0, min(surplus, last))]
         scheme = "" if "://" in text else "http://"
         if not scheme or text.startswith("www."):
             return link(scheme + text, text), m.start(), m.start() + len(text)

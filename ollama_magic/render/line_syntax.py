@@ -11,7 +11,7 @@ import re
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`\n]*$)|~{3,})\s*(.*)")
 _ITEM = re.compile(r"([-*+]|\d{1,9}[.)])(?=[ \t]|$)")
 _HEADING = re.compile(r"(#{1,6})(?:[ \t]+(.*))?$")
-_CLOSING_MARKS = re.compile(r"(?:^|[ \t]+)#+[ \t]*$")
+_CLOSING_MARKS = re.compile(r"(?:^|(?<![ \t])[ \t]++)#+[ \t]*$")
 _RULE = re.compile(r"([-*_])[ \t]*(?:\1[ \t]*){2,}$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _NOTE = re.compile(r"\[\^[^\[\]\s]{1,100}\]:(?=[ \t]|$)")
