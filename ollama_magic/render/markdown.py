@@ -230,17 +230,26 @@ class _ShownAddresses(Treeprocessor):
     """Links show their true host, and addresses that are no links are text."""
 
     def run(self, root: Element) -> None:
-        for element in root.iter("a"):
+        for element in list(root.iter("a")):
             address = visible_text(html.unescape(element.get("href", "")))
-            if element.attrib.pop("class", ""):
+            if element.tag != "a" or element.attrib.pop("class", ""):
                 shown = ""  # an image: it shows its address itself
             elif _ABSOLUTE.match(address):
+                _unlink_images(element)
                 shown = _true_host(element, address)
             else:
                 title = element.get("title", "")
                 shown = shortened(address) + (f' "{title}"' if title else "")
             if shown:
                 element.tail = code_escape(f" ({shown})") + (element.tail or "")
+
+
+def _unlink_images(link: Element) -> None:
+    """Make the images in a link its text: HTML has no link in another."""
+    for inner in list(link.iter("a"))[1:]:
+        if inner.get("class") == "image":
+            inner.tag = "span"
+            inner.attrib.clear()
 
 
 def _true_host(element: Element, address: str) -> str:

@@ -154,6 +154,19 @@ def test_image_becomes_a_link_that_shows_its_address():
     assert "[image: cat – http://a.example/c.png]</a>" in made
 
 
+def test_image_in_a_link_opens_the_address_of_the_link():
+    made = body("[![PyPI](https://img.example/a.svg)](https://pypi.example/x)")
+    assert made.count("<a ") == 1
+    assert 'href="https://pypi.example/x"' in made
+    assert "[image: PyPI – https://img.example/a.svg]</span></a> (pypi.example)" in made
+
+
+def test_image_in_a_link_that_is_not_absolute_is_a_link():
+    made = body("[![a](https://img.example/a.svg)](docs/a.md)")
+    assert 'href="https://img.example/a.svg"' in made
+    assert "</a> (docs/a.md)" in made
+
+
 def test_link_that_names_another_host_shows_the_true_one():
     assert body("[bank.example](http://evil.example/x)").endswith(
         "</a> (evil.example)</p>"
