@@ -199,7 +199,7 @@ def _ends_in_code(block: Block) -> bool:
     node = block.tree()
     while node.children:
         node = node.children[-1]
-    return node.kind in {"fence", "indented"} and not node.is_closed
+    return node.kind in {"fence", "indented"}
 
 
 def _text_in_progress(block: Block) -> Block:

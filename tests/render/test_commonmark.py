@@ -84,6 +84,11 @@ def test_live_view_of_a_complete_text_has_its_final_structure(step):
         assert shown(live_page(text, step)) == shown(markdown_html(text)), seed
 
 
+@pytest.mark.parametrize("text", ["> ```\n> a\n> ```", "- > ~~~\n  > a\n  > ~~~"])
+def test_end_of_code_in_a_quote_is_no_text_in_a_live_view(text):
+    assert shown(live_page(text, 1)) == shown(markdown_html(text))
+
+
 READS = {
     "heading, two levels below the notebook's": (
         "# a\n\nb\n---",
