@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ollama_magic.render.math import math_html
+from ollama_magic.render.math import is_active, math_html
 from ollama_magic.render.text import language_of
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 from ollama_magic.render.tree import Node, tree_of
@@ -122,7 +122,9 @@ def leaf_html(node: Node) -> str:
     """Return the HTML of a block whose content is not Markdown."""
     text = "\n".join(node.lines)
     if node.kind == "math":
-        return math_html(text.strip())
+        source = text.strip()
+        is_code = "\n" in source and is_active(source)
+        return code_html(source, "latex") if is_code else math_html(source)
     if node.kind == "html":
         return code_html(text.rstrip(), "html")
     if node.kind == "indented":

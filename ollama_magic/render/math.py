@@ -44,6 +44,13 @@ _ACTIVE = re.compile(
     r"|action|begingroup\w*|global|bbox|f?colorbox|definecolor|colorlet|label"
     r"|(?:eq)?ref|mathtoolsset|\w*tagform|Newextarrow|new(?!line)\w+)(?![a-zA-Z])"
 )
+_ENVIRONMENT = re.compile(r"\\begin\s*\{([^{}]*)\}")
+_TYPESET = re.compile(
+    r"(?:align(?:at|ed|edat)?|array|CD|(?:d|r|dr)?cases|displaymath|eqnarray|equation"
+    r"|flalign|gather(?:ed)?|math|[BVbpv]?(?:small)?matrix|multlined?|prooftree|split"
+    r"|subarray|xx?alignat)\*?"
+)
+"""What MathJax typesets; in place of other environments it shows an error only."""
 _LENGTH = (
     r"[-+]?0*(?:\d{4,}|\d{3,}(?=[.,\d]*\s*(?:em|ex|pc|in|cm)))[.,\d]*"
     r"\s*(?:e[mx]|p[xtc]|mu|in|[cm]m|bp|dd|cc|sp)(?![a-zA-Z])"
@@ -68,6 +75,8 @@ def is_active(source: str) -> bool:
     (True, False)
     """
     if _ACTIVE.search(source):
+        return True
+    if not all(map(_TYPESET.fullmatch, _ENVIRONMENT.findall(source))):
         return True
     return _HUGE.search(_WORDS.sub("", source)) is not None
 

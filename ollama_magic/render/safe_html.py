@@ -209,7 +209,7 @@ def open_block_html(block: Block, references: References = ()) -> str:
         return ""
     if block.kind in VERBATIM:
         made = leaf_html(block.tree().children[0])
-        return sanitised(f"<p>{made}</p>" if block.kind == "math" else made)
+        return sanitised(made if made.startswith("<pre") else f"<p>{made}</p>")
     if is_costly_markdown(block.source):
         return _plain(block.source)
     try:

@@ -144,6 +144,23 @@ def test_math_with_modest_lengths_is_typeset(math):
     assert MATH_CLASS in body(f"$${math}$$")
 
 
+@pytest.mark.parametrize("name", ["itemize", "theorem", "tabular", "x"])
+def test_environment_that_is_no_math_is_code(name):
+    source = f"\\begin{{{name}}}\nOne\nTwo\n\\end{{{name}}}"
+    for text in (source, "- a\n  " + source.replace("\n", "\n  ")):
+        made = body(text)
+        assert MATH_CLASS not in made
+        assert made.count("<pre") == 1
+        assert "One\nTwo\n" in made
+
+
+@pytest.mark.parametrize("name", ["align*", "aligned", "bmatrix", "cases", "multline"])
+def test_environment_of_math_is_typeset(name):
+    source = f"\\begin{{{name}}}\na\n\\end{{{name}}}"
+    assert MATH_CLASS in body(source)
+    assert MATH_CLASS in body(f"$${source}$$")
+
+
 def test_mathjax_ignores_everything_that_is_not_marked():
     assert markdown_html("$5").startswith('<div class="tex2jax_ignore mathjax_ignore">')
 
