@@ -9,6 +9,7 @@ margin.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -41,6 +42,7 @@ _LEVELS = {"item", "quote", "note"}
 VERBATIM = {"fence", "indented", "math", "html"}
 _NO_START = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ(\"'")
 """Characters that begin a paragraph only."""
+_CODE = re.compile(r"`[^`]*`")
 _MAX_MATH = 1000
 """Characters of math in LaTeX's brackets that may have blank lines."""
 
@@ -64,7 +66,8 @@ class Node:
     """The columns before the content of an item; the indent of a fence."""
     level: int = 0
     """The level of a heading; how many fences are open in a fence of Markdown; the
-    columns that are enough for the content of a numbered item."""
+    columns that are enough for the content of a numbered item; 1 for a paragraph in
+    which ``$$`` is open."""
     is_closed: bool = False
     """Whether a fence has its closing line."""
 
@@ -114,7 +117,7 @@ class TreeParser:
         """Read the rest of a line whose begin is in the open paragraph."""
         self.number += 1
         self._touch()
-        self.path[-1].lines.append(line)
+        self._add_line(self.path[-1], line)
 
     def forget(self) -> None:
         """Forget the lines of the open leaf: they are shown already."""
@@ -257,6 +260,8 @@ class TreeParser:
             text = rest.text.lstrip(" \t")
             if not text or text[0] in _NO_START:
                 break
+            if in_paragraph and tip.level and text.startswith("$$"):
+                break  # NB: the end of math that began within a line
             if self._begins_leaf(text, indent, count):
                 return
             if not self._begins_container(rest, count, in_paragraph=in_paragraph):
@@ -366,12 +371,17 @@ class TreeParser:
         text = rest.text.lstrip(" \t")
         if tip.kind == "paragraph" and (text or count == len(self.path)):
             self._touch()  # NB: a lazy line continues all open blocks
-            tip.lines.append(text)
+            self._add_line(tip, text)
         elif tip.kind == "table" and count == len(self.path):
             self._touch()
             tip.lines.append(text)
         elif text:
-            self._push(Node("paragraph", self.number, lines=[text]), count)
+            self._add_line(self._push(Node("paragraph", self.number), count), text)
+
+    def _add_line(self, paragraph: Node, text: str) -> None:
+        paragraph.lines.append(text)
+        if "$$" in text:
+            paragraph.level ^= _CODE.sub("", text).count("$$") % 2
 
     # -- the open path -------------------------------------------------------------
 

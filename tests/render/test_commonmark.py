@@ -11,6 +11,7 @@ from markdown_oracle import EXAMPLES, expected, has_raw_html, shown
 from model_texts import for_oracle, for_reply, text_of
 
 from ollama_magic.render.incremental import MarkdownConverter
+from ollama_magic.render.math import MATH_CLASS
 from ollama_magic.render.safe_html import markdown_html
 
 OTHERWISE = {
@@ -87,6 +88,23 @@ def test_live_view_of_a_complete_text_has_its_final_structure(step):
 @pytest.mark.parametrize("text", ["> ```\n> a\n> ```", "- > ~~~\n  > a\n  > ~~~"])
 def test_end_of_code_in_a_quote_is_no_text_in_a_live_view(text):
     assert shown(live_page(text, 1)) == shown(markdown_html(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("It is $$\nx = 1\n$$\nwhere *x*.\n\nb", "</span>\nwhere <em>x</em>.</p>"),
+        ("- a: $$\n  x\n  $$ b\n- c", "</span> b</li>"),
+        ("> a $$\n> x\n> $$\n> b", "</span>\nb</p>"),
+        ("`$$` is:\n$$\nx\n$$\nb", "</span></p><p>b</p>"),
+    ],
+)
+def test_math_that_begins_within_a_line_ends_at_its_mark(text, rest):
+    page = markdown_html(text)
+    assert rest in page
+    assert page.count(f'"{MATH_CLASS}"') == 1
+    for step in (1, 7):
+        assert shown(live_page(text, step)) == shown(page)
 
 
 READS = {
