@@ -20,3 +20,14 @@ def test_joiners_of_emoji_and_scripts_are_kept():
 
 def test_line_ends_become_newlines():
     assert visible_text("a\r\nb\rc\n") == "a\nb\nc\n"
+
+
+def test_tags_of_flags_are_kept_and_others_removed():
+    tags = {
+        name: "".join(chr(0xE0000 + ord(c)) for c in name) for name in ("gbsct", "no")
+    }
+    flag, other = (f"\N{WAVING BLACK FLAG}{tag}\U000e007f" for tag in tags.values())
+    assert visible_text(f"a {flag} b") == f"a {flag} b"
+    assert count_invisible(flag) == 0
+    assert visible_text(other) == "\N{WAVING BLACK FLAG}"
+    assert count_invisible(other) == 3
