@@ -22,6 +22,7 @@ from ollama_magic.render.line_syntax import delimiters, is_delimiter_row
 from ollama_magic.render.math import INLINE_MATH, MATH_LINES, is_money
 from ollama_magic.render.safe_html import (
     block_html,
+    closing_marks,
     open_block_html,
     plain_html,
     sanitised,
@@ -283,8 +284,6 @@ def _is_in_code(source: str, start: int, index: int) -> bool:
 
 def _closed(source: str, start: int) -> str:
     """Close the emphasis and code that are open in the last paragraph."""
-    from ollama_magic.render.emphasis import closing_marks
-
     source = _TRAILING_MARKS.sub("", source.rstrip())
     text = code = ""
     for token, end in _tokens(source, start):

@@ -338,6 +338,14 @@ def _parser() -> Parser:
     return make_parser()
 
 
+def closing_marks(text: str) -> str:
+    """Return the marks that close the emphasis that is open at the end of a text."""
+    # NB: while another thread imports Markdown, this one would get half of the package.
+    with _lock:
+        from ollama_magic.render import emphasis
+    return emphasis.closing_marks(text)
+
+
 def sanitised(unsafe: str, *, has_math: bool = True) -> str:
     """Return HTML reduced to the allow-list.
 

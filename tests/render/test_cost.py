@@ -168,7 +168,8 @@ def test_reply_of_200_000_characters_is_converted_fast(shape):
 @pytest.mark.parametrize("shape", SLOWEST)
 def test_long_reply_can_be_streamed(shape):
     text = SHAPES[shape](100_000)
-    assert cost(lambda: streamed(text, 20)) < 60
+    # About 25; on a busy machine a unit of work takes up to three times as long.
+    assert cost(lambda: streamed(text, 20)) < 150
 
 
 NESTS = ["<div>", "<ul><li>", "<dl><dt>", "<details>", "<b><div></b>", "<table><td>"]

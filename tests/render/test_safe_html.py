@@ -1,5 +1,8 @@
 """A model's text stays inside the allow-list, and reads as intended."""
 
+import subprocess
+import sys
+
 import html5lib
 import pytest
 from hostile import HOSTILE, violations
@@ -333,3 +336,26 @@ def test_very_long_reply_is_shown_as_text():
     made = markdown_html("- **a**\n" * 200_000)
     assert made.count("<pre") == 1
     assert "- **a**" in made
+
+
+IMPORTS_ONE_AT_A_TIME = """
+import sys, threading
+from ollama_magic.render import safe_html
+from ollama_magic.render.incremental import MarkdownConverter
+
+converter = MarkdownConverter()
+list(converter.take("some *text"))
+with safe_html._lock:  # as the thread that loads the renderer holds it
+    painting = threading.Thread(target=converter.open_html)
+    painting.start()
+    painting.join(1)
+    assert painting.is_alive() and "markdown" not in sys.modules
+painting.join()
+"""
+
+
+def test_markdown_is_imported_by_one_thread_at_a_time():
+    """Two threads that import parts of it at once fail with half of the package."""
+    command = [sys.executable, "-c", IMPORTS_ONE_AT_A_TIME]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
