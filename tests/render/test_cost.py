@@ -185,7 +185,7 @@ def test_html_and_json_are_converted_fast(nest):
 def test_check_detects_a_costly_text(monkeypatch):
     """Without the limit Python-Markdown takes time that grows with the square."""
     monkeypatch.setattr(safe_html, "is_costly_markdown", lambda _: False)
-    assert cost(lambda: shown("$a$ " * 30_000)) > 20
+    assert cost(lambda: shown("$a$ " * 45_000)) > 20
 
 
 # -- a small text with a large effect ------------------------------------------------
