@@ -12,7 +12,7 @@ from html import unescape
 import html5lib
 
 from ollama_magic.render import safe_html, tables, theme
-from ollama_magic.render.code import CLASSES, PRE_STYLE
+from ollama_magic.render.code import CLASSES, LABEL_STYLE, PRE_STYLE
 from ollama_magic.render.columns import _COLUMN, _GRID, _HEADING, _NOTE
 from ollama_magic.render.math import MATH_CLASS
 from ollama_magic.render.safe_html import DETAILS_STYLE, DIM_STYLE, NOTE_STYLE
@@ -24,6 +24,7 @@ ol p pre s small span strong sub summary sup table tbody td th thead tr u ul
 TAGS = set(_TAGS.split())
 VALUES = {
     ("div", "class"): {"tex2jax_ignore mathjax_ignore"},
+    ("div", "style"): {LABEL_STYLE},
     ("table", "class"): {"tex2jax_ignore mathjax_ignore"},
     ("span", "class"): {*CLASSES, MATH_CLASS},
     ("pre", "class"): {"highlight"},

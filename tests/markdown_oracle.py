@@ -8,17 +8,21 @@ is compared and not the markup. What we do otherwise on purpose is applied to bo
   behind the words of its link.
 - Headings are two levels deeper, below those of the notebook.
 - A list that begins with a task has boxes and no bullets.
+- A footnote stands where it was written, behind its mark; code has a label.
 """
 
 import json
 import re
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element
 
 import html5lib
 from markdown_it import MarkdownIt
+from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
+from ollama_magic.render.code import LABEL_STYLE
 from ollama_magic.render.math import MATH_CLASS
 
 EXAMPLES = json.loads(
@@ -39,6 +43,7 @@ def _parser():
     options = {"linkify": True, "html": False}
     parser = MarkdownIt("commonmark", options)
     parser.enable(["table", "strikethrough", "linkify"]).use(tasklists_plugin)
+    parser.use(footnote_plugin, inline=False)
     parser.linkify.set({"fuzzy_link": False})
     return parser
 
@@ -102,6 +107,11 @@ class _Reader:
         if not self._is_ours and element.tag in {"img", "input"}:
             self._replaced(element, above)
             return
+        if not self._is_ours and element.get("class", "").startswith("footnote"):
+            self._note(element, above)
+            return
+        if element.get("style") == LABEL_STYLE:
+            return
         tag = self._tag(element, above)
         if tag == "hr":
             self._end()
@@ -144,6 +154,20 @@ class _Reader:
             return tag
         self._counts[tag] = self._counts.get(tag, 0) + 1
         return f"{tag} {self._counts[tag]}"
+
+    def _note(self, element, above):
+        kind = element.get("class")
+        if kind == "footnote-ref":
+            self._text(element[0].text, (*above, "sup"))
+        elif kind in {"footnotes", "footnotes-list", "footnote-item"}:
+            if kind == "footnote-item":
+                mark = Element("sup")
+                mark.text = f"[{element.get('id').removeprefix('fn')}]"
+                mark.tail = f" {element[0].text or ''}"
+                element[0].text = ""
+                element[0].insert(0, mark)
+            for child in element:
+                self._element(child, above)
 
     def _replaced(self, element, above):
         if element.tag == "input":

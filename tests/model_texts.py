@@ -55,10 +55,24 @@ class _Writer:
         blocks = []
         for _ in range(self._chance.randint(2, 6)):
             blocks.append(self._block(0))
+        notes = self._notes() if self._chance.random() < 0.3 else []
+        if notes:
+            marks = (f"{self._words()}[^{n}]" for n in range(1, len(notes) + 1))
+            blocks.append(" ".join(marks) + self._pick([".", "", f" {self._words()}"]))
         text = "\n\n".join(blocks)
         for label in dict.fromkeys(re.findall(r"\]\[(s\d+)\]", text)):
             text += f"\n\n[{label}]: https://{label}.example/x"
-        return text
+        return "\n\n".join([text, self._pick(["\n", "\n\n"]).join(notes)]).rstrip()
+
+    def _notes(self):
+        notes = []
+        for number in range(1, self._chance.randint(2, 4)):
+            note = f"[^{number}]: {self._sentence()}"
+            if self._chance.random() < 0.3:
+                block = self._pick([self._paragraph, self._fence, self._list])(3)
+                note += "\n\n    " + block.replace("\n", "\n    ") + "\n"
+            notes.append(note)
+        return notes
 
     # -- text ------------------------------------------------------------------
 

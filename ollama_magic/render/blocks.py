@@ -40,7 +40,11 @@ class Block:
     def tree(self) -> Node:
         """Return the tree of this block."""
         if self.kind not in {"paragraph", "indented", "html"}:
-            return tree_of(self.shown)
+            tree = node = tree_of(self.shown)
+            while node.children:
+                node = node.children[0]
+            node.is_continued = bool(self.prefix)
+            return tree
         # NB: the line of a later piece may look like the start of another block.
         lines = self.shown.strip("\n").split("\n")
         if self.kind == "paragraph":

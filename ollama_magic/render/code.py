@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from ollama_magic.render.math import is_active, math_html
-from ollama_magic.render.text import language_of
+from ollama_magic.render.text import language_of, one_line, plain_text
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 from ollama_magic.render.tree import Node, tree_of
 
@@ -37,6 +37,10 @@ _CLASSES = {
     "Operator": "o",
     "Literal.String": "s",
     "Literal.Number": "m",
+    # These are red, green and grey in Jupyter's themes.
+    "Generic.Deleted": "s",
+    "Generic.Inserted": "m",
+    "Generic.Subheading": "c",
 }
 CLASSES = frozenset(_CLASSES.values())
 """All classes of tokens."""
@@ -46,6 +50,8 @@ PRE_STYLE = (
     "margin:0 0 1em;padding:.5em .8em"
 )
 """Style of a code block: like cells, or on light grey if there is no theme."""
+LABEL_STYLE = "font-size:75%;opacity:.75;user-select:none"
+"""Style of the line above a code block; it is not copied with the code."""
 
 
 def code_html(source: str, language: str = "") -> str:
@@ -61,7 +67,10 @@ def code_html(source: str, language: str = "") -> str:
     source = source.removesuffix("\n")
     is_long = len(source) > _MAX_HIGHLIGHTED or _LONG_LINE.search(source)
     lexer = _lexer(language) if language and not is_long else None
-    body = _tokens_html(lexer, source) if lexer else html.escape(source, quote=False)
+    body = html.escape(source, quote=False)
+    if lexer:  # NB: some lexers read only lines that end
+        before, _, after = _tokens_html(lexer, f"{source}\n").rpartition("\n")
+        body = before + after
     body = keep_first_newline(body)
     return f'<pre class="highlight" style="{PRE_STYLE}">{body}\n</pre>'
 
@@ -129,7 +138,14 @@ def leaf_html(node: Node) -> str:
         return code_html(text.rstrip(), "html")
     if node.kind == "indented":
         return code_html(text.rstrip())
-    return code_html(text, language_of(node.info))
+    label = "" if node.is_continued else _label_html(node.info)
+    return label + code_html(text, language_of(node.info))
+
+
+def _label_html(info: str) -> str:
+    """Return the info string of a fence, which names the language, as a label."""
+    text = html.escape(one_line(plain_text(info)), quote=False)
+    return f'<div style="{LABEL_STYLE}">{text}</div>' if text else ""
 
 
 @dataclass(frozen=True, slots=True)

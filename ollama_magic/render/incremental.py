@@ -189,7 +189,8 @@ def shown_block(block: Block) -> Block:
     if block.kind in {"indented", "html", "blank"}:
         return block
     if block.kind == "math":
-        return _math_in_progress(block)
+        is_whole = block.tree().children[0].is_closed
+        return block if is_whole else _math_in_progress(block)
     if block.kind in {"list", "quote"} and _ends_in_code(block):
         return replace(block, source=_HALF_QUOTED_FENCE.sub("", block.source))
     return _text_in_progress(block)

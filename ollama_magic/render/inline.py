@@ -23,7 +23,7 @@ from markdown.util import (
 )
 
 from ollama_magic.render.emphasis import Emphasis
-from ollama_magic.render.links import Found, Images, Links, link
+from ollama_magic.render.links import Found, Images, Links, link, note_mark
 from ollama_magic.render.math import INLINE_MATH, MATH_CLASS, is_active, is_money
 from ollama_magic.render.text import entity_text
 
@@ -43,8 +43,9 @@ _ADDRESS = (
     rf"(?:(?!{_NOTE}){_URL_CHARACTERS})+"
     r"|(?<![\w/@.+-])[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?![\w@-])"
 )
-_DEFINED = r"\[[^\[\]\n]{1,200}\]:\s"
-"""The start of a line that looks like the definition of a link or note."""
+_OWN_LINE = r"\[[^\[\]\n]{1,200}\]:\s|[•‣◦▪●○] |\(?[A-Za-z]\) "
+"""What begins a line of its own: a definition of a link or note, or an item that
+Markdown does not know, as in ``a) yes``."""
 
 
 def register(md: Markdown) -> None:
@@ -52,9 +53,10 @@ def register(md: Markdown) -> None:
     md.inlinePatterns = Registry()
     patterns = [
         _Literal(_LITERAL, md),
-        _Break(rf"\n(?={_DEFINED})", md),
+        _Break(rf"\n(?={_OWN_LINE})", md),
         Images(r"!\[", md),
         Links(r"\[", md),
+        _Note(r"\[\^(\d{1,3})\]", md),
         _Address(_ADDRESS, md),
         _Break(r"(?:(?<! ) {2,}+|\\)\n", md),
         _Entity(_ENTITY, md),
@@ -120,6 +122,15 @@ class _Break(InlineProcessor):
         self, m: re.Match[str], data: str
     ) -> Found:
         return Element("br"), m.start(), m.end()
+
+
+class _Note(InlineProcessor):
+    """The numbers of footnotes whose text has no address, or has not come yet."""
+
+    def handleMatch(  # type: ignore[override]  # noqa: N802
+        self, m: re.Match[str], data: str
+    ) -> Found:
+        return note_mark(m[1]), m.start(), m.end()
 
 
 class _Address(InlineProcessor):

@@ -226,6 +226,13 @@ def link(url: str, text: str | None = None) -> Element:
     return element
 
 
+def note_mark(label: str) -> Element:
+    """Return the mark of a footnote, as it stands in the text and before the note."""
+    element = Element("sup")
+    element.text = AtomicString(code_escape(f"[{label}]"))
+    return element
+
+
 class Links(_Brackets):
     """Links; the labels of notes and numbers keep their brackets."""
 
@@ -235,12 +242,19 @@ class Links(_Brackets):
             element = Element("span")
             element.text = AtomicString(code_escape(f"[{self._plain(found.text)}]"))
             return element
+        is_citation = found.label == self._key(found.text) and _is_citation(found.text)
+        if is_citation and not found.url:
+            return note_mark(found.text[1:])
         element = link(found.url)
         if found.title:
             element.set("title", found.title)
         element.text = found.text
-        if found.label == self._key(found.text) and _is_citation(found.text):
-            element.text = AtomicString(f"[{found.text}]")
+        if is_citation:
+            element.text = AtomicString(f"[{found.text.removeprefix('^')}]")
+        if is_citation and found.text.startswith("^"):
+            mark = Element("sup")
+            mark.append(element)
+            return mark
         return element
 
 

@@ -26,7 +26,7 @@ from ollama_magic.render.cells import CODE, PIPE, cells_of
 from ollama_magic.render.code import leaf_html
 from ollama_magic.render.emphasis import append_text
 from ollama_magic.render.line_syntax import delimiters
-from ollama_magic.render.links import LimitedReferences, shortened
+from ollama_magic.render.links import LimitedReferences, note_mark, shortened
 from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
 from ollama_magic.render.tree import VERBATIM, Node
@@ -124,19 +124,20 @@ class _TreeBuilder(BlockParser):
         quote = SubElement(parent, "blockquote")
         first = node.children[0] if node.children else None
         lines = first.lines if first and first.kind == "paragraph" else [""]
-        if callout := _CALLOUT.fullmatch(lines[0]):
+        if callout := _CALLOUT.match(lines[0]):
             title = SubElement(SubElement(quote, "p"), "strong")
             title.text = callout[1].capitalize()
-            del lines[0]
+            lines[:1] = filter(None, [lines[0][callout.end() :]])
         self._add_all(quote, node.children if lines else node.children[1:])
 
     def _add_note(self, parent: Element, node: Node) -> None:
-        first = node.children[0] if node.children else None
-        if first is None or first.kind != "paragraph":
-            SubElement(parent, "p").text = node.marker
-        else:
-            first.lines[0] = f"{node.marker} {first.lines[0]}"
-        self._add_all(parent, node.children)
+        mark = note_mark(node.marker[2:-2])
+        SubElement(parent, "p").append(mark)
+        below = node.children
+        if below and below[0].kind == "paragraph":
+            mark.tail = " " + "\n".join(below[0].lines).rstrip()
+            below = below[1:]
+        self._add_all(parent, below)
 
     def _add_list(self, parent: Element, node: Node) -> None:
         tag = _TIGHT if node.is_tight else "p"

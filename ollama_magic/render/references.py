@@ -3,7 +3,8 @@
 ``safe_html`` reads them before it converts the blocks, since a label in one block takes
 its address from another. A definition is hidden only if CommonMark takes it as one (it
 begins a top-level paragraph) and the page has its link; every other line stays text.
-Footnotes (``[^1]: …``) are always shown, and their labels become links.
+Footnotes (``[^1]: …``) are always shown; their labels in the text are raised, and links
+if the note is an address.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _SOURCE = re.compile(
     r"[ \t]*)?$",
     re.IGNORECASE | re.MULTILINE,
 )
+_NOTE = re.compile(r"^[ \t>]*\[(?P<label>\^[^\[\]\s]{1,100})\]:", re.MULTILINE)
 _LABEL = re.compile(r"\[((?:\\.|[^\[\]\\]){1,999})\]")
 _HREF = re.compile(r'href="([^"]*)"')
 _SHOWN = ("(", "– ", "image: ")
@@ -60,7 +62,8 @@ def link_definitions(blocks: Iterable[Block]) -> dict[str, Definition]:
         if block.kind not in _TEXT_KINDS or "]:" not in block.source:
             continue
         sources = map(_definition, _SOURCE.finditer(block.source))
-        for one in (*split_definitions(block)[0], *sources):
+        notes = map(_note, _NOTE.finditer(block.source))
+        for one in (*split_definitions(block)[0], *sources, *notes):
             found.setdefault(one.label, one)
             if len(found) >= _MAX_DEFINITIONS:
                 return found
@@ -127,6 +130,11 @@ def _definition(match: re.Match[str]) -> Definition:
     url = plain_text(url[1:-1] if url.startswith("<") else url)
     title = plain_text((match["title"] or "")[1:-1])
     return Definition(_normal(match["label"]), url, title, match[0])
+
+
+def _note(match: re.Match[str]) -> Definition:
+    """Return a footnote that has no address."""
+    return Definition(_normal(match["label"]), "", "", match[0])
 
 
 def _normal(label: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ollama_magic.render.blocks import Block, split_blocks
 from ollama_magic.render.code import (
     CLASSES,
+    LABEL_STYLE,
     PRE_STYLE,
     code_html,
     keep_first_newline,
@@ -209,7 +210,8 @@ def open_block_html(block: Block, references: References = ()) -> str:
         return ""
     if block.kind in VERBATIM:
         made = leaf_html(block.tree().children[0])
-        return sanitised(made if made.startswith("<pre") else f"<p>{made}</p>")
+        is_math = not made.endswith("</pre>")
+        return sanitised(f"<p>{made}</p>" if is_math else made)
     if is_costly_markdown(block.source):
         return _plain(block.source)
     try:
@@ -301,9 +303,13 @@ class _PartsParser(HTMLParser):
         self.parts: list[str] = []
         self._depth = 0
         self._folds = 0
+        self._is_label = False
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         if tag in {"br", "hr"}:
+            return
+        if attrs == [("style", LABEL_STYLE)]:  # version 0.1.0 had no labels
+            self._is_label = True
             return
         if self._depth == 0:
             self.parts.append("")
@@ -311,11 +317,14 @@ class _PartsParser(HTMLParser):
         self._folds += tag == "details"
 
     def handle_endtag(self, tag: str) -> None:
+        if self._is_label:
+            self._is_label = False
+            return
         self._depth -= 1
         self._folds -= tag == "details"
 
     def handle_data(self, data: str) -> None:
-        if self.parts and not self._folds:
+        if self.parts and not self._folds and not self._is_label:
             # A file has a question mark in place of a lone surrogate.
             text = data.replace("\N{REPLACEMENT CHARACTER}", "?")
             self.parts[-1] += "".join(text.split())
@@ -373,7 +382,10 @@ def _link(tag: str, name: str, value: str) -> str | None:
 @cache
 def _cleaner(*, has_math: bool) -> Any:  # noqa: ANN401  (nh3 is imported late)
     return _make_cleaner(
-        {"span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES}}
+        {
+            "span": {"class": {*CLASSES, MATH_CLASS} if has_math else CLASSES},
+            "div": {"style": {LABEL_STYLE}},
+        }
     )
 
 
@@ -385,7 +397,13 @@ def _page_cleaner(styles: frozenset[str]) -> Any:  # noqa: ANN401
             "span": {"class": {*CLASSES, MATH_CLASS}, "style": styles},
             "div": {
                 "class": {_PAGE_CLASS},
-                "style": {*styles, NOTE_STYLE, DIM_STYLE, *STYLES_OF_0_1_0},
+                "style": {
+                    *styles,
+                    LABEL_STYLE,
+                    NOTE_STYLE,
+                    DIM_STYLE,
+                    *STYLES_OF_0_1_0,
+                },
             },
             "details": {"style": {DETAILS_STYLE, *STYLES_OF_0_1_0}, "open": {""}},
         },

@@ -70,6 +70,8 @@ class Node:
     which ``$$`` is open."""
     is_closed: bool = False
     """Whether a fence has its closing line."""
+    is_continued: bool = False
+    """Whether a fence is a later piece of one, for a live view."""
 
     @property
     def is_tight(self) -> bool:

@@ -10,6 +10,7 @@ pytest.importorskip("mdit_py_plugins")
 from markdown_oracle import EXAMPLES, expected, has_raw_html, shown
 from model_texts import for_oracle, for_reply, text_of
 
+from ollama_magic.render.code import LABEL_STYLE
 from ollama_magic.render.incremental import MarkdownConverter
 from ollama_magic.render.math import MATH_CLASS
 from ollama_magic.render.safe_html import markdown_html
@@ -155,7 +156,16 @@ READS = {
     ),
     "note of several blocks": (
         "a[^1]\n\n[^1]: b\n\n    ```\n    c\n    ```",
-        "[^1]: b</p>\n<pre",
+        "<sup>[1]</sup> b</p>\n<pre",
+    ),
+    "callout on its line": ("> [!TIP] b\n> c", "<strong>Tip</strong></p>\n<p>b\nc</p>"),
+    "items of letters": ("Which?\nA) b\nB) c", "Which?<br>\nA) b<br>\nB) c"),
+    "items of dots": ("• a\n• b\nc", "• a<br>\n• b\nc"),
+    "label of code": ('```py title="<a>"\nx\n```', '>py title="&lt;a&gt;"</div><pre'),
+    "label of code in an item": ("1. a\n   ```sh\n   x\n   ```", ">sh</div><pre"),
+    "added and deleted lines": (
+        "```diff\n- a\n+ b\n```",
+        '<span class="s">- a\n</span><span class="m">+ b</span>\n',
     ),
 }
 
@@ -164,6 +174,16 @@ READS = {
 def test_reply_reads_as_meant(text, part):
     assert part in markdown_html(text)
     assert part in live_page(text + "\n", 1)
+
+
+@pytest.mark.parametrize("quote", ["", "> ", "  "])
+def test_code_has_one_label_if_its_language_is_named(quote):
+    """A live view cuts long code into pieces; only the first one has the label."""
+    for info, count in (("python", 1), ("", 0)):
+        lines = [f"```{info}", *["x = 1"] * 500, "```"]
+        text = ("- a\n" if quote == "  " else "") + quote + f"\n{quote}".join(lines)
+        for page in (markdown_html(text), live_page(text, 1), live_page(text, 999)):
+            assert page.count(LABEL_STYLE) == count
 
 
 def kinds_of(page):

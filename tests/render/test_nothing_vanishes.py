@@ -97,9 +97,33 @@ def test_footnote_labels_link_to_their_addresses():
     text = "See the docs[^1] and the paper[^2].\n\n"
     text += "[^1]: https://example.com/docs\n[^2]: https://example.org/paper.pdf"
     page = markdown_html(text)
-    assert links_of(page)["[^1]"] == "https://example.com/docs"
-    assert links_of(page)["[^2]"] == "https://example.org/paper.pdf"
-    assert "[^1]: https://example.com/docs" in text_of(page)
+    assert links_of(page)["[1]"] == "https://example.com/docs"
+    assert links_of(page)["[2]"] == "https://example.org/paper.pdf"
+    assert "[1] https://example.com/docs" in text_of(page)
+
+
+def raised(page):
+    """Return the texts that stand raised."""
+    return ["".join(mark.itertext()) for mark in tree_of(page).iter("sup")]
+
+
+def test_footnotes_and_their_marks_are_raised():
+    text = "a[^1] b[^book] c[^2] d[^none]\n\n[^1]: https://e.example/\n"
+    text += "[^book]: A *book*\n    and more\n\n- x\n\n  [^2]:\n      1. in a list"
+    page = markdown_html(text)
+    assert raised(page) == ["[1]", "[book]", "[2]", "[1]", "[book]", "[2]"]
+    assert "d[^none]" in text_of(page)
+    assert "<em>book</em>\nand more</p>" in page
+    # The notes come last: until then, only a number is surely a mark.
+    assert raised(live_page(text.partition("\n")[0])) == ["[1]", "[2]"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["`a[^1]`", "```\na[^1]\n```", "a\\[^1]", "[^1](https://a.example)", "[^a-z]"],
+)
+def test_what_is_no_footnote_is_not_raised(text):
+    assert raised(markdown_html(text)) == []
 
 
 @pytest.mark.parametrize(
@@ -153,9 +177,7 @@ def test_each_citation_links_to_its_own_source(text, numbers):
     assert citations_of(page) == [(f"[{n}]", f"https://s{n}.example/") for n in numbers]
     text = text.replace("[", "[^")
     page = markdown_html(f"{text}\n\n{NOTES}")
-    assert citations_of(page) == [
-        (f"[^{n}]", f"https://s{n}.example/") for n in numbers
-    ]
+    assert citations_of(page) == [(f"[{n}]", f"https://s{n}.example/") for n in numbers]
 
 
 @pytest.mark.parametrize("text", [text for text, _ in CITED.values()], ids=CITED)
