@@ -150,8 +150,10 @@ def test_kill_9_loses_only_the_rows_in_flight(fake_ollama):
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         # A row is sent just before the previous reply is stored: when the sixth
         # request arrives, at least four replies are on disk.
-        fake_ollama.wait_for("/api/generate", count=6, timeout=PATIENCE_S)
-        process.kill()
+        try:
+            fake_ollama.wait_for("/api/generate", count=6, timeout=PATIENCE_S)
+        finally:
+            process.kill()
     del fake_ollama.requests[:]
     rows = [str(n) for n in range(8)]
     answer_only(fake_ollama, *rows)

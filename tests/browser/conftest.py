@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.request
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -118,6 +119,9 @@ def jupyter(tmp_path_factory, runtime_folder):
             yield JupyterServer(_wait_for_server(runtime_folder, process, home), root)
         finally:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(WAIT_MS / 1000)
+            process.kill()
 
 
 def _wait_for_server(runtime_folder, process, home):

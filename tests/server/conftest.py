@@ -102,8 +102,11 @@ def running_engine(store, **environment):
         yield Engine(process, handshake["base_url"], handshake["token"], store)
     finally:
         process.stdin.close()
-        process.wait(DEADLINE_S)
-        process.stdout.close()
+        try:
+            process.wait(DEADLINE_S)
+        finally:
+            process.kill()
+            process.stdout.close()
 
 
 @pytest.fixture(scope="session")

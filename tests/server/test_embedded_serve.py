@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from threading import Event
@@ -290,13 +291,20 @@ print(server.base_url, flush=True)
 """
 
 
-def parent(url, kind, then="threading.Event().wait()"):
-    return subprocess.Popen(
+@contextmanager
+def parent(url, kind, then="threading.Event().wait()", **more):
+    """Run a process that starts a server; at the end, it is killed."""
+    with subprocess.Popen(
         [sys.executable, "-c", PARENT.format(then=then), url, kind],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-    )
+        **more,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @on_posix
@@ -359,20 +367,14 @@ def test_the_stop_button_does_not_reach_the_server(fake_program, free_url):
     """Jupyter signals the whole process group of the kernel."""
     ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     then = f"{ignore}print('ready', flush=True)\nsys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(then=then), free_url, "ollama"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    with process:
+    more = {"stdin": subprocess.PIPE, "start_new_session": True}
+    with parent(free_url, "ollama", then, **more) as process:
         assert process.stdout.readline().strip() == free_url
         assert process.stdout.readline().strip() == "ready"
         os.killpg(process.pid, signal.SIGINT)
         assert serve(OllamaClient(free_url)).kind == "found"
         process.stdin.close()
+        process.wait(DEADLINE_S)
 
 
 @pytest.mark.parametrize(
