@@ -14,6 +14,7 @@ from typing import Any
 
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.images import Image
 from ollama_magic.client.models import (
     LoadedModel,
     ModelSummary,
@@ -33,7 +34,7 @@ from ollama_magic.generation.models import (
     model_to_ask,
 )
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prompt import FilledPrompt, compose
+from ollama_magic.generation.prompt import compose
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Schema, read_schema
 from ollama_magic.generation.session import Session
@@ -52,7 +53,11 @@ class PreparedRequest:
     options: ChatOptions
     """The options of the prompt, merged with the settings."""
     request: Request
-    prompt: FilledPrompt
+    prompt: str
+    """The text as it is sent."""
+    filled: tuple[str, ...]
+    """The files, images and values that were filled in, for the footer."""
+    images: tuple[Image, ...]
     chat_name: str | None
     """The chat that keeps the turn; None for a one-off."""
     schema: Schema | None
@@ -131,7 +136,7 @@ def prepare(
     """
     names, hide = session.namespace, session.redactor_for(client).text
     schema = None if options.schema is None else read_schema(options.schema, names)
-    prompt = compose(
+    prompt, filled, images = compose(
         text,
         names,
         files=options.files,
@@ -147,15 +152,13 @@ def prepare(
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
-    needs = {"thinking": options.think, "vision": prompt.images, "tools": tools}
+    needs = {"thinking": options.think, "vision": images, "tools": tools}
     for capability in [one for one, is_needed in needs.items() if is_needed]:
         require_capability(capability, model, models.installed)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
     vision = may_support_images(model)
-    messages = partial(
-        history.messages, prompt.text, prompt.images, system=system, vision=vision
-    )
+    messages = partial(history.messages, prompt, images, system=system, vision=vision)
     request = _request(name, options, messages(last=options.last), tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0)]
@@ -165,6 +168,8 @@ def prepare(
         options=options,
         request=request,
         prompt=prompt,
+        filled=filled,
+        images=images,
         chat_name=None if options.once else before.name,
         schema=schema,
         system=system,

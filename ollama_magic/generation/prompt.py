@@ -67,16 +67,8 @@ class _Expression:
         return f"{{{{ {name} }}}}" if self.is_pasted else name
 
 
-@dataclass(frozen=True, slots=True)
-class FilledPrompt:
-    """A prompt as it is sent."""
-
-    text: str
-    filled: tuple[str, ...]
-    """The expressions that were filled in, as the user wrote them, in order and once
-    each, with a note on those sent in part: ``text (cut)``, ``df (15 of 150 rows)``."""
-    images: tuple[Image, ...] = ()
-    """The images that are sent; the text says ``[image 1]`` in place of the first."""
+Filled = tuple[str, tuple[str, ...], tuple[Image, ...]]
+"""The text of a prompt as it is sent; what was filled in; the images beside it."""
 
 
 def compose(
@@ -87,7 +79,7 @@ def compose(
     images: Sequence[object] = (),
     raw: bool = False,
     hide: Callable[[str], str] = str,
-) -> FilledPrompt:
+) -> Filled:
     """Return a prompt as it is sent.
 
     Parameters
@@ -98,6 +90,17 @@ def compose(
         Whether ``{{ }}`` is left as it is.
     hide
         Removes secrets from the text.
+
+    Returns
+    -------
+    text
+        The text, with ``[image 1]`` in place of the first image that was filled in.
+    filled
+        The names of files and images, and the expressions that were filled in, as the
+        user wrote them, in order and once each, with a note on those sent in part:
+        ``text (cut)``, ``df (15 of 150 rows)``.
+    images
+        The images in the order of their numbers.
 
     Raises
     ------
@@ -111,9 +114,9 @@ def compose(
             why="there is no text under the %%ollama line",
             next_step="write the prompt under it, or on one line: %ollama ask TEXT",
         )
-    filled = FilledPrompt(text, ()) if raw else fill(text, namespace, hide)
+    filled, expressions, shown = (text, (), ()) if raw else fill(text, namespace, hide)
     # NB: after the placeholders, so that no file's braces are ever filled in.
-    whole, names = hide(filled.text), tuple[str, ...]()
+    whole, names = hide(filled), tuple[str, ...]()
     if files:
         whole, names = with_files(whole, files, hide)
     attached = [attach(image, namespace) for image in images]
@@ -121,12 +124,7 @@ def compose(
         f"{what if isinstance(what, str) else 'image'} ({image.describe()})"
         for what, image in zip(images, attached, strict=True)
     ]
-    return FilledPrompt(
-        whole,
-        (*names, *labels, *filled.filled),
-        # In the order of their numbers: those in the text are [image 1] and so on.
-        (*filled.images, *attached),
-    )
+    return whole, (*names, *labels, *expressions), (*shown, *attached)
 
 
 # -- placeholders -----------------------------------------------------------------
@@ -134,7 +132,7 @@ def compose(
 
 def fill(
     text: str, namespace: Mapping[str, Any], hide: Callable[[str], str] = str
-) -> FilledPrompt:
+) -> Filled:
     r"""Fill every ``{{ expression }}`` of ``text`` from ``namespace``, in one pass.
 
     An expression is a name, then attributes without a leading underscore, items and
@@ -146,6 +144,11 @@ def fill(
     ----------
     hide
         Removes secrets from the values.
+
+    Returns
+    -------
+    text, filled, images
+        As those of ``compose``.
 
     Raises
     ------
@@ -165,8 +168,8 @@ def fill(
 
     Examples
     --------
-    >>> fill("Sum up {{ rows[0] }} as {\"sum\": 1}", {"rows": ["this"]}).text
-    'Sum up this as {"sum": 1}'
+    >>> fill("Sum up {{ rows[0] }} as {\"sum\": 1}", {"rows": ["this"]})
+    ('Sum up this as {"sum": 1}', ('rows[0]',), ())
     """
     rendered: dict[str, str] = {}
     labels: dict[str, None] = {}
@@ -192,7 +195,7 @@ def fill(
         return rendered[expression.text]
 
     whole = _PLACEHOLDER.sub(replacement, text)
-    return FilledPrompt(whole, tuple(labels), tuple(images))
+    return whole, tuple(labels), tuple(images)
 
 
 @dataclass(frozen=True, slots=True)

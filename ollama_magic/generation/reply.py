@@ -168,13 +168,13 @@ def make_turn(
     if result.host_kind == "cloud":
         body["cloud"] = True
     return Turn(
-        prompt=prepared.prompt.text,
+        prompt=prepared.prompt,
         reply="" if result.ends_in_a_call else response.text,
         thinking="" if result.ends_in_a_call else response.thinking,
         model=prepared.request.model,
         digest=result.digest,
         system=prepared.system,
-        images=prepared.prompt.images,
+        images=prepared.images,
         steps=result.steps,
         starts_afresh=prepared.options.new,
         cell_id=cell_id,
@@ -215,7 +215,7 @@ def make_reply(
     )
     options, share = prepared.options, context_share(turn, result)
     noted = result.noted(*_notes(prepared, place))
-    filled = prepared.prompt.filled
+    filled = prepared.filled
     footer = footer_parts(turn, noted, _place_text(prepared, place), filled)
     reply = Reply(
         text=turn.reply,

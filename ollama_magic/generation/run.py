@@ -115,7 +115,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     sent_on = (
         f"\na cloud model: this server forwards the prompt to {cloud}" if cloud else ""
     )
-    request, count = prepared.request, len(prepared.prompt.images)
+    request, count = prepared.request, len(prepared.images)
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
     images = f" and {counted(count, 'image')}" if count else ""
     return (

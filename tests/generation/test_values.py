@@ -92,15 +92,15 @@ def test_an_array_is_described_by_its_shape_and_range(numpy):
 
 def test_the_footer_says_what_was_left_out(pandas):
     frame = pandas.DataFrame({"n": range(50)})
-    filled = fill("Look at {{ df }} and {{ df.n }}", {"df": frame})
-    assert filled.filled == ("df (15 of 50 rows)", "df.n (15 of 50 rows)")
+    _, filled, _ = fill("Look at {{ df }} and {{ df.n }}", {"df": frame})
+    assert filled == ("df (15 of 50 rows)", "df.n (15 of 50 rows)")
 
 
 def test_values_are_never_scanned_again(pandas):
     frame = pandas.DataFrame({"{{ x }}": ["{{ secret }}"]})
-    filled = fill("{{ df }}", {"df": frame, "secret": "s3cret"})
-    assert "s3cret" not in filled.text
-    assert "{{ secret }}" in filled.text
+    text, *_ = fill("{{ df }}", {"df": frame, "secret": "s3cret"})
+    assert "s3cret" not in text
+    assert "{{ secret }}" in text
 
 
 def test_a_class_that_only_looks_like_a_table_is_text():
