@@ -155,6 +155,9 @@ class ServerError(OllamaMagicError):
         The HTTP status; 200 if the error arrived inside a stream.
     """
 
+    retry_after_s: float = 0.0
+    """How long the server asks to wait before the next request; 0 if it does not."""
+
     def __init__(
         self, what: str, *, why: str = "", next_step: str = "", status_code: int = 0
     ) -> None:

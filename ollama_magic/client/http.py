@@ -16,6 +16,8 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
 import requests
@@ -236,6 +238,18 @@ class HttpExchange:
     def location(self) -> str:
         """The target of a redirect."""
         return self._header("Location")
+
+    @property
+    def retry_after_s(self) -> float:
+        """The seconds until the time that ``Retry-After`` names; 0 without it."""
+        value = self._header("Retry-After").strip()
+        if re.fullmatch(r"\d+(\.\d+)?", value):
+            return float(value)
+        try:
+            left = parsedate_to_datetime(value) - datetime.now(UTC)
+        except (ValueError, TypeError, OverflowError):  # not a date with a time zone
+            return 0.0
+        return max(left.total_seconds(), 0.0)
 
     def _header(self, name: str) -> str:
         assert self._response is not None, "call open() first"

@@ -26,7 +26,12 @@ from ollama_magic.client.server_errors import (
     transfer_error,
 )
 from ollama_magic.client.types import Progress, ReplyChunk
-from ollama_magic.errors import OllamaMagicError, StreamInterruptedError, quoted
+from ollama_magic.errors import (
+    OllamaMagicError,
+    ServerError,
+    StreamInterruptedError,
+    quoted,
+)
 
 T = TypeVar("T", ReplyChunk, Progress)
 ListNames = Callable[[], Sequence[str]]
@@ -64,6 +69,8 @@ def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
         installed=list_names() if status_code == 404 and info.model else (),
         hide=exchange.redactor.error,
     )
+    if isinstance(error, ServerError):
+        error.retry_after_s = exchange.retry_after_s
     withheld_key = exchange.credentials.withheld_key
     if withheld_key is not None and status_code in {401, 403}:
         error.next_step = f"the API key was not sent; {withheld_key.next_step}"

@@ -10,7 +10,7 @@ from fake_ollama import STATS, Answer, json_answer, reply_line
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Progress
-from ollama_magic.errors import ModelTransferError, NotOllamaError
+from ollama_magic.errors import ModelTransferError, NotOllamaError, ServerError
 
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"
@@ -32,6 +32,30 @@ def test_complete_joins_the_whole_reply(client, fake_ollama):
     assert (reply.content, reply.thinking) == ("Hello you", "They greet")
     assert [c.name for c in reply.tool_calls] == ["f"]
     assert (reply.done, reply.done_reason, reply.model) == (True, "stop", MODEL)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("20", 20),
+        ("1.5", 1.5),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", pytest.approx(2.3e9, rel=0.1)),
+        ("Fri, 01 Jan 2010 00:00:00 GMT", 0),
+        ("Fri, 01 Jan 2100 00:00:00", 0),
+        ("soon", 0),
+        ("-1", 0),
+        (None, 0),
+    ],
+)
+def test_a_refusal_has_the_time_that_the_server_asks_to_wait(
+    client, fake_ollama, said, expected
+):
+    headers = {} if said is None else {"Retry-After": said}
+    body = ['{"error": "slow down"}']
+    fake_ollama.on("POST /api/chat", Answer(body, status=429, headers=headers))
+    with pytest.raises(ServerError) as caught:
+        client.chat(MODEL, HI).complete()
+    assert caught.value.retry_after_s == expected
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "generate"])
