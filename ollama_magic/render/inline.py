@@ -41,8 +41,10 @@ _NOTE = r"\[\^?[\w-]{1,40}\](?![^\s.,;:!?)\[])"
 _ADDRESS = (
     r"(?<![A-Za-z0-9_/@.\"'=])(?:https?://|www\.(?=[\w-]))"
     rf"(?:(?!{_NOTE}){_URL_CHARACTERS})+"
-    r"|(?<![\w/@.+-])[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?![\w@-])"
+    r"|(?<![\w/@.+-])[A-Za-z0-9][\w.+-]*"
+    r"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]*[A-Za-z0-9])+(?![\w@-])"
 )
+_LAST_ENTITY = re.compile(r"&[A-Za-z0-9]+;$")
 _OWN_LINE = r"\[[^\[\]\n]{1,200}\]:\s|[•‣◦▪●○] |\(?[A-Za-z]\) "
 """What begins a line of its own: a definition of a link or note, or an item that
 Markdown does not know, as in ``a) yes``."""
@@ -141,7 +143,7 @@ class _Address(InlineProcessor):
     def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str
     ) -> Found:
-        text = m[0].rstrip("?!.,:;*_~'")
+        text = _LAST_ENTITY.sub("", m[0]).rstrip("?!.,:;*_~'")
         surplus = text.count(")") - text.count("(")
         last = len(text) - len(text.rstrip(")"))
         text = text[: len(text) - max(0, min(surplus, last))]

@@ -186,6 +186,50 @@ def test_code_has_one_label_if_its_language_is_named(quote):
             assert page.count(LABEL_STYLE) == count
 
 
+_SITE = "a http://www.a.example"
+OF_GITHUB = {
+    "table of one column": ("| w1 |\n|--|\n| w2 |", ["table tr th", "table tr td"]),
+    "table without rows": ("| w1 |\n|--|", ["table tr th"]),
+    "table ended by a quote": ("|w1|\n|-|\n> w2", ["table tr th", "blockquote p"]),
+    "table ended by code": ("|w1|\n|-|\n```\nw2\n```", ["table tr th", "pre"]),
+    "row without bars": ("|w1|\n|-|\nw2\n\nw3", ["table tr th", "table tr td", "p"]),
+    "head of another width": ("|w1|w2|\n|-|\n|w3|", ["p", "p", "p"]),
+    "surplus cell, which is kept": (
+        "|w1|\n|-|\n|w2|w3|",
+        ["table tr th", "table tr td", "table tr td"],
+    ),
+    "pipe in code": (
+        "|w1|\n|-|\n|`w2 \\| w3`|",
+        ["table tr th", *["table tr td code"] * 2],
+    ),
+    "task in a task": (
+        "- [x] w1\n  - [ ] w2\n- w3",
+        ["dl dd", "dl dd dl dd", "dl dd"],
+    ),
+    "task without a blank": ("- [x]w1", ["ul li"]),
+    "struck": ("~~w1~~ w2~~w3~~", ["p del", "p", "p del"]),
+    "struck over two paragraphs": ("~~w1\n\nw2~~", ["p", "p"]),
+    "three tildes": ("a ~~~w1~~~", ["p"]),
+    "site": ("www.a.example/w1?q=(w2).", [f"p {_SITE}/w1?q=(w2)"] * 2),
+    "site in parentheses": ("(www.a.example/w1)", [f"p {_SITE}/w1"]),
+    "site and an entity": ("www.a.example/w1&w2;", [f"p {_SITE}/w1", "p"]),
+    "site and a bracket": ("www.a.example/w1<w2", [f"p {_SITE}/w1", "p"]),
+    "mail": ("a.w1@c.example, w2", ["p a mailto:a.w1@c.example", "p"]),
+    "no mail": ("a.b@c.w1- a@b.w2_", ["p", "p"]),
+}
+
+
+@pytest.mark.parametrize(("text", "places"), OF_GITHUB.values(), ids=OF_GITHUB)
+def test_extensions_of_github_are_read_by_its_rules(text, places):
+    """GitHub's specification; but no cell is lost, and one tilde is text."""
+    for page in (markdown_html(text), live_page(text + "\n", 1)):
+        found = []
+        for word, above in shown(page):
+            place = re.sub(r" (?:\d+|text-align:\w+)\b", "", " ".join(above))
+            found += [place] * len(re.findall(r"w[1-9]", word))
+        assert found == places
+
+
 def kinds_of(page):
     """Return the blocks that each numbered word of a page stands in."""
     found = {}

@@ -199,7 +199,7 @@ def test_link_that_names_another_host_shows_the_true_one():
 def test_a_note_after_a_bare_address_is_not_part_of_it(address, note):
     page = markdown_html(f"See {address}{note} for more.")
     assert f'href="{address}"' in page
-    assert f">{address}</a>{note} for" in page
+    assert f">{address}</a>{note} for" in page.replace("<sup>[1]</sup>", "[^1]")
 
 
 def test_bare_addresses_become_links_without_the_full_stop():
