@@ -171,7 +171,8 @@ class Request:
 class FakeOllama:
     """See the docstring of the module."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
         self.requests: list[Request] = []
         self._scripts: dict[str, list[Any]] = {}
         self._models: dict[str, dict[str, Any]] = {}
@@ -265,7 +266,7 @@ class FakeOllama:
     # -- life --------------------------------------------------------------
 
     def __enter__(self) -> "FakeOllama":
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self._listener.settimeout(0.5)  # macOS does not wake accept() on shutdown
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

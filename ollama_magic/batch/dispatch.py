@@ -1,49 +1,50 @@
-"""Sends rows to servers: workers that send one row, and the dispatcher above them.
+"""Distributes rows over servers, and waits for servers that are out of service.
 
-``map_prompts`` opens the workers (threads of this process, or a given executor) and
-runs the dispatcher. A server that stops answering is dropped, and its rows go to the
-others; a row that is lost while its server still answers is retried once.
+``map_prompts`` runs the dispatcher above its workers. A server that is busy, limited or
+gone gets no rows for a while; its rows go to the other servers, or wait. Then single
+rows try it again, after growing pauses. A server that does not recover in time is
+dropped, and one that refuses for a reason that no wait mends, at once.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import random
+import re
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.streams import ReplyStream
-from ollama_magic.client.types import GenerateRequest, Request
+from ollama_magic.batch.workers import CONNECTION_ERRORS, RowResult, Workers
+from ollama_magic.client.progress import duration_text
+from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
+    CapabilityError,
     ConfigError,
+    NotOllamaError,
     OllamaMagicError,
-    ServerUnreachableError,
-    StreamInterruptedError,
+    ServerError,
+    quoted,
 )
-from ollama_magic.generation.response import Response
-from ollama_magic.generation.schema import Repair, Schema
-from ollama_magic.generation.schema_check import Json
 
-_CONNECTION_ERRORS = (ServerUnreachableError, StreamInterruptedError)
-"""Errors of the server or the network, not of the row: the row can be retried."""
-
-_AHEAD = 4
-"""Rows per worker that wait in an executor, so that no worker is idle."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowResult:
-    """The reply to one row, or its error; it can be pickled."""
-
-    response: Response = field(default_factory=Response)
-    error: OllamaMagicError | None = None
-    is_server_gone: bool = False
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 30.0
+"""Each pause is twice as long as the one before, unless the server names a time."""
+_JITTER = 0.25
+"""Pauses are longer by up to this share, so that clients do not come back together."""
+_MOST_TRIES = 3
+"""So often a row is sent to servers that answer other rows, but not this one."""
+_BUSY = {408, 429, 502, 503, 504, *range(520, 531)}
+"""Statuses of a busy or limited server, and of a proxy that cannot reach it."""
+_REFUSED = {401, 402, 403, 404, 410, 412}
+_USED_UP = re.compile(
+    "(usage|session|hourly|daily|weekly|monthly) limit|quota|budget|credit|billing",
+    re.IGNORECASE,
+)
+"""In the text of a 429: more than the rate of the requests is limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +56,25 @@ class FinishedRow:
     result: RowResult
 
 
-# -- the dispatcher --------------------------------------------------------------
-
-
-class Workers(Protocol):
-    """Sends requests in the background."""
-
-    rows_per_server: int
-    """How many rows may be sent to a server, or wait for it, at a time."""
-
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
-        """Send a request to a server."""
-
-    def stop(self) -> None:
-        """End the requests in flight, as far as this process can."""
-
-
 @dataclass(slots=True, eq=False)
 class _ServerLoad:
-    """A server and the number of its rows in flight."""
+    """A server, the number of its rows in flight, and whether it is in service."""
 
     server: BatchServer
+    limit: int
+    """How many rows may be in flight; fewer while it recovers."""
     in_flight: int = 0
+    error: OllamaMagicError | None = None
+    """Why it is out of service."""
+    failed_at: float = 0.0
+    pause_s: float = 0.0
+    resume_at: float = 0.0
+    """It gets no row before this time."""
+
+    def note(self) -> str:
+        """Return why it was skipped."""
+        assert self.error is not None
+        return f"Server skipped: {self.server.base_url}: {_reason(self.error)}"
 
 
 class Dispatcher:
@@ -91,6 +87,10 @@ class Dispatcher:
     ----------
     fault
         Why no server can be used, if that is known.
+    patience_s
+        How long to wait for a server that is out of service.
+    clock
+        Seconds that never go backwards.
     """
 
     def __init__(
@@ -98,20 +98,40 @@ class Dispatcher:
         workers: Workers,
         servers: Sequence[BatchServer],
         fault: OllamaMagicError | None = None,
+        *,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self._fault = fault
-        self._loads = deque(_ServerLoad(server) for server in servers)
-        self._waiting: deque[GenerateRequest] = deque()
+        self._patience_s = patience_s
+        self._clock = clock
+        limit = workers.rows_per_server
+        self._loads = deque(_ServerLoad(server, limit) for server in servers)
+        self._new: Iterator[GenerateRequest] = iter(())
+        self._has_new = True
+        self._again: deque[GenerateRequest] = deque()
         self._in_flight: dict[
             Future[RowResult], tuple[GenerateRequest, _ServerLoad]
         ] = {}
         self._done: SimpleQueue[Future[RowResult]] = SimpleQueue()
-        self._retried: set[str] = set()
+        self._tries: Counter[str] = Counter()
         self.finished: deque[FinishedRow] = deque()
         """Finished rows; the caller removes those that it has processed."""
         self.notes: list[str] = []
-        """Which servers were dropped, and why."""
+        """Which servers were dropped or are still out of service, and why."""
+
+    @property
+    def waits_for(self) -> str:
+        """The server that is waited for, and why; empty if all are in service."""
+        down = [load for load in self._loads if load.error is not None]
+        if not down:
+            return ""
+        load = min(down, key=lambda load: load.resume_at)
+        assert load.error is not None
+        left_s = load.resume_at - self._clock()
+        next_try = f", next try in {duration_text(left_s)}" if left_s >= 0.5 else ""
+        return f"waiting for {load.server.base_url}: {_reason(load.error)}{next_try}"
 
     def run(
         self, requests: Iterable[GenerateRequest], tick_s: float = 0.1
@@ -123,20 +143,21 @@ class Dispatcher:
         ConfigError
             The executor accepts no more work.
         OllamaMagicError
-            There are requests, and no server can be used.
+            There are requests, and no server can be used, or the last one refuses for
+            a reason that no wait mends.
         """
-        self._waiting.extend(requests)
-        if self._waiting and self._fault is not None:
-            raise self._fault
+        self._new = iter(requests)
         self._send()
-        while self._in_flight:
+        while self._in_flight or self._again or self._has_new:
             self._collect(tick_s)
             self._send()  # before the caller stores results, so no worker is idle
             yield
+        self.notes += [load.note() for load in self._loads if load.error is not None]
 
     def stop(self) -> None:
         """End the requests in flight; complete replies are in ``finished``."""
-        self._waiting.clear()
+        self._new, self._has_new = iter(()), False
+        self._again.clear()
         for future in list(self._in_flight):
             future.cancel()
         self._workers.stop()
@@ -148,8 +169,9 @@ class Dispatcher:
         self._in_flight.clear()
 
     def _send(self) -> None:
-        while self._waiting and (load := self._least_loaded()):
-            request = self._waiting.popleft()
+        while (load := self._least_loaded()) and (request := self._next_request()):
+            if self._fault is not None:
+                raise self._fault
             try:
                 future = self._workers.submit(load.server, request)
             except RuntimeError as error:  # the executor is shut down or broken
@@ -158,12 +180,22 @@ class Dispatcher:
             self._in_flight[future] = (request, load)
             future.add_done_callback(self._done.put)
 
+    def _next_request(self) -> GenerateRequest | None:
+        # NB: rows that were sent before are the last ones. If one of them is the cause
+        # of its error, the others need not wait for it.
+        request = next(self._new, None)
+        self._has_new = request is not None
+        return request or (self._again.popleft() if self._again else None)
+
     def _least_loaded(self) -> _ServerLoad | None:
-        if not self._loads:
-            return None
         self._loads.rotate(-1)  # equally loaded servers take turns
-        load = min(self._loads, key=lambda load: load.in_flight)
-        return load if load.in_flight < self._workers.rows_per_server else None
+        now = self._clock()
+        free = [
+            load
+            for load in self._loads
+            if load.in_flight < load.limit and load.resume_at <= now
+        ]
+        return min(free, key=lambda load: load.in_flight, default=None)
 
     def _collect(self, tick_s: float) -> None:
         futures: list[Future[RowResult]] = []
@@ -182,27 +214,78 @@ class Dispatcher:
     def _finish_or_retry(
         self, request: GenerateRequest, load: _ServerLoad, result: RowResult
     ) -> None:
-        if result.is_server_gone and result.error is not None:
-            self._drop(load, result.error)
-        is_lost = isinstance(result.error, _CONNECTION_ERRORS)
-        is_first_time = request.prompt not in self._retried
-        if is_lost and (load not in self._loads or is_first_time):
-            if load in self._loads:
-                self._retried.add(request.prompt)
-            self._waiting.appendleft(request)
+        error = result.error
+        if error is not None and _is_final(error):
+            if all(other is load for other in self._loads):
+                raise error
+            self._drop(load, error)
+            self._again.append(request)
+        elif error is not None and _is_outage(error):
+            is_there = (
+                isinstance(error, CONNECTION_ERRORS) and not result.is_server_gone
+            )
+            self._tries[request.prompt] += is_there or load.error is None
+            self._hold_back(load, error)
+            if self._tries[request.prompt] < _MOST_TRIES:
+                self._again.append(request)
+            else:
+                self.finished.append(FinishedRow(request, load.server, result))
         else:
+            self._recover(load)
             self.finished.append(FinishedRow(request, load.server, result))
-        if not self._loads:  # no server is left: the other rows fail in the same way
-            while self._waiting:
-                row = FinishedRow(self._waiting[0], load.server, result)
-                self.finished.append(row)
-                self._waiting.popleft()
+        while not self._loads and (row := self._next_request()):
+            # No server is left: the other rows fail in the same way.
+            self.finished.append(FinishedRow(row, load.server, result))
+
+    def _hold_back(self, load: _ServerLoad, error: OllamaMagicError) -> None:
+        """Send no rows to a server for a while, or no more at all."""
+        now = self._clock()
+        if load.error is None:
+            load.failed_at = now
+        load.error = error
+        load.limit = max(1, load.in_flight - 1)
+        if now >= load.resume_at:  # otherwise several rows failed at the same time
+            load.pause_s = min(2 * load.pause_s or _FIRST_PAUSE_S, _MAX_PAUSE_S)
+        asked_s = error.retry_after_s if isinstance(error, ServerError) else 0.0
+        pause_s = (asked_s or load.pause_s) * random.uniform(1, 1 + _JITTER)  # noqa: S311  (no secret)
+        left_s = load.failed_at + self._patience_s - now
+        if (left_s <= 0 or asked_s > left_s) and load.in_flight == 1:
+            self._drop(load, error)
+        # NB: the last try is at the end of the patience, however long a pause is.
+        load.resume_at = now + (min(pause_s, left_s) if left_s > 0 else pause_s)
+
+    def _recover(self, load: _ServerLoad) -> None:
+        # A row that was sent before the server failed says nothing about it now.
+        if self._clock() >= load.resume_at:
+            load.error, load.pause_s = None, 0.0
+            load.limit = min(load.limit + 1, self._workers.rows_per_server)
 
     def _drop(self, load: _ServerLoad, error: OllamaMagicError) -> None:
         if load in self._loads:
+            load.error = error
             self._loads.remove(load)
-            url = load.server.base_url
-            self.notes.append(f"Server skipped: {url}: {error.why or error.what}")
+            self.notes.append(load.note())
+
+
+def _is_outage(error: OllamaMagicError) -> bool:
+    """Return whether a server is busy, limited or gone, which may pass."""
+    if isinstance(error, ServerError):
+        return error.status_code in _BUSY
+    return isinstance(error, CONNECTION_ERRORS)
+
+
+def _is_final(error: OllamaMagicError) -> bool:
+    """Return whether a server refuses every row, and no wait mends that."""
+    if isinstance(error, CapabilityError | ConfigError | NotOllamaError):
+        return True
+    if not isinstance(error, ServerError):
+        return False
+    is_used_up = error.status_code == 429 and _USED_UP.search(error.why)
+    return error.status_code in _REFUSED or bool(is_used_up)
+
+
+def _reason(error: OllamaMagicError) -> str:
+    return quoted(error.why or error.what, limit=120)
 
 
 def _is_answered(future: Future[RowResult]) -> bool:
@@ -222,180 +305,5 @@ def _unusable_executor(error: RuntimeError) -> ConfigError:
     return ConfigError(
         "The executor accepts no more work.",
         why=str(error) or type(error).__name__,
-        next_step="create a new executor and run it again: finished rows are cached",
+        next_step="create a new executor",
     )
-
-
-# -- workers ---------------------------------------------------------------------
-
-
-@contextmanager
-def open_workers(
-    executor: Executor | None, schema: Schema | None, concurrency: int, servers: int
-) -> Iterator[Workers]:
-    """Open workers: new threads, or those of an executor."""
-    if executor is None:
-        threads = ThreadPoolExecutor(concurrency * servers, "ollama-map")
-        try:
-            yield ThreadWorkers(threads, schema, concurrency)
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-    elif isinstance(executor, ThreadPoolExecutor):
-        yield ThreadWorkers(executor, schema, _AHEAD * concurrency)
-    else:
-        yield ProcessWorkers(executor, schema, _AHEAD * concurrency)
-
-
-class ThreadWorkers:
-    """Threads that share the clients; their connections can be closed from here."""
-
-    def __init__(
-        self, executor: Executor, schema: Schema | None, rows_per_server: int
-    ) -> None:
-        self.rows_per_server = rows_per_server
-        self._executor = executor
-        self._schema = schema
-        self._lock = threading.Lock()
-        self._streams: set[ReplyStream] = set()
-        self._is_stopped = False
-
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
-        """Send a request in a thread."""
-        return self._executor.submit(self._ask, server.client, request)
-
-    def stop(self) -> None:
-        """Close all connections, and those that are opened later."""
-        with self._lock:
-            self._is_stopped = True
-            streams = list(self._streams)
-        for stream in streams:
-            stream.close()
-
-    def _ask(self, client: OllamaClient, request: GenerateRequest) -> RowResult:
-        def send(request: Request) -> Response:
-            stream = client.send(request)
-            with self._lock:
-                self._streams.add(stream)
-                if self._is_stopped:
-                    stream.close()
-            try:
-                return _read(stream)
-            finally:
-                with self._lock:
-                    self._streams.discard(stream)
-
-        def is_gone() -> bool:
-            return not self._is_stopped and _is_gone(client)
-
-        return _ask(send, is_gone, request, self._schema)
-
-
-@dataclass(frozen=True, slots=True)
-class RowTask:
-    """One row as it is pickled for a worker process; it contains no secret."""
-
-    base_url: str
-    uses_key: bool
-    """Whether the server is the configured one, which ``OLLAMA_API_KEY`` is for."""
-    request: GenerateRequest
-    schema: Json | None
-    """Without the Python type: a class of the notebook may not exist in a worker."""
-    insecure_hosts: tuple[str, ...] = ()
-    """Hosts that the worker may send its key to over plain http."""
-
-
-class ProcessWorkers:
-    """Workers of an executor in other processes, perhaps on other machines.
-
-    Their connections cannot be closed from here: a worker finishes its row.
-    """
-
-    def __init__(
-        self, executor: Executor, schema: Schema | None, rows_per_server: int
-    ) -> None:
-        self.rows_per_server = rows_per_server
-        self._executor = executor
-        self._schema = None if schema is None else schema.json
-
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
-        """Send a task to a worker."""
-        host = server.client.host
-        if host.user or host.password:
-            raise ConfigError(
-                f"The password of {host.base_url} was not sent to other processes.",
-                why="rows are sent to the workers of an executor without any secret",
-                next_step="leave executor out, or set OLLAMA_API_KEY where the "
-                "workers run",
-            )
-        task = RowTask(
-            host.base_url,
-            server.is_configured,
-            request,
-            self._schema,
-            server.client.insecure_hosts,
-        )
-        return self._executor.submit(run_task, task)
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-def run_task(task: RowTask) -> RowResult:
-    """Send one row from a worker process; an error is part of the result."""
-    try:
-        client = OllamaClient(
-            task.base_url,
-            api_key=None if task.uses_key else "",
-            insecure_hosts=task.insecure_hosts,
-        )
-    except ConfigError as error:  # the worker's own key is invalid
-        return RowResult(error=error)
-    return _ask(
-        lambda request: _read(client.send(request)),
-        lambda: _is_gone(client),
-        task.request,
-        None if task.schema is None else Schema(task.schema),
-    )
-
-
-def _ask(
-    send: Callable[[Request], Response],
-    is_gone: Callable[[], bool],
-    request: GenerateRequest,
-    schema: Schema | None,
-) -> RowResult:
-    """Send one row, and once more if its reply does not match the schema."""
-    repair = None if schema is None else Repair(schema)
-    next_request: Request | None = request
-    response = Response()
-    try:
-        while next_request is not None:
-            response = send(next_request)
-            next_request = repair.next_request(request, response) if repair else None
-    except _CONNECTION_ERRORS as error:
-        return RowResult(error=error, is_server_gone=is_gone())
-    except OllamaMagicError as error:
-        return RowResult(error=error)
-    return RowResult(response)
-
-
-def _read(stream: ReplyStream) -> Response:
-    response = Response()
-    with stream:
-        for chunk in stream:  # one by one, since thinking is timed
-            response.read([chunk])
-    return response
-
-
-def _is_gone(client: OllamaClient) -> bool:
-    try:
-        client.version()
-    except _CONNECTION_ERRORS:
-        return True
-    except OllamaMagicError:  # any reply means that the server is there
-        return False
-    return False

@@ -7,20 +7,25 @@ first row is sent, and however the call ends, the rows that finished are cached.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from numbers import Real
 from typing import Any
 
-from ollama_magic.batch.dispatch import Dispatcher, open_workers
-from ollama_magic.batch.results import (
-    Results,
-    RowCache,
-    RowProgress,
-    open_progress_line,
+from ollama_magic.batch.dispatch import Dispatcher
+from ollama_magic.batch.progress import RowProgress, open_progress_line
+from ollama_magic.batch.results import Results, RowCache
+from ollama_magic.batch.rows import (
+    ReplyReader,
+    Template,
+    parse_template,
+    positions_text,
+    read_rows,
 )
-from ollama_magic.batch.rows import ReplyReader, parse_template, read_rows
 from ollama_magic.batch.servers import usable_servers
+from ollama_magic.batch.workers import open_workers
 from ollama_magic.client.types import (
     Format,
     GenerateRequest,
@@ -48,6 +53,7 @@ def map_prompts(
     keep_alive: KeepAlive | None = None,
     concurrency: int = 4,
     hosts: str | Sequence[str] | None = None,
+    patience: float = 600.0,
     executor: Executor | None = None,
     resume: bool = True,
     progress: bool = True,
@@ -90,6 +96,12 @@ def map_prompts(
         Several servers that share the rows; a faster server gets more of them. A
         server that lacks the model or stops responding is skipped with a warning. The
         API key is sent to the configured host only.
+    patience
+        How many seconds to wait for a server that is busy, limits its requests, is
+        restarted or is gone. Its rows go to the other servers, or are sent again: after
+        the time that the server names (``Retry-After``), or after growing pauses. 0
+        does not wait. A refusal that no wait mends (401, 402, 403, 404, a quota) ends
+        the call at once.
     executor
         Any ``concurrent.futures.Executor``: a process pool, Dask's
         ``client.get_executor()``, ipyparallel's. The executor then decides how many
@@ -122,6 +134,9 @@ def map_prompts(
     ServerUnreachableError, ModelNotFoundError, CapabilityError
         The only server does not answer, lacks the model, or the model lacks a
         capability. All of these are raised before any row is sent.
+    OllamaMagicError
+        The last server refuses for a reason that no wait mends. Finished rows are
+        cached; the message says how many are left.
     Interrupted
         The user pressed stop; the message says how many rows are cached.
 
@@ -132,8 +147,8 @@ def map_prompts(
         map_prompts("Translate to French: {}", ["good morning", "good night"])
         map_prompts("Sentiment of: {text}", df, schema="label: one of pos, neg")
     """
-    rows = read_rows(data)
-    prompts = list(rows.prompts(parse_template(template)))
+    rows, parsed = read_rows(data), parse_template(template)
+    prompts, without_value = rows.prompts(parsed)
     given = {
         "model": model,
         "system": system,
@@ -146,12 +161,13 @@ def map_prompts(
         format=format,
         concurrency=concurrency,
         hosts=hosts,
+        patience=patience,
         executor=executor,
         resume=resume,
         progress=progress,
     )
     arguments.check()
-    notes: list[str] = []
+    notes = _notes_about(without_value, parsed, len(prompts))
     try:
         session = current_session()
         reader = _reader(schema, format, session.namespace)
@@ -179,12 +195,13 @@ class _Arguments:
     format: Format | None
     concurrency: int
     hosts: str | Sequence[str] | None
+    patience: float
     executor: Executor | None
     resume: bool
     progress: bool
 
     def check(self) -> None:
-        """Raise ConfigError if format, concurrency, hosts or executor is invalid."""
+        """Raise ConfigError if a value that only ``map_prompts`` takes is invalid."""
         if not (self.format in (None, "json") or isinstance(self.format, Mapping)):
             raise ConfigError(
                 f"format cannot be {self.format!r}.",
@@ -202,6 +219,13 @@ class _Arguments:
                 "hosts is empty.",
                 next_step='hosts=["http://gpu1:11434", "http://gpu2:11434"], or leave '
                 "it out",
+            )
+        is_bool = isinstance(self.patience, bool)
+        if is_bool or not (isinstance(self.patience, Real) and self.patience >= 0):
+            raise ConfigError(
+                f"patience cannot be {self.patience!r}.",
+                why="it must be the number of seconds to wait for a server, 0 or more",
+                next_step="patience=600",
             )
         if self.executor is not None and not isinstance(self.executor, Executor):
             raise ConfigError(
@@ -227,33 +251,48 @@ def _values(
     options = model_options(session.settings, arguments.options or {})
     format = arguments.format if reader.schema is None else reader.schema.json
 
-    def requests(model: str) -> Iterator[GenerateRequest]:
-        for prompt in dict.fromkeys(prompts):
-            yield GenerateRequest(
-                model,
-                prompt,
-                system,
-                options=options,
-                format=format,
-                think=arguments.think,
-                keep_alive=arguments.keep_alive,
-            )
+    def request_of(prompt: str, model: str = "") -> GenerateRequest:
+        return GenerateRequest(
+            model,
+            prompt,
+            system,
+            options=options,
+            format=format,
+            think=arguments.think,
+            keep_alive=arguments.keep_alive,
+        )
 
     is_offline = usable.fault is not None
     cache = RowCache(session.store, reader, usable.servers, any_digest=is_offline)
-    model = usable.model or cache.model_of(requests(""))
+    model = usable.model or cache.model_of(map(request_of, prompts))
     output = open_progress_line(session) if arguments.progress else None
     progress = RowProgress(model or "no model", len(prompts), usable.note, output)
-    results = Results(prompts, reader, cache, progress)
+    results = Results(prompts, reader, cache, progress, resume=arguments.resume)
     with open_workers(
         arguments.executor, reader.schema, arguments.concurrency, len(usable.servers)
     ) as workers:
-        dispatcher = Dispatcher(workers, usable.servers, usable.fault)
+        dispatcher = Dispatcher(
+            workers, usable.servers, usable.fault, patience_s=arguments.patience
+        )
         try:
-            results.run(dispatcher, requests(model), resume=arguments.resume)
+            results.run(dispatcher, partial(request_of, model=model))
         finally:
             notes += dispatcher.notes
-    return results.values(prompts)
+    notes += results.notes()
+    return results.values()
+
+
+def _notes_about(
+    without_value: Sequence[int], template: Template, total: int
+) -> list[str]:
+    if not without_value:
+        return []
+    fields = " or ".join(f"{{{field}}}" for field in template.fields)
+    return [
+        f"{len(without_value):,} of {total:,} rows without a value for {fields} "
+        f"({positions_text(without_value)}): leave them out, or their replies are made "
+        "up"
+    ]
 
 
 def _reader(

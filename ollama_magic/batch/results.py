@@ -7,8 +7,6 @@ counted, or it is not.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -16,10 +14,10 @@ from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
-from ollama_magic.batch.rows import ReplyReader
+from ollama_magic.batch.progress import INTERVAL_S, RowProgress
+from ollama_magic.batch.rows import ReplyReader, positions_text
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.background import check_interrupt, held
-from ollama_magic.client.progress import duration_text
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     Interrupted,
@@ -27,21 +25,47 @@ from ollama_magic.errors import (
     PromptError,
     ReplyDataError,
 )
-from ollama_magic.generation.session import Session
+from ollama_magic.generation.context import check_context, length_in_force
+from ollama_magic.generation.response import Response
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
-from ollama_magic.render.progress import (
-    NotebookProgress,
-    ProgressLine,
-    TerminalProgress,
-)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_INTERVAL_S = 0.1
-_WINDOW_S = 15.0
-"""The rate is measured over the last seconds, so that a cold start is forgotten."""
+
+# -- doubtful replies --------------------------------------------------------------
+
+_CUT_AT_NUM_PREDICT = (
+    'the reply was cut off at num_predict: options={"num_predict": N} allows more'
+)
+_CUT = (
+    "the reply was cut off at a length limit of the server: "
+    'options={"num_predict": N} or {"num_ctx": N} sets another one'
+)
+
+
+def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str:
+    """Return what is wrong with a reply that has text; empty if nothing is known."""
+    options, stats = request.options, reply.stats
+    length = length_in_force(options, loaded=0, trained=0, asked_with={})
+    check = check_context(
+        (), [*map(dict, request.as_messages())], options=options, length=length
+    )
+    if num_ctx := check.num_ctx_for(stats):
+        return (
+            "the prompt is longer than the context, and the server dropped a part of "
+            f'it: options={{"num_ctx": {num_ctx}}} makes room'
+        )
+    if reply.done_reason != "length":
+        return ""
+    is_asked_for = 0 < check.num_predict <= stats.eval_count
+    return _CUT_AT_NUM_PREDICT if is_asked_for else _CUT
+
+
+def _is_kept(doubt: str) -> bool:
+    # The same request would be cut off again at the num_predict that it asks for.
+    return doubt in {"", _CUT_AT_NUM_PREDICT}
 
 
 # -- the cache -------------------------------------------------------------------
@@ -79,7 +103,7 @@ class RowCache:
                 return cached.model
         return ""
 
-    def find(self, request: GenerateRequest) -> str | None:
+    def find(self, request: GenerateRequest) -> CachedReply | None:
         """Return the cached reply to a request, if there is one."""
         key = request_key(request)
         for digest in self._digests:
@@ -88,8 +112,8 @@ class RowCache:
                 continue
             # NB: an empty digest finds any, but only equals an unknown one.
             is_same_model = self._any_digest or cached.digest == digest
-            if is_same_model and self._is_valid(cached):
-                return cached.text
+            if is_same_model and self._is_valid(request, cached):
+                return cached
         return None
 
     def add(self, row: FinishedRow) -> None:
@@ -109,12 +133,12 @@ class RowCache:
         )
         self._store.cache_reply(request_key(row.request), reply)
 
-    def _is_valid(self, cached: CachedReply) -> bool:
+    def _is_valid(self, request: GenerateRequest, cached: CachedReply) -> bool:
         try:
-            self._reader.check(cached.text, cached.done_reason)
+            self._reader.check(cached)
         except ReplyDataError:
             return False
-        return True
+        return _is_kept(_doubt_about(request, cached))
 
 
 # -- all results -----------------------------------------------------------------
@@ -129,6 +153,8 @@ class Results:
         One per row.
     progress
         Counts rows, not prompts.
+    resume
+        Whether cached replies are used.
     """
 
     def __init__(
@@ -137,52 +163,88 @@ class Results:
         reader: ReplyReader,
         cache: RowCache,
         progress: RowProgress,
+        *,
+        resume: bool,
     ) -> None:
+        self._prompts = prompts
         self._row_counts = Counter(prompts)
         self._reader = reader
         self._cache = cache
         self._progress = progress
+        self._resume = resume
         self._is_ending = False
         self._results: dict[str, str | OllamaMagicError] = {}
+        self._doubts: dict[str, str] = {}
 
-    def values(self, prompts: Iterable[str]) -> list[object]:
+    def values(self) -> list[object]:
         """Return the value of each row, or its error."""
         value = self._reader.value
         return [
             result if isinstance(result, OllamaMagicError) else value(result)
-            for result in map(self._results.__getitem__, prompts)
+            for result in map(self._results.__getitem__, self._prompts)
         ]
 
+    def notes(self) -> list[str]:
+        """Return a note for each kind of error or doubt, with the rows that have it."""
+        rows: dict[tuple[str, str], list[int]] = {}
+        for position, prompt in enumerate(self._prompts):
+            result = self._results[prompt]
+            if isinstance(result, OllamaMagicError):
+                rows.setdefault((" failed", result.what), []).append(position)
+            elif doubt := self._doubts.get(prompt):
+                rows.setdefault(("", doubt), []).append(position)
+        notes = [
+            f"{self._progress.of_total(len(found))} rows{verb} "
+            f"({positions_text(found)}): {what}"
+            for (verb, what), found in rows.items()
+        ]
+        advice = self._advice()
+        return notes if self._progress.is_shown else [*notes, *filter(None, [advice])]
+
     def run(
-        self,
-        dispatcher: Dispatcher,
-        requests: Iterable[GenerateRequest],
-        *,
-        resume: bool,
+        self, dispatcher: Dispatcher, request_of: Callable[[str], GenerateRequest]
     ) -> None:
-        """Get a result for every request, from the cache or a server.
+        """Get a result for every prompt, from the cache or a server.
+
+        Parameters
+        ----------
+        request_of
+            Makes the request for a prompt. Called when it is needed, so that not all
+            requests are in memory.
 
         Raises
         ------
         Interrupted
             The user pressed stop; finished rows are cached.
+        OllamaMagicError
+            No server can be used, or the last one refused for a reason that no wait
+            mends; finished rows are cached.
         """
         end = "ended early"
         with held(), ThreadPoolExecutor(1, "ollama-results") as self._thread:
             try:
-                missing = self._in_thread(self._without_result, requests, resume)
-                for _ in dispatcher.run(missing):
+                self._in_thread(self._find_cached, request_of)
+                missing = (p for p in self._row_counts if p not in self._results)
+                for _ in dispatcher.run(map(request_of, missing)):
                     self._in_thread(self._add_finished, dispatcher.finished)
+                    self._progress.waits_for = dispatcher.waits_for
                     self._progress.show()
                     check_interrupt()
                 end = ""
             except KeyboardInterrupt:
                 end = "stopped"
                 self._end(dispatcher)
-                raise Interrupted(self._interrupted_text(resume=resume)) from None
+                raise Interrupted(self._interrupted_text()) from None
+            except OllamaMagicError as error:
+                self._end(dispatcher)
+                advice = self._advice(self._progress.in_cache)
+                error.next_step = "; then ".join(
+                    filter(None, [error.next_step, advice])
+                )
+                raise
             finally:
                 self._end(dispatcher)
-                self._progress.finish(end)
+                self._progress.finish(end, "" if end else self._advice())
 
     def _end(self, dispatcher: Dispatcher) -> None:
         self._is_ending = True
@@ -196,42 +258,34 @@ class Results:
         done; Python never delivers one to this thread.
         """
         future = self._thread.submit(work, *args, **options)
-        while not wait([future], _INTERVAL_S).done:
+        while not wait([future], INTERVAL_S).done:
             self._progress.show()
             if not self._is_ending:
                 check_interrupt()
         return future.result()
 
-    def _without_result(
-        self, requests: Iterable[GenerateRequest], resume: bool
-    ) -> list[GenerateRequest]:
-        """Return the requests that must be sent."""
-        missing = []
-        for request in requests:
+    def _find_cached(self, request_of: Callable[[str], GenerateRequest]) -> None:
+        """Add the results that are known before anything is sent."""
+        for prompt in self._row_counts:
             if self._is_ending:
                 break
-            if not self._has_result(request, resume=resume):
-                missing.append(request)
-        return missing
+            self._find_result(request_of(prompt))
 
-    def _has_result(self, request: GenerateRequest, *, resume: bool) -> bool:
+    def _find_result(self, request: GenerateRequest) -> None:
         prompt = request.prompt
+        rows = self._row_counts[prompt]
         if not prompt.strip():
             # NB: Ollama takes an empty prompt as a request to load the model.
-            error = PromptError(
+            self._results[prompt] = PromptError(
                 "The prompt of this row is empty.",
                 why="neither the template nor the row has any text",
                 next_step="leave these rows out, or add words to the template",
             )
-            self._progress.failed += self._row_counts[prompt]
-            self._results[prompt] = error
-            return True
-        text = self._cache.find(request) if resume else None
-        if text is None:
-            return False
-        self._progress.cached += self._row_counts[prompt]
-        self._results[prompt] = text
-        return True
+            self._progress.failed += rows
+            self._progress.unsendable += rows
+        elif self._resume and (cached := self._cache.find(request)):
+            self._progress.cached += rows
+            self._set(prompt, cached.text, _doubt_about(request, cached))
 
     def _add_finished(self, finished: deque[FinishedRow]) -> None:
         while finished:
@@ -239,124 +293,43 @@ class Results:
             finished.popleft()  # last, so that an error of the store loses no reply
 
     def _add(self, row: FinishedRow) -> None:
-        prompt, response = row.request.prompt, row.result.response
-        if prompt in self._results:
+        request, response = row.request, row.result.response
+        if request.prompt in self._results:
             return
+        rows = self._row_counts[request.prompt]
         error = row.result.error
         if error is None:
             try:
-                self._reader.check(response.text, response.done_reason)
+                self._reader.check(response)
             except ReplyDataError as mismatch:
                 error = mismatch
-        if error is None:
+        if error is not None:
+            self._progress.failed += rows
+            self._results[request.prompt] = error
+            return
+        doubt = _doubt_about(request, response)
+        if _is_kept(doubt):
             self._cache.add(row)
-            self._progress.answered += self._row_counts[prompt]
         else:
-            self._progress.failed += self._row_counts[prompt]
-        self._results[prompt] = response.text if error is None else error
+            self._progress.unkept += rows
+        self._progress.answered += rows
+        self._set(request.prompt, response.text, doubt)
 
-    def _interrupted_text(self, *, resume: bool) -> str:
-        again = "run it again" if resume else "run it again without resume=False"
+    def _set(self, prompt: str, text: str, doubt: str) -> None:
+        self._results[prompt] = text
+        if doubt:
+            self._doubts[prompt] = doubt
+
+    def _advice(self, done: int | None = None) -> str:
+        """Return what to do about the rows that are left; empty if none is."""
         progress = self._progress
-        count = progress.of_total(progress.answered + progress.cached)
+        if done is None:
+            done = progress.answered + progress.cached
+        left = progress.left_text(done)
+        again = "" if self._resume else " without resume=False"
+        return f"run the same call again{again}: {left}" if left else ""
+
+    def _interrupted_text(self) -> str:
+        again = "run it again" if self._resume else "run it again without resume=False"
+        count = self._progress.of_total(self._progress.in_cache)
         return f"stopped; {count} rows are cached: {again} to continue"
-
-
-# -- progress --------------------------------------------------------------------
-
-
-def open_progress_line(session: Session) -> ProgressLine | None:
-    """Return a line in the cell output or on a terminal; None elsewhere."""
-    shell = session.shell
-    if getattr(shell, "kernel", None) is not None:
-        publisher, mode = shell.display_pub, session.cells.claim_output()
-        return NotebookProgress(publisher.publish, publisher.clear_output, mode=mode)
-    if sys.stderr is not None and sys.stderr.isatty():
-        return TerminalProgress(sys.stderr.write, is_tty=True)
-    return None
-
-
-class RowProgress:
-    """Counts finished rows and measures their rate.
-
-    Parameters
-    ----------
-    name
-        The start of the line: the model.
-    total
-        The number of rows.
-    note
-        The end of the line, such as where prompts go.
-    output
-        Shows the line; None shows nothing.
-    clock
-        Seconds that never go backwards.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        total: int,
-        note: str = "",
-        output: ProgressLine | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._name = name
-        self._total = total
-        self._note = note
-        self._output = output
-        self._shown_at = 0.0
-        self._clock = clock
-        self._began = clock()
-        self._seen = deque([(self._began, 0)])
-        self.answered = 0
-        self.failed = 0
-        self.cached = 0
-
-    @property
-    def _finished(self) -> int:
-        return self.answered + self.failed + self.cached
-
-    def of_total(self, rows: int) -> str:
-        """Return ``3 of 8``."""
-        return f"{rows:,} of {self._total:,}"
-
-    def show(self) -> None:
-        """Show the line, at most ten times a second."""
-        now = self._clock()
-        if self._output is not None and now - self._shown_at >= _INTERVAL_S:
-            self._shown_at = now
-            self._output.show(self.line(), self._finished / self._total)
-
-    def finish(self, end: str = "") -> None:
-        """Show the line that stays."""
-        if self._output is not None:
-            self._output.finish(self.last_line(end))
-
-    def line(self) -> str:
-        """Return the line while rows are being sent."""
-        now, asked = self._clock(), self.answered + self.failed
-        self._seen.append((now, asked))
-        while now - self._seen[0][0] > _WINDOW_S and len(self._seen) > 2:
-            self._seen.popleft()
-        began, before = self._seen[0]
-        rate = (asked - before) / (now - began) if now > began else 0.0
-        pace = []
-        if rate and self._finished < self._total:
-            left_s = (self._total - self._finished) / rate
-            pace = [f"{_rate_text(rate)} rows/s", f"{duration_text(left_s)} left"]
-        return self._joined(*pace)
-
-    def last_line(self, end: str = "") -> str:
-        """Return the line that stays: how it ended, or how long it took."""
-        return self._joined(end or duration_text(self._clock() - self._began))
-
-    def _joined(self, *parts: str) -> str:
-        failed = f"{self.failed:,} failed" if self.failed else ""
-        cached = f"{self.cached:,} cached" if self.cached else ""
-        head = f"{self._name} {self.of_total(self._finished)}"
-        return " · ".join(filter(None, [head, *parts, failed, cached, self._note]))
-
-
-def _rate_text(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 9.95 else f"{rate:.1f}"

@@ -1,18 +1,18 @@
 """Rows and their template, how replies are read, and results in the shape of the rows.
 
-``map_prompts`` reads the rows of a list, a pandas Series or DataFrame, or a polars
-DataFrame. pandas is never imported before the caller has imported it.
+``map_prompts`` reads the rows of a list, a pandas Series or DataFrame, or a table of
+polars, pyarrow or dask. pandas is never imported before the caller has imported it.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
-from string import Formatter
 from typing import Any
 
 from ollama_magic.errors import (
@@ -21,9 +21,11 @@ from ollama_magic.errors import (
     ReplyDataError,
     quoted,
 )
+from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Schema, record_of, what_is_wrong
 from ollama_magic.generation.schema_check import read_data
 from ollama_magic.generation.values import value_text
+from ollama_magic.history.cache import CachedReply
 
 _SHOWN_NAMES = 20
 _MISSING = {"NAType", "NaTType"}
@@ -33,6 +35,9 @@ _FORMS = (
     "for a dict of columns: pandas.DataFrame(data)"
 )
 _SYNTAX = "write {name} for a field, and {{ or }} for a literal brace"
+_BRACES = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|[{}]")
+_NOT_PLAIN = re.compile(r"[.\[\]!:]")
+_SHOWN_POSITIONS = 10
 
 
 # -- the template ----------------------------------------------------------------
@@ -63,7 +68,7 @@ def parse_template(text: str) -> Template:
     Raises
     ------
     PromptError
-        The template is invalid, has no field, or a field is not a plain name.
+        The template is invalid, or has no field.
 
     Examples
     --------
@@ -71,35 +76,28 @@ def parse_template(text: str) -> Template:
     >>> template.fields, template.fill({"text": "{text}"})
     (('text',), '{Is} {text} good?')
     """
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError as error:
-        raise PromptError(
-            "The template is invalid.",
-            why=str(error).lower(),
-            next_step=_SYNTAX,
-        ) from error
-    for _, field, form, conversion in parts:
-        _check_plain(field or "", form or "", conversion or "")
-    template = Template(tuple((literal, field) for literal, field, _, _ in parts))
+    parts: list[tuple[str, str | None]] = []
+    literal, end = "", 0
+    for match in _BRACES.finditer(text):
+        literal, end = literal + text[end : match.start()], match.end()
+        if match["field"] is not None:
+            parts.append((literal, match["field"]))
+            literal = ""
+        elif len(match[0]) == 2:
+            literal += match[0][0]
+        else:
+            raise PromptError(
+                "The template is invalid.",
+                why=f"a single brace at {quoted(text[match.start() :], limit=40)!r}",
+                next_step=_SYNTAX,
+            )
+    template = Template((*parts, (literal + text[end:], None)))
     if not template.fields:
         raise PromptError(
             "The template has no field, so every row would have the same prompt.",
             next_step="write {name} where the value of a row belongs, in single braces",
         )
     return template
-
-
-def _check_plain(field: str, form: str, conversion: str) -> None:
-    if not (form or conversion or any(char in field for char in ".[]")):
-        return
-    end = f"!{conversion}" * bool(conversion) + f":{form}" * bool(form)
-    raise PromptError(
-        f"The template's field {quoted('{' + field + end + '}', limit=80)} "
-        "is not a plain name.",
-        why="a field is the name of a column, without attributes, items or formats",
-        next_step=f"{_SYNTAX}; compute other values in a new column",
-    )
 
 
 # -- the rows --------------------------------------------------------------------
@@ -116,20 +114,29 @@ class Rows:
     index: Any = None
     """The index of a DataFrame or Series; None for rows from a list."""
 
-    def prompts(self, template: Template) -> Iterator[str]:
-        """Yield the prompt of each row; missing values become empty text.
+    def prompts(self, template: Template) -> tuple[list[str], list[int]]:
+        """Return the prompt of each row, and which prompts are the template alone.
+
+        Missing values become empty text. The second list has the positions of rows
+        that have no value at all.
 
         Raises
         ------
         PromptError
-            The rows lack a field of the template; raised before the first prompt.
+            The rows lack a field of the template.
         """
         fields = template.fields
         _check_fields(fields, self.names)
         columns = [self.column(field) for field in fields]
+        prompts: list[str] = []
+        empty: list[int] = []
         for values in zip(*columns, strict=True):
-            texts = map(_text, values)
-            yield template.fill(dict(zip(fields, texts, strict=True)))
+            texts = [*map(_text, values)]
+            prompt = template.fill(dict(zip(fields, texts, strict=True)))
+            if prompt.strip() and not any(map(str.strip, texts)):
+                empty.append(len(prompts))
+            prompts.append(prompt)
+        return prompts, empty
 
     def arranged(self, values: Sequence[Any], fields: Sequence[str] | None) -> Any:  # noqa: ANN401  (a list, or of pandas)
         """Return the results in the shape of the rows.
@@ -166,22 +173,36 @@ def read_rows(data: object) -> Rows:
     PromptError
         The data is a single string, a dict of columns, or not iterable.
     """
-    source: Any = data
+    source = _loaded(data)
     pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(data, pandas.DataFrame):
+    if pandas is not None and isinstance(source, pandas.DataFrame):
         return _rows_of_frame(source)
-    if pandas is not None and isinstance(data, pandas.Series):
+    if pandas is not None and isinstance(source, pandas.Series):
         return _rows_of_items(source.tolist(), source.index)
-    if isinstance(data, str | bytes):
+    if isinstance(source, str | bytes):
         raise _unusable("it is a single string, not a list of strings")
-    if isinstance(data, Mapping):
+    if isinstance(source, Mapping):
         raise _unusable("it is a dict, not a list of rows")
-    if hasattr(data, "to_dicts"):  # a polars DataFrame
-        return _rows_of_items(source.to_dicts())
+    kind = type(data).__name__
     try:
-        return _rows_of_items(list(source))
+        items = list(source)
     except TypeError as error:
-        raise _unusable(f"type {type(data).__name__} is not iterable") from error
+        raise _unusable(f"type {kind} is not iterable") from error
+    columns = getattr(source, "columns", ())
+    if items and all(isinstance(i, str) for i in items) and items == list(columns):
+        raise _unusable(f"type {kind} yields its columns, not its rows")
+    return _rows_of_items(items)
+
+
+def _loaded(data: Any) -> Any:  # noqa: ANN401  (any data)
+    """Return a table of another library as one of pandas, or as a list of rows."""
+    if hasattr(data, "__dask_graph__"):
+        return data.compute()
+    of_tables = ("to_pandas", "toPandas") if hasattr(data, "columns") else ()
+    for method in ("to_dicts", "to_pylist", *of_tables):
+        if hasattr(data, method):
+            return getattr(data, method)()
+    return data
 
 
 def _rows_of_frame(frame: Any) -> Rows:  # noqa: ANN401  (a DataFrame)
@@ -216,12 +237,22 @@ def _rows_of_items(items: Sequence[object], index: Any = None) -> Rows:  # noqa:
     return Rows(tuple(keys), column, index)
 
 
+def positions_text(positions: Sequence[int]) -> str:
+    """Return positions as text: the first of them, and how many more there are."""
+    shown = ", ".join(f"{position}" for position in positions[:_SHOWN_POSITIONS])
+    more = len(positions) - _SHOWN_POSITIONS
+    noun = "position" if len(positions) == 1 else "positions"
+    return f"{noun} {shown}" + (f" and {more:,} more" if more > 0 else "")
+
+
 def _unusable(why: str) -> PromptError:
     return PromptError("The data cannot be used.", why=why, next_step=_FORMS)
 
 
 def _check_fields(fields: Sequence[str], names: Sequence[str] | None) -> None:
     if names is None:
+        for field in fields:
+            _check_plain(field)
         if len(fields) > 1:
             shown = " and ".join(f"{{{field}}}" for field in fields[:2])
             raise PromptError(
@@ -232,7 +263,18 @@ def _check_fields(fields: Sequence[str], names: Sequence[str] | None) -> None:
         return
     for field in fields:
         if field not in names:
+            _check_plain(field)
             raise _no_such_field(field, names)
+
+
+def _check_plain(field: str) -> None:
+    if _NOT_PLAIN.search(field):
+        raise PromptError(
+            f"The template's field {quoted('{' + field + '}', limit=80)} "
+            "is not a plain name.",
+            why="a field is the name of a column, without attributes, items or formats",
+            next_step=f"{_SYNTAX}; compute other values in a new column",
+        )
 
 
 def _no_such_field(field: str, names: Sequence[str]) -> PromptError:
@@ -263,18 +305,18 @@ class ReplyReader:
         """The fields of the objects in the replies; None if they are not objects."""
         return None if self.schema is None else self.schema.fields
 
-    def check(self, text: str, done_reason: str = "") -> None:
+    def check(self, reply: Response | CachedReply) -> None:
         """Check a reply.
 
         Raises
         ------
         ReplyDataError
-            The reply does not match the schema.
+            It has no text, or does not match the schema.
         """
-        if self.schema is None:
-            return
-        wrong = what_is_wrong(text, self.schema)
-        if wrong and done_reason == "length":
+        if not reply.text.strip():
+            raise _empty(reply)
+        wrong = what_is_wrong(reply.text, self.schema) if self.schema else ""
+        if wrong and reply.done_reason == "length":
             raise ReplyDataError(
                 "The reply was cut off at num_predict, so it is not valid data.",
                 why=wrong,
@@ -291,6 +333,18 @@ class ReplyReader:
     def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
         """Return the value of a reply that was checked."""
         return text if self.schema is None else self.schema.load(read_data(text))
+
+
+def _empty(reply: Response | CachedReply) -> ReplyDataError:
+    why = f"done reason: {reply.done_reason or 'unknown'}"
+    if not reply.thinking:
+        step = "run it again, or use another model"
+        return ReplyDataError("The reply is empty.", why=why, next_step=step)
+    return ReplyDataError(
+        "The reply is empty: the model only thought.",
+        why=why,
+        next_step='think=False, or allow more tokens: options={"num_predict": N}',
+    )
 
 
 # -- values ----------------------------------------------------------------------

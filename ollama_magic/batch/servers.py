@@ -222,7 +222,17 @@ def _usable(
             next_step="leave hosts out to use the configured server, or correct "
             "the addresses",
         )
-    return UsableServers(name, usable, [f"Server skipped: {r}" for r in reasons])
+    notes = [f"Server skipped: {reason}" for reason in reasons]
+    return UsableServers(name, usable, [*notes, *_note_about_digests(name, usable)])
+
+
+def _note_about_digests(name: str, servers: Sequence[BatchServer]) -> list[str]:
+    """Return a note if the servers have different models of that name."""
+    known = [server for server in servers if server.digest]
+    if len({server.digest for server in known}) < 2:
+        return []
+    shown = [f"{one.base_url} has {one.digest[:12]}" for one in known]
+    return [f"The hosts have different models named {name!r}: {', '.join(shown)}"]
 
 
 def _full_name(

@@ -185,6 +185,12 @@ class ContextCheck:
         facts = [fact for fact in (left_out, outgrown, cut) if fact]
         return " ".join([*facts, self._advice(length or counted)]) if facts else ""
 
+    def num_ctx_for(self, stats: Stats) -> int:
+        """Return a sufficient context length if the server dropped a part; else 0."""
+        counted = stats.prompt_eval_count
+        is_cut = counted and self._left_out(counted, self.length)
+        return self._larger(self.length or counted) if is_cut else 0
+
     def _left_out(self, counted: int, length: int) -> str:
         size = self.size
         if size <= _TOO_LOW * (length or _SMALLEST_DEFAULT):

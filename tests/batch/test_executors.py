@@ -9,8 +9,8 @@ import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
-from ollama_magic.batch.dispatch import ProcessWorkers, RowResult
 from ollama_magic.batch.servers import BatchServer
+from ollama_magic.batch.workers import ProcessWorkers, RowResult
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (

@@ -119,7 +119,9 @@ def test_rows_get_the_error_of_the_last_server_that_is_dropped(elsewhere):
             return [Wait(never)]
 
         goes.chat(answer)
-        call = elsewhere(_with_warnings, "{}", range(6), hosts=goes.url, concurrency=1)
+        call = elsewhere(
+            _with_warnings, "{}", range(6), hosts=goes.url, concurrency=1, patience=0
+        )
         goes.wait_for("/api/generate", count=2)
     found, _ = call.result()
     assert found[0] == "done"
@@ -133,7 +135,7 @@ def _with_warnings(*args, **options):
     return found, [str(note.message) for note in notes]
 
 
-def test_a_row_whose_connection_breaks_is_retried_once(servers):
+def test_a_row_whose_connection_breaks_is_sent_again(servers):
     one, _ = servers
     cut = Answer([reply_line({"model": "m"}, content="half")])
     whole = Answer(says({"model": "m"}, "whole"))
@@ -142,13 +144,27 @@ def test_a_row_whose_connection_breaks_is_retried_once(servers):
     assert asked(one) == ["a", "a"]
 
 
-def test_a_row_whose_connection_breaks_twice_gets_the_error(servers):
+def test_a_row_whose_connection_always_breaks_gets_the_error(servers):
     one, _ = servers
     cut = Answer([reply_line({"model": "m"}, content="half")])
-    one.on("POST /api/generate", cut, cut, Answer(says({"model": "m"}, "next")))
-    first, second = map_prompts("{}", ["a", "b"], hosts=one.url, concurrency=1)
+    one.chat(lambda body: cut if body["prompt"] == "a" else says(body, "next"))
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        first, second = map_prompts("{}", ["a", "b"], hosts=one.url, concurrency=1)
     assert isinstance(first, StreamInterruptedError)
     assert second == "next"
+    assert asked(one) == ["a", "b", "a", "a"]
+
+
+def test_hosts_with_different_models_of_one_name_are_told_apart(servers):
+    one, other = servers
+    one.models([{"name": "m:latest", "digest": "a" * 64}])
+    other.models([{"name": "m:latest", "digest": "b" * 64}])
+    with pytest.warns(UserWarning, match="different models") as notes:
+        map_prompts("{}", range(4), model="m", hosts=[one.url, other.url])
+    assert [str(note.message) for note in notes] == [
+        f"The hosts have different models named 'm': {one.url} has {'a' * 12}, "
+        f"{other.url} has {'b' * 12}"
+    ]
 
 
 def test_the_key_is_sent_to_the_configured_server_only(servers, monkeypatch):

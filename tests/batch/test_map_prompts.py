@@ -311,6 +311,10 @@ def test_a_failed_row_does_not_affect_the_others(fake_ollama):
         ({"system": 3}, ConfigError),
         ({"options": 5}, ConfigError),
         ({"concurrency": 0}, ConfigError),
+        ({"patience": -1}, ConfigError),
+        ({"patience": "long"}, ConfigError),
+        ({"patience": True}, ConfigError),
+        ({"patience": float("nan")}, ConfigError),
         ({"hosts": []}, ConfigError),
         ({"hosts": ["http://a:b"]}, ConfigError),
         ({"executor": print}, ConfigError),
@@ -377,6 +381,86 @@ def test_a_bug_is_not_the_error_of_a_row(fake_ollama, monkeypatch):
     )
     with pytest.raises(ZeroDivisionError):
         map_prompts("{}", ["a"])
+
+
+# -- doubtful replies ----------------------------------------------------------------
+
+LONG = "The quick brown fox jumps over the lazy dog. " * 500
+
+
+def warned(*args, **options):
+    """Return the replies and the warnings about them."""
+    with pytest.warns(UserWarning, match="rows") as notes:
+        found = map_prompts(*args, **options)
+    return found, [str(note.message) for note in notes]
+
+
+@pytest.mark.parametrize(
+    ("row", "end", "options", "words"),
+    [
+        ("b", {"done_reason": "length"}, {}, "cut off at a length limit of the"),
+        (LONG, {"prompt_eval_count": 2050}, {}, 'options={"num_ctx": 8192} makes room'),
+        (
+            LONG,
+            {"prompt_eval_count": 515},
+            {"num_ctx": 1024},
+            "the server dropped a part of it",
+        ),
+    ],
+)
+def test_a_cut_row_is_counted_and_asked_again(fake_ollama, row, end, options, words):
+    def answer(body):
+        return says(body, "half", **(end if body["prompt"] == row else {}))
+
+    fake_ollama.chat(answer)
+    for _ in range(2):
+        found, (note,) = warned("{}", ["a", row, "c", row], options=options)
+        assert found == ["half"] * 4
+        assert note.startswith("2 of 4 rows (positions 1, 3): the ")
+        assert words in note
+    assert sorted(asked(fake_ollama)) == sorted(["a", "c", row, row])
+
+
+def test_a_reply_that_reaches_the_given_num_predict_is_cached_and_counted(fake_ollama):
+    fake_ollama.chat(lambda body: says(body, "a b", done_reason="length", eval_count=2))
+    for _ in range(2):
+        found, (note,) = warned("{}", ["a"], options={"num_predict": 2})
+        assert found == ["a b"]
+        assert "cut off at num_predict" in note
+    assert asked(fake_ollama) == ["a"]
+
+
+@pytest.mark.parametrize("schema", [None, SENTIMENT])
+@pytest.mark.parametrize(
+    ("thinking", "what"),
+    [
+        ("", "The reply is empty."),
+        ("Hm.", "The reply is empty: the model only thought."),
+    ],
+)
+def test_an_empty_reply_is_the_error_of_its_row(fake_ollama, thinking, what, schema):
+    fake_ollama.reply("", thinking=thinking)
+    for count in (1, 2):
+        (found,), (note, again) = warned("{}", ["a"], schema=schema)
+        assert isinstance(found, ReplyDataError)
+        assert note == f"1 of 1 rows failed (position 0): {what}"
+        assert again == "run the same call again: 1 row is left"
+        assert len(fake_ollama.bodies("/api/generate")) == count
+
+
+def test_rows_without_a_value_are_named(fake_ollama):
+    table = pd.DataFrame({"text": ["a", None, " ", "b"]})
+    with pytest.warns(UserWarning, match="without a value") as notes:
+        map_prompts("Sentiment of: {text}", table)
+    assert [str(note.message) for note in notes] == [
+        "2 of 4 rows without a value for {text} (positions 1, 2): leave them out, or "
+        "their replies are made up"
+    ]
+
+
+def test_many_positions_are_cut(fake_ollama):
+    _, (note,) = warned("{}", [""] * 5000)
+    assert "(positions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 4,990 more)" in note
 
 
 # -- cached replies -----------------------------------------------------------------

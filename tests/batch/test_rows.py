@@ -14,7 +14,7 @@ pd = pytest.importorskip("pandas")
 
 
 def prompts(template, data):
-    return list(read_rows(data).prompts(parse_template(template)))
+    return read_rows(data).prompts(parse_template(template))[0]
 
 
 def error_lines(template, data):
@@ -95,6 +95,35 @@ def test_two_names_need_rows_with_names():
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["a.b", "Time: UTC", "price [USD]", "wow!", "a!r", "x:>5", "a[0]", "é ü", "a\nb"],
+)
+def test_a_column_may_have_any_name_without_braces(name):
+    table = pd.DataFrame({name: ["x"], "a": ["y"]})
+    assert prompts(f"<{{{name}}}> {{a}}", table) == ["<x> y"]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{{a}}}", "{x}"),
+        ("{{a}} {a}", "{a} x"),
+        ("{a}{{", "x{"),
+        ("}}{a}", "}x"),
+        ('{{"q": "{a}", "n": {{}}}}', '{"q": "x", "n": {}}'),
+    ],
+)
+def test_double_braces_are_literal(template, expected):
+    assert prompts(template, [{"a": "x"}]) == [expected]
+
+
+def test_rows_without_any_value_have_a_position():
+    rows = [{"a": "", "b": None}, {"a": "x", "b": None}, {"a": " ", "b": ""}, {}]
+    assert read_rows(rows).prompts(parse_template("<{a} {b}>"))[1] == [0, 2, 3]
+    assert read_rows(rows).prompts(parse_template("{a}"))[1] == []
+
+
+@pytest.mark.parametrize(
     "field", ["{a.b}", "{a[0]}", "{a!r}", "{a:>5}", "{a.__class__}", '{"a": 1}']
 )
 def test_a_field_is_a_plain_name(field):
@@ -104,7 +133,9 @@ def test_a_field_is_a_plain_name(field):
     assert "{{ or }}" in step
 
 
-@pytest.mark.parametrize("template", ["{", "}", "{a", "a}"])
+@pytest.mark.parametrize(
+    "template", ["{", "}", "{a", "a}", "{a}}", "{{a}", "{a{b}}", '{"a": {"b": 1}}']
+)
 def test_a_single_brace_explains_how_to_write_braces(template):
     what, _, step = error_lines(template, [{"a": "x"}])
     assert what == "The template is invalid."
@@ -142,9 +173,52 @@ class FrameOfPolars:
 
 
 def test_a_polars_dataframe_gives_a_list():
-    rows = read_rows(FrameOfPolars())
-    assert list(rows.prompts(parse_template("{a}"))) == ["x", "y"]
-    assert rows.arranged([1, 2], None) == [1, 2]
+    assert prompts("{a}", FrameOfPolars()) == ["x", "y"]
+    assert read_rows(FrameOfPolars()).arranged([1, 2], None) == [1, 2]
+
+
+class Columns:
+    """A table that is iterated by its columns, as most are."""
+
+    def __init__(self, **methods):
+        self.columns = ["a", "b"]
+        vars(self).update(methods)
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+FRAME = pd.DataFrame({"a": ["x", "y"], "b": [1, 2]}, index=[7, 9])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        Columns(to_pylist=lambda: FRAME.to_dict("records")),
+        Columns(__dask_graph__=dict, compute=lambda: FRAME),
+        Columns(to_pandas=lambda: FRAME),
+        Columns(toPandas=lambda: FRAME),
+    ],
+    ids=["pyarrow", "dask", "cudf", "spark"],
+)
+def test_a_table_is_read_by_rows(table):
+    assert prompts("{a}{b}", table) == ["x1", "y2"]
+
+
+def test_a_column_of_pyarrow_or_dask_is_read_by_values():
+    values = Columns(to_pylist=lambda: ["x", "y"])
+    assert prompts("{}", values) == ["x", "y"]
+    series = Columns(__dask_graph__=dict, compute=lambda: FRAME["a"])
+    assert prompts("{}", series) == ["x", "y"]
+    assert list(read_rows(series).index) == [7, 9]
+
+
+def test_a_table_of_an_unknown_kind_is_refused():
+    assert error_lines("{}", Columns())[1:] == [
+        "  why:  type Columns yields its columns, not its rows",
+        "  next: pass a list of strings or dicts, or a pandas Series or DataFrame; "
+        "for a dict of columns: pandas.DataFrame(data)",
+    ]
 
 
 # -- the shape of what is returned -------------------------------------------------

@@ -4,10 +4,11 @@ import os
 import re
 import sys
 import threading
+import time
 
 import pexpect
 import pytest
-from fake_ollama import FakeOllama, Wait, reply_line
+from fake_ollama import JSON, Answer, FakeOllama, Wait, error, reply_line
 
 PATIENCE_S = 60
 IMPORT = "from ollama_magic import map_prompts"
@@ -42,6 +43,7 @@ def test_progress_is_one_output_that_keeps_its_last_state(kernel, answers):
     (output,) = progress(ran)
     text = output["data"]["text/plain"]
     assert re.fullmatch(r"llama3\.2:3b 3 of 3 · \d+ s · 1 failed", text)
+    assert "UserWarning: 1 of 3 rows failed (position 2): The prompt of" in ran.streams
     assert "PromptError('The prompt of this row is empty.')" in ran.text
     ran = kernel.run("map_prompts('{}', ['a', 'b'])")
     assert progress(ran)[0]["data"]["text/plain"].endswith(" · 2 cached")
@@ -81,6 +83,57 @@ def test_a_stopped_cell_continues_when_it_runs_again(kernel, fake_ollama, answer
     assert "'re: a', 're: b', 're: c', 're: d', 're: e'" in ran.text
     assert "3 cached" in ran.text
     assert len(fake_ollama.bodies("/api/generate")) == 7
+
+
+def busy(retry_after_s):
+    return Answer(
+        ['{"error": "server busy"}'],
+        status=503,
+        content_type=JSON,
+        headers={"Retry-After": str(retry_after_s)},
+        framing="length",
+    )
+
+
+def test_progress_says_what_it_waits_for_and_stop_ends_the_wait(kernel, fake_ollama):
+    fake_ollama.on("POST /api/generate", busy(500))
+    msg_id = kernel.send(f"{IMPORT}\nmap_prompts('{{}}', range(9))", "cell-1")
+    about = f"0 of 9 · waiting for {fake_ollama.url}: server (503): server busy"
+    waiting = re.compile(re.escape(about) + r", next try in [89] min \d\d s")
+    kernel.collect(msg_id, until=lambda ran: waiting.search(ran.text))
+    pressed_at = time.monotonic()
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id)
+    assert time.monotonic() - pressed_at < 20
+    assert ran.error.startswith("Interrupted: stopped; 0 of 9 rows are cached")
+
+
+def test_the_end_says_what_to_do_about_rows_that_are_left(kernel, fake_ollama):
+    fake_ollama.on("POST /api/generate", error(503, "server busy"))
+    cell = f"{IMPORT}\n_ = map_prompts('{{}}', ['a', 'b', ''], patience=0)"
+    ran = kernel.run(cell)
+    assert progress(ran)[0]["data"]["text/plain"].endswith(
+        "3 failed · run the same call again: 2 rows are left"
+    )
+    assert "2 of 3 rows failed (positions 0, 1): The server at " in ran.streams
+    assert "run the same call again" not in ran.streams
+
+
+def test_a_quota_is_one_error_with_the_count_that_is_left(kernel, fake_ollama):
+    said = "you (ada) have reached your weekly usage limit"
+
+    def answer(body):
+        if body["prompt"] > "1":
+            return error(429, said)
+        return [reply_line(body, content="ok"), reply_line(body, done=True)]
+
+    fake_ollama.chat(answer)
+    ran = kernel.run(f"{IMPORT}\nmap_prompts('{{}}', range(9), concurrency=1)")
+    assert ran.error.startswith("ServerError: ")
+    assert f"server (429): {said}" in ran.error
+    assert ran.error.endswith("; then run the same call again: 7 rows are left")
+    assert len(fake_ollama.bodies("/api/generate")) == 3
+    assert progress(ran)[0]["data"]["text/plain"].endswith("2 of 9 · ended early")
 
 
 def test_progress_can_be_turned_off(kernel, answers):
