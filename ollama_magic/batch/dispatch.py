@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from ollama_magic.batch.servers import BatchServer
@@ -30,6 +30,7 @@ from ollama_magic.errors import (
     ServerError,
     quoted,
 )
+from ollama_magic.generation.schema import with_format_in_words
 
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 30.0
 """Each pause is twice as long as the one before, unless the server names a time."""
@@ -173,7 +174,9 @@ class Dispatcher:
             if self._fault is not None:
                 raise self._fault
             try:
-                future = self._workers.submit(load.server, request)
+                future = self._workers.submit(
+                    load.server, _as_sent(request, load.server)
+                )
             except RuntimeError as error:  # the executor is shut down or broken
                 raise _unusable_executor(error) from error
             load.in_flight += 1
@@ -286,6 +289,12 @@ def _is_final(error: OllamaMagicError) -> bool:
 
 def _reason(error: OllamaMagicError) -> str:
     return quoted(error.why or error.what, limit=120)
+
+
+def _as_sent(request: GenerateRequest, server: BatchServer) -> GenerateRequest:
+    if not server.cloud_host:
+        return request
+    return replace(request, prompt=with_format_in_words(request.prompt, request.format))
 
 
 def _is_answered(future: Future[RowResult]) -> bool:

@@ -23,7 +23,6 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Schema, record_of, what_is_wrong
-from ollama_magic.generation.schema_check import read_data
 from ollama_magic.generation.values import value_text
 from ollama_magic.history.cache import CachedReply
 
@@ -332,7 +331,7 @@ class ReplyReader:
 
     def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
         """Return the value of a reply that was checked."""
-        return text if self.schema is None else self.schema.load(read_data(text))
+        return text if self.schema is None else self.schema.read(text)
 
 
 def _empty(reply: Response | CachedReply) -> ReplyDataError:

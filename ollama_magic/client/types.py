@@ -179,7 +179,8 @@ class GenerateRequest:
     def as_messages(self) -> list[Mapping[str, Any]]:
         """Return the prompt as the messages of a new chat."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt}]
+        images = set_only(images=[*self.images] or None)
+        return [*system, {"role": "user", "content": self.prompt, **images}]
 
 
 Request = ChatRequest | GenerateRequest

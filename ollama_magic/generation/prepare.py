@@ -36,7 +36,11 @@ from ollama_magic.generation.models import (
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import compose
 from ollama_magic.generation.response import Response
-from ollama_magic.generation.schema import Schema, read_schema
+from ollama_magic.generation.schema import (
+    Schema,
+    read_schema,
+    with_format_in_words,
+)
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
@@ -158,7 +162,8 @@ def prepare(
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
     vision = may_support_images(model)
-    messages = partial(history.messages, prompt, images, system=system, vision=vision)
+    asked = with_format_in_words(prompt, format) if cloud_host(name, model) else prompt
+    messages = partial(history.messages, asked, images, system=system, vision=vision)
     request = _request(name, options, messages(last=options.last), tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0)]

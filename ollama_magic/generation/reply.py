@@ -39,6 +39,7 @@ from ollama_magic.render.reply import (
 from ollama_magic.render.text import counted
 
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
+_EARLY_ENDS = {"interrupted": "interrupted", "broken": "cut off"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -89,27 +90,28 @@ class Reply(ReplyView):
             match its schema.
         """
         try:
-            value = read_data(self.text)
-        except ValueError as error:
-            raise ReplyDataError(
-                "The reply is not JSON.",
-                why=f"{error}; done reason: {self.done_reason or self.status}",
-                next_step=self._next_step_to_data(),
-            ) from error
-        if self.schema is None:
-            return value
-        try:
-            return self.schema.load(value)
+            read = read_data if self.schema is None else self.schema.read
+            return read(self.text)
         except MismatchError as error:
             raise ReplyDataError(
                 "The reply does not match its schema.",
                 why=quoted(str(error)),
                 next_step=_ASK_AGAIN,
             ) from error
+        except ValueError as error:
+            raise ReplyDataError(
+                "The reply is not JSON.",
+                why=f"{error}; done reason: {self.done_reason or self.status}",
+                next_step=self._next_step_to_data(),
+            ) from error
 
     def _next_step_to_data(self) -> str:
         if self.done_reason == "length":
             return "raise the limit: -o num_predict N; the reply was cut off"
+        if self.status != "complete":
+            return f"run it again; the reply was {_EARLY_ENDS[self.status]}"
+        if self.request.get("tools"):
+            return "ask for the JSON in the next cell: %%ollama -f json"
         return _ASK_AGAIN if self.request.get("format") else "add -f json"
 
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
@@ -330,9 +332,9 @@ def _schema_notice(prepared: PreparedRequest, result: Result) -> str:
     """Say that a complete reply does not match its schema."""
     if prepared.schema is None or result.fault is not None:
         return ""
-    if result.response.done_reason == "length":
+    wrong = what_is_wrong(result.response.text, prepared.schema)
+    if wrong and result.response.done_reason == "length":
         return (
             "[cut off at a length limit, so it is not valid JSON: try -o num_predict N]"
         )
-    wrong = what_is_wrong(result.response.text, prepared.schema)
     return f"[does not match its schema: {wrong}]" if wrong else ""

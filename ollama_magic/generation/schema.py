@@ -1,43 +1,46 @@
 """The schema of a reply: every way to write one, and the value that a reply becomes.
 
-Cells (``--schema``), ``ask`` and ``map_prompts`` read their schemas here, and tools the
-types of their parameters. Python's types go through pydantic, which is imported at the
-first of them: a type decides by itself what it accepts, so a reply to it is validated
-by pydantic alone, and a reply to a JSON Schema by ``jsonschema``.
+Cells (``--schema``), ``ask`` and ``map_prompts`` read their schemas here. A type
+decides by itself what it accepts, so a reply to it is validated by pydantic alone, and
+a reply to a JSON Schema by ``jsonschema``.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
-import inspect
 import json
 import re
-import sys
 import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Union
 
-from ollama_magic.client.types import ChatRequest, Request
+from ollama_magic.client.types import ChatRequest, Format, Request
 from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.python_types import (
+    UnsupportedTypeError,
+    adapter_for,
+    json_schema_of,
+    load_as,
+)
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema_check import (
-    MAX_FAULTS,
     Json,
     MismatchError,
     check_schema,
     faults,
     read_data,
+    without_thinking,
 )
 from ollama_magic.generation.values import error_text, is_file
 from ollama_magic.history.turns import Message
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
-    from pydantic.json_schema import GenerateJsonSchema
+    from pydantic import TypeAdapter
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
@@ -47,7 +50,7 @@ _FIELD = re.compile(
 _CHOICES = re.compile(r"\s*one of\s+(.+)", re.I | re.S)
 _LIST = re.compile(r"\s*list of\s+(\w+)\s*(.*)", re.I | re.S)
 _EXAMPLE = "--schema 'name, age int, tags: list of keywords'"
-_NEEDS_NEWER_TYPED_DICT = sys.version_info < (3, 12)
+_BUILT_IN = {one.__name__: one for one in (str, int, float, bool, list, dict, tuple)}
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,65 @@ class Schema:
             raise MismatchError(found)
         return value
 
+    def read(self, text: str) -> Any:  # noqa: ANN401  (the user's type)
+        """Return the value of a reply.
+
+        If the schema is that of a text, such as one of several labels, the reply need
+        not be JSON: models that are not held to JSON leave the quotes out.
+
+        Raises
+        ------
+        MismatchError
+            The value does not match, or a validator rejects it.
+        ValueError
+            The text has no JSON value, or several.
+        """
+        try:
+            return self.load(read_data(text, self._matches))
+        except ValueError:
+            if _takes_text(self.json):
+                with suppress(MismatchError):
+                    return self.load(without_thinking(text))
+            raise
+
+    def _matches(self, value: object) -> bool:
+        with suppress(MismatchError):
+            self.load(value)
+            return True
+        return False
+
+
+def _takes_text(schema: Json) -> bool:
+    is_text = schema.get("type") == "string" or "enum" in schema
+    return is_text or any(map(_takes_text, schema.get("anyOf", ())))
+
 
 def what_is_wrong(text: str, schema: Schema) -> str:
     """Return where and why a reply does not match its schema; empty if it does."""
     try:
-        value = read_data(text)
+        schema.read(text)
+    except MismatchError as error:
+        return str(error)
     except ValueError as error:
         return f"it is not JSON: {error}"
-    try:
-        schema.load(value)
-    except ValueError as error:
-        return str(error)
     return ""
+
+
+def with_format_in_words(prompt: str, format: Format | None) -> str:
+    """Return a prompt that also says in words what a format asks for.
+
+    Ollama's cloud ignores ``format`` (ollama#12362).
+    """
+    return prompt if format is None else f"{prompt}\n\n{_in_words(format)}"
+
+
+def _in_words(format: Format) -> str:
+    if isinstance(format, str):
+        return "Answer with JSON, and nothing else."
+    return (
+        "Answer with JSON that matches this JSON Schema, and nothing else:\n"
+        f"{json.dumps(format, ensure_ascii=False)}"
+    )
 
 
 def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Schema:
@@ -150,14 +200,9 @@ def _checked(schema: Schema) -> Schema:
 
 
 def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
-    if text.isidentifier():
-        if text not in namespace:
-            raise _unusable(
-                text,
-                f"there is no variable {text!r} in this notebook",
-                f"for one field of that name: --schema '{text} str'",
-            )
-        return read_schema(namespace[text], namespace)
+    if text in namespace:  # its value may be a text, but not its own name again
+        others = {name: one for name, one in namespace.items() if name != text}
+        return read_schema(namespace[text], others)
     if text.startswith("{"):
         return _from_json(text, text)
     if text.endswith(".json") or is_file(text):
@@ -165,7 +210,55 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
             return _from_json(Path(text).expanduser().read_text("utf-8"), text)
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
             raise _unusable(text, str(error)) from error
+    if (tree := _type_tree(text)) is not None:
+        return read_schema(_type_named(tree, namespace))
     return Schema(_short_form(text))
+
+
+def _type_tree(text: str) -> ast.expr | None:
+    """Return the tree of ``list[Person]``, ``Person | None`` or ``module.Person``."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    names_a_type = isinstance(
+        tree, ast.Name | ast.Attribute | ast.Subscript | ast.BinOp
+    )
+    return tree if names_a_type else None
+
+
+def _type_named(tree: ast.expr, namespace: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return the type that a tree names; nothing is called or evaluated."""
+    typing_names = {name: getattr(typing, name) for name in typing.__all__}
+    try:
+        return _value_of(tree, {**typing_names, **_BUILT_IN, **namespace})
+    except PromptError:
+        raise
+    except Exception as error:  # the names are the user's, and may be anything
+        raise _unusable(ast.unparse(tree), error_text(error)) from error
+
+
+def _value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    match node:
+        case ast.Constant(value=constant):
+            return constant
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.Attribute(value=owner, attr=name):
+            return getattr(_value_of(owner, names), name)
+        case ast.Subscript(value=owner, slice=key):
+            return _value_of(owner, names)[_value_of(key, names)]
+        case ast.Tuple(elts=parts):
+            return tuple(_value_of(part, names) for part in parts)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_value_of(left, names), _value_of(right, names)]  # noqa: UP007
+    shown = ast.unparse(node)
+    if isinstance(node, ast.Name):
+        why = f"there is no variable {shown!r} in this notebook"
+        step = f"define it in a cell above; for a field: --schema '{shown} str'"
+        raise _unusable(shown, why, step)
+    step = "define the type in a cell above, and write its name"
+    raise _unusable(shown, "a type on the line has names, brackets and | only", step)
 
 
 def _from_json(text: str, shown: str) -> Schema:
@@ -243,136 +336,7 @@ def _field(spec: str, match: re.Match[str]) -> Json:
     return {"type": _JSON_TYPES[kind], **described}
 
 
-# -- Python's types ------------------------------------------------------------
-
-
-class UnsupportedTypeError(TypeError):
-    """A type that cannot be described as JSON."""
-
-
-def adapter_for(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401  (any annotation)
-    """Return pydantic's adapter of a type.
-
-    Raises
-    ------
-    UnsupportedTypeError
-        JSON has no such type, or a name in it is not defined.
-    """
-    from pydantic import TypeAdapter
-
-    if inspect.isroutine(kind) or isinstance(kind, functools.partial):
-        # NB: pydantic would describe its parameters, and call it with each reply.
-        raise UnsupportedTypeError("it is a function, not a type")
-    try:
-        if isinstance(kind, TypeAdapter):
-            adapter = kind
-        else:
-            adapter = TypeAdapter(_with_newer_typed_dicts(kind, {}))
-        adapter.rebuild(raise_errors=True)  # says which name is not defined
-    except Exception as error:  # annotations are the user's code
-        raise UnsupportedTypeError(_first_line(error)) from error
-    return adapter
-
-
-def json_schema_of(adapter: TypeAdapter[Any]) -> Json:
-    """Return the JSON Schema of a type, without titles that only repeat its names.
-
-    Raises
-    ------
-    UnsupportedTypeError
-        JSON has no such type.
-    """
-    try:
-        schema = adapter.json_schema(schema_generator=_schema_generator())
-        json.dumps(schema)  # the values of an enum may be anything
-    except Exception as error:  # parts of it may be the user's code
-        raise UnsupportedTypeError(_first_line(error)) from error
-    return schema
-
-
-@functools.cache
-def _schema_generator() -> type[GenerateJsonSchema]:
-    from pydantic.json_schema import GenerateJsonSchema
-
-    class Untitled(GenerateJsonSchema):
-        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401
-            return False
-
-        def emit_warning(self, kind: Any, detail: str) -> None:  # noqa: ANN401
-            """Ignore defaults that are not JSON: they are left out."""
-
-        def set_schema(self, schema: Any) -> Json:  # noqa: ANN401
-            described = super().set_schema(schema)
-            described.pop("uniqueItems", None)  # duplicates do no harm
-            return described
-
-    return Untitled
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of a pydantic error, without its advice about models."""
-    line = str(error).partition("\n")[0].partition(". Set `arbitrary")[0]
-    return line.replace("Unable to generate pydantic-core schema", "JSON has no type")
-
-
-def _with_newer_typed_dicts(kind: Any, known: dict[Any, Any]) -> Any:  # noqa: ANN401
-    """Return a type with each TypedDict of ``typing`` as one of ``typing_extensions``.
-
-    Before Python 3.12 pydantic takes only these.
-    """
-    if not _NEEDS_NEWER_TYPED_DICT:
-        return kind
-    if typing.is_typeddict(kind) and type(kind).__module__ == "typing":
-        if kind not in known:
-            import typing_extensions
-
-            made: Any = typing_extensions.TypedDict(kind.__name__, {})  # type: ignore[misc, operator, unused-ignore]
-            known[kind] = made
-            hints = typing.get_type_hints(kind, include_extras=True)
-            made.__annotations__ = {
-                name: _with_newer_typed_dicts(hint, known)
-                for name, hint in hints.items()
-            }
-            for name in ("__required_keys__", "__optional_keys__", "__doc__"):
-                setattr(made, name, getattr(kind, name))
-        return known[kind]
-    parts = get_args(kind)
-    newer = tuple(_with_newer_typed_dicts(part, known) for part in parts)
-    if all(new is old for new, old in zip(newer, parts, strict=True)):
-        return kind
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return Annotated.__class_getitem__((newer[0], *kind.__metadata__))
-    is_union = origin in {Union, UnionType}
-    return Union[newer] if is_union else origin[newer]  # noqa: UP007  (of any length)
-
-
-def load_as(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
-    """Return a JSON value as a type; it is validated as JSON, also in strict models.
-
-    Raises
-    ------
-    MismatchError
-        The type or one of its validators rejects the value.
-    """
-    from pydantic import ValidationError
-
-    try:
-        return adapter.validate_json(json.dumps(value))
-    except ValidationError as error:
-        raise MismatchError(_faults_of(error)) from error
-    except Exception as error:  # a validator is the user's code
-        raise MismatchError([("", error_text(error))]) from error
-
-
-def _faults_of(error: ValidationError) -> list[tuple[str, str]]:
-    return [
-        (
-            "/".join(map(str, one["loc"])),
-            re.sub(r"^(Value error|Assertion failed), ", "", one["msg"]),
-        )
-        for one in error.errors(include_url=False)[:MAX_FAULTS]
-    ]
+# -- values of types ------------------------------------------------------------
 
 
 @functools.cache
@@ -425,11 +389,8 @@ class Repair:
         if not wrong:
             return None
         self.notes = ("requested twice: the first reply did not match the schema",)
-        advice = (
-            f"That does not match the JSON Schema: {wrong}. "
-            "Answer again, with JSON that matches this JSON Schema, and nothing else:\n"
-            f"{json.dumps(self._schema.json, ensure_ascii=False)}"
-        )
+        asked = _in_words(self._schema.json)
+        advice = f"That does not match the JSON Schema: {wrong}. {asked}"
         return ChatRequest(
             request.model,
             [

@@ -7,12 +7,14 @@ look nowhere else.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ollama_magic.client.types import MAX_DEPTH, is_too_deep
+from ollama_magic.client.types import MAX_DEPTH, is_too_deep, read_json
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.render.code import CodeBlock, code_blocks
 
@@ -24,6 +26,7 @@ Json = dict[str, Any]
 MAX_FAULTS = 5
 """How many faults of a value an error lists."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_ALTERNATIVES = ("anyOf", "oneOf")
 _NESTED = "it is nested too deeply, or refers to itself endlessly"
 
 
@@ -43,8 +46,8 @@ def check_schema(schema: Json) -> None:
     Raises
     ------
     PromptError
-        It is invalid, nested too deeply, or refers to what is not in it; with the
-        place and the reason.
+        It is invalid, nested too deeply, refers to what is not in it, or no reply can
+        match it; with the place and the reason.
     """
     from jsonschema.exceptions import SchemaError
 
@@ -57,8 +60,7 @@ def check_schema(schema: Json) -> None:
         )
     try:
         _check_part(schema)
-        for part in _referenced_parts(schema):
-            _check_part(part)
+        parts = _parts(schema)
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "the top level"
         raise PromptError(
@@ -67,6 +69,14 @@ def check_schema(schema: Json) -> None:
             next_step="correct it there; https://json-schema.org/understanding-json-"
             "schema",
         ) from error
+    ending = _growing(parts, _parts_of_the_same_value)
+    if len(ending) < len(parts) or id(schema) not in _growing(parts, _required_parts):
+        raise PromptError(
+            "No reply can match the schema.",
+            why="a part of it contains itself, without end",
+            next_step="make that part optional: a field that may be left out, a list, "
+            "or null",
+        )
 
 
 def _check_part(schema: object) -> None:
@@ -75,8 +85,15 @@ def _check_part(schema: object) -> None:
     Draft202012Validator.check_schema(cast("Json", schema))  # it may be anything
 
 
-def _referenced_parts(schema: Json) -> Iterator[object]:
-    """Yield each part of a schema that a reference points to.
+class _Part(NamedTuple):
+    """A part of a schema that is a schema, and the parts that it refers to."""
+
+    contents: Any
+    targets: Sequence[Any]
+
+
+def _parts(schema: Json) -> Sequence[_Part]:
+    """Return all parts of a schema, also those that only a reference points to.
 
     A reference may point to where no schema is expected, as in OpenAPI documents, so
     references are followed from there too.
@@ -89,22 +106,73 @@ def _referenced_parts(schema: Json) -> Iterator[object]:
     nowhere = (Unresolvable, ValueError, LookupError, TypeError)
     root = DRAFT202012.create_resource(schema)
     waiting = [(Registry().resolver_with_root(root), root)]
-    seen = {id(schema)}
+    parts: dict[int, _Part] = {}
     while waiting:
         resolver, resource = waiting.pop()
+        if id(resource.contents) in parts:
+            continue
+        targets = []
         for reference in _references(resource.contents):
             try:
                 found = resolver.lookup(reference)
             except nowhere as error:
                 raise _foreign(reference) from error
-            if id(found.contents) not in seen:
-                seen.add(id(found.contents))
-                yield found.contents
-                part = DRAFT202012.create_resource(found.contents)
-                waiting.append((found.resolver, part))
+            _check_part(found.contents)
+            targets.append(found.contents)
+            part = DRAFT202012.create_resource(found.contents)
+            waiting.append((found.resolver, part))
+        parts[id(resource.contents)] = _Part(resource.contents, targets)
         waiting += [
             (resolver.in_subresource(inner), inner) for inner in resource.subresources()
         ]
+    return list(parts.values())
+
+
+def _growing(
+    parts: Sequence[_Part], needs: Callable[[_Part], Iterable[Any]]
+) -> set[int]:
+    """Return the ids of the parts that end: what they need ends, one after the other.
+
+    Of several alternatives in a list, one is enough.
+    """
+    found: set[int] = set()
+
+    def ends(needed: Any) -> bool:  # noqa: ANN401
+        if isinstance(needed, list):
+            return any(map(ends, needed))
+        return isinstance(needed, bool) or id(needed) in found
+
+    count = -1
+    while count < len(found):
+        count = len(found)
+        found |= {id(part.contents) for part in parts if all(map(ends, needs(part)))}
+    return found
+
+
+def _parts_of_the_same_value(part: _Part) -> Iterator[Any]:
+    """Yield the parts that check the same value as a part, not a value inside of it."""
+    yield from part.targets
+    if isinstance(part.contents, dict):
+        for name in _ALTERNATIVES:
+            yield from part.contents.get(name, ())
+        yield from part.contents.get("allOf", ())
+        for name in ("not", "if", "then", "else"):
+            yield part.contents.get(name, True)
+        yield from part.contents.get("dependentSchemas", {}).values()
+
+
+def _required_parts(part: _Part) -> Iterator[Any]:
+    """Yield the parts that a value needs to match; a list for several alternatives."""
+    yield from part.targets
+    if isinstance(part.contents, dict):
+        yield from part.contents.get("allOf", ())
+        yield from (part.contents.get(name, True) for name in _ALTERNATIVES)
+        if part.contents.get("type") == "object":
+            known = part.contents.get("properties", {})
+            for name in part.contents.get("required", ()):
+                yield known.get(name, True)
+        if part.contents.get("type") == "array" and part.contents.get("minItems"):
+            yield part.contents.get("items", True)
 
 
 def _references(contents: object) -> list[str]:
@@ -155,6 +223,63 @@ def _validator(schema: Json) -> Validator:
     return Draft202012Validator(schema, registry=Registry())
 
 
+# -- values that small models write -----------------------------------------------
+
+_MAX_LITERAL = 1_000
+"""Characters of a Python value; keeps the parser away from its recursion limit."""
+
+
+def as_meant(value: Any, schema: Json) -> Any:  # noqa: ANN401  (any JSON)
+    """Return a value with the text in it parsed where its schema rejects text."""
+    if not faults(value, schema):
+        return value
+    if isinstance(value, str):
+        parsed = _parsed(value)
+        meant = parsed if isinstance(parsed, str) else as_meant(parsed, schema)
+        return value if faults(meant, schema) else meant
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        tried = (as_meant(value, option) for option in options)
+        return next((one for one in tried if not faults(one, schema)), value)
+    if isinstance(value, list):
+        items = schema.get("items", {})
+        return [as_meant(one, items) for one in value]
+    return _object_as_meant(value, schema) if isinstance(value, Mapping) else value
+
+
+def _object_as_meant(value: Mapping[str, Any], schema: Json) -> dict[str, Any]:
+    """Correct the fields of an object; leave out null and "" if they mean nothing."""
+    known, required = schema.get("properties", {}), schema.get("required", ())
+    others = schema.get("additionalProperties")
+    corrected = {}
+    for name, given in value.items():
+        kind = known.get(name, others if isinstance(others, dict) else {})
+        one = as_meant(given, kind)
+        is_optional = name in known and name not in required
+        if not (is_optional and _parsed(one) is None and faults(one, kind)):
+            corrected[name] = one
+    return corrected
+
+
+def _parsed(value: object) -> object:
+    """Return what JSON or Python text stands for; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    for read in (read_json, _read_literal):
+        with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            parsed = read(value)
+            return value if is_too_deep(parsed) else parsed
+    return value
+
+
+def _read_literal(text: str) -> object:
+    """Return the JSON value of Python text: ``True``, ``None``, ``['a']``."""
+    if len(text) > _MAX_LITERAL:
+        raise ValueError
+    return read_json(json.dumps(ast.literal_eval(text.strip())))
+
+
 # -- the JSON in the text of a reply ------------------------------------------------
 
 _END_OF_THINKING = "</think>"
@@ -166,11 +291,11 @@ _REST_OF_LINE = re.compile(r"[ \t]*(?:\r?\n|$)")
 _DECODER = json.JSONDecoder()
 
 
-def read_data(text: str) -> object:
+def read_data(text: str, matches: Callable[[object], bool] = lambda _: True) -> object:
     r"""Return the JSON value of a reply, even if the model writes text around it.
 
     Servers and models that ignore ``format`` put JSON into a fence, or between
-    sentences. If a text has several values, none is used.
+    sentences. If a text has several values that match, none is used.
 
     Raises
     ------
@@ -185,7 +310,9 @@ def read_data(text: str) -> object:
     try:
         return _loaded(text)
     except ValueError as error:
-        found = _values_in(text.rpartition(_END_OF_THINKING)[2])
+        found = _values_in(without_thinking(text))
+        if len(found) > 1:
+            found = [value for value in found if matches(value)] or found
         if len(found) > 1:
             raise ValueError(
                 f"it contains {len(found)} JSON values instead of one"
@@ -195,9 +322,13 @@ def read_data(text: str) -> object:
         return found[0]
 
 
+def without_thinking(text: str) -> str:
+    """Return what follows the thinking of a model whose opening tag is missing."""
+    return text.rpartition(_END_OF_THINKING)[2].strip()
+
+
 def _values_in(text: str) -> list[object]:
     """Return the values of JSON in a text; raises ValueError when one is broken."""
-    text = text.strip()
     blocks = [block for block in code_blocks(text) if _may_be_json(block)]
     if blocks:
         return [_loaded(block.source) for block in blocks]

@@ -8,19 +8,20 @@ user's types run only afterwards.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import inspect
-import itertools
-import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
-from ollama_magic.client.types import is_too_deep, read_json
+from ollama_magic.client.background import run_in_background, track_connection
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.schema import (
+from ollama_magic.generation.docstrings import read_docstring
+from ollama_magic.generation.python_types import (
     UnsupportedTypeError,
     adapter_for,
     json_schema_of,
@@ -29,6 +30,7 @@ from ollama_magic.generation.schema import (
 from ollama_magic.generation.schema_check import (
     Json,
     MismatchError,
+    as_meant,
     check_schema,
     faults,
 )
@@ -46,12 +48,6 @@ _NO_TYPE = (
     "use a type that JSON can express (str, int, float, bool, list, dict, a dataclass, "
     "an enum), or no type hint"
 )
-_TYPED_PARAMETER = re.compile(
-    r"^([ \t]*:(?:param|parameter|arg|argument|key|keyword)\s+)[^:\n]*?"
-    r"(\*{0,2}\w+\s*:)",
-    re.MULTILINE,
-)
-"""A parameter of Sphinx with its type, which may have spaces in it."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,8 @@ class Tool:
     """One entry of ``tools`` of a request: name, description and JSON Schema."""
     types: Mapping[str, TypeAdapter[Any]]
     """The types of the parameters that have one."""
+    filled: frozenset[str] = frozenset()
+    """Parameters whose default is part of their type: ``n: int = Field(3)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,7 @@ class _Parameter:
     name: str
     type: TypeAdapter[Any] | None
     is_required: bool
+    is_filled: bool
     takes_the_rest: bool
     """Whether it is ``**kwargs``, which has no type here."""
 
@@ -102,8 +101,8 @@ def make_tool(name: str, function: object) -> Tool:
     Raises
     ------
     PromptError
-        It cannot be called, or not as models call: by name, with JSON values, and
-        synchronously (no ``async def``).
+        It cannot be called, or not as models call: by name, with JSON values, for one
+        result.
     """
     if isinstance(function, type):
         step = f"create an instance and use its name: {name}_tool = {name}(...)"
@@ -112,9 +111,9 @@ def make_tool(name: str, function: object) -> Tool:
         why = f"it is not a function, but of type {type(function).__name__}"
         raise _unfit(name, why, "name a function that is defined in a cell above")
     called = _called(function)
-    if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
-        why = "it is an async function, but tools are called synchronously"
-        raise _unfit(name, why, "write a plain function: def, without async and await")
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        why = "it is a generator, but a call has one result"
+        raise _unfit(name, why, "return a list in place of yield")
     parameters = _parameters(name, function)
     summary, texts = read_docstring(_doc(function))
     description = {
@@ -123,7 +122,9 @@ def make_tool(name: str, function: object) -> Tool:
         "parameters": _schema(name, parameters, texts),
     }
     types = {one.name: one.type for one in parameters if one.type is not None}
-    return Tool(name, function, {"type": "function", "function": description}, types)
+    filled = frozenset(one.name for one in parameters if one.is_filled)
+    described = {"type": "function", "function": description}
+    return Tool(name, function, described, types, filled)
 
 
 def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
@@ -151,40 +152,6 @@ def _doc(function: object) -> str:
     return doc if isinstance(doc, str) else ""
 
 
-def read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    r"""Return the first paragraph of a docstring, and the text about each parameter.
-
-    Examples
-    --------
-    >>> read_docstring("Get the weather.\n\n:param city: its name")
-    ('Get the weather.', {'city': 'its name'})
-    """
-    import docstring_parser
-
-    # Types are left out: docstring_parser only reads types of one word.
-    text = _TYPED_PARAMETER.sub(r"\1\2", text)
-    try:
-        found = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
-        return _first_paragraph(inspect.cleandoc(text)), {}
-    begin = found.short_description or ""
-    if not found.blank_after_short_description:
-        begin += f"\n{found.long_description or ''}"
-    texts: dict[str, str] = {}
-    for parameter in found.params:
-        about = " ".join((parameter.description or "").split())
-        for name in parameter.arg_name.split(",") if about else ():
-            texts[name.strip().lstrip("*")] = about
-    return _first_paragraph(begin), texts
-
-
-def _first_paragraph(text: str) -> str:
-    lines = itertools.takewhile(
-        lambda line: line.strip() and not line.startswith(":"), text.splitlines()
-    )
-    return " ".join(" ".join(lines).split())
-
-
 def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
     try:
         found = inspect.signature(function).parameters.values()
@@ -203,10 +170,20 @@ def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
             raise _unfit(tool, why, _AROUND)
         if one.name not in fixed:
             is_rest = one.kind is one.VAR_KEYWORD
-            is_required = one.default is one.empty and not is_rest
             kind = None if is_rest else _type_of(tool, one, scope)
-            parameters.append(_Parameter(one.name, kind, is_required, is_rest))
+            is_open = one.default is one.empty or _is_field(one.default)
+            default = kind.get_default_value() if is_open and kind else None
+            is_filled = default is not None
+            is_required = is_open and not is_filled and not is_rest
+            parameters.append(
+                _Parameter(one.name, kind, is_required, is_filled, is_rest)
+            )
     return parameters
+
+
+def _is_field(default: object) -> bool:
+    """Return whether a default is ``Field(...)``, which describes the parameter."""
+    return type(default).__module__ == "pydantic.fields"
 
 
 def _type_of(
@@ -224,6 +201,8 @@ def _type_of(
 def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the type of a parameter, also when it is written as text."""
     hint = parameter.annotation
+    if _is_field(parameter.default):
+        hint = Annotated[Any if hint is parameter.empty else hint, parameter.default]
     if hint is parameter.empty:
         return hint
 
@@ -319,29 +298,8 @@ def corrected_arguments(
     runs. Small models write JSON text in place of a number, a list or null, and null
     for what they leave out: both are corrected if the type leaves no doubt.
     """
-    parameters = tool.description["function"]["parameters"]
-    known, required = parameters["properties"], parameters["required"]
-    corrected = {}
-    for name, given in arguments.items():
-        schema = known.get(name, {})
-        has_default = name in known and name not in required
-        value = _as_meant(given, schema, has_default=has_default)
-        if value is not None or not has_default or not faults(None, schema):
-            corrected[name] = value
+    corrected = dict(as_meant(arguments, tool.description["function"]["parameters"]))
     return corrected, quoted(_wrong_with(tool, corrected), limit=1000)
-
-
-def _as_meant(value: Any, schema: Json, *, has_default: bool) -> Any:  # noqa: ANN401
-    """Return the value of JSON text where the schema rejects the text itself."""
-    if not isinstance(value, str) or not faults(value, schema):
-        return value
-    try:
-        meant = read_json(value)
-    except (ValueError, RecursionError):
-        return value
-    if meant is None and has_default:
-        return None
-    return value if is_too_deep(meant) or faults(meant, schema) else meant
 
 
 def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
@@ -356,9 +314,9 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
     try:
         result = tool.function(**built)
         if inspect.isawaitable(result):
-            return _not_awaited(result)
+            result = _awaited(result)
         return ToolResult(_result_text(result))
-    except Exception as error:  # noqa: BLE001  (the user's function may raise anything)
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  (of the user)
         return ToolResult(error_text(error), "failed")
 
 
@@ -404,14 +362,33 @@ def _built(
             built[name] = copy.deepcopy(value) if kind is None else load_as(kind, value)
         except MismatchError as error:
             wrong += _argument_faults(name, error.faults)
+    for name in tool.filled - arguments.keys():
+        default = tool.types[name].get_default_value()
+        built |= {} if default is None else {name: default.value}
     return built, wrong
 
 
-def _not_awaited(result: object) -> ToolResult:
-    if inspect.iscoroutine(result):
-        result.close()  # or Python warns that it was never awaited
-    text = "TypeError: the tool returned an awaitable; tools are called synchronously"
-    return ToolResult(text, "failed")
+def _awaited(awaitable: Awaitable[object]) -> object:
+    """Return the result of an ``async`` function; an interrupt cancels it.
+
+    The loop of a notebook is running and cannot wait for it, so each call has a loop
+    and a thread of its own.
+    """
+
+    async def wait() -> object:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def cancel() -> None:
+            with suppress(RuntimeError):  # the loop may just have ended
+                loop.call_soon_threadsafe(task.cancel)
+
+        on_interrupt = ExitStack()
+        on_interrupt.callback(cancel)
+        track_connection(on_interrupt)
+        return await awaitable
+
+    return run_in_background(lambda: asyncio.run(wait()))
 
 
 def _result_text(result: object) -> str:

@@ -75,7 +75,7 @@ def _plain_text(value: object) -> str:
     return str(value)
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """Return type and message of an error of the user's code, on one line."""
     try:
         message = quoted(str(error))

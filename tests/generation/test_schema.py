@@ -2,13 +2,13 @@
 
 import dataclasses
 import datetime
-import decimal
 import enum
 import json
-from typing import Annotated, Literal, Optional, TypedDict
+from typing import Literal, Optional, TypedDict
 
 import pydantic
 import pytest
+from corpus.kinds import DAY, KINDS, REJECTED, Chain, Colour, Pet
 
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.schema import read_schema, what_is_wrong
@@ -65,15 +65,6 @@ def test_brackets_become_a_list():
         "type": "array",
         "items": read_schema("name, age int").json,
     }
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-@dataclasses.dataclass
-class Pet:
-    name: str
 
 
 @dataclasses.dataclass
@@ -144,6 +135,10 @@ WRONG = {
     "a plain class": (type("Thing", (), {}), "JSON has no type for <class"),
     "a function": (print, "it is a function"),
     "a choice of another type": ("stars int: one of 1, x", "not of type int"),
+    "a type with an unknown name": ("list[Nobody]", "no variable 'Nobody'"),
+    "a type with a call": ("list[open('x')]", "has names, brackets and | only"),
+    "a type that is not one": ("str['a']", "TypeError"),
+    "a type without an attribute": ("str.Nowhere", "AttributeError"),
 }
 
 
@@ -169,102 +164,104 @@ def test_a_type_with_an_undefined_name_is_an_error_that_names_it():
         assert len(str(caught.value).splitlines()) == 3
 
 
-class Tree(TypedDict):
-    name: str
-    children: "list[Tree]"
-
-
-@dataclasses.dataclass
-class Chain:
-    name: str
-    following: "Chain | None" = None
-
-
-class Knot(pydantic.BaseModel):
-    following: "Knot | None" = None
-
-
-class Team(pydantic.RootModel[list[Pet]]):
-    pass
-
-
-class Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(strict=True)
-    born: datetime.date
-    colour: Colour
-
-
-DAY = datetime.date(2026, 1, 31)
-TYPES = {
-    "a list": (list[str], ["a"], ["a"]),
-    "a choice": (Literal["pos", "neg"], "pos", "pos"),
-    "an enum": (Colour, "red", Colour.RED),
-    "a dict": (dict[str, Pet], {"a": {"name": "Rex"}}, {"a": Pet("Rex")}),
-    "optional": (Pet | None, None, None),
-    "old optional": (Optional[Pet], {"name": "Rex"}, Pet("Rex")),  # noqa: UP045
-    "one of two": (
-        Pet | Movie,
-        {"title": "Alien", "year": 1},
-        {"title": "Alien", "year": 1},
-    ),
-    "a number": (int, 3.0, 3),
-    "a date": (datetime.date, "2026-01-31", DAY),
-    "a decimal": (decimal.Decimal, 0.5, decimal.Decimal("0.5")),
-    "limits": (Annotated[int, pydantic.Field(ge=1)], 1, 1),
-    "an adapter": (pydantic.TypeAdapter(list[Pet]), [{"name": "a"}], [Pet("a")]),
-    "a root model": (Team, [{"name": "a"}], Team([Pet("a")])),
-    "a strict model": (
-        Strict,
-        {"born": "2026-01-31", "colour": "red"},
-        Strict(born=DAY, colour=Colour.RED),
-    ),
-    "a recursive typed dict": (
-        Tree,
-        {"name": "a", "children": [{"name": "b", "children": []}]},
-        {"name": "a", "children": [{"name": "b", "children": []}]},
-    ),
-    "typed dicts in types": (
-        list[Annotated[Tree | None, "as said"]],
-        [{"name": "a", "children": []}, None],
-        [{"name": "a", "children": []}, None],
-    ),
-    "a recursive dataclass": (
-        Chain,
-        {"name": "a", "following": {"name": "b"}},
-        Chain("a", Chain("b")),
-    ),
-    "a recursive model": (Knot, {"following": {}}, Knot(following=Knot())),
-}
-
-
-@pytest.mark.parametrize(("kind", "said", "value"), TYPES.values(), ids=TYPES)
+@pytest.mark.parametrize(("kind", "said", "value"), KINDS.values(), ids=KINDS)
 def test_common_types_are_schemas(kind, said, value):
     schema = read_schema(kind)
+    assert what_is_wrong(json.dumps(said), schema) == ""
     loaded = schema.load(said)
     assert loaded == value
     assert type(loaded) is type(value)
 
 
-WRONG_VALUES = {
-    "of a list": (list[str], ["a", 3], "at 1: Input should be a valid string"),
-    "of a choice": (
-        Literal["pos", "neg"],
-        "x",
-        "at the top level: Input should be 'pos'",
-    ),
-    "limits": (
-        Annotated[int, pydantic.Field(ge=1)],
-        0,
-        "at the top level: Input should be greater than or equal to 1",
-    ),
-    "inside": (Tree, {"name": "a", "children": [{}]}, "at children/0/name: Field req"),
+NAMES = {"Pet": Pet, "Colour": Colour, "enum": enum, "s": "s", "mine": "Pet"}
+WRITTEN = {
+    "int": int,
+    "list[str]": list[str],
+    "list[Pet]": list[Pet],
+    "dict[str, list[Pet]]": dict[str, list[Pet]],
+    "Pet | None": Pet | None,
+    "Literal['pos', 'neg']": Literal["pos", "neg"],
+    "Optional[Colour]": Optional[Colour],  # noqa: UP045
+    "tuple[int, ...]": tuple[int, ...],
+    "mine": Pet,
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "said"), WRONG_VALUES.values(), ids=WRONG_VALUES
-)
-def test_an_invalid_value_is_reported_with_its_place(kind, value, said):
+@pytest.mark.parametrize(("text", "kind"), WRITTEN.items(), ids=WRITTEN)
+def test_a_type_can_be_written_on_the_line(text, kind):
+    assert read_schema(text, NAMES).json == read_schema(kind).json
+
+
+def test_a_text_that_names_itself_is_an_error():
+    with pytest.raises(PromptError, match="there is no variable 's'"):
+        read_schema("s", NAMES)
+
+
+def test_names_with_hyphens_and_dots_are_still_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my-schema.json", "a.b", "a|b"):
+        (tmp_path / name).write_text('{"type": "object"}')
+        assert read_schema(name).json == {"type": "object"}
+
+
+class Endless(pydantic.BaseModel):
+    inner: "Endless"
+
+
+ENDLESS = {
+    "itself": {"$ref": "#"},
+    "each other": {
+        "$ref": "#/$defs/a",
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}},
+    },
+    "as one of several": {"anyOf": [{"type": "string"}, {"$ref": "#"}]},
+    "as a part": {
+        "type": "object",
+        "properties": {"a": {"not": {"$ref": "#/properties/a"}}},
+    },
+    "required": {
+        "type": "object",
+        "properties": {"a": {"$ref": "#"}},
+        "required": ["a"],
+    },
+    "in each alternative": {
+        "$defs": {
+            "n": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"oneOf": [{"$ref": "#/$defs/n"}, {"$ref": "#/$defs/n"}]},
+            }
+        },
+        "$ref": "#/$defs/n",
+    },
+    "a model": Endless,
+}
+
+
+@pytest.mark.parametrize("spec", ENDLESS.values(), ids=ENDLESS)
+def test_a_schema_that_contains_itself_without_end_is_an_error(spec):
+    with pytest.raises(PromptError) as caught:
+        read_schema(spec)
+    assert caught.value.what == "No reply can match the schema."
+
+
+def test_a_label_needs_no_quotes():
+    label = read_schema(Literal["pos", "neg"])
+    for text in ("pos", ' "pos"\n', "I think so.</think>\npos"):
+        assert label.read(text) == "pos"
+    assert what_is_wrong("so so", label).startswith("it is not JSON")
+    assert read_schema(Colour).read("red") is Colour.RED
+    assert read_schema({"enum": ["a", 1]}).read("a") == "a"
+    assert read_schema(str | None).read("Hello, you.") == "Hello, you."
+    assert read_schema(datetime.date).read("2026-01-31") == DAY
+    assert what_is_wrong("a", read_schema("name str")).startswith("it is not JSON")
+    assert what_is_wrong("a", read_schema({"required": ["a"]})).startswith("it is not")
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_an_invalid_value_is_reported_with_its_place(name):
+    value, said = REJECTED[name]
+    kind, *_ = KINDS[name]
     assert what_is_wrong(json.dumps(value), read_schema(kind)).startswith(said)
 
 
@@ -281,18 +278,6 @@ def rejecting(error):
 
 
 def test_any_error_of_a_validator_is_a_mismatch():
-    class Named(pydantic.BaseModel):
-        name: str
-
-        @pydantic.field_validator("name")
-        @classmethod
-        def check(cls, name):
-            if name.islower():
-                raise ValueError("begin it with a capital")
-            return name
-
-    wrong = what_is_wrong('{"name": "ada"}', read_schema(Named))
-    assert wrong == "at name: begin it with a capital"
     schema = read_schema(rejecting(ValueError("n is odd")))
     assert what_is_wrong('{"n": 3}', schema) == "at the top level: n is odd"
     schema = read_schema(rejecting(KeyError("n")))

@@ -1,5 +1,7 @@
 """Functions of a notebook as tools: their descriptions, and the results of calls."""
 
+import asyncio
+import contextvars
 import dataclasses
 import datetime
 import enum
@@ -14,11 +16,11 @@ import pytest
 
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
+from ollama_magic.generation.docstrings import read_docstring
 from ollama_magic.generation.tools import (
     ToolResult,
     corrected_arguments,
     make_tool,
-    read_docstring,
     run_tool,
 )
 
@@ -257,17 +259,12 @@ def broken(x: "a number"): pass
         make_tool("broken", space["broken"])
 
 
-async def waits(x: str):
-    return x
-
-
-async def waits_and_gives(x: str):
+async def yields_later(x: str):
     yield x
 
 
-class WaitingCall:
-    async def __call__(self, x: str):
-        return x
+def yields(x: str):
+    yield x
 
 
 class Unsigned:
@@ -302,10 +299,9 @@ UNFIT = {
     "a number": (7, "it is not a function, but of type int"),
     "a string": ("print", "it is not a function"),
     "a class": (Station, "it is a class"),
-    "async": (waits, "called synchronously"),
-    "async generator": (waits_and_gives, "called synchronously"),
-    "async method": (WaitingCall(), "called synchronously"),
-    "partial of async": (functools.partial(waits, x="a"), "called synchronously"),
+    "async generator": (yields_later, "it is a generator"),
+    "generator": (yields, "it is a generator"),
+    "partial of a generator": (functools.partial(yields, x="a"), "it is a generator"),
     "positional-only": (len, "obj is positional-only"),
     "any number": (lambda *parts: parts, "*parts is positional-only"),
     "without a signature": (Unsigned(), "its parameters cannot be read: "),
@@ -380,6 +376,33 @@ def test_annotated_parameters_keep_their_limits_and_texts():
     assert result == ToolResult(
         "argument n: 0 is less than the minimum of 1", "invalid"
     )
+
+
+def test_a_default_that_is_a_field_describes_its_parameter():
+    pydantic = pytest.importorskip("pydantic")
+
+    def function(
+        n: int = pydantic.Field(ge=1, description="how many"),
+        m: int = pydantic.Field(3, le=9),
+        to: list = pydantic.Field(default_factory=list),  # noqa: B008
+        word=pydantic.Field("hi", description="what to say"),  # noqa: B008
+        other: Annotated[int, pydantic.Field(default=2)] = 5,
+    ):
+        to.append(n)
+        return [n, m, to, word, other]
+
+    schema = parameters_of(function)
+    assert schema["required"] == ["n"]
+    assert schema["properties"]["n"] == {
+        **COUNT,
+        "minimum": 1,
+        "description": "how many",
+    }
+    assert schema["properties"]["word"]["description"] == "what to say"
+    tool = make_tool("f", function)
+    for _ in range(2):  # each call has a new list
+        assert call_tool(tool, {"n": 1}).text == '[1, 3, [1], "hi", 5]'
+    assert call_tool(tool, {"n": 1, "m": 10}).outcome == "invalid"
 
 
 def test_dates_strict_models_and_typed_dicts_are_arguments():
@@ -584,6 +607,69 @@ def test_wrong_arguments_are_reported_and_nothing_is_called(arguments, said):
     assert called == []
 
 
+AS_TEXT = {
+    "a number": ({"days": "3"}, "days", 3),
+    "a number with blanks": ({"days": " 3\n"}, "days", 3),
+    "a list": ({"tags": '["a"]'}, "tags", {"a"}),
+    "a list of Python": ({"tags": "['a', 'b']"}, "tags", {"a", "b"}),
+    "a tuple of Python": ({"tags": "('a',)"}, "tags", {"a"}),
+    "an object": ({"place": '{"name": "b"}'}, "place", Place("b")),
+    "inside an object": (
+        {"place": {"name": "b", "unit": '"celsius"'}},
+        "place",
+        Place("b"),
+    ),
+    "inside a dict": ({"more": {"c": '{"name": "d"}'}}, "more", {"c": Place("d")}),
+    "null where null is a value": ({"place": None}, "place", None),
+    "null as text": ({"place": "null"}, "place", None),
+    "None as text": ({"place": "None"}, "place", None),
+    "null for a default": ({"days": None}, "days", 1),
+    "null as text for a default": ({"days": "null"}, "days", 1),
+    "nothing for a default": ({"days": ""}, "days", 1),
+    "null for a default inside": (
+        {"place": {"name": "b", "unit": None}},
+        "place",
+        Place("b"),
+    ),
+    "text that is text": ({"city": "3"}, "city", "3"),
+    "null that is text": ({"city": "null"}, "city", "null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"), AS_TEXT.values(), ids=list(AS_TEXT)
+)
+def test_text_and_null_are_read_as_they_are_meant(given, name, value):
+    got = {}
+
+    @functools.wraps(forecast)
+    def function(**arguments):
+        got.update(arguments)
+
+    tool = make_tool("forecast", function)
+    result = call_tool(tool, {"city": "a", **given})
+    assert result == ToolResult("null")
+    assert got.get(name, 1) == value
+
+
+NOT_MEANT = {
+    "null for what is required": {"city": None},
+    "text for a number": {"city": "a", "days": "three"},
+    "a call": {"city": "a", "days": "__import__('os').getpid()"},
+    "a set": {"city": "a", "tags": "{'a'}"},
+    "too long": {"city": "a", "tags": "['a'" + ",'a'" * 300 + "]"},
+    "deep": {"city": "a", "tags": "[" * 900},
+}
+
+
+@pytest.mark.parametrize("given", NOT_MEANT.values(), ids=NOT_MEANT)
+def test_other_text_stays_as_it_is_and_is_reported(given):
+    tool = make_tool("forecast", forecast)
+    corrected, wrong = corrected_arguments(tool, given)
+    assert corrected == given
+    assert wrong
+
+
 def test_a_tool_without_arguments_says_so():
     result = call_tool(make_tool("now", lambda: "noon"), {"zone": "UTC"})
     assert result.text == "there is no argument zone; now takes no arguments"
@@ -703,12 +789,74 @@ def test_an_error_in_arguments_or_in_the_result_is_sent_to_the_model():
     assert result == ToolResult("argument x: n is odd", "invalid")
 
 
+async def waits(x: str):
+    """Wait a little.
+
+    :param x: what to say
+    """
+    await asyncio.sleep(0)
+    return f"{x} after a while"
+
+
+class WaitingCall:
+    async def __call__(self, x: str):
+        return await waits(x)
+
+
+WAITING = {
+    "a function": waits,
+    "a method": WaitingCall(),
+    "a partial": functools.partial(waits),
+    "decorated": logged(waits),
+    "a function that is not async itself": lambda x: waits(x),  # noqa: PLW0108
+}
+
+
 @pytest.mark.filterwarnings("error")
-def test_an_awaitable_result_is_an_error():
-    tool = make_tool("f", lambda: waits("a"))
-    result = call_tool(tool, {})
-    assert result.outcome != "called"
-    assert "called synchronously" in result.text
+@pytest.mark.parametrize("function", WAITING.values(), ids=WAITING)
+def test_an_async_function_is_awaited(function):
+    tool = make_tool("f", function)
+    assert call_tool(tool, {"x": "rain"}) == ToolResult("rain after a while")
+
+    async def cell():  # a notebook's own loop is running
+        return call_tool(tool, {"x": "rain"})
+
+    assert asyncio.run(cell()) == ToolResult("rain after a while")
+
+
+PLACE = contextvars.ContextVar("place")
+
+
+def test_an_async_function_sees_the_context_of_its_cell():
+    async def place():
+        return PLACE.get()
+
+    PLACE.set("Oslo")
+    assert call_tool(make_tool("f", place), {}).text == "Oslo"
+
+
+FAILING = {
+    "an error": (ValueError("no such city"), "ValueError: no such city"),
+    "a cancelled task": (asyncio.CancelledError(), "CancelledError"),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), FAILING.values(), ids=FAILING)
+def test_an_error_of_an_async_function_is_sent_to_the_model(error, said):
+    async def function():
+        raise error
+
+    assert call_tool(make_tool("f", function), {}) == ToolResult(said, "failed")
+
+
+def test_a_future_of_another_loop_is_an_error():
+    async def cell():
+        future = asyncio.get_running_loop().create_future()
+        return call_tool(make_tool("f", lambda: future), {})
+
+    result = asyncio.run(cell())
+    assert result.outcome == "failed"
+    assert "different loop" in result.text
 
 
 RESULTS = {

@@ -256,13 +256,26 @@ def test_tools_work_without_streaming(able, fake_ollama):
     assert [b["stream"] for b in fake_ollama.bodies("/api/chat")] == [False, False]
 
 
-def test_an_interrupt_in_a_function_keeps_a_valid_turn(able, fake_ollama, tmp_path):
+WAITS = {
+    "def": "    threading.Event().wait(60)",
+    "async def": (
+        "    try:\n        await asyncio.sleep(60)\n"
+        "    except asyncio.CancelledError:\n        ended.set()\n        raise"
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "waiting"), WAITS.items(), ids=WAITS)
+def test_an_interrupt_in_a_function_keeps_a_valid_turn(
+    able, fake_ollama, tmp_path, kind, waiting
+):
     able.run(
-        "import threading\n"
-        "def waits():\n"
+        "import asyncio, threading\n"
+        "ended = threading.Event()\n"
+        f"{kind} waits():\n"
         "    'Wait for long.'\n"
         f"    open({str(tmp_path / 'called')!r}, 'w').close()\n"
-        "    threading.Event().wait(60)"
+        f"{waiting}"
     )
     script(fake_ollama, calls(call("waits"), call("waits")), says("never"))
     msg_id = able.send("%%ollama -T waits --yes\nGo.", cell_id="a")
@@ -273,10 +286,28 @@ def test_an_interrupt_in_a_function_keeps_a_valid_turn(able, fake_ollama, tmp_pa
     ran = able.collect(msg_id)
     assert ran.status == "error"
     assert "interrupted" in ran.text
+    assert titles(ran) == ["stopped in waits {}", "stopped before waits {}"]
+    is_async = kind == "async def"
+    assert able.run(f"print(ended.wait(20 * {is_async}))").streams == f"{is_async}\n"
     script(fake_ollama, says("Fine."))
     able.run("%%ollama\nAnd?", cell_id="b")
     roles = [m["role"] for m in last_messages(fake_ollama)]
     assert roles == ["user", "assistant", "tool", "tool", "user"]
+
+
+def test_an_async_function_is_awaited_and_prints_into_its_cell(able, fake_ollama):
+    able.run(
+        "import asyncio\n"
+        "async def look(city: str):\n"
+        "    await asyncio.sleep(0)\n"
+        "    print('looking')\n"
+        "    return f'rain in {city}'"
+    )
+    script(fake_ollama, calls(call("look", city="Oslo")), says("Rain."))
+    ran = able.run("%%ollama -T look --yes\nWeather?")
+    assert titles(ran) == ['called look {"city": "Oslo"}']
+    assert "stream" in ran.messages
+    assert last_messages(fake_ollama)[-1]["content"] == "rain in Oslo"
 
 
 def test_a_later_round_that_is_cut_keeps_the_earlier_calls(able, fake_ollama):

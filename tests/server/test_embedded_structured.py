@@ -1,11 +1,7 @@
 """A real schema: the engine makes the model follow it."""
 
-import dataclasses
-import datetime
-import enum
-from typing import Literal
-
 import pytest
+from corpus.kinds import KINDS
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.generation.schema import read_schema, what_is_wrong
@@ -23,23 +19,7 @@ def test_a_small_model_follows_the_schema(engine):
     assert what_is_wrong(text, schema) == ""
 
 
-class Mood(enum.Enum):
-    GOOD = "good"
-    BAD = "bad"
-
-
-@dataclasses.dataclass
-class Part:
-    name: str
-    mood: Mood = Mood.GOOD
-    kind: Literal["town"] = "town"
-    seen: datetime.date | None = None
-    parts: "list[Part]" = dataclasses.field(default_factory=list)
-
-
-@pytest.mark.parametrize(
-    "kind", [Part, list[str], Literal["pos", "neg"], Mood, int, dict[str, int]]
-)
+@pytest.mark.parametrize("kind", [kind for kind, *_ in KINDS.values()], ids=KINDS)
 def test_a_grammar_is_made_from_the_schemas_of_types(engine, kind):
     client = OllamaClient(engine.base_url, api_key=engine.token)
     schema = read_schema(kind)
