@@ -177,7 +177,9 @@ class _Brackets(InlineProcessor):
         return decoded(text)
 
     def _key(self, text: str) -> str:
-        return normal_label(self._plain(text))
+        # NB: labels are compared as they are written, with their backslashes.
+        text = _ESCAPED.sub(lambda m: f"\\{chr(int(m[1]))}", self.unescape(text))
+        return normal_label(text)
 
 
 _LINE_STARTS = {"", "\n", ETX}

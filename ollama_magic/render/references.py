@@ -138,4 +138,4 @@ def _note(match: re.Match[str]) -> Definition:
 
 
 def _normal(label: str) -> str:
-    return normal_label(plain_text(label.replace("`", "")))
+    return normal_label(label.replace("`", ""))

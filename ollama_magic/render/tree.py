@@ -43,6 +43,8 @@ VERBATIM = {"fence", "indented", "math", "html"}
 _NO_START = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ(\"'")
 """Characters that begin a paragraph only."""
 _CODE = re.compile(r"`[^`]*`")
+_DEFINITION = re.compile(r"\[[^\[\]]+\]:[ \t]*\S+[ \t]*")
+"""A line that defines a link: no line below it makes it a heading."""
 _MAX_MATH = 1000
 """Characters of math in LaTeX's brackets that may have blank lines."""
 
@@ -274,7 +276,7 @@ class TreeParser:
     def _becomes_other(self, paragraph: Node, rest: Rest) -> bool:
         """Turn the open paragraph into a heading, or its last line into a table."""
         level = underline_level(rest.text) if paragraph.lines else 0
-        if level:
+        if level and not all(map(_DEFINITION.fullmatch, paragraph.lines)):
             self._touch()
             paragraph.kind, paragraph.level = "heading", level
             self.path.pop()

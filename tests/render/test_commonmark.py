@@ -36,7 +36,6 @@ OTHERWISE = {
     ],
     "two columns are enough below a number": ["10) foo\n   - bar"],
     "rare, and no word is lost": [
-        "[foo]: /url\n===\n[foo]",
         "[foo]\n\n> [foo]: /url",
         "[bar][foo\\!]",
     ],
@@ -159,6 +158,10 @@ READS = {
         "<sup>[1]</sup> b</p>\n<pre",
     ),
     "callout on its line": ("> [!TIP] b\n> c", "<strong>Tip</strong></p>\n<p>b\nc</p>"),
+    "rule below sources": (
+        "a [1]\n\n[1]: https://a.example\n[2]: https://b.example\n---\nb",
+        "</p><hr><p>b",
+    ),
     "items of letters": ("Which?\nA) b\nB) c", "Which?<br>\nA) b<br>\nB) c"),
     "items of dots": ("• a\n• b\nc", "• a<br>\n• b\nc"),
     "label of code": ('```py title="<a>"\nx\n```', '>py title="&lt;a&gt;"</div><pre'),
