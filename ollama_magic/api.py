@@ -16,6 +16,7 @@ from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError, ServerError
+from ollama_magic.generation.models import check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
 from ollama_magic.generation.reply import Reply
@@ -28,7 +29,8 @@ from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.text import counted
 
-Tools = Sequence[Callable[..., Any] | str]
+Tool = Callable[..., Any] | str
+Tools = Tool | Sequence[Tool]
 
 
 def ask(
@@ -37,8 +39,8 @@ def ask(
     model: str | None = None,
     system: str | None = None,
     schema: object = None,
-    images: Sequence[object] = (),
-    files: Sequence[str] = (),
+    images: object = (),
+    files: str | Sequence[str] = (),
     tools: Tools = (),
     yes: bool = False,
     options: Options | None = None,
@@ -63,11 +65,13 @@ def ask(
         Python type, such as a dataclass, a pydantic model, an enum, ``list[str]`` or
         ``Literal["good", "bad"]``; ``reply.data`` has the value.
     images
-        Files, or images: PIL images, matplotlib figures, arrays of pixels, bytes.
+        An image or a sound, or a list of them: files, addresses, PIL images, figures,
+        arrays of pixels, bytes, ``(samples, rate)``.
     files
-        Text files to send before the prompt.
+        A text file to send before the prompt, or a list of them.
     tools
-        Functions that the model may call. You are asked before each call.
+        A function that the model may call, or a list of them. You are asked before each
+        call.
     yes
         Call tools without asking.
     options
@@ -107,8 +111,8 @@ def chat(
     model: str | None = None,
     system: str | None = None,
     schema: object = None,
-    images: Sequence[object] = (),
-    files: Sequence[str] = (),
+    images: object = (),
+    files: str | Sequence[str] = (),
     tools: Tools = (),
     yes: bool = False,
     options: Options | None = None,
@@ -172,8 +176,8 @@ def stream(
     *,
     model: str | None = None,
     system: str | None = None,
-    images: Sequence[object] = (),
-    files: Sequence[str] = (),
+    images: object = (),
+    files: str | Sequence[str] = (),
     options: Options | None = None,
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
@@ -243,12 +247,15 @@ def embed(
         The model does not support embeddings, a text has no vector because it is
         empty, or no server responded.
     """
-    client = current_session().client(host)
+    session = current_session()
+    client = session.client(host)
     texts = [input] if isinstance(input, str) else list(input)
+    model = model or run_in_background(partial(_embedding_model, client))
+    check_cloud(session, client, model, cloud_host(model, None))
     found = run_in_background(
         partial(
             client.embed,
-            model or run_in_background(partial(_embedding_model, client)),
+            model,
             input if isinstance(input, str) else texts,
             dimensions=dimensions,
             truncate=truncate,

@@ -33,6 +33,8 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.models import (
     ServerModels,
+    check_cloud,
+    check_level,
     chosen_model,
     cloud_host,
     look_up,
@@ -135,18 +137,19 @@ def usable_servers(
     servers = _named_servers(session, hosts)
     name = model or _default_model(session)
     try:
-        usable = _find_servers(servers, name, think)
-        if model:
-            return usable
-        listed = [server.model for server in usable.servers if server.model]
-        allowed = _default_model(session, listed)
-        if allowed == name:
-            return usable
-        return _find_servers(servers, allowed, think)
+        usable = _find_servers(session, servers, name, think)
+        if not model:
+            listed = [server.model for server in usable.servers if server.model]
+            allowed = _default_model(session, listed)
+            if allowed != name:
+                usable = _find_servers(session, servers, allowed, think)
     except ServerUnreachableError as error:
         if not session.settings.cached:
             raise
         return UsableServers(name or "", servers, fault=error)
+    for server in usable.servers:
+        check_cloud(session, server.client, usable.model, server.cloud_host)
+    return usable
 
 
 def _default_model(
@@ -183,17 +186,21 @@ def _is_configured_host(session: Session, host: str) -> bool:
 
 
 def _find_servers(
-    servers: Sequence[BatchServer], model: str | None, think: Think | None
+    session: Session,
+    servers: Sequence[BatchServer],
+    model: str | None,
+    think: Think | None,
 ) -> UsableServers:
     """Return the servers that have the model; None is the default of the first."""
+    allow_cloud = session.settings.allow_cloud
 
     def look(server: BatchServer) -> ServerModels:
-        must_list = model is None
+        must_list = model is None or allow_cloud is False
         return look_up(server.client, must_list=must_list, patience_s=_LIST_TIMEOUT_S)
 
     def find() -> UsableServers:
         lists = _each(servers, look)
-        name = _full_name(model, lists)
+        name = _full_name(model, lists, allow_cloud=allow_cloud)
         pairs = list(zip(servers, lists, strict=True))
         checked = _each(pairs, lambda pair: _checked(*pair, name, think))
         return replace(_usable(name, servers, checked), requested_model=model or "")
@@ -236,7 +243,10 @@ def _note_about_digests(name: str, servers: Sequence[BatchServer]) -> list[str]:
 
 
 def _full_name(
-    model: str | None, lists: Sequence[ServerModels | OllamaMagicError]
+    model: str | None,
+    lists: Sequence[ServerModels | OllamaMagicError],
+    *,
+    allow_cloud: bool | None,
 ) -> str:
     """Return the full name of the model, from the first server that lists its models.
 
@@ -245,7 +255,7 @@ def _full_name(
     listed = next((one for one in lists if isinstance(one, ServerModels)), None)
     if listed is None:
         return model or ""
-    return model_to_ask(model or "", listed)
+    return model_to_ask(model or "", listed, allow_cloud=allow_cloud)
 
 
 def _checked(
@@ -263,6 +273,7 @@ def _checked(
     known = replace(model or ModelSummary(name), capabilities=tuple(capabilities))
     for capability in ("completion", "thinking") if think else ("completion",):
         require_capability(capability, known, models.installed)
+    check_level(server.client, think, name)
     return replace(server, model=model, cloud_host=cloud_host(name, model))
 
 

@@ -182,6 +182,8 @@ class HttpExchange:
         """Hides the secrets that were sent, if the server repeats them."""
         self._method = method
         self._path = path
+        self.accept = _HEADERS["Accept"]
+        """The types of response that are wanted."""
         self._model = ""
         self._body: bytes | Upload | None
         if isinstance(body, Mapping):
@@ -263,7 +265,7 @@ class HttpExchange:
                 self._method,
                 self.host.base_url + self._path,
                 data=self._body,
-                headers=_content_type(self._body),
+                headers={"Accept": self.accept, **_content_type(self._body)},
                 auth=self.credentials,
                 timeout=(self._connect_timeout_s, self._response_timeout_s),
                 allow_redirects=False,

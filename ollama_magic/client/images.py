@@ -1,23 +1,35 @@
-"""Image files in memory: their format and size, and arrays of pixels as PNG.
+"""Image and sound files in memory: their format and size, and pixels as PNG.
 
-Prompts and turns use it. It reads the headers itself, so that no imaging library is
-needed.
+Prompts and turns use it. It reads the headers itself, so that no library is needed.
+Ollama takes sounds in the field ``images`` too, so both are an ``Image`` here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ollama_magic.client.progress import size_text
 
-MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WebP": "image/webp"}
-"""The formats that Ollama accepts; its command line knows ``.png .jpg .webp``."""
+MEDIA_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WebP": "image/webp",
+    "WAV": "audio/wav",
+    "MP3": "audio/mpeg",
+}
+"""The formats that Ollama accepts (``DetectMediaKind`` in its ``llm/media.go``)."""
+
+MAX_HEARD_S = 30
+"""Models such as gemma4 hear the beginning of a longer sound only."""
+
+SOUND_FORMATS = ("WAV", "MP3", "FLAC", "Ogg", "AIFF", "M4A")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES = {
@@ -25,16 +37,28 @@ _SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
     "GIF": (b"GIF87a", b"GIF89a"),
     "TIFF": (b"II*\0", b"MM\0*"),
+    "FLAC": (b"fLaC",),
+    "Ogg": (b"OggS",),
+}
+_RIFF = {
+    (b"RIFF", b"WEBP"): "WebP",
+    (b"RIFF", b"WAVE"): "WAV",
+    (b"FORM", b"AIFF"): "AIFF",
 }
 _MARKUP = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC"}
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
+    "M4A": {b"M4A ", b"M4B "},
+}
+"""The brands in a file of ISO's base format; the more specific formats first."""
 
 ENOUGH = 4096
 """Bytes at the start of a file that :func:`format_of` needs."""
 
 
 def format_of(data: bytes) -> str:
-    r"""Return the format of an image from its first bytes; empty if it is not an image.
+    r"""Return the format of an image or a sound from its first bytes; else empty.
 
     It also names formats that Ollama rejects, which are not in ``MEDIA_TYPES``.
 
@@ -46,12 +70,16 @@ def format_of(data: bytes) -> str:
     for name, signatures in _SIGNATURES.items():
         if data.startswith(signatures):
             return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
+    if found := _RIFF.get((data[:4], data[8:12])):
+        return found
+    if data[:3] == b"ID3" or any(True for _ in _mp3_frames(data)):
+        return "MP3"
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":  # reserved, always zero
         return "BMP"
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "")
+        end = min(int.from_bytes(data[:4]), ENOUGH)
+        brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
+        return next((name for name, known in _BRANDS.items() if known & brands), "")
     head = data[:ENOUGH].removeprefix(b"\xef\xbb\xbf").lstrip()
     return "SVG" if head.startswith(_MARKUP) and b"<svg" in head else ""
 
@@ -100,6 +128,70 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+def seconds_of(data: bytes) -> float | None:
+    """Return the length of a sound; None if the file does not say."""
+    kind = format_of(data)
+    if kind == "MP3":
+        return sum(_mp3_frames(data), 0.0) or None
+    return _wav_seconds(data) if kind == "WAV" else None
+
+
+def _wav_seconds(data: bytes) -> float | None:
+    import wave
+
+    try:
+        with wave.open(io.BytesIO(data)) as sound:
+            width = sound.getnchannels() * sound.getsampwidth()
+            # NB: a program that streams does not know the length and writes a huge one.
+            frames = min(sound.getnframes(), len(data) // width)
+            return float(frames / sound.getframerate())
+    except (wave.Error, EOFError, ZeroDivisionError):  # not PCM, or cut short
+        return None
+
+
+_MPEG1 = 3
+_KILOBITS = {
+    _MPEG1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_HERTZ = (44_100, 48_000, 32_000)
+
+
+def _mp3_frames(data: bytes) -> Iterator[float]:
+    """Yield the seconds of each frame of an MP3, after its tag (ISO 11172-3, 13818-3).
+
+    Nothing is yielded for other data: a frame must be followed by another, if the data
+    goes on.
+    """
+    at = 0
+    if data[:3] == b"ID3":  # its size has seven bits in each byte
+        at = 10 + sum(byte << 7 * (9 - n) for n, byte in enumerate(data[6:10], 6))
+    while frame := _mp3_frame(data, at):
+        seconds, size = frame
+        at += size
+        if (
+            at + 4 <= len(data)
+            and not _mp3_frame(data, at)
+            and data[at : at + 3] != b"TAG"
+        ):
+            return
+        yield seconds
+
+
+def _mp3_frame(data: bytes, at: int) -> tuple[float, int] | None:
+    """Return the seconds and the bytes of the frame at a place, if one begins there."""
+    head = int.from_bytes(data[at : at + 4])
+    version, layer = head >> 19 & 3, head >> 17 & 3
+    rate, hertz, padding = head >> 12 & 15, head >> 10 & 3, head >> 9 & 1
+    is_layer_3 = head >> 21 == 0x7FF and layer == 1 and version != 1
+    if not is_layer_3 or rate in {0, 15} or hertz == 3:
+        return None
+    per_second = _HERTZ[hertz] // {_MPEG1: 1, 2: 2, 0: 4}[version]
+    kilobits = _KILOBITS[_MPEG1 if version == _MPEG1 else 2][rate - 1]
+    samples = 1152 if version == _MPEG1 else 576
+    return samples / per_second, samples * 125 * kilobits // per_second + padding
+
+
 def png_of(width: int, height: int, channels: int, samples: bytes) -> bytes:
     """Return 8-bit samples, row by row, as a PNG file.
 
@@ -125,7 +217,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image file, as it is sent.
+    """An image or sound file, as it is sent.
 
     Notes
     -----
@@ -134,12 +226,22 @@ class Image:
     """
 
     data: bytes
-    """The file: PNG, JPEG or WebP."""
+    """The file: PNG, JPEG or WebP, WAV or MP3."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def kind(self) -> Literal["image", "sound"]:
+        """What users call it."""
+        return "sound" if format_of(self.data) in SOUND_FORMATS else "image"
+
+    @property
+    def capability(self) -> str:
+        """Ollama's name for what a model needs to take it."""
+        return {"image": "vision", "sound": "audio"}[self.kind]
 
     @property
     def media_type(self) -> str:
@@ -152,10 +254,14 @@ class Image:
         return b64encode(self.data).decode("ascii")
 
     def describe(self) -> str:
-        """Return the format, the size in pixels if known, and the size in bytes."""
-        size = size_of(self.data)
-        pixels = [f"{size[0]} x {size[1]}"] if size else []
-        return ", ".join([format_of(self.data), *pixels, size_text(len(self.data))])
+        """Return the format, the pixels or seconds if known, and the size in bytes."""
+        size, seconds = size_of(self.data), seconds_of(self.data)
+        extent = [f"{size[0]} x {size[1]}"] if size else []
+        if seconds is not None:
+            is_long = seconds > MAX_HEARD_S
+            note = f" (models hear about {MAX_HEARD_S} s)" if is_long else ""
+            extent.append(f"{seconds:.1f} s{note}")
+        return ", ".join([format_of(self.data), *extent, size_text(len(self.data))])
 
 
 def without_images(body: Mapping[str, Any]) -> dict[str, Any]:

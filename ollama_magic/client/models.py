@@ -212,6 +212,8 @@ class ModelDetails:
     """For cloud models: where they run."""
     remote_model: str = ""
     """For cloud models: their name there."""
+    thinking_values: tuple[bool | str, ...] = ()
+    """The values of ``think`` that it takes; empty if the server does not list them."""
     model_info: JsonObject = field(default_factory=dict)
 
     @classmethod
@@ -224,7 +226,13 @@ class ModelDetails:
             name: info.get(f"{architecture}.{name}")
             for name in ("context_length", "embedding_length")
         }
-        return cls(**json_fields(cls, lengths, data, details), model_info=info)
+        values = json_object(data.get("thinking")).get("values")
+        values = values if isinstance(values, list) else []
+        return cls(
+            **json_fields(cls, lengths, data, details),
+            thinking_values=tuple(one for one in values if isinstance(one, bool | str)),
+            model_info=info,
+        )
 
 
 # -- capabilities --------------------------------------------------------------
@@ -261,6 +269,12 @@ _CAPABILITIES = {
         "(image|vision) (input )?(is|are) not supported",
         "https://ollama.com/search?c=vision",
     ),
+    "audio": _Capability(
+        "sounds",
+        "leave out the sound (-a, or in {{ }})",
+        "does not support audio|audio (input )?(is|are) not supported",
+        "https://ollama.com/search?q=audio",
+    ),
     "embedding": _Capability(
         "embeddings",
         "",
@@ -294,12 +308,11 @@ def require_capability(
     installed
         The models among which the error suggests others; None if they are unknown.
     """
-    known = model.capabilities if model is not None else ()
-    if model is not None and known and capability not in known:
+    if model is not None and not may_support(capability, model):
         raise capability_error(
             capability,
             model.name,
-            why=f"its capabilities: {', '.join(known)}",
+            why=f"its capabilities: {', '.join(model.capabilities)}",
             installed=installed,
         )
 
@@ -337,6 +350,6 @@ def missing_capability(text: str) -> str | None:
     return None
 
 
-def may_support_images(model: ModelSummary | None) -> bool:
-    """Return whether a model supports images, or may, if the server does not say."""
-    return model is None or not model.capabilities or "vision" in model.capabilities
+def may_support(capability: str, model: ModelSummary | None) -> bool:
+    """Return whether a model has a capability, or may, if the server does not say."""
+    return model is None or not model.capabilities or capability in model.capabilities

@@ -113,7 +113,7 @@ Options = Mapping[str, Any]
 Format = str | Mapping[str, Any]
 """``"json"``, or a JSON Schema."""
 Think = bool | str
-"""True, False, or a level: ``low``, ``medium``, ``high``, ``max``."""
+"""True, False, or a level that the model knows, such as ``high``."""
 KeepAlive = str | float
 """A duration (``"10m"``) or seconds; 0 unloads at once, negative keeps forever."""
 

@@ -1,8 +1,8 @@
-"""Turns files and values of the notebook into images for a model with vision.
+"""Turns files, addresses and values of the notebook into images and sounds.
 
 ``prompt`` calls it for ``-a`` and for ``{{ }}``. None of the libraries of these values
 is imported: the names of their classes are enough, and their own methods write the PNG.
-The values are never changed.
+The values are never changed. Only ``-a`` fetches an address.
 """
 
 from __future__ import annotations
@@ -11,27 +11,103 @@ import binascii
 import io
 import stat
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ollama_magic.client.download import download, is_address, public_address
 from ollama_magic.client.images import (
     ENOUGH,
     MEDIA_TYPES,
+    SOUND_FORMATS,
     Image,
     format_of,
-    png_of,
 )
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.values import error_text, is_from, unreadable_file
+from ollama_magic.generation.arrays import png_of_array, wav_of
+from ollama_magic.generation.values import (
+    as_array,
+    error_text,
+    is_file,
+    is_from,
+    unreadable_file,
+)
+from ollama_magic.render.text import counted
 
 _MAX_BYTES = 20_000_000
 _ACCEPTS = "Ollama accepts PNG, JPEG and WebP"
+_ACCEPTS_SOUND = "Ollama accepts WAV and MP3"
+_OPENED = "PIL.Image.open(io.BytesIO(DATA))"
+
+
+def attach(
+    what: object, namespace: Mapping[str, Any], find: Callable[[str], object]
+) -> tuple[str, Image]:
+    """Return the image or sound that ``-a`` names, and its text for the footer.
+
+    A file of that name wins over a variable. A value may be an image, a figure, an
+    array, a sound, bytes, a path, or the address of a file on the web.
+
+    Parameters
+    ----------
+    find
+        Returns the value of an expression of the notebook.
+
+    Raises
+    ------
+    PromptError
+        There is no such file, variable or address, or it cannot be read.
+    """
+    named = isinstance(what, str) and not is_file(what) and _is_name(what, namespace)
+    value = find(what) if named and isinstance(what, str) else what
+    if isinstance(value, str) and is_address(value) and not is_file(value):
+        shown = public_address(value)
+        image = _checked(shown, download(value, max_bytes=_MAX_BYTES), _OPENED)
+        return f"{shown} ({image.describe()}, fetched by this machine)", image
+    if isinstance(value, str):
+        image = read_image(value)
+    else:
+        shown = what if isinstance(what, str) else f"a {type(value).__name__}"
+        image = _of_value(value, shown)
+    name = what if isinstance(what, str) else image.kind
+    return f"{name} ({image.describe()})", image
+
+
+def counted_kinds(images: Iterable[Image], adjective: str = "") -> list[str]:
+    """Return how many images and how many sounds there are, as text.
+
+    >>> counted_kinds([Image(b""), Image(b"ID3")], "earlier ")
+    ['1 earlier image', '1 earlier sound']
+    """
+    counts = Counter(image.kind for image in images)
+    return [counted(count, f"{adjective}{kind}") for kind, count in counts.items()]
+
+
+def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
+    """Return whether a text begins with a name of the notebook: ``fig.axes``."""
+    name = text.partition(".")[0].partition("[")[0].strip()
+    return name in namespace
+
+
+def _of_value(value: object, shown: str) -> Image:
+    image = image_of(value, arrays=True)
+    if image is None:
+        raise PromptError(
+            f"{shown} is not an image.",
+            why=f"it is of type {type(value).__name__}",
+            next_step="attach a file, its bytes, a PIL image, a figure, an array of "
+            "pixels, or a sound (array, rate); for other values write {{ NAME }} in "
+            "the prompt",
+        )
+    return image
 
 
 def read_image(path: str) -> Image:
-    """Return an image file.
+    """Return an image or sound file.
 
     Parameters
     ----------
@@ -41,34 +117,27 @@ def read_image(path: str) -> Image:
     Raises
     ------
     PromptError
-        The file is missing, a folder, not an image, in a format that Ollama does not
-        accept, or larger than 20 MB.
+        The file is missing, a folder, not an image or a sound, in a format that Ollama
+        does not accept, or larger than 20 MB.
     """
-    what = f"The file {path}"
     try:
         file = Path(path).expanduser()
         is_plain = stat.S_ISREG(file.stat().st_mode)
         data = _beginning(file, _MAX_BYTES + 1) if is_plain or file.is_dir() else b""
     except (OSError, ValueError, RuntimeError) as error:
         raise unreadable_file(path, error) from error
-    kind = format_of(data)
-    if not kind:
-        raise PromptError(
-            f"{what} is not an image.",
-            why=f"{_ACCEPTS}; this file is none of these",
-            next_step="for a text file use -F",
-        )
-    return _checked(what, data, f"PIL.Image.open({path!r})")
+    return _checked(f"The file {path}", data, f"PIL.Image.open({path!r})")
 
 
 def image_of(value: object, *, arrays: bool = False) -> Image | None:
-    """Return a value of the notebook as an image; None if it is not an image.
+    """Return a value of the notebook as an image or a sound; None if it is neither.
 
     Parameters
     ----------
     arrays
-        Whether a numpy array is read as an image: of shape (h, w) or (h, w, 1, 3 or
-        4), with uint8, bool, or floats from 0 to 1.
+        Whether arrays are read, which are text in ``{{ }}``: a numpy array or tensor of
+        shape (h, w) or (h, w, 1, 3 or 4), with uint8, bool, or floats from 0 to 1, as
+        an image, and one with its sampling rate as a sound.
 
     Raises
     ------
@@ -78,9 +147,10 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
 
     Notes
     -----
-    Images are: bytes that begin like one, a ``pathlib.Path`` of an image file, PIL
-    images, matplotlib's figures and axes (also a list or array of axes),
-    ``IPython.display.Image``, and any object whose ``_repr_png_`` returns one.
+    Images are: bytes that begin like one, a ``pathlib.Path`` or an open file with such
+    bytes, PIL images, figures of matplotlib, seaborn, plotly and altair, what
+    matplotlib draws (axes, lines, bars, also several in a list), IPython's ``Image``
+    and ``Audio``, and any object whose ``_repr_png_`` returns one.
     """
     if isinstance(value, Image):
         return value
@@ -90,8 +160,8 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
     try:
         if isinstance(value, Path):
             return _of_path(value)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return _of_bytes(value)
+        if (content := _content(value)) is not None:
+            return _of_bytes(content)
         data = _data_of(value, arrays=arrays)
     except PromptError:
         raise
@@ -109,15 +179,25 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
 
 
 def _checked(what: str, data: bytes, opening: str) -> Image:
-    """Return the data of an image as an ``Image``, if it can be sent."""
+    """Return the data of an image or a sound as an ``Image``, if it can be sent."""
     kind = format_of(data)
+    if not kind:
+        raise PromptError(
+            f"{what} is not an image or a sound.",
+            why=f"{_ACCEPTS}, WAV and MP3; its data is none of these",
+            next_step="for a text file use -F",
+        )
+    if kind == "HEIC" and (readable := _of_heic(data)):
+        data, kind = readable, "JPEG"
     if kind not in MEDIA_TYPES:
         raise _not_taken(what, kind, opening)
     if len(data) > _MAX_BYTES:
         raise PromptError(
             f"{what} is too large for a prompt.",
             why=f"the limit is {size_text(_MAX_BYTES)}",
-            next_step="make it smaller in a cell above: import PIL.Image; image = "
+            next_step="cut it into parts of 30 seconds"
+            if kind in SOUND_FORMATS
+            else "make it smaller in a cell above: import PIL.Image; image = "
             f"{opening}; image.thumbnail((2000, 2000)), then -a image",
         )
     return Image(data)
@@ -144,12 +224,46 @@ def _beginning(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def _of_bytes(value: bytes | bytearray | memoryview) -> Image | None:
-    data = bytes(value)
-    if not format_of(data):
-        return None
-    opening = "PIL.Image.open(io.BytesIO(DATA))"
-    return _checked("The image", data, opening)
+def _of_bytes(data: bytes) -> Image | None:
+    kind = format_of(data)
+    what = "The sound" if kind in SOUND_FORMATS else "The image"
+    return _checked(what, data, _OPENED) if kind else None
+
+
+def _content(value: Any) -> bytes | None:  # noqa: ANN401
+    """Return the bytes of bytes or an open file; None for another value."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    is_temporary = is_from(value, "tempfile", "_TemporaryFileWrapper")
+    return _of_file(value) if is_temporary or isinstance(value, io.IOBase) else None
+
+
+def _of_file(file: Any) -> bytes:  # noqa: ANN401  (a binary file, open for reading)
+    """Return the whole content; the position in the file stays as it is."""
+    is_text = isinstance(file, io.TextIOBase)
+    if is_text or file.closed or not (file.readable() and file.seekable()):
+        return b""
+    place = file.tell()
+    try:
+        file.seek(0)
+        data = file.read(_MAX_BYTES + 1)
+    finally:
+        file.seek(place)
+    return data if isinstance(data, bytes) else b""
+
+
+def _of_heic(data: bytes) -> bytes:
+    """Return a photo as JPEG; empty if Pillow or its plug-in is not installed."""
+    try:
+        pillow = import_module("PIL.Image")
+    except ImportError:
+        return b""
+    with suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
+    with suppress(OSError):  # no plug-in knows the format
+        image = pillow.open(io.BytesIO(data)).convert("RGB")
+        return _saved(image.save, format="jpeg", quality=90)
+    return b""
 
 
 def _of_base64(data: object) -> bytes:
@@ -166,29 +280,42 @@ def _of_base64(data: object) -> bytes:
 
 
 def _data_of(value: Any, *, arrays: bool) -> bytes | None:  # noqa: ANN401
-    if is_from(value, "PIL", "Image"):
-        return _of_pil(value)
-    if is_from(value, "IPython", "Image"):
-        return _of_display(value)
     if is_from(value, "IPython", "SVG"):
         raise _not_taken("The image", "SVG", "")
+    for library, names, file_of in _FILES:
+        if is_from(value, library, *names):
+            return file_of(value)
     figure = _figure_of(value)
     if figure is not None:
         return _saved(figure.savefig, bbox_inches="tight")
-    if is_from(value, "numpy", "ndarray"):
-        return _of_array(value) if arrays else None
+    if as_array(value) is not None:
+        return png_of_array(value) if arrays else None
     # On the class: some objects answer to any attribute.
     if callable(getattr(type(value), "_repr_png_", None)):
         shown = value._repr_png_()
         data = shown[0] if isinstance(shown, tuple) and shown else shown
         return None if data is None else _of_base64(data)
-    return None
+    return wav_of(value) if arrays else None
 
 
-def _saved(save: Callable[..., object], **options: object) -> bytes:
+def _saved(
+    save: Callable[..., object], *, format: str = "png", **options: object
+) -> bytes:
     buffer = io.BytesIO()
-    save(buffer, format="png", **options)
+    save(buffer, format=format, **options)
     return buffer.getvalue()
+
+
+def _exported(export: Callable[[], bytes], library: str, package: str) -> bytes:
+    """Return what a library exports, with another package that it needs."""
+    try:
+        return export()
+    except Exception as error:  # the package is missing, or a browser that it needs
+        raise PromptError(
+            f"The figure of {library} cannot be exported as an image.",
+            why=error_text(error),
+            next_step=f"install what {library} needs for it: !pip install -U {package}",
+        ) from error
 
 
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
@@ -206,89 +333,106 @@ def _of_pil(image: Any) -> bytes:  # noqa: ANN401  (an Image)
     return _saved(image.save, icc_profile=None)
 
 
-def _of_display(image: Any) -> bytes:  # noqa: ANN401  (IPython.display.Image)
-    if image.data is None:
+def _of_display(shown: Any) -> bytes:  # noqa: ANN401  (an Image or Audio of IPython)
+    if shown.data is None:
+        kind = type(shown).__name__
         raise PromptError(
-            "The Image does not contain its data.",
-            why=f"it only refers to {quoted(str(image.url or image.filename))}",
-            next_step="create it with its data: Image(url=..., embed=True)",
+            f"The {kind} does not contain its data.",
+            why=f"it only refers to {quoted(str(shown.url or shown.filename))}",
+            next_step=f"create it with its data: {kind}(url=..., embed=True)",
         )
-    return _of_base64(image.data)
+    return _of_base64(shown.data)
+
+
+def _of_plotly(figure: Any) -> bytes:  # noqa: ANN401
+    return _exported(lambda: figure.to_image(format="png"), "plotly", "kaleido")
+
+
+def _of_altair(chart: Any) -> bytes:  # noqa: ANN401
+    return _exported(lambda: _saved(chart.save), "altair", "vl-convert-python")
+
+
+_FILES: tuple[tuple[str, tuple[str, ...], Callable[[Any], bytes]], ...] = (
+    ("PIL", ("Image",), _of_pil),
+    ("IPython", ("Image", "Audio"), _of_display),
+    ("plotly", ("BaseFigure",), _of_plotly),
+    ("altair", ("TopLevelMixin",), _of_altair),
+)
+"""The classes of libraries that are images or sounds, and what returns their file."""
+
+
+_HAS_FIGURE = {"seaborn": "figure", "sklearn": "figure_", "xarray": "fig"}
+"""For each library, the attribute of its plots that is a figure of matplotlib."""
 
 
 def _figure_of(value: Any) -> Any:  # noqa: ANN401
     """Return the matplotlib figure that a value is, or is a part of; or None."""
-    if is_from(value, "matplotlib", "Figure"):
-        return value
-    if is_from(value, "matplotlib", "Axes", "SubFigure"):
-        if value.figure is None:
-            raise PromptError(
-                "The axes are no longer part of a figure.",
-                next_step="attach the figure itself: -a fig",
-            )
-        return _figure_of(value.figure)
-    parts = _parts(value)
-    if not parts or not all(is_from(part, "matplotlib", "Axes") for part in parts):
-        return None
-    figures = {id(figure): figure for figure in map(_figure_of, parts)}
+    figures: dict[int, Any] = {}
+    for part in _parts(value):
+        figure = _own_figure(part)
+        if figure is None:
+            return None
+        figures[id(figure)] = figure
     if len(figures) > 1:
         raise PromptError(
             f"The axes belong to {len(figures)} figures.",
             next_step="attach each figure separately: -a fig",
         )
-    return next(iter(figures.values()))
+    return next(iter(figures.values()), None)
 
 
-def _parts(value: Any) -> Sequence[Any]:  # noqa: ANN401
-    if is_from(value, "numpy", "ndarray"):
-        return list(value.flat) if value.dtype.kind == "O" else []
-    return value if isinstance(value, list | tuple) else []
+def _own_figure(value: Any) -> Any:  # noqa: ANN401
+    if is_from(value, "matplotlib", "Figure"):
+        return value
+    if is_from(value, "matplotlib", "Artist"):  # axes, lines, patches, texts
+        if value.figure is None:
+            raise PromptError(
+                f"The {type(value).__name__} is no longer part of a figure.",
+                next_step="attach the figure itself: -a fig",
+            )
+        return _own_figure(value.figure)
+    library = type(value).__module__.partition(".")[0]
+    name = _HAS_FIGURE.get(library)
+    figure = getattr(value, name, None) if name else None
+    return figure if is_from(figure, "matplotlib", "Figure") else None
 
 
-# -- arrays --------------------------------------------------------------------
-
-
-def _of_array(array: Any) -> bytes:  # noqa: ANN401  (an ndarray)
-    shape = array.shape
-    channels = shape[2] if len(shape) == 3 else 1
-    if len(shape) not in {2, 3} or channels not in {1, 3, 4} or not array.size:
-        raise _not_pixels(array, f"its shape is {shape}")
-    kind = array.dtype
-    if kind.kind == "f":
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):  # also if one is NaN
-            raise _not_pixels(array, f"its values range from {low:g} to {high:g}")
-        array = (array * 255).round()
-    elif kind.kind == "b":
-        array = array * 255
-    elif kind != "uint8":
-        raise _not_pixels(array, f"its type is {kind}")
-    samples = array.astype("uint8").tobytes()
-    return png_of(shape[1], shape[0], channels, samples)
-
-
-def _not_pixels(array: Any, why: str) -> PromptError:  # noqa: ANN401
-    floats = array.dtype.kind == "f"
-    example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
-    return PromptError(
-        "The array is not an image.",
-        why=f"{why}; the shape must be (h, w), (h, w, 3) or (h, w, 4), and the values "
-        "uint8, bool, or floats from 0 to 1",
-        next_step=f"convert it in a cell above: image = {example}",
-    )
+def _parts(value: Any, levels: int = 3) -> Iterator[Any]:  # noqa: ANN401
+    """Yield the values in lists, dicts, arrays of objects and groups of artists."""
+    within: Iterable[Any]
+    if is_from(value, "matplotlib", "Container", "PieContainer"):
+        within = value.get_children() if hasattr(value, "get_children") else value
+    elif is_from(value, "numpy", "ndarray") and value.dtype.kind == "O":
+        within = value.flat
+    elif isinstance(value, dict):
+        within = value.values()
+    elif isinstance(value, list | tuple):
+        within = value
+    else:
+        yield value
+        return
+    for part in within:
+        yield from _parts(part, levels - 1) if levels else (part,)
 
 
 # -- errors --------------------------------------------------------------------
 
 
 def _not_taken(what: str, kind: str, opening: str) -> PromptError:
-    by_hand = "save it as a PNG in the program that created it, then: -a FILE"
     imports = "import io, PIL.Image" if "io." in opening else "import PIL.Image"
-    opened = f"open it in a cell: {imports}; image = {opening}, then -a image"
+    step = f"open it in a cell: {imports}; image = {opening}, then -a image"
+    if kind == "SVG":
+        step = "save it as a PNG in the program that created it, then: -a FILE"
+    if kind == "HEIC":
+        step = "install what reads it, and run this again: !pip install pillow-heif"
+    if kind in SOUND_FORMATS:
+        step = (
+            "convert it: !ffmpeg -i FILE -ac 1 -ar 16000 sound.wav, then -a sound.wav"
+        )
     return PromptError(
         f"{what} is in {kind} format.",
-        why=_ACCEPTS,
-        next_step=by_hand if kind in {"SVG", "HEIC"} else opened,
+        why=_ACCEPTS_SOUND if kind in SOUND_FORMATS else _ACCEPTS,
+        next_step=step,
     )
 
 

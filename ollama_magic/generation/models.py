@@ -31,12 +31,15 @@ from ollama_magic.client.models import (
     matching_names,
     require_capability,
 )
+from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
     OllamaMagicError,
     ServerUnreachableError,
+    nearest,
 )
+from ollama_magic.generation.options import THINK_LEVELS
 from ollama_magic.generation.session import Session
 from ollama_magic.history.turns import Chat
 
@@ -137,10 +140,11 @@ def chosen_model(
         The chat before the new turn.
     installed
         The models of the server, once they are known: no turn chooses one that the
-        server lists as a cloud model.
+        server lists as a cloud model, unless ``allow_cloud`` is set.
     """
-    names = (turn.model for turn in reversed(before.turns) if turn.names_model)
-    last = next((n for n in names if not _is_listed_as_cloud(n, installed)), "")
+    cloud = session.settings.allow_cloud is True
+    names = (turn.model for turn in reversed(before.turns) if turn.names_model(cloud))
+    last = next((n for n in names if cloud or not _is_cloud_in(n, installed)), "")
     is_last = last == before.last_model()
     candidates = (
         (session.store.chosen_model(session.notebook.key), "%ollama use"),
@@ -151,12 +155,14 @@ def chosen_model(
     return next((ChosenModel(name, by) for name, by in candidates if name), None)
 
 
-def _is_listed_as_cloud(name: str, installed: Sequence[ModelSummary]) -> bool:
+def _is_cloud_in(name: str, installed: Sequence[ModelSummary]) -> bool:
     model = find_model(name, installed)
     return model is not None and bool(model.cloud_host)
 
 
-def model_to_ask(named: str, models: ServerModels) -> str:
+def model_to_ask(
+    named: str, models: ServerModels, *, allow_cloud: bool | None = None
+) -> str:
     """Return the full name of the model to ask.
 
     Parameters
@@ -164,6 +170,8 @@ def model_to_ask(named: str, models: ServerModels) -> str:
     named
         The model of the prompt, or of :func:`chosen_model`; empty: the server's list
         decides. Embedding, image and cloud models have to be named.
+    allow_cloud
+        The setting: if it is True, a cloud model need not be named.
 
     Returns
     -------
@@ -181,7 +189,11 @@ def model_to_ask(named: str, models: ServerModels) -> str:
         return installed_name(named, models.installed)
     if models.fault is not None:
         return ""
-    able = [m for m in models.installed if m.can_chat and not m.cloud_host]
+    able = [
+        model
+        for model in models.installed
+        if model.can_chat and (allow_cloud is True or not model.cloud_host)
+    ]
     loaded = [m for m in able if find_model(m.name, models.loaded)]
     for model in (*loaded, *able):  # the server lists the newest first
         return model.name
@@ -199,6 +211,72 @@ def cloud_host(name: str, model: ModelSummary | None) -> str:
     if model is not None and model.cloud_host:
         return model.cloud_host
     return CLOUD_HOST if is_cloud_name(name) else ""
+
+
+def check_cloud(session: Session, client: OllamaClient, model: str, cloud: str) -> None:
+    """Raise an error if the model is in the cloud and the settings forbid that.
+
+    Parameters
+    ----------
+    cloud
+        The host that runs a cloud model; empty for a local model.
+
+    Raises
+    ------
+    ConfigError
+        ``allow_cloud`` is False, and prompts would be sent to the cloud.
+    """
+    cloud = cloud or (CLOUD_HOST if client.host.name == CLOUD_HOST else "")
+    if cloud and session.settings.allow_cloud is False:
+        raise ConfigError(
+            f"{model!r} is a cloud model: its prompts are sent to {cloud}.",
+            why="OllamaMagics.allow_cloud is False",
+            next_step="choose a local model: %ollama list   or allow this one: "
+            "%config OllamaMagics.allow_cloud = None",
+        )
+
+
+def check_level(client: OllamaClient, level: Think | None, model: str) -> None:
+    """Raise an error if the model does not know this level of thinking.
+
+    The server would silently use another one (seen since 0.34.3). If it cannot be asked
+    in time, the level is sent as it is.
+
+    Raises
+    ------
+    ConfigError
+        The level is not one of the model's.
+    """
+    if not isinstance(level, str):
+        return
+    try:
+        details = _within(_PATIENCE_S, lambda: client.show(model))
+    except (OllamaMagicError, TimeoutError):
+        return
+    levels = [one for one in details.thinking_values if isinstance(one, str)]
+    is_listed = bool(details.thinking_values)
+    if level in (levels if is_listed else THINK_LEVELS):
+        return
+    likely = nearest(level, levels or THINK_LEVELS) if levels or not is_listed else ""
+    known = ", ".join(levels if is_listed else THINK_LEVELS)
+    raise ConfigError(
+        f"{model!r} has no thinking level {level!r}.",
+        why=f"its levels: {known}"
+        if known
+        else "it thinks or does not: it has no levels",
+        next_step=f"--think={likely}" if likely else "--think, or --no-think",
+    )
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a short request returns; raise ``TimeoutError`` after some time."""
+    deadline_s = time.monotonic() + seconds
+
+    def give_up_in_time() -> None:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError
+
+    return run_in_background(call, on_tick=give_up_in_time)
 
 
 def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
@@ -261,7 +339,9 @@ def answering_model_text(
         models = look_up(chosen is None)
         chosen = chosen_model(session, session.chat(), models.installed)
         if chosen is None:
-            return f"{model_to_ask('', models)} (selected automatically)"
+            allow_cloud = session.settings.allow_cloud
+            name = model_to_ask("", models, allow_cloud=allow_cloud)
+            return f"{name} (selected automatically)"
     except OllamaMagicError as error:
         if chosen is None:
             return f"none selected: {error.what}"
@@ -324,16 +404,8 @@ def loaded_length(client: OllamaClient, model: str) -> int:
     Called when a reply is complete. The reply is kept and shown in any case: an
     interrupt is raised later, and a slow server is abandoned after a few seconds.
     """
-    began = time.monotonic()
-
-    def give_up_in_time() -> None:
-        if time.monotonic() - began > _LENGTH_PATIENCE_S:
-            raise TimeoutError
-
     try:
-        loaded = find_model(
-            model, run_in_background(client.ps, on_tick=give_up_in_time)
-        )
+        loaded = find_model(model, _within(_LENGTH_PATIENCE_S, client.ps))
     except (OllamaMagicError, TimeoutError):
         return 0
     except KeyboardInterrupt:

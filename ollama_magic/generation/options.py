@@ -7,9 +7,18 @@ functions and ``%config``: wherever a value comes from, its row says what is val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+    ValuesView,
+)
 from dataclasses import dataclass, field, replace
 from functools import partial
+from io import IOBase
 from numbers import Real
 from typing import Any, Literal
 
@@ -18,10 +27,19 @@ from ollama_magic.errors import ConfigError, nearest, quoted
 
 FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
-"""Levels that the server takes besides true and false (Ollama ``api/types.go``)."""
+"""Levels of servers that do not list those of a model (Ollama ``api/types.go``)."""
 
 Completes = Literal[
-    "", "model", "models", "chat", "option", "command", "file", "name", "compared"
+    "",
+    "model",
+    "models",
+    "chat",
+    "option",
+    "command",
+    "file",
+    "name",
+    "compared",
+    "level",
 ]
 """The kind of value that follows an option or a subcommand, for Tab completion.
 
@@ -76,6 +94,15 @@ def read_keep_alive(text: str) -> str | int | float:
     raise ValueError(
         "it must be a duration (10m, 1h30m) or seconds; 0 unloads, -1 is for ever"
     )
+
+
+def read_think(text: str) -> bool | str:
+    """Return True or False, or a level, which depends on the model."""
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError("it must be true, false, or a level such as low or high")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +175,18 @@ class Option:
         ConfigError
             A model option in it is invalid.
         """
-        if self.takes_objects:
+        may_be_flag = self.kind in {"switch", "optional"}
+        if self.takes_objects or (may_be_flag and isinstance(value, bool)):
             return value
         if self.kind == "switch":
-            if not isinstance(value, bool):
-                raise ValueError("it must be True or False")
-            return value
+            raise ValueError("it must be True or False")
         if self.kind == "pair":
             if not isinstance(value, Mapping):
                 raise ValueError("it must be a dict of model options")
             return check_options(value)
         if self.choices:
-            if value not in self.choices and not (
-                self.kind == "optional" and isinstance(value, bool)
-            ):
-                also = "True, False, or " if self.kind == "optional" else ""
-                raise ValueError(f"it must be {also}one of {', '.join(self.choices)}")
+            if value not in self.choices:
+                raise ValueError(f"it must be one of {', '.join(self.choices)}")
             return value
         is_numeric = isinstance(value, Real) and not isinstance(value, bool)
         if is_numeric and self.takes_numbers:
@@ -245,9 +268,11 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     Option(
         "think",
         ("--think",),
-        "|".join(THINK_LEVELS),
+        "LEVEL",
         kind="optional",
-        choices=THINK_LEVELS,
+        read=read_think,
+        example="high",
+        completes="level",
     ),
     switch("think", "--no-think", const=False),
     switch("hide_thinking", "--hide-thinking"),
@@ -305,17 +330,31 @@ def check_value(field: str, value: object) -> Any:  # noqa: ANN401  (of any type
         ) from error
 
 
-def _tuple_of(value: object) -> tuple[object, ...]:
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+_SINGLE = (str, bytes, bytearray, memoryview, IOBase)
+
+
+def _tuple_of(value: Any) -> tuple[object, ...]:  # noqa: ANN401
+    """Return the values of a list; any other value is a list of one.
+
+    Many single values can be iterated and are no lists: text, a file, an array of
+    pixels, bars of a plot, a sound as a pair of samples and rate.
+    """
+    is_pair = isinstance(value, tuple) and any(isinstance(one, Real) for one in value)
+    is_tuple_of_library = isinstance(value, tuple) and type(value) is not tuple
+    if isinstance(value, _SINGLE) or is_pair or is_tuple_of_library:
+        return (value,)
+    if isinstance(value, Sequence | Set | Iterator | ValuesView):
         return tuple(value)
-    raise ValueError("it must be a list")
+    if hasattr(value, "to_list"):  # a Series or Index of pandas, a Series of polars
+        return tuple(value.to_list())
+    if hasattr(value, "flat") and all(isinstance(one, str) for one in value.flat):
+        return tuple(value.flat)
+    return (value,)
 
 
 def example_of(field: str, value: object) -> str:
     """Return a valid value as Python code, close to the invalid ``value``."""
     option = _BY_FIELD[field]
-    if option.takes_objects and option.repeatable:
-        return f"[{quoted(repr(value), limit=80)}]"
     if option.kind == "switch":
         return "True"
     if option.kind == "pair":

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import filterfalse
 from typing import Any
 
 from ollama_magic.client.background import run_in_background
@@ -20,7 +21,7 @@ from ollama_magic.client.models import (
     ModelSummary,
     find_model,
     has_tag,
-    may_support_images,
+    may_support,
     require_capability,
 )
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
@@ -28,6 +29,8 @@ from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
+    check_cloud,
+    check_level,
     chosen_model,
     cloud_host,
     look_up,
@@ -70,8 +73,8 @@ class PreparedRequest:
     """The system message, if it is new with this turn."""
     tools: tuple[Tool, ...]
     """The tools that the model may call."""
-    images_left_out: int
-    """How many earlier images are not sent, since the model has no vision."""
+    left_out: tuple[Image, ...]
+    """The earlier images and sounds that the model does not support; not sent."""
     model: ModelSummary | None
     """The model as the server lists it; None if it does not."""
     loaded: LoadedModel | None
@@ -154,20 +157,23 @@ def prepare(
     cell_id = None if options.append else session.cells.cell_id
     before = session.chat(options.chat).before(cell_id)
     named, models = _named_model(session, options, before, look_up)
-    name = model_to_ask(named, models)
+    name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
-    needs = {"thinking": options.think, "vision": images, "tools": tools}
+    needs = {"thinking": options.think, "tools": tools}
+    needs |= {image.capability: True for image in images}
     for capability in [one for one, is_needed in needs.items() if is_needed]:
         require_capability(capability, model, models.installed)
+    check_cloud(session, client, name, cloud_host(name, model))
+    check_level(client, options.think, name)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
-    vision = may_support_images(model)
+    accepts = partial(_accepts, model)
     asked = with_format_in_words(prompt, format) if cloud_host(name, model) else prompt
-    messages = partial(history.messages, asked, images, system=system, vision=vision)
+    messages = partial(history.messages, asked, images, system=system, accepts=accepts)
     request = _request(name, options, messages(last=options.last), tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0)]
-    unseen = () if vision else history.sent(options.last)
+    earlier = [image for turn in history.sent(options.last) for image in turn.images]
     return PreparedRequest(
         client=client,
         options=options,
@@ -179,7 +185,7 @@ def prepare(
         schema=schema,
         system=system,
         tools=tools,
-        images_left_out=sum(len(turn.images) for turn in unseen),
+        left_out=tuple(filterfalse(accepts, earlier)),
         model=model,
         loaded=loaded,
         context=_context(
@@ -271,11 +277,17 @@ def _named_model(
     look_up: Callable[[bool], ServerModels],
 ) -> tuple[str, ServerModels]:
     """Return the model that prompt, notebook or settings name, and the server's."""
+    # NB: a local name can be a copy of a cloud model; only the list says so.
+    must_list = session.settings.allow_cloud is False
     if options.model:
-        return options.model, look_up(False)
-    models = look_up(chosen_model(session, before) is None)
+        return options.model, look_up(must_list)
+    models = look_up(must_list or chosen_model(session, before) is None)
     chosen = chosen_model(session, before, models.installed)
     return chosen.name if chosen else "", models
+
+
+def _accepts(model: ModelSummary | None, image: Image) -> bool:
+    return may_support(image.capability, model)
 
 
 def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:

@@ -14,16 +14,16 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
 
 from ollama_magic.client.images import Image
-from ollama_magic.errors import PromptError
-from ollama_magic.generation.images import image_of, read_image
+from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.images import attach, image_of
 from ollama_magic.generation.values import (
     ValueText,
     error_text,
-    is_file,
     shows_environment,
     value_text,
     with_files,
@@ -48,6 +48,9 @@ _CLOSED: tuple[tuple[type, str], ...] = (
 
 _HISTORIES = ("_ih", "_oh", "_dh")
 """IPython's names for the inputs, outputs and directories of the session."""
+
+_ONLY_ADDRESS = re.compile(r"<.* at 0x[0-9A-Fa-f]+>")
+"""The text of an object that has none of its own: a generator, a groupby of pandas."""
 
 _RAW = "--raw sends braces unchanged"
 _USE_NAME = "compute it in a cell above and use its name"
@@ -119,12 +122,10 @@ def compose(
     whole, names = hide(filled), tuple[str, ...]()
     if files:
         whole, names = with_files(whole, files, hide)
-    attached = [attach(image, namespace) for image in images]
-    labels = [
-        f"{what if isinstance(what, str) else 'image'} ({image.describe()})"
-        for what, image in zip(images, attached, strict=True)
-    ]
-    return whole, (*names, *labels, *expressions), (*shown, *attached)
+    find = partial(find_value, namespace=namespace)
+    attached = [attach(image, namespace, find) for image in images]
+    labels, more = [label for label, _ in attached], [image for _, image in attached]
+    return whole, (*names, *labels, *expressions), (*shown, *more)
 
 
 # -- placeholders -----------------------------------------------------------------
@@ -186,7 +187,8 @@ def fill(
                 raise _history_closed(expression)
             if image := image_of(value):
                 images.append(image)
-                shown = ValueText(f"[image {len(images)}]", image.describe())
+                name = f"[{image.kind} {len(images)}]"
+                shown = ValueText(name, image.describe())
             else:
                 shown = _value_text(expression, value, hide)
             rendered[expression.text] = shown.text
@@ -248,11 +250,15 @@ def _value_text(
         return hide(text)
 
     try:
-        return value_text(value, hide=checked)
+        found = value_text(value, hide=checked)
     except PromptError:
         raise
     except Exception as error:  # the user's __str__ and __repr__ may raise anything
         raise _failed(expression, error) from error
+    if not isinstance(value, str) and _ONLY_ADDRESS.fullmatch(found.text):
+        what, why = f"{expression} has no text that a model can read.", found.text
+        raise _error(expression, what, f"it is {quoted(why)}", _USE_NAME)
+    return found
 
 
 # -- grammar -------------------------------------------------------------------
@@ -411,43 +417,3 @@ def _unknown(
 def _failed(expression: _Expression, error: Exception) -> PromptError:
     step = "display it in a cell above to see the error"
     return _error(expression, f"{expression} cannot be read.", error_text(error), step)
-
-
-# -- images -----------------------------------------------------------------------
-
-
-def attach(what: object, namespace: Mapping[str, Any]) -> Image:
-    """Return the image that ``-a`` names, or that a value is.
-
-    A file of that name wins over a variable. A value may be an image, a figure, an
-    array, bytes, or a path.
-
-    Raises
-    ------
-    PromptError
-        There is no such file or variable, or it cannot be read.
-    """
-    if not isinstance(what, str):
-        return _of_value(what, f"a {type(what).__name__}")
-    if is_file(what) or not _is_name(what, namespace):
-        return read_image(what)
-    value = find_value(what, namespace)
-    return read_image(value) if isinstance(value, str) else _of_value(value, what)
-
-
-def _of_value(value: object, shown: str) -> Image:
-    image = image_of(value, arrays=True)
-    if image is None:
-        raise PromptError(
-            f"{shown} is not an image.",
-            why=f"it is of type {type(value).__name__}",
-            next_step="attach a file, its bytes, a PIL image, a matplotlib figure or "
-            "an array of pixels; for other values write {{ NAME }} in the prompt",
-        )
-    return image
-
-
-def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
-    """Return whether a text begins with a name of the notebook: ``fig.axes``."""
-    name = text.partition(".")[0].partition("[")[0].strip()
-    return name in namespace

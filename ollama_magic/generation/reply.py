@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from ollama_magic.client.models import canonical
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
+from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, plain, what_is_wrong
@@ -36,7 +38,6 @@ from ollama_magic.render.reply import (
     output_text,
     reply_bundle,
 )
-from ollama_magic.render.text import counted
 
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
 _EARLY_ENDS = {"interrupted": "interrupted", "broken": "cut off"}
@@ -317,8 +318,9 @@ def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, 
         notes.append(f"only installed tag of {prepared.named}")
     if place is not None and before and canonical(before) != canonical(model):
         notes.append(f"now answered by {model}")
-    if count := prepared.images_left_out:
-        notes.append(f"no vision: {counted(count, 'earlier image')} not sent")
+    for needs, images in groupby(prepared.left_out, lambda image: image.capability):
+        (count,) = counted_kinds(images, "earlier ")
+        notes.append(f"no {needs}: {count} not sent")
     return tuple(notes)
 
 

@@ -19,6 +19,7 @@ from ollama_magic.client.images import without_images
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import put_code_below
+from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.models import ServerModels, loaded_length, server_note
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -37,7 +38,6 @@ from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_y
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
 from ollama_magic.render.reply import ReplyView
-from ollama_magic.render.text import counted
 
 
 def ask(
@@ -115,9 +115,9 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     sent_on = (
         f"\na cloud model: this server forwards the prompt to {cloud}" if cloud else ""
     )
-    request, count = prepared.request, len(prepared.images)
+    request = prepared.request
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
-    images = f" and {counted(count, 'image')}" if count else ""
+    images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"
@@ -246,14 +246,20 @@ def with_source(session: Session, prepared: PreparedRequest, result: Result) -> 
         )
     client, kind = prepared.client, session.host_kind(prepared.client)
     cloud = result.response.remote_host or prepared.cloud_host
-    model = prepared.request.model
     return replace(
         result,
         digest=prepared.digest,
         host_kind="cloud" if cloud else kind,
         server_note=server_note(kind, client.host.base_url, cloud),
-        context_length=0 if result.fault else loaded_length(client, model),
+        context_length=0 if result.fault else _context_length(prepared, cloud),
     )
+
+
+def _context_length(prepared: PreparedRequest, cloud: str) -> int:
+    """Return the context length of the model that replied; 0 if unknown."""
+    if cloud:  # it is in the memory of no server here
+        return prepared.model.context_length if prepared.model else 0
+    return loaded_length(prepared.client, prepared.request.model)
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:

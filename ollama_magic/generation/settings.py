@@ -15,7 +15,6 @@ from ollama_magic.client.options import OptionValue
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.options import (
     FORMATS,
-    THINK_LEVELS,
     ChatOptions,
     check_value,
     example_of,
@@ -23,7 +22,11 @@ from ollama_magic.generation.options import (
 
 
 def _setting(default: Any, help: str, **facts: object) -> Any:  # noqa: ANN401
-    """Return the field of a setting; ``facts`` are for its trait: choices, min, max."""
+    """Return the field of a setting; ``facts`` are for its trait.
+
+    They are ``choices``, ``min``, ``max``; and ``is_text``: without a default, text is
+    valid too.
+    """
     return field(default=default, metadata={"help": help, **facts})
 
 
@@ -48,7 +51,11 @@ class Settings:
     think: bool | str | None = _setting(
         None,
         "Whether models think: True, False, a level, or None (the model's default).",
-        choices=THINK_LEVELS,
+        is_text=True,
+    )
+    allow_cloud: bool | None = _setting(
+        None,
+        "Cloud models: None, if you name one; True, also by default; False, never.",
     )
     format: str = _setting(
         "markdown", "How replies are shown, as with -f.", choices=FORMATS

@@ -7,16 +7,21 @@ libraries of these values is imported: the names of their classes are enough.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
+from ollama_magic.history.turns import without_surrogates
 from ollama_magic.render.text import counted
 
 MAX_CHARACTERS = 50_000
@@ -28,6 +33,9 @@ MAX_ROWS = 20
 _FIRST, _LAST = 10, 5
 _MAX_COLUMNS = 60
 _MAX_CELL = 200  # characters of one value of a table
+_CUT_CELL = re.compile(r"… \[[\d,]+ characters\]")
+_LEFT_OUT = re.compile(r"\.\.\.|…")
+"""What libraries write where they abridge the text of a large value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +52,11 @@ def value_text(
 ) -> ValueText:
     """Return a value as text for a model, within a budget of ``limit`` characters.
 
-    Text stays unchanged. A table (pandas' DataFrame and Series) becomes its shape, its
-    columns with their types and missing values, and its rows as CSV, or a sample of
-    them. An array becomes its shape, type and range, and its values as far as ``str``
-    shows them. A list, tuple or dict becomes JSON if possible, and anything else its
+    Text stays unchanged. A table (DataFrame and Series of pandas and polars) becomes
+    its shape, its columns with their types and missing values, and its rows as CSV, or
+    a sample of them. An array becomes its shape, type and range, and its values as far
+    as ``str`` shows them. A list, tuple or dict becomes JSON if possible, or its values
+    one after the other if there are tables or arrays in it; and anything else its
     ``str``.
 
     Parameters
@@ -55,8 +64,7 @@ def value_text(
     hide
         Removes secrets from the text before it is cut: half a secret could remain.
     """
-    found = _table_text(value, hide) or _array_text(value)
-    found = found or ValueText(_plain_text(value))
+    found = _sampled_text(value, hide) or _plain_text(value, limit, hide)
     text = hide(found.text)
     if len(text) <= limit:
         return ValueText(text, found.note)
@@ -64,15 +72,44 @@ def value_text(
     return ValueText(text[:limit] + note, "cut")
 
 
-def _plain_text(value: object) -> str:
+def _sampled_text(value: object, hide: Callable[[str], str]) -> ValueText | None:
+    return _table_text(value, hide) or _array_text(value)
+
+
+def _plain_text(value: object, limit: int, hide: Callable[[str], str]) -> ValueText:
     if isinstance(value, str):
-        return str(value)
+        return ValueText(str(value))
     if isinstance(value, list | tuple | dict):
         try:
-            return json.dumps(value, ensure_ascii=False)
+            return ValueText(json.dumps(value, ensure_ascii=False))
         except (TypeError, ValueError, RecursionError):
-            return repr(value)
-    return str(value)
+            if parts := _parts_text(value, limit, hide):
+                return parts
+    text = repr(value) if isinstance(value, list | tuple | dict) else str(value)
+    return ValueText(text, "maybe abridged" if _LEFT_OUT.search(text) else "")
+
+
+def _parts_text(
+    value: list[Any] | tuple[Any, ...] | dict[Any, Any],
+    limit: int,
+    hide: Callable[[str], str],
+) -> ValueText | None:
+    """Return the values of a list or dict one after the other, if one is a table.
+
+    Each is sampled like a table alone; None if there is no table and no array.
+    """
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    texts, notes, size, is_sampled = [], [], 0, False
+    for key, item in items:
+        found = _sampled_text(item, hide)
+        is_sampled = is_sampled or found is not None
+        found = found or ValueText(hide(str(item)))
+        texts.append(f"{key}:\n{found.text}")
+        notes += [f"{key}: {found.note}"] if found.note else []
+        size += len(texts[-1])
+        if size > limit:  # the rest would be cut anyway
+            break
+    return ValueText("\n\n".join(texts), "; ".join(notes)) if is_sampled else None
 
 
 def error_text(error: BaseException) -> str:
@@ -101,85 +138,122 @@ def is_from(value: object, library: str, *names: str) -> bool:
     )
 
 
+def as_array(value: object) -> Any:  # noqa: ANN401  (an ndarray, or None)
+    """Return the numpy array that a value is, or that a tensor has; else None."""
+    tensor: Any = value
+    if is_from(value, "numpy", "ndarray"):
+        return value
+    with suppress(TypeError):  # a type of numbers that numpy lacks
+        if is_from(value, "torch", "Tensor"):  # out of the graph, and off the GPU
+            return tensor.detach().cpu().numpy()
+        if is_from(value, "tensorflow", "EagerTensor"):
+            return tensor.numpy()
+        if is_from(value, "jaxlib", "ArrayImpl"):
+            return tensor.__array__()
+    return None
+
+
 # -- tables --------------------------------------------------------------------
 
 
 def _table_text(value: object, hide: Callable[[str], str]) -> ValueText | None:
-    table: Any = value
-    if is_from(value, "pandas", "Series"):
-        name = "values" if table.name is None else table.name
-        head = f"Series of {counted(len(table), 'value')}, type {table.dtype}"
-        return _with_rows(head, table.to_frame(name), [], hide)
-    if not is_from(value, "pandas", "DataFrame"):
+    """Return a table of pandas or polars, or a sample of it; else None."""
+    library = next((n for n in _CSV if is_from(value, n, "DataFrame", "Series")), "")
+    if not library:
         return None
-    rows, columns = table.shape
-    head = f"DataFrame of {counted(rows, 'row')} and {counted(columns, 'column')}"
-    shown = table.iloc[:, :_MAX_COLUMNS]
-    facts = ["column: type, missing values", *_column_lines(shown)]
-    if columns > _MAX_COLUMNS:
-        facts.append(f"[{counted(columns - _MAX_COLUMNS, 'more column')}]")
-    return _with_rows(head, shown, facts, hide)
+    table: Any = value
+    facts: list[str] = []
+    notes: list[str] = []
+    if is_from(value, library, "Series"):
+        head = f"Series of {counted(len(table), 'value')}, type {table.dtype}"
+        table = table.to_frame("values" if table.name is None else table.name)
+    else:
+        rows, columns = table.shape
+        head = f"DataFrame of {counted(rows, 'row')} and {counted(columns, 'column')}"
+        is_pandas = library == "pandas"
+        table = table.iloc[:, :_MAX_COLUMNS] if is_pandas else table[:, :_MAX_COLUMNS]
+        facts = ["column: type, missing values", *_column_lines(table)]
+        if columns > _MAX_COLUMNS:
+            facts.append(f"[{counted(columns - _MAX_COLUMNS, 'more column')}]")
+            notes.append(f"{_MAX_COLUMNS} of {columns:,} columns")
+    rows_text, note = _rows_text(table, partial(_CSV[library], hide))
+    if _CUT_CELL.search(rows_text):
+        notes.append("long values cut")
+    notes = [note, *notes] if note else notes
+    return ValueText("\n".join([head, *facts, rows_text]), ", ".join(notes))
 
 
 def _column_lines(table: Any) -> Iterable[str]:  # noqa: ANN401  (a DataFrame)
-    missing = table.isna().sum().tolist()
+    is_pandas = hasattr(table, "isna")
+    missing = table.isna().sum().tolist() if is_pandas else table.null_count().row(0)
     for name, kind, count in zip(table.columns, table.dtypes, missing, strict=True):
         yield f"{name}: {kind}, {count:,}"
 
 
-def _with_rows(
-    head: str,
+def _rows_text(
     table: Any,  # noqa: ANN401  (a DataFrame)
-    facts: list[str],
-    hide: Callable[[str], str],
-) -> ValueText:
-    count = len(table)
-
-    def csv(rows: Any, *, header: bool = True) -> str:  # noqa: ANN401  (a DataFrame)
-        return _csv(rows, hide, header=header)
-
+    csv_of: Callable[[Any, bool], str],
+) -> tuple[str, str]:
+    """Return the rows, and a note if they are only the first and the last ones."""
+    count, note = len(table), ""
     if count <= MAX_ROWS:
-        parts, note = [csv(table)], ""
+        parts = [csv_of(table, True)]
     else:
-        left = count - _FIRST - _LAST
-        first, last = table.iloc[:_FIRST], table.iloc[-_LAST:]
-        parts = [
-            csv(first),
-            f"[{counted(left, 'row')} left out]",
-            csv(last, header=False),
-        ]
-        note = f"{_FIRST + _LAST} of {count:,} rows"
-    lines = [head, *facts, "rows as CSV, the index first:", *parts]
-    return ValueText("\n".join(lines), note)
+        left = f"[{counted(count - _FIRST - _LAST, 'row')} left out]"
+        first, last = csv_of(table.head(_FIRST), True), csv_of(table.tail(_LAST), False)
+        parts, note = [first, left, last], f"{_FIRST + _LAST} of {count:,} rows"
+    index = ", the index first" if hasattr(table, "index") else ""
+    lines = [f"rows as CSV{index}:", *(part.rstrip("\n") for part in parts)]
+    return "\n".join(lines), note
 
 
-def _csv(table: Any, hide: Callable[[str], str], *, header: bool) -> str:  # noqa: ANN401
-    def short_cell(cell: object) -> object:
-        return _short(hide(cell)) if isinstance(cell, str) else cell
-
+def _pandas_csv(hide: Callable[[str], str], table: Any, header: bool) -> str:  # noqa: ANN401
     each = table.map if hasattr(table, "map") else table.applymap
-    short = each(short_cell)
+    short = each(partial(_short_cell, hide))
     text: str = short.to_csv(header=header)
-    return text.rstrip("\n")
+    return text
 
 
-def _short(cell: str) -> str:
-    if len(cell) > _MAX_CELL:
-        return f"{cell[:_MAX_CELL]}… [{len(cell):,} characters]"
-    return cell
+def _polars_csv(hide: Callable[[str], str], table: Any, header: bool) -> str:  # noqa: ANN401
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
+        writer.writerow(table.columns)
+    for row in table.iter_rows():
+        writer.writerow([_short_cell(hide, cell) for cell in row])
+    return buffer.getvalue()
+
+
+_CSV = {"pandas": _pandas_csv, "polars": _polars_csv}
+"""For each library of tables, what writes rows as CSV, with or without the names."""
+
+
+def _short_cell(hide: Callable[[str], str], cell: object) -> object:
+    """Return a value of a table; as text if it is text, or a list or bytes too long."""
+    text = str(cell)
+    if not isinstance(cell, str) and len(text) <= _MAX_CELL:
+        return cell
+    text = hide(without_surrogates(text))  # which pyarrow, for one, rejects
+    if len(text) > _MAX_CELL:
+        return f"{text[:_MAX_CELL]}… [{len(text):,} characters]"
+    return text
 
 
 # -- arrays --------------------------------------------------------------------
 
 
 def _array_text(value: object) -> ValueText | None:
-    if not is_from(value, "numpy", "ndarray"):
+    array = as_array(value)
+    if array is None:
         return None
-    array: Any = value
     facts = [f"array of shape {array.shape}, type {array.dtype}"]
-    if array.size and array.dtype.kind in "iuf":
-        low, high, mean = array.min(), array.max(), array.mean()
-        facts.append(f"from {low:g} to {high:g}, mean {mean:g}")
+    if array.dtype.kind in "iuf":
+        known = array[array == array]  # noqa: PLR0124  (NaN differs from itself)
+        if known.size:
+            low, high, mean = known.min(), known.max(), known.mean()
+            facts.append(f"from {low:g} to {high:g}, mean {mean:g}")
+        if missing := array.size - known.size:
+            facts.append(f"{missing:,} of {array.size:,} values are NaN")
     text = str(array)
     is_sample = "..." in text and array.size > 1
     note = f"a sample of {array.size:,} values" if is_sample else ""
@@ -210,7 +284,7 @@ def with_files(
         A file is missing, a folder, or not text.
     """
     parts, names = [], []
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(map(str, paths)):
         read = _read(path)
         found = value_text(read, hide=hide)
         parts.append(_fenced(path, found.text))

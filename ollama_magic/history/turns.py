@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -68,7 +68,7 @@ class Turn:
     system: str | None = None
     """The system message from this turn on; None keeps the earlier one."""
     images: tuple[Image, ...] = ()
-    """The images that were sent with the prompt."""
+    """The images and sounds that were sent with the prompt."""
     steps: tuple[Message, ...] = ()
     """The messages between prompt and reply: tool calls and their results."""
     starts_afresh: bool = False
@@ -106,15 +106,15 @@ class Turn:
         """Whether this was read from a file, trusted or not."""
         return self.origin != "here"
 
-    @property
-    def names_model(self) -> bool:
-        """Whether the model of this turn can be the next turn's default.
+    def names_model(self, allow_cloud: bool = False) -> bool:
+        """Return whether the model of this turn can be the next turn's default.
 
-        A cloud model cannot: it answers only where the user names it.
+        A cloud model cannot, unless the user allows it: it answers only where it is
+        named.
         """
         is_cloud = "cloud" in self.request or is_cloud_name(self.model)
         is_known = self.model not in {"", UNKNOWN_MODEL}
-        return is_known and not is_cloud and not self.is_from_file
+        return is_known and not self.is_from_file and (allow_cloud or not is_cloud)
 
     @property
     def sent_system(self) -> str | None:
@@ -262,7 +262,7 @@ class Chat:
         *,
         system: str | None = None,
         last: int | None = None,
-        vision: bool = True,
+        accepts: Callable[[Image], bool] = lambda image: True,
     ) -> list[Message]:
         """Return the messages of a request with a new prompt.
 
@@ -276,9 +276,9 @@ class Chat:
             A new system message. None keeps the present one; an empty text sends none.
         last
             How many of the latest turns to send; None sends all.
-        vision
-            Whether the model supports images. If not, those of earlier turns are left
-            out, since the server would reject the whole request.
+        accepts
+            Whether the model supports an image or sound. If not, those of earlier turns
+            are left out, since the server would reject the whole request.
 
         Notes
         -----
@@ -289,7 +289,7 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(_user_message(turn.prompt, turn.images if vision else ()))
+            messages.append(_user_message(turn.prompt, [*filter(accepts, turn.images)]))
             messages += [_without_thinking(step) for step in turn.sent_steps]
             if turn.reply:  # empty if it was stopped during thinking
                 messages.append({"role": "assistant", "content": turn.reply})

@@ -214,6 +214,10 @@ class _Completer:
         at_once["compared"] = self.compared
         if what in at_once:
             return _ask_quietly(at_once[what])
+        if what == "level":
+            from ollama_magic.generation.options import THINK_LEVELS
+
+            return [*THINK_LEVELS, "true", "false"]
         if what == "option":
             from ollama_magic.client.options import MODEL_OPTIONS
 

@@ -73,7 +73,7 @@ def _trait(setting: Field[Any]) -> TraitType[Any, Any]:
     default, facts = getattr(Settings(), setting.name), dict(setting.metadata)
     choices = facts.pop("choices", ())
     if default is None:
-        either = [Bool(), Enum(choices)]
+        either = [Bool(), Unicode()] if facts.pop("is_text", False) else [Bool()]
         return Union(either, default_value=None, allow_none=True, **facts)
     if choices:
         return Enum(choices, default, **facts)

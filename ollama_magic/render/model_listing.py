@@ -103,6 +103,7 @@ def overview(model: str, details: ModelDetails) -> str:
         "context length": details.context_length or "",
         "embedding length": details.embedding_length or "",
         "capabilities": ", ".join(details.capabilities),
+        "thinking": ", ".join(str(value).lower() for value in details.thinking_values),
         "license": details.license.strip().partition("\n")[0],
     }
     lines = [f"{name:18}{value}" for name, value in facts.items() if value]

@@ -276,7 +276,7 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     if turn.system is not None:
         parts += ["## System", _section("system", turn.system, boundary)]
     parts += ["## You", _section("prompt", turn.prompt, boundary)]
-    shown = [f"*[image: {image.describe()}]*" for image in turn.images]
+    shown = [f"*[{image.kind}: {image.describe()}]*" for image in turn.images]
     parts += [*shown, f"## {_escaped(turn.model)}", _line_of_facts(turn)]
     if turn.steps:
         calls = [_escaped(line) for line in steps_text(turn.steps).splitlines()]

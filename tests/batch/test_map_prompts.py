@@ -304,7 +304,7 @@ def test_a_failed_row_does_not_affect_the_others(fake_ollama):
         ({"schema": "age int", "format": {"type": "object"}}, ConfigError),
         ({"format": "yaml"}, ConfigError),
         ({"options": {"temprature": 0}}, ConfigError),
-        ({"think": "hard"}, ConfigError),
+        ({"think": "very hard"}, ConfigError),
         ({"keep_alive": "soon"}, ConfigError),
         ({"keep_alive": True}, ConfigError),
         ({"model": 5}, ConfigError),

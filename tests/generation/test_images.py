@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -108,7 +109,6 @@ NO_IMAGES = {
     "xml": b"<?xml version='1.0'?><a/>",
     "text that begins like a bitmap": b"BMW and other cars are fast",
     "a film": b"\0\0\0\x18ftypisom",
-    "sound": b"RIFF\0\0\0\0WAVEfmt ",
 }
 
 
@@ -129,7 +129,7 @@ OTHERS = {
     "TIFF": (TIFF, "open it in a cell"),
     "AVIF": (AVIF, "open it in a cell"),
     "SVG": (SVG, "save it as a PNG"),
-    "HEIC": (HEIC, "save it as a PNG"),
+    "HEIC": (HEIC, "install what reads it"),
 }
 
 
@@ -231,6 +231,61 @@ def test_a_huge_image_is_an_error(tmp_path):
         assert caught.value.why == "the limit is 20 MB"
     with pytest.raises(PromptError, match="too large"):
         image_of(path.read_bytes())
+
+
+def test_an_open_file_is_read_from_its_beginning_and_stays_where_it_is(tmp_path):
+    path = tmp_path / "plot.png"
+    path.write_bytes(PNG)
+    buffer = io.BytesIO()
+    buffer.write(PNG)  # as savefig leaves it: at the end
+    with path.open("rb") as file, tempfile.NamedTemporaryFile() as temporary:
+        temporary.write(PNG)
+        for value in (buffer, file, temporary):
+            place = value.tell()
+            assert image_of(value) == Image(PNG)
+            assert value.tell() == place
+    with path.open("rb", buffering=0) as file:
+        file.seek(3)
+        assert image_of(file) == Image(PNG)
+        assert file.tell() == 3
+
+
+def test_a_file_that_cannot_be_read_again_is_not_an_image(tmp_path):
+    path = tmp_path / "plot.png"
+    path.write_bytes(PNG)
+    reader, writer = os.pipe()
+    os.write(writer, PNG)
+    with (
+        path.open("rb") as closed,
+        path.open("ab") as written,
+        path.open(errors="replace") as text,
+        open(reader, "rb") as stream,
+        open(writer, "wb"),
+    ):
+        closed.close()
+        for value in (closed, written, text, stream, io.StringIO("text")):
+            assert image_of(value) is None
+        assert stream.read(len(PNG)) == PNG  # nothing was taken from it
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"msf1", b"hevx"])
+def test_a_heic_photo_is_sent_as_jpeg_if_pillow_can_read_it(pillow, monkeypatch, brand):
+    photo = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic"
+    with pytest.raises(PromptError, match="is in HEIC format") as caught:
+        image_of(photo)
+    assert "!pip install pillow-heif" in caught.value.next_step
+    # What pillow-heif registers, in short.
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setitem(
+        pillow.OPEN, "PNG", (lambda *_: pillow.new("RGBA", (5, 4)), lambda _: True)
+    )
+    sent = image_of(photo)
+    assert sent.media_type == "image/jpeg"
+    assert opened(sent).size == (5, 4)
+
+
+def test_an_avif_with_a_general_brand_is_told_from_a_heic():
+    assert format_of(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif") == "AVIF"
 
 
 # -- PIL -----------------------------------------------------------------------
@@ -344,6 +399,90 @@ def test_axes_of_several_figures_or_of_none_are_errors(figures):
     axes.remove()
     with pytest.raises(PromptError, match="no longer part of a figure"):
         image_of(axes)
+
+
+@pytest.fixture
+def pyplot():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    yield pyplot
+    pyplot.close("all")
+
+
+DRAWN = {
+    "bars": lambda plt: plt.bar([1, 2], [3, 4]),
+    "lines": lambda plt: plt.plot([1, 2]),
+    "a line": lambda plt: plt.plot([1, 2])[0],
+    "error bars": lambda plt: plt.errorbar([1, 2], [3, 4], [1, 1]),
+    "boxes": lambda plt: plt.boxplot([1, 2, 3]),
+    "a pie": lambda plt: plt.pie([1, 2]),
+    "a title": lambda plt: plt.title("Sales"),
+    "points": lambda plt: plt.scatter([1, 2], [3, 4]),
+    "a figure in a list": lambda plt: [plt.gcf()],
+    "figure and axes": lambda plt: (plt.gcf(), plt.gca()),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+def test_what_matplotlib_draws_is_sent_as_its_figure(pyplot, draw):
+    drawn = draw(pyplot)
+    assert image_of(drawn).digest == image_of(pyplot.gcf()).digest
+
+
+class Holder:
+    """Stands in for a plot of a library, by the module of its class."""
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute"),
+    [
+        ("seaborn.axisgrid", "figure"),
+        ("sklearn.metrics._plot.roc_curve", "figure_"),
+        ("xarray.plot.facetgrid", "fig"),
+    ],
+)
+def test_a_plot_of_a_library_is_sent_as_its_figure(figures, module, attribute):
+    plot = type("Plot", (Holder,), {"__module__": module})
+    figure = figures.Figure()
+    assert image_of(plot(**{attribute: figure})) == image_of(figure)
+    assert image_of(plot(**{attribute: "no figure"})) is None
+    assert image_of(plot()) is None
+    assert image_of(Holder(**{attribute: figure})) is None  # of the user's own class
+
+
+def test_the_grids_of_seaborn_are_sent(pyplot):
+    seaborn = pytest.importorskip("seaborn")
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1, 2], "b": [2, 3]})
+    for grid in (seaborn.relplot(frame, x="a", y="b"), seaborn.pairplot(frame)):
+        assert image_of(grid) == image_of(grid.figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "exports", "package"),
+    [
+        ("BaseFigure", "plotly.basedatatypes", "to_image", "kaleido"),
+        ("TopLevelMixin", "altair.vegalite.v5.api", "save", "vl-convert-python"),
+    ],
+)
+def test_plotly_and_altair_export_their_own_images(name, module, exports, package):
+    missing = []
+
+    def export(_, buffer=None, format="svg"):
+        if missing:
+            raise ValueError("requires another package")
+        assert format == "png"
+        return buffer.write(PNG) if buffer else PNG
+
+    chart = type(name, (), {"__module__": module, exports: export})()
+    assert image_of(chart) == Image(PNG)
+    missing.append(package)
+    with pytest.raises(PromptError) as caught:
+        image_of(chart)
+    assert "requires another package" in caught.value.why
+    assert caught.value.next_step.endswith(f"!pip install -U {package}")
 
 
 def test_a_figure_of_pyplot_stays_open(figures):

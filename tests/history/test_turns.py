@@ -44,7 +44,7 @@ def test_images_and_tool_calls_are_sent_again_but_not_thinking():
         {"role": "assistant", "content": "say a"},
         {"role": "user", "content": "next", "images": [image.base64]},
     ]
-    blind = asked.messages("next", vision=False)
+    blind = asked.messages("next", accepts=lambda image: False)
     assert not any("images" in message for message in blind)
 
 

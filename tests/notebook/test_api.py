@@ -142,7 +142,7 @@ def test_a_wrong_option_is_an_error_and_nothing_is_sent(script, name):
 
 WRONG_VALUES = {
     "format": ({"format": "markdwn"}, "format cannot be 'markdwn'", "'markdown'"),
-    "think": ({"think": "hi"}, "think cannot be 'hi'", "'high'"),
+    "think": ({"think": "a b"}, "think cannot be 'a b'", "'high'"),
     "keep_alive": ({"keep_alive": "soon"}, "keep_alive cannot be 'soon'", "'10m'"),
     "last": ({"last": -1}, "last cannot be -1", "last=2"),
     "last text": ({"last": "x"}, "last cannot be 'x'", "last=2"),
@@ -150,8 +150,7 @@ WRONG_VALUES = {
     "system": ({"system": 1}, "system cannot be 1", "system="),
     "options": ({"options": [1]}, "options cannot be [1]", "options={"),
     "model": ({"model": ""}, "model cannot be ''", "model='llama3.2'"),
-    "files": ({"files": "a.csv"}, "files cannot be 'a.csv'", "files=['a.csv']"),
-    "images": ({"images": b"png"}, "images cannot be b'png'", "images=[b'png']"),
+    "think number": ({"think": 1}, "think cannot be 1", "'high'"),
 }
 
 

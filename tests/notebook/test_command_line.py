@@ -199,9 +199,9 @@ REFUSED = {
         "  next: %%ollama -f markdown",
     ),
     "think level": (
-        "--think=hi",
-        "--think cannot be 'hi'.\n"
-        "  why:  it must be one of low, medium, high, max\n"
+        "'--think=very high'",
+        "--think cannot be 'very high'.\n"
+        "  why:  it must be true, false, or a level such as low or high\n"
         "  next: %%ollama --think=high",
     ),
     "think level without =": (

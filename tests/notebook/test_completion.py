@@ -74,7 +74,11 @@ CASES = {
         "--no",
     ),
     "levels": ("%%ollama --think=m", ["medium", "max"], "m"),
-    "all levels": ("%%ollama --think=", ["low", "medium", "high", "max"], ""),
+    "all levels": (
+        "%%ollama --think=",
+        ["low", "medium", "high", "max", "true", "false"],
+        "",
+    ),
     "variables": ("%%ollama --schema=Pers", ["Person"], "Pers"),
     "variable after a blank": ("%%ollama --schema Pers", ["Person"], "Pers"),
     "formats": ("%%ollama -f ", ["markdown", "text", "html", "code", "json"], ""),

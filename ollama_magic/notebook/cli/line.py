@@ -307,9 +307,9 @@ class LineReader:
         )
 
     def _value(self, option: Option, flag: str, text: str) -> object:
+        joint = "=" if option.kind == "optional" else " "
         if option.choices and text not in option.choices:
             likely = nearest(text, option.choices) or option.choices[0]
-            joint = "=" if option.kind == "optional" else " "
             raise usage_error(
                 f"{flag} cannot be {text!r}.",
                 why=f"it must be one of {', '.join(option.choices)}",
@@ -323,7 +323,7 @@ class LineReader:
             raise usage_error(
                 f"{flag} cannot be {text!r}.",
                 why=str(error),
-                next_step=f"{self._magic} {flag} {option.example}",
+                next_step=f"{self._magic} {flag}{joint}{option.example}",
             ) from error
         if option.field == "compare":
             for name in read_models(text):

@@ -17,7 +17,12 @@ from ollama_magic.client.background import (
 )
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import Creation, ModelSpec, read_spec
-from ollama_magic.client.models import LoadedModel, canonical, find_model
+from ollama_magic.client.models import (
+    LoadedModel,
+    canonical,
+    find_model,
+    is_cloud_name,
+)
 from ollama_magic.client.progress import TransferProgress, size_text
 from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import (
@@ -28,6 +33,7 @@ from ollama_magic.errors import (
     usage_error,
 )
 from ollama_magic.generation.models import (
+    check_cloud,
     chosen_model,
     cloud_host,
     find_chat_model,
@@ -95,6 +101,7 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     except ServerUnreachableError:
         if not session.settings.cached:
             raise
+    check_cloud(session, client, model, cloud)
     session.store.choose_model(session.notebook.key, model)
     return TextPage(f"This notebook now uses {model}{sends_text(cloud)}")
 
@@ -143,7 +150,10 @@ def _load(
         is_interrupt = isinstance(error, KeyboardInterrupt)
         line.finish(f"{name}: {'stopped' if is_interrupt else 'not loaded'}")
         raise
-    line.finish(_loaded_text(client, name, time.monotonic() - began))
+    if is_cloud_name(name):
+        line.finish(f"{name}: a cloud model, which is never in memory here")
+    else:
+        line.finish(_loaded_text(client, name, time.monotonic() - began))
 
 
 def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
