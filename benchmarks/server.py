@@ -50,7 +50,7 @@ def ollama(models: int = 0) -> Iterator[str]:
             server.kill()
 
 
-def _entry(name: str, number: int) -> dict:
+def entry(name: str, number: int) -> dict:
     return {
         "name": name,
         "model": name,
@@ -136,7 +136,7 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     names = [f"model-{n:03}:latest" for n in range(int(sys.argv[1]))]
-    Handler.listed = [_entry(n, at) for at, n in enumerate([*MODELS, *names])]
+    Handler.listed = [entry(n, at) for at, n in enumerate([*MODELS, *names])]
     server = Server(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()

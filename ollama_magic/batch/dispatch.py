@@ -246,7 +246,7 @@ class Dispatcher:
         if load.error is None:
             load.failed_at = now
         load.error = error
-        load.limit = max(1, load.in_flight - 1)
+        load.limit = load.in_flight  # one row more than those that it still answers
         if now >= load.resume_at:  # otherwise several rows failed at the same time
             load.pause_s = min(2 * load.pause_s or _FIRST_PAUSE_S, _MAX_PAUSE_S)
         asked_s = error.retry_after_s if isinstance(error, ServerError) else 0.0

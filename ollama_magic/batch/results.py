@@ -49,13 +49,12 @@ def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str
     """Return what is wrong with a reply that has text; empty if nothing is known."""
     options, stats = request.options, reply.stats
     length = length_in_force(options, loaded=0, trained=0, asked_with={})
-    check = check_context(
-        (), [*map(dict, request.as_messages())], options=options, length=length
-    )
+    messages = [*map(dict, request.as_messages())]
+    check = check_context((), messages, options=options, length=length)
     if num_ctx := check.num_ctx_for(stats):
         return (
-            "the prompt is longer than the context, and the server dropped a part of "
-            f'it: options={{"num_ctx": {num_ctx}}} makes room'
+            "the server read only a part of the prompt, which is longer than the "
+            f'context: options={{"num_ctx": {num_ctx}}} makes room'
         )
     if reply.done_reason != "length":
         return ""

@@ -197,9 +197,11 @@ def _loaded(data: Any) -> Any:  # noqa: ANN401  (any data)
     """Return a table of another library as one of pandas, or as a list of rows."""
     if hasattr(data, "__dask_graph__"):
         return data.compute()
-    of_tables = ("to_pandas", "toPandas") if hasattr(data, "columns") else ()
-    for method in ("to_dicts", "to_pylist", *of_tables):
+    for method in ("to_dicts", "to_pylist"):  # polars; pyarrow
         if hasattr(data, method):
+            return getattr(data, method)()
+    for method in ("to_pandas", "toPandas"):  # cuDF and Ibis; Spark
+        if hasattr(data, method) and hasattr(data, "columns"):
             return getattr(data, method)()
     return data
 

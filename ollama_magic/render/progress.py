@@ -6,6 +6,7 @@ it is known.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -106,11 +107,15 @@ class TerminalProgress:
         """Rewrite the line if it changed."""
         line = one_line(text)
         line = line if share is None else f"{share:4.0%}  {line}"
+        # A line that wraps cannot be rewritten: each state would be one line more.
+        self._rewrite(line[: shutil.get_terminal_size().columns - 1])
+
+    def _rewrite(self, line: str) -> None:
         if self._is_tty and line != self._shown:
             self._write("\r" + line.ljust(len(self._shown)))
             self._shown = line
 
     def finish(self, text: str) -> None:
         """Rewrite the line and end it."""
-        self.show(text)
+        self._rewrite(one_line(text))
         self._write("\n" if self._is_tty else f"{one_line(text)}\n")

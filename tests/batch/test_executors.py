@@ -17,7 +17,6 @@ from ollama_magic.errors import (
     ConfigError,
     ReplyDataError,
     ServerError,
-    ServerUnreachableError,
 )
 
 pytestmark = pytest.mark.slow
@@ -186,10 +185,9 @@ def test_the_password_of_a_host_stays_in_this_process(fake_ollama, spawned):
     assert asked(fake_ollama) == []
 
 
-def test_errors_keep_their_lines_between_processes():
-    error = ServerUnreachableError("what", why="why", next_step="next")
-    assert pickle.loads(pickle.dumps(RowResult(error=error))).error.lines() == [
-        "what",
-        "  why:  why",
-        "  next: next",
-    ]
+def test_errors_keep_what_they_say_between_processes():
+    error = ServerError("what", why="why", next_step="next", status_code=429)
+    error.retry_after_s = 20.0
+    received = pickle.loads(pickle.dumps(RowResult(error=error))).error
+    assert received.lines() == ["what", "  why:  why", "  next: next"]
+    assert (received.status_code, received.retry_after_s) == (429, 20.0)

@@ -404,7 +404,7 @@ def warned(*args, **options):
             LONG,
             {"prompt_eval_count": 515},
             {"num_ctx": 1024},
-            "the server dropped a part of it",
+            "the server read only a part of the prompt",
         ),
     ],
 )

@@ -50,6 +50,8 @@ class Script:
     def submit(self, server, request):
         self.sent.append((self.now, server.base_url, request.prompt))
         error = self._answer(server.base_url, request.prompt, self.now)
+        if isinstance(error, Future):
+            return error
         is_gone = isinstance(error, ServerUnreachableError)
         future = Future()
         future.set_result(RowResult(error=error, is_server_gone=is_gone))
@@ -110,12 +112,12 @@ def test_pauses_grow_and_differ():
 
 
 def test_the_time_that_the_server_names_is_waited_for():
-    script = Script(until(25.0, refusal(429, retry_after_s=20.0)), at_once=1)
+    script = Script(until(30.0, refusal(429, retry_after_s=20.0)), at_once=1)
     assert script.run() == [None] * 4
     first, second, third, *_ = script.times()
     assert first == 0
     assert 20 <= second < 26
-    assert 40 <= third - 0 < 52
+    assert 40 <= third < 52
 
 
 def test_one_row_at_a_time_tries_a_server_that_is_out_of_service():
@@ -156,6 +158,24 @@ def test_patience_counts_from_the_last_reply():
     script = Script(answer, patience_s=90.0)
     assert script.run(rows=4000) == [None] * 4000
     assert script.now > 180
+
+
+def test_a_server_that_still_answers_a_row_is_not_given_up():
+    slow = Future()
+
+    def answer(_url, prompt, _now):
+        if prompt == "0":
+            return slow
+        return None if slow.done() else refusal(503)
+
+    script = Script(answer, patience_s=60.0)
+    requests = (GenerateRequest("m", str(n)) for n in range(8))
+    for _ in script.dispatcher.run(requests, tick_s=0):
+        script.now += 1
+        if script.now == 500:
+            slow.set_result(RowResult())
+    assert [row.result.error for row in script.dispatcher.finished] == [None] * 8
+    assert script.dispatcher.notes == []
 
 
 def test_the_other_hosts_do_the_work_meanwhile():

@@ -212,8 +212,9 @@ def test_a_thousand_rows_are_sent_once(run):
     assert "83 of 1000 failed" in notebook.text("failed = ")
     assert "The prompt of this row is empty." in notebook.text("failed = ")
     assert "100% right" in notebook.text("good = ")
-    line, is_equal = notebook.outputs("again = label")
+    line, warning, is_equal = notebook.outputs("again = label")
     assert "917 cached" in line["data"]["text/plain"]
+    assert "83 of 1,000 rows failed" in warning["text"]
     assert is_equal["data"]["text/plain"] == "True"
 
 

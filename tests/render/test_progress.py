@@ -36,6 +36,14 @@ def test_progress_in_a_terminal_is_rewritten_when_it_changes(screen):
     assert screen == [f"\r{line}", "\r 50%  ab    ", "\rend     ", "\n"]
 
 
+def test_only_the_last_line_in_a_terminal_may_be_longer_than_it(screen, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "11")
+    progress = TerminalProgress(screen.append, is_tty=True)
+    progress.show("waiting for a server")
+    progress.finish("12 rows are left")
+    assert screen == ["\rwaiting fo", "\r12 rows are left", "\n"]
+
+
 def test_finishing_an_unchanged_line_only_ends_it(screen):
     progress = TerminalProgress(screen.append, is_tty=True)
     progress.show("m: up to date")
