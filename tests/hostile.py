@@ -27,6 +27,7 @@ VALUES = {
     ("div", "style"): {LABEL_STYLE},
     ("table", "class"): {"tex2jax_ignore mathjax_ignore"},
     ("span", "class"): {*CLASSES, MATH_CLASS},
+    **{(tag, "style"): {style} for tag, style in theme.MARKDOWN_STYLES.items()},
     ("pre", "class"): {"highlight"},
     ("pre", "style"): {PRE_STYLE, safe_html.TEXT_STYLE, tables.PAGE_STYLE},
     ("a", "rel"): {"noopener noreferrer nofollow"},

@@ -7,7 +7,7 @@ is compared and not the markup. What we do otherwise on purpose is applied to bo
 - Raw HTML is text; images are links; an address that is not absolute stands as text
   behind the words of its link.
 - Headings are two levels deeper, below those of the notebook.
-- A list that begins with a task has boxes and no bullets.
+- A task has a box and no bullet.
 - A footnote stands where it was written, behind its mark; code has a label.
 """
 
@@ -136,10 +136,6 @@ class _Reader:
         parent = above[-1] if above else ""
         if not self._is_ours:
             tag = _DEEPER.get(tag, tag)
-            if _is_task_list(element):
-                tag = "dl"
-            if tag == "li" and parent.startswith("dl"):
-                tag = "dd"
         if tag == "code" and parent.startswith("pre"):
             return ""
         return _SAME.get(tag, tag)
@@ -184,10 +180,3 @@ class _Reader:
 def _margin(line):
     margin = len(line) - len(line.lstrip())
     return f"{margin}: " if margin and line.strip() else ""
-
-
-def _is_task_list(element):
-    """Return whether the first item of a list with bullets is a task."""
-    item = next(iter(element), None)
-    is_task = item is not None and "task-list-item" in item.get("class", "")
-    return element.tag == "ul" and is_task

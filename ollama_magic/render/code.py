@@ -33,6 +33,7 @@ _LONG_LINE = re.compile(rf".{{{_MAX_LINE}}}")
 _CLASSES = {
     "Comment": "c",
     "Keyword": "k",
+    "Name.Tag": "k",
     "Operator.Word": "k",
     "Operator": "o",
     "Literal.String": "s",
@@ -47,7 +48,7 @@ CLASSES = frozenset(_CLASSES.values())
 
 PRE_STYLE = (
     f"background:{CODE_BACKGROUND};color:{CODE_TEXT};font-family:{CODE_FONT};"
-    "margin:0 0 1em;padding:.5em .8em"
+    "margin:0 0 1em;padding:.5em .8em;word-break:normal"
 )
 """Style of a code block: like cells, or on light grey if there is no theme."""
 LABEL_STYLE = "font-size:75%;opacity:.75;user-select:none"
@@ -132,6 +133,8 @@ def leaf_html(node: Node) -> str:
     text = "\n".join(node.lines)
     if node.kind == "math":
         source = text.strip()
+        if not node.is_closed:
+            return f"<code>{html.escape(source, quote=False)}</code>"
         is_code = "\n" in source and is_active(source)
         return code_html(source, "latex") if is_code else math_html(source)
     if node.kind == "html":

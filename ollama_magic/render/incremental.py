@@ -186,22 +186,19 @@ def shown_block(block: Block) -> Block:
     """Return an open block as it should be shown now."""
     if block.kind == "fence":
         return replace(block, source=_HALF_FENCE.sub("", block.source))
-    if block.kind in {"indented", "html", "blank"}:
+    if block.kind in {"indented", "html", "math", "blank"}:
         return block
-    if block.kind == "math":
-        is_whole = block.tree().children[0].is_closed
-        return block if is_whole else _math_in_progress(block)
-    if block.kind in {"list", "quote"} and _ends_in_code(block):
+    if block.kind in {"list", "quote", "note"} and _ends_in_code(block):
         return replace(block, source=_HALF_QUOTED_FENCE.sub("", block.source))
     return _text_in_progress(block)
 
 
 def _ends_in_code(block: Block) -> bool:
-    """Return whether the last line with text is in a fence or in indented code."""
+    """Return whether the last line with text is in code or in display math."""
     node = block.tree()
     while node.children:
         node = node.children[-1]
-    return node.kind in {"fence", "indented"}
+    return node.kind in {"fence", "indented", "math"}
 
 
 def _text_in_progress(block: Block) -> Block:
@@ -293,10 +290,3 @@ def _closed(source: str, start: int) -> str:
         is_open = token["ticks"] and not source.endswith(token[0], token.end())
         code = token[0] if is_open and end == len(source) else ""
     return source + code + closing_marks(text + source[start:])
-
-
-def _math_in_progress(block: Block) -> Block:
-    """Show display math as code until it can be typeset."""
-    return Block(
-        "paragraph", "`" + " ".join(block.source.replace("`", "'").split()) + "`"
-    )

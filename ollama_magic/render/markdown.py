@@ -29,6 +29,7 @@ from ollama_magic.render.line_syntax import delimiters
 from ollama_magic.render.links import LimitedReferences, note_mark, shortened
 from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
+from ollama_magic.render.theme import MARKDOWN_STYLES
 from ollama_magic.render.tree import VERBATIM, Node
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -104,7 +105,7 @@ class _TreeBuilder(BlockParser):
                 getattr(self, f"_add_{node.kind}")(parent, node)
 
     def _add_heading(self, parent: Element, node: Node) -> None:
-        heading = SubElement(parent, f"h{min(node.level + _HEADING_SHIFT, 6)}")
+        heading = _styled(parent, f"h{min(node.level + _HEADING_SHIFT, 6)}")
         heading.text = "\n".join(node.lines).strip()
 
     def _add_rule(self, parent: Element, _: Node) -> None:
@@ -141,19 +142,25 @@ class _TreeBuilder(BlockParser):
 
     def _add_list(self, parent: Element, node: Node) -> None:
         tag = _TIGHT if node.is_tight else "p"
-        boxes = [_task_box(item) for item in node.children]
-        name, item_name = ("dl", "dd") if boxes[0] else ("ul", "li")
-        attributes = {}
+        made = SubElement(parent, "ul")
         if node.children[0].marker[0].isdigit():
-            name, item_name = "ol", "li"
+            made.tag = "ol"
             start = str(int(node.children[0].marker[:-1]))
-            attributes = {} if start == "1" else {"start": start}
-        made = SubElement(parent, name, attributes)
-        for item, box in zip(node.children, boxes, strict=True):
+            made.attrib = {} if start == "1" else {"start": start}
+        for item in node.children:
+            box = _task_box(item)
             if box:
                 first = item.children[0].lines
                 first[0] = _TASK.sub(box, first[0], count=1)
-            self._add_all(SubElement(made, item_name), item.children, tag)
+            has_no_bullet = box and made.tag == "ul"
+            added = _styled(made, "li") if has_no_bullet else SubElement(made, "li")
+            self._add_all(added, item.children, tag)
+
+
+def _styled(parent: Element, tag: str) -> Element:
+    """Add an element with the style that it needs in JupyterLab."""
+    style = MARKDOWN_STYLES.get(tag)
+    return SubElement(parent, tag, {"style": style} if style else {})
 
 
 def _has_definition(lines: list[str]) -> bool:
@@ -162,12 +169,12 @@ def _has_definition(lines: list[str]) -> bool:
 
 def _add_definitions(parent: Element, lines: list[str]) -> None:
     """Add lines such as ``term`` and ``: definition`` as a definition list."""
-    made = SubElement(parent, "dl")
+    made = _styled(parent, "dl")
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         if line.startswith(": "):
-            SubElement(made, "dd").text = line[2:].strip()
+            _styled(made, "dd").text = line[2:].strip()
         elif below.startswith(": "):
-            SubElement(made, "dt").text = line.rstrip()
+            _styled(made, "dt").text = line.rstrip()
         else:
             made[-1].text = f"{made[-1].text}\n{line.rstrip()}"
 

@@ -49,7 +49,11 @@ from ollama_magic.render.text import (
     visible_text,
     without_blank_lines,
 )
-from ollama_magic.render.theme import STYLES_OF_0_1_0, without_style
+from ollama_magic.render.theme import (
+    MARKDOWN_STYLES,
+    STYLES_OF_0_1_0,
+    without_style,
+)
 from ollama_magic.render.tree import VERBATIM
 
 if TYPE_CHECKING:
@@ -424,6 +428,7 @@ def _make_cleaner(
         attribute_filter=_link,
         tag_attribute_values={
             **values,
+            **{tag: {"style": {style}} for tag, style in MARKDOWN_STYLES.items()},
             "pre": {"class": {"highlight"}, "style": set(pre_styles)},
             "td": _ALIGNED,
             "th": _ALIGNED,

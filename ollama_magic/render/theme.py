@@ -79,6 +79,20 @@ def without_style(page: str) -> str:
     return page.removesuffix(_MATH_STYLE).removesuffix(_CODE_STYLE)
 
 
+MARKDOWN_STYLES = {
+    "h5": "font-weight:bold",
+    "h6": "font-weight:bold",
+    "li": "list-style-type:none",
+    "dl": "margin:0 0 1em",
+    "dt": "float:none;width:auto",
+    "dd": "float:none;margin-left:2em;width:auto",
+}
+"""Styles where those of JupyterLab do not fit a reply.
+
+Its small headings look like text, and definitions float. Tasks have a box in place of
+the bullet.
+"""
+
 PANEL_CLASS = "ollama-panel"
 
 # The variables of ipywidgets. VS Code shows widgets on white in all themes.

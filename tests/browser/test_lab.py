@@ -68,6 +68,42 @@ def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     assert output["metadata"]["ollama_magic"]["model"] == "llama3.2:3b"
 
 
+LOOKS = """output => {
+    const words = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    const found = {};
+    while (words.nextNode()) {
+        const element = words.currentNode.parentElement;
+        const range = document.createRange();
+        range.selectNodeContents(words.currentNode);
+        const {left, top, bottom} = range.getBoundingClientRect();
+        const {fontWeight, listStyleType} = getComputedStyle(element);
+        const look = {left, top, bottom, weight: fontWeight, mark: listStyleType};
+        found[words.currentNode.data.trim()] = look;
+    }
+    return found;
+}"""
+
+
+def test_headings_tasks_and_definitions_are_told_from_text(notebook, fake_ollama):
+    """Lab shows small headings as text, and definitions side by side."""
+    fake_ollama.reply(
+        "### heading\n\ntext\n\n- item\n- [ ] task\n  - [x] part\n\n"
+        "word\n: one\n: two\n\nbelow"
+    )
+    page, _ = notebook("%%ollama\nHi")
+    page.run_to_end(1)
+    page.wait_text(1, "turn 1 of main")
+    looks = page.output(1).evaluate(LOOKS)
+    assert int(looks["heading"]["weight"]) > int(looks["text"]["weight"])
+    marks = [looks[text]["mark"] for text in ("item", "☐ task", "☑ part")]
+    assert marks == ["disc", "none", "none"]
+    assert looks["☐ task"]["left"] == looks["item"]["left"] < looks["☑ part"]["left"]
+    assert looks["word"]["left"] < looks["one"]["left"] == looks["two"]["left"]
+    for above, below in [("word", "one"), ("one", "two")]:
+        assert looks[above]["bottom"] <= looks[below]["top"] + 1
+    assert looks["two"]["bottom"] + 5 < looks["below"]["top"]
+
+
 def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama):
     never = threading.Event()
     fake_ollama.on("POST /api/chat", Answer([line(content="Once upon"), Wait(never)]))

@@ -130,7 +130,7 @@ HALF_WRITTEN = {
     "tag": ("a <di", "a"),
     "head of a table": ("| a | b |\n", "| a | b |\n|---|---|\n"),
     "row of a table": ("|a|b|\n|-|-|\n| **x", "|a|b|\n|-|-|\n| **x**"),
-    "display math": ("$$\na + b", "`$$ a + b`"),
+    "display math": ("$$\na + b", "$$\na + b"),
     "end of a fence": ("```\nx\n``", "```\nx\n"),
     "stars in code": ("`a ** b` c", "`a ** b` c"),
     "names": ("snake_case and 2 * 3", "snake_case and 2 * 3"),

@@ -14,6 +14,7 @@ from ollama_magic.render.code import LABEL_STYLE
 from ollama_magic.render.incremental import MarkdownConverter
 from ollama_magic.render.math import MATH_CLASS
 from ollama_magic.render.safe_html import markdown_html
+from ollama_magic.render.theme import MARKDOWN_STYLES
 
 OTHERWISE = {
     "math, not an escaped bracket": ['\\!\\"\\#\\$\\%\\&', "\\*not emphasized*"],
@@ -107,18 +108,20 @@ def test_math_that_begins_within_a_line_ends_at_its_mark(text, rest):
         assert shown(live_page(text, step)) == shown(page)
 
 
+_TERM = f'<dt style="{MARKDOWN_STYLES["dt"]}">'
+_DEFINITION = f'<dd style="{MARKDOWN_STYLES["dd"]}">'
 READS = {
     "heading, two levels below the notebook's": (
         "# a\n\nb\n---",
         "<h3>a</h3><h4>b</h4>",
     ),
-    "deep heading": ("##### a", "<h6>a</h6>"),
+    "deep heading": ("##### a", '<h6 style="font-weight:bold">a</h6>'),
     "callout": ("> [!NOTE]\n> a", "<p><strong>Note</strong></p>\n<p>a</p>"),
     "callout alone": ("> [!WARNING]", "<strong>Warning</strong>"),
     "definitions": (
         "a\n: b **c**\nd\n: e\n: f\ng",
-        "<dt>a</dt>\n<dd>b <strong>c</strong></dd>\n<dt>d</dt>\n"
-        "<dd>e</dd>\n<dd>f\ng</dd>\n</dl>",
+        f"{_TERM}a</dt>\n{_DEFINITION}b <strong>c</strong></dd>\n{_TERM}d</dt>\n"
+        f"{_DEFINITION}e</dd>\n{_DEFINITION}f\ng</dd>\n</dl>",
     ),
     "no definition": (": a\n: b", "<p>: a\n: b</p>"),
     "relative link": (
@@ -127,7 +130,10 @@ READS = {
         '<a rel="noopener noreferrer nofollow">sec</a> (#usage), ',
     ),
     "tasks in a numbered list": ("1. [ ] a", "<li>☐ a</li>"),
-    "tasks beside items": ("- b\n- [ ] a", "<ul>\n<li>b</li>\n<li>☐ a</li>\n</ul>"),
+    "tasks beside items": (
+        "- b\n- [ ] a",
+        '<li>b</li>\n<li style="list-style-type:none">☐ a</li>\n',
+    ),
     "struck at a mark": ("~~删除（旧）。~~文字", "<del>删除（旧）。</del>文字"),
     "bold at a mark": ("**删除（旧）。**文字", "<strong>删除（旧）。</strong>文字"),
     "no host": ("www.example.com", '<a href="http://www.example.com"'),
@@ -137,6 +143,11 @@ READS = {
         "1. Then\n   \\begin{align}\n   a &= b \\\\\n   c\n   \\end{align}",
         "\\begin{align}\na &amp;= b \\\\\nc\n\\end{align}</span>",
     ),
+    "unfinished environment in an item": (
+        "1. a\n   \\begin{align}\n   b &= c \\\\",
+        "<code>\\begin{align}\nb &amp;= c \\\\</code>",
+    ),
+    "unfinished math in an item": ("- a\n  $$\n  b", "<code>$$\nb</code>"),
     "blank line in brackets": (
         "\\[\nx = 1\n\n+ 2\n\\]\n\nb",
         "\\[\nx = 1\n&#10;+ 2\n\\]</span></p><p>b</p>",
@@ -207,7 +218,7 @@ OF_GITHUB = {
     ),
     "task in a task": (
         "- [x] w1\n  - [ ] w2\n- w3",
-        ["dl dd", "dl dd dl dd", "dl dd"],
+        ["ul li", "ul li ul li", "ul li"],
     ),
     "task without a blank": ("- [x]w1", ["ul li"]),
     "struck": ("~~w1~~ w2~~w3~~", ["p del", "p", "p del"]),

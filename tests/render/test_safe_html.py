@@ -62,10 +62,11 @@ def body(text: str) -> str:
     return markdown_html(text).removeprefix(safe_html.page_html("")[:-6])[:-6]
 
 
+TASK = '<li style="list-style-type:none">'
 READS = {
     "raw HTML": ("a <b>x</b>", "<p>a &lt;b&gt;x&lt;/b&gt;</p>"),
     "struck": ("~~a~~ H~2~O", "<p><del>a</del> H~2~O</p>"),
-    "tasks": ("- [ ] a\n- [x] b", "<dl>\n<dd>☐ a</dd>\n<dd>☑ b</dd>\n</dl>"),
+    "tasks": ("- [ ] a\n- [x] b", f"<ul>\n{TASK}☐ a</li>\n{TASK}☑ b</li>\n</ul>"),
     "start of a list": ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>'),
     "two spaces": (
         "- a\n  - b\n- c",
@@ -220,6 +221,17 @@ def test_fence_in_a_list_is_highlighted_and_the_list_goes_on():
     assert '<span class="k">def </span>f():\n&#10;    <span class="k">pass' in made
 
 
+@pytest.mark.parametrize("start", ["```c\nx = 1; //", "```bash\nls #", "```tex\nx %"])
+def test_comment_on_the_last_line_of_code_has_its_colour(start):
+    mark = start.split()[-1]
+    assert f'<span class="c">{mark} a' in body(f"{start} a\n```")
+
+
+def test_keys_and_tags_in_code_have_a_colour():
+    assert '<span class="k">key</span>: 1' in body("```yaml\nkey: 1\n```")
+    assert '&lt;<span class="k">b</span>&gt;x' in body("```html\n<b>x</b>\n```")
+
+
 def test_code_of_an_unknown_language_is_shown_plain():
     assert "a &lt; b\n</pre>" in body("```no-such-language\na < b\n```")
 
@@ -269,11 +281,11 @@ def test_table_head_may_hold_math_with_a_pipe():
 @pytest.mark.parametrize(
     ("text", "heading"),
     [
-        (" ### Step one", "<h5>Step one</h5>"),
+        (" ### Step one", ">Step one</h5>"),
         ("  ## Two\ntext", "<h4>Two</h4><p>text</p>"),
         ("   # One", "<h3>One</h3>"),
         (">  ## Two", "<h4>Two</h4>"),
-        ("1. a\n   ### Details\n   text", "<h5>Details</h5>text</li>"),
+        ("1. a\n   ### Details\n   text", ">Details</h5>text</li>"),
         ("- a\n  - b\n    # One\n- c", "<h3>One</h3>\n</li>"),
         ("> - a\n>   # One", "<h3>One</h3>\n</li>"),
         ("- > # One\n  > text", "<h3>One</h3>\n<p>text</p>"),
