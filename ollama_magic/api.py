@@ -11,11 +11,14 @@ from functools import partial
 from typing import Any
 
 from ollama_magic.client.background import run_in_background
-from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
-from ollama_magic.errors import ConfigError, ServerError
+from ollama_magic.generation.embedding import (
+    embed_texts,
+    embedding_model,
+    read_texts,
+)
 from ollama_magic.generation.models import check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
@@ -27,7 +30,6 @@ from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
 from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
-from ollama_magic.render.text import counted
 
 Tool = Callable[..., Any] | str
 Tools = Tool | Sequence[Tool]
@@ -212,7 +214,7 @@ def stream(
 
 
 def embed(
-    input: str | Sequence[str],
+    input: Any,  # noqa: ANN401  (a text, or a list or column of texts)
     *,
     model: str | None = None,
     dimensions: int | None = None,
@@ -223,10 +225,12 @@ def embed(
 ) -> Any:  # noqa: ANN401  (a vector for a text, a list of them for several)
     """Return the vector of a text, or a list of vectors for several texts.
 
+    Many texts are sent in several requests, in order.
+
     Parameters
     ----------
     input
-        A text, or a list of texts.
+        A text, or texts: a list, a Series or an array.
     model
         None: the newest embedding model of the server.
     dimensions
@@ -243,37 +247,26 @@ def embed(
 
     Raises
     ------
+    PromptError
+        A text is empty or no text; nothing is sent.
     OllamaMagicError
-        The model does not support embeddings, a text has no vector because it is
-        empty, or no server responded.
+        The model does not support embeddings, a text has no vector, or no server
+        responded.
     """
-    session = current_session()
+    texts, session = read_texts(input), current_session()
     client = session.client(host)
-    texts = [input] if isinstance(input, str) else list(input)
-    model = model or run_in_background(partial(_embedding_model, client))
+    given = {
+        "dimensions": dimensions,
+        "truncate": truncate,
+        "options": check_options(options or {}),
+        "keep_alive": (
+            None if keep_alive is None else check_value("keep_alive", keep_alive)
+        ),
+    }
+
+    model = model or run_in_background(partial(embedding_model, client))
     check_cloud(session, client, model, cloud_host(model, None))
-    found = run_in_background(
-        partial(
-            client.embed,
-            model,
-            input if isinstance(input, str) else texts,
-            dimensions=dimensions,
-            truncate=truncate,
-            options=check_options(options or {}),
-            keep_alive=(
-                None if keep_alive is None else check_value("keep_alive", keep_alive)
-            ),
-        )
-    )
-    vectors = list(found.vectors)
-    if len(vectors) != len(texts):
-        # NB: for an empty text Ollama returns no vector (ollama#5713).
-        raise ServerError(
-            f"The server returned {counted(len(vectors), 'vector')} for "
-            f"{counted(len(texts), 'text')}.",
-            why="an empty text has no vector",
-            next_step="remove empty texts and run it again",
-        )
+    vectors = run_in_background(partial(embed_texts, client, model, texts, given))
     return vectors[0] if isinstance(input, str) else vectors
 
 
@@ -292,21 +285,3 @@ def models(host: str | None = None) -> Listing[ModelSummary]:
     """
     client = current_session().client(host)
     return run_in_background(lambda: list_models(client))
-
-
-def _embedding_model(client: OllamaClient) -> str:
-    """Return the newest embedding model; some lists omit the capability (recorded)."""
-
-    def embeds(model: ModelSummary) -> bool:
-        listed = "embedding" in model.capabilities
-        return listed or "embedding" in client.show(model.name).capabilities
-
-    for model in client.list():
-        if not model.cloud_host and embeds(model):
-            return model.name
-    raise ConfigError(
-        "No model is named, and the server has no embedding model.",
-        why="no installed model has the capability: embedding",
-        next_step="%ollama pull nomic-embed-text   "
-        "(others: https://ollama.com/search?c=embedding)",
-    )

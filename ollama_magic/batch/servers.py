@@ -25,14 +25,12 @@ from ollama_magic.client.models import (
 from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     ConfigError,
-    ModelNotFoundError,
-    NotOllamaError,
     OllamaMagicError,
-    ServerError,
     ServerUnreachableError,
 )
 from ollama_magic.generation.models import (
     ServerModels,
+    capabilities_of,
     check_cloud,
     check_level,
     chosen_model,
@@ -269,22 +267,12 @@ def _checked(
     model = find_model(name, models.installed)
     capabilities: Sequence[str] = model.capabilities if model else ()
     if not capabilities:  # an older server, or the model is missing, which raises
-        capabilities = _capabilities(server.client, name)
+        capabilities = capabilities_of(server.client, name)
     known = replace(model or ModelSummary(name), capabilities=tuple(capabilities))
     for capability in ("completion", "thinking") if think else ("completion",):
         require_capability(capability, known, models.installed)
     check_level(server.client, think, name)
     return replace(server, model=model, cloud_host=cloud_host(name, model))
-
-
-def _capabilities(client: OllamaClient, name: str) -> Sequence[str]:
-    """Return what a model can do; empty if the server does not say."""
-    try:
-        return client.show(name).capabilities
-    except ModelNotFoundError:
-        raise
-    except (ServerError, NotOllamaError):
-        return ()
 
 
 def _each(items: Sequence[S], call: Callable[[S], T]) -> list[T | OllamaMagicError]:

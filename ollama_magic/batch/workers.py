@@ -154,9 +154,11 @@ class ProcessWorkers:
     ) -> Future[RowResult]:
         """Send a task to a worker."""
         host = server.client.host
-        if host.user or host.password:
+        has_password = bool(host.user or host.password)
+        if has_password or server.client.header_names:
+            secret = "password of" if has_password else "headers for"
             raise ConfigError(
-                f"The password of {host.base_url} was not sent to other processes.",
+                f"The {secret} {host.base_url} was not sent to other processes.",
                 why="rows are sent to the workers of an executor without any secret",
                 next_step="leave executor out, or set OLLAMA_API_KEY where the "
                 "workers run",

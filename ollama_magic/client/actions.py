@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ollama_magic.client.background import ClosableStream
+from ollama_magic.client.background import ClosableStream, ask_in_time
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     ModelSummary,
@@ -176,21 +176,25 @@ def stop(client: OllamaClient, name: str) -> bool:
     Returns
     -------
     bool
-        Whether it was in memory. Models that share a file share their memory, and the
-        server lists them under one of their names (recorded from 0.33), so a digest
-        identifies them here.
+        Whether it was in memory, or the server does not tell. Models that share a file
+        share their memory, and the server lists them under one of their names (recorded
+        from 0.33), so a digest identifies them here.
 
     Raises
     ------
     ModelNotFoundError
         There is no such model.
     """
-    loaded = client.ps()
-    model = find_model(name, client.list())
-    digest = model.digest if model else None
-    was_loaded = find_model(name, loaded) is not None or any(
-        other.digest == digest for other in loaded
-    )
+    loaded, installed = ask_in_time(client.ps, client.list)
+    if isinstance(loaded, Exception):
+        was_loaded = True
+    else:
+        known = [] if isinstance(installed, Exception) else installed
+        model = find_model(name, known)
+        digest = model.digest if model else None
+        was_loaded = find_model(name, loaded) is not None or any(
+            other.digest == digest for other in loaded
+        )
     try:
         client.generate(name, "", keep_alive=0, stream=False).complete()
     except CapabilityError:  # it is an embedding model

@@ -19,7 +19,9 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from types import FrameType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from ollama_magic.errors import OllamaMagicError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -29,7 +31,9 @@ _HAD_TO_WAIT_S = 0.0002
 """Taking an item that has already arrived needs a tenth of this."""
 _PAUSE_SHARE = 0.1
 _MAX_PAUSE_S = 0.1
-_PATIENCE_S = 2.0
+PATIENCE_S = 2.0
+"""Time limit for a request whose result a caller can do without."""
+_STUCK_S = 2.0
 _LINGERING_S = 1.0
 
 
@@ -205,6 +209,30 @@ def run_in_background(
     return future.result()
 
 
+def ask_in_time(*calls: Callable[[], Any], patience_s: float = PATIENCE_S) -> list[Any]:
+    """Return the result of each call, or its error; all run at the same time.
+
+    A call that takes longer than ``patience_s`` seconds gives a ``TimeoutError``, and
+    its connections are closed.
+    """
+    connections = OpenConnections()
+    track_connection(connections)  # they end if this call is abandoned
+    deadline_s = time.monotonic() + patience_s
+    try:
+        with connections.tracked():
+            futures = [start_call(call) for call in calls]
+        return [_in_time(future, deadline_s) for future in futures]
+    finally:
+        connections.close()
+
+
+def _in_time(future: Future[Any], deadline_s: float) -> object:
+    try:
+        return future.result(max(0.0, deadline_s - time.monotonic()))
+    except (OllamaMagicError, TimeoutError) as error:
+        return error
+
+
 def start_call(call: Callable[[], T]) -> Future[T]:
     """Start a call in a thread of its own, and return its future result.
 
@@ -302,7 +330,7 @@ class _HoldingHandler:
             return
         # A second press after a while means that nothing checks, so it is raised at
         # once.
-        is_stuck = self._pending_since and now - self._pending_since > _PATIENCE_S
+        is_stuck = self._pending_since and now - self._pending_since > _STUCK_S
         if self.lets_through or is_stuck:
             self.lets_through = False  # the next one must not interrupt the cleanup
             self._pending_since = 0.0

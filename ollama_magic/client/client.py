@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
+from ollama_magic.client.background import PATIENCE_S
 from ollama_magic.client.compat import Upload
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.client.http import (
@@ -25,6 +26,7 @@ from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (
+    BYTE_ORDER_MARK,
     ProgressStream,
     ReplyStream,
     check_status,
@@ -66,16 +68,19 @@ class OllamaClient:
     idle_timeout_s
         How long a reply may be silent once it has begun; None sets no limit. Neither
         the first token (loading a model takes minutes) nor transfers have a limit.
+    headers
+        Extra headers of each request, for a proxy in front of the server; their values
+        are kept secret like the key.
     insecure_hosts
-        Machines, as ``HOST:PORT``, that may receive key and password over plain http.
-        Others do not get ``OLLAMA_API_KEY`` unencrypted (see ``withheld_key``); a key
-        or password that you pass is an error then.
+        Machines, as ``HOST:PORT``, that may receive secrets over plain http.
+        Others do not get ``OLLAMA_API_KEY`` unencrypted (see ``withheld_key``); a key,
+        password or header that you pass is an error then.
 
     Raises
     ------
     ConfigError
-        The host or the key is invalid, or a secret that you pass would be sent to
-        another machine unencrypted.
+        The host, the key or a header is invalid, or a secret that you pass would be
+        sent to another machine unencrypted.
     """
 
     holds_secrets: ClassVar[bool] = True
@@ -88,6 +93,7 @@ class OllamaClient:
         api_key: str | None = None,
         connect_timeout_s: float = 5.0,
         idle_timeout_s: float | None = 300.0,
+        headers: Mapping[str, str] | None = None,
         insecure_hosts: Sequence[str] = (),
     ) -> None:
         if host is None:
@@ -98,6 +104,7 @@ class OllamaClient:
             self.host,
             os.environ.get("OLLAMA_API_KEY", "") if api_key is None else api_key,
             is_from_environment=api_key is None,
+            headers=headers,
             insecure_hosts=insecure_hosts,
         )
         self._credentials = credentials
@@ -111,6 +118,11 @@ class OllamaClient:
     def withheld_key(self) -> ConfigError | None:
         """Why ``OLLAMA_API_KEY`` is not sent; None if it is sent or unset."""
         return self._credentials.withheld_key
+
+    @property
+    def header_names(self) -> Sequence[str]:
+        """The names of the extra headers."""
+        return tuple(self._credentials.headers)
 
     @property
     def identity(self) -> str:
@@ -241,11 +253,12 @@ class OllamaClient:
     # -- the server and its models -----------------------------------------
 
     def version(self) -> str:
-        """Return the version of the server."""
+        """Return the version of the server; ``unknown`` if a proxy does not say it."""
         answer = self._read(
             "GET", "/api/version", field="version", max_bytes=_MAX_VERSION_BYTES
         )
-        return str(answer["version"])
+        version = answer["version"]
+        return version if isinstance(version, str) else "unknown"
 
     def list(self) -> _ModelList:
         """Return the models on the server, last modified first."""
@@ -376,8 +389,16 @@ class OllamaClient:
 
     # -- requests ----------------------------------------------------------
 
-    def _models(self, path: str) -> Sequence[Mapping[str, Any]]:
-        answer = self._read("GET", path, field="models", max_bytes=_MAX_LIST_BYTES)
+    def _models(
+        self, path: str, timeout_s: float | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        answer = self._read(
+            "GET",
+            path,
+            field="models",
+            timeout_s=timeout_s,
+            max_bytes=_MAX_LIST_BYTES,
+        )
         return json_objects(answer["models"])  # older servers send null for none
 
     def _transfer(self, path: str, body: dict[str, Any]) -> ProgressStream:
@@ -391,15 +412,16 @@ class OllamaClient:
         *,
         field: str = "",
         is_quick: bool = True,
+        timeout_s: float | None = None,
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> dict[str, Any]:
         """Return the JSON object of a response; it must have ``field``, if named."""
-        timeout_s = _TIMEOUT_S if is_quick else None
+        timeout_s = timeout_s or (_TIMEOUT_S if is_quick else None)
         limits = {"response_timeout_s": timeout_s, "idle_timeout_s": timeout_s}
         with closing(self._exchange(method, path, body, **limits)) as exchange:
             exchange.open()
             check_status(exchange, self._list_names)
-            answer = exchange.read(max_bytes=max_bytes)
+            answer = exchange.read(max_bytes=max_bytes).removeprefix(BYTE_ORDER_MARK)
         try:
             data = parse_object(answer, where="the response", redactor=self.redactor)
         except StreamInterruptedError:
@@ -412,7 +434,8 @@ class OllamaClient:
     def _list_names(self) -> Sequence[str]:
         """Return the names of the installed models; none if they are unknown."""
         try:
-            return [model.name for model in self.list()]
+            listed = self._models("/api/tags", PATIENCE_S)
+            return [ModelSummary.from_json(entry).name for entry in listed]
         except OllamaMagicError:
             return []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
@@ -22,6 +23,11 @@ _SCHEME_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[\w.-]+")
 _ZONED = re.compile(r"[0-9A-Fa-f.:]+(?:%[\w.-]+)?", re.ASCII)
 _PATH = re.compile(r"[!-~]*")  # visible ASCII
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_VALUE = re.compile(r"[ -~\t]*")
+_OWN = {"connection", "content-length", "content-type", "host", "transfer-encoding"}
+_API_PATH = re.compile(r"(?:^|/)(?:v1|api(?:/(?:chat|generate|tags))?)$")
+"""The end of an address as other programs want it."""
 _QUOTES = "\"' \t\r\n"
 
 
@@ -74,8 +80,8 @@ def parse_host(text: str | None) -> Host:
     ('http://127.0.0.1:11434', 'http://127.0.0.1:11434', 'http://gpu:11434')
     >>> url("gpu:8080"), url(":1234"), url("gpu/ollama/")
     ('http://gpu:8080', 'http://127.0.0.1:1234', 'http://gpu:11434/ollama')
-    >>> url("http://gpu"), url("https://gpu"), url("https://gpu:8443/v1/")
-    ('http://gpu', 'https://gpu', 'https://gpu:8443')
+    >>> url("http://gpu"), url("https://gpu:8443/v1/"), url("gpu/ollama/api")
+    ('http://gpu', 'https://gpu:8443', 'http://gpu:11434/ollama')
     >>> url("0.0.0.0"), url("::1"), url("[::]:5000")
     ('http://127.0.0.1:11434', 'http://[::1]:11434', 'http://[::1]:5000')
     >>> parse_host("https://ann:secret@gpu")
@@ -118,7 +124,7 @@ def _split(given: str) -> tuple[str, str, str]:
         raise _invalid(given, "the scheme is neither http nor https")
     authority, _, path = rest.partition("/")
     path = path.strip("/")
-    path = path.removesuffix("/v1") if path != "v1" else ""
+    path = _API_PATH.sub("", path)
     if not _PATH.fullmatch(path) or re.search(r"[?#\\]", path):
         raise _invalid(given, "the path contains invalid characters")
     return scheme, authority, f"/{path}" if path else ""
@@ -159,6 +165,44 @@ class Address(str):
 
     def __repr__(self) -> str:
         return repr(without_secret(self))
+
+
+class Headers(dict[str, str]):
+    """Extra headers of each request; their values are secret.
+
+    Raises
+    ------
+    ConfigError
+        A name or a value cannot be sent, or the client sets that header itself.
+
+    Examples
+    --------
+    >>> Headers({"X-API-Key": "s3cret"})
+    {'X-API-Key': '***'}
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(headers or {})
+        for name, value in self.items():
+            is_text = isinstance(name, str) and isinstance(value, str)
+            is_valid = is_text and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
+            if not is_valid or name.lower() in _OWN:
+                # NB: neither part is shown, as they may have been confused.
+                raise ConfigError(
+                    "A header in `headers` is invalid.",
+                    why="a name is letters, digits and dashes, a value is ASCII text; "
+                    f"the client sets {', '.join(sorted(_OWN))} itself",
+                    next_step='%config OllamaMagics.headers = {"NAME": "VALUE"}',
+                )
+
+    @property
+    def secrets(self) -> list[str]:
+        """Text that must not be shown: each value, and each part of it."""
+        values = list(self.values())
+        return values + [part for one in values for part in re.split("[ ;,=]+", one)]
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, "***"))
 
 
 def without_secret(text: str) -> str:

@@ -32,7 +32,7 @@ from ollama_magic.client.compat import (
     Upload,
     body_reader,
 )
-from ollama_magic.client.host import Host, is_same_address
+from ollama_magic.client.host import Headers, Host, is_same_address
 from ollama_magic.client.network_errors import (
     closed_here,
     no_response,
@@ -41,7 +41,7 @@ from ollama_magic.client.network_errors import (
 )
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import RequestInfo
-from ollama_magic.errors import ConfigError, OllamaMagicError
+from ollama_magic.errors import ConfigError, OllamaMagicError, quoted
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _ANY_BYTES = "application/octet-stream"
@@ -57,7 +57,7 @@ _HEADERS = {
 
 
 class Credentials(AuthBase):
-    """The ``Authorization`` header of a host: a token, or user and password.
+    """The secret headers of a host: a token, or user and password, and extra ones.
 
     It also disables ``.netrc``, which requests reads when a request has no
     authentication object, and would prefer to our header.
@@ -69,13 +69,16 @@ class Credentials(AuthBase):
     is_from_environment
         Whether the key comes from ``OLLAMA_API_KEY``. It may be meant for another
         server then, so it is withheld if it would cross the network unencrypted.
+    headers
+        Sent with each request, and treated as secrets; an ``Authorization`` in them
+        takes precedence.
     insecure_hosts
         ``HOST:PORT`` of the machines that may receive secrets unencrypted.
 
     Raises
     ------
     ConfigError
-        The token cannot be a header, or would cross the network unencrypted.
+        A token or header is invalid, or would cross the network unencrypted.
     """
 
     holds_secrets: ClassVar[bool] = True
@@ -87,6 +90,7 @@ class Credentials(AuthBase):
         api_key: str,
         *,
         is_from_environment: bool = False,
+        headers: Mapping[str, str] | None = None,
         insecure_hosts: Sequence[str] = (),
     ) -> None:
         self.host = host
@@ -97,28 +101,38 @@ class Credentials(AuthBase):
                 why="it contains spaces or non-ASCII characters",
                 next_step="set OLLAMA_API_KEY to the token alone",
             )
-        self.redactor = Redactor([token, *host.secrets])
-        """Hides the token and the password, even a token that is withheld."""
+        self.headers = Headers(headers)
+        """Extra headers; their values are secret."""
+        self.redactor = Redactor([token, *host.secrets, *self.headers.secrets])
+        """Hides the token, the password and the headers, also those withheld."""
         self.withheld_key: ConfigError | None = None
         """Why the key from the environment is not sent; None if it is, or unset."""
         basic = host.basic_credentials
-        self._header = f"Basic {basic}" if basic else f"Bearer {token}" if token else ""
-        if self._header and not _is_allowed(host, insecure_hosts):
-            error = _unencrypted(host, "password" if basic else "API key")
-            if basic or not is_from_environment:
+        header = f"Basic {basic}" if basic else f"Bearer {token}" if token else ""
+        self._sent = ({"Authorization": header} if header else {}) | self.headers
+        if self._sent and not _is_allowed(host, insecure_hosts):
+            secret = "password" if basic else "API key"
+            error = _unencrypted(host, "value of headers" if self.headers else secret)
+            if basic or self.headers or not is_from_environment:
                 raise error
-            self.withheld_key, self._header = error, ""
+            self.withheld_key, self._sent = error, {}
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the header to a request; requests calls this."""
-        if self._header:
-            request.headers["Authorization"] = self._header
+        """Add the headers to a request; requests calls this."""
+        request.headers.update(self._sent)
         return request
 
     @property
+    def kind(self) -> str:
+        """The secret that is sent: ``key``, ``password`` or nothing."""
+        if not self._sent:
+            return ""
+        return "password" if self.host.basic_credentials else "key"
+
+    @property
     def digest(self) -> str:
-        """Identifies the secret that is sent, without revealing it."""
-        return hashlib.sha256(self._header.encode()).hexdigest()
+        """Identifies the secrets that are sent, without revealing them."""
+        return hashlib.sha256(json.dumps(self._sent).encode()).hexdigest()
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -228,8 +242,18 @@ class HttpExchange:
     @property
     def info(self) -> RequestInfo:
         """The request as error messages describe it."""
-        action = self._path.split("/")[2]
-        return RequestInfo(self.host.base_url, action, self._model)
+        withheld = self.credentials.withheld_key
+        return RequestInfo(
+            self.host.base_url,
+            self._path.split("/")[2],
+            self._model,
+            size_bytes=len(self._body or b""),
+            sent=self.credentials.kind,
+            has_proxy=bool(_proxy_for(self.host)),
+            wants_password="basic" in self._header("WWW-Authenticate").lower(),
+            withheld_step=withheld.next_step if withheld else "",
+            retry_after_s=self.retry_after_s,
+        )
 
     @property
     def content_type(self) -> str:
@@ -254,8 +278,8 @@ class HttpExchange:
         return max(left.total_seconds(), 0.0)
 
     def _header(self, name: str) -> str:
-        assert self._response is not None, "call open() first"
-        return self.redactor.error(self._response.headers.get(name, ""))
+        headers = self._response.headers if self._response is not None else {}
+        return self.redactor.error(headers.get(name, ""))
 
     def _send(self) -> requests.Response:
         self._session = _new_session(self._socket, self.host)
@@ -374,9 +398,31 @@ def _without_frames(exc: BaseException) -> BaseException:
 
 
 def _ca_bundle() -> str | bool:
-    """Return what requests takes from the environment when it trusts that."""
+    """Return the file or folder of certificates that the environment names, if any.
+
+    requests reads the same variables, but not for loopback, where it must not look for
+    proxies; and it fails with a bare ``OSError`` if there is no such file.
+    """
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    return next((path for name in names if (path := os.environ.get(name))), True)
+    name = next((name for name in names if os.environ.get(name)), None)
+    if name is None:
+        return True
+    path = os.environ[name]
+    if not os.path.exists(path):
+        raise ConfigError(
+            f"{name} names no file: {quoted(path)}",
+            why="without its certificates no server can be trusted",
+            next_step=f"correct it: %env {name}=FILE",
+        )
+    return path
+
+
+def _proxy_for(host: Host) -> str | None:
+    """Return the proxy of the environment that requests to a host go through."""
+    if host.is_loopback:  # a proxy cannot reach it, and is not used
+        return None
+    url = host.base_url
+    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
 
 
 def _content_type(body: bytes | Upload | None) -> dict[str, str]:
@@ -390,7 +436,8 @@ def _new_session(shared: SharedSocket, host: Host) -> requests.Session:
     session = requests.Session()
     # A proxy cannot reach the loopback of this machine; requests would still use it.
     session.trust_env = not host.is_loopback
-    session.verify = _ca_bundle() if host.is_loopback else True
+    if host.base_url.startswith("https:"):
+        session.verify = _ca_bundle()
     session.headers.clear()
     session.headers.update(_HEADERS)
     for scheme in ("http://", "https://"):

@@ -189,7 +189,11 @@ class LoadedModel:
 
 
 def _named(data: JsonObject) -> JsonObject:
-    return {"name": data.get("name") or data.get("model")}
+    """Return the name to request a model by.
+
+    Proxies that serve several Ollamas give ``model`` a prefix, which requests need.
+    """
+    return {"name": data.get("model") or data.get("name")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ perhaps a token.
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
+from ollama_magic.client.advice import ANOTHER_ADDRESS, SERVER_LOG, TLS_STEPS
 from ollama_magic.client.host import Host, parse_host
-from ollama_magic.client.server_errors import ANOTHER_ADDRESS, SERVER_LOG
 from ollama_magic.errors import (
     ConfigError,
     NotOllamaError,
@@ -188,12 +189,12 @@ def _behind_proxy(host: Host, exc: BaseException) -> ServerUnreachableError:
 
 def _not_secure(host: Host, exc: BaseException) -> ServerUnreachableError:
     tls = [cause for cause in _causes(exc) if isinstance(cause, ssl.SSLError)]
-    why = getattr(tls[-1], "verify_message", "") or tls[-1].reason if tls else ""
+    said = getattr(tls[-1], "verify_message", "") or tls[-1].reason if tls else ""
+    why = (said or _system_words(exc) or "TLS failed").replace("_", " ").lower()
     return ServerUnreachableError(
         f"The secure connection to {host.base_url} failed.",
-        why=quoted((why or "TLS failed").replace("_", " ").lower(), limit=200),
-        next_step="write http:// if that server has no TLS; for a private certificate "
-        "authority: %env REQUESTS_CA_BUNDLE=FILE",
+        why=quoted(why, limit=200),
+        next_step=next(step for words, step in TLS_STEPS if re.search(words, why)),
     )
 
 

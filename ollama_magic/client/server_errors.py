@@ -1,9 +1,8 @@
 """Turns a server's error response into an error: class, cause and next step.
 
-Streams and the client call it. The tables at the top say how Ollama words its errors,
-and the next step for each: patterns ignore case and are tried in order, and the first
-match counts. Sources: recordings of a real server (0.33.0-rc2); the texts that need a
-large or a broken model are from Ollama's ``server/sched.go`` and ``llm/server.go``.
+Streams and the client call it; the sentences are in :mod:`ollama_magic.client.advice`.
+A response that no Ollama sends, such as the page of a proxy, is told apart from
+Ollama's own errors by its body, which is not JSON.
 """
 
 from __future__ import annotations
@@ -14,141 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ollama_magic.client import advice
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import (
+    canonical,
     capability_error,
+    is_cloud_name,
     missing_capability,
     nearest_names,
 )
+from ollama_magic.client.progress import duration_text, size_text
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
     ModelTransferError,
     NotOllamaError,
-    OllamaMagicError,
     ServerError,
     quoted,
 )
-
-_Steps = Sequence[tuple[str, str]]
-"""Pattern, and the next step; ``{model}`` in a step is the requested name."""
-
-ANOTHER_ADDRESS = (
-    "set the address of an Ollama server: "
-    '%config OllamaMagics.host = "http://HOST:PORT"'
-)
-SERVER_LOG = "see the server's log: https://docs.ollama.com/troubleshooting"
-
-_PERHAPS_A_PROXY = (
-    "a proxy may have answered: add the host to NO_PROXY, "
-    'or set another address: %config OllamaMagics.host = "http://HOST:PORT"'
-)
-_REDIRECT_TARGET = (
-    'if you trust it, set it as the address: %config OllamaMagics.host = "{url}"'
-)
-_NAME = "write the name as [NAMESPACE/]NAME[:TAG]; see %ollama list"
-
-_NEXT_STEPS: _Steps = (
-    ("ollama cloud is disabled", "choose a local model: %ollama list"),
-    (
-        r"^403 \s*$",
-        "the server rejects requests for this host name: set OLLAMA_HOST to "
-        "localhost or an IP address",
-    ),
-    (
-        "^40[13] ",
-        "set OLLAMA_API_KEY to a token that this server accepts "
-        "(for a cloud model: ollama signin)",
-    ),
-    ("to an HTTPS (server|port)", "write the address with https://"),
-    ("^404 model ", _NAME),
-    ("^404 ", f"update Ollama there, or {ANOTHER_ADDRESS}"),
-    ("^405 ", ANOTHER_ADDRESS),
-    ("server busy|^503 ", "wait for its other requests to finish, then run this again"),
-    (
-        "option .* must be of type",
-        "correct the option (-o KEY VALUE), or the model's default: "
-        "%ollama show {model} --parameters",
-    ),
-    (
-        "exceeds the (available )?context|exceeds maximum|longer than the context",
-        "send less (--last N, --new), or enlarge the context: -o num_ctx N",
-    ),
-    ("invalid duration", "write --keep-alive as 10m, in seconds, as 0 or as -1"),
-    ("invalid think value", "write --think, or --think=low, medium, high or max"),
-    ("schema|invalid format", "correct the JSON Schema, or leave it out"),
-    ("base64", "send the image as a file or as plain base64"),
-    ("invalid model name|name .* is invalid|model is required", _NAME),
-    (
-        "more system memory|out of memory|unable to load model|failed to load|"
-        "runner process has terminated",
-        "free memory (%ollama ps, %ollama stop MODEL), or choose a smaller model",
-    ),
-    (
-        "while running the model|^200 ",
-        "run this again; the server restarts the model",
-    ),
-    ("^4", "correct the part of the request that it names"),
-    ("", f"run this again; if the error repeats, {SERVER_LOG}"),
-)
-"""Matched with the status, a space and the server's message; 200: inside a stream."""
-
-_NETWORK = (
-    "no such host|connection refused|timeout|timed out|retries exceeded|"
-    "unreachable|reset|connection (was )?closed"
-)
-
-
-def _plain_http(method: str) -> tuple[str, str]:
-    return (
-        "HTTP response to HTTPS client",
-        "that registry is not encrypted; if you trust the network: "
-        f'OllamaClient().{method}("{{model}}", insecure=True)',
-    )
-
-
-_TRANSFER_STEPS: Mapping[str, _Steps] = {
-    "pull": (
-        (
-            "no space left",
-            "free disk space on the server (%ollama rm MODEL), then pull again; "
-            "it resumes",
-        ),
-        (
-            "file does not exist|not found",
-            "check the name; models are listed at https://ollama.com/search",
-        ),
-        ("newer version", "update Ollama on the server, then pull again"),
-        _plain_http("pull"),
-        ("invalid model name", _NAME),
-        (
-            _NETWORK,
-            "check that the server can reach the registry, then: "
-            "%ollama pull {model} (it resumes)",
-        ),
-        ("", "%ollama pull {model} (it resumes)"),
-    ),
-    "push": (
-        ("model is required", _NAME),
-        ("no such file", "check the name: %ollama list"),
-        _plain_http("push"),
-        (
-            "unauthorized|denied|401|403",
-            "sign in on the server (ollama signin), and push to your own "
-            "namespace: %ollama cp {model} YOU/NAME",
-        ),
-        ("", "%ollama push {model}   sends only what is missing"),
-    ),
-    "create": (
-        ("no space left", "free disk space on the server: %ollama rm MODEL"),
-        ("pull model manifest", "check the name of the base model: %ollama list"),
-        ("invalid model name", _NAME),
-        ("template error", "correct the template"),
-        ("unsupported quantization", "choose one of the types that it lists"),
-        ("", "correct what it names, then create the model again"),
-    ),
-}
-"""By endpoint; matched with the server's message alone."""
 
 _TRANSFERS = {"pull": "Pull", "push": "Push", "create": "Creation"}
 _VERBS = {
@@ -160,19 +42,33 @@ _VERBS = {
     "version": ("return its version", ""),
     "blobs": ("accept a file", ""),
 }
+_SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
+"""Visible ASCII without quotes and angle brackets."""
 _SEARCHED_CHARS = 20_000
 _MAX_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """A request as error messages describe it."""
+    """A request and its response as error messages describe them."""
 
     base_url: str
     """The server, without user or password."""
     action: str
     """The endpoint's name: ``chat``, ``pull``, ``tags``."""
     model: str = ""
+    size_bytes: int = 0
+    """Size of its body."""
+    sent: str = ""
+    """The secret that it carries: ``key``, ``password`` or nothing."""
+    has_proxy: bool = False
+    """Whether it went through a proxy that the environment sets."""
+    withheld_step: str = ""
+    """How to allow the key that it does not carry, if it would be unencrypted."""
+    wants_password: bool = False
+    """Whether the response asks for a user name and a password."""
+    retry_after_s: float = 0.0
+    """How long the server asks to wait; 0 if it does not."""
 
     @property
     def is_transfer(self) -> bool:
@@ -188,7 +84,7 @@ def response_error(
     content_type: str = "",
     installed: Sequence[str] = (),
     hide: Callable[[str], str] = str,
-) -> OllamaMagicError:
+) -> ServerError:
     """Return the error for a response whose status is not 200.
 
     Parameters
@@ -198,17 +94,23 @@ def response_error(
     hide
         Redacts the server's message, which may repeat our secrets.
     """
-    text, is_json = _error_text(body)
+    text, data = _message(body)
     text = hide(text)
-    if not is_json and ("html" in content_type or text.lstrip().startswith("<")):
-        return not_ollama(info, status_code, text, content_type)
-    if status_code == 404 and is_json and info.model:
-        return _model_not_found(info, text, installed)
-    return server_error(info, text, status_code=status_code)
+    if data is None:
+        text = _described(text, content_type, is_foreign=status_code >= 500)
+    elif _is_missing_model(info, status_code, text, installed):
+        return _model_not_found(info, status_code, text, installed)
+    url = signin_url(data or {})
+    return server_error(info, text, status_code=status_code, signin_url=url)
 
 
 def server_error(
-    info: RequestInfo, text: str, *, status_code: int = 200, progress: str = ""
+    info: RequestInfo,
+    text: str,
+    *,
+    status_code: int = 200,
+    progress: str = "",
+    signin_url: str = "",
 ) -> ServerError:
     """Return the error for the server's message.
 
@@ -218,6 +120,8 @@ def server_error(
         200 if the message arrived inside a stream.
     progress
         How far a transfer got, such as ``12.4 of 42.5 GB``.
+    signin_url
+        Where the user of the server signs in to ollama.com.
     """
     text = text[:_SEARCHED_CHARS]
     where = "mid-stream" if status_code == 200 else str(status_code)
@@ -227,14 +131,23 @@ def server_error(
         return capability_error(
             capability, info.model, why=why, status_code=status_code
         )
+    matched = f"{status_code} {text}"
+    is_foreign = status_code != 200 and re.match(advice.FOREIGN, text) is not None
     if info.is_transfer:
-        return transfer_error(info, why=why, status_code=status_code, progress=progress)
-    return ServerError(
-        _what(info, status_code),
-        why=why,
-        next_step=_next_step(_NEXT_STEPS, f"{status_code} {text}", info.model),
-        status_code=status_code,
-    )
+        error: ServerError = transfer_error(
+            info, why=why, status_code=status_code, progress=progress
+        )
+    else:
+        what = _what(info, matched, status_code)
+        error = ServerError(what, why=why, status_code=status_code)
+    if is_foreign or not info.is_transfer:
+        error.next_step = _next_step(info, matched, status_code)
+    if signin_url or status_code == 401 or (info.withheld_step and status_code == 403):
+        error.next_step = _login_step(info, signin_url)
+    elif is_foreign and info.has_proxy:
+        error.next_step = f"{_network_proxy(info)}; else {error.next_step}"
+    error.retry_after_s = info.retry_after_s
+    return error
 
 
 def transfer_error(
@@ -252,7 +165,7 @@ def transfer_error(
     return ModelTransferError(
         f"{noun} of {_shown(info.model)} {end}.",
         why=why,
-        next_step=_next_step(_TRANSFER_STEPS[info.action], why, info.model),
+        next_step=_first(advice.TRANSFER_STEPS[info.action], why, info),
         status_code=status_code,
     )
 
@@ -260,18 +173,14 @@ def transfer_error(
 def not_ollama(
     info: RequestInfo, status_code: int, text: str, content_type: str
 ) -> NotOllamaError:
-    """Return the error for a response that no Ollama server gives."""
-    text = text[:65536]
-    kind = quoted(content_type.partition(";")[0], limit=80) or "no content type"
-    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
-    if title:
-        kind += f' ("{quoted(title[1], limit=200)}")'
-    elif text.strip():
-        kind += f": {quoted(text, limit=80)}"
+    """Return the error for a good response that no Ollama server gives."""
+    described = _described(text, content_type, is_foreign=True) or _kind(content_type)
+    is_page = _is_page(text, content_type)
+    what = "answered with a web page" if is_page else "is not an Ollama server"
     return NotOllamaError(
-        f"The server at {info.base_url} is not an Ollama server.",
-        why=f"server ({status_code}): {kind}",
-        next_step=ANOTHER_ADDRESS if status_code < 500 else _PERHAPS_A_PROXY,
+        f"The server at {info.base_url} {what}.",
+        why=f"server ({status_code}): {described}",
+        next_step=_network_proxy(info) if info.has_proxy else advice.ANOTHER_ADDRESS,
     )
 
 
@@ -285,14 +194,30 @@ def redirected(info: RequestInfo, location: str) -> NotOllamaError:
         target = urlsplit(location)
         # NB: a command to be pasted contains nothing but a valid host.
         host = parse_host(f"{target.scheme}://{target.netloc.rpartition('@')[2]}")
-        place, next_step = host.base_url, _REDIRECT_TARGET.format(url=host.base_url)
+        place, next_step = (
+            host.base_url,
+            advice.REDIRECT_TARGET.format(url=host.base_url),
+        )
     except (ValueError, ConfigError):
-        place, next_step = quoted(location, limit=200) or "nowhere", ANOTHER_ADDRESS
+        place, next_step = (
+            quoted(location, limit=200) or "nowhere",
+            advice.ANOTHER_ADDRESS,
+        )
     return NotOllamaError(
         f"{info.base_url} redirects to {place}; redirects are not followed.",
         why="the prompt would go to a host that you did not choose",
         next_step=next_step,
     )
+
+
+def signin_url(data: Mapping[str, object]) -> str:
+    """Return where the user of the server signs in; empty if an error names no place.
+
+    Only addresses of ollama.com count: the user is told to open it.
+    """
+    url = data.get("signin_url")
+    is_url = isinstance(url, str) and _SIGNIN_URL.fullmatch(url)
+    return str(url) if is_url else ""
 
 
 def error_words(error: object) -> str:
@@ -302,16 +227,41 @@ def error_words(error: object) -> str:
     return error if isinstance(error, str) else json.dumps(error)
 
 
-def _error_text(body: bytes) -> tuple[str, bool]:
-    """Return the server's message, and whether the body is Ollama's JSON."""
-    text = body.decode("utf-8", "replace")
+def _message(body: bytes) -> tuple[str, Mapping[str, object] | None]:
+    """Return the server's message, and the JSON object that holds it, if any.
+
+    Ollama calls it ``error``; the frameworks of proxies call it ``detail`` or
+    ``message``.
+    """
+    text = body.decode("utf-8-sig", "replace")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        return text, False
-    if not isinstance(data, dict) or "error" not in data:
-        return text, False
-    return error_words(data["error"]), True
+        return text, None
+    names = ("error", "detail", "message")
+    name = next((n for n in names if isinstance(data, dict) and n in data), None)
+    return (text, None) if name is None else (error_words(data[name]), data)
+
+
+def _is_page(text: str, content_type: str) -> bool:
+    return "html" in content_type or text.lstrip().startswith("<")
+
+
+def _described(text: str, content_type: str, *, is_foreign: bool) -> str:
+    """Return a body that is no JSON error with its type, if it is not Ollama's."""
+    text = text[:65536]
+    is_page = _is_page(text, content_type)
+    if not (is_page or (is_foreign and text.strip())):
+        return text
+    kind = _kind(content_type)
+    title = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    if title:
+        return f'{kind} ("{quoted(title[1], limit=200)}")'
+    return f"{kind}: {quoted(text, limit=80)}" if text.strip() else kind
+
+
+def _kind(content_type: str) -> str:
+    return quoted(content_type.partition(";")[0], limit=80) or "no content type"
 
 
 def _unwrapped(text: str) -> str:
@@ -320,14 +270,25 @@ def _unwrapped(text: str) -> str:
     The server passes on its runner's errors unchanged (recorded for schemas, images
     and over-long prompts).
     """
-    if not text.startswith("{"):
-        return text
-    inner, is_json = _error_text(text.encode("utf-8", "replace"))
-    return inner if is_json else text
+    return _message(text.encode("utf-8", "replace"))[0] if text[:1] == "{" else text
+
+
+def _is_missing_model(
+    info: RequestInfo, status_code: int, words: str, installed: Sequence[str]
+) -> bool:
+    """Return whether an error means that the server lacks the model.
+
+    Other servers send a 404 for an endpoint that they lack, also as JSON.
+    """
+    wording = {404: "model", 400: r"model\b.* not found"}.get(status_code)
+    is_listed = canonical(info.model) in map(canonical, installed)
+    if not info.model or is_listed or wording is None:
+        return False
+    return re.search(wording, words, re.IGNORECASE) is not None
 
 
 def _model_not_found(
-    info: RequestInfo, text: str, installed: Sequence[str]
+    info: RequestInfo, status_code: int, text: str, installed: Sequence[str]
 ) -> ModelNotFoundError:
     # Each endpoint words this differently; the status and the name say enough.
     near = " or ".join(map(_shown, nearest_names(info.model, installed)))
@@ -340,29 +301,72 @@ def _model_not_found(
         next_step = f"%ollama pull {model}"
     return ModelNotFoundError(
         f"Model {_shown(info.model)} is not on {info.base_url}.",
-        why=f"server (404): {quoted(_unwrapped(text), limit=_MAX_WORDS)}",
+        why=f"server ({status_code}): {quoted(_unwrapped(text), limit=_MAX_WORDS)}",
         next_step=next_step,
-        status_code=404,
+        status_code=status_code,
     )
 
 
-def _what(info: RequestInfo, status_code: int) -> str:
-    if status_code == 503:
-        return f"The server at {info.base_url} is busy."
+def _what(info: RequestInfo, matched: str, status_code: int) -> str:
     if status_code == 200:
         return f"{_shown(info.model)} failed while it was answering."
     verb, joint = _VERBS.get(info.action, (info.action, " "))
     about = joint + _shown(info.model) if info.model else ""
     refused = "could not" if status_code >= 500 else "refused to"
-    return f"The server at {info.base_url} {refused} {verb}{about}."
+    usual = f"The server at {{url}} {refused} {verb}{about}."
+    return _first([*advice.WHAT, ("", usual)], matched, info)
 
 
-def _next_step(table: _Steps, words: str, model: str) -> str:
-    """Return the first step whose pattern occurs in the server's message."""
-    step = next(
-        step for pattern, step in table if re.search(pattern, words, re.IGNORECASE)
+def _next_step(info: RequestInfo, matched: str, status_code: int) -> str:
+    is_too_long = re.search(advice.TOO_LONG, matched, re.IGNORECASE)
+    if is_too_long and info.action in advice.TOO_LONG_STEPS:
+        return advice.TOO_LONG_STEPS[info.action]
+    if status_code == 502 and is_cloud_name(info.model):
+        return advice.CLOUD_UNREACHABLE
+    return _first(advice.NEXT_STEPS, matched, info)
+
+
+def _login_step(info: RequestInfo, signin_url: str) -> str:
+    """Return how to log in where a request without, or with this, secret is refused."""
+    if signin_url:
+        return f"open {signin_url} , sign in, then run this again"
+    if info.withheld_step:
+        return f"the API key was not sent; {info.withheld_step}"
+    if info.sent == "password":
+        return f"correct the user name and the password: {_login(info)}"
+    if info.wants_password:
+        return f"give a user name and a password: {_login(info)}"
+    header = '%config OllamaMagics.headers = {"NAME": "VALUE"}'
+    verb = "correct" if info.sent else "set"
+    return (
+        f"{verb} OLLAMA_API_KEY, or send the header that it wants: {header} "
+        "(for a cloud model: ollama signin)"
     )
-    return step.format(model=quoted(model, limit=200))
+
+
+def _login(info: RequestInfo) -> str:
+    scheme, _, address = info.base_url.partition("://")
+    return f'%config OllamaMagics.host = "{scheme}://USER:PASSWORD@{address}"'
+
+
+def _network_proxy(info: RequestInfo) -> str:
+    host = urlsplit(info.base_url).hostname or ""
+    return advice.NETWORK_PROXY.format(host=host)
+
+
+def _first(table: advice.Steps, words: str, info: RequestInfo) -> str:
+    """Return the first sentence whose pattern occurs in the server's message."""
+    sentence = next(
+        found for pattern, found in table if re.search(pattern, words, re.IGNORECASE)
+    )
+    wait_s = info.retry_after_s
+    return sentence.format(
+        model=quoted(info.model, limit=200),
+        url=info.base_url,
+        path=f"/api/{info.action}",
+        size=size_text(info.size_bytes),
+        wait=f" ({duration_text(wait_s)})" if wait_s else "",
+    )
 
 
 def _shown(model: str) -> str:

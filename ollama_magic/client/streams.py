@@ -23,15 +23,11 @@ from ollama_magic.client.server_errors import (
     redirected,
     response_error,
     server_error,
+    signin_url,
     transfer_error,
 )
 from ollama_magic.client.types import Progress, ReplyChunk
-from ollama_magic.errors import (
-    OllamaMagicError,
-    ServerError,
-    StreamInterruptedError,
-    quoted,
-)
+from ollama_magic.errors import OllamaMagicError, StreamInterruptedError, quoted
 
 T = TypeVar("T", ReplyChunk, Progress)
 ListNames = Callable[[], Sequence[str]]
@@ -61,7 +57,7 @@ def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
         raise redirected(info, exchange.location)
     body = exchange.read(max_bytes=_MAX_ERROR_BYTES)
     exchange.close()
-    error = response_error(
+    raise response_error(
         info,
         status_code,
         body,
@@ -69,12 +65,6 @@ def check_status(exchange: HttpExchange, list_names: ListNames) -> None:
         installed=list_names() if status_code == 404 and info.model else (),
         hide=exchange.redactor.error,
     )
-    if isinstance(error, ServerError):
-        error.retry_after_s = exchange.retry_after_s
-    withheld_key = exchange.credentials.withheld_key
-    if withheld_key is not None and status_code in {401, 403}:
-        error.next_step = f"the API key was not sent; {withheld_key.next_step}"
-    raise error
 
 
 # -- streams -------------------------------------------------------------------
@@ -146,7 +136,9 @@ class Stream(ABC, Generic[T]):
             )
         if data.get("error"):
             words = self._exchange.redactor.error(error_words(data["error"]))
-            raise self._server_error(words)
+            raise self._server_error(words, signin_url(data))
+        if "choices" in data:  # from a server that has OpenAI's API at this path
+            raise self._not_ollama(json.dumps(data))
         return self._decode(data)
 
     def _read_objects(self) -> Iterator[dict[str, Any]]:
@@ -157,20 +149,27 @@ class Stream(ABC, Generic[T]):
     def _json_pieces(self) -> Iterator[bytes]:
         """Yield the body, if it starts like a JSON object and not like a web page."""
         exchange = self._exchange
-        pieces = exchange.pieces()
+        head, pieces = b"", exchange.pieces()
         for piece in pieces:
-            start = piece.lstrip()
-            if start and not start.startswith(b"{"):
+            head = (head + piece).lstrip()
+            start = head.removeprefix(BYTE_ORDER_MARK).lstrip()
+            if not start or BYTE_ORDER_MARK.startswith(head):
+                head = head[: len(BYTE_ORDER_MARK)]
+                continue
+            if not start.startswith(b"{"):
                 text = exchange.redactor.error(start.decode("utf-8", "replace"))
-                kind = exchange.content_type
-                raise not_ollama(exchange.info, exchange.status_code, text, kind)
-            yield piece
-            if start:
-                break
+                raise self._not_ollama(text)
+            yield start
+            break
         yield from pieces
 
-    def _server_error(self, words: str) -> OllamaMagicError:
-        return server_error(self._exchange.info, words)
+    def _not_ollama(self, text: str) -> OllamaMagicError:
+        exchange = self._exchange
+        status_code, kind = exchange.status_code, exchange.content_type
+        return not_ollama(exchange.info, status_code, text, kind)
+
+    def _server_error(self, words: str, url: str) -> OllamaMagicError:
+        return server_error(self._exchange.info, words, signin_url=url)
 
     @abstractmethod
     def _decode(self, data: dict[str, Any]) -> T: ...
@@ -253,9 +252,9 @@ class ProgressStream(Stream[Progress]):
                 self._exchange.info, why=exc.why, progress=self._so_far()
             ) from exc
 
-    def _server_error(self, words: str) -> OllamaMagicError:
-        info = self._exchange.info
-        return server_error(info, words, progress=self._so_far())
+    def _server_error(self, words: str, url: str) -> OllamaMagicError:
+        info, progress = self._exchange.info, self._so_far()
+        return server_error(info, words, progress=progress, signin_url=url)
 
     def _decode(self, data: dict[str, Any]) -> Progress:
         progress = Progress.from_json(data)
@@ -279,6 +278,7 @@ class ProgressStream(Stream[Progress]):
 
 # -- newline-delimited JSON ----------------------------------------------------
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_SECRETS = Redactor()
 _DECODER = json.JSONDecoder()
 _HAS_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -297,9 +297,9 @@ def read_objects(
 ) -> Iterator[dict[str, Any]]:
     r"""Yield the JSON object of each line; the cost is linear however bytes are split.
 
-    Blank lines and ``\r\n`` are accepted, and the last line may lack its newline.
-    Invalid UTF-8 and lone surrogates become U+FFFD, so that every string can be encoded
-    again.
+    Blank lines and ``\r\n`` are accepted, the last line may lack its newline, a line
+    may hold several objects, and an object may be indented over several lines. Invalid
+    UTF-8 and lone surrogates become U+FFFD, so that every string can be encoded again.
 
     Parameters
     ----------
@@ -316,38 +316,73 @@ def read_objects(
     >>> list(read_objects([b'{"a": 1}\n\n{"b"', b': 2}']))
     [{'a': 1}, {'b': 2}]
     """
-    for number, line in enumerate(_lines(pieces, max_line_bytes), 1):
+    lines = _joined(_lines(pieces, max_line_bytes), max_line_bytes)
+    for number, line in enumerate(lines, 1):
         if line and not line.isspace():
-            yield parse_object(line, where=f"line {number}", redactor=redactor)
+            yield from _objects(line, f"line {number}", redactor)
 
 
 def parse_object(
     line: bytes, *, where: str, redactor: Redactor = _NO_SECRETS
 ) -> dict[str, Any]:
-    """Return the JSON object in ``line``, without secrets.
+    """Return the only JSON object in ``line``, without secrets.
 
     Raises
     ------
     StreamInterruptedError
-        It is not a JSON object; the error names ``where``.
+        It is not one JSON object; the error names ``where``.
     """
-    try:
-        text = _without_lone_surrogates(line.strip()).decode("utf-8", "replace")
-        found, end = _DECODER.raw_decode(text)  # json.loads costs twice as much
-        if end != len(text):
-            found = None
-    except (ValueError, RecursionError):  # ValueError: also numbers of 4301 digits
-        found = None
-    if isinstance(found, dict):
-        redactor.json(found, text)
-        return found
+    found = list(_objects(line, where, redactor))
+    if len(found) != 1:
+        raise _not_json(line, where, redactor)
+    return found[0]
+
+
+def _objects(line: bytes, where: str, redactor: Redactor) -> Iterator[dict[str, Any]]:
+    text = _without_lone_surrogates(line.strip()).decode("utf-8", "replace")
+    start, length = 0, len(text)
+    while start < length:
+        try:
+            # NB: json.loads costs twice as much.
+            found, end = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):  # ValueError: also numbers of 4301 digits
+            found, end = None, 0
+        if not isinstance(found, dict):
+            raise _not_json(line, where, redactor)
+        redactor.json(found, text if end - start == length else text[start:end])
+        yield found
+        start = end
+        while start < length and text[start].isspace():
+            start += 1
+
+
+def _not_json(line: bytes, where: str, redactor: Redactor) -> StreamInterruptedError:
     shown = quoted(redactor.error(line.decode("utf-8", "replace")), limit=80)
-    raise StreamInterruptedError(
+    return StreamInterruptedError(
         "The response was cut off: it is not valid JSON.",
         why=f"{where} is not JSON: {shown}",
         next_step="run it again; if the error repeats, check which server this is: "
         "%ollama version",
     )
+
+
+def _joined(lines: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """Join the lines of each object that is indented, from ``{`` to ``}``."""
+    parts: list[bytes] = []
+    size = 0
+    for line in lines:
+        if not parts and line.rstrip() != b"{":
+            yield line
+            continue
+        parts.append(line)
+        size += len(line)
+        _check_size(size, max_bytes)
+        if line.startswith(b"}"):
+            yield b"\n".join(parts)
+            parts.clear()
+            size = 0
+    if parts:
+        yield b"\n".join(parts)
 
 
 def _lines(pieces: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:

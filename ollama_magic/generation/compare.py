@@ -21,12 +21,9 @@ from ollama_magic.client.models import canonical, matching_names, require_capabi
 from ollama_magic.errors import (
     ConfigError,
     Interrupted,
-    ModelNotFoundError,
-    NotOllamaError,
-    ServerError,
     nearest,
 )
-from ollama_magic.generation.models import ServerModels
+from ollama_magic.generation.models import ServerModels, capabilities_of
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
     PreparedRequest,
@@ -312,15 +309,9 @@ def _check_differ(all_prepared: Sequence[PreparedRequest]) -> None:
 
 def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
     """Raise if a model does not exist or cannot chat, before any request is sent."""
-    model = prepared.model
-    if model is None:
-        try:
-            run_in_background(partial(client.show, prepared.request.model))
-        except ModelNotFoundError:
-            raise
-        except (ServerError, NotOllamaError):  # it may still reply
-            return
-    require_capability("completion", model)
+    if prepared.model is None:  # the server may still have it
+        run_in_background(partial(capabilities_of, client, prepared.request.model))
+    require_capability("completion", prepared.model)
 
 
 def _read(

@@ -8,18 +8,17 @@ time.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import NamedTuple
 
 from ollama_magic.client.background import (
-    OpenConnections,
+    PATIENCE_S,
+    ask_in_time,
     defer_interrupt,
     run_in_background,
     start_call,
-    track_connection,
 )
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
@@ -43,11 +42,6 @@ from ollama_magic.generation.options import THINK_LEVELS
 from ollama_magic.generation.session import Session
 from ollama_magic.history.turns import Chat
 
-T = TypeVar("T")
-
-_PATIENCE_S = 2.0
-"""Time limit for the lists if they are not required."""
-_LENGTH_PATIENCE_S = 3.0
 _MOST_NAMED = 6
 
 
@@ -57,6 +51,8 @@ class ServerModels:
 
     installed: Sequence[ModelSummary] = ()
     loaded: Sequence[LoadedModel] = ()
+    tells_loaded: bool = True
+    """Whether the server told in time which models are loaded."""
     fault: OllamaMagicError | None = None
     """Why the server could not list them, if a cached reply may be enough."""
 
@@ -65,7 +61,7 @@ class ServerModels:
 
 
 def look_up(
-    client: OllamaClient, *, must_list: bool, patience_s: float = _PATIENCE_S
+    client: OllamaClient, *, must_list: bool, patience_s: float = PATIENCE_S
 ) -> ServerModels:
     """Ask a server for its models and its loaded models, at the same time.
 
@@ -83,34 +79,34 @@ def look_up(
     OllamaMagicError
         The list is required, and the request failed.
     """
-    connections = OpenConnections()
-    track_connection(connections)  # they end if this call is abandoned
-    deadline_s = time.monotonic() + patience_s
-    try:
-        with connections.tracked():
-            asked = start_call(client.list), start_call(client.ps)
-        installed = _result(asked[0], None if must_list else deadline_s)
-        loaded = _result(asked[1], deadline_s)
-    finally:
-        connections.close()
-    faults = [one for one in (installed, loaded) if isinstance(one, Exception)]
-    is_unreachable = [isinstance(one, ServerUnreachableError) for one in faults]
+    installed: Sequence[ModelSummary] | Exception
+    if must_list:
+        listing = start_call(client.list)
+        (loaded,) = ask_in_time(client.ps, patience_s=patience_s)
+        installed = listing.result()
+    else:
+        calls = client.list, client.ps
+        installed, loaded = ask_in_time(*calls, patience_s=patience_s)
+    tells_loaded = not isinstance(loaded, Exception)
     if isinstance(installed, Exception):
-        if must_list or (len(faults) == 2 and all(is_unreachable)):
+        if all(isinstance(e, ServerUnreachableError) for e in (installed, loaded)):
             raise installed
         installed = []
-    return ServerModels(installed, [] if isinstance(loaded, Exception) else loaded)
+    return ServerModels(installed, loaded if tells_loaded else [], tells_loaded)
 
 
-def _result(
-    future: Future[T], deadline_s: float | None
-) -> T | OllamaMagicError | TimeoutError:
-    """Return the result or the error; a deadline of None waits without limit."""
-    left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-    try:
-        return future.result(left_s)
-    except (OllamaMagicError, TimeoutError) as error:
-        return error
+def capabilities_of(client: OllamaClient, name: str) -> Sequence[str]:
+    """Return what a model can do; empty if the server does not tell in time.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The server does not have the model.
+    """
+    (details,) = ask_in_time(lambda: client.show(name))
+    if isinstance(details, ModelNotFoundError):
+        raise details
+    return () if isinstance(details, Exception) else details.capabilities
 
 
 # -- which model -----------------------------------------------------------------
@@ -249,9 +245,9 @@ def check_level(client: OllamaClient, level: Think | None, model: str) -> None:
     """
     if not isinstance(level, str):
         return
-    try:
-        details = _within(_PATIENCE_S, lambda: client.show(model))
-    except (OllamaMagicError, TimeoutError):
+    ask = partial(ask_in_time, lambda: client.show(model))
+    (details,) = run_in_background(ask)
+    if isinstance(details, Exception):
         return
     levels = [one for one in details.thinking_values if isinstance(one, str)]
     is_listed = bool(details.thinking_values)
@@ -266,17 +262,6 @@ def check_level(client: OllamaClient, level: Think | None, model: str) -> None:
         else "it thinks or does not: it has no levels",
         next_step=f"--think={likely}" if likely else "--think, or --no-think",
     )
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a short request returns; raise ``TimeoutError`` after some time."""
-    deadline_s = time.monotonic() + seconds
-
-    def give_up_in_time() -> None:
-        if time.monotonic() > deadline_s:
-            raise TimeoutError
-
-    return run_in_background(call, on_tick=give_up_in_time)
 
 
 def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
@@ -317,7 +302,7 @@ def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
     """
     installed = look_up(client, must_list=False).installed
     name = installed_name(name, installed)
-    client.show(name)
+    capabilities_of(client, name)
     model = find_model(name, installed)
     require_capability("completion", model, installed)
     return model or ModelSummary(name)
@@ -398,17 +383,16 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
     return "" if kind == "loopback" else f"answered at {base_url}"
 
 
-def loaded_length(client: OllamaClient, model: str) -> int:
+def loaded_length(client: OllamaClient, model_name: str) -> int:
     """Return the context length that a model is loaded with; 0 if unknown.
 
     Called when a reply is complete. The reply is kept and shown in any case: an
-    interrupt is raised later, and a slow server is abandoned after a few seconds.
+    interrupt is raised later, and a slow server is abandoned after a short time.
     """
     try:
-        loaded = find_model(model, _within(_LENGTH_PATIENCE_S, client.ps))
-    except (OllamaMagicError, TimeoutError):
-        return 0
+        (loaded,) = run_in_background(partial(ask_in_time, client.ps))
     except KeyboardInterrupt:
         defer_interrupt()
         return 0
-    return loaded.context_length if loaded else 0
+    model = None if isinstance(loaded, Exception) else find_model(model_name, loaded)
+    return model.context_length if model else 0

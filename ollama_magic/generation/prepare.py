@@ -79,6 +79,8 @@ class PreparedRequest:
     """The model as the server lists it; None if it does not."""
     loaded: LoadedModel | None
     """The model in memory; None if the server has to load it first."""
+    tells_loaded: bool
+    """Whether the server told in time which models are loaded."""
     context: ContextCheck
     """Whether the request fits into the context."""
     named: str = ""
@@ -164,7 +166,8 @@ def prepare(
     for capability in [one for one, is_needed in needs.items() if is_needed]:
         require_capability(capability, model, models.installed)
     check_cloud(session, client, name, cloud_host(name, model))
-    check_level(client, options.think, name)
+    if models.installed and models.tells_loaded:  # it was slow, and must not be twice
+        check_level(client, options.think, name)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
     accepts = partial(_accepts, model)
@@ -188,6 +191,7 @@ def prepare(
         left_out=tuple(filterfalse(accepts, earlier)),
         model=model,
         loaded=loaded,
+        tells_loaded=models.tells_loaded,
         context=_context(
             session, options, request, history, others, model=model, loaded=loaded
         ),

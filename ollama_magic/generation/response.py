@@ -7,6 +7,7 @@ write their thinking into the text, between ``<think>`` tags; it is kept apart h
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,19 @@ from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.turns import Message, Status, utc_now
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_TAGS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "[THINK]": "[/THINK]",
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final"
+    "<|message|>",
+}
+"""The tags between which models write their thinking."""
+_LONE_END = re.compile(r"</think(?:ing)?>|</thought>|\[/THINK\]")
+"""The end of thinking whose beginning is in the template of the model."""
+_SEARCHED_AGAIN = 20
+"""Characters: a tag may be split, and its line may end in the next chunk."""
 
 
 class ThinkTags:
@@ -27,9 +40,10 @@ class ThinkTags:
     Later tags are text: a model may write about them.
     """
 
-    def __init__(self) -> None:
-        self._state = "start"
+    def __init__(self, state: str = "start") -> None:
+        self._state = state
         self._held = ""
+        self._close = ""
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the text and thinking known so far; hold back what is undecided."""
@@ -40,14 +54,17 @@ class ThinkTags:
         self._held += text
         if self._state == "start":
             seen = self._held.lstrip()
-            if not seen.startswith(_OPEN):
-                return ("", "") if _OPEN.startswith(seen) else self.flush()
-            self._state, self._held = "thinking", seen.removeprefix(_OPEN).lstrip()
-        thinking, tag, rest = self._held.partition(_CLOSE)
+            tag = next((tag for tag in _TAGS if seen.startswith(tag)), "")
+            if not tag:
+                is_open = any(tag.startswith(seen) for tag in _TAGS)
+                return ("", "") if is_open else self.flush()
+            self._close = _TAGS[tag]
+            self._state, self._held = "thinking", seen.removeprefix(tag).lstrip()
+        thinking, tag, rest = self._held.partition(self._close)
         if tag:
             self._state, self._held = "after", ""
             return self._after(rest), thinking
-        certain = len(thinking) - _overlap(thinking, _CLOSE)
+        certain = len(thinking) - _overlap(thinking, self._close)
         self._held = thinking[certain:]
         return "", thinking[:certain]
 
@@ -93,6 +110,12 @@ class Response:
     _tool_calls: list[ToolCall] = field(default_factory=list)
     _tags: ThinkTags = field(default_factory=ThinkTags)
     _thinking_began: float | None = None
+    has_restarted: bool = False
+    """Whether the text so far has become thinking; whoever shows it resets this."""
+    _may_be_thinking: bool = True
+    """Whether the text may turn out to be thinking, since its beginning had no tag."""
+    _recent: str = ""
+    """The end of the text, as far as a tag is searched in it."""
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
@@ -153,22 +176,52 @@ class Response:
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
         self._tool_calls += chunk.tool_calls
         self.remote_host = chunk.remote_host or self.remote_host
-        return self._keep(text, chunk.thinking + thinking)
+        return self._keep(text, chunk.thinking + thinking, is_whole=chunk.done)
 
     def end(self, fault: BaseException | None = None) -> tuple[str, str]:
         """End the response; return the text and the thinking that were held back."""
         self.fault, self.ended_at = fault, utc_now()
-        return self._keep(*self._tags.flush())
+        return self._keep(*self._tags.flush(), is_whole=True)
 
-    def _keep(self, text: str, thinking: str) -> tuple[str, str]:
+    def _keep(self, text: str, thinking: str, *, is_whole: bool) -> tuple[str, str]:
         if thinking:
+            self._may_be_thinking = False
             now = self.clock()
             began = self._thinking_began = self._thinking_began or now
             self._thinking.append(thinking)
             self.thinking_s = now - began
         if text:
             self._text.append(text)
+        if self._may_be_thinking and (text or is_whole):
+            self._thinking_began = self._thinking_began or self.clock()
+            self._recent = self._recent[-_SEARCHED_AGAIN:] + text
+            if _LONE_END.search(self._recent):
+                text = self._without_thinking(text, is_whole=is_whole)
         return text, thinking
+
+    def _without_thinking(self, text: str, *, is_whole: bool) -> str:
+        """Make the text before an end of thinking thinking; return the new text.
+
+        A tag in code, in a sentence, or after the beginning of thinking is text.
+        """
+        whole = self.text
+        end = _LONE_END.search(whole, max(0, len(whole) - len(self._recent)))
+        assert end is not None
+        before, after = whole[: end.start()], whole[end.end() :].lstrip(" ")
+        if not (after or is_whole):
+            return text  # the rest of the line decides
+        self._may_be_thinking = False
+        ends_line = after[:1].strip() in {"", "{", "["}
+        begins_line = before.rstrip(" ")[-1:].strip() == ""
+        is_quoted = before.count("`") % 2 == 1 or any(tag in before for tag in _TAGS)
+        if is_quoted or not (ends_line or begins_line):
+            return text
+        self._thinking = [before] if before.strip() else []
+        self._text = [after.lstrip()] if after.strip() else []
+        self._tags = ThinkTags("text" if self._text else "after")
+        self.thinking_s = self.clock() - (self._thinking_began or 0.0)
+        self.has_restarted = True
+        return self.text
 
 
 @dataclass(frozen=True)

@@ -215,9 +215,10 @@ def generate(
     responses: list[Response] = []
     fault: BaseException | None = None
     while len(responses) < len(requests):
+        steps = shown_steps(_steps(follow_ups), prepared)
         if responses:
-            display.again(shown_steps(_steps(follow_ups), prepared))
-        response = _response(session, prepared, requests[-1], display)
+            display.again(steps)
+        response = _response(session, prepared, requests[-1], display, steps)
         responses.append(response)
         fault = response.fault
         if fault is None:
@@ -259,6 +260,8 @@ def _context_length(prepared: PreparedRequest, cloud: str) -> int:
     """Return the context length of the model that replied; 0 if unknown."""
     if cloud:  # it is in the memory of no server here
         return prepared.model.context_length if prepared.model else 0
+    if not prepared.tells_loaded:  # it would not do so now either
+        return 0
     return loaded_length(prepared.client, prepared.request.model)
 
 
@@ -305,9 +308,19 @@ def _next_request(
 
 
 def _response(
-    session: Session, prepared: PreparedRequest, request: Request, display: ReplyDisplay
+    session: Session,
+    prepared: PreparedRequest,
+    request: Request,
+    display: ReplyDisplay,
+    steps: Sequence[Message],
 ) -> Response:
-    """Return one response, from the cache or the server, and show it meanwhile."""
+    """Return one response, from the cache or the server, and show it meanwhile.
+
+    Parameters
+    ----------
+    steps
+        The tool calls before it, which stay visible.
+    """
     options, began_s = prepared.options, time.monotonic()
     cached = cached_reply(session, options, request, prepared.digest)
     if cached is not None:
@@ -315,7 +328,10 @@ def _response(
         return Response.of(cached)
     response = Response()
 
-    def show(_: Response, text: str, thinking: str) -> None:
+    def show(response: Response, text: str, thinking: str) -> None:
+        if response.has_restarted:
+            response.has_restarted = False
+            display.again(steps)
         display.feed(text, "" if options.hide_thinking else thinking)
 
     def tick() -> None:

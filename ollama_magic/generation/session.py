@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from IPython.core.getipython import get_ipython
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.host import parse_host
+from ollama_magic.client.host import Headers, parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
@@ -148,7 +148,7 @@ class Session:
     def client(self, host: str | None = None) -> OllamaClient:
         """Return a client for ``host``, or for the host of this session.
 
-        The API key belongs to the configured host and goes to no other.
+        API key and headers belong to the configured host and go to no other.
 
         Raises
         ------
@@ -174,7 +174,8 @@ class Session:
 
         A warning says once per host that the API key is not sent to it.
         """
-        client = self._make_client(self.settings.host or None)
+        host, headers = self.settings.host or None, self.settings.headers
+        client = self._make_client(host, headers=headers)
         error, url = client.withheld_key, client.host.base_url
         if error is not None and url not in self._warned_of_key:
             self._warned_of_key.add(url)
@@ -189,11 +190,15 @@ class Session:
         return error
 
     def _make_client(
-        self, host: str | None, api_key: str | None = None
+        self,
+        host: str | None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> OllamaClient:
         return OllamaClient(
             host,
             api_key=api_key,
+            headers=headers,
             idle_timeout_s=self.settings.timeout or None,
             insecure_hosts=self.settings.insecure_hosts,
         )
@@ -204,6 +209,7 @@ class Session:
         secrets = [os.environ.get("OLLAMA_API_KEY", "").strip()]
         if self.server is not None:
             secrets.append(self.server.api_key or "")
+        secrets += Headers(self.settings.headers).secrets
         for address in (self.settings.host, os.environ.get("OLLAMA_HOST")):
             with suppress(ConfigError):  # reported when it is used
                 secrets += parse_host(address).secrets

@@ -80,8 +80,15 @@ class Settings:
     insecure_hosts: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Hosts that may receive the API key over plain HTTP: "
+            "help": "Hosts that may receive the API key and headers over plain HTTP: "
             "['gpu.lan:11434']."
+        },
+    )
+    headers: dict[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Extra headers for the configured host, never shown: "
+            '{"X-API-Key": os.environ["MY_KEY"]}.'
         },
     )
 

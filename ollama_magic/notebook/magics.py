@@ -97,7 +97,7 @@ def _checked_setting(name: str, value: Any) -> object:  # noqa: ANN401
     TraitError
         The setting cannot have this value.
     """
-    from ollama_magic.client.host import Address
+    from ollama_magic.client.host import Address, Headers
     from ollama_magic.errors import ConfigError
 
     # NB: %config OllamaMagics shows the repr of each setting.
@@ -106,6 +106,8 @@ def _checked_setting(name: str, value: Any) -> object:  # noqa: ANN401
     if name == "insecure_hosts":
         return [Address(host) for host in value]
     try:
+        if name == "headers":
+            return Headers(value)
         check_setting(name, value)
     except ConfigError as error:
         raise TraitError(str(error)) from error

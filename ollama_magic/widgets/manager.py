@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ollama_magic.client import actions as model_actions
-from ollama_magic.client.background import ClosableStream
+from ollama_magic.client.background import ClosableStream, ask_in_time
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     LoadedModel,
@@ -23,6 +23,7 @@ from ollama_magic.client.models import (
 )
 from ollama_magic.client.progress import STALL_S, TransferProgress, size_text
 from ollama_magic.errors import OllamaMagicError
+from ollama_magic.generation.models import look_up
 
 _JOIN_S = 2.0
 
@@ -429,8 +430,11 @@ class ModelManager:
             client = self._client
             url = client.host.base_url
             try:
-                online = ServerStatus(url, "online", client.version())
-                installed, loaded = client.list(), client.ps()
+                # NB: a server whose version a proxy hides can be used all the same.
+                models = look_up(client, must_list=True)
+                (version,) = ask_in_time(client.version)
+                known = "" if isinstance(version, Exception) else version
+                online = ServerStatus(url, "online", known)
             except Exception as error:  # noqa: BLE001  (shown as the server's state)
                 offline = ServerStatus(url, "offline", "", error_lines(error))
                 with self._lock:
@@ -438,6 +442,6 @@ class ModelManager:
             else:
                 with self._lock:
                     self._server = online
-                    self._installed, self._loaded = installed, loaded
+                    self._installed, self._loaded = models.installed, models.loaded
             self._first_refresh.set()
             self.notify()

@@ -322,7 +322,7 @@ def _server_text(server: ServerStatus) -> str:
     if server.state == "offline":
         return f"no server at {server.url}" if server.url else "no server"
     kind = "embedded engine" if "embedded" in server.version else "Ollama"
-    return f"{kind} {server.version} at {server.url}"
+    return " ".join(filter(None, [kind, server.version, "at", server.url]))
 
 
 def _problem_html(server: ServerStatus, models: tuple[ModelRow, ...]) -> str:

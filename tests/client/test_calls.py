@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import threading
 
 import pytest
@@ -10,7 +11,12 @@ from fake_ollama import STATS, Answer, json_answer, reply_line
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Progress
-from ollama_magic.errors import ModelTransferError, NotOllamaError, ServerError
+from ollama_magic.errors import (
+    ModelNotFoundError,
+    ModelTransferError,
+    NotOllamaError,
+    ServerError,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 MODEL = "llama3.2:3b"
@@ -151,7 +157,7 @@ def test_headers_are_few_and_plain(client, fake_ollama):
     }
 
 
-@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/", "/api", "/api/chat"])
 def test_paths_are_joined_with_one_slash(fake_ollama, suffix):
     """A trailing or double slash is a redirect for the server."""
     assert OllamaClient(fake_ollama.url + suffix).version() == "0.33.0"
@@ -357,6 +363,111 @@ def test_content_that_is_an_object_is_kept_as_json(client, fake_ollama):
     line = {"model": MODEL, "response": {"city": "Bonn"}, "done": True}
     fake_ollama.on("POST /api/generate", Answer([line]))
     assert client.generate(MODEL, "hi").complete().content == '{"city": "Bonn"}'
+
+
+BYTE_ORDER_MARK = "\ufeff".encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize("before", [b"", b" \r\n", b"\n" * 10])
+def test_a_byte_order_mark_before_a_response_is_ignored(
+    client, fake_ollama, before, size
+):
+    def marked(line):
+        data = BYTE_ORDER_MARK + before + json.dumps(line).encode()
+        return Answer([data[at : at + size] for at in range(0, len(data), size)])
+
+    line = reply_line({"messages": 1}, MODEL, content="hi", done=True)
+    fake_ollama.on("POST /api/chat", marked(line))
+    fake_ollama.on("GET /api/tags", marked({"models": [{"name": "m"}]}))
+    assert client.chat(MODEL, HI).complete().content == "hi"
+    assert [one.name for one in client.list()] == ["m"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_whole_reply_may_be_indented(client, fake_ollama, stream):
+    line = reply_line({"messages": 1}, MODEL, content="hi\n}\n{", done=True)
+    fake_ollama.on("POST /api/chat", Answer([json.dumps(line, indent=2)]))
+    (chunk,) = client.chat(MODEL, HI, stream=stream)
+    assert (chunk.content, chunk.done) == ("hi\n}\n{", True)
+
+
+def test_the_reply_of_another_protocol_is_not_cut_off(client, fake_ollama):
+    """llama.cpp has the API of OpenAI at the path of Ollama's."""
+    reply = {"choices": [{"message": {"content": "Hi"}}], "object": "chat.completion"}
+    for body in (json.dumps(reply), f"data: {json.dumps(reply)}\n\n"):
+        fake_ollama.on("POST /api/chat", Answer([body]))
+        with pytest.raises(NotOllamaError) as info:
+            client.chat(MODEL, HI).complete()
+        assert info.value.what.endswith("is not an Ollama server.")
+
+
+def test_a_model_is_requested_by_its_field_model(client, fake_ollama):
+    """Open WebUI gives it the prefix of one of its servers."""
+    entry = {"name": "llama3.2:3b", "model": "gpu1.llama3.2:3b"}
+    fake_ollama.on("GET /api/tags", json_answer({"models": [entry]}))
+    fake_ollama.on("GET /api/ps", json_answer({"models": [entry, {"name": "old:1b"}]}))
+    assert [one.name for one in client.list()] == ["gpu1.llama3.2:3b"]
+    assert [one.name for one in client.ps()] == ["gpu1.llama3.2:3b", "old:1b"]
+
+
+def test_a_proxy_may_know_no_version(client, fake_ollama):
+    fake_ollama.on("GET /api/version", json_answer({"version": False}))
+    assert client.version() == "unknown"
+
+
+def test_a_missing_model_does_not_wait_for_the_list_of_models(client, fake_ollama):
+    never = threading.Event()
+    fake_ollama.on("GET /api/tags", Answer(hold_headers=never))
+    with pytest.raises(ModelNotFoundError) as info:
+        client.chat("nope", HI).complete()
+    assert info.value.next_step == "%ollama pull nope"
+    assert fake_ollama.wait_for("/api/tags").wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("challenge", "sent", "next_step"),
+    [
+        ('Basic realm="x"', {}, "give a user name and a password: "),
+        ("Negotiate, Basic realm=x", {"api_key": "k"}, "give a user name and a pass"),
+        ('Bearer realm="x"', {"api_key": "wrong-key"}, "correct OLLAMA_API_KEY"),
+        (None, {}, "set OLLAMA_API_KEY"),
+    ],
+)
+def test_a_login_is_asked_for_as_the_server_wants_it(
+    fake_ollama, challenge, sent, next_step
+):
+    headers = {"WWW-Authenticate": challenge} if challenge else {}
+    page = Answer(["<h1>No</h1>"], 401, "text/html", headers, framing="length")
+    fake_ollama.on("POST /api/chat", page)
+    client = OllamaClient(fake_ollama.url, **sent)
+    with pytest.raises(ServerError) as info:
+        client.chat(MODEL, HI).complete()
+    assert next_step in info.value.next_step
+
+
+def test_a_wrong_password_is_to_be_corrected(fake_ollama):
+    headers = {"WWW-Authenticate": "Basic"}
+    fake_ollama.on("POST /api/chat", Answer([], 401, "text/html", headers))
+    client = OllamaClient(f"http://ann:s3cret@127.0.0.1:{fake_ollama.port}")
+    with pytest.raises(ServerError) as info:
+        client.chat(MODEL, HI).complete()
+    assert "correct the user name and the password: " in info.value.next_step
+    assert "s3cret" not in str(info.value)
+
+
+def test_the_size_of_a_request_that_is_too_large_is_named(client, fake_ollama):
+    page = "<html><title>413 Request Entity Too Large</title>"
+    fake_ollama.on("POST /api/chat", Answer([page], 413, "text/html"))
+    message = [{"role": "user", "content": "x", "images": ["A" * 3_000_000]}]
+    with pytest.raises(ServerError) as info:
+        client.chat(MODEL, message).complete()
+    assert info.value.lines() == [
+        f"The request is too large for {fake_ollama.url}.",
+        '  why:  server (413): text/html ("413 Request Entity Too Large")',
+        "  next: the request has 3.0 MB: send a smaller image or a shorter prompt, or "
+        "raise the limit of the proxy (nginx: client_max_body_size)",
+    ]
 
 
 def test_a_stream_ends_with_its_last_line_even_if_the_server_sends_more(

@@ -107,7 +107,7 @@ def test_deferring_outside_a_block_raises_again():
 
 
 def test_a_second_press_after_a_while_interrupts_at_once(monkeypatch):
-    monkeypatch.setattr(background, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(background, "_STUCK_S", 0.0)
     with held():
         press()
         with pytest.raises(KeyboardInterrupt):

@@ -49,6 +49,43 @@ def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     assert all(isinstance(item, dict) for item in found)
 
 
+@settings(max_examples=100)
+@given(
+    objects=OBJECTS,
+    places=st.lists(st.integers(0, 10_000), max_size=30),
+    between=st.sampled_from(["", " ", "\n", "\r\n\r\n"]),
+    indent=st.sampled_from([None, 1, 4, "\t"]),
+)
+def test_objects_need_no_line_of_their_own(objects, places, between, indent):
+    """Some servers write no newlines, others indent, each over several lines."""
+    if indent is not None and "\n" not in between:
+        between += "\n"
+    data = between.join(json.dumps(item, indent=indent) for item in objects).encode()
+    assert list(read_objects(cut(data, places))) == objects
+
+
+def test_an_indented_object_is_yielded_before_the_next_piece_is_read():
+    def pieces():
+        yield b'{\n  "a": {\n    "b": 1\n  }\n}\n'
+        raise AssertionError("asked too early")
+
+    assert next(read_objects(pieces())) == {"a": {"b": 1}}
+
+
+def test_the_objects_before_an_invalid_one_on_a_line_are_valid():
+    objects = read_objects([b'{"a": 1} {"b": 2}, {"c": 3}\n'])
+    assert [next(objects), next(objects)] == [{"a": 1}, {"b": 2}]
+    with pytest.raises(StreamInterruptedError):
+        next(objects)
+
+
+def test_many_objects_without_newlines_are_linear():
+    data = b'{"a": "xyz"}' * 200_000
+    began = time.process_time()
+    assert sum(1 for _ in read_objects([data])) == 200_000
+    assert time.process_time() - began < 5  # 0.3 s; the rest is for busy machines
+
+
 def test_split_line_is_joined():
     assert list(read_objects([b'{"a"', b": 1", b"}\n{", b'"b": 2}\n'])) == [
         {"a": 1},

@@ -316,7 +316,7 @@ def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
         with pytest.raises(NotOllamaError) as info:
             call()
         assert info.value.lines() == [
-            f"The server at {fake_ollama.url} is not an Ollama server.",
+            f"The server at {fake_ollama.url} answered with a web page.",
             '  why:  server (200): text/html ("Jupyter – Größe")',
             f"  next: set the address of an Ollama server: {CONFIG}",
         ]

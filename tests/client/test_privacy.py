@@ -160,6 +160,83 @@ def test_a_token_that_cannot_be_a_header_is_not_echoed(bad):
     ]
 
 
+# -- extra headers ------------------------------------------------------------------
+
+HEADERS = {"CF-Access-Client-Id": "id-1234567", "X-API-Key": f"Key {TOKEN}"}
+
+
+def test_extra_headers_are_sent_with_each_request(fake_ollama):
+    client = OllamaClient(fake_ollama.url, api_key="key-1234", headers=HEADERS)
+    client.version()
+    client.chat("llama3.2:3b", HI).complete()
+    for request in fake_ollama.requests:
+        assert request.headers["cf-access-client-id"] == "id-1234567"
+        assert request.headers["x-api-key"] == f"Key {TOKEN}"
+        assert request.headers["authorization"] == "Bearer key-1234"
+
+
+def test_an_extra_authorization_takes_precedence(fake_ollama):
+    client = OllamaClient(
+        fake_ollama.url, api_key="key-1234", headers={"authorization": "Digest x"}
+    )
+    client.version()
+    assert fake_ollama.requests[0].headers["authorization"] == "Digest x"
+
+
+def test_other_headers_are_another_identity(fake_ollama):
+    clients = [OllamaClient(fake_ollama.url, headers=h) for h in ({}, HEADERS)]
+    assert clients[0].identity != clients[1].identity
+    assert TOKEN not in clients[1].identity
+
+
+def test_extra_headers_are_never_sent_unencrypted():
+    with pytest.raises(ConfigError) as info:
+        OllamaClient("gpu", headers=HEADERS)
+    assert "was not sent to http://gpu:11434" in info.value.what
+    assert 'insecure_hosts = ["gpu:11434"]' in info.value.next_step
+    assert TOKEN not in str(info.value)
+    assert OllamaClient("https://gpu", headers=HEADERS).header_names
+    assert OllamaClient("gpu", headers=HEADERS, insecure_hosts=["gpu"]).header_names
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X": f"{TOKEN}\r\nHost: evil"},
+        {"X": f"{TOKEN}\n"},
+        {f"X: {TOKEN}": "y"},
+        {f"X {TOKEN}": "y"},
+        {"": TOKEN},
+        {"X": f"ü{TOKEN}"},
+        {"X": TOKEN.encode()},
+        {"X": None},
+        {1: TOKEN},
+        {"Host": TOKEN},
+        {"content-length": "1"},
+        {"Transfer-Encoding": "chunked"},
+    ],
+    ids=str,
+)
+def test_a_header_that_cannot_be_sent_is_not_echoed(headers):
+    with pytest.raises(ConfigError) as info:
+        OllamaClient(headers=headers)
+    assert "A header in `headers` is invalid." in str(info.value)
+    assert TOKEN not in str(info.value)
+
+
+def test_a_header_that_is_sent_back_is_hidden(fake_ollama):
+    for said in (f"Key {TOKEN}", TOKEN, "id-1234567"):
+        body = json.dumps({"error": f"bad {said}"})
+        fake_ollama.on("POST /api/chat", Answer([body], status=400))
+        client = OllamaClient(fake_ollama.url, headers=HEADERS)
+        with pytest.raises(OllamaMagicError) as info:
+            client.chat("m", HI).complete()
+        assert info.value.why == "server (400): bad ***"
+        shown = [repr(client), repr(client._credentials), repr(client.redactor)]
+        shown.append(repr(client._credentials.headers))
+        assert all(said not in one for one in shown)
+
+
 def _failures(fake):
     """Every kind of failure, each with a token in the request."""
     scripts = {

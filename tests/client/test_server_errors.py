@@ -19,7 +19,6 @@ from ollama_magic.errors import (
 )
 
 URL = "http://127.0.0.1:11434"
-CONFIG = '%config OllamaMagics.host = "http://HOST:PORT"'
 INSTALLED = ["llama3.2:3b", "qwen3:4b", "Pirate:latest", "smollm2:135m", "smollm2:360m"]
 
 
@@ -44,16 +43,21 @@ def test_model_not_found_has_three_lines():
 
 
 def test_model_not_found_without_a_similar_name_suggests_a_pull():
-    error = response_error(chat("phi4"), 404, in_json("x"), installed=INSTALLED)
+    error = response_error(
+        chat("phi4"), 404, in_json("no such model"), installed=INSTALLED
+    )
     assert error.next_step == "%ollama pull phi4"
 
 
 @pytest.mark.parametrize("action", ["delete", "copy", "push"])
 def test_a_missing_model_to_delete_is_not_suggested_for_pull(action):
     attempt = RequestInfo(URL, action, "llama3.2:3bb")
-    error = response_error(attempt, 404, in_json("x"), installed=INSTALLED)
+    error = response_error(attempt, 404, in_json("no such model"), installed=INSTALLED)
     assert error.next_step == "did you mean 'llama3.2:3b'? See %ollama list"
-    assert response_error(attempt, 404, in_json("x")).next_step == "%ollama list"
+    assert (
+        response_error(attempt, 404, in_json("no such model")).next_step
+        == "%ollama list"
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,8 @@ def test_an_error_inside_an_error_is_unwrapped():
         (
             401,
             "unauthorized",
-            "set OLLAMA_API_KEY to a token that this server accepts "
+            "set OLLAMA_API_KEY, or send the header that it wants: %config "
+            'OllamaMagics.headers = {"NAME": "VALUE"} '
             "(for a cloud model: ollama signin)",
         ),
         (
@@ -234,18 +239,303 @@ def test_any_body_gives_a_short_and_clean_error(status, body):
     assert all(line.isprintable() for line in error.lines())
 
 
-def test_a_web_page_is_not_ollama():
+def test_the_page_of_a_proxy_is_shown_by_its_title():
     page = "<html><head><title> Bad\n gateway – 502</title>".encode()
     error = response_error(
         chat("m"), 502, page, content_type="text/html; charset=utf-8"
     )
-    assert type(error) is NotOllamaError
+    assert type(error) is ServerError
     assert error.lines() == [
-        "The server at http://127.0.0.1:11434 is not an Ollama server.",
+        "The proxy at http://127.0.0.1:11434 cannot reach Ollama.",
         '  why:  server (502): text/html ("Bad gateway – 502")',
-        "  next: a proxy may have answered: add the host to NO_PROXY, "
-        f"or set another address: {CONFIG}",
+        "  next: check that Ollama is running behind it; after a restart, run this "
+        "again",
     ]
+
+
+PAGE = "<html><head><title>{status} {words}</title></head></html>"
+TEXT = "{words}"
+DETAIL = '{{"detail": "{words}"}}'
+MESSAGE = '{{"message": "{words}"}}'
+BODIES = {
+    "html": (PAGE, "text/html"),
+    "text": (TEXT, "text/plain; charset=utf-8"),
+    "detail": (DETAIL, "application/json"),
+    "message": (MESSAGE, "application/json"),
+}
+REFUSALS = [
+    (
+        401,
+        "Authorization Required",
+        "refused to answer",
+        "give a user name and a passw",
+    ),
+    (403, "Forbidden", "refused to answer", ""),
+    (404, "Not Found", "refused to answer", "the server has no /api/chat"),
+    (405, "Method Not Allowed", "refused to answer", "the server has no /api/chat"),
+    (413, "Request Entity Too Large", "is too large", "the request has 2.1 MB: send a"),
+    (
+        429,
+        "Too Many Requests",
+        "accepts no more requests",
+        "wait (30 s), then run this",
+    ),
+    (
+        504,
+        "Gateway Time-out",
+        "gave up waiting",
+        "load the model first: %ollama load m",
+    ),
+    (
+        524,
+        "A timeout occurred",
+        "gave up waiting",
+        "load the model first: %ollama load",
+    ),
+]
+NO_SERVER = [(500, "Internal Server Error"), (502, "Bad Gateway"), (503, "Unavailable")]
+NO_SERVER += [(521, "Web server is down"), (530, "error code: 1033")]
+
+
+def refused(status, words, kind):
+    body, content_type = BODIES[kind]
+    text = body.format(status=status, words=words).encode()
+    info = RequestInfo(
+        URL, "chat", "m", size_bytes=2_100_000, wants_password=True, retry_after_s=30
+    )
+    return response_error(info, status, text, content_type=content_type)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize(
+    ("status", "words", "what", "next_step"), REFUSALS, ids=lambda value: str(value)[:9]
+)
+def test_what_a_proxy_refuses_is_told_apart_by_its_status(
+    status, words, what, next_step, kind
+):
+    """As a page, as text, and as the JSON of two frameworks; it is still Ollama."""
+    error = refused(status, words, kind)
+    assert type(error) is ServerError
+    assert error.status_code == status
+    assert what in error.what
+    assert "not an Ollama" not in str(error)
+    assert words in error.why
+    assert next_step in error.next_step
+
+
+@pytest.mark.parametrize("kind", ["html", "text"])
+@pytest.mark.parametrize(("status", "words"), NO_SERVER)
+def test_a_proxy_without_its_server_says_so(status, words, kind):
+    """Ollama sends its errors as JSON, so anything else comes from a proxy."""
+    error = refused(status, words, kind)
+    assert error.what == f"The proxy at {URL} cannot reach Ollama."
+    assert "check that Ollama is running behind it" in error.next_step
+
+
+def test_an_empty_502_comes_from_a_proxy():
+    error = response_error(chat("m"), 502, b"")
+    assert error.what == f"The proxy at {URL} cannot reach Ollama."
+    assert error.why == "server (502): no text"
+
+
+@pytest.mark.parametrize("status", [403, 502])
+def test_a_proxy_of_the_network_may_be_the_reason(status):
+    info = RequestInfo("http://gpu.lan:11434", "chat", "m", has_proxy=True)
+    page = PAGE.format(status=status, words="No").encode()
+    error = response_error(info, status, page, content_type="text/html")
+    assert "if the server can be reached directly: %env NO_PROXY=gpu.lan; else " in (
+        error.next_step
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "next_step"),
+    [
+        ({}, "set OLLAMA_API_KEY, or send the header that it wants"),
+        ({"sent": "key"}, "correct OLLAMA_API_KEY"),
+        (
+            {"wants_password": True},
+            "give a user name and a password: "
+            '%config OllamaMagics.host = "http://USER:PASSWORD@127.0.0.1:11434"',
+        ),
+        (
+            {"sent": "key", "wants_password": True},
+            "give a user name and a password: ",
+        ),
+        (
+            {"sent": "password", "wants_password": True},
+            "correct the user name and the password: ",
+        ),
+        ({"withheld_step": "use https://"}, "the API key was not sent; use https://"),
+    ],
+)
+def test_who_must_log_in_is_told_how(facts, next_step):
+    """It depends on what the server asks for, and on what was sent already."""
+    info = RequestInfo(URL, "chat", "m", **facts)
+    for body in (b"<h1>No</h1>", in_json("unauthorized"), b""):
+        assert next_step in response_error(info, 401, body).next_step
+
+
+SIGNIN = "https://ollama.com/connect?name=gpu&key=c3NoLWVkMjU1MTk%3D"
+
+
+@pytest.mark.parametrize("action", ["chat", "generate", "embed", "pull", "push"])
+def test_the_address_to_sign_in_is_shown(action):
+    body = json.dumps({"error": "unauthorized", "signin_url": SIGNIN}).encode()
+    error = response_error(RequestInfo(URL, action, "kimi-k2.6:cloud"), 401, body)
+    assert error.next_step == f"open {SIGNIN} , sign in, then run this again"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ollama.com/connect",
+        "https://ollama.com.evil.example/connect",
+        "https://ollama.com@evil.example/",
+        "https://ollama.com",
+        "https://evil.example/https://ollama.com/",
+        'https://ollama.com/x"onclick=1',
+        "https://ollama.com/a b",
+        "https://ollama.com/\u202ex",
+        "https://ollama.com/" + "x" * 3000,
+        "javascript://ollama.com/",
+        ["https://ollama.com/"],
+        None,
+    ],
+    ids=repr,
+)
+def test_no_other_address_to_sign_in_is_shown(url):
+    body = json.dumps({"error": "unauthorized", "signin_url": url}).encode()
+    error = response_error(chat("m:cloud"), 401, body)
+    assert "open " not in error.next_step
+    assert "OLLAMA_API_KEY" in error.next_step
+
+
+UPGRADE = (
+    "this model requires a subscription, upgrade for access: "
+    "https://ollama.com/upgrade (ref: 1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "next_step"),
+    [
+        (
+            402,
+            "out of credits",
+            "add credits at https://ollama.com/settings, or choose",
+        ),
+        (403, UPGRADE, "https://ollama.com/upgrade, or choose a local model"),
+        (410, "this model was retired", "that model is retired; choose another"),
+        (
+            412,
+            "requires a newer version of Ollama",
+            "update Ollama on the server, then",
+        ),
+        (
+            429,
+            "you (ann) have reached your session usage limit",
+            "wait until the limit resets (30 s), or choose a local model: %ollama list",
+        ),
+        (
+            429,
+            "timed out waiting for a concurrent request slot",
+            "wait (30 s), then run this again",
+        ),
+        (503, "server busy, please try again", "requests to finish (30 s), then run"),
+        (502, "Bad Gateway", "the server cannot reach ollama.com: check its network"),
+        (
+            400,
+            "image generation models are not currently supported",
+            "Ollama 0.32.6 and later generate no images",
+        ),
+    ],
+)
+def test_the_cloud_refuses_with_a_fitting_next_step(status, text, next_step):
+    info = RequestInfo(URL, "chat", "kimi-k2.6:cloud", retry_after_s=30)
+    error = response_error(info, status, in_json(text))
+    assert next_step in error.next_step
+    assert error.status_code == status
+    assert error.retry_after_s == 30
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (404, "File Not Found"),  # llama.cpp
+        (404, "Not Found"),
+        (501, "not implemented"),
+        (200, "Unexpected endpoint or method. (POST /api/pull)"),  # LM Studio
+    ],
+)
+@pytest.mark.parametrize("action", ["chat", "generate", "pull", "create"])
+def test_a_server_without_an_endpoint_does_not_lack_the_model(status, text, action):
+    error = server_error(RequestInfo(URL, action, "m"), text, status_code=status)
+    if status != 200:
+        body = json.dumps({"error": {"code": status, "message": text}}).encode()
+        error = response_error(RequestInfo(URL, action, "m"), status, body)
+    assert not isinstance(error, ModelNotFoundError)
+    assert "resumes" not in error.next_step or action == "pull"
+    if status == 200:
+        assert f"has no /api/{action}" in error.next_step
+
+
+def test_a_listed_model_is_not_missing():
+    """It was offered as the nearest name of itself."""
+    body = in_json("model not loaded")
+    error = response_error(chat("m"), 404, body, installed=["m:latest"])
+    assert type(error) is ServerError
+
+
+@pytest.mark.parametrize(
+    ("text", "next_step"),
+    [
+        (
+            'pull model manifest: 401: {"error":"Invalid username or password."}',
+            "accept the terms on the model's page",
+        ),
+        (
+            'pull model manifest: 403: {"error":"Access to model a/b is restricted"}',
+            "accept the terms on the model's page",
+        ),
+        (
+            'pull model manifest: 400: {"error":"The specified tag is not a valid '
+            'quantization scheme. Please use another tag or \\"latest\\""}',
+            "name a quantization that the repository has",
+        ),
+        (
+            'pull model manifest: 400: {"error":"Repository is not GGUF or is not '
+            'compatible with llama.cpp"}',
+            "choose a repository with GGUF files",
+        ),
+        (
+            'Get "https://r/v2/": tls: failed to verify certificate: x509: certificate '
+            "signed by unknown authority",
+            "install the certificate authority of that registry",
+        ),
+        ("pull model manifest: 404: page not found", "check the name"),
+        ("pull model manifest: 410: gone", "check the name"),
+        ("429 too many requests", "wait, then: %ollama pull m"),
+    ],
+)
+def test_a_pull_that_no_repetition_mends_does_not_promise_to_resume(text, next_step):
+    error = server_error(RequestInfo(URL, "pull", "m"), text)
+    assert next_step in error.next_step
+    assert "resumes" not in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("action", "next_step"),
+    [
+        ("chat", "send less (--last N, --new), or enlarge the context: -o num_ctx N"),
+        ("generate", "send less, or enlarge the context: -o num_ctx N"),
+        ("embed", "shorten or split the text, or let the server cut it: "),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_shortened_as_its_kind_allows(action, next_step):
+    text = "the input length exceeds the context length"
+    error = response_error(RequestInfo(URL, action, "m"), 400, in_json(text))
+    assert next_step in error.next_step
 
 
 def test_a_long_title_is_cut():

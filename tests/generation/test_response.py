@@ -5,6 +5,13 @@ import pytest
 from ollama_magic.client.types import ReplyChunk, Stats
 from ollama_magic.generation.response import Response
 
+HARMONY = "<|channel|>analysis<|message|>"
+FINAL = "<|channel|>final<|message|>"
+
+
+def cut(text, size):
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
 
 def response_of(*contents, **last):
     response = Response()
@@ -24,6 +31,12 @@ def response_of(*contents, **last):
         (["<", "b>bold"], "<b>bold", ""),
         (["<thi"], "<thi", ""),
         (["<think>cut off"], "", "cut off"),
+        (list("<thinking>hm</thinking>\nYes"), "Yes", "hm"),
+        (list("<thought>hm</thought>\nYes"), "Yes", "hm"),
+        (list("[THINK]hm[/THINK]Yes"), "Yes", "hm"),
+        (list(f"{HARMONY}hm<|end|><|start|>assistant{FINAL}Yes"), "Yes", "hm"),
+        (["<think>a</thinking>b</think>ok"], "ok", "a</thinking>b"),
+        (["[THIS] is text"], "[THIS] is text", ""),
         (["<think>a < b</think>ok"], "ok", "a < b"),
         (["Use <think> tags</think>"], "Use <think> tags</think>", ""),
         ([" ", " indented"], "  indented", ""),
@@ -36,6 +49,75 @@ def test_thinking_between_tags_is_kept_apart_from_the_text(contents, text, think
     assert response.text == text
     assert response.thinking == shown_thinking
     assert response.thinking.strip() == thinking
+
+
+LONE = "Hm, two.\nSo yes.</think>\n\nYes, `2`."
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+@pytest.mark.parametrize("end", ["</think>", "</thinking>", "</thought>", "[/THINK]"])
+def test_thinking_may_lack_its_opening_tag(size, end):
+    """The template of the model has it, and writes it before the response."""
+    text = LONE.replace("</think>", end)
+    response, shown, _ = response_of(*cut(text, size))
+    assert (response.text, response.thinking) == ("Yes, `2`.", "Hm, two.\nSo yes.")
+    assert shown.endswith("Yes, `2`.")
+    assert response.has_restarted
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So.\n</think>Yes", "Yes"),
+        ("So.\n</think> Yes", "Yes"),
+        ('So.</think>{"p": 1}', '{"p": 1}'),
+        ("So.</think> [1]", "[1]"),
+        ("So.</think>\r\nYes", "Yes"),
+        ("So.</think>", ""),
+        ("So.</think>\n", ""),
+        ("</think>\n\nYes", "Yes"),
+        ("So `x` is.\n```\na\n```\n</think>\nYes </think>", "Yes </think>"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_text_follows_a_lone_end_of_thinking(text, answer, size):
+    response, _, _ = response_of(*cut(text, size))
+    assert response.text == answer
+    assert "</think>" not in response.thinking
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The tag </think> ends it.",
+        "Write `</think>`\nat the end.",
+        "```\n</think>\n```\nis a tag.",
+        "```\nSo.</think>\n",
+        "Use <think>so</think>\nfor it.",
+        "a </thinker>\nb",
+        "x < y\n</thin",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_tag_in_a_sentence_or_in_code_is_text(text, size):
+    response, shown, _ = response_of(*cut(text, size))
+    assert (response.text, response.thinking) == (text, "")
+    assert shown == text
+
+
+def test_native_thinking_makes_a_later_tag_text():
+    response = Response()
+    response.read([ReplyChunk(thinking="so")])
+    response.read([ReplyChunk(content="The end:\n</think>\nis a tag.", done=True)])
+    assert response.text == "The end:\n</think>\nis a tag."
+
+
+def test_thinking_without_its_tag_is_timed():
+    now = iter([1.0, 3.5])
+    response = Response(clock=lambda: next(now))
+    for chunk in ("So", ", yes", ".</think>", "\nYes"):
+        response.read([ReplyChunk(content=chunk)])
+    assert (response.text, response.thinking_s) == ("Yes", 2.5)
 
 
 def test_leading_blanks_of_a_response_without_tags_are_kept():

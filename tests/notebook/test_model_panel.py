@@ -6,7 +6,7 @@ import time
 
 import ipywidgets as widgets
 import pytest
-from fake_ollama import Answer, Wait, error
+from fake_ollama import Answer, Wait, error, json_answer
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.render.panel_html import TableRow, model_table_html
@@ -456,12 +456,23 @@ def test_a_load_can_be_cancelled_at_the_server(drive, fake_ollama):
 
 def test_the_panel_recovers_after_its_server_was_offline(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b")
-    fake_ollama.on("GET /api/version", error(503, "starting up"))
+    listed = json_answer({"models": [{"name": "llama3.2:3b"}]})
+    fake_ollama.on("GET /api/tags", error(503, "starting up"), listed)
     driver.click("Refresh").wait_text("starting up")
     assert "%ollama serve" in driver.text
     assert not list(driver.all(widgets.Checkbox))
-    fake_ollama.on("GET /api/version", Answer(['{"version":"0.33.0"}']))
     driver.click("Refresh").wait_text("llama3.2:3b")
+
+
+def test_the_panel_needs_the_list_of_models_only(drive, fake_ollama):
+    """A proxy may hide the rest, or answer with pages of its own."""
+    page = Answer(["<h1>No</h1>"], status=403, content_type="text/html")
+    for endpoint in ("GET /api/version", "GET /api/ps", "POST /api/show"):
+        fake_ollama.on(endpoint, page)
+    driver = drive().wait_text("llama3.2:3b")
+    assert f"Ollama at {fake_ollama.url}" in driver.text
+    driver.tick("llama3.2:3b").click("Use")
+    assert driver.chosen == ["llama3.2:3b"]
 
 
 def test_an_error_of_a_button_is_shown_and_the_button_stays_usable(drive):

@@ -227,8 +227,8 @@ def test_no_error_and_no_file_contains_a_secret(fresh, fake_ollama, tmp_path, pl
     said["%config host"] = messages_of(fresh.run("%config OllamaMagics.host"))
     state = "print(json.dumps(ipywidgets.Widget.get_manager_state()))"
     said["widgets"] = messages_of(fresh.run(f"import json, ipywidgets\n{state}"))
-    for kind in ("json", "md", "ipynb"):
-        assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
+    for suffix in ("json", "md", "ipynb"):
+        assert fresh.run(f"%ollama export {tmp_path / f'c.{suffix}'}").status == "ok"
     for path in tmp_path.iterdir():
         said[path.name] = read(path)
     assert {"chats.sqlite", "c.ipynb", "c.json", "c.md"} <= set(said)
@@ -393,6 +393,40 @@ def test_a_host_in_insecure_hosts_gets_the_token(fresh, remote_server):
         assert leaks(messages_of(fresh.run(command))) == []
 
 
+def test_extra_headers_are_sent_to_the_configured_host_alone(fresh, fake_ollama):
+    """They are in no list of the settings, and in no report."""
+    fresh.run(f"headers = {{'X-Key': 'Key {TOKEN}'}}\n"
+              f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}\n"
+              "%config OllamaMagics.headers = headers")  # fmt: skip
+    said = ""
+    for command in ("%ollama", "%%ollama\nHi", "%%ollama -1\nHi", "%ollama config",
+                    "%config OllamaMagics", "%config OllamaMagics.headers",
+                    "%ollama doctor", REPRS, "%%ollama\n{{ headers }}",
+                    "from ollama_magic import ask\nprint(ask('Hi'))"):  # fmt: skip
+        ran = fresh.run(command)
+        assert ran.status == "ok", ran.error
+        said += messages_of(ran)
+    assert leaks(said) == []
+    assert "X-Key (values not shown)" in said
+    sent = fake_ollama.requests
+    assert {request.headers.get("x-key") for request in sent} == {f"Key {TOKEN}"}
+    assert leaks(b"".join(request.body for request in sent).decode()) == []
+    with FakeOllama() as other:
+        assert fresh.run(f"%%ollama --host {other.url}\nHi").status == "ok"
+        assert {request.headers.get("x-key") for request in other.requests} == {None}
+
+
+def test_an_invalid_header_is_rejected_when_it_is_set(fresh):
+    ran = fresh.run(f"%config OllamaMagics.headers = {{'X Key': {TOKEN!r}}}")
+    assert "A header in `headers` is invalid." in messages_of(ran)
+    assert "{}" in fresh.run("%config OllamaMagics.headers").text
+    far = "%config OllamaMagics.host = 'http://gpu.example:11434'"
+    fresh.run(f"{far}\n%config OllamaMagics.headers = {{'X-Key': 'abc-12345'}}")
+    error = fresh.run("%%ollama\nHi").error
+    assert "The value of headers was not sent to http://gpu.example:11434." in error
+    assert 'insecure_hosts = ["gpu.example:11434"]' in error
+
+
 def test_serve_keeps_the_password_of_the_address(fresh, fake_ollama):
     secret = fake_ollama.url.replace("://", f"://ann:{_URL_PASSWORD}@")
     fresh.run(f"os.environ['OLLAMA_HOST'] = {secret!r}")
@@ -412,11 +446,12 @@ _SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", _SPELLINGS)
-@pytest.mark.parametrize("secret", [TOKEN, PASSWORD], ids=["token", "password"])
+@pytest.mark.parametrize("kind", ["token", "password", "header"])
 def test_no_text_of_a_server_shows_a_secret(
-    fresh, fake_ollama, tmp_path, secret, spelling
+    fresh, fake_ollama, tmp_path, kind, spelling
 ):
     """In names, digests, versions, statuses and replies."""
+    secret = PASSWORD if kind == "password" else TOKEN
     spelled = _SPELLINGS[spelling](secret)
 
     def says(*data):
@@ -439,9 +474,11 @@ def test_no_text_of_a_server_shows_a_secret(
     fake_ollama.on("POST /api/chat", says(*reply))
     fake_ollama.on("POST /api/generate", says(*reply))
     host = fake_ollama.url
-    if secret == PASSWORD:
+    if kind == "password":
         host = host.replace("://", f"://ann:{_URL_PASSWORD}@")
-    key = TOKEN if secret == TOKEN else ""
+    if kind == "header":
+        fresh.run(f"%config OllamaMagics.headers = {{'X-Key': {f'Key {TOKEN}'!r}}}")
+    key = TOKEN if kind == "token" else ""
     fresh.run(f"os.environ['OLLAMA_HOST'] = {host!r}\n"
               f"os.environ['OLLAMA_API_KEY'] = {key!r}")  # fmt: skip
     said = {}
@@ -458,8 +495,8 @@ def test_no_text_of_a_server_shows_a_secret(
     ran = fresh.run("%%ollama -m x -T f --yes\nCall it")
     assert ran.status == "ok", ran.error
     said["tools"] = messages_of(ran)
-    for kind in ("json", "md", "ipynb"):
-        assert fresh.run(f"%ollama export {tmp_path / f'c.{kind}'}").status == "ok"
+    for suffix in ("json", "md", "ipynb"):
+        assert fresh.run(f"%ollama export {tmp_path / f'c.{suffix}'}").status == "ok"
     for path in tmp_path.iterdir():
         said[path.name] = read(path)
     assert {what: leaks(text) for what, text in said.items() if leaks(text)} == {}

@@ -611,5 +611,7 @@ def test_a_list_that_hangs_does_not_delay_the_reply(kernel, fake_ollama, endpoin
 
 def test_an_error_of_a_required_list_is_raised(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", STRANGE["403 page"])
-    assert "is not an Ollama server" in kernel.run("%%ollama\nHi").error
+    refused = kernel.run("%%ollama\nHi").error
+    assert "refused to list its models" in refused
+    assert "a proxy in front of the server refused it" in refused
     assert asked(fake_ollama) == []

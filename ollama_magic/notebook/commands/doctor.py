@@ -206,6 +206,8 @@ def _proxies(session: Session) -> Iterator[Finding]:
 def _key(session: Session) -> Iterator[Finding]:
     is_set = bool(os.environ.get("OLLAMA_API_KEY"))
     yield Finding("API key", "OLLAMA_API_KEY is set" if is_set else "not set")
+    if names := session.client().header_names:
+        yield Finding("headers", f"{', '.join(names)} (values not shown)")
     withheld = session.take_key_warning(session.client())
     if withheld is not None:
         text = f"{withheld.what} {withheld.why}"

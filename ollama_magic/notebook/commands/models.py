@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ollama_magic.client import actions
 from ollama_magic.client.background import (
     BackgroundReader,
     ClosableStream,
+    ask_in_time,
     defer_interrupt,
     held,
     run_in_background,
@@ -171,12 +173,11 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
 def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
     """Return a model that was just loaded; None if the server does not list it."""
     try:
-        return find_model(name, run_in_background(client.ps))
-    except OllamaMagicError:
-        return None
+        (loaded,) = run_in_background(partial(ask_in_time, client.ps))
     except KeyboardInterrupt:
         defer_interrupt()
         return None
+    return None if isinstance(loaded, Exception) else find_model(name, loaded)
 
 
 @COMMANDS.add("stop", operands="MODEL", completes="model")

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 from ollama_magic import __version__
-from ollama_magic.client.background import run_in_background
+from ollama_magic.client.background import (
+    PATIENCE_S,
+    ask_in_time,
+    run_in_background,
+)
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
-from ollama_magic.errors import EngineError, OllamaMagicError, quoted
+from ollama_magic.errors import (
+    EngineError,
+    OllamaMagicError,
+    ServerUnreachableError,
+    quoted,
+)
 from ollama_magic.generation.context import describe_use
 from ollama_magic.generation.models import (
     ServerModels,
@@ -98,7 +108,7 @@ def status(context: Context) -> TextPage:
         return run_in_background(lambda: look_up(client, must_list=must_list))
 
     last = next((t.model for t in reversed(chat.turns) if not t.is_mark), "")
-    length = run_in_background(lambda: loaded_length(client, last)) if last else 0
+    length = loaded_length(client, last) if last else 0
     usage = describe_use(chat, length)
     notebook = session.notebook.path or "unknown: the chat ends with the kernel"
     lines = [
@@ -118,11 +128,16 @@ def status(context: Context) -> TextPage:
 
 
 def _version_text(ask_version: Callable[[], str]) -> str:
-    try:
+    (found,) = run_in_background(partial(ask_in_time, ask_version))
+    if isinstance(found, str):
         # NB: a server's text must not add lines, such as an advice.
-        return quoted(run_in_background(ask_version), limit=80)
-    except OllamaMagicError as error:  # the status must be shown without a server too
-        return f"not reachable ({error.why or error.what}); {error.next_step}"
+        return quoted(found, limit=80)
+    if isinstance(found, TimeoutError):
+        return f"did not respond within {PATIENCE_S:g} s; %ollama doctor checks it"
+    # The status must be shown without a server too.
+    is_there = not isinstance(found, ServerUnreachableError)
+    state = "version unknown" if is_there else "not reachable"
+    return f"{state} ({found.why or found.what}); {found.next_step}"
 
 
 def _key_lines(session: Session, client: OllamaClient) -> list[str]:
