@@ -80,6 +80,10 @@ def _schema_generator() -> type[GenerateJsonSchema]:
         def emit_warning(self, kind: Any, detail: str) -> None:  # noqa: ANN401
             """Ignore defaults that are not JSON: they are left out."""
 
+        def decimal_schema(self, schema: Any) -> Json:  # noqa: ANN401
+            """Ask for a number: no server can follow the pattern for one as text."""
+            return self.float_schema(schema)
+
         def set_schema(self, schema: Any) -> Json:  # noqa: ANN401
             described = super().set_schema(schema)
             described.pop("uniqueItems", None)  # duplicates do no harm

@@ -78,6 +78,8 @@ class ToolResult:
 class _Parameter:
     name: str
     type: TypeAdapter[Any] | None
+    text: str
+    """What it is for, as its type says: ``Annotated[int, "how many"]``."""
     is_required: bool
     is_filled: bool
     takes_the_rest: bool
@@ -170,13 +172,16 @@ def _parameters(tool: str, function: Callable[..., Any]) -> list[_Parameter]:
             raise _unfit(tool, why, _AROUND)
         if one.name not in fixed:
             is_rest = one.kind is one.VAR_KEYWORD
-            kind = None if is_rest else _type_of(tool, one, scope)
+            hint = one.empty if is_rest else _resolved(tool, one, scope)
+            kind = None if hint is one.empty else _adapter(tool, one.name, hint)
             is_open = one.default is one.empty or _is_field(one.default)
             default = kind.get_default_value() if is_open and kind else None
             is_filled = default is not None
             is_required = is_open and not is_filled and not is_rest
             parameters.append(
-                _Parameter(one.name, kind, is_required, is_filled, is_rest)
+                _Parameter(
+                    one.name, kind, _text_of(hint), is_required, is_filled, is_rest
+                )
             )
     return parameters
 
@@ -186,16 +191,18 @@ def _is_field(default: object) -> bool:
     return type(default).__module__ == "pydantic.fields"
 
 
-def _type_of(
-    tool: str, parameter: inspect.Parameter, scope: dict[str, Any]
-) -> TypeAdapter[Any] | None:
-    hint = _resolved(tool, parameter, scope)
-    if hint is parameter.empty:
-        return None
+def _adapter(tool: str, parameter: str, hint: Any) -> TypeAdapter[Any]:  # noqa: ANN401
     try:
         return adapter_for(hint)
     except UnsupportedTypeError as error:
-        raise _unfit_type(tool, parameter.name, str(error)) from error
+        raise _unfit_type(tool, parameter, str(error)) from error
+
+
+def _text_of(hint: Any) -> str:  # noqa: ANN401
+    """Return the plain text beside a type, or that of ``Doc("…")`` (PEP 727)."""
+    found = getattr(hint, "__metadata__", ())
+    texts = (getattr(one, "documentation", one) for one in found)
+    return next((text for text in texts if isinstance(text, str)), "")
 
 
 def _resolved(tool: str, parameter: inspect.Parameter, scope: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -229,7 +236,7 @@ def _schema(tool: str, parameters: list[_Parameter], texts: Mapping[str, str]) -
     properties: Json = {}
     for one in parameters:
         if not one.takes_the_rest:
-            text = texts.get(one.name)
+            text = one.text or texts.get(one.name)
             described = {"description": text} if text else {}
             properties[one.name] = {**described, **_schema_of(tool, one)}
     required = [one.name for one in parameters if one.is_required]

@@ -2,9 +2,10 @@
 
 import dataclasses
 import datetime
+import decimal
 import enum
 import json
-from typing import Literal, Optional, TypedDict
+from typing import Annotated, Literal, Optional, TypedDict
 
 import pydantic
 import pytest
@@ -283,6 +284,11 @@ def test_any_error_of_a_validator_is_a_mismatch():
     schema = read_schema(rejecting(KeyError("n")))
     assert what_is_wrong('{"n": 3}', schema) == "at the top level: KeyError: 'n'"
     assert schema.load({"n": 2}).n == 2
+
+
+def test_a_decimal_is_asked_for_as_a_number():
+    price = Annotated[decimal.Decimal, pydantic.Field(gt=0)]
+    assert read_schema(price).json == {**NUMBER, "exclusiveMinimum": 0}
 
 
 def test_the_fields_of_an_object_are_known():

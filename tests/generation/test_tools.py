@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+from typing_extensions import Doc
 
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
@@ -376,6 +377,24 @@ def test_annotated_parameters_keep_their_limits_and_texts():
     assert result == ToolResult(
         "argument n: 0 is less than the minimum of 1", "invalid"
     )
+
+
+def test_plain_text_beside_a_type_describes_its_parameter():
+    def function(
+        n: Annotated[int, "how many"],
+        m: Annotated[int, Doc("how often")] = 1,
+        k: Annotated[int, "how long"] = None,  # noqa: RUF013  (people write so)
+    ):
+        """Do it.
+
+        :param n: said elsewhere
+        """
+
+    assert parameters_of(function)["properties"] == {
+        "n": {**COUNT, "description": "how many"},
+        "m": {**COUNT, "description": "how often"},
+        "k": {"anyOf": [COUNT, NULL], "description": "how long"},
+    }
 
 
 def test_a_default_that_is_a_field_describes_its_parameter():
