@@ -40,7 +40,7 @@ _MOST_TRIES = 3
 """So often a row is sent to servers that answer other rows, but not this one."""
 _BUSY = {408, 429, 502, 503, 504, *range(520, 531)}
 """Statuses of a busy or limited server, and of a proxy that cannot reach it."""
-_REFUSED = {401, 402, 403, 404, 410, 412}
+_REFUSED = {401, 402, 403, 404, 405, 407, 410, 412}
 _USED_UP = re.compile(
     "(usage|session|hourly|daily|weekly|monthly) limit|quota|budget|credit|billing",
     re.IGNORECASE,

@@ -95,9 +95,9 @@ class RowProgress:
     def left_text(self, done: int) -> str:
         """Return how many rows are left to send; empty if none is."""
         left = self._total - done - self.unsendable
-        return f"{counted(left, 'row')} {'is' if left == 1 else 'are'} left" * bool(
-            left
-        )
+        if not left:
+            return ""
+        return f"{counted(left, 'row')} {'is' if left == 1 else 'are'} left"
 
     def of_total(self, rows: int) -> str:
         """Return ``3 of 8``."""

@@ -198,7 +198,7 @@ def test_a_host_that_comes_back_gets_rows_again():
 
 
 FINAL = [
-    *map(refusal, [401, 402, 403, 404, 410, 412]),
+    *map(refusal, [401, 402, 403, 404, 405, 407, 410, 412]),
     refusal(429, USED_UP),
     refusal(429, "server (429): insufficient_quota"),
     refusal(429, "server (429): reached your session usage limit", 7200.0),
@@ -280,6 +280,7 @@ def fails_first(fake, answer, times):
     fake.on("POST /api/generate", reply)
 
 
+PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 OUTAGES = {
     "busy": error(503, "server busy, please try again"),
     "limited": Answer(
@@ -291,6 +292,7 @@ OUTAGES = {
     ),
     "a slot": error(429, "timed out waiting for a concurrent request slot"),
     "behind a proxy": error(502, "bad gateway"),
+    "a page of a proxy": Answer([PAGE], 502, "text/html", framing="length"),
     "reset": Answer([RESET], raw=True),
     "cut": Answer([reply_line({"model": "m"}, content="half")]),
 }
