@@ -80,17 +80,17 @@ def without_style(page: str) -> str:
 
 
 MARKDOWN_STYLES = {
-    "h5": "font-weight:bold",
-    "h6": "font-weight:bold",
+    "h5": "font-size:.95em;font-weight:bold",
+    "h6": "font-size:.9em;font-weight:bold",
     "li": "list-style-type:none",
     "dl": "margin:0 0 1em",
     "dt": "float:none;width:auto",
     "dd": "float:none;margin-left:2em;width:auto",
 }
-"""Styles where those of JupyterLab do not fit a reply.
+"""Styles where those of the page do not fit a reply.
 
-Its small headings look like text, and definitions float. Tasks have a box in place of
-the bullet.
+Small headings look like text in JupyterLab and are tiny in VS Code, and definitions
+float in JupyterLab. Tasks have a box in place of the bullet.
 """
 
 PANEL_CLASS = "ollama-panel"

@@ -115,7 +115,7 @@ READS = {
         "# a\n\nb\n---",
         "<h3>a</h3><h4>b</h4>",
     ),
-    "deep heading": ("##### a", '<h6 style="font-weight:bold">a</h6>'),
+    "deep heading": ("##### a", f'<h6 style="{MARKDOWN_STYLES["h6"]}">a</h6>'),
     "callout": ("> [!NOTE]\n> a", "<p><strong>Note</strong></p>\n<p>a</p>"),
     "callout alone": ("> [!WARNING]", "<strong>Warning</strong>"),
     "definitions": (
