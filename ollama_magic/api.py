@@ -265,7 +265,7 @@ def embed(
     }
 
     model = model or run_in_background(partial(embedding_model, client))
-    check_cloud(session, client, model, cloud_host(model, None))
+    check_cloud(session.settings, client, model, cloud_host(model, None))
     vectors = run_in_background(partial(embed_texts, client, model, texts, given))
     return vectors[0] if isinstance(input, str) else vectors
 

@@ -146,7 +146,7 @@ def usable_servers(
             raise
         return UsableServers(name or "", servers, fault=error)
     for server in usable.servers:
-        check_cloud(session, server.client, usable.model, server.cloud_host)
+        check_cloud(session.settings, server.client, usable.model, server.cloud_host)
     return usable
 
 

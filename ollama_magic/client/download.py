@@ -30,7 +30,10 @@ def is_address(text: str) -> bool:
 
 def public_address(text: str) -> str:
     """Return an address without what may be secret: user, password and query."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that do not match
+        return f"{text.partition(':')[0]}://…"
     place = parts.netloc.rpartition("@")[2]
     return quoted(f"{parts.scheme}://{place}{parts.path}", limit=200)
 

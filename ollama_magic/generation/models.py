@@ -40,6 +40,7 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.options import THINK_LEVELS
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import Settings
 from ollama_magic.history.turns import Chat
 
 _MOST_NAMED = 6
@@ -209,7 +210,9 @@ def cloud_host(name: str, model: ModelSummary | None) -> str:
     return CLOUD_HOST if is_cloud_name(name) else ""
 
 
-def check_cloud(session: Session, client: OllamaClient, model: str, cloud: str) -> None:
+def check_cloud(
+    settings: Settings, client: OllamaClient, model: str, cloud: str
+) -> None:
     """Raise an error if the model is in the cloud and the settings forbid that.
 
     Parameters
@@ -222,8 +225,9 @@ def check_cloud(session: Session, client: OllamaClient, model: str, cloud: str) 
     ConfigError
         ``allow_cloud`` is False, and prompts would be sent to the cloud.
     """
-    cloud = cloud or (CLOUD_HOST if client.host.name == CLOUD_HOST else "")
-    if cloud and session.settings.allow_cloud is False:
+    is_cloud = f".{client.host.name.lower()}".endswith(f".{CLOUD_HOST}")
+    cloud = cloud or (CLOUD_HOST if is_cloud else "")
+    if cloud and settings.allow_cloud is False:
         raise ConfigError(
             f"{model!r} is a cloud model: its prompts are sent to {cloud}.",
             why="OllamaMagics.allow_cloud is False",

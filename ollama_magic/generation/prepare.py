@@ -165,9 +165,7 @@ def prepare(
     needs |= {image.capability: True for image in images}
     for capability in [one for one, is_needed in needs.items() if is_needed]:
         require_capability(capability, model, models.installed)
-    check_cloud(session, client, name, cloud_host(name, model))
-    if models.installed and models.tells_loaded:  # it was slow, and must not be twice
-        check_level(client, options.think, name)
+    _check_use(session, client, options, name, models)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
     accepts = partial(_accepts, model)
@@ -288,6 +286,20 @@ def _named_model(
     models = look_up(must_list or chosen_model(session, before) is None)
     chosen = chosen_model(session, before, models.installed)
     return chosen.name if chosen else "", models
+
+
+def _check_use(
+    session: Session,
+    client: OllamaClient,
+    options: ChatOptions,
+    name: str,
+    models: ServerModels,
+) -> None:
+    """Raise an error if the model may not be used, or not with this level."""
+    cloud = cloud_host(name, find_model(name, models.installed))
+    check_cloud(session.settings, client, name, cloud)
+    if models.installed and models.tells_loaded:  # it was slow, and must not be twice
+        check_level(client, options.think, name)
 
 
 def _accepts(model: ModelSummary | None, image: Image) -> bool:

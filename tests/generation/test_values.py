@@ -2,6 +2,7 @@
 
 import pytest
 
+from ollama_magic.errors import PromptError
 from ollama_magic.generation.prompt import fill
 from ollama_magic.generation.values import MAX_CHARACTERS, value_text
 
@@ -50,6 +51,127 @@ def test_a_wide_table_and_long_cells_stay_within_the_budget(pandas):
     assert "[140 more columns]" in found.text
     assert "… [1,000 characters]" in found.text
     assert len(found.text) <= MAX_CHARACTERS + 100
+    assert found.note == "60 of 200 columns, long values cut"
+
+
+def test_lists_arrays_and_bytes_in_a_table_are_cut_like_text(pandas, numpy):
+    row = {
+        "list": list(range(5_000)),
+        "array": numpy.arange(768.0),
+        "bytes": b"x" * 900,
+        "dict": {n: n for n in range(500)},
+        "short": [1, 2],
+        "none": None,
+    }
+    found = value_text(pandas.DataFrame([row, row]))
+    assert len(found.text) < 3_000
+    assert found.text.count(" characters]") == 8
+    assert found.text.count('"[1, 2]",\n') == 1
+    assert found.note == "long values cut"
+
+
+def test_a_lone_surrogate_in_a_table_becomes_a_question_mark(pandas):
+    frame = pandas.DataFrame({"t": ["a\ud800b", 1]}, dtype=object)
+    assert value_text(frame).text.endswith(",t\n0,a?b\n1,1")
+
+
+class TablesOfPolars:
+    """Stand in for polars, with what is used of it."""
+
+    def __init__(self, columns):
+        self.table = columns
+        self.columns = list(columns)
+        self.rows = list(zip(*columns.values(), strict=True))
+        self.shape = (len(self.rows), len(columns))
+        self.dtypes = ["Int64"] * len(columns)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, key):
+        rows, columns = key
+        assert rows == slice(None)
+        return type(self)({name: self.table[name] for name in self.columns[columns]})
+
+    def head(self, count):
+        return type(self)({name: v[:count] for name, v in self.table.items()})
+
+    def tail(self, count):
+        return type(self)({name: v[-count:] for name, v in self.table.items()})
+
+    def null_count(self):
+        return self
+
+    def row(self, _):
+        return [values.count(None) for values in self.table.values()]
+
+    def iter_rows(self):
+        return iter(self.rows)
+
+
+def polars_frame(columns):
+    try:
+        import polars
+    except ImportError:
+        module = {"__module__": "polars.dataframe.frame"}
+        return type("DataFrame", (TablesOfPolars,), module)(columns)
+    return polars.DataFrame(columns)
+
+
+def test_a_table_of_polars_is_sampled_like_one_of_pandas():
+    found = value_text(polars_frame({"n": list(range(100)), "m": [None, 1] * 50}))
+    lines = found.text.splitlines()
+    assert lines[:3] == [
+        "DataFrame of 100 rows and 2 columns",
+        "column: type, missing values",
+        "n: Int64, 0",
+    ]
+    assert lines[3:7] == ["m: Int64, 50", "rows as CSV:", "n,m", "0,"]
+    assert lines[-6:-4] == ["[85 rows left out]", "95,1"]
+    assert found.note == "15 of 100 rows"
+
+
+def test_tables_and_arrays_in_a_list_or_dict_are_sampled(pandas, numpy):
+    frame = pandas.DataFrame({"n": range(300)})
+    found = value_text({"a": frame, "b": numpy.zeros(5_000), "c": "text"})
+    assert "a:\nDataFrame of 300 rows and 1 column" in found.text
+    assert found.text.endswith("\n\nc:\ntext")
+    assert found.note == "a: 15 of 300 rows; b: a sample of 5,000 values"
+    found = value_text([frame] * 1_000)
+    assert found.note == "cut"
+    assert value_text([1, {2}]).text == "[1, {2}]"
+
+
+class Named:
+    def __init__(self, text):
+        self.text = text
+
+    def __repr__(self):
+        return self.text
+
+
+def test_a_text_that_its_library_abridged_has_a_note():
+    assert value_text(Named("[1, 2, ..., 9]")).note == "maybe abridged"
+    assert value_text(Named("x")).note == value_text("a text, and …").note == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), (n for n in "ab"), map(str, "ab"), lambda: 1],
+    ids=["object", "generator", "map", "function"],
+)
+def test_an_object_without_a_text_is_an_error_and_is_never_sent(value):
+    with pytest.raises(
+        PromptError, match="has no text that a model can read"
+    ) as caught:
+        fill("What is {{ value }}?", {"value": value})
+    assert " at 0x" in caught.value.why
+
+
+def test_a_groupby_is_an_error_and_is_never_sent(pandas):
+    groups = pandas.DataFrame({"a": [1, 2]}).groupby("a")
+    with pytest.raises(PromptError, match="has no text"):
+        fill("{{ groups }}", {"groups": groups})
 
 
 def test_a_series_has_its_name(pandas):
@@ -75,6 +197,19 @@ def test_the_table_itself_is_not_changed(pandas):
     frame = pandas.DataFrame({"t": ["x" * 500]})
     value_text(frame)
     assert frame["t"][0] == "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        ([1.0, None, 3.0], ["from 1 to 3, mean 2", "1 of 3 values are NaN"]),
+        ([None, None], ["2 of 2 values are NaN"]),
+        ([], []),
+    ],
+)
+def test_the_range_of_an_array_leaves_out_nan(numpy, values, facts):
+    found = value_text(numpy.array(values, dtype=float))
+    assert found.text.splitlines()[1:-1] == facts
 
 
 def test_an_array_is_described_by_its_shape_and_range(numpy):

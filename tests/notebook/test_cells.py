@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 import pytest
-from fake_ollama import Answer, Wait, error, reply_line
+from fake_ollama import Answer, Wait, error, json_answer, reply_line
 
 line = partial(reply_line, {"model": "llama3.2:3b", "messages": []})
 
@@ -90,6 +90,69 @@ def test_think_levels_reach_a_model_with_thinking(kernel, fake_ollama):
     assert "Hm." in ran.html
     hidden = ask(kernel, options="--think --hide-thinking")
     assert "Hm." not in hidden.html
+
+
+def shows_levels(fake_ollama, *values):
+    """Let the server list the values of ``think``, as Ollama does since 0.34.3."""
+    fake_ollama.models(
+        [{"name": "llama3.2:3b", "capabilities": ["completion", "thinking"]}]
+    )
+    thinking = {"thinking": {"values": list(values)}} if values else {}
+    fake_ollama.on("POST /api/show", json_answer({"details": {}, **thinking}))
+
+
+@pytest.mark.parametrize(
+    ("values", "option", "sent_as"),
+    [
+        (("none", "low", "xhigh"), "--think=xhigh", "xhigh"),
+        ((False, True), "--think=true", True),
+        ((False, True), "--think=False", False),
+        ((), "--think=max", "max"),
+    ],
+)
+def test_every_level_that_the_server_lists_is_sent(
+    kernel, fake_ollama, values, option, sent_as
+):
+    shows_levels(fake_ollama, *values)
+    assert ask(kernel, options=option).status == "ok"
+    assert sent(fake_ollama)["think"] == sent_as
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "said"),
+    [
+        (("low", "xhigh"), "high", ["its levels: low, xhigh", "--think=xhigh"]),
+        ((False, True), "high", ["it thinks or does not", "--think, or --no-think"]),
+        ((), "hihg", ["its levels: low, medium, high, max", "--think=high"]),
+    ],
+)
+def test_a_level_that_the_model_lacks_is_an_error_and_nothing_is_sent(
+    kernel, fake_ollama, values, level, said
+):
+    shows_levels(fake_ollama, *values)
+    kernel.run("from ollama_magic import map_prompts")
+    for code in (
+        f"%%ollama --think={level}\nHi",
+        f"%config OllamaMagics.think = {level!r}\n%ollama ask Hi",
+        f"map_prompts('{{}}', ['a'], think={level!r})",
+    ):
+        ran = kernel.run(code)
+        assert f"has no thinking level {level!r}" in ran.error
+        assert all(part in ran.error for part in said)
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_a_level_is_sent_unchecked_if_the_server_cannot_be_asked(kernel, fake_ollama):
+    shows_levels(fake_ollama)
+    fake_ollama.on("POST /api/show", error(403, "no"))
+    assert ask(kernel, options="--think=xhigh").status == "ok"
+    assert sent(fake_ollama)["think"] == "xhigh"
+
+
+def test_the_levels_of_a_model_are_shown(kernel, fake_ollama):
+    shows_levels(fake_ollama, False, "low", "high", {"untrusted": 1})
+    text = kernel.run("%ollama show llama3.2:3b").text
+    assert "thinking          false, low, high" in text
 
 
 def test_thinking_is_an_error_for_a_model_without_it_and_nothing_is_sent(

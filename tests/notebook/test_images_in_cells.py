@@ -1,13 +1,16 @@
 """Images in prompts, in a real kernel."""
 
 import base64
+import io
 import json
 import sqlite3
 import struct
+import wave
 import zlib
 from contextlib import closing
 
 import pytest
+from fake_ollama import Answer
 
 MODEL = "llama3.2:3b"
 SEES = {"name": MODEL, "capabilities": ["completion", "vision"]}
@@ -101,6 +104,137 @@ def test_a_chat_continues_about_its_images_and_stores_each_once(
     with closing(sqlite3.connect(tmp_path / "chats.sqlite")) as database:
         ((count, data),) = database.execute("SELECT COUNT(*), data FROM pictures")
     assert (count, data) == (1, PNG)
+
+
+HEARS = {"name": "ears:1b", "capabilities": ["completion", "audio"]}
+
+
+def wav(rate=8000):
+    """Return a second of silence."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 1, rate, 0, "NONE", ""))
+        file.writeframes(b"\x80" * rate)
+    return buffer.getvalue()
+
+
+def test_a_sound_is_sent_like_an_image_to_a_model_that_hears(
+    kernel, fake_ollama, tmp_path
+):
+    pytest.importorskip("numpy")
+    fake_ollama.models([HEARS, SEES])
+    (tmp_path / "talk.wav").write_bytes(wav())
+    kernel.run(
+        "import numpy\nfrom IPython.display import Audio\n"
+        "samples = numpy.full(8000, 128, 'uint8'); sound = (samples, 8000)\n"
+        f"audio = Audio({str(tmp_path / 'talk.wav')!r})"
+    )
+    line = f"ears:1b -a {tmp_path / 'talk.wav'} -a sound -a audio"
+    ran = kernel.run(f"%%ollama {line}\nWrite it down.", cell_id="a")
+    assert ran.status == "ok", ran.error
+    assert images(messages(fake_ollama)[-1]) == [wav()] * 3
+    assert "talk.wav (WAV, 1.0 s, " in ran.html
+    assert "and 3 sounds" in kernel.run(f"%%ollama --dry-run {line}\nAgain").text
+    kernel.run("%%ollama ears:1b\nAnd?", cell_id="b")
+    assert images(messages(fake_ollama)[0]) == [wav()] * 3  # of the turn before
+    ran = kernel.run(f"%%ollama {SEES['name']}\nAnd?", cell_id="b")
+    assert not any(map(images, messages(fake_ollama)))
+    assert "no audio: 3 earlier sounds not sent" in ran.html
+    file = tmp_path / "chat.md"
+    kernel.run(f"%ollama export {file}")
+    assert "[sound: WAV, 1.0 s" in file.read_text()
+
+
+def test_a_model_without_audio_gets_no_sound(seeing, fake_ollama, tmp_path):
+    fake_ollama.models([SEES, HEARS])
+    (tmp_path / "talk.wav").write_bytes(wav())
+    ran = seeing.run(f"%%ollama {SEES['name']} -a {tmp_path / 'talk.wav'}\nWhat?")
+    assert "does not support sounds" in ran.error
+    assert "ears:1b" in ran.error
+    assert fake_ollama.bodies("/api/chat") == []
+
+
+def test_an_address_is_fetched_only_if_it_is_attached(seeing, fake_ollama):
+    fake_ollama.on("GET /plot.png", Answer([PNG], content_type="image/png"))
+    address = f"{fake_ollama.url}/plot.png"
+
+    def fetches():
+        return [r.path for r in fake_ollama.requests if r.path.startswith("/plot.png")]
+
+    seeing.run(f"address = '{address}'\nfrom ollama_magic import ask")
+    seeing.run(f"%%ollama\nWhat is {{{{ address }}}} and {address}?")
+    assert fetches() == []
+    for code in (
+        f"%%ollama -a {address}?key=s3cret\nWhat?",
+        "%%ollama -a address\nWhat?",
+        "ask('What?', images=address)",
+    ):
+        ran = seeing.run(code)
+        assert ran.status == "ok", ran.error
+        shown = f"{address} (PNG, 2 x 1, {len(PNG)} B, fetched by this machine)"
+        assert shown in ran.html
+        assert "s3cret" not in ran.html
+    assert len(fetches()) == 3
+    assert images(messages(fake_ollama)[-1]) == [PNG]
+    ran = seeing.run("%%ollama -a file:///etc/passwd\nWhat?")
+    assert "only http:// and https:// addresses are fetched" in ran.error
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "images=fig",
+        "images=data",
+        "images=path",
+        "images=io.BytesIO(data)",
+        "images=bars",
+        "images=(fig, data)[:1]",
+        "images=pandas.Series([str(path)])",
+        "images={'a': data}.values()",
+    ],
+)
+def test_a_single_image_is_taken_as_a_list_of_one(seeing, fake_ollama, tmp_path, given):
+    for name in ("matplotlib", "pandas"):
+        pytest.importorskip(name)
+    seeing.run(
+        "import io, pandas, matplotlib; matplotlib.use('agg')\n"
+        "from pathlib import Path\nfrom matplotlib.figure import Figure\n"
+        "from ollama_magic import ask\n"
+        f"path = Path({str(tmp_path / 'plot.png')!r}); data = path.read_bytes()\n"
+        "fig = Figure(); bars = fig.subplots().bar([1, 2], [3, 4])"
+    )
+    ran = seeing.run(f"ask('What?', {given})")
+    assert ran.status == "ok", ran.error
+    (body,) = fake_ollama.bodies("/api/generate")
+    assert len(body["images"]) == 1
+
+
+def test_a_single_sound_file_and_tool_are_taken_as_lists_of_one(
+    kernel, fake_ollama, tmp_path
+):
+    pytest.importorskip("numpy")
+    (tmp_path / "x.txt").write_text("the text of the file")
+    hears = {"capabilities": ["completion", "audio", "tools"]}
+    fake_ollama.models([HEARS | hears])
+    ran = kernel.run(
+        "import numpy\nfrom pathlib import Path\nfrom ollama_magic import ask\n"
+        "def area(a: int) -> int: 'The area.'\n"
+        f"file = {str(tmp_path / 'x.txt')!r}\n"
+        "sound = (8000, numpy.full(8000, 128, 'uint8'))\n"
+        "ask('Say', images=sound, files=file, tools=area)\n"
+        "ask('Say', files=Path(file), tools='area')"
+    )
+    assert ran.status == "ok", ran.error
+    first, second = (messages[0] for messages in sent_messages(fake_ollama))
+    assert images(first) == [wav()]
+    for asked in (first, second):
+        assert "the text of the file" in asked["content"]
+    for body in fake_ollama.bodies("/api/chat"):
+        assert [tool["function"]["name"] for tool in body["tools"]] == ["area"]
+
+
+def sent_messages(fake_ollama):
+    return [body["messages"] for body in fake_ollama.bodies("/api/chat")]
 
 
 def test_a_model_without_vision_gets_no_images(kernel, fake_ollama, tmp_path):

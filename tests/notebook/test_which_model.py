@@ -6,7 +6,10 @@ import pytest
 from fake_ollama import RESET, Answer, Wait, error, json_answer, reply_line
 
 import ollama_magic
+from ollama_magic import OllamaClient
 from ollama_magic.errors import ConfigError, ModelNotFoundError
+from ollama_magic.generation.models import check_cloud
+from ollama_magic.generation.settings import Settings
 
 LOCAL, OTHER = "llama3.2:3b", "qwen3:4b"
 STUB = {
@@ -405,6 +408,67 @@ def test_the_cloud_host_is_shown_while_waiting(kernel, fake_ollama, options, pla
     ran = kernel.collect(kernel.send(f"%%ollama {options}\nHi"), until=watch)
     assert ran.status == "ok", ran.error
     assert seen
+
+
+@pytest.mark.parametrize("name", ["kimi:cloud", STUB["name"], "mine"])
+def test_without_allow_cloud_no_prompt_is_sent_to_a_cloud_model(
+    kernel, fake_ollama, name
+):
+    fake_ollama.models([STUB, ALIAS, LOCAL])
+    answers_for_any_name(fake_ollama)
+    kernel.run("%config OllamaMagics.allow_cloud = False\nimport ollama_magic")
+    for code in (
+        f"%%ollama {name}\nmy secret",
+        f"%%ollama --compare {LOCAL},{name}\nmy secret",
+        f"%ollama ask -1 -m {name} my secret",
+        f"%ollama use {name}",
+        f"list(ollama_magic.stream('my secret', model={name!r}))",
+        MAP.format(more=f", model={name!r}"),
+    ):
+        ran = kernel.run(code)
+        assert "is a cloud model: its prompts are sent to" in ran.error, code
+        assert "OllamaMagics.allow_cloud = None" in ran.error
+    assert asked(fake_ollama) == []
+    assert kernel.run("%%ollama\nHi").status == "ok"
+
+
+def test_without_allow_cloud_the_server_must_list_its_models(kernel, fake_ollama):
+    """A local name may be a copy of a cloud model, and only the list says so."""
+    fake_ollama.on("GET /api/tags", error(403, "no"))
+    kernel.run("%config OllamaMagics.allow_cloud = False")
+    for code in ("%%ollama mine\nHi", MAP.format(more=", model='mine'")):
+        assert kernel.run(code).status == "error"
+    assert asked(fake_ollama) == []
+
+
+def test_without_allow_cloud_ollama_com_is_no_host():
+    never = Settings(allow_cloud=False)
+    for host in ("ollama.com", "https://ollama.com/", "https://OLLAMA.com:443/v1"):
+        with pytest.raises(ConfigError, match=r"prompts are sent to ollama\.com"):
+            check_cloud(never, OllamaClient(host), "gpt-oss:120b", "")
+    for host in ("http://ollama.lan", "http://ollama.com.lan"):
+        check_cloud(never, OllamaClient(host), "gpt-oss:120b", "")
+
+
+def test_with_allow_cloud_a_cloud_model_can_be_the_default(kernel, fake_ollama):
+    fake_ollama.models([STUB, LOCAL])
+    answers_for_any_name(fake_ollama)
+    kernel.run("%config OllamaMagics.allow_cloud = True")
+    for code in ("%%ollama\nHi", MAP.format(more="")):
+        assert kernel.run(code).status == "ok"
+    assert asked(fake_ollama) == [STUB["name"]] * 2
+    kernel.run(f"%%ollama {LOCAL}\nHi")
+    kernel.run("%%ollama kimi:cloud\nHi")
+    kernel.run("%%ollama\nHi")  # continues with the model of the last turn
+    assert asked(fake_ollama)[-1] == "kimi:cloud"
+
+
+def test_the_context_of_a_cloud_model_is_shown_as_its_list_says(kernel, fake_ollama):
+    fake_ollama.models([{**STUB, "details": {"context_length": 240}}])
+    ran = kernel.run(f"%%ollama {STUB['name']}\nHi")
+    assert "context 10% of 240" in ran.html
+    loaded = kernel.run(f"%ollama load {STUB['name']}").text
+    assert loaded.endswith("a cloud model, which is never in memory here")
 
 
 def test_lists_show_cloud_instead_of_a_size(kernel, fake_ollama):

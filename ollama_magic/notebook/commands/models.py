@@ -103,7 +103,7 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     except ServerUnreachableError:
         if not session.settings.cached:
             raise
-    check_cloud(session, client, model, cloud)
+    check_cloud(session.settings, client, model, cloud)
     session.store.choose_model(session.notebook.key, model)
     return TextPage(f"This notebook now uses {model}{sends_text(cloud)}")
 
