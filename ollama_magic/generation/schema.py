@@ -33,6 +33,7 @@ from ollama_magic.generation.schema_check import (
     MismatchError,
     check_schema,
     faults,
+    has_keyword,
     read_data,
     without_thinking,
 )
@@ -184,13 +185,15 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
     if isinstance(spec, str):
         return _from_text(spec.strip(), namespace or {})
     if isinstance(spec, Mapping):
-        return _checked(Schema(dict(spec)))
+        return _from_mapping(dict(spec), ", ".join(map(str, spec)))
+    if spec is None:
+        raise _unusable("None", "it is no type, and would match only null")
     try:
         adapter = adapter_for(spec)
         return _checked(Schema(json_schema_of(adapter), adapter))
     except UnsupportedTypeError as error:
         shown = getattr(spec, "__name__", None) or str(spec)
-        step = f"use a dataclass, a pydantic model, list[str] or similar; or {_EXAMPLE}"
+        step = f"use a dataclass, a pydantic model, Literal['a', 'b'] …; or {_EXAMPLE}"
         raise _unusable(shown, str(error), step) from error
 
 
@@ -207,7 +210,7 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
         return _from_json(text, text)
     if text.endswith(".json") or is_file(text):
         try:
-            return _from_json(Path(text).expanduser().read_text("utf-8"), text)
+            return _from_json(Path(text).expanduser().read_text("utf-8-sig"), text)
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
             raise _unusable(text, str(error)) from error
     if (tree := _type_tree(text)) is not None:
@@ -268,6 +271,13 @@ def _from_json(text: str, shown: str) -> Schema:
         raise _unusable(shown, f"it is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise _unusable(shown, "a JSON Schema must be an object")
+    return _from_mapping(value, shown)
+
+
+def _from_mapping(value: Json, shown: str) -> Schema:
+    if value and not has_keyword(value):
+        why = 'it has no keyword of JSON Schema, such as "type" or "properties"'
+        raise _unusable(shown, why)
     return _checked(Schema(value))
 
 

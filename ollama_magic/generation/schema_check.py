@@ -59,16 +59,14 @@ def check_schema(schema: Json) -> None:
             '{"$ref": "#/$defs/NAME"}',
         )
     try:
+        json.dumps(schema, allow_nan=False)
         _check_part(schema)
         parts = _parts(schema)
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "the top level"
-        raise PromptError(
-            "The schema is not a valid JSON Schema.",
-            why=f"at {where}: {error.message}"[:300],
-            next_step="correct it there; https://json-schema.org/understanding-json-"
-            "schema",
-        ) from error
+        raise _invalid(f"at {where}: {error.message}") from error
+    except (TypeError, ValueError) as error:
+        raise _invalid(f"it is not JSON: {error}") from error
     ending = _growing(parts, _parts_of_the_same_value)
     if len(ending) < len(parts) or id(schema) not in _growing(parts, _required_parts):
         raise PromptError(
@@ -77,6 +75,21 @@ def check_schema(schema: Json) -> None:
             next_step="make that part optional: a field that may be left out, a list, "
             "or null",
         )
+
+
+def _invalid(why: str) -> PromptError:
+    return PromptError(
+        "The schema is not a valid JSON Schema.",
+        why=quoted(why, limit=300),
+        next_step="correct it there; https://json-schema.org/understanding-json-schema",
+    )
+
+
+def has_keyword(schema: Json) -> bool:
+    """Return whether a keyword of JSON Schema limits what matches."""
+    from jsonschema import Draft202012Validator
+
+    return not Draft202012Validator.VALIDATORS.keys().isdisjoint(schema)
 
 
 def _check_part(schema: object) -> None:

@@ -154,7 +154,7 @@ KINDS = {
     "a whole number": (int, 3, 3),
     "a number": (float, 1.5, 1.5),
     "a flag": (bool, True, True),
-    "nothing": (None, None, None),
+    "nothing": (type(None), None, None),
     "anything": (Any, {"a": [1]}, {"a": [1]}),
     "a list": (list[str], ["a"], ["a"]),
     "a bare list": (list, [1, "a"], [1, "a"]),

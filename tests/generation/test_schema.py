@@ -115,7 +115,9 @@ def test_a_dict_a_text_and_a_file_are_json_schemas(tmp_path):
     wanted = {"type": "object", "properties": {"a": TEXT}}
     path = tmp_path / "schema.json"
     path.write_text(json.dumps(wanted))
-    for spec in (wanted, json.dumps(wanted), str(path)):
+    other = tmp_path / "marked.json"
+    other.write_text(json.dumps(wanted), "utf-8-sig")
+    for spec in (wanted, json.dumps(wanted), str(path), str(other)):
         assert read_schema(spec).json == wanted
     assert read_schema("mine", {"mine": wanted}).json == wanted
     assert read_schema("mine", {"mine": "name, age int"}).json["required"] == [
@@ -135,6 +137,18 @@ WRONG = {
     "a number": (7, "JSON has no type for 7"),
     "a plain class": (type("Thing", (), {}), "JSON has no type for <class"),
     "a function": (print, "it is a function"),
+    "None": (None, "would match only null"),
+    "labels": (["pos", "neg"], "JSON has no type for ['pos', 'neg']"),
+    "a dict of types": ({"name": str, "age": int}, "no keyword of JSON Schema"),
+    "a dict of names of types": ({"name": "str"}, "no keyword of JSON Schema"),
+    "text without a keyword": ('{"name": "str"}', "no keyword of JSON Schema"),
+    "a schema inside of another format": (
+        {"name": "person", "schema": {"type": "object"}},
+        "no keyword of JSON Schema",
+    ),
+    "a value that is not JSON": ({"enum": [Colour.RED]}, "is not JSON serializable"),
+    "a number that is not JSON": ('{"minimum": NaN}', "not JSON compliant"),
+    "a pattern that cannot be read": ({"pattern": "["}, "at pattern: '['"),
     "a choice of another type": ("stars int: one of 1, x", "not of type int"),
     "a type with an unknown name": ("list[Nobody]", "no variable 'Nobody'"),
     "a type with a call": ("list[open('x')]", "has names, brackets and | only"),
