@@ -241,6 +241,15 @@ def test_the_error_of_a_row_is_not_an_outage():
     assert len(script.sent) == 4
 
 
+def test_requests_are_made_when_they_are_sent():
+    """So that 50,000 of them are never in memory."""
+    made = []
+    script = Script(lambda *_: Future())
+    requests = (made.append(n) or GenerateRequest("m", str(n)) for n in range(50_000))
+    next(script.dispatcher.run(requests, tick_s=0))
+    assert made == [0, 1, 2, 3]
+
+
 def test_what_is_waited_for_is_said():
     script = Script(until(100.0, refusal(429, "server (429): slow down", 30.0)))
     said = set()
