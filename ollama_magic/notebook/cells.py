@@ -53,7 +53,9 @@ _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the sc
 
 _MAGIC = "%%ollama"
 _LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
-_CELL_PROMPT = re.compile(r"\s*%%ollama(?:[ \t]+([^\n]*))?(?:\n(.*))?", re.DOTALL)
+_CELL_PROMPT = re.compile(
+    r"\s*(?:#[^\n]*\n\s*)*%%ollama(?:[^\S\n]+([^\n]*))?(?:\n(.*))?", re.DOTALL
+)
 _LINE_PROMPT = re.compile(
     r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
 )
@@ -401,8 +403,8 @@ def _first_lines(raw_cell: str) -> list[str]:
 
 
 def _dedented(raw_cell: str) -> str:
-    """Remove leading blank lines and the indent of the whole cell, as IPython does."""
-    text = re.sub(r"\A(?:[^\S\n]*\n)+", "", raw_cell)
+    """Remove leading blank lines, comments, and the indent of the whole cell."""
+    text = re.sub(r"\A(?:[^\S\n]*(?:#[^\n]*)?\n)+", "", raw_cell)
     return textwrap.dedent(text) if text[:1] in {" ", "\t"} else text
 
 

@@ -2,7 +2,8 @@
 
 Two rules of IPython are in the way: a line that ends in ``?`` asks for help
 (``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic without a
-body is an error before the magic is called. The transforms subclass those of IPython
+body, below a comment, or with a tab behind its name is an error before the magic is
+called. The transforms subclass those of IPython
 (8.18 to 9.18) and run before its ``HelpEnd``.
 """
 
@@ -21,7 +22,8 @@ from IPython.core.inputtransformer2 import (
 
 _MAGIC = "ollama"
 _BEFORE_HELP = 4  # IPython's HelpEnd has 5; the lower number goes first
-_BARE_CELL_MAGIC = re.compile(rf"%%{_MAGIC}(?:\s|$)")
+_CELL_MAGIC = re.compile(rf"%%{_MAGIC}(?:(?P<blank>[^\S\n])|\n|$)")
+_COMMENT = re.compile(r"\s*(?:#|$)")
 
 
 class OllamaLine(EscapedCommand):
@@ -75,19 +77,25 @@ class OllamaAssign(TokenTransformBase):
         return transformed
 
 
-def give_body(lines: list[str]) -> list[str]:
-    """Add an empty line below a ``%%ollama`` without a body.
+def as_cell_magic(lines: list[str]) -> list[str]:
+    """Write a ``%%ollama`` cell as IPython expects it.
 
-    The magic then reports the missing prompt itself, and what to type.
+    Comments above it are removed, the blank behind its name is a space, and it has a
+    body: the magic then reports the missing prompt itself, and what to type.
     """
-    if len(lines) == 1 and _BARE_CELL_MAGIC.match(lines[0]):
-        return [*lines, "\n"]
-    return lines
+    start = next((n for n, line in enumerate(lines) if not _COMMENT.match(line)), 0)
+    match = _CELL_MAGIC.match(lines[start]) if lines else None
+    if match is None:
+        return lines
+    first, *body = lines[start:]
+    if match["blank"]:
+        first = f"%%{_MAGIC} {first[match.end() :]}"
+    return [first, *(body or ["\n"])]
 
 
 # NB: IPython skips transforms with this attribute when it checks whether input is
 # complete. Otherwise a terminal would run `%%ollama` at the first Enter.
-give_body.has_side_effects = True  # type: ignore[attr-defined]
+as_cell_magic.has_side_effects = True  # type: ignore[attr-defined]
 
 
 def install(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
@@ -95,7 +103,7 @@ def install(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     uninstall(shell)
     manager = shell.input_transformer_manager
     manager.token_transformers.extend([OllamaLine, OllamaAssign])
-    manager.cleanup_transforms.append(give_body)
+    manager.cleanup_transforms.append(as_cell_magic)
 
 
 def uninstall(shell: Any) -> None:  # noqa: ANN401

@@ -6,6 +6,7 @@ from IPython.core.magic import no_var_expand
 from traitlets.config import Config
 
 from ollama_magic.notebook import input_transforms
+from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,24 @@ def test_cell_magic_without_a_body_reaches_the_magic(shell, cell):
 def test_options_without_a_body_reach_the_magic(shell):
     shell.run_cell("%%ollama llama3.2 -q").raise_error()
     assert shell.calls == [("llama3.2 -q", "\n")]
+
+
+@pytest.mark.parametrize(
+    "start", ["# a comment\n", "#1\n\n  # 2\n", "\n# a\n", "# %%ollama\n"]
+)
+def test_cell_magic_below_comments_reaches_the_magic(shell, start):
+    shell.run_cell(f"{start}%%ollama -q\nwhy?\n# b").raise_error()
+    assert shell.calls == [("-q", "why?\n# b\n")]
+    assert owns_output(f"{start}%%ollama -q\nwhy?")
+    assert magic_body(f"{start}%%ollama -q\nwhy?", "-q", "why?") == "why?"
+    (prompt,) = CellTracker.prompts_in(f"{start}%%ollama -q\nwhy?")
+    assert prompt.text == "why?"
+
+
+@pytest.mark.parametrize("blank", ["\t", "\N{NO-BREAK SPACE}"])
+def test_any_blank_may_follow_the_cell_magic(shell, blank):
+    shell.run_cell(f"%%ollama{blank}llama3.2\nwhy?").raise_error()
+    assert shell.calls == [("llama3.2", "why?\n")]
 
 
 @pytest.mark.parametrize("body", ["\n", "\n\n", "why?\n", "  %ollama ask a?\n"])
