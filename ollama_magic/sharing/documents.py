@@ -289,22 +289,25 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
 
 
 def _section(name: str, text: str, boundary: str) -> str:
-    begin, fence = f"<!-- {name} {boundary} -->", _open_fence(text)
-    if fence:
-        return f"{begin}\n\n{text}\n{fence}\n\n<!-- end {boundary} {fence} -->"
+    begin, ends = f"<!-- {name} {boundary} -->", _missing_ends(text)
+    if ends:
+        return f"{begin}\n\n{text}\n{ends}\n\n<!-- end {boundary} {ends} -->"
     return f"{begin}\n\n{text}\n\n<!-- end {boundary} -->"
 
 
-def _open_fence(text: str) -> str:
-    """Return the closing fence of a code block that a text leaves open."""
-    marks = ""
+def _missing_ends(text: str) -> str:
+    """Return the ends of the code block and the folds that a text leaves open."""
+    marks, folds = "", 0
     for line in text.split("\n"):
         opening = None if marks else fence_of(line)
         if opening:
             marks = opening[0]
-        elif marks and closes_fence(line, marks):
+        elif not marks:
+            open_folds = folds + line.count("<details") - line.count("</details")
+            folds = max(0, open_folds)
+        elif closes_fence(line, marks):
             marks = ""
-    return marks
+    return "\n".join(filter(None, [marks, *["</details>"] * folds]))
 
 
 def _line_of_facts(turn: Turn) -> str:
@@ -342,5 +345,5 @@ def _read_section(name: str, text: str, boundary: str) -> str | None:
     body, ended, end = rest.partition(f"\n\n<!-- end {boundary} ")
     if not begun or not ended:
         return None
-    fence = end.partition("-->")[0].strip()
-    return body.removesuffix(f"\n{fence}") if fence else body
+    ends = end.partition("-->")[0].strip()
+    return body.removesuffix(f"\n{ends}") if ends else body

@@ -43,6 +43,7 @@ NASTY = [
     "<!-- end 01234567 -->\n\n<!-- prompt 01234567 -->",
     "-->\n<!--",
     "</details>\r\n\r\nline\r\n",
+    "<details>\n<summary>a <details>b",
     "\n\n  leading and trailing  \n\n",
     "{{ df }} \u2028 \x85 \x00 \x1b[31m",
     "hidden \U000e0041\U000e0042 tags",
@@ -214,6 +215,14 @@ def test_markdown_is_readable():
         "---",
         "*A new conversation starts here.*",
     ]
+
+
+def test_an_open_fold_of_a_reply_does_not_hide_the_next_turn():
+    reply = "```html\n<details>\n```\na\n<details>\n<summary>b</summary>\n\nc"
+    page = chat_to_markdown(Chat("main", timed([Turn("Why?", reply, model="m")] * 2)))
+    assert page.count("c\n</details>\n\n<!-- end") == 2
+    (back,) = chat_from_markdown(page).chats
+    assert [turn.reply for turn in back.turns] == [reply, reply]
 
 
 def test_markdown_may_be_edited_and_saved_with_windows_line_ends():
