@@ -70,7 +70,7 @@ def check_schema(schema: Json) -> None:
     ending = _growing(parts, _parts_of_the_same_value)
     if len(ending) < len(parts) or id(schema) not in _growing(parts, _required_parts):
         raise PromptError(
-            "No reply can match the schema.",
+            "No value can match the schema.",
             why="a part of it contains itself, without end",
             next_step="make that part optional: a field that may be left out, a list, "
             "or null",

@@ -22,6 +22,7 @@ from ollama_magic.generation.tools import (
     ToolResult,
     corrected_arguments,
     make_tool,
+    name_of,
     run_tool,
 )
 from ollama_magic.history.turns import Message, without_outcome
@@ -78,7 +79,7 @@ def make_tools(
 
 def _make_tool(what: object, namespace: Mapping[str, Any]) -> Tool:
     if not isinstance(what, str):
-        return make_tool(getattr(what, "__name__", type(what).__name__), what)
+        return make_tool(name_of(what), what)
     # The model sees only the last part of the name: tool names have no dots.
     return make_tool(what.rpartition(".")[2], find_value(what, namespace))
 

@@ -106,6 +106,9 @@ def make_tool(name: str, function: object) -> Tool:
         It cannot be called, or not as models call: by name, with JSON values, for one
         result.
     """
+    if name == "<lambda>":
+        why = "it has no name that a model could call"
+        raise _unfit(name, why, "define it with def")
     if isinstance(function, type):
         step = f"create an instance and use its name: {name}_tool = {name}(...)"
         raise _unfit(name, "it is a class", step)
@@ -136,6 +139,12 @@ def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
         names.update(function.keywords)
         function = function.func
     return function, frozenset(names)
+
+
+def name_of(function: object) -> str:
+    """Return the name of a function, also inside partials, or of an object's class."""
+    inner, _ = _inside(function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def _called(function: object) -> Any:  # noqa: ANN401  (any callable)
@@ -250,36 +259,36 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
     if parameter.type is None:
         return {}
     try:
-        inlined = _inlined(json_schema_of(parameter.type), {})
-    except RecursionError as error:
-        raise _unfit_type(tool, parameter.name, "its type refers to itself") from error
+        schema = json_schema_of(parameter.type)
+        check_schema(schema)
     except UnsupportedTypeError as error:
         raise _unfit_type(tool, parameter.name, str(error)) from error
-    try:
-        check_schema(inlined)
     except PromptError as error:
         why = f"parameter {parameter.name}: {error.what} {error.why}"
         raise _unfit(tool, why, error.next_step) from error
-    return typing.cast("Json", inlined)
+    return typing.cast("Json", _inlined(schema, {}))
 
 
-def _inlined(schema: Any, known: Json) -> Any:  # noqa: ANN401  (any JSON)
+def _inlined(schema: Any, known: Json, inside: tuple[str, ...] = ()) -> Any:  # noqa: ANN401  (any JSON)
     """Return a schema with its definitions in place of the references to them.
 
-    Ollama keeps no ``$ref`` in the parameters of tools.
+    Ollama keeps no ``$ref`` in the parameters of tools. A definition inside of itself
+    is any value of its type; pydantic checks the value when the tool is called.
     """
     if isinstance(schema, list):
-        return [_inlined(one, known) for one in schema]
+        return [_inlined(one, known, inside) for one in schema]
     if not isinstance(schema, dict):
         return schema
     known = {**known, **schema.get("$defs", {})}
     rest = {name: one for name, one in schema.items() if name != "$defs"}
     reference = schema.get("$ref")
     name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
+    if name in inside:
+        return {key: one for key, one in known[name].items() if key == "type"}
     if name in known:
         del rest["$ref"]
-        return _inlined({**known[name], **rest}, known)
-    return {name: _inlined(one, known) for name, one in rest.items()}
+        return _inlined({**known[name], **rest}, known, (*inside, name))
+    return {name: _inlined(one, known, inside) for name, one in rest.items()}
 
 
 def _unfit(name: str, why: str, next_step: str) -> PromptError:

@@ -257,7 +257,7 @@ ENDLESS = {
 def test_a_schema_that_contains_itself_without_end_is_an_error(spec):
     with pytest.raises(PromptError) as caught:
         read_schema(spec)
-    assert caught.value.what == "No reply can match the schema."
+    assert caught.value.what == "No value can match the schema."
 
 
 def test_a_label_needs_no_quotes():

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 import pytest
+from corpus.kinds import KINDS
 from typing_extensions import Doc
 
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.docstrings import read_docstring
+from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import (
     ToolResult,
     corrected_arguments,
@@ -221,6 +223,15 @@ def test_arguments_that_a_partial_fixes_are_hidden_and_unchanged():
         assert f"there is no argument {name}" in result.text
 
 
+def test_a_tool_from_python_has_the_name_of_its_function():
+    given = [functools.partial(get_weather, city="Oslo"), Station("Oslo")]
+    assert [tool.name for tool in make_tools(given, {})] == ["get_weather", "Station"]
+    with pytest.raises(PromptError, match="no name that a model could call"):
+        make_tools([lambda city: city], {})
+    (tool,) = make_tools(["short"], {"short": lambda city: city})
+    assert tool.name == "short"
+
+
 def test_hints_written_as_text_are_resolved(monkeypatch):
     source = """
 from __future__ import annotations
@@ -280,8 +291,8 @@ class Node:
 
 
 @dataclasses.dataclass
-class Tree:
-    children: list["Tree"]
+class Endless:
+    inner: "Endless"
 
 
 class Odd(enum.Enum):
@@ -308,7 +319,7 @@ UNFIT = {
     "without a signature": (Unsigned(), "its parameters cannot be read: "),
     "an unknown type": (takes(Station), "parameter x: JSON has no type for <class"),
     "in a list": (takes(list[Node]), "parameter x: JSON has no type for <class"),
-    "in itself": (takes(Tree), "parameter x: its type refers to itself"),
+    "in itself without end": (takes(Endless), "parameter x: No value can match"),
     "an enum of objects": (takes(Odd), "parameter x: Unable to serialize unknown type"),
 }
 
@@ -345,12 +356,31 @@ def test_pydantic_models_are_described_in_place_and_built():
     assert result.outcome != "called"
     assert result.text.startswith("argument lines/0/points/0/x: 0 is less than or equ")
 
-    class Knot(pydantic.BaseModel):
-        next: "Knot | None" = None
 
-    Knot.model_rebuild(_types_namespace={"Knot": Knot})
-    with pytest.raises(PromptError, match="type refers to itself"):
-        make_tool("it", takes(Knot))
+RECURSIVE = [name for name in KINDS if name.startswith("a recursive")]
+
+
+@pytest.mark.parametrize("name", RECURSIVE)
+def test_a_recursive_type_is_described_once_and_built(name):
+    kind, said, value = KINDS[name]
+    got = []
+
+    def function(x):
+        got.append(x)
+
+    function.__annotations__ = {"x": kind}
+    tool = make_tool("f", function)
+    assert "$ref" not in json.dumps(tool.description)
+    assert call_tool(tool, {"x": said}) == ToolResult("null")
+    assert got == [value]
+
+
+def test_what_is_wrong_inside_a_recursive_type_is_reported():
+    kind, *_ = KINDS["a recursive dataclass"]
+    deep = {"name": "a", "following": {"name": "b", "following": {"name": 3}}}
+    result = call_tool(make_tool("f", takes(kind)), {"x": deep})
+    assert result.outcome == "invalid"
+    assert result.text.startswith("argument x/following/following/name: ")
 
 
 def test_annotated_parameters_keep_their_limits_and_texts():

@@ -527,7 +527,7 @@ def test_references_inside_a_schema_work(kernel, fake_ollama, schema):
 
 def test_a_schema_that_no_reply_can_match_sends_nothing(kernel, fake_ollama):
     ran = kernel.run('%%ollama --schema \'{"$ref": "#"}\'\nWho?')
-    assert "PromptError: No reply can match the schema." in ran.error
+    assert "PromptError: No value can match the schema." in ran.error
     assert fake_ollama.bodies("/api/chat") == []
 
 
