@@ -180,6 +180,7 @@ def details(text):
             "details": {"family": text, "parameter_size": text},
             "model_info": {"general.architecture": text},
             "capabilities": [text],
+            "thinking": {"values": [text]},
         }
     )
     for shown in (overview(text, told), *(getattr(told, name) for name in names)):

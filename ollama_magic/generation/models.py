@@ -381,7 +381,8 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
         The host that runs a cloud model.
     """
     if cloud:
-        return f"cloud model, answered at {cloud}"
+        through = f" through {base_url}" if kind == "remote" else ""
+        return f"cloud model, answered at {cloud}{through}"
     if kind == "embedded":
         return "embedded engine (demo model)"
     return "" if kind == "loopback" else f"answered at {base_url}"

@@ -5,12 +5,13 @@ import io
 import json
 import sqlite3
 import struct
+import threading
 import wave
 import zlib
 from contextlib import closing
 
 import pytest
-from fake_ollama import Answer
+from fake_ollama import Answer, Wait
 
 MODEL = "llama3.2:3b"
 SEES = {"name": MODEL, "capabilities": ["completion", "vision"]}
@@ -178,6 +179,17 @@ def test_an_address_is_fetched_only_if_it_is_attached(seeing, fake_ollama):
     assert images(messages(fake_ollama)[-1]) == [PNG]
     ran = seeing.run("%%ollama -a file:///etc/passwd\nWhat?")
     assert "only http:// and https:// addresses are fetched" in ran.error
+
+
+def test_an_interrupt_ends_a_download(seeing, fake_ollama):
+    answer = Answer([Wait(threading.Event())], content_type="image/png")
+    fake_ollama.on("GET /plot.png", answer)
+    msg_id = seeing.send(f"%%ollama -a {fake_ollama.url}/plot.png\nWhat?")
+    request = fake_ollama.wait_for("/plot.png")
+    seeing.manager.interrupt_kernel()
+    assert seeing.collect(msg_id).status == "error"
+    assert request.wait_closed()
+    assert fake_ollama.bodies("/api/chat") == []
 
 
 @pytest.mark.parametrize(

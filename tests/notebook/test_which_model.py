@@ -8,7 +8,7 @@ from fake_ollama import RESET, Answer, Wait, error, json_answer, reply_line
 import ollama_magic
 from ollama_magic import OllamaClient
 from ollama_magic.errors import ConfigError, ModelNotFoundError
-from ollama_magic.generation.models import check_cloud
+from ollama_magic.generation.models import check_cloud, server_note
 from ollama_magic.generation.settings import Settings
 
 LOCAL, OTHER = "llama3.2:3b", "qwen3:4b"
@@ -461,6 +461,13 @@ def test_with_allow_cloud_a_cloud_model_can_be_the_default(kernel, fake_ollama):
     kernel.run("%%ollama kimi:cloud\nHi")
     kernel.run("%%ollama\nHi")  # continues with the model of the last turn
     assert asked(fake_ollama)[-1] == "kimi:cloud"
+
+
+def test_a_cloud_model_of_another_machine_is_named_with_that_machine():
+    note = server_note("remote", "http://gpu:11434", "ollama.com")
+    wanted = "cloud model, answered at ollama.com through http://gpu:11434"
+    assert note == wanted
+    assert wanted.startswith(server_note("loopback", "http://[::1]", "ollama.com"))
 
 
 def test_the_context_of_a_cloud_model_is_shown_as_its_list_says(kernel, fake_ollama):
