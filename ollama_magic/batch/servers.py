@@ -266,7 +266,9 @@ def _checked(
         raise models
     model = find_model(name, models.installed)
     capabilities: Sequence[str] = model.capabilities if model else ()
-    if not capabilities:  # an older server, or the model is missing, which raises
+    if not (
+        capabilities or models.is_slow
+    ):  # an older server, or the model is missing, which raises
         capabilities = capabilities_of(server.client, name)
     known = replace(model or ModelSummary(name), capabilities=tuple(capabilities))
     for capability in ("completion", "thinking") if think else ("completion",):

@@ -46,8 +46,8 @@ _NOT_OLLAMA = f"that server is not Ollama and has no {{path}}; {ANOTHER_ADDRESS}
 WHAT: Steps = (
     ("^413 ", "The request is too large for {url}."),
     ("^429 ", "The server at {url} accepts no more requests for now."),
-    ("^(408|499|504|522|524) ", "The proxy at {url} gave up waiting."),
-    (f"^5[0-9][0-9] {FOREIGN}", "The proxy at {url} cannot reach Ollama."),
+    ("^(408|499|504|522|524) ", "A proxy on the way to {url} gave up waiting."),
+    (f"^5[0-9][0-9] {FOREIGN}", "A proxy on the way to {url} cannot reach Ollama."),
     ("^503 ", "The server at {url} is busy."),
 )
 """What happened, where that is not just that the request was refused."""

@@ -410,8 +410,8 @@ def _ca_bundle() -> str | bool:
     path = os.environ[name]
     if not os.path.exists(path):
         raise ConfigError(
-            f"{name} names no file: {quoted(path)}",
-            why="without its certificates no server can be trusted",
+            f"{name} names a file that does not exist.",
+            why=f"no certificates at {quoted(path)}",
             next_step=f"correct it: %env {name}=FILE",
         )
     return path

@@ -309,7 +309,7 @@ def _check_differ(all_prepared: Sequence[PreparedRequest]) -> None:
 
 def _check_can_answer(client: OllamaClient, prepared: PreparedRequest) -> None:
     """Raise if a model does not exist or cannot chat, before any request is sent."""
-    if prepared.model is None:  # the server may still have it
+    if prepared.model is None and not prepared.is_slow:
         run_in_background(partial(capabilities_of, client, prepared.request.model))
     require_capability("completion", prepared.model)
 

@@ -52,8 +52,8 @@ class ServerModels:
 
     installed: Sequence[ModelSummary] = ()
     loaded: Sequence[LoadedModel] = ()
-    tells_loaded: bool = True
-    """Whether the server told in time which models are loaded."""
+    is_slow: bool = False
+    """Whether one of the lists did not arrive in time; nothing else is asked then."""
     fault: OllamaMagicError | None = None
     """Why the server could not list them, if a cached reply may be enough."""
 
@@ -88,12 +88,14 @@ def look_up(
     else:
         calls = client.list, client.ps
         installed, loaded = ask_in_time(*calls, patience_s=patience_s)
-    tells_loaded = not isinstance(loaded, Exception)
+    is_slow = any(isinstance(one, TimeoutError) for one in (installed, loaded))
     if isinstance(installed, Exception):
         if all(isinstance(e, ServerUnreachableError) for e in (installed, loaded)):
             raise installed
         installed = []
-    return ServerModels(installed, loaded if tells_loaded else [], tells_loaded)
+    return ServerModels(
+        installed, [] if isinstance(loaded, Exception) else loaded, is_slow
+    )
 
 
 def capabilities_of(client: OllamaClient, name: str) -> Sequence[str]:
@@ -304,11 +306,12 @@ def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
     CapabilityError
         It cannot chat: it embeds, for example.
     """
-    installed = look_up(client, must_list=False).installed
-    name = installed_name(name, installed)
-    capabilities_of(client, name)
-    model = find_model(name, installed)
-    require_capability("completion", model, installed)
+    models = look_up(client, must_list=False)
+    name = installed_name(name, models.installed)
+    if not models.is_slow:
+        capabilities_of(client, name)
+    model = find_model(name, models.installed)
+    require_capability("completion", model, models.installed)
     return model or ModelSummary(name)
 
 

@@ -79,8 +79,8 @@ class PreparedRequest:
     """The model as the server lists it; None if it does not."""
     loaded: LoadedModel | None
     """The model in memory; None if the server has to load it first."""
-    tells_loaded: bool
-    """Whether the server told in time which models are loaded."""
+    is_slow: bool
+    """Whether the server did not list its models in time."""
     context: ContextCheck
     """Whether the request fits into the context."""
     named: str = ""
@@ -189,7 +189,7 @@ def prepare(
         left_out=tuple(filterfalse(accepts, earlier)),
         model=model,
         loaded=loaded,
-        tells_loaded=models.tells_loaded,
+        is_slow=models.is_slow,
         context=_context(
             session, options, request, history, others, model=model, loaded=loaded
         ),
@@ -298,7 +298,7 @@ def _check_use(
     """Raise an error if the model may not be used, or not with this level."""
     cloud = cloud_host(name, find_model(name, models.installed))
     check_cloud(session.settings, client, name, cloud)
-    if models.installed and models.tells_loaded:  # it was slow, and must not be twice
+    if not models.is_slow:
         check_level(client, options.think, name)
 
 

@@ -260,7 +260,7 @@ def _context_length(prepared: PreparedRequest, cloud: str) -> int:
     """Return the context length of the model that replied; 0 if unknown."""
     if cloud:  # it is in the memory of no server here
         return prepared.model.context_length if prepared.model else 0
-    if not prepared.tells_loaded:  # it would not do so now either
+    if prepared.is_slow:
         return 0
     return loaded_length(prepared.client, prepared.request.model)
 

@@ -246,7 +246,7 @@ def test_the_page_of_a_proxy_is_shown_by_its_title():
     )
     assert type(error) is ServerError
     assert error.lines() == [
-        "The proxy at http://127.0.0.1:11434 cannot reach Ollama.",
+        "A proxy on the way to http://127.0.0.1:11434 cannot reach Ollama.",
         '  why:  server (502): text/html ("Bad gateway – 502")',
         "  next: check that Ollama is running behind it; after a restart, run this "
         "again",
@@ -328,13 +328,13 @@ def test_what_a_proxy_refuses_is_told_apart_by_its_status(
 def test_a_proxy_without_its_server_says_so(status, words, kind):
     """Ollama sends its errors as JSON, so anything else comes from a proxy."""
     error = refused(status, words, kind)
-    assert error.what == f"The proxy at {URL} cannot reach Ollama."
+    assert error.what == f"A proxy on the way to {URL} cannot reach Ollama."
     assert "check that Ollama is running behind it" in error.next_step
 
 
 def test_an_empty_502_comes_from_a_proxy():
     error = response_error(chat("m"), 502, b"")
-    assert error.what == f"The proxy at {URL} cannot reach Ollama."
+    assert error.what == f"A proxy on the way to {URL} cannot reach Ollama."
     assert error.why == "server (502): no text"
 
 

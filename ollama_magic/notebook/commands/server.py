@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any, cast
 
 from ollama_magic import __version__
 from ollama_magic.client.background import (
@@ -15,6 +16,7 @@ from ollama_magic.client.background import (
 )
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
+from ollama_magic.client.models import find_model
 from ollama_magic.errors import (
     EngineError,
     OllamaMagicError,
@@ -25,7 +27,7 @@ from ollama_magic.generation.context import describe_use
 from ollama_magic.generation.models import (
     ServerModels,
     answering_model_text,
-    loaded_length,
+    chosen_model,
     look_up,
 )
 from ollama_magic.generation.options import switch
@@ -50,6 +52,9 @@ _HOW_TO_SET = (
     'Change a setting: %config OllamaMagics.model = "llama3.2"\n'
     'Permanently: c.OllamaMagics.model = "llama3.2" in ipython_config.py'
 )
+_PATIENCE_S = 1.25 * PATIENCE_S
+"""Longer than that of the lists, so that one of them may be missing."""
+_SLOW = f"did not respond within {_PATIENCE_S:g} s"
 _EMBEDDED_MODEL = "smollm2:135m"
 
 
@@ -103,17 +108,25 @@ def status(context: Context) -> TextPage:
     """Return what ``%ollama`` alone shows; it works without a server too."""
     session, client = context.session, context.session.client()
     chat = session.chat()
+    must_list = chosen_model(session, chat) is None
+    ask = partial(look_up, client, must_list=must_list)
+    version, models = _asked(client.version, ask)
 
-    def look_up_models(must_list: bool) -> ServerModels:
-        return run_in_background(lambda: look_up(client, must_list=must_list))
+    def look_up_models(_: bool) -> ServerModels:
+        if isinstance(models, TimeoutError):
+            raise ServerUnreachableError(f"the server {_SLOW}")
+        if isinstance(models, Exception):
+            raise models
+        return cast("ServerModels", models)
 
     last = next((t.model for t in reversed(chat.turns) if not t.is_mark), "")
-    length = loaded_length(client, last) if last else 0
+    loaded = find_model(last, getattr(models, "loaded", ()))
+    length = loaded.context_length if loaded else 0
     usage = describe_use(chat, length)
     notebook = session.notebook.path or "unknown: the chat ends with the kernel"
     lines = [
         f"ollama_magic {__version__}",
-        f"server    {client.host.base_url}   {_version_text(client.version)}",
+        f"server    {client.host.base_url}   {_version_text(version)}",
         *_key_lines(session, client),
         f"model     {answering_model_text(session, look_up_models)}",
         f"chat      {session.chat_name}, {counted(len(chat.numbered), 'turn')}",
@@ -127,13 +140,16 @@ def status(context: Context) -> TextPage:
     return TextPage("\n".join(lines))
 
 
-def _version_text(ask_version: Callable[[], str]) -> str:
-    (found,) = run_in_background(partial(ask_in_time, ask_version))
+def _asked(*calls: Callable[[], Any]) -> list[Any]:
+    return run_in_background(partial(ask_in_time, *calls, patience_s=_PATIENCE_S))
+
+
+def _version_text(found: Any) -> str:  # noqa: ANN401  (text, or an error)
     if isinstance(found, str):
         # NB: a server's text must not add lines, such as an advice.
         return quoted(found, limit=80)
     if isinstance(found, TimeoutError):
-        return f"did not respond within {PATIENCE_S:g} s; %ollama doctor checks it"
+        return f"{_SLOW}; %ollama doctor checks it"
     # The status must be shown without a server too.
     is_there = not isinstance(found, ServerUnreachableError)
     state = "version unknown" if is_there else "not reachable"
@@ -196,8 +212,8 @@ def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
 @COMMANDS.add("version")
 def version(context: Context, _: ParsedCommand) -> TextPage:
     """Return both versions."""
-    server = _version_text(context.session.client().version)
-    return TextPage(f"ollama_magic {__version__}\nserver {server}")
+    (found,) = _asked(context.session.client().version)
+    return TextPage(f"ollama_magic {__version__}\nserver {_version_text(found)}")
 
 
 @COMMANDS.add("help", operands="[WORD]", aliases=("-h", "--help"), completes="command")
