@@ -1,6 +1,7 @@
 """Fixtures for all tests: a server on loopback, a client, a clean environment."""
 
 import os
+import signal
 import sys
 import tempfile
 from itertools import count
@@ -18,6 +19,10 @@ from fake_ollama import recording as read_recording
 # Examples of properties have no time limit: a busy machine is sometimes slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# A job in the background of a shell ignores interrupts, and so does what it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
