@@ -53,6 +53,11 @@ class SharedSocket:
         self._handle: socket.socket | None = None
         self.is_shut_down = False
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection was made, with TLS if it needs that."""
+        return self._handle is not None
+
     def adopt(self, connected: socket.socket) -> None:
         """Use the socket of the connection that was just made."""
         # Shutting down is the same for all families, and a TLS socket has no dup().

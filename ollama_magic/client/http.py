@@ -307,11 +307,12 @@ class HttpExchange:
     def _error_for(self, exc: Exception) -> OllamaMagicError:
         if self._socket.is_shut_down:
             return closed_here(self.host)
+        connected = self._socket.is_connected
         return no_response(
             self.host,
             exc,
             connect_timeout_s=self._connect_timeout_s,
-            response_timeout_s=self._response_timeout_s,
+            response_timeout_s=self._response_timeout_s if connected else None,
             hide=self.redactor.error,
         )
 
@@ -400,13 +401,15 @@ def _without_frames(exc: BaseException) -> BaseException:
 def _ca_bundle() -> str | bool:
     """Return the file or folder of certificates that the environment names, if any.
 
-    requests reads the same variables, but not for loopback, where it must not look for
-    proxies; and it fails with a bare ``OSError`` if there is no such file.
+    requests reads the first two variables, but not for loopback, where it must not look
+    for proxies; and it fails with a bare ``OSError`` if there is no such file. Other
+    programs, such as the official client, read the third.
     """
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     name = next((name for name in names if os.environ.get(name)), None)
     if name is None:
-        return True
+        path = os.environ.get("SSL_CERT_FILE", "")
+        return path if os.path.exists(path) else True
     path = os.environ[name]
     if not os.path.exists(path):
         raise ConfigError(

@@ -45,11 +45,13 @@ def no_response(
 
     Parameters
     ----------
+    response_timeout_s
+        None also if the connection, or its handshake, was not complete.
     hide
         Redacts what the server sent, which may repeat our secrets.
     """
     connecting = f"no connection within {connect_timeout_s:g} s"
-    waiting = f"no response within {response_timeout_s or 0:g} s"
+    waiting = f"no response within {response_timeout_s or connect_timeout_s:g} s"
     outer: tuple[tuple[type[Exception], Callable[[], OllamaMagicError]], ...] = (
         (_InvalidHeader, lambda: _not_http(host, "contradictory headers")),
         (ValueError, lambda: _unusable(host)),  # InvalidURL, LocationParseError
