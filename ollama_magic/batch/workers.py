@@ -156,9 +156,9 @@ class ProcessWorkers:
         host = server.client.host
         has_password = bool(host.user or host.password)
         if has_password or server.client.header_names:
-            secret = "password of" if has_password else "headers for"
+            secret = "password" if has_password else "value of headers"
             raise ConfigError(
-                f"The {secret} {host.base_url} was not sent to other processes.",
+                f"The {secret} for {host.base_url} was not sent to other processes.",
                 why="rows are sent to the workers of an executor without any secret",
                 next_step="leave executor out, or set OLLAMA_API_KEY where the "
                 "workers run",

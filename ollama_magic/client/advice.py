@@ -33,6 +33,10 @@ NETWORK_PROXY = (
     "this environment sends the request through a proxy; if the server can be reached "
     "directly: %env NO_PROXY={host}"
 )
+PROXY_LOGIN = (
+    "the proxy of this network asks for a user name and password: "
+    "%env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT"
+)
 
 _NAME = "write the name as [NAMESPACE/]NAME[:TAG]; see %ollama list"
 _LOCAL = "choose a local model: %ollama list"
@@ -82,8 +86,7 @@ NEXT_STEPS: Steps = (
     ),
     (
         "^407 ",
-        "the proxy of this network asks for a user name and password: "
-        "%env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT",
+        PROXY_LOGIN,
     ),
     (
         "^413 |request (entity|body) too large",

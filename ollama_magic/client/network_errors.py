@@ -16,7 +16,12 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
-from ollama_magic.client.advice import ANOTHER_ADDRESS, SERVER_LOG, TLS_STEPS
+from ollama_magic.client.advice import (
+    ANOTHER_ADDRESS,
+    PROXY_LOGIN,
+    SERVER_LOG,
+    TLS_STEPS,
+)
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.errors import (
     ConfigError,
@@ -55,7 +60,7 @@ def no_response(
     outer: tuple[tuple[type[Exception], Callable[[], OllamaMagicError]], ...] = (
         (_InvalidHeader, lambda: _not_http(host, "contradictory headers")),
         (ValueError, lambda: _unusable(host)),  # InvalidURL, LocationParseError
-        (requests.exceptions.ProxyError, lambda: _behind_proxy(host, exc)),
+        (requests.exceptions.ProxyError, lambda: _behind_proxy(host, exc, hide)),
         (requests.exceptions.SSLError, lambda: _not_secure(host, exc)),
         (requests.exceptions.ConnectTimeout, lambda: _unreachable(host, connecting)),
         (requests.exceptions.ReadTimeout, lambda: _silent(host, waiting)),
@@ -181,11 +186,18 @@ def _unusable(host: Host) -> ConfigError:
     )
 
 
-def _behind_proxy(host: Host, exc: BaseException) -> ServerUnreachableError:
+def _behind_proxy(
+    host: Host, exc: BaseException, hide: Callable[[str], str]
+) -> ServerUnreachableError:
+    found = re.search("Tunnel connection failed: ([^'\"]*)", str(exc))
+    said = quoted(hide(found[1]), limit=80) if found else _system_words(exc)
+    step = f"if you need no proxy: %env NO_PROXY={host.name.partition(':')[0]}"
+    if said.startswith("407"):
+        step = f"{PROXY_LOGIN}; {step}"
     return ServerUnreachableError(
         f"The proxy for {host.base_url} rejected the request.",
-        why=_system_words(exc) or "no reason given",
-        next_step=f"if you need no proxy: %env NO_PROXY={host.name.partition(':')[0]}",
+        why=said or "no reason given",
+        next_step=step,
     )
 
 

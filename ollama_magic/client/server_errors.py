@@ -44,6 +44,7 @@ _VERBS = {
 }
 _SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
 """Visible ASCII without quotes and angle brackets."""
+_LOGIN_PAGE = re.compile(r"log-?in|sign-?in|oauth|\bsso\b|saml|/auth", re.IGNORECASE)
 _SEARCHED_CHARS = 20_000
 _MAX_WORDS = 300
 
@@ -97,7 +98,9 @@ def response_error(
     text, data = _message(body)
     text = hide(text)
     if data is None:
-        text = _described(text, content_type, is_foreign=status_code >= 500)
+        # Ollama writes text for an unknown path and a wrong method only.
+        is_foreign = status_code not in {404, 405}
+        text = _described(text, content_type, is_foreign=is_foreign)
     elif _is_missing_model(info, status_code, text, installed):
         return _model_not_found(info, status_code, text, installed)
     url = signin_url(data or {})
@@ -140,12 +143,14 @@ def server_error(
     else:
         what = _what(info, matched, status_code)
         error = ServerError(what, why=why, status_code=status_code)
-    if is_foreign or not info.is_transfer:
-        error.next_step = _next_step(info, matched, status_code)
-    if signin_url or status_code == 401 or (info.withheld_step and status_code == 403):
+    is_ours = is_foreign or not info.is_transfer  # and not that of a registry
+    is_login = status_code == 401 and (is_ours or info.wants_password)
+    if signin_url or is_login or (info.withheld_step and status_code in {401, 403}):
         error.next_step = _login_step(info, signin_url)
-    elif is_foreign and info.has_proxy:
-        error.next_step = f"{_network_proxy(info)}; else {error.next_step}"
+    elif is_ours:
+        step = _next_step(info, matched, status_code)
+        has_proxy = is_foreign and info.has_proxy
+        error.next_step = f"{_network_proxy(info)}; else {step}" if has_proxy else step
     error.retry_after_s = info.retry_after_s
     return error
 
@@ -203,6 +208,8 @@ def redirected(info: RequestInfo, location: str) -> NotOllamaError:
             quoted(location, limit=200) or "nowhere",
             advice.ANOTHER_ADDRESS,
         )
+    if _LOGIN_PAGE.search(location):
+        next_step = _login_step(info, "")
     return NotOllamaError(
         f"{info.base_url} redirects to {place}; redirects are not followed.",
         why="the prompt would go to a host that you did not choose",

@@ -24,6 +24,8 @@ _TAGS = {
     "<thinking>": "</thinking>",
     "<thought>": "</thought>",
     "[THINK]": "[/THINK]",
+    "<seed:think>": "</seed:think>",
+    "◁think▷": "◁/think▷",
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final"
     "<|message|>",
 }

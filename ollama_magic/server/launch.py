@@ -32,6 +32,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import (
     EngineError,
     OllamaMagicError,
+    ServerError,
     ServerUnreachableError,
     quoted,
 )
@@ -391,11 +392,13 @@ def _version(client: OllamaClient) -> str | None:
     except ServerUnreachableError:
         return None
     except OllamaMagicError as error:
+        is_refusal = isinstance(error, ServerError)
+        step = error.next_step if is_refusal else "set another address"
+        state = "rejects requests" if is_refusal else "is not Ollama"
         raise EngineError(
-            f"The server at {url} is not Ollama, or rejects requests.",
+            f"The server at {url} {state}.",
             why=error.why or error.what,
-            next_step="set another address, or try the embedded engine: "
-            "%ollama serve --embedded",
+            next_step=f"{step}; or use the embedded engine: %ollama serve --embedded",
         ) from None
 
 

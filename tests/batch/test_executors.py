@@ -185,6 +185,14 @@ def test_the_password_of_a_host_stays_in_this_process(fake_ollama, spawned):
     assert asked(fake_ollama) == []
 
 
+def test_extra_headers_stay_in_this_process(fake_ollama, spawned):
+    """The workers would send their rows without them, and be rejected."""
+    client = OllamaClient(fake_ollama.url, headers={"X-Key": "secret-of-mine"})
+    workers = ProcessWorkers(spawned, None, 1)
+    with pytest.raises(ConfigError, match="The value of headers for"):
+        workers.submit(BatchServer(client, True, "loopback"), GenerateRequest("m", "x"))
+
+
 def test_errors_keep_what_they_say_between_processes():
     error = ServerError("what", why="why", next_step="next", status_code=429)
     error.retry_after_s = 20.0

@@ -41,6 +41,23 @@ def test_another_machine_is_reached_through_the_proxy(monkeypatch, variable):
         assert proxy.requests[0].headers["host"] == "gpu.example:11434"
 
 
+def test_a_proxy_that_asks_for_a_password_is_named(monkeypatch):
+    """It answers the request for a tunnel to the server, which is encrypted."""
+    said = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
+    with FakeOllama() as proxy:
+        proxy.on("CONNECT gpu.example:443", Answer([said], raw=True))
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(ServerUnreachableError) as info:
+            OllamaClient("https://gpu.example").version()
+    assert info.value.lines() == [
+        "The proxy for https://gpu.example rejected the request.",
+        "  why:  407 Proxy Authentication Required",
+        "  next: the proxy of this network asks for a user name and password: %env "
+        "HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT; if you need no proxy: "
+        "%env NO_PROXY=gpu.example",
+    ]
+
+
 def test_no_proxy_is_respected_for_another_machine(monkeypatch):
     with FakeOllama() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)

@@ -376,6 +376,34 @@ def test_who_must_log_in_is_told_how(facts, next_step):
         assert next_step in response_error(info, 401, body).next_step
 
 
+@pytest.mark.parametrize("action", ["pull", "push"])
+def test_a_registry_and_a_proxy_are_told_apart(action):
+    """Both refuse a transfer with 401: the registry in Ollama's JSON."""
+    info = RequestInfo(URL, action, "a/m")
+    registry = response_error(info, 401, in_json("unauthorized"))
+    assert "ollama signin" in registry.next_step
+    assert "OLLAMA_API_KEY" not in registry.next_step
+    for body in (b"<h1>Login</h1>", b"Unauthorized"):
+        proxy = response_error(info, 401, body, content_type="text/plain")
+        assert "set OLLAMA_API_KEY" in proxy.next_step
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://team.cloudflareaccess.com/cdn-cgi/access/login/gpu.lan?kid=1",
+        "/oauth2/start?rd=%2Fapi%2Fchat",
+        "https://id.corp.example/realms/x/protocol/saml",
+        "/users/sign_in/../sign-in",
+    ],
+)
+def test_a_redirect_to_a_login_is_not_an_address_to_set(location):
+    error = redirected(chat(), location)
+    assert "redirects are not followed" in error.what
+    assert "OllamaMagics.host" not in error.next_step
+    assert "send the header that it wants: " in error.next_step
+
+
 SIGNIN = "https://ollama.com/connect?name=gpu&key=c3NoLWVkMjU1MTk%3D"
 
 

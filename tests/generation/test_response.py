@@ -34,6 +34,8 @@ def response_of(*contents, **last):
         (list("<thinking>hm</thinking>\nYes"), "Yes", "hm"),
         (list("<thought>hm</thought>\nYes"), "Yes", "hm"),
         (list("[THINK]hm[/THINK]Yes"), "Yes", "hm"),
+        (list("<seed:think>hm</seed:think>Yes"), "Yes", "hm"),
+        (list("◁think▷hm◁/think▷Yes"), "Yes", "hm"),
         (list(f"{HARMONY}hm<|end|><|start|>assistant{FINAL}Yes"), "Yes", "hm"),
         (["<think>a</thinking>b</think>ok"], "ok", "a</thinking>b"),
         (["[THIS] is text"], "[THIS] is text", ""),

@@ -139,7 +139,9 @@ def test_unusable_servers_are_reported_in_three_lines_without_secrets(
         serve(OllamaClient(fake_ollama.url, api_key=TOKEN))
     lines = caught.value.lines()
     assert len(lines) == 3
-    assert lines[0].startswith(f"The server at {fake_ollama.url} is not Ollama")
+    is_refusal = kind in {"a refusal", "a page of a proxy"}
+    state = "rejects requests" if is_refusal else "is not Ollama"
+    assert lines[0] == f"The server at {fake_ollama.url} {state}."
     assert lines[1].startswith("  why:  ")
     shown = "".join(traceback.format_exception(caught.value))
     assert "SECRET" not in shown

@@ -25,7 +25,12 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.client.models import LoadedModel, ModelSummary, find_model
 from ollama_magic.client.progress import size_text
-from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
+from ollama_magic.errors import (
+    OllamaMagicError,
+    ServerError,
+    ServerUnreachableError,
+    quoted,
+)
 from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
 from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
@@ -138,10 +143,14 @@ def _address(session: Session) -> Iterator[Finding]:
 
 def _server(session: Session) -> Iterator[Finding]:
     client, began = session.client(), time.monotonic()
-    server_version = _within_patience(client, client.version)
-    took = 1000 * (time.monotonic() - began)
-    kind = "embedded engine" if "embedded" in server_version else "Ollama"
-    yield Finding("server", f"{kind} {server_version}, responds in {took:.0f} ms")
+    try:
+        server_version = _within_patience(client, client.version)
+    except ServerError as error:  # a proxy may hide it
+        yield Finding("server", f"version unknown: {error.why}", "note")
+    else:
+        took = 1000 * (time.monotonic() - began)
+        kind = "embedded engine" if "embedded" in server_version else "Ollama"
+        yield Finding("server", f"{kind} {server_version}, responds in {took:.0f} ms")
     installed = _within_patience(client, client.list)
     if installed:
         size = size_text(disk_bytes(installed))
