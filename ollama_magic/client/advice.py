@@ -1,7 +1,8 @@
 """What to do about an error of a server: the tables of next steps.
 
 :mod:`ollama_magic.client.server_errors` looks up the first pattern that matches the
-status, a space and the server's message. Patterns ignore case and are tried in order.
+status, a space and the server's message, with ``page`` and a space before it if a proxy
+sent it. Patterns ignore case and are tried in order.
 Sources: recordings of a real server (0.33.0-rc2), the documented errors of Ollama's
 cloud, the pages of common proxies, and for texts that need a large or a broken model
 Ollama's ``server/sched.go`` and ``llm/server.go``.
@@ -17,9 +18,6 @@ Steps = Sequence[tuple[str, str]]
 ``model``, the requested name; ``url`` of the server; ``path`` and ``size`` of the
 request; ``wait``, how long the server asks to wait, in parentheses, or nothing.
 """
-
-FOREIGN = r"([\w-]+/[\w.+-]+\b|no content type|\s*$)"
-"""How the words begin for a response that no Ollama sends: with its content type."""
 
 ANOTHER_ADDRESS = (
     "set the address of an Ollama server: "
@@ -51,7 +49,7 @@ WHAT: Steps = (
     ("^413 ", "The request is too large for {url}."),
     ("^429 ", "The server at {url} accepts no more requests for now."),
     ("^(408|499|504|522|524) ", "A proxy on the way to {url} gave up waiting."),
-    (f"^5[0-9][0-9] {FOREIGN}", "A proxy on the way to {url} cannot reach Ollama."),
+    ("^5[0-9][0-9] page ", "A proxy on the way to {url} cannot reach Ollama."),
     ("^503 ", "The server at {url} is busy."),
 )
 """What happened, where that is not just that the request was refused."""
@@ -75,7 +73,7 @@ NEXT_STEPS: Steps = (
         "localhost or an IP address",
     ),
     (
-        f"^403 {FOREIGN}",
+        "^403 page ",
         "a proxy in front of the server refused it: ask who runs it, or send the "
         'header that it wants: %config OllamaMagics.headers = {{"NAME": "VALUE"}}',
     ),
@@ -84,10 +82,7 @@ NEXT_STEPS: Steps = (
         "set OLLAMA_API_KEY to a token that this server accepts "
         "(for a cloud model: ollama signin)",
     ),
-    (
-        "^407 ",
-        PROXY_LOGIN,
-    ),
+    ("^407 ", PROXY_LOGIN),
     (
         "^413 |request (entity|body) too large",
         "the request has {size}: send a smaller image or a shorter prompt, or raise "
@@ -108,7 +103,7 @@ NEXT_STEPS: Steps = (
         "proxy (nginx: proxy_read_timeout)",
     ),
     (
-        f"^5[0-9][0-9] {FOREIGN}",
+        "^5[0-9][0-9] page ",
         "check that Ollama is running behind it; after a restart, run this again{wait}",
     ),
     (
@@ -148,10 +143,7 @@ CLOUD_UNREACHABLE = (
     f"the server cannot reach ollama.com: check its network, or {_LOCAL}"
 )
 
-TOO_LONG = (
-    "exceeds the (available )?context|exceeds maximum|longer than the context|"
-    "the input length exceeds"
-)
+TOO_LONG = "exceeds the (available )?context|exceeds maximum|longer than the context"
 TOO_LONG_STEPS: Mapping[str, str] = {
     "chat": "send less (--last N, --new), or enlarge the context: -o num_ctx N",
     "generate": "send less, or enlarge the context: -o num_ctx N",

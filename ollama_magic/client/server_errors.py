@@ -97,14 +97,21 @@ def response_error(
     """
     text, data = _message(body)
     text = hide(text)
-    if data is None:
-        # Ollama writes text for an unknown path and a wrong method only.
-        is_foreign = status_code not in {404, 405}
-        text = _described(text, content_type, is_foreign=is_foreign)
-    elif _is_missing_model(info, status_code, text, installed):
+    if data is not None and _is_missing_model(info, status_code, text, installed):
         return _model_not_found(info, status_code, text, installed)
-    url = signin_url(data or {})
-    return server_error(info, text, status_code=status_code, signin_url=url)
+    # Ollama's errors are JSON with `error`, save for an unknown path, a wrong method and
+    # a foreign host.
+    is_text = data is None and status_code not in {404, 405} and bool(text.strip())
+    is_foreign = is_text or (status_code >= 500 and "error" not in (data or {}))
+    if data is None:
+        text = _described(text, content_type, is_foreign=is_foreign)
+    return server_error(
+        info,
+        text,
+        status_code=status_code,
+        signin_url=signin_url(data or {}),
+        is_foreign=is_foreign,
+    )
 
 
 def server_error(
@@ -114,6 +121,7 @@ def server_error(
     status_code: int = 200,
     progress: str = "",
     signin_url: str = "",
+    is_foreign: bool = False,
 ) -> ServerError:
     """Return the error for the server's message.
 
@@ -125,6 +133,8 @@ def server_error(
         How far a transfer got, such as ``12.4 of 42.5 GB``.
     signin_url
         Where the user of the server signs in to ollama.com.
+    is_foreign
+        Whether a proxy sent it, and not Ollama.
     """
     text = text[:_SEARCHED_CHARS]
     where = "mid-stream" if status_code == 200 else str(status_code)
@@ -134,8 +144,7 @@ def server_error(
         return capability_error(
             capability, info.model, why=why, status_code=status_code
         )
-    matched = f"{status_code} {text}"
-    is_foreign = status_code != 200 and re.match(advice.FOREIGN, text) is not None
+    matched = f"{status_code} {'page ' if is_foreign else ''}{text}"
     if info.is_transfer:
         error: ServerError = transfer_error(
             info, why=why, status_code=status_code, progress=progress
@@ -143,11 +152,12 @@ def server_error(
     else:
         what = _what(info, matched, status_code)
         error = ServerError(what, why=why, status_code=status_code)
-    is_ours = is_foreign or not info.is_transfer  # and not that of a registry
-    is_login = status_code == 401 and (is_ours or info.wants_password)
+    # Ollama passes on what its registry says about a transfer.
+    is_registry = info.is_transfer and not is_foreign
+    is_login = status_code == 401 and (info.wants_password or not is_registry)
     if signin_url or is_login or (info.withheld_step and status_code in {401, 403}):
         error.next_step = _login_step(info, signin_url)
-    elif is_ours:
+    elif not is_registry:
         step = _next_step(info, matched, status_code)
         has_proxy = is_foreign and info.has_proxy
         error.next_step = f"{_network_proxy(info)}; else {step}" if has_proxy else step

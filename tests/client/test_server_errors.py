@@ -323,10 +323,10 @@ def test_what_a_proxy_refuses_is_told_apart_by_its_status(
     assert next_step in error.next_step
 
 
-@pytest.mark.parametrize("kind", ["html", "text"])
+@pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize(("status", "words"), NO_SERVER)
 def test_a_proxy_without_its_server_says_so(status, words, kind):
-    """Ollama sends its errors as JSON, so anything else comes from a proxy."""
+    """Ollama sends JSON with an ``error``, so anything else comes from a proxy."""
     error = refused(status, words, kind)
     assert error.what == f"A proxy on the way to {URL} cannot reach Ollama."
     assert "check that Ollama is running behind it" in error.next_step
