@@ -99,8 +99,8 @@ def response_error(
     text = hide(text)
     if data is not None and _is_missing_model(info, status_code, text, installed):
         return _model_not_found(info, status_code, text, installed)
-    # Ollama's errors are JSON with `error`, save for an unknown path, a wrong method and
-    # a foreign host.
+    # Ollama's errors are JSON with `error`, except for an unknown path, a wrong method
+    # and a foreign host.
     is_text = data is None and status_code not in {404, 405} and bool(text.strip())
     is_foreign = is_text or (status_code >= 500 and "error" not in (data or {}))
     if data is None:
