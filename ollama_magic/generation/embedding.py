@@ -116,11 +116,12 @@ def _embed(
             next_step=error.next_step,
             status_code=error.status_code,
         ) from error
-    is_complete = len(found) == len(batch) and len(set(map(len, found))) == 1
-    if not (is_complete and all(map(_is_vector, found))):
+    is_sound = len(set(map(len, found))) == 1 and all(map(_is_vector, found))
+    if len(found) != len(batch) or not is_sound:
+        kind = "vector" if is_sound or not found else "unusable vector"
         raise ServerError(
-            f"The server returned {counted(len(found), 'vector')} for "
-            f"{counted(len(batch), 'text')}, or one that is incomplete.",
+            f"The server returned {counted(len(found), kind)} for "
+            f"{counted(len(batch), 'text')}.",
             why="each text needs a vector of numbers, all of the same length",
             next_step="try another embedding model: "
             "https://ollama.com/search?c=embedding",

@@ -34,7 +34,9 @@ from ollama_magic.client.types import Think
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
+    NotOllamaError,
     OllamaMagicError,
+    ServerError,
     ServerUnreachableError,
     nearest,
 )
@@ -84,7 +86,11 @@ def look_up(
     if must_list:
         listing = start_call(client.list)
         (loaded,) = ask_in_time(client.ps, patience_s=patience_s)
-        installed = listing.result()
+        try:
+            installed = listing.result()
+        except (ServerError, NotOllamaError) as error:
+            error.next_step = f"name the model: %%ollama MODEL; or {error.next_step}"
+            raise
     else:
         calls = client.list, client.ps
         installed, loaded = ask_in_time(*calls, patience_s=patience_s)

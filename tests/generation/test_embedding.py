@@ -51,6 +51,7 @@ def test_what_is_no_text_is_not_embedded(fake_ollama, case):
         [[], []],
         [[1.0], [1.0, 2.0]],
         [[None], [1.0]],
+        [[float("nan")], [1.0]],
     ],
     ids=str,
 )

@@ -684,5 +684,5 @@ def test_an_error_of_a_required_list_is_raised(kernel, fake_ollama):
     fake_ollama.on("GET /api/tags", STRANGE["403 page"])
     refused = kernel.run("%%ollama\nHi").error
     assert "refused to list its models" in refused
-    assert "a proxy in front of the server refused it" in refused
+    assert "next: name the model: %%ollama MODEL; or a proxy in front" in refused
     assert asked(fake_ollama) == []
