@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from typing import Literal, NamedTuple, NoReturn
 
 from ollama_magic.errors import ConfigError
 
+_LIST = re.compile(r"\[.*,.*\]", re.DOTALL)
 OptionType = Literal["int", "float", "bool", "texts"]
 OptionValue = bool | int | float | list[str]
 
@@ -145,6 +147,13 @@ def read_option(name: str, text: str) -> OptionValue:
         value = _from_number(text)
     elif option.type == "texts" and not isinstance(value, str | list):
         value = text
+    elif option.type == "texts" and value == text and _LIST.fullmatch(text):
+        # The line has lost the quotes of a list.
+        raise ConfigError(
+            f"The model option {name!r} cannot be {text}.",
+            why="it looks like a list, but is not JSON",
+            next_step=f"""-o {name} '["a", "b"]', or one text: -o {name} '"[a,b]"'""",
+        )
     return check_option(name, value)
 
 

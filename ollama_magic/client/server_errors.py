@@ -329,10 +329,9 @@ def _what(info: RequestInfo, matched: str, status_code: int) -> str:
         return f"{_shown(info.model)} failed while it was answering."
     verb, joint = _VERBS.get(info.action, (info.action, " "))
     about = joint + _shown(info.model) if info.model else ""
-    about = about.replace("{", "{{").replace("}", "}}")  # it is filled in below
     refused = "could not" if status_code >= 500 else "refused to"
-    usual = f"The server at {{url}} {refused} {verb}{about}."
-    return _first([*advice.WHAT, ("", usual)], matched, info)
+    usual = f"The server at {info.base_url} {refused} {verb}{about}."
+    return _first([*advice.WHAT, ("", "")], matched, info) or usual
 
 
 def _next_step(info: RequestInfo, matched: str, status_code: int) -> str:

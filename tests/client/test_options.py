@@ -117,12 +117,21 @@ READ = {
     "stop that looks like null": ("stop", "null", ["null"]),
     "JSON text for stop": ("stop", r'"\n"', ["\n"]),
     "JSON list for stop": ("stop", '["a", "b"]', ["a", "b"]),
+    "brackets in stop": ("stop", "[/INST]", ["[/INST]"]),
+    "a list as text": ("stop", '"[a,b]"', ["[a,b]"]),
 }
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), READ.values(), ids=READ)
 def test_text_is_json_or_else_text(name, text, expected):
     assert read_option(name, text) == expected
+
+
+@pytest.mark.parametrize("text", ["[a,b]", "['a', 'b']", "[a, 1,\n]"])
+def test_a_list_that_has_lost_its_quotes_is_not_one_text(text):
+    with pytest.raises(ConfigError, match="looks like a list") as info:
+        read_option("stop", text)
+    assert '-o stop \'["a", "b"]\'' in info.value.next_step
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-inf", "1_0", "hot", ""])

@@ -615,6 +615,10 @@ def test_braces_in_the_servers_words_or_the_name_are_only_text():
     error = server_error(RequestInfo(URL, "pull", "{x}"), "{0} no such host {y}")
     assert "{x}" in error.next_step
     assert error.why == "server (mid-stream): {0} no such host {y}"
+    error = response_error(chat("{x}"), 413, in_json("{0} {y}"))
+    assert "{0} {y}" in error.why
+    error = response_error(chat("{x}"), 400, in_json("no"))
+    assert error.what == f"The server at {URL} refused to answer with '{{x}}'."
 
 
 @pytest.mark.parametrize(
