@@ -45,9 +45,13 @@ _ADDRESS = (
     r"@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]*[A-Za-z0-9])+(?![\w@-])"
 )
 _LAST_ENTITY = re.compile(r"&[A-Za-z0-9]+;$")
-_OWN_LINE = r"\[[^\[\]\n]{1,200}\]:\s|[•‣◦▪●○] |\(?[A-Za-z]\) "
-"""What begins a line of its own: a definition of a link or note, or an item that
-Markdown does not know, as in ``a) yes``."""
+_OWN_LINE = (
+    r"\[[^\[\]\n]{1,200}\]:\s|\[\d{1,3}\]\s"
+    r"|[^\w\s\x00-\x7f]{1,8} |\(?(?:[A-Za-z]|[ivx]{1,4})[.)] "
+    r"|\*\*[^*\n]{1,60}(?::\*\*|\*\*:)"
+)
+"""What begins a line of its own: a definition of a link or note, a source, an item
+that Markdown does not know, as in ``a) yes`` and ``→ so``, or a label."""
 
 
 def register(md: Markdown) -> None:

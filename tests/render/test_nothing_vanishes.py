@@ -89,8 +89,27 @@ def test_text_like_a_definition_is_shown_once_its_line_is_complete(text):
         assert [word for word in words_of(come) if word not in text_of(page)] == []
 
 
-def test_lines_like_definitions_stay_lines():
-    assert markdown_html("Log:\n[a]: one\n[b]: two").count("<br>") == 2
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Log:\n[a]: one\n[b]: two",
+        "[1] Ann, *Title*.\n[2] Bob\n[3] Eve",
+        "A. Paris\nB. Rome\nC) Oslo",
+        "i. one\nii. two\niv) four",
+        "✅ one\n👩‍🔬 two\n→ three",
+        "> Text\n> — Ann\n> « Texte »",
+        "**Name:** Ann\n**Age**: 5\n**Town, `x`:** Rome",
+    ],
+)
+def test_lines_that_are_no_items_of_markdown_stay_lines(text):
+    assert markdown_html(text).count("<br>") == 2
+
+
+def test_wrapped_text_is_one_paragraph_without_breaks():
+    text = (
+        "by the\nauthor [1]\n[2](https://a.example)\n**bold** and\nI am\n$x$ (a\n[b])"
+    )
+    assert "<br>" not in markdown_html(text)
 
 
 def test_footnote_labels_link_to_their_addresses():
