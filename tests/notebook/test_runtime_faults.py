@@ -92,7 +92,7 @@ PULLS = {
     "no success": ([layer("a", 500, 1000)], "failed at 500 B"),
     "nothing": ([], "failed"),
     "not an object": ([layer("a", 500, 1000), "[1]\n"], "is not JSON"),
-    "a page": (["<html>502</html>"], "not an Ollama server"),
+    "a page": (["<html>502</html>"], "answered with a web page"),
     "cut": (Answer([layer("a", 500, 1000), SUCCESS], cut_after=90), "failed"),
     "refused": (error(404, "pull model manifest: file does not exist"), "not exist"),
 }

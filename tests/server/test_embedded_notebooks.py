@@ -145,7 +145,7 @@ def test_every_row_has_one_of_the_labels_or_an_error(run):
     _, table = notebook.outputs("pd.crosstab")
     heading, *_ = table["data"]["text/plain"].splitlines()
     assert set(heading.split()[1:]) <= LABELS
-    line, is_equal = notebook.outputs("again = label")
+    line, *_, is_equal = notebook.outputs("again = label")  # and a warning
     assert "22 cached" in line["data"]["text/plain"]
     assert ast.literal_eval(is_equal["data"]["text/plain"]) is True
 
