@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
@@ -23,9 +22,6 @@ _SCHEME_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[\w.-]+")
 _ZONED = re.compile(r"[0-9A-Fa-f.:]+(?:%[\w.-]+)?", re.ASCII)
 _PATH = re.compile(r"[!-~]*")  # visible ASCII
-_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_VALUE = re.compile(r"[ -~\t]*")
-_OWN = {"connection", "content-length", "content-type", "host", "transfer-encoding"}
 _API_PATH = re.compile(r"(?:^|/)(?:v1|api(?:/(?:chat|generate|tags))?)$")
 """The end of an address as other programs want it."""
 _QUOTES = "\"' \t\r\n"
@@ -165,44 +161,6 @@ class Address(str):
 
     def __repr__(self) -> str:
         return repr(without_secret(self))
-
-
-class Headers(dict[str, str]):
-    """Extra headers of each request; their values are secret.
-
-    Raises
-    ------
-    ConfigError
-        A name or a value cannot be sent, or the client sets that header itself.
-
-    Examples
-    --------
-    >>> Headers({"X-API-Key": "s3cret"})
-    {'X-API-Key': '***'}
-    """
-
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(headers or {})
-        for name, value in self.items():
-            is_text = isinstance(name, str) and isinstance(value, str)
-            is_valid = is_text and _NAME.fullmatch(name) and _VALUE.fullmatch(value)
-            if not is_valid or name.lower() in _OWN:
-                # NB: neither part is shown, as they may have been confused.
-                raise ConfigError(
-                    "A header in `headers` is invalid.",
-                    why="a name is letters, digits and dashes, a value is ASCII text; "
-                    f"the client sets {', '.join(sorted(_OWN))} itself",
-                    next_step='%config OllamaMagics.headers = {"NAME": "VALUE"}',
-                )
-
-    @property
-    def secrets(self) -> list[str]:
-        """Text that must not be shown: each value, and each part of it."""
-        values = list(self.values())
-        return values + [part for one in values for part in re.split("[ ;,=]+", one)]
-
-    def __repr__(self) -> str:
-        return repr(dict.fromkeys(self, "***"))
 
 
 def without_secret(text: str) -> str:

@@ -32,14 +32,14 @@ from ollama_magic.client.compat import (
     Upload,
     body_reader,
 )
-from ollama_magic.client.host import Headers, Host, is_same_address
+from ollama_magic.client.host import Host, is_same_address
 from ollama_magic.client.network_errors import (
     closed_here,
     no_response,
     over_limit,
     stream_broken,
 )
-from ollama_magic.client.redaction import Redactor
+from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.client.server_errors import RequestInfo
 from ollama_magic.errors import ConfigError, OllamaMagicError, quoted
 

@@ -1,4 +1,4 @@
-"""Replaces known secrets with ``***`` in text and in decoded JSON.
+"""Replaces known secrets with ``***`` in text, decoded JSON and extra headers.
 
 The client redacts what a server sends, a cell redacts the values in its prompt. Secrets
 are also found in their usual encodings: JSON and Python escapes, percent encoding, HTML
@@ -9,10 +9,12 @@ truncation, since an escape or a cut hides a secret from a search.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from html.entities import codepoint2name
 from typing import Any
+
+from ollama_magic.errors import ConfigError
 
 _MASK = "***"
 _SHORTEST = 4
@@ -24,6 +26,12 @@ _SPELLED_OUT = 48
 
 _ESCAPES = "\\%&+"
 """Every encoding of a character contains one of these."""
+
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[ -~\t]*")
+_OWN_HEADERS = frozenset(
+    ["connection", "content-length", "content-type", "host", "transfer-encoding"]
+)
 
 
 class Redactor:
@@ -192,3 +200,45 @@ def _spellings(char: str) -> str:
     if not char.isalnum():
         plain = rf"\\{{0,4}}{plain}"
     return f"(?:{plain}|(?i:{'|'.join(escapes)}))"
+
+
+class Headers(dict[str, str]):
+    """Extra headers of each request; their values are secret.
+
+    Raises
+    ------
+    ConfigError
+        A name or a value cannot be sent, or the client sets that header itself.
+
+    Examples
+    --------
+    >>> Headers({"X-API-Key": "s3cret"})
+    {'X-API-Key': '***'}
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(headers or {})
+        for name, value in self.items():
+            is_text = isinstance(name, str) and isinstance(value, str)
+            is_valid = (
+                is_text
+                and _HEADER_NAME.fullmatch(name)
+                and _HEADER_VALUE.fullmatch(value)
+            )
+            if not is_valid or name.lower() in _OWN_HEADERS:
+                # NB: neither part is shown, as they may have been confused.
+                raise ConfigError(
+                    "A header in `headers` is invalid.",
+                    why="a name is letters, digits and dashes, a value is ASCII text; "
+                    f"the client sets {', '.join(sorted(_OWN_HEADERS))} itself",
+                    next_step='%config OllamaMagics.headers = {"NAME": "VALUE"}',
+                )
+
+    @property
+    def secrets(self) -> list[str]:
+        """Text that must not be shown: each value, and each part of it."""
+        values = list(self.values())
+        return values + [part for one in values for part in re.split("[ ;,=]+", one)]
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, "***"))

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from IPython.core.getipython import get_ipython
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.host import Headers, parse_host
-from ollama_magic.client.redaction import Redactor
+from ollama_magic.client.host import parse_host
+from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.settings import Settings

@@ -97,7 +97,8 @@ def _checked_setting(name: str, value: Any) -> object:  # noqa: ANN401
     TraitError
         The setting cannot have this value.
     """
-    from ollama_magic.client.host import Address, Headers
+    from ollama_magic.client.host import Address
+    from ollama_magic.client.redaction import Headers
     from ollama_magic.errors import ConfigError
 
     # NB: %config OllamaMagics shows the repr of each setting.
