@@ -44,7 +44,9 @@ _VERBS = {
 }
 _SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
 """Visible ASCII without quotes and angle brackets."""
-_LOGIN_PAGE = re.compile(r"log-?in|sign-?in|oauth|\bsso\b|saml|/auth", re.IGNORECASE)
+_LOGIN_PAGE = re.compile(
+    r"log[ -]?in\b|sign[ _-]?in|oauth|\bsso\b|saml|/auth", re.IGNORECASE
+)
 _SEARCHED_CHARS = 20_000
 _MAX_WORDS = 300
 
@@ -192,10 +194,13 @@ def not_ollama(
     described = _described(text, content_type, is_foreign=True) or _kind(content_type)
     is_page = _is_page(text, content_type)
     what = "answered with a web page" if is_page else "is not an Ollama server"
+    next_step = _network_proxy(info) if info.has_proxy else advice.ANOTHER_ADDRESS
+    if is_page and _LOGIN_PAGE.search(described):
+        next_step = _login_step(info, "")
     return NotOllamaError(
         f"The server at {info.base_url} {what}.",
         why=f"server ({status_code}): {described}",
-        next_step=_network_proxy(info) if info.has_proxy else advice.ANOTHER_ADDRESS,
+        next_step=next_step,
     )
 
 

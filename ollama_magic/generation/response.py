@@ -30,8 +30,10 @@ _TAGS = {
     "<|message|>",
 }
 """The tags between which models write their thinking."""
-_LONE_END = re.compile(r"</think(?:ing)?>|</thought>|\[/THINK\]")
+_ENDS = ("</think>", "</thinking>", "</thought>", "[/THINK]")
 """The end of thinking whose beginning is in the template of the model."""
+_STARTS = (*_TAGS, *_ENDS)
+_LONE_END = re.compile("|".join(map(re.escape, _ENDS)))
 _SEARCHED_AGAIN = 20
 """Characters: a tag may be split, and its line may end in the next chunk."""
 
@@ -56,10 +58,13 @@ class ThinkTags:
         self._held += text
         if self._state == "start":
             seen = self._held.lstrip()
-            tag = next((tag for tag in _TAGS if seen.startswith(tag)), "")
+            tag = next((tag for tag in _STARTS if seen.startswith(tag)), "")
             if not tag:
-                is_open = any(tag.startswith(seen) for tag in _TAGS)
+                is_open = any(tag.startswith(seen) for tag in _STARTS)
                 return ("", "") if is_open else self.flush()
+            if tag in _ENDS:  # all thinking was sent as such
+                self._state, self._held = "after", ""
+                return self._after(seen.removeprefix(tag)), ""
             self._close = _TAGS[tag]
             self._state, self._held = "thinking", seen.removeprefix(tag).lstrip()
         thinking, tag, rest = self._held.partition(self._close)

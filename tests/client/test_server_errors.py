@@ -5,6 +5,7 @@ import pytest
 from ollama_magic.client.models import nearest_names
 from ollama_magic.client.server_errors import (
     RequestInfo,
+    not_ollama,
     redirected,
     response_error,
     server_error,
@@ -401,6 +402,13 @@ def test_a_redirect_to_a_login_is_not_an_address_to_set(location):
     error = redirected(chat(), location)
     assert "redirects are not followed" in error.what
     assert "OllamaMagics.host" not in error.next_step
+    assert "send the header that it wants: " in error.next_step
+
+
+@pytest.mark.parametrize("title", ["Sign in · Access", "Login – Authelia", "oauth2"])
+def test_a_login_page_in_place_of_a_reply_is_not_another_server(title):
+    page = f"<html><title>{title}</title>"
+    error = not_ollama(chat(), 200, page, "text/html")
     assert "send the header that it wants: " in error.next_step
 
 

@@ -114,6 +114,18 @@ def test_native_thinking_makes_a_later_tag_text():
     assert response.text == "The end:\n</think>\nis a tag."
 
 
+@pytest.mark.parametrize("size", [1, 4, 100])
+@pytest.mark.parametrize("end", ["</think>", "[/THINK]"])
+def test_an_end_at_the_start_of_the_text_is_no_text(size, end):
+    """Some servers send the thinking apart, but leave its end in the text."""
+    response = Response()
+    response.read([ReplyChunk(thinking="so")])
+    for piece in cut(f"{end}\n\nYes", size):
+        response.read([ReplyChunk(content=piece)])
+    response.read([ReplyChunk(done=True)])
+    assert (response.text, response.thinking) == ("Yes", "so")
+
+
 def test_thinking_without_its_tag_is_timed():
     now = iter([1.0, 3.5])
     response = Response(clock=lambda: next(now))
