@@ -118,7 +118,7 @@ class Response:
     _tags: ThinkTags = field(default_factory=ThinkTags)
     _thinking_began: float | None = None
     has_restarted: bool = False
-    """Whether the text so far has become thinking; whoever shows it resets this."""
+    """Whether earlier text has become thinking; whoever shows it resets this."""
     _may_be_thinking: bool = True
     """Whether the text may turn out to be thinking, since its beginning had no tag."""
     _recent: str = ""
@@ -223,11 +223,11 @@ class Response:
         is_quoted = before.count("`") % 2 == 1 or any(tag in before for tag in _TAGS)
         if is_quoted or not (ends_line or begins_line):
             return text
+        self.has_restarted = len(self._text) > 1
         self._thinking = [before] if before.strip() else []
         self._text = [after.lstrip()] if after.strip() else []
         self._tags = ThinkTags("text" if self._text else "after")
         self.thinking_s = self.clock() - (self._thinking_began or 0.0)
-        self.has_restarted = True
         return self.text
 
 
