@@ -32,7 +32,7 @@ VALUES = {
     ("pre", "style"): {PRE_STYLE, safe_html.TEXT_STYLE, tables.PAGE_STYLE},
     ("a", "rel"): {"noopener noreferrer nofollow"},
 }
-CELL_STYLES = {f"text-align:{side}" for side in ("left", "center", "right")}
+CELL_STYLES = {f"text-align:{side}" for side in ("start", "left", "center", "right")}
 ADDRESS = re.compile(r"(?:https?://[^/\\\s]|mailto:)[^\\\s]*", re.IGNORECASE)
 """The allowed targets of links: absolute addresses, the same from every page."""
 
@@ -125,6 +125,8 @@ def is_allowed(tag: str, name: str, value: str) -> bool:
         return True
     if tag in {"td", "th"} and name == "style":
         return value in CELL_STYLES
+    if name == "dir":
+        return value in {"auto", "ltr"}
     return value in VALUES.get((tag, name), set())
 
 
@@ -190,7 +192,7 @@ def odd_links(text: str) -> list[str]:
 
 
 _NAMES = "|".join(sorted(TAGS, key=len, reverse=True))
-_ATTRIBUTE = r' (?:class|style|href|title|rel|start)="[^"<>]*"'
+_ATTRIBUTE = r' (?:class|dir|style|href|title|rel|start)="[^"<>]*"'
 _CANONICAL = re.compile(
     r"(?:[^<>&]+|&(?:amp|lt|gt|nbsp|quot|#x27|#39|#10);"
     rf"|</?(?:{_NAMES})(?:{_ATTRIBUTE})*>)*+"

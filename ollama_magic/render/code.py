@@ -48,7 +48,7 @@ CLASSES = frozenset(_CLASSES.values())
 
 PRE_STYLE = (
     f"background:{CODE_BACKGROUND};color:{CODE_TEXT};font-family:{CODE_FONT};"
-    "margin:0 0 1em;overflow-x:auto;padding:.5em .8em;word-break:normal"
+    "direction:ltr;margin:0 0 1em;overflow-x:auto;padding:.5em .8em;word-break:normal"
 )
 """Style of a code block: like cells, or on light grey if there is no theme."""
 LABEL_STYLE = "font-size:75%;opacity:.75;user-select:none"

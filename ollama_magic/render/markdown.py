@@ -40,6 +40,7 @@ _ABSOLUTE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _HEADING_SHIFT = 2
 _CALLOUT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*", re.IGNORECASE)
 _TASK = re.compile(r"\[([ xX])\](?=\s)")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _TIGHT = "tight"
 """A paragraph of a tight list: it becomes the text of its item."""
 
@@ -77,6 +78,7 @@ class _ReplyExtension(Extension):
         md.preprocessors.deregister("html_block")
         inline.register(md)
         md.treeprocessors.register(_TightItems(md), "tight_items", 12)
+        md.treeprocessors.register(_Directions(md), "directions", 10)
         # NB: last, since others still turn "\\#" in an address into "#".
         md.treeprocessors.register(_ShownAddresses(md), "addresses", -10)
 
@@ -189,7 +191,7 @@ def _task_box(item: Node) -> str:
 def _side(delimiter: str) -> str:
     """Return the alignment that the delimiter of a column, such as ``:--``, sets."""
     if not delimiter.endswith(":"):
-        return "left"
+        return "left" if delimiter.startswith(":") else "start"
     return "center" if delimiter.startswith(":") else "right"
 
 
@@ -232,6 +234,27 @@ def _unwrap(parent: Element) -> None:
         is_below_text = True
         for part in list(child):
             parent.append(part)
+
+
+class _Directions(Treeprocessor):
+    """Blocks in Arabic or Hebrew begin at the right, and code in them at the left."""
+
+    def run(self, root: Element) -> None:
+        if not _RIGHT_TO_LEFT.search("".join(root.itertext())):
+            return
+        for element in root.iter():
+            if element.tag == "code":
+                element.set("dir", "ltr")
+            elif element.tag == "p" and not _is_stashed(element):
+                element.set("style", MARKDOWN_STYLES["p"])
+        for block in root:
+            if not _is_stashed(block):
+                block.set("dir", "auto")
+
+
+def _is_stashed(element: Element) -> bool:
+    """Return whether an element will be replaced by code or math."""
+    return isinstance(element.text, AtomicString)
 
 
 class _ShownAddresses(Treeprocessor):

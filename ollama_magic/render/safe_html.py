@@ -76,7 +76,8 @@ _TAGS = {
     "p", "pre", "s", "small", "span", "strong", "sub", "summary", "sup", "table",
     "tbody", "td", "th", "thead", "tr", "u", "ul",
 }  # fmt: skip
-_ALIGNED = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
+_SIDES = ("start", "left", "center", "right")
+_ALIGNED = {"style": {f"text-align:{side}" for side in _SIDES}}
 
 _ADDRESS = re.compile(r"https?://[^/\\\s][^\\\s]*|mailto:[^\\\s]*", re.IGNORECASE)
 """A browser reads ``http:x`` as a place in its own page, and ``\\`` as ``/``."""
@@ -375,8 +376,10 @@ def _as_sanitised(clean: str) -> str:
     return without_blank_lines(visible_text(clean))
 
 
-def _link(tag: str, name: str, value: str) -> str | None:
+def _allowed(tag: str, name: str, value: str) -> str | None:
     """Return an attribute's value; None for a link to anything but an address."""
+    if name == "dir":
+        return value if value in {"auto", "ltr"} else None
     if name != "href":
         return value
     value = visible_text(value)
@@ -424,8 +427,8 @@ def _make_cleaner(
     return nh3.Cleaner(
         tags=_TAGS,
         # NB: without "*", nh3 allows lang and title on every tag.
-        attributes={"*": set(), "a": {"href", "title"}, "ol": {"start"}},
-        attribute_filter=_link,
+        attributes={"*": {"dir"}, "a": {"href", "title"}, "ol": {"start"}},
+        attribute_filter=_allowed,
         tag_attribute_values={
             **values,
             **{tag: {"style": {style}} for tag, style in MARKDOWN_STYLES.items()},

@@ -85,12 +85,14 @@ MARKDOWN_STYLES = {
     "li": "list-style-type:none",
     "dl": "margin:0 0 1em",
     "dt": "float:none;width:auto",
-    "dd": "float:none;margin-left:2em;width:auto",
+    "dd": "float:none;margin-inline-start:2em;width:auto",
+    "p": "text-align:start",
 }
 """Styles where those of the page do not fit a reply.
 
 Small headings look like text in JupyterLab and are tiny in VS Code, and definitions
-float in JupyterLab. Tasks have a box in place of the bullet.
+float in JupyterLab. Tasks have a box in place of the bullet. JupyterLab aligns all
+paragraphs left, also those in Arabic or Hebrew.
 """
 
 PANEL_CLASS = "ollama-panel"

@@ -75,9 +75,10 @@ LOOKS = """output => {
         const element = words.currentNode.parentElement;
         const range = document.createRange();
         range.selectNodeContents(words.currentNode);
-        const {left, top, bottom} = range.getBoundingClientRect();
+        const {left, right, top, bottom} = range.getBoundingClientRect();
         const {fontWeight, listStyleType} = getComputedStyle(element);
-        const look = {left, top, bottom, weight: fontWeight, mark: listStyleType};
+        const style = {weight: fontWeight, mark: listStyleType};
+        const look = {left, right, top, bottom, ...style};
         found[words.currentNode.data.trim()] = look;
     }
     return found;
@@ -88,7 +89,7 @@ def test_headings_tasks_and_definitions_are_told_from_text(notebook, fake_ollama
     """Lab shows small headings as text, and definitions side by side."""
     fake_ollama.reply(
         "### heading\n\ntext\n\n- item\n- [ ] task\n  - [x] part\n\n"
-        "word\n: one\n: two\n\nbelow"
+        "word\n: one\n: two\n\nbelow\n\nשלום\n\n```\ncode\n```"
     )
     page, _ = notebook("%%ollama\nHi")
     page.run_to_end(1)
@@ -102,6 +103,8 @@ def test_headings_tasks_and_definitions_are_told_from_text(notebook, fake_ollama
     for above, below in [("word", "one"), ("one", "two")]:
         assert looks[above]["bottom"] <= looks[below]["top"] + 1
     assert looks["two"]["bottom"] + 5 < looks["below"]["top"]
+    assert looks["שלום"]["left"] > looks["below"]["right"]
+    assert looks["code"]["left"] < looks["below"]["right"]
 
 
 def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama):

@@ -10,7 +10,7 @@ pytest.importorskip("mdit_py_plugins")
 from markdown_oracle import EXAMPLES, expected, has_raw_html, shown
 from model_texts import for_oracle, for_reply, text_of
 
-from ollama_magic.render.code import LABEL_STYLE
+from ollama_magic.render.code import LABEL_STYLE, PRE_STYLE
 from ollama_magic.render.incremental import MarkdownConverter
 from ollama_magic.render.math import MATH_CLASS
 from ollama_magic.render.safe_html import markdown_html
@@ -118,6 +118,23 @@ READS = {
     "deep heading": ("##### a", f'<h6 style="{MARKDOWN_STYLES["h6"]}">a</h6>'),
     "callout": ("> [!NOTE]\n> a", "<p><strong>Note</strong></p>\n<p>a</p>"),
     "callout alone": ("> [!WARNING]", "<strong>Warning</strong>"),
+    "Hebrew": (
+        "- ש `x`\n\n  ל",
+        f'<ul dir="auto">\n<li>\n<p style="{MARKDOWN_STYLES["p"]}">ש '
+        '<code dir="ltr">x</code></p>',
+    ),
+    "code in Hebrew": (
+        "> ש\n>\n> ```\n> x\n> ```",
+        f'">ש</p>\n<pre class="highlight" style="{PRE_STYLE}">x',
+    ),
+    "code in a note in Hebrew": (
+        "[^1]: ש\n\n    ```\n    x\n    ```",
+        f'ש</p>\n<pre class="highlight" style="{PRE_STYLE}">x',
+    ),
+    "Arabic in a table": (
+        "|ا|\n|-|\n|1|",
+        '<table dir="auto">\n<thead>\n<tr>\n<th style="text-align:start">ا</th>',
+    ),
     "definitions": (
         "a\n: b **c**\nd\n: e\n: f\ng",
         f"{_TERM}a</dt>\n{_DEFINITION}b <strong>c</strong></dd>\n{_TERM}d</dt>\n"
