@@ -55,7 +55,7 @@ class Settings:
     )
     allow_cloud: bool | None = _setting(
         None,
-        "Cloud models: None, only if you name one; True, also by default; False, never.",
+        "Cloud models: None, only if named; True, also by default; False, never.",
     )
     format: str = _setting(
         "markdown", "How replies are shown, as with -f.", choices=FORMATS
