@@ -248,7 +248,7 @@ def embed(
     Raises
     ------
     PromptError
-        A text is empty or no text; nothing is sent.
+        A text is empty, or not a text; nothing is sent.
     OllamaMagicError
         The model does not support embeddings, a text has no vector, or no server
         responded.

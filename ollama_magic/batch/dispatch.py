@@ -3,7 +3,7 @@
 ``map_prompts`` runs the dispatcher above its workers. A server that is busy, limited or
 gone gets no rows for a while; its rows go to the other servers, or wait. Then single
 rows try it again, after growing pauses. A server that does not recover in time is
-dropped, and one that refuses for a reason that no wait mends, at once.
+dropped, and one that refuses for good is dropped at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 30.0
 _JITTER = 0.25
 """Pauses are longer by up to this share, so that clients do not come back together."""
 _MOST_TRIES = 3
-"""So often a row is sent to servers that answer other rows, but not this one."""
+"""How often a row is sent to servers that answer other rows, but not this one."""
 _BUSY = {408, 429, 502, 503, 504, *range(520, 531)}
 """Statuses of a busy or limited server, and of a proxy that cannot reach it."""
 _REFUSED = {401, 402, 403, 404, 405, 407, 410, 412}
@@ -145,7 +145,7 @@ class Dispatcher:
             The executor accepts no more work.
         OllamaMagicError
             There are requests, and no server can be used, or the last one refuses for
-            a reason that no wait mends.
+            good.
         """
         self._new = iter(requests)
         self._send()
@@ -278,7 +278,7 @@ def _is_outage(error: OllamaMagicError) -> bool:
 
 
 def _is_final(error: OllamaMagicError) -> bool:
-    """Return whether a server refuses every row, and no wait mends that."""
+    """Return whether a server refuses every row, now and later."""
     if isinstance(error, CapabilityError | ConfigError | NotOllamaError):
         return True
     if not isinstance(error, ServerError):

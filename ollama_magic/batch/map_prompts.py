@@ -70,8 +70,8 @@ def map_prompts(
         ``}}`` are literal braces. For rows that are single values, any name or ``{}``.
         Missing values (None, NaN, NaT) become empty text.
     data
-        A list (or any iterable) of strings, numbers or dicts; a pandas Series or
-        DataFrame; a polars DataFrame.
+        A list (or any iterable) of strings, numbers or dicts; a Series or DataFrame of
+        pandas or dask; a table of polars or pyarrow.
     model
         The model; None uses the default model, as a cell does. If no default is set,
         the first server's default is used.
@@ -100,8 +100,8 @@ def map_prompts(
         How many seconds to wait for a server that is busy, limits its requests, is
         restarted or is gone. Its rows go to the other servers, or are sent again: after
         the time that the server names (``Retry-After``), or after growing pauses. 0
-        does not wait. A refusal that no wait mends (401, 402, 403, 404, a quota) ends
-        the call at once.
+        does not wait. A permanent refusal (401, 402, 403, 404, a quota) ends the call
+        at once.
     executor
         Any ``concurrent.futures.Executor``: a process pool, Dask's
         ``client.get_executor()``, ipyparallel's. The executor then decides how many
@@ -135,8 +135,8 @@ def map_prompts(
         The only server does not answer, lacks the model, or the model lacks a
         capability. All of these are raised before any row is sent.
     OllamaMagicError
-        The last server refuses for a reason that no wait mends. Finished rows are
-        cached; the message says how many are left.
+        The last server refuses for good. Finished rows are cached; the message says
+        how many are left.
     Interrupted
         The user pressed stop; the message says how many rows are cached.
 
@@ -290,8 +290,8 @@ def _notes_about(
     fields = " or ".join(f"{{{field}}}" for field in template.fields)
     return [
         f"{len(without_value):,} of {total:,} rows without a value for {fields} "
-        f"({positions_text(without_value)}): leave them out, or their replies are made "
-        "up"
+        f"({positions_text(without_value)}): leave them out, since the "
+        "model makes up its reply"
     ]
 
 

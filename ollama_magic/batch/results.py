@@ -37,11 +37,11 @@ T = TypeVar("T")
 # -- doubtful replies --------------------------------------------------------------
 
 _CUT_AT_NUM_PREDICT = (
-    'the reply was cut off at num_predict: options={"num_predict": N} allows more'
+    'the reply was cut off at num_predict: raise it with options={"num_predict": N}'
 )
 _CUT = (
     "the reply was cut off at a length limit of the server: "
-    'options={"num_predict": N} or {"num_ctx": N} sets another one'
+    'options={"num_predict": N} or {"num_ctx": N} changes it'
 )
 
 
@@ -216,8 +216,8 @@ class Results:
         Interrupted
             The user pressed stop; finished rows are cached.
         OllamaMagicError
-            No server can be used, or the last one refused for a reason that no wait
-            mends; finished rows are cached.
+            No server can be used, or the last one refused for good; finished rows are
+            cached.
         """
         end = "ended early"
         with held(), ThreadPoolExecutor(1, "ollama-results") as self._thread:

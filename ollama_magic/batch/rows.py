@@ -342,7 +342,7 @@ def _empty(reply: Response | CachedReply) -> ReplyDataError:
         step = "run it again, or use another model"
         return ReplyDataError("The reply is empty.", why=why, next_step=step)
     return ReplyDataError(
-        "The reply is empty: the model only thought.",
+        "The reply is empty: the model wrote only thinking.",
         why=why,
         next_step='think=False, or allow more tokens: options={"num_predict": N}',
     )

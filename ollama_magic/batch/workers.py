@@ -156,7 +156,7 @@ class ProcessWorkers:
         host = server.client.host
         has_password = bool(host.user or host.password)
         if has_password or server.client.header_names:
-            secret = "password" if has_password else "value of headers"
+            secret = "password" if has_password else "secret in headers"
             raise ConfigError(
                 f"The {secret} for {host.base_url} was not sent to other processes.",
                 why="rows are sent to the workers of an executor without any secret",

@@ -176,7 +176,7 @@ def stop(client: OllamaClient, name: str) -> bool:
     Returns
     -------
     bool
-        Whether it was in memory, or the server does not tell. Models that share a file
+        Whether it was in memory, or the server does not say. Models that share a file
         share their memory, and the server lists them under one of their names (recorded
         from 0.33), so a digest identifies them here.
 

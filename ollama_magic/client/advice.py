@@ -39,8 +39,8 @@ PROXY_LOGIN = (
 _NAME = "write the name as [NAMESPACE/]NAME[:TAG]; see %ollama list"
 _LOCAL = "choose a local model: %ollama list"
 _NO_ENDPOINT = (
-    "the server has no {path}: update Ollama there, or check the address and let the "
-    "proxy in front of it forward /api/: "
+    "the server has no {path}: update Ollama there, let the proxy in front of it "
+    "forward /api/, or correct the address: "
     '%config OllamaMagics.host = "http://HOST:PORT/PATH"'
 )
 _NOT_OLLAMA = f"that server is not Ollama and has no {{path}}; {ANOTHER_ADDRESS}"
@@ -52,7 +52,7 @@ WHAT: Steps = (
     ("^5[0-9][0-9] page ", "A proxy on the way to {url} cannot reach Ollama."),
     ("^503 ", "The server at {url} is busy."),
 )
-"""What happened, where that is not just that the request was refused."""
+"""What happened, if that is more specific than that the request was refused."""
 
 NEXT_STEPS: Steps = (
     ("ollama cloud is disabled", _LOCAL),
@@ -74,8 +74,9 @@ NEXT_STEPS: Steps = (
     ),
     (
         "^403 page ",
-        "a proxy in front of the server refused it: ask who runs it, or send the "
-        'header that it wants: %config OllamaMagics.headers = {{"NAME": "VALUE"}}',
+        "a proxy in front of the server refused it: ask whoever runs the proxy, or "
+        "send the header that it requires: "
+        '%config OllamaMagics.headers = {{"NAME": "VALUE"}}',
     ),
     (
         "^403 ",
@@ -85,7 +86,7 @@ NEXT_STEPS: Steps = (
     ("^407 ", PROXY_LOGIN),
     (
         "^413 |request (entity|body) too large",
-        "the request has {size}: send a smaller image or a shorter prompt, or raise "
+        "the request is {size}: send a smaller image or a shorter prompt, or raise "
         "the limit of the proxy (nginx: client_max_body_size)",
     ),
     ("to an HTTPS (server|port)", "write the address with https://"),
@@ -104,7 +105,8 @@ NEXT_STEPS: Steps = (
     ),
     (
         "^5[0-9][0-9] page ",
-        "check that Ollama is running behind it; after a restart, run this again{wait}",
+        "check that Ollama is running behind the proxy; after a restart, run this "
+        "again{wait}",
     ),
     (
         "server busy|^503 ",
@@ -134,7 +136,7 @@ NEXT_STEPS: Steps = (
         "while running the model|^200 ",
         "run this again; the server restarts the model",
     ),
-    ("^4", "correct the part of the request that it names"),
+    ("^4", "correct the part of the request that the server names"),
     ("", f"run this again; if the error repeats, {SERVER_LOG}"),
 )
 """200 as the status: inside a stream."""
@@ -169,7 +171,7 @@ TLS_STEPS: Sequence[tuple[str, str]] = (
     ),
     (
         "no certificate or crl|pem lib|permission denied",
-        "let REQUESTS_CA_BUNDLE name a readable file of certificates (PEM)",
+        "set REQUESTS_CA_BUNDLE to a readable file of certificates (PEM)",
     ),
     ("self.signed|unable to get|unknown ca", _CA_BUNDLE),
     ("", f"write http:// if that server has no TLS; {_CA_BUNDLE}"),
@@ -203,7 +205,7 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         ),
         (
             "quantization",
-            "name a quantization that the repository has, as on its page: "
+            "choose a quantization that is listed on the repository's page: "
             "%ollama pull NAME:Q4_K_M",
         ),
         (
@@ -213,8 +215,8 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         ),
         (
             "x509|certificate",
-            "install the certificate authority of that registry on the machine of the "
-            "server, and restart Ollama there",
+            "install the certificate authority of that registry on the server's "
+            "machine, and restart Ollama there",
         ),
         ("file does not exist|not found", _SEARCH),
         ("newer version", "update Ollama on the server, then pull again"),
@@ -223,8 +225,8 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         ("429|too ?many ?requests", "wait{wait}, then: %ollama pull {model}"),
         (
             r"\b40[13]\b|unauthorized|forbidden|denied|gated|restricted|awaiting",
-            "accept the terms on the model's page, and give the registry the key of "
-            "the server (ollama signin, or https://huggingface.co/settings/keys)",
+            "accept the terms on the model's page, and add the server's key to your "
+            "account (ollama signin, or https://huggingface.co/settings/keys)",
         ),
         ("unexpected endpoint", _NOT_OLLAMA),
         (
@@ -252,9 +254,9 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         ("pull model manifest", "check the name of the base model: %ollama list"),
         ("invalid model name", _NAME),
         ("template error", "correct the template"),
-        ("unsupported quantization", "choose one of the types that it lists"),
+        ("unsupported quantization", "choose one of the types that the server lists"),
         ("unexpected endpoint", _NOT_OLLAMA),
-        ("", "correct what it names, then create the model again"),
+        ("", "correct what the server names, then create the model again"),
     ),
 }
 """By endpoint; matched with the server's message alone."""

@@ -253,7 +253,7 @@ class OllamaClient:
     # -- the server and its models -----------------------------------------
 
     def version(self) -> str:
-        """Return the version of the server; ``unknown`` if a proxy does not say it."""
+        """Return the version of the server; ``unknown`` if a proxy hides it."""
         answer = self._read(
             "GET", "/api/version", field="version", max_bytes=_MAX_VERSION_BYTES
         )

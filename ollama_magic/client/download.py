@@ -106,5 +106,5 @@ def _failed(shown: str, why: str, next_step: str = "") -> PromptError:
         f"The address {shown} cannot be attached.",
         why=why,
         next_step=next_step
-        or "open it in a browser; a file is attached with its path: -a FILE",
+        or "open it in a browser, save the image, and attach the file: -a FILE",
     )

@@ -23,7 +23,7 @@ _HOST_NAME = re.compile(r"[\w.-]+")
 _ZONED = re.compile(r"[0-9A-Fa-f.:]+(?:%[\w.-]+)?", re.ASCII)
 _PATH = re.compile(r"[!-~]*")  # visible ASCII
 _API_PATH = re.compile(r"(?:^|/)(?:v1|api(?:/(?:chat|generate|tags))?)$")
-"""The end of an address as other programs want it."""
+"""The end of an address as other programs expect it."""
 _QUOTES = "\"' \t\r\n"
 
 

@@ -112,7 +112,7 @@ class Credentials(AuthBase):
         self._sent = ({"Authorization": header} if header else {}) | self.headers
         if self._sent and not _is_allowed(host, insecure_hosts):
             secret = "password" if basic else "API key"
-            error = _unencrypted(host, "value of headers" if self.headers else secret)
+            error = _unencrypted(host, "secret in headers" if self.headers else secret)
             if basic or self.headers or not is_from_environment:
                 raise error
             self.withheld_key, self._sent = error, {}
@@ -197,7 +197,7 @@ class HttpExchange:
         self._method = method
         self._path = path
         self.accept = _HEADERS["Accept"]
-        """The types of response that are wanted."""
+        """The types of response that are requested."""
         self._model = ""
         self._body: bytes | Upload | None
         if isinstance(body, Mapping):

@@ -27,7 +27,7 @@ MEDIA_TYPES = {
 """The formats that Ollama accepts (``DetectMediaKind`` in its ``llm/media.go``)."""
 
 MAX_HEARD_S = 30
-"""Models such as gemma4 hear the beginning of a longer sound only."""
+"""Models such as gemma4 hear only the beginning of a longer sound."""
 
 SOUND_FORMATS = ("WAV", "MP3", "FLAC", "Ogg", "AIFF", "M4A")
 

@@ -1,8 +1,8 @@
 """Turns a server's error response into an error: class, cause and next step.
 
 Streams and the client call it; the sentences are in :mod:`ollama_magic.client.advice`.
-A response that no Ollama sends, such as the page of a proxy, is told apart from
-Ollama's own errors by its body, which is not JSON.
+Ollama sends its errors as JSON. A response with another body, such as a web page, is
+taken as that of a proxy.
 """
 
 from __future__ import annotations
@@ -162,7 +162,9 @@ def server_error(
     elif not is_registry:
         step = _next_step(info, matched, status_code)
         has_proxy = is_foreign and info.has_proxy
-        error.next_step = f"{_network_proxy(info)}; else {step}" if has_proxy else step
+        error.next_step = (
+            f"{_network_proxy(info)}; otherwise {step}" if has_proxy else step
+        )
     error.retry_after_s = info.retry_after_s
     return error
 
@@ -190,7 +192,7 @@ def transfer_error(
 def not_ollama(
     info: RequestInfo, status_code: int, text: str, content_type: str
 ) -> NotOllamaError:
-    """Return the error for a good response that no Ollama server gives."""
+    """Return the error for a successful response that is not Ollama's."""
     described = _described(text, content_type, is_foreign=True) or _kind(content_type)
     is_page = _is_page(text, content_type)
     what = "answered with a web page" if is_page else "is not an Ollama server"
@@ -270,7 +272,7 @@ def _is_page(text: str, content_type: str) -> bool:
 
 
 def _described(text: str, content_type: str, *, is_foreign: bool) -> str:
-    """Return a body that is no JSON error with its type, if it is not Ollama's."""
+    """Return the type and title of a body that is not Ollama's; else the text."""
     text = text[:65536]
     is_page = _is_page(text, content_type)
     if not (is_page or (is_foreign and text.strip())):
@@ -349,7 +351,7 @@ def _next_step(info: RequestInfo, matched: str, status_code: int) -> str:
 
 
 def _login_step(info: RequestInfo, signin_url: str) -> str:
-    """Return how to log in where a request without, or with this, secret is refused."""
+    """Return how to log in; it depends on the secret that was sent, and refused."""
     if signin_url:
         return f"open {signin_url} , sign in, then run this again"
     if info.withheld_step:
@@ -361,7 +363,7 @@ def _login_step(info: RequestInfo, signin_url: str) -> str:
     header = '%config OllamaMagics.headers = {"NAME": "VALUE"}'
     verb = "correct" if info.sent else "set"
     return (
-        f"{verb} OLLAMA_API_KEY, or send the header that it wants: {header} "
+        f"{verb} OLLAMA_API_KEY, or send the header that it requires: {header} "
         "(for a cloud model: ollama signin)"
     )
 

@@ -47,7 +47,7 @@ def png_of_array(value: object) -> bytes:
 
 
 def _channels_last(array: Any) -> Any:  # noqa: ANN401  (an ndarray)
-    """Return an image as (h, w, channels), of which torch has the channels first."""
+    """Return an image as (h, w, channels); torch has the channels first."""
     colours = {1, 3, 4}
     is_first = array.ndim == 3 and array.shape[0] in colours
     is_last = array.ndim == 3 and array.shape[2] in colours
@@ -72,7 +72,7 @@ def wav_of(value: object) -> bytes | None:
     ----------
     value
         An array and its rate in samples per second, in either order, or a dict with
-        ``array`` and ``sampling_rate``, as datasets of Hugging Face have them. The
+        ``array`` and ``sampling_rate``, as in datasets of Hugging Face. The
         array has the shape (n,), (n, channels) or (channels, n); its values are int16,
         int32, uint8, or floats from -1 to 1.
 

@@ -33,7 +33,7 @@ def read_texts(given: Any) -> list[str]:  # noqa: ANN401  (what users pass)
     Raises
     ------
     PromptError
-        These are no texts in order, or one of them is missing or empty.
+        The values are not texts in order, or one of them is missing or empty.
     """
     if isinstance(given, str):
         given = [given]
@@ -44,7 +44,7 @@ def read_texts(given: Any) -> list[str]:  # noqa: ANN401  (what users pass)
             why="embed takes a text, or texts in a list, an array or one column",
             next_step='embed(df["text"])',
         )
-    to_list = getattr(given, "to_pylist", None)  # pyarrow's items are no str
+    to_list = getattr(given, "to_pylist", None)  # pyarrow's items are not str
     texts = list(to_list() if to_list else given)
     for number, text in enumerate(texts):
         if not (isinstance(text, str) and text):

@@ -105,7 +105,7 @@ def look_up(
 
 
 def capabilities_of(client: OllamaClient, name: str) -> Sequence[str]:
-    """Return what a model can do; empty if the server does not tell in time.
+    """Return what a model can do; empty if the server does not say in time.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def check_level(client: OllamaClient, level: Think | None, model: str) -> None:
         f"{model!r} has no thinking level {level!r}.",
         why=f"its levels: {known}"
         if known
-        else "it thinks or does not: it has no levels",
+        else "it has no levels: its thinking is on or off",
         next_step=f"--think={likely}" if likely else "--think, or --no-think",
     )
 

@@ -336,7 +336,7 @@ _SINGLE = (str, bytes, bytearray, memoryview, IOBase)
 def _tuple_of(value: Any) -> tuple[object, ...]:  # noqa: ANN401
     """Return the values of a list; any other value is a list of one.
 
-    Many single values can be iterated and are no lists: text, a file, an array of
+    Many single values can be iterated but are not lists: text, a file, an array of
     pixels, bars of a plot, a sound as a pair of samples and rate.
     """
     is_pair = isinstance(value, tuple) and any(isinstance(one, Real) for one in value)

@@ -101,7 +101,7 @@ def _first_line(error: Exception) -> str:
 def _with_newer_typed_dicts(kind: Any, known: dict[Any, Any]) -> Any:  # noqa: ANN401
     """Return a type with each TypedDict of ``typing`` as one of ``typing_extensions``.
 
-    Before Python 3.12 pydantic takes only these.
+    Before Python 3.12, pydantic accepts only these.
     """
     if not _NEEDS_NEWER_TYPED_DICT:
         return kind

@@ -187,7 +187,7 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
     if isinstance(spec, Mapping):
         return _from_mapping(dict(spec), ", ".join(map(str, spec)))
     if spec is None:
-        raise _unusable("None", "it is no type, and would match only null")
+        raise _unusable("None", "it is not a type, and would match only null")
     try:
         adapter = adapter_for(spec)
         return _checked(Schema(json_schema_of(adapter), adapter))
@@ -261,7 +261,9 @@ def _value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401
         step = f"define it in a cell above; for a field: --schema '{shown} str'"
         raise _unusable(shown, why, step)
     step = "define the type in a cell above, and write its name"
-    raise _unusable(shown, "a type on the line has names, brackets and | only", step)
+    raise _unusable(
+        shown, "a type on the line can have only names, brackets and |", step
+    )
 
 
 def _from_json(text: str, shown: str) -> Schema:

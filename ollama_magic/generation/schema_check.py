@@ -71,7 +71,7 @@ def check_schema(schema: Json) -> None:
     if len(ending) < len(parts) or id(schema) not in _growing(parts, _required_parts):
         raise PromptError(
             "No value can match the schema.",
-            why="a part of it contains itself, without end",
+            why="a required part of it always contains itself",
             next_step="make that part optional: a field that may be left out, a list, "
             "or null",
         )
@@ -81,7 +81,7 @@ def _invalid(why: str) -> PromptError:
     return PromptError(
         "The schema is not a valid JSON Schema.",
         why=quoted(why, limit=300),
-        next_step="correct it there; https://json-schema.org/understanding-json-schema",
+        next_step="correct it there; see https://json-schema.org/understanding-json-schema",
     )
 
 
@@ -163,7 +163,7 @@ def _growing(
 
 
 def _parts_of_the_same_value(part: _Part) -> Iterator[Any]:
-    """Yield the parts that check the same value as a part, not a value inside of it."""
+    """Yield the parts that check the same value as a part, not a value inside it."""
     yield from part.targets
     if isinstance(part.contents, dict):
         for name in _ALTERNATIVES:

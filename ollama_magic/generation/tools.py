@@ -103,7 +103,7 @@ def make_tool(name: str, function: object) -> Tool:
     Raises
     ------
     PromptError
-        It cannot be called, or not as models call: by name, with JSON values, for one
+        It cannot be called as models call tools: by name, with JSON values, for one
         result.
     """
     if name == "<lambda>":
@@ -117,8 +117,8 @@ def make_tool(name: str, function: object) -> Tool:
         raise _unfit(name, why, "name a function that is defined in a cell above")
     called = _called(function)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        why = "it is a generator, but a call has one result"
-        raise _unfit(name, why, "return a list in place of yield")
+        why = "it is a generator, but a call must return one result"
+        raise _unfit(name, why, "return a list instead of using yield")
     parameters = _parameters(name, function)
     summary, texts = read_docstring(_doc(function))
     description = {
@@ -272,8 +272,8 @@ def _schema_of(tool: str, parameter: _Parameter) -> Json:
 def _inlined(schema: Any, known: Json, inside: tuple[str, ...] = ()) -> Any:  # noqa: ANN401  (any JSON)
     """Return a schema with its definitions in place of the references to them.
 
-    Ollama keeps no ``$ref`` in the parameters of tools. A definition inside of itself
-    is any value of its type; pydantic checks the value when the tool is called.
+    Ollama keeps no ``$ref`` in the parameters of tools. Where a definition contains
+    itself, only its type is kept; pydantic checks the value when the tool is called.
     """
     if isinstance(schema, list):
         return [_inlined(one, known, inside) for one in schema]

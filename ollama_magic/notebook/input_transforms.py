@@ -2,7 +2,7 @@
 
 Two rules of IPython are in the way: a line that ends in ``?`` asks for help
 (``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic without a
-body, below a comment, or with a tab behind its name is an error before the magic is
+body, below a comment, or with a tab after its name is an error before the magic is
 called. The transforms subclass those of IPython
 (8.18 to 9.18) and run before its ``HelpEnd``.
 """
@@ -80,7 +80,7 @@ class OllamaAssign(TokenTransformBase):
 def as_cell_magic(lines: list[str]) -> list[str]:
     """Write a ``%%ollama`` cell as IPython expects it.
 
-    Comments above it are removed, the blank behind its name is a space, and it has a
+    Comments above it are removed, the blank after its name is a space, and it has a
     body: the magic then reports the missing prompt itself, and what to type.
     """
     start = next((n for n, line in enumerate(lines) if not _COMMENT.match(line)), 0)

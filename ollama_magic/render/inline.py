@@ -108,7 +108,7 @@ class _Literal(InlineProcessor):
 
 
 def escaped(character: str) -> str:
-    """Return a character that is no syntax; it is put back after emphasis was read."""
+    """Return a character that is not syntax; it is put back after emphasis was read."""
     # NB: the serialiser takes "&lt;" in a text as an entity.
     return "&amp;" if character == "&" else f"{STX}{ord(character)}{ETX}"
 

@@ -66,7 +66,7 @@ class Rest:
             columns -= width
 
     def cut(self, count: int) -> None:
-        """Remove characters that are no tabs."""
+        """Remove characters that are not tabs."""
         self.text = self.text[count:]
         self.column += count
 
@@ -105,7 +105,7 @@ def closes_fence(line: str, marks: str) -> bool:
 
 
 def item_marker(text: str) -> str:
-    """Return the marker of a list item; empty if the line is no item."""
+    """Return the marker of a list item; empty if the line is not an item."""
     match = None if is_rule(text) else _ITEM.match(text)
     return match[1] if match else ""
 
@@ -138,8 +138,8 @@ def underline_level(line: str) -> int:
 def math_end(text: str) -> tuple[str, bool] | None:
     """Return the end mark of the display math that a line opens, or None.
 
-    The second value tells whether the math ends on the same line; with text behind the
-    end, it is no display math.
+    The second value tells whether the math ends on the same line; with text after the
+    end, it is not display math.
     """
     match = _MATH.match(text)
     if match is None:

@@ -258,7 +258,7 @@ def _is_stashed(element: Element) -> bool:
 
 
 class _ShownAddresses(Treeprocessor):
-    """Links show their true host, and addresses that are no links are text."""
+    """Links show their true host, and addresses that are not links are text."""
 
     def run(self, root: Element) -> None:
         for element in list(root.iter("a")):

@@ -165,7 +165,7 @@ class TreeParser:
                 if not self._takes_quote_mark(rest):
                     return count
                 if not rest.text.strip():
-                    self._touch(count + 1)  # NB: a mark alone is no blank line
+                    self._touch(count + 1)  # NB: a mark alone is not a blank line
             elif node.kind in {"item", "note"}:
                 if not self._continues_item(node, rest):
                     return count
@@ -409,7 +409,7 @@ class TreeParser:
 
 def _is_stray(math: Node) -> bool:
     """Return whether math that has a blank line is a stray opening mark."""
-    # NB: LaTeX's brackets are no text, and models put blank lines between them.
+    # NB: LaTeX's brackets are not text, and models put blank lines between them.
     is_long = sum(map(len, math.lines)) > _MAX_MATH
     return len(math.lines) > 2 and (math.marker == "$$" or is_long)
 

@@ -189,7 +189,7 @@ def test_extra_headers_stay_in_this_process(fake_ollama, spawned):
     """The workers would send their rows without them, and be rejected."""
     client = OllamaClient(fake_ollama.url, headers={"X-Key": "secret-of-mine"})
     workers = ProcessWorkers(spawned, None, 1)
-    with pytest.raises(ConfigError, match="The value of headers for"):
+    with pytest.raises(ConfigError, match="The secret in headers for"):
         workers.submit(BatchServer(client, True, "loopback"), GenerateRequest("m", "x"))
 
 

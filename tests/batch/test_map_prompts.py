@@ -435,7 +435,7 @@ def test_a_reply_that_reaches_the_given_num_predict_is_cached_and_counted(fake_o
     ("thinking", "what"),
     [
         ("", "The reply is empty."),
-        ("Hm.", "The reply is empty: the model only thought."),
+        ("Hm.", "The reply is empty: the model wrote only thinking."),
     ],
 )
 def test_an_empty_reply_is_the_error_of_its_row(fake_ollama, thinking, what, schema):
@@ -453,8 +453,8 @@ def test_rows_without_a_value_are_named(fake_ollama):
     with pytest.warns(UserWarning, match="without a value") as notes:
         map_prompts("Sentiment of: {text}", table)
     assert [str(note.message) for note in notes] == [
-        "2 of 4 rows without a value for {text} (positions 1, 2): leave them out, or "
-        "their replies are made up"
+        "2 of 4 rows without a value for {text} (positions 1, 2): leave them out, "
+        "since the model makes up its reply"
     ]
 
 

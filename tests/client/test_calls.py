@@ -465,7 +465,7 @@ def test_the_size_of_a_request_that_is_too_large_is_named(client, fake_ollama):
     assert info.value.lines() == [
         f"The request is too large for {fake_ollama.url}.",
         '  why:  server (413): text/html ("413 Request Entity Too Large")',
-        "  next: the request has 3.0 MB: send a smaller image or a shorter prompt, or "
+        "  next: the request is 3.0 MB: send a smaller image or a shorter prompt, or "
         "raise the limit of the proxy (nginx: client_max_body_size)",
     ]
 

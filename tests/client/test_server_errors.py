@@ -161,7 +161,7 @@ def test_an_error_inside_an_error_is_unwrapped():
         (
             401,
             "unauthorized",
-            "set OLLAMA_API_KEY, or send the header that it wants: %config "
+            "set OLLAMA_API_KEY, or send the header that it requires: %config "
             'OllamaMagics.headers = {"NAME": "VALUE"} '
             "(for a cloud model: ollama signin)",
         ),
@@ -192,7 +192,7 @@ def test_an_error_inside_an_error_is_unwrapped():
             "run this again; if the error repeats, see the server's log: "
             "https://docs.ollama.com/troubleshooting",
         ),
-        (400, "anything else", "correct the part of the request that it names"),
+        (400, "anything else", "correct the part of the request that the server names"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -249,8 +249,8 @@ def test_the_page_of_a_proxy_is_shown_by_its_title():
     assert error.lines() == [
         "A proxy on the way to http://127.0.0.1:11434 cannot reach Ollama.",
         '  why:  server (502): text/html ("Bad gateway – 502")',
-        "  next: check that Ollama is running behind it; after a restart, run this "
-        "again",
+        "  next: check that Ollama is running behind the proxy; after a restart, run "
+        "this again",
     ]
 
 
@@ -274,7 +274,7 @@ REFUSALS = [
     (403, "Forbidden", "refused to answer", ""),
     (404, "Not Found", "refused to answer", "the server has no /api/chat"),
     (405, "Method Not Allowed", "refused to answer", "the server has no /api/chat"),
-    (413, "Request Entity Too Large", "is too large", "the request has 2.1 MB: send a"),
+    (413, "Request Entity Too Large", "is too large", "the request is 2.1 MB: send a"),
     (
         429,
         "Too Many Requests",
@@ -330,7 +330,7 @@ def test_a_proxy_without_its_server_says_so(status, words, kind):
     """Ollama sends JSON with an ``error``, so anything else comes from a proxy."""
     error = refused(status, words, kind)
     assert error.what == f"A proxy on the way to {URL} cannot reach Ollama."
-    assert "check that Ollama is running behind it" in error.next_step
+    assert "check that Ollama is running behind the proxy" in error.next_step
 
 
 def test_an_empty_502_comes_from_a_proxy():
@@ -344,15 +344,16 @@ def test_a_proxy_of_the_network_may_be_the_reason(status):
     info = RequestInfo("http://gpu.lan:11434", "chat", "m", has_proxy=True)
     page = PAGE.format(status=status, words="No").encode()
     error = response_error(info, status, page, content_type="text/html")
-    assert "if the server can be reached directly: %env NO_PROXY=gpu.lan; else " in (
-        error.next_step
+    assert (
+        "if the server can be reached directly: %env NO_PROXY=gpu.lan; otherwise "
+        in (error.next_step)
     )
 
 
 @pytest.mark.parametrize(
     ("facts", "next_step"),
     [
-        ({}, "set OLLAMA_API_KEY, or send the header that it wants"),
+        ({}, "set OLLAMA_API_KEY, or send the header that it requires"),
         ({"sent": "key"}, "correct OLLAMA_API_KEY"),
         (
             {"wants_password": True},
@@ -402,14 +403,14 @@ def test_a_redirect_to_a_login_is_not_an_address_to_set(location):
     error = redirected(chat(), location)
     assert "redirects are not followed" in error.what
     assert "OllamaMagics.host" not in error.next_step
-    assert "send the header that it wants: " in error.next_step
+    assert "send the header that it requires: " in error.next_step
 
 
 @pytest.mark.parametrize("title", ["Sign in · Access", "Login – Authelia", "oauth2"])
 def test_a_login_page_in_place_of_a_reply_is_not_another_server(title):
     page = f"<html><title>{title}</title>"
     error = not_ollama(chat(), 200, page, "text/html")
-    assert "send the header that it wants: " in error.next_step
+    assert "send the header that it requires: " in error.next_step
 
 
 SIGNIN = "https://ollama.com/connect?name=gpu&key=c3NoLWVkMjU1MTk%3D"
@@ -537,7 +538,7 @@ def test_a_listed_model_is_not_missing():
         (
             'pull model manifest: 400: {"error":"The specified tag is not a valid '
             'quantization scheme. Please use another tag or \\"latest\\""}',
-            "name a quantization that the repository has",
+            "choose a quantization that is listed",
         ),
         (
             'pull model manifest: 400: {"error":"Repository is not GGUF or is not '

@@ -151,7 +151,7 @@ WRONG = {
     "a pattern that cannot be read": ({"pattern": "["}, "at pattern: '['"),
     "a choice of another type": ("stars int: one of 1, x", "not of type int"),
     "a type with an unknown name": ("list[Nobody]", "no variable 'Nobody'"),
-    "a type with a call": ("list[open('x')]", "has names, brackets and | only"),
+    "a type with a call": ("list[open('x')]", "can have only names, brackets and |"),
     "a type that is not one": ("str['a']", "TypeError"),
     "a type without an attribute": ("str.Nowhere", "AttributeError"),
 }

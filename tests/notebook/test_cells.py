@@ -122,7 +122,11 @@ def test_every_level_that_the_server_lists_is_sent(
     ("values", "level", "said"),
     [
         (("low", "xhigh"), "high", ["its levels: low, xhigh", "--think=xhigh"]),
-        ((False, True), "high", ["it thinks or does not", "--think, or --no-think"]),
+        (
+            (False, True),
+            "high",
+            ["its thinking is on or off", "--think, or --no-think"],
+        ),
         ((), "hihg", ["its levels: low, medium, high, max", "--think=high"]),
     ],
 )

@@ -130,8 +130,11 @@ SAID = {
     404: ("Not Found", "the server has no /api/chat"),
     413: ("Request Entity Too Large", "send a smaller image or a shorter prompt"),
     429: ("Too Many Requests", "wait (7 s), then run this again"),
-    502: ("Bad Gateway", "check that Ollama is running behind it"),
-    503: ("Service Temporarily Unavailable", "check that Ollama is running behind it"),
+    502: ("Bad Gateway", "check that Ollama is running behind the proxy"),
+    503: (
+        "Service Temporarily Unavailable",
+        "check that Ollama is running behind the proxy",
+    ),
     504: ("Gateway Time-out", f"%ollama load {MODEL}; or raise the time limit"),
     524: ("A timeout occurred", f"%ollama load {MODEL}; or raise the time limit"),
 }

@@ -423,7 +423,7 @@ def test_an_invalid_header_is_rejected_when_it_is_set(fresh):
     far = "%config OllamaMagics.host = 'http://gpu.example:11434'"
     fresh.run(f"{far}\n%config OllamaMagics.headers = {{'X-Key': 'abc-12345'}}")
     error = fresh.run("%%ollama\nHi").error
-    assert "The value of headers was not sent to http://gpu.example:11434." in error
+    assert "The secret in headers was not sent to http://gpu.example:11434." in error
     assert 'insecure_hosts = ["gpu.example:11434"]' in error
 
 
