@@ -193,7 +193,7 @@ def test_extra_headers_stay_in_this_process(fake_ollama, spawned):
         workers.submit(BatchServer(client, True, "loopback"), GenerateRequest("m", "x"))
 
 
-def test_errors_keep_what_they_say_between_processes():
+def test_errors_keep_their_text_between_processes():
     error = ServerError("what", why="why", next_step="next", status_code=429)
     error.retry_after_s = 20.0
     received = pickle.loads(pickle.dumps(RowResult(error=error))).error

@@ -155,7 +155,7 @@ def test_a_row_whose_connection_always_breaks_gets_the_error(servers):
     assert asked(one) == ["a", "b", "a", "a"]
 
 
-def test_hosts_with_different_models_of_one_name_are_told_apart(servers):
+def test_hosts_with_different_models_of_one_name_cause_a_warning(servers):
     one, other = servers
     one.models([{"name": "m:latest", "digest": "a" * 64}])
     other.models([{"name": "m:latest", "digest": "b" * 64}])

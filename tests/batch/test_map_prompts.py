@@ -408,7 +408,9 @@ def warned(*args, **options):
         ),
     ],
 )
-def test_a_cut_row_is_counted_and_asked_again(fake_ollama, row, end, options, words):
+def test_a_reply_that_was_cut_off_is_counted_and_requested_again(
+    fake_ollama, row, end, options, words
+):
     def answer(body):
         return says(body, "half", **(end if body["prompt"] == row else {}))
 
@@ -458,7 +460,7 @@ def test_rows_without_a_value_are_named(fake_ollama):
     ]
 
 
-def test_many_positions_are_cut(fake_ollama):
+def test_a_long_list_of_positions_is_shortened(fake_ollama):
     _, (note,) = warned("{}", [""] * 5000)
     assert "(positions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 4,990 more)" in note
 

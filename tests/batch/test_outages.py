@@ -111,7 +111,7 @@ def test_pauses_grow_and_differ():
     assert len({round(pause, 1) for pause in last}) > 1
 
 
-def test_the_time_that_the_server_names_is_waited_for():
+def test_a_server_is_tried_after_the_time_that_it_asks_for():
     script = Script(until(30.0, refusal(429, retry_after_s=20.0)), at_once=1)
     assert script.run() == [None] * 4
     first, second, third, *_ = script.times()
@@ -143,7 +143,7 @@ def test_without_patience_the_first_outage_is_the_error_of_all_rows():
     assert len(script.sent) == 4
 
 
-def test_a_wait_that_is_longer_than_the_patience_is_not_begun():
+def test_a_wait_longer_than_the_patience_is_not_started():
     script = Script(lambda *_: refusal(429, retry_after_s=3600.0))
     assert all(script.run())
     assert script.now < 1
@@ -209,7 +209,7 @@ FINAL = [
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: f"{error} {error.why}")
-def test_what_no_wait_mends_ends_the_call_at_once(error):
+def test_a_permanent_refusal_ends_the_call_at_once(error):
     script = Script(lambda *_: error)
     with pytest.raises(type(error)) as caught:
         script.run(rows=400)
@@ -219,14 +219,14 @@ def test_what_no_wait_mends_ends_the_call_at_once(error):
 
 
 @pytest.mark.parametrize("error", FINAL[:2], ids=str)
-def test_a_host_that_refuses_for_good_is_left_out(error):
+def test_a_host_that_refuses_for_good_is_skipped(error):
     script = Script(lambda url, *_: error if url == HOSTS[0] else None, HOSTS)
     assert script.run(rows=40) == [None] * 40
     assert len(script.times(HOSTS[0])) <= 4
     assert script.dispatcher.notes == [f"Server skipped: {HOSTS[0]}: refused"]
 
 
-def test_a_row_that_breaks_every_connection_is_an_error_and_the_last_one():
+def test_a_row_that_breaks_every_connection_is_an_error_and_sent_last():
     """The server is there, so the row is the cause, and it does not stop the others."""
     script = Script(lambda _url, prompt, _now: BROKEN if prompt == "0" else None)
     assert script.run(rows=40) == [BROKEN, *[None] * 39]
@@ -250,7 +250,7 @@ def test_requests_are_made_when_they_are_sent():
     assert made == [0, 1, 2, 3]
 
 
-def test_what_is_waited_for_is_said():
+def test_the_server_that_the_call_waits_for_is_named():
     script = Script(until(100.0, refusal(429, "server (429): slow down", 30.0)))
     said = set()
     for _ in script.dispatcher.run([GenerateRequest("m", "a")], tick_s=0):

@@ -213,7 +213,7 @@ def test_a_column_of_pyarrow_or_dask_is_read_by_values():
     assert list(read_rows(series).index) == [7, 9]
 
 
-def test_a_table_of_an_unknown_kind_is_refused():
+def test_a_table_of_an_unknown_kind_is_rejected():
     assert error_lines("{}", Columns())[1:] == [
         "  why:  type Columns yields its columns, not its rows",
         "  next: pass a list of strings or dicts, or a pandas Series or DataFrame; "

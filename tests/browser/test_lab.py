@@ -85,7 +85,7 @@ LOOKS = """output => {
 }"""
 
 
-def test_headings_tasks_and_definitions_are_told_from_text(notebook, fake_ollama):
+def test_headings_tasks_and_definitions_look_different_from_text(notebook, fake_ollama):
     """Lab shows small headings as text, and definitions side by side."""
     fake_ollama.reply(
         "### heading\n\ntext\n\n- item\n- [ ] task\n  - [x] part\n\n"

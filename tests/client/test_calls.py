@@ -411,7 +411,7 @@ def test_a_model_is_requested_by_its_field_model(client, fake_ollama):
     assert [one.name for one in client.ps()] == ["gpu1.llama3.2:3b", "old:1b"]
 
 
-def test_a_proxy_may_know_no_version(client, fake_ollama):
+def test_a_proxy_may_hide_the_version(client, fake_ollama):
     fake_ollama.on("GET /api/version", json_answer({"version": False}))
     assert client.version() == "unknown"
 
@@ -434,7 +434,7 @@ def test_a_missing_model_does_not_wait_for_the_list_of_models(client, fake_ollam
         (None, {}, "set OLLAMA_API_KEY"),
     ],
 )
-def test_a_login_is_asked_for_as_the_server_wants_it(
+def test_the_advice_names_the_login_that_the_server_requires(
     fake_ollama, challenge, sent, next_step
 ):
     headers = {"WWW-Authenticate": challenge} if challenge else {}
@@ -446,7 +446,7 @@ def test_a_login_is_asked_for_as_the_server_wants_it(
     assert next_step in info.value.next_step
 
 
-def test_a_wrong_password_is_to_be_corrected(fake_ollama):
+def test_the_advice_for_a_wrong_password_is_to_correct_it(fake_ollama):
     headers = {"WWW-Authenticate": "Basic"}
     fake_ollama.on("POST /api/chat", Answer([], 401, "text/html", headers))
     client = OllamaClient(f"http://ann:s3cret@127.0.0.1:{fake_ollama.port}")

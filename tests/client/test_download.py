@@ -89,7 +89,7 @@ def test_what_cannot_be_attached_says_why(fake_ollama, answer, why):
     ],
     ids=["body", "headers"],
 )
-def test_a_server_that_never_ends_is_given_up(fake_ollama, monkeypatch, answer):
+def test_a_response_that_never_ends_is_abandoned(fake_ollama, monkeypatch, answer):
     monkeypatch.setattr(module, "_TOTAL_S", 0.3)
     fake_ollama.on("GET /plot.png", answer)
     assert failure(f"{fake_ollama.url}/plot.png").why == "it takes more than 0 s"

@@ -56,7 +56,7 @@ def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     between=st.sampled_from(["", " ", "\n", "\r\n\r\n"]),
     indent=st.sampled_from([None, 1, 4, "\t"]),
 )
-def test_objects_need_no_line_of_their_own(objects, places, between, indent):
+def test_objects_need_not_be_on_separate_lines(objects, places, between, indent):
     """Some servers write no newlines, others indent, each over several lines."""
     if indent is not None and "\n" not in between:
         between += "\n"

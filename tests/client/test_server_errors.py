@@ -311,7 +311,7 @@ def refused(status, words, kind):
 @pytest.mark.parametrize(
     ("status", "words", "what", "next_step"), REFUSALS, ids=lambda value: str(value)[:9]
 )
-def test_what_a_proxy_refuses_is_told_apart_by_its_status(
+def test_the_advice_for_a_refusal_of_a_proxy_fits_its_status(
     status, words, what, next_step, kind
 ):
     """As a page, as text, and as the JSON of two frameworks; it is still Ollama."""
@@ -326,7 +326,7 @@ def test_what_a_proxy_refuses_is_told_apart_by_its_status(
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize(("status", "words"), NO_SERVER)
-def test_a_proxy_without_its_server_says_so(status, words, kind):
+def test_a_proxy_that_cannot_reach_its_server_is_named(status, words, kind):
     """Ollama sends JSON with an ``error``, so anything else comes from a proxy."""
     error = refused(status, words, kind)
     assert error.what == f"A proxy on the way to {URL} cannot reach Ollama."
@@ -371,7 +371,7 @@ def test_a_proxy_of_the_network_may_be_the_reason(status):
         ({"withheld_step": "use https://"}, "the API key was not sent; use https://"),
     ],
 )
-def test_who_must_log_in_is_told_how(facts, next_step):
+def test_the_advice_says_how_to_log_in(facts, next_step):
     """It depends on what the server asks for, and on what was sent already."""
     info = RequestInfo(URL, "chat", "m", **facts)
     for body in (b"<h1>No</h1>", in_json("unauthorized"), b""):
@@ -555,7 +555,7 @@ def test_a_listed_model_is_not_missing():
         ("429 too many requests", "wait, then: %ollama pull m"),
     ],
 )
-def test_a_pull_that_no_repetition_mends_does_not_promise_to_resume(text, next_step):
+def test_a_pull_that_would_fail_again_does_not_promise_to_resume(text, next_step):
     error = server_error(RequestInfo(URL, "pull", "m"), text)
     assert next_step in error.next_step
     assert "resumes" not in error.next_step

@@ -1,4 +1,4 @@
-"""Tensors as images, and samples as sounds: what is heard is what the array has."""
+"""Tensors as images, and arrays as sounds: the file has the samples of the array."""
 
 import io
 import wave
@@ -74,7 +74,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_samples_with_their_rate_are_a_wav(kind):
+def test_samples_with_their_rate_become_a_wav(kind):
     given, width, wanted = SAMPLES[kind]
     array = numpy.array(given, dtype=kind)
     rate = numpy.int64(16000)
@@ -154,7 +154,7 @@ def test_an_mp3_is_known_and_measured_by_its_frames(data):
     ],
     ids=["text in UTF-16", "no second frame", "short"],
 )
-def test_other_data_that_begins_like_an_mp3_is_no_sound(data):
+def test_other_data_that_begins_like_an_mp3_is_not_a_sound(data):
     assert format_of(data) == ""
 
 

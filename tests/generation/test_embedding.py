@@ -32,7 +32,7 @@ NO_TEXTS = {
 
 
 @pytest.mark.parametrize("case", NO_TEXTS)
-def test_what_is_no_text_is_not_embedded(fake_ollama, case):
+def test_a_value_that_is_not_text_is_not_embedded(fake_ollama, case):
     """A DataFrame would give its column names, and NaN is not JSON."""
     input, why = NO_TEXTS[case]
     with pytest.raises(PromptError) as info:

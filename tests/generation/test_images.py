@@ -284,7 +284,7 @@ def test_a_heic_photo_is_sent_as_jpeg_if_pillow_can_read_it(pillow, monkeypatch,
     assert opened(sent).size == (5, 4)
 
 
-def test_an_avif_with_a_general_brand_is_told_from_a_heic():
+def test_an_avif_with_a_general_brand_is_not_taken_for_a_heic():
     assert format_of(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif") == "AVIF"
 
 

@@ -116,7 +116,7 @@ def test_native_thinking_makes_a_later_tag_text():
 
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("end", ["</think>", "[/THINK]"])
-def test_an_end_at_the_start_of_the_text_is_no_text(size, end):
+def test_an_end_tag_at_the_start_of_the_text_is_dropped(size, end):
     """Some servers send the thinking apart, but leave its end in the text."""
     response = Response()
     response.read([ReplyChunk(thinking="so")])

@@ -85,7 +85,7 @@ def test_a_short_chat_gets_no_notice(kernel, server):
         assert is_quiet(ask(kernel))
 
 
-def test_the_first_turn_that_was_cut_says_so_and_is_no_error(kernel, server):
+def test_the_first_turn_that_was_cut_says_so_and_is_not_an_error(kernel, server):
     ran = fill_the_context(kernel, server)
     assert "dropped the beginning of the chat: about " in ran.html
     assert "(context 512)" in ran.html

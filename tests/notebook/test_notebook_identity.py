@@ -192,7 +192,7 @@ def test_cells_reported_deleted_with_any_request_are_not_forgotten(tracked):
     "metadata",
     [{"cellId": 7}, {"colab": "x"}, {"deletedCells": "abc"}, {"deletedCells": [1, ""]}],
 )
-def test_metadata_of_other_shapes_is_no_identity(tracked, metadata):
+def test_metadata_of_other_shapes_does_not_identify_a_notebook(tracked, metadata):
     told = report(tracked, **metadata)
     assert (told["cell"], told["deleted"]) == (None, [])
 

@@ -441,7 +441,7 @@ def test_without_allow_cloud_the_server_must_list_its_models(kernel, fake_ollama
     assert asked(fake_ollama) == []
 
 
-def test_without_allow_cloud_ollama_com_is_no_host():
+def test_without_allow_cloud_ollama_com_is_rejected_as_host():
     never = Settings(allow_cloud=False)
     for host in ("ollama.com", "https://ollama.com/", "https://OLLAMA.com:443/v1"):
         with pytest.raises(ConfigError, match=r"prompts are sent to ollama\.com"):

@@ -87,7 +87,7 @@ def test_live_view_of_a_complete_text_has_its_final_structure(step):
 
 
 @pytest.mark.parametrize("text", ["> ```\n> a\n> ```", "- > ~~~\n  > a\n  > ~~~"])
-def test_end_of_code_in_a_quote_is_no_text_in_a_live_view(text):
+def test_the_end_of_code_in_a_quote_is_not_shown_as_text_in_a_live_view(text):
     assert shown(live_page(text, 1)) == shown(markdown_html(text))
 
 

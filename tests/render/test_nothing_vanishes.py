@@ -101,7 +101,7 @@ def test_text_like_a_definition_is_shown_once_its_line_is_complete(text):
         "**Name:** Ann\n**Age**: 5\n**Town, `x`:** Rome",
     ],
 )
-def test_lines_that_are_no_items_of_markdown_stay_lines(text):
+def test_lines_that_only_look_like_items_keep_their_breaks(text):
     assert markdown_html(text).count("<br>") == 2
 
 
@@ -126,7 +126,7 @@ def raised(page):
     return ["".join(mark.itertext()) for mark in tree_of(page).iter("sup")]
 
 
-def test_footnotes_and_their_marks_are_raised():
+def test_marks_of_footnotes_are_superscript():
     text = "a[^1] b[^book] c[^2] d[^none]\n\n[^1]: https://e.example/\n"
     text += "[^book]: A *book*\n    and more\n\n- x\n\n  [^2]:\n      1. in a list"
     page = markdown_html(text)
@@ -141,7 +141,7 @@ def test_footnotes_and_their_marks_are_raised():
     "text",
     ["`a[^1]`", "```\na[^1]\n```", "a\\[^1]", "[^1](https://a.example)", "[^a-z]"],
 )
-def test_what_is_no_footnote_is_not_raised(text):
+def test_text_that_only_looks_like_a_footnote_is_not_superscript(text):
     assert raised(markdown_html(text)) == []
 
 

@@ -149,7 +149,7 @@ def test_math_with_modest_lengths_is_typeset(math):
 
 
 @pytest.mark.parametrize("name", ["itemize", "theorem", "tabular", "x"])
-def test_environment_that_is_no_math_is_code(name):
+def test_an_environment_that_is_not_math_is_code(name):
     source = f"\\begin{{{name}}}\nOne\nTwo\n\\end{{{name}}}"
     for text in (source, "- a\n  " + source.replace("\n", "\n  ")):
         made = body(text)
@@ -215,7 +215,7 @@ def test_table_has_alignment_and_breaks_in_cells():
     assert '<td style="text-align:right"><strong>z</strong></td>' in made
 
 
-def test_fence_in_a_list_is_highlighted_and_the_list_goes_on():
+def test_a_fence_in_a_list_is_highlighted_and_the_list_continues():
     made = body("1. a\n   ```python\n   def f():\n\n       pass\n   ```\n2. b")
     assert made.count("<ol") == 1
     assert '<span class="k">def </span>f():\n&#10;    <span class="k">pass' in made
