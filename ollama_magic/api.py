@@ -232,7 +232,7 @@ def embed(
     input
         A text, or texts: a list, a Series or an array.
     model
-        None: the newest embedding model of the server.
+        None: the newest local embedding model.
     dimensions
         Length of the vectors, for models that offer a choice.
     truncate

@@ -97,7 +97,7 @@ def _of_value(value: object, shown: str) -> Image:
     image = image_of(value, arrays=True)
     if image is None:
         raise PromptError(
-            f"{shown} is not an image.",
+            f"{shown} is not an image or a sound.",
             why=f"it is of type {type(value).__name__}",
             next_step="attach a file, its bytes, a PIL image, a figure, an array of "
             "pixels, or a sound (array, rate); for other values write {{ NAME }} in "
@@ -424,7 +424,7 @@ def _not_taken(what: str, kind: str, opening: str) -> PromptError:
     if kind == "SVG":
         step = "save it as a PNG in the program that created it, then: -a FILE"
     if kind == "HEIC":
-        step = "install what reads it, and run this again: !pip install pillow-heif"
+        step = "install a reader, and run this again: !pip install pillow-heif"
     if kind in SOUND_FORMATS:
         step = (
             "convert it: !ffmpeg -i FILE -ac 1 -ar 16000 sound.wav, then -a sound.wav"

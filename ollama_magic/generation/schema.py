@@ -185,7 +185,8 @@ def read_schema(spec: object, namespace: Mapping[str, Any] | None = None) -> Sch
     if isinstance(spec, str):
         return _from_text(spec.strip(), namespace or {})
     if isinstance(spec, Mapping):
-        return _from_mapping(dict(spec), ", ".join(map(str, spec)))
+        keys = ", ".join(f"{key}: …" for key in spec)
+        return _from_mapping(dict(spec), f"{{{keys}}}")
     if spec is None:
         raise _unusable("None", "it is not a type, and would match only null")
     try:

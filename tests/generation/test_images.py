@@ -129,7 +129,7 @@ OTHERS = {
     "TIFF": (TIFF, "open it in a cell"),
     "AVIF": (AVIF, "open it in a cell"),
     "SVG": (SVG, "save it as a PNG"),
-    "HEIC": (HEIC, "install what reads it"),
+    "HEIC": (HEIC, "install a reader"),
 }
 
 
