@@ -24,7 +24,7 @@ _MAX_TEXTS = 256
 _MAX_CHARS = 200_000
 """In one request, which many proxies limit to 1 MB."""
 _IS_ONE_TEXT = re.compile(f"[(](413|500)[)]|{TOO_LONG}", re.IGNORECASE)
-"""Errors that one of several texts may be the reason for."""
+"""Errors that one of several texts may have caused."""
 
 
 def read_texts(given: Any) -> list[str]:  # noqa: ANN401  (what users pass)

@@ -231,7 +231,7 @@ def _of_bytes(data: bytes) -> Image | None:
 
 
 def _content(value: Any) -> bytes | None:  # noqa: ANN401
-    """Return the bytes of bytes or an open file; None for another value."""
+    """Return bytes, or the content of an open file; None for another value."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     is_temporary = is_from(value, "tempfile", "_TemporaryFileWrapper")
@@ -307,7 +307,7 @@ def _saved(
 
 
 def _exported(export: Callable[[], bytes], library: str, package: str) -> bytes:
-    """Return what a library exports, with another package that it needs."""
+    """Return what a library exports; it needs another package for that."""
     try:
         return export()
     except Exception as error:  # the package is missing, or a browser that it needs

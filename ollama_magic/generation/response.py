@@ -31,11 +31,11 @@ _TAGS = {
 }
 """The tags between which models write their thinking."""
 _ENDS = ("</think>", "</thinking>", "</thought>", "[/THINK]")
-"""The end of thinking whose beginning is in the template of the model."""
+"""End tags whose opening tag may be in the template of the model."""
 _STARTS = (*_TAGS, *_ENDS)
 _LONE_END = re.compile("|".join(map(re.escape, _ENDS)))
 _SEARCHED_AGAIN = 20
-"""Characters: a tag may be split, and its line may end in the next chunk."""
+"""Characters that are kept: a tag, or its line, may end in the next chunk."""
 
 
 class ThinkTags:
@@ -122,7 +122,7 @@ class Response:
     _may_be_thinking: bool = True
     """Whether the text may turn out to be thinking, since its beginning had no tag."""
     _recent: str = ""
-    """The end of the text, as far as a tag is searched in it."""
+    """The end of the text, which is searched for a tag."""
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
@@ -207,7 +207,7 @@ class Response:
         return text, thinking
 
     def _without_thinking(self, text: str, *, is_whole: bool) -> str:
-        """Make the text before an end of thinking thinking; return the new text.
+        """Turn the text before an end tag into thinking; return the text after it.
 
         A tag in code, in a sentence, or after the beginning of thinking is text.
         """

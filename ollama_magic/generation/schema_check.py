@@ -144,7 +144,7 @@ def _parts(schema: Json) -> Sequence[_Part]:
 def _growing(
     parts: Sequence[_Part], needs: Callable[[_Part], Iterable[Any]]
 ) -> set[int]:
-    """Return the ids of the parts that end: what they need ends, one after the other.
+    """Return the ids of the parts that end, because all that they need ends.
 
     Of several alternatives in a list, one is enough.
     """

@@ -131,7 +131,7 @@ class _Break(InlineProcessor):
 
 
 class _Note(InlineProcessor):
-    """The numbers of footnotes whose text has no address, or has not come yet."""
+    """The numbers of footnotes whose text has no address, or has not arrived yet."""
 
     def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str

@@ -107,7 +107,7 @@ class TerminalProgress:
         """Rewrite the line if it changed."""
         line = one_line(text)
         line = line if share is None else f"{share:4.0%}  {line}"
-        # A line that wraps cannot be rewritten: each state would be one line more.
+        # A line that wraps cannot be rewritten: each state would add a line.
         self._rewrite(line[: shutil.get_terminal_size().columns - 1])
 
     def _rewrite(self, line: str) -> None:

@@ -430,7 +430,7 @@ class ModelManager:
             client = self._client
             url = client.host.base_url
             try:
-                # NB: a server whose version a proxy hides can be used all the same.
+                # NB: a server whose version a proxy hides can still be used.
                 models = look_up(client, must_list=True)
                 (version,) = ask_in_time(client.version)
                 known = "" if isinstance(version, Exception) else version
