@@ -20,7 +20,7 @@ from fake_ollama import recording as read_recording
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-# A job in the background of a shell ignores interrupts, and so does what it starts.
+# A background job of a shell ignores interrupts, and so do the processes it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

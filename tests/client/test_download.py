@@ -1,4 +1,4 @@
-"""Addresses of images: fetched as they are written, within limits."""
+"""Web addresses of images: downloaded as they are written, within limits."""
 
 import threading
 

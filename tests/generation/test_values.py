@@ -76,7 +76,7 @@ def test_a_lone_surrogate_in_a_table_becomes_a_question_mark(pandas):
 
 
 class TablesOfPolars:
-    """Stand in for polars, with what is used of it."""
+    """Imitate the parts of polars that are used."""
 
     def __init__(self, columns):
         self.table = columns

@@ -61,7 +61,7 @@ def asked(fake_ollama):
 
 @pytest.mark.parametrize("code", CELLS)
 def test_a_silent_server_is_asked_for_its_lists_once(kernel, fake_ollama, never, code):
-    """Neither before nor after the reply is it asked for what it did not tell."""
+    """What did not arrive is not requested again, before or after the reply."""
     hide(fake_ollama, *QUICK, answer=Answer(hold_headers=never))
     ran = kernel.run(CELLS[code])
     assert ran.status == "ok", ran.error

@@ -394,7 +394,7 @@ def test_a_host_in_insecure_hosts_gets_the_token(fresh, remote_server):
 
 
 def test_extra_headers_are_sent_to_the_configured_host_alone(fresh, fake_ollama):
-    """They are in no list of the settings, and in no report."""
+    """They appear in no list of settings and in no report."""
     fresh.run(f"headers = {{'X-Key': 'Key {TOKEN}'}}\n"
               f"os.environ['OLLAMA_HOST'] = {fake_ollama.url!r}\n"
               "%config OllamaMagics.headers = headers")  # fmt: skip

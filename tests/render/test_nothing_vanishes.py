@@ -122,7 +122,7 @@ def test_footnote_labels_link_to_their_addresses():
 
 
 def raised(page):
-    """Return the texts that stand raised."""
+    """Return the texts in superscript."""
     return ["".join(mark.itertext()) for mark in tree_of(page).iter("sup")]
 
 
@@ -133,7 +133,7 @@ def test_marks_of_footnotes_are_superscript():
     assert raised(page) == ["[1]", "[book]", "[2]", "[1]", "[book]", "[2]"]
     assert "d[^none]" in text_of(page)
     assert "<em>book</em>\nand more</p>" in page
-    # The notes come last: until then, only a number is surely a mark.
+    # The notes come last; until then, only a number is certain to be a mark.
     assert raised(live_page(text.partition("\n")[0])) == ["[1]", "[2]"]
 
 
