@@ -127,8 +127,10 @@ def what_is_wrong(text: str, schema: Schema) -> str:
         schema.read(text)
     except MismatchError as error:
         return str(error)
+    except json.JSONDecodeError as error:
+        return f"it is not JSON: {error}" if error.pos else "it is not JSON"
     except ValueError as error:
-        return f"it is not JSON: {error}"
+        return str(error)
     return ""
 
 
