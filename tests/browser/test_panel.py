@@ -125,12 +125,12 @@ def test_models_are_managed_with_clicks(panel, fake_ollama):
 def test_the_panel_survives_a_server_outage_and_a_kernel_restart(panel, fake_ollama):
     seen = panel("print('still here')")
     seen.has("llama3.2:3b")
-    fake_ollama.on("GET /api/version", error(503, "starting up"))
+    fake_ollama.on("GET /api/tags", error(503, "starting up"))
     seen.button("Refresh").click()
     seen.shows("starting up")
     seen.shows("%ollama serve")
     seen.page.screenshot(f"panel-offline-{seen.page.app}")
-    fake_ollama.on("GET /api/version", Answer(['{"version":"0.33.0"}']))
+    fake_ollama.on("GET /api/tags")  # as usual again
     seen.button("Refresh").click()
     seen.has("llama3.2:3b")
     seen.page.restart()
