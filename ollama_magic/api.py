@@ -14,6 +14,7 @@ from ollama_magic.client.background import run_in_background
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
+from ollama_magic.errors import short_interrupts
 from ollama_magic.generation.embedding import (
     embed_texts,
     embedding_model,
@@ -35,6 +36,7 @@ Tool = Callable[..., Any] | str
 Tools = Tool | Sequence[Tool]
 
 
+@short_interrupts()
 def ask(
     prompt: str,
     *,
@@ -104,6 +106,7 @@ def ask(
     return _reply(locals(), once=True)
 
 
+@short_interrupts()
 def chat(
     prompt: str,
     *,
@@ -206,13 +209,15 @@ def stream(
     chat_options = merged(session.settings, _options(given, once=True))
     client, response = session.client(host), Response()
     look_up = partial(ask_for_models, client, chat_options)
-    prepared = prepare(session, client, chat_options, prompt, look_up)
-    with client.send(prepared.request) as chunks:
-        for chunk in chunks:
-            if text := response.read([chunk])[0]:
-                yield text
+    with short_interrupts():
+        prepared = prepare(session, client, chat_options, prompt, look_up)
+        with client.send(prepared.request) as chunks:
+            for chunk in chunks:
+                if text := response.read([chunk])[0]:
+                    yield text
 
 
+@short_interrupts()
 def embed(
     input: Any,  # noqa: ANN401  (a text, or a list or column of texts)
     *,
@@ -264,12 +269,14 @@ def embed(
         ),
     }
 
-    model = model or run_in_background(partial(embedding_model, client))
+    named = None if model is None else check_value("model", model)
+    model = named or run_in_background(partial(embedding_model, client))
     check_cloud(session.settings, client, model, cloud_host(model, None))
     vectors = run_in_background(partial(embed_texts, client, model, texts, given))
     return vectors[0] if isinstance(input, str) else vectors
 
 
+@short_interrupts()
 def models(host: str | None = None) -> Listing[ModelSummary]:
     """Return the models of a server: iterate them, or ``pandas.DataFrame(models())``.
 

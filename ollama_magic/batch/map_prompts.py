@@ -33,7 +33,7 @@ from ollama_magic.client.types import (
     Options,
     Think,
 )
-from ollama_magic.errors import ConfigError, Interrupted
+from ollama_magic.errors import ConfigError, short_interrupts
 from ollama_magic.generation.options import check_value
 from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.session import Session, current_session
@@ -169,14 +169,11 @@ def map_prompts(
     arguments.check()
     notes = _notes_about(without_value, parsed, len(prompts))
     try:
-        session = current_session()
-        reader = _reader(schema, format, session.namespace)
-        values = _values(prompts, reader, arguments, session, notes)
-        notes += session.take_warnings()
-    except Interrupted:
-        raise
-    except KeyboardInterrupt:  # before the first row was sent
-        raise Interrupted from None
+        with short_interrupts():
+            session = current_session()
+            reader = _reader(schema, format, session.namespace)
+            values = _values(prompts, reader, arguments, session, notes)
+            notes += session.take_warnings()
     finally:
         for note in notes:
             warnings.warn(note, stacklevel=2)
@@ -214,9 +211,12 @@ class _Arguments:
                 why="it must be the number of rows to send at a time, 1 or more",
                 next_step="concurrency=4",
             )
-        if self.hosts is not None and not self.hosts:
+        if self.hosts is not None and not (
+            self.hosts and isinstance(self.hosts, str | Sequence)
+        ):
             raise ConfigError(
-                "hosts is empty.",
+                f"hosts cannot be {self.hosts!r}.",
+                why="it must be an address, or a list of addresses",
                 next_step='hosts=["http://gpu1:11434", "http://gpu2:11434"], or leave '
                 "it out",
             )

@@ -24,6 +24,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     PromptError,
     ReplyDataError,
+    quoted,
 )
 from ollama_magic.generation.context import check_context, length_in_force
 from ollama_magic.generation.response import Response
@@ -194,11 +195,16 @@ class Results:
                 rows.setdefault(("", doubt), []).append(position)
         notes = [
             f"{self._progress.of_total(len(found))} rows{verb} "
-            f"({positions_text(found)}): {what}"
+            f"({positions_text(found)}): {self._with_reason(what, found[0])}"
             for (verb, what), found in rows.items()
         ]
         advice = self._advice()
         return notes if self._progress.is_shown else [*notes, *filter(None, [advice])]
+
+    def _with_reason(self, what: str, position: int) -> str:
+        result = self._results[self._prompts[position]]
+        why = result.why if isinstance(result, OllamaMagicError) else ""
+        return f"{what.rstrip('.')} ({quoted(why, limit=200)})" if why else what
 
     def run(
         self, dispatcher: Dispatcher, request_of: Callable[[str], GenerateRequest]

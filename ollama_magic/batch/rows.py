@@ -75,6 +75,13 @@ def parse_template(text: str) -> Template:
     >>> template.fields, template.fill({"text": "{text}"})
     (('text',), '{Is} {text} good?')
     """
+    if not isinstance(text, str):
+        raise PromptError(
+            f"The template cannot be of type {type(text).__name__}.",
+            why="it is the text of the prompts, with {name} for the value of a row",
+            next_step='map_prompts("Sentiment of: {text}", rows); compute other values '
+            "in a new column",
+        )
     parts: list[tuple[str, str | None]] = []
     literal, end = "", 0
     for match in _BRACES.finditer(text):
@@ -184,13 +191,20 @@ def read_rows(data: object) -> Rows:
         raise _unusable("it is a dict, not a list of rows")
     kind = type(data).__name__
     try:
-        items = list(source)
+        items = [_as_record(item) for item in source]
     except TypeError as error:
         raise _unusable(f"type {kind} is not iterable") from error
     columns = getattr(source, "columns", ())
     if items and all(isinstance(i, str) for i in items) and items == list(columns):
         raise _unusable(f"type {kind} yields its columns, not its rows")
     return _rows_of_items(items)
+
+
+def _as_record(item: Any) -> Any:  # noqa: ANN401  (any data)
+    """Return a row that has named fields as a dict; any other row as it is."""
+    if names := getattr(getattr(item, "dtype", None), "names", None):  # of numpy
+        return dict(zip(names, item.item(), strict=True))
+    return record_of(item) or item
 
 
 def _loaded(data: Any) -> Any:  # noqa: ANN401  (any data)

@@ -43,6 +43,10 @@ _NO_ENDPOINT = (
     "forward /api/, or correct the address: "
     '%config OllamaMagics.host = "http://HOST:PORT/PATH"'
 )
+_PROXY_REFUSED = (
+    "a proxy in front of the server refused it: ask whoever runs the proxy, or send "
+    'the header that it requires: %config OllamaMagics.headers = {{"NAME": "VALUE"}}'
+)
 _NOT_OLLAMA = f"that server is not Ollama and has no {{path}}; {ANOTHER_ADDRESS}"
 
 WHAT: Steps = (
@@ -72,12 +76,7 @@ NEXT_STEPS: Steps = (
         "the server rejects requests for this host name: set OLLAMA_HOST to "
         "localhost or an IP address",
     ),
-    (
-        "^403 page ",
-        "a proxy in front of the server refused it: ask whoever runs the proxy, or "
-        "send the header that it requires: "
-        '%config OllamaMagics.headers = {{"NAME": "VALUE"}}',
-    ),
+    ("^403 page ", _PROXY_REFUSED),
     (
         "^403 ",
         "set OLLAMA_API_KEY to a token that this server accepts "
@@ -103,6 +102,7 @@ NEXT_STEPS: Steps = (
         "load the model first: %ollama load {model}; or raise the time limit of the "
         "proxy (nginx: proxy_read_timeout)",
     ),
+    ("^511 ", "log in to this network in a browser, then run this again"),
     (
         "^5[0-9][0-9] page ",
         "check that Ollama is running behind the proxy; after a restart, run this "
@@ -122,6 +122,11 @@ NEXT_STEPS: Steps = (
         "Ollama 0.32.6 and later generate no images; choose a model that writes text: "
         "%ollama list",
     ),
+    (
+        "unsupported value: NaN",
+        "the model has no vector for this text: change the text, or choose another "
+        "model: https://ollama.com/search?c=embedding",
+    ),
     ("invalid duration", "write --keep-alive as 10m, in seconds, as 0 or as -1"),
     ("invalid think value", "write --think, or --think=low, medium, high or max"),
     ("schema|invalid format", "correct the JSON Schema, or leave it out"),
@@ -136,6 +141,7 @@ NEXT_STEPS: Steps = (
         "while running the model|^200 ",
         "run this again; the server restarts the model",
     ),
+    ("^4[0-9][0-9] page ", _PROXY_REFUSED),
     ("^4", "correct the part of the request that the server names"),
     ("", f"run this again; if the error repeats, {SERVER_LOG}"),
 )

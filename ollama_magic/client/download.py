@@ -84,7 +84,8 @@ def _body(address: str, shown: str, max_bytes: int) -> bytes:
         if exchange.location and exchange.status_code // 100 == 3:
             target = quoted(urljoin(address, exchange.location))
             why = "it redirects, and redirects are not followed"
-            raise _failed(shown, why, f"if you trust it: -a {target}")
+            is_web = target.startswith(("http://", "https://"))
+            raise _failed(shown, why, f"if you trust it: -a {target}" if is_web else "")
         if exchange.status_code != 200:
             raise _failed(shown, f"the server answered {exchange.status_code}")
         if exchange.content_type and not exchange.content_type.startswith(_TYPES):

@@ -83,6 +83,8 @@ def parse_host(text: str | None) -> Host:
     >>> parse_host("https://ann:secret@gpu")
     Host(base_url='https://gpu', name='gpu', is_loopback=False)
     """
+    if not isinstance(text, str | None):
+        raise _invalid(str(text), f"it is of type {type(text).__name__}")
     given = (text or "").strip(_QUOTES)
     scheme, authority, path = _split(given)
     userinfo, _, address = authority.rpartition("@")

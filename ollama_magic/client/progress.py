@@ -139,6 +139,8 @@ def size_text(size_bytes: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration such as ``45 s`` or ``3 min 05 s``."""
+    """Return a duration such as ``45 s``, ``3 min 05 s`` or ``26 h 10 min``."""
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60:,} h {minutes % 60:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

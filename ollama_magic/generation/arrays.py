@@ -55,8 +55,16 @@ def _channels_last(array: Any) -> Any:  # noqa: ANN401  (an ndarray)
 
 
 def _not_pixels(array: Any, why: str) -> PromptError:  # noqa: ANN401
-    floats = array.dtype.kind == "f"
-    example = "(x - x.min()) / (x.max() - x.min())" if floats else "x.astype('uint8')"
+    if array.ndim == 4:
+        example = "x[0]"
+    elif array.ndim == 3 and array.shape[2] not in {1, 3, 4}:
+        example = (
+            "x.transpose(1, 2, 0)" if array.shape[0] in {1, 3, 4} else "x[:, :, 0]"
+        )
+    elif array.dtype.kind == "f":
+        example = "(x - x.min()) / (x.max() - x.min())"
+    else:
+        example = "x.astype('uint8')"
     return PromptError(
         "The array is not an image.",
         why=f"{why}; the shape must be (h, w), (h, w, 3) or (h, w, 4), and the values "
@@ -98,19 +106,21 @@ def _wav(array: Any, rate: int) -> bytes:  # noqa: ANN401  (an ndarray)
         array = array.T
     channels = array.shape[1] if array.ndim == 2 else 1
     if array.ndim not in {1, 2} or not array.size or channels > _MAX_CHANNELS:
-        raise _not_samples(f"its shape is {array.shape}")
+        raise _not_samples(f"its shape is {array.shape}", "x.ravel()")
     if not 0 < rate <= _MAX_HERTZ:
-        raise _not_samples(f"its rate is {rate}")
+        raise _not_samples(f"its rate is {rate}", "x")
     kind = array.dtype
     if kind.kind == "f":
         low, high = array.min(), array.max()
         if not (low >= -1 and high <= 1):  # also if one is NaN
-            raise _not_samples(f"its values range from {low:g} to {high:g}")
+            is_nan = str(low) == "nan"
+            example = "numpy.nan_to_num(x)" if is_nan else "x / abs(x).max()"
+            raise _not_samples(f"its values range from {low:g} to {high:g}", example)
         array = (array.astype("float64") * 32_767).round()
     elif kind.str[1:] == "i4":  # after the order of its bytes
         array = array >> 16
     elif kind.str[1:] not in {"i2", "u1"}:
-        raise _not_samples(f"its type is {kind}")
+        raise _not_samples(f"its type is {kind}", "x / abs(x).max()")
     width = 1 if kind == "uint8" else 2
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
@@ -121,10 +131,10 @@ def _wav(array: Any, rate: int) -> bytes:  # noqa: ANN401  (an ndarray)
     return buffer.getvalue()
 
 
-def _not_samples(why: str) -> PromptError:
+def _not_samples(why: str, example: str) -> PromptError:
     return PromptError(
         "The array is not a sound.",
         why=f"{why}; it must be (array, samples per second), the array of shape (n,) "
         "or (n, channels), and its values int16, int32, uint8, or floats from -1 to 1",
-        next_step="convert it in a cell above: sound = (x / abs(x).max(), rate)",
+        next_step=f"convert it in a cell above: sound = ({example}, rate)",
     )

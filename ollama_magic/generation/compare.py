@@ -79,8 +79,8 @@ class ComparisonDisplay(Protocol):
 class Comparison:
     """Replies to one prompt, in the order in which their models were named.
 
-    Iterate over it, or index it by model: ``comparison["llama3.2"]``. Displayed, it
-    looks like the output of its cell.
+    Iterate over it, or index it by model or position: ``comparison["llama3.2"]``,
+    ``comparison[0]``. Displayed, it looks like the output of its cell.
     """
 
     replies: tuple[Reply, ...]
@@ -94,14 +94,18 @@ class Comparison:
     def __len__(self) -> int:
         return len(self.replies)
 
-    def __getitem__(self, model: str) -> Reply:
-        """Return the reply of a model; the tag ``latest`` can be left out.
+    def __getitem__(self, model: str | int) -> Reply:
+        """Return the reply of a model, whose tag ``latest`` can be left out.
 
         Raises
         ------
         KeyError
             The model was not compared.
+        IndexError
+            There is no reply at this position.
         """
+        if isinstance(model, int):
+            return self.replies[model]
         meant = matching_names(model, self.models)
         for reply in self.replies:
             if [reply.model] == meant:

@@ -38,11 +38,13 @@ def read_texts(given: Any) -> list[str]:  # noqa: ANN401  (what users pass)
     if isinstance(given, str):
         given = [given]
     is_unfit = isinstance(given, bytes | Mapping | set) or hasattr(given, "columns")
+    is_unfit = is_unfit or getattr(given, "ndim", 1) != 1
     if is_unfit or not isinstance(given, Iterable):
         raise PromptError(
-            f"A {type(given).__name__} cannot be embedded.",
-            why="embed takes a text, or texts in a list, an array or one column",
-            next_step='embed(df["text"])',
+            f"A value of type {type(given).__name__} cannot be embedded.",
+            why="embed takes a text, or texts in a list, a one-dimensional array or "
+            "one column",
+            next_step='embed("a text"), or for a column: embed(df["text"])',
         )
     to_list = getattr(given, "to_pylist", None)  # pyarrow's items are not str
     texts = list(to_list() if to_list else given)

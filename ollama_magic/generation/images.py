@@ -7,7 +7,6 @@ The values are never changed. Only ``-a`` fetches an address.
 
 from __future__ import annotations
 
-import binascii
 import io
 import stat
 from base64 import b64decode
@@ -41,6 +40,7 @@ from ollama_magic.render.text import counted
 _MAX_BYTES = 20_000_000
 _ACCEPTS = "Ollama accepts PNG, JPEG and WebP"
 _ACCEPTS_SOUND = "Ollama accepts WAV and MP3"
+_LONGEST_PATH = 1024
 _OPENED = "PIL.Image.open(io.BytesIO(DATA))"
 
 
@@ -65,16 +65,16 @@ def attach(
     named = isinstance(what, str) and not is_file(what) and _is_name(what, namespace)
     value = find(what) if named and isinstance(what, str) else what
     if isinstance(value, str) and is_address(value) and not is_file(value):
-        shown = public_address(value)
-        image = _checked(shown, download(value, max_bytes=_MAX_BYTES), _OPENED)
-        return f"{shown} ({image.describe()}, fetched by this machine)", image
+        address = public_address(value)
+        image = _checked(address, download(value, max_bytes=_MAX_BYTES), _OPENED)
+        return f"{address} ({image.describe()}, fetched by this machine)", image
+    value = _decoded(value) if isinstance(value, str) else value
+    shown = f"{what}" if named or isinstance(value, str) else ""
     if isinstance(value, str):
         image = read_image(value)
     else:
-        shown = what if isinstance(what, str) else f"a {type(value).__name__}"
-        image = _of_value(value, shown)
-    name = what if isinstance(what, str) else image.kind
-    return f"{name} ({image.describe()})", image
+        image = _of_value(value, shown or "The value")
+    return f"{shown or image.kind} ({image.describe()})", image
 
 
 def counted_kinds(images: Iterable[Image], adjective: str = "") -> list[str]:
@@ -96,9 +96,10 @@ def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
 def _of_value(value: object, shown: str) -> Image:
     image = image_of(value, arrays=True)
     if image is None:
+        data = "" if _content(value) is None else ", and in no known format"
         raise PromptError(
             f"{shown} is not an image or a sound.",
-            why=f"it is of type {type(value).__name__}",
+            why=f"it is of type {type(value).__name__}{data}",
             next_step="attach a file, its bytes, a PIL image, a figure, an array of "
             "pixels, or a sound (array, rate); for other values write {{ NAME }} in "
             "the prompt",
@@ -175,6 +176,7 @@ def image_of(value: object, *, arrays: bool = False) -> Image | None:
             why="its data is not in a known image format",
             next_step="save it as a PNG in a cell above, and attach the file: -a FILE",
         )
+    what = "The sound" if format_of(data) in SOUND_FORMATS else what
     return _checked(what, data, "PIL.Image.open(PATH)")
 
 
@@ -266,13 +268,17 @@ def _of_heic(data: bytes) -> bytes:
     return b""
 
 
+def _decoded(text: str) -> str | bytes:
+    """Return the bytes of base64 text or of a ``data:`` address; a path as it is."""
+    head, _, encoded = text.rpartition(";base64,")
+    is_encoded = head.startswith("data:") or len(text) > _LONGEST_PATH
+    return (is_encoded and _of_base64(encoded)) or text
+
+
 def _of_base64(data: object) -> bytes:
     """Return bytes, or base64 text as bytes; empty for anything else."""
-    if isinstance(data, str):
-        try:
-            return b64decode(data)
-        except binascii.Error:
-            return b""
+    with suppress(ValueError):
+        data = b64decode(data) if isinstance(data, str) else data
     return bytes(data) if isinstance(data, bytes | bytearray | memoryview) else b""
 
 

@@ -347,7 +347,8 @@ def _tuple_of(value: Any) -> tuple[object, ...]:  # noqa: ANN401
         return tuple(value)
     if hasattr(value, "to_list"):  # a Series or Index of pandas, a Series of polars
         return tuple(value.to_list())
-    if hasattr(value, "flat") and all(isinstance(one, str) for one in value.flat):
+    is_text = hasattr(value, "flat") and value.dtype.kind not in "biufc"
+    if is_text and all(isinstance(one, str) for one in value.flat):
         return tuple(value.flat)
     return (value,)
 

@@ -110,12 +110,19 @@ def compose(
     PromptError
         The prompt is empty, or something in it or with it cannot be sent.
     """
+    if not isinstance(text, str):
+        raise PromptError(
+            f"The prompt cannot be of type {type(text).__name__}.",
+            why="it must be text",
+            next_step='put the value into a text: f"Explain this: {value}"',
+        )
     text = text.strip("\n")
     if not text.strip():
         raise PromptError(
-            "The cell has no prompt.",
-            why="there is no text under the %%ollama line",
-            next_step="write the prompt under it, or on one line: %ollama ask TEXT",
+            "The prompt is empty.",
+            why="it has no text",
+            next_step="write it under the %%ollama line, or on one line: "
+            "%ollama ask TEXT; in Python: ask(TEXT)",
         )
     filled, expressions, shown = (text, (), ()) if raw else fill(text, namespace, hide)
     # NB: after the placeholders, so that no file's braces are ever filled in.

@@ -145,7 +145,8 @@ def load_as(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
     except ValidationError as error:
         raise MismatchError(_faults_of(error)) from error
     except Exception as error:  # a validator is the user's code
-        raise MismatchError([("", error_text(error))]) from error
+        found = f"a validator raised {error_text(error)}"
+        raise MismatchError([("", found)]) from error
 
 
 def _faults_of(error: ValidationError) -> list[tuple[str, str]]:

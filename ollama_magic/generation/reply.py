@@ -17,7 +17,7 @@ from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
-from ollama_magic.generation.schema import Schema, plain, what_is_wrong
+from ollama_magic.generation.schema import Schema, what_is_wrong, with_names
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
 from ollama_magic.history.records import (
@@ -127,7 +127,10 @@ class Reply(ReplyView):
         """
         import pandas
 
-        value = self.data if self.schema is None else plain(self.data)
+        value = self.data
+        if self.schema is not None:
+            is_list = isinstance(value, list)
+            value = [*map(with_names, value)] if is_list else with_names(value)
         return pandas.DataFrame(value if isinstance(value, list) else [value])
 
     @property

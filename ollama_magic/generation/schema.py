@@ -366,13 +366,22 @@ def plain(value: Any) -> Any:  # noqa: ANN401  (any data)
     return _any_adapter().dump_python(value, by_alias=True)
 
 
+def with_names(value: object) -> Any:  # noqa: ANN401  (any data)
+    """Return plain data, in which a named tuple is a dict of its fields."""
+    record = record_of(value)
+    return plain(value) if record is None else record
+
+
 def record_of(value: object) -> Mapping[str, Any] | None:
     """Return the fields of an instance of a class, by the names of its schema.
 
-    None if it is not an instance of a dataclass or of a pydantic model with fields.
+    None if it is not an instance of a dataclass, of a pydantic model with fields, or
+    of a class of named tuples.
     """
     if isinstance(value, type):
         return None
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())  # type: ignore[no-any-return]
     if not (hasattr(value, "model_dump") or dataclasses.is_dataclass(value)):
         return None
     dumped = plain(value)

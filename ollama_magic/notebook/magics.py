@@ -150,18 +150,14 @@ class OllamaMagics(Magics):
     def ollama(self, line: str, cell: str | None = None) -> object:
         """Ask a language model through Ollama, or manage chats and models."""
         from ollama_magic.client.background import held, let_through
-        from ollama_magic.errors import Interrupted
+        from ollama_magic.errors import short_interrupts
 
-        with held(lingers=not self._is_terminal):
+        with held(lingers=not self._is_terminal), short_interrupts():
             try:
                 with let_through():
                     if cell is None:
                         return self._run_line(line)
                     return self._ask_cell(line, cell)
-            except Interrupted:
-                raise
-            except KeyboardInterrupt:
-                raise Interrupted from None
             finally:
                 self._show_warnings()
 

@@ -38,6 +38,10 @@ from ollama_magic.sharing.notebook import (
 
 _MAX_BYTES = 256 * 2**20
 _MOST_NAMED = 20
+_IMPORTED = (
+    "%ollama import FILE, with a file from %ollama export, a notebook with replies, or "
+    "a JSON list of messages"
+)
 _MOST_FAULTS = 3
 
 
@@ -67,7 +71,7 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
         is false, or it cannot be written. Nothing was changed.
     """
     path, chat = _path(file), session.chat()
-    kind = _kind(path)
+    kind = _kind(path, f"%ollama export {shlex.quote(path.stem or 'chat')}.md")
     turns = len(chat.numbered)
     if not turns:
         raise ConfigError(
@@ -157,7 +161,7 @@ def read_chats(path: Path, prompts_in: PromptsIn) -> ParsedChats:
     ConfigError
         The file cannot be read, or its content does not match its extension.
     """
-    kind = _kind(path)
+    kind = _kind(path, _IMPORTED)
     try:
         return kind.read(_read_text(path), prompts_in)
     except OSError as error:
@@ -167,8 +171,7 @@ def read_chats(path: Path, prompts_in: PromptsIn) -> ParsedChats:
     raise ConfigError(
         f"Cannot read a chat from {path}.",
         why=why,
-        next_step="%ollama import FILE, with a file from %ollama export, a notebook "
-        "with replies, or a JSON list of messages",
+        next_step=_IMPORTED,
     )
 
 
@@ -270,12 +273,13 @@ def _path(file: str) -> Path:
     return Path(os.path.realpath(os.path.expanduser(file)))
 
 
-def _kind(path: Path) -> _Kind:
+def _kind(path: Path, next_step: str) -> _Kind:
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(
-            f"Unknown file type: {path.name}",
-            next_step=f"use one of {', '.join(_KINDS)}: {path.stem or 'chat'}.md",
+            f"{path.name} has an unknown file type.",
+            why=f"chats are exported to, and imported from, {', '.join(_KINDS)} files",
+            next_step=next_step,
         )
     return kind
 

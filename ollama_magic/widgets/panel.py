@@ -15,6 +15,7 @@ import ipywidgets as widgets
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import require_capability
+from ollama_magic.errors import short_interrupts
 from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html
@@ -61,6 +62,7 @@ _panels: dict[tuple[str, str | None], ModelPanel] = {}
 """The open panels by client identity and notebook; None for one without Use."""
 
 
+@short_interrupts()
 def panel(host: str | None = None) -> ModelPanel:
     """Return a panel that lists, pulls, copies, deletes, loads and shows models.
 

@@ -445,7 +445,8 @@ def test_an_empty_reply_is_the_error_of_its_row(fake_ollama, thinking, what, sch
     for count in (1, 2):
         (found,), (note, again) = warned("{}", ["a"], schema=schema)
         assert isinstance(found, ReplyDataError)
-        assert note == f"1 of 1 rows failed (position 0): {what}"
+        reason = f"{what.rstrip('.')} (done reason: stop)"
+        assert note == f"1 of 1 rows failed (position 0): {reason}"
         assert again == "run the same call again: 1 row is left"
         assert len(fake_ollama.bodies("/api/generate")) == count
 

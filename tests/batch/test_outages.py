@@ -365,7 +365,9 @@ def test_rows_that_are_left_are_counted_at_the_end(fake_ollama):
     skipped, *texts = [str(note.message) for note in notes]
     assert skipped.startswith("Server skipped: ")
     assert texts[0].startswith("2 of 3 rows failed (positions 0, 1): The server at ")
+    assert texts[0].endswith(" is busy (server (503): server busy)")
     assert texts[1] == (
-        "1 of 3 rows failed (position 2): The prompt of this row is empty."
+        "1 of 3 rows failed (position 2): The prompt of this row is empty (neither the "
+        "template nor the row has any text)"
     )
     assert texts[2] == "run the same call again: 2 rows are left"

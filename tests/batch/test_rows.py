@@ -1,8 +1,10 @@
 """Templates and rows: fields, kinds of data, and the shape of the results."""
 
+from collections import namedtuple
 from dataclasses import dataclass
 from decimal import Decimal
 
+import pydantic
 import pytest
 
 from ollama_magic.batch.rows import ReplyReader, parse_template, read_rows
@@ -211,6 +213,41 @@ def test_a_column_of_pyarrow_or_dask_is_read_by_values():
     series = Columns(__dask_graph__=dict, compute=lambda: FRAME["a"])
     assert prompts("{}", series) == ["x", "y"]
     assert list(read_rows(series).index) == [7, 9]
+
+
+Pair = namedtuple("Pair", ["a", "b"])
+
+
+MODEL = pydantic.create_model("Model", a=str, b=int)
+
+
+@dataclass
+class Record:
+    a: str
+    b: int
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Pair("x", 1), Pair("y", 2)],
+        FRAME.itertuples(),
+        np.array([("x", 1), ("y", 2)], dtype=[("a", "U1"), ("b", "i8")]),
+        [Record("x", 1), Record("y", 2)],
+        [MODEL(a="x", b=1), MODEL(a="y", b=2)],
+    ],
+    ids=["named tuples", "itertuples", "structured", "dataclass", "pydantic"],
+)
+def test_a_row_with_named_fields_is_not_a_single_value(rows):
+    assert prompts("{a}{b}", rows) == ["x1", "y2"]
+
+
+@pytest.mark.parametrize("template", [str.upper, 5, None, b"{}"], ids=str)
+def test_a_template_is_text(template):
+    what, *_, step = error_lines(template, ["a"])
+    kind = type(template).__name__
+    assert what == f"The template cannot be of type {kind}."
+    assert "map_prompts(" in step
 
 
 def test_a_table_of_an_unknown_kind_is_rejected():

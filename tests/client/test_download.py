@@ -61,6 +61,12 @@ def test_a_redirect_is_not_followed_and_its_target_is_named(fake_ollama):
     assert len(fake_ollama.requests) == 1
 
 
+def test_a_redirect_to_no_address_of_the_web_is_not_suggested(fake_ollama):
+    moved = Answer(status=302, headers={"Location": "file:///etc/x"}, framing="length")
+    fake_ollama.on("GET /plot.png", moved)
+    assert "/etc/x" not in failure(f"{fake_ollama.url}/plot.png").next_step
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

@@ -115,6 +115,7 @@ def test_user_and_password_are_separate_and_hidden():
         ("gpu:http", "gpu:http", "the port must be a number from 1 to 65535"),
         ("gpu:-1", "gpu:-1", "the port must be a number from 1 to 65535"),
         ("gpu:\u0661", "gpu:\u0661", "the port must be a number from 1 to 65535"),
+        (5, "5", "it is of type int"),
         ("my gpu", "my gpu", "the host name contains invalid characters"),
         ("[::1", "[::1", None),
         ("::1%\\evil", "::1%\\evil", "the port must be a number from 1 to 65535"),

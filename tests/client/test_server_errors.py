@@ -192,6 +192,12 @@ def test_an_error_inside_an_error_is_unwrapped():
             "run this again; if the error repeats, see the server's log: "
             "https://docs.ollama.com/troubleshooting",
         ),
+        (
+            500,
+            "failed to encode response: json: unsupported value: NaN",
+            "the model has no vector for this text: change the text, or choose another "
+            "model: https://ollama.com/search?c=embedding",
+        ),
         (400, "anything else", "correct the part of the request that the server names"),
     ],
     ids=lambda value: str(value)[:20],
@@ -322,6 +328,26 @@ def test_the_advice_for_a_refusal_of_a_proxy_fits_its_status(
     assert "not an Ollama" not in str(error)
     assert words in error.why
     assert next_step in error.next_step
+
+
+@pytest.mark.parametrize("status", [400, 403, 406, 415, 421, 426, 431, 451])
+def test_a_page_that_names_nothing_to_correct_is_about_the_proxy(status):
+    error = refused(status, "Refused", "html")
+    assert error.next_step.startswith("a proxy in front of the server refused it: ")
+
+
+def test_a_network_that_wants_a_login_says_so():
+    error = refused(511, "Network Authentication Required", "html")
+    assert error.next_step.startswith("log in to this network in a browser")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(30, "30 s"), (3600, "1 h 00 min"), (200_000, "55 h 33 min")]
+)
+def test_a_long_wait_is_told_in_hours(seconds, shown):
+    info = RequestInfo(URL, "chat", "m", retry_after_s=seconds)
+    error = response_error(info, 429, in_json("slow down"))
+    assert error.next_step == f"wait ({shown}), then run this again"
 
 
 @pytest.mark.parametrize("kind", BODIES)

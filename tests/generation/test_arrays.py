@@ -109,6 +109,23 @@ def test_an_array_that_is_not_a_sound_says_what_is_expected(array, rate, why):
     assert caught.value.why.startswith(why)
 
 
+@pytest.mark.parametrize(
+    ("case", "example"),
+    [
+        ("three dimensions", "x.ravel()"),
+        ("loud", "x / abs(x).max()"),
+        ("NaN", "numpy.nan_to_num(x)"),
+    ],
+)
+def test_the_example_converts_the_array_into_a_sound(case, example):
+    array, rate, _ = NO_SOUNDS[case]
+    with pytest.raises(PromptError) as caught:
+        image_of((array, rate), arrays=True)
+    assert caught.value.next_step.endswith(f"sound = ({example}, rate)")
+    converted = eval(example, {"x": array, "numpy": numpy})
+    assert image_of((converted, rate), arrays=True)
+
+
 def test_a_pair_in_a_prompt_is_not_a_sound():
     pair = (numpy.zeros(3), 8000)
     assert image_of(pair) is None

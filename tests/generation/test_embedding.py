@@ -1,5 +1,6 @@
 """Which texts `embed` takes, and how it sends many of them."""
 
+import numpy
 import pandas
 import pytest
 from fake_ollama import error, json_answer
@@ -27,6 +28,8 @@ NO_TEXTS = {
     "bytes": (b"text", "embed takes a text"),
     "a dict": ({"a": "text"}, "embed takes a text"),
     "a set": ({"text"}, "embed takes a text"),
+    "a table in an array": (numpy.array([["a", "b"]]), "embed takes a text"),
+    "an array without a dimension": (numpy.array("a"), "embed takes a text"),
     "a DataFrame": (pandas.DataFrame({"text": ["a"]}), "embed takes a text"),
 }
 
@@ -89,6 +92,7 @@ def test_the_text_that_fails_the_others_is_named(fake_ollama):
         embed(texts, model=MODEL)
     assert info.value.what == "texts[71] was not embedded: bad"
     assert "unsupported value: NaN" in info.value.why
+    assert "change the text, or choose another model" in info.value.next_step
     assert len(fake_ollama.requests) < 15
 
 

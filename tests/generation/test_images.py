@@ -533,6 +533,24 @@ def test_an_array_is_sent_pixel_by_pixel(numpy, shape, mode):
     assert image_of(array) is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "example"),
+    [
+        ((3, 8, 8), "uint8", "x.transpose(1, 2, 0)"),
+        ((4, 8, 8), "float64", "x.transpose(1, 2, 0)"),
+        ((8, 8, 7), "float64", "x[:, :, 0]"),
+        ((2, 8, 8, 3), "uint8", "x[0]"),
+        ((8, 8), "int64", "x.astype('uint8')"),
+    ],
+)
+def test_the_example_converts_the_array_into_an_image(numpy, shape, kind, example):
+    array = numpy.ones(shape, dtype=kind)
+    with pytest.raises(PromptError) as caught:
+        image_of(array, arrays=True)
+    assert caught.value.next_step.endswith(f"image = {example}")
+    assert image_of(eval(example, {"x": array}), arrays=True)
+
+
 def test_the_memory_order_of_an_array_does_not_matter(numpy):
     array = numpy.arange(60, dtype="uint8").reshape(4, 5, 3)
     wanted = image_of(array, arrays=True)

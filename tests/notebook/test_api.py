@@ -129,6 +129,34 @@ def test_a_wrong_option_is_an_error_and_nothing_is_sent(script, name):
     assert script.bodies("/api/generate") == script.bodies("/api/chat") == []
 
 
+@pytest.mark.parametrize("name", ["ask", "chat", "stream"])
+@pytest.mark.parametrize("prompt", [7, None, b"Hi", ["Hi"], "", " "], ids=str)
+def test_a_prompt_is_text(script, name, prompt):
+    with pytest.raises(ollama_magic.OllamaMagicError) as caught:
+        list(getattr(ollama_magic, name)(prompt))
+    assert caught.value.what.startswith("The prompt ")
+    assert script.bodies("/api/generate") == script.bodies("/api/chat") == []
+
+
+@pytest.mark.parametrize("name", ["models", "panel", "OllamaClient"])
+def test_a_host_is_text(script, name):
+    with pytest.raises(ollama_magic.OllamaMagicError, match="host '5' is invalid"):
+        getattr(ollama_magic, name)(5)
+
+
+@pytest.mark.parametrize("hosts", [5, {"gpu"}, [], [5]], ids=str)
+def test_hosts_are_a_list_of_addresses(script, hosts):
+    with pytest.raises(
+        ollama_magic.OllamaMagicError, match=r"^(hosts cannot|The host)"
+    ):
+        ollama_magic.map_prompts("{}", ["a"], hosts=hosts)
+
+
+def test_the_model_of_embed_is_checked(script):
+    with pytest.raises(ollama_magic.OllamaMagicError, match="model cannot be 5"):
+        ollama_magic.embed("a", model=5)
+
+
 WRONG_VALUES = {
     "format": ({"format": "markdwn"}, "format cannot be 'markdwn'", "'markdown'"),
     "think": ({"think": "a b"}, "think cannot be 'a b'", "'high'"),

@@ -385,8 +385,8 @@ def test_a_failed_turn_leaves_no_trace(kernel, fake_ollama):
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("%%ollama", "has no prompt"),
-        ("%%ollama llama3.2:3b\n\n\n", "has no prompt"),
+        ("%%ollama", "prompt is empty"),
+        ("%%ollama llama3.2:3b\n\n\n", "prompt is empty"),
         ("%%ollama --tempratur 1\nHi", "--temperature"),
         ("%%ollama -o temprature 1\nHi", "temperature"),
         ("%%ollama Why is it so?", "%ollama ask Why is it so?"),

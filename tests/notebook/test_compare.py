@@ -397,6 +397,7 @@ def test_the_comparison_is_a_value(kernel, two):
     both(kernel, options=f"c << --compare {A},{B}")
     code = (
         "print([reply.text for reply in c], len(c), c['QWEN3:4B'].text)\n"
+        "assert [c[0], c[-1]] == list(c)\n"
         "print(type(c).__name__, c['llama3.2:3b'].status)\n"
     )
     assert kernel.run(code).streams == (

@@ -203,13 +203,15 @@ def test_an_interrupt_ends_a_download(seeing, fake_ollama):
         "images=(fig, data)[:1]",
         "images=pandas.Series([str(path)])",
         "images={'a': data}.values()",
+        "images='data:image/png;base64,' + base64.b64encode(data).decode()",
+        "images=base64.b64encode(data + bytes(1000)).decode()",
     ],
 )
 def test_a_single_image_is_taken_as_a_list_of_one(seeing, fake_ollama, tmp_path, given):
     for name in ("matplotlib", "pandas"):
         pytest.importorskip(name)
     seeing.run(
-        "import io, pandas, matplotlib; matplotlib.use('agg')\n"
+        "import base64, io, pandas, matplotlib; matplotlib.use('agg')\n"
         "from pathlib import Path\nfrom matplotlib.figure import Figure\n"
         "from ollama_magic import ask\n"
         f"path = Path({str(tmp_path / 'plot.png')!r}); data = path.read_bytes()\n"
@@ -219,6 +221,25 @@ def test_a_single_image_is_taken_as_a_list_of_one(seeing, fake_ollama, tmp_path,
     assert ran.status == "ok", ran.error
     (body,) = fake_ollama.bodies("/api/generate")
     assert len(body["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "what", "why"),
+    [
+        ("numpy.zeros((0, 0, 3), 'uint8')", "The array is not an image", "(0, 0, 3)"),
+        ("3", "The value is not an image or a sound", "it is of type int"),
+        ("b'text'", "The value is not an image or a sound", "in no known format"),
+        ("'data:image/png;base64,eHh4'", "The value is not", "in no known format"),
+    ],
+)
+def test_a_single_value_that_is_no_image_is_not_left_out(
+    seeing, fake_ollama, value, what, why
+):
+    seeing.run("import numpy\nfrom ollama_magic import ask")
+    ran = seeing.run(f"ask('What?', images={value})")
+    assert what in ran.error
+    assert why in ran.error
+    assert fake_ollama.bodies("/api/generate") == []
 
 
 def test_a_single_sound_file_and_tool_are_taken_as_lists_of_one(

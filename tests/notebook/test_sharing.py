@@ -131,7 +131,10 @@ def test_an_exported_file_has_default_permissions(kernel, tmp_path):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("export chat.docx", "next: use one of .md, .json, .ipynb: chat.md"),
+        ("export my.docx", "next: %ollama export my.md"),
+        ("export my.jsonl", "from, .md, .json, .ipynb files"),
+        ("import my.jsonl", "next: %ollama import FILE, with a file from %ollama exp"),
+        ("import notes.txt", "from, .md, .json, .ipynb files"),
         ("export /nosuch/folder/chat.md", "why:  No such file or directory"),
         ("import /nosuch/chat.md", "why:  No such file or directory"),
         ("import {folder}/broken.json", "why:  it is not JSON"),

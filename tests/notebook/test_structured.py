@@ -561,7 +561,7 @@ def test_the_schema_of_a_tool_argument_fetches_nothing(kernel, fake_ollama):
 
 CLASSES = """\
 import dataclasses, pydantic
-from typing import List
+from typing import List, NamedTuple
 class P(pydantic.BaseModel):
     name: str
     age: int = pydantic.Field(alias="years", default=1)
@@ -577,6 +577,9 @@ class D:
 class Box:
     inner: D
     tags: list[str]
+class N(NamedTuple):
+    name: str
+    age: int
 """
 FRAMES = {
     "a model": ("P", {"name": "Ada", "years": 36}, [{"name": "Ada", "years": 36}]),
@@ -592,6 +595,8 @@ FRAMES = {
         {"left": {"name": "Ada", "years": 2}},
         [{"left": {"name": "Ada", "years": 2}, "note": "none"}],
     ),
+    "a named tuple": ("N", ["Ada", 36], [{"name": "Ada", "age": 36}]),
+    "named tuples": ("list[N]", [["Ada", 36]], [{"name": "Ada", "age": 36}]),
     "a dataclass": ("D", {"name": "Ada"}, [{"name": "Ada", "age": 1}]),
     "a list of dataclasses": (
         "list[D]",
