@@ -38,7 +38,7 @@ _JITTER = 0.25
 """Pauses are longer by up to this share, so that clients do not come back together."""
 _MOST_TRIES = 3
 """How often a row is sent to servers that answer other rows, but not this one."""
-_BUSY = {408, 429, 502, 503, 504, *range(520, 531)}
+_BUSY = {408, 425, 429, 502, 503, 504, *range(520, 531)}
 """Statuses of a busy or limited server, and of a proxy that cannot reach it."""
 _REFUSED = {401, 402, 403, 404, 405, 407, 410, 412}
 _USED_UP = re.compile(
@@ -46,6 +46,11 @@ _USED_UP = re.compile(
     re.IGNORECASE,
 )
 """In the text of a 429: more than the rate of the requests is limited."""
+_CRASHED = re.compile(
+    r"runner process|no longer running|running the model|CUDA error|\(500\): text/html",
+    re.IGNORECASE,
+)
+"""In an error: the model crashed, and Ollama loads it again, or a proxy failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,12 @@ class _ServerLoad:
     pause_s: float = 0.0
     resume_at: float = 0.0
     """It gets no row before this time."""
+    has_answered: bool = False
+    """Whether it answered a row. A model that crashes before never works."""
+
+    def crashed_with(self, error: OllamaMagicError) -> bool:
+        """Return whether an error says that the model crashed, which worked before."""
+        return self.has_answered and _CRASHED.search(error.why) is not None
 
     def note(self) -> str:
         """Return why it was skipped."""
@@ -223,10 +234,10 @@ class Dispatcher:
                 raise error
             self._drop(load, error)
             self._again.append(request)
-        elif error is not None and _is_outage(error):
-            is_there = (
-                isinstance(error, CONNECTION_ERRORS) and not result.is_server_gone
-            )
+        elif error is not None and (_is_outage(error) or load.crashed_with(error)):
+            # A row may be the reason for a broken connection or a crash.
+            breaks = isinstance(error, CONNECTION_ERRORS) or load.crashed_with(error)
+            is_there = breaks and not result.is_server_gone
             self._tries[request.prompt] += is_there or load.error is None
             self._hold_back(load, error)
             if self._tries[request.prompt] < _MOST_TRIES:
@@ -234,6 +245,7 @@ class Dispatcher:
             else:
                 self.finished.append(FinishedRow(request, load.server, result))
         else:
+            load.has_answered |= error is None
             self._recover(load)
             self.finished.append(FinishedRow(request, load.server, result))
         while not self._loads and (row := self._next_request()):

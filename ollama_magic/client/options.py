@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, NoReturn
 
 from ollama_magic.errors import ConfigError
 
-_LIST = re.compile(r"\[.*,.*\]", re.DOTALL)
+_LIST = re.compile(r"\[.*,.*\]|\[\s*'.*'\s*\]", re.DOTALL)
 OptionType = Literal["int", "float", "bool", "texts"]
 OptionValue = bool | int | float | list[str]
 

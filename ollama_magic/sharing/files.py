@@ -71,7 +71,8 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
         is false, or it cannot be written. Nothing was changed.
     """
     path, chat = _path(file), session.chat()
-    kind = _kind(path, f"%ollama export {shlex.quote(path.stem or 'chat')}.md")
+    other = shlex.quote(f"{os.path.splitext(file)[0]}.md")
+    kind = _kind(path, f"%ollama export {other}")
     turns = len(chat.numbered)
     if not turns:
         raise ConfigError(

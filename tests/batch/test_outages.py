@@ -235,6 +235,39 @@ def test_a_row_that_breaks_every_connection_is_an_error_and_sent_last():
     assert prompts[-2:] == ["0", "0"]
 
 
+CRASHES = [
+    "server (500): llama runner process has terminated: exit status 2",
+    "server (500): llama runner process no longer running: -1",
+    "server (mid-stream): an error was encountered while running the model",
+    "server (500): CUDA error: out of memory",
+    'server (500): text/html ("Internal Server Error")',
+]
+
+
+@pytest.mark.parametrize("why", CRASHES)
+def test_a_model_that_crashes_and_is_loaded_again_loses_no_row(why):
+    crash = ServerError("failed", why=why, status_code=500)
+    script = Script(lambda _url, _prompt, now: crash if 5 < now < 15 else None)
+    assert script.run(rows=400) == [None] * 400
+    assert len(script.sent) < 420
+
+
+@pytest.mark.parametrize("why", CRASHES)
+def test_a_row_that_crashes_the_model_is_tried_again_and_then_an_error(why):
+    crash = ServerError("failed", why=why, status_code=500)
+    script = Script(lambda _url, prompt, _now: crash if prompt == "9" else None)
+    assert [one is crash for one in script.run(rows=40)].index(True) == 9
+    assert [prompt for _, _, prompt in script.sent].count("9") == 3
+    assert script.now < 30
+
+
+def test_a_model_that_never_worked_is_not_waited_for():
+    crash = ServerError("failed", why=CRASHES[0], status_code=500)
+    script = Script(lambda *_: crash)
+    assert script.run(rows=40) == [crash] * 40
+    assert len(script.sent) == 40
+
+
 def test_the_error_of_a_row_is_not_an_outage():
     script = Script(lambda _url, prompt, _now: refusal(500) if prompt == "0" else None)
     assert [error is None for error in script.run()] == [False, True, True, True]
@@ -303,6 +336,7 @@ OUTAGES = {
     "behind a proxy": error(502, "bad gateway"),
     "a page of a proxy": Answer([PAGE], 502, "text/html", framing="length"),
     "reset": Answer([RESET], raw=True),
+    "too early": error(425, "too early"),
     "cut": Answer([reply_line({"model": "m"}, content="half")]),
 }
 

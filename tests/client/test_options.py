@@ -127,7 +127,7 @@ def test_text_is_json_or_else_text(name, text, expected):
     assert read_option(name, text) == expected
 
 
-@pytest.mark.parametrize("text", ["[a,b]", "['a', 'b']", "[a, 1,\n]"])
+@pytest.mark.parametrize("text", ["[a,b]", "['a', 'b']", "[a, 1,\n]", "['a']"])
 def test_a_list_that_has_lost_its_quotes_is_not_one_text(text):
     with pytest.raises(ConfigError, match="looks like a list") as info:
         read_option("stop", text)

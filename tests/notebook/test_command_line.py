@@ -228,6 +228,12 @@ REFUSED = {
         "  why:  it takes a whole number\n"
         "  next: %%ollama -o num_ctx 8192",
     ),
+    "a list without its quotes": (
+        "-o stop ['a','b']",
+        "The model option 'stop' cannot be [a,b].\n"
+        "  why:  it looks like a list, but is not JSON\n"
+        """  next: %%ollama -o stop '["a", "b"]', or one text: -o stop '"[a,b]"'""",
+    ),
     "option name": (
         "-o num_ctxt 1",
         "Unknown model option 'num_ctxt'.\n  next: did you mean 'num_ctx'?",

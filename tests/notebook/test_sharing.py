@@ -132,6 +132,7 @@ def test_an_exported_file_has_default_permissions(kernel, tmp_path):
     ("command", "said"),
     [
         ("export my.docx", "next: %ollama export my.md"),
+        ("export '{folder}/a b.x'", "next: %ollama export '{folder}/a b.md'"),
         ("export my.jsonl", "from, .md, .json, .ipynb files"),
         ("import my.jsonl", "next: %ollama import FILE, with a file from %ollama exp"),
         ("import notes.txt", "from, .md, .json, .ipynb files"),
@@ -152,7 +153,7 @@ def test_errors_say_what_to_do_and_change_nothing(kernel, tmp_path, command, sai
     before = line(kernel, "%ollama chats"), sorted(os.listdir(tmp_path))
     ran = kernel.run(f"%ollama {command.format(folder=tmp_path)}")
     assert ran.status == "error"
-    assert said in (ran.error or "") + ran.streams
+    assert said.format(folder=tmp_path) in (ran.error or "") + ran.streams
     assert (line(kernel, "%ollama chats"), sorted(os.listdir(tmp_path))) == before
 
 

@@ -291,8 +291,9 @@ class LineReader:
         try:
             return read_option(name, text)
         except ConfigError as error:
-            next_step = error.next_step
-            if name in MODEL_OPTIONS:
+            is_example = error.next_step.startswith("-o ")
+            next_step = f"{self._magic} " * is_example + error.next_step
+            if name in MODEL_OPTIONS and not is_example:
                 next_step = f"{self._magic} {flag} {MODEL_OPTIONS[name].example}"
             raise usage_error(error.what, why=error.why, next_step=next_step) from error
 
