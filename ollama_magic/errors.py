@@ -194,11 +194,14 @@ class EngineError(OllamaMagicError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user pressed stop. The cell shows one line, and *Run All* stops.
+    """The user pressed stop. The cell says so once, and *Run All* stops.
 
     It is a ``KeyboardInterrupt``, so that no ``except Exception`` in a loop over
     prompts catches it.
     """
+
+    is_shown = False
+    """Whether the output of the cell says so already."""
 
     def __init__(self, what: str = "stopped") -> None:
         super().__init__(what)

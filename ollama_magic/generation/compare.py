@@ -32,13 +32,12 @@ from ollama_magic.generation.prepare import (
     explained,
     prepare,
 )
-from ollama_magic.generation.reply import Reply, make_reply, make_turn
+from ollama_magic.generation.reply import Reply, make_reply, make_turn, of_cell
 from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.run import discarded_on_error, fill_cache, with_source
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
-from ollama_magic.history.notebooks import stable_cell_id
-from ollama_magic.history.records import METADATA_KEY, TURN_CELL_KEY
+from ollama_magic.history.records import METADATA_KEY
 from ollama_magic.history.turns import fingerprint
 from ollama_magic.render.columns import Column, columns_bundle
 
@@ -227,6 +226,8 @@ def compare(
         display.finish(*comparison._repr_mimebundle_())
         faults = [one.response.fault for one in columns]
         fault = stopped or (faults[0] if all(faults) else None)
+        if stopped is not None:
+            stopped.is_shown = True
         if fault is not None:
             raise fault
     return comparison
@@ -423,9 +424,7 @@ def _kept(
     prepared = replace(prepared, options=replace(prepared.options, quiet=is_quiet))
     noted = result.noted(f"compared with {', '.join(others)}")
     reply = make_reply(session, prepared, noted, turn)
-    if stable_cell_id(compared.cell_id):  # the notebook file has this id too
-        provenance = {**reply.provenance, TURN_CELL_KEY: compared.cell_id}
-        reply = replace(reply, provenance=provenance)
+    reply = replace(reply, provenance={**reply.provenance, **of_cell(turn)})
     if not reply.footer:  # the footer is off, but the position has to be shown
         place = f"turn {reply.provenance['turn']} of {chat}"
         reply = replace(reply, footer=(place,))

@@ -419,7 +419,7 @@ def _measure(turn: Turn) -> int:
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
     """Whether the counts of the last turn are valid for the new request."""
-    if not turn.stats.prompt_eval_count or turn.status != "complete":
+    if not turn.stats.prompt_eval_count or turn.status not in {"complete", "cut"}:
         return False
     if turn.is_from_file:
         return False

@@ -49,7 +49,7 @@ from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
-from ollama_magic.history.turns import Chat, Message
+from ollama_magic.history.turns import Chat, Message, Turn
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ class PreparedRequest:
     """The model as the cell, notebook or settings name it; empty if none does."""
     model_before: str = ""
     """The model of the chat's turn before this one."""
+    begun: Turn | None = None
+    """The turn whose reply is continued."""
 
     @property
     def cloud_host(self) -> str:
@@ -119,6 +121,8 @@ def prepare(
     options: ChatOptions,
     text: str,
     look_up: Callable[[bool], ServerModels],
+    *,
+    begun: Turn | None = None,
 ) -> PreparedRequest:
     """Return the request that ``text`` and its options ask for.
 
@@ -129,6 +133,9 @@ def prepare(
     look_up
         Asks the server for its models; its argument says whether the list is required.
         Called after the checks that need no server.
+    begun
+        The turn whose reply is continued. Ollama continues a message of the assistant
+        if it is the last one.
 
     Raises
     ------
@@ -155,9 +162,11 @@ def prepare(
     )
     tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
+    format = None if begun else format
     _check_format(format, tools)
     cell_id = None if options.append else session.cells.cell_id
-    before = session.chat(options.chat).before(cell_id)
+    chat = session.chat(options.chat)
+    before = chat.before_turn(begun.uid) if begun else chat.before(cell_id)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
@@ -171,9 +180,11 @@ def prepare(
     accepts = partial(_accepts, model)
     asked = with_format_in_words(prompt, format) if cloud_host(name, model) else prompt
     messages = partial(history.messages, asked, images, system=system, accepts=accepts)
-    request = _request(name, options, messages(last=options.last), tools, format)
+    reply = begun.reply_messages() if begun else []
+    sent = [*messages(last=options.last), *reply]
+    request = _request(name, options, sent, tools, format)
     request = _named_by_cache(session, options, request, models)
-    others = [*_described(tools), *messages(last=0)]
+    others = [*_described(tools), *messages(last=0), *reply]
     earlier = [image for turn in history.sent(options.last) for image in turn.images]
     return PreparedRequest(
         client=client,
@@ -195,6 +206,7 @@ def prepare(
         ),
         named=named,
         model_before="" if options.once else before.last_model(),
+        begun=begun,
     )
 
 

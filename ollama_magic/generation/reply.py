@@ -6,6 +6,7 @@ cell shows, with its footer and notices.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,9 +21,11 @@ from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, what_is_wrong, with_names
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
+from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
     RECORDED_SETTINGS,
+    TURN_CELL_KEY,
     output_metadata,
 )
 from ollama_magic.history.turns import (
@@ -40,7 +43,7 @@ from ollama_magic.render.reply import (
 )
 
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
-_EARLY_ENDS = {"interrupted": "interrupted", "broken": "cut off"}
+_EARLY_ENDS = {"cut": "cut off", "interrupted": "interrupted", "broken": "cut off"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -53,7 +56,8 @@ class Reply(ReplyView):
     model: str
     """The model that answered."""
     status: Status
-    """``"complete"``, ``"interrupted"`` (stopped by you) or ``"broken"`` (cut off)."""
+    """``"complete"``, ``"cut"`` (at a length limit), ``"interrupted"`` (by you), or
+    ``"broken"`` (by an error)."""
     done_reason: str
     """Why the model stopped: ``"stop"``, ``"length"`` (a limit); empty if unknown."""
     stats: Stats
@@ -159,7 +163,7 @@ class Reply(ReplyView):
 
 _RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
 _LOAD_WORTH_SHOWING_S = 1.0
-_REASONS = {"length": "cut off at num_predict", "load": "loaded", "unload": "unloaded"}
+_REASONS = {"load": "loaded", "unload": "unloaded"}
 
 
 def make_turn(
@@ -173,7 +177,7 @@ def make_turn(
         body["cached"] = True
     if result.host_kind == "cloud":
         body["cloud"] = True
-    return Turn(
+    turn = Turn(
         prompt=prepared.prompt,
         reply="" if result.ends_in_a_call else response.text,
         thinking="" if result.ends_in_a_call else response.thinking,
@@ -189,6 +193,17 @@ def make_turn(
         stats=response.stats,
         request={key: body[key] for key in _RECORDED if key in body},
         answered_at=result.answered_at,
+    )
+    begun = prepared.begun
+    if begun is None:
+        return turn
+    return replace(
+        turn,
+        system=begun.system,
+        steps=begun.steps,
+        cell_id=begun.cell_id,
+        based_on=begun.based_on,
+        origin=begun.origin,
     )
 
 
@@ -212,16 +227,20 @@ def make_reply(
     if prepared.chat_name is not None and is_kept:
         place = session.chat(prepared.chat_name).position_of(turn)
     mismatch = _schema_notice(prepared, result)
-    early_end = "" if mismatch else _early_end(turn)  # the notice says it
+    ended = result.notice(in_full=not is_kept)
+    context = prepared.context.after(
+        turn.stats, turn.done_reason, result.context_length
+    )
+    is_said = turn.status == "cut" and (mismatch or "cut off" in context)
     notices = (
-        result.notice(in_full=not is_kept),
+        "" if is_said else ended,
         mismatch,
-        prepared.context.after(turn.stats, turn.done_reason, result.context_length),
+        context or _way_on(session, turn, place),
         *session.take_warnings(),
     )
     options, share = prepared.options, context_share(turn, result)
     noted = result.noted(*_notes(prepared, place))
-    filled = prepared.filled
+    filled, sent = prepared.filled, prepared.request.as_messages()
     footer = footer_parts(turn, noted, _place_text(prepared, place), filled)
     reply = Reply(
         text=turn.reply,
@@ -232,15 +251,15 @@ def make_reply(
         view=options.format or "markdown",
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
-        facts=() if options.quiet else (early_end, result.server_note),
+        facts=() if options.quiet else (_early_end(turn), result.server_note),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,
         done_reason=turn.done_reason,
         stats=turn.stats,
         messages=(
-            *map(dict, prepared.request.as_messages()),
-            *map(without_outcome, turn.steps),
+            *map(dict, sent[:-1] if prepared.begun else sent),
+            *map(without_outcome, result.steps),
             {"role": "assistant", "content": turn.reply},
         ),
         request=prepared.request.body(),
@@ -249,7 +268,37 @@ def make_reply(
         is_cached=result.is_cached,
         provenance={},
     )
-    return replace(reply, provenance=_provenance(reply, turn, place, result))
+    provenance = _provenance(reply, turn, place, result)
+    if prepared.begun and turn.cell_id != session.cells.cell_id:
+        provenance |= of_cell(turn)
+    return replace(reply, provenance=provenance)
+
+
+def of_cell(turn: Turn) -> dict[str, object]:
+    """Return what the metadata says in another cell than that of the turn."""
+    is_stable = stable_cell_id(turn.cell_id)  # the notebook file has this id too
+    return {TURN_CELL_KEY: turn.cell_id} if is_stable else {}
+
+
+def _way_on(session: Session, turn: Turn, place: TurnPosition | None) -> str:
+    """Return what to type after a reply that ended early; empty if nothing helps."""
+    longer = "To go on: run the cell again with a higher -o num_predict"
+    is_cut = turn.status == "cut"
+    if turn.status == "complete" or "format" in turn.request:
+        return ""
+    if place is None or not turn.reply.strip():
+        return longer if is_cut else ""
+    return f"To go on: {continue_command(session, place)}"
+
+
+def continue_command(session: Session, place: TurnPosition) -> str:
+    """Return the command that continues the reply of a turn."""
+    words, chat = ["%ollama continue"], place["chat"]
+    if chat != session.chat_name:
+        words.append(f"-c {shlex.quote(chat)}")
+    if place["turn"] < len(session.chat(chat).numbered):
+        words.append(f"--turn {place['turn']}")
+    return " ".join(words)
 
 
 def _provenance(
@@ -306,7 +355,8 @@ def footer_parts(
 def _early_end(turn: Turn) -> str:
     """Return why the server ended a reply, if that is unusual."""
     reason = turn.done_reason
-    return "" if reason == "stop" else _REASONS.get(reason, reason)
+    is_said = reason in {"stop", "length"}  # the notice says the second
+    return "" if is_said else _REASONS.get(reason, reason)
 
 
 def context_share(turn: Turn, result: Result) -> float | None:

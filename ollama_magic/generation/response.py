@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
 from ollama_magic.client.types import ReplyChunk, Request, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
-from ollama_magic.history.turns import Message, Status, utc_now
+from ollama_magic.history.turns import Message, Status, Turn, utc_now
 
 _TAGS = {
     "<think>": "</think>",
@@ -123,6 +123,15 @@ class Response:
     """Whether the text may turn out to be thinking, since its beginning had no tag."""
     _recent: str = ""
     """The end of the text, which is searched for a tag."""
+    _parts_before: int = 0
+    """How many texts it had before anything arrived."""
+
+    @classmethod
+    def continuing(cls, turn: Turn) -> Self:
+        """Return a response that begins with the reply of a turn."""
+        text, thinking = [turn.reply], [turn.thinking] if turn.thinking else []
+        parts = len(text) + len(thinking)
+        return cls(_text=text, _thinking=thinking, _parts_before=parts)
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
@@ -166,7 +175,8 @@ class Response:
     @property
     def is_empty(self) -> bool:
         """Whether nothing has arrived that is worth keeping."""
-        return not (self._text or self._thinking or self._tool_calls)
+        parts = len(self._text) + len(self._thinking) + len(self._tool_calls)
+        return parts == self._parts_before
 
     @property
     def has_ended(self) -> bool:
@@ -280,7 +290,7 @@ class Result:
     def status(self) -> Status:
         """How it ended."""
         if self.fault is None:
-            return "complete"
+            return "cut" if self.response.done_reason == "length" else "complete"
         is_interrupt = isinstance(self.fault, KeyboardInterrupt)
         return "interrupted" if is_interrupt else "broken"
 
@@ -302,9 +312,28 @@ class Result:
             return f"[incomplete: {self.fault.what}]"
         if self.fault is not None:
             return "[interrupted]"
+        if self.status == "cut":
+            limit = self.requests[-1].options.get("num_predict", "")
+            return f"[cut off at num_predict {limit}".rstrip() + "]"
         if self.response.text.strip() or self.response.tool_calls:
             return ""
         return f"[no reply{', only thinking' if self.response.thinking else ''}]"
+
+
+def added_stats(before: Stats, after: Stats) -> Stats:
+    """Return the stats of a reply that was written in two parts.
+
+    The counts of a part that was stopped are unknown, so those of the whole are too.
+    """
+    if not (before.eval_count and after.eval_count):
+        return Stats()
+    sums = {
+        one.name: getattr(before, one.name) + getattr(after, one.name)
+        for one in fields(Stats)
+    }
+    # The prompt of the second part includes the first part.
+    prompt = after.prompt_eval_count - before.eval_count
+    return Stats(**sums | {"prompt_eval_count": max(prompt, 0)})
 
 
 def receive(

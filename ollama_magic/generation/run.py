@@ -30,7 +30,7 @@ from ollama_magic.generation.prepare import (
     prepare,
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, shown_steps
-from ollama_magic.generation.response import Response, Result, receive
+from ollama_magic.generation.response import Response, Result, added_stats, receive
 from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
@@ -47,6 +47,7 @@ def ask(
     display: ReplyDisplay,
     *,
     notes: Sequence[str] = (),
+    begun: Turn | None = None,
 ) -> Reply:
     """Ask a model, show its reply while it streams, keep the turn, return the reply.
 
@@ -54,6 +55,8 @@ def ask(
     ----------
     notes
         Notes about the prompt, for the footer.
+    begun
+        The turn whose reply is continued, and which the whole reply replaces.
 
     Raises
     ------
@@ -66,17 +69,19 @@ def ask(
     options, client = merged(session.settings, options), session.client(options.host)
     with held():  # an interrupt ends the reply, whose text so far is kept and shown
         with discarded_on_error(display):
-            prepared = _prepare(session, client, options, text, display)
+            prepared = _prepare(session, client, options, text, display, begun=begun)
         follow_ups = _follow_ups(session, prepared, display)
         result = generate(session, prepared, display, follow_ups)
         if result.fault is not None and result.response.is_empty:
             display.discard()
             raise result.fault
         had_code = session.has_code_below(prepared.chat_name)
+        if begun is not None:
+            had_code = bool(begun.request.get("extract"))
         result = replace(result.noted(*notes), has_code_below=had_code)
-        if options.extract and result.status == "complete":
+        if options.extract and result.fault is None:
             result = put_code_below(session, prepared, result)
-        if prepared.chat_name is not None:
+        if prepared.chat_name is not None and begun is None:
             result = result.noted(session.take_footnote())
         turn = make_turn(prepared, result, session.cells.cell_id)
         turn = _record(session, prepared, turn)
@@ -85,6 +90,8 @@ def ask(
         session.last_reply = reply
         display.finish_reply(reply, reply.metadata)
         if result.fault is not None:
+            if isinstance(result.fault, Interrupted):
+                result.fault.is_shown = True
             raise result.fault
         _raise_late_interrupt()
     return reply
@@ -147,13 +154,15 @@ def _prepare(
     options: ChatOptions,
     text: str,
     display: ReplyDisplay,
+    *,
+    begun: Turn | None,
 ) -> PreparedRequest:
     def look_up(must_list: bool) -> ServerModels:
         display.waiting(f"contacting {client.host.base_url}…")
         return ask_for_models(client, options, must_list)
 
     with let_through():  # a placeholder may run code of the user
-        return prepare(session, client, options, text, look_up)
+        return prepare(session, client, options, text, look_up, begun=begun)
 
 
 def _follow_ups(
@@ -181,8 +190,12 @@ def _record(session: Session, prepared: PreparedRequest, turn: Turn) -> Turn:
     if prepared.chat_name is None:
         return turn
     notebook, append = session.notebook.key, prepared.options.append
-    turn = session.store.record(notebook, prepared.chat_name, turn, append=append)
-    session.cells.count_turn()
+    replaces = prepared.begun.uid if prepared.begun else ""
+    turn = session.store.record(
+        notebook, prepared.chat_name, turn, append=append, replaces=replaces
+    )
+    if prepared.begun is None:
+        session.cells.count_turn()
     return turn
 
 
@@ -326,7 +339,8 @@ def _response(
     if cached is not None:
         display.feed(cached.text, "" if options.hide_thinking else cached.thinking)
         return Response.of(cached)
-    response = Response()
+    begun = prepared.begun
+    response = Response() if begun is None else Response.continuing(begun)
 
     def show(response: Response, text: str, thinking: str) -> None:
         if response.has_restarted:
@@ -339,9 +353,13 @@ def _response(
             display.waiting(f"{waiting_text} {time.monotonic() - began_s:.0f} s")
         display.feed("")
 
+    if begun is not None:
+        show(response, begun.reply, begun.thinking)
     display.waiting(prepared.waiting_text(response))
     stream = prepared.client.send(request)
     receive([stream], [response], show, tick, hz=session.settings.update_hz)
+    if begun is not None:
+        response.stats = added_stats(begun.stats, response.stats)
     response.fault = explained(session, options, request, response.fault)
     if isinstance(response.fault, Interrupted) and response.size:
         response.fault = Interrupted(

@@ -130,7 +130,13 @@ class ChatStore:
         return self._database.run(self._current, notebook, chat)
 
     def record(
-        self, notebook: str, chat: str, turn: Turn, *, append: bool = False
+        self,
+        notebook: str,
+        chat: str,
+        turn: Turn,
+        *,
+        append: bool = False,
+        replaces: str = "",
     ) -> Turn:
         """Add a turn, and return it as stored.
 
@@ -141,6 +147,8 @@ class ChatStore:
         ----------
         append
             Add the turn at the end, and keep the other turns of its cell.
+        replaces
+            The uid of the turn to replace, whatever its cell.
 
         Returns
         -------
@@ -149,7 +157,7 @@ class ChatStore:
         """
         stored = rows.new_turn(turn, utc_now())
         recorded, cached = self._database.run_and_commit(
-            self._record, notebook, chat, stored, append=append
+            self._record, notebook, chat, stored, append=append, replaces=replaces
         )
         self._cached[notebook, chat] = cached
         return recorded
@@ -324,20 +332,20 @@ class ChatStore:
         turn: Turn,
         *,
         append: bool,
+        replaces: str,
     ) -> tuple[Turn, _CachedChat]:
         chat_id = rows.get_or_create_chat(database, notebook, name)
-        chat = before = self._current(database, notebook, name)
-        replaces = None
+        chat = self._current(database, notebook, name)
+        before = chat.before_turn(replaces)
         if not append:
-            before = chat.before(turn.cell_id)
-            if before is not chat:
-                replaces = chat.turns[len(before.turns)].uid
+            before = chat.before(turn.cell_id) if before is chat else before
             rows.remove_from_other_chats(database, notebook, turn, chat_id)
+        replaced = None if before is chat else chat.turns[len(before.turns)].uid
         in_use = () if turn.starts_afresh else before.turns
         # A restored turn already has its own ``based_on``.
         turn = replace(turn, based_on=turn.based_on or fingerprint(in_use))
-        revision = rows.add_turn(database, chat_id, turn, replaces=replaces)
-        after = chat.turns[len(before.turns) + (replaces is not None) :]
+        revision = rows.add_turn(database, chat_id, turn, replaces=replaced)
+        after = chat.turns[len(before.turns) + (replaced is not None) :]
         return turn, _CachedChat(revision, Chat(name, (*before.turns, turn, *after)))
 
     def _restore_cached(self, database: sqlite3.Connection) -> None:

@@ -19,8 +19,9 @@ from ollama_magic.client.models import is_cloud_name
 from ollama_magic.client.types import Stats
 
 Message = dict[str, Any]
-Status = Literal["complete", "interrupted", "broken"]
-"""How a reply ended: by itself, by the user, or by an error (partial text is kept)."""
+Status = Literal["complete", "cut", "interrupted", "broken"]
+"""How a reply ended: by itself, at a length limit, by the user, or by an error (partial
+text is kept)."""
 Origin = Literal["here", "file", "trusted"]
 """Where a turn comes from: a cell that was run here, a file (restored, imported), or a
 file that the user trusts."""
@@ -102,6 +103,12 @@ class Turn:
         return not self.model
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether it ended before any text or tool call: it is not sent on."""
+        has_reply = bool(self.reply.strip() or self.sent_steps)
+        return self.status != "complete" and not has_reply
+
+    @property
     def is_from_file(self) -> bool:
         """Whether this was read from a file, trusted or not."""
         return self.origin != "here"
@@ -125,6 +132,13 @@ class Turn:
     def sent_steps(self) -> tuple[Message, ...]:
         """The steps that are sent with later prompts: none from an untrusted file."""
         return () if self.origin == "file" else self.steps
+
+    def reply_messages(self) -> list[Message]:
+        """Return the messages after the prompt, as they are sent."""
+        messages = [_without_thinking(step) for step in self.sent_steps]
+        if self.reply:  # empty if it was stopped during thinking
+            messages.append({"role": "assistant", "content": self.reply})
+        return messages
 
     @property
     def calls(self) -> int:
@@ -159,7 +173,7 @@ def fingerprint(turns: Sequence[Turn]) -> str:
 
 
 def _sent_hash(turn: Turn) -> bytes:
-    if turn.is_mark:
+    if turn.is_mark or turn.is_unanswered:
         return b""
     return (turn.text_hash or turn.compute_text_hash()).encode("ascii")
 
@@ -213,6 +227,11 @@ class Chat:
                     return Chat(self.name, self.turns[:index])
         return self
 
+    def before_turn(self, uid: str) -> Chat:
+        """Return the chat before a turn; all of it if the turn has left."""
+        uids = [turn.uid for turn in self.turns]
+        return Chat(self.name, self.turns[: uids.index(uid)]) if uid in uids else self
+
     def stale(self) -> frozenset[str]:
         """Return the uids of turns whose reply is based on outdated turns.
 
@@ -230,13 +249,17 @@ class Chat:
         return frozenset(stale)
 
     def in_use(self) -> tuple[Turn, ...]:
-        """Return the turns of the current conversation, without markers."""
+        """Return the turns of the current conversation that are sent."""
         return self._in_use
 
     @cached_property
     def _in_use(self) -> tuple[Turn, ...]:
         start = _last_start(self.turns)
-        return tuple(turn for turn in self.turns[start:] if not turn.is_mark)
+        return tuple(
+            turn
+            for turn in self.turns[start:]
+            if not (turn.is_mark or turn.is_unanswered)
+        )
 
     def last_model(self) -> str:
         """Return the model of the last turn that has one; empty if none does."""
@@ -290,9 +313,7 @@ class Chat:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
             messages.append(_user_message(turn.prompt, [*filter(accepts, turn.images)]))
-            messages += [_without_thinking(step) for step in turn.sent_steps]
-            if turn.reply:  # empty if it was stopped during thinking
-                messages.append({"role": "assistant", "content": turn.reply})
+            messages += turn.reply_messages()
         messages.append(_user_message(prompt, images))
         return messages
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import dis
 import logging
 import sys
+from bdb import BdbQuit
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import wraps
 from types import FrameType
 from typing import Any, TypeVar
+
+from ollama_magic.errors import Interrupted
 
 _Owner = TypeVar("_Owner")
 _Event = TypeVar("_Event")
@@ -53,6 +56,26 @@ def unregister_all(shell: Any, owner: object) -> None:  # noqa: ANN401  (IPython
             for handler in handlers
             if getattr(handler, "__self__", None) is not owner
         ]
+
+
+# -- errors (IPython 8.18 to 9.18, ipykernel 6.29 to 7.4) ------------------------
+
+
+class ShownInterrupt(Interrupted, BdbQuit):
+    """An interrupt that the output of the cell shows already.
+
+    IPython shows no error for ``BdbQuit``, and still reports that the cell failed, so
+    that *Run All* stops. NB: it is an ``Exception``, which code of the user may catch.
+    """
+
+
+def fails_silently(shell: Any) -> bool:  # noqa: ANN401
+    """Return whether a cell can fail without an error output.
+
+    Kernels other than ipykernel take the status of a cell from the error that is shown.
+    """
+    modules = (one.__module__ for one in type(shell).__mro__)
+    return is_terminal(shell) or any(one.startswith("ipykernel.") for one in modules)
 
 
 # -- requests (ipykernel 6.29 to 7.4, xeus-python 0.17) --------------------------

@@ -206,8 +206,11 @@ def _is_no_failure(error: BaseException) -> bool:
     """Return whether an error ends code as it should: ``sys.exit(0)``, a debugger."""
     from bdb import BdbQuit
 
-    return isinstance(error, BdbQuit | GeneratorExit) or (
-        isinstance(error, SystemExit) and not error.code
+    is_quit = isinstance(error, BdbQuit) and not isinstance(error, Interrupted)
+    return (
+        is_quit
+        or isinstance(error, GeneratorExit)
+        or (isinstance(error, SystemExit) and not error.code)
     )
 
 

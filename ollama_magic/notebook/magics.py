@@ -37,8 +37,15 @@ from ollama_magic.generation.settings import (
     setting_names,
 )
 from ollama_magic.notebook import completion, input_transforms
-from ollama_magic.notebook.cells import CellTracker, magic_body, shows_itself
+from ollama_magic.notebook.cells import (
+    CellTracker,
+    magic_body,
+    owns_output,
+    shows_itself,
+)
 from ollama_magic.notebook.compat import (
+    ShownInterrupt,
+    fails_silently,
     harmless_handler,
     is_terminal,
     is_value_captured,
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.run import ReplyDisplay
     from ollama_magic.generation.session import Session
+    from ollama_magic.history.turns import Turn
     from ollama_magic.render.progress import ProgressLine
     from ollama_magic.widgets.panel import ModelPanel
 
@@ -150,7 +158,7 @@ class OllamaMagics(Magics):
     def ollama(self, line: str, cell: str | None = None) -> object:
         """Ask a language model through Ollama, or manage chats and models."""
         from ollama_magic.client.background import held, let_through
-        from ollama_magic.errors import short_interrupts
+        from ollama_magic.errors import Interrupted, short_interrupts
 
         with held(lingers=not self._is_terminal), short_interrupts():
             try:
@@ -158,6 +166,12 @@ class OllamaMagics(Magics):
                     if cell is None:
                         return self._run_line(line)
                     return self._ask_cell(line, cell)
+            except Interrupted as error:
+                # Elsewhere the error says that the rest of the cell did not run.
+                is_said = error.is_shown and owns_output(self.cells.raw_cell)
+                if is_said and fails_silently(self.shell):
+                    raise ShownInterrupt(str(error)) from None
+                raise
             finally:
                 self._show_warnings()
 
@@ -180,7 +194,11 @@ class OllamaMagics(Magics):
         return self.unless_shown(reply)
 
     def ask(
-        self, args: ChatOptions, text: str, notes: tuple[str, ...] = ()
+        self,
+        args: ChatOptions,
+        text: str,
+        notes: tuple[str, ...] = (),
+        begun: Turn | None = None,
     ) -> Reply | Comparison | None:
         """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
@@ -196,7 +214,8 @@ class OllamaMagics(Magics):
         if args.compare:
             reply = compare(self.session, args, text, self._columns(args))
         else:
-            reply = ask(self.session, args, text, self._display(args), notes=notes)
+            display = self._display(args)
+            reply = ask(self.session, args, text, display, notes=notes, begun=begun)
         self._just_shown.add(id(reply))
         return reply
 

@@ -37,7 +37,11 @@ from ollama_magic.sharing.documents import ParsedChats, load_json, single_spaced
 
 # Our magic, or a call of a function that sends a prompt.
 _MAY_ASK = re.compile(r"ollama|\b(?:ask|chat|stream|explain|fix)\s*\(")
-_NOTICES = {"interrupted": "[interrupted]", "broken": "[incomplete]"}
+_NOTICES = {
+    "cut": "[cut off]",
+    "interrupted": "[interrupted]",
+    "broken": "[incomplete]",
+}
 _METADATA = {
     "kernelspec": {
         "display_name": "Python 3",
@@ -93,7 +97,6 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     UnreadableError
         The text is not a notebook of nbformat 4; the message is half a sentence.
     """
-    placed: dict[str, list[tuple[TurnPosition, Turn]]] = {}
     chosen: dict[str, tuple[TurnPosition, Turn]] = {}
     seen: set[tuple[str, str, str, str]] = set()
     faults: list[str] = []
@@ -126,12 +129,11 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
             if turn.reply != (reply := text_in_view(turn.reply, view)):
                 turn, finding = replace(turn, reply=reply), "differs"
             cells_by_finding.setdefault(finding, []).append(number)
-            if owner is not None:
-                _choose(chosen, owner, place, turn)
-                continue
-            turn = replace(turn, cell_id=_cell_id(cell, count))
-            count += 1
-            placed.setdefault(place["chat"], []).append((place, turn))
+            if owner is None:
+                owner = _cell_id(cell, count)
+                count += 1
+            _choose(chosen, owner, place, turn)
+    placed: dict[str, list[tuple[TurnPosition, Turn]]] = {}
     for place, turn in chosen.values():
         placed.setdefault(place["chat"], []).append((place, turn))
     chats = (Chat(name, in_order(turns)) for name, turns in placed.items())
@@ -252,21 +254,22 @@ def _cell_id(cell: Cell, count: int) -> str | None:
 
 
 def _owner(metadata: object, ids: Collection[str | None]) -> str | None:
-    """Return the cell that a turn in the output of another cell belongs to."""
+    """Return the cell that a turn belongs to, if another cell shows it."""
     owner = metadata.get(TURN_CELL_KEY) if isinstance(metadata, dict) else None
     return owner if isinstance(owner, str) and owner.partition(" ")[0] in ids else None
 
 
 def _choose(
     chosen: dict[str, tuple[TurnPosition, Turn]],
-    owner: str,
+    owner: str | None,
     place: TurnPosition,
     turn: Turn,
 ) -> None:
     """Record the turn of a cell, unless there is a newer one."""
-    earlier = chosen.get(owner)
+    key = owner or f" {len(chosen)}"  # a turn without a cell is alone
+    earlier = chosen.get(key)
     if earlier is None or earlier[1].answered_at < turn.answered_at:
-        chosen[owner] = place, replace(turn, cell_id=owner)
+        chosen[key] = place, replace(turn, cell_id=owner)
 
 
 def in_order(placed: Sequence[tuple[TurnPosition, Turn]]) -> tuple[Turn, ...]:

@@ -20,7 +20,7 @@ def test_a_plain_reply_shows_model_turn_tokens_and_speed():
 
 
 def test_unusual_facts_are_shown():
-    turn = Turn(model="m", stats=STATS, done_reason="length")
+    turn = Turn(model="m", stats=STATS, done_reason="unload")
     result = Result((), (), server_note="answered at http://gpu", context_length=4096)
     assert footer_parts(turn, result, "once", ("df",)) == (
         "m",
@@ -29,7 +29,7 @@ def test_unusual_facts_are_shown():
         "50 tokens/s",
         "loaded in 2.1 s",
         "context 76% of 4,096",
-        "cut off at num_predict",
+        "unloaded",
         "filled in: df",
         "answered at http://gpu",
     )

@@ -164,14 +164,14 @@ def test_an_interrupt_closes_both_streams_and_keeps_the_partial_replies(kernel, 
     for count in (1, 2):
         assert two.wait_for("/api/chat", count=count).wait_closed()
     assert ran.status == "error"
-    assert ran.error == "Interrupted: stopped; partial replies shown (18 characters)"
+    assert ran.error is None
     assert ran.text.count("[interrupted]") == 2
     assert "Once upon" in ran.html
     assert "There was" in ran.html
     told = ran.provenance["compared"]
     assert [one["status"] for one in told] == ["interrupted"] * 2
     kept = kernel.run(f"%ollama keep {A}")
-    assert kept.text == "Once upon\n\n[interrupted]"
+    assert kept.text == "Once upon\n\n[interrupted]\nTo go on: %ollama continue"
     assert kept.provenance["status"] == "interrupted"
 
 

@@ -129,9 +129,8 @@ def test_a_failure_leaves_no_waiting_line(kernel, fake_ollama):
 def test_plain_text_says_that_a_reply_was_cut_off(kernel, fake_ollama):
     fake_ollama.reply("Once upon", done_reason="length")
     assert kernel.run("%ollama ask -o num_predict 2 hi").text == (
-        "Once upon\n\n[cut off at num_predict]"
+        "Once upon\n\n[cut off at num_predict 2]\nTo go on: %ollama continue"
     )
-    assert kernel.run("%ollama ask -q -o num_predict 2 hi").text == "Once upon"
 
 
 def test_plain_text_says_that_a_reply_was_interrupted(kernel, fake_ollama):
@@ -143,7 +142,9 @@ def test_plain_text_says_that_a_reply_was_interrupted(kernel, fake_ollama):
     fake_ollama.wait_for("/api/chat")
     kernel.collect(cell, until=lambda ran: "Once upon" in ran.html)
     kernel.manager.interrupt_kernel()
-    assert kernel.collect(cell).text == "Once upon\n\n[interrupted]"
+    assert kernel.collect(cell).text == (
+        "Once upon\n\n[interrupted]\nTo go on: %ollama continue"
+    )
 
 
 # -- widgets ----------------------------------------------------------------------

@@ -196,12 +196,14 @@ def test_an_interrupt_keeps_the_partial_reply(warm, fake_ollama, phase):
     assert request.closed_at - at < SOON_S
     ran = warm.collect(msg_id, since=seen)
     assert ran.status == "error"
-    assert "partial reply kept" in ran.error
-    assert "Traceback" not in ran.error
+    if phase == "in a loop":  # the rest of the cell did not run
+        assert ran.error.startswith("Interrupted: stopped; partial reply kept")
+    else:
+        assert ran.error is None
     assert ran.provenance["status"] == "interrupted"
     assert "[interrupted]" in ran.text
     assert len([o for o in ran.outputs if "data" in o]) == 1
-    assert "interrupted" in warm.run("%ollama history").text
+    assert "interrupted" in warm.run("%ollama history --all").text
     assert len(fake_ollama.bodies("/api/chat")) == 1
 
 
@@ -229,7 +231,8 @@ def test_an_interrupt_in_a_later_round_keeps_the_earlier_ones(warm, fake_ollama)
     assert request.wait_closed()
     assert request.closed_at - at < SOON_S
     ran = warm.collect(msg_id)
-    assert "Interrupted" in ran.error
+    assert ran.status == "error"
+    assert ran.error is None
     assert "quick" in ran.html
     assert ran.provenance["status"] == "interrupted"
 
@@ -240,8 +243,8 @@ def test_an_interrupt_in_a_function_ends_it(warm, fake_ollama):
     warm.collect(msg_id, until=lambda ran: "called" in ran.streams)
     press(warm, 2)
     ran = warm.collect(msg_id)
-    assert "Interrupted" in ran.error
-    assert "Traceback" not in ran.error
+    assert ran.status == "error"
+    assert ran.error is None
     assert ran.provenance["status"] == "interrupted"
 
 
@@ -253,7 +256,8 @@ def test_an_interrupt_at_the_question_before_a_call_ends_the_cell(warm, fake_oll
     warm.answers = None
     press(warm, 2)
     ran = warm.collect(msg_id)
-    assert "Interrupted" in ran.error
+    assert ran.status == "error"
+    assert ran.error is None
     assert "called" not in ran.streams
     assert ran.provenance["status"] == "interrupted"
 
@@ -383,9 +387,9 @@ def test_interrupts_at_any_moment_of_a_stream(warm, fake_ollama):
         took_s.append(request.closed_at - at)
         ran = warm.collect(msg_id)
         assert ran.status == "error"
-        assert "Traceback" not in ran.error
+        assert ran.error is None
         assert ran.provenance["status"] == "interrupted"
-        text = ran.text.removesuffix("\n\n[interrupted]")
+        text = ran.text.partition("\n\n[interrupted]")[0]
         assert ("".join(words) * 9).startswith(text)
     print(
         f"\n{INTERRUPTS} interrupts while streaming: the server saw the close after "

@@ -188,7 +188,7 @@ class HistoryRow:
     thinking: str
     model: str
     status: str
-    """``complete``, ``interrupted`` or ``broken``."""
+    """``complete``, ``cut``, ``interrupted`` or ``broken``."""
     is_stale: bool
     """Whether an earlier turn has changed since it was answered."""
     left: str
@@ -246,7 +246,8 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     session, everything = context.session, "all" in line.values
     chat = session.chat()
     rows = list(_rows(session, chat, everything=everything))
-    earlier = len(chat.numbered) - len(chat.in_use())
+    unanswered = sum(turn.is_unanswered for turn in chat.numbered)
+    earlier = len(chat.numbered) - len(chat.in_use()) - unanswered
     notes = []
     if len(rows) > _ROWS_SHOWN:
         command = f"%ollama history{' --all' * everything}"
@@ -256,6 +257,9 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     if earlier and not everything:
         count = _turns(earlier)
         notes.append(f"{count} before the last %ollama new: %ollama history --all")
+    if unanswered and not everything:
+        count = _turns(unanswered)
+        notes.append(f"{count} without a reply, not sent: %ollama history --all")
     if any(row.is_stale for row in rows):
         notes.append("stale: an earlier turn has changed since; run the cell again")
     since = "since %ollama new" if earlier else "yet"
@@ -274,7 +278,7 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
     for turn, why in turns:
         left = _WHY.get(why, why)
         if not why and turn.uid not in in_use:
-            left = "before %ollama new"
+            left = "not sent" if turn.is_unanswered else "before %ollama new"
         if turn.is_mark or (left and not everything):
             continue
         yield HistoryRow(
@@ -335,18 +339,29 @@ def _names(turns: tuple[Turn, ...]) -> str:
 @CHAT.add("drop", operands="N", discards=True)
 def drop(context: Context, line: ParsedCommand) -> TextPage:
     """Remove a turn from the chat, by its number in the history."""
-    (number,) = line.arguments
-    chat = context.session.chat()
+    turn = find_turn(context.session.chat(), *line.arguments)
+    context.session.store.drop(turn.uid)
+    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
+
+
+def find_turn(chat: Chat, number: str = "") -> Turn:
+    """Return a turn by its number in the history, or the last one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such turn.
+    """
     turns = {str(n): turn for n, turn in enumerate(chat.numbered, 1)}
-    if number not in turns:
-        count = len(turns)
+    count = len(turns)
+    found = turns.get(number or str(count))
+    if found is None:
         raise ConfigError(
-            f"Chat {chat.name!r} has no turn {number}.",
+            f"Chat {chat.name!r} has no turn{f' {number}' if number else ' yet'}.",
             why=f"its turns are 1 to {count}" if count else "it has no turns",
-            next_step="%ollama history",
+            next_step="%ollama history" if count else "%ollama chats",
         )
-    context.session.store.drop(turns[number].uid)
-    return TextPage(f"Removed {_names((turns[number],))}. Undo with %ollama undo.")
+    return found
 
 
 def _turns(count: int) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
+    from ollama_magic.history.turns import Turn
     from ollama_magic.notebook.failures import FailingCells
     from ollama_magic.render.progress import ProgressLine
     from ollama_magic.widgets.panel import ModelPanel
@@ -58,9 +59,13 @@ class Context(Protocol):
         """The cells that failed."""
 
     def ask(
-        self, args: ChatOptions, text: str, notes: tuple[str, ...] = ()
+        self,
+        args: ChatOptions,
+        text: str,
+        notes: tuple[str, ...] = (),
+        begun: Turn | None = None,
     ) -> Reply | Comparison | None:
-        """Ask a model as a cell does; the footer shows the notes."""
+        """Ask a model as a cell does; see ``generation.run.ask``."""
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply, as in the cell that requested it."""
