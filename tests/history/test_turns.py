@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from ollama_magic.client.images import Image
 from ollama_magic.history.turns import Chat, Turn, fingerprint
 
@@ -164,3 +166,15 @@ def test_the_outcome_of_a_tool_call_is_not_sent_or_hashed():
     )
     assert chat(known).messages("b") == chat(plain).messages("b")
     assert known.compute_text_hash() == plain.compute_text_hash()
+
+
+@pytest.mark.parametrize("status", ["cut", "interrupted", "broken"])
+def test_a_turn_that_ended_before_any_text_is_not_sent(status):
+    stopped = replace(turn("b", thinking="Hm", status=status), reply="")
+    both = Chat("main", (turn("a"), stopped))
+    sent = [one["content"] for one in both.messages("c")]
+    assert sent == ["ask a", "say a", "c"]
+    assert both.numbered == both.turns
+    assert fingerprint(both.turns) == fingerprint(both.turns[:1])
+    step = {"role": "tool", "content": "2"}
+    assert not replace(stopped, steps=(step,)).is_unanswered

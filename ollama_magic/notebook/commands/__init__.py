@@ -13,13 +13,13 @@ from typing import NoReturn
 from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 from ollama_magic.notebook.cli.line import LineReader, check_model_name
-from ollama_magic.notebook.commands import chats, models, prompts, replies, server
+from ollama_magic.notebook.commands import chats, models, prompts, server, turns
 from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
 from ollama_magic.render.tables import TextPage
 
 GROUPS: dict[str, tuple[Command, ...]] = {
-    "Ask": (*prompts.ASK, *replies.ASK),
-    "Chat": tuple(chats.CHAT),
+    "Ask": (*prompts.ASK, *turns.ASK),
+    "Chat": (*chats.CHAT, *turns.CHAT),
     "Data": tuple(chats.DATA),
     "Code": tuple(prompts.CODE),
     "Models": tuple(models.COMMANDS),

@@ -9,7 +9,7 @@ from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError, usage_error
 from ollama_magic.generation.options import Option, is_number, switch
 from ollama_magic.generation.session import Session
-from ollama_magic.history.changes import PruneSummary, UndoResult
+from ollama_magic.history.changes import PruneSummary
 from ollama_magic.history.records import METADATA_KEY, output_metadata
 from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.turns import Chat, Origin, Turn
@@ -31,7 +31,7 @@ DATA = Commands()
 
 _ROWS_SHOWN = 50
 
-_WHY = {
+WHY_LEFT = {
     "replaced": "replaced by a later run",
     "dropped": "dropped",
     "deleted": "its cell was deleted",
@@ -48,7 +48,7 @@ def store_text(session: Session) -> str:
     return f"Chats of all notebooks: {size} in {where}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Return the beginning of a text on one line."""
     line = " ".join(text[:240].split())
     return line if len(line) <= 60 and len(text) <= 240 else f"{line[:59]}…"
@@ -98,7 +98,9 @@ def chat(context: Context, line: ParsedCommand) -> TextPage:
 def _switch(session: Session, name: str) -> TextPage:
     session.store.set_current_chat(session.notebook.key, name)
     turns = len(session.chat().numbered)
-    return TextPage(f'Now using chat "{name}" ({_turns(turns) if turns else "new"}).')
+    return TextPage(
+        f'Now using chat "{name}" ({turns_text(turns) if turns else "new"}).'
+    )
 
 
 def _rename(session: Session, name: str, new: str) -> TextPage:
@@ -115,7 +117,7 @@ def _rename(session: Session, name: str, new: str) -> TextPage:
 def _delete(context: Context, line: ParsedCommand) -> TextPage:
     (name,) = line.arguments
     chat = _find_chat(context.session, name)
-    size = f"{_turns(chat.turns)}, {chat.characters:,} characters"
+    size = f"{turns_text(chat.turns)}, {chat.characters:,} characters"
     question = f'Delete chat "{name}" ({size})? This can\'t be undone.'
     command = f"%ollama chat {name} --delete -y"
     not_done = f"Chat {name!r} was not deleted."
@@ -169,7 +171,7 @@ def _new_text(chat: Chat, mark: Turn) -> str:
     if not after:
         return text
     return (
-        f"{text}\n{_turns(len(after))} of later cells still belong to it; "
+        f"{text}\n{turns_text(len(after))} of later cells still belong to it; "
         "to leave them out too, run %ollama new in a separate cell."
     )
 
@@ -211,8 +213,8 @@ _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
 _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "TURN": lambda r: r.number or "",
-    "PROMPT": lambda r: _short(r.prompt),
-    "REPLY": lambda r: _short(r.reply),
+    "PROMPT": lambda r: short(r.prompt),
+    "REPLY": lambda r: short(r.reply),
     "MODEL": lambda r: r.model,
     "STATUS": lambda r: ", ".join(
         filter(None, [r.status, "stale" if r.is_stale else "", r.left])
@@ -220,7 +222,7 @@ _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "CHARACTERS": lambda r: f"{r.characters:,}",
     "ANSWERED (UTC)": lambda r: _minute(r.answered_at),
     "FROM": lambda r: _ORIGINS[r.origin],
-    "SYSTEM": lambda r: _unless_sent(r, r.system and _short(r.system)),
+    "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
     "CALLS": lambda r: _unless_sent(r, r.calls),
     "IMAGES": lambda r: r.images or "",
 }
@@ -255,10 +257,10 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
             f"last {_ROWS_SHOWN} of {len(rows):,} turns; for all: turns = {command}"
         )
     if earlier and not everything:
-        count = _turns(earlier)
+        count = turns_text(earlier)
         notes.append(f"{count} before the last %ollama new: %ollama history --all")
     if unanswered and not everything:
-        count = _turns(unanswered)
+        count = turns_text(unanswered)
         notes.append(f"{count} without a reply, not sent: %ollama history --all")
     if any(row.is_stale for row in rows):
         notes.append("stale: an earlier turn has changed since; run the cell again")
@@ -276,7 +278,7 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
     if everything:
         turns = session.store.all_turns(session.notebook.key, chat.name)
     for turn, why in turns:
-        left = _WHY.get(why, why)
+        left = WHY_LEFT.get(why, why)
         if not why and turn.uid not in in_use:
             left = "not sent" if turn.is_unanswered else "before %ollama new"
         if turn.is_mark or (left and not everything):
@@ -300,71 +302,8 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
         )
 
 
-# -- changes ---------------------------------------------------------------------
-
-
-@CHAT.add("undo", discards=True)
-def undo(context: Context, _: ParsedCommand) -> TextPage:
-    """Undo the last change to the chat and say what it was."""
-    session = context.session
-    chat = session.chat()
-    undone = session.store.undo(session.notebook.key, chat.name)
-    if undone is None:
-        return TextPage(f'Nothing to undo in chat "{chat.name}".')
-    return TextPage(_undone_text(undone))
-
-
-def _undone_text(undone: UndoResult) -> str:
-    removed, restored = _names(undone.removed), _names(undone.restored)
-    if undone.why == "replaced":
-        return f"Removed {removed}; restored {restored}, which it had replaced."
-    if undone.why == "moved":
-        return f"Removed {removed}; restored {restored} in its earlier chat."
-    if undone.why:
-        return f"Restored {restored} ({_WHY[undone.why]})."
-    return f"Removed {removed}."
-
-
-def _names(turns: tuple[Turn, ...]) -> str:
-    if len(turns) > 3:
-        return _turns(len(turns))
-    return ", ".join(
-        "the start of a new conversation"
-        if turn.is_mark
-        else f"the turn {_short(turn.prompt)!r}"
-        for turn in turns
-    )
-
-
-@CHAT.add("drop", operands="N", discards=True)
-def drop(context: Context, line: ParsedCommand) -> TextPage:
-    """Remove a turn from the chat, by its number in the history."""
-    turn = find_turn(context.session.chat(), *line.arguments)
-    context.session.store.drop(turn.uid)
-    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
-
-
-def find_turn(chat: Chat, number: str = "") -> Turn:
-    """Return a turn by its number in the history, or the last one.
-
-    Raises
-    ------
-    ConfigError
-        There is no such turn.
-    """
-    turns = {str(n): turn for n, turn in enumerate(chat.numbered, 1)}
-    count = len(turns)
-    found = turns.get(number or str(count))
-    if found is None:
-        raise ConfigError(
-            f"Chat {chat.name!r} has no turn{f' {number}' if number else ' yet'}.",
-            why=f"its turns are 1 to {count}" if count else "it has no turns",
-            next_step="%ollama history" if count else "%ollama chats",
-        )
-    return found
-
-
-def _turns(count: int) -> str:
+def turns_text(count: int) -> str:
+    """Return a number of turns as text."""
     return counted(count, "turn")
 
 

@@ -1,0 +1,134 @@
+"""The subcommands about one turn: ``%ollama continue``, ``undo`` and ``drop``."""
+
+from __future__ import annotations
+
+from ollama_magic.errors import ConfigError
+from ollama_magic.generation.options import ChatOptions, Option, read_count
+from ollama_magic.history.changes import UndoResult
+from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.notebook.commands.chats import WHY_LEFT, short, turns_text
+from ollama_magic.notebook.commands.declare import (
+    Commands,
+    Context,
+    ParsedCommand,
+    options_of,
+)
+from ollama_magic.render.tables import TextPage
+
+ASK = Commands()
+CHAT = Commands()
+
+_TURN = Option(
+    "turn",
+    ("--turn",),
+    "T",
+    read=lambda text: str(read_count(text)),
+    example="2",
+    takes_numbers=True,
+)
+
+
+@ASK.add(
+    "continue",
+    options=(*options_of("chat", "options", "hide_thinking", "host"), _TURN),
+)
+def continue_reply(context: Context, line: ParsedCommand) -> object:
+    """Go on with a reply that was cut off or stopped, in place."""
+    given = dict(line.values)
+    chat = context.session.chat(given.get("chat"))
+    turn = find_turn(chat, given.pop("turn", ""))
+    if turn.status == "complete":
+        return TextPage("The reply is complete. To ask for more, write a new prompt.")
+    _check_can_continue(turn)
+    request = turn.request
+    given["options"] = request.get("options", {}) | given.get("options", {})
+    options = ChatOptions(
+        model=None if turn.is_from_file else turn.model,
+        system=turn.sent_system,
+        images=turn.images,
+        new=turn.starts_afresh,
+        think=request.get("think"),
+        keep_alive=request.get("keep_alive"),
+        raw=True,
+        **given,
+    )
+    return context.unless_shown(context.ask(options, turn.prompt, begun=turn))
+
+
+def _check_can_continue(turn: Turn) -> None:
+    if not turn.reply.strip():
+        raise ConfigError(
+            "There is no text to go on with.",
+            why="the reply ended before its first word",
+            next_step="run its cell again",
+        )
+    if "format" in turn.request:
+        raise ConfigError(
+            "A JSON reply cannot be continued.",
+            why="the server begins the JSON anew with each request",
+            next_step="run its cell again, with a higher -o num_predict if it was cut",
+        )
+
+
+# -- changes ---------------------------------------------------------------------
+
+
+@CHAT.add("undo", discards=True)
+def undo(context: Context, _: ParsedCommand) -> TextPage:
+    """Undo the last change to the chat and say what it was."""
+    session = context.session
+    chat = session.chat()
+    undone = session.store.undo(session.notebook.key, chat.name)
+    if undone is None:
+        return TextPage(f'Nothing to undo in chat "{chat.name}".')
+    return TextPage(_undone_text(undone))
+
+
+def _undone_text(undone: UndoResult) -> str:
+    removed, restored = _names(undone.removed), _names(undone.restored)
+    if undone.why == "replaced":
+        return f"Removed {removed}; restored {restored}, which it had replaced."
+    if undone.why == "moved":
+        return f"Removed {removed}; restored {restored} in its earlier chat."
+    if undone.why:
+        return f"Restored {restored} ({WHY_LEFT[undone.why]})."
+    return f"Removed {removed}."
+
+
+def _names(turns: tuple[Turn, ...]) -> str:
+    if len(turns) > 3:
+        return turns_text(len(turns))
+    return ", ".join(
+        "the start of a new conversation"
+        if turn.is_mark
+        else f"the turn {short(turn.prompt)!r}"
+        for turn in turns
+    )
+
+
+@CHAT.add("drop", operands="N", discards=True)
+def drop(context: Context, line: ParsedCommand) -> TextPage:
+    """Remove a turn from the chat, by its number in the history."""
+    turn = find_turn(context.session.chat(), *line.arguments)
+    context.session.store.drop(turn.uid)
+    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
+
+
+def find_turn(chat: Chat, number: str = "") -> Turn:
+    """Return a turn by its number in the history, or the last one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such turn.
+    """
+    turns = {str(n): turn for n, turn in enumerate(chat.numbered, 1)}
+    count = len(turns)
+    found = turns.get(number or str(count))
+    if found is None:
+        raise ConfigError(
+            f"Chat {chat.name!r} has no turn{f' {number}' if number else ' yet'}.",
+            why=f"its turns are 1 to {count}" if count else "it has no turns",
+            next_step="%ollama history" if count else "%ollama chats",
+        )
+    return found
