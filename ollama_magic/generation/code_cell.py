@@ -1,11 +1,13 @@
 """Inserts the code of a reply into the cell below, for review; the code is not run.
 
-``run`` calls it for ``-x``. A cell that is run again inserts no second cell.
+``run`` calls it for ``-x``, and ``%ollama code``. A cell that is run again inserts a
+second cell only if the code is another.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +16,10 @@ from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.session import Session
 from ollama_magic.render.code import CodeBlock, code_blocks
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import counted, visible_text
 
-_PUT_BEFORE = (
-    "code already inserted below by an earlier run; for a new cell run with --append -x"
-)
-# NB: a one-off has no turn that --append could add.
-_PUT_BEFORE_ONCE = "code already inserted below by an earlier run; copy what is new"
+PUT_BEFORE = "code already inserted below by an earlier run"
+_ANOTHER_CELL = "for another cell: %ollama code"
 _NO_CELL = "no cell can be inserted here: copy the code above"
 
 
@@ -38,16 +37,42 @@ def put_code_below(
     code = code_to_run(code_blocks(result.response.text))
     if not code.source:
         return result.noted(f"no code in this reply{_others(code)}")
-    if result.has_code_below and not options.append:
-        return result.noted(_PUT_BEFORE_ONCE if options.once else _PUT_BEFORE)
-    # NB: characters that the shown reply hides must not come back in the cell.
-    where = session.cells.put_below(visible_text(code.source))
+    if result.code_below == code.hash and not options.append:
+        return result.noted(f"{PUT_BEFORE}; {_ANOTHER_CELL}")
+    where = insert_below(session, code)
     if not where:
         return result.noted(_NO_CELL)
-    if cell_id := session.cells.cell_id:
-        session.cells_with_code.add(cell_id)
-    result = replace(result, has_code_below=True)
-    return result.noted(f"code in {where}, for review{_others(code)}")
+    put = f"code in {where}, for review{_others(code)}"
+    if result.code_below:
+        put = f"new {put}; the earlier code is below it"
+    return replace(result, code_below=code.hash).noted(put)
+
+
+def insert_below(session: Session, code: CodeToRun) -> str:
+    """Insert code into a cell below; return where it is, empty if there is no place."""
+    where = session.cells.put_below(code.source)
+    if where and (cell_id := session.cells.cell_id):
+        session.code_below.setdefault(cell_id, []).append(code.hash)
+    return where
+
+
+def code_below(session: Session, prepared: PreparedRequest) -> str:
+    """Return the hash of the code that was last inserted below the cell of a prompt.
+
+    It is empty if none was.
+    """
+    cell_id = session.cells.cell_id
+    turns = session.chat(prepared.chat_name).turns if cell_id else ()
+    if prepared.begun is not None:
+        turns, cell_id = (prepared.begun,), prepared.begun.cell_id
+    elif cell_id in session.code_below:
+        return session.code_below[cell_id][-1]
+    for turn in reversed(turns):
+        if turn.cell_id == cell_id and turn.request.get("extract"):
+            # A turn of an earlier version has no hash, but its code.
+            of_reply = code_to_run(code_blocks(turn.reply)).hash
+            return str(turn.request.get("code_below", of_reply))
+    return ""
 
 
 def _others(code: CodeToRun) -> str:
@@ -83,6 +108,19 @@ class CodeToRun:
     left_out: tuple[str, ...] = ()
     """The languages of the other blocks, in order; ``text`` if a block names none."""
 
+    @property
+    def hash(self) -> str:
+        """A hash of the source."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:32]
+
+    @property
+    def size(self) -> str:
+        """Its lines and language, as text: ``7 lines of Python``."""
+        first, *others = self.source.split("\n")
+        language = first.removeprefix("%%") if first.startswith("%%") else "Python"
+        lines = len(others) + (language == "Python")
+        return f"{counted(lines, 'line')} of {language}"
+
 
 def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
     r"""Return the code of a reply as the source of one cell.
@@ -113,7 +151,8 @@ def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
             for block in chosen
         )
     left_out = [_language(b) or "text" for b in filled if not _is_among(b, chosen)]
-    return CodeToRun(source, tuple(left_out))
+    # NB: characters that the shown reply hides must not come back in the cell.
+    return CodeToRun(visible_text(source), tuple(left_out))
 
 
 def _language(block: CodeBlock) -> str:

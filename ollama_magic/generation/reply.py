@@ -171,8 +171,8 @@ def make_turn(
 ) -> Turn:
     """Return the turn to store; the store adds its position and time."""
     response, body = result.response, prepared.request.body()
-    if result.has_code_below:
-        body["extract"] = True
+    if result.code_below:
+        body |= {"extract": True, "code_below": result.code_below}
     if result.is_cached:
         body["cached"] = True
     if result.host_kind == "cloud":

@@ -261,8 +261,8 @@ class Result:
     """The server, for the footer; empty for an Ollama on this machine."""
     context_length: int = 0
     """Tokens that the model is loaded with; 0 when unknown."""
-    has_code_below: bool = False
-    """Whether code from this cell was inserted into the cell below, now or before."""
+    code_below: str = ""
+    """The hash of the code that was last inserted below the cell; empty if none."""
 
     @property
     def response(self) -> Response:

@@ -18,7 +18,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.generation.code_cell import put_code_below
+from ollama_magic.generation.code_cell import code_below, put_code_below
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.models import ServerModels, loaded_length, server_note
 from ollama_magic.generation.options import ChatOptions
@@ -75,10 +75,8 @@ def ask(
         if result.fault is not None and result.response.is_empty:
             display.discard()
             raise result.fault
-        had_code = session.has_code_below(prepared.chat_name)
-        if begun is not None:
-            had_code = bool(begun.request.get("extract"))
-        result = replace(result.noted(*notes), has_code_below=had_code)
+        before = code_below(session, prepared)
+        result = replace(result.noted(*notes), code_below=before)
         if options.extract and result.fault is None:
             result = put_code_below(session, prepared, result)
         if prepared.chat_name is not None and begun is None:

@@ -122,8 +122,8 @@ class Session:
         self.last_reply: Reply | None = None
         self.compared: Compared | None = None
         """The last comparison, for ``%ollama keep``."""
-        self.cells_with_code: set[str] = set()
-        """Ids of cells with code inserted below them, in this kernel."""
+        self.code_below: dict[str, list[str]] = {}
+        """The hashes of the code inserted below cells in this kernel, by cell id."""
         # Tab completion may use the session from another thread (VS Code does).
         self._lock = threading.RLock()
         self._server = started_for()  # by the session before ``%reload_ext``
@@ -296,16 +296,6 @@ class Session:
             self.store.drop_cells(key, self.cells.deleted_cells)
             self.cells.forget_deleted()
         return self.store.load(key, name or self.chat_name)
-
-    def has_code_below(self, chat_name: str | None) -> bool:
-        """Return whether code of the running cell was inserted below it before."""
-        cell_id = self.cells.cell_id
-        if cell_id is None:
-            return False
-        return cell_id in self.cells_with_code or any(
-            turn.cell_id == cell_id and bool(turn.request.get("extract"))
-            for turn in self.chat(chat_name).turns
-        )
 
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, if the front end sends none."""

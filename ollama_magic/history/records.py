@@ -34,6 +34,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "think": (bool, str),
     "keep_alive": (str, int, float),
     "extract": (bool,),
+    "code_below": (str,),
 }
 RECORDED_SETTINGS = tuple(_SETTINGS)
 """The settings of a request that are stored with its turn."""

@@ -81,8 +81,9 @@ class Turn:
     request: Mapping[str, Any] = field(default_factory=dict)
     """Options, format, think and keep_alive as they were sent (no messages).
 
-    Also three facts that are not sent: ``extract``, code was inserted below the cell;
-    ``cached``, the reply came from the cache; ``cloud``, a cloud model answered.
+    Also facts that are not sent: ``extract``, code was inserted below the cell, with
+    its hash as ``code_below``; ``cached``, the reply came from the cache; ``cloud``, a
+    cloud model answered.
     """
     based_on: str = ""
     """The fingerprint of the turns before this one, when it was answered."""

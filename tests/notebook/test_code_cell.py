@@ -1,8 +1,10 @@
 """Code inserted into a cell: the messages that a real kernel sends."""
 
 import os
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 
 import nbformat
 import pexpect
@@ -82,11 +84,37 @@ def test_a_rerun_inserts_no_second_cell(kernel):
     run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert cells == []
-    assert "for a new cell run with --append -x" in ran.html
+    assert "inserted below by an earlier run; for another cell: %ollama code" in (
+        ran.html
+    )
     assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "b")[1] == [CELL]
 
 
-def test_the_advice_for_a_new_cell_works(kernel):
+def test_a_rerun_with_other_code_inserts_a_new_cell(kernel, fake_ollama):
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    fake_ollama.reply("```python\nline_chart()\n```")
+    ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nA line chart?", "a")
+    assert cells == ["line_chart()"]
+    assert "new code in the cell below, for review; the earlier code is below it" in (
+        ran.html
+    )
+    kernel.run("%reload_ext ollama_magic")
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nAgain?", "a")[1] == []
+    fake_ollama.reply(CODE)
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == [CELL]
+
+
+def test_the_code_of_a_turn_of_an_earlier_version_is_known(kernel, tmp_path):
+    """It was stored without a hash: the code in its reply is compared."""
+    run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    kernel.run("%reload_ext ollama_magic")
+    with closing(sqlite3.connect(tmp_path / "chats.sqlite")) as file:
+        file.execute("UPDATE turns SET request = json_remove(request, '$.code_below')")
+        file.commit()
+    assert run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")[1] == []
+
+
+def test_append_inserts_a_cell_each_time(kernel):
     run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
     assert run_with_inserted_cells(kernel, "%%ollama --append -x\nHow?", "a")[1] == [
         CELL
@@ -113,7 +141,7 @@ def test_an_inserted_cell_of_a_one_off_is_remembered_in_the_same_kernel(kernel):
     assert run_with_inserted_cells(kernel, "%%ollama -1 -x\nHow?", "a")[1] == [CELL]
     ran, cells = run_with_inserted_cells(kernel, "%%ollama -1 -x\nHow?", "a")
     assert cells == []
-    assert "inserted below by an earlier run; copy what is new" in ran.html
+    assert "inserted below by an earlier run" in ran.html
 
 
 def test_an_inserted_cell_is_remembered_in_a_restored_chat(kernel, tmp_path):
@@ -246,6 +274,79 @@ def test_nbclient_gets_the_code_with_a_note(fake_ollama, tmp_path):
     assert len(notebook.cells) == 2
     (output,) = notebook.cells[1].outputs
     assert COPY in output["data"]["text/html"]
+
+
+# -- %ollama code ------------------------------------------------------------------
+
+BLOCKS = "```python\na = 1\n```\n\n```bash\nls\n```\n\n```json\n{}\n```\n"
+
+
+def test_the_code_of_a_reply_is_inserted_without_asking_again(kernel, fake_ollama):
+    kernel.run("%%ollama\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%ollama code", "b")
+    assert cells == [CELL]
+    assert ran.text == "4 lines of Python in the cell below, for review."
+    assert len(fake_ollama.bodies("/api/chat")) == 1
+    ran, cells = run_with_inserted_cells(kernel, "%ollama code", "b")
+    assert cells == []
+    assert ran.text == "Code already inserted below by an earlier run."
+    assert run_with_inserted_cells(kernel, "%ollama code all", "c")[1] == [CELL]
+
+
+def test_one_block_of_an_earlier_turn_is_inserted(kernel, fake_ollama):
+    fake_ollama.reply(BLOCKS)
+    kernel.run("%%ollama\nHow?", "a")
+    fake_ollama.reply("Just so.")
+    kernel.run("%%ollama\nAnd?", "b")
+    ran, cells = run_with_inserted_cells(kernel, "%ollama code 2 --turn 1", "c")
+    assert cells == ["%%bash\nls"]
+    assert ran.text == "1 line of bash in the cell below, for review."
+    kernel.run("%reload_ext ollama_magic")
+    assert run_with_inserted_cells(kernel, "%ollama code 1 --turn 1", "d")[1] == [
+        "a = 1"
+    ]
+
+
+def test_the_code_of_a_one_off_is_inserted(kernel):
+    kernel.run("%%ollama -1\nHow?", "a")
+    assert run_with_inserted_cells(kernel, "%ollama code", "b")[1] == [CELL]
+
+
+def test_code_that_a_saved_cell_has_is_not_inserted_again(kernel, tmp_path):
+    """As in Restart & Run All: the kernel has forgotten what it inserted."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(CELL)]
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    kernel.run("%%ollama\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, "%ollama code", "b")
+    assert cells == []
+    assert ran.text == "The notebook, as last saved, has a cell with this code."
+
+
+def test_where_no_cell_can_be_inserted_the_code_is_shown(kernel):
+    kernel.run("%%ollama\nHow?", "a")
+    kernel.answers = None
+    assert CELL in kernel.run("%ollama code", "b").text
+
+
+WRONG = {
+    "number": (BLOCKS, "4", "no code block '4'", "1 python, 2 bash, 3 json"),
+    "word": (BLOCKS, "x", "no code block 'x'", "1 python, 2 bash, 3 json"),
+    "language": (BLOCKS, "3", "No cell can run this code", "1 python, 2 bash, 3 json"),
+    "none": ("Just so.", "", "The reply has no code.", "it has no code block"),
+    "turn": (BLOCKS, "--turn 9", "no turn 9", "its turns are 1 to 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_code_that_is_not_there_is_an_error(kernel, fake_ollama, case):
+    text, arguments, what, why = WRONG[case]
+    fake_ollama.reply(text)
+    kernel.run("%%ollama\nHow?", "a")
+    ran, cells = run_with_inserted_cells(kernel, f"%ollama code {arguments}", "b")
+    assert what in ran.error
+    assert why in ran.error
+    assert cells == []
 
 
 # -- terminals -------------------------------------------------------------------

@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Ask": (*prompts.ASK, *turns.ASK),
     "Chat": (*chats.CHAT, *turns.CHAT),
     "Data": tuple(chats.DATA),
-    "Code": tuple(prompts.CODE),
+    "Code": (*prompts.CODE, *turns.CODE),
     "Models": tuple(models.COMMANDS),
     "Server": tuple(server.COMMANDS),
 }

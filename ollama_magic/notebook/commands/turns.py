@@ -1,10 +1,17 @@
-"""The subcommands about one turn: ``%ollama continue``, ``undo`` and ``drop``."""
+"""The subcommands about one turn: ``%ollama continue``, ``code``, ``undo``, ..."""
 
 from __future__ import annotations
 
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.code_cell import (
+    PUT_BEFORE,
+    CodeToRun,
+    code_to_run,
+    insert_below,
+)
 from ollama_magic.generation.options import ChatOptions, Option, read_count
 from ollama_magic.history.changes import UndoResult
+from ollama_magic.history.notebooks import read_notebook_file
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.notebook.commands.chats import WHY_LEFT, short, turns_text
 from ollama_magic.notebook.commands.declare import (
@@ -13,9 +20,11 @@ from ollama_magic.notebook.commands.declare import (
     ParsedCommand,
     options_of,
 )
+from ollama_magic.render.code import code_blocks
 from ollama_magic.render.tables import TextPage
 
 ASK = Commands()
+CODE = Commands()
 CHAT = Commands()
 
 _TURN = Option(
@@ -68,6 +77,65 @@ def _check_can_continue(turn: Turn) -> None:
             why="the server begins the JSON anew with each request",
             next_step="run its cell again, with a higher -o num_predict if it was cut",
         )
+
+
+# -- its code --------------------------------------------------------------------
+
+
+@CODE.add("code", operands="[N|all]", options=(_TURN,))
+def insert_code(context: Context, line: ParsedCommand) -> TextPage:
+    """Insert the code of a reply into the cell below, without asking again."""
+    session = context.session
+    code = _chosen_code(_reply_text(context, line), *line.arguments)
+    earlier = session.code_below.get(session.cells.cell_id or "", ())
+    path = session.notebook.path
+    saved = read_notebook_file(path) if path else None
+    sources = [source for _, source in saved.cells] if saved else []
+    if code.hash in earlier:
+        return TextPage(f"{PUT_BEFORE.capitalize()}.")
+    if code.source in sources:
+        return TextPage("The notebook, as last saved, has a cell with this code.")
+    where = insert_below(session, code)
+    if not where:
+        return TextPage(
+            f"No cell can be inserted here: copy the code.\n\n{code.source}"
+        )
+    return TextPage(f"{code.size} in {where}, for review.")
+
+
+def _reply_text(context: Context, line: ParsedCommand) -> str:
+    """Return the reply of a turn, or the last reply."""
+    number, reply = line.values.get("turn", ""), context.session.last_reply
+    if number or reply is None:
+        return find_turn(context.session.chat(), number).reply
+    return reply.text
+
+
+def _chosen_code(text: str, word: str = "all") -> CodeToRun:
+    """Return the code of all blocks of a reply, or of one.
+
+    Raises
+    ------
+    ConfigError
+        There is no such block, or no cell can run it.
+    """
+    blocks = code_blocks(text)
+    numbered = {str(n): (block,) for n, block in enumerate(blocks, 1)}
+    chosen = blocks if word == "all" else numbered.get(word, ())
+    code = code_to_run(chosen)
+    if code.source:
+        return code
+    what = "The reply has no code."
+    if chosen:
+        what = "No cell can run this code."
+    elif blocks:
+        what = f"The reply has no code block {word!r}."
+    listed = ", ".join(f"{n} {one[0].language}".strip() for n, one in numbered.items())
+    raise ConfigError(
+        what,
+        why=f"its blocks are: {listed}" if blocks else "it has no code block",
+        next_step="%ollama code N   one block; the whole reply: %ollama last",
+    )
 
 
 # -- changes ---------------------------------------------------------------------
