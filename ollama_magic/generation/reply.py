@@ -161,6 +161,11 @@ class Reply(ReplyView):
 
 # -- from a result to its turn and its reply -----------------------------------------
 
+_NOTICES = {
+    "cut": "[cut off]",
+    "interrupted": "[interrupted]",
+    "broken": "[incomplete]",
+}
 _RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
 _LOAD_WORTH_SHOWING_S = 1.0
 _REASONS = {"load": "loaded", "unload": "unloaded"}
@@ -241,7 +246,8 @@ def make_reply(
     options, share = prepared.options, context_share(turn, result)
     noted = result.noted(*_notes(prepared, place))
     filled, sent = prepared.filled, prepared.request.as_messages()
-    footer = footer_parts(turn, noted, _place_text(prepared, place), filled)
+    version = session.store.version_number(turn) if place else 0
+    footer = footer_parts(turn, noted, _place_text(prepared, place, version), filled)
     reply = Reply(
         text=turn.reply,
         thinking=turn.thinking,
@@ -271,6 +277,45 @@ def make_reply(
     provenance = _provenance(reply, turn, place, result)
     if prepared.begun and turn.cell_id != session.cells.cell_id:
         provenance |= of_cell(turn)
+    return replace(reply, provenance=provenance)
+
+
+def stored_reply(
+    turn: Turn, place: TurnPosition, *facts: str, hides_thinking: bool = False
+) -> Reply:
+    """Return the reply of a turn of a chat.
+
+    Parameters
+    ----------
+    facts
+        What the footer says besides the model.
+    """
+    if hides_thinking:
+        steps = tuple(map(_without_thinking, turn.steps))
+        turn = replace(turn, thinking="", steps=steps)
+    reply = Reply(
+        text=turn.reply,
+        thinking=turn.thinking,
+        steps=turn.steps,
+        view="json" if turn.request.get("format") else "markdown",
+        footer=(turn.model, *facts),
+        notice=_NOTICES.get(turn.status, ""),
+        model=turn.model,
+        status=turn.status,
+        done_reason=turn.done_reason,
+        stats=turn.stats,
+        messages=(
+            {"role": "user", "content": turn.prompt},
+            *map(without_outcome, turn.steps),
+            {"role": "assistant", "content": turn.reply},
+        ),
+        request={"model": turn.model, **turn.request},
+        tool_calls=(),
+        schema=None,
+        is_cached="cached" in turn.request,
+        provenance={},
+    )
+    provenance = output_metadata(turn, place, output_text(reply))
     return replace(reply, provenance=provenance)
 
 
@@ -321,7 +366,11 @@ def shown_steps(
     """Return the steps to show: without thinking, if it is hidden."""
     if not prepared.options.hide_thinking:
         return tuple(steps)
-    return tuple({k: v for k, v in step.items() if k != "thinking"} for step in steps)
+    return tuple(map(_without_thinking, steps))
+
+
+def _without_thinking(step: Message) -> Message:
+    return {key: value for key, value in step.items() if key != "thinking"}
 
 
 def footer_parts(
@@ -377,9 +426,12 @@ def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, 
     return tuple(notes)
 
 
-def _place_text(prepared: PreparedRequest, place: TurnPosition | None) -> str:
+def _place_text(
+    prepared: PreparedRequest, place: TurnPosition | None, version: int
+) -> str:
     if place is not None:
-        return f"turn {place['turn']} of {place['chat']}"
+        turn = f"turn {place['turn']} of {place['chat']}"
+        return f"{turn}, version {version}" if version else turn
     return "once" if prepared.chat_name is None else ""
 
 

@@ -261,6 +261,41 @@ def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
     return row[0] if row else None
 
 
+def find_versions(database: sqlite3.Connection, turn: Turn) -> dict[str, str]:
+    """Return the versions of a turn, oldest first: their uids by the hash of the text.
+
+    They are the turns that it replaced, and those that an undo removed.
+    """
+    found = database.execute(
+        """
+        WITH RECURSIVE versions (uid, replaces) AS (
+            SELECT uid, replaces FROM turns WHERE uid = :uid
+            UNION
+            SELECT turns.uid, turns.replaces FROM versions JOIN turns
+            ON turns.uid = versions.replaces
+                OR (turns.cell_id = :cell_id AND turns.replaces = versions.uid))
+        SELECT text_hash, turns.uid FROM turns JOIN versions USING (uid)
+        WHERE model <> '' ORDER BY COALESCE(added_at, answered_at)
+        """,
+        {"uid": turn.uid, "cell_id": turn.cell_id},
+    )
+    versions: dict[str, str] = {}
+    for text_hash, uid in found:
+        versions.setdefault(text_hash, uid)
+    return versions
+
+
+def read_versions(database: sqlite3.Connection, turn: Turn) -> list[Turn]:
+    """Return the versions of a turn, oldest first."""
+    uids = list(find_versions(database, turn).values())
+    marks = ", ".join("?" * len(uids))
+    found = database.execute(
+        f"SELECT * FROM turns WHERE uid IN ({marks})",  # noqa: S608  (question marks)
+        uids,
+    )
+    return sorted(rows.as_turns(database, found), key=lambda one: uids.index(one.uid))
+
+
 def find_prunable(
     database: sqlite3.Connection, notebook: str, older_than_days: float | None
 ) -> PruneSummary:

@@ -206,6 +206,16 @@ class ChatStore:
         """Return every turn that a chat ever had; see ``rows.read_all_turns``."""
         return self._database.run(rows.read_all_turns, notebook, chat)
 
+    def versions(self, turn: Turn) -> list[Turn]:
+        """Return the replies that a turn has had, oldest first; equal ones once."""
+        return self._database.run(changes.read_versions, turn)
+
+    def version_number(self, turn: Turn) -> int:
+        """Return the number of a turn among its versions; 0 if it has no others."""
+        hashes = list(self._database.run(changes.find_versions, turn))
+        is_known = len(hashes) > 1 and turn.text_hash in hashes
+        return hashes.index(turn.text_hash) + 1 if is_known else 0
+
     # -- cached replies --------------------------------------------------------
 
     def find_cached_reply(

@@ -92,6 +92,8 @@ class Listing(Sequence[T], Generic[T]):
         A text under the table.
     limit
         How many rows are shown, from the end; None shows all.
+    page
+        Safe HTML that a notebook shows in place of the table.
     """
 
     def __init__(
@@ -102,12 +104,14 @@ class Listing(Sequence[T], Generic[T]):
         *,
         note: str = "",
         limit: int | None = None,
+        page: str = "",
     ) -> None:
         self._rows = tuple(rows)
         self._columns = columns
         self._empty = harmless(empty)
         self._note = visible_text(note)
         self._limit = limit
+        self._page = page
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -134,7 +138,7 @@ class Listing(Sequence[T], Generic[T]):
     ) -> dict[str, Any]:
         if not self._rows:
             return {"text/plain": repr(self)}
-        table = table_html(tuple(self._columns), self._cells())
+        table = self._page or table_html(tuple(self._columns), self._cells())
         note = _pre_html(self._note) if self._note else ""
         page = without_blank_lines(table + note)
         return {"text/html": page, "text/plain": repr(self)}

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from ollama_magic.generation.prompt import CellPrompt
+from ollama_magic.generation.reply import stored_reply
 from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
@@ -27,7 +28,6 @@ from ollama_magic.history.records import (
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, TurnPosition
 from ollama_magic.render.output import MIME_TYPES
 from ollama_magic.render.reply import (
-    ReplyView,
     reply_bundle,
     shows_reply,
     text_in_view,
@@ -37,11 +37,6 @@ from ollama_magic.sharing.documents import ParsedChats, load_json, single_spaced
 
 # Our magic, or a call of a function that sends a prompt.
 _MAY_ASK = re.compile(r"ollama|\b(?:ask|chat|stream|explain|fix)\s*\(")
-_NOTICES = {
-    "cut": "[cut off]",
-    "interrupted": "[interrupted]",
-    "broken": "[incomplete]",
-}
 _METADATA = {
     "kernelspec": {
         "display_name": "Python 3",
@@ -181,16 +176,8 @@ def _output(turn: Turn, place: TurnPosition) -> dict[str, Any]:
     if turn.is_mark:
         data = {"text/plain": f'New conversation in chat "{chat}"'}
     else:
-        data = reply_bundle(
-            ReplyView(
-                text=turn.reply,
-                thinking=turn.thinking,
-                steps=turn.steps,
-                view="json" if turn.request.get("format") else "markdown",
-                footer=(turn.model, f"turn {place['turn']} of {chat}"),
-                notice=_NOTICES.get(turn.status, ""),
-            )
-        )
+        where = f"turn {place['turn']} of {chat}"
+        data = reply_bundle(stored_reply(turn, place, where))
     metadata = output_metadata(turn, place, data["text/plain"])
     lines = {mime: text.splitlines(keepends=True) for mime, text in data.items()}
     return {

@@ -108,21 +108,32 @@ def test_headings_tasks_and_definitions_look_different_from_text(notebook, fake_
 
 
 def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama):
+    """It is said once, without a red box; Run All stops; the reply can be continued."""
     never = threading.Event()
-    fake_ollama.on("POST /api/chat", Answer([line(content="Once upon"), Wait(never)]))
-    page, path = notebook("%%ollama\nTell me a story.", "print('ran on')")
-    page.run(1)
+    whole = [line(content=" a time."), line(done=True, done_reason="stop")]
+    begun = Answer([line(content="Once upon"), Wait(never)])
+    fake_ollama.on("POST /api/chat", begun, Answer(whole))
+    sources = ["%%ollama\nTell me a story.", "print('ran on')", "%ollama continue"]
+    page, path = notebook(*sources)
+    page.command("notebook:run-all-cells")
     page.wait_text(1, "Once upon")
     page.interrupt()
     assert fake_ollama.wait_for("/api/chat").wait_closed()
     page.wait_text(1, "interrupted")
     page.wait_ended(1)
     page.wait_text(1, "Once upon")
+    page.wait_idle()
     assert "Traceback" not in page.cell(1).inner_text()
+    assert page.cell(1).inner_text().count("interrupted") == 1
+    assert "Interrupted" not in page.cell(1).inner_text()
+    assert page.output(2).count() == 0
+    page.run_to_end(3)
+    page.wait_text(3, "Once upon a time.")
     page.screenshot(f"interrupted-{page.app}")
     page.save()
-    shown = saved_outputs(path, 1)[0]
+    (shown,) = saved_outputs(path, 1)
     assert shown["metadata"]["ollama_magic"]["status"] == "interrupted"
+    assert saved_outputs(path, 2) == []
 
 
 def test_a_re_run_cell_replaces_its_turn_and_the_chat_continues_after_a_restart(

@@ -54,7 +54,8 @@ def short(text: str) -> str:
     return line if len(line) <= 60 and len(text) <= 240 else f"{line[:59]}…"
 
 
-def _minute(timestamp: str) -> str:
+def minute(timestamp: str) -> str:
+    """Return a time of the store without its seconds."""
     return timestamp[:16].replace("T", " ")
 
 
@@ -64,7 +65,7 @@ _CHAT_COLUMNS: Columns[ChatSummary] = {
     "CHAT": lambda c: c.name,
     "TURNS": lambda c: f"{c.turns:,}",
     "MODEL": lambda c: c.last_model,
-    "LAST REPLY (UTC)": lambda c: _minute(c.last_answered_at),
+    "LAST REPLY (UTC)": lambda c: minute(c.last_answered_at),
     "CHARACTERS": lambda c: f"{c.characters:,}",
 }
 
@@ -220,7 +221,7 @@ _HISTORY_COLUMNS: Columns[HistoryRow] = {
         filter(None, [r.status, "stale" if r.is_stale else "", r.left])
     ),
     "CHARACTERS": lambda r: f"{r.characters:,}",
-    "ANSWERED (UTC)": lambda r: _minute(r.answered_at),
+    "ANSWERED (UTC)": lambda r: minute(r.answered_at),
     "FROM": lambda r: _ORIGINS[r.origin],
     "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
     "CALLS": lambda r: _unless_sent(r, r.calls),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.code_cell import (
     PUT_BEFORE,
@@ -10,10 +14,11 @@ from ollama_magic.generation.code_cell import (
     insert_below,
 )
 from ollama_magic.generation.options import ChatOptions, Option, read_count
+from ollama_magic.generation.reply import of_cell, stored_reply
 from ollama_magic.history.changes import UndoResult
 from ollama_magic.history.notebooks import read_notebook_file
-from ollama_magic.history.turns import Chat, Turn
-from ollama_magic.notebook.commands.chats import WHY_LEFT, short, turns_text
+from ollama_magic.history.turns import Chat, Turn, TurnPosition
+from ollama_magic.notebook.commands.chats import WHY_LEFT, minute, short, turns_text
 from ollama_magic.notebook.commands.declare import (
     Commands,
     Context,
@@ -21,7 +26,9 @@ from ollama_magic.notebook.commands.declare import (
     options_of,
 )
 from ollama_magic.render.code import code_blocks
-from ollama_magic.render.tables import TextPage
+from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.reply import ReplyView
+from ollama_magic.render.tables import Columns, Listing, TextPage
 
 ASK = Commands()
 CODE = Commands()
@@ -136,6 +143,120 @@ def _chosen_code(text: str, word: str = "all") -> CodeToRun:
         why=f"its blocks are: {listed}" if blocks else "it has no code block",
         next_step="%ollama code N   one block; the whole reply: %ollama last",
     )
+
+
+# -- its versions ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One reply that a turn has or has had."""
+
+    turn: int
+    number: int
+    is_in_use: bool
+    prompt: str
+    reply: str
+    model: str
+    status: str
+    answered_at: str
+    """UTC, ISO 8601."""
+
+
+_VERSION_COLUMNS: Columns[Version] = {
+    "TURN": lambda v: v.turn,
+    "VERSION": lambda v: f"{v.number}{' (in use)' * v.is_in_use}",
+    "PROMPT": lambda v: short(v.prompt),
+    "REPLY": lambda v: short(v.reply),
+    "MODEL": lambda v: v.model,
+    "STATUS": lambda v: v.status,
+    "ANSWERED (UTC)": lambda v: minute(v.answered_at),
+}
+
+
+@CHAT.add(
+    "versions",
+    operands="[T]",
+    options=(replace(_TURN, field="use", flags=("--use",), metavar="N"),),
+)
+def list_versions(context: Context, line: ParsedCommand) -> object:
+    """List the versions of turns, or make one of them the turn again."""
+    session, number = context.session, "".join(line.arguments)
+    chat = session.chat()
+    if "use" in line.values:
+        return _use_version(context, find_turn(chat, number), line.values["use"])
+    turns = [find_turn(chat, number)] if number else chat.numbered
+    rows = [
+        _version(chat.position_of(turn), n, one, turn)
+        for turn in turns
+        for versions in [session.store.versions(turn)]
+        for n, one in enumerate(versions if len(versions) > 1 else (), 1)
+    ]
+    return Listing(
+        rows,
+        _VERSION_COLUMNS,
+        f"{f'Turn {number}' if number else 'Each turn'} has one version.",
+        note=f"to use one again: %ollama versions {number or 'T'} --use N" * bool(rows),
+        page=_side_by_side(rows) if number else "",
+    )
+
+
+def _version(place: TurnPosition, number: int, one: Turn, in_use: Turn) -> Version:
+    return Version(
+        turn=place["turn"],
+        number=number,
+        is_in_use=one.text_hash == in_use.text_hash,
+        prompt=one.prompt,
+        reply=one.reply,
+        model=one.model,
+        status=one.status,
+        answered_at=one.answered_at,
+    )
+
+
+def _side_by_side(versions: Sequence[Version]) -> str:
+    """Return the replies of versions as columns of safe HTML."""
+    number, time = _VERSION_COLUMNS["VERSION"], _VERSION_COLUMNS["ANSWERED (UTC)"]
+    columns = [
+        Column(
+            f"Version {number(one)}",
+            ReplyView(
+                one.reply,
+                footer=(one.model, str(time(one)), f"prompt: {short(one.prompt)}"),
+                notice="" if one.status == "complete" else f"[{one.status}]",
+            ),
+        )
+        for one in versions
+    ]
+    return columns_bundle(columns)["text/html"]
+
+
+def _use_version(context: Context, turn: Turn, number: str) -> object:
+    session = context.session
+    versions = session.store.versions(turn)
+    chosen = dict(enumerate(versions, 1)).get(int(number))
+    if chosen is None:
+        raise ConfigError(
+            f"The turn has no version {number}.",
+            why=f"its versions are 1 to {len(versions)}",
+            next_step="%ollama versions",
+        )
+    # Later than the others: of several replies in a notebook, the last one counts.
+    last = datetime.fromisoformat(max(one.answered_at for one in [turn, *versions]))
+    moment = (last + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+    chosen = replace(chosen, cell_id=turn.cell_id, answered_at=moment)
+    chat = session.chat()
+    used = session.store.record(
+        session.notebook.key, chat.name, chosen, replaces=turn.uid
+    )
+    place = session.chat().position_of(used)
+    facts = f"turn {place['turn']} of {place['chat']}, version {number}"
+    reply = stored_reply(used, place, facts, hides_thinking=True)
+    if used.cell_id != session.cells.cell_id:
+        reply = replace(reply, provenance={**reply.provenance, **of_cell(used)})
+    session.last_reply = reply
+    context.show_reply(reply)
+    return context.unless_shown(reply)
 
 
 # -- changes ---------------------------------------------------------------------
