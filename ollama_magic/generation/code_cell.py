@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
@@ -75,6 +75,15 @@ def code_below(session: Session, prepared: PreparedRequest) -> str:
     return ""
 
 
+def blocks_below(session: Session, result: Result) -> tuple[CodeBlock, ...]:
+    """Return the blocks of a reply that the cell below has too."""
+    # NB: a front end that identifies no cells may have dropped the cell.
+    if not (result.code_below and session.cells.is_identified):
+        return ()
+    code = code_to_run(code_blocks(result.response.text))
+    return code.blocks if code.hash == result.code_below else ()
+
+
 def _others(code: CodeToRun) -> str:
     return f" (left out: {', '.join(code.left_out)})" if code.left_out else ""
 
@@ -107,6 +116,8 @@ class CodeToRun:
     """Empty if there is no code that a cell can run."""
     left_out: tuple[str, ...] = ()
     """The languages of the other blocks, in order; ``text`` if a block names none."""
+    blocks: tuple[CodeBlock, ...] = field(default=(), repr=False)
+    """The blocks that it is made of."""
 
     @property
     def hash(self) -> str:
@@ -152,7 +163,7 @@ def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
         )
     left_out = [_language(b) or "text" for b in filled if not _is_among(b, chosen)]
     # NB: characters that the shown reply hides must not come back in the cell.
-    return CodeToRun(visible_text(source), tuple(left_out))
+    return CodeToRun(visible_text(source), tuple(left_out), tuple(chosen))
 
 
 def _language(block: CodeBlock) -> str:

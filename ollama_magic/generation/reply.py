@@ -15,6 +15,7 @@ from typing import Any
 from ollama_magic.client.models import canonical
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
+from ollama_magic.generation.code_cell import blocks_below
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
@@ -152,7 +153,8 @@ class Reply(ReplyView):
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        return reply_bundle(self), self.metadata
+        # NB: this may be another cell than the one above the code.
+        return reply_bundle(replace(self, folded=())), self.metadata
 
     def _repr_html_(self) -> str:
         # For web frameworks such as Streamlit; IPython uses the bundle.
@@ -272,6 +274,7 @@ def make_reply(
         tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
+        folded=blocks_below(session, result),
         provenance={},
     )
     provenance = _provenance(reply, turn, place, result)

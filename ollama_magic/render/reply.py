@@ -8,17 +8,19 @@ the answer, the thinking, the answer, a notice and the footer, and never has
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from ollama_magic.render.code import CodeBlock, code_blocks
+from ollama_magic.render.code import LABEL_STYLE, CodeBlock, code_blocks
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
     SHORTENED_NOTE,
     code_page_html,
     details_html,
+    fence_html,
     json_html,
     markdown_html,
     note_html,
@@ -30,7 +32,14 @@ from ollama_magic.render.safe_html import (
     thinking_html,
     within_budget,
 )
-from ollama_magic.render.text import count_invisible, escaped, one_line, visible_text
+from ollama_magic.render.text import (
+    count_invisible,
+    counted,
+    escaped,
+    language_of,
+    one_line,
+    visible_text,
+)
 from ollama_magic.render.theme import WARNING, with_style
 
 _NOTICE_STYLE = f"border-left:3px solid {WARNING};margin:.5em 0;padding:0 .8em"
@@ -48,6 +57,7 @@ _STYLES = frozenset(
         *(_FULL_STYLE.format(percent=percent) for percent in range(101)),
     ]
 )
+_LABEL_AT_END = re.compile(f'<div style="{LABEL_STYLE}">[^<]*</div>\\Z')
 _BAR_FROM = 0.5
 """Share of the context from which the footer shows a bar."""
 
@@ -76,6 +86,8 @@ class ReplyView:
     """Whether the thinking is not shown."""
     facts: tuple[str, ...] = ()
     """Parts of the footer that front ends without HTML show too."""
+    folded: tuple[CodeBlock, ...] = ()
+    """The code that the cell below has too."""
 
     @property
     def shown_thinking(self) -> str:
@@ -89,7 +101,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
     parts = [
         steps_html(view.steps),
         thinking_html(thinking, view.thinking_s) if thinking else "",
-        _answer_html(view.text, view.view),
+        _answer_html(view.text, view.view, view.folded),
         _notice_html(notice) if notice else "",
         _footer_html(view),
     ]
@@ -124,14 +136,18 @@ def output_text(view: ReplyView) -> str:
     return f"{plain}{gap}[{facts}]" if facts else plain
 
 
-def shows_reply(page: str, text: str, view: str) -> bool:
+def shows_reply(
+    page: str, text: str, view: str, folded: Sequence[CodeBlock] = ()
+) -> bool:
     """Return whether the ``text/html`` of an output shows a reply, in that view.
+
+    What is folded is not shown.
 
     Text is compared, not markup, since the colours of code depend on Pygments. A page
     that is not as this package makes it shows nothing for certain.
     """
     parts = shown_parts(page, _STYLES)
-    expected = shown_parts(_answer_html(text, view), _STYLES)
+    expected = shown_parts(_answer_html(text, view, folded), _STYLES)
     if parts is None or expected is None:
         return False
     starts = range(len(parts) - len(expected) + 1)
@@ -153,10 +169,26 @@ def text_in_view(text: str, view: str) -> str:
     return text if is_whole else "\n\n".join(fences)
 
 
-def _answer_html(text: str, view: str) -> str:
+def _answer_html(text: str, view: str, folded: Sequence[CodeBlock] = ()) -> str:
     if view == "markdown":
-        return markdown_html(text)
+        return _with_folds(markdown_html(text), folded)
     return _VIEWS.get(view, text_html)(text)
+
+
+def _with_folds(page: str, blocks: Sequence[CodeBlock]) -> str:
+    """Fold code under a line that says how long it is."""
+    made: list[str] = []
+    for block in blocks:
+        code = fence_html(block.source.removesuffix("\n"), block.language)
+        before, found, rest = page.partition(code)
+        if not found:  # it is shown in another way
+            break
+        size = counted(len(block.source.strip().splitlines()), "line")
+        language = (language_of(block.language) or "python").capitalize()
+        title = f"{size} of {language}, in the cell below"
+        made += [_LABEL_AT_END.sub("", before), details_html(title, code)]
+        page = rest
+    return "".join([*made, page])
 
 
 def _code_only_html(text: str) -> str:

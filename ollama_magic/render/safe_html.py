@@ -131,9 +131,13 @@ def code_page_html(source: str, language: str) -> str:
     language
         As written after a fence; code in an unknown language stays plain.
     """
-    source = visible_text(source)
-    made = sanitised(code_html(source, language_of(language)))
-    return page_html(within_budget([made], source))
+    made = fence_html(source, language)
+    return page_html(within_budget([made], visible_text(source)))
+
+
+def fence_html(source: str, language: str) -> str:
+    """Return the code of a fence as it is in ``markdown_html``, without its label."""
+    return sanitised(code_html(visible_text(source), language_of(language)))
 
 
 def raw_html(text: str) -> str:

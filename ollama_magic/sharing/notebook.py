@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from ollama_magic.generation.code_cell import code_to_run
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.reply import stored_reply
 from ollama_magic.history.notebooks import stable_cell_id
@@ -26,6 +27,7 @@ from ollama_magic.history.records import (
     read_output_metadata,
 )
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, TurnPosition
+from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.output import MIME_TYPES
 from ollama_magic.render.reply import (
     reply_bundle,
@@ -117,11 +119,12 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
                 continue
             turn, finding = as_shown(turn, source, plain, prompts_in)
             view = _view_of(metadata, turn)
-            if not _is_on_page(turn, data, view):
+            visible = _as_visible(turn, data, view, sources.values())
+            if visible is None:
                 faults.append(f"cell {number}: its output does not show its reply")
                 continue
             seen.add(key)
-            if turn.reply != (reply := text_in_view(turn.reply, view)):
+            if turn.reply != (reply := text_in_view(visible.reply, view)):
                 turn, finding = replace(turn, reply=reply), "differs"
             cells_by_finding.setdefault(finding, []).append(number)
             if owner is None:
@@ -315,7 +318,29 @@ def _view_of(metadata: object, turn: Turn) -> str:
     return view if isinstance(view, str) else default
 
 
-def _is_on_page(turn: Turn, data: dict[str, Any], view: str) -> bool:
+def _as_visible(
+    turn: Turn, data: dict[str, Any], view: str, sources: Iterable[str]
+) -> Turn | None:
+    """Return the turn with the reply that people see; None if it is not on the page.
+
+    Code that is folded counts if a cell has it.
+    """
+    if _is_on_page(turn, data, view):
+        return turn
+    code = code_to_run(code_blocks(turn.reply))
+    if not code.blocks or not _is_on_page(turn, data, view, code.blocks):
+        return None
+    if any(code.source in source for source in sources):
+        return turn
+    reply = turn.reply
+    for block in code.blocks:
+        reply = reply.replace(block.source, "", 1)
+    return replace(turn, reply=reply)
+
+
+def _is_on_page(
+    turn: Turn, data: dict[str, Any], view: str, folded: Sequence[CodeBlock] = ()
+) -> bool:
     """Return whether people who open the notebook see the reply of a turn.
 
     Front ends show any other type of an output rather than its ``text/plain``.
@@ -323,7 +348,8 @@ def _is_on_page(turn: Turn, data: dict[str, Any], view: str) -> bool:
     if turn.is_mark or set(data) <= {"text/plain"}:
         return True
     is_ours = set(data) <= set(MIME_TYPES)
-    return is_ours and shows_reply(_text(data["text/html"]), turn.reply, view)
+    page = _text(data["text/html"]) if is_ours else ""
+    return is_ours and shows_reply(page, turn.reply, view, folded)
 
 
 def _may_become(cell: CellPrompt, prompt: str) -> bool:

@@ -65,6 +65,20 @@ def test_the_code_becomes_one_cell_and_is_not_run(kernel):
     assert "NameError" in kernel.run("of_the_reply").error
 
 
+def test_code_in_the_cell_below_is_folded_in_the_reply(kernel, fake_ollama):
+    for _ in range(2):  # the second run inserts nothing
+        ran, _ = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+        title = "<summary>1 line of Python, in the cell below</summary>"
+        assert ran.html.count(title) == 2
+        assert CODE.strip() in ran.text
+    assert "<summary>" not in kernel.run("%ollama last", "b").html
+    fake_ollama.reply("```python\nother()\n```")
+    assert "<summary>" not in kernel.run("%%ollama\nHow?", "a").html
+    ran, _ = run_with_inserted_cells(kernel, "%%ollama -x\nHow?")
+    assert "in the next cell" in ran.html  # which may not appear
+    assert "<summary>" not in ran.html
+
+
 def test_without_the_option_no_cell_is_inserted(kernel):
     ran, cells = run_with_inserted_cells(kernel, "%%ollama\nHow?", "a")
     assert cells == []
@@ -142,6 +156,29 @@ def test_an_inserted_cell_of_a_one_off_is_remembered_in_the_same_kernel(kernel):
     ran, cells = run_with_inserted_cells(kernel, "%%ollama -1 -x\nHow?", "a")
     assert cells == []
     assert "inserted below by an earlier run" in ran.html
+
+
+@pytest.mark.parametrize("below", [CELL, "print('of my own')"])
+def test_a_restored_chat_has_folded_code_that_a_cell_shows(
+    kernel, fake_ollama, tmp_path, below
+):
+    """Folded text is not visible: without that cell, only the rest is restored."""
+    ran, _ = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "a")
+    notebook = nbformat.v4.new_notebook()
+    cell = nbformat.v4.new_code_cell("%%ollama -x\nHow?", id="a")
+    (shown,) = ran.outputs
+    facts = {"data": shown["data"], "metadata": shown["metadata"]}
+    cell.outputs = [nbformat.v4.new_output("display_data", **facts)]
+    notebook.cells = [cell, nbformat.v4.new_code_cell(below)]
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    kernel.run("%reload_ext ollama_magic")
+    kernel.run(f"%config OllamaMagics.history_file = {str(tmp_path / 'new.sqlite')!r}")
+    ran = kernel.run("%ollama restore")
+    assert "1 turn" in ran.text
+    kernel.run("%%ollama\nAnd?", "b")
+    reply = fake_ollama.bodies("/api/chat")[-1]["messages"][1]["content"]
+    assert ("of_the_reply" in reply) == (below == CELL)
+    assert reply.startswith("Try:")
 
 
 def test_an_inserted_cell_is_remembered_in_a_restored_chat(kernel, tmp_path):

@@ -1,11 +1,13 @@
 """A complete reply: its bundle, and its tool calls."""
 
 import json
+import re
 from pathlib import Path
 
 import html5lib
 import pytest
 
+from ollama_magic.render.code import LABEL_STYLE, code_blocks
 from ollama_magic.render.reply import (
     ReplyView,
     reply_bundle,
@@ -166,3 +168,30 @@ def test_outputs_of_the_first_version_are_read_back(page):
     """Notebooks that version 0.1.0 saved must restore their turns."""
     assert shows_reply(page["html"], page["text"], page["view"])
     assert not shows_reply(page["html"], page["text"] + " more", page["view"])
+
+
+FOLDED = {
+    "plain": "Try:\n\n```python\na = '<&>'\nb = 2\n```\n\nthen",
+    "in a list": "1. x\n   ```py\n   print(a)\n   ```\n",
+    "in a quote": "> ```python\n> a = 1\n> ```\n",
+    "blank lines": "```python\n\na = 1\n\n\n```",
+    "attributes": "~~~{.python #id}\nx()\n~~~",
+    "no language": "```\na = 1\n```",
+    "hidden characters": "```python\nx = '\u202e'\n```",
+    "equal": "```python\na\n```\n\n```python\na\n```",
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_code_that_a_cell_has_is_folded(case):
+    text = FOLDED[case]
+    blocks = code_blocks(text)
+    page = reply_bundle(ReplyView(text, folded=blocks))["text/html"]
+    assert len(re.findall(r"lines? of \w+, in the cell below</summary>", page)) == len(
+        blocks
+    )
+    assert page.count("<pre") == len(blocks)
+    assert LABEL_STYLE not in page
+    assert shows_reply(page, text, "markdown", blocks)
+    assert not shows_reply(page, text, "markdown")
+    assert not shows_reply(page, f"{text}\n\nmore", "markdown", blocks)
