@@ -434,7 +434,7 @@ def _place_text(
 ) -> str:
     if place is not None:
         turn = f"turn {place['turn']} of {place['chat']}"
-        return f"{turn}, version {version}" if version else turn
+        return f"{turn}, version {version}" if version > 1 else turn
     return "once" if prepared.chat_name is None else ""
 
 

@@ -277,3 +277,14 @@ def test_a_continued_reply_is_one_turn_in_a_restored_chat(
     assert "differ" not in ran.text
     kernel.run("%%ollama\nAnd?", "c")
     assert messages(fake_ollama)[1] == ("assistant", "Once upon a time.")
+
+
+def test_a_replay_without_a_server_gives_the_same_outputs(kernel, fake_ollama):
+    shown = []
+    for host in (fake_ollama.url, "127.0.0.1:9", "127.0.0.1:9"):
+        kernel.run("%reload_ext ollama_magic\n%config OllamaMagics.cached = True")
+        kernel.run(f"%config OllamaMagics.host = {host!r}")
+        cell = f"%%ollama {MODEL} -o num_predict 5\nTell"
+        ran = [cut(kernel, fake_ollama, cell=cell), kernel.run("%ollama continue", "b")]
+        shown.append([(one.html, one.text, one.provenance) for one in ran])
+    assert shown[0] == shown[1] == shown[2]
