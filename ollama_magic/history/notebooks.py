@@ -49,7 +49,7 @@ _SESSION_NAME = "JPY_SESSION_NAME"
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
 _MAX_BYTES = 200 * 2**20
 _CELL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ASKS = re.compile(r"ollama(?!\s+(?:keep|continue)\b)")
+_ASKS = re.compile(r"ollama(?!\s+(?:keep|continue|versions)\b)")
 _NUMBERED = re.compile(r"[A-Za-z]*[_-]?\d+")
 
 
@@ -366,7 +366,7 @@ def _shown_in(
 ) -> dict[str, str]:
     """Return the cell of each reply that exactly one prompt cell shows.
 
-    ``%ollama keep`` and ``continue`` also show a reply, of another cell's prompt.
+    ``%ollama keep``, ``continue`` and ``versions`` show replies of other cells too.
     """
     shown = {
         cell_id: sorted(set(_answers(cell)))

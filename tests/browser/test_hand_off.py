@@ -62,6 +62,7 @@ def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     page = notebook("%%ollama -x\nSum them up.", "last = 'cell'")
     page.run_to_end(1)
     page.wait_text(1, "code in the cell below, for review")
+    page.wait_text(1, "1 line of Python, in the cell below")
     asked, below, last = cells(page)[1:]
     assert asked[0] == "%%ollama -x\nSum them up."
     assert below == [CELL, None]
@@ -69,7 +70,7 @@ def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     page.screenshot(f"handed-over-{page.app}")
 
     page.run_to_end(1)
-    page.wait_text(1, "run with --append -x")
+    page.wait_text(1, "for another cell: %ollama code")
     assert [source for source, _ in cells(page)] == [
         cells(page)[0][0],
         asked[0],
@@ -81,8 +82,29 @@ def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     page.save()
     page.restart()
     run_all_to_end(page)
-    page.wait_text(1, "run with --append -x")
+    page.wait_text(1, "for another cell: %ollama code")
     assert len(cells(page)) == 4
+
+
+def test_other_code_of_a_rerun_and_of_a_reply_that_is_there_gets_a_cell(
+    notebook, fake_ollama
+):
+    fake_ollama.reply(REPLY)
+    sources = ["%%ollama -x\nSum them up.", "%%ollama\nAgain.", "%ollama code 1"]
+    page = notebook(*sources)
+    page.run_to_end(1)
+    page.wait_text(1, "code in the cell below, for review")
+    fake_ollama.reply("```python\nprint(6)\n```")
+    page.source(1, "%%ollama -x\nOnly the sum.")
+    page.run_to_end(1)
+    page.wait_text(1, "the earlier code is below it")
+    assert [source for source, _ in cells(page)[2:4]] == ["print(6)", CELL]
+    page.screenshot(f"other-code-{page.app}")
+    fake_ollama.reply("```python\nprint(7)\n```")
+    page.run_to_end(4)
+    page.run_to_end(5)
+    page.wait_text(5, "1 line of Python in the cell below")
+    assert cells(page)[6:] == [["print(7)", None]]
 
 
 def test_run_all_does_not_run_the_new_cell(notebook, fake_ollama):
