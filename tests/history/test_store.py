@@ -212,6 +212,31 @@ def test_undo_of_a_rerun_restores_the_replaced_turn(store):
     assert prompts(store) == []
 
 
+def test_a_turn_can_replace_another_whatever_its_cell(store):
+    for name in ["one", "two"]:
+        first = store.record(NB, "main", turn(name))
+        store.record(NB, "main", turn("three"))
+        store.record(NB, "main", turn(f"{name}, longer"), replaces=first.uid)
+    assert prompts(store) == ["one, longer", "three", "two, longer", "three"]
+    assert undone(store) == (["two, longer"], ["two"])
+
+
+def test_the_versions_of_a_turn_are_what_it_replaced_and_what_was_undone(store):
+    for text in ["one", "two", "two"]:
+        store.record(NB, "main", turn(text, cell_id="1"))
+    store.record(NB, "main", turn("of another cell", cell_id="2"))
+    undone(store)
+    undone(store)
+    (live,) = store.load(NB).turns
+    assert [one.prompt for one in store.versions(live)] == ["one", "two"]
+    assert store.version_number(live) == 1
+    latest = store.record(NB, "main", turn("three", cell_id="1"))
+    assert [one.prompt for one in store.versions(latest)] == ["one", "two", "three"]
+    assert store.version_number(latest) == 3
+    alone = store.record(NB, "main", turn("alone"))
+    assert store.version_number(alone) == 0
+
+
 def test_undo_skips_versions_with_the_same_text(store):
     for text in ["old", "same", "same", "same"]:
         store.record(NB, "main", turn(text, cell_id="1"))

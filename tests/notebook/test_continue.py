@@ -157,6 +157,16 @@ def test_an_error_while_going_on_leaves_the_turn_as_it_was(kernel, fake_ollama):
     assert kernel.run("%ollama continue", "b").text == "Once upon a time."
 
 
+def test_a_reply_that_broke_off_can_be_continued(kernel, fake_ollama):
+    fake_ollama.on("POST /api/chat", Answer([line(content="Once upon")]))
+    ran = kernel.run("%%ollama\nTell", "a")
+    assert ran.status == "error"
+    assert ran.text.endswith("\nTo go on: %ollama continue")
+    del fake_ollama._scripts["POST /api/chat"]
+    fake_ollama.reply([" a", " time."])
+    assert kernel.run("%ollama continue", "b").text == "Once upon a time."
+
+
 REFUSED = {
     "no turn": ("1", "%ollama continue", "has no turn yet"),
     "another number": ("%%ollama\nHi", "%ollama continue --turn 7", "turns are 1 to 1"),

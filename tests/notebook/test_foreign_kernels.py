@@ -3,6 +3,8 @@
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from ollama_magic.notebook.compat import fails_silently
+
 HEADER = {"msg_id": "1", "session": "s"}
 
 
@@ -98,3 +100,8 @@ def test_an_error_in_a_handler_does_not_reach_the_cell(shell, capsys, monkeypatc
                 handler(object())
     result, _ = run(shell, "2 + 2", capsys)
     assert result.result == 4
+
+
+def test_an_interrupt_is_shown_as_an_error(shell):
+    """Such a kernel takes the status of a cell from the error that is shown."""
+    assert not fails_silently(shell)
