@@ -336,17 +336,9 @@ def _way_on(session: Session, turn: Turn, place: TurnPosition | None) -> str:
         return ""
     if place is None or not turn.reply.strip():
         return longer if is_cut else ""
-    return f"To go on: {continue_command(session, place)}"
-
-
-def continue_command(session: Session, place: TurnPosition) -> str:
-    """Return the command that continues the reply of a turn."""
-    words, chat = ["%ollama continue"], place["chat"]
-    if chat != session.chat_name:
-        words.append(f"-c {shlex.quote(chat)}")
-    if place["turn"] < len(session.chat(chat).numbered):
-        words.append(f"--turn {place['turn']}")
-    return " ".join(words)
+    chat = place["chat"]
+    named = "" if chat == session.chat_name else f" -c {shlex.quote(chat)}"
+    return f"To go on: %ollama continue{named}"
 
 
 def _provenance(

@@ -54,7 +54,11 @@ def continue_reply(context: Context, line: ParsedCommand) -> object:
     chat = context.session.chat(given.get("chat"))
     turn = find_turn(chat, given.pop("turn", ""))
     if turn.status == "complete":
-        return TextPage("The reply is complete. To ask for more, write a new prompt.")
+        which = "The" if "turn" in line.values else "The last"
+        return TextPage(
+            f"{which} reply is complete. To ask for more, write a new prompt. To go on "
+            "with another reply: %ollama continue --turn T"
+        )
     _check_can_continue(turn)
     request = turn.request
     given["options"] = request.get("options", {}) | given.get("options", {})
@@ -304,7 +308,9 @@ def drop(context: Context, line: ParsedCommand) -> TextPage:
 
 
 def find_turn(chat: Chat, number: str = "") -> Turn:
-    """Return a turn by its number in the history, or the last one.
+    """Return a turn by its number in the history, or the one that was added last.
+
+    NB: in Run All, the turns of the cells below are still those of the last time.
 
     Raises
     ------
@@ -313,7 +319,10 @@ def find_turn(chat: Chat, number: str = "") -> Turn:
     """
     turns = {str(n): turn for n, turn in enumerate(chat.numbered, 1)}
     count = len(turns)
-    found = turns.get(number or str(count))
+    found = turns.get(number)
+    if turns and not number:
+        latest_first = reversed(turns.values())
+        found = max(latest_first, key=lambda turn: turn.added_at or turn.answered_at)
     if found is None:
         raise ConfigError(
             f"Chat {chat.name!r} has no turn{f' {number}' if number else ' yet'}.",
