@@ -306,3 +306,21 @@ def test_a_load_does_not_delay_lists(engine):
             answers += 1
         loading.result()
     assert answers >= 5
+
+
+def test_a_reply_that_was_cut_off_is_continued(engine):
+    """The counts of the second part include the first: ``continue`` relies on it."""
+    asked = {"role": "user", "content": "What is the capital of France?"}
+    once = engine.post("/api/chat", **options(4, [asked])).json
+    assert once["done_reason"] == "length"
+    more = engine.post("/api/chat", **options(40, [asked, once["message"]])).json
+    whole = engine.post("/api/chat", **options(48, [asked])).json
+    text = once["message"]["content"] + more["message"]["content"]
+    assert text == whole["message"]["content"]
+    tokens = once["prompt_eval_count"] + once["eval_count"]
+    assert more["prompt_eval_count"] == tokens
+
+
+def options(num_predict, messages):
+    limited = GREEDY | {"num_predict": num_predict}
+    return {"model": MODEL, "messages": messages, "stream": False, "options": limited}
