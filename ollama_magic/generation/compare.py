@@ -38,7 +38,6 @@ from ollama_magic.generation.run import discarded_on_error, fill_cache, with_sou
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.records import METADATA_KEY
-from ollama_magic.history.turns import fingerprint
 from ollama_magic.render.columns import Column, columns_bundle
 
 _NOTE = "continue with one of these: %ollama keep MODEL"
@@ -182,8 +181,6 @@ class Compared:
     candidates: tuple[Candidate, ...]
     cell_id: str | None
     """The cell that compared."""
-    based_on: str
-    """Fingerprint of the turns that were sent before the prompt."""
     times_kept: int = 0
     """How often a reply was made a turn."""
 
@@ -208,13 +205,10 @@ def compare(
     """
     options = merged(session.settings, options)
     with held():  # an interrupt ends the replies, not this function
-        cell_id = session.cells.cell_id
-        before = session.chat(options.chat).before(cell_id)
         with discarded_on_error(display), let_through():  # {{ }} may run user code
             columns = _prepared(session, options, text, display)
         stopped = _read(session, columns, display)
-        based_on = fingerprint(() if options.new or options.once else before.turns)
-        session.compared = Compared(tuple(columns), cell_id, based_on)
+        session.compared = Compared(tuple(columns), session.cells.cell_id)
         session.cells.count_turn()  # the next prompt of this cell is another turn
         if stopped and all(one.is_stopped and one.response.is_empty for one in columns):
             display.discard()
@@ -414,11 +408,11 @@ def _kept(
         compared = replace(compared, cell_id=f"comparison:{uuid.uuid4().hex}")
     compared = replace(compared, times_kept=compared.times_kept + 1)
     session.compared = compared
-    session.chat(chat)  # removes turns of deleted cells before this one is added
+    cells = session.chat(chat).page  # also removes turns of deleted cells
     prepared, result = candidate.prepared, candidate.result
     turn = make_turn(prepared, result, compared.cell_id)
-    turn = replace(turn, based_on=compared.based_on, answered_at=_answered_at(compared))
-    turn = session.store.record(session.notebook.key, chat, turn)
+    turn = replace(turn, answered_at=_answered_at(compared))
+    turn = session.store.record(session.notebook.key, chat, turn, cells=cells)
     others = [name for name in compared.models if name != candidate.model]
     is_quiet = not session.settings.footer  # -q was meant for the comparison
     prepared = replace(prepared, options=replace(prepared.options, quiet=is_quiet))

@@ -49,7 +49,7 @@ from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
-from ollama_magic.history.turns import Chat, Message, Turn
+from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class PreparedRequest:
     """The model of the chat's turn before this one."""
     begun: Turn | None = None
     """The turn whose reply is continued."""
+    based_on: str = ""
+    """The fingerprint of the turns before this one."""
 
     @property
     def cloud_host(self) -> str:
@@ -164,9 +166,11 @@ def prepare(
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
     _check_format(format, tools)
-    cell_id = None if options.append else session.cells.cell_id
-    chat = session.chat(options.chat)
-    before = chat.before_turn(begun.uid) if begun else chat.before(cell_id)
+    chat = session.chat(options.chat, is_asked=begun is None)
+    if begun is None:
+        before = chat.before(session.cells.cell_id, append=options.append)
+    else:
+        before = chat.before_turn(begun.uid)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
@@ -207,6 +211,7 @@ def prepare(
         named=named,
         model_before="" if options.once else before.last_model(),
         begun=begun,
+        based_on=fingerprint(history.turns),
     )
 
 

@@ -170,6 +170,8 @@ _NOTICES = {
 }
 _RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
 _LOAD_WORTH_SHOWING_S = 1.0
+_MARK = " (unsaved cell)"
+_UNSAVED = "unsaved cells may be out of order: save the notebook"
 _REASONS = {"load": "loaded", "unload": "unloaded"}
 
 
@@ -199,6 +201,7 @@ def make_turn(
         done_reason=response.done_reason,
         stats=response.stats,
         request={key: body[key] for key in _RECORDED if key in body},
+        based_on=prepared.based_on,
         answered_at=result.answered_at,
     )
     begun = prepared.begun
@@ -230,9 +233,12 @@ def make_reply(
         Whether the turn is stored, if the prompt belongs to a chat. A reply that is not
         kept shows all of its error: no error output follows.
     """
-    place = None
+    place, unsaved = None, []
     if prepared.chat_name is not None and is_kept:
-        place = session.chat(prepared.chat_name).position_of(turn)
+        chat, page = session.chat(prepared.chat_name), session.page
+        place = chat.position_of(turn)
+        if len(chat.turns) > 1:
+            unsaved = [t.uid for t in chat.turns if page.may_misplace(t.cell_id)]
     mismatch = _schema_notice(prepared, result)
     ended = result.notice(in_full=not is_kept)
     context = prepared.context.after(
@@ -246,10 +252,13 @@ def make_reply(
         *session.take_warnings(),
     )
     options, share = prepared.options, context_share(turn, result)
-    noted = result.noted(*_notes(prepared, place))
+    order_note = session.once(_UNSAVED) if unsaved else ""
+    noted = result.noted(*_notes(prepared, place), order_note)
     filled, sent = prepared.filled, prepared.request.as_messages()
     version = session.store.version_number(turn) if place else 0
-    footer = footer_parts(turn, noted, _place_text(prepared, place, version), filled)
+    place_text = _place_text(prepared, place, version)
+    place_text += _MARK * (turn.uid in unsaved)
+    footer = footer_parts(turn, noted, place_text, filled)
     reply = Reply(
         text=turn.reply,
         thinking=turn.thinking,

@@ -187,10 +187,13 @@ def _record(session: Session, prepared: PreparedRequest, turn: Turn) -> Turn:
     """Store a turn in its chat, if it belongs to one."""
     if prepared.chat_name is None:
         return turn
-    notebook, append = session.notebook.key, prepared.options.append
-    replaces = prepared.begun.uid if prepared.begun else ""
     turn = session.store.record(
-        notebook, prepared.chat_name, turn, append=append, replaces=replaces
+        session.notebook.key,
+        prepared.chat_name,
+        turn,
+        append=prepared.options.append,
+        replaces=prepared.begun.uid if prepared.begun else "",
+        cells=session.chat(prepared.chat_name).page,
     )
     if prepared.begun is None:
         session.cells.count_turn()

@@ -24,15 +24,14 @@ from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.settings import Settings
-from ollama_magic.history.identity import NotebookMatch
 from ollama_magic.history.notebooks import (
     CellWithoutId,
     FindCell,
     Notebook,
     NotebookFile,
     find_notebook,
-    read_notebook_file,
 )
+from ollama_magic.history.page import Page
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat
 from ollama_magic.render.output import OutputMode
@@ -68,6 +67,10 @@ class Cells(Protocol):
 
     def find_with(self, find: FindCell) -> None:
         """Set the function that finds the id of a cell without a permanent one."""
+
+    @property
+    def sent_together(self) -> tuple[str, tuple[str, ...]]:
+        """When the cell was sent, and the ids of those sent together and before it."""
 
     @property
     def is_interactive(self) -> bool:
@@ -130,7 +133,7 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
-        self._saved: NotebookFile | None = None
+        self.page = Page()
         self._saved_at_drop: NotebookFile | None = None
         """The file whose deleted cells have left the chat already."""
         self._footnote = ""
@@ -280,7 +283,7 @@ class Session:
                     found.path, self.cells.permanent_id
                 )
                 self._keys[place] = followed.key
-                self._warnings += _notes(followed)
+                self._warnings += followed.notes()
         return replace(found, key=self._keys[place])
 
     @property
@@ -288,20 +291,27 @@ class Session:
         """The chat of cells that name none."""
         return self.store.current_chat(self.notebook.key)
 
-    def chat(self, name: str | None = None) -> Chat:
-        """Return a chat of this notebook, without turns of deleted cells."""
-        key = self.notebook.key
-        _ = self.cells.cell_id  # finding the cell may give turns of this chat its id
+    def chat(self, name: str | None = None, *, is_asked: bool = False) -> Chat:
+        """Return a chat in the order of the page, without turns of deleted cells.
+
+        With ``is_asked``, the running cell is about to get a turn in it.
+        """
+        key, name = self.notebook.key, name or self.chat_name
+        cell_id = self.cells.cell_id  # may give turns of this chat the id of the cell
         if self.cells.deleted_cells:
             self.store.drop_cells(key, self.cells.deleted_cells)
             self.cells.forget_deleted()
-        return self.store.load(key, name or self.chat_name)
+        with self._lock:
+            self.page.read(self.notebook.path)
+            if is_asked:
+                turns = self.store.load(key, name).turns
+                self.page.follow(turns, cell_id, *self.cells.sent_together)
+            return self.store.load_ordered(key, name, self.page.cells)
 
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, if the front end sends none."""
         notebook = self.notebook
-        path, before = notebook.path, self._saved_at_drop
-        self._saved = saved = read_notebook_file(path, self._saved) if path else None
+        before, saved = self._saved_at_drop, self.page.read(notebook.path)
         name = None
         if cell.address or saved is not None:
             name = self.store.identify_cell(notebook.key, cell, saved)
@@ -322,6 +332,10 @@ class Session:
     def take_footnote(self) -> str:
         """Return the note about cell ids that one footer shows, and forget it."""
         note, self._footnote = self._footnote, ""
+        return self.once(note)
+
+    def once(self, note: str) -> str:
+        """Return a note that was not shown in this kernel; else an empty text."""
         if note in self._footnotes_shown:
             return ""
         self._footnotes_shown.add(note)
@@ -347,23 +361,6 @@ class Session:
             self._store = None
 
 
-def _notes(followed: NotebookMatch) -> list[str]:
-    """Return what the user should know about where the chats come from."""
-    notes = []
-    if followed.displaced:
-        notes.append(
-            "Another notebook was at this path before; its chats are kept separately "
-            "and not used here."
-        )
-    if followed.how == "moved" and followed.source:
-        notes.append(f"This notebook was moved from {followed.source}, with its chats.")
-    if followed.how == "copied":
-        notes.append(
-            f"This notebook is a copy of {followed.source} and has a copy of its chats."
-        )
-    return notes
-
-
 _KEY = "ollama_magic"
 _LOCK = threading.Lock()
 
@@ -376,6 +373,7 @@ class _NoCells:
     cell_id: str | None = None
     is_identified: bool = False
     permanent_id: str | None = None
+    sent_together: tuple[str, tuple[str, ...]] = ("", ())
     is_interactive: bool = True
     deleted_cells: tuple[str, ...] = ()
 

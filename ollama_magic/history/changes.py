@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
@@ -145,24 +144,17 @@ def _insert_turns(
 ) -> None:
     chat_id = rows.get_or_create_chat(database, notebook, chat.name)
     live = rows.read_turns(database, chat_id)
-    pairs = zip(live, chat.turns, strict=False)
-    in_place = len(list(takewhile(lambda pair: pair[0].uid == pair[1].uid, pairs)))
     named = {turn.uid for turn in chat.turns}
     replaced = {t.cell_id: t.uid for t in live if t.cell_id and t.uid not in named}
-    for turn in chat.turns[in_place:]:
-        uid = turn.uid
-        if not uid:
-            added = rows.new_turn(turn, moment)
-            rows.remove_from_other_chats(database, notebook, added, chat_id)
+    turns = []
+    for turn in chat.turns:
+        if not turn.uid:
+            turn = rows.new_turn(turn, moment)  # noqa: PLW2901
+            rows.remove_from_other_chats(database, notebook, turn, chat_id)
             replaces = replaced.get(turn.cell_id or "")
-            rows.add_turn(database, chat_id, added, replaces=replaces)
-            uid = added.uid
-        database.execute(
-            "UPDATE turns SET position ="
-            " (SELECT MAX(position) + 1 FROM turns WHERE chat_id = ?) WHERE uid = ?",
-            (chat_id, uid),
-        )
-        rows.bump_revision(database, uid)
+            rows.add_turn(database, chat_id, turn, replaces=replaces)
+        turns.append(turn)
+    rows.set_order(database, chat_id, live, turns)
 
 
 def undo_last_change(

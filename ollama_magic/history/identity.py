@@ -77,6 +77,22 @@ class NotebookMatch:
         """The path that it was moved or copied from, if it had one."""
         return (self.found.path if self.found else None) or ""
 
+    def notes(self) -> list[str]:
+        """Return what the user should know about where the chats come from."""
+        notes = []
+        if self.displaced:
+            notes.append(
+                "Another notebook was at this path before; its chats are kept "
+                "separately and not used here."
+            )
+        if self.how == "moved" and self.source:
+            notes.append(f"This notebook was moved from {self.source}, with its chats.")
+        if self.how == "copied":
+            notes.append(
+                f"This notebook is a copy of {self.source} and has a copy of its chats."
+            )
+        return notes
+
 
 def match_notebook(
     database: sqlite3.Connection, path: str, cell_id: str | None

@@ -10,9 +10,10 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from itertools import takewhile
 from typing import Literal, NamedTuple, get_args
 
 from ollama_magic.client.images import Image
@@ -293,8 +294,8 @@ def add_turn(
     turn: Turn,
     *,
     replaces: str | None = None,
-) -> int:
-    """Add a turn at the end, or in place of another; return the new revision.
+) -> None:
+    """Add a turn at the end, or in place of another.
 
     Parameters
     ----------
@@ -334,7 +335,35 @@ def add_turn(
             "replaces": replaces,
         },
     )
-    return bump_revision(database, turn.uid)
+    _bump_chat(database, chat_id)
+
+
+def set_order(
+    database: sqlite3.Connection,
+    chat_id: int,
+    present: Sequence[Turn],
+    wanted: Sequence[Turn],
+) -> int:
+    """Set the order of the live turns of a chat, and return the new revision.
+
+    Turns are moved to the end, apart from those that ``present`` and ``wanted`` begin
+    with.
+    """
+    pairs = zip(present, wanted, strict=False)
+    in_place = len(list(takewhile(lambda pair: pair[0].uid == pair[1].uid, pairs)))
+    (last,) = database.execute(
+        "SELECT COALESCE(MAX(position), 0) FROM turns WHERE chat_id = ?", (chat_id,)
+    ).fetchone()
+    # The earlier versions of a turn have its position, and move with it.
+    database.executemany(
+        "UPDATE turns SET position = ? WHERE chat_id = ? AND position ="
+        " (SELECT position FROM turns WHERE uid = ?)",
+        [
+            (place, chat_id, turn.uid)
+            for place, turn in enumerate(wanted[in_place:], last + 1)
+        ],
+    )
+    return _bump_chat(database, chat_id)
 
 
 def _store_images(database: sqlite3.Connection, turn: Turn) -> str | None:
@@ -399,15 +428,19 @@ def restore_chat(
         )
 
 
-def bump_revision(database: sqlite3.Connection, uid: str) -> int:
-    """Raise the revision of the chat whose turn has changed, and return it."""
+def bump_revision(database: sqlite3.Connection, uid: str) -> None:
+    """Raise the revision of the chat whose turn has changed."""
+    (chat_id,) = database.execute(
+        "SELECT chat_id FROM turns WHERE uid = ?", (uid,)
+    ).fetchone()
+    _bump_chat(database, chat_id)
+
+
+def _bump_chat(database: sqlite3.Connection, chat_id: int) -> int:
     database.execute(
-        "UPDATE chats SET revision = revision + 1"
-        " WHERE id = (SELECT chat_id FROM turns WHERE uid = ?)",
-        (uid,),
+        "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
     )
     revision: int = database.execute(
-        "SELECT revision FROM chats JOIN turns ON chats.id = chat_id WHERE uid = ?",
-        (uid,),
+        "SELECT revision FROM chats WHERE id = ?", (chat_id,)
     ).fetchone()[0]
     return revision

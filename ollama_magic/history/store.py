@@ -20,7 +20,14 @@ from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.identity import NotebookMatch
 from ollama_magic.history.notebooks import CellWithoutId, NotebookFile
 from ollama_magic.history.rows import ChatSummary, NotebookState
-from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, fingerprint, utc_now
+from ollama_magic.history.turns import (
+    MAIN_CHAT,
+    Chat,
+    Turn,
+    fingerprint,
+    page_order,
+    utc_now,
+)
 
 
 class _CachedChat(NamedTuple):
@@ -123,11 +130,23 @@ class ChatStore:
     # -- turns -----------------------------------------------------------------
 
     def load(self, notebook: str, chat: str = MAIN_CHAT) -> Chat:
-        """Return the live turns of a chat, oldest first; a new chat has none.
+        """Return the live turns of a chat in their order; a new chat has none.
 
         They are read again only if another kernel has changed the chat.
         """
         return self._database.run(self._current, notebook, chat)
+
+    def load_ordered(self, notebook: str, chat: str, cells: tuple[str, ...]) -> Chat:
+        """Return a chat in the order of the cells of the page, and keep that order.
+
+        Undo does not revert it, since the page is still the same.
+        """
+        turns = self.load(notebook, chat).turns
+        if page_order(turns, cells) != turns:
+            self._cached[notebook, chat] = self._database.run_and_commit(
+                self._order, notebook, chat, cells
+            )
+        return replace(self.load(notebook, chat), page=cells)
 
     def record(
         self,
@@ -137,18 +156,22 @@ class ChatStore:
         *,
         append: bool = False,
         replaces: str = "",
+        cells: tuple[str, ...] = (),
     ) -> Turn:
         """Add a turn, and return it as stored.
 
         It replaces a live turn of the same cell, in its position; the old turn stays in
-        the file. A turn of the cell in another chat of the notebook is removed.
+        the file. A turn of the cell in another chat of the notebook is removed. The
+        turn of a new cell follows the turns of the cells above it.
 
         Parameters
         ----------
         append
-            Add the turn at the end, and keep the other turns of its cell.
+            Keep the turn of the cell, if it has one, and add this one at the end.
         replaces
             The uid of the turn to replace, whatever its cell.
+        cells
+            The ids of the cells in the order of the page, as far as it is known.
 
         Returns
         -------
@@ -157,7 +180,13 @@ class ChatStore:
         """
         stored = rows.new_turn(turn, utc_now())
         recorded, cached = self._database.run_and_commit(
-            self._record, notebook, chat, stored, append=append, replaces=replaces
+            self._record,
+            notebook,
+            chat,
+            stored,
+            append=append,
+            replaces=replaces,
+            cells=cells,
         )
         self._cached[notebook, chat] = cached
         return recorded
@@ -174,10 +203,16 @@ class ChatStore:
         if uids:
             self._database.run_and_commit(changes.trust_turns, uids)
 
-    def mark_new(self, notebook: str, chat: str, cell_id: str | None = None) -> Turn:
+    def mark_new(
+        self,
+        notebook: str,
+        chat: str,
+        cell_id: str | None = None,
+        cells: tuple[str, ...] = (),
+    ) -> Turn:
         """Add a marker of a new conversation, as a turn of the running cell."""
         mark = Turn(starts_afresh=True, cell_id=cell_id)
-        return self.record(notebook, chat, mark)
+        return self.record(notebook, chat, mark, cells=cells)
 
     def drop(self, uid: str) -> None:
         """Remove a turn from its chat; it stays in the file."""
@@ -334,6 +369,19 @@ class ChatStore:
             self._cached[notebook, name] = known = _CachedChat(revision, chat)
         return known.chat
 
+    def _order(
+        self,
+        database: sqlite3.Connection,
+        notebook: str,
+        name: str,
+        cells: tuple[str, ...],
+    ) -> _CachedChat:
+        chat_id = rows.get_or_create_chat(database, notebook, name)
+        turns = self._current(database, notebook, name).turns
+        ordered = page_order(turns, cells)
+        revision = rows.set_order(database, chat_id, turns, ordered)
+        return _CachedChat(revision, Chat(name, ordered))
+
     def _record(
         self,
         database: sqlite3.Connection,
@@ -343,20 +391,29 @@ class ChatStore:
         *,
         append: bool,
         replaces: str,
+        cells: tuple[str, ...],
     ) -> tuple[Turn, _CachedChat]:
         chat_id = rows.get_or_create_chat(database, notebook, name)
-        chat = self._current(database, notebook, name)
-        before = chat.before_turn(replaces)
+        chat = replace(self._current(database, notebook, name), page=cells)
+        earlier = next((one for one in chat.turns if one.uid == replaces), None)
+        if earlier is None and not append:
+            earlier = chat.turn_of(turn.cell_id)
+        before = chat.before(turn.cell_id, append=append).turns
+        if earlier is not None:
+            before = chat.before_turn(earlier.uid).turns
         if not append:
-            before = chat.before(turn.cell_id) if before is chat else before
             rows.remove_from_other_chats(database, notebook, turn, chat_id)
-        replaced = None if before is chat else chat.turns[len(before.turns)].uid
-        in_use = () if turn.starts_afresh else before.turns
-        # A restored turn already has its own ``based_on``.
+        in_use = () if turn.starts_afresh else before
+        # The prompt, or a file, may say what the turn is based on.
         turn = replace(turn, based_on=turn.based_on or fingerprint(in_use))
-        revision = rows.add_turn(database, chat_id, turn, replaces=replaced)
-        after = chat.turns[len(before.turns) + (replaced is not None) :]
-        return turn, _CachedChat(revision, Chat(name, (*before.turns, turn, *after)))
+        rows.add_turn(
+            database, chat_id, turn, replaces=earlier.uid if earlier else None
+        )
+        turns = tuple(turn if one is earlier else one for one in chat.turns)
+        turns = turns if earlier else (*turns, turn)
+        ordered = page_order(turns, cells)
+        revision = rows.set_order(database, chat_id, turns, ordered)
+        return turn, _CachedChat(revision, Chat(name, ordered))
 
     def _restore_cached(self, database: sqlite3.Connection) -> None:
         for (notebook, _), (revision, chat) in self._cached.items():

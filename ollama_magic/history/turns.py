@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypedDict
@@ -187,6 +187,31 @@ def _last_start(turns: Sequence[Turn]) -> int:
     return 0
 
 
+def page_order(turns: Sequence[Turn], cells: Sequence[str]) -> tuple[Turn, ...]:
+    """Return turns in the order of the cells of a page.
+
+    A turn whose place is unknown stays behind the turn before it: one without a cell,
+    of a cell that is not among ``cells``, or added to its cell with ``--append``.
+    """
+    places = {cell_id: place for place, cell_id in enumerate(cells)}
+    groups: list[tuple[int, list[Turn]]] = [(-1, [])]
+    seen = set()
+    for turn in turns:
+        place = places.get(base_id(turn.cell_id))
+        if place is None or turn.cell_id in seen:
+            groups[-1][1].append(turn)
+        else:
+            groups.append((place, [turn]))
+        seen.add(turn.cell_id)
+    groups.sort(key=lambda group: group[0])
+    return tuple(turn for _, group in groups for turn in group)
+
+
+def base_id(cell_id: str | None) -> str:
+    """Return the id of a cell; the second turn of one run has the id ``ID 2``."""
+    return (cell_id or "").partition(" ")[0]
+
+
 class TurnPosition(TypedDict):
     """The position of a turn in its chat, as the metadata of its output has it."""
 
@@ -199,10 +224,12 @@ class TurnPosition(TypedDict):
 
 @dataclass(frozen=True)
 class Chat:
-    """One named chat of a notebook: its live turns, oldest first."""
+    """One named chat of a notebook: its live turns, in the order of the page."""
 
     name: str
     turns: tuple[Turn, ...] = ()
+    page: tuple[str, ...] = ()
+    """The ids of the cells of the notebook in their order, as far as it is known."""
 
     @property
     def numbered(self) -> tuple[Turn, ...]:
@@ -216,22 +243,38 @@ class Chat:
         before = sum(not other.is_mark for other in self.turns[:index])
         return TurnPosition(chat=self.name, turn=before + 1, position=index + 1)
 
-    def before(self, cell_id: str | None) -> Chat:
-        """Return the chat before the turn of a cell; all of it if there is none.
+    def turn_of(self, cell_id: str | None) -> Turn | None:
+        """Return the turn that a re-run of a cell replaces.
 
-        A cell that was run with ``--append`` has several turns. Running it again
-        replaces the last of them.
+        A cell that was run with ``--append`` has several turns; it is the last of them.
         """
-        if cell_id is not None:
-            for index in range(len(self.turns) - 1, -1, -1):
-                if self.turns[index].cell_id == cell_id:
-                    return Chat(self.name, self.turns[:index])
-        return self
+        if cell_id is None:
+            return None
+        return next((t for t in reversed(self.turns) if t.cell_id == cell_id), None)
+
+    def before(self, cell_id: str | None, *, append: bool = False) -> Chat:
+        """Return the chat before the turn that a cell gets.
+
+        Parameters
+        ----------
+        append
+            Whether a cell that has a turn gets another one, at the end.
+        """
+        mine, turns = self.turn_of(cell_id), self.turns
+        if mine is None:
+            mine = Turn(cell_id=cell_id)
+            turns = page_order([*turns, mine], self.page)
+        elif append:
+            return self
+        index = next(index for index, turn in enumerate(turns) if turn is mine)
+        return replace(self, turns=turns[:index])
 
     def before_turn(self, uid: str) -> Chat:
         """Return the chat before a turn; all of it if the turn has left."""
         uids = [turn.uid for turn in self.turns]
-        return Chat(self.name, self.turns[: uids.index(uid)]) if uid in uids else self
+        if uid not in uids:
+            return self
+        return replace(self, turns=self.turns[: uids.index(uid)])
 
     def stale(self) -> frozenset[str]:
         """Return the uids of turns whose reply is based on outdated turns.

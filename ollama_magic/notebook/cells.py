@@ -24,11 +24,11 @@ Sources, seen in running front ends unless noted:
   the base 7, ``s``, the scheme in base 64):
   ``vscode-notebook-cell:/home/ann/a.ipynb#W0sZmlsZQ%3D%3D``. Cells are renumbered
   whenever the notebook is opened; ``header.session`` is a different one then, and
-  stays the same when the kernel restarts. Updates are lost when a cell is run again
-  (seen).
+  stays the same when the kernel restarts. Re-run cells lose updates (seen).
 * jupyter console, qtconsole, Spyder and jupyter-server-nbmodel ignore updates;
   jupyter-server-documents shows each as one more output. None of them sends a cell id,
   and neither does nbclient, which has no user.
+* JupyterLab sends all cells of Run All at once, each with the date when it was sent.
 * Colab (not seen): ``metadata.colab.cell_id``.
 """
 
@@ -38,6 +38,7 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.notebook import compat
@@ -60,6 +61,9 @@ _LINE_PROMPT = re.compile(
     r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
 )
 
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
+_AT_ONCE = timedelta(seconds=0.25)  # between two cells of Run All; people need longer
+
 
 class CellTracker:
     """The running cell, as far as the front end identifies it.
@@ -81,6 +85,10 @@ class CellTracker:
         self._deleted_read_from: str | None = None
         self._turns: tuple[object, int] = (None, 0)
         self._is_output_claimed = False
+        self._run: tuple[str | None, datetime, str] = (None, _UNKNOWN, "")
+        self._ended_at = _UNKNOWN
+        self._sent_above: tuple[str, ...] = ()
+        self._note_run()
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
 
@@ -120,8 +128,26 @@ class CellTracker:
     def count_turn(self) -> None:
         """Count a turn of the running cell: the next one gets another id."""
         request = self._request()
-        number = self._number_of_turns(request)
-        self._turns = (_message_id(request), number + 1)
+        self._turns = (_message_id(request), self._number_of_turns(request) + 1)
+
+    @property
+    def sent_together(self) -> tuple[str, tuple[str, ...]]:
+        """When the cell was sent, and the ids of those sent at once and before it."""
+        return self._run[1].isoformat(timespec="microseconds"), self._sent_above
+
+    def _note_run(self) -> None:
+        """Find out whether a cell was sent together with the one that ran before it."""
+        request = self._request()
+        last_message_id, last_sent_at, last_id = self._run
+        message_id, sent_at = _message_id(request), _sent_at(request)
+        if message_id is not None and message_id == last_message_id:
+            return  # a cell that runs within another
+        cell_id = self.permanent_id or ""
+        above = (*self._sent_above, *filter(None, [last_id]))
+        latest = min(last_sent_at + _AT_ONCE, self._ended_at)
+        is_together = _UNKNOWN < last_sent_at <= sent_at < latest
+        self._sent_above = above if is_together and cell_id not in above else ()
+        self._run, self._ended_at = (message_id, sent_at, cell_id), _UNKNOWN
 
     def _sent_id(self, request: Mapping[str, Any]) -> str | None:
         return _cell_id(request) or _text(self._event_id)
@@ -162,10 +188,9 @@ class CellTracker:
     def _read_deleted(self) -> None:
         request = self._request()
         deleted = _mapping(request.get("metadata")).get("deletedCells")
-        if isinstance(deleted, list) and self._deleted_read_from != _message_id(
-            request
-        ):
-            self._deleted_read_from = _message_id(request)
+        message_id = _message_id(request)
+        if isinstance(deleted, list) and self._deleted_read_from != message_id:
+            self._deleted_read_from = message_id
             self._deleted |= {c for c in deleted if isinstance(c, str) and c}
 
     # -- its source and its output -----------------------------------------
@@ -271,10 +296,9 @@ class CellTracker:
         self.raw_cell = info.raw_cell or ""
         self._is_output_claimed = False
         self._event_id = getattr(info, "cell_id", None)
+        self._note_run()
         self._read_deleted()
-        self._deleted.discard(
-            self.permanent_id or ""
-        )  # it was cut and pasted elsewhere
+        self._deleted.discard(self.permanent_id or "")  # cut and pasted elsewhere
         if _message_id(self._request()) is None:
             self._turns = (None, 0)  # there are no message ids to tell runs apart
 
@@ -284,6 +308,7 @@ class CellTracker:
         # a nested cell, the outer cell is treated as unknown, to be safe.
         self.raw_cell = ""
         self._event_id = None
+        self._ended_at = datetime.now(UTC)
 
     def _request(self) -> Mapping[str, Any]:
         return compat.current_request(self._shell)
@@ -325,6 +350,11 @@ def _cell_id(request: Mapping[str, Any]) -> str | None:
 
 def _header(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return _mapping(request.get("header"))
+
+
+def _sent_at(request: Mapping[str, Any]) -> datetime:
+    date = _header(request).get("date")
+    return date.astimezone(UTC) if isinstance(date, datetime) else _UNKNOWN
 
 
 def _message_id(request: Mapping[str, Any]) -> str | None:

@@ -448,7 +448,7 @@ def test_an_interrupt_leaves_the_chat_unchanged(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ollama_magic.history.rows.bump_revision", interrupted)
+        patch.setattr("ollama_magic.history.rows.set_order", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.record(NB, "main", turn("b", cell_id="1"))
     assert store.prompts() == ["a"]

@@ -102,8 +102,8 @@ def test_turns_before_a_new_conversation_are_not_sent():
 def test_before_returns_the_turns_before_that_of_a_cell():
     talk = chat(turn("a", cell_id="1"), turn("b", cell_id="2"), turn("c", cell_id="3"))
     assert [t.uid for t in talk.before("2").turns] == ["a"]
-    assert talk.before("new") is talk
-    assert talk.before(None) is talk
+    assert talk.before("new") == talk
+    assert talk.before(None) == talk
 
 
 def test_before_uses_the_last_of_several_turns_of_a_cell():

@@ -137,7 +137,7 @@ def test_after_a_reload_every_cell_still_replaces_its_own_turn(page):
     page.reload()
     for cell in (beta, gamma):
         page.run(cell)
-        assert sorted(page.prompts()) == ["alpha?", "beta?", "gamma?"]
+        assert page.prompts() == ["alpha?", "gamma?", "beta?"]
 
 
 def test_an_edited_unsaved_cell_replaces_its_turn_while_the_notebook_is_open(page):
@@ -274,6 +274,22 @@ def test_a_deleted_cell_leaves_the_chat_even_after_an_unsaved_cell(page):
     page.run(four)
     page.run(three)
     assert page.prompts() == ["one?", "three?", "four?"]
+
+
+def test_restart_and_run_all_puts_an_unsaved_cell_of_vscode_in_its_place(page):
+    alpha, beta = page.add("alpha?", "beta?")
+    page.save()
+    page.run(alpha)
+    page.run(beta)
+    gamma = page.insert(1, "gamma?")
+    assert "turn 3 of main (unsaved cell)" in page.run(gamma).html
+    page.restart()
+    for cell in page.cells:
+        page.run(cell)
+        if cell is gamma:
+            assert page.asked() == ["alpha?", "gamma?"]
+    assert page.asked() == ["alpha?", "gamma?", "beta?"]
+    assert page.prompts() == ["alpha?", "gamma?", "beta?"]
 
 
 def test_a_saved_notebook_with_numbered_cells_deletes_no_turn(page):

@@ -158,7 +158,8 @@ def start_new(context: Context, line: ParsedCommand) -> TextPage:
     session, key = context.session, context.session.notebook.key
     if line.arguments:
         session.store.set_current_chat(key, line.arguments[0])
-    mark = session.store.mark_new(key, session.chat_name, session.cells.cell_id)
+    name, page = session.chat_name, session.chat(is_asked=True).page
+    mark = session.store.mark_new(key, name, session.cells.cell_id, page)
     session.cells.count_turn()
     chat = session.chat()
     metadata = {METADATA_KEY: output_metadata(mark, chat.position_of(mark), "")}
@@ -193,7 +194,7 @@ class HistoryRow:
     status: str
     """``complete``, ``cut``, ``interrupted`` or ``broken``."""
     is_stale: bool
-    """Whether an earlier turn has changed since it was answered."""
+    """Whether the turns above it have changed since it was answered."""
     left: str
     """Why it is no longer sent; empty for a turn in use."""
     characters: int
@@ -201,6 +202,10 @@ class HistoryRow:
     answered_at: str
     """UTC, ISO 8601."""
     cell_id: str | None
+    cell: int | None
+    """The position of its cell in the saved notebook, from 1; None if unknown."""
+    is_unsaved: bool
+    """Whether the position is unknown because the notebook is not saved."""
     system: str | None
     """The system message that starts with this turn, if any."""
     calls: int
@@ -214,6 +219,7 @@ _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
 _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "TURN": lambda r: r.number or "",
+    "CELL": lambda r: "unsaved" if r.is_unsaved else r.cell or "",
     "PROMPT": lambda r: short(r.prompt),
     "REPLY": lambda r: short(r.reply),
     "MODEL": lambda r: r.model,
@@ -227,7 +233,7 @@ _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "CALLS": lambda r: _unless_sent(r, r.calls),
     "IMAGES": lambda r: r.images or "",
 }
-_SHOWN_IF_ANY = ("FROM", "SYSTEM", "CALLS", "IMAGES")
+_SHOWN_IF_ANY = ("CELL", "FROM", "SYSTEM", "CALLS", "IMAGES")
 """Columns that are left out when they are empty."""
 
 
@@ -264,7 +270,9 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
         count = turns_text(unanswered)
         notes.append(f"{count} without a reply, not sent: %ollama history --all")
     if any(row.is_stale for row in rows):
-        notes.append("stale: an earlier turn has changed since; run the cell again")
+        notes.append("stale: the turns above it have changed; run the cell again")
+    if any(row.is_unsaved for row in rows):
+        notes.append("unsaved: may be out of order until the notebook is saved")
     since = "since %ollama new" if earlier else "yet"
     empty = f'No turns in chat "{chat.name}" {since}.'
     note = "\n".join(notes)
@@ -296,6 +304,8 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
             characters=len(turn.prompt) + len(turn.reply),
             answered_at=turn.answered_at,
             cell_id=turn.cell_id,
+            cell=session.page.number_of(turn.cell_id),
+            is_unsaved=not why and session.page.may_misplace(turn.cell_id),
             system=turn.system,
             calls=turn.calls,
             images=len(turn.images),

@@ -249,9 +249,9 @@ def _use_version(context: Context, turn: Turn, number: str) -> object:
     last = datetime.fromisoformat(max(one.answered_at for one in [turn, *versions]))
     moment = (last + timedelta(microseconds=1)).isoformat(timespec="microseconds")
     chosen = replace(chosen, cell_id=turn.cell_id, answered_at=moment)
-    chat = session.chat()
+    chat, key = session.chat(), session.notebook.key
     used = session.store.record(
-        session.notebook.key, chat.name, chosen, replaces=turn.uid
+        key, chat.name, chosen, replaces=turn.uid, cells=chat.page
     )
     place = session.chat().position_of(used)
     facts = f"turn {place['turn']} of {place['chat']}, version {number}"
