@@ -62,7 +62,8 @@ def stop(kernel, fake, number):
     msg_id = kernel.send(f"%%ollama --last 5\nQuestion {number}", f"cell{number}")
     kernel.collect(msg_id, until=lambda ran: "word49" in ran.html)
     kernel.manager.interrupt_kernel()
-    assert "Interrupted" in kernel.collect(msg_id).error
+    ran = kernel.collect(msg_id)
+    assert (ran.status, "[interrupted]" in ran.html) == ("error", True)
     fake._scripts.clear()
 
 
