@@ -49,8 +49,10 @@ _CLOSED: tuple[tuple[type, str], ...] = (
 _HISTORIES = ("_ih", "_oh", "_dh")
 """IPython's names for the inputs, outputs and directories of the session."""
 
-_ONLY_ADDRESS = re.compile(r"<.* at 0x[0-9A-Fa-f]+>")
-"""The text of an object that has none of its own: a generator, a groupby of pandas."""
+_NO_TEXT = re.compile(
+    r"<.* at 0x[0-9A-Fa-f]+>|<(class|enum|built-in (function|method)|_io\.\w+) .*>"
+)
+"""The text of an object that has none of its own: a generator, a class, a file."""
 
 _RAW = "--raw sends braces unchanged"
 _USE_NAME = "compute it in a cell above and use its name"
@@ -262,7 +264,7 @@ def _value_text(
         raise
     except Exception as error:  # the user's __str__ and __repr__ may raise anything
         raise _failed(expression, error) from error
-    if not isinstance(value, str) and _ONLY_ADDRESS.fullmatch(found.text):
+    if not isinstance(value, str) and _NO_TEXT.fullmatch(found.text):
         what, why = f"{expression} has no text that a model can read.", found.text
         raise _error(expression, what, f"it is {quoted(why)}", _USE_NAME)
     return found

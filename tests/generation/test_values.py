@@ -1,5 +1,7 @@
 """How tables, arrays and long texts are sent."""
 
+import io
+
 import pytest
 
 from ollama_magic.errors import PromptError
@@ -157,15 +159,23 @@ def test_a_text_that_its_library_abridged_has_a_note():
 
 @pytest.mark.parametrize(
     "value",
-    [object(), (n for n in "ab"), map(str, "ab"), lambda: 1],
-    ids=["object", "generator", "map", "function"],
+    [
+        object(),
+        (n for n in "ab"),
+        lambda: 1,
+        print,
+        Named,
+        int,
+        io.TextIOWrapper(io.BytesIO(), "utf-8"),
+    ],
+    ids=lambda value: type(value).__name__,
 )
 def test_an_object_without_a_text_is_an_error_and_is_never_sent(value):
     with pytest.raises(
         PromptError, match="has no text that a model can read"
     ) as caught:
         fill("What is {{ value }}?", {"value": value})
-    assert " at 0x" in caught.value.why
+    assert caught.value.why == f"it is {value!r}"
 
 
 def test_a_groupby_is_an_error_and_is_never_sent(pandas):
