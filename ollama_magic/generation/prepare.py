@@ -7,10 +7,10 @@ can be found before something is sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from typing import Any
 
 from ollama_magic.client.background import run_in_background
@@ -154,30 +154,20 @@ def prepare(
     """
     names, hide = session.namespace, session.redactor_for(client).text
     schema = None if options.schema is None else read_schema(options.schema, names)
+    attached = {"files": options.files, "images": options.images}
     prompt, filled, images = compose(
-        text,
-        names,
-        files=options.files,
-        images=options.images,
-        raw=options.raw,
-        hide=hide,
+        text, names, **attached, raw=options.raw, hide=hide
     )
     tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
     _check_format(format, tools)
-    chat = session.chat(options.chat, is_asked=begun is None)
-    if begun is None:
-        before = chat.before(session.cells.cell_id, append=options.append)
-    else:
-        before = chat.before_turn(begun.uid)
+    before = _chat_before(session, options, begun)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
     needs = {"thinking": options.think, "tools": tools}
-    needs |= {image.capability: True for image in images}
-    for capability in [one for one, is_needed in needs.items() if is_needed]:
-        require_capability(capability, model, models.installed)
+    _check_capabilities(needs, images, model, models)
     _check_use(session, client, options, name, models)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history)
@@ -189,7 +179,7 @@ def prepare(
     request = _request(name, options, sent, tools, format)
     request = _named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0), *reply]
-    earlier = [image for turn in history.sent(options.last) for image in turn.images]
+    earlier = chain.from_iterable(t.images for t in history.sent(options.last))
     return PreparedRequest(
         client=client,
         options=options,
@@ -213,6 +203,26 @@ def prepare(
         begun=begun,
         based_on=fingerprint(history.turns),
     )
+
+
+def _chat_before(session: Session, options: ChatOptions, begun: Turn | None) -> Chat:
+    """Return the chat as it is above the running cell, or above a turn."""
+    chat = session.chat(options.chat, is_asked=begun is None)
+    if begun is not None:
+        return chat.before_turn(begun.uid)
+    return chat.before(session.cells.cell_id, append=options.append)
+
+
+def _check_capabilities(
+    needs: Mapping[str, object],
+    images: Sequence[Image],
+    model: ModelSummary | None,
+    models: ServerModels,
+) -> None:
+    """Raise if the model lacks what the options or the attachments need."""
+    needed = [capability for capability, is_needed in needs.items() if is_needed]
+    for capability in dict.fromkeys([*needed, *(one.capability for one in images)]):
+        require_capability(capability, model, models.installed)
 
 
 def ask_for_models(

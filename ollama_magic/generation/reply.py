@@ -19,7 +19,7 @@ from ollama_magic.generation.code_cell import blocks_below
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
-from ollama_magic.generation.schema import Schema, what_is_wrong, with_names
+from ollama_magic.generation.schema import Schema, mismatch_notice, with_names
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
 from ollama_magic.history.notebooks import stable_cell_id
@@ -37,11 +37,7 @@ from ollama_magic.history.turns import (
     without_outcome,
 )
 from ollama_magic.render.code import CodeBlock, code_blocks
-from ollama_magic.render.reply import (
-    ReplyView,
-    output_text,
-    reply_bundle,
-)
+from ollama_magic.render.reply import ReplyView, output_text, reply_bundle
 
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
 _EARLY_ENDS = {"cut": "cut off", "interrupted": "interrupted", "broken": "cut off"}
@@ -239,18 +235,8 @@ def make_reply(
         place = chat.position_of(turn)
         if len(chat.turns) > 1:
             unsaved = [t.uid for t in chat.turns if page.may_misplace(t.cell_id)]
-    mismatch = _schema_notice(prepared, result)
-    ended = result.notice(in_full=not is_kept)
-    context = prepared.context.after(
-        turn.stats, turn.done_reason, result.context_length
-    )
-    is_said = turn.status == "cut" and (mismatch or "cut off" in context)
-    notices = (
-        "" if is_said else ended,
-        mismatch,
-        context or _way_on(session, turn, place),
-        *session.take_warnings(),
-    )
+    way_on, ended = _way_on(session, turn, place), result.notice(in_full=not is_kept)
+    notices = (*_notices(prepared, result, ended, way_on), *session.take_warnings())
     options, share = prepared.options, context_share(turn, result)
     order_note = session.once(_UNSAVED) if unsaved else ""
     noted = result.noted(*_notes(prepared, place), order_note)
@@ -335,6 +321,19 @@ def of_cell(turn: Turn) -> dict[str, object]:
     """Return what the metadata says in another cell than that of the turn."""
     is_stable = stable_cell_id(turn.cell_id)  # the notebook file has this id too
     return {TURN_CELL_KEY: turn.cell_id} if is_stable else {}
+
+
+def _notices(
+    prepared: PreparedRequest, result: Result, ended: str, way_on: str
+) -> tuple[str, str, str]:
+    """Return what is said below a reply: its end, its schema, and its context."""
+    response, mismatch = result.response, ""
+    if result.fault is None:
+        mismatch = mismatch_notice(response.text, prepared.schema, response.done_reason)
+    after = (response.stats, response.done_reason, result.context_length)
+    context = prepared.context.after(*after)
+    is_said = result.status == "cut" and (mismatch or "cut off" in context)
+    return "" if is_said else ended, mismatch, context or way_on
 
 
 def _way_on(session: Session, turn: Turn, place: TurnPosition | None) -> str:
@@ -437,15 +436,3 @@ def _place_text(
         turn = f"turn {place['turn']} of {place['chat']}"
         return f"{turn}, version {version}" if version > 1 else turn
     return "once" if prepared.chat_name is None else ""
-
-
-def _schema_notice(prepared: PreparedRequest, result: Result) -> str:
-    """Say that a complete reply does not match its schema."""
-    if prepared.schema is None or result.fault is not None:
-        return ""
-    wrong = what_is_wrong(result.response.text, prepared.schema)
-    if wrong and result.response.done_reason == "length":
-        return (
-            "[cut off at a length limit, so it is not valid JSON: try -o num_predict N]"
-        )
-    return f"[does not match its schema: {wrong}]" if wrong else ""

@@ -134,6 +134,16 @@ def what_is_wrong(text: str, schema: Schema) -> str:
     return ""
 
 
+def mismatch_notice(text: str, schema: Schema | None, done_reason: str) -> str:
+    """Return the notice about a reply that does not match its schema, if it has one."""
+    wrong = what_is_wrong(text, schema) if schema else ""
+    if wrong and done_reason == "length":
+        return (
+            "[cut off at a length limit, so it is not valid JSON: try -o num_predict N]"
+        )
+    return f"[does not match its schema: {wrong}]" if wrong else ""
+
+
 def with_format_in_words(prompt: str, format: Format | None) -> str:
     """Return a prompt that also says in words what a format asks for.
 
