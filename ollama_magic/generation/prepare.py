@@ -154,10 +154,8 @@ def prepare(
     """
     names, hide = session.namespace, session.redactor_for(client).text
     schema = None if options.schema is None else read_schema(options.schema, names)
-    attached = {"files": options.files, "images": options.images}
-    prompt, filled, images = compose(
-        text, names, **attached, raw=options.raw, hide=hide
-    )
+    composed = partial(compose, text, names, raw=options.raw, hide=hide)
+    prompt, filled, images = composed(files=options.files, images=options.images)
     tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
