@@ -24,7 +24,7 @@ def cut(data, places):
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),
@@ -49,7 +49,7 @@ def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     assert all(isinstance(item, dict) for item in found)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),
