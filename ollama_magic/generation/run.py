@@ -261,11 +261,14 @@ def with_source(session: Session, prepared: PreparedRequest, result: Result) -> 
         )
     client, kind = prepared.client, session.host_kind(prepared.client)
     cloud = result.response.remote_host or prepared.cloud_host
+    note = server_note(kind, client.host.base_url, cloud)
+    if client.withheld_key is not None:
+        note += ", without the API key"
     return replace(
         result,
         digest=prepared.digest,
         host_kind="cloud" if cloud else kind,
-        server_note=server_note(kind, client.host.base_url, cloud),
+        server_note=note,
         context_length=0 if result.fault else _context_length(prepared, cloud),
     )
 

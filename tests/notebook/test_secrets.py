@@ -366,7 +366,9 @@ def test_a_token_is_never_sent_unencrypted_to_another_machine(
     assert allow in said
     again = fresh.run(command)
     assert again.status == "ok"
-    assert "API key" not in f"{again.text}{again.streams}"
+    assert "The API key was not sent" not in f"{again.text}{again.streams}"
+    has_footer = command.startswith("%%ollama")
+    assert (f"answered at {FAR}, without the API key" in again.text) == has_footer
     assert sent_to(remote_server) == {None}
     assert leaks(messages_of(ran)) == []
 
