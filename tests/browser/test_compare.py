@@ -135,7 +135,7 @@ def test_the_stop_button_ends_both_replies(notebook, fake_ollama):
     page.interrupt()
     for count in (1, 2):
         assert fake_ollama.wait_for("/api/chat", count=count).wait_closed()
-    page.wait_text(1, "stopped")
+    page.wait_text(1, "[interrupted]")
     page.wait_ended(1)
     text = page.cell(1).inner_text()
     assert text.count("[interrupted]") == 2
