@@ -9,6 +9,7 @@ import functools
 import json
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -236,6 +237,7 @@ def test_hints_written_as_text_are_resolved(monkeypatch):
     source = """
 from __future__ import annotations
 import typing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 if typing.TYPE_CHECKING:
     import nowhere
@@ -861,6 +863,12 @@ WAITING = {
 }
 
 
+def in_a_loop(coroutine):
+    """Run a coroutine in a thread: browser tests leave a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("function", WAITING.values(), ids=WAITING)
 def test_an_async_function_is_awaited(function):
@@ -870,7 +878,7 @@ def test_an_async_function_is_awaited(function):
     async def cell():  # a notebook's own loop is running
         return call_tool(tool, {"x": "rain"})
 
-    assert asyncio.run(cell()) == ToolResult("rain after a while")
+    assert in_a_loop(cell()) == ToolResult("rain after a while")
 
 
 PLACE = contextvars.ContextVar("place")
@@ -903,7 +911,7 @@ def test_a_future_of_another_loop_is_an_error():
         future = asyncio.get_running_loop().create_future()
         return call_tool(make_tool("f", lambda: future), {})
 
-    result = asyncio.run(cell())
+    result = in_a_loop(cell())
     assert result.outcome == "failed"
     assert "different loop" in result.text
 
