@@ -328,7 +328,7 @@ def _notices(
 ) -> tuple[str, str, str]:
     """Return what is said below a reply: its end, its schema, and its context."""
     response, mismatch = result.response, ""
-    if result.fault is None:
+    if prepared.schema is not None and result.fault is None:
         mismatch = mismatch_notice(response.text, prepared.schema, response.done_reason)
     after = (response.stats, response.done_reason, result.context_length)
     context = prepared.context.after(*after)

@@ -134,9 +134,9 @@ def what_is_wrong(text: str, schema: Schema) -> str:
     return ""
 
 
-def mismatch_notice(text: str, schema: Schema | None, done_reason: str) -> str:
-    """Return the notice about a reply that does not match its schema, if it has one."""
-    wrong = what_is_wrong(text, schema) if schema else ""
+def mismatch_notice(text: str, schema: Schema, done_reason: str) -> str:
+    """Return the notice about a reply that does not match its schema, else nothing."""
+    wrong = what_is_wrong(text, schema)
     if wrong and done_reason == "length":
         return (
             "[cut off at a length limit, so it is not valid JSON: try -o num_predict N]"
