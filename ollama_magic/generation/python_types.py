@@ -6,6 +6,7 @@ pydantic is imported at the first type.
 
 from __future__ import annotations
 
+import decimal
 import functools
 import inspect
 import json
@@ -82,7 +83,11 @@ def _schema_generator() -> type[GenerateJsonSchema]:
 
         def decimal_schema(self, schema: Any) -> Json:  # noqa: ANN401
             """Ask for a number: no server can follow the pattern for one as text."""
-            return self.float_schema(schema)
+            numbers: Any = {
+                key: float(value) if isinstance(value, decimal.Decimal) else value
+                for key, value in schema.items()
+            }
+            return self.float_schema(numbers)
 
         def set_schema(self, schema: Any) -> Json:  # noqa: ANN401
             described = super().set_schema(schema)

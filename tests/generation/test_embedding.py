@@ -1,12 +1,13 @@
 """Which texts `embed` takes, and how it sends many of them."""
 
-import numpy
-import pandas
 import pytest
 from fake_ollama import error, json_answer
 
 from ollama_magic import embed
 from ollama_magic.errors import PromptError, ServerError
+
+numpy = pytest.importorskip("numpy")
+pandas = pytest.importorskip("pandas")
 
 MODEL = "llama3.2:3b"
 

@@ -184,7 +184,8 @@ def test_common_types_are_schemas(kind, said, value):
     schema = read_schema(kind)
     assert what_is_wrong(json.dumps(said), schema) == ""
     loaded = schema.load(said)
-    assert loaded == value
+    # NB: two equal addresses are not equal in pydantic 2.10.
+    assert loaded == value or (kind is pydantic.HttpUrl and str(loaded) == str(value))
     assert type(loaded) is type(value)
 
 

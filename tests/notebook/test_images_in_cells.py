@@ -235,6 +235,7 @@ def test_a_single_image_is_taken_as_a_list_of_one(seeing, fake_ollama, tmp_path,
 def test_a_single_value_that_is_no_image_is_not_left_out(
     seeing, fake_ollama, value, what, why
 ):
+    pytest.importorskip("numpy")
     seeing.run("import numpy\nfrom ollama_magic import ask")
     ran = seeing.run(f"ask('What?', images={value})")
     assert what in ran.error
