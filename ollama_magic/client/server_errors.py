@@ -237,7 +237,7 @@ def redirected(info: RequestInfo, location: str) -> NotOllamaError:
 def signin_url(data: Mapping[str, object]) -> str:
     """Return where the user of the server signs in; empty if an error names no place.
 
-    Only addresses of ollama.com count: the user is told to open it.
+    Only addresses of ollama.com count: the user is asked to open it.
     """
     url = data.get("signin_url")
     is_url = isinstance(url, str) and _SIGNIN_URL.fullmatch(url)

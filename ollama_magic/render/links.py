@@ -245,15 +245,17 @@ class Links(_Brackets):
             element.text = AtomicString(code_escape(f"[{self._plain(found.text)}]"))
             return element
         is_citation = found.label == self._key(found.text) and _is_citation(found.text)
-        if is_citation and not found.url:
-            return note_mark(found.text[1:])
+        label = found.text.removeprefix("^")
+        is_note = is_citation and label != found.text
+        if is_note and not found.url:
+            return note_mark(label)
         element = link(found.url)
         if found.title:
             element.set("title", found.title)
         element.text = found.text
         if is_citation:
-            element.text = AtomicString(f"[{found.text.removeprefix('^')}]")
-        if is_citation and found.text.startswith("^"):
+            element.text = AtomicString(f"[{label}]")
+        if is_note:
             mark = Element("sup")
             mark.append(element)
             return mark

@@ -121,6 +121,11 @@ def test_footnote_labels_link_to_their_addresses():
     assert "[1] https://example.com/docs" in text_of(page)
 
 
+def test_a_citation_whose_source_has_no_address_keeps_its_number():
+    page = markdown_html("See [1] and [^2].\n\n[1]: <>\n[^2]: <>")
+    assert "See [1] and [2]." in text_of(page)
+
+
 def raised(page):
     """Return the texts in superscript."""
     return ["".join(mark.itertext()) for mark in tree_of(page).iter("sup")]

@@ -78,14 +78,14 @@ def continue_reply(context: Context, line: ParsedCommand) -> object:
 def _check_can_continue(turn: Turn) -> None:
     if not turn.reply.strip():
         raise ConfigError(
-            "There is no text to go on with.",
+            "There is no text to continue.",
             why="the reply ended before its first word",
             next_step="run its cell again",
         )
     if "format" in turn.request:
         raise ConfigError(
             "A JSON reply cannot be continued.",
-            why="the server begins the JSON anew with each request",
+            why="the server starts a new JSON value with each request",
             next_step="run its cell again, with a higher -o num_predict if it was cut",
         )
 
