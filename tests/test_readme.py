@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ollama_magic import __all__ as public
+from ollama_magic import __version__
 from ollama_magic.notebook.cli.line import parse_chat_arguments
 from ollama_magic.notebook.commands import COMMANDS, parse_command
 
@@ -136,3 +137,18 @@ def test_every_object_in_the_reference_exists():
     for path in re.findall(r"^::: ([\w.]+)$", TEXTS["docs/api.md"], re.MULTILINE):
         module, _, name = path.rpartition(".")
         assert getattr(import_module(module), name).__doc__, path
+
+
+def test_the_hooks_before_a_commit_run_the_lint_of_the_gate():
+    lint = re.findall(
+        r"^\.venv/bin/(?:ruff|mypy|lint-imports|mkdocs).*$",
+        (ROOT / ".ci" / "run").read_text(),
+        re.MULTILINE,
+    )
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"entry: (.*)", hooks) == lint
+
+
+def test_the_citation_names_the_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {__version__}\n" in citation
