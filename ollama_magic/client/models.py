@@ -104,6 +104,8 @@ def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> li
     ['llama3.2:3b']
     >>> nearest_names("smollm2", ["smollm2:135m", "pirate:latest"])
     ['smollm2:135m']
+    >>> nearest_names("gemma", ["qwen3:4b", "gemma3:12b"])
+    ['gemma3:12b']
     """
     # So many names end in ":latest" that it would make them all similar.
     by_spelling = {canonical(n).removesuffix(":latest"): n for n in installed}
@@ -111,7 +113,10 @@ def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> li
     similar = difflib.get_close_matches(wanted, by_spelling, n=limit, cutoff=0.7)
     same_base = [n for n in by_spelling if _base(n) == _base(wanted)]
     same_base.sort(key=lambda name: _similarity(wanted, name), reverse=True)
-    return [by_spelling[n] for n in dict.fromkeys([*same_base, *similar])][:limit]
+    begun = [n for n in by_spelling if n.rpartition("/")[2].startswith(wanted)]
+    begun = begun if len(wanted) > 1 else []
+    likely = dict.fromkeys([*same_base, *similar, *begun])
+    return [by_spelling[n] for n in likely][:limit]
 
 
 def find_model(name: str, models: Iterable[N]) -> N | None:

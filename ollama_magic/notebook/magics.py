@@ -187,6 +187,12 @@ class OllamaMagics(Magics):
     def _ask_cell(self, line: str, cell: str) -> object:
         from ollama_magic.notebook.cli.line import parse_chat_arguments
 
+        if line.strip() and not cell.strip():
+            from ollama_magic.notebook.cli.help import page_asked_for
+            from ollama_magic.render.tables import TextPage
+
+            if page := page_asked_for(line):
+                return TextPage(page)
         args = parse_chat_arguments(line)
         reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
         if args.target:

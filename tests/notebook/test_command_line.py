@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, find_option
-from ollama_magic.notebook.cli.help import help_text, magic_docstring
+from ollama_magic.notebook.cli.help import (
+    help_text,
+    magic_docstring,
+    page_asked_for,
+)
 from ollama_magic.notebook.cli.line import parse_chat_arguments
 from ollama_magic.notebook.commands import COMMANDS, find_command, parse_command
 from ollama_magic.notebook.commands.declare import ParsedCommand
@@ -501,7 +505,9 @@ def test_subcommands_and_options_that_discard_are_marked():
 
 @pytest.mark.parametrize("word", [*WORDS, "forget", "purge", "run!", "runs", "erase"])
 def test_no_suggested_subcommand_discards_anything(word):
-    for slip in [word, *misspellings(word)]:
+    slips = [word, *misspellings(word)]
+    twice = sorted({two for one in slips[1:] for two in misspellings(one)})
+    for slip in [*slips, *twice[:: len(twice) // 25 + 1]]:
         if find_command(slip) is not None:
             continue
         for line in (slip, f"{slip} llama3.2 hello", f"{slip}?", f"help {slip}"):
@@ -651,6 +657,28 @@ def test_every_option_has_a_row_in_the_help(option):
     assert row in help_text()
     assert row in help_text("ask")
     assert row in magic_docstring()
+
+
+@pytest.mark.parametrize(
+    ("line", "begins"),
+    [
+        ("--schema?", "%%ollama --schema SPEC\n"),
+        ("qwen3:4b -T ?", "%%ollama -T, --tool NAME\n"),
+        ("pull?", "%ollama pull MODEL…\n"),
+        ("help rm", "%ollama rm MODEL… [-y]\n"),
+        ("help --seed", "%%ollama --seed N\n"),
+        ("help", "%%ollama [MODEL] [options]"),
+        ("help?", "%ollama help [WORD]\n"),
+        ("?", "%%ollama [MODEL] [options]"),
+    ],
+)
+def test_a_cell_without_a_prompt_can_ask_for_help(line, begins):
+    assert page_asked_for(line).startswith(begins)
+
+
+@pytest.mark.parametrize("line", ["", "qwen3:4b", "qwen3:4b?", "helper", "-s help"])
+def test_other_lines_ask_for_no_help(line):
+    assert page_asked_for(line) == ""
 
 
 def test_the_first_line_of_the_docstring_is_a_sentence():

@@ -103,6 +103,8 @@ def test_last_shows_the_reply_again_and_its_request(kernel):
 def test_help_shows_everything(kernel):
     assert "--temperature" in kernel.run("%ollama help").text
     assert "%ollama pull" in kernel.run("%ollama pull?").text
+    assert "JSON Schema" in kernel.run("%%ollama --schema?").text
+    assert "%%ollama --seed N" in kernel.run("%%ollama help --seed").text
     assert "ollama_magic" in kernel.run("%ollama version").text
 
 

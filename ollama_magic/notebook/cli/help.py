@@ -45,6 +45,20 @@ def help_text(word: str = "") -> str:
     return _overview()
 
 
+def page_asked_for(line: str) -> str:
+    """Return the help that a ``%%ollama`` line without a prompt asks for, if it does.
+
+    ``--schema?`` and ``pull?`` ask for a page, ``help`` for the list of everything.
+    """
+    *before, last = line.split() or [""]
+    word = last.rstrip("?") or "".join(before[-1:])
+    is_asked = last.endswith("?") or before == ["help"]
+    is_known = find_option(CHAT_OPTIONS, word) or find_command(word)
+    if is_asked and is_known:
+        return help_text(word)
+    return _overview() if line.strip(" ?") in {"help", ""} and last else ""
+
+
 def magic_docstring() -> str:
     """Return what ``%%ollama?`` and ``%ollama?`` show."""
     first = "Ask a language model through Ollama, or manage chats and models."
