@@ -241,7 +241,9 @@ def make_reply(
     order_note = session.once(_UNSAVED) if unsaved else ""
     noted = result.noted(*_notes(prepared, place), order_note)
     filled, sent = prepared.filled, prepared.request.as_messages()
-    version = session.store.version_number(turn) if place else 0
+    # NB: a replay shows the same footer, also where the store has no earlier versions.
+    has_version = place and not options.cached
+    version = session.store.version_number(turn) if has_version else 0
     place_text = _place_text(prepared, place, version)
     place_text += _MARK * (turn.uid in unsaved)
     footer = footer_parts(turn, noted, place_text, filled)

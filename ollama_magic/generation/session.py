@@ -33,7 +33,7 @@ from ollama_magic.history.notebooks import (
 )
 from ollama_magic.history.page import Page
 from ollama_magic.history.store import ChatStore, default_path
-from ollama_magic.history.turns import Chat
+from ollama_magic.history.turns import Chat, base_id
 from ollama_magic.render.output import OutputMode
 from ollama_magic.server.launch import RunningServer, crash_report, started_for
 
@@ -263,6 +263,7 @@ class Session:
                     # NB: a file of the user's may be copied, sent or committed.
                     is_self_contained=path is not None,
                     warn=self._warnings.append,
+                    running=self._running_cell,
                 )
             return self._store
 
@@ -307,6 +308,9 @@ class Session:
                 turns = self.store.load(key, name).turns
                 self.page.follow(turns, cell_id, *self.cells.sent_together)
             return self.store.load_ordered(key, name, self.page.cells)
+
+    def _running_cell(self) -> tuple[str, str]:
+        return base_id(self.cells.cell_id), self.cells.sent_together[0]
 
     def _find_cell(self, cell: CellWithoutId) -> str | None:
         """Return the id of the running cell, if the front end sends none."""

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -59,6 +60,44 @@ class CachedReply:
         stats = Stats(**data.pop("stats"))
         values = {name: value for name, value in data.items() if name in known}
         return cls(**values, tool_calls=calls, stats=stats)
+
+
+class UsedReplies:
+    """The cached replies that each cell used or stored in its last run in this kernel.
+
+    Parameters
+    ----------
+    running
+        Returns the id of the running cell, empty if it is unknown, and when the front
+        end sent it.
+    """
+
+    def __init__(self, running: Callable[[], tuple[str, str]]) -> None:
+        self._running = running
+        self._of_cells: dict[str, tuple[str, set[tuple[str, str, str]]]] = {}
+
+    @property
+    def cells(self) -> frozenset[str]:
+        """The ids of the cells."""
+        return frozenset(self._of_cells)
+
+    @property
+    def replies(self) -> frozenset[tuple[str, str, str]]:
+        """The replies: their key, model and digest in the table ``answers``."""
+        return frozenset().union(*(used for _, used in self._of_cells.values()))
+
+    def add(self, key: str, reply: CachedReply) -> None:
+        """Take note of a reply; those of an earlier run of the cell are forgotten."""
+        cell, sent_at = self._running()
+        run = self._of_cells.get(cell)
+        if run is None or (cell and run[0] != sent_at):
+            run = self._of_cells[cell] = (sent_at, set())
+        run[1].add((key, canonical(reply.model), reply.digest))
+
+    def forget(self, cells: Iterable[str]) -> None:
+        """Forget the replies of deleted cells."""
+        for cell in cells:
+            self._of_cells.pop(cell, None)
 
 
 def request_key(request: Request) -> str:
@@ -156,6 +195,19 @@ def store_cached_reply(
             reply.to_json(),
         ),
     )
+
+
+def copy_cached_replies(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    replies: Iterable[tuple[str, str, str]],
+) -> None:
+    """Copy replies, by key, model and digest, from one database to another."""
+    for reply in replies:
+        found = source.execute(
+            "SELECT * FROM answers WHERE key = ? AND model = ? AND digest = ?", reply
+        )
+        target.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", found)
 
 
 def measure_old_replies(database: sqlite3.Connection, before: str) -> tuple[int, int]:

@@ -33,12 +33,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ollama_magic.history import rows
+from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import (
     VSCODE_SCHEME,
     CellWithoutId,
@@ -46,6 +47,7 @@ from ollama_magic.history.notebooks import (
     read_notebook_file,
     stable_cell_id,
 )
+from ollama_magic.history.sqlite_file import open_memory
 from ollama_magic.history.turns import Chat, utc_now
 
 MatchKind = Literal["known", "moved", "copied", "new"]
@@ -139,7 +141,7 @@ def identify_notebook(
     notebook_id = rows.get_or_create_notebook(database, match.key)
     _set_path(database, notebook_id, path)
     if match.found is not None:
-        _copy(database, match.found, match.key)
+        copy_chats(database, match.found.key, database, match.key)
     return match
 
 
@@ -245,17 +247,41 @@ def _set_path(database: sqlite3.Connection, notebook_id: int, path: str | None) 
     database.execute("UPDATE notebooks SET path = ? WHERE id = ?", (path, notebook_id))
 
 
-def _copy(database: sqlite3.Connection, source: _Row, key: str) -> None:
-    """Copy the chats, live turns, current chat and model of a notebook."""
-    state = rows.read_notebook_state(database, source.key)
-    rows.update_notebook(database, key, **state._asdict())
-    chats = database.execute(
-        "SELECT id, name FROM chats WHERE notebook_id = ? ORDER BY id", (source.id,)
+def copy_chats(
+    source: sqlite3.Connection, notebook: str, target: sqlite3.Connection, key: str
+) -> None:
+    """Copy the chats, live turns, current chat and model of a notebook.
+
+    Parameters
+    ----------
+    target
+        The database to copy to; it may be the same.
+    key
+        The key of the notebook there.
+    """
+    state = rows.read_notebook_state(source, notebook)
+    rows.update_notebook(target, key, **state._asdict())
+    chats = source.execute(
+        "SELECT id, name FROM named_chats WHERE notebook = ? ORDER BY id", (notebook,)
     ).fetchall()
     for chat_id, name in chats:
-        turns = rows.read_turns(database, chat_id)
+        turns = rows.read_turns(source, chat_id)
         copies = (replace(turn, uid=uuid.uuid4().hex) for turn in turns)
-        rows.write_chat(database, key, Chat(name, tuple(copies)))
+        rows.write_chat(target, key, Chat(name, tuple(copies)))
+
+
+def extract_notebook(
+    database: sqlite3.Connection,
+    notebook: str,
+    replies: Iterable[tuple[str, str, str]],
+) -> bytes:
+    """Return a store file with the chats of a notebook, and these cached replies."""
+    with closing(open_memory(None)) as extract:
+        # NB: a path would name the user, and no notebook was moved from it.
+        copy_chats(database, notebook, extract, uuid.uuid4().hex)
+        extract.execute("UPDATE notebooks SET path = NULL")
+        cache.copy_cached_replies(database, extract, replies)
+        return extract.serialize()
 
 
 # -- cells -----------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Create, open and upgrade the SQLite file of the chats.
 
-``database`` calls this module, and only it: tables, permissions, journals and locks
-are handled here. A new file and an old one take the same migrations, so each table is
-described once.
+``database`` calls this module, and ``identity`` for an export: tables, permissions,
+journals and locks are handled here. A new file and an old one take the same migrations,
+so each table is described once.
 
 Sources: SQLite's documentation of WAL, of its result codes and of its locks. WAL with
 ``synchronous=NORMAL`` loses nothing when a process is killed; it needs shared memory,

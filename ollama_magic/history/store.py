@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ollama_magic.history import cache, changes, identity, rows
-from ollama_magic.history.cache import CachedReply
+from ollama_magic.history.cache import CachedReply, UsedReplies
 from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.database import SafeDatabase
 from ollama_magic.history.identity import NotebookMatch
@@ -63,6 +63,8 @@ class ChatStore:
     warn
         Called once for each failure, with two lines: what happened and why, then what
         to do.
+    running
+        The running cell, for ``UsedReplies``.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class ChatStore:
         *,
         is_self_contained: bool = False,
         warn: Callable[[str], None],
+        running: Callable[[], tuple[str, str]] = lambda: ("", ""),
     ) -> None:
+        self.used_replies = UsedReplies(running)
         self._is_single = is_self_contained
         self._cached: dict[tuple[str, str], _CachedChat] = {}
         self._states: dict[str, NotebookState] = {}
@@ -230,6 +234,7 @@ class ChatStore:
 
     def drop_cells(self, notebook: str, cell_ids: Collection[str]) -> None:
         """Remove the turns of deleted cells from their chats; they stay in the file."""
+        self.used_replies.forget(cell_ids)
         found = (
             self._database.run(rows.find_turns_of_cell, notebook, cell_id)
             for cell_id in cell_ids
@@ -267,7 +272,10 @@ class ChatStore:
         digest
             The digest of the model; empty for any.
         """
-        return self._database.run(cache.find_cached_reply, key, model, digest)
+        found = self._database.run(cache.find_cached_reply, key, model, digest)
+        if found is not None:
+            self.used_replies.add(key, found)
+        return found
 
     def nearest_prompt(self, prompt: str) -> str:
         """Return the stored prompt that is most similar; empty if there is none.
@@ -282,6 +290,13 @@ class ChatStore:
     def cache_reply(self, key: str, reply: CachedReply) -> None:
         """Store a reply, in place of an earlier one of the same model."""
         self._database.run_and_commit(cache.store_cached_reply, key, reply)
+        self.used_replies.add(key, reply)
+
+    def extract(self, notebook: str) -> bytes:
+        """Return a store file with the chats of a notebook, and the replies in use."""
+        return self._database.run(
+            identity.extract_notebook, notebook, self.used_replies.replies
+        )
 
     # -- chats and notebooks ---------------------------------------------------
 

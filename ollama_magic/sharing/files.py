@@ -21,7 +21,7 @@ from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.models import chosen_model
 from ollama_magic.generation.session import Session
 from ollama_magic.history.records import UnreadableError
-from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn
+from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Origin, Turn, base_id
 from ollama_magic.render.text import counted
 from ollama_magic.sharing.documents import (
     ParsedChats,
@@ -79,21 +79,72 @@ def export_chat(session: Session, file: str, *, force: bool) -> str:
             f'Chat "{chat.name}" has no turns to export.',
             next_step="%ollama chats, then %ollama chat NAME",
         )
+    command = "%ollama export"
+    _check_is_new(path, f"{command} --force {shlex.quote(file)}", force=force)
+    _write(path, kind.write(chat).encode("utf-8", "replace"), command)
+    return f'Exported {counted(turns, "turn")} of chat "{chat.name}" to {path}'
+
+
+def export_answers(session: Session, file: str, *, force: bool) -> str:
+    """Write a ``history_file`` with what this notebook needs, and return a report.
+
+    That is the turns of its chats, and the cached replies that its cells used when they
+    ran last in this kernel.
+
+    Raises
+    ------
+    ConfigError
+        No cached reply was used, the file exists and ``force`` is false, it is the
+        store in use, or it cannot be written. Nothing was changed.
+    """
+    path, store, key = _path(file), session.store, session.notebook.key
+    command = "%ollama export --answers"
+    chats = [session.chat(chat.name) for chat in store.chats(key)]
+    replies = len(store.used_replies.replies)
+    if not replies:
+        raise ConfigError(
+            "There are no cached replies to export.",
+            why="no cell has used or stored one since the kernel started",
+            next_step=f"%config OllamaMagics.cached = True, run all cells, then "
+            f"{command} {shlex.quote(file)}",
+        )
+    if store.path and path == _path(str(store.path)):
+        raise ConfigError(
+            f"{path} is the file of the chats in use; it was not changed.",
+            next_step=f"{command} FILE, with another name",
+        )
+    _check_is_new(path, f"{command} --force {shlex.quote(file)}", force=force)
+    _write(path, store.extract(key), command)
+    turns = [turn for chat in chats for turn in chat.numbered]
+    stale = {uid for chat in chats for uid in chat.stale()}
+    cells = {*store.used_replies.cells, ""}
+    missing = sum(t.uid in stale or base_id(t.cell_id) not in cells for t in turns)
+    lines = [
+        f"Exported {counted(len(turns), 'turn')} and "
+        f"{counted(replies, 'cached reply', 'cached replies')} to {path}",
+        f"{counted(missing, 'turn')} may need a server: run all cells with "
+        "%config OllamaMagics.cached = True, then export again",
+    ]
+    return "\n".join(lines if missing else lines[:1])
+
+
+def _check_is_new(path: Path, command: str, *, force: bool) -> None:
     if path.exists() and not force:
         raise ConfigError(
             f"{path} already exists and was not changed.",
-            next_step=f"%ollama export --force {shlex.quote(file)}, or another name",
+            next_step=f"{command}, or another name",
         )
-    data = kind.write(chat).encode("utf-8", "replace")
+
+
+def _write(path: Path, data: bytes, command: str) -> None:
     try:
         _write_whole(path, data)
     except OSError as error:
         raise ConfigError(
             f"Cannot write {path}.",
             why=error.strerror or str(error),
-            next_step="%ollama export FILE, with a FILE in a writable folder",
+            next_step=f"{command} FILE, with a FILE in a writable folder",
         ) from error
-    return f'Exported {counted(turns, "turn")} of chat "{chat.name}" to {path}'
 
 
 def import_chats(

@@ -178,3 +178,83 @@ def test_the_error_for_a_missing_reply_says_that_none_is_cached(asked, elsewhere
         assert "No Ollama server answered" in error
     finally:
         kernel.close()
+
+
+# -- only what one notebook needs ----------------------------------------------------
+
+CACHED = "%load_ext ollama_magic\n%config OllamaMagics.cached = True\n"
+FROM_FILE = f"{CACHED}%config OllamaMagics.history_file = 'given.sqlite'"
+CELLS = {
+    "7c1d92aa": "%%ollama llama3.2:3b\nWhat is a vowel?",
+    "7c1d92ab": "%%ollama\nName one.",
+    "7c1d92ac": "%%ollama -1\nA one-off.",
+    "7c1d92ad": "from ollama_magic import map_prompts\nmap_prompts('Say {}', [1, 2])",
+}
+
+
+def run_all(kernel):
+    """Run the cells, and return the last output of each."""
+    shown = []
+    for cell, code in CELLS.items():
+        ran = kernel.run(code, cell)
+        assert ran.status == "ok", ran
+        shown.append([ran.outputs[-1][key] for key in ("data", "metadata")])
+    return shown
+
+
+def test_an_export_has_what_one_notebook_needs_and_nothing_else(
+    home, elsewhere, fake_ollama, monkeypatch
+):
+    monkeypatch.setenv("OLLAMA_API_KEY", "key-9e55c1")
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    fake_ollama.reply("Blue.")
+    kernels = [Kernel(f"{home}/t.ipynb", cwd=home), Kernel(f"{home}/u.ipynb", cwd=home)]
+    try:
+        teacher, other = kernels
+        other.run(CACHED)
+        other.run("%%ollama\nOf another notebook.", "other-cell")
+        teacher.run(CACHED)
+        teacher.run("%%ollama\nAn earlier wording.", "7c1d92aa")
+        shown = run_all(teacher)
+        ran = teacher.run("%ollama export --answers given.sqlite", "e")
+        assert "Exported 2 turns and 5 cached replies to" in ran.text
+        assert "server" not in ran.text
+        assert (
+            "already exists"
+            in teacher.run("%ollama export --answers given.sqlite").error
+        )
+        teacher.run("%%ollama\nWhat is a word?", "7c1d92aa")
+        ran = teacher.run("%ollama export --answers --force late.sqlite", "e")
+        assert "1 turn may need a server" in ran.text
+    finally:
+        for kernel in kernels:
+            kernel.close()
+    asked = len(fake_ollama.bodies("/api/chat"))
+    (home / "given.sqlite").rename(elsewhere / "given.sqlite")
+    kept = (elsewhere / "given.sqlite").read_bytes()
+    for text in ("another", "earlier", "key-9e55c1", str(home), "t.ipynb"):
+        assert text.encode() not in kept
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    cells = [
+        {"cell_type": "code", "id": cell, "source": code, "outputs": []}
+        for cell, code in CELLS.items()
+    ]
+    content = {"nbformat": 4, "nbformat_minor": 5, "cells": cells}
+    (elsewhere / "t.ipynb").write_text(json.dumps(content))
+    pupil = Kernel(f"{elsewhere}/t.ipynb", cwd=elsewhere)
+    try:
+        assert pupil.run(FROM_FILE).outputs == []
+        assert run_all(pupil) == shown
+        assert run_all(pupil) == shown
+    finally:
+        pupil.close()
+    assert len(fake_ollama.bodies("/api/chat")) == asked
+
+
+def test_without_cached_replies_nothing_is_exported(asked, home):
+    for code, error in {
+        "%ollama export --answers answers.sqlite": "is the file of the chats in use",
+        "%reload_ext ollama_magic\n%ollama export --answers a.db": "no cached replies",
+    }.items():
+        assert error in asked.run(code).error
+    assert not (home / "a.db").exists()

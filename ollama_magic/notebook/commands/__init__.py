@@ -134,8 +134,9 @@ def _read_after_model(read: LineReader, magic: str) -> None:
 
 
 def _check_one_switch(command: Command, read: LineReader, magic: str) -> None:
-    """Raise an error for more than one switch besides ``-y``."""
-    switches = {one.field for one in command.options if one.kind == "switch"} - {"yes"}
+    """Raise an error for more than one switch besides ``-y`` and ``--force``."""
+    switches = {one.field for one in command.options if one.kind == "switch"}
+    switches -= {"yes", "force"}
     flags = [flag for field, flag in read.flags.items() if field in switches]
     if len(flags) > 1:
         raise usage_error(

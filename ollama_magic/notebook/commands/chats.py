@@ -333,14 +333,17 @@ def read_days(text: str) -> float:
 @DATA.add(
     "export",
     operands="FILE",
-    options=(switch("force", "--force", discards=True),),
+    options=(
+        switch("answers", "--answers"),
+        switch("force", "--force", discards=True),
+    ),
     completes="file",
 )
 def export_chat(context: Context, line: ParsedCommand) -> TextPage:
-    """Write the chat to a file."""
+    """Write the chat to a file, or what a replay of the notebook needs."""
     (file,) = line.arguments
-    force = "force" in line.values
-    return TextPage(files.export_chat(context.session, file, force=force))
+    export = files.export_answers if "answers" in line.values else files.export_chat
+    return TextPage(export(context.session, file, force="force" in line.values))
 
 
 @DATA.add(

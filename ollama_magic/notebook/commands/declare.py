@@ -102,7 +102,7 @@ class Command:
     aliases
         Other names for it.
     options
-        Its options; at most one switch may be given, besides ``-y``.
+        Its options; at most one switch may be given, besides ``-y`` and ``--force``.
     takes_text
         Everything after the options is free text.
     completes
