@@ -7,12 +7,14 @@ turn addresses into links; ``repr`` is a Python repr; ``terminal`` is written to
 """
 
 from contextlib import suppress
+from typing import get_args
 
 from ollama_magic import errors
 from ollama_magic.batch.results import RowProgress
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.progress import TransferProgress
+from ollama_magic.client.registry import ModelUpdate, State
 from ollama_magic.client.server_errors import (
     RequestInfo,
     not_ollama,
@@ -33,7 +35,9 @@ from ollama_magic.render.model_listing import (
     LOADED_COLUMNS,
     MODEL_COLUMNS,
     ModelPage,
+    list_updates,
     overview,
+    pull_plan,
 )
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
@@ -207,6 +211,12 @@ def listings(text):
             yield from bundle_parts(listing._repr_mimebundle_())
             yield "text", repr(listing)
         yield "repr", repr(row)
+    for state in get_args(State):
+        update = ModelUpdate(text, state, text, text, text)
+        listing = list_updates([update], text)
+        yield from bundle_parts(listing._repr_mimebundle_())
+        yield "text", repr(listing)
+        yield from progress(pull_plan([update]))
 
 
 def panel(text):

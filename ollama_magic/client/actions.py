@@ -20,6 +20,7 @@ from ollama_magic.client.models import (
     nearest_names,
 )
 from ollama_magic.client.progress import size_text
+from ollama_magic.client.registry import ModelUpdate, find_updates
 from ollama_magic.client.types import KeepAlive
 from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 
@@ -138,6 +139,34 @@ def _missing(
         next_step=f"{guess}See %ollama list",
         status_code=404,
     )
+
+
+# -- updates -------------------------------------------------------------------
+
+
+def check_updates(
+    client: OllamaClient, wanted: str = "", *, registry: str = ""
+) -> tuple[ModelUpdate, ...]:
+    """Return which installed models have a newer version in Ollama's registry.
+
+    The registry receives the names of the models, so this is only called when the user
+    asks for it. It takes seconds; call it in a thread.
+
+    Parameters
+    ----------
+    wanted
+        Check only models whose name contains this.
+    registry
+        The address of another registry, for tests.
+    """
+    version, installed = ask_in_time(client.version, client.list)
+    if isinstance(installed, Exception):
+        raise installed
+    models = [m for m in installed if wanted.lower() in m.name.lower()]
+    if isinstance(version, str) and "embedded" in version:
+        why = "from the embedded engine"
+        return tuple(ModelUpdate(m.name, "local", why, m.modified_at) for m in models)
+    return find_updates(models, registry=registry)
 
 
 # -- memory --------------------------------------------------------------------

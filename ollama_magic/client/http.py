@@ -250,7 +250,7 @@ class HttpExchange:
             size_bytes=len(self._body or b""),
             sent=self.credentials.kind,
             has_proxy=bool(_proxy_for(self.host)),
-            wants_password="basic" in self._header("WWW-Authenticate").lower(),
+            wants_password="basic" in self.header("WWW-Authenticate").lower(),
             withheld_step=withheld.next_step if withheld else "",
             retry_after_s=self.retry_after_s,
         )
@@ -258,17 +258,17 @@ class HttpExchange:
     @property
     def content_type(self) -> str:
         """The ``Content-Type`` of the response, in lower case."""
-        return self._header("Content-Type").lower()
+        return self.header("Content-Type").lower()
 
     @property
     def location(self) -> str:
         """The target of a redirect."""
-        return self._header("Location")
+        return self.header("Location")
 
     @property
     def retry_after_s(self) -> float:
         """The seconds until the time that ``Retry-After`` names; 0 without it."""
-        value = self._header("Retry-After").strip()
+        value = self.header("Retry-After").strip()
         if re.fullmatch(r"\d+(\.\d+)?", value):
             return float(value)
         try:
@@ -277,7 +277,8 @@ class HttpExchange:
             return 0.0
         return max(left.total_seconds(), 0.0)
 
-    def _header(self, name: str) -> str:
+    def header(self, name: str) -> str:
+        """Return a header of the response; empty if there is none."""
         headers = self._response.headers if self._response is not None else {}
         return self.redactor.error(headers.get(name, ""))
 

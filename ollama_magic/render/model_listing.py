@@ -5,6 +5,7 @@ Each row and each page also holds the values that the server sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ollama_magic.client.client import OllamaClient
@@ -16,7 +17,10 @@ from ollama_magic.client.models import (
     is_cloud_name,
 )
 from ollama_magic.client.progress import size_text
+from ollama_magic.client.registry import REGISTRY, ModelUpdate
+from ollama_magic.render.dates import age
 from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.text import counted
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
 
@@ -58,14 +62,78 @@ LOADED_COLUMNS: Columns[LoadedModel] = {
 def list_models(client: OllamaClient, wanted: str = "") -> Listing[ModelSummary]:
     """Return the models on the server whose name contains ``wanted``, newest first."""
     models = [m for m in client.list() if wanted.lower() in m.name.lower()]
-    empty = f"No model name contains {wanted!r}." if wanted else _NO_MODELS
-    return Listing(models, MODEL_COLUMNS, empty)
+    return Listing(models, MODEL_COLUMNS, _empty(wanted))
+
+
+def _empty(wanted: str) -> str:
+    return f"No model name contains {wanted!r}." if wanted else _NO_MODELS
 
 
 def loaded_models(client: OllamaClient) -> Listing[LoadedModel]:
     """Return the loaded models."""
     empty = "No model is loaded. The first prompt loads one."
     return Listing(client.ps(), LOADED_COLUMNS, empty)
+
+
+# -- updates -------------------------------------------------------------------
+
+_STATES = {
+    "outdated": "newer version available",
+    "unknown": "not checked",
+    "elsewhere": "not checked",
+    "local": "only on this server",
+    "cloud": "cloud model",
+    "current": "up to date",
+}
+"""In the order in which they are listed."""
+
+
+def _state_text(update: ModelUpdate) -> str:
+    return ": ".join(filter(None, [_STATES[update.state], update.why]))
+
+
+UPDATE_COLUMNS: Columns[ModelUpdate] = {
+    "Model": lambda u: u.name,
+    "State": _state_text,
+    "Installed": lambda u: age(u.installed_at),
+    "In the registry": lambda u: age(u.pushed_at),
+    "Size": lambda u: size_text(u.size_bytes) if u.size_bytes else "",
+}
+
+
+def list_updates(
+    updates: Sequence[ModelUpdate], wanted: str = ""
+) -> Listing[ModelUpdate]:
+    """Return which models have a newer version, these first, and what was asked."""
+    order = list(_STATES)
+    rows = sorted(updates, key=lambda one: order.index(one.state))
+    outdated = [one.name for one in rows if one.state == "outdated"]
+    asked = sum(one.is_asked for one in rows)
+    notes = []
+    if outdated:
+        notes.append(f"to update: %ollama pull {' '.join(outdated)}")
+    if any(one.state == "elsewhere" for one in rows):
+        notes.append("models from other registries: %ollama pull NAME checks them")
+    notes.append(
+        f"contacted: {REGISTRY}, with the names of {counted(asked, 'model')}"
+        if asked
+        else "nothing was contacted but the server"
+    )
+    return Listing(rows, UPDATE_COLUMNS, _empty(wanted), note="\n".join(notes))
+
+
+def pull_plan(updates: Sequence[ModelUpdate]) -> str:
+    """Return on one line what ``pull --all`` pulls, and what it leaves out."""
+    by_text: dict[str, list[str]] = {}
+    for one in updates:
+        is_pulled = one.state in {"outdated", "elsewhere"}
+        text = "pulling" if is_pulled else _state_text(one)
+        by_text.setdefault(text, []).append(one.name)
+    pulled = by_text.pop("pulling", [])
+    first = f"pulling {counted(len(pulled), 'model')}" if pulled else "nothing to pull"
+    rest = [f"{text}: {', '.join(names)}" for text, names in by_text.items()]
+    named = f": {', '.join(pulled)}" if pulled else ""
+    return " · ".join([f"{first}{named}", *rest])
 
 
 @dataclass(frozen=True, slots=True, repr=False)

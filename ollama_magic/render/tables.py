@@ -72,6 +72,18 @@ def _pre_html(text: str) -> str:
     return f'<pre style="{PAGE_STYLE}">{html.escape(text)}</pre>'
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table whose text has an explanation."""
+
+    text: str
+    title: str = ""
+    """Shown when the mouse is over the cell."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
 T = TypeVar("T")
 Columns = dict[str, Callable[[T], object]]
 """The heading and the value of each column, from left to right."""

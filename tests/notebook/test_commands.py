@@ -125,7 +125,7 @@ def test_shift_tab_shows_everything(kernel, magic):
     code = f"print(get_ipython().object_inspect_text({magic!r}))"
     shown = kernel.run(code).streams
     assert "--temperature" in shown
-    assert "pull MODEL" in shown
+    assert "pull [MODEL…]" in shown
 
 
 def test_serve_finds_a_running_server(kernel, fake_ollama):

@@ -1,11 +1,12 @@
 """The outputs of ``%ollama`` lines about models in a real kernel."""
 
 import hashlib
+import json
 import threading
 import time
 
 import pytest
-from fake_ollama import Answer, Wait, error
+from fake_ollama import Answer, FakeOllama, Wait, error
 
 SUCCESS = {"status": "success"}
 
@@ -59,6 +60,62 @@ def test_an_interrupt_ends_the_pull_at_the_server(kernel, fake_ollama):
     assert request.wait_closed()
     assert request.closed_at - began < 10  # a limit for a busy machine
     assert "stopped" in ran.error
+
+
+@pytest.fixture
+def registry(kernel):
+    """Stand in for Ollama's registry, where a:1b and b:1b have newer versions."""
+    layer = {"mediaType": "m", "digest": "sha256:1", "size": 2_000_000_000}
+    manifest = json.dumps({"config": layer, "layers": [layer]})
+    with FakeOllama() as fake:
+        for name in "ab":
+            path = f"GET /v2/library/{name}/manifests/1b"
+            pushed = {"Ollama-Push-Time": "1796000000"}
+            fake.on(path, Answer([manifest], headers=pushed))
+        module = "import ollama_magic.client.registry as r"
+        kernel.run(f"{module}\nours, r.REGISTRY = r.REGISTRY, {fake.url!r}")
+        yield fake
+        kernel.run("r.REGISTRY = ours")
+
+
+NOT_CHECKED = [{"name": "x:cloud", "remote_model": "x"}, "mine", "hf.co/a/b:Q4"]
+
+
+def test_outdated_and_pull_all_say_what_they_ask_and_leave_out(
+    kernel, fake_ollama, registry
+):
+    fake_ollama.models([*NOT_CHECKED, "b:1b", "a:1b"])
+    ran = kernel.run("%ollama outdated")
+    assert not fake_ollama.bodies("/api/pull")
+    lines = ran.text.splitlines()
+    assert [line.split()[0] for line in lines[1:6]] == [
+        "b:1b", "a:1b", "hf.co/a/b:Q4", "mine", "x:cloud",
+    ]  # fmt: skip
+    assert "newer version available" in lines[1]
+    assert "to update: %ollama pull b:1b a:1b" in ran.text
+    assert "contacted: https://registry.ollama.ai, with the names of 3 mod" in ran.text
+    fake_ollama.on("POST /api/pull", Answer([layer(50), layer(100), SUCCESS]))
+    ran = kernel.run("%ollama pull --all")
+    assert ran.status == "ok", ran.error
+    assert ran.text.startswith(
+        "pulling 3 models: hf.co/a/b:Q4, b:1b, a:1b · cloud model: x:cloud · "
+        "only on this server: not in the registry: mine"
+    )
+    pulled = [body["model"] for body in fake_ollama.bodies("/api/pull")]
+    assert pulled == ["hf.co/a/b:Q4", "b:1b", "a:1b"]
+
+
+def test_pull_all_without_the_registry_is_an_error(kernel, fake_ollama, registry):
+    registry.on("GET /v2/library/a/manifests/1b", error(503, "busy"))
+    fake_ollama.models(["a:1b"])
+    ran = kernel.run("%ollama pull --all")
+    assert "Not checked for updates: a:1b." in ran.error
+    assert "the registry answered 503" in ran.error
+    assert "%ollama pull a:1b" in ran.error
+    for line in ("pull", "pull --all a:1b"):
+        shown = kernel.run(f"%ollama {line}").streams
+        assert "takes the names of models, or --all" in shown
+    assert not fake_ollama.bodies("/api/pull")
 
 
 def test_a_pull_without_success_is_an_error(kernel, fake_ollama):

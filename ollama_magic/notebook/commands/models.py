@@ -26,6 +26,7 @@ from ollama_magic.client.models import (
     is_cloud_name,
 )
 from ollama_magic.client.progress import TransferProgress, size_text
+from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import (
     ConfigError,
@@ -52,7 +53,7 @@ from ollama_magic.notebook.commands.declare import (
 )
 from ollama_magic.render import model_listing
 from ollama_magic.render.progress import ProgressLine
-from ollama_magic.render.tables import TextPage
+from ollama_magic.render.tables import Listing, TextPage
 
 COMMANDS = Commands()
 
@@ -258,12 +259,33 @@ _PUSH = _Texts("pushed", "already in the registry", "the next push sends the res
 _CREATE = _Texts("created", "created", "complete files are not uploaded again")
 
 
-@COMMANDS.add("pull", operands="MODEL…", completes="model")
+@COMMANDS.add("outdated", operands="[FILTER]")
+def list_outdated(context: Context, line: ParsedCommand) -> Listing[ModelUpdate]:
+    """Return which installed models have a newer version in the registry."""
+    client = context.session.client()
+    updates = run_in_background(lambda: actions.check_updates(client, *line.arguments))
+    return model_listing.list_updates(updates, *line.arguments)
+
+
+@COMMANDS.add(
+    "pull",
+    operands="[MODEL…]",
+    options=(switch("all", "--all"),),
+    completes="model",
+)
 def pull(context: Context, line: ParsedCommand) -> None:
     """Pull models one after the other; if one fails, the others are still pulled."""
+    is_all, names = "all" in line.values, line.arguments
+    if is_all == bool(names):
+        raise usage_error(
+            "%ollama pull takes the names of models, or --all.",
+            next_step="%ollama pull NAME   |   %ollama pull --all",
+        )
     client = context.session.client()
+    if is_all:
+        names = _all_to_pull(client, context.progress_line())
     failed: dict[str, OllamaMagicError] = {}
-    for name in {canonical(name): name for name in line.arguments}.values():
+    for name in {canonical(name): name for name in names}.values():
         try:
             pull_model(client, name, context.progress_line())
         except ServerUnreachableError:
@@ -272,6 +294,27 @@ def pull(context: Context, line: ParsedCommand) -> None:
             failed[name] = error
     if failed:
         raise _not_pulled(failed)
+
+
+@held()  # the progress line must say how it ended
+def _all_to_pull(client: OllamaClient, line: ProgressLine) -> tuple[str, ...]:
+    """Return the models that ``pull --all`` pulls, and say which it leaves out."""
+    line.show("checking which models have updates…")
+    try:
+        updates = run_in_background(lambda: actions.check_updates(client))
+    except BaseException:
+        line.finish("checking for updates: stopped")
+        raise
+    line.finish(model_listing.pull_plan(updates))
+    unknown = [one for one in updates if one.state == "unknown"]
+    to_pull = [one.name for one in updates if one.state in {"outdated", "elsewhere"}]
+    if unknown and not to_pull:
+        raise ModelTransferError(
+            f"Not checked for updates: {', '.join(one.name for one in unknown)}.",
+            why=unknown[0].why,
+            next_step=f"%ollama pull {unknown[0].name}   pulls it without this check",
+        )
+    return tuple(to_pull)
 
 
 def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
