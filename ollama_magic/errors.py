@@ -158,6 +158,8 @@ class ServerError(OllamaMagicError):
 
     retry_after_s: float = 0.0
     """How long the server asks to wait before the next request; 0 if it does not."""
+    signin_url: str = ""
+    """Where its user signs in to ollama.com, if that is missing."""
 
     def __init__(
         self, what: str, *, why: str = "", next_step: str = "", status_code: int = 0

@@ -7,31 +7,17 @@ Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from ollama_magic.client.background import PATIENCE_S
+from ollama_magic.client.account import Account, CloudStatus, Recommendation
 from ollama_magic.client.compat import Upload
-from ollama_magic.client.host import Host, parse_host
-from ollama_magic.client.http import (
-    MAX_RESPONSE_BYTES,
-    Credentials,
-    HttpExchange,
-)
+from ollama_magic.client.connection import TIMEOUT_S, Connection
+from ollama_magic.client.json_values import json_object, json_objects
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
-from ollama_magic.client.redaction import Redactor
-from ollama_magic.client.server_errors import not_ollama
-from ollama_magic.client.streams import (
-    BYTE_ORDER_MARK,
-    ProgressStream,
-    ReplyStream,
-    check_status,
-    parse_object,
-)
+from ollama_magic.client.streams import ProgressStream, ReplyStream, check_status
 from ollama_magic.client.types import (
     ChatRequest,
     Embeddings,
@@ -40,19 +26,15 @@ from ollama_magic.client.types import (
     KeepAlive,
     Options,
     Think,
-    json_objects,
     set_only,
 )
-from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
 
-_TIMEOUT_S = 60.0
 _MAX_VERSION_BYTES = 64 * 1024
-_MAX_LIST_BYTES = 8 * 1024 * 1024  # thirty times as much in memory as objects
 _ModelList = list[ModelSummary]  # `list` is a method below
 _LoadedList = list[LoadedModel]
 
 
-class OllamaClient:
+class OllamaClient(Connection):
     """A client of one Ollama server; safe to share between threads.
 
     Parameters
@@ -83,57 +65,6 @@ class OllamaClient:
         sent to another machine unencrypted.
     """
 
-    holds_secrets: ClassVar[bool] = True
-    """``{{ }}`` in a prompt never looks into this object."""
-
-    def __init__(
-        self,
-        host: str | Host | None = None,
-        *,
-        api_key: str | None = None,
-        connect_timeout_s: float = 5.0,
-        idle_timeout_s: float | None = 300.0,
-        headers: Mapping[str, str] | None = None,
-        insecure_hosts: Sequence[str] = (),
-    ) -> None:
-        if host is None:
-            host = os.environ.get("OLLAMA_HOST")
-        self.host = host if isinstance(host, Host) else parse_host(host)
-        self.insecure_hosts = tuple(insecure_hosts)
-        credentials = Credentials(
-            self.host,
-            os.environ.get("OLLAMA_API_KEY", "") if api_key is None else api_key,
-            is_from_environment=api_key is None,
-            headers=headers,
-            insecure_hosts=insecure_hosts,
-        )
-        self._credentials = credentials
-        self._exchange = partial(HttpExchange, credentials, connect_timeout_s)
-        self._idle_timeout_s = idle_timeout_s
-
-    def __repr__(self) -> str:
-        return f"OllamaClient({self.host.base_url!r})"
-
-    @property
-    def withheld_key(self) -> ConfigError | None:
-        """Why ``OLLAMA_API_KEY`` is not sent; None if it is sent or unset."""
-        return self._credentials.withheld_key
-
-    @property
-    def header_names(self) -> Sequence[str]:
-        """The names of the extra headers."""
-        return tuple(self._credentials.headers)
-
-    @property
-    def identity(self) -> str:
-        """The same text for clients of the same server with the same credentials."""
-        return f"{self.host.base_url} {self._credentials.digest}"
-
-    @property
-    def redactor(self) -> Redactor:
-        """Hides the secrets of this client in text."""
-        return self._credentials.redactor
-
     # -- replies -----------------------------------------------------------
 
     def send(self, request: ChatRequest | GenerateRequest) -> ReplyStream:
@@ -159,6 +90,10 @@ class OllamaClient:
         think: Think | None = None,
         keep_alive: KeepAlive | None = None,
         tools: Sequence[Mapping[str, Any]] = (),
+        truncate: bool | None = None,
+        shift: bool | None = None,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
         stream: bool = True,
     ) -> ReplyStream:
         """Return the next message of a chat, chunk by chunk.
@@ -178,14 +113,35 @@ class OllamaClient:
             seconds; 0 unloads it at once, a negative number keeps it loaded.
         tools
             JSON descriptions of the tools that the model may call.
+        truncate, shift
+            Whether the server may leave out a part of a prompt that does not fit the
+            context, and of a chat that outgrows it while the reply is written (its
+            default is to do so). Another ``shift`` than before loads the model again.
+        logprobs, top_logprobs
+            Whether chunks have the log probabilities of their tokens, and those of how
+            many other likely tokens, up to 20.
 
         Returns
         -------
         ReplyStream
             Iterate over it, or call its ``complete()``.
         """
-        given = (options or {}, format, think, keep_alive, tools, stream)
-        return self.send(ChatRequest(model, messages, *given))
+        return self.send(
+            ChatRequest(
+                model,
+                messages,
+                tools,
+                options=options or {},
+                format=format,
+                think=think,
+                keep_alive=keep_alive,
+                truncate=truncate,
+                shift=shift,
+                logprobs=logprobs,
+                top_logprobs=top_logprobs,
+                stream=stream,
+            )
+        )
 
     def generate(
         self,
@@ -200,6 +156,10 @@ class OllamaClient:
         images: Sequence[str] = (),
         suffix: str | None = None,
         raw: bool = False,
+        truncate: bool | None = None,
+        shift: bool | None = None,
+        logprobs: bool = False,
+        top_logprobs: int = 0,
         stream: bool = True,
     ) -> ReplyStream:
         """Return the reply to one prompt without a chat; see ``chat``.
@@ -213,9 +173,25 @@ class OllamaClient:
         raw
             Whether to send the prompt without the model's template.
         """
-        given = (system, options or {}, format, think, keep_alive)
-        more = (images, suffix, raw, stream)
-        return self.send(GenerateRequest(model, prompt, *given, *more))
+        return self.send(
+            GenerateRequest(
+                model,
+                prompt,
+                system,
+                images,
+                suffix,
+                raw,
+                options=options or {},
+                format=format,
+                think=think,
+                keep_alive=keep_alive,
+                truncate=truncate,
+                shift=shift,
+                logprobs=logprobs,
+                top_logprobs=top_logprobs,
+                stream=stream,
+            )
+        )
 
     def embed(
         self,
@@ -286,6 +262,34 @@ class OllamaClient:
         """Delete a model from the server, without confirmation."""
         self._read("DELETE", "/api/delete", {"model": model})
 
+    # -- the account of the server -------------------------------------------
+
+    def me(self) -> Account:
+        """Return the account at ollama.com that the server is signed in to.
+
+        Raises
+        ------
+        ServerError
+            It is not signed in: ``status_code`` is 401, and ``signin_url`` is where to
+            sign in. Or ollama.com cannot be reached.
+        """
+        return Account.from_json(self._read("POST", "/api/me", field="name"))
+
+    def signout(self) -> None:
+        """Sign the server out of its account."""
+        self._read("POST", "/api/signout")
+
+    def status(self) -> CloudStatus:
+        """Return whether the server may use the cloud (Ollama 0.16.2 and later)."""
+        answer = self._read("GET", "/api/status", field="cloud")
+        return CloudStatus.from_json(json_object(answer["cloud"]))
+
+    def recommendations(self) -> Sequence[Recommendation]:
+        """Return models that Ollama recommends (Ollama 0.22.1 and later)."""
+        path = "/api/experimental/model-recommendations"
+        entries = json_objects(self._read("GET", path).get("recommendations"))
+        return [*map(Recommendation.from_json, entries)]
+
     # -- transfers ---------------------------------------------------------
 
     def pull(self, model: str, *, insecure: bool = False) -> ProgressStream:
@@ -318,6 +322,10 @@ class OllamaClient:
         renderer: str | None = None,
         parser: str | None = None,
         requires: str | None = None,
+        draft_files: Mapping[str, str] | None = None,
+        draft_quantize: str | None = None,
+        remote_host: str | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> ProgressStream:
         """Create a model; replaces a model of that name.
 
@@ -336,6 +344,12 @@ class OllamaClient:
             Names of Ollama's built-in renderer and parser, instead of a template.
         requires
             The minimum version of Ollama, such as ``0.14.0``.
+        draft_files, draft_quantize
+            The files of a smaller model that drafts tokens for this one, like
+            ``files``, and how to quantize it (Ollama 0.30 and later).
+        remote_host, info
+            The server that runs the base model, and what to say about a model that is
+            not here, such as its ``context_length``.
         """
         body = set_only(
             model=model,
@@ -350,6 +364,10 @@ class OllamaClient:
             renderer=renderer,
             parser=parser,
             requires=requires,
+            draft_files=draft_files,
+            draft_quantize=draft_quantize,
+            remote_host=remote_host,
+            info=info,
             **{"from": from_model},
         )
         return self._transfer("/api/create", body)
@@ -357,7 +375,7 @@ class OllamaClient:
     def blob_exists(self, digest: str) -> bool:
         """Return whether the server has the blob ``digest`` (``sha256:...``)."""
         with closing(
-            self._exchange("HEAD", _blob_path(digest), response_timeout_s=_TIMEOUT_S)
+            self._exchange("HEAD", _blob_path(digest), response_timeout_s=TIMEOUT_S)
         ) as exchange:
             exchange.open()
             if exchange.status_code == 404:
@@ -386,58 +404,6 @@ class OllamaClient:
             return
         upload = Upload(file, on_progress)
         self._read("POST", _blob_path(digest), upload, is_quick=False)
-
-    # -- requests ----------------------------------------------------------
-
-    def _models(
-        self, path: str, timeout_s: float | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        answer = self._read(
-            "GET",
-            path,
-            field="models",
-            timeout_s=timeout_s,
-            max_bytes=_MAX_LIST_BYTES,
-        )
-        return json_objects(answer["models"])  # older servers send null for none
-
-    def _transfer(self, path: str, body: dict[str, Any]) -> ProgressStream:
-        return ProgressStream(self._exchange("POST", path, body), self._list_names)
-
-    def _read(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | Upload | None = None,
-        *,
-        field: str = "",
-        is_quick: bool = True,
-        timeout_s: float | None = None,
-        max_bytes: int = MAX_RESPONSE_BYTES,
-    ) -> dict[str, Any]:
-        """Return the JSON object of a response; it must have ``field``, if named."""
-        timeout_s = timeout_s or (_TIMEOUT_S if is_quick else None)
-        limits = {"response_timeout_s": timeout_s, "idle_timeout_s": timeout_s}
-        with closing(self._exchange(method, path, body, **limits)) as exchange:
-            exchange.open()
-            check_status(exchange, self._list_names)
-            answer = exchange.read(max_bytes=max_bytes).removeprefix(BYTE_ORDER_MARK)
-        try:
-            data = parse_object(answer, where="the response", redactor=self.redactor)
-        except StreamInterruptedError:
-            data = {}
-        if field and field not in data:
-            text = self.redactor.error(answer.decode("utf-8", "replace"))
-            raise not_ollama(exchange.info, 200, text, exchange.content_type)
-        return data
-
-    def _list_names(self) -> Sequence[str]:
-        """Return the names of the installed models; none if they are unknown."""
-        try:
-            listed = self._models("/api/tags", PATIENCE_S)
-            return [ModelSummary.from_json(entry).name for entry in listed]
-        except OllamaMagicError:
-            return []
 
 
 def _blob_path(digest: str) -> str:

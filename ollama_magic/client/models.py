@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-from ollama_magic.client.types import (
+from ollama_magic.client.json_values import (
     JsonObject,
     json_fields,
     json_object,
@@ -145,11 +145,16 @@ class ModelSummary:
     size_bytes: int = 0
     modified_at: str = ""
     """RFC 3339 with up to nine decimals, in the server's time zone."""
+    format: str = ""
+    """Such as ``gguf``."""
     family: str = ""
+    families: tuple[str, ...] = ()
+    parent_model: str = ""
     parameter_size: str = ""
     quantization_level: str = ""
     context_length: int = 0
     """Tokens that the model was trained for; 0 if the server does not say."""
+    embedding_length: int = 0
     capabilities: tuple[str, ...] = ()
     remote_host: str = ""
     """For cloud models: where the prompt really goes."""
@@ -201,6 +206,9 @@ def _named(data: JsonObject) -> JsonObject:
     return {"name": data.get("model") or data.get("name")}
 
 
+_LENGTHS = ("context_length", "embedding_length")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
     """The answer of ``POST /api/show`` about a model."""
@@ -212,18 +220,40 @@ class ModelDetails:
     system: str = ""
     license: str = ""
     capabilities: tuple[str, ...] = ()
+    modified_at: str = ""
+    """RFC 3339, as in ``ModelSummary``."""
+    format: str = ""
     family: str = ""
+    families: tuple[str, ...] = ()
+    parent_model: str = ""
     parameter_size: str = ""
     quantization_level: str = ""
     context_length: int = 0
     embedding_length: int = 0
+    renderer: str = ""
+    """Ollama's built-in code that replaces the template."""
+    parser: str = ""
+    """Ollama's built-in code that parses the output."""
+    template_source: str = ""
+    """Where the template comes from."""
+    requires: str = ""
+    """The minimum version of Ollama."""
     remote_host: str = ""
     """For cloud models: where they run."""
     remote_model: str = ""
     """For cloud models: their name there."""
     thinking_values: tuple[bool | str, ...] = ()
     """The values of ``think`` that it takes; empty if the server does not list them."""
+    thinking_default: bool | str | None = None
+    """The value without ``think``; None if the server does not say."""
+    messages: tuple[JsonObject, ...] = ()
+    """The messages at the start of every chat with it."""
     model_info: JsonObject = field(default_factory=dict)
+    """The metadata of its file; without its long lists, unless ``verbose``."""
+    projector_info: JsonObject = field(default_factory=dict)
+    """The metadata of the file that encodes its images."""
+    tensors: tuple[JsonObject, ...] = ()
+    """Name, type and shape of each tensor, if ``verbose``."""
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:
@@ -231,16 +261,15 @@ class ModelDetails:
         details = json_object(data.get("details"))
         info = json_object(data.get("model_info"))
         architecture = json_text(info.get("general.architecture"))
-        lengths = {
-            name: info.get(f"{architecture}.{name}")
-            for name in ("context_length", "embedding_length")
-        }
-        values = json_object(data.get("thinking")).get("values")
+        names = {f"{architecture}.{n}": n for n in _LENGTHS}
+        lengths = {names[n]: value for n, value in info.items() if n in names}
+        thinking = json_object(data.get("thinking"))
+        values, default = thinking.get("values"), thinking.get("default")
         values = values if isinstance(values, list) else []
         return cls(
             **json_fields(cls, lengths, data, details),
             thinking_values=tuple(one for one in values if isinstance(one, bool | str)),
-            model_info=info,
+            thinking_default=default if isinstance(default, bool | str) else None,
         )
 
 

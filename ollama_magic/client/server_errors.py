@@ -165,7 +165,7 @@ def server_error(
         error.next_step = (
             f"{_network_proxy(info)}; otherwise {step}" if has_proxy else step
         )
-    error.retry_after_s = info.retry_after_s
+    error.retry_after_s, error.signin_url = info.retry_after_s, signin_url
     return error
 
 

@@ -8,103 +8,27 @@ recordings of a real server (0.33.0-rc2).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
+from ollama_magic.client.json_values import (
+    MAX_DEPTH,
+    JsonObject,
+    is_too_deep,
+    json_fields,
+    json_int,
+    json_ints,
+    json_names,
+    json_object,
+    json_objects,
+    json_text,
+    read_json,
+)
 from ollama_magic.errors import quoted
 
 _NS_PER_S = 1e9
-
-
-# -- JSON ----------------------------------------------------------------------
-
-JsonObject = Mapping[str, Any]
-
-MAX_DEPTH = 50
-"""Nested lists and objects that are accepted from others.
-
-Notebook servers and ``nbformat`` fail on a notebook with about 500 levels.
-"""
-
-
-def is_too_deep(value: object) -> bool:
-    """Return whether a JSON value has more than ``MAX_DEPTH`` levels."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [inner for one in level for inner in _inner_values(one)]
-        if not level:
-            return False
-    return True
-
-
-def _inner_values(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, list | tuple) else ()
-
-
-def json_text(value: object) -> str:
-    """Return a string as it is, and any other JSON value as its JSON text."""
-    if isinstance(value, str):
-        return value
-    if value is None or is_too_deep(value):
-        return ""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def json_int(value: object) -> int:
-    """Return the integer part of a number; 0 for anything else."""
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) else 0
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def json_object(value: object) -> JsonObject:
-    """Return a JSON object as it is; any other value is an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def json_names(value: object) -> tuple[str, ...]:
-    """Return a list of strings as a tuple; any other value is empty."""
-    return tuple(map(json_text, value)) if isinstance(value, list) else ()
-
-
-def json_objects(value: object) -> tuple[JsonObject, ...]:
-    """Return the objects of a JSON list; any other value is empty."""
-    if not isinstance(value, list):
-        return ()
-    return tuple(item for item in value if isinstance(item, dict))
-
-
-_READERS = {"str": json_text, "int": json_int, "tuple[str, ...]": json_names}
-
-
-def json_fields(kind: type, *objects: JsonObject) -> dict[str, Any]:
-    """Return the fields of a dataclass, each from the first object that has it.
-
-    A field has the name of the JSON field plus its unit: ``size_bytes`` is ``size``.
-    Fields of other types than text, whole numbers and names are left out.
-    """
-    found = {}
-    for one in fields(kind):
-        if reader := _READERS.get(str(one.type)):
-            name = one.name.removesuffix("_bytes").removesuffix("_ns")
-            value = next((data[name] for data in objects if name in data), None)
-            found[one.name] = reader(value)
-    return found
-
-
-def read_json(text: str) -> object:
-    """Return the value of a JSON text; raises ``ValueError``, also for ``NaN``."""
-    value: object = json.loads(text, parse_constant=_reject_constant)
-    return value
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
 
 
 # -- requests ------------------------------------------------------------------
@@ -118,8 +42,46 @@ KeepAlive = str | float
 """A duration (``"10m"``) or seconds; 0 unloads at once, negative keeps forever."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CommonFields:
+    """The fields that both requests for a reply have."""
+
+    options: Options = field(default_factory=dict)
+    format: Format | None = None
+    think: Think | None = None
+    keep_alive: KeepAlive | None = None
+    truncate: bool | None = None
+    """False: a prompt that does not fit is an error, and nothing is left out
+    (Ollama 0.12.4 and later; earlier servers ignore it)."""
+    shift: bool | None = None
+    """False: a reply ends where the context is full, and nothing before it is left out
+    (Ollama 0.12.4 and later). The server loads the model again if the value changes."""
+    logprobs: bool = False
+    """Whether each token comes with its log probability (Ollama 0.12.11 and later)."""
+    top_logprobs: int = 0
+    """How many likely tokens to report at each position, up to 20."""
+    stream: bool = True
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON to send; unset fields keep the server's defaults."""
+        body: dict[str, Any] = {}
+        for one in sorted(fields(self), key=lambda one: bool(one.kw_only)):
+            value = getattr(self, one.name)
+            if one.name in _COLLECTIONS:
+                is_set, value = bool(value), _COLLECTIONS[one.name](value)
+            else:
+                is_set = value is not one.default
+            if is_set or one.name in _ALWAYS_SENT:
+                body[one.name] = value
+        return body
+
+
+_ALWAYS_SENT = ("messages", "stream")
+_COLLECTIONS = {"options": dict, "messages": list, "tools": list, "images": list}
+
+
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(_CommonFields):
     """The messages of a chat so far; the reply is the next one.
 
     Without messages it only loads the model (or unloads it, with ``keep_alive`` 0).
@@ -129,17 +91,7 @@ class ChatRequest:
 
     model: str
     messages: Sequence[Mapping[str, Any]]
-    options: Options = field(default_factory=dict)
-    format: Format | None = None
-    think: Think | None = None
-    keep_alive: KeepAlive | None = None
     tools: Sequence[Mapping[str, Any]] = ()
-    stream: bool = True
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON to send; unset fields keep the server's defaults."""
-        body = {"model": self.model, "messages": list(self.messages)}
-        return body | _common_fields(self) | set_only(tools=[*self.tools] or None)
 
     def as_messages(self) -> list[Mapping[str, Any]]:
         """Return the messages that are sent."""
@@ -147,7 +99,7 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateRequest:
+class GenerateRequest(_CommonFields):
     """One prompt without a chat.
 
     An empty prompt only loads the model (or unloads it, with ``keep_alive`` 0).
@@ -158,23 +110,12 @@ class GenerateRequest:
     model: str
     prompt: str
     system: str | None = None
-    options: Options = field(default_factory=dict)
-    format: Format | None = None
-    think: Think | None = None
-    keep_alive: KeepAlive | None = None
     images: Sequence[str] = ()
     """Images, each as plain base64 (the server rejects a ``data:`` URL)."""
     suffix: str | None = None
     """The text after the reply, for models that fill in the middle."""
     raw: bool = False
     """Whether to send the prompt without the model's template."""
-    stream: bool = True
-
-    def body(self) -> dict[str, Any]:
-        """Return the JSON to send; unset fields keep the server's defaults."""
-        body: dict[str, Any] = {"model": self.model, "prompt": self.prompt}
-        body |= set_only(system=self.system, suffix=self.suffix, raw=self.raw or None)
-        return body | _common_fields(self) | set_only(images=[*self.images] or None)
 
     def as_messages(self) -> list[Mapping[str, Any]]:
         """Return the prompt as the messages of a new chat."""
@@ -184,17 +125,6 @@ class GenerateRequest:
 
 
 Request = ChatRequest | GenerateRequest
-
-
-def _common_fields(request: Request) -> dict[str, Any]:
-    """Return the fields that both requests have and that are set."""
-    return set_only(
-        stream=request.stream,
-        options=dict(request.options) or None,
-        format=request.format,
-        think=request.think,
-        keep_alive=request.keep_alive,
-    )
 
 
 def set_only(**fields: object) -> dict[str, Any]:
@@ -218,6 +148,8 @@ class Stats:
     """Time spent loading the model, in nanoseconds."""
     prompt_eval_count: int = 0
     """Tokens of the prompt."""
+    prompt_eval_cached_count: int = 0
+    """Those of them that the server remembered and did not evaluate again."""
     prompt_eval_duration_ns: int = 0
     """Time spent evaluating the prompt, in nanoseconds."""
     eval_count: int = 0
@@ -322,6 +254,38 @@ def _parsed(text: str) -> object:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of a reply and its log probability."""
+
+    token: str
+    logprob: float
+    """Natural logarithm of the probability: 0 is certain."""
+    bytes: tuple[int, ...] = ()
+    """The token in UTF-8, which may be a part of a character."""
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    """The likeliest tokens at this position, if they were requested."""
+
+    @classmethod
+    def list_from_json(cls, value: object, depth: int = 1) -> tuple[Self, ...]:
+        """Read ``logprobs`` of a response; leaves out tokens without a number."""
+        return tuple(
+            cls(
+                json_text(data.get("token")),
+                float(data["logprob"]),
+                json_ints(data.get("bytes")),
+                cls.list_from_json(data.get("top_logprobs"), depth - 1),
+            )
+            for data in (json_objects(value) if depth >= 0 else ())
+            if _is_logprob(data.get("logprob"))
+        )
+
+
+def _is_logprob(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(float(str(value))) < math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyChunk:
     """One line of a streamed reply of ``/api/chat`` or ``/api/generate``.
 
@@ -333,8 +297,17 @@ class ReplyChunk:
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     model: str = ""
+    images: tuple[str, ...] = ()
+    """Images that the model drew, in base64."""
+    completed: int = 0
+    """Steps of an image that are done, of ``total``."""
+    total: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens of this chunk, if they were requested."""
     remote_host: str = ""
     """Where a cloud model runs, if the server says so."""
+    remote_model: str = ""
+    """The name of a cloud model there, if the server says so."""
     done: bool = False
     done_reason: str = ""
     stats: Stats = _NO_STATS
@@ -355,7 +328,12 @@ class ReplyChunk:
             if calls
             else (),
             model=json_text(data.get("model")),
+            images=_images(source.get("images") or data.get("image")),
+            completed=json_int(data.get("completed")),
+            total=json_int(data.get("total")),
+            logprobs=TokenLogprob.list_from_json(data.get("logprobs")),
             remote_host=json_text(data.get("remote_host")),
+            remote_model=json_text(data.get("remote_model")),
             done=done,
             done_reason=json_text(data.get("done_reason")),
             stats=Stats.from_json(data) if done else _NO_STATS,
@@ -373,8 +351,15 @@ class ReplyChunk:
             content="".join(chunk.content for chunk in all_chunks),
             thinking="".join(chunk.thinking for chunk in all_chunks),
             tool_calls=tuple(call for chunk in all_chunks for call in chunk.tool_calls),
+            images=tuple(image for chunk in all_chunks for image in chunk.images),
+            logprobs=tuple(one for chunk in all_chunks for one in chunk.logprobs),
             remote_host=hosts[-1] if hosts else "",
         )
+
+
+def _images(value: object) -> tuple[str, ...]:
+    """Return images in base64: a list of them in a message, one after a prompt."""
+    return json_names([value] if isinstance(value, str) and value else value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +391,7 @@ class Embeddings:
     model: str = ""
     prompt_eval_count: int = 0
     total_duration_ns: int = 0
+    load_duration_ns: int = 0
 
     @classmethod
     def from_json(cls, data: JsonObject) -> Self:

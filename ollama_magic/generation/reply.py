@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from ollama_magic.client.models import canonical
-from ollama_magic.client.types import Stats, ToolCall
+from ollama_magic.client.types import Stats, TokenLogprob, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.code_cell import blocks_below
 from ollama_magic.generation.images import counted_kinds
@@ -70,6 +70,8 @@ class Reply(ReplyView):
     """The schema of the reply, if it has one."""
     is_cached: bool
     """Whether this is a cached reply to the same request."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens with their log probabilities, if they were requested."""
     provenance: Mapping[str, Any]
     """The output's metadata under ``ollama_magic``: prompt, model, options, times."""
 
@@ -271,6 +273,7 @@ def make_reply(
         tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
+        logprobs=tuple(result.response.logprobs),
         folded=blocks_below(session, result),
         provenance={},
     )

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
-from ollama_magic.client.types import ReplyChunk, Request, Stats, ToolCall
+from ollama_magic.client.types import (
+    ReplyChunk,
+    Request,
+    Stats,
+    TokenLogprob,
+    ToolCall,
+)
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.turns import Message, Status, Turn, utc_now
@@ -106,6 +112,8 @@ class Response:
     remote_host: str = ""
     """The host that ran a cloud model, if the server says so."""
     stats: Stats = field(default_factory=Stats)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """The tokens with their log probabilities, if they were requested."""
     cached: CachedReply | None = None
     """The cached reply that this is, if any."""
     fault: BaseException | None = None
@@ -140,6 +148,7 @@ class Response:
             thinking_s=cached.thinking_s,
             done_reason=cached.done_reason,
             stats=cached.stats,
+            logprobs=[*cached.logprobs],
             cached=cached,
             ended_at=cached.answered_at,
             _text=[cached.text],
@@ -192,6 +201,7 @@ class Response:
             text, thinking = text + more_text, thinking + more_thinking
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
         self._tool_calls += chunk.tool_calls
+        self.logprobs += chunk.logprobs
         self.remote_host = chunk.remote_host or self.remote_host
         return self._keep(text, chunk.thinking + thinking, is_whole=chunk.done)
 
@@ -332,8 +342,10 @@ def added_stats(before: Stats, after: Stats) -> Stats:
         for one in fields(Stats)
     }
     # The prompt of the second part includes the first part.
-    prompt = after.prompt_eval_count - before.eval_count
-    return Stats(**sums | {"prompt_eval_count": max(prompt, 0)})
+    prompt = max(after.prompt_eval_count - before.eval_count, 0)
+    cached = min(before.prompt_eval_cached_count, prompt)
+    counts = {"prompt_eval_count": prompt, "prompt_eval_cached_count": cached}
+    return Stats(**sums | counts)
 
 
 def receive(

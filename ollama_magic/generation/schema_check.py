@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ollama_magic.client.types import MAX_DEPTH, is_too_deep, read_json
+from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep, read_json
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.render.code import CodeBlock, code_blocks
 

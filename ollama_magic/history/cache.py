@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from ollama_magic.client.models import canonical, has_tag
-from ollama_magic.client.types import Request, Stats, ToolCall
+from ollama_magic.client.types import Request, Stats, TokenLogprob, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
-_IRRELEVANT_FIELDS = ("model", "stream", "keep_alive")
+_IRRELEVANT_FIELDS = ("model", "stream", "keep_alive", "truncate")
 """Fields of a request that do not change the reply, and the model."""
 _COMPARED = 1000
 """The number of characters of a prompt that are compared with other prompts."""
@@ -37,6 +37,7 @@ class CachedReply:
     thinking: str = ""
     thinking_s: float = 0.0
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
     done_reason: str = ""
     stats: Stats = field(default_factory=Stats)
     context_length: int = 0
@@ -56,10 +57,10 @@ class CachedReply:
         """Read what ``to_json`` wrote, and ignore fields of newer versions."""
         data: dict[str, Any] = json.loads(text)
         known = {one.name for one in fields(cls)}
-        calls = tuple(ToolCall(**call) for call in data.pop("tool_calls"))
-        stats = Stats(**data.pop("stats"))
-        values = {name: value for name, value in data.items() if name in known}
-        return cls(**values, tool_calls=calls, stats=stats)
+        data["tool_calls"] = tuple(ToolCall(**call) for call in data["tool_calls"])
+        data["stats"] = Stats(**data["stats"])
+        data["logprobs"] = TokenLogprob.list_from_json(data.get("logprobs"))
+        return cls(**{name: value for name, value in data.items() if name in known})
 
 
 class UsedReplies:
@@ -104,7 +105,7 @@ def request_key(request: Request) -> str:
     """Return a key that is equal for equal requests, to any model.
 
     It covers messages, images, tools, options, format and thinking, but not
-    ``keep_alive`` and streaming.
+    ``keep_alive``, streaming and ``truncate``: a truncated reply is not cached.
     """
     body = {k: v for k, v in request.body().items() if k not in _IRRELEVANT_FIELDS}
     text = json.dumps([request.path, body], sort_keys=True)

@@ -16,7 +16,8 @@ from typing import Any, get_args
 
 from ollama_magic import __version__
 from ollama_magic.client.images import Image
-from ollama_magic.client.types import MAX_DEPTH, Stats, is_too_deep
+from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep
+from ollama_magic.client.types import Stats
 from ollama_magic.history.turns import (
     CallOutcome,
     Message,

@@ -212,7 +212,7 @@ def test_a_loading_model_and_a_transfer_may_be_silent_for_long(fake_ollama, phas
 
 
 def test_a_list_that_never_arrives_times_out(fake_ollama, monkeypatch):
-    monkeypatch.setattr("ollama_magic.client.client._TIMEOUT_S", 0.2)
+    monkeypatch.setattr("ollama_magic.client.connection.TIMEOUT_S", 0.2)
     never = threading.Event()
     fake_ollama.on("GET /api/version", Answer(hold_headers=never))
     with pytest.raises(ServerUnreachableError):

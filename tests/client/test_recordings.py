@@ -64,7 +64,7 @@ REFUSED = {
             generate_option_int_for_bool generate_option_stop_string
             generate_option_wrong_type generate_options_not_object
             generate_raw_with_system generate_stream_string origin_null
-            show_bad_model_name show_empty_object show_malformed_json""",
+            me show_bad_model_name show_empty_object show_malformed_json""",
     }.items()
     for case in cases.split()
 }
@@ -101,6 +101,8 @@ def ask(client, case, tmp_path):
         "ps": client.ps,
         "version": client.version,
         "show": lambda: client.show(model),
+        "me": client.me,
+        "status": client.status,
         "copy": lambda: client.copy(body.get("source", ""), "y"),
         "delete": lambda: client.delete(model),
         "pull": lambda: list(client.pull(model)),
@@ -159,6 +161,8 @@ def test_a_recorded_response_becomes_its_value(case, client, fake_ollama, tmp_pa
         assert [list(row) for row in found.vectors] == lines(case)[0]["embeddings"]
     elif path == "/api/version":
         assert found == "0.33.0-rc2-0-gfb30760"
+    elif path == "/api/status":
+        assert (found.disabled, found.source) == (True, "env")
     elif path.startswith("/api/blobs/") and recording(case)["request"]["method"] == (
         "HEAD"
     ):

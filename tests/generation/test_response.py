@@ -2,8 +2,9 @@
 
 import pytest
 
-from ollama_magic.client.types import ReplyChunk, Stats
-from ollama_magic.generation.response import Response
+from ollama_magic.client.types import ReplyChunk, Stats, TokenLogprob
+from ollama_magic.generation.response import Response, added_stats
+from ollama_magic.history.cache import CachedReply
 
 HARMONY = "<|channel|>analysis<|message|>"
 FINAL = "<|channel|>final<|message|>"
@@ -160,3 +161,22 @@ def test_held_back_text_is_returned_when_the_response_ends_early():
     assert response.is_empty
     assert response.end() == ("<thi", "")
     assert response.text == "<thi"
+
+
+def test_the_tokens_of_a_response_keep_their_probabilities_in_the_cache():
+    tokens = [TokenLogprob("Hi", -0.1, (72, 105), (TokenLogprob("Yo", -2.0),))] * 2
+    response = Response()
+    for token in tokens:
+        response.read([ReplyChunk(content="Hi", logprobs=(token,))])
+    assert response.logprobs == tokens
+    cached = CachedReply("m", "d", "HiHi", logprobs=tuple(response.logprobs))
+    assert Response.of(CachedReply.from_json(cached.to_json())).logprobs == tokens
+    old = '{"model": "m", "digest": "", "text": "x", "tool_calls": [], "stats": {}}'
+    assert CachedReply.from_json(old).logprobs == ()
+
+
+def test_the_cached_tokens_of_a_continued_reply_are_those_of_its_prompt():
+    before = Stats(prompt_eval_count=10, prompt_eval_cached_count=4, eval_count=5)
+    after = Stats(prompt_eval_count=15, prompt_eval_cached_count=14, eval_count=2)
+    whole = added_stats(before, after)
+    assert (whole.prompt_eval_count, whole.prompt_eval_cached_count) == (10, 4)

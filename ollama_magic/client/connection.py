@@ -1,0 +1,143 @@
+"""The connection to one server: its address, its secrets, and its plain responses.
+
+``OllamaClient`` adds a method for each endpoint. No endpoint is named here but the list
+of models, whose names make errors helpful.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, ClassVar
+
+from ollama_magic.client.background import PATIENCE_S
+from ollama_magic.client.compat import Upload
+from ollama_magic.client.host import Host, parse_host
+from ollama_magic.client.http import (
+    MAX_RESPONSE_BYTES,
+    Credentials,
+    HttpExchange,
+)
+from ollama_magic.client.json_values import json_objects
+from ollama_magic.client.models import ModelSummary
+from ollama_magic.client.redaction import Redactor
+from ollama_magic.client.server_errors import not_ollama
+from ollama_magic.client.streams import (
+    BYTE_ORDER_MARK,
+    ProgressStream,
+    check_status,
+    parse_object,
+)
+from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
+
+TIMEOUT_S = 60.0
+_MAX_LIST_BYTES = 8 * 1024 * 1024  # thirty times as much in memory as objects
+
+
+class Connection:
+    """A server, and how it is reached; ``OllamaClient`` describes the parameters."""
+
+    holds_secrets: ClassVar[bool] = True
+    """``{{ }}`` in a prompt never looks into this object."""
+
+    def __init__(
+        self,
+        host: str | Host | None = None,
+        *,
+        api_key: str | None = None,
+        connect_timeout_s: float = 5.0,
+        idle_timeout_s: float | None = 300.0,
+        headers: Mapping[str, str] | None = None,
+        insecure_hosts: Sequence[str] = (),
+    ) -> None:
+        if host is None:
+            host = os.environ.get("OLLAMA_HOST")
+        self.host = host if isinstance(host, Host) else parse_host(host)
+        self.insecure_hosts = tuple(insecure_hosts)
+        credentials = Credentials(
+            self.host,
+            os.environ.get("OLLAMA_API_KEY", "") if api_key is None else api_key,
+            is_from_environment=api_key is None,
+            headers=headers,
+            insecure_hosts=insecure_hosts,
+        )
+        self._credentials = credentials
+        self._exchange = partial(HttpExchange, credentials, connect_timeout_s)
+        self._idle_timeout_s = idle_timeout_s
+
+    def __repr__(self) -> str:
+        return f"OllamaClient({self.host.base_url!r})"
+
+    @property
+    def withheld_key(self) -> ConfigError | None:
+        """Why ``OLLAMA_API_KEY`` is not sent; None if it is sent or unset."""
+        return self._credentials.withheld_key
+
+    @property
+    def header_names(self) -> Sequence[str]:
+        """The names of the extra headers."""
+        return tuple(self._credentials.headers)
+
+    @property
+    def identity(self) -> str:
+        """The same text for clients of the same server with the same credentials."""
+        return f"{self.host.base_url} {self._credentials.digest}"
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides the secrets of this client in text."""
+        return self._credentials.redactor
+
+    # -- requests ----------------------------------------------------------
+
+    def _models(
+        self, path: str, timeout_s: float | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        answer = self._read(
+            "GET",
+            path,
+            field="models",
+            timeout_s=timeout_s,
+            max_bytes=_MAX_LIST_BYTES,
+        )
+        return json_objects(answer["models"])  # older servers send null for none
+
+    def _transfer(self, path: str, body: dict[str, Any]) -> ProgressStream:
+        return ProgressStream(self._exchange("POST", path, body), self._list_names)
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | Upload | None = None,
+        *,
+        field: str = "",
+        is_quick: bool = True,
+        timeout_s: float | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> dict[str, Any]:
+        """Return the JSON object of a response; it must have ``field``, if named."""
+        timeout_s = timeout_s or (TIMEOUT_S if is_quick else None)
+        limits = {"response_timeout_s": timeout_s, "idle_timeout_s": timeout_s}
+        with closing(self._exchange(method, path, body, **limits)) as exchange:
+            exchange.open()
+            check_status(exchange, self._list_names)
+            answer = exchange.read(max_bytes=max_bytes).removeprefix(BYTE_ORDER_MARK)
+        try:
+            data = parse_object(answer, where="the response", redactor=self.redactor)
+        except StreamInterruptedError:
+            data = {}
+        if field and field not in data:
+            text = self.redactor.error(answer.decode("utf-8", "replace"))
+            raise not_ollama(exchange.info, 200, text, exchange.content_type)
+        return data
+
+    def _list_names(self) -> Sequence[str]:
+        """Return the names of the installed models; none if they are unknown."""
+        try:
+            listed = self._models("/api/tags", PATIENCE_S)
+            return [ModelSummary.from_json(entry).name for entry in listed]
+        except OllamaMagicError:
+            return []
