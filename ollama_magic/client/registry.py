@@ -24,14 +24,14 @@ from typing import Literal
 from ollama_magic.client.background import ask_in_time
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.http import Credentials, HttpExchange
-from ollama_magic.client.models import ModelSummary
-from ollama_magic.client.types import (
+from ollama_magic.client.json_values import (
     JsonObject,
     json_int,
     json_object,
     json_objects,
     json_text,
 )
+from ollama_magic.client.models import ModelSummary
 from ollama_magic.errors import OllamaMagicError, ServerUnreachableError, quoted
 
 REGISTRY = "https://registry.ollama.ai"
