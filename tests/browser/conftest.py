@@ -214,23 +214,95 @@ class NotebookPage:
             self.page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-@pytest.fixture(params=["lab", "notebook"])
-def app(request):
-    """Run a test in JupyterLab and in Notebook 7."""
-    return request.param
+@pytest.fixture
+def app():
+    """Run a test in JupyterLab; one of each file is marked to run in Notebook 7 too."""
+    return "lab"
+
+
+def pytest_exception_interact(node):
+    node.stash[FAILED] = True
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+class LabPage:
+    """A page of JupyterLab that many tests use, because it takes seconds to load.
+
+    A test opens one notebook in it. Then all documents are closed and their kernels
+    end. A page in which a test has failed is not used again.
+    """
+
+    def __init__(self, browser, url):
+        self._browser, self._url = browser, url
+        self._page = self._taken = None
+
+    def take(self):
+        """Return the page, or None if this test has it already."""
+        if self._taken:
+            return None
+        self._taken = True
+        if self._page is None:
+            self._page = self._browser.new_page(viewport=VIEWPORT)
+            self._page.goto(f"{self._url}/lab/workspaces/shared", timeout=WAIT_MS)
+            self._page.wait_for_function("() => window.jupyterapp", timeout=WAIT_MS)
+            self._page.evaluate("() => jupyterapp.restored.then(() => null)")
+        self._page.set_viewport_size(VIEWPORT)
+        return self._page
+
+    def give_back(self, *, failed):
+        if self._taken:
+            self._page.evaluate(CLOSE_ALL)
+            if failed:
+                self._page.close()
+                self._page = None
+        self._taken = False
+
+
+VIEWPORT = {"width": 1000, "height": 1600}
+CLOSE_ALL = """() => {
+    for (const widget of Array.from(jupyterapp.shell.widgets('main'))) {
+        const context = widget.sessionContext;
+        if (context) {
+            const preference = context.kernelPreference;
+            context.kernelPreference = {...preference, shutdownOnDispose: true};
+        }
+        widget.dispose();
+    }
+}"""
+
+
+@pytest.fixture(scope="session")
+def lab_page(browser, jupyter):
+    return LabPage(browser, jupyter.url)
 
 
 @pytest.fixture
-def open_notebook(browser, jupyter, request):
-    """Open a notebook of the server's folder and wait for its kernel."""
+def open_notebook(browser, jupyter, lab_page, request):
+    """Open a notebook of the server's folder and wait for its kernel.
+
+    ``alone`` loads a page for this notebook only.
+    """
     pages = []
 
-    def open_(name, app="lab"):
-        page = browser.new_page(viewport={"width": 1000, "height": 1600})
+    def load(name, app):
+        page = browser.new_page(viewport=VIEWPORT)
         pages.append(page)
         workspace = request.node.name.replace("[", "-").rstrip("]")
         folder = f"lab/workspaces/{workspace}/tree" if app == "lab" else "notebooks"
         page.goto(f"{jupyter.url}/{folder}/{name}", timeout=WAIT_MS)
+        return page
+
+    def open_(name, app="lab", *, alone=False):
+        page = None if alone or app != "lab" else lab_page.take()
+        if page is None:
+            page = load(name, app)
+        else:
+            script = """async path => {
+                await jupyterapp.commands.execute('docmanager:open', {path});
+            }"""
+            page.evaluate(script, name)
         page.locator(".jp-CodeCell").first.wait_for(timeout=WAIT_MS)
         page.wait_for_function(
             """() => {
@@ -243,6 +315,7 @@ def open_notebook(browser, jupyter, request):
         return NotebookPage(page, app)
 
     yield open_
+    lab_page.give_back(failed=FAILED in request.node.stash)
     for page in pages:
         page.evaluate(
             """async () => {

@@ -62,6 +62,7 @@ def saved_outputs(path, number):
     return json.loads(path.read_text())["cells"][number]["outputs"]
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_two_replies_grow_side_by_side_and_one_is_kept(notebook, fake_ollama):
     first, rest = threading.Event(), threading.Event()
 

@@ -56,6 +56,7 @@ def run_all_to_end(page):
     page.page.evaluate(script)
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_code_becomes_one_cell_below_and_stays_one(notebook, fake_ollama):
     """Neither a re-run nor Restart & Run All runs the new cell or adds another."""
     fake_ollama.reply(REPLY)

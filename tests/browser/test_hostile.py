@@ -205,7 +205,7 @@ for number in range({len(server.alone)}):
 
 
 def open_watched(open_notebook, jupyter, sink, name, cells):
-    page = open_notebook(jupyter.write_notebook(name, cells))
+    page = open_notebook(jupyter.write_notebook(name, cells), alone=True)
     return page, Watched(page.page, sink)
 
 
@@ -292,7 +292,7 @@ def test_no_attack_has_an_effect_in_jupyterlab(
 
 def reopened(open_notebook, sink, name):
     """Open a file alone: JupyterLab brings back what was open in its workspace."""
-    page = open_notebook(name)
+    page = open_notebook(name, alone=True)
     watched = Watched(page.page, sink)
     page.page.evaluate(
         """async name => {

@@ -32,6 +32,7 @@ def saved_outputs(path, number):
     return json.loads(path.read_text())["cells"][number]["outputs"]
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     """The reply is readable while it streams; the file keeps one output."""
     more, rest = threading.Event(), threading.Event()
@@ -107,6 +108,7 @@ def test_headings_tasks_and_definitions_look_different_from_text(notebook, fake_
     assert looks["code"]["left"] < looks["below"]["right"]
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama):
     """It is said once, without a red box; Run All stops; the reply can be continued."""
     never = threading.Event()
@@ -136,6 +138,7 @@ def test_the_stop_button_ends_the_reply_and_keeps_its_text(notebook, fake_ollama
     assert saved_outputs(path, 2) == []
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_a_re_run_cell_replaces_its_turn_and_the_chat_continues_after_a_restart(
     notebook, fake_ollama
 ):

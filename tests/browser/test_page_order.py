@@ -62,6 +62,7 @@ def test_a_cell_between_two_takes_its_place_when_the_notebook_is_saved(page, ask
     assert asked() == ["A?C?B?"]
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_restart_and_run_all_has_the_order_of_a_page_that_was_not_saved(page, asked):
     page.select(2)
     page.command("notebook:move-cell-up")

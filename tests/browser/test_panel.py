@@ -72,6 +72,7 @@ def panel(open_notebook, jupyter, fake_ollama, app, request):
     return open_
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_models_are_managed_with_clicks(panel, fake_ollama):
     """List, filter, cancel a pull, pull, copy, cancel a deletion, delete."""
     gate = threading.Event()
@@ -213,9 +214,7 @@ def test_all_controls_have_a_name_and_are_reachable_by_keyboard(panel, fake_olla
     assert fake_ollama.model_names == ["llama3.2:3b"]
 
 
-def test_rows_line_up_with_names_at_any_width(panel, fake_ollama, app):
-    if app == "notebook":
-        pytest.skip("the same widgets and styles as in JupyterLab")
+def test_rows_line_up_with_names_at_any_width(panel, fake_ollama):
     fake_ollama.models(
         [entry(f"a-rather-long-name-{n}:1b", number=n) for n in range(5)]
     )

@@ -39,6 +39,7 @@ def notebook(open_notebook, jupyter, fake_ollama, app, request):
     return page
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_the_call_is_shown_open_before_it_is_allowed_and_folded_after(
     notebook, fake_ollama
 ):

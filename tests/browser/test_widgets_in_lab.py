@@ -44,6 +44,7 @@ def page(open_notebook, jupyter, fake_ollama, app):
     return page
 
 
+@pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_requests_of_widgets_are_answered_on_the_page(page):
     for number, button in (1, "Run Interact"), (2, None), (3, "Go"):
         page.run_to_end(number)
