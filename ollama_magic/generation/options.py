@@ -50,6 +50,7 @@ comparison.
 # The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
 _DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.A)
 _LONGEST_S = 2**63 / 1e9  # Go counts nanoseconds in 64 bits
+_RANGE = re.compile(r"(\d{1,9})(?:\s*[-\u2013]\s*(\d{1,9}))?", re.A)
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.A)
 
 
@@ -78,6 +79,22 @@ def read_count(text: str) -> int:
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it must be a whole number, 0 or more")
     return int(text)
+
+
+def read_cells(text: str) -> tuple[tuple[int, int], ...]:
+    """Return ranges of execution counts, each with its first and last.
+
+    >>> read_cells("3,5-7")
+    ((3, 3), (5, 7))
+    """
+    found = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 0 < first <= last:
+            raise ValueError("it must be numbers of cells, as in 3-7 or 3,5,7-9")
+        found.append((first, last))
+    return tuple(found)
 
 
 def read_keep_alive(text: str) -> str | int | float:
@@ -286,6 +303,9 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         takes_objects=True,
     ),
     _objects("files", ("-F", "--file"), "PATH", example="data.csv", completes="file"),
+    Option("cells", ("--cells",), "N-M", read=read_cells, example="3-7"),
+    switch("above", "--above"),
+    switch("outputs", "--outputs"),
     _objects("images", ("-a", "--image"), "X", example="plot.png", completes="name"),
     _objects(
         "tools", ("-T", "--tool"), "NAME", example="get_weather", completes="name"
@@ -391,6 +411,12 @@ class ChatOptions:
     schema: object = None
     """The schema as it was written; from Python also a type."""
     files: tuple[str, ...] = ()
+    cells: tuple[tuple[int, int], ...] = ()
+    """Ranges of execution counts: these cells come before the prompt."""
+    above: bool = False
+    """All cells above the running one come before the prompt."""
+    outputs: bool = False
+    """They come with their outputs."""
     images: tuple[object, ...] = ()
     """Files and names as they were written; from Python also image objects."""
     tools: tuple[object, ...] = ()
@@ -405,6 +431,16 @@ class ChatOptions:
     raw: bool = False
     host: str | None = None
     quiet: bool = False
+
+    @property
+    def wants_cells(self) -> bool:
+        """Whether cells of the notebook come before the prompt."""
+        return bool(self.cells or self.above)
+
+    @property
+    def has_text_before(self) -> bool:
+        """Whether text that the cell only names comes before the prompt."""
+        return bool(self.files) or self.wants_cells
 
     def for_each_model(self) -> tuple[ChatOptions, ...]:
         """Return the options for each of the models that are compared, alone."""

@@ -36,6 +36,7 @@ from ollama_magic.generation.models import (
     look_up,
     model_to_ask,
 )
+from ollama_magic.generation.notebook_cells import CellsBefore, with_cells
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import compose
 from ollama_magic.generation.response import Response
@@ -91,6 +92,8 @@ class PreparedRequest:
     """The turn whose reply is continued."""
     based_on: str = ""
     """The fingerprint of the turns before this one."""
+    cells: CellsBefore | None = None
+    """The cells before the prompt, if there are any."""
 
     @property
     def cloud_host(self) -> str:
@@ -155,7 +158,8 @@ def prepare(
     names, hide = session.namespace, session.redactor_for(client).text
     schema = None if options.schema is None else read_schema(options.schema, names)
     composed = partial(compose, text, names, raw=options.raw, hide=hide)
-    prompt, filled, images = composed(files=options.files, images=options.images)
+    composition = composed(files=options.files, images=options.images)
+    excerpt = session.past.excerpt(session, options) if options.wants_cells else None
     tools = make_tools(options.tools, names) if options.tools else ()
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
@@ -164,6 +168,13 @@ def prepare(
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
+    cells = None
+    if excerpt is not None:
+        sees_images = may_support("vision", model)
+        composition, cells = with_cells(
+            composition, excerpt, sees_images=sees_images, hide=hide
+        )
+    prompt, filled, images = composition
     needs = {"thinking": options.think, "tools": tools}
     _check_capabilities(needs, images, model, models)
     _check_use(session, client, options, name, models)
@@ -200,6 +211,7 @@ def prepare(
         model_before="" if options.once else before.last_model(),
         begun=begun,
         based_on=fingerprint(history.turns),
+        cells=cells,
     )
 
 

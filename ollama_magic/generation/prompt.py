@@ -217,7 +217,7 @@ class CellPrompt:
     is_raw: bool = False
     """Whether ``{{ }}`` in it is text."""
     has_files: bool = False
-    """Whether text files, which the cell only names, come before it."""
+    """Whether text that the cell only names comes before it: files, other cells."""
 
     @property
     def parts(self) -> Sequence[str]:

@@ -184,6 +184,10 @@ def make_turn(
         body["cached"] = True
     if result.host_kind == "cloud":
         body["cloud"] = True
+    if prepared.cells:
+        body["cells"] = prepared.cells
+    elif prepared.begun and "cells" in prepared.begun.request:
+        body["cells"] = prepared.begun.request["cells"]
     turn = Turn(
         prompt=prepared.prompt,
         reply="" if result.ends_in_a_call else response.text,
@@ -424,6 +428,8 @@ def context_share(turn: Turn, result: Result) -> float | None:
 
 def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, ...]:
     model, before, notes = prepared.request.model, prepared.model_before, []
+    if prepared.cells:
+        notes.append(f"with {prepared.cells['named']}")
     if prepared.named and canonical(prepared.named) != canonical(model):
         notes.append(f"only installed tag of {prepared.named}")
     if place is not None and before and canonical(before) != canonical(model):

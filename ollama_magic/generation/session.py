@@ -22,6 +22,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.notebook_cells import NoPastCells, PastCells
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.notebooks import (
@@ -107,6 +108,8 @@ class Session:
         Called at each use, so that ``%config`` takes effect at once.
     cells
         Identifies the running cell.
+    past
+        Finds other cells of the notebook.
     """
 
     holds_secrets: ClassVar[bool] = True
@@ -117,10 +120,12 @@ class Session:
         shell: Any,  # noqa: ANN401  (IPython is not typed)
         read_settings: Callable[[], Settings],
         cells: Cells,
+        past: PastCells | None = None,
     ) -> None:
         self.shell = shell
         self._read_settings = read_settings
         self.cells = cells
+        self.past = past or NoPastCells()
         cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
         self.compared: Compared | None = None

@@ -36,6 +36,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "keep_alive": (str, int, float),
     "extract": (bool,),
     "code_below": (str,),
+    "cells": (dict,),
 }
 RECORDED_SETTINGS = tuple(_SETTINGS)
 """The settings of a request that are stored with its turn."""

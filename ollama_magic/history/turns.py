@@ -83,7 +83,7 @@ class Turn:
 
     Also facts that are not sent: ``extract``, code was inserted below the cell, with
     its hash as ``code_below``; ``cached``, the reply came from the cache; ``cloud``, a
-    cloud model answered.
+    cloud model answered; ``cells``, the prompt begins with cells of the notebook.
     """
     based_on: str = ""
     """The fingerprint of the turns before this one, when it was answered."""
@@ -108,6 +108,17 @@ class Turn:
         """Whether it ended before any text or tool call: it is not sent on."""
         has_reply = bool(self.reply.strip() or self.sent_steps)
         return self.status != "complete" and not has_reply
+
+    @property
+    def brief_prompt(self) -> str:
+        """The prompt for listings, with ``{{ cells 3-7 }}`` in place of their text.
+
+        A file could hide a part of its prompts this way: those of files stay whole.
+        """
+        cells = self.request.get("cells")
+        if not cells or self.is_from_file:
+            return self.prompt
+        return f"{{{{ {cells['named']} }}}} {self.prompt[cells['length'] :]}"
 
     @property
     def is_from_file(self) -> bool:

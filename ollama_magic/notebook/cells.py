@@ -217,13 +217,13 @@ class CellTracker:
         try:
             if cell:
                 options = parse_chat_arguments(cell[1] or "")
-                yield CellPrompt(cell[2] or "", options.raw, bool(options.files))
+                yield CellPrompt(cell[2] or "", options.raw, options.has_text_before)
                 return
             for match in _LINE_PROMPT.finditer(source):
                 command = parse_command(match[1])
                 options = command.chat_arguments
                 if command.name == "ask":
-                    yield CellPrompt(command.text, options.raw, bool(options.files))
+                    yield CellPrompt(command.text, options.raw, options.has_text_before)
         except UsageError:
             return
 

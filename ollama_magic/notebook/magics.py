@@ -53,6 +53,7 @@ from ollama_magic.notebook.compat import (
     unregister_all,
 )
 from ollama_magic.notebook.failures import FailingCells
+from ollama_magic.notebook.past_cells import RunCells
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
@@ -141,6 +142,7 @@ class OllamaMagics(Magics):
         super().__init__(shell)
         self.cells = CellTracker(shell)
         self.failing_cells = FailingCells(shell)
+        self.past_cells = RunCells(shell, self.cells, self.failing_cells)
         self._session: Session | None = None
         self._session_lock = threading.Lock()
         self._just_shown: set[int] = set()
@@ -336,7 +338,9 @@ class OllamaMagics(Magics):
             if self._session is None:
                 from ollama_magic.generation.session import Session
 
-                self._session = Session(self.shell, self._settings, self.cells)
+                self._session = Session(
+                    self.shell, self._settings, self.cells, self.past_cells
+                )
             return self._session
 
     def _settings(self) -> Settings:
@@ -355,6 +359,7 @@ class OllamaMagics(Magics):
                 self._session.close()
         self.cells.unregister()
         self.failing_cells.unregister()
+        self.past_cells.unregister()
         unregister_all(self.shell, self)
         formatter = self.shell.display_formatter.ipython_display_formatter
         for module, name in _SHOW_THEMSELVES:

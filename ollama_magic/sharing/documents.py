@@ -275,7 +275,11 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
         parts += ["---", "*A new conversation starts here.*"]
     if turn.system is not None:
         parts += ["## System", _section("system", turn.system, boundary)]
-    parts += ["## You", _section("prompt", turn.prompt, boundary)]
+    prompt = [_section("prompt", turn.prompt, boundary)]
+    if turn.brief_prompt != turn.prompt:
+        folded = "<details><summary>As it was sent</summary>"
+        prompt = [_escaped(turn.brief_prompt), folded, *prompt, "</details>"]
+    parts += ["## You", *prompt]
     shown = [f"*[{image.kind}: {image.describe()}]*" for image in turn.images]
     parts += [*shown, f"## {_escaped(turn.model)}", _line_of_facts(turn)]
     if turn.steps:

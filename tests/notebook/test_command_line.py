@@ -23,6 +23,11 @@ from ollama_magic.notebook.commands.declare import ParsedCommand
 ALLOWED = {
     "nothing": ("", {}),
     "model": ("llama3.2", {"model": "llama3.2"}),
+    "cells": ("--cells 3,5-7", {"cells": ((3, 3), (5, 7))}),
+    "cells, as the footer writes them": (
+        "--cells '3\u20134, 8'",
+        {"cells": ((3, 4), (8, 8))},
+    ),
     "model with namespace and tag": ("hf.co/a/b:Q4_K_M", {"model": "hf.co/a/b:Q4_K_M"}),
     "model by option": ("-m llama3.2", {"model": "llama3.2"}),
     "model by long option": ("--model=llama3.2", {"model": "llama3.2"}),
@@ -390,7 +395,7 @@ def test_every_option_reaches_its_own_field(option):
     value = option.choices[0] if option.choices else option.example
     joint = "=" if option.kind == "optional" else " "
     for flag in option.flags:
-        needed = "-T add " if option.field == "yes" else ""
+        needed = {"yes": "-T add ", "outputs": "--above "}.get(option.field, "")
         line = f"{needed}{flag}{joint if value else ''}{value}"
         plain, args = parse_chat_arguments(needed), parse_chat_arguments(line)
         changed = {

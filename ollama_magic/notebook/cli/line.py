@@ -22,32 +22,15 @@ from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
 from ollama_magic.errors import ConfigError, nearest, usage_error
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
-    THINK_LEVELS,
     ChatOptions,
     Option,
     find_option,
     is_number,
     read_models,
 )
+from ollama_magic.notebook.cli.together import check_together
 
 _CELL_MAGIC = "%%ollama"
-
-_CONTRADICTIONS = (
-    (
-        "once",
-        ("chat", "new", "append", "last"),
-        "--once neither reads nor changes the chat",
-    ),
-    ("new", ("last",), "--new sends no earlier turns"),
-    ("schema", ("tools",), "a reply with a schema cannot call tools"),
-    (
-        "compare",
-        ("append",),
-        "a comparison adds no turn; %ollama keep MODEL does it afterwards",
-    ),
-    ("compare", ("tools", "extract"), "compared models answer in a single round"),
-)
-"""An option, others that can't be used with it, and why."""
 
 _TARGET = re.compile(r"""\s*(?!-)([^\s<="']*)\s*<<(?!<)(.*)""", re.S)
 
@@ -176,7 +159,7 @@ class LineReader:
             Options that cannot be used together, or one that needs another.
         """
         self._set_models()
-        self._check_together()
+        check_together(self.fields, self.flags, self._magic)
         return ChatOptions(target=target, **self.fields)
 
     # -- words -----------------------------------------------------------------
@@ -331,7 +314,7 @@ class LineReader:
                 self._check_model(name)
         return value
 
-    # -- models and contradictions ---------------------------------------------
+    # -- models ----------------------------------------------------------------
 
     def _check_model(self, text: str) -> None:
         check_model_name(text, self._magic)
@@ -370,31 +353,6 @@ class LineReader:
             next_step=f"{self._magic} --compare {earlier},ANOTHER   "
             f"or one model alone: {self._magic} {earlier}",
         )
-
-    def _check_together(self) -> None:
-        """Raise an error for options that cannot be used together."""
-        fields, flags, magic = self.fields, self.flags, self._magic
-        models = (fields.get("model"), *fields.get("compare", ()))
-        level = next((name for name in models if name in THINK_LEVELS), None)
-        if level is not None and fields.get("think") is True:
-            raise usage_error(
-                f"{level!r} was read as the name of a model.",
-                why="a thinking level is written with =",
-                next_step=f"{magic} --think={level}",
-            )
-        for one, others, why in _CONTRADICTIONS:
-            for other in others:
-                if fields.get(one) and other in fields and fields[other] != 0:
-                    raise usage_error(
-                        f"{flags[one]} and {flags[other]} cannot be used together.",
-                        why=why,
-                        next_step=f"remove {flags[one]} or {flags[other]}",
-                    )
-        if "yes" in fields and "tools" not in fields:
-            raise usage_error(
-                f"{flags['yes']} has no effect without -T NAME.",
-                next_step=f"{magic} -T NAME {flags['yes']}",
-            )
 
 
 def check_model_name(text: str, magic: str) -> None:

@@ -188,6 +188,9 @@ class HistoryRow:
     number: int | None
     """The number that ``drop`` takes; None for a turn that has left the chat."""
     prompt: str
+    """As it was sent."""
+    brief_prompt: str
+    """The same, with ``{{ cells 3-7 }}`` in place of the text of cells."""
     reply: str
     thinking: str
     model: str
@@ -220,7 +223,7 @@ _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 _HISTORY_COLUMNS: Columns[HistoryRow] = {
     "TURN": lambda r: r.number or "",
     "CELL": lambda r: "unsaved" if r.is_unsaved else r.cell or "",
-    "PROMPT": lambda r: short(r.prompt),
+    "PROMPT": lambda r: short(r.brief_prompt),
     "REPLY": lambda r: short(r.reply),
     "MODEL": lambda r: r.model,
     "STATUS": lambda r: ", ".join(
@@ -295,6 +298,7 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
         yield HistoryRow(
             number=numbers.get(turn.uid),
             prompt=turn.prompt,
+            brief_prompt=turn.brief_prompt,
             reply=turn.reply,
             thinking=turn.thinking,
             model=turn.model,

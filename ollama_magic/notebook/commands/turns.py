@@ -294,7 +294,7 @@ def _names(turns: tuple[Turn, ...]) -> str:
     return ", ".join(
         "the start of a new conversation"
         if turn.is_mark
-        else f"the turn {short(turn.prompt)!r}"
+        else f"the turn {short(turn.brief_prompt)!r}"
         for turn in turns
     )
 

@@ -1,0 +1,421 @@
+"""The cells that ``--cells`` and ``--above`` send: as they ran, with what they showed.
+
+:class:`RunCells` notes the cells that run in this kernel. Their sources are those of
+IPython's history. Outputs come from the notebook file, which has them all, if it shows
+this very run of the cell: same source, same number, saved later. Else they are what
+this kernel knows: streams and results from IPython's own record (since IPython 9;
+before, the text of results only), and displays from a hook of ipykernel's publisher.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ollama_magic.errors import PromptError
+from ollama_magic.notebook.compat import (
+    harmless_handler,
+    is_terminal,
+    past_cells,
+    unregister_all,
+)
+
+if TYPE_CHECKING:
+    from ollama_magic.generation.notebook_cells import (
+        CellOutput,
+        Excerpt,
+        NotebookCell,
+    )
+    from ollama_magic.generation.options import ChatOptions
+    from ollama_magic.generation.session import Session
+    from ollama_magic.notebook.cells import CellTracker
+    from ollama_magic.notebook.failures import FailingCells
+
+_PROMPT = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*%%?ollama(?:\s|$)")
+_OUR_LINE = re.compile(r"^[ \t]*(?:[\w., ]+=[ \t]*)?%ollama\b", re.MULTILINE)
+_OTHER_LANGUAGE = re.compile(r"\s*%%(?!(?:time|timeit|capture|prun)\b)")
+_MAX_BYTES = 20_000_000
+"""Of displays; the oldest are forgotten then."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_SAVE = "save the notebook"
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of a cell in this kernel."""
+
+    cell_id: str
+    ended_at: datetime | None = None
+    shown: dict[object, CellOutput] = field(default_factory=dict)
+    """Its displays, by their display ids."""
+    cleared: int = 0
+    """How many pieces of its streams were cleared."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(
+            len(one.image.data) if one.image else len(one.text)
+            for one in self.shown.values()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """A cell of the notebook file."""
+
+    cell_id: str
+    kind: str
+    source: str
+    number: int | None
+    outputs: object
+
+
+class RunCells:
+    """The cells that ran in this kernel, and those of the notebook file.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell, on whose events it registers.
+    cells
+        Identifies the running cell.
+    failing
+        Has the errors of cells as text.
+    """
+
+    def __init__(self, shell: Any, cells: CellTracker, failing: FailingCells) -> None:  # noqa: ANN401
+        self._shell, self._cells, self._failing = shell, cells, failing
+        self._runs: dict[int, _Run] = {}
+        self._running: _Run | None = None
+        shell.events.register("pre_run_cell", self._before_cell)
+        shell.events.register("post_run_cell", self._after_cell)
+        if hasattr(shell.display_pub, "register_hook"):
+            shell.display_pub.register_hook(self._on_message)
+
+    def unregister(self) -> None:
+        """Unregister the event handlers and the hook; a second call does nothing."""
+        unregister_all(self._shell, self)
+        if hasattr(self._shell.display_pub, "unregister_hook"):
+            self._shell.display_pub.unregister_hook(self._on_message)
+
+    # -- events ----------------------------------------------------------------
+
+    @harmless_handler
+    def _before_cell(self, info: Any) -> None:  # noqa: ANN401
+        if not info.store_history:
+            return  # a cell that runs within another
+        number = len(past_cells(self._shell))
+        run = self._runs[number] = _Run(self._cells.permanent_id or "")
+        self._running = None if _PROMPT.match(info.raw_cell or "") else run
+
+    @harmless_handler
+    def _after_cell(self, result: Any) -> None:  # noqa: ANN401
+        if not result.info.store_history:
+            return
+        self._running = None
+        if run := self._runs.get(result.execution_count):
+            run.ended_at = datetime.now(UTC)
+        sizes = {number: run.size_bytes for number, run in self._runs.items()}
+        total = sum(sizes.values())
+        for number, size in sizes.items():
+            if total <= _MAX_BYTES:
+                break
+            self._runs[number].shown.clear()
+            total -= size
+
+    def _on_message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Note what the running cell displays; the message is sent in any case."""
+        with suppress(Exception):  # the cell must not be affected
+            if self._running is not None:
+                self._note(self._running, message["msg_type"], message["content"])
+        return message
+
+    def _note(self, run: _Run, kind: str, content: Mapping[str, Any]) -> None:
+        from ollama_magic.notebook.cell_outputs import output_of_bundle
+
+        if kind == "clear_output":
+            run.shown.clear()
+            number = next(n for n, one in self._runs.items() if one is run)
+            run.cleared = len(self._pieces(number))
+            return
+        key = content["transient"].get("display_id") or len(run.shown)
+        found = output_of_bundle(content["data"], content["metadata"])
+        if found is None:
+            run.shown.pop(key, None)
+        elif kind == "display_data" or key in run.shown:
+            run.shown[key] = found
+
+    # -- the cells -------------------------------------------------------------
+
+    def excerpt(self, session: Session, options: ChatOptions) -> Excerpt:
+        """Return the cells that ``--cells`` or ``--above`` names.
+
+        Raises
+        ------
+        PromptError
+            There are none.
+        """
+        from ollama_magic.generation.notebook_cells import Excerpt
+
+        file = _File.read(session.notebook.path)
+        source = _Cells(self, file, options.outputs)
+        if options.above:
+            cells, note = source.above(self._cells)
+        else:
+            cells, note = source.in_ranges(options.cells), ""
+        lacks_streams = options.outputs and source.lacks_streams
+        notes = [note, f"printed text only of saved cells: {_SAVE}" * lacks_streams]
+        return Excerpt(tuple(cells), "; ".join(filter(None, notes)))
+
+    def sources(self) -> dict[int, str]:
+        """Return the sources of the cells that ran before this one, by number."""
+        found = past_cells(self._shell)
+        running = self._cells.raw_cell.strip()
+        if running and found[-1].strip() == running:
+            del found[-1]
+        return dict(enumerate(found))
+
+    def run_of(self, number: int) -> _Run | None:
+        """Return the run of a cell, if it was noted."""
+        return self._runs.get(number)
+
+    def latest_of(self, cell_id: str) -> int | None:
+        """Return the number of the latest run of a cell."""
+        numbers = [n for n, run in self._runs.items() if run.cell_id == cell_id != ""]
+        return max(numbers, default=None)
+
+    @property
+    def records_streams(self) -> bool:
+        """Whether IPython records what cells print."""
+        return hasattr(self._shell.history_manager, "outputs")
+
+    def outputs_of(self, number: int) -> Iterator[CellOutput]:
+        """Yield what this kernel knows of the outputs of a cell."""
+        from ollama_magic.notebook.cell_outputs import output_of_bundle, text_output
+
+        run, history = self._runs.get(number), self._shell.history_manager
+        pieces = self._pieces(number)[run.cleared if run else 0 :]
+        found = [text_output("".join(pieces))]
+        found += run.shown.values() if run else ()
+        kinds = {"execute_result", *(["display_data"] * is_terminal(self._shell))}
+        if self.records_streams:
+            found += [
+                output_of_bundle(one.bundle)
+                for one in history.outputs.get(number, ())
+                if one.output_type in kinds
+            ]
+        elif shown := history.output_hist_reprs.get(number):
+            found.append(output_of_bundle({"text/plain": shown}))
+        found.append(text_output(self.failure_of(number)))
+        yield from filter(None, found)
+
+    def failure_of(self, number: int) -> str:
+        """Return the error of a cell as text; empty if it did not fail."""
+        failed = self._failing.find(number)
+        return failed.traceback if failed else ""
+
+    def _pieces(self, number: int) -> list[str]:
+        """Return what a cell printed, in the pieces that IPython records."""
+        outputs = getattr(self._shell.history_manager, "outputs", {})
+        return [
+            piece
+            for output in outputs.get(number, ())
+            if output.output_type in {"out_stream", "err_stream"}
+            for piece in output.bundle["stream"]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The cells of a notebook file, and when it was saved."""
+
+    cells: tuple[_Saved, ...] = ()
+    saved_at: datetime = _NEVER
+
+    @classmethod
+    def read(cls, path: str | None) -> _File:
+        """Read a notebook file; it has no cells if it cannot be read."""
+        try:
+            content = json.loads(Path(path or "").read_bytes())
+            saved_at = datetime.fromtimestamp(Path(path or "").stat().st_mtime, UTC)
+            cells = tuple(map(_saved, content["cells"]))
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return cls()
+        return cls(cells, saved_at)
+
+    def find_running(self, cell_id: str, source: str) -> int | None:
+        """Return the index of a cell; by its source if the format has no ids."""
+        has_ids = any(cell.cell_id for cell in self.cells)
+        found = [
+            index
+            for index, cell in enumerate(self.cells)
+            if (cell.cell_id == cell_id if has_ids else cell.source == source)
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+class _Cells:
+    """Makes the cells of one prompt."""
+
+    def __init__(self, runs: RunCells, file: _File, with_outputs: bool) -> None:
+        self._runs, self._file, self._with_outputs = runs, file, with_outputs
+        self._sources = runs.sources()
+        self.lacks_streams = False
+        """Whether what a cell printed is not known."""
+
+    def in_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[NotebookCell]:
+        """Return the cells with these numbers: of this kernel, else of the file."""
+        saved = {one.number: one for one in self._file.cells if one.number}
+        known = {n for n, source in self._sources.items() if source.strip()}
+        known |= set(saved)
+        for first, last in ranges:
+            if not any(first <= number <= last for number in known):
+                raise _no_cell(first, last, sorted(known))
+        numbers = sorted(n for n in known if any(a <= n <= b for a, b in ranges))
+        ran = {n for n in numbers if self._sources.get(n, "").strip()}
+        return self._checked(
+            [self._run(n) if n in ran else self._saved(saved[n]) for n in numbers]
+        )
+
+    def above(self, running: CellTracker) -> tuple[list[NotebookCell], str]:
+        """Return the cells above the running one, and a note on their choice."""
+        cell_id = (running.cell_id or "").partition(" ")[0]
+        place = self._file.find_running(cell_id, running.raw_cell)
+        if place is None:
+            note = f"those that ran before; for the order of the page: {_SAVE}"
+            latest = {self._key(n): n for n in sorted(self._sources)}
+            return self._checked([self._run(n) for n in sorted(latest.values())]), note
+        found = []
+        for saved in self._file.cells[:place]:
+            number = self._number_of(saved)
+            run = None if number is None else self._run(number)
+            found.append(run if number is not None else self._saved(saved))
+        unsaved = self._count_unsaved()
+        cells = f"{unsaved} unsaved cell{'s' * (unsaved > 1)} left out: {_SAVE}"
+        return self._checked(found), cells if unsaved else ""
+
+    def _key(self, number: int) -> object:
+        """Return what the runs of one cell have in common."""
+        run = self._runs.run_of(number)
+        return (run.cell_id if run else "") or number
+
+    def _number_of(self, saved: _Saved) -> int | None:
+        """Return the number of the latest run of a saved cell in this kernel."""
+        if (latest := self._runs.latest_of(saved.cell_id)) in self._sources:
+            return latest
+        same = [n for n, source in self._sources.items() if _is_same(source, saved)]
+        return max(same, default=None) if saved.kind == "code" else None
+
+    def _count_unsaved(self) -> int:
+        """Return how many cells ran that the file does not have yet."""
+        ids = {saved.cell_id for saved in self._file.cells}
+        runs = [(n, self._runs.run_of(n)) for n in self._sources]
+        new = {
+            run.cell_id
+            for number, run in runs
+            if run is not None and run.cell_id and run.cell_id not in ids
+            if run.ended_at and run.ended_at > self._file.saved_at
+            if not _is_ours(self._sources[number])
+        }
+        return len(new)
+
+    def _checked(self, found: Sequence[NotebookCell | None]) -> list[NotebookCell]:
+        cells = [cell for cell in found if cell is not None]
+        if not cells:
+            raise PromptError(
+                "There are no cells to send.",
+                why="those named are empty, or prompts, which the chat already has",
+                next_step="list the cells that were run: %history -n",
+            )
+        return cells
+
+    def _run(self, number: int) -> NotebookCell | None:
+        """Return a cell as it was run; None if there is nothing to send."""
+        source = self._sources.get(number, "")
+        if not source.strip() or _is_ours(source):
+            return None
+        run = self._runs.run_of(number)
+        saved = next((s for s in self._file.cells if s.number == number), None)
+        outputs: Iterator[CellOutput] = iter(())
+        ended_at = run.ended_at if run else None
+        if not self._with_outputs or _OUR_LINE.search(source):
+            pass
+        elif saved and _is_same(source, saved) and self._is_since(ended_at):
+            outputs = _outputs_in_file(saved, self._runs.failure_of(number))
+        else:
+            outputs = self._runs.outputs_of(number)
+            self.lacks_streams |= not self._runs.records_streams
+        return _cell(f"In[{number}]", source, outputs)
+
+    def _is_since(self, ended_at: datetime | None) -> bool:
+        """Return whether the file was saved after a cell had ended."""
+        return ended_at is not None and self._file.saved_at > ended_at
+
+    def _saved(self, saved: _Saved) -> NotebookCell | None:
+        """Return a cell that this kernel did not run; None for nothing to send."""
+        if not saved.source.strip() or _is_ours(saved.source):
+            return None
+        if saved.kind == "markdown":
+            return _cell("Text", saved.source, iter(()), "markdown")
+        if saved.kind != "code":
+            return None
+        has_outputs = self._with_outputs and not _OUR_LINE.search(saved.source)
+        outputs = _outputs_in_file(saved, "") if has_outputs else iter(())
+        number = f"In[{saved.number}], as saved"
+        return _cell(
+            number if saved.number else "A cell that was not run", saved.source, outputs
+        )
+
+
+def _cell(
+    name: str, source: str, outputs: Iterator[CellOutput], language: str = ""
+) -> NotebookCell:
+    from ollama_magic.generation.notebook_cells import NotebookCell
+
+    is_python = not _OTHER_LANGUAGE.match(source)
+    language = language or ("python" if is_python else "")
+    return NotebookCell(name, source, language, tuple(outputs))
+
+
+def _outputs_in_file(saved: _Saved, failure: str) -> Iterator[CellOutput]:
+    from ollama_magic.notebook.cell_outputs import saved_outputs
+
+    return saved_outputs(saved.outputs, failure)
+
+
+def _is_ours(source: str) -> bool:
+    return _PROMPT.match(source) is not None
+
+
+def _is_same(source: str, saved: _Saved) -> bool:
+    return source.strip() == saved.source.strip()
+
+
+def _saved(cell: Any) -> _Saved:  # noqa: ANN401  (any JSON)
+    source, number = cell.get("source"), cell.get("execution_count")
+    return _Saved(
+        cell_id=str(cell.get("id") or ""),
+        kind=str(cell.get("cell_type")),
+        source="".join(source) if isinstance(source, list) else str(source or ""),
+        number=number if isinstance(number, int) else None,
+        outputs=cell.get("outputs"),
+    )
+
+
+def _no_cell(first: int, last: int, known: Sequence[int]) -> PromptError:
+    what = f"cell {first}" if first == last else f"cells {first}-{last}"
+    numbers = f"the cells are {known[0]} to {known[-1]}" if known else "none ran yet"
+    return PromptError(
+        f"There is no {what} in this notebook."
+        if first == last
+        else f"There are no {what} in this notebook.",
+        why=numbers,
+        next_step="list the cells that were run: %history -n   All above this one: "
+        "%%ollama --above",
+    )
