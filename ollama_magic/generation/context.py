@@ -1,8 +1,8 @@
 """Whether a request fits into the context of its model: an estimate, and the advice.
 
 Ollama drops the beginning of a chat that is too long, without saying so. Tokens are
-estimated from the bytes of a text, so that megabytes take milliseconds; after a reply
-the server's counts are used instead. Unknown values are not guessed.
+estimated, and after a reply the server's counts are used instead. Unknown values are
+not guessed.
 
 Sources: Ollama ``server/prompt.go`` (whole messages are dropped, oldest first; system
 messages and the last one stay) and recordings of a real server: a single message of 410
@@ -12,80 +12,18 @@ tokens for a context of 128 was cut to 66, half of the context and two.
 from __future__ import annotations
 
 import json
-import math
-import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from ollama_magic.client.types import Stats
+from ollama_magic.generation.tokens import (
+    estimate_messages,
+    estimate_tokens,
+    message_tokens,
+)
 from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
-
-# Characters per token, checked against the counts of a real server (SmolLM2, Gemma).
-_PER_TOKEN_LETTERS = 4.2  # English words with their blanks
-_PER_TOKEN_OTHER_SCRIPTS = 2.0  # accents, Cyrillic, Greek, Arabic, Devanagari
-_PER_TOKEN_SIGNS = 1.5  # digits and punctuation: code, numbers, markup
-_PER_TOKEN_WIDE = 0.8  # Chinese, Japanese, Korean: often more than one token each
-_PER_TOKEN_EMOJI = 0.5  # usually a few bytes that have no token of their own
-
-_TOKENS_PER_MESSAGE = 6  # role and marks around a message, in ChatML-like templates
-_TOKENS_TO_BEGIN_REPLY = 3
-
-# Bytes of UTF-8. The first byte of a character shows roughly which script it is in.
-_SIGNS = (string.digits + string.punctuation).encode()
-_AFTER_FIRST = bytes(range(0x80, 0xC0))
-_WIDE = bytes([*range(0xE3, 0xEE), 0xEF])  # U+3000-DFFF, U+F000-FFFF: CJK, full width
-_RARE_PLANES = bytes(range(0xF0, 0xF8))  # from U+10000: emoji, mostly
-_ASCII = bytes(range(0x80))
-
-
-def estimate_tokens(text: str) -> int:
-    """Return the estimated number of tokens of a text; 0 if it is empty.
-
-    Within a factor of 1.5 for prose in Latin script and for code, of 2 for others.
-
-    Examples
-    --------
-    >>> estimate_tokens("What is the capital of France?")
-    8
-    """
-    data = text.encode("utf-8", "surrogatepass")
-    signs = _count(data, _SIGNS)
-    blanks = data.count(b"  ")  # runs of them, as in tables and code, are few tokens
-    tokens = signs / _PER_TOKEN_SIGNS
-    letters = len(data) - signs - blanks
-    if len(data) != len(text):  # there is more than ASCII
-        firsts = data.translate(None, _ASCII + _AFTER_FIRST)
-        wide, rare = _count(firsts, _WIDE), _count(firsts, _RARE_PLANES)
-        others = len(firsts) - wide - rare
-        letters = len(text) - len(firsts) - signs - blanks
-        tokens += wide / _PER_TOKEN_WIDE + rare / _PER_TOKEN_EMOJI
-        tokens += others / _PER_TOKEN_OTHER_SCRIPTS
-    return math.ceil(tokens + letters / _PER_TOKEN_LETTERS)
-
-
-def message_tokens(tokens: int) -> int:
-    """Return the tokens of a message, with its markers, from those of its content."""
-    return tokens + _TOKENS_PER_MESSAGE
-
-
-def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Return the estimated number of tokens of messages; 0 if there are none.
-
-    Counts ``content`` and ``thinking``, and the marks that a template puts around
-    each message. Images and tools are not counted.
-    """
-    total = 0
-    for message in messages:
-        texts = (message.get("content"), message.get("thinking"))
-        total += message_tokens(sum(estimate_tokens(t) for t in texts if t))
-    return total + _TOKENS_TO_BEGIN_REPLY if total else 0
-
-
-def _count(data: bytes, of: bytes) -> int:
-    return len(data) - len(data.translate(None, of))
-
 
 _TOO_LOW = 0.75
 """No estimate of a recorded prompt was off by more than a quarter: an estimate below
