@@ -24,6 +24,42 @@ hypothesis.settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    "tests/browser/",
+    "tests/render/test_cost.py",
+    "tests/server/test_embedded_notebooks.py",
+    "tests/server/",
+    "tests/notebook/test_example_notebooks.py",
+    "tests/notebook/",
+    "tests/render/",
+)
+"""What takes longest starts first, so that no worker is left alone with it."""
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item):
+        matches = map(item.nodeid.startswith, LONGEST)
+        return next((n for n, match in enumerate(matches) if match), len(LONGEST))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each file to one worker, and all browser tests to the same one.
+
+    So there is one JupyterLab and one Chromium.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            browser = nodeid.startswith(LONGEST[0])
+            return LONGEST[0] if browser else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
