@@ -485,7 +485,7 @@ def test_check_detects_padded_rows(monkeypatch):
             SubElement(row, tag, {"style": style}).text = ""
 
     monkeypatch.setattr(markdown, "_add_row", add_padded_row)
-    text = _square(4_000)
+    text = _square(2_000)
     made, used = peak(lambda: markdown_html(text))
     assert used > 15_000_000
     assert "Shown as plain text" in made
