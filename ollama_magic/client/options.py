@@ -23,35 +23,66 @@ OptionValue = bool | int | float | list[str]
 
 
 class ModelOption(NamedTuple):
-    """The JSON type of a model option, and an example."""
+    """The JSON type of a model option, an example, and what it does."""
 
     type: OptionType
     """``texts`` is a list of strings."""
     example: str
+    about: str
 
 
 MODEL_OPTIONS: Mapping[str, ModelOption] = MappingProxyType(
     {
-        "temperature": ModelOption("float", "0.2"),
-        "seed": ModelOption("int", "42"),
-        "num_ctx": ModelOption("int", "8192"),
-        "num_predict": ModelOption("int", "256"),
-        "top_k": ModelOption("int", "40"),
-        "top_p": ModelOption("float", "0.9"),
-        "min_p": ModelOption("float", "0.05"),
-        "typical_p": ModelOption("float", "0.7"),
-        "repeat_last_n": ModelOption("int", "64"),
-        "repeat_penalty": ModelOption("float", "1.1"),
-        "presence_penalty": ModelOption("float", "0.5"),
-        "frequency_penalty": ModelOption("float", "0.5"),
-        "stop": ModelOption("texts", "END"),
-        "num_keep": ModelOption("int", "4"),
-        "draft_num_predict": ModelOption("int", "4"),
-        "num_batch": ModelOption("int", "512"),
-        "num_gpu": ModelOption("int", "99"),
-        "main_gpu": ModelOption("int", "0"),
-        "num_thread": ModelOption("int", "4"),
-        "use_mmap": ModelOption("bool", "true"),
+        "temperature": ModelOption(
+            "float", "0.2", "randomness of the reply; 0 is the most deterministic"
+        ),
+        "seed": ModelOption(
+            "int", "42", "start of the random numbers, to repeat a reply"
+        ),
+        "num_ctx": ModelOption(
+            "int", "8192", "tokens of context; a change loads the model again"
+        ),
+        "num_predict": ModelOption(
+            "int", "256", "most tokens of a reply; -1 sets no limit"
+        ),
+        "top_k": ModelOption("int", "40", "choose among this many tokens"),
+        "top_p": ModelOption(
+            "float", "0.9", "choose among tokens that have this probability together"
+        ),
+        "min_p": ModelOption(
+            "float", "0.05", "leave out tokens below this share of the likeliest"
+        ),
+        "typical_p": ModelOption(
+            "float", "0.7", "prefer tokens of typical probability; 1 is off"
+        ),
+        "repeat_last_n": ModelOption(
+            "int", "64", "how many tokens back repetition counts"
+        ),
+        "repeat_penalty": ModelOption(
+            "float", "1.1", "penalty for repeated tokens; 1 is off"
+        ),
+        "presence_penalty": ModelOption(
+            "float", "0.5", "penalty for tokens that occurred at all"
+        ),
+        "frequency_penalty": ModelOption(
+            "float", "0.5", "penalty for tokens by how often they occurred"
+        ),
+        "stop": ModelOption(
+            "texts", "END", "a text that ends the reply; can be repeated"
+        ),
+        "num_keep": ModelOption(
+            "int", "4", "first tokens to keep when the context is full"
+        ),
+        "draft_num_predict": ModelOption(
+            "int", "4", "tokens that a draft model proposes at a time"
+        ),
+        "num_batch": ModelOption(
+            "int", "512", "tokens of the prompt that are read at a time"
+        ),
+        "num_gpu": ModelOption("int", "99", "layers of the model on the GPU"),
+        "main_gpu": ModelOption("int", "0", "the GPU that does the small work"),
+        "num_thread": ModelOption("int", "4", "threads of the CPU"),
+        "use_mmap": ModelOption("bool", "true", "map the model's file into memory"),
     }
 )
 """Everything that a request may set, the most common first."""

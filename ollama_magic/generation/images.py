@@ -288,7 +288,7 @@ def _of_base64(data: object) -> bytes:
 def _data_of(value: Any, *, arrays: bool) -> bytes | None:  # noqa: ANN401
     if is_from(value, "IPython", "SVG"):
         raise _not_taken("The image", "SVG", "")
-    for library, names, file_of in _FILES:
+    for library, names, file_of in FILE_CLASSES:
         if is_from(value, library, *names):
             return file_of(value)
     figure = _figure_of(value)
@@ -358,7 +358,7 @@ def _of_altair(chart: Any) -> bytes:  # noqa: ANN401
     return _exported(lambda: _saved(chart.save), "altair", "vl-convert-python")
 
 
-_FILES: tuple[tuple[str, tuple[str, ...], Callable[[Any], bytes]], ...] = (
+FILE_CLASSES: tuple[tuple[str, tuple[str, ...], Callable[[Any], bytes]], ...] = (
     ("PIL", ("Image",), _of_pil),
     ("IPython", ("Image", "Audio"), _of_display),
     ("plotly", ("BaseFigure",), _of_plotly),
@@ -367,7 +367,7 @@ _FILES: tuple[tuple[str, tuple[str, ...], Callable[[Any], bytes]], ...] = (
 """The classes of libraries that are images or sounds, and what returns their file."""
 
 
-_HAS_FIGURE = {"seaborn": "figure", "sklearn": "figure_", "xarray": "fig"}
+HAS_FIGURE = {"seaborn": "figure", "sklearn": "figure_", "xarray": "fig"}
 """For each library, the attribute of its plots that is a figure of matplotlib."""
 
 
@@ -398,7 +398,7 @@ def _own_figure(value: Any) -> Any:  # noqa: ANN401
             )
         return _own_figure(value.figure)
     library = type(value).__module__.partition(".")[0]
-    name = _HAS_FIGURE.get(library)
+    name = HAS_FIGURE.get(library)
     figure = getattr(value, name, None) if name else None
     return figure if is_from(figure, "matplotlib", "Figure") else None
 

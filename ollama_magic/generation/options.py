@@ -37,14 +37,16 @@ Completes = Literal[
     "option",
     "command",
     "file",
-    "name",
+    "schema",
+    "image",
+    "tool",
     "compared",
     "level",
 ]
 """The kind of value that follows an option or a subcommand, for Tab completion.
 
 ``models`` are several with commas between them, ``compared`` those of the last
-comparison.
+comparison; ``schema``, ``image`` and ``tool`` values of the notebook that can be one.
 """
 
 # The grammar of Go's time.ParseDuration, which reads keep_alive on the server.
@@ -299,16 +301,16 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         ("--schema",),
         "SPEC",
         example="'name, age int, tags: list of keywords'",
-        completes="name",
+        completes="schema",
         takes_objects=True,
     ),
     _objects("files", ("-F", "--file"), "PATH", example="data.csv", completes="file"),
     Option("cells", ("--cells",), "N-M", read=read_cells, example="3-7"),
     switch("above", "--above"),
     switch("outputs", "--outputs"),
-    _objects("images", ("-a", "--image"), "X", example="plot.png", completes="name"),
+    _objects("images", ("-a", "--image"), "X", example="plot.png", completes="image"),
     _objects(
-        "tools", ("-T", "--tool"), "NAME", example="get_weather", completes="name"
+        "tools", ("-T", "--tool"), "NAME", example="get_weather", completes="tool"
     ),
     switch("yes", "--yes", discards=True),
     switch("cached", "--cached"),

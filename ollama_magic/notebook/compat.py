@@ -169,6 +169,33 @@ class NoCompletions(list[Any]):
         return 1
 
 
+def install_inspector(shell: Any, page: Callable[[str, int], str]) -> None:  # noqa: ANN401
+    """Make a kernel answer inspect requests (Shift+Tab) with a page, where it has one.
+
+    ipykernel 6.29 to 7.4 passes IPython only a name of Python, and not the line.
+    """
+    kernel: Any = getattr(shell, "kernel", None)
+    default = getattr(kernel, "do_inspect", None)
+    if default is None:
+        return
+
+    def do_inspect(code: str, cursor_pos: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if text := page(code, cursor_pos):
+            data = {"text/plain": text}
+            return {"status": "ok", "found": True, "data": data, "metadata": {}}
+        return default(code, cursor_pos, *args, **kwargs)
+
+    do_inspect.is_of_ollama = True  # type: ignore[attr-defined]
+    kernel.do_inspect = do_inspect
+
+
+def uninstall_inspector(shell: Any) -> None:  # noqa: ANN401
+    """Undo :func:`install_inspector`, unless another extension has come after it."""
+    kernel: Any = getattr(shell, "kernel", None)
+    if hasattr(vars(kernel or object).get("do_inspect"), "is_of_ollama"):
+        del kernel.do_inspect
+
+
 # -- code (IPython 8.18 to 9.18, Python 3.11 to 3.13) ----------------------------
 
 

@@ -7,6 +7,7 @@ so that ``%load_ext`` stays fast.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from dataclasses import Field, fields
@@ -343,6 +344,12 @@ class OllamaMagics(Magics):
                 )
             return self._session
 
+    def server_key(self, host: str = "") -> object:
+        """Return what identifies the server that a host means now, without delay."""
+        server = self._session.server if self._session else None
+        url = server.base_url if server else ""
+        return host, self._settings().host, os.environ.get("OLLAMA_HOST"), url
+
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in setting_names()})
 
@@ -377,14 +384,16 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     input_transforms.install(shell)
     completion.install(
         shell,
-        models=lambda: [m.name for m in magics.session.client().list()],
+        server=magics.server_key,
+        connect=lambda host: magics.session.client(host or None).list,
         chats=lambda: [
-            chat.name
+            (chat.name, f"turns: {chat.turns}")
             for chat in magics.session.store.chats(magics.session.notebook.key)
         ],
         compared=lambda: (
             magics.session.compared.models if magics.session.compared else ()
         ),
+        redactor=lambda: magics.session.redactor,
     )
     # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics

@@ -1,26 +1,29 @@
-"""Tab completion, through a real shell and once through a real kernel."""
+"""Tab completion and Shift+Tab, through a real shell and a real kernel."""
 
 import contextlib
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
-from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
+from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import MODEL_OPTIONS
+from ollama_magic.client.redaction import Redactor
 from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
 from ollama_magic.notebook.commands import COMMANDS
+from ollama_magic.notebook.completion.lists import ModelLists
 from ollama_magic.notebook.magics import OllamaMagics
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
 CHATS = ["main", "ideas"]
 FLAGS = [flag for option in CHAT_OPTIONS for flag in reversed(option.flags)]
+LONG = list(dict.fromkeys(option.flags[-1] for option in CHAT_OPTIONS))
 WORDS = [command.name for command in COMMANDS]
 
 
@@ -30,24 +33,56 @@ def one_shell():
     return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
 
 
+def install(shell, models=MODELS, chats=CHATS, **sources):
+    """Install the completion with names in the place of a server and a store."""
+    listed = [ModelSummary(name) for name in models]
+    completion.install(
+        shell,
+        **{
+            "server": str,
+            "connect": lambda host: lambda: listed,
+            "chats": lambda: [(name, "") for name in chats],
+            "compared": lambda: MODELS[1:],
+            "redactor": Redactor,
+            **sources,
+        },
+    )
+
+
+@dataclass
+class Person:
+    name: str
+    age: int
+
+
+def get_weather(city, days=1):
+    """Return the weather."""
+
+
 @pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
-def shell(one_shell, request):
+def shell(one_shell, request, monkeypatch):
+    # Wide: a busy machine may need seconds for the imports.
+    monkeypatch.setattr(completion, "_LIMIT_S", 60)
     one_shell.Completer.use_jedi = request.param
-    completion.install(one_shell, lambda: MODELS, lambda: CHATS, lambda: MODELS[1:])
-    one_shell.user_ns["Person"] = dict
+    install(one_shell)
+    one_shell.user_ns.update(Person=Person, get_weather=get_weather, rows=[1])
     return one_shell
 
 
-def offered(shell, text):
+def offered(shell, text, after=""):
     """Return the completions at the end of a text, and the text that they replace."""
-    with provisionalcompleter():
-        found = list(shell.Completer.completions(text, len(text)))
+    found = entries(shell, text, after)
     replaced = {text[each.start : each.end] for each in found}
     return [each.text for each in found], replaced
 
 
+def entries(shell, text, after=""):
+    with provisionalcompleter():
+        return list(shell.Completer.completions(text + after, len(text)))
+
+
 CASES = {
-    "models and options": ("%%ollama ", [*MODELS, *FLAGS], ""),
+    "models and options": ("%%ollama ", [*MODELS, *LONG], ""),
     "model": ("%%ollama ll", ["llama3.2:latest"], "ll"),
     "model with a colon": ("%%ollama qwen3:", ["qwen3:4b"], "qwen3:"),
     "model with slashes": ("%%ollama hf.co/a", ["hf.co/a/b:Q4"], "hf.co/a"),
@@ -83,6 +118,8 @@ CASES = {
     "variable after a blank": ("%%ollama --schema Pers", ["Person"], "Pers"),
     "formats": ("%%ollama -f ", ["markdown", "text", "html", "code", "json"], ""),
     "model options": ("%%ollama -o ", list(MODEL_OPTIONS), ""),
+    "short options": ("%%ollama -", FLAGS, "-"),
+    "options not given yet": ("%%ollama -q --quie", [], ""),
     "model option": ("%%ollama --option top", ["top_k", "top_p"], "top"),
     "chats": ("%%ollama -c ", CHATS, ""),
     "subcommands": ("%ollama ", WORDS, ""),
@@ -99,6 +136,14 @@ CASES = {
     "options of a subcommand": ("%ollama show --t", ["--template"], "--t"),
     "chat of a subcommand": ("%ollama chat i", ["ideas"], "i"),
     "help": ("%ollama help un", ["undo"], "un"),
+    "help of an option": ("%ollama help --sc", ["--schema"], "--sc"),
+    "value of a subcommand's option": (
+        "%ollama create x --from q",
+        ["qwen3:4b"],
+        "q",
+    ),
+    "function": ("%%ollama -T ", ["get_weather"], ""),
+    "type in a type": ('%%ollama --schema "list[Per', ["Person"], "Per"),
     "options of ask": ("%ollama ask --hi", ["--hide-thinking"], "--hi"),
     "value of ask": ("%ollama ask -f j", ["json"], "j"),
 }
@@ -106,7 +151,7 @@ CASES = {
 
 @pytest.mark.parametrize(("text", "expected", "typed"), CASES.values(), ids=CASES)
 def test_tab_offers_only_what_fits(shell, text, expected, typed):
-    assert offered(shell, text) == (expected, {typed})
+    assert offered(shell, text) == (expected, {typed} if expected else set())
 
 
 @pytest.mark.parametrize(
@@ -151,11 +196,38 @@ def test_other_completions_are_hidden_on_our_lines(shell, text):
     assert offered(shell, text) == ([], set())
 
 
-@pytest.mark.parametrize("above", ["", "%%ollama\n", "%%time\n"])
+@pytest.mark.parametrize("above", ["", "%%time\n", "# %%ollama\n", "x = 1\n%%ollama\n"])
 def test_python_is_completed_as_before(shell, above):
-    """Also in a prompt, where a placeholder may name a variable."""
     shell.user_ns["ollama_models"] = []
     assert "ollama_models" in offered(shell, f"{above}ollama_m")[0]
+
+
+@pytest.mark.parametrize("above", ["%%ollama\n", "# a note\n\n%%ollama -q\n\n"])
+def test_the_text_of_a_prompt_is_not_completed(shell, above):
+    """Else each word of it would offer magics and names, and take the next Enter."""
+    shell.user_ns["ollama_models"] = []
+    assert offered(shell, f"{above}why scr") == ([], set())
+    assert offered(shell, f"{above}{{{{ rows }}}} ollama_m") == ([], set())
+    assert offered(shell, f"{above}see {{{{ ollama_m") == (
+        ["ollama_models"],
+        {"ollama_m"},
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%%ollama qwen3:4b",
+        "%%ollama llama3.2",
+        "%ollama show QWEN3:4B",
+        "%%ollama --compare qwen3:4b,llama3.2",
+        "%ollama list",
+        "%%ollama --seed",
+    ],
+)
+def test_a_word_that_is_complete_offers_nothing(shell, text):
+    """VS Code takes the next Enter for a suggestion that is left."""
+    assert offered(shell, text) == ([], set())
 
 
 def test_our_line_in_a_cell_of_another_magic_is_completed(shell):
@@ -164,7 +236,7 @@ def test_our_line_in_a_cell_of_another_magic_is_completed(shell):
 
 def test_names_that_control_a_terminal_are_not_offered(shell):
     names = ["good:1b", "g\x1b[31mred", "g\u202eabc", "g\n%rm"]
-    completion.install(shell, lambda: names, lambda: names)
+    install(shell, names, names)
     assert offered(shell, "%ollama show g")[0] == ["good:1b"]
     assert offered(shell, "%%ollama -c g")[0] == ["good:1b"]
 
@@ -175,33 +247,126 @@ def test_the_older_interface_offers_the_same(shell):
 
 
 def test_an_error_of_a_callable_offers_nothing(shell):
-    def broken():
+    def broken(*_):
         raise OSError
 
-    completion.install(shell, broken, broken)
-    assert offered(shell, "%%ollama ") == (FLAGS, {""})
+    install(shell, connect=broken, chats=broken)
+    assert offered(shell, "%%ollama ") == (LONG, {""})
     assert offered(shell, "%ollama chat ide") == ([], set())
 
 
-def test_tab_does_not_wait_for_a_hanging_server(shell):
-    """It waits half a second, sends one request, and offers names that arrive later."""
-    answered, asked, done = threading.Event(), [], threading.Event()
+def test_each_entry_says_what_it_is(shell):
+    model = ModelSummary(
+        "vis:7b", size_bytes=4_700_000_000, capabilities=("completion", "vision")
+    )
+    cloud = ModelSummary("big:cloud", parameter_size="671B")
+    install(shell, connect=lambda host: lambda: [model, cloud])
+    types = {
+        each.text: each.type.replace("\xa0", " ")
+        for text in (
+            "%%ollama ",
+            "%%ollama -T ",
+            "%%ollama -o num_c",
+            "%ollama ps",
+            "%ollama p",
+        )
+        for each in entries(shell, text)
+    }
+    assert types["vis:7b"] == "model · 4.7 GB · vision"
+    assert types["big:cloud"] == "model · 671B · cloud"
+    assert types["--last"] == "option · Send only the last N turns of the chat"
+    assert types["get_weather"] == "tool · (city, days)"
+    assert types["num_ctx"].startswith("model option · tokens of context")
+    assert types["pull"].startswith("command · ")
 
-    def slow():
-        asked.append(1)
-        answered.wait(60)
-        done.set()
-        return MODELS
 
-    completion.install(shell, slow, list)
-    began = time.monotonic()
-    assert offered(shell, "%%ollama -m qw")[0] == []
-    assert offered(shell, "%%ollama -m qw")[0] == []
-    assert time.monotonic() - began < 30
-    assert len(asked) == 1
-    answered.set()
-    assert done.wait(60)
-    assert offered(shell, "%%ollama -m qw")[0] == ["qwen3:4b"]
+# -- slow servers --------------------------------------------------------------
+
+
+class Servers:
+    """Servers that answer when a test says so."""
+
+    def __init__(self):
+        self.host = "near"
+        self.asked, self.may_answer, self.answered = [], {}, {}
+
+    def lists(self):
+        return ModelLists(lambda host: host or self.host, self.connect)
+
+    def connect(self, host):
+        host = host or self.host
+        may, did = threading.Event(), threading.Event()
+        self.may_answer[host], self.answered[host] = may, did
+
+        def ask():
+            self.asked.append(host)
+            may.wait(60)
+            did.set()
+            return [ModelSummary(f"of-{host}:1b")]
+
+        return ask
+
+    def answer(self, lists, host):
+        """Let a host answer, and wait until its list has arrived."""
+        self.may_answer[host].set()
+        lists._servers[host].thread.join(60)
+
+
+def names_of(models):
+    return [model.name for model in models]
+
+
+def test_tab_does_not_wait_for_a_hanging_server():
+    """One request is sent, and names that arrive later are offered."""
+    servers = Servers()
+    lists = servers.lists()
+    assert lists() == ()
+    assert lists() == ()
+    assert servers.asked == ["near"]
+    servers.answer(lists, "near")
+    assert names_of(lists.known()) == ["of-near:1b"]
+    assert names_of(lists()) == ["of-near:1b"]  # while it asks again
+    servers.answer(lists, "near")
+
+
+def test_the_names_of_another_server_are_never_offered():
+    servers = Servers()
+    lists = servers.lists()
+    lists()
+    servers.host = "far"  # while the near one is being asked
+    assert lists() == ()
+    servers.answer(lists, "near")
+    assert lists() == ()
+    servers.answer(lists, "far")
+    assert names_of(lists()) == ["of-far:1b"]
+    assert names_of(lists("near")) == ["of-near:1b"]
+    for host in ("near", "far"):
+        servers.answer(lists, host)
+
+
+def test_a_host_that_changes_during_the_connection_gets_no_names():
+    servers = Servers()
+    lists = ModelLists(lambda host: servers.host, servers.connect)
+    connect = servers.connect
+
+    def changing(host):
+        servers.host = "far"
+        return connect(host)
+
+    lists._connect = changing
+    lists()
+    assert not lists.known()
+    assert servers.asked == []
+    servers.host = "near"
+    assert not lists.known()
+
+
+def test_a_late_answer_hides_other_completions(one_shell, monkeypatch):
+    monkeypatch.setattr(completion, "_LIMIT_S", 0)
+    may_go = threading.Event()
+    install(one_shell, chats=lambda: may_go.wait(60) and [("main", "")])
+    assert offered(one_shell, "%ollama chat ma") == ([], set())
+    may_go.set()
 
 
 def in_two_threads(function):
@@ -216,27 +381,15 @@ def in_two_threads(function):
         return list(pool.map(call, range(2)))
 
 
-def test_completion_from_two_threads_asks_the_server_once(shell):
+def test_completion_from_two_threads_asks_the_server_once():
     """VS Code completes in a background thread, perhaps while a cell does too."""
-    asked, answered = [], threading.Event()
-
-    def slow():
-        asked.append(1)
-        answered.wait(60)
-        return MODELS
-
-    names = completion._CachedNames(slow)
-    in_two_threads(names)
-    assert len(asked) == 1
-    answered.set()
-    assert [list(found) for found in in_two_threads(names)] == [MODELS, MODELS]
-
-
-def test_completion_from_two_threads_offers_the_same_names(shell):
-    completer = completion._Completer(lambda: MODELS, lambda: CHATS, list, list)
-    for text, expected, typed in (CASES["model"], CASES["subcommand"], CASES["chats"]):
-        found = in_two_threads(lambda text=text: completer.complete(text))
-        assert found == [(typed, expected)] * 2
+    servers = Servers()
+    lists = servers.lists()
+    in_two_threads(lists)
+    assert servers.asked == ["near"]
+    servers.answer(lists, "near")
+    assert [names_of(found) for found in in_two_threads(lists)] == [["of-near:1b"]] * 2
+    servers.answer(lists, "near")
 
 
 def test_names_are_offered_while_a_cell_adds_some(shell, monkeypatch):
@@ -248,7 +401,7 @@ def test_names_are_offered_while_a_cell_adds_some(shell, monkeypatch):
             return dict.__contains__(self, name)
 
     monkeypatch.setattr(shell, "user_ns_hidden", Adding(shell.user_ns_hidden))
-    assert "Person" in offered(shell, "%%ollama --schema Per")[0]
+    assert offered(shell, "%%ollama\n{{ row")[0] == ["rows"]
 
 
 def alone(make):
@@ -288,24 +441,54 @@ def test_two_threads_of_a_script_get_the_same_session(monkeypatch):
 
 
 def test_install_replaces_and_uninstall_removes(shell):
-    completion.install(shell, lambda: ["other"], list)
+    install(shell, ["other"])
     assert offered(shell, "%%ollama -m ")[0] == ["other"]
     completion.uninstall(shell)
     assert shell.Completer.custom_matchers == []
 
 
-def test_kernel_answers_a_complete_request():
-    manager, client = start_new_kernel(kernel_name="python3")
-    try:
-        client.execute_interactive(
-            "from ollama_magic.notebook import completion\n"
-            f"completion.install(get_ipython(), lambda: {MODELS!r}, list)",
-            timeout=60,
-        )
-        code = "%%ollama qw -q\nWhy is the sky blue?"
-        reply = client.complete(code, 11, reply=True, timeout=60)["content"]
-        assert reply["matches"] == ["qwen3:4b"]
-        assert (reply["cursor_start"], reply["cursor_end"]) == (9, 11)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+# -- a kernel ----------------------------------------------------------------------
+
+
+def completed(kernel, code, cursor=None):
+    """Return texts and types of the completions at the end of a code."""
+    client, cursor = kernel.client, len(code) if cursor is None else cursor
+    for _ in range(50):  # the first ones may be late: a server and imports are slow
+        reply = client.complete(code, cursor, reply=True, timeout=60)["content"]
+        found = reply["metadata"]["_jupyter_types_experimental"]
+        if found:
+            return {each["text"]: each["type"].replace("\xa0", " ") for each in found}
+    raise AssertionError(f"nothing is offered at the end of {code!r}")
+
+
+def inspected(kernel, code, cursor=None):
+    cursor = len(code) if cursor is None else cursor
+    reply = kernel.client.inspect(code, cursor, reply=True, timeout=60)["content"]
+    return reply["data"].get("text/plain", "") if reply["found"] else ""
+
+
+def test_a_kernel_completes_and_explains(kernel, fake_ollama):
+    kernel.run("sales = {'Oslo': [1, 2], 'Bergen': [3]}\nimport os")
+    fake_ollama.models([{"name": "smollm2:135m", "size": 98_000_000}, "qwen3:4b"])
+    models = completed(kernel, "%%ollama smol -q\nWhy is the sky blue?", 13)
+    assert list(models) == ["smollm2:135m"]
+    assert "98 MB" in models["smollm2:135m"]
+    keys = completed(kernel, '%%ollama\nSum up {{ sales["O')
+    assert keys == {'"Oslo"]': "key · list of 2"}
+
+    assert inspected(kernel, "%%ollama --schema\nHi", 14).startswith(
+        "%%ollama --schema SPEC\n\nAsk for structured output"
+    )
+    assert inspected(kernel, "%ollama pull").startswith("%ollama pull MODEL…")
+    assert inspected(kernel, "%ollama show --license").startswith("%ollama show MODEL")
+    assert "tokens of context" in inspected(kernel, "%%ollama -o num_ctx=8192")
+    assert inspected(kernel, "%%ollama smollm2").startswith("smollm2:135m\n")
+    assert "[MODEL] [options]" in inspected(kernel, "%%ollama -q\nHi", 4)
+    sent = inspected(kernel, "%%ollama\nSum up {{ sales['Oslo'] }}", 20)
+    assert sent == "{{ sales['Oslo'] }} is sent as 6 characters:\n\n[1, 2]"
+    assert "can't be used in a prompt" in inspected(kernel, "%%ollama\n{{ os }}", 12)
+    assert "There is no variable" in inspected(kernel, "%%ollama\n{{ nope }}", 12)
+    assert "Dict" in inspected(kernel, "sales") or "dict" in inspected(kernel, "sales")
+
+    kernel.run("%unload_ext ollama_magic")
+    assert not inspected(kernel, "%ollama pull")

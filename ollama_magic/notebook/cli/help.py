@@ -1,19 +1,17 @@
 """The help of the magics: a list of everything, or one section of the manual.
 
-The manual is two Markdown files beside this module, ``options.md`` and
-``commands.md``, which are also the documentation. The list shows the heading and the
-first paragraph of each section. All of it is plain text, at most 80 wide.
+The list shows the heading and the first paragraph of each section of the manual. All of
+it is plain text, at most 80 wide.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
-from importlib.resources import files
+from collections.abc import Iterable, Iterator
 
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
+from ollama_magic.notebook.cli.manual import sections
 from ollama_magic.notebook.commands import GROUPS, find_command
 
 _WIDTH = 80
@@ -63,15 +61,6 @@ def magic_docstring() -> str:
     """Return what ``%%ollama?`` and ``%ollama?`` show."""
     first = "Ask a language model through Ollama, or manage chats and models."
     return f"{first}\n\n{_overview()}\n\nMore: %ollama help WORD\n"
-
-
-@cache
-def sections(file: str) -> Mapping[str, str]:
-    """Return the sections of a page of the manual by their headings."""
-    text = files(__package__).joinpath(file).read_text("utf-8")
-    parts = re.split(r"^## `(.+)`\n", text, flags=re.MULTILINE)[1:]
-    bodies = [body.strip() for body in parts[1::2]]
-    return dict(zip(parts[::2], bodies, strict=True))
 
 
 def _overview() -> str:

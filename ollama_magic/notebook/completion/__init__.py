@@ -1,0 +1,165 @@
+"""Tab completion of ``%ollama`` and ``%%ollama`` in IPython and its front ends.
+
+On our lines and in prompts it offers what fits there, and hides the completions of
+Python, which mean nothing there. It never raises an error, runs no code of the user,
+and answers within a fifth of a second: the work is done in a thread that is given up
+then. It may be called from several threads (VS Code uses another one).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ollama_magic.notebook.compat import (
+    NoCompletions,
+    install_inspector,
+    uninstall_inspector,
+)
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
+    from ollama_magic.client.models import ModelSummary
+    from ollama_magic.client.redaction import Redactor
+    from ollama_magic.notebook.completion.lines import LineCompleter
+
+T = TypeVar("T")
+
+_IDENTIFIER = "ollama_magic"
+_LIMIT_S = 0.18
+_PAGE_S = 2.0
+"""A limit for what Shift+Tab shows."""
+
+
+def install(
+    shell: Any,  # noqa: ANN401  (IPython is not typed)
+    *,
+    server: Callable[[str], Hashable],
+    connect: Callable[[str], Callable[[], Sequence[ModelSummary]]],
+    chats: Callable[[], Iterable[tuple[str, str]]],
+    compared: Callable[[], Sequence[str]],
+    redactor: Callable[[], Redactor],
+) -> None:
+    """Add the completion to a shell; a second call replaces the first.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell.
+    server, connect
+        As those of :class:`~.lists.ModelLists`.
+    chats
+        Returns the names of chats and a note on each.
+    compared
+        Returns the names of the models in the last comparison.
+    redactor
+        Returns what removes secrets from the text of a value.
+    """
+    from IPython.core.completer import context_matcher
+
+    uninstall(shell)
+    made: list[LineCompleter] = []
+    lock = threading.Lock()
+
+    def completer() -> LineCompleter:
+        with lock:
+            if not made:  # in the thread: the imports take longer than the rest
+                from ollama_magic.notebook.completion.lines import LineCompleter
+                from ollama_magic.notebook.completion.lists import ModelLists
+
+                def values() -> tuple[Any, Any]:
+                    return shell.user_ns, shell.user_ns_hidden
+
+                models = ModelLists(server, connect)
+                made.append(LineCompleter(models, chats, compared, values))
+            return made[0]
+
+    def warm_up() -> None:
+        completer()
+        from ollama_magic.notebook import commands  # noqa: F401  (imported, for later)
+
+    @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
+    def match(context: CompletionContext) -> SimpleMatcherResult:
+        if not made and "%" in context.text_until_cursor:
+            threading.Thread(target=warm_up, name=_IDENTIFIER, daemon=True).start()
+        return _match(context, completer)
+
+    def page(code: str, cursor: int) -> str:
+        if "%ollama" not in code:
+            return ""
+        pages = in_time(
+            lambda: _inspector(completer(), redactor())(code, cursor), _PAGE_S
+        )
+        return pages[0] if pages else ""
+
+    shell.Completer.custom_matchers.append(match)
+    install_inspector(shell, page)
+
+
+def _inspector(
+    completer: LineCompleter, redactor: Redactor
+) -> Callable[[str, int], str]:
+    from ollama_magic.notebook.completion.inspection import Inspector
+
+    return Inspector(completer, redactor.text).page
+
+
+def uninstall(shell: Any) -> None:  # noqa: ANN401
+    """Remove the completion from a shell."""
+    uninstall_inspector(shell)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [
+        matcher
+        for matcher in matchers
+        if getattr(matcher, "matcher_identifier", "") != _IDENTIFIER
+    ]
+
+
+def _match(
+    context: CompletionContext, completer: Callable[[], LineCompleter]
+) -> SimpleMatcherResult:
+    """Return what IPython offers at the cursor; at our places nothing else."""
+    from IPython.core.completer import SimpleCompletion
+
+    nothing: SimpleMatcherResult = {"completions": [], "matched_fragment": ""}
+    if "%ollama" not in context.full_text:
+        return nothing
+    above = context.full_text.split("\n")[: context.cursor_line]
+    text, after = context.text_until_cursor, _after_cursor(context)
+    offers = in_time(
+        lambda: completer().complete(text, "".join(f"{a}\n" for a in above), after)
+    )
+    offer = offers[0] if offers else None
+    if offers and offer is None:
+        return nothing
+    entries = offer.entries if offer else ()
+    made = [SimpleCompletion(entry.text, type=entry.type) for entry in entries]
+    return {
+        "completions": made or NoCompletions(),
+        "matched_fragment": offer.typed if offer else "",
+        "suppress": True,
+        "ordered": True,
+    }
+
+
+def _after_cursor(context: CompletionContext) -> str:
+    line = context.full_text.split("\n")[context.cursor_line]
+    return line[context.cursor_position :]
+
+
+def in_time(work: Callable[[], T], limit_s: float = _LIMIT_S) -> Sequence[T]:
+    """Return the result of a function in a list; empty if it is late or fails."""
+    results: list[T] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception:  # noqa: BLE001  (Tab shows no errors)
+            return
+
+    thread = threading.Thread(target=run, name=_IDENTIFIER, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    return list(results)
