@@ -40,7 +40,7 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     nearest,
 )
-from ollama_magic.generation.options import THINK_LEVELS
+from ollama_magic.generation.options import THINK_LEVELS, TemplateUse
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.turns import Chat
@@ -241,6 +241,22 @@ def check_cloud(
             why="OllamaMagics.allow_cloud is False",
             next_step="choose a local model: %ollama list   or allow this one: "
             "%config OllamaMagics.allow_cloud = None",
+        )
+
+
+def check_template_model(settings: Settings, use: TemplateUse, cloud: str) -> None:
+    """Raise an error if a file beside the notebook has named a cloud model.
+
+    Raises
+    ------
+    ConfigError
+        The file may be from somebody else, and prompts would be sent to ``cloud``.
+    """
+    if cloud and use.model and not settings.allow_cloud:
+        raise ConfigError(
+            f"The template {use.name!r} names a cloud model, {use.model!r}.",
+            why=f"prompts are sent to {cloud}, and {use.path} may not be yours",
+            next_step=f"name the model yourself: %%ollama @{use.name} -m {use.model}",
         )
 
 

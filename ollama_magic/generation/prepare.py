@@ -31,6 +31,7 @@ from ollama_magic.generation.models import (
     ServerModels,
     check_cloud,
     check_level,
+    check_template_model,
     chosen_model,
     cloud_host,
     look_up,
@@ -94,6 +95,27 @@ class PreparedRequest:
     """The fingerprint of the turns before this one."""
     cells: CellsBefore | None = None
     """The cells before the prompt, if there are any."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the footer says about the text before the prompt, and its template."""
+        use = self.options.template_use
+        notes = [f"with {self.cells['named']}"] if self.cells else []
+        if use is not None:
+            sets = f"sets {', '.join(use.sets)}" if use.sets else ""
+            facts = ", ".join(filter(None, [use.path, sets]))
+            notes.append(f"template {use.name}" + (f" ({facts})" if facts else ""))
+        return tuple(notes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is stored with the turn about its prompt."""
+        if self.begun is not None:
+            known = self.begun.request
+            return {key: known[key] for key in ("cells", "template") if key in known}
+        cells = {"cells": self.cells} if self.cells else {}
+        use = self.options.template_use
+        return {**cells, "template": use.name} if use else cells
 
     @property
     def cloud_host(self) -> str:
@@ -317,7 +339,8 @@ def _named_model(
 ) -> tuple[str, ServerModels]:
     """Return the model that prompt, notebook or settings name, and the server's."""
     # NB: a local name can be a copy of a cloud model; only the list says so.
-    must_list = session.settings.allow_cloud is False
+    use = options.template_use
+    must_list = session.settings.allow_cloud is False or bool(use and use.model)
     if options.model:
         return options.model, look_up(must_list)
     models = look_up(must_list or chosen_model(session, before) is None)
@@ -335,6 +358,8 @@ def _check_use(
     """Raise an error if the model may not be used, or not with this level."""
     cloud = cloud_host(name, find_model(name, models.installed))
     check_cloud(session.settings, client, name, cloud)
+    if options.template_use is not None:
+        check_template_model(session.settings, options.template_use, cloud)
     if not models.is_slow:
         check_level(client, options.think, name)
 

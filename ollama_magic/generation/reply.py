@@ -184,10 +184,7 @@ def make_turn(
         body["cached"] = True
     if result.host_kind == "cloud":
         body["cloud"] = True
-    if prepared.cells:
-        body["cells"] = prepared.cells
-    elif prepared.begun and "cells" in prepared.begun.request:
-        body["cells"] = prepared.begun.request["cells"]
+    body |= prepared.facts
     turn = Turn(
         prompt=prepared.prompt,
         reply="" if result.ends_in_a_call else response.text,
@@ -427,9 +424,11 @@ def context_share(turn: Turn, result: Result) -> float | None:
 
 
 def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, ...]:
-    model, before, notes = prepared.request.model, prepared.model_before, []
-    if prepared.cells:
-        notes.append(f"with {prepared.cells['named']}")
+    model, before, notes = (
+        prepared.request.model,
+        prepared.model_before,
+        [*prepared.notes],
+    )
     if prepared.named and canonical(prepared.named) != canonical(model):
         notes.append(f"only installed tag of {prepared.named}")
     if place is not None and before and canonical(before) != canonical(model):

@@ -123,13 +123,12 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     request = prepared.request
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
     images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
-    cells = f"with {prepared.cells['named']}\n" if prepared.cells else ""
+    notes = "".join(f"\n{note}" for note in prepared.notes)
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"
-        f"{cells}"
         f"{context.describe()}{images}; nothing was sent\n"
-        f"{context.verdict()}{sent_on}"
+        f"{context.verdict()}{sent_on}{notes}"
     )
 
 

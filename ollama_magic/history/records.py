@@ -37,6 +37,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "extract": (bool,),
     "code_below": (str,),
     "cells": (dict,),
+    "template": (str,),
 }
 RECORDED_SETTINGS = tuple(_SETTINGS)
 """The settings of a request that are stored with its turn."""

@@ -83,7 +83,8 @@ class Turn:
 
     Also facts that are not sent: ``extract``, code was inserted below the cell, with
     its hash as ``code_below``; ``cached``, the reply came from the cache; ``cloud``, a
-    cloud model answered; ``cells``, the prompt begins with cells of the notebook.
+    cloud model answered; ``cells``, the prompt begins with cells of the notebook;
+    ``template``, the name of the template that was used.
     """
     based_on: str = ""
     """The fingerprint of the turns before this one, when it was answered."""

@@ -54,7 +54,7 @@ _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the sc
 
 _MAGIC = "%%ollama"
 _LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
-_CELL_PROMPT = re.compile(
+CELL_PROMPT = re.compile(
     r"\s*(?:#[^\n]*\n\s*)*%%ollama(?:[^\S\n]+([^\n]*))?(?:\n(.*))?", re.DOTALL
 )
 _LINE_PROMPT = re.compile(
@@ -213,11 +213,12 @@ class CellTracker:
         from ollama_magic.notebook.cli.line import parse_chat_arguments
         from ollama_magic.notebook.commands import parse_command
 
-        cell = _CELL_PROMPT.fullmatch(source)
+        cell = CELL_PROMPT.fullmatch(source)
         try:
             if cell:
                 options = parse_chat_arguments(cell[1] or "")
-                yield CellPrompt(cell[2] or "", options.raw, options.has_text_before)
+                one = CellPrompt(cell[2] or "", options.raw, options.has_text_before)
+                yield from () if options.template else (one,)  # whose text is a file
                 return
             for match in _LINE_PROMPT.finditer(source):
                 command = parse_command(match[1])
@@ -230,9 +231,8 @@ class CellTracker:
     def claim_output(self) -> OutputMode:
         """Return how the next output of the running cell is shown while it changes.
 
-        Only the first claim can have the output of the cell to itself. A front end
-        that ignores updates of a display would show the first frame for ever, so an
-        output is live only where updates are known to work.
+        Only the first claim has the output of the cell to itself. Front ends that
+        ignore updates would show the first frame for ever: others are live only.
         """
         request = self._request()
         code = _mapping(request.get("content")).get("code", self.raw_cell)

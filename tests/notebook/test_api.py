@@ -17,6 +17,7 @@ from ollama_magic.notebook.magics import OllamaMagics
 MODEL = "llama3.2:3b"
 DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run", "extract"}
 DECIDED |= {"hide_thinking"}
+DECIDED |= {"template", "template_use"}  # in Python a text is a text, with @ too
 DECIDED |= {"cells", "above", "outputs"}  # Python code has its values, and no place
 """Options that have a meaning in cells only."""
 

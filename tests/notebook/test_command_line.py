@@ -23,6 +23,7 @@ from ollama_magic.notebook.commands.declare import ParsedCommand
 ALLOWED = {
     "nothing": ("", {}),
     "model": ("llama3.2", {"model": "llama3.2"}),
+    "template": ("a @review -q", {"model": "a", "template": "review", "quiet": True}),
     "cells": ("--cells 3,5-7", {"cells": ((3, 3), (5, 7))}),
     "cells, as the footer writes them": (
         "--cells '3\u20134, 8'",
@@ -410,7 +411,11 @@ def test_every_field_except_the_target_has_an_option():
     reached = {
         "options" if option.is_model_option else option.field for option in CHAT_OPTIONS
     }
-    assert reached == {field.name for field in fields(ChatOptions)} - {"target"}
+    assert reached == {field.name for field in fields(ChatOptions)} - {
+        "target",
+        "template",
+        "template_use",
+    }
 
 
 COMMAND_LINES = {

@@ -20,13 +20,12 @@ from typing import Any, NoReturn
 from ollama_magic.client.models import canonical
 from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
 from ollama_magic.errors import ConfigError, nearest, usage_error
+from ollama_magic.generation.option_values import is_number, read_models
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     ChatOptions,
     Option,
     find_option,
-    is_number,
-    read_models,
 )
 from ollama_magic.notebook.cli.together import check_together
 
@@ -52,6 +51,7 @@ def parse_chat_arguments(line: str) -> ChatOptions:
     target, rest = _split_target(line)
     read = LineReader(_CELL_MAGIC, CHAT_OPTIONS)
     read.add(rest)
+    read.take_template()
     if len(read.words) > 1:
         _raise_not_a_model(read.words)
     for word in read.words:
@@ -142,6 +142,13 @@ class LineReader:
                 options_ended = True
             else:
                 self._read_options(word)
+
+    def take_template(self) -> None:
+        """Read ``@NAME`` among the words as the name of a template."""
+        names = [word for word in self.words if word.startswith("@")]
+        self.words = [word for word in self.words if not word.startswith("@")]
+        for name in names:
+            self._set("template", name, name[1:])
 
     def add_model(self, name: str, *, is_first: bool = False) -> None:
         """Add a model that was named without a flag."""

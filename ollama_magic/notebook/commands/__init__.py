@@ -13,12 +13,19 @@ from typing import NoReturn
 from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 from ollama_magic.notebook.cli.line import LineReader, check_model_name
-from ollama_magic.notebook.commands import chats, models, prompts, server, turns
+from ollama_magic.notebook.commands import (
+    chats,
+    models,
+    prompts,
+    server,
+    templates,
+    turns,
+)
 from ollama_magic.notebook.commands.declare import Command, Context, ParsedCommand
 from ollama_magic.render.tables import TextPage
 
 GROUPS: dict[str, tuple[Command, ...]] = {
-    "Ask": (*prompts.ASK, *turns.ASK),
+    "Ask": (*prompts.ASK, *turns.ASK, *templates.ASK),
     "Chat": (*chats.CHAT, *turns.CHAT),
     "Data": tuple(chats.DATA),
     "Code": (*prompts.CODE, *turns.CODE),

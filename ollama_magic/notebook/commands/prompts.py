@@ -19,6 +19,7 @@ from ollama_magic.generation.options import CHAT_OPTIONS, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.failures import FailingCell, FailingCells
+from ollama_magic.notebook.templates import names
 from ollama_magic.render.tables import TextPage
 
 ASK = Commands()
@@ -34,8 +35,12 @@ CODE = Commands()
 )
 @ASK.add("ask", operands="TEXT", options=CHAT_OPTIONS, takes_text=True)
 def ask(context: Context, line: ParsedCommand) -> object:
-    """Send the text of the line as the prompt."""
-    return context.unless_shown(context.ask(line.chat_arguments, line.text))
+    """Send the text of the line as the prompt; ``@NAME`` before it is a template."""
+    options, text = line.chat_arguments, line.text
+    word, _, rest = text.partition(" ")
+    if word[:1] == "@" and word[1:] in names(context.session):
+        options, text = replace(options, template=word[1:]), rest
+    return context.unless_shown(context.ask(options, text))
 
 
 @ASK.add("keep", operands="MODEL", completes="compared")

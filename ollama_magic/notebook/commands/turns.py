@@ -13,7 +13,8 @@ from ollama_magic.generation.code_cell import (
     code_to_run,
     insert_below,
 )
-from ollama_magic.generation.options import ChatOptions, Option, read_count
+from ollama_magic.generation.option_values import read_count
+from ollama_magic.generation.options import ChatOptions, Option
 from ollama_magic.generation.reply import of_cell, stored_reply
 from ollama_magic.history.changes import UndoResult
 from ollama_magic.history.notebooks import read_notebook_file

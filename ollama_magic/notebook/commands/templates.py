@@ -1,0 +1,167 @@
+"""``%ollama template``: saved prompts, which ``%%ollama @NAME`` sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ollama_magic.errors import ConfigError, PromptError, nearest, usage_error
+from ollama_magic.generation.options import ChatOptions
+from ollama_magic.notebook import templates
+from ollama_magic.notebook.cells import CELL_PROMPT
+from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.commands.chats import short
+from ollama_magic.notebook.commands.declare import (
+    YES,
+    Commands,
+    Context,
+    ParsedCommand,
+    is_confirmed,
+)
+from ollama_magic.notebook.compat import past_cells
+from ollama_magic.render.tables import Columns, Listing, TextPage
+
+ASK = Commands()
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRow:
+    """One template as ``%ollama template`` lists it."""
+
+    name: str
+    where: str
+    """``prompts/review.md`` beside the notebook; ``yours``, in all notebooks."""
+    sets: str
+    text: str
+
+
+_COLUMNS: Columns[TemplateRow] = {
+    "NAME": lambda row: f"@{row.name}",
+    "WHERE": lambda row: row.where,
+    "SETS": lambda row: row.sets,
+    "PROMPT": lambda row: short(row.text),
+}
+
+
+@ASK.add(
+    "template",
+    operands="[list|save|show|rm|export] [NAME]",
+    aliases=("templates",),
+    options=(YES,),
+)
+def template(context: Context, line: ParsedCommand) -> object:
+    """Save, list, show, delete and export templates."""
+    action, name = (*line.arguments, "", "")[:2]
+    if action in {"", "list"}:
+        return _listing(context)
+    run = _ACTIONS.get(action)
+    if run is None:
+        likely = nearest(action, [one for one in _ACTIONS if one != "rm"])
+        step = f"did you mean: %ollama template {likely} {name}".rstrip()
+        if not likely:
+            step = f"to use a template: %%ollama @{action}   %ollama help template"
+        raise usage_error(f"%ollama template cannot {action!r}.", next_step=step)
+    if not name:
+        raise usage_error(
+            f"%ollama template {action} needs the name of a template.",
+            next_step=f"%ollama template {action} review   All: %ollama template",
+        )
+    return run(context, line, name.removeprefix("@"))
+
+
+def _listing(context: Context) -> Listing[TemplateRow]:
+    rows, seen = [], set[str]()
+    for path, is_shared in templates.paths(context.session):
+        where = f"{templates.FOLDER}/{path.name}" if is_shared else "yours"
+        if path.stem in seen:
+            where += f", hidden by {templates.FOLDER}/{path.name}"
+        seen.add(path.stem)
+        try:
+            one = templates.read(path, is_shared=is_shared)
+        except PromptError as error:
+            rows.append(TemplateRow(path.stem, where, "", f"[{error.why}]"))
+            continue
+        rows.append(TemplateRow(one.name, where, ", ".join(one.sets), one.text))
+    note = f"{templates.FOLDER}/ is the folder beside this notebook" if rows else ""
+    empty = "No templates yet. Run a prompt, then: %ollama template save NAME"
+    return Listing(rows, _COLUMNS, empty, note=note)
+
+
+def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+    """Save the prompt of the last cell as it was typed, with its options."""
+    options, text = _last_prompt(context)
+    options, text = templates.applied(context.session, options, text)
+    options, dropped = templates.kept(options)
+    path = templates.own_path(context.session, name)
+    if path.exists() and not _may_replace(context, line, name, "save"):
+        return None
+    templates.save(path, templates.written(text.strip("\n"), options), is_private=True)
+    left = f" Not kept: {', '.join(dropped)}." if dropped else ""
+    return TextPage(f"Saved. To use it: %%ollama @{name}{left}")
+
+
+def _last_prompt(context: Context) -> tuple[ChatOptions, str]:
+    for source in reversed(past_cells(context.session.shell)):
+        cell = CELL_PROMPT.fullmatch(source)
+        if cell and (cell[1] or cell[2] or "").strip():
+            return parse_chat_arguments(cell[1] or ""), cell[2] or ""
+    raise ConfigError(
+        "There is no prompt to save.",
+        why="no %%ollama cell was run in this kernel",
+        next_step="run the cell with the prompt, then: %ollama template save NAME",
+    )
+
+
+def _may_replace(context: Context, line: ParsedCommand, name: str, action: str) -> bool:
+    return is_confirmed(
+        context,
+        line,
+        f"Replace the template {name}?",
+        f"The template {name!r} was not replaced.",
+        f"%ollama template {action} {name} -y",
+    )
+
+
+def _show(context: Context, line: ParsedCommand, name: str) -> TextPage:
+    found = templates.find(context.session, name)
+    text = templates.written(found.text, found.options)
+    return TextPage(f"{found.path}\n\n{text}")
+
+
+def _remove(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+    path = templates.own_path(context.session, name)
+    if not path.is_file():
+        found = templates.find(context.session, name)
+        raise ConfigError(
+            f"The template {name!r} is a file beside the notebook.",
+            why="it may belong to other people too",
+            next_step=f"delete the file yourself: {found.path}",
+        )
+    command = f"%ollama template rm {name} -y"
+    question = f"Delete the template {name}? This cannot be undone."
+    not_done = f"The template {name!r} was not deleted."
+    if not is_confirmed(context, line, question, not_done, command):
+        return None
+    path.unlink(missing_ok=True)
+    return TextPage(f"Deleted the template {name}.")
+
+
+def _export(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+    own = templates.own_path(context.session, name)
+    path = templates.own_path(context.session, name, is_shared=True)
+    if not own.is_file():
+        found = templates.find(context.session, name)
+        return TextPage(f"It is beside the notebook already: {found.path}")
+    if path.exists() and not _may_replace(context, line, name, "export"):
+        return None
+    one = templates.read(own, is_shared=False)
+    templates.save(path, templates.written(one.text, one.options), is_private=False)
+    return TextPage(f"Written: {path}")
+
+
+_ACTIONS: dict[str, Callable[[Context, ParsedCommand, str], object]] = {
+    "save": _save,
+    "show": _show,
+    "rm": _remove,
+    "export": _export,
+}

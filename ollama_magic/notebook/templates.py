@@ -1,0 +1,376 @@
+"""Prompt templates: Markdown files that ``%%ollama @NAME`` sends.
+
+They are in the folder ``prompts`` beside the notebook, and in that of the user, which
+all notebooks have in common; the first wins. A file begins with the options that the
+template sets, between two lines of ``---``; the rest is the prompt.
+
+A file may be from somebody else. So a template sets options from a short list only, a
+cloud model in it is not used (``prepare`` checks that), and the footer names all that
+it sets. ``{{ }}`` in it is filled as in a cell: it cannot run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from ollama_magic.errors import PromptError, nearest, quoted
+from ollama_magic.generation.options import (
+    CHAT_OPTIONS,
+    ChatOptions,
+    Option,
+    TemplateUse,
+)
+from ollama_magic.generation.session import Session
+from ollama_magic.generation.values import is_file
+from ollama_magic.history.store import default_path
+from ollama_magic.notebook.cli.line import LineReader
+
+FOLDER = "prompts"
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+_REST = re.compile(r"\{\{\s*\.\.\.\s*\}\}")
+"""Where the text of the cell goes; else below the template."""
+_MAX_BYTES = 1_000_000
+_MARK = "---"
+_FIELDS = (
+    "model",
+    "system",
+    "once",
+    "last",
+    "temperature",
+    "seed",
+    "options",
+    "keep_alive",
+    "think",
+    "hide_thinking",
+    "format",
+    "schema",
+    "raw",
+)
+_OPTIONS = tuple(one for one in CHAT_OPTIONS if one.field in _FIELDS)
+_KEYS: Mapping[str, Option] = {
+    flag.removeprefix("--"): option
+    for option in reversed(_OPTIONS)
+    for flag in option.flags
+    if flag.startswith("--") and option.const is not False
+}
+"""The options that a template can set, by their long names without dashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One template."""
+
+    name: str
+    text: str
+    options: ChatOptions
+    path: Path
+    is_shared: bool
+    """Whether it is in the folder of the notebook, perhaps from somebody else."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The names of the options that it sets."""
+        return tuple(_names_of(_changed(self.options)))
+
+
+def applied(
+    session: Session, options: ChatOptions, text: str
+) -> tuple[ChatOptions, str]:
+    """Return the options and the prompt of a cell that names a template.
+
+    The options of the cell override those of the template. Its text takes the place of
+    ``{{ ... }}``, or is added below.
+
+    Raises
+    ------
+    PromptError
+        There is no such template, or its file has an error.
+    """
+    if options.template is None:
+        return options, text
+    template = find(session, options.template)
+    given, theirs = _changed(options), template.options
+    used = {key: value for key, value in _changed(theirs).items() if key not in given}
+    if options.compare:
+        used.pop("model", None)
+    used["options"] = {**theirs.options, **options.options}
+    use = TemplateUse(
+        name=template.name,
+        path=f"{FOLDER}/{template.path.name}" if template.is_shared else "",
+        sets=tuple(_names_of(used, without=options.options)),
+        model=str(used.get("model", "")) if template.is_shared else "",
+    )
+    options = replace(options, **used, template_use=use)
+    return options, with_text(template.text, text)
+
+
+def with_text(template: str, text: str) -> str:
+    r"""Return a template with the text of a cell in its place.
+
+    >>> with_text("Translate {{ ... }}, please.", "this")
+    'Translate this, please.'
+    >>> with_text("Translate:", "this")
+    'Translate:\n\nthis'
+    """
+    text = text.strip("\n")
+    if _REST.search(template):
+        return _REST.sub(lambda _: text, template)
+    return f"{template}\n\n{text}" if text.strip() else template
+
+
+# -- where they are --------------------------------------------------------------
+
+
+def folders(session: Session) -> tuple[tuple[Path, bool], ...]:
+    """Return the folders, the first one wins, and whether each is the notebook's."""
+    path = session.notebook.path
+    beside = Path(path).parent if path else Path.cwd()
+    store = default_path()
+    own = ((store.parent / FOLDER, False),) if store else ()
+    return ((beside / FOLDER, True), *own)
+
+
+def find(session: Session, name: str) -> Template:
+    """Return a template by its name.
+
+    Raises
+    ------
+    PromptError
+        There is none, or its file has an error.
+    """
+    _check_name(name)
+    for folder, is_shared in folders(session):
+        path = folder / f"{name}.md"
+        if path.is_file() and not path.is_symlink():  # a link may lead anywhere
+            return read(path, is_shared=is_shared)
+    known = names(session)
+    near = nearest(name, known)
+    step = f"did you mean @{near}?" if near else "write a prompt, run it, then: "
+    step += "" if near else f"%ollama template save {name}"
+    raise PromptError(
+        f"There is no template {name!r}.",
+        why=f"the templates are {', '.join(known)}" if known else "there are none yet",
+        next_step=f"{step}   All of them: %ollama template",
+    )
+
+
+def paths(session: Session) -> Iterator[tuple[Path, bool]]:
+    """Yield the files of all templates, those of the notebook first."""
+    for folder, is_shared in folders(session):
+        try:
+            found = sorted(folder.glob("*.md"))
+        except OSError:
+            continue
+        for path in found:
+            if _NAME.fullmatch(path.stem) and not path.is_symlink():
+                yield path, is_shared
+
+
+def names(session: Session) -> list[str]:
+    """Return the names of all templates, for Tab completion too."""
+    return list(dict.fromkeys(path.stem for path, _ in paths(session)))
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise PromptError(
+            f"A template cannot be named {quoted(name, limit=80)}.",
+            why="a name has letters, digits, dots, - and _, at most 64",
+            next_step="%ollama template save review",
+        )
+
+
+# -- files -----------------------------------------------------------------------
+
+
+def read(path: Path, *, is_shared: bool) -> Template:
+    """Read the file of a template.
+
+    Raises
+    ------
+    PromptError
+        It cannot be read, or sets something that no template can.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            _raise_unusable(path, "it is larger than 1 MB")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        _raise_unusable(path, getattr(error, "strerror", None) or "it is not UTF-8")
+    header: list[str] = []
+    if text.startswith(f"{_MARK}\n"):
+        first, found, text = text[len(_MARK) + 1 :].partition(f"\n{_MARK}\n")
+        if first.startswith(f"{_MARK}\n"):  # an empty header
+            first, text = "", f"{first[len(_MARK) + 1 :]}{found and found[1:]}{text}"
+        elif not found:
+            _raise_unusable(path, f"a line {_MARK} must end its options")
+        header = first.split("\n")
+    options = _read_header(path, header)
+    return Template(path.stem, text.strip("\n"), options, path, is_shared)
+
+
+def _read_header(path: Path, lines: list[str]) -> ChatOptions:
+    words = []
+    for line in filter(str.strip, lines):
+        key, _, value = line.partition(":")
+        words.append(_as_word(path, key.strip(), value.strip()))
+    reader = LineReader("%%ollama", _OPTIONS)
+    try:
+        reader.add(" ".join(map(shlex.quote, words)))
+        options = reader.chat_options()
+    except UsageError as error:
+        _raise_unusable(path, str(error).partition("\n")[0], error)
+    if options.compare:
+        _raise_unusable(path, "it can name one model only")
+    if isinstance(options.schema, str) and is_file(options.schema):
+        _raise_unusable(path, "schema cannot be a file; write the schema itself")
+    return options
+
+
+def _as_word(path: Path, key: str, value: str) -> str:
+    """Return a line of the header as a word of the line: ``--last=2``."""
+    option = _KEYS.get(key)
+    if option is None:
+        known = ", ".join(_KEYS)
+        _raise_unusable(path, f"it sets {quoted(key, limit=40)!r}; it can set {known}")
+    if value.startswith('"'):
+        try:
+            value = str(json.loads(value))
+        except ValueError as error:
+            _raise_unusable(path, f"the text of {key} has no end", error)
+    if option.kind == "switch":
+        if value != "true":
+            _raise_unusable(path, f"{key} can only be true")
+        return f"--{key}"
+    if option.kind == "pair":
+        name, _, value = value.replace("=", " ", 1).partition(" ")
+        value = f"{name}={value.strip()}"
+    return f"--{key}={value}"
+
+
+def _raise_unusable(path: Path, why: str, error: Exception | None = None) -> NoReturn:
+    raise PromptError(
+        f"The template {path.stem!r} cannot be used.",
+        why=why,
+        next_step=f"correct its file: {path}",
+    ) from error
+
+
+def written(text: str, options: ChatOptions) -> str:
+    """Return the file of a template."""
+    lines = []
+    for field, value in _changed(options).items():
+        key = _key_of(field)
+        if _KEYS[key].kind == "switch":
+            lines.append(f"{key}: true")
+        elif key == "option":
+            lines += [f"{key}: {name} {json.dumps(one)}" for name, one in value.items()]
+        else:
+            lines.append(f"{key}: {_as_text(value)}")
+    begins_alike = text.startswith(f"{_MARK}\n")
+    if not lines and not begins_alike:
+        return f"{text}\n"
+    return "\n".join([_MARK, *lines, _MARK, text, ""])
+
+
+def kept(options: ChatOptions) -> tuple[ChatOptions, list[str]]:
+    """Return the options that a template can keep, and the names of the others."""
+    unset = ChatOptions()
+    dropped = {}
+    for one in fields(ChatOptions):
+        value = getattr(options, one.name)
+        is_text = not isinstance(value, str) or one.name != "schema"
+        is_kept = one.name in _FIELDS and (is_text or not is_file(str(value)))
+        if not is_kept and value != getattr(unset, one.name):
+            dropped[one.name] = getattr(unset, one.name)
+    flags = [
+        next((o.flags[-1] for o in CHAT_OPTIONS if o.field == name), "")
+        for name in dropped
+        if name not in {"target", "template", "template_use"}
+    ]
+    return replace(options, **dropped), flags
+
+
+def save(path: Path, text: str, *, is_private: bool) -> None:
+    """Write the file of a template; a private one only the user can read.
+
+    Raises
+    ------
+    PromptError
+        It cannot be written.
+    """
+    try:
+        mode = 0o700 if is_private else 0o777
+        path.parent.mkdir(mode=mode, parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(text, "utf-8")
+        if is_private:
+            new.chmod(0o600)
+        os.replace(new, path)
+    except OSError as error:
+        raise PromptError(
+            f"The template {path.stem!r} cannot be saved.",
+            why=error.strerror or str(error),
+            next_step=f"check the folder: {path.parent}",
+        ) from error
+
+
+def own_path(session: Session, name: str, *, is_shared: bool = False) -> Path:
+    """Return where a new template of the user, or of the notebook, is saved.
+
+    Raises
+    ------
+    PromptError
+        The name is invalid, or there is no home directory.
+    """
+    _check_name(name)
+    for folder, is_beside in folders(session):
+        if is_beside is is_shared:
+            return folder / f"{name}.md"
+    raise PromptError(
+        f"The template {name!r} cannot be saved.",
+        why="there is no home directory",
+        next_step=f"write it yourself: {FOLDER}/{name}.md",
+    )
+
+
+def _changed(options: ChatOptions) -> dict[str, Any]:
+    """Return the options that were given, of those that a template can set."""
+    unset = ChatOptions()
+    found = {
+        one.name: getattr(options, one.name)
+        for one in fields(ChatOptions)
+        if one.name in _FIELDS
+    }
+    return {key: value for key, value in found.items() if value != getattr(unset, key)}
+
+
+def _names_of(
+    changed: Mapping[str, Any], without: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield the names of options that were given, also of each model option."""
+    for field, value in changed.items():
+        if field == "options":
+            yield from (name for name in value if name not in without)
+        else:
+            yield _key_of(field)
+
+
+def _key_of(field: str) -> str:
+    return next(key for key, option in _KEYS.items() if option.field == field)
+
+
+def _as_text(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    is_plain = text == text.strip() != "" and text.isprintable() and text[:1] != '"'
+    return text if is_plain else json.dumps(text, ensure_ascii=False)

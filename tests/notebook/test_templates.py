@@ -1,0 +1,173 @@
+"""``%ollama template`` and ``%%ollama @NAME``."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_magic.errors import PromptError
+from ollama_magic.generation.options import ChatOptions
+from ollama_magic.notebook import templates
+from ollama_magic.notebook.cells import CellTracker
+from ollama_magic.notebook.cli.line import parse_chat_arguments
+
+
+def asked(fake_ollama):
+    return fake_ollama.bodies("/api/chat")[-1]
+
+
+def write(tmp_path, text, name="review"):
+    folder = tmp_path / "prompts"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(text)
+
+
+def forget(kernel, *names):
+    """Delete templates: the kernel of the tests keeps its home."""
+    for name in names:
+        kernel.run(f"%ollama template rm {name} -y")
+
+
+def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
+    kernel, fake_ollama, tmp_path
+):
+    fake_ollama.reply('{"grade": 1}')
+    kernel.run("code = 'first'")
+    kernel.run(
+        "%%ollama -s 'Be \"strict\".' -t 0 --schema 'grade int' -x\nIs {{ code }} ok?"
+    )
+    ran = kernel.run("%ollama template save review")
+    assert ran.text == "Saved. To use it: %%ollama @review Not kept: --extract."
+    kernel.run("code = 'second'")
+    ran = kernel.run("%%ollama @review -t 1 --new\nBe brief.", "a")
+    assert ran.status == "ok", ran.error
+    body = asked(fake_ollama)
+    assert body["messages"] == [
+        {"role": "system", "content": 'Be "strict".'},
+        {"role": "user", "content": "Is second ok?\n\nBe brief."},
+    ]
+    assert body["options"] == {"temperature": 1}
+    assert body["format"]["properties"] == {"grade": {"type": "integer"}}
+    assert "template review (sets system, schema)" in ran.html
+    assert "filled in: code" in ran.html
+    assert ran.provenance["template"] == "review"
+    kernel.run("%ollama ask --new @review please")
+    assert asked(fake_ollama)["messages"][-1]["content"] == "Is second ok?\n\nplease"
+    kernel.run("%ollama ask --new @nobody please")
+    assert asked(fake_ollama)["messages"][-1]["content"] == "@nobody please"
+    shown = kernel.run("%ollama template show review").text
+    assert 'system: Be "strict".\noption: temperature 0\n' in shown
+    ran = kernel.run("%ollama template save review")
+    assert "The template 'review' was not replaced." in ran.error
+    ran = kernel.run("%ollama template export review")
+    assert (tmp_path / "prompts" / "review.md").exists(), ran
+    write(tmp_path, "Say {{ ... }} twice, {{ code }}.")
+    listed = kernel.run("%ollama template").text
+    assert "prompts/review.md" in listed
+    assert "yours, hidden by prompts/review.md" in listed
+    ran = kernel.run("%%ollama @review --dry-run\nhi")
+    assert "Say hi twice, second." in ran.text
+    assert "\ntemplate review (prompts/review.md)" in ran.text
+    forget(kernel, "review")
+    ran = kernel.run("%ollama template rm review -y")
+    assert "is a file beside the notebook" in ran.error
+    ran = kernel.run("%%ollama @revew\nhi")
+    assert "There is no template 'revew'." in ran.error
+    assert "did you mean @review?" in ran.error
+
+
+HOSTILE = {
+    "tool: get": "it sets 'tool'",
+    "yes: true": "it sets 'yes'",
+    "extract: true": "it sets 'extract'",
+    "host: http://evil": "it sets 'host'",
+    "file: /etc/passwd": "it sets 'file'",
+    "image: https://evil/x.png": "it sets 'image'",
+    "above: true": "it sets 'above'",
+    "new: true": "it sets 'new'",
+    "quiet: true": "it sets 'quiet'",
+    "-T: get": "it sets '-T'",
+    "model: a\nmodel: b": "one model only",
+    "temperature: hot": "cannot be 'hot'",
+    "seed: 1 --yes": "cannot be '1 --yes'",
+    "schema: pyproject.toml": "schema cannot be a file",
+    'system: "open': "the text of system has no end",
+}
+
+
+@pytest.mark.parametrize("header", HOSTILE)
+def test_a_file_sets_only_what_a_template_may(tmp_path, header, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    path = tmp_path / "review.md"
+    path.write_text(f"---\n{header}\n---\nHi")
+    with pytest.raises(PromptError) as error:
+        templates.read(path, is_shared=True)
+    assert HOSTILE[header] in error.value.why
+    assert str(path) in error.value.next_step
+
+
+def test_a_shared_file_cannot_choose_a_cloud_model(kernel, fake_ollama, tmp_path):
+    write(tmp_path, "---\nmodel: big:cloud\n---\nHi")
+    ran = kernel.run("%%ollama @review")
+    assert "The template 'review' names a cloud model, 'big:cloud'." in ran.error
+    copy = {"name": "mine:1b", "remote_host": "https://ollama.com:443"}
+    fake_ollama.models([{"name": "llama3.2:3b"}, copy])
+    write(tmp_path, "---\nmodel: mine:1b\n---\nHi")
+    ran = kernel.run("%%ollama @review")
+    assert "names a cloud model, 'mine:1b'." in ran.error
+    assert fake_ollama.bodies("/api/chat") == []
+    ran = kernel.run("%%ollama @review -m llama3.2:3b")
+    assert ran.status == "ok", ran.error
+    assert asked(fake_ollama)["model"] == "llama3.2:3b"
+    assert "template review (prompts/review.md)" in ran.html
+
+
+def test_a_link_is_not_followed_and_a_name_is_no_path(tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    write(tmp_path, "Hi", "good")
+    (tmp_path / "prompts" / "bad.md").symlink_to(secret)
+    session = SimpleNamespace(
+        notebook=SimpleNamespace(path=str(tmp_path / "a.ipynb")),
+    )
+    assert templates.names(session) == ["good"]
+    for name in ("bad", "../secret", "/etc/passwd", ".", ""):
+        with pytest.raises(PromptError):
+            templates.find(session, name)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1)
+KEPT = st.builds(
+    ChatOptions,
+    model=st.none() | st.sampled_from(["llama3.2", "hf.co/a/b:Q4"]),
+    system=st.none() | TEXTS,
+    once=st.booleans(),
+    options=st.dictionaries(
+        st.sampled_from(["num_ctx", "seed"]), st.integers(1, 9), max_size=2
+    ),
+    keep_alive=st.none() | st.sampled_from(["10m", 5, -1]),
+    think=st.sampled_from([None, True, False, "high"]),
+    format=st.sampled_from([None, "text", "json"]),
+    schema=st.sampled_from([None, "a int, b: one of x, y", '{"type": "object"}']),
+    raw=st.booleans(),
+)
+
+
+@given(TEXTS.filter(str.strip), KEPT)
+def test_what_is_written_is_read_again(tmp_path_factory, text, options):
+    path = tmp_path_factory.getbasetemp() / "t.md"
+    text = text.strip("\n")
+    path.write_text(templates.written(text, options), "utf-8", newline="\n")
+    found = templates.read(path, is_shared=False)
+    assert (found.text, found.options) == (text, options)
+
+
+def test_the_prompt_of_a_template_is_not_looked_for_in_the_cell():
+    assert list(CellTracker.prompts_in("%%ollama @review\nbody")) == []
+
+
+def test_more_than_one_template_is_an_error():
+    with pytest.raises(Exception, match="@a and @b cannot be used together"):
+        parse_chat_arguments("@a @b")
