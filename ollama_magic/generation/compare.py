@@ -170,8 +170,9 @@ class Comparison:
 def column_of(reply: Reply) -> Column:
     """Return a reply as a column with its model as the heading."""
     # The heading names the model; the footer need not.
-    footer = tuple(part for part in reply.footer if part != reply.model)
-    return Column(reply.model, replace(reply, footer=footer))
+    first, *rest = reply.footer or ("",)
+    footer = (first.removeprefix(reply.model).strip(), *rest)
+    return Column(reply.model, replace(reply, footer=tuple(filter(None, footer))))
 
 
 @dataclass(frozen=True)
@@ -419,9 +420,9 @@ def _kept(
     noted = result.noted(f"compared with {', '.join(others)}")
     reply = make_reply(session, prepared, noted, turn)
     reply = replace(reply, provenance={**reply.provenance, **of_cell(turn)})
-    if not reply.footer:  # the footer is off, but the position has to be shown
-        place = f"turn {reply.provenance['turn']} of {chat}"
-        reply = replace(reply, footer=(place,))
+    place = f"turn {reply.provenance['turn']} of {chat}"
+    if place not in reply.footer:  # shown also if the footer is off
+        reply = replace(reply, footer=(*reply.footer, place))
     session.last_reply = reply
     return reply
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
-from ollama_magic.client.models import canonical
 from ollama_magic.client.types import Stats, TokenLogprob, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.code_cell import blocks_below
-from ollama_magic.generation.images import counted_kinds
+from ollama_magic.generation.footer import (
+    context_share,
+    early_end,
+    footer_news,
+    footer_notes,
+    footer_parts,
+)
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, mismatch_notice, with_names
@@ -167,10 +171,7 @@ _NOTICES = {
     "broken": "[incomplete]",
 }
 _RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
-_LOAD_WORTH_SHOWING_S = 1.0
-_MARK = " (unsaved cell)"
 _UNSAVED = "unsaved cells may be out of order: save the notebook"
-_REASONS = {"load": "loaded", "unload": "unloaded"}
 
 
 def make_turn(
@@ -242,14 +243,10 @@ def make_reply(
     notices = (*_notices(prepared, result, ended, way_on), *session.take_warnings())
     options, share = prepared.options, context_share(turn, result)
     order_note = session.once(_UNSAVED) if unsaved else ""
-    noted = result.noted(*_notes(prepared, place), order_note)
+    noted = result.noted(*footer_notes(prepared, place), order_note)
     filled, sent = prepared.filled, prepared.request.as_messages()
-    # NB: a replay shows the same footer, also where the store has no earlier versions.
-    has_version = place and not options.cached
-    version = session.store.version_number(turn) if has_version else 0
-    place_text = _place_text(prepared, place, version)
-    place_text += _MARK * (turn.uid in unsaved)
-    footer = footer_parts(turn, noted, place_text, filled)
+    news = footer_news(session, prepared, turn, place, is_unsaved=turn.uid in unsaved)
+    footer = footer_parts(turn, noted, *news, filled=filled)
     reply = Reply(
         text=turn.reply,
         thinking=turn.thinking,
@@ -259,7 +256,7 @@ def make_reply(
         view=options.format or "markdown",
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
-        facts=() if options.quiet else (_early_end(turn), result.server_note),
+        facts=() if options.quiet else (early_end(turn), result.server_note),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,
@@ -380,69 +377,3 @@ def shown_steps(
 
 def _without_thinking(step: Message) -> Message:
     return {key: value for key, value in step.items() if key != "thinking"}
-
-
-def footer_parts(
-    turn: Turn, result: Result, place: str, filled: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Return the parts of the footer in reading order.
-
-    Parameters
-    ----------
-    place
-        Which turn of which chat it is, or ``once``.
-    filled
-        The placeholders that were filled in.
-    """
-    stats, share = turn.stats, context_share(turn, result)
-    parts = [turn.model, place]
-    if stats.eval_count:
-        parts.append(f"{stats.eval_count:,} tokens")
-    if stats.tokens_per_second:
-        parts.append(f"{stats.tokens_per_second:.3g} tokens/s")
-    if stats.load_duration_s > _LOAD_WORTH_SHOWING_S:
-        parts.append(f"loaded in {stats.load_duration_s:.1f} s")
-    if share is not None:
-        parts.append(f"context {share:.0%} of {result.context_length:,}")
-    parts.append(_early_end(turn))
-    if filled:
-        parts.append("filled in: " + ", ".join(filled))
-    return tuple(filter(None, [*parts, *result.notes, result.server_note]))
-
-
-def _early_end(turn: Turn) -> str:
-    """Return why the server ended a reply, if that is unusual."""
-    reason = turn.done_reason
-    is_said = reason in {"stop", "length"}  # the notice says the second
-    return "" if is_said else _REASONS.get(reason, reason)
-
-
-def context_share(turn: Turn, result: Result) -> float | None:
-    """Return the share of the context that a turn used; None if unknown."""
-    used = turn.stats.prompt_eval_count + turn.stats.eval_count
-    return used / result.context_length if result.context_length and used else None
-
-
-def _notes(prepared: PreparedRequest, place: TurnPosition | None) -> tuple[str, ...]:
-    model, before, notes = (
-        prepared.request.model,
-        prepared.model_before,
-        [*prepared.notes],
-    )
-    if prepared.named and canonical(prepared.named) != canonical(model):
-        notes.append(f"only installed tag of {prepared.named}")
-    if place is not None and before and canonical(before) != canonical(model):
-        notes.append(f"now answered by {model}")
-    for needs, images in groupby(prepared.left_out, lambda image: image.capability):
-        (count,) = counted_kinds(images, "earlier ")
-        notes.append(f"no {needs}: {count} not sent")
-    return tuple(notes)
-
-
-def _place_text(
-    prepared: PreparedRequest, place: TurnPosition | None, version: int
-) -> str:
-    if place is not None:
-        turn = f"turn {place['turn']} of {place['chat']}"
-        return f"{turn}, version {version}" if version > 1 else turn
-    return "once" if prepared.chat_name is None else ""

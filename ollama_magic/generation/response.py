@@ -120,6 +120,8 @@ class Response:
     """The error that ended it early."""
     ended_at: str = ""
     """UTC, ISO 8601; empty while the response streams."""
+    took_s: float = 0.0
+    """Seconds from the request to its end; 0 if they were not measured."""
     _text: list[str] = field(default_factory=list)
     _thinking: list[str] = field(default_factory=list)
     _tool_calls: list[ToolCall] = field(default_factory=list)
@@ -151,6 +153,7 @@ class Response:
             logprobs=[*cached.logprobs],
             cached=cached,
             ended_at=cached.answered_at,
+            took_s=cached.took_s,
             _text=[cached.text],
             _thinking=[cached.thinking],
             _tool_calls=[*cached.tool_calls],
@@ -286,6 +289,11 @@ class Result:
         return self.responses[-1].ended_at
 
     @property
+    def took_s(self) -> float:
+        """Seconds that the responses took, without tool calls between them."""
+        return sum(one.took_s for one in self.responses)
+
+    @property
     def is_cached(self) -> bool:
         """Whether every response comes from the cache."""
         return all(one.cached is not None for one in self.responses)
@@ -369,6 +377,12 @@ def receive(
     hz
         Screen updates per second.
     """
+    began_s = time.monotonic()
+
+    def end(response: Response, error: BaseException | None) -> tuple[str, str]:
+        response.took_s = time.monotonic() - began_s
+        return response.end(error)
+
     try:
         with BackgroundReader(*streams, hz=hz) as reader:
             for arrived, ended in reader:
@@ -379,11 +393,11 @@ def receive(
                         error = ended[number]
                         if not isinstance(error, OllamaMagicError | None):
                             raise error  # a bug keeps its traceback
-                        more_text, more_thinking = response.end(error)
+                        more_text, more_thinking = end(response, error)
                         text, thinking = text + more_text, thinking + more_thinking
                     show(response, text, thinking)
                 tick()
     except KeyboardInterrupt:
         for response in responses:
             if not response.has_ended:
-                response.end(Interrupted())
+                end(response, Interrupted())

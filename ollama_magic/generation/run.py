@@ -303,6 +303,7 @@ def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> N
                 host_kind=result.host_kind,
                 server_note=result.server_note,
                 answered_at=result.answered_at,
+                took_s=response.took_s,
             )
             session.store.cache_reply(request_key(request), kept)
 

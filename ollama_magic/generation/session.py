@@ -128,6 +128,8 @@ class Session:
         self.past = past or NoPastCells()
         cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
+        self.last_chat: str | None = None
+        """The chat of the last turn of this kernel."""
         self.compared: Compared | None = None
         """The last comparison, for ``%ollama keep``."""
         self.code_below: dict[str, list[str]] = {}

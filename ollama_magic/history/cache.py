@@ -47,6 +47,8 @@ class CachedReply:
     """The note about the server in the footer."""
     answered_at: str = ""
     """UTC, ISO 8601."""
+    took_s: float = 0.0
+    """Seconds from the request to the end of the reply; 0 if unknown."""
 
     def to_json(self) -> str:
         """Return the reply as text."""

@@ -44,7 +44,7 @@ def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
                 line(content="# The **sky**\n\nIt is blue"),
                 Wait(rest),
                 line(content=" by $\\lambda^{-4}$.\n\n```python\nprint(1)\n```\n"),
-                line(done=True),
+                line(done=True, eval_count=8, eval_duration=10**9),
             ]
         ),
     )
@@ -56,7 +56,7 @@ def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     assert "print" not in page.cell(1).inner_text().partition("blue?")[2]
     page.screenshot(f"growing-{page.app}")
     rest.set()
-    page.wait_text(1, "turn 1 of main")
+    page.wait_text(1, " s · 8 tokens/s")
     page.wait_ended(1)
     assert page.output(1).count() == 1
     assert page.output(1).locator("h3 strong").inner_text() == "sky"
@@ -94,7 +94,7 @@ def test_headings_tasks_and_definitions_look_different_from_text(notebook, fake_
     )
     page, _ = notebook("%%ollama\nHi")
     page.run_to_end(1)
-    page.wait_text(1, "turn 1 of main")
+    page.wait_text(1, "tokens/s")
     looks = page.output(1).evaluate(LOOKS)
     assert int(looks["heading"]["weight"]) > int(looks["text"]["weight"])
     marks = [looks[text]["mark"] for text in ("item", "☐ task", "☑ part")]
@@ -148,7 +148,7 @@ def test_a_re_run_cell_replaces_its_turn_and_the_chat_continues_after_a_restart(
     page.run_to_end(2)
     page.source(1, "%%ollama\nfirst, again?")
     page.run_to_end(1)
-    page.wait_text(1, "turn 1 of main")
+    page.wait_text(1, "tokens/s")
     page.restart()
     page.run_to_end(0)
     page.source(2, "%%ollama\nsecond, after a restart?")
@@ -191,7 +191,7 @@ def test_hostile_text_runs_nothing(notebook, fake_ollama):
     requests = []
     page.page.on("request", lambda r: requests.append(r.url))
     page.run_to_end(1)
-    page.wait_text(1, "turn 1 of main")
+    page.wait_text(1, "tokens/s")
     for link in page.output(1).locator("a").all():
         href = link.get_attribute("href")
         assert href is None or href.startswith(("http://", "https://"))

@@ -43,6 +43,11 @@ class CellResult:
         (found,) = [o["metadata"] for o in self._displayed() if o["metadata"]]
         return found["ollama_magic"]
 
+    @property
+    def place(self):
+        """The place of the reply in its chat, which the footer seldom shows."""
+        return "turn {turn} of {chat}".format_map(self.provenance)
+
     def _displayed(self):
         return [o for o in self.outputs if "data" in o]
 

@@ -241,7 +241,7 @@ def test_in_a_notebook_the_functions_use_its_settings_and_its_chat(kernel, fake_
     kernel.run("%%ollama\nFirst?", cell_id="a")
     ran = kernel.run("from ollama_magic import chat\nchat('Second?')", cell_id="b")
     assert ran.status == "ok", ran.error
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
     kernel.run("chat('Second, again?')", cell_id="b")
     asked = [m["content"] for m in fake_ollama.bodies("/api/chat")[-1]["messages"]]
     assert asked[-1] == "Second, again?"

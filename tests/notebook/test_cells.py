@@ -1,5 +1,6 @@
 """The outputs of ``%%ollama`` cells in a real kernel."""
 
+import re
 import threading
 from functools import partial
 
@@ -45,9 +46,20 @@ def test_the_output_metadata_has_prompt_and_model(kernel, fake_ollama):
     assert known["stats"]["eval_count"] > 0
 
 
-def test_the_footer_shows_model_and_turn_and_quiet_hides_it(kernel):
-    assert "turn 1 of main" in ask(kernel).html
-    assert "turn 2 of main" not in ask(kernel, options="-q").html
+def test_the_footer_is_short_and_quiet_hides_it(kernel):
+    ran = ask(kernel, cell_id="a")
+    assert re.search(r">llama3.2:3b · (&lt;)?[\d.]+ s · 20 tokens/s</div>", ran.html)
+    assert "llama3.2:3b" not in ask(kernel, options="-q").html
+
+
+def test_the_footer_shows_the_place_of_a_turn_when_the_chat_changes(kernel):
+    assert "turn" not in ask(kernel, cell_id="a").html
+    assert "turn 1 of b" in ask(kernel, options="-c b", cell_id="b").html
+    assert "turn 2 of b" in ask(kernel, options="-c b", cell_id="c").html
+    assert "turn 2 of main" in ask(kernel, cell_id="d").html
+    assert "turn" not in ask(kernel, cell_id="e").html
+    kernel.run("%reload_ext ollama_magic")
+    assert "turn 4 of main" in ask(kernel, cell_id="f").html
 
 
 @pytest.mark.parametrize(
@@ -190,7 +202,7 @@ def test_a_re_run_replaces_the_turn_in_place(kernel, fake_ollama):
         ("user", "a?"),
         ("user", "b2?"),
     ]
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
     ask(kernel, "d?", cell_id="d")
     asked = [text for role, text in messages(fake_ollama) if role == "user"]
     assert asked == ["a?", "b2?", "c?", "d?"]
@@ -231,7 +243,7 @@ def test_named_chats_are_separate(kernel, fake_ollama):
     ask(kernel, "a?", cell_id="a")
     ran = ask(kernel, "b?", "-c other", cell_id="b")
     assert messages(fake_ollama) == [("user", "b?")]
-    assert "turn 1 of other" in ran.html
+    assert ran.place == "turn 1 of other"
 
 
 def test_a_system_message_applies_from_its_turn_on(kernel, fake_ollama):
@@ -249,7 +261,7 @@ def test_the_reply_is_assigned_to_a_variable(kernel, fake_ollama):
     )
     assert ran.streams == "True python llama3.2:3b complete 8 llama3.2:3b assistant\n"
     shown = kernel.run("r")
-    assert "turn 1 of main" in shown.html
+    assert shown.place == "turn 1 of main"
 
 
 def test_json_replies_have_data(kernel, fake_ollama):
@@ -429,7 +441,7 @@ def test_an_unreadable_store_does_not_stop_a_cell(kernel, tmp_path):
     assert ran.status == "ok", ran.error
     assert "memory" in ran.text
     again = ask(kernel, cell_id="b")
-    assert "turn 2 of main" in again.html
+    assert again.place == "turn 2 of main"
     assert "memory" not in again.text
 
 

@@ -94,7 +94,7 @@ def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(notebooks):
     renamed = notebooks.open("b.ipynb")
     ran = ask(renamed, "two?", "9b2d7e41")
     assert notebooks.asked() == ["one?", "two?"]
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
     assert f"was moved from {notebooks.path('a.ipynb')}" in ran.text
     assert "was moved" not in ask(renamed, "two?", "9b2d7e41").text
 
@@ -131,7 +131,7 @@ def test_a_chat_continues_after_a_restart_and_says_so(notebooks):
     kernel.client.wait_for_ready(timeout=60)
     notebooks.settle(kernel)
     ran = ask(kernel, "three?", "three")
-    assert "turn 3 of main" in ran.html
+    assert ran.place == "turn 3 of main"
     assert notebooks.asked() == ["one?", "two?", "three?"]
     for cell in ("one", "two", "three"):
         ask(kernel, f"{cell}?", cell)
@@ -147,7 +147,7 @@ def test_a_killed_kernel_loses_no_turn_that_was_shown(notebooks):
     ask(kernel, "one?", "one")
     kernel.kill()
     again = notebooks.open("a.ipynb")
-    assert "turn 2 of main" in ask(again, "two?", "two").html
+    assert ask(again, "two?", "two").place == "turn 2 of main"
 
 
 def test_two_kernels_on_one_notebook_share_its_chat(notebooks):
@@ -177,7 +177,7 @@ def test_cells_are_identified_in_each_front_end(kernel, fake_ollama, front_end):
     for number in range(3):
         ask(kernel, f"{number}?", **name(number))
     ran = ask(kernel, "other?", **name(1))
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
     ask(kernel, "last?", **name(9))
     messages = fake_ollama.bodies("/api/chat")[-1]["messages"]
     asked = [m["content"] for m in messages if m["role"] == "user"]
@@ -201,7 +201,7 @@ def test_a_cell_that_was_cut_and_pasted_keeps_its_turn(kernel, fake_ollama):
     for cell in "abc":
         ask(kernel, f"{cell}?", cell)
     ran = ask(kernel, "b again?", "b", deleted=["b"])
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
 
 
 # -- faults -------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_a_locked_store_is_reported_and_the_chat_continues(notebooks):
     assert "Chats are not saved" in ran.text
     assert "database is locked" in ran.text
     other.close()
-    assert "turn 3 of main" in ask(kernel, "on?", "c").html
+    assert ask(kernel, "on?", "c").place == "turn 3 of main"
     assert "in memory" in kernel.run("%ollama chats").text
 
 

@@ -55,7 +55,7 @@ def test_fix_is_a_turn_that_can_be_followed_up(kernel, fake_ollama):
     fake_ollama.reply("Division by zero.\n\n```python\n1 / 1\n```\n")
     kernel.answers = []
     ran = kernel.run("%ollama fix -x -s 'Be terse.'", "a")
-    assert "turn 1 of main" in ran.html
+    assert ran.place == "turn 1 of main"
     assert "code in the cell below" in ran.html
     kernel.run("%%ollama\nWhy?", "b")
     messages = fake_ollama.bodies("/api/chat")[-1]["messages"]

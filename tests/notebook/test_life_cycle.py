@@ -83,7 +83,7 @@ def test_loading_again_in_any_way_leaves_one_hook_of_each_kind(own_kernel):
             assert ran.status == "ok", (way, ran.error)
         ran = own_kernel.run("%%ollama\nHi", way)
         assert ran.status == "ok", (way, ran.error)
-        assert f"turn {number} of main" in ran.html
+        assert ran.place == f"turn {number} of main"
         assert own_kernel.run(HOOKS).streams == hooks, way
         for _ in range(2):
             assert own_kernel.run(UNLOAD).status == "ok", way
@@ -105,7 +105,7 @@ def test_modules_reloaded_by_autoreload_can_be_unloaded(own_kernel):
     assert ran.status == "ok", ran.error
     ran = own_kernel.run("%%ollama\nTwo?", "b")
     assert ran.status == "ok", ran.error
-    assert "turn 2 of main" in ran.html
+    assert ran.place == "turn 2 of main"
     ran = own_kernel.run("%autoreload 0\n%reload_ext ollama_magic")
     assert ran.status == "ok", ran.error
     ran = own_kernel.run("%unload_ext ollama_magic")
@@ -169,5 +169,5 @@ def test_a_restarted_kernel_continues_the_chat(own_kernel, fake_ollama):
     fake_ollama._scripts.clear()
     own_kernel.run(own_kernel.settings)
     own_kernel.run("%load_ext ollama_magic")
-    assert "turn 2 of main" in own_kernel.run("%%ollama\nTwo?", "b").html
+    assert own_kernel.run("%%ollama\nTwo?", "b").place == "turn 2 of main"
     assert "interrupted" in own_kernel.run("%ollama history").text

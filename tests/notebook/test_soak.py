@@ -52,7 +52,7 @@ def turn(kernel, number):
     # NB: ``--last`` limits the request, so that the test measures the extension alone.
     ran = kernel.run(f"%%ollama --last 5\nQuestion {number}", f"cell{number}")
     assert ran.status == "ok", ran.error
-    assert f"turn {number + 1} of main" in ran.html
+    assert ran.place == f"turn {number + 1} of main"
     return ran
 
 

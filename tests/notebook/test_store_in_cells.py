@@ -17,7 +17,7 @@ def asked(kernel, tmp_path):
     """Give a kernel whose chat has one turn, and the chat file."""
     kernel.run("import os, ollama_magic.history.sqlite_file as file")
     ran = kernel.run("%%ollama\nBefore?", "before")
-    assert "turn 1 of main" in ran.html
+    assert ran.place == "turn 1 of main"
     kernel.run("get_ipython().meta['ollama_magic'].session.close()")
     return kernel, tmp_path / "chats.sqlite"
 
@@ -34,7 +34,7 @@ def check_that_cells_reply(kernel, warning, turns=1):
     second = kernel.run("%%ollama\nTwo?", "two")
     assert second.status == "ok"
     assert second.text == "Hello!"
-    assert f"turn {turns + 2} of main" in second.html
+    assert second.place == f"turn {turns + 2} of main"
 
 
 def prompts(file):

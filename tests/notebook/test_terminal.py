@@ -31,7 +31,7 @@ def test_text_is_printed_as_it_streams_with_the_footer_below(terminal, fake_olla
     terminal.sendline("%ollama ask Hi?")
     terminal.expect_exact("Hello **world**,")
     assert "\x1b[31m" not in terminal.before + terminal.after
-    terminal.expect_exact("turn 1 of main")
+    terminal.expect_exact("tokens/s")
     terminal.expect(r"In \[2\]: ")
     assert "Out[" not in terminal.before
 
@@ -64,13 +64,17 @@ def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama)
         is_first = body["model"] == "llama3.2:3b"
         wait = [Wait(rest)] if is_first else []
         said = reply_line(body, content=f"I am {body['model']}.")
-        return [*wait, said, reply_line(body, done=True, eval_count=3)]
+        return [
+            *wait,
+            said,
+            reply_line(body, done=True, eval_count=3, eval_duration=10**9),
+        ]
 
     fake_ollama.models(["llama3.2:3b", "qwen3:4b"])
     fake_ollama.chat(answer)
     terminal.sendline("%ollama ask --compare llama3.2:3b,qwen3:4b Who?")
     terminal.expect_exact("## qwen3:4b\r\n\r\nI am qwen3:4b.\r\n")
-    terminal.expect_exact("3 tokens")
+    terminal.expect_exact(" · 3 tokens/s")
     terminal.expect_exact("waiting for llama3.2:3b… ")
     rest.set()
     terminal.expect_exact("## llama3.2:3b\r\n\r\nI am llama3.2:3b.\r\n")
