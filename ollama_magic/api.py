@@ -51,6 +51,7 @@ def ask(
     format: str | None = None,
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
+    truncate: str | None = None,
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:
@@ -88,6 +89,9 @@ def ask(
     keep_alive
         How long the model stays loaded: a duration (``"10m"``) or seconds; 0 unloads
         it, a negative number keeps it loaded.
+    truncate
+        What happens to a prompt that does not fit the context: ``"warn"``, or
+        ``"error"``, the default with a schema; None: the setting ``truncate``.
     cached
         Reuse the cached reply if this exact request was made before.
     host
@@ -124,6 +128,7 @@ def chat(
     format: str | None = None,
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
+    truncate: str | None = None,
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:

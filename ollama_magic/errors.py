@@ -172,6 +172,15 @@ class ModelNotFoundError(ServerError):
     """The model is not on the server."""
 
 
+class ContextExceededError(ServerError):
+    """The prompt, or the chat, is longer than the context of the model."""
+
+    prompt_tokens: int = 0
+    """Its size in tokens; 0 if unknown."""
+    context_length: int = 0
+    """How many tokens the context holds; 0 if unknown."""
+
+
 class CapabilityError(ServerError):
     """The model does not support what the request uses: thinking, images, tools."""
 

@@ -37,7 +37,7 @@ from ollama_magic.errors import ConfigError, short_interrupts
 from ollama_magic.generation.options import check_value
 from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.session import Session, current_session
-from ollama_magic.generation.settings import model_options, system_message
+from ollama_magic.generation.settings import model_options, system_message, truncation
 
 
 def map_prompts(
@@ -51,6 +51,7 @@ def map_prompts(
     format: Format | None = None,
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
+    truncate: str | None = None,
     concurrency: int = 4,
     hosts: str | Sequence[str] | None = None,
     patience: float = 600.0,
@@ -89,6 +90,10 @@ def map_prompts(
         Whether to think first, or a level; None uses the model's default.
     keep_alive
         How long the model stays loaded: a duration (``"10m"``) or seconds.
+    truncate
+        What happens to a row whose prompt does not fit the context: ``"error"`` makes
+        it the error of the row, ``"warn"`` takes the reply and warns; None uses the
+        setting ``truncate``, which is ``"error"`` if it is empty.
     concurrency
         How many rows each server receives at a time. A server processes
         ``OLLAMA_NUM_PARALLEL`` of them at once; the others wait there.
@@ -155,6 +160,7 @@ def map_prompts(
         "options": options,
         "think": think,
         "keep_alive": keep_alive,
+        "truncate": truncate,
     }
     arguments = _Arguments(
         **{name: v if v is None else check_value(name, v) for name, v in given.items()},
@@ -189,6 +195,7 @@ class _Arguments:
     options: Options | None
     think: Think | None
     keep_alive: KeepAlive | None
+    truncate: str | None
     format: Format | None
     concurrency: int
     hosts: str | Sequence[str] | None
@@ -250,6 +257,7 @@ def _values(
     system = system_message(session.settings, arguments.system)
     options = model_options(session.settings, arguments.options or {})
     format = arguments.format if reader.schema is None else reader.schema.json
+    truncate = truncation(session.settings, arguments.truncate, is_data=True)
 
     def request_of(prompt: str, model: str = "") -> GenerateRequest:
         return GenerateRequest(
@@ -260,6 +268,7 @@ def _values(
             format=format,
             think=arguments.think,
             keep_alive=arguments.keep_alive,
+            truncate=False if truncate == "error" else None,
         )
 
     is_offline = usable.fault is not None

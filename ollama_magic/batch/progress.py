@@ -72,7 +72,7 @@ class RowProgress:
         self.failed = 0
         self.cached = 0
         self.unsendable = 0
-        """Failed rows with an empty prompt."""
+        """Failed rows whose prompt is empty or too long, so that they fail again."""
         self.unkept = 0
         """Answered rows whose reply is doubtful, and not cached."""
         self.waits_for = ""

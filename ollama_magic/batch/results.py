@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
@@ -20,13 +22,20 @@ from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.background import check_interrupt, held
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
+    ContextExceededError,
     Interrupted,
     OllamaMagicError,
     PromptError,
     ReplyDataError,
     quoted,
 )
-from ollama_magic.generation.context import check_context, length_in_force
+from ollama_magic.generation.context import (
+    SMALLEST_DEFAULT,
+    ContextCheck,
+    check_context,
+    length_in_force,
+)
+from ollama_magic.generation.models import knows_truncate, length_in_memory
 from ollama_magic.generation.response import Response
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
@@ -48,11 +57,9 @@ _CUT = (
 
 def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str:
     """Return what is wrong with a reply that has text; empty if nothing is known."""
-    options, stats = request.options, reply.stats
-    length = length_in_force(options, loaded=0, trained=0, asked_with={})
-    messages = [*map(dict, request.as_messages())]
-    check = check_context((), messages, options=options, length=length)
-    if num_ctx := check.num_ctx_for(stats):
+    check, stats = _context_of(request), reply.stats
+    is_checked = isinstance(reply, Response) and request.truncate is False
+    if num_ctx := 0 if is_checked else check.num_ctx_for(stats):
         return (
             "the server read only a part of the prompt, which is longer than the "
             f'context: options={{"num_ctx": {num_ctx}}} makes room'
@@ -61,6 +68,13 @@ def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str
         return ""
     is_asked_for = 0 < check.num_predict <= stats.eval_count
     return _CUT_AT_NUM_PREDICT if is_asked_for else _CUT
+
+
+def _context_of(request: GenerateRequest, trained: int = 0) -> ContextCheck:
+    options = request.options
+    length = length_in_force(options, loaded=0, trained=trained, asked_with={})
+    messages = [*map(dict, request.as_messages())]
+    return check_context((), messages, options=options, length=length, trained=trained)
 
 
 def _is_kept(doubt: str) -> bool:
@@ -174,6 +188,8 @@ class Results:
         self._progress = progress
         self._resume = resume
         self._is_ending = False
+        self._asked: dict[tuple[str, str], int] = {}
+        """What servers said about truncation and the context, by question and URL."""
         self._results: dict[str, str | OllamaMagicError] = {}
         self._doubts: dict[str, str] = {}
 
@@ -196,16 +212,20 @@ class Results:
                 rows.setdefault(("", doubt), []).append(position)
         notes = [
             f"{self._progress.of_total(len(found))} rows{verb} "
-            f"({positions_text(found)}): {self._with_reason(what, found[0])}"
+            f"({positions_text(found)}): {self._with_reason(what, found)}"
             for (verb, what), found in rows.items()
         ]
         advice = self._advice()
         return notes if self._progress.is_shown else [*notes, *filter(None, [advice])]
 
-    def _with_reason(self, what: str, position: int) -> str:
-        result = self._results[self._prompts[position]]
+    def _with_reason(self, what: str, positions: Sequence[int]) -> str:
+        results = [self._results[self._prompts[position]] for position in positions]
+        too_long = [one for one in results if isinstance(one, ContextExceededError)]
+        longest = max(too_long, key=lambda one: one.prompt_tokens, default=None)
+        result = longest or results[0]
         why = result.why if isinstance(result, OllamaMagicError) else ""
-        return f"{what.rstrip('.')} ({quoted(why, limit=200)})" if why else what
+        reason = f"{what.rstrip('.')} ({quoted(why, limit=200)})" if why else what
+        return f"{reason}: {longest.next_step}" if longest else reason
 
     def run(
         self, dispatcher: Dispatcher, request_of: Callable[[str], GenerateRequest]
@@ -303,7 +323,7 @@ class Results:
         if request.prompt in self._results:
             return
         rows = self._row_counts[request.prompt]
-        error = row.result.error
+        error = self._context_error(row)
         if error is None:
             try:
                 self._reader.check(response)
@@ -311,6 +331,8 @@ class Results:
                 error = mismatch
         if error is not None:
             self._progress.failed += rows
+            if isinstance(error, ContextExceededError):  # the same call fails again
+                self._progress.unsendable += rows
             self._results[request.prompt] = error
             return
         doubt = _doubt_about(request, response)
@@ -320,6 +342,34 @@ class Results:
             self._progress.unkept += rows
         self._progress.answered += rows
         self._set(request.prompt, response.text, doubt)
+
+    def _context_error(self, row: FinishedRow) -> OllamaMagicError | None:
+        """Return the error of a row, also if a part of its prompt was lost unseen."""
+        error, server, request = row.result.error, row.server, row.request
+        check = _context_of(request, server.model.context_length if server.model else 0)
+        if error is None and request.truncate is False:
+            stats, length = row.result.response.stats, check.length
+            if stats.prompt_eval_count + stats.eval_count > SMALLEST_DEFAULT:
+                ask = partial(length_in_memory, server.client, request.model)
+                length = length or self._ask_once("length", server, ask)
+            error = check.lost(stats, length)
+            knows = partial(knows_truncate, server.client)
+            is_local = error is not None and not server.cloud_host
+            if is_local and self._ask_once("truncate", server, knows):
+                error = replace(check, is_uncut=True).lost(stats, length)
+        if isinstance(error, ContextExceededError):
+            num_ctx = check.sufficient_length(error)
+            more = f'options={{"num_ctx": {num_ctx}}} makes room'
+            error.next_step = more if num_ctx else "shorten these rows"
+        return error
+
+    def _ask_once(
+        self, question: str, server: BatchServer, ask: Callable[[], int]
+    ) -> int:
+        key = question, server.base_url
+        if key not in self._asked:
+            self._asked[key] = ask()
+        return self._asked[key]
 
     def _set(self, prompt: str, text: str, doubt: str) -> None:
         self._results[prompt] = text

@@ -159,6 +159,8 @@ TOO_LONG_STEPS: Mapping[str, str] = {
     "embed(…, truncate=True)",
 }
 """By endpoint: what to do about a prompt that does not fit the context."""
+TOO_LONG_COUNTS = r"\((\d+) tokens\).*\((\d+) tokens\)"
+"""The size of the prompt and of the context in such an error (recorded from 0.33)."""
 
 _CA_BUNDLE = "for a private certificate authority: %env REQUESTS_CA_BUNDLE=FILE"
 TLS_STEPS: Sequence[tuple[str, str]] = (

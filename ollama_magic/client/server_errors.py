@@ -25,6 +25,7 @@ from ollama_magic.client.models import (
 from ollama_magic.client.progress import duration_text, size_text
 from ollama_magic.errors import (
     ConfigError,
+    ContextExceededError,
     ModelNotFoundError,
     ModelTransferError,
     NotOllamaError,
@@ -147,6 +148,9 @@ def server_error(
             capability, info.model, why=why, status_code=status_code
         )
     matched = f"{status_code} {'page ' if is_foreign else ''}{text}"
+    is_too_long = re.search(advice.TOO_LONG, text, re.IGNORECASE)
+    if is_too_long and info.action in advice.TOO_LONG_STEPS and status_code != 413:
+        return _too_long(info, text, why, status_code)
     if info.is_transfer:
         error: ServerError = transfer_error(
             info, why=why, status_code=status_code, progress=progress
@@ -166,6 +170,23 @@ def server_error(
             f"{_network_proxy(info)}; otherwise {step}" if has_proxy else step
         )
     error.retry_after_s, error.signin_url = info.retry_after_s, signin_url
+    return error
+
+
+def _too_long(
+    info: RequestInfo, text: str, why: str, status_code: int
+) -> ContextExceededError:
+    noun = "text" if info.action == "embed" else "prompt"
+    step = advice.TOO_LONG_STEPS[info.action]
+    counts = re.search(advice.TOO_LONG_COUNTS, text)
+    tokens, length = map(int, counts.groups()) if counts else (0, 0)
+    error = ContextExceededError(
+        f"The {noun} is longer than the context of {_shown(info.model)}.",
+        why=why,
+        next_step=f"{tokens - length:,} tokens too many; {step}" if counts else step,
+        status_code=status_code,
+    )
+    error.prompt_tokens, error.context_length = tokens, length
     return error
 
 
@@ -342,9 +363,6 @@ def _what(info: RequestInfo, matched: str, status_code: int) -> str:
 
 
 def _next_step(info: RequestInfo, matched: str, status_code: int) -> str:
-    is_too_long = re.search(advice.TOO_LONG, matched, re.IGNORECASE)
-    if is_too_long and info.action in advice.TOO_LONG_STEPS:
-        return advice.TOO_LONG_STEPS[info.action]
     if status_code == 502 and is_cloud_name(info.model):
         return advice.CLOUD_UNREACHABLE
     return _first(advice.NEXT_STEPS, matched, info)

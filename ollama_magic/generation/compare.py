@@ -23,6 +23,7 @@ from ollama_magic.errors import (
     Interrupted,
     nearest,
 )
+from ollama_magic.generation.facts import with_facts
 from ollama_magic.generation.models import ServerModels, capabilities_of
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -34,7 +35,7 @@ from ollama_magic.generation.prepare import (
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, of_cell
 from ollama_magic.generation.response import Response, Result, receive
-from ollama_magic.generation.run import discarded_on_error, fill_cache, with_source
+from ollama_magic.generation.run import discarded_on_error, fill_cache
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.records import METADATA_KEY
@@ -254,7 +255,7 @@ class Candidate:
         request, fault = self.prepared.request, self.response.fault
         fault = explained(self._session, self.prepared.options, request, fault)
         result = Result((request,), (self.response,), fault)
-        return with_source(self._session, self.prepared, result)
+        return with_facts(self._session, self.prepared, result)
 
     @cached_property
     def reply(self) -> Reply:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 from ollama_magic.client.types import Stats
+from ollama_magic.errors import ContextExceededError
 from ollama_magic.generation.tokens import (
     estimate_messages,
     estimate_tokens,
@@ -32,7 +33,7 @@ _TOO_HIGH = 0.7
 """A count below this share of the estimate is probably not an estimation error."""
 _FAR_TOO_HIGH = 0.5
 """... and below this share certainly not."""
-_SMALLEST_DEFAULT = 2048
+SMALLEST_DEFAULT = 2048
 """The smallest default context length of any Ollama version."""
 
 _ROOM_TO_AIM_AT = 0.8
@@ -63,6 +64,10 @@ class ContextCheck:
     """The context length that the model was trained for; 0 if unknown."""
     num_predict: int = 0
     """The token limit of the reply; 0 if there is none."""
+    is_refused: bool = False
+    """Whether the request asks the server to refuse it if it does not fit."""
+    is_uncut: bool = False
+    """Whether the server is known to have left nothing out of the request."""
 
     @property
     def size(self) -> int:
@@ -97,7 +102,8 @@ class ContextCheck:
             room = f"the model was trained for {self.trained:,}"
         return (
             f"This {self._noun} will probably not fit: {self.size_text} tokens, and "
-            f"{room}. The server will drop {self._beginning}. "
+            f"{room}. The server will "
+            f"{'refuse it' if self.is_refused else f'drop {self._beginning}'}. "
             f"{self._advice(self.length or self.trained)}"
         )
 
@@ -129,19 +135,60 @@ class ContextCheck:
         is_cut = counted and self._left_out(counted, self.length)
         return self._larger(self.length or counted) if is_cut else 0
 
-    def _left_out(self, counted: int, length: int) -> str:
+    def lost(self, stats: Stats, length: int = 0) -> ContextExceededError | None:
+        """Return an error if the server left something out for certain; else None."""
+        counted, length = stats.prompt_eval_count, length or self.length
+        why, tokens = self._outgrown(stats, length), counted + stats.eval_count
+        if self._is_left_out(counted, length):
+            why, tokens = self._left_out(counted, length), self.size
+        if not (counted and why):
+            return None
+        error = ContextExceededError(f"A part of the {self._noun} was lost.", why=why)
+        error.prompt_tokens, error.context_length = tokens, length or counted
+        self.advise(error)
+        return error
+
+    def advise(self, error: ContextExceededError) -> None:
+        """Say in an error how many tokens are too many, and what would fit."""
+        length = error.context_length or self.length or self.trained
+        too_many = error.prompt_tokens - length
+        is_exact = error.status_code and length and too_many > 0
+        known = f"{too_many:,} tokens too many; " if is_exact else ""
+        fitted = self._of_size(error.prompt_tokens)
+        choice = fitted._choice(length or fitted.size)
+        error.next_step = f"{known}run the cell again with {choice}"
+
+    def sufficient_length(self, error: ContextExceededError) -> int:
+        """Return a context length for which an error would not occur; else 0."""
+        return self._of_size(error.prompt_tokens)._larger(error.context_length)
+
+    def _of_size(self, tokens: int) -> Self:
+        """Return the check with the server's count of the request, if it is known."""
+        if not tokens:
+            return self
+        rest = max(self.rest + tokens - self.size, 0)
+        return replace(self, rest=rest, is_whole=True)
+
+    def _is_left_out(self, counted: int, length: int) -> bool | None:
+        """Return whether a part was left out, for certain; None if probably."""
         size = self.size
-        if size <= _TOO_LOW * (length or _SMALLEST_DEFAULT):
-            return ""
+        if self.is_uncut or size <= _TOO_LOW * (length or SMALLEST_DEFAULT):
+            return False
         if self._has_grown(counted, length):
-            return ""
-        is_sure = counted < max(self.at_least, _FAR_TOO_HIGH * size)
+            return False
+        if counted < max(self.at_least, _FAR_TOO_HIGH * size):
+            return True
         is_probable = counted < _TOO_HIGH * size or size > max(length, counted)
-        if not (is_sure or (length and is_probable)):
+        return None if length and is_probable else False
+
+    def _left_out(self, counted: int, length: int) -> str:
+        is_left_out = self._is_left_out(counted, length)
+        if is_left_out is False:
             return ""
         of_context = f" (context {length:,})" if length else ""
         return (
-            f"The server {'' if is_sure else 'probably '}dropped {self._beginning}: "
+            f"The server {'' if is_left_out else 'probably '}dropped "
+            f"{self._beginning}: "
             f"{self.size_text} tokens were sent, but only {counted:,} were "
             f"read{of_context}."
         )
@@ -187,6 +234,9 @@ class ContextCheck:
 
     def _advice(self, length: int) -> str:
         """Return what to type to make it fit."""
+        return f"Run the cell again with {self._choice(length)}."
+
+    def _choice(self, length: int) -> str:
         steps = ["a shorter prompt"]
         if self.turns and self.rest <= length:
             count = self._turns_that_fit(length)
@@ -194,8 +244,7 @@ class ContextCheck:
         if num_ctx := self._larger(length):
             steps.append(f"-o num_ctx {num_ctx}")
         *others, last = steps
-        choice = f"{', '.join(others)} or {last}" if others else last
-        return f"Run the cell again with {choice}."
+        return f"{', '.join(others)} or {last}" if others else last
 
     def _turns_that_fit(self, length: int) -> int:
         """Return how many of the latest turns leave room for a reply."""
@@ -228,6 +277,7 @@ def check_context(
     length: int = 0,
     trained: int = 0,
     counted: Turn | None = None,
+    is_refused: bool = False,
 ) -> ContextCheck:
     """Return the size of a request, measured as far as it matters.
 
@@ -239,7 +289,7 @@ def check_context(
         The other messages: the system message, if any, and the prompt last.
     options
         The model options of the request.
-    length, trained
+    length, trained, is_refused
         As in ``ContextCheck``.
     counted
         The last turn, if the new request repeats and extends its request to the same
@@ -265,6 +315,7 @@ def check_context(
         length=length,
         trained=trained,
         num_predict=_number(options, "num_predict"),
+        is_refused=is_refused,
     )
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from ollama_magic.client.background import (
     PATIENCE_S,
     ask_in_time,
-    defer_interrupt,
     run_in_background,
     start_call,
 )
@@ -46,6 +45,7 @@ from ollama_magic.generation.settings import Settings
 from ollama_magic.history.turns import Chat
 
 _MOST_NAMED = 6
+_KNOWS_TRUNCATE = (0, 12, 4)
 
 
 @dataclass(frozen=True)
@@ -413,16 +413,18 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
     return "" if kind == "loopback" else f"answered at {base_url}"
 
 
-def loaded_length(client: OllamaClient, model_name: str) -> int:
-    """Return the context length that a model is loaded with; 0 if unknown.
-
-    Called when a reply is complete. The reply is kept and shown in any case: an
-    interrupt is raised later, and a slow server is abandoned after a short time.
-    """
-    try:
-        (loaded,) = run_in_background(partial(ask_in_time, client.ps))
-    except KeyboardInterrupt:
-        defer_interrupt()
-        return 0
+def length_in_memory(client: OllamaClient, model_name: str) -> int:
+    """Return the context length that a model is loaded with; 0 if unknown."""
+    (loaded,) = ask_in_time(client.ps)
     model = None if isinstance(loaded, Exception) else find_model(model_name, loaded)
     return model.context_length if model else 0
+
+
+def knows_truncate(client: OllamaClient) -> bool:
+    """Return whether a server refuses a long prompt if a request says so."""
+    (version,) = ask_in_time(client.version)
+    if not isinstance(version, str):
+        return False
+    numbers = version.split("-")[0].split(".")
+    release = tuple(int(number) for number in numbers if number.isdecimal())
+    return "embedded" in version or release >= _KNOWS_TRUNCATE

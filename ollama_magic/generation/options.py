@@ -36,6 +36,8 @@ FORMATS = ("markdown", "text", "html", "code", "json")
 THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels of servers that do not list those of a model (Ollama ``api/types.go``)."""
 
+TRUNCATIONS = ("warn", "error")
+
 Completes = Literal[
     "",
     "model",
@@ -188,6 +190,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     switch("new", "--new", discards=True),
     switch("once", "-1", "--once"),
     Option("last", ("--last",), "N", read=read_count, example="2", takes_numbers=True),
+    Option("truncate", ("--truncate",), "|".join(TRUNCATIONS), choices=TRUNCATIONS),
     switch("append", "--append"),
     Option(
         "temperature",
@@ -352,6 +355,8 @@ class ChatOptions:
     new: bool = False
     once: bool = False
     last: int | None = None
+    truncate: str | None = None
+    """Whether a prompt that does not fit the context is an error, or a warning."""
     append: bool = False
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Model options of the request, temperature and seed among them."""

@@ -402,6 +402,7 @@ def _request(
         "format": format,
         "think": options.think,
         "keep_alive": options.keep_alive,
+        "truncate": False if options.truncate == "error" else None,
         "stream": options.stream,
     }
     if not options.once or tools:
@@ -447,4 +448,5 @@ def _context(
         ),
         trained=trained,
         counted=counted,
+        is_refused=request.truncate is False,
     )

@@ -333,8 +333,7 @@ def _notices(
     response, mismatch = result.response, ""
     if prepared.schema is not None and result.fault is None:
         mismatch = mismatch_notice(response.text, prepared.schema, response.done_reason)
-    after = (response.stats, response.done_reason, result.context_length)
-    context = prepared.context.after(*after)
+    context = result.context_notice
     is_said = result.status == "cut" and (mismatch or "cut off" in context)
     return "" if is_said else ended, mismatch, context or way_on
 

@@ -274,6 +274,8 @@ class Result:
     """The server, for the footer; empty for an Ollama on this machine."""
     context_length: int = 0
     """Tokens that the model is loaded with; 0 when unknown."""
+    context_notice: str = ""
+    """What was left out of the prompt or cut off, with advice; empty if nothing."""
     code_below: str = ""
     """The hash of the code that was last inserted below the cell; empty if none."""
 

@@ -19,8 +19,9 @@ from ollama_magic.client.images import without_images
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.code_cell import code_below, put_code_below
+from ollama_magic.generation.facts import with_facts
 from ollama_magic.generation.images import counted_kinds
-from ollama_magic.generation.models import ServerModels, loaded_length, server_note
+from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
     PreparedRequest,
@@ -246,41 +247,7 @@ def generate(
         notes=tuple(note for one in follow_ups for note in one.notes),
         steps=_steps(follow_ups),
     )
-    return with_source(session, prepared, result)
-
-
-def with_source(session: Session, prepared: PreparedRequest, result: Result) -> Result:
-    """Return the result with what is known about its server and model."""
-    cached = result.responses[0].cached
-    if cached is not None:
-        return replace(
-            result,
-            digest=cached.digest,
-            host_kind=cached.host_kind,
-            server_note=cached.server_note,
-            context_length=cached.context_length,
-        )
-    client, kind = prepared.client, session.host_kind(prepared.client)
-    cloud = result.response.remote_host or prepared.cloud_host
-    note = server_note(kind, client.host.base_url, cloud)
-    if client.withheld_key is not None:
-        note += ", without the API key"
-    return replace(
-        result,
-        digest=prepared.digest,
-        host_kind="cloud" if cloud else kind,
-        server_note=note,
-        context_length=0 if result.fault else _context_length(prepared, cloud),
-    )
-
-
-def _context_length(prepared: PreparedRequest, cloud: str) -> int:
-    """Return the context length of the model that replied; 0 if unknown."""
-    if cloud:  # it is in the memory of no server here
-        return prepared.model.context_length if prepared.model else 0
-    if prepared.is_slow:
-        return 0
-    return loaded_length(prepared.client, prepared.request.model)
+    return with_facts(session, prepared, result)
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:

@@ -15,6 +15,7 @@ from ollama_magic.client.options import OptionValue
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.options import (
     FORMATS,
+    TRUNCATIONS,
     ChatOptions,
     check_value,
     example_of,
@@ -60,6 +61,11 @@ class Settings:
     format: str = _setting(
         "markdown", "How replies are shown, as with -f.", choices=FORMATS
     )
+    truncate: str = _setting(
+        "",
+        "Prompts longer than the context: warn, error; empty: error for data.",
+        choices=("", *TRUNCATIONS),
+    )
     footer: bool = _setting(True, "Show the footer under replies.")
     cached: bool = _setting(False, "Reuse cached replies, as with --cached.")
     tool_rounds: int = _setting(
@@ -93,7 +99,15 @@ class Settings:
     )
 
 
-_SAME_AS_OPTION = ("model", "system", "options", "keep_alive", "think", "format")
+_SAME_AS_OPTION = (
+    "model",
+    "system",
+    "options",
+    "keep_alive",
+    "think",
+    "format",
+    "truncate",
+)
 
 
 def check_setting(name: str, value: Any) -> Any:  # noqa: ANN401  (of any type)
@@ -139,9 +153,19 @@ def merged(settings: Settings, options: ChatOptions) -> ChatOptions:
         keep_alive=keep_alive,
         think=think if options.think is None else options.think,
         format=options.format or ("json" if has_schema else settings.format),
+        truncate=truncation(settings, options.truncate, is_data=has_schema),
         cached=options.cached or settings.cached,
         quiet=options.quiet or not settings.footer,
     )
+
+
+def truncation(settings: Settings, given: str | None, *, is_data: bool) -> str:
+    """Return what happens to a prompt that does not fit: ``warn`` or ``error``.
+
+    A person sees a warning beside a reply; data go on to the next step without it.
+    """
+    setting: str = check_setting("truncate", settings.truncate)
+    return given or setting or ("error" if is_data else "warn")
 
 
 def model_options(

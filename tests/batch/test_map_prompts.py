@@ -1,5 +1,6 @@
 """``map_prompts``: requests, order, schemas, errors and the cache."""
 
+import json
 import threading
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
+    ContextExceededError,
     ModelNotFoundError,
     OllamaMagicError,
     PromptError,
@@ -115,6 +117,7 @@ def test_a_row_is_a_generate_request_with_all_arguments(fake_ollama):
         format="json",
         think="low",
         keep_alive="10m",
+        truncate="warn",
     )
     assert fake_ollama.bodies("/api/generate") == [
         {
@@ -133,7 +136,12 @@ def test_a_row_is_a_generate_request_with_all_arguments(fake_ollama):
 def test_arguments_that_are_not_given_are_not_sent(fake_ollama):
     map_prompts("Say {}", ["a"])
     assert fake_ollama.bodies("/api/generate") == [
-        {"model": "llama3.2:3b", "prompt": "Say a", "stream": True}
+        {
+            "model": "llama3.2:3b",
+            "prompt": "Say a",
+            "truncate": False,
+            "stream": True,
+        }
     ]
 
 
@@ -416,11 +424,69 @@ def test_a_reply_that_was_cut_off_is_counted_and_requested_again(
 
     fake_ollama.chat(answer)
     for _ in range(2):
-        found, (note,) = warned("{}", ["a", row, "c", row], options=options)
+        rows = ["a", row, "c", row]
+        found, (note,) = warned("{}", rows, options=options, truncate="warn")
         assert found == ["half"] * 4
         assert note.startswith("2 of 4 rows (positions 1, 3): the ")
         assert words in note
     assert sorted(asked(fake_ollama)) == sorted(["a", "c", row, row])
+
+
+def too_long(tokens, length=4096):
+    """Return the refusal of Ollama 0.33, as recorded."""
+    words = f"request ({tokens} tokens) exceeds the available context size"
+    inner = {"message": f"{words} ({length} tokens), try increasing it"}
+    return error(400, json.dumps({"error": inner}))
+
+
+def test_a_row_that_does_not_fit_is_an_error_and_says_what_would_fit(fake_ollama):
+    """The note is about the longest row; the others are answered once."""
+    sizes = {"b": 5120, "d": 6000}
+
+    def answer(body):
+        assert body["truncate"] is False
+        prompt = body["prompt"]
+        return too_long(sizes[prompt]) if prompt in sizes else says(body, "ok")
+
+    fake_ollama.chat(answer)
+    for _ in range(2):
+        found, (note,) = warned("{}", ["a", "b", "c", "d"])
+        assert (found[0], found[2]) == ("ok", "ok")
+        for row, tokens in ((found[1], 5120), (found[3], 6000)):
+            assert isinstance(row, ContextExceededError)
+            assert (row.prompt_tokens, row.context_length) == (tokens, 4096)
+            assert row.next_step == 'options={"num_ctx": 8192} makes room'
+        assert note == (
+            "2 of 4 rows failed (positions 1, 3): The prompt is longer than the "
+            "context of 'llama3.2:3b' (server (400): request (6000 tokens) exceeds the "
+            "available context size (4096 tokens), try increasing it): "
+            'options={"num_ctx": 8192} makes room'
+        )
+    assert sorted(asked(fake_ollama)) == ["a", "b", "b", "c", "d", "d"]
+
+
+@pytest.mark.parametrize(
+    ("version", "counts", "why"),
+    [
+        ("0.12.3", {"prompt_eval_count": 515}, "The server dropped part of the prompt"),
+        ("0.33.0", {"prompt_eval_count": 515}, ""),
+        ("0.33.0", {"prompt_eval_count": 4000, "eval_count": 300}, "Prompt and reply"),
+    ],
+    ids=["ignores truncate", "fewer tokens than estimated", "outgrown"],
+)
+def test_what_was_lost_unseen_is_an_error_of_its_row(fake_ollama, version, counts, why):
+    fake_ollama.on("GET /api/version", json_answer({"version": version}))
+    loaded = {"name": "llama3.2:3b", "context_length": 4096}
+    fake_ollama.on("GET /api/ps", json_answer({"models": [loaded]}))
+    fake_ollama.chat(lambda body: says(body, "half", **counts))
+    if not why:
+        assert map_prompts("{}", [LONG]) == ["half"]
+        return
+    ((row,), _) = warned("{}", [LONG])
+    assert isinstance(row, ContextExceededError)
+    assert row.what == "A part of the prompt was lost."
+    assert row.why.startswith(why)
+    assert row.next_step == 'options={"num_ctx": 8192} makes room'
 
 
 def test_a_reply_that_reaches_the_given_num_predict_is_cached_and_counted(fake_ollama):

@@ -32,6 +32,10 @@ REFUSED = {
             chat_tools_unsupported_nonstream embed_batch_ok embed_on_chat_model
             generate_images_nonvision generate_on_embed_model
             generate_suffix_unsupported generate_think_true_unsupported""",
+        errors.ContextExceededError: """
+            chat_long_prompt_no_truncate embed_batch_with_empty
+            embed_truncate_false_long generate_long_prompt_no_shift
+            generate_long_prompt_no_truncate""",
         errors.StreamInterruptedError: "chat_client_disconnect",
         _TRANSFER: """
             create_adapters_missing create_bad_blob create_bad_digest
@@ -50,17 +54,16 @@ REFUSED = {
             blob_head_bad blob_post_wrong_digest chat_bad_model_name
             chat_content_list chat_empty_body chat_empty_object
             chat_expect_gzip_body chat_format_bad_schema chat_format_bad_string
-            chat_images_bad_base64 chat_long_prompt_no_truncate chat_malformed_json
+            chat_images_bad_base64 chat_malformed_json
             chat_messages_string chat_name_field chat_option_wrong_type
             chat_runner_killed_midstream chat_runner_killed_nonstream
             chat_tools_arguments_as_string chat_two_json_values cloud_model
             copy_empty_body copy_empty_object copy_malformed_json
             delete_bad_model_name delete_empty_body delete_empty_object
-            embed_bad_input embed_batch_with_empty embed_empty_object
-            embed_truncate_false_long generate_empty_object
+            embed_bad_input embed_empty_object
+            generate_empty_object
             generate_format_bad_schema generate_images_bad_base64
             generate_keep_alive_bad generate_load_bad_parameter
-            generate_long_prompt_no_shift generate_long_prompt_no_truncate
             generate_option_int_for_bool generate_option_stop_string
             generate_option_wrong_type generate_options_not_object
             generate_raw_with_system generate_stream_string origin_null

@@ -13,6 +13,7 @@ from ollama_magic.client.server_errors import (
 )
 from ollama_magic.errors import (
     CapabilityError,
+    ContextExceededError,
     ModelNotFoundError,
     ModelTransferError,
     NotOllamaError,
@@ -175,11 +176,6 @@ def test_an_error_inside_an_error_is_unwrapped():
             403,
             "ollama cloud is disabled: remote model is unavailable",
             "choose a local model: %ollama list",
-        ),
-        (
-            400,
-            "the input length exceeds the context length",
-            "send less (--last N, --new), or enlarge the context: -o num_ctx N",
         ),
         (
             500,
@@ -598,7 +594,11 @@ def test_a_pull_that_would_fail_again_does_not_promise_to_resume(text, next_step
 def test_a_prompt_that_is_too_long_is_shortened_as_its_kind_allows(action, next_step):
     text = "the input length exceeds the context length"
     error = response_error(RequestInfo(URL, action, "m"), 400, in_json(text))
+    assert type(error) is ContextExceededError
     assert next_step in error.next_step
+    assert (error.prompt_tokens, error.context_length) == (0, 0)
+    noun = "text" if action == "embed" else "prompt"
+    assert error.what == f"The {noun} is longer than the context of 'm'."
 
 
 def test_a_long_title_is_cut():

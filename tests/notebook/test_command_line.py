@@ -53,6 +53,7 @@ ALLOWED = {
     "once, short": ("-1", {"once": True}),
     "last": ("--last 3", {"last": 3}),
     "last, none": ("--last 0", {"last": 0}),
+    "truncate": ("--truncate error", {"truncate": "error"}),
     "append": ("--append", {"append": True}),
     "extract": ("-x", {"extract": True}),
     "extract, long": ("--extract", {"extract": True}),
