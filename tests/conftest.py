@@ -1,5 +1,6 @@
 """Fixtures for all tests: a server on loopback, a client, a clean environment."""
 
+import gc
 import os
 import signal
 import sys
@@ -42,6 +43,17 @@ def pytest_collection_modifyitems(items):
         return next((n for n, match in enumerate(matches) if match), len(LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what stays: modules and thousands of tests."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    """Spare it the rest too: at exit, each IPython shell of a test collects twice."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

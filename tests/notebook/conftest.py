@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests import kernel
 from kernel import Kernel
 
 SETTINGS = """
+_oh.clear()  # IPython warns of 1000 outputs
 get_ipython().config.OllamaMagics.clear()
 %reload_ext ollama_magic
 %config OllamaMagics.host = {host!r}
