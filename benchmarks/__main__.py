@@ -18,6 +18,7 @@ PARTS = (
     "streaming_browser",
     "reader",
     "startup",
+    "completion",
     "history",
     "panel",
     "mapping",

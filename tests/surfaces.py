@@ -24,6 +24,8 @@ from ollama_magic.client.server_errors import (
 )
 from ollama_magic.client.types import Progress
 from ollama_magic.errors import OllamaMagicError, quoted
+from ollama_magic.notebook.completion.inspection import Inspector
+from ollama_magic.notebook.completion.lines import LineCompleter
 from ollama_magic.render import panel_html
 from ollama_magic.render.columns import (
     Column,
@@ -193,6 +195,20 @@ def details(text):
     yield "repr", repr(told)
 
 
+def completions(text):
+    """Show a model in the popup of Tab and in that of Shift+Tab."""
+    facts = dict.fromkeys(["name", "parameter_size", "family", "modified_at"], text)
+    model = ModelSummary(**facts, capabilities=("completion", text), remote_host=text)
+    sources = lambda: [(text, text)], lambda: [text], lambda: ({}, {})
+    completer = LineCompleter(lambda _: [model], *sources)
+    for line in ("%%ollama ", "%ollama show ", "%ollama chat ", "%ollama keep "):
+        for entry in completer.complete(line).entries:
+            yield "text", entry.text
+            yield "text", entry.type
+    line = f"%ollama show {text}".partition("\n")[0]
+    yield "text", Inspector(completer, str).page(line, len(line))
+
+
 def listings(text):
     model = {
         "name": text,
@@ -304,6 +320,7 @@ SURFACES = {
     "rows that are mapped": mapped,
     "page": page,
     "details of a model": details,
+    "completions": completions,
     "listings": listings,
     "panel": panel,
     "small line": small_line,

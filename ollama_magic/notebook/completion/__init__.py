@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IDENTIFIER = "ollama_magic"
-_LIMIT_S = 0.18
+_LIMIT_S = 0.16
 _PAGE_S = 2.0
 """A limit for what Shift+Tab shows."""
 

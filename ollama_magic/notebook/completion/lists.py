@@ -16,7 +16,7 @@ from ollama_magic.client.models import ModelSummary
 
 List = Callable[[], Sequence[ModelSummary]]
 
-_WAIT_FOR_FIRST_S = 0.13
+_WAIT_FOR_FIRST_S = 0.12
 """How long Tab waits for a list of a server that it has none of."""
 _WAIT_FOR_NEWER_S = 0.03
 """How long it waits for a newer list: a near server answers in that time."""

@@ -31,6 +31,7 @@ from types import (
 from typing import Any
 
 from ollama_magic.generation.values import as_array, is_from
+from ollama_magic.notebook.completion.entries import is_visible
 from ollama_magic.render.text import counted
 
 UNKNOWN = object()
@@ -189,7 +190,7 @@ def is_literal(key: object) -> bool:
     if type(key) is float:
         return math.isfinite(key)
     if type(key) is str:
-        return key.isprintable() and not set(key) & set("{}")
+        return is_visible(key) and not set(key) & set("{}")
     return type(key) in {int, bool, type(None)}
 
 

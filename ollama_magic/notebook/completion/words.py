@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ollama_magic.client.progress import size_text
 from ollama_magic.generation.options import Option, find_option
-from ollama_magic.notebook.completion.entries import Entry, Offer
+from ollama_magic.notebook.completion.entries import Entry, Offer, is_visible
 
 _MOST_FILES = 5000
 
@@ -121,7 +121,7 @@ def file_offer(
     folder, slash, begins = typed.rpartition("/")
     entries = []
     for found, is_folder, size in _files(f"{folder}{slash}", begins):
-        if not (is_folder or fits(found)) or not found.isprintable():
+        if not (is_folder or fits(found)) or not is_visible(found):
             continue
         path = f"{folder}{slash}{found}" + "/" * is_folder
         entries.append(
