@@ -51,6 +51,10 @@ def test_the_first_truncated_turn_says_so(kernel, engine):
         was_read, was_written = read, written
     assert "dropped the beginning of the chat: about " in ran.text
     assert f"tokens were sent, but only {read} were read (context 256)" in ran.text
+    refused = kernel.run(f"%%ollama {SMALL} --truncate error\n{PROMPT}")
+    assert refused.status == "error"
+    assert "The prompt is longer than the context of" in refused.error
+    assert re.search(r"\d tokens too many; run the cell again with --l", refused.error)
     advised = re.search(r"with (--last \d+), --new or (-o num_ctx \d+)\.", ran.text)
     fewer_turns, larger = advised.groups()
     for options in (f"{SMALL} {fewer_turns}", f"{SHORT} {larger}"):
@@ -74,4 +78,5 @@ def test_the_error_for_a_message_that_is_too_long_says_what_to_do(kernel, engine
     ran = kernel.run(f"%%ollama {SMALL}\n{'word ' * 600}")
     assert ran.status == "error"
     assert "exceeds the available context size" in ran.error
-    assert "-o num_ctx N" in ran.error
+    advised = r"\d tokens too many; .* with a shorter prompt or -o num_ctx 1024"
+    assert re.search(advised, ran.error)
