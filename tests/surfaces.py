@@ -180,16 +180,21 @@ def page(text):
 def details(text):
     """Show all pages of a model's details."""
     names = ["license", "modelfile", "parameters", "template", "system"]
+    more = ["renderer", "parser", "template_source", "requires", "modified_at"]
     told = ModelDetails.from_json(
         {
-            **dict.fromkeys(names, text),
+            **dict.fromkeys(names + more, text),
+            "messages": [{"role": text, "content": text}],
+            "projector_info": {text: [text]},
+            "tensors": [{"name": text, "type": text, "shape": [text]}],
             "details": {"family": text, "parameter_size": text},
             "model_info": {"general.architecture": text},
             "capabilities": [text],
-            "thinking": {"values": [text]},
+            "thinking": {"values": [text], "default": text},
         }
     )
-    for shown in (overview(text, told), *(getattr(told, name) for name in names)):
+    whole = overview(text, told, verbose=True)
+    for shown in (whole, *(getattr(told, name) for name in names)):
         yield from page(shown)
         yield from bundle_parts(ModelPage(shown, details=told)._repr_mimebundle_()[0])
     yield "repr", repr(told)

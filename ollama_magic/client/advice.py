@@ -200,7 +200,7 @@ def _plain_http(method: str) -> tuple[str, str]:
     return (
         "HTTP response to HTTPS client",
         "that registry is not encrypted; if you trust the network: "
-        f'OllamaClient().{method}("{{model}}", insecure=True)',
+        f"%ollama {method} --insecure {{model}}",
     )
 
 

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,7 +28,7 @@ from ollama_magic.errors import ConfigError
 
 _TEXT_FIELDS = ("system", "template", "renderer", "parser", "requires")
 _TEXTS = tuple(name.upper() for name in _TEXT_FIELDS)
-_KNOWN = ("FROM", "PARAMETER", "ADAPTER", "LICENSE", "MESSAGE", *_TEXTS)
+_KNOWN = ("FROM", "PARAMETER", "ADAPTER", "DRAFT", "LICENSE", "MESSAGE", *_TEXTS)
 _ROLES = ("system", "user", "assistant")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+(.*)")
@@ -59,6 +59,8 @@ class ModelSpec:
     """The minimum version of Ollama, such as ``0.14.0``."""
     quantize: str | None = None
     """Such as ``q4_K_M``, for a base of type F16 or F32."""
+    drafts: tuple[str, ...] = ()
+    """Paths of the files of a smaller model that drafts tokens for this one."""
 
     @property
     def is_from_file(self) -> bool:
@@ -160,6 +162,8 @@ def _add(spec: ModelSpec, number: int, word: str, value: str) -> ModelSpec:
             added[word.lower()] = text
         case "ADAPTER":
             added["adapters"] = (*spec.adapters, text)
+        case "DRAFT":
+            added["drafts"] = (*spec.drafts, text)
         case "LICENSE":
             added["licenses"] = (*spec.licenses, text)
         case "MESSAGE":
@@ -244,6 +248,7 @@ def read_spec(file: str) -> ModelSpec:
         base=absolute(spec.base) if is_file else spec.base,
         more_files=tuple(map(absolute, spec.more_files)),
         adapters=tuple(map(absolute, spec.adapters)),
+        drafts=tuple(map(absolute, spec.drafts)),
     )
 
 
@@ -282,8 +287,8 @@ def _readable(text: str) -> Path:
         raise ConfigError(
             f"The file {text} is not a model and was not uploaded.",
             why="it is neither GGUF nor safetensors",
-            next_step="name a .gguf file, or a model on the server, after FROM or "
-            "ADAPTER",
+            next_step="name a .gguf file, or a model on the server, after FROM, "
+            "ADAPTER or DRAFT",
         )
     return path
 
@@ -303,6 +308,15 @@ def _is_model(path: Path) -> bool:
 
 
 # -- creation ------------------------------------------------------------------
+
+
+def _check_drafts(spec: ModelSpec, bases: Sequence[str]) -> None:
+    if same := set(spec.drafts) & set(bases):
+        raise ConfigError(
+            "A model cannot draft its own tokens.",
+            why=f"{same.pop()} stands after FROM and after DRAFT",
+            next_step="name a smaller model of the same family after DRAFT",
+        )
 
 
 class _Closed(Exception):  # noqa: N818  (not an error: it ends an upload)
@@ -326,19 +340,22 @@ class Creation:
         self._name = name
         self._spec = spec
         bases = (spec.base, *spec.more_files) if spec.is_from_file else ()
-        self._bases = tuple(map(_readable, bases))
-        self._adapters = tuple(map(_readable, spec.adapters))
+        _check_drafts(spec, bases)
+        self._files = {
+            "files": tuple(map(_readable, bases)),
+            "adapters": tuple(map(_readable, spec.adapters)),
+            "draft_files": tuple(map(_readable, spec.drafts)),
+        }
         self._stream: ClosableStream[Progress] | None = None
         self._is_closed = threading.Event()
         self._events: _Events = SimpleQueue()
 
     def __iter__(self) -> Iterator[Progress]:
-        files: dict[str, str] = {}
-        adapters: dict[str, str] = {}
-        for path in self._bases:
-            files[path.name] = yield from self._upload(path)
-        for path in self._adapters:
-            adapters[path.name] = yield from self._upload(path)
+        digests: dict[str, Any] = {}
+        for field_name, paths in self._files.items():
+            for path in paths:
+                uploaded = yield from self._upload(path)
+                digests.setdefault(field_name, {})[path.name] = uploaded
         if self._is_closed.is_set():
             return
         spec = self._spec
@@ -346,8 +363,7 @@ class Creation:
         self._stream = self._client.create(
             self._name,
             from_model=None if spec.is_from_file else spec.base,
-            files=files or None,
-            adapters=adapters or None,
+            **digests,
             license=spec.licenses or None,
             parameters=spec.parameters or None,
             messages=spec.messages or None,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.json_values import JsonObject, json_text
 from ollama_magic.client.models import (
     CLOUD_HOST,
     LoadedModel,
@@ -143,10 +144,12 @@ class ModelPage(TextPage):
     details: ModelDetails = field(default_factory=ModelDetails)
 
 
-def show_model(client: OllamaClient, model: str, part: str = "") -> ModelPage:
+def show_model(
+    client: OllamaClient, model: str, part: str = "", *, verbose: bool = False
+) -> ModelPage:
     """Return the details of a model, or one part of them."""
-    details = client.show(model)
-    text = overview(model, details)
+    details = client.show(model, verbose=verbose)
+    text = overview(model, details, verbose=verbose)
     if part:
         text = getattr(details, part) or f"{model} has no {part}."
     return ModelPage(text, details=details)
@@ -160,8 +163,12 @@ def _cloud_text(model: str, details: ModelDetails) -> str:
     return " as ".join(filter(None, [place, details.remote_model]))
 
 
-def overview(model: str, details: ModelDetails) -> str:
-    """Return the most important details of a model, one per line."""
+_MAX_VALUE = 100
+"""Characters of a value of the metadata; some have 100,000 items."""
+
+
+def overview(model: str, details: ModelDetails, *, verbose: bool = False) -> str:
+    """Return the most important details of a model, one per line; or all of them."""
     facts = {
         "model": model,
         "cloud model": _cloud_text(model, details),
@@ -171,12 +178,45 @@ def overview(model: str, details: ModelDetails) -> str:
         "context length": details.context_length or "",
         "embedding length": details.embedding_length or "",
         "capabilities": ", ".join(details.capabilities),
-        "thinking": ", ".join(str(value).lower() for value in details.thinking_values),
+        "thinking": _thinking_text(details),
+        "renderer": details.renderer,
+        "parser": details.parser,
+        "template from": details.template_source,
+        "needs Ollama": details.requires,
+        "modified": details.modified_at[:16].replace("T", " "),
         "license": details.license.strip().partition("\n")[0],
     }
     lines = [f"{name:18}{value}" for name, value in facts.items() if value]
-    for heading in ("parameters", "system"):
-        text = getattr(details, heading).strip()
-        if text:
-            lines += ["", heading, *(f"  {line}" for line in text.split("\n"))]
+    messages = [f"{one.get('role')}: {one.get('content')}" for one in details.messages]
+    parts = {
+        "parameters": details.parameters,
+        "system": details.system,
+        "messages": "\n".join(messages),
+    }
+    if verbose:
+        tensors = [map(str, tensor.values()) for tensor in details.tensors]
+        parts |= {
+            "metadata": _rows(details.model_info),
+            "metadata of the image encoder": _rows(details.projector_info),
+            "tensors": "\n".join(map("  ".join, tensors)),
+        }
+    for heading, text in parts.items():
+        if text.strip():
+            lines += ["", heading, *(f"  {line}" for line in text.strip().split("\n"))]
     return "\n".join(lines)
+
+
+def _thinking_text(details: ModelDetails) -> str:
+    default = details.thinking_default
+    return ", ".join(
+        f"{value}{' (default)' * (value == default)}".lower()
+        for value in details.thinking_values
+    )
+
+
+def _rows(values: JsonObject) -> str:
+    rows = ((key, json_text(value)) for key, value in values.items())
+    return "\n".join(
+        f"{key}  {text if len(text) <= _MAX_VALUE else f'{text[:_MAX_VALUE]}…'}"
+        for key, text in rows
+    )

@@ -19,6 +19,7 @@ Answer in one sentence.
 """
 TEMPLATE "{{ .Prompt }}"
 ADAPTER ./lora.gguf
+DRAFT ./small.gguf
 LICENSE """MIT"""
 MESSAGE user Who are you?
 MESSAGE assistant Arr.
@@ -33,6 +34,7 @@ def test_every_instruction_reaches_its_field():
         template="{{ .Prompt }}",
         parameters={"temperature": 0.5, "stop": ["<|im_end|>", "Human:"]},
         adapters=("./lora.gguf",),
+        drafts=("./small.gguf",),
         licenses=("MIT",),
         messages=(
             {"role": "user", "content": "Who are you?"},

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from fake_ollama import Answer, FakeOllama, Wait, error
+from fake_ollama import Answer, FakeOllama, Wait, error, json_answer
 
 SUCCESS = {"status": "success"}
 
@@ -179,19 +179,34 @@ def test_create_from_a_model(kernel, fake_ollama):
 
 
 def test_create_from_a_modelfile_beside_its_weights(kernel, fake_ollama, tmp_path):
-    (tmp_path / "Modelfile").write_text("FROM ./w.gguf\nSYSTEM Arr.\n")
-    (tmp_path / "w.gguf").write_bytes(b"GGUF" + bytes(100))
+    text = "FROM ./w.gguf\nDRAFT ./d.gguf\nREQUIRES 0.30.0\nSYSTEM Arr.\n"
+    (tmp_path / "Modelfile").write_text(text)
+    digests = []
+    for name, size in (("w.gguf", 100), ("d.gguf", 50)):
+        data = b"GGUF" + bytes(size)
+        (tmp_path / name).write_bytes(data)
+        digests.append(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        path = f"/api/blobs/{digests[-1]}"
+        fake_ollama.on(f"HEAD {path}", Answer(status=404))
+        fake_ollama.on(f"POST {path}", Answer(status=201))
     fake_ollama.on("POST /api/create", Answer([SUCCESS]))
-    for request in ("HEAD", "POST"):
-        digest = f"sha256:{hashlib.sha256(b'GGUF' + bytes(100)).hexdigest()}"
-        status = 404 if request == "HEAD" else 201
-        fake_ollama.on(f"{request} /api/blobs/{digest}", Answer(status=status))
-    ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'} -s Ahoy")
+    options = "-s Ahoy -q q4_K_M"
+    ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'} {options}")
     assert ran.status == "ok", ran.error
-    assert "mine: created, 104 B" in ran.text
+    assert "mine: created, 158 B" in ran.text
     assert fake_ollama.bodies("/api/create") == [
-        {"model": "mine", "files": {"w.gguf": digest}, "system": "Ahoy"}
+        {
+            "model": "mine",
+            "files": {"w.gguf": digests[0]},
+            "draft_files": {"d.gguf": digests[1]},
+            "system": "Ahoy",
+            "requires": "0.30.0",
+            "quantize": "q4_K_M",
+        }
     ]
+    (tmp_path / "Modelfile").write_text("FROM ./w.gguf\nDRAFT ./w.gguf\n")
+    ran = kernel.run(f"%ollama create mine -F {tmp_path / 'Modelfile'}")
+    assert "A model cannot draft its own tokens." in ran.error
 
 
 def test_a_file_that_is_not_a_model_is_not_sent(kernel, fake_ollama, tmp_path):
@@ -286,3 +301,45 @@ def test_errors_of_the_server_reach_the_cell(kernel, fake_ollama):
     fake_ollama.on("DELETE /api/delete", error(500, "disk is broken"))
     ran = kernel.run("%ollama rm -y llama3.2:3b")
     assert "disk is broken" in ran.error
+
+
+def test_an_unencrypted_registry_has_to_be_allowed(kernel, fake_ollama):
+    fake_ollama.on("POST /api/push", Answer([SUCCESS]))
+    kernel.run("%ollama pull --insecure localhost:5000/me/m")
+    kernel.run("%ollama push localhost:5000/me/m --insecure")
+    body = {"model": "localhost:5000/me/m", "insecure": True}
+    assert fake_ollama.bodies("/api/pull") == [body]
+    assert fake_ollama.bodies("/api/push") == [body]
+    refusal = "pull model manifest: http: server gave HTTP response to HTTPS client"
+    fake_ollama.on("POST /api/pull", Answer([{"error": refusal}]))
+    ran = kernel.run("%ollama pull localhost:5000/me/m")
+    assert "%ollama pull --insecure localhost:5000/me/m" in ran.error
+
+
+def test_show_has_all_that_the_server_says(kernel, fake_ollama):
+    shown = {
+        "details": {"family": "llama"},
+        "requires": "0.14.0",
+        "renderer": "qwen3",
+        "template_source": "chat_template",
+        "thinking": {"values": [False, "low", "high"], "default": "low"},
+        "messages": [{"role": "user", "content": "2+2?"}],
+        "model_info": {"llama.block_count": 28, "tokens": ["a"] * 1000},
+        "tensors": [{"name": "output.weight", "type": "F16", "shape": [2, 3]}],
+    }
+    fake_ollama.on("POST /api/show", json_answer(shown))
+    ran = kernel.run("%ollama show llama3.2:3b")
+    for line in (
+        "needs Ollama      0.14.0",
+        "renderer          qwen3",
+        "template from     chat_template",
+        "thinking          false, low (default), high",
+        "messages\n  user: 2+2?",
+    ):
+        assert line in ran.text
+    assert "block_count" not in ran.text
+    assert fake_ollama.bodies("/api/show")[-1] == {"model": "llama3.2:3b"}
+    ran = kernel.run("%ollama show -v llama3.2:3b")
+    assert "metadata\n  llama.block_count  28\n" in ran.text
+    assert "tensors\n  output.weight  F16  [2, 3]" in ran.text
+    assert fake_ollama.bodies("/api/show")[-1]["verbose"] is True

@@ -143,7 +143,7 @@ def _read_after_model(read: LineReader, magic: str) -> None:
 def _check_one_switch(command: Command, read: LineReader, magic: str) -> None:
     """Raise an error for more than one switch besides ``-y`` and ``--force``."""
     switches = {one.field for one in command.options if one.kind == "switch"}
-    switches -= {"yes", "force"}
+    switches -= {"yes", "force", "insecure", "verbose"}
     flags = [flag for field, flag in read.flags.items() if field in switches]
     if len(flags) > 1:
         raise usage_error(

@@ -102,7 +102,8 @@ class Command:
     aliases
         Other names for it.
     options
-        Its options; at most one switch may be given, besides ``-y`` and ``--force``.
+        Its options; at most one switch may be given that says what to do, such as
+        ``--all``; others say how: ``-y``, ``--force``, ``--insecure``, ``-v``.
     takes_text
         Everything after the options is free text.
     completes

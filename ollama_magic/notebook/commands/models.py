@@ -75,14 +75,17 @@ def list_models(context: Context, line: ParsedCommand) -> object:
         switch("template", "--template"),
         switch("license", "--license"),
         switch("system", "--system"),
+        switch("verbose", "-v", "--verbose"),
     ),
     completes="model",
 )
 def show(context: Context, line: ParsedCommand) -> object:
     """Return what the server knows about a model."""
     (model,) = line.arguments
-    client, part = context.session.client(), next(iter(line.values), "")
-    return run_in_background(lambda: model_listing.show_model(client, model, part))
+    client, is_verbose = context.session.client(), "verbose" in line.values
+    part = next((name for name in line.values if name != "verbose"), "")
+    show = model_listing.show_model
+    return run_in_background(lambda: show(client, model, part, verbose=is_verbose))
 
 
 @COMMANDS.add("ps")
@@ -259,6 +262,9 @@ _PUSH = _Texts("pushed", "already in the registry", "the next push sends the res
 _CREATE = _Texts("created", "created", "complete files are not uploaded again")
 
 
+_INSECURE = switch("insecure", "--insecure")
+
+
 @COMMANDS.add("outdated", operands="[FILTER]")
 def list_outdated(context: Context, line: ParsedCommand) -> Listing[ModelUpdate]:
     """Return which installed models have a newer version in the registry."""
@@ -270,7 +276,7 @@ def list_outdated(context: Context, line: ParsedCommand) -> Listing[ModelUpdate]
 @COMMANDS.add(
     "pull",
     operands="[MODEL…]",
-    options=(switch("all", "--all"),),
+    options=(switch("all", "--all"), _INSECURE),
     completes="model",
 )
 def pull(context: Context, line: ParsedCommand) -> None:
@@ -287,7 +293,12 @@ def pull(context: Context, line: ParsedCommand) -> None:
     failed: dict[str, OllamaMagicError] = {}
     for name in {canonical(name): name for name in names}.values():
         try:
-            pull_model(client, name, context.progress_line())
+            pull_model(
+                client,
+                name,
+                context.progress_line(),
+                insecure="insecure" in line.values,
+            )
         except ServerUnreachableError:
             raise
         except OllamaMagicError as error:
@@ -317,9 +328,11 @@ def _all_to_pull(client: OllamaClient, line: ProgressLine) -> tuple[str, ...]:
     return tuple(to_pull)
 
 
-def pull_model(client: OllamaClient, name: str, line: ProgressLine) -> None:
+def pull_model(
+    client: OllamaClient, name: str, line: ProgressLine, *, insecure: bool = False
+) -> None:
     """Pull a model and show its progress."""
-    _show_transfer(client.pull(name), name, line, _PULL)
+    _show_transfer(client.pull(name, insecure=insecure), name, line, _PULL)
 
 
 def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
@@ -333,11 +346,12 @@ def _not_pulled(failed: Mapping[str, OllamaMagicError]) -> OllamaMagicError:
     )
 
 
-@COMMANDS.add("push", operands="MODEL", completes="model")
+@COMMANDS.add("push", operands="MODEL", options=(_INSECURE,), completes="model")
 def push(context: Context, line: ParsedCommand) -> None:
     """Push a model and show its progress."""
     (name,) = line.arguments
-    transferring = context.session.client().push(name)
+    client, is_insecure = context.session.client(), "insecure" in line.values
+    transferring = client.push(name, insecure=is_insecure)
     _show_transfer(transferring, name, context.progress_line(), _PUSH)
 
 
@@ -356,7 +370,7 @@ def push(context: Context, line: ParsedCommand) -> None:
             completes="file",
         ),
         *options_of("system", "options"),
-        Option("quantize", ("--quantize",), metavar="Q", example="q4_K_M"),
+        Option("quantize", ("-q", "--quantize"), metavar="Q", example="q4_K_M"),
         YES,
     ),
 )
