@@ -37,12 +37,38 @@ LONGEST = (
 """What takes longest starts first, so that no worker is left alone with it."""
 
 
+NOT_QUICK = (
+    "tests/batch/test_executors.py",
+    "tests/batch/test_interrupt.py",
+    "tests/batch/test_outages.py",
+    "tests/client/test_certificates.py",
+    "tests/client/test_closing.py",
+    "tests/client/test_network_errors.py",
+    "tests/client/test_network_tables.py",
+    "tests/client/test_stream_faults.py",
+    "tests/history/test_faults.py",
+    "tests/history/test_page.py",
+    "tests/notebook/test_foreign_kernels.py",
+    "tests/notebook/test_secrets.py",
+    "tests/notebook/test_terminal.py",
+    "tests/server/test_embedded",
+    "tests/test_installed.py",
+)
+"""Tests that start processes, or wait for limits of time."""
+
+
 def pytest_collection_modifyitems(items):
     def rank(item):
         matches = map(item.nodeid.startswith, LONGEST)
         return next((n for n, match in enumerate(matches) if match), len(LONGEST))
 
     items.sort(key=rank)
+    for item in items:
+        marked = any(map(item.get_closest_marker, ("browser", "slow", "embedded")))
+        kernel = hasattr(getattr(item, "module", None), "Kernel")
+        kernel = kernel or "warm_kernel" in getattr(item, "fixturenames", ())
+        if not (marked or kernel or item.nodeid.startswith(NOT_QUICK)):
+            item.add_marker(pytest.mark.quick)
 
 
 def pytest_collection_finish():

@@ -53,6 +53,7 @@ def test_examples_of_the_specification_have_its_structure():
     assert len(wrong) <= 0.035 * len(examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 600, 100))
 def test_made_up_replies_have_the_structure_of_commonmark(start):
     wrong = [
@@ -79,6 +80,7 @@ def live_page(text, step):
     return "".join(made) + converter.open_html()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 17, 10_000])
 def test_live_view_of_a_complete_text_has_its_final_structure(step):
     for seed in range(1000, 1100):
@@ -275,6 +277,7 @@ def kinds_of(page):
 INLINE = {"a", "code", "del", "em", "p", "strong"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(2000, 2040, 10))
 def test_no_block_of_a_live_view_changes_its_kind_more_than_once(start):
     for seed in range(start, start + 10):
