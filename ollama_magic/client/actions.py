@@ -17,6 +17,8 @@ from ollama_magic.client.models import (
     ModelSummary,
     canonical,
     find_model,
+    has_tag,
+    matching_names,
     nearest_names,
 )
 from ollama_magic.client.progress import size_text
@@ -30,6 +32,16 @@ from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
 def existing(client: OllamaClient, name: str) -> ModelSummary | None:
     """Return the model of this name in any spelling, or None."""
     return find_model(name, client.list())
+
+
+def full_name(client: OllamaClient, name: str) -> str:
+    """Return the name with its tag, if only one tag of the model is installed."""
+    if has_tag(name):
+        return name
+    (installed,) = ask_in_time(client.list)
+    known = [] if isinstance(installed, Exception) else installed
+    names = matching_names(name, [model.name for model in known])
+    return names[0] if len(names) == 1 else name
 
 
 def copy(

@@ -150,6 +150,17 @@ def test_load_and_stop(kernel, fake_ollama):
     assert kernel.run("%ollama stop nosuch").status == "error"
 
 
+def test_a_name_without_its_tag_means_the_only_installed_one(kernel, fake_ollama):
+    """Except where it deletes."""
+    fake_ollama.models(["qwen3:4b", "llama3.2:3b", "llama3.2:1b"])
+    assert "qwen3:4b: loaded in" in kernel.run("%ollama load qwen3").text
+    assert "qwen3:4b was not loaded" in kernel.run("%ollama stop qwen3").text
+    assert "qwen3:4b" in kernel.run("%ollama show qwen3").text
+    assert kernel.run("%ollama load llama3.2").status == "error"
+    assert kernel.run("%ollama rm -y qwen3").status == "error"
+    assert "qwen3:4b" in fake_ollama.model_names
+
+
 def test_an_interrupt_ends_a_load_at_the_server(kernel, fake_ollama):
     gate = threading.Event()
     fake_ollama.on("POST /api/generate", Answer([], hold_headers=gate))

@@ -84,6 +84,7 @@ def show(context: Context, line: ParsedCommand) -> object:
     (model,) = line.arguments
     client, is_verbose = context.session.client(), "verbose" in line.values
     part = next((name for name in line.values if name != "verbose"), "")
+    model = run_in_background(partial(actions.full_name, client, model))
     show = model_listing.show_model
     return run_in_background(lambda: show(client, model, part, verbose=is_verbose))
 
@@ -139,8 +140,9 @@ def panel(context: Context, _: ParsedCommand) -> object:
 def load(context: Context, line: ParsedCommand) -> None:
     """Load a model and show how long it takes."""
     (model,) = line.arguments
-    keep_alive = line.values.get("keep_alive")
-    _load(context.session.client(), model, keep_alive, context.progress_line())
+    client, keep_alive = context.session.client(), line.values.get("keep_alive")
+    model = run_in_background(partial(actions.full_name, client, model))
+    _load(client, model, keep_alive, context.progress_line())
 
 
 @held()  # the progress line must say how it ended
@@ -189,6 +191,7 @@ def stop(context: Context, line: ParsedCommand) -> TextPage:
     """Unload a model."""
     (model,) = line.arguments
     client = context.session.client()
+    model = run_in_background(partial(actions.full_name, client, model))
     was_loaded = run_in_background(lambda: actions.stop(client, model))
     return TextPage(f"{model} {'unloaded' if was_loaded else 'was not loaded'}")
 
