@@ -166,6 +166,30 @@ def test_two_kernels_on_one_file_lose_nothing(tmp_path):
     assert warnings == []
 
 
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_a_sync_folder_that_brings_another_copy_damages_nothing(tmp_path, is_renamed):
+    """It replaces the file, or writes into it, while two kernels have it open."""
+    path, warnings = tmp_path / "answers.sqlite", []
+    first, second = (
+        ChatStore(path, is_self_contained=True, warn=warnings.append) for _ in "ab"
+    )
+    first.mark_new("notebook", "kept")
+    copy = shutil.copy(path, tmp_path / "from elsewhere")
+    with closing(ChatStore(copy, is_self_contained=True, warn=warnings.append)) as one:
+        one.mark_new("notebook", "elsewhere")
+    second.mark_new("notebook", "lost")
+    (copy.replace if is_renamed else lambda to: shutil.copyfile(copy, to))(path)
+    first.mark_new("notebook", "later")
+    second.mark_new("notebook", "last")
+    for store in (first, second):
+        names = [chat.name for chat in store.chats("notebook")]
+        assert names == ["kept", "elsewhere", "later", "last"]
+        store.close()
+    with closing(sqlite3.connect(path)) as whole:
+        assert whole.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert warnings == []
+
+
 def test_the_error_for_a_missing_reply_says_that_none_is_cached(asked, elsewhere, home):
     shutil.copy(home / "answers.sqlite", elsewhere)
     kernel = Kernel(cwd=elsewhere)
