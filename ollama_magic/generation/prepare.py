@@ -186,7 +186,7 @@ def prepare(
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
     _check_format(format, tools)
-    before = _chat_before(session, options, begun)
+    before = _chat_before(session, options, prompt, begun)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
@@ -237,9 +237,11 @@ def prepare(
     )
 
 
-def _chat_before(session: Session, options: ChatOptions, begun: Turn | None) -> Chat:
+def _chat_before(
+    session: Session, options: ChatOptions, prompt: str, begun: Turn | None
+) -> Chat:
     """Return the chat as it is above the running cell, or above a turn."""
-    chat = session.chat(options.chat, is_asked=begun is None)
+    chat = session.chat(options.chat, asked=prompt if begun is None else None)
     if begun is not None:
         return chat.before_turn(begun.uid)
     return chat.before(session.cells.cell_id, append=options.append)

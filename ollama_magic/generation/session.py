@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 
 _NO_CELL_IDS = "this front end sends no cell ids: re-running a cell adds a turn"
+_IN_TEXT = (
+    "text notebooks have no cell ids: if this cell was edited, its old turn stays"
+)
 _NOT_SAVED = "the notebook is not saved yet: this chat is lost when the kernel stops"
 
 
@@ -281,7 +284,8 @@ class Session:
         The notebook at a path is identified once; this kernel keeps to it, even if the
         file is moved or replaced.
         """
-        found = find_notebook(self.shell, self.settings.notebook)
+        sends_ids = self.cells.permanent_id is not None
+        found = find_notebook(self.shell, self.settings.notebook, sends_ids=sends_ids)
         if found.path is None:
             return found
         place = (found.path, self.settings.history_file)
@@ -299,10 +303,11 @@ class Session:
         """The chat of cells that name none."""
         return self.store.current_chat(self.notebook.key)
 
-    def chat(self, name: str | None = None, *, is_asked: bool = False) -> Chat:
+    def chat(self, name: str | None = None, *, asked: str | None = None) -> Chat:
         """Return a chat in the order of the page, without turns of deleted cells.
 
-        With ``is_asked``, the running cell is about to get a turn in it.
+        The running cell is about to get a turn for the prompt ``asked``; an empty one
+        is for the marker of a new conversation.
         """
         key, name = self.notebook.key, name or self.chat_name
         cell_id = self.cells.cell_id  # may give turns of this chat the id of the cell
@@ -311,10 +316,20 @@ class Session:
             self.cells.forget_deleted()
         with self._lock:
             self.page.read(self.notebook.path)
-            if is_asked:
+            if asked is not None:
+                if self.notebook.is_text and cell_id:
+                    self._find_earlier_turn(self.store.load(key, name), cell_id, asked)
                 turns = self.store.load(key, name).turns
                 self.page.follow(turns, cell_id, *self.cells.sent_together)
             return self.store.load_ordered(key, name, self.page.cells)
+
+    def _find_earlier_turn(self, chat: Chat, cell_id: str, prompt: str) -> None:
+        """Give a cell of a text notebook the turn that it had before."""
+        earlier = self.page.earlier_turn(chat.turns, cell_id, prompt)
+        if earlier is not None:
+            self.store.name_turn(earlier, cell_id)
+        elif self.page.earlier(chat.numbered) and chat.turn_of(cell_id) is None:
+            self._footnote = _IN_TEXT
 
     def _running_cell(self) -> tuple[str, str]:
         return base_id(self.cells.cell_id), self.cells.sent_together[0]

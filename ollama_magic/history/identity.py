@@ -15,6 +15,9 @@ shows the reply (``NotebookFile.has_turn``). The rules, in order:
    made from one template.
 3. Else a new notebook.
 
+A text notebook (jupytext) is the one at its path if it has one of its prompts. Its
+cells get other ids whenever it is opened: ``Page.earlier_turn`` finds their turns.
+
 The id of a cell without one is searched in the notebook file, in this order:
 
 1. The id that was found before for this handle of this session.
@@ -45,11 +48,16 @@ from ollama_magic.history.notebooks import (
     CellWithoutId,
     NotebookFile,
     read_notebook_file,
+    read_text,
     stable_cell_id,
 )
 from ollama_magic.history.sqlite_file import open_memory
-from ollama_magic.history.turns import Chat, utc_now
+from ollama_magic.history.turns import Chat, Turn, utc_now
 
+UNKNOWN_CHAT = (
+    "This notebook shows replies of a chat that is not stored here; to go on with it: "
+    "%ollama restore"
+)
 MatchKind = Literal["known", "moved", "copied", "new"]
 
 
@@ -73,6 +81,8 @@ class NotebookMatch:
     """Another notebook that was seen at this path before."""
     needs_row: bool = True
     """Whether something about it must be written to the store."""
+    shows_chat: bool = False
+    """Whether its file shows replies of a chat."""
 
     @property
     def source(self) -> str:
@@ -93,6 +103,8 @@ class NotebookMatch:
             notes.append(
                 f"This notebook is a copy of {self.source} and has a copy of its chats."
             )
+        if self.how == "new" and self.shows_chat:
+            notes.append(UNKNOWN_CHAT)
         return notes
 
 
@@ -108,7 +120,11 @@ def match_notebook(
     """
     file = read_notebook_file(path)
     here = _notebook_at(database, path)
-    if here and not (file and _is_another(database, here, file, cell_id)):
+    if here and not (
+        _is_another(database, here, file, cell_id)
+        if file
+        else _is_another_text(database, here)
+    ):
         return NotebookMatch(here.key, "known", needs_row=False)
     found = _best_match(database, file, here) if file else None
     how: MatchKind = "new"
@@ -123,7 +139,8 @@ def match_notebook(
     is_free = taken.fetchone() is None
     key = path if is_free else f"{path}#{uuid.uuid4().hex}"
     needs_row = bool(found or here) or not is_free
-    return NotebookMatch(key, how, found, here, needs_row)
+    shows_chat = bool(file and file.shows_chat)
+    return NotebookMatch(key, how, found, here, needs_row, shows_chat)
 
 
 def identify_notebook(
@@ -172,6 +189,17 @@ def _is_another(
     known = file.cell_ids | {stable_cell_id(cell_id)}
     is_later = last < file.changed_at <= utc_now()
     return bool(names) and not names & known and is_later
+
+
+def _is_another_text(database: sqlite3.Connection, here: _Row) -> bool:
+    """Return whether a text notebook contains none of the prompts of a notebook.
+
+    Values may have been filled in, so the ends of a prompt are enough.
+    """
+    text = "" if str(here.path).endswith(".ipynb") else read_text(str(here.path))
+    prompts = [prompt.strip() for _, prompt, _ in _turns(database, here.id, "turns")]
+    ends = [end for prompt in prompts for end in (prompt[:12], prompt[-12:])]
+    return bool(text and ends) and not any(end in text for end in ends)
 
 
 def _best_match(
@@ -332,6 +360,12 @@ def _name_shown_turns(
             session, _, handle = address.removeprefix(VSCODE_SCHEME).rpartition(":")
             _store_handle(database, session, handle, shown_in.partition(" ")[0])
         _rename(database, notebook, uid, chat_id, shown_in)
+
+
+def name_turn(database: sqlite3.Connection, turn: Turn, cell_id: str) -> None:
+    """Set the cell id of a turn; the cell has no other turn."""
+    database.execute("UPDATE turns SET cell_id = ? WHERE uid = ?", (cell_id, turn.uid))
+    rows.bump_revision(database, turn.uid)
 
 
 def _rename(

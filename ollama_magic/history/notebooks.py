@@ -26,7 +26,7 @@ import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +47,8 @@ VSCODE_SCHEME = "vscode:"
 _META_KEY = "ollama_magic_notebooks"  # in ``shell.meta``, which outlives a reload
 _SESSION_NAME = "JPY_SESSION_NAME"
 _UNSAVED = re.compile(r"Untitled-\d+\.ipynb")
+_PAIRED = re.compile(r"^\W*formats:.*\bipynb\b", re.MULTILINE)
+_HEADER = 4096  # characters
 _MAX_BYTES = 200 * 2**20
 _CELL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ASKS = re.compile(r"ollama(?!\s+(?:keep|continue|versions)\b)")
@@ -66,10 +68,20 @@ class Notebook:
     The store may have an older key for a notebook that was moved.
     """
     path: str | None
-    """The absolute path of the ``.ipynb``; None if unknown."""
+    """The absolute path of the file; None if unknown."""
+    is_text: bool = False
+    """Whether it is a text file that jupytext shows as a notebook.
+
+    Its cells have other ids whenever it is opened.
+    """
 
 
-def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401  (IPython is not typed)
+def find_notebook(
+    shell: Any,  # noqa: ANN401  (IPython is not typed)
+    configured: str = "",
+    *,
+    sends_ids: bool = False,
+) -> Notebook:
     """Return the notebook that a shell runs for.
 
     Its path comes from ``configured``, else from VS Code, else from the Jupyter server.
@@ -82,6 +94,9 @@ def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401
         The IPython shell.
     configured
         A path set by the user; it need not exist nor end in ``.ipynb``.
+    sends_ids
+        Whether the front end sends the ids of cells. Only then a text file is a
+        notebook: JupyterLab also names a console after the file that it was opened for.
     """
     vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
     session_name = _session_name(shell)
@@ -95,6 +110,8 @@ def find_notebook(shell: Any, configured: str = "") -> Notebook:  # noqa: ANN401
         )
         key = path or _session_key(shell)
         known[sources] = Notebook(key, path)
+    if sends_ids and known[sources].path is None:
+        known[sources] = _text_notebook(session_name) or known[sources]
     return known[sources]
 
 
@@ -129,6 +146,27 @@ def _server_path(value: str | None) -> str | None:
     here = Path.cwd() / Path(value).name
     matches = here.parts[-len(Path(value).parts) :] == Path(value).parts
     return os.path.realpath(here) if matches and here.is_file() else None
+
+
+def _text_notebook(value: str | None) -> Notebook | None:
+    """Return the notebook of a text file, or the ``.ipynb`` that it is paired with."""
+    path = Path(value or "")
+    if not (
+        path.is_absolute() and path.is_file() and _is_set_for_this_kernel(str(value))
+    ):
+        return None
+    paired = path.with_suffix(".ipynb")
+    if paired.is_file() and _PAIRED.search(read_text(str(path))[:_HEADER]):
+        path = paired
+    real = os.path.realpath(path)
+    return Notebook(real, real, is_text=path is not paired)
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file; empty if it cannot be read."""
+    with suppress(OSError):
+        return Path(path).read_text("utf-8", "replace")
+    return ""
 
 
 def _is_absolute_notebook(value: str) -> bool:
@@ -251,6 +289,8 @@ class NotebookFile:
     """The sources of code cells that mention ollama, by id."""
     answers: frozenset[str]
     """The times of the replies in its outputs, from their metadata."""
+    shows_chat: bool
+    """Whether a reply in its outputs belongs to a chat."""
     shown_in: Mapping[str, str]
     """The cell that shows a reply, by the time of the reply.
 
@@ -348,17 +388,24 @@ def read_notebook_file(
             if cell_id and "ollama" in source
         },
         answers=frozenset(stamp for cell in cells for stamp in _answers(cell)),
+        shows_chat=any(_metadata(cell, "chat") for cell in cells),
         shown_in=_shown_in(zip(unique_ids, sources, cells, strict=True)),
     )
 
 
-def _answers(cell: Mapping[str, Any]) -> Iterator[str]:
+def _answers(cell: Mapping[str, Any]) -> list[str]:
+    """Return the times of the replies in the outputs of a cell."""
+    return _metadata(cell, "answered_at")
+
+
+def _metadata(cell: Mapping[str, Any], key: str) -> list[str]:
+    values = []
     for output in _list(cell.get("outputs")):
         found: object = output
-        for key in ("metadata", "ollama_magic", "answered_at"):
-            found = found.get(key) if isinstance(found, dict) else None
-        if isinstance(found, str):
-            yield found
+        for name in ("metadata", "ollama_magic", key):
+            found = found.get(name) if isinstance(found, dict) else None
+        values += [found] if isinstance(found, str) else []
+    return values
 
 
 def _shown_in(

@@ -36,6 +36,7 @@ class Page:
         self._sent_together: set[str] = set()
         self._appended: set[str] = set()
         self._began_at = utc_now()
+        self._ran: set[str] = set()
 
     def read(self, path: str | None) -> NotebookFile | None:
         """Return the notebook file; None if it cannot be read, or is not one."""
@@ -64,6 +65,23 @@ class Page:
         name, cells = base_id(cell_id), self._saved.cells if self._saved else ()
         ids = [found for found, _ in cells]
         return ids.index(name) + 1 if name and name in ids else None
+
+    def earlier_turn(
+        self, turns: Sequence[Turn], cell_id: str, prompt: str
+    ) -> Turn | None:
+        """Return the turn that a cell had when its text notebook was open before.
+
+        It is the first one with this prompt whose cell did not run in this kernel. An
+        empty prompt finds the marker of a new conversation.
+        """
+        self._ran.add(base_id(cell_id))
+        if any(turn.cell_id == cell_id for turn in turns):
+            return None
+        return next((t for t in self.earlier(turns) if t.prompt == prompt), None)
+
+    def earlier(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Return turns whose cells did not run in this kernel."""
+        return [t for t in turns if t.cell_id and base_id(t.cell_id) not in self._ran]
 
     def follow(
         self,

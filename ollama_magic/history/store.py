@@ -202,6 +202,10 @@ class ChatStore:
         """
         self._database.run_and_commit(changes.insert_turns, notebook, chats)
 
+    def name_turn(self, turn: Turn, cell_id: str) -> None:
+        """Give a turn to another cell, which has none."""
+        self._database.run_and_commit(identity.name_turn, turn, cell_id)
+
     def trust(self, uids: Collection[str]) -> None:
         """Send system messages and tool results of turns from a file from now on."""
         if uids:

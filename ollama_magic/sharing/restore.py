@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.session import Session
+from ollama_magic.history.identity import UNKNOWN_CHAT
 from ollama_magic.history.turns import Chat, Origin, Turn
 from ollama_magic.render.text import counted
 from ollama_magic.sharing.files import (
@@ -87,6 +88,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
     turns = [turn for chat in theirs for turn in session.chat(chat.name).turns]
     return "\n".join(
         [
+            *(note for note in session.take_warnings() if note != UNKNOWN_CHAT),
             *_report(path, list(merged.values())),
             *([f"Now also sent: {listed(now_sent)}"] if now_sent else []),
             *shown_lines(found),

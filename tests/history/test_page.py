@@ -102,7 +102,7 @@ class Notebook:
         if prompt is None:
             self.kernel.chat()
             return None
-        chat = self.kernel.chat(is_asked=True)
+        chat = self.kernel.chat(asked="a prompt")
         sent = chat.before(cell_id, append=append)
         reply = f"reply {next(self.made)}"
         turn = Turn(prompt=prompt, reply=reply, model="m", cell_id=cell_id)

@@ -11,6 +11,8 @@ from contextlib import closing
 
 import pytest
 
+from ollama_magic.history.identity import UNKNOWN_CHAT
+
 NO_IDS = "this front end sends no cell ids: re-running a cell adds a turn"
 NOT_SAVED = "the notebook is not saved yet: this chat is lost when the kernel stops"
 
@@ -319,6 +321,23 @@ def test_an_unsaved_notebook_says_once_that_its_chat_ends(kernel, fake_ollama):
         assert again.place == "turn 1 of main"
     finally:
         kernel.opening = None
+
+
+def test_a_notebook_that_was_saved_after_its_first_turn_says_how_to_go_on(page):
+    """VS Code starts another kernel for the saved file."""
+    (one,) = page.add("one?")
+    page.kernel.run('%config OllamaMagics.notebook = ""')
+    page.run(one)
+    page.save()
+    page.kernel.run(f"%config OllamaMagics.notebook = {str(page.path)!r}")
+    page.reload()
+    assert UNKNOWN_CHAT in page.kernel.run("%ollama history").text
+    assert UNKNOWN_CHAT not in page.kernel.run("%ollama history").text
+    page.reload()
+    restored = page.kernel.run("%ollama restore").text
+    assert "1 turn" in restored
+    assert UNKNOWN_CHAT not in restored + page.run(one).text
+    assert page.prompts() == ["one?"]
 
 
 def test_turns_of_an_older_version_are_found_by_their_replies(page, tmp_path):

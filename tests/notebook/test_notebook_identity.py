@@ -107,6 +107,31 @@ def test_a_relative_path_is_used_if_it_matches_the_folder(
     assert find_notebook(kernel_shell) == found, "os.chdir changed the notebook"
 
 
+def test_a_text_file_is_a_notebook_if_the_front_end_sends_ids_of_cells(
+    kernel_shell, monkeypatch, tmp_path
+):
+    """JupyterLab also names a console after the text file it was opened for."""
+    file = tmp_path / "notes.py"
+    file.write_text("# %%\n1")
+    (tmp_path / "notes.ipynb").write_text("{}")  # not paired with it
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    assert find_notebook(kernel_shell).path is None
+    found = find_notebook(kernel_shell, sends_ids=True)
+    assert (found.path, found.is_text) == (os.path.realpath(file), True)
+    assert find_notebook(kernel_shell) == found, "a callback of a widget has no cell"
+
+
+def test_a_paired_text_file_is_the_notebook_that_it_is_paired_with(
+    kernel_shell, monkeypatch, tmp_path
+):
+    file, paired = tmp_path / "notes.py", tmp_path / "notes.ipynb"
+    file.write_text("# ---\n# jupyter:\n#   jupytext:\n#     formats: ipynb,py:percent")
+    paired.write_text("{}")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(file))
+    found = find_notebook(kernel_shell, sends_ids=True)
+    assert (found.path, found.is_text) == (os.path.realpath(paired), False)
+
+
 def test_an_unsaved_notebook_of_vscode_has_no_identity(new_shell, tmp_path):
     """Unsaved notebooks share a few names, and would otherwise share a chat."""
     file = tmp_path / "Untitled-1.ipynb"

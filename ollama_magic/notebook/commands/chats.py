@@ -159,7 +159,7 @@ def start_new(context: Context, line: ParsedCommand) -> TextPage:
     session, key = context.session, context.session.notebook.key
     if line.arguments:
         session.store.set_current_chat(key, line.arguments[0])
-    name, page = session.chat_name, session.chat(is_asked=True).page
+    name, page = session.chat_name, session.chat(asked="").page
     mark = session.store.mark_new(key, name, session.cells.cell_id, page)
     session.cells.count_turn()
     chat = session.chat()

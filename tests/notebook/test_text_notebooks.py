@@ -1,0 +1,93 @@
+"""Text files that jupytext shows as notebooks, with JupyterLab's messages.
+
+Their cells have other ids whenever they are opened (seen in JupyterLab 4.6 with
+jupytext 1.19).
+"""
+
+import pytest
+from kernel import Kernel
+
+EDITED = "text notebooks have no cell ids: if this cell was edited, its old turn stays"
+
+
+class TextNotebook:
+    """An open text notebook; each opening gives its cells other ids."""
+
+    def __init__(self, path, server):
+        self.path, self.server = path, server
+        self.opening = 0
+        self.kernel = None
+
+    def write(self, *prompts):
+        cells = [f"# %%\n# %%ollama\n# {prompt}\n" for prompt in prompts]
+        self.path.write_text("\n".join(cells))
+
+    def start(self):
+        """Start a kernel, or restart it."""
+        self.close()
+        self.kernel = Kernel(self.path, cwd=self.path.parent)
+        assert (
+            self.kernel.run("%load_ext ollama_magic", self._id("load")).status == "ok"
+        )
+
+    def reopen(self):
+        self.opening += 1
+        self.start()
+
+    def run(self, prompt, cell=""):
+        """Run the cell of a prompt; ``cell`` names another one."""
+        return self.kernel.run(f"%%ollama\n{prompt}", self._id(cell or prompt))
+
+    def _id(self, name):
+        return f"{name}-{self.opening}".replace("?", "")
+
+    def prompts(self):
+        code = "turns = %ollama history\nprint([turn.prompt for turn in turns])"
+        return eval(self.kernel.run(code, self._id("history")).streams)
+
+    def asked(self):
+        messages = self.server.bodies("/api/chat")[-1]["messages"]
+        return [m["content"] for m in messages if m["role"] == "user"]
+
+    def close(self):
+        if self.kernel:
+            self.kernel.close()
+
+
+@pytest.fixture
+def notebook(tmp_path, fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    opened = TextNotebook(tmp_path / "notes.py", fake_ollama)
+    opened.write("one?", "two?", "two?", "three?")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.slow
+def test_a_text_notebook_keeps_its_chat_and_replaces_turns(notebook):
+    notebook.start()
+    for prompt, cell in (("one?", ""), ("two?", "a"), ("two?", "b"), ("three?", "")):
+        notebook.run(prompt, cell)
+    notebook.start()  # a restart: the ids are the same
+    assert "turn 1 of main" in notebook.run("one?").html
+    assert notebook.prompts() == ["one?", "two?", "two?", "three?"]
+
+    notebook.reopen()
+    for prompt, cell in (("two?", "a"), ("two?", "b"), ("two?", "b")):
+        ran = notebook.run(prompt, cell)
+        assert EDITED not in ran.html
+    assert notebook.asked() == ["one?", "two?", "two?"]
+    assert notebook.prompts() == ["one?", "two?", "two?", "three?"]
+    assert EDITED in notebook.run("another?", "one?").html
+    assert EDITED not in notebook.run("more?").html
+    notebook.run("another one?", "one?")
+    assert notebook.prompts() == [
+        *("one?", "two?", "two?", "three?"),
+        *("another one?", "more?"),
+    ]
+
+    notebook.write("Quite another text?")
+    notebook.reopen()
+    ran = notebook.run("Quite another text?")
+    assert "Another notebook was at this path before" in ran.text
+    assert notebook.prompts() == ["Quite another text?"]
