@@ -26,6 +26,7 @@ from ollama_magic.client.types import Progress
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.notebook.completion.inspection import Inspector
 from ollama_magic.notebook.completion.lines import LineCompleter
+from ollama_magic.notebook.greeting import greeting_line
 from ollama_magic.render import panel_html
 from ollama_magic.render.columns import (
     Column,
@@ -311,6 +312,11 @@ def error_texts(text):
     yield "linked", quoted(text)
 
 
+def greeting(text):
+    """Show what ``%load_ext`` says about a server."""
+    yield "linked", greeting_line(text, 2, text)
+
+
 SURFACES = {
     **{f"answer as {view}": answer_as(view) for view in VIEWS},
     "thinking": thinking,
@@ -332,6 +338,7 @@ SURFACES = {
     "terminal": terminal,
     "lines of a terminal": terminal_lines,
     "errors": error_texts,
+    "greeting": greeting,
 }
 
 

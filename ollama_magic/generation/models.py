@@ -337,6 +337,21 @@ def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
     return model or ModelSummary(name)
 
 
+def default_model(session: Session, models: ServerModels) -> ChosenModel:
+    """Return the model of a prompt that names none, and what chose it.
+
+    Raises
+    ------
+    ConfigError
+        Nothing chooses one, and the server has none to choose.
+    """
+    chosen = chosen_model(session, session.chat(), models.installed)
+    if chosen is not None:
+        return chosen
+    name = model_to_ask("", models, allow_cloud=session.settings.allow_cloud)
+    return ChosenModel(name, "selected automatically")
+
+
 def answering_model_text(
     session: Session, look_up: Callable[[bool], ServerModels]
 ) -> str:
@@ -351,11 +366,7 @@ def answering_model_text(
     models = ServerModels()
     try:
         models = look_up(chosen is None)
-        chosen = chosen_model(session, session.chat(), models.installed)
-        if chosen is None:
-            allow_cloud = session.settings.allow_cloud
-            name = model_to_ask("", models, allow_cloud=allow_cloud)
-            return f"{name} (selected automatically)"
+        chosen = default_model(session, models)
     except OllamaMagicError as error:
         if chosen is None:
             return f"none selected: {error.what}"

@@ -54,6 +54,7 @@ from ollama_magic.notebook.compat import (
     unregister_all,
 )
 from ollama_magic.notebook.failures import FailingCells
+from ollama_magic.notebook.greeting import Greeting
 from ollama_magic.notebook.past_cells import RunCells
 
 if TYPE_CHECKING:
@@ -155,6 +156,11 @@ class OllamaMagics(Magics):
     @harmless_handler
     def _forget_shown(self, _result: object) -> None:
         self._just_shown.clear()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether something has used the session already."""
+        return self._session is not None
 
     @line_cell_magic
     @no_var_expand
@@ -399,6 +405,7 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     )
     # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics
+    Greeting(magics).register()
 
 
 def _magic_docstring() -> str:

@@ -471,9 +471,9 @@ def test_a_cloud_model_of_another_machine_is_named_with_that_machine():
 
 
 def test_the_context_of_a_cloud_model_is_shown_as_its_list_says(kernel, fake_ollama):
-    fake_ollama.models([{**STUB, "details": {"context_length": 240}}])
+    fake_ollama.models([{**STUB, "details": {"context_length": 40}}])
     ran = kernel.run(f"%%ollama {STUB['name']}\nHi")
-    assert "context 10% of 240" in ran.html
+    assert "context 60% of 40" in ran.html
     loaded = kernel.run(f"%ollama load {STUB['name']}").text
     assert loaded.endswith("a cloud model, which is never in memory here")
 
