@@ -186,7 +186,7 @@ def prepare(
     format = schema.json if schema else "json" if options.format == "json" else None
     format = None if begun else format
     _check_format(format, tools)
-    before = _chat_before(session, options, prompt, begun)
+    before = _chat_before(session, options, composition[0], begun)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
