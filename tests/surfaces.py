@@ -7,6 +7,7 @@ turn addresses into links; ``repr`` is a Python repr; ``terminal`` is written to
 """
 
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import get_args
 
 from ollama_magic import errors
@@ -205,14 +206,15 @@ def completions(text):
     """Show a model in the popup of Tab and in that of Shift+Tab."""
     facts = dict.fromkeys(["name", "parameter_size", "family", "modified_at"], text)
     model = ModelSummary(**facts, capabilities=("completion", text), remote_host=text)
-    sources = lambda: [(text, text)], lambda: [text], lambda: ({}, {})
-    completer = LineCompleter(lambda _: [model], *sources)
+    named = lambda: [(text, text)]  # noqa: E731
+    sources = SimpleNamespace(chats=named, templates=named, compared=lambda: [text])
+    completer = LineCompleter(lambda _: [model], sources)
     for line in ("%%ollama ", "%ollama show ", "%ollama chat ", "%ollama keep "):
         for entry in completer.complete(line).entries:
             yield "text", entry.text
             yield "text", entry.type
     line = f"%ollama show {text}".partition("\n")[0]
-    yield "text", Inspector(completer, str).page(line, len(line))
+    yield "text", Inspector(completer).page(line, len(line))
 
 
 def listings(text):

@@ -51,6 +51,7 @@ Completes = Literal[
     "tool",
     "compared",
     "level",
+    "template",
 ]
 """The kind of value that follows an option or a subcommand, for Tab completion.
 

@@ -7,7 +7,6 @@ so that ``%load_ext`` stays fast.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from dataclasses import Field, fields
@@ -53,6 +52,7 @@ from ollama_magic.notebook.compat import (
     is_value_dropped,
     unregister_all,
 )
+from ollama_magic.notebook.completion import sources as completion_sources
 from ollama_magic.notebook.failures import FailingCells
 from ollama_magic.notebook.greeting import Greeting
 from ollama_magic.notebook.past_cells import RunCells
@@ -352,12 +352,6 @@ class OllamaMagics(Magics):
                 )
             return self._session
 
-    def server_key(self, host: str = "") -> object:
-        """Return what identifies the server that a host means now, without delay."""
-        server = self._session.server if self._session else None
-        url = server.base_url if server else ""
-        return host, self._settings().host, os.environ.get("OLLAMA_HOST"), url
-
     def _settings(self) -> Settings:
         return Settings(**{name: getattr(self, name) for name in setting_names()})
 
@@ -390,19 +384,10 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     magics = OllamaMagics(shell)
     shell.register_magics(magics)
     input_transforms.install(shell)
-    completion.install(
-        shell,
-        server=magics.server_key,
-        connect=lambda host: magics.session.client(host or None).list,
-        chats=lambda: [
-            (chat.name, f"turns: {chat.turns}")
-            for chat in magics.session.store.chats(magics.session.notebook.key)
-        ],
-        compared=lambda: (
-            magics.session.compared.models if magics.session.compared else ()
-        ),
-        redactor=lambda: magics.session.redactor,
+    sources = completion_sources.Sources(
+        shell, lambda: magics.session, lambda: magics._session, magics._settings
     )
+    completion.install(shell, sources)
     # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics
     Greeting(magics).register()

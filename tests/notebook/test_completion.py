@@ -4,6 +4,7 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -12,7 +13,6 @@ from traitlets.config import Config
 
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import MODEL_OPTIONS
-from ollama_magic.client.redaction import Redactor
 from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
@@ -33,20 +33,18 @@ def one_shell():
     return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
 
 
-def install(shell, models=MODELS, chats=CHATS, **sources):
+def install(shell, models=MODELS, chats=CHATS, **others):
     """Install the completion with names in the place of a server and a store."""
     listed = [ModelSummary(name) for name in models]
-    completion.install(
-        shell,
-        **{
-            "server": str,
-            "connect": lambda host: lambda: listed,
-            "chats": lambda: [(name, "") for name in chats],
-            "compared": lambda: MODELS[1:],
-            "redactor": Redactor,
-            **sources,
-        },
-    )
+    sources = {
+        "server": str,
+        "connect": lambda host: lambda: listed,
+        "chats": lambda: [(name, "") for name in chats],
+        "templates": lambda: [("review", "Review this:")],
+        "compared": lambda: MODELS[1:],
+        "values": lambda: (shell.user_ns, shell.user_ns_hidden),
+    }
+    completion.install(shell, SimpleNamespace(**{**sources, **others}))
 
 
 @dataclass
@@ -82,7 +80,7 @@ def entries(shell, text, after=""):
 
 
 CASES = {
-    "models and options": ("%%ollama ", [*MODELS, *LONG], ""),
+    "models and options": ("%%ollama ", [*MODELS, "@review", *LONG], ""),
     "model": ("%%ollama ll", ["llama3.2:latest"], "ll"),
     "model with a colon": ("%%ollama qwen3:", ["qwen3:4b"], "qwen3:"),
     "model with slashes": ("%%ollama hf.co/a", ["hf.co/a/b:Q4"], "hf.co/a"),
@@ -135,6 +133,10 @@ CASES = {
     ),
     "options of a subcommand": ("%ollama show --t", ["--template"], "--t"),
     "chat of a subcommand": ("%ollama chat i", ["ideas"], "i"),
+    "words of a subcommand": ("%ollama template s", ["save", "show"], "s"),
+    "template of a subcommand": ("%ollama template rm r", ["review"], "r"),
+    "word in the place of a number": ("%ollama code a", ["all"], "a"),
+    "templates": ("%%ollama @re", ["@review"], "@re"),
     "help": ("%ollama help un", ["undo"], "un"),
     "help of an option": ("%ollama help --sc", ["--schema"], "--sc"),
     "value of a subcommand's option": (

@@ -48,6 +48,7 @@ _COLUMNS: Columns[TemplateRow] = {
     operands="[list|save|show|rm|export] [NAME]",
     aliases=("templates",),
     options=(YES,),
+    completes="template",
 )
 def template(context: Context, line: ParsedCommand) -> object:
     """Save, list, show, delete and export templates."""

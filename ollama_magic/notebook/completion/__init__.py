@@ -9,7 +9,7 @@ then. It may be called from several threads (VS Code uses another one).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ollama_magic.notebook.compat import (
@@ -21,9 +21,8 @@ from ollama_magic.notebook.compat import (
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from ollama_magic.client.models import ModelSummary
-    from ollama_magic.client.redaction import Redactor
     from ollama_magic.notebook.completion.lines import LineCompleter
+    from ollama_magic.notebook.completion.sources import Sources
 
 T = TypeVar("T")
 
@@ -33,30 +32,8 @@ _PAGE_S = 2.0
 """A limit for what Shift+Tab shows."""
 
 
-def install(
-    shell: Any,  # noqa: ANN401  (IPython is not typed)
-    *,
-    server: Callable[[str], Hashable],
-    connect: Callable[[str], Callable[[], Sequence[ModelSummary]]],
-    chats: Callable[[], Iterable[tuple[str, str]]],
-    compared: Callable[[], Sequence[str]],
-    redactor: Callable[[], Redactor],
-) -> None:
-    """Add the completion to a shell; a second call replaces the first.
-
-    Parameters
-    ----------
-    shell
-        The IPython shell.
-    server, connect
-        As those of :class:`~.lists.ModelLists`.
-    chats
-        Returns the names of chats and a note on each.
-    compared
-        Returns the names of the models in the last comparison.
-    redactor
-        Returns what removes secrets from the text of a value.
-    """
+def install(shell: Any, sources: Sources) -> None:  # noqa: ANN401  (IPython is not typed)
+    """Add the completion to a shell; a second call replaces the first."""
     from IPython.core.completer import context_matcher
 
     uninstall(shell)
@@ -69,11 +46,8 @@ def install(
                 from ollama_magic.notebook.completion.lines import LineCompleter
                 from ollama_magic.notebook.completion.lists import ModelLists
 
-                def values() -> tuple[Any, Any]:
-                    return shell.user_ns, shell.user_ns_hidden
-
-                models = ModelLists(server, connect)
-                made.append(LineCompleter(models, chats, compared, values))
+                models = ModelLists(sources.server, sources.connect)
+                made.append(LineCompleter(models, sources))
             return made[0]
 
     def warm_up() -> None:
@@ -89,21 +63,17 @@ def install(
     def page(code: str, cursor: int) -> str:
         if "%ollama" not in code:
             return ""
-        pages = in_time(
-            lambda: _inspector(completer(), redactor())(code, cursor), _PAGE_S
-        )
+        pages = in_time(lambda: _inspector(completer())(code, cursor), _PAGE_S)
         return pages[0] if pages else ""
 
     shell.Completer.custom_matchers.append(match)
     install_inspector(shell, page)
 
 
-def _inspector(
-    completer: LineCompleter, redactor: Redactor
-) -> Callable[[str, int], str]:
+def _inspector(completer: LineCompleter) -> Callable[[str, int], str]:
     from ollama_magic.notebook.completion.inspection import Inspector
 
-    return Inspector(completer, redactor.text).page
+    return Inspector(completer).page
 
 
 def uninstall(shell: Any) -> None:  # noqa: ANN401

@@ -33,16 +33,9 @@ _MOST_LINES = 30
 
 @dataclass(frozen=True, slots=True)
 class Inspector:
-    """What Shift+Tab shows.
-
-    Parameters
-    ----------
-    hide
-        Removes secrets from a text, as for a prompt.
-    """
+    """What Shift+Tab shows, from what Tab has."""
 
     completer: LineCompleter
-    hide: Callable[[str], str]
 
     def page(self, code: str, cursor: int) -> str:
         """Return what is known about the word at the cursor; empty if nothing is."""
@@ -56,13 +49,14 @@ class Inspector:
         place = place_of(line[:end], code[:start])
         if place is None:
             return ""
-        text = self._in_text(line, column, place)
+        text = "" if place.is_raw else self._in_text(line, column, place)
         if not text and not place.is_prompt:
             text = self._on_line(place)
         return str(TextPage(text))
 
     def _in_text(self, line: str, column: int, place: Place) -> str:
-        if place.is_cell or place.is_raw:
+        command = find_command(place.words.split(" ", 1)[0])
+        if not place.is_prompt and not (command and command.takes_text):
             return ""
         for match in _PLACEHOLDER.finditer(line):
             if match.start() <= column <= match.end():
@@ -88,6 +82,9 @@ class Inspector:
         flag, _, value = word.value.partition("=")
         if option := find_option(options, flag):
             return self._option(option, value, position.host, command)
+        if command is None and word.value.startswith("@"):
+            texts = dict(self.completer.sources.templates())
+            return texts.get(word.value[1:], "")
         takes_model = command is None or command.completes == "model"
         is_model = takes_model and not position.waits_anything
         return self._model(word.value, position.host) if is_model else ""
@@ -115,7 +112,8 @@ class Inspector:
         return "\n\n".join(_details(one) for one in models if one.name in names)
 
     def _value(self, expression: str) -> str:
-        namespace, _ = self.completer.values()
+        sources = self.completer.sources
+        namespace, _ = sources.values()
         value = statics.resolve(expression, namespace)
         shown = f"{{{{ {expression} }}}}"
         is_image = statics.is_image(value) and as_array(value) is None
@@ -125,7 +123,7 @@ class Inspector:
             return f"{shown} is sent as an image or a sound: {type(value).__name__}"
         if value is statics.MISSING and re.search(r"[.\[]", expression):
             return ""
-        return _as_sent(shown, namespace, self.hide)
+        return _as_sent(shown, namespace, sources.hide)
 
 
 def _end_of_word(line: str, column: int) -> int:

@@ -7,9 +7,9 @@ values from the notebook, models and chats from callables.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ollama_magic.client.models import ModelSummary, canonical
 from ollama_magic.client.progress import size_text
@@ -33,6 +33,7 @@ from ollama_magic.notebook.completion.words import (
 
 if TYPE_CHECKING:
     from ollama_magic.notebook.commands.declare import Command
+    from ollama_magic.notebook.completion.sources import Sources
 
 _CELL_LINE = re.compile(r"%%ollama\s+(?:[^\s<]+\s*<<\s*)?(?P<words>.*)")
 _PROMPT_ABOVE = re.compile(r"%%ollama(?:[^\S\n](?P<words>.*))?\n")
@@ -81,18 +82,12 @@ class LineCompleter:
     ----------
     models
         Returns the models of a host (of ``--host``, or empty) that are known.
-    chats
-        Returns the names of chats and notes on them.
-    compared
-        Returns the models of the last comparison.
-    values
-        Returns the namespace, and the part of it that IPython made.
+    sources
+        What the session knows.
     """
 
     models: Callable[[str], Sequence[ModelSummary]]
-    chats: Callable[[], Iterable[tuple[str, str]]]
-    compared: Callable[[], Sequence[str]]
-    values: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]
+    sources: Sources
 
     def complete(self, text: str, above: str = "", after: str = "") -> Offer | None:
         """Return what fits at the cursor; None if Python is written there.
@@ -116,7 +111,7 @@ class LineCompleter:
         match = placeholders.OPEN.search(text)
         if match is None:
             return NOTHING
-        return placeholders.complete(match[1], after, *self.values())
+        return placeholders.complete(match[1], after, *self.sources.values())
 
     def _command_line(
         self, words: list[str], word: Word, after: str, line: str
@@ -142,14 +137,25 @@ class LineCompleter:
     ) -> Offer:
         if command.name == "help" and word.raw.startswith("-"):
             return starting(word.raw, _flags(CHAT_OPTIONS))
-        if offer := self._option(position, word, after):
-            return offer
-        if position.plain and command.most is not None:
+        offer = self._option(position, word, after)
+        return offer or self._plain(command, position.plain, word, after)
+
+    def _plain(
+        self, command: Command, before: Sequence[str], word: Word, after: str
+    ) -> Offer:
+        index, operands = len(before), command.operands.split()
+        here = operands[index].strip("[]").split("|") if index < len(operands) else []
+        if choices := [one for one in here if one.islower()]:
+            return starting(word.raw, [Entry(one, "word") for one in choices])
+        if command.completes == "template" and "NAME" in here:
+            names = self.sources.templates()
+            return starting(word.raw, [Entry(n, "template", t) for n, t in names])
+        if before and command.most is not None:
             return NOTHING
         if command.completes == "file":
             return file_offer(word, after)
         if command.completes == "model":
-            return self._model_offer(word.raw, besides=position.plain)
+            return self._model_offer(word.raw, besides=before)
         return starting(word.raw, self._entries(command.completes))
 
     def _options_line(
@@ -165,13 +171,16 @@ class LineCompleter:
             return NOTHING  # the free text of `ask`
         if offer := self._option(position, word, after):
             return offer
+        if models and word.raw.startswith("@"):
+            return starting(word.raw, self._entries("template"))
         names = NOTHING
         if models and not position.plain and "model" not in position.given:
             names = self._model_offer(word.raw, position.host)
         if word.raw:
             return names
         left = [one for one in CHAT_OPTIONS if _may_follow(one, position.given)]
-        return Offer("", (*names.entries, *_flags(left, long_only=True)))
+        saved = self._entries("template") if names.entries else ()
+        return Offer("", (*names.entries, *saved, *_flags(left, long_only=True)))
 
     def _option(self, position: Position, word: Word, after: str) -> Offer | None:
         """Return what fits an option or its value; None if neither belongs here."""
@@ -208,7 +217,7 @@ class LineCompleter:
         expression = word.raw
         if what == "schema":  # "list[Person]", "Person | None"
             expression = re.split(r"[^\w.]", word.raw)[-1]
-        named = placeholders.complete(expression, after, *self.values(), wanted)
+        named = placeholders.complete(expression, after, *self.sources.values(), wanted)
         if what == "tool" or (word.quote and named.entries):
             return named
         fits = statics.is_media_file if what == "image" else _is_json_file
@@ -232,25 +241,26 @@ class LineCompleter:
         )
 
     def _entries(self, what: Completes) -> Iterable[Entry]:
+        sources = self.sources
+        found: Iterable[tuple[str, str]] = ()
         if what == "chat":
-            return [Entry(name, "chat", note) for name, note in self.chats()]
-        if what == "compared":
-            return [Entry(name, "model", "compared") for name in self.compared()]
-        if what == "level":
-            return [Entry(one, "level") for one in (*THINK_LEVELS, "true", "false")]
-        if what == "option":
+            found = sources.chats()
+        elif what == "compared":
+            found = [(name, "compared") for name in sources.compared()]
+        elif what == "template":
+            found = [(f"@{name}", text) for name, text in sources.templates()]
+        elif what == "level":
+            found = [(one, "") for one in (*THINK_LEVELS, "true", "false")]
+        elif what == "option":
             from ollama_magic.client.options import MODEL_OPTIONS
 
-            options = MODEL_OPTIONS.items()
-            return [Entry(name, "model option", one.about) for name, one in options]
-        if what == "command":
+            found = [(name, one.about) for name, one in MODEL_OPTIONS.items()]
+        elif what == "command":
             from ollama_magic.notebook.commands import COMMANDS
 
-            return [
-                Entry(one.name, "command", summary("commands.md", one.usage))
-                for one in COMMANDS
-            ]
-        return ()
+            found = [(c.name, summary("commands.md", c.usage)) for c in COMMANDS]
+        kind = {"option": "model option", "compared": "model"}.get(what, what)
+        return [Entry(text, kind, note) for text, note in found]
 
 
 def model_note(model: ModelSummary) -> str:
