@@ -6,6 +6,7 @@ the text varies; ``text`` is plain text; ``linked`` is plain text in which front
 turn addresses into links; ``repr`` is a Python repr; ``terminal`` is written to one.
 """
 
+from base64 import b64encode
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import get_args
@@ -23,8 +24,9 @@ from ollama_magic.client.server_errors import (
     response_error,
     server_error,
 )
-from ollama_magic.client.types import Progress
+from ollama_magic.client.types import Progress, ReplyChunk
 from ollama_magic.errors import OllamaMagicError, quoted
+from ollama_magic.generation.response import Response, Result
 from ollama_magic.notebook.completion.inspection import Inspector
 from ollama_magic.notebook.completion.lines import LineCompleter
 from ollama_magic.notebook.greeting import greeting_line
@@ -114,6 +116,17 @@ def called(text):
     yield from reply(steps=steps)
     yield from reply(steps=(steps[0], {**steps[1], "outcome": "failed"}))
     yield from reply(steps=steps[:1])  # before the call is allowed
+
+
+def drawn(text):
+    """Show what a model calls an image: base64 or not, with a signature or not."""
+    data = text.encode("utf-8", "replace")
+    encoded = [b64encode(one).decode() for one in (data, b"\x89PNG\r\n" + data)]
+    for image in (text, *encoded):
+        response = Response()
+        response.read([ReplyChunk(images=(image,))])
+        images = tuple(one.data for one in response.images)
+        yield from reply(images=images, notice=Result((), (response,)).notice())
 
 
 def columns(text):
@@ -325,6 +338,7 @@ SURFACES = {
     "notice": notice,
     "footer": footer,
     "functions called": called,
+    "images drawn": drawn,
     "columns": columns,
     "live columns": live_columns,
     "while it waits": while_waiting,

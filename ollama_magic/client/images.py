@@ -264,6 +264,29 @@ class Image:
         return ", ".join([format_of(self.data), *extent, size_text(len(self.data))])
 
 
+_MAX_DRAWN_BYTES = 10_000_000
+_MAX_DRAWN_PIXELS = 50_000_000
+"""A browser needs four bytes for each, however small the file is."""
+
+
+def drawn_image(text: str) -> Image | None:
+    """Return an image that a model drew, in base64; None unless it is a usable PNG.
+
+    Examples
+    --------
+    >>> drawn_image("PHN2Zz48c2NyaXB0Lz48L3N2Zz4=") is None  # SVG with a script
+    True
+    """
+    try:
+        data = b64decode(text, validate=True)
+    except ValueError:
+        return None
+    size = size_of(data) if format_of(data) == "PNG" else None
+    is_small = len(data) <= _MAX_DRAWN_BYTES
+    is_usable = size and is_small and 0 < size[0] * size[1] <= _MAX_DRAWN_PIXELS
+    return Image(data) if is_usable else None
+
+
 def without_images(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a request body with descriptions in place of images."""
 

@@ -23,14 +23,13 @@ from ollama_magic.errors import (
     Interrupted,
     nearest,
 )
+from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.facts import with_facts
 from ollama_magic.generation.models import ServerModels, capabilities_of
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
     PreparedRequest,
     ask_for_models,
-    cached_reply,
-    explained,
     prepare,
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, of_cell
@@ -119,7 +118,8 @@ class Comparison:
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
         """Return a ``pandas.DataFrame`` with a row for each model.
 
-        Its columns are model, text, tokens, tokens/s, seconds (as the server counted
+        Its columns are model, text, prompt tokens, cached tokens (those of the prompt
+        that the server remembered), tokens, tokens/s, seconds (as the server counted
         them; 0 if it did not) and status.
 
         Raises
@@ -133,6 +133,8 @@ class Comparison:
             {
                 "model": reply.model,
                 "text": reply.text,
+                "prompt tokens": reply.stats.prompt_eval_count,
+                "cached tokens": reply.stats.prompt_eval_cached_count,
                 "tokens": reply.stats.eval_count,
                 "tokens/s": reply.stats.tokens_per_second,
                 "seconds": reply.stats.total_duration_s,

@@ -18,6 +18,7 @@ from ollama_magic.history.turns import MAIN_CHAT, Turn, TurnPosition
 
 _LOAD_WORTH_SHOWING_S = 3.0
 _CONTEXT_WORTH_SHOWING = 0.5
+_REUSED_WORTH_SHOWING = 1000
 _MAX_SPEED = 10_000
 """Tokens per second; a server that reports more has measured too short a time."""
 _MARK = " (unsaved cell)"
@@ -109,8 +110,9 @@ def footer_news(
     The place is news in another chat than ``main``, and at the first turn after a
     change of the chat or a restart of the kernel.
     """
+    reused = _reused_text(turn) if place is None or place["turn"] == 1 else ""
     if place is None:
-        return ()
+        return (reused,)
     chat, number = place["chat"], place["turn"]
     before, session.last_chat = session.last_chat, chat
     has_moved = number > 1 if before is None else before != chat
@@ -121,4 +123,13 @@ def footer_news(
     return (
         f"turn {number} of {chat}{_MARK * is_unsaved}" if is_news else "",
         f"version {version}" if version > 1 else "",
+        reused,
     )
+
+
+def _reused_text(turn: Turn) -> str:
+    """Return how much of a long prompt the server had read before."""
+    count = turn.stats.prompt_eval_cached_count
+    is_long = count >= _REUSED_WORTH_SHOWING
+    of = f"{turn.stats.prompt_eval_count:,} prompt tokens"
+    return f"{count:,} of {of} reused" if is_long else ""

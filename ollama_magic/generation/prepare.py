@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, filterfalse
 from typing import Any
@@ -20,12 +20,12 @@ from ollama_magic.client.models import (
     LoadedModel,
     ModelSummary,
     find_model,
-    has_tag,
     may_support,
     require_capability,
 )
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
+from ollama_magic.generation.cached import named_by_cache
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
@@ -50,7 +50,6 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
-from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
 from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
 
 
@@ -135,6 +134,8 @@ class PreparedRequest:
         model = self.request.model
         if not response.is_empty:
             return f"{model} is thinking…"
+        if response.total:
+            return f"{model} is drawing, step {response.completed} of {response.total}…"
         doing = f"{'waiting for' if self.loaded else 'loading'} {model}…"
         if self.cloud_host:
             doing = f"sending to {self.cloud_host}…"
@@ -208,7 +209,7 @@ def prepare(
     reply = begun.reply_messages() if begun else []
     sent = [*messages(last=options.last), *reply]
     request = _request(name, options, sent, tools, format)
-    request = _named_by_cache(session, options, request, models)
+    request = named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0), *reply]
     earlier = chain.from_iterable(t.images for t in history.sent(options.last))
     return PreparedRequest(
@@ -272,62 +273,6 @@ def ask_for_models(
         if not options.cached:
             raise
         return ServerModels(fault=error)
-
-
-# -- cached replies --------------------------------------------------------------
-
-
-def cached_reply(
-    session: Session, options: ChatOptions, request: Request, digest: str = ""
-) -> CachedReply | None:
-    """Return the cached reply to a request, if the options ask for the cache.
-
-    Parameters
-    ----------
-    digest
-        Only a reply of the model with this digest; empty: of any model.
-    """
-    if not options.cached:
-        return None
-    return session.store.find_cached_reply(request_key(request), request.model, digest)
-
-
-def explained(
-    session: Session,
-    options: ChatOptions,
-    request: Request,
-    fault: BaseException | None,
-) -> BaseException | None:
-    """Return the fault, with a note if a cached reply was wanted and is missing."""
-    if not (options.cached and isinstance(fault, ServerUnreachableError)):
-        return fault
-    asked = str(request.as_messages()[-1].get("content", ""))
-    store = session.store
-    file = store.path.name if store.path else "memory"
-    return not_cached_error(fault, file, asked, store.nearest_prompt(asked))
-
-
-def _named_by_cache(
-    session: Session, options: ChatOptions, request: Request, models: ServerModels
-) -> Request:
-    """Return the request with its model's full name, if only the cache knows it.
-
-    Raises
-    ------
-    OllamaMagicError
-        No model is named and no reply is cached: why the server could not list its
-        models.
-    """
-    if models.fault is None or (request.model and has_tag(request.model)):
-        return request
-    cached = cached_reply(session, options, request)
-    if cached is not None:
-        return replace(request, model=cached.model)
-    if request.model:
-        return request
-    fault = explained(session, options, request, models.fault)
-    assert fault is not None
-    raise fault
 
 
 # -- parts of a request ----------------------------------------------------------

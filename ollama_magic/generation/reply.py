@@ -257,6 +257,7 @@ def make_reply(
         footer=() if options.quiet else footer,
         context_share=None if options.quiet else share,
         facts=() if options.quiet else (early_end(turn), result.server_note),
+        images=tuple(image.data for image in result.response.images),
         notice="\n".join(filter(None, notices)),
         model=turn.model,
         status=turn.status,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
+from ollama_magic.client.images import Image, drawn_image
 from ollama_magic.client.types import (
     ReplyChunk,
     Request,
@@ -114,6 +115,13 @@ class Response:
     stats: Stats = field(default_factory=Stats)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     """The tokens with their log probabilities, if they were requested."""
+    images: list[Image] = field(default_factory=list)
+    """The images that the model drew."""
+    rejected_images: int = 0
+    """How many images are no usable PNG."""
+    completed: int = 0
+    """Steps of an image that are done, of ``total``."""
+    total: int = 0
     cached: CachedReply | None = None
     """The cached reply that this is, if any."""
     fault: BaseException | None = None
@@ -188,6 +196,7 @@ class Response:
     def is_empty(self) -> bool:
         """Whether nothing has arrived that is worth keeping."""
         parts = len(self._text) + len(self._thinking) + len(self._tool_calls)
+        parts += len(self.images) + self.rejected_images
         return parts == self._parts_before
 
     @property
@@ -205,6 +214,11 @@ class Response:
             self.done_reason, self.stats = chunk.done_reason, chunk.stats
         self._tool_calls += chunk.tool_calls
         self.logprobs += chunk.logprobs
+        for image in map(drawn_image, chunk.images):
+            self.images += [image] if image else []
+            self.rejected_images += image is None
+        if chunk.total:
+            self.completed, self.total = chunk.completed, chunk.total
         self.remote_host = chunk.remote_host or self.remote_host
         return self._keep(text, chunk.thinking + thinking, is_whole=chunk.done)
 
@@ -335,9 +349,16 @@ class Result:
         if self.status == "cut":
             limit = self.requests[-1].options.get("num_predict", "")
             return f"[cut off at num_predict {limit}".rstrip() + "]"
-        if self.response.text.strip() or self.response.tool_calls:
+        return self._missing()
+
+    def _missing(self) -> str:
+        """Return what a complete reply lacks; empty if nothing."""
+        response = self.response
+        if response.rejected_images:
+            return "[an image is not shown: it is no PNG, or too large]"
+        if response.text.strip() or response.tool_calls or response.images:
             return ""
-        return f"[no reply{', only thinking' if self.response.thinking else ''}]"
+        return f"[no reply{', only thinking' if response.thinking else ''}]"
 
 
 def added_stats(before: Stats, after: Stats) -> Stats:

@@ -18,6 +18,7 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import without_images
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
+from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.code_cell import code_below, put_code_below
 from ollama_magic.generation.facts import with_facts
 from ollama_magic.generation.images import counted_kinds
@@ -26,8 +27,6 @@ from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
     PreparedRequest,
     ask_for_models,
-    cached_reply,
-    explained,
     prepare,
 )
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, shown_steps
@@ -255,7 +254,7 @@ def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> N
     if not prepared.options.cached or result.fault is not None:
         return
     for request, response in zip(result.requests, result.responses, strict=True):
-        if response.cached is None:
+        if response.cached is None and not response.images:
             kept = CachedReply(
                 model=request.model,
                 digest=result.digest,

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from ollama_magic.client.images import Image
 from ollama_magic.render.code import LABEL_STYLE, CodeBlock, code_blocks
+from ollama_magic.render.pictures import images_html
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
     SHORTENED_NOTE,
@@ -88,6 +90,8 @@ class ReplyView:
     """Parts of the footer that front ends without HTML show too."""
     folded: tuple[CodeBlock, ...] = ()
     """The code that the cell below has too."""
+    images: tuple[bytes, ...] = ()
+    """The images that the model drew, as PNG files."""
 
     @property
     def shown_thinking(self) -> str:
@@ -107,7 +111,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
     ]
     plain = output_text(view)
     source = "\n\n".join(filter(None, [_steps_json(view.steps), thinking, plain]))
-    page = with_style(within_budget(parts, source))
+    page = with_style(images_html(view.images) + within_budget(parts, source))
     return {"text/html": page, "text/plain": plain}
 
 
@@ -130,7 +134,8 @@ def output_text(view: ReplyView) -> str:
     ]
     if len(calls) > _MAX_CALLS_IN_TEXT:
         calls[_MAX_CALLS_IN_TEXT:] = [f"and {len(calls) - _MAX_CALLS_IN_TEXT} more"]
-    facts = one_line(" · ".join(filter(None, [*calls, *view.facts])))
+    images = [f"image: {Image(png).describe()}" for png in view.images]
+    facts = one_line(" · ".join(filter(None, [*images, *calls, *view.facts])))
     plain = reply_plain(view)
     gap = "\n" if view.notice.strip() else "\n\n"
     return f"{plain}{gap}[{facts}]" if facts else plain

@@ -33,6 +33,7 @@ from ollama_magic.render.limits import (
     without_styles,
 )
 from ollama_magic.render.math import MATH_CLASS
+from ollama_magic.render.pictures import without_images
 from ollama_magic.render.references import (
     Definition,
     References,
@@ -287,7 +288,7 @@ def shown_parts(page: str, styles: Collection[str]) -> list[str] | None:
     styles
         The styles that may stand on parts, besides those of Markdown.
     """
-    page = without_style(page)
+    page = without_images(without_style(page))
     clean = _as_sanitised(_page_cleaner(frozenset(styles)).clean(page))
     if _comparable(clean) != _comparable(page):
         return None

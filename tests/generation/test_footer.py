@@ -1,11 +1,12 @@
 """What the footer shows, and what it leaves out."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
 from ollama_magic.client.types import Stats
-from ollama_magic.generation.footer import context_share, footer_parts
+from ollama_magic.generation.footer import context_share, footer_news, footer_parts
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.history.turns import Turn
 
@@ -67,3 +68,22 @@ def test_a_speed_that_is_not_plausible_is_left_out(tokens, seconds, speed):
 
 def test_an_unknown_context_is_not_guessed():
     assert context_share(Turn(model="m", stats=STATS), Result((), ())) is None
+
+
+@pytest.mark.parametrize(
+    ("cached", "number", "shown"),
+    [
+        (2950, None, "2,950 of 3,000 prompt tokens reused"),
+        (2950, 1, "2,950 of 3,000 prompt tokens reused"),
+        (2950, 2, ""),  # the later turns of a chat always are
+        (999, None, ""),
+        (0, 1, ""),
+    ],
+)
+def test_a_long_prompt_that_was_not_read_again_is_news(cached, number, shown):
+    turn = Turn(model="m", stats=replace(STATS, prompt_eval_cached_count=cached))
+    place = number and {"chat": "main", "turn": number, "position": 0}
+    session, options = Mock(last_chat="main"), Mock(cached=True)
+    prepared = Mock(options=options)
+    news = footer_news(session, prepared, turn, place, is_unsaved=False)
+    assert "".join(news) == shown

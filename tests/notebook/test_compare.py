@@ -389,7 +389,8 @@ def test_a_comparison_makes_a_data_frame(kernel, two):
     both(kernel, options=f"c << --compare {A},{B}")
     code = "frame = c.to_frame()\nprint(list(frame.columns), frame['tokens'].tolist())"
     assert kernel.run(code).streams == (
-        "['model', 'text', 'tokens', 'tokens/s', 'seconds', 'status'] [0, 0]\n"
+        "['model', 'text', 'prompt tokens', 'cached tokens', 'tokens', 'tokens/s', "
+        "'seconds', 'status'] [0, 0]\n"
     )
 
 
