@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from ollama_magic.notebook.cells import CellTracker
     from ollama_magic.notebook.failures import FailingCells
 
-_PROMPT = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*%%?ollama(?:\s|$)")
+_PROMPT = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*%%ollama(?:\s|$)")
 _OUR_LINE = re.compile(r"^[ \t]*(?:[\w., ]+=[ \t]*)?%ollama\b", re.MULTILINE)
+_SET_UP = re.compile(r"\s*%(?:(?:re)?load_ext\s+ollama_magic|config\s+OllamaMagics)\b")
 _OTHER_LANGUAGE = re.compile(r"\s*%%(?!(?:time|timeit|capture|prun)\b)")
 _MAX_BYTES = 20_000_000
 """Of displays; the oldest are forgotten then."""
@@ -112,7 +113,7 @@ class RunCells:
             return  # a cell that runs within another
         number = len(past_cells(self._shell))
         run = self._runs[number] = _Run(self._cells.permanent_id or "")
-        self._running = None if _PROMPT.match(info.raw_cell or "") else run
+        self._running = None if _is_ours(info.raw_cell or "") else run
 
     @harmless_handler
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
@@ -390,7 +391,11 @@ def _outputs_in_file(saved: _Saved, failure: str) -> Iterator[CellOutput]:
 
 
 def _is_ours(source: str) -> bool:
-    return _PROMPT.match(source) is not None
+    """Return whether a cell is a prompt, or has only lines of our magics."""
+    lines = [line for line in source.splitlines() if line.split("#")[0].strip()]
+    return _PROMPT.match(source) is not None or all(
+        _OUR_LINE.match(line) or _SET_UP.match(line) for line in lines
+    )
 
 
 def _is_same(source: str, saved: _Saved) -> bool:

@@ -132,6 +132,7 @@ def test_the_page_above_comes_from_the_saved_file(kernel, fake_ollama, tmp_path)
         ("a", "code", "first = 1; edited", first, stream("the saved text\n"), old),
         ("q", "code", "%%ollama\nearlier", first + 1, reply),
         ("n", "code", "never_run()", None),
+        ("s", "code", "%load_ext ollama_magic  # set-up\nx = %ollama list", None),
         ("p", "code", "%ollama use llama3.2:3b\nprint(1)", None, stream("ours")),
         ("c", "code", "%%ollama --above --outputs\nSum up.", None),
         ("b", "code", "second = 2", first - 1),
@@ -144,11 +145,12 @@ def test_the_page_above_comes_from_the_saved_file(kernel, fake_ollama, tmp_path)
         "Text:\n\n```markdown\n# Sales\nof the year\n```\n\n"
         f"In[{first}]:\n\n```python\nfirst = 1; key = '***'\n```\n\n"
         "A cell that was not run:\n\n```python\nnever_run()\n```\n\n"
+        "A cell that was not run:\n\n"
+        "```python\n%ollama use llama3.2:3b\nprint(1)\n```\n\nSum up."
     )
-    assert text.endswith("\n\nSum up.")
     for absent in ("second", "earlier", "old", "the saved text", "ours"):
         assert absent not in text
-    assert note_of(ran).startswith(f"with cell {first}, 1 text and 1 cell not run")
+    assert note_of(ran).startswith(f"with cell {first}, 1 text and 2 cells not run")
 
 
 def test_a_saved_run_has_all_its_outputs_and_another_kernel_ran_others(
