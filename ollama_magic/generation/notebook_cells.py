@@ -80,7 +80,9 @@ class CellsBefore(TypedDict):
     length: int
     """The characters of the text that come from them."""
     named: str
-    """What the footer says: ``cells 3-5 and 2 outputs, 1,200 characters``."""
+    """The cells for the footer: ``cells 3-5 and 2 outputs``."""
+    details: str
+    """The rest of what the footer says: ``1,200 characters, in part``."""
 
 
 class PastCells(Protocol):
@@ -159,9 +161,12 @@ def with_cells(
             blocks.append(str(part))
     before = "\n\n".join(blocks) + "\n\n"
     attached = tuple(part.image for part in parts if part.image)
-    named = _named(sent, parts, len(before), excerpt.note, is_cut=bool(left_out))
+    is_cut = bool(left_out) or any(part.is_cut for part in parts)
+    details = f"{len(before):,} characters{', in part' * is_cut}"
+    details += f" ({excerpt.note})" if excerpt.note else ""
     whole = (before + prompt, names, (*images, *attached))
-    return whole, CellsBefore(length=len(before), named=named)
+    named = _named(sent, parts)
+    return whole, CellsBefore(length=len(before), named=named, details=details)
 
 
 # -- the budget ------------------------------------------------------------------
@@ -253,15 +258,8 @@ def _fitting(lines: Iterable[str], room: int) -> list[str]:
 # -- the footer ------------------------------------------------------------------
 
 
-def _named(
-    cells: Sequence[NotebookCell],
-    parts: Sequence[_Part],
-    length: int,
-    more: str,
-    *,
-    is_cut: bool,
-) -> str:
-    """Return the text of the footer: ``cells 3-5 and 2 outputs, 1,200 characters``."""
+def _named(cells: Sequence[NotebookCell], parts: Sequence[_Part]) -> str:
+    """Return what is sent: ``cells 3-5, 1 text and 2 outputs``."""
     run, saved = (
         {one.number for one in cells if one.number and one.is_saved is is_saved}
         for is_saved in (False, True)
@@ -277,10 +275,7 @@ def _named(
         counted(outputs, "output") if outputs else "",
     ]
     *others, last = filter(None, names)
-    listed = f"{', '.join(others)} and {last}" if others else last
-    in_part = ", in part" if is_cut or any(part.is_cut for part in parts) else ""
-    reason = f" ({more})" if more else ""
-    return f"{listed}, {length:,} characters{in_part}{reason}"
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _numbered(numbers: Collection[int]) -> str:

@@ -99,7 +99,8 @@ class PreparedRequest:
     def notes(self) -> tuple[str, ...]:
         """What the footer says about the text before the prompt, and its template."""
         use = self.options.template_use
-        notes = [f"with {self.cells['named']}"] if self.cells else []
+        cells = self.cells
+        notes = [f"with {cells['named']}, {cells['details']}"] if cells else []
         if use is not None:
             sets = f"sets {', '.join(use.sets)}" if use.sets else ""
             facts = ", ".join(filter(None, [use.path, sets]))

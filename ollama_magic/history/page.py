@@ -77,7 +77,7 @@ class Page:
         self._ran.add(base_id(cell_id))
         if any(turn.cell_id == cell_id for turn in turns):
             return None
-        return next((t for t in self.earlier(turns) if t.prompt == prompt), None)
+        return next((t for t in self.earlier(turns) if t.own_prompt == prompt), None)
 
     def earlier(self, turns: Sequence[Turn]) -> list[Turn]:
         """Return turns whose cells did not run in this kernel."""

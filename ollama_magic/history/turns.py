@@ -111,15 +111,20 @@ class Turn:
         return self.status != "complete" and not has_reply
 
     @property
-    def brief_prompt(self) -> str:
-        """The prompt for listings, with ``{{ cells 3-7 }}`` in place of their text.
+    def own_prompt(self) -> str:
+        """The prompt without the cells of the notebook that were sent before it.
 
         A file could hide a part of its prompts this way: those of files stay whole.
         """
-        cells = self.request.get("cells")
-        if not cells or self.is_from_file:
-            return self.prompt
-        return f"{{{{ {cells['named']} }}}} {self.prompt[cells['length'] :]}"
+        cells = {} if self.is_from_file else self.request.get("cells", {})
+        return self.prompt[cells.get("length", 0) :]
+
+    @property
+    def brief_prompt(self) -> str:
+        """The prompt for listings: ``{{ cells 3-7 }}`` in place of their text."""
+        if (own := self.own_prompt) == self.prompt:
+            return own
+        return f"{{{{ {self.request['cells']['named']} }}}} {own}"
 
     @property
     def is_from_file(self) -> bool:

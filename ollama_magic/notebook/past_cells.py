@@ -168,6 +168,8 @@ class RunCells:
         source = _Cells(self, file, options.outputs)
         if options.above:
             cells, note = source.above(self._cells)
+            if not (session.notebook.path or "").endswith(".ipynb"):
+                note = note.partition(";")[0]  # there is no notebook to save
         else:
             cells, note = source.in_ranges(options.cells), ""
         lacks_streams = options.outputs and source.lacks_streams

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -19,6 +20,8 @@ from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.run import NoDisplay, ask, request_text
 from ollama_magic.generation.session import Session, _NoCells
 from ollama_magic.generation.settings import Settings
+from ollama_magic.history.page import Page
+from ollama_magic.history.turns import Turn
 from ollama_magic.notebook.cell_outputs import saved_outputs, text_output
 from ollama_magic.notebook.past_cells import RunCells
 
@@ -94,7 +97,7 @@ def test_chosen_cells_are_sent_as_they_ran_with_what_they_showed(
     shown = kernel.run(f"%%ollama -1 --dry-run --cells {first}\nWhy?")
     assert f"\nwith cell {first}, " in shown.text
     shown = kernel.run("turns = %ollama history\nprint(turns)")
-    assert f"{{{{ {note[5:35]}" in shown.streams
+    assert f"{{{{ {named[5:]} }}}} Why?" in shown.streams
     exported = kernel.run(f"%ollama export {str(tmp_path / 'chat.md')!r}")
     assert exported.status == "ok", exported.error
     page = (tmp_path / "chat.md").read_text()
@@ -381,3 +384,12 @@ def test_outputs_of_text_read_as_in_a_terminal():
     ]
     texts = [one.text for one in saved_outputs(outputs, "")]
     assert texts == ["ab", "KeyError: 'x'"]
+
+
+def test_listings_name_the_cells_before_a_prompt_but_show_all_of_one_from_a_file():
+    cells = {"length": 5, "named": "cell 3", "details": ""}
+    turn = Turn("x = 1Why?", model="m", cell_id="b", request={"cells": cells})
+    assert (turn.own_prompt, turn.brief_prompt) == ("Why?", "{{ cell 3 }} Why?")
+    assert Page().earlier_turn([turn], "a", "Why?") == turn
+    for origin in ("file", "trusted"):
+        assert replace(turn, origin=origin).brief_prompt == "x = 1Why?"
