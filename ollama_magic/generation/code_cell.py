@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.session import Session
+from ollama_magic.history.turns import utc_now
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.text import counted, visible_text
 
@@ -52,7 +53,9 @@ def insert_below(session: Session, code: CodeToRun) -> str:
     """Insert code into a cell below; return where it is, empty if there is no place."""
     where = session.cells.put_below(code.source)
     if where and (cell_id := session.cells.cell_id):
-        session.code_below.setdefault(cell_id, []).append(code.hash)
+        put = session.code_below.setdefault(cell_id, {})
+        put.pop(code.hash, None)  # the last one is the one that was put last
+        put[code.hash] = utc_now()
     return where
 
 
@@ -66,7 +69,7 @@ def code_below(session: Session, prepared: PreparedRequest) -> str:
     if prepared.begun is not None:
         turns, cell_id = (prepared.begun,), prepared.begun.cell_id
     elif cell_id in session.code_below:
-        return session.code_below[cell_id][-1]
+        return next(reversed(session.code_below[cell_id]))
     for turn in reversed(turns):
         if turn.cell_id == cell_id and turn.request.get("extract"):
             # A turn of an earlier version has no hash, but its code.

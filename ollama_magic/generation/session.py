@@ -135,8 +135,8 @@ class Session:
         """The chat of the last turn of this kernel."""
         self.compared: Compared | None = None
         """The last comparison, for ``%ollama keep``."""
-        self.code_below: dict[str, list[str]] = {}
-        """The hashes of the code inserted below cells in this kernel, by cell id."""
+        self.code_below: dict[str, dict[str, str]] = {}
+        """The hashes of the code inserted below cells, and when, by cell id."""
         # Tab completion may use the session from another thread (VS Code does).
         self._lock = threading.RLock()
         self._server = started_for()  # by the session before ``%reload_ext``

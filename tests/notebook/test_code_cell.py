@@ -315,6 +315,7 @@ def test_nbclient_gets_the_code_with_a_note(fake_ollama, tmp_path):
 
 # -- %ollama code ------------------------------------------------------------------
 
+DELETED = "If you deleted it, save the notebook and run this again."
 BLOCKS = "```python\na = 1\n```\n\n```bash\nls\n```\n\n```json\n{}\n```\n"
 
 
@@ -326,7 +327,7 @@ def test_the_code_of_a_reply_is_inserted_without_asking_again(kernel, fake_ollam
     assert len(fake_ollama.bodies("/api/chat")) == 1
     ran, cells = run_with_inserted_cells(kernel, "%ollama code", "b")
     assert cells == []
-    assert ran.text == "Code already inserted below by an earlier run."
+    assert ran.text == f"Code already inserted below by an earlier run. {DELETED}"
     assert run_with_inserted_cells(kernel, "%ollama code all", "c")[1] == [CELL]
 
 
@@ -357,7 +358,17 @@ def test_code_that_a_saved_cell_has_is_not_inserted_again(kernel, tmp_path):
     kernel.run("%%ollama\nHow?", "a")
     ran, cells = run_with_inserted_cells(kernel, "%ollama code", "b")
     assert cells == []
-    assert ran.text == "The notebook, as last saved, has a cell with this code."
+    has_it = "Cell 1 of the notebook, as last saved, has this code."
+    assert ran.text == f"{has_it} {DELETED}"
+
+
+def test_code_whose_cell_was_deleted_is_inserted_again_after_a_save(kernel, tmp_path):
+    kernel.run("%%ollama\nHow?", "a")
+    assert run_with_inserted_cells(kernel, "%ollama code", "b")[1] == [CELL]
+    notebook = nbformat.v4.new_notebook()
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    assert run_with_inserted_cells(kernel, "%ollama code", "b")[1] == [CELL]
+    assert run_with_inserted_cells(kernel, "%ollama code", "b")[1] == []
 
 
 def test_where_no_cell_can_be_inserted_the_code_is_shown(kernel):

@@ -17,7 +17,6 @@ from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import ChatOptions, Option
 from ollama_magic.generation.reply import of_cell, stored_reply
 from ollama_magic.history.changes import UndoResult
-from ollama_magic.history.notebooks import read_notebook_file
 from ollama_magic.history.turns import Chat, Turn, TurnPosition
 from ollama_magic.notebook.commands.chats import WHY_LEFT, minute, short, turns_text
 from ollama_magic.notebook.commands.declare import (
@@ -35,6 +34,7 @@ ASK = Commands()
 CODE = Commands()
 CHAT = Commands()
 
+_IF_DELETED = "If you deleted it, save the notebook and run this again."
 _TURN = Option(
     "turn",
     ("--turn",),
@@ -99,14 +99,17 @@ def insert_code(context: Context, line: ParsedCommand) -> TextPage:
     """Insert the code of a reply into the cell below, without asking again."""
     session = context.session
     code = _chosen_code(_reply_text(context, line), *line.arguments)
-    earlier = session.code_below.get(session.cells.cell_id or "", ())
-    path = session.notebook.path
-    saved = read_notebook_file(path) if path else None
+    put_at = session.code_below.get(session.cells.cell_id or "", {}).get(code.hash)
+    saved = session.page.read(session.notebook.path)
     sources = [source for _, source in saved.cells] if saved else []
-    if code.hash in earlier:
-        return TextPage(f"{PUT_BEFORE.capitalize()}.")
+    found = ""
     if code.source in sources:
-        return TextPage("The notebook, as last saved, has a cell with this code.")
+        number = sources.index(code.source) + 1
+        found = f"Cell {number} of the notebook, as last saved, has this code."
+    elif put_at and (saved is None or saved.changed_at < put_at):
+        found = f"{PUT_BEFORE.capitalize()}."
+    if found:
+        return TextPage(f"{found} {_IF_DELETED}")
     where = insert_below(session, code)
     if not where:
         return TextPage(
