@@ -46,7 +46,7 @@ def test_the_first_reply_is_right_and_names_its_model(outputs):
 def test_the_next_cell_continues_the_chat(outputs):
     (output,) = shown(outputs, "%%ollama -t")
     assert output["metadata"]["ollama_magic"]["turn"] == 2
-    assert "embedded engine" in output["data"]["text/html"]
+    assert "(embedded)" in output["data"]["text/html"]
 
 
 def test_the_next_cell_can_use_the_reply(outputs):
