@@ -475,6 +475,10 @@ def test_a_kernel_completes_and_explains(kernel, fake_ollama):
     models = completed(kernel, "%%ollama smol -q\nWhy is the sky blue?", 13)
     assert list(models) == ["smollm2:135m"]
     assert "98 MB" in models["smollm2:135m"]
+    kernel.run("%config OllamaMagics.host = 'http://127.0.0.1:9'")
+    reply = kernel.client.complete("%%ollama smol", 13, reply=True, timeout=60)
+    assert reply["content"]["matches"] == []
+    kernel.run(f"%config OllamaMagics.host = {fake_ollama.url!r}")
     keys = completed(kernel, '%%ollama\nSum up {{ sales["O')
     assert keys == {'"Oslo"]': "key · list of 2"}
 

@@ -230,6 +230,7 @@ def test_a_value_is_described_in_a_few_words(value, text):
 def test_a_value_of_the_users_class_is_described_by_its_class():
     assert statics.describe(NAMESPACE["hostile"]) == "Hostile"
     assert statics.describe(NAMESPACE["keyed"]) == "HostileDict of 5"
+    assert statics.describe(1 << 20_000) == "int"  # Python would not write it
 
 
 def test_a_note_is_short_and_harmless():

@@ -99,7 +99,8 @@ def complete(
             ),
         )
     if match := _NAME.fullmatch(text):
-        return starting(match["typed"], _names(namespace, hidden, wanted))
+        typed = match["typed"]
+        return starting(typed, _names(namespace, hidden, wanted, typed))
     return NOTHING
 
 
@@ -110,11 +111,12 @@ def _is_open(owner: object, wanted: Wanted = IN_PROMPT) -> bool:
 
 
 def _names(
-    namespace: Mapping[str, Any], hidden: Mapping[str, Any], wanted: Wanted
+    namespace: Mapping[str, Any], hidden: Mapping[str, Any], wanted: Wanted, typed: str
 ) -> Iterator[Entry]:
     known = list(namespace.items())  # a cell may add names meanwhile
     for name, value in known:
-        if name not in hidden and name[:1] != "_" and wanted.fits(value):
+        is_public = name not in hidden and name[:1] != "_" and name.startswith(typed)
+        if is_public and wanted.fits(value):
             yield Entry(name, wanted.kind, statics.describe(value))
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PosixPath, PurePath, WindowsPath
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -46,6 +46,7 @@ _FUNCTIONS = (FunctionType, MethodType, functools.partial)
 
 _OF_C = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
 _GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_PATHS = {Path, PosixPath, WindowsPath, PurePath}
 _TABLES = ("pandas", "polars")
 
 
@@ -191,7 +192,12 @@ def is_literal(key: object) -> bool:
         return math.isfinite(key)
     if type(key) is str:
         return is_visible(key) and not set(key) & set("{}")
-    return type(key) in {int, bool, type(None)}
+    return type(key) in {bool, type(None)} or _is_short(key)
+
+
+def _is_short(value: object) -> bool:
+    """Return whether an int is short enough to be written, which takes long."""
+    return type(value) is int and value.bit_length() <= 64
 
 
 def resolve(text: str, namespace: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -252,7 +258,7 @@ def is_image(value: object) -> bool:
     data: Any = value
     if type(value) in {bytes, bytearray}:
         return bool(format_of(bytes(data[:64])))
-    if type(value) is str or is_a(value, PurePath):
+    if type(value) is str or type(value) in _PATHS:
         return is_media_file(str(value))
     if type(value) in {list, tuple}:
         first = next(iter(data), None)
@@ -320,7 +326,7 @@ def describe(value: object) -> str:
     table: Any = value
     if value is UNKNOWN:
         name = ""
-    elif type(value) in {bool, int, float, type(None)}:
+    elif type(value) in {bool, float, type(None)} or _is_short(value):
         name = f"{name}, {value!r}"
     elif is_a(value, str):
         name = f"{name}, {counted(str.__len__(table), 'character')}"
