@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.errors import ConfigError, quoted
@@ -33,10 +34,17 @@ class Greeting:
     ----------
     magics
         The :class:`~ollama_magic.notebook.magics.OllamaMagics` that were loaded.
+    warm_up
+        Called after it: imports in a thread what the first Tab needs.
     """
 
-    def __init__(self, magics: Any) -> None:  # noqa: ANN401  (traits are not typed)
+    def __init__(
+        self,
+        magics: Any,  # noqa: ANN401  (traits are not typed)
+        warm_up: Callable[[], object],
+    ) -> None:
         self._magics = magics
+        self._warm_up = warm_up
         self._shell = magics.shell
 
     def register(self) -> None:
@@ -51,8 +59,10 @@ class Greeting:
         is_typed = result.info.store_history and result.success
         if not (is_typed and _LOADS.search(result.info.raw_cell or "")):
             return
-        if self._is_wanted() and (line := self._line()):
-            sys.stdout.write(f"{line}\n")
+        if self._is_wanted():
+            if line := self._line():
+                sys.stdout.write(f"{line}\n")
+            self._warm_up()
 
     def _is_wanted(self) -> bool:
         magics = self._magics

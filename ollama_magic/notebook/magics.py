@@ -387,10 +387,10 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     sources = completion_sources.Sources(
         shell, lambda: magics.session, lambda: magics._session, magics._settings
     )
-    completion.install(shell, sources)
+    warm_up = completion.install(shell, sources)
     # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics
-    Greeting(magics).register()
+    Greeting(magics, warm_up).register()
 
 
 def _magic_docstring() -> str:

@@ -2,8 +2,10 @@
 
 import contextlib
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
 from ollama_magic.notebook.commands import COMMANDS
+from ollama_magic.notebook.completion import lists
 from ollama_magic.notebook.completion.lists import ModelLists
 from ollama_magic.notebook.magics import OllamaMagics
 
@@ -59,8 +62,9 @@ def get_weather(city, days=1):
 
 @pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
 def shell(one_shell, request, monkeypatch):
-    # Wide: a busy machine may need seconds for the imports.
+    # A busy machine may need seconds for the imports and the first list.
     monkeypatch.setattr(completion, "_LIMIT_S", 60)
+    monkeypatch.setattr(lists, "_WAIT_FOR_FIRST_S", 60)
     one_shell.Completer.use_jedi = request.param
     install(one_shell)
     one_shell.user_ns.update(Person=Person, get_weather=get_weather, rows=[1])
@@ -289,29 +293,27 @@ class Servers:
     """Servers that answer when a test says so."""
 
     def __init__(self):
-        self.host = "near"
-        self.asked, self.may_answer, self.answered = [], {}, {}
+        self.host, self.asked = "near", []
+        self.began, self.may_answer = defaultdict(Event), defaultdict(Event)
 
     def lists(self):
         return ModelLists(lambda host: host or self.host, self.connect)
 
     def connect(self, host):
         host = host or self.host
-        may, did = threading.Event(), threading.Event()
-        self.may_answer[host], self.answered[host] = may, did
 
         def ask():
             self.asked.append(host)
-            may.wait(60)
-            did.set()
+            self.began[host].set()
+            self.may_answer[host].wait(60)
             return [ModelSummary(f"of-{host}:1b")]
 
         return ask
 
-    def answer(self, lists, host):
+    def answer(self, models, host):
         """Let a host answer, and wait until its list has arrived."""
         self.may_answer[host].set()
-        lists._servers[host].thread.join(60)
+        models._servers[host].thread.join(60)
 
 
 def names_of(models):
@@ -321,46 +323,49 @@ def names_of(models):
 def test_tab_does_not_wait_for_a_hanging_server():
     """One request is sent, and names that arrive later are offered."""
     servers = Servers()
-    lists = servers.lists()
-    assert lists() == ()
-    assert lists() == ()
+    models = servers.lists()
+    assert models() == ()
+    assert models() == ()
+    servers.answer(models, "near")
     assert servers.asked == ["near"]
-    servers.answer(lists, "near")
-    assert names_of(lists.known()) == ["of-near:1b"]
-    assert names_of(lists()) == ["of-near:1b"]  # while it asks again
-    servers.answer(lists, "near")
+    assert names_of(models.known()) == ["of-near:1b"]
+    servers.may_answer["near"].clear()
+    assert names_of(models()) == ["of-near:1b"]  # while it asks again
+    servers.answer(models, "near")
 
 
 def test_the_names_of_another_server_are_never_offered():
     servers = Servers()
-    lists = servers.lists()
-    lists()
+    models = servers.lists()
+    models()
+    servers.began["near"].wait(60)
     servers.host = "far"  # while the near one is being asked
-    assert lists() == ()
-    servers.answer(lists, "near")
-    assert lists() == ()
-    servers.answer(lists, "far")
-    assert names_of(lists()) == ["of-far:1b"]
-    assert names_of(lists("near")) == ["of-near:1b"]
+    assert models() == ()
+    servers.answer(models, "near")
+    assert models() == ()
+    servers.answer(models, "far")
+    assert names_of(models()) == ["of-far:1b"]
+    assert names_of(models("near")) == ["of-near:1b"]
     for host in ("near", "far"):
-        servers.answer(lists, host)
+        servers.answer(models, host)
 
 
 def test_a_host_that_changes_during_the_connection_gets_no_names():
     servers = Servers()
-    lists = ModelLists(lambda host: servers.host, servers.connect)
+    models = ModelLists(lambda host: servers.host, servers.connect)
     connect = servers.connect
 
     def changing(host):
         servers.host = "far"
         return connect(host)
 
-    lists._connect = changing
-    lists()
-    assert not lists.known()
+    models._connect = changing
+    models()
+    models._servers["near"].thread.join(60)
+    assert not models.known()
     assert servers.asked == []
     servers.host = "near"
-    assert not lists.known()
+    assert not models.known()
 
 
 def test_a_late_answer_hides_other_completions(one_shell, monkeypatch):
@@ -386,12 +391,12 @@ def in_two_threads(function):
 def test_completion_from_two_threads_asks_the_server_once():
     """VS Code completes in a background thread, perhaps while a cell does too."""
     servers = Servers()
-    lists = servers.lists()
-    in_two_threads(lists)
+    models = servers.lists()
+    in_two_threads(models)
+    servers.answer(models, "near")
     assert servers.asked == ["near"]
-    servers.answer(lists, "near")
-    assert [names_of(found) for found in in_two_threads(lists)] == [["of-near:1b"]] * 2
-    servers.answer(lists, "near")
+    assert [names_of(found) for found in in_two_threads(models)] == [["of-near:1b"]] * 2
+    servers.answer(models, "near")
 
 
 def test_names_are_offered_while_a_cell_adds_some(shell, monkeypatch):

@@ -32,8 +32,17 @@ _PAGE_S = 2.0
 """A limit for what Shift+Tab shows."""
 
 
-def install(shell: Any, sources: Sources) -> None:  # noqa: ANN401  (IPython is not typed)
-    """Add the completion to a shell; a second call replaces the first."""
+def install(
+    shell: Any,  # noqa: ANN401  (IPython is not typed)
+    sources: Sources,
+) -> Callable[[], None]:
+    """Add the completion to a shell; a second call replaces the first.
+
+    Returns
+    -------
+    callable
+        Imports in a thread what the first Tab needs.
+    """
     from IPython.core.completer import context_matcher
 
     uninstall(shell)
@@ -50,14 +59,18 @@ def install(shell: Any, sources: Sources) -> None:  # noqa: ANN401  (IPython is 
                 made.append(LineCompleter(models, sources))
             return made[0]
 
-    def warm_up() -> None:
+    def import_all() -> None:
         completer()
         from ollama_magic.notebook import commands  # noqa: F401  (imported, for later)
 
+    def warm_up() -> None:
+        if not made:
+            threading.Thread(target=import_all, name=_IDENTIFIER, daemon=True).start()
+
     @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
-        if not made and "%" in context.text_until_cursor:
-            threading.Thread(target=warm_up, name=_IDENTIFIER, daemon=True).start()
+        if "%" in context.text_until_cursor:
+            warm_up()
         return _match(context, completer)
 
     def page(code: str, cursor: int) -> str:
@@ -68,6 +81,7 @@ def install(shell: Any, sources: Sources) -> None:  # noqa: ANN401  (IPython is 
 
     shell.Completer.custom_matchers.append(match)
     install_inspector(shell, page)
+    return warm_up
 
 
 def _inspector(completer: LineCompleter) -> Callable[[str, int], str]:
