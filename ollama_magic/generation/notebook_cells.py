@@ -98,20 +98,25 @@ class PastCells(Protocol):
         """
 
 
-class NoPastCells:
-    """Replaces the cells in a script."""
+def find_cells(session: Session, options: ChatOptions) -> Excerpt:
+    """Return the cells that the options name.
 
-    def excerpt(self, session: Session, options: ChatOptions) -> Excerpt:
-        """Raise the error for a script."""
+    Raises
+    ------
+    PromptError
+        There are none, or this is a script.
+    """
+    if session.past is None:
         raise PromptError(
             "A script has no cells to send.",
             why="--cells and --above send cells of a notebook",
             next_step="put the code into the prompt",
         )
+    return session.past.excerpt(session, options)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SentText:
     """One text of a cell as it is sent, under its heading."""
 
     heading: str
@@ -174,9 +179,9 @@ def with_cells(
 
 def _sources(
     cells: Sequence[NotebookCell], hide: Callable[[str], str]
-) -> tuple[list[_Part], int]:
+) -> tuple[list[_SentText], int]:
     """Return the sources of the last cells that fit, and what is left of the budget."""
-    parts: list[_Part] = []
+    parts: list[_SentText] = []
     budget = MAX_CHARACTERS
     for cell in reversed(cells):
         source = hide(cell.source.strip("\n"))
@@ -185,7 +190,7 @@ def _sources(
         text = shortened(source, min(MAX_SOURCE, budget))
         budget -= min(len(text), budget)
         is_cut = text is not source
-        parts.append(_Part(cell.name, text, cell.language, is_cut=is_cut))
+        parts.append(_SentText(cell.name, text, cell.language, is_cut=is_cut))
     return parts[::-1], budget
 
 
@@ -195,29 +200,31 @@ def _outputs(
     hide: Callable[[str], str],
     *,
     sees_images: bool,
-) -> list[list[_Part]]:
+) -> list[list[_SentText]]:
     """Return the outputs of each cell; those of the last cells come first to fit."""
-    found: list[list[_Part]] = []
+    found: list[list[_SentText]] = []
     images = 0
     for cell in reversed(cells):
-        parts: list[_Part] = []
+        parts: list[_SentText] = []
         for output in reversed(cell.outputs):
             heading, text = f"Output of {cell.name}", hide(output.text.strip("\n"))
             if output.image is not None:
                 why = "too many images" if sees_images else "you cannot see images"
                 images += 1
                 if sees_images and images <= MAX_IMAGES:
-                    part = _Part(heading, "", image=output.image, is_output=True)
+                    part = _SentText(heading, "", image=output.image, is_output=True)
                 else:
-                    part = _Part(heading, f"… an image left out: {why}", is_cut=True)
+                    part = _SentText(
+                        heading, f"… an image left out: {why}", is_cut=True
+                    )
             elif budget < _LEAST and len(text) > budget:
                 lines = counted(text.count("\n") + 1, "line")
-                part = _Part(heading, f"… {lines} left out", is_cut=True)
+                part = _SentText(heading, f"… {lines} left out", is_cut=True)
             else:
                 short = shortened(text, min(MAX_OUTPUT, budget))
                 budget -= min(len(short), budget)
                 is_cut = short is not text
-                part = _Part(heading, short, is_output=True, is_cut=is_cut)
+                part = _SentText(heading, short, is_output=True, is_cut=is_cut)
             parts.append(part)
         found.append(parts[::-1])
     return found[::-1]
@@ -258,7 +265,7 @@ def _fitting(lines: Iterable[str], room: int) -> list[str]:
 # -- the footer ------------------------------------------------------------------
 
 
-def _named(cells: Sequence[NotebookCell], parts: Sequence[_Part]) -> str:
+def _named(cells: Sequence[NotebookCell], parts: Sequence[_SentText]) -> str:
     """Return what is sent: ``cells 3-5, 1 text and 2 outputs``."""
     run, saved = (
         {one.number for one in cells if one.number and one.is_saved is is_saved}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, filterfalse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
@@ -37,9 +37,8 @@ from ollama_magic.generation.models import (
     look_up,
     model_to_ask,
 )
-from ollama_magic.generation.notebook_cells import CellsBefore, with_cells
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prompt import compose
+from ollama_magic.generation.prompt import Filled, compose
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import (
     Schema,
@@ -51,6 +50,9 @@ from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
+
+if TYPE_CHECKING:
+    from ollama_magic.generation.notebook_cells import CellsBefore, Excerpt
 
 
 @dataclass(frozen=True)
@@ -183,22 +185,15 @@ def prepare(
     schema = None if options.schema is None else read_schema(options.schema, names)
     composed = partial(compose, text, names, raw=options.raw, hide=hide)
     composition = composed(files=options.files, images=options.images)
-    excerpt = session.past.excerpt(session, options) if options.wants_cells else None
+    excerpt = _excerpt(session, options)
     tools = make_tools(options.tools, names) if options.tools else ()
-    format = schema.json if schema else "json" if options.format == "json" else None
-    format = None if begun else format
+    format = None if begun else _format_of(options, schema)
     _check_format(format, tools)
     before = _chat_before(session, options, composition[0], begun)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
-    cells = None
-    if excerpt is not None:
-        sees_images = may_support("vision", model)
-        composition, cells = with_cells(
-            composition, excerpt, sees_images=sees_images, hide=hide
-        )
-    prompt, filled, images = composition
+    (prompt, filled, images), cells = _with_cells(composition, excerpt, model, hide)
     needs = {"thinking": options.think, "tools": tools}
     _check_capabilities(needs, images, model, models)
     _check_use(session, client, options, name, models)
@@ -237,6 +232,37 @@ def prepare(
         based_on=fingerprint(history.turns),
         cells=cells,
     )
+
+
+def _format_of(options: ChatOptions, schema: Schema | None) -> Any:  # noqa: ANN401
+    """Return what the request forces: a schema, JSON, or None."""
+    if schema is not None:
+        return schema.json
+    return "json" if options.format == "json" else None
+
+
+def _excerpt(session: Session, options: ChatOptions) -> Excerpt | None:
+    """Return the cells of the notebook that come before the prompt, if any."""
+    if not options.wants_cells:
+        return None
+    from ollama_magic.generation.notebook_cells import find_cells
+
+    return find_cells(session, options)
+
+
+def _with_cells(
+    filled: Filled,
+    excerpt: Excerpt | None,
+    model: ModelSummary | None,
+    hide: Callable[[str], str],
+) -> tuple[Filled, CellsBefore | None]:
+    """Return a prompt with the cells before it; figures only if the model sees them."""
+    if excerpt is None:
+        return filled, None
+    from ollama_magic.generation.notebook_cells import with_cells
+
+    sees_images = may_support("vision", model)
+    return with_cells(filled, excerpt, sees_images=sees_images, hide=hide)
 
 
 def _chat_before(

@@ -22,7 +22,6 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.notebook_cells import NoPastCells, PastCells
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.notebooks import (
@@ -40,6 +39,7 @@ from ollama_magic.server.launch import RunningServer, crash_report, started_for
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Compared
+    from ollama_magic.generation.notebook_cells import PastCells
     from ollama_magic.generation.reply import Reply
 
 
@@ -112,7 +112,7 @@ class Session:
     cells
         Identifies the running cell.
     past
-        Finds other cells of the notebook.
+        Finds other cells of the notebook; None in a script.
     """
 
     holds_secrets: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class Session:
         self.shell = shell
         self._read_settings = read_settings
         self.cells = cells
-        self.past = past or NoPastCells()
+        self.past = past
         cells.find_with(self._find_cell)
         self.last_reply: Reply | None = None
         self.last_chat: str | None = None

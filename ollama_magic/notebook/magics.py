@@ -218,10 +218,12 @@ class OllamaMagics(Magics):
         """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
         from ollama_magic.generation.run import ask, request_text
-        from ollama_magic.notebook.templates import applied
         from ollama_magic.render.tables import TextPage
 
-        args, text = applied(self.session, args, text)
+        if args.template is not None:
+            from ollama_magic.notebook.templates import applied
+
+            args, text = applied(self.session, args, text)
         if args.dry_run:
             each = args.for_each_model() or (args,)
             texts = [request_text(self.session, one, text) for one in each]

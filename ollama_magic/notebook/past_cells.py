@@ -48,7 +48,7 @@ _SAVE = "save the notebook"
 
 
 @dataclass(slots=True)
-class _Run:
+class _CellRun:
     """One run of a cell in this kernel."""
 
     cell_id: str
@@ -92,8 +92,8 @@ class RunCells:
 
     def __init__(self, shell: Any, cells: CellTracker, failing: FailingCells) -> None:  # noqa: ANN401
         self._shell, self._cells, self._failing = shell, cells, failing
-        self._runs: dict[int, _Run] = {}
-        self._running: _Run | None = None
+        self._runs: dict[int, _CellRun] = {}
+        self._running: _CellRun | None = None
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
         if hasattr(shell.display_pub, "register_hook"):
@@ -112,7 +112,7 @@ class RunCells:
         if not info.store_history:
             return  # a cell that runs within another
         number = len(past_cells(self._shell))
-        run = self._runs[number] = _Run(self._cells.permanent_id or "")
+        run = self._runs[number] = _CellRun(self._cells.permanent_id or "")
         self._running = None if _is_ours(info.raw_cell or "") else run
 
     @harmless_handler
@@ -137,7 +137,7 @@ class RunCells:
                 self._note(self._running, message["msg_type"], message["content"])
         return message
 
-    def _note(self, run: _Run, kind: str, content: Mapping[str, Any]) -> None:
+    def _note(self, run: _CellRun, kind: str, content: Mapping[str, Any]) -> None:
         from ollama_magic.notebook.cell_outputs import output_of_bundle
 
         if kind == "clear_output":
@@ -184,7 +184,7 @@ class RunCells:
             del found[-1]
         return dict(enumerate(found))
 
-    def run_of(self, number: int) -> _Run | None:
+    def run_of(self, number: int) -> _CellRun | None:
         """Return the run of a cell, if it was noted."""
         return self._runs.get(number)
 
@@ -306,7 +306,7 @@ class _Cells:
     def _key(self, number: int) -> object:
         """Return what the runs of one cell have in common."""
         run = self._runs.run_of(number)
-        return (run.cell_id if run else "") or number
+        return (run.cell_id if run else "") or self._sources[number]
 
     def _number_of(self, saved: _Saved) -> int | None:
         """Return the number of the latest run of a saved cell in this kernel."""

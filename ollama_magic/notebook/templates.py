@@ -67,7 +67,7 @@ _KEYS: Mapping[str, Option] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PromptTemplate:
     """One template."""
 
     name: str
@@ -140,7 +140,7 @@ def folders(session: Session) -> tuple[tuple[Path, bool], ...]:
     return ((beside / FOLDER, True), *own)
 
 
-def find(session: Session, name: str) -> Template:
+def find(session: Session, name: str) -> PromptTemplate:
     """Return a template by its name.
 
     Raises
@@ -193,7 +193,7 @@ def _check_name(name: str) -> None:
 # -- files -----------------------------------------------------------------------
 
 
-def read(path: Path, *, is_shared: bool) -> Template:
+def read(path: Path, *, is_shared: bool) -> PromptTemplate:
     """Read the file of a template.
 
     Raises
@@ -216,7 +216,7 @@ def read(path: Path, *, is_shared: bool) -> Template:
             _raise_unusable(path, f"a line {_MARK} must end its options")
         header = first.split("\n")
     options = _read_header(path, header)
-    return Template(path.stem, text.strip("\n"), options, path, is_shared)
+    return PromptTemplate(path.stem, text.strip("\n"), options, path, is_shared)
 
 
 def _read_header(path: Path, lines: list[str]) -> ChatOptions:

@@ -19,7 +19,6 @@ from ollama_magic.generation.options import CHAT_OPTIONS, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.failures import FailingCell, FailingCells
-from ollama_magic.notebook.templates import names
 from ollama_magic.render.tables import TextPage
 
 ASK = Commands()
@@ -37,9 +36,12 @@ CODE = Commands()
 def ask(context: Context, line: ParsedCommand) -> object:
     """Send the text of the line as the prompt; ``@NAME`` before it is a template."""
     options, text = line.chat_arguments, line.text
-    word, _, rest = text.partition(" ")
-    if word[:1] == "@" and word[1:] in names(context.session):
-        options, text = replace(options, template=word[1:]), rest
+    if text.startswith("@"):
+        from ollama_magic.notebook.templates import names
+
+        word, _, rest = text[1:].partition(" ")
+        if word in names(context.session):
+            options, text = replace(options, template=word), rest
     return context.unless_shown(context.ask(options, text))
 
 
