@@ -29,7 +29,7 @@ Sources, seen in running front ends unless noted:
   jupyter-server-documents shows each as one more output. None of them sends a cell id,
   and neither does nbclient, which has no user.
 * JupyterLab sends all cells of Run All at once, each with the date when it was sent.
-* Colab (not seen): ``metadata.colab.cell_id``.
+* Colab (its source): ``metadata.colab.cell_id``.
 """
 
 from __future__ import annotations

@@ -88,6 +88,20 @@ def test_in_jupyterlab_the_live_output_becomes_the_final_one(kernel, code):
     assert ("clear_output" in ran.messages) == (code in ALONE)
 
 
+def test_colab_gets_live_output_and_one_turn_for_each_cell(kernel, fake_ollama):
+    """It names the cell in ``metadata.colab`` (colabtools, ``_history.py``)."""
+    fake_ollama.reply("```python\na = 1\n```")
+    kernel.answers = []  # a user is there
+    for code in ("%%ollama -x\nCode?", "x = 1\n%ollama ask hi", "%%ollama\nOther?"):
+        cell = "x7YzAbCdEfGh" if code[0] == "%" else "aBcDeFgHiJkL"
+        ran = kernel.run(code, colab={"cell_id": cell})
+        assert ran.messages.count("update_display_data") >= 1
+        assert ("code in the cell below" in ran.html) == ("-x" in code)
+        assert len(ran.outputs) == 1
+    turns = kernel.run("turns = %ollama history\nprint([t.prompt for t in turns])")
+    assert turns.streams == "['Other?', 'hi']\n"
+
+
 @pytest.mark.parametrize(
     "code",
     [
