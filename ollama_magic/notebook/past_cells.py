@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,7 +43,10 @@ _OUR_LINE = re.compile(r"^[ \t]*(?:[\w., ]+=[ \t]*)?%ollama\b", re.MULTILINE)
 _SET_UP = re.compile(r"\s*%(?:(?:re)?load_ext\s+ollama_magic|config\s+OllamaMagics)\b")
 _OTHER_LANGUAGE = re.compile(r"\s*%%(?!(?:time|timeit|capture|prun)\b)")
 _MAX_BYTES = 20_000_000
-"""Of displays; the oldest are forgotten then."""
+"""Of all displays; the oldest are forgotten then."""
+_MAX_SHOWN = 100
+"""Displays of one cell; they are forgotten then."""
+_FORGOTTEN = "… displays left out: they are known again when the notebook is saved"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _SAVE = "save the notebook"
 
@@ -51,10 +55,13 @@ _SAVE = "save the notebook"
 class _CellRun:
     """One run of a cell in this kernel."""
 
+    number: int
     cell_id: str
     ended_at: datetime | None = None
     shown: dict[object, CellOutput] = field(default_factory=dict)
     """Its displays, by their display ids."""
+    has_forgotten: bool = False
+    """Whether displays were too many, or too large, to be kept."""
     cleared: int = 0
     """How many pieces of its streams were cleared."""
 
@@ -64,6 +71,11 @@ class _CellRun:
             len(one.image.data) if one.image else len(one.text)
             for one in self.shown.values()
         )
+
+    def forget(self) -> None:
+        """Forget what it displayed."""
+        self.has_forgotten = self.has_forgotten or bool(self.shown)
+        self.shown.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,9 @@ class RunCells:
         self._shell, self._cells, self._failing = shell, cells, failing
         self._runs: dict[int, _CellRun] = {}
         self._running: _CellRun | None = None
+        self._kept: deque[tuple[_CellRun, int]] = deque()
+        """The runs whose displays are kept, with their bytes."""
+        self._kept_bytes = 0
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
         if hasattr(shell.display_pub, "register_hook"):
@@ -112,7 +127,7 @@ class RunCells:
         if not info.store_history:
             return  # a cell that runs within another
         number = len(past_cells(self._shell))
-        run = self._runs[number] = _CellRun(self._cells.permanent_id or "")
+        run = self._runs[number] = _CellRun(number, self._cells.permanent_id or "")
         self._running = None if _is_ours(info.raw_cell or "") else run
 
     @harmless_handler
@@ -122,13 +137,13 @@ class RunCells:
         self._running = None
         if run := self._runs.get(result.execution_count):
             run.ended_at = datetime.now(UTC)
-        sizes = {number: run.size_bytes for number, run in self._runs.items()}
-        total = sum(sizes.values())
-        for number, size in sizes.items():
-            if total <= _MAX_BYTES:
-                break
-            self._runs[number].shown.clear()
-            total -= size
+            if run.shown:
+                self._kept.append((run, run.size_bytes))
+                self._kept_bytes += run.size_bytes
+        while self._kept_bytes > _MAX_BYTES:
+            oldest, size = self._kept.popleft()
+            oldest.forget()
+            self._kept_bytes -= size
 
     def _on_message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note what the running cell displays; the message is sent in any case."""
@@ -142,8 +157,7 @@ class RunCells:
 
         if kind == "clear_output":
             run.shown.clear()
-            number = next(n for n, one in self._runs.items() if one is run)
-            run.cleared = len(self._pieces(number))
+            run.cleared = len(self._pieces(run.number))
             return
         key = content["transient"].get("display_id") or len(run.shown)
         found = output_of_bundle(content["data"], content["metadata"])
@@ -151,6 +165,8 @@ class RunCells:
             run.shown.pop(key, None)
         elif kind == "display_data" or key in run.shown:
             run.shown[key] = found
+            if len(run.shown) > _MAX_SHOWN:
+                run.forget()
 
     # -- the cells -------------------------------------------------------------
 
@@ -206,6 +222,7 @@ class RunCells:
         pieces = self._pieces(number)[run.cleared if run else 0 :]
         found = [text_output("".join(pieces))]
         found += run.shown.values() if run else ()
+        found += [text_output(_FORGOTTEN)] if run and run.has_forgotten else []
         kinds = {"execute_result", *(["display_data"] * is_terminal(self._shell))}
         if self.records_streams:
             found += [

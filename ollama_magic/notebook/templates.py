@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.values import is_file
 from ollama_magic.history.store import default_path
 from ollama_magic.notebook.cli.line import LineReader
+from ollama_magic.notebook.cli.together import check_together
 
 FOLDER = "prompts"
 _NAME = re.compile(r"\w[\w.-]{0,63}")
@@ -56,6 +57,7 @@ _FIELDS = (
     "schema",
     "raw",
 )
+_ALL = tuple(one.name for one in fields(ChatOptions))
 _OPTIONS = tuple(one for one in CHAT_OPTIONS if one.field in _FIELDS)
 _KEYS: Mapping[str, Option] = {
     flag.removeprefix("--"): option
@@ -110,8 +112,16 @@ def applied(
         sets=tuple(_names_of(used, without=options.options)),
         model=str(used.get("model", "")) if template.is_shared else "",
     )
+    used_flags = {name: f"{_flag(name)} of @{template.name}" for name in used}
+    fields_given = _changed(options, _ALL)
+    flags = {**used_flags, **{name: _flag(name) for name in fields_given}}
+    check_together({**used, **fields_given}, flags, "%%ollama")
     options = replace(options, **used, template_use=use)
     return options, with_text(template.text, text)
+
+
+def _flag(field: str) -> str:
+    return next((o.flags[-1] for o in CHAT_OPTIONS if o.field == field), "")
 
 
 def with_text(template: str, text: str) -> str:
@@ -285,20 +295,12 @@ def written(text: str, options: ChatOptions) -> str:
 
 def kept(options: ChatOptions) -> tuple[ChatOptions, list[str]]:
     """Return the options that a template can keep, and the names of the others."""
-    unset = ChatOptions()
-    dropped = {}
-    for one in fields(ChatOptions):
-        value = getattr(options, one.name)
-        is_text = not isinstance(value, str) or one.name != "schema"
-        is_kept = one.name in _FIELDS and (is_text or not is_file(str(value)))
-        if not is_kept and value != getattr(unset, one.name):
-            dropped[one.name] = getattr(unset, one.name)
-    flags = [
-        next((o.flags[-1] for o in CHAT_OPTIONS if o.field == name), "")
-        for name in dropped
-        if name not in {"target", "template", "template_use"}
-    ]
-    return replace(options, **dropped), flags
+    is_schema_file = isinstance(options.schema, str) and is_file(options.schema)
+    kept_fields = set(_FIELDS) - ({"schema"} if is_schema_file else set())
+    dropped = [name for name in _changed(options, _ALL) if name not in kept_fields]
+    flags = [flag for name in dropped if (flag := _flag(name))]
+    unset = {name: getattr(ChatOptions(), name) for name in dropped}
+    return replace(options, **unset), flags
 
 
 def save(path: Path, text: str, *, is_private: bool) -> None:
@@ -344,14 +346,10 @@ def own_path(session: Session, name: str, *, is_shared: bool = False) -> Path:
     )
 
 
-def _changed(options: ChatOptions) -> dict[str, Any]:
+def _changed(options: ChatOptions, among: Collection[str] = _FIELDS) -> dict[str, Any]:
     """Return the options that were given, of those that a template can set."""
     unset = ChatOptions()
-    found = {
-        one.name: getattr(options, one.name)
-        for one in fields(ChatOptions)
-        if one.name in _FIELDS
-    }
+    found = {name: getattr(options, name) for name in _ALL if name in among}
     return {key: value for key, value in found.items() if value != getattr(unset, key)}
 
 

@@ -154,6 +154,8 @@ def test_the_page_above_comes_from_the_saved_file(kernel, fake_ollama, tmp_path)
     for absent in ("second", "earlier", "old", "the saved text", "ours"):
         assert absent not in text
     assert note_of(ran).startswith(f"with cell {first}, 1 text and 2 cells not run")
+    kernel.run("%%ollama --above --outputs\nSum up.")  # no id: found by its source
+    assert asked(fake_ollama)["content"] == text
 
 
 def test_a_saved_run_has_all_its_outputs_and_another_kernel_ran_others(

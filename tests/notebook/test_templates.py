@@ -69,6 +69,9 @@ def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
     ran = kernel.run("%%ollama @review --dry-run\nhi")
     assert "Say hi twice, second." in ran.text
     assert "\ntemplate review (prompts/review.md)" in ran.text
+    write(tmp_path, "---\nlast: 2\n---\nHi", "short")
+    ran = kernel.run("%%ollama @short --new")
+    assert "--last of @short cannot be used together" in ran.streams
     forget(kernel, "review")
     ran = kernel.run("%ollama template rm review -y")
     assert "is a file beside the notebook" in ran.error
