@@ -20,7 +20,7 @@ _WAIT_FOR_FIRST_S = 0.12
 """How long Tab waits for a list of a server that it has none of."""
 _WAIT_FOR_NEWER_S = 0.03
 """How long it waits for a newer list: a near server answers in that time."""
-_HANGS_AFTER_S = 2.0
+_HANGS_AFTER_S = 1.0
 """After this time without an answer, Tab waits no longer."""
 _MOST_SERVERS = 32
 
