@@ -63,6 +63,10 @@ class HostileDict(dict):
     )
 
 
+class Broken:
+    __module__ = None
+
+
 class HidesItsDict:
     __dict__ = property(lambda self: pytest.fail("ran"))
     __class__ = property(lambda self: pytest.fail("ran"))
@@ -87,6 +91,7 @@ class Mood(enum.Enum):
 
 
 NAMESPACE = {
+    "broken": Broken(),
     "hostile": Hostile(),
     "odd": HidesItsDict(),
     "keyed": HostileDict({"a": {"deep": 1}, "b c": 2, 'it"s': 3, 4: 5, "{x}": 6}),
@@ -113,7 +118,18 @@ def offered(text, after="", wanted=placeholders.IN_PROMPT, namespace=NAMESPACE):
     return [entry.text for entry in offer.entries], offer.typed
 
 
-VALUES = ["hostile", "odd", "keyed", "rows", "text", "shape", "photo", "notes", "png"]
+VALUES = [
+    "broken",
+    "hostile",
+    "odd",
+    "keyed",
+    "rows",
+    "text",
+    "shape",
+    "photo",
+    "notes",
+    "png",
+]
 CASES = {
     "names": ("", VALUES, ""),
     "names after a blank": (" ro", ["rows"], "ro"),

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import (
     BuiltinFunctionType,
@@ -115,9 +116,10 @@ def _names(
 ) -> Iterator[Entry]:
     known = list(namespace.items())  # a cell may add names meanwhile
     for name, value in known:
-        is_public = name not in hidden and name[:1] != "_" and name.startswith(typed)
-        if is_public and wanted.fits(value):
-            yield Entry(name, wanted.kind, statics.describe(value))
+        if name not in hidden and name[:1] != "_" and name.startswith(typed):
+            with suppress(Exception):  # an odd object must not hide the others
+                if wanted.fits(value):
+                    yield Entry(name, wanted.kind, statics.describe(value))
 
 
 def _entry(name: str, value: object, kind: str, owner: object) -> Entry:

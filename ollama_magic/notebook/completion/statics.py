@@ -30,7 +30,7 @@ from types import (
 )
 from typing import Any
 
-from ollama_magic.generation.values import as_array, is_from
+from ollama_magic.generation.values import is_from
 from ollama_magic.notebook.completion.entries import is_visible
 from ollama_magic.render.text import counted
 
@@ -281,13 +281,15 @@ def _is_sound(value: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _may_be_pixels(value: object) -> bool:
-    is_tensor = is_from(value, "torch", "Tensor") or is_from(
-        value, "jaxlib", "ArrayImpl"
-    )
-    if not is_tensor and not is_from(value, "numpy", "ndarray"):
-        return is_from(value, "tensorflow", "EagerTensor")
-    array: Any = value if is_tensor else as_array(value)
-    return len(array.shape) in {2, 3} or str(array.dtype) == "object"
+    if _is_array(value):
+        array: Any = value
+        return len(array.shape) in {2, 3} or array.dtype.kind == "O"
+    tensors = {"torch": "Tensor", "jaxlib": "ArrayImpl", "tensorflow": "EagerTensor"}
+    return any(is_from(value, *tensor) for tensor in tensors.items())
+
+
+def _is_array(value: object) -> bool:
+    return type(value).__name__ == "ndarray" and type(value).__module__ == "numpy"
 
 
 def is_media_file(name: str) -> bool:
@@ -332,7 +334,7 @@ def describe(value: object) -> str:
         name = f"{name}, {counted(str.__len__(table), 'character')}"
     elif sized is not None:
         name = f"{name} of {sized.__len__(value):,}"
-    elif _is_table(value) or is_from(value, "numpy", "ndarray"):
+    elif _is_table(value) or _is_array(value):
         name = f"{name}, {' × '.join(map(str, table.shape))}"
     elif is_tool(value):
         name = signature(value)
