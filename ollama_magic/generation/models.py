@@ -273,23 +273,29 @@ def check_level(client: OllamaClient, level: Think | None, model: str) -> None:
     """
     if not isinstance(level, str):
         return
-    ask = partial(ask_in_time, lambda: client.show(model))
-    (details,) = run_in_background(ask)
-    if isinstance(details, Exception):
+    values = run_in_background(partial(thinking_values, client, model))
+    levels = [one for one in values if isinstance(one, str)]
+    if not values or level in levels:
         return
-    levels = [one for one in details.thinking_values if isinstance(one, str)]
-    is_listed = bool(details.thinking_values)
-    if level in (levels if is_listed else THINK_LEVELS):
-        return
-    likely = nearest(level, levels or THINK_LEVELS) if levels or not is_listed else ""
-    known = ", ".join(levels if is_listed else THINK_LEVELS)
+    likely = nearest(level, levels)
     raise ConfigError(
         f"{model!r} has no thinking level {level!r}.",
-        why=f"its levels: {known}"
-        if known
+        why=f"its levels: {', '.join(levels)}"
+        if levels
         else "it has no levels: its thinking is on or off",
         next_step=f"--think={likely}" if likely else "--think, or --no-think",
     )
+
+
+def thinking_values(client: OllamaClient, model: str) -> Sequence[bool | str]:
+    """Return the values of ``think`` that a model takes; empty if unknown in time.
+
+    Those of a server that does not list them (before 0.34.3) are the usual ones.
+    """
+    (details,) = ask_in_time(lambda: client.show(model))
+    if isinstance(details, Exception):
+        return ()
+    return details.thinking_values or (*THINK_LEVELS, True, False)
 
 
 def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
