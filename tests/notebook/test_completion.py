@@ -9,6 +9,7 @@ from threading import Event
 from types import SimpleNamespace
 
 import pytest
+from fake_ollama import json_answer
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
@@ -45,6 +46,7 @@ def install(shell, models=MODELS, chats=CHATS, **others):
         "chats": lambda: [(name, "") for name in chats],
         "templates": lambda: [("review", "Review this:")],
         "compared": lambda: MODELS[1:],
+        "thinking": lambda model, host: {"gpt-oss": ("low", "high")}.get(model, ()),
         "values": lambda: (shell.user_ns, shell.user_ns_hidden),
     }
     completion.install(shell, SimpleNamespace(**{**sources, **others}))
@@ -116,6 +118,7 @@ CASES = {
         ["low", "medium", "high", "max", "true", "false"],
         "",
     ),
+    "levels of a model": ("%%ollama gpt-oss --think=", ["low", "high"], ""),
     "variables": ("%%ollama --schema=Pers", ["Person"], "Pers"),
     "variable after a blank": ("%%ollama --schema Pers", ["Person"], "Pers"),
     "formats": ("%%ollama -f ", ["markdown", "text", "html", "code", "json"], ""),
@@ -503,3 +506,20 @@ def test_a_kernel_completes_and_explains(kernel, fake_ollama):
 
     kernel.run("%unload_ext ollama_magic")
     assert not inspected(kernel, "%ollama pull")
+
+
+def test_the_levels_of_a_model_are_offered_and_no_cloud_model_is_asked(
+    kernel, fake_ollama
+):
+    thinking = {"values": [False, "low", "xhigh"]}
+    shown = {"details": {}, "thinking": thinking}
+    fake_ollama.on("POST /api/show", json_answer(shown))
+    for _ in range(50):  # a late answer is offered by the next Tab
+        found = completed(kernel, "%%ollama qwen3:4b --think=")
+        if "xhigh" in found:
+            break
+    assert list(found) == ["false", "low", "xhigh"]
+    levels = ["low", "medium", "high", "max", "true", "false"]
+    assert list(completed(kernel, "%%ollama gpt-oss:120b-cloud --think=")) == levels
+    asked = {body["model"] for body in fake_ollama.bodies("/api/show")}
+    assert asked == {"qwen3:4b"}

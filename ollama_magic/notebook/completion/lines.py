@@ -21,7 +21,7 @@ from ollama_magic.generation.options import (
     find_option,
 )
 from ollama_magic.notebook.cli.manual import summary
-from ollama_magic.notebook.completion import placeholders, statics
+from ollama_magic.notebook.completion import in_time, placeholders, statics
 from ollama_magic.notebook.completion.entries import NOTHING, Entry, Offer, starting
 from ollama_magic.notebook.completion.words import (
     Position,
@@ -34,6 +34,8 @@ from ollama_magic.notebook.completion.words import (
 if TYPE_CHECKING:
     from ollama_magic.notebook.commands.declare import Command
     from ollama_magic.notebook.completion.sources import Sources
+
+_LEVELS_S = 0.1
 
 _CELL_LINE = re.compile(r"%%ollama\s+(?:[^\s<]+\s*<<\s*)?(?P<words>.*)")
 _PROMPT_ABOVE = re.compile(r"%%ollama(?:[^\S\n](?P<words>.*))?\n")
@@ -186,6 +188,8 @@ class LineCompleter:
         """Return what fits an option or its value; None if neither belongs here."""
         if position.waits_anything:
             return NOTHING
+        if word.raw.startswith("--think="):
+            return starting(word.after_equals().raw, self._levels(position))
         if position.waits is not None:
             return self._value(position.waits, word, after, position.host)
         option = find_option(position.options, word.value.partition("=")[0])
@@ -196,6 +200,13 @@ class LineCompleter:
             return None
         left = [one for one in position.options if _may_follow(one, position.given)]
         return starting(word.raw, _flags(left))
+
+    def _levels(self, position: Position) -> Iterable[Entry]:
+        """Return what the model takes after ``--think=``, if that is known soon."""
+        named = "".join(position.plain[:1])
+        found = in_time(lambda: self.sources.thinking(named, position.host), _LEVELS_S)
+        values = found[0] if found and found[0] else (*THINK_LEVELS, True, False)
+        return [Entry(f"{one}".lower(), "level") for one in values]
 
     def _value(self, option: Option, word: Word, after: str, host: str) -> Offer:
         what = option.completes
@@ -249,8 +260,6 @@ class LineCompleter:
             found = [(name, "compared") for name in sources.compared()]
         elif what == "template":
             found = [(f"@{name}", text) for name, text in sources.templates()]
-        elif what == "level":
-            found = [(one, "") for one in (*THINK_LEVELS, "true", "false")]
         elif what == "option":
             from ollama_magic.client.options import MODEL_OPTIONS
 

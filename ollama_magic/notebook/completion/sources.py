@@ -41,6 +41,7 @@ class Sources:
         self._session = session
         self._made = made
         self._settings = settings
+        self._thinking: dict[Hashable, Sequence[bool | str]] = {}
 
     def server(self, host: str) -> Hashable:
         """Return what identifies the server that a host means now, without delay."""
@@ -52,6 +53,23 @@ class Sources:
     def connect(self, host: str) -> Callable[[], Sequence[ModelSummary]]:
         """Return the function that asks that server for its models."""
         return self._session().client(host or None).list
+
+    def thinking(self, model: str, host: str) -> Sequence[bool | str]:
+        """Return the values of ``think`` that a model takes; none for a cloud model.
+
+        An empty name is the default model. The server is asked once for each model.
+        """
+        from ollama_magic.client.models import is_cloud_name
+        from ollama_magic.generation.models import chosen_model, thinking_values
+
+        session = self._session()
+        if not model and (chosen := chosen_model(session, session.chat())):
+            model = chosen.name
+        key = self.server(host), model
+        if model and not is_cloud_name(model) and not self._thinking.get(key):
+            client = session.client(host or None)
+            self._thinking[key] = thinking_values(client, model)
+        return self._thinking.get(key, ())
 
     def chats(self) -> Iterator[tuple[str, str]]:
         """Yield the names of chats and a note on each."""
