@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from fake_ollama import JSON, Answer, Wait, error, json_answer, reply_line
+from fake_ollama import JSON, Answer, Pause, Wait, error, json_answer, reply_line
 
 MODEL = "llama3.2:3b"
 OTHER = "qwen3:4b"
@@ -231,15 +231,17 @@ def test_the_live_text_starts_over_when_it_turns_out_to_be_thinking(
         return reply_line({"messages": 1}, MODEL, content=text, **more)
 
     end = line("", done=True, done_reason="stop")
-    steps = [line("Okay, so."), line("</think>"), line("\n\nYes"), Wait(never), end]
-    fake_ollama.on("POST /api/chat", Answer(steps))
+    # What arrives soon after a frame is shown with the next line.
+    later = [Pause(0.2), line(" ")] * 5
+    steps = [line("Okay, so."), line("</think>"), line("\n\nYes"), *later]
+    fake_ollama.on("POST /api/chat", Answer([*steps, Wait(never), end]))
     msg_id = kernel.send(CELLS["cell"])
     ran = kernel.collect(msg_id, until=lambda ran: "Yes" in ran.html)
     assert "Okay" not in ran.html
     never.set()
     ran = kernel.collect(msg_id, since=ran)
     assert ran.status == "ok", ran.error
-    assert ran.text == "Yes"
+    assert ran.text.strip() == "Yes"
 
 
 def test_json_after_thinking_without_its_tag_is_data(kernel, fake_ollama):
