@@ -258,9 +258,10 @@ def listings(text):
 
 def panel(text):
     row = panel_html.TableRow(
-        text, text, 0.5, text, text, text, text, (text,), text, 0.5
+        text, (text,), True, text, 0.5, text, 0.5, (text,), text, text
     )
     yield "panel", panel_html.model_table_html([row])
+    yield "panel", panel_html.selection_html("x", [], text)
     yield "panel", panel_html.line_html(text, is_strong=True)
     yield "panel", panel_html.notice_html([text, text])
     yield "panel", panel_html.text_box_html(text)

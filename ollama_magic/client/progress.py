@@ -6,6 +6,7 @@ and need not reach its total. Also formats sizes and durations.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -109,10 +110,11 @@ class TransferProgress:
 
     def line(self) -> str:
         """Return the state as one line of text."""
+        status = _in_words(self.status)
         if self.share is None:
-            return self.status
+            return status
         done, total = self.completed_bytes, self.total_bytes
-        parts = [self.status, f"{size_text(done)} of {size_text(total)}"]
+        parts = [status, f"{size_text(done)} of {size_text(total)}"]
         speed = self.bytes_per_second
         if self.is_stalled:
             parts.append(f"stalled: no data for {duration_text(self.still_s)}")
@@ -120,6 +122,21 @@ class TransferProgress:
             left_s = (total - done) / speed
             parts += [f"{size_text(speed)}/s", f"{duration_text(left_s)} left"]
         return " · ".join(parts)
+
+
+_WORDS = (
+    (re.compile(r"(pulling|downloading) (?!manifest)\S+"), "downloading"),
+    (re.compile(r"pulling manifest"), "asking the registry"),
+    (re.compile(r"pushing (?!manifest)\S+"), "uploading"),
+    (re.compile(r"verifying .*digest.*"), "checking"),
+    (re.compile(r"(writing|pushing) manifest|removing .*layers.*"), "finishing"),
+)
+"""Ollama's status lines (``server/images.go``, 0.33), and what they mean."""
+
+
+def _in_words(status: str) -> str:
+    words = (text for pattern, text in _WORDS if pattern.fullmatch(status))
+    return next(words, status)
 
 
 def size_text(size_bytes: float) -> str:

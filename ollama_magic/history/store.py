@@ -17,6 +17,7 @@ from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import CachedReply, UsedReplies
 from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.database import SafeDatabase
+from ollama_magic.history.durations import last_load_s
 from ollama_magic.history.identity import NotebookMatch
 from ollama_magic.history.notebooks import CellWithoutId, NotebookFile
 from ollama_magic.history.rows import ChatSummary, NotebookState
@@ -327,6 +328,10 @@ class ChatStore:
         self._states[notebook] = self._database.run_and_commit(
             rows.update_notebook, notebook, model=model
         )
+
+    def last_load_s(self, model: str) -> float:
+        """Return how long a model last took to load; 0 if no recent turn loaded it."""
+        return self._database.run(last_load_s, model)
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
         """Rename a chat; return False if the name is taken."""

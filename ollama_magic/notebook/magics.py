@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
     from ollama_magic.render.progress import ProgressLine
-    from ollama_magic.widgets.panel import ModelPanel
+    from ollama_magic.widgets.saved import SavedAsTable
 
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
@@ -289,14 +289,12 @@ class OllamaMagics(Magics):
             published.publish, published.clear_output, mode=self.cells.claim_output()
         )
 
-    def panel(self, panel: ModelPanel) -> object:
-        """Return the panel; in a terminal, a table of models and what to type."""
+    def widget(self, widget: SavedAsTable) -> object:
+        """Return the widget; in a terminal, its table and what to type."""
         if not self._is_terminal:
-            return panel
-        commands = "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
-        note = f"A terminal cannot show widgets; use %ollama {commands}"
-        summary = panel.summary(note)
-        panel.close()
+            return widget
+        summary = widget.summary(widget.in_terminal)
+        widget.close()
         return summary
 
     def confirm(self, question: str) -> bool | None:

@@ -15,6 +15,7 @@ def _themed(vscode: str, jupyter: str, otherwise: str) -> str:
 
 TEXT = _themed("foreground", "ui-font-color1", "inherit")
 SECONDARY_TEXT = _themed("descriptionForeground", "ui-font-color2", "inherit")
+BACKGROUND = _themed("editor-background", "layout-color0", "Canvas")
 BORDER = _themed("panel-border", "border-color1", "#bdbdbd")
 WARNING = _themed("editorWarning-foreground", "warn-color1", "#e65100")
 ERROR = _themed("errorForeground", "error-color1", "#d32f2f")

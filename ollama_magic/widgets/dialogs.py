@@ -1,4 +1,4 @@
-"""The dialogs below the model list: delete, copy, and the details of a model.
+"""The dialogs at the lower edge of the model list: delete, copy, details, try it.
 
 ``ModelPanel`` opens them, one at a time. A question about a deletion or a copy closes
 as soon as the selection no longer matches it.
@@ -15,9 +15,16 @@ from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.render.model_listing import overview
 from ollama_magic.render.panel_html import line_html, notice_html, text_box_html
-from ollama_magic.render.text import counted, visible_text
+from ollama_magic.render.text import counted
 from ollama_magic.widgets.manager import ModelManager
-from ollama_magic.widgets.parts import SharedStyles, button, close_all, frame, row
+from ollama_magic.widgets.parts import (
+    SharedStyles,
+    button,
+    close_all,
+    frame,
+    row,
+    set_shown,
+)
 
 _PARTS = {
     "Parameters": "parameters",
@@ -52,7 +59,15 @@ class Dialogs:
         self._manager = manager
         self._guard = guard
         self._matches: Matches | None = None
-        self.box = widgets.VBox(layout=styles.plain)
+        self._box = widgets.VBox(layout=styles.plain)
+        self._copy = _CopyDialog(manager, self._button, self.close)
+        self._copy.name.on_msg(
+            lambda _, content, __: (
+                content.get("event") == "submit" and self._guard(self._copy.enter)
+            )
+        )
+        self.box = widgets.VBox([self._box, self._copy.box], layout=styles.plain)
+        self.box.add_class("ollama-sheet")
 
     def on_selection(self, selected: Sequence[str]) -> None:
         """Close a question that is not about the selected models."""
@@ -62,14 +77,15 @@ class Dialogs:
     def close(self) -> None:
         """Close the open dialog."""
         self._matches = None
-        opened, self.box.children = self.box.children, ()
+        set_shown(self._copy.box, False)
+        opened, self._box.children = self._box.children, ()
         for widget in opened:
             close_all(widget)
 
     def _open(self, *children: widgets.Widget, matches: Matches | None = None) -> None:
         self.close()
         self._matches = matches
-        self.box.children = (frame(*children),)
+        self._box.children = (frame(*children),)
 
     def _button(
         self, text: str, on_click: Callable[[], None], *, style: str = ""
@@ -111,45 +127,9 @@ class Dialogs:
 
     def ask_copy(self, source: str) -> None:
         """Ask for the name of the copy; replacing a model takes a second click."""
-        name = widgets.Text(
-            placeholder="name of the copy",
-            description=visible_text(f"Copy {source} to"),
-            style={"description_width": "initial"},
-            layout=widgets.Layout(width="auto", min_width="320px"),
-        )
-        warning = widgets.HTML()
-        warned: list[str] = []
-
-        def submit() -> None:
-            destination = name.value.strip()
-            taken = find_model(destination, self._manager.installed)
-            if not destination or canonical(destination) == canonical(source):
-                warning.value = line_html("Enter a different name for the copy.")
-            elif taken is not None and warned != [destination]:
-                warned[:] = [destination]
-                size = size_text(taken.size_bytes)
-                warning.value = notice_html(
-                    [f"{taken.name} ({size}) already exists and would be replaced."]
-                )
-                copy.description, copy.button_style = "Replace", "danger"
-            else:
-                self.close()
-                self._manager.copy(source, destination, overwrite=taken is not None)
-
-        copy = self._button("Copy", submit, style="primary")
-
-        def reset(_: object) -> None:
-            warned.clear()
-            warning.value = ""
-            copy.description, copy.button_style = "Copy", "primary"
-
-        name.observe(reset, "value")
-        self._open(
-            name,
-            warning,
-            row(copy, self._button("Cancel", self.close)),
-            matches=lambda selected: list(selected) == [source],
-        )
+        self.close()
+        self._matches = lambda selected: list(selected) == [source]
+        self._copy.open(source)
 
     # -- show --------------------------------------------------------------------
 
@@ -160,10 +140,10 @@ class Dialogs:
                 line_html(f"loading the details of {name}…", is_secondary=True)
             )
         )
-        opened = self.box.children
+        opened = self._box.children
 
         def on_details(details: ModelDetails) -> None:
-            if self.box.children == opened:  # no other dialog was opened since
+            if self._box.children == opened:  # no other dialog was opened since
                 self._show_details(name, details)
 
         self._manager.show(name, on_details)
@@ -178,3 +158,76 @@ class Dialogs:
         )
         title = widgets.HTML(line_html(name, is_strong=True))
         self._open(title, tabs, row(self._button("Close", self.close)))
+
+    def try_it(self, name: str) -> None:
+        """Show the cell that asks a model.
+
+        It cannot be inserted: a front end inserts cells for the reply to an execute
+        request only, and a click sends none.
+        """
+        self._open(
+            widgets.HTML(line_html(f"To ask {name}, type this in a new cell:")),
+            widgets.HTML(text_box_html(f"%%ollama {name}\nWhy is the sky blue?")),
+            row(self._button("Close", self.close)),
+        )
+
+
+class _CopyDialog:
+    """Asks for a name. It is always there, so that its box can take the focus."""
+
+    def __init__(
+        self,
+        manager: ModelManager,
+        make_button: Callable[..., widgets.Button],
+        close: Callable[[], None],
+    ) -> None:
+        self._manager = manager
+        self._close = close
+        self._source = ""
+        self._warned = ""
+        self._title = widgets.HTML()
+        self._warning = widgets.HTML()
+        self.name = widgets.Text(
+            placeholder="name of the copy", layout=widgets.Layout(width="320px")
+        )
+        self._button = make_button("Copy", self.submit, style="primary")
+        buttons = row(self.name, self._button, make_button("Cancel", close))
+        self.box = frame(self._title, buttons, self._warning)
+        set_shown(self.box, False)
+        self.name.observe(lambda _: self._reset(), "value")
+
+    def open(self, source: str) -> None:
+        """Show the dialog for a model, and put the focus into its box."""
+        self._source = source
+        self._title.value = line_html(f"Copy {source} to")
+        self.name.value = ""
+        self._reset()
+        set_shown(self.box, True)
+        self.name.focus()
+
+    def enter(self) -> None:
+        """Do what Enter does: confirm a name, but never that a model is replaced."""
+        self.submit(is_enter=True)
+
+    def submit(self, *, is_enter: bool = False) -> None:
+        """Copy the model, or say why not."""
+        destination = self.name.value.strip()
+        taken = find_model(destination, self._manager.installed)
+        if not destination or canonical(destination) == canonical(self._source):
+            self._warning.value = line_html("Enter a different name for the copy.")
+        elif taken is not None and self._warned != destination:
+            self._warned = destination
+            size = size_text(taken.size_bytes)
+            self._warning.value = notice_html(
+                [f"{taken.name} ({size}) already exists and would be replaced."]
+            )
+            self._button.description, self._button.button_style = "Replace", "danger"
+        elif taken is None or not is_enter:
+            self._close()
+            is_taken = taken is not None
+            self._manager.copy(self._source, destination, overwrite=is_taken)
+
+    def _reset(self) -> None:
+        self._warned = ""
+        self._warning.value = ""
+        self._button.description, self._button.button_style = "Copy", "primary"

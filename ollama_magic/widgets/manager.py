@@ -8,117 +8,32 @@ which set the state and never print.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ollama_magic.client import actions as model_actions
-from ollama_magic.client.background import ClosableStream, ask_in_time
+from ollama_magic.client.background import ask_in_time
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import (
     LoadedModel,
     ModelDetails,
     ModelSummary,
     canonical,
+    find_model,
 )
-from ollama_magic.client.progress import STALL_S, TransferProgress, size_text
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.client.progress import (
+    STALL_S,
+    TransferProgress,
+    duration_text,
+    size_text,
+)
 from ollama_magic.generation.models import look_up
+from ollama_magic.render.text import counted
+from ollama_magic.widgets.job import Action, Job, Task, error_lines
 
 _JOIN_S = 2.0
-
-
-# -- jobs ------------------------------------------------------------------------
-
-Action = Literal["pull", "copy", "delete", "load", "stop", "show"]
-Task = Callable[["Job"], str]
-"""Does the work of a job, and returns the line that describes the outcome."""
-
-
-class Job:
-    """An action on a model. It runs in a thread, and any thread can cancel it."""
-
-    def __init__(self, number: int, action: Action, model: str, task: Task) -> None:
-        self.number = number
-        self.action = action
-        self.model = model
-        self.task = task
-        self.state: Literal["running", "done", "failed", "cancelled"] = "running"
-        self.problem: tuple[str, ...] = ()
-        """The lines of the error that ended the job."""
-        self.transfer: TransferProgress | None = None
-        self.is_cancelled = False
-        self._outcome = ""
-        self._stream: ClosableStream[Any] | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def line(self) -> str:
-        """The progress or the outcome, in one line."""
-        if self.transfer is not None and self.state == "running":
-            return self.transfer.line()
-        return self._outcome
-
-    @property
-    def share(self) -> float | None:
-        """The completed share, between 0 and 1; None if unknown."""
-        if self.state == "done":
-            return 1.0
-        return self.transfer.share if self.transfer else None
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether a transfer has received nothing for a while."""
-        is_running = self.state == "running"
-        return is_running and self.transfer is not None and self.transfer.is_stalled
-
-    def open(self, stream: ClosableStream[Any]) -> ClosableStream[Any]:
-        """Return the stream, which :meth:`cancel` closes from now on."""
-        with self._lock:
-            self._stream = stream
-            is_too_late = self.is_cancelled
-        if is_too_late:
-            stream.close()
-        return stream
-
-    def cancel(self) -> None:
-        """Cancel the job if it is running; the server keeps what a pull has fetched."""
-        with self._lock:
-            if self.state != "running":
-                return
-            self.is_cancelled = True
-            stream = self._stream
-        if stream is not None:
-            stream.close()
-
-    def run(self) -> None:
-        """Run the job to its end; an error becomes a part of the job."""
-        outcome = ""
-        problem: tuple[str, ...] = ()
-        try:
-            outcome = self.task(self)
-        except Exception as error:  # noqa: BLE001  (the panel shows it)
-            problem = error_lines(error)
-        with self._lock:
-            if not problem:
-                self._outcome, self.state = outcome, "done"
-            elif self.is_cancelled:
-                self._outcome, self.state = self._cancelled_text(), "cancelled"
-            else:
-                self.problem, self.state = problem, "failed"
-
-    def _cancelled_text(self) -> str:
-        completed_bytes = self.transfer.completed_bytes if self.transfer else 0
-        if not completed_bytes:
-            return "cancelled"
-        return f"cancelled at {size_text(completed_bytes)}; pull it again to resume"
-
-
-def error_lines(error: Exception) -> tuple[str, ...]:
-    """Return the lines of an error; for a bug, its type and text."""
-    if isinstance(error, OllamaMagicError):
-        return tuple(error.lines())
-    return (f"{type(error).__name__}: {error}",)
 
 
 # -- models ----------------------------------------------------------------------
@@ -141,8 +56,10 @@ class ModelRow:
 
     summary: ModelSummary
     loaded: LoadedModel | None
-    is_default: bool
+    is_default: bool = False
     """Whether it is the default model of this notebook."""
+    is_outdated: bool = False
+    """Whether the registry has a newer version, as far as it was asked."""
 
 
 class ModelManager:
@@ -157,11 +74,20 @@ class ModelManager:
         A pull counts as stalled after this time without a byte.
     interval_s
         The shortest time between two calls of the listeners.
+    last_load_s
+        Returns how long a model last took to load; 0 if that is unknown.
     """
 
     def __init__(
-        self, client: OllamaClient, *, stall_s: float = STALL_S, interval_s: float = 0.2
+        self,
+        client: OllamaClient,
+        *,
+        stall_s: float = STALL_S,
+        interval_s: float = 0.2,
+        last_load_s: Callable[[str], float] = lambda _: 0.0,
     ) -> None:
+        self._last_load_s = last_load_s
+        self._outdated: frozenset[tuple[str, str]] = frozenset()
         self._client = client
         self._stall_s = stall_s
         self._lock = threading.Lock()
@@ -199,6 +125,7 @@ class ModelManager:
         """The models, with those that are loaded and the default model marked."""
         with self._lock:
             installed, loaded, default = self._installed, self._loaded, self._default
+            outdated = self._outdated
         by_digest = {model.digest: model for model in loaded if model.digest}
         by_name = {canonical(model.name): model for model in loaded}
         default = canonical(default) if default else ""
@@ -206,7 +133,8 @@ class ModelManager:
         for model in installed:
             name = canonical(model.name)
             in_memory = by_name.get(name) or by_digest.get(model.digest)
-            rows.append(ModelRow(model, in_memory, name == default))
+            is_outdated = (model.name, model.digest) in outdated
+            rows.append(ModelRow(model, in_memory, name == default, is_outdated))
         return tuple(rows)
 
     @property
@@ -224,6 +152,11 @@ class ModelManager:
     def is_busy(self) -> bool:
         """Whether a job is running."""
         return any(job.state == "running" for job in self.jobs)
+
+    @property
+    def default(self) -> str:
+        """The default model of the notebook; empty text if none is known."""
+        return self._default
 
     def set_default(self, name: str) -> None:
         """Mark the default model of the notebook; empty text marks none."""
@@ -303,11 +236,17 @@ class ModelManager:
 
     def load(self, name: str) -> None:
         """Load a model into memory."""
+        model = find_model(name, self._installed)
+        size = size_text(model.size_bytes) if model and not model.cloud_host else ""
+        last_s = self._last_load_s(name)
+        last = f" · last time {duration_text(last_s)}" if last_s else ""
+        waits = f"loading{f' {size}' if size else ''}… {{}}{last}"
 
         def run(job: Job) -> str:
+            job.waits, began = waits, time.monotonic()
             for _ in job.open(model_actions.load(self._client, name)):
                 pass
-            return f"loaded {name}"
+            return f"loaded {name} in {time.monotonic() - began:.1f} s"
 
         self._start("load", name, run)
 
@@ -319,6 +258,23 @@ class ModelManager:
             return f"unloaded {name}" if was_loaded else f"{name} was not loaded"
 
         self._start("stop", name, run)
+
+    def check_updates(self) -> None:
+        """Ask Ollama's registry which models have a newer version there."""
+
+        def run(job: Job) -> str:
+            job.waits = "asking registry.ollama.ai for the newest versions… {}"
+            updates = model_actions.check_updates(self._client)
+            names = {one.name for one in updates if one.state == "outdated"}
+            marked = {(m.name, m.digest) for m in self._installed if m.name in names}
+            with self._lock:
+                self._outdated = frozenset(marked)
+            unknown = sum(one.state == "unknown" for one in updates)
+            failed = f"; {counted(unknown, 'model')} could not be checked"
+            found = f"{counted(len(names), 'update')} available"
+            return f"{found}{failed if unknown else ''}"
+
+        self._start("check", "for updates", run)
 
     def show(self, name: str, on_details: Callable[[ModelDetails], None]) -> None:
         """Fetch the details of a model; the job is only kept if it fails.

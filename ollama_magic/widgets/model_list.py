@@ -1,36 +1,50 @@
-"""The list of models: filter, sort order, selection, and a table beside the names.
+"""The list of models: filter, order, selection, and a button over each row.
 
-``ModelPanel`` creates the list and renders it at every change. Each model keeps one
-checkbox as long as it exists: a click always applies to the name that was clicked, even
-if the list changes meanwhile.
+``ModelPanel`` creates the list and renders it at every change. The rows are one HTML
+table, and one ``ToggleButtons`` widget lies over it, with a button for each row: a
+widget for each model would cost a browser 2 ms, and each letter of the filter again.
+
+A click arrives as a position. Each list of models has buttons of its own, which are
+closed when the list changes, so a click never applies to another model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from typing import Any
 
 import ipywidgets as widgets
 
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.models import LoadedModel
 from ollama_magic.client.progress import size_text
-from ollama_magic.render.panel_html import ROW_PX, TableRow, line_html, model_table_html
+from ollama_magic.render.dates import age
+from ollama_magic.render.panel_html import (
+    COLUMNS,
+    ROW_PX,
+    TableRow,
+    line_html,
+    model_table_html,
+    panel_style_html,
+    selection_html,
+)
 from ollama_magic.render.text import counted, visible_text
 from ollama_magic.widgets.manager import ModelRow
 from ollama_magic.widgets.parts import SharedStyles, row
 
-_PLAIN = {"description_width": "initial"}
-_PERIODS = (("year", 365), ("month", 30), ("week", 7), ("day", 1))
+_EVERY_MODEL_HAS = {"completion", "insert"}
+"""Capabilities that are not shown, since they tell nothing."""
 
-_SORTS: dict[str, tuple[Callable[[ModelRow], object], bool]] = {
-    "newest first": (lambda r: r.summary.modified_at, True),
-    "oldest first": (lambda r: r.summary.modified_at, False),
-    "name": (lambda r: r.summary.name.lower(), False),
-    "largest first": (lambda r: r.summary.size_bytes, True),
-    "smallest first": (lambda r: r.summary.size_bytes, False),
-    "loaded first": (lambda r: r.loaded is not None, True),
-}
+_ORDERS: tuple[tuple[Callable[[ModelRow], object], bool], ...] = (
+    (lambda r: r.summary.name.lower(), False),
+    (lambda r: r.summary.size_bytes, True),
+    (lambda r: r.loaded.size_bytes if r.loaded else 0, True),
+    (lambda r: ", ".join(_capabilities(r)), True),
+    (lambda r: (_billions(r.summary.parameter_size), r.summary.name), True),
+    (lambda r: r.summary.modified_at, True),
+)
+"""How each column sorts, and whether its largest value comes first."""
+_NEWEST_FIRST = 5
 
 
 class ModelList:
@@ -38,67 +52,66 @@ class ModelList:
 
     Parameters
     ----------
+    panel_class
+        The CSS class of this panel alone.
     on_change
         Called after the selection, the filter or the order has changed.
+    actions
+        The widget that is shown at the end of a selected row.
     """
 
-    def __init__(self, on_change: Callable[[], None], styles: SharedStyles) -> None:
+    def __init__(
+        self,
+        panel_class: str,
+        on_change: Callable[[], None],
+        styles: SharedStyles,
+        *,
+        actions: widgets.Box,
+        sheet: widgets.Box,
+    ) -> None:
+        self._panel_class = panel_class
         self._on_change = on_change
+        self._actions = actions
         self._rows: Sequence[ModelRow] = ()
         self._most: int | None = None
-        self._boxes: dict[str, widgets.Checkbox] = {}
-        self._is_setting = False
-        self._name_layout = widgets.Layout(
-            height=f"{ROW_PX}px", width="auto", margin="0"
+        self._shown: list[ModelRow] = []
+        self._selected: set[str] = set()
+        self._order, self._is_reversed = _NEWEST_FIRST, True
+        self._button_layout = widgets.Layout()
+        self._button_style = widgets.ToggleButtonsStyle()
+        self.filter = widgets.Text(
+            placeholder="Filter by name", layout=widgets.Layout(width="210px")
         )
-        self._filter = widgets.Text(
-            placeholder="Filter by name",
-            description="Filter",
-            style=styles.field,
-            layout=widgets.Layout(width="210px"),
+        self.several = widgets.ToggleButton(
+            description="Select several",
+            tooltip="A click on a row then adds it to the selection",
+            layout=widgets.Layout(width="auto"),
         )
-        self._sort = widgets.Dropdown(
-            options=list(_SORTS),
-            description="Sort",
-            style=_PLAIN,
-            layout=widgets.Layout(width="160px"),
-        )
-        self._all = self._checkbox("Select all shown", _PLAIN)
-        self._name_style = self._all.style  # one for all, so that a hundred are cheap
+        self.several.add_class("ollama-small")
         self._total = widgets.HTML(layout=styles.plain, style=styles.text)
-        self._names = widgets.VBox(
-            layout=widgets.Layout(
-                flex="0 1 auto",
-                overflow="hidden",
-                min_width="110px",
-                max_width="40%",
-                padding="0 12px 0 0",
-            )
+        self.bar = row(self.filter, self._total, self.several)
+        style = widgets.HTML(panel_style_html(), layout=styles.plain, style=styles.text)
+        self._marks = widgets.HTML(layout=styles.plain, style=styles.text)
+        self._table = widgets.HTML(layout=styles.plain, style=styles.text)
+        self._buttons = self._make_buttons([])
+        self._heads = [self._make_head(n) for n in range(len(COLUMNS))]
+        head = widgets.HBox(self._heads, layout=styles.plain)
+        head.add_class("ollama-head")
+        self._body = widgets.Box(layout=styles.plain)
+        self._body.add_class("ollama-rows")
+        self.box = widgets.VBox(
+            [head, self._body, self._marks, sheet, style],
+            layout=widgets.Layout(max_height="460px", overflow="hidden auto"),
         )
-        self._table = widgets.HTML(
-            layout=widgets.Layout(margin="0", width="100%"), style=styles.text
-        )
-        table = widgets.Box(
-            [self._table],
-            layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="auto hidden"),
-        )
-        # NB: children stretched to this height would scroll separately.
-        both = widgets.HBox(
-            [self._names, table],
-            layout=widgets.Layout(
-                max_height="440px", overflow="hidden auto", align_items="flex-start"
-            ),
-        )
-        head = row(self._filter, self._sort, self._total, styles=styles)
-        self.box = widgets.VBox([head, both])
-        self._filter.observe(lambda _: self._on_order(), "value")
-        self._sort.observe(lambda _: self._on_order(), "value")
-        self._all.observe(self._on_all, "value")
+        self.box.add_class("ollama-list")
+        self._put_buttons()
+        self.filter.observe(lambda _: self._on_order(), "value")
+        self.several.observe(self._on_several, "value")
 
     @property
     def selected(self) -> tuple[ModelRow, ...]:
-        """The models that are shown and ticked, top to bottom."""
-        return tuple(r for r in self._shown() if self._boxes[r.summary.name].value)
+        """The models that are shown and selected, top to bottom."""
+        return tuple(r for r in self._shown if r.summary.name in self._selected)
 
     def render(self, rows: Sequence[ModelRow], most: int | None = None) -> None:
         """Draw the models; a model stays selected as long as it exists.
@@ -106,102 +119,154 @@ class ModelList:
         Parameters
         ----------
         most
-            Draw only this many, those that are visible: each one costs a message to
-            the browser, and the others can follow.
+            Draw only this many, those that are visible; the others follow.
         """
-        self._rows = rows
-        self._most = most
-        names = {row.summary.name for row in self._shown()}
-        names |= {row.summary.name for row in rows if most is None}
-        for name in [name for name in self._boxes if name not in names]:
-            self._boxes.pop(name).close()
-        for name in names - set(self._boxes):
-            self._boxes[name] = box = self._checkbox(name, self._name_style)
-            box.observe(self._on_tick, "value")
+        self._rows, self._most = rows, most
         self._draw()
-
-    def close(self) -> None:
-        """Close all checkboxes, also those that the filter hides."""
-        for box in self._boxes.values():
-            box.close()
-        self._boxes.clear()
 
     # -- drawing -----------------------------------------------------------------
 
-    def _checkbox(self, text: str, style: object) -> widgets.Checkbox:
-        return widgets.Checkbox(
-            value=False,
-            description=visible_text(text),
-            tooltip=visible_text(text),
-            indent=False,
-            layout=self._name_layout,
-            style=style,
+    def _make_head(self, number: int) -> widgets.Button:
+        head = widgets.Button(
+            description=COLUMNS[number],
+            tooltip=f"Sort by {COLUMNS[number].lower()}",
+            layout=self._button_layout,
         )
+        head.on_click(lambda _: self._on_head(number))
+        return head
 
-    def _shown(self) -> list[ModelRow]:
-        wanted = self._filter.value.strip().lower()
-        key, is_reversed = _SORTS[self._sort.value]
-        rows = [row for row in self._rows if wanted in row.summary.name.lower()]
-        rows.sort(key=key, reverse=is_reversed)  # type: ignore[arg-type]
-        return rows[: self._most]
+    def _make_buttons(self, table: Sequence[TableRow]) -> widgets.ToggleButtons:
+        made = widgets.ToggleButtons(
+            options=[visible_text(row.name) for row in table],
+            tooltips=[visible_text(row.text) for row in table],
+            index=None,
+            layout=self._button_layout,
+            style=self._button_style,
+        )
+        made.on_msg(self._on_click)
+        return made
+
+    def _put_buttons(self) -> None:
+        self._body.children = (self._table, self._buttons, self._actions)
 
     def _draw(self) -> None:
-        shown = self._shown()
-        boxes = (self._all, *(self._boxes[row.summary.name] for row in shown))
-        if self._names.children != boxes:
-            self._names.children = boxes
+        wanted = self.filter.value.strip().lower()
+        rows = [row for row in self._rows if wanted in row.summary.name.lower()]
+        rows.sort(key=_ORDERS[self._order][0], reverse=self._is_reversed)  # type: ignore[arg-type]
+        self._shown = rows[: self._most]
+        self._selected &= {row.summary.name for row in rows}
         largest = max((row.summary.size_bytes for row in self._rows), default=0)
-        self._table.value = model_table_html([_table_row(r, largest) for r in shown])
-        self._total.value = line_html(self._total_text(shown), is_secondary=True)
-        self.box.layout.display = None if self._rows else "none"
+        table = [_table_row(row, largest) for row in self._shown]
+        # NB: a tooltip that changes, such as an age, needs no new buttons.
+        if self._buttons.options != tuple(visible_text(row.name) for row in table):
+            old, self._buttons = self._buttons, self._make_buttons(table)
+            self._put_buttons()
+            old.close()
+        self._table.value = model_table_html(table)
+        self._total.value = line_html(self._total_text(), is_secondary=True)
+        for number, head in enumerate(self._heads):
+            arrow = " ▼" if self._is_reversed else " ▲"
+            mark = arrow if number == self._order else ""
+            head.description = f"{COLUMNS[number]}{mark}"
+        for part in (self.box, self.bar):
+            part.layout.display = None if self._rows else "none"
+        self._draw_selection()
 
-    def _total_text(self, shown: Sequence[ModelRow]) -> str:
+    def _draw_selection(self) -> None:
+        chosen = [r.summary.name in self._selected for r in self._shown]
+        numbers = [number for number, is_chosen in enumerate(chosen) if is_chosen]
+        names = ", ".join(self._shown[number].summary.name for number in numbers)
+        text = f"selected: {names}" if names else ""
+        self._marks.value = selection_html(self._panel_class, numbers, text)
+        is_one = len(numbers) == 1 and not self.several.value
+        if is_one:
+            self._actions.layout.top = f"{numbers[0] * ROW_PX}px"
+        self._actions.layout.display = None if is_one else "none"
+
+    def _total_text(self) -> str:
         size_bytes = disk_bytes(row.summary for row in self._rows)
         count = counted(len(self._rows), "model")
-        if len(shown) != len(self._rows):
-            count = f"{len(shown)} of {count}"
+        if self._most is None and len(self._shown) != len(self._rows):
+            count = f"{len(self._shown)} of {count}"
         return f"{count}, {size_text(size_bytes)} on disk"
+
+    # -- events ------------------------------------------------------------------
+
+    def _on_click(self, buttons: widgets.ToggleButtons, content: Any, _: Any) -> None:  # noqa: ANN401  (a message)
+        if content.get("event") != "click" or buttons.index is None:
+            return
+        if buttons is self._buttons:
+            self.click(self._shown[buttons.index].summary.name)
+
+    def click(self, name: str) -> None:
+        """Select a model, or deselect it; alone, or in addition to the others."""
+        was_selected = name in self._selected
+        if not self.several.value:
+            self._selected.clear()
+        self._selected ^= {name} if self.several.value or not was_selected else set()
+        self._on_selection()
+        if self._actions.layout.display is None:
+            self._actions.children[0].focus()  # so that Tab goes on from there
+
+    def _on_selection(self) -> None:
+        self._draw_selection()
+        self._on_change()
+
+    def _on_several(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self.box.add_class("ollama-several")
+        else:
+            self.box.remove_class("ollama-several")
+            self._selected.clear()
+        self._on_selection()
+
+    def _on_head(self, number: int) -> None:
+        is_same = number == self._order
+        self._is_reversed = not self._is_reversed if is_same else _ORDERS[number][1]
+        self._order = number
+        self._on_order()
 
     def _on_order(self) -> None:
         self._draw()
         self._on_change()
 
-    def _on_tick(self, _: object) -> None:
-        if not self._is_setting:
-            self._on_change()
-
-    def _on_all(self, change: dict[str, object]) -> None:
-        if not self._is_setting:
-            self._set_all(bool(change["new"]))
-            self._on_change()
-
-    def _set_all(self, is_ticked: bool) -> None:
-        shown = {row.summary.name for row in self._shown()}
-        self._is_setting = True
-        try:
-            self._all.value = is_ticked
-            for name, box in self._boxes.items():
-                if name in shown:
-                    box.value = is_ticked
-        finally:
-            self._is_setting = False
-
 
 def _table_row(row: ModelRow, largest: int) -> TableRow:
-    model = row.summary
-    default = ("default",) if row.is_default else ()
+    model, is_cloud = row.summary, bool(row.summary.cloud_host)
+    share = model.size_bytes / largest if largest else 0.0
+    marks = ("default",) * row.is_default + ("update available",) * row.is_outdated
+    facts = (model.parameter_size, model.quantization_level)
     return TableRow(
         name=model.name,
-        size="cloud" if model.cloud_host else size_text(model.size_bytes),
-        size_share=model.size_bytes / largest if largest else 0.0,
-        parameters=model.parameter_size,
-        quantization=model.quantization_level,
-        modified=ago_text(model.modified_at),
-        modified_at=model.modified_at[:19].replace("T", " "),
-        capabilities=(*default, *model.capabilities),
+        marks=marks,
+        is_default=row.is_default,
+        size="cloud" if is_cloud else size_text(model.size_bytes),
+        size_share=None if is_cloud else share,
         memory=memory_text(row.loaded),
         gpu_share=_gpu_share(row.loaded),
+        capabilities=_capabilities(row),
+        parameters=" · ".join(filter(None, facts)),
+        modified=age(model.modified_at).text,
     )
+
+
+def _capabilities(row: ModelRow) -> tuple[str, ...]:
+    return tuple(one for one in row.summary.capabilities if one not in _EVERY_MODEL_HAS)
+
+
+def _billions(text: str) -> float:
+    """Return a count of parameters, as Ollama writes it: ``3.2B``, ``135M``.
+
+    Examples
+    --------
+    >>> _billions("3.2B"), _billions("135M"), _billions("?")
+    (3.2, 0.135, 0.0)
+    """
+    scales = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
+    try:
+        return float(text[:-1]) * scales[text[-1:].upper()]
+    except (ValueError, KeyError):
+        return 0.0
 
 
 def _gpu_share(loaded: LoadedModel | None) -> float | None:
@@ -217,23 +282,3 @@ def memory_text(loaded: LoadedModel | None) -> str:
         return ""
     where = "CPU" if not share else "GPU" if share >= 1 else f"{share:.0%} GPU"
     return f"{size_text(loaded.size_bytes)}, {where}"
-
-
-def ago_text(timestamp: str, now: datetime | None = None) -> str:
-    """Return how long ago a timestamp was: ``3 days ago``.
-
-    Examples
-    --------
-    >>> ago_text("2026-11-20T10:00:00.1234567Z", datetime(2026, 11, 23, 12, tzinfo=UTC))
-    '3 days ago'
-    """
-    try:
-        # NB: Python cannot parse nine decimals, and a day does not need them.
-        then = datetime.fromisoformat(timestamp[:19]).replace(tzinfo=UTC)
-    except ValueError:
-        return ""
-    days = ((now or datetime.now(UTC)) - then).days
-    for period, length in _PERIODS:
-        if count := days // length if days > 0 else 0:
-            return f"{counted(count, period)} ago"
-    return "today"

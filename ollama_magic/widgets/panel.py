@@ -8,55 +8,72 @@ raise is shown in the panel.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import require_capability
+from ollama_magic.client.models import find_model, require_capability
 from ollama_magic.errors import short_interrupts
 from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
-from ollama_magic.render.theme import PANEL_CLASS
 from ollama_magic.widgets.dialogs import Dialogs
-from ollama_magic.widgets.manager import (
-    Job,
-    ModelManager,
-    ModelRow,
-    ServerStatus,
-    error_lines,
-)
+from ollama_magic.widgets.job import error_lines
+from ollama_magic.widgets.job_list import JobList
+from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
 from ollama_magic.widgets.model_list import ModelList
 from ollama_magic.widgets.parts import SharedStyles, button, close_all, row, set_shown
+from ollama_magic.widgets.picker import ModelPicker
+from ollama_magic.widgets.saved import SavedAsTable, new_class
 
 _FIRST_REFRESH_S = 0.5
 _SHOWN_FIRST = 16
 
+
+class Suggestion(NamedTuple):
+    """A popular model (https://ollama.com/search, November 2026)."""
+
+    name: str
+    text: str = ""
+    """Its download, the memory that it takes with a short chat, what it can do."""
+
+
 SUGGESTIONS = (
-    "smollm2:135m",
-    "qwen3:0.6b",
-    "gemma3:1b",
-    "llama3.2",
-    "qwen3:4b",
-    "gemma3:4b",
-    "deepseek-r1:8b",
-    "gpt-oss:20b",
-    "nomic-embed-text",
+    Suggestion(
+        "qwen3:0.6b", "0.5 GB, takes about 1 GB of memory · small: tools, thinking"
+    ),
+    Suggestion("llama3.2", "2.0 GB, takes about 3 GB of memory · chat, tools"),
+    Suggestion("gemma3:4b", "3.3 GB, takes about 5 GB of memory · chat, images"),
+    Suggestion(
+        "nomic-embed-text", "0.3 GB, takes about 0.5 GB of memory · only embeddings"
+    ),
+    *map(
+        Suggestion,
+        (
+            "smollm2:135m",
+            "gemma3:1b",
+            "qwen3:4b",
+            "deepseek-r1:8b",
+            "gpt-oss:20b",
+        ),
+    ),
 )
-"""Popular models (https://ollama.com/search, November 2026)."""
+_FIRST_MODELS = 4
+"""So many are offered with a button while the server has no models."""
 
 _EMPTY = (
     "No models yet.",
-    "Enter a name below and pull it; smollm2:135m is small. Find more at "
-    "https://ollama.com/search",
+    "Pull one of these, or enter any name from https://ollama.com/search",
 )
 _OFFLINE_STEPS = ("Start a server from a cell: %ollama serve   then click Refresh",)
 
-_CANCELLABLE = {"pull", "load"}
-_STALLED = "stalled; wait, or cancel and retry to resume from here"
+Use = Callable[[str, str], object]
+"""Sets the default model: its name, and the host of a cloud model or empty text. It may
+return a sentence that says so."""
 
 _panels: dict[tuple[str, str | None], ModelPanel] = {}
 """The open panels by client identity and notebook; None for one without Use."""
@@ -91,7 +108,8 @@ def open_panel(
     *,
     notebook: str | None = None,
     default: str = "",
-    use: Callable[[str], None] | None = None,
+    use: Use | None = None,
+    last_load_s: Callable[[str], float] = lambda _: 0.0,
 ) -> ModelPanel:
     """Return the open panel of a server, API key and notebook, or a new one.
 
@@ -103,13 +121,15 @@ def open_panel(
         The default model of the notebook; may be empty.
     use
         Sets the default model of the notebook.
+    last_load_s
+        Returns how long a model last took to load; 0 if that is unknown.
     """
     key = (client.identity, notebook)
     known = _panels.get(key)
     if known is not None and not known.is_closed:
         known.refresh(default)
         return known
-    manager = ModelManager(client)
+    manager = ModelManager(client, last_load_s=last_load_s)
     manager.set_default(default)
     manager.refresh()
     # The first drawing is saved with the notebook; a slow server is not waited for.
@@ -124,7 +144,7 @@ def close_panels() -> None:
         _panels.popitem()[1].close()
 
 
-class ModelPanel(widgets.VBox):
+class ModelPanel(SavedAsTable):
     """A panel for the models of one server; it may be displayed many times.
 
     Parameters
@@ -132,12 +152,16 @@ class ModelPanel(widgets.VBox):
     manager
         The state; it belongs to the panel and is closed with it.
     use
-        Sets the default model of the notebook; None shows no button for it.
+        None shows no button and no dropdown for it.
     """
 
-    def __init__(
-        self, manager: ModelManager, *, use: Callable[[str], None] | None = None
-    ) -> None:
+    command = "%ollama panel"
+    in_terminal = (
+        "A terminal cannot show widgets; use %ollama "
+        "pull NAME · cp SRC DST · rm NAME · load NAME · show NAME"
+    )
+
+    def __init__(self, manager: ModelManager, *, use: Use | None = None) -> None:
         self._manager = manager
         self._use = use
         self._drawing = threading.RLock()
@@ -147,34 +171,54 @@ class ModelPanel(widgets.VBox):
         )
         self._problem = widgets.HTML(layout=styles.plain, style=styles.text)
         self._notice = widgets.HTML(layout=styles.plain, style=styles.text)
+        self._picker = ModelPicker(
+            lambda name: self._guard(lambda: self._on_use(name)), "Default model"
+        )
+        refresh = self._button("Refresh", manager.refresh)
+        self._check = self._button(
+            "Check for updates", manager.check_updates, is_hidden_alone=True
+        )
+        self._check.tooltip = "Send the names of the models to registry.ollama.ai"
         self._name = widgets.Combobox(
-            placeholder="name of a model, such as qwen3:0.6b",
-            description="Pull",
+            placeholder="name of a model to pull, such as qwen3:0.6b",
             ensure_option=False,
-            options=SUGGESTIONS,
-            style=styles.field,
+            options=[one.name for one in SUGGESTIONS],
             layout=widgets.Layout(width="360px", max_width="100%"),
         )
         self._pull = self._button("Pull", self._on_pull, style="primary")
         self._name.on_msg(self._on_key)
-        self._job_list = _JobList(manager, styles)
-        self._model_list = ModelList(lambda: self._guard(self._draw_buttons), styles)
         self._dialogs = Dialogs(manager, self._guard, styles)
-        self._buttons = self._make_buttons()
-        refresh = self._button("Refresh", manager.refresh)
+        self._job_list = JobList(
+            manager,
+            styles,
+            use=None if use is None else lambda n: self._guard(lambda: self._on_use(n)),
+            try_it=lambda name: self._guard(lambda: self._dialogs.try_it(name)),
+        )
+        css_class = new_class()
+        self._model_list = ModelList(
+            css_class,
+            lambda: self._guard(self._draw_buttons),
+            styles,
+            actions=self._make_row_actions(),
+            sheet=self._dialogs.box,
+        )
+        self._bulk = self._make_bulk_actions()
+        self._model_list.bar.children += (self._bulk,)
+        self._suggestions = self._make_suggestions()
+        pulling = (self._name, self._pull, self._check)
+        header = [self._server, *([self._picker.box] if use else []), refresh]
         super().__init__(
             [
-                row(self._server, refresh, styles=styles),
+                row(*header, styles=styles),
+                row(*pulling, styles=styles),
                 self._problem,
-                row(self._name, self._pull, styles=styles),
+                self._suggestions,
                 self._job_list.box,
                 self._notice,
+                self._model_list.bar,
                 self._model_list.box,
-                self._buttons,
-                self._dialogs.box,
             ],
-            layout=widgets.Layout(padding="4px 2px", overflow="hidden"),
-            _dom_classes=(PANEL_CLASS,),
+            css_class,
         )
         manager.subscribe(self._on_change)
         self.draw(_SHOWN_FIRST)
@@ -183,7 +227,6 @@ class ModelPanel(widgets.VBox):
     def close(self) -> None:
         """End all jobs and remove the panel; calling it again does nothing."""
         self._manager.close()
-        self._model_list.close()
         for child in self.children:
             close_all(child)
         super().close()
@@ -201,11 +244,17 @@ class ModelPanel(widgets.VBox):
     # -- buttons -----------------------------------------------------------------
 
     def _button(
-        self, text: str, on_click: Callable[[], object], *, style: str = ""
+        self,
+        text: str,
+        on_click: Callable[[], object],
+        *,
+        style: str = "",
+        is_hidden_alone: bool = False,
     ) -> widgets.Button:
-        like = getattr(self, "_first_button", None)
+        like = None if is_hidden_alone else getattr(self, "_first_button", None)
         made = button(text, lambda: self._guard(on_click), style=style, like=like)
-        self._first_button = like or made
+        if not is_hidden_alone:
+            self._first_button = like or made
         return made
 
     def _guard(self, action: Callable[[], object]) -> None:
@@ -217,44 +266,73 @@ class ModelPanel(widgets.VBox):
             except Exception as error:  # noqa: BLE001  (else only a log would say)
                 self._notice.value = notice_html(error_lines(error))
 
-    def _make_buttons(self) -> widgets.HBox:
-        self._for_one_model = [
-            self._button("Show", lambda: self._dialogs.show(self._selected_name())),
-            self._button(
-                "Copy…", lambda: self._dialogs.ask_copy(self._selected_name())
-            ),
+    def _make_row_actions(self) -> widgets.HBox:
+        """Return the buttons at the end of the selected row."""
+        self._toggle_load = self._button("Load", self._on_load)
+        buttons = [
+            self._button("Show", lambda: self._dialogs.show(self._one())),
+            self._toggle_load,
+            self._button("Copy…", lambda: self._dialogs.ask_copy(self._one())),
+            self._button("Delete…", self._on_delete),
         ]
         if self._use is not None:
-            self._for_one_model.insert(0, self._button("Use", self._on_use))
+            buttons.insert(0, self._button("Use", lambda: self._on_use(self._one())))
+        made = widgets.HBox(buttons)
+        made.add_class("ollama-actions")
+        return made
+
+    def _make_bulk_actions(self) -> widgets.HBox:
+        """Return the buttons for several models."""
         self._load = self._button("Load", self._on_load)
         self._unload = self._button("Unload", self._on_unload)
         self._delete = self._button("Delete…", self._on_delete)
-        return row(*self._for_one_model, self._load, self._unload, self._delete)
+        return widgets.HBox([self._load, self._unload, self._delete])
 
-    def _selected_name(self) -> str:
+    def _make_suggestions(self) -> widgets.VBox:
+        """Return one row for each model that an empty server could begin with."""
+        rows = []
+        for one in SUGGESTIONS[:_FIRST_MODELS]:
+            pull = self._button(f"Pull {one.name}", partial(self._pull_model, one.name))
+            text = widgets.HTML(line_html(one.text, is_secondary=True))
+            rows.append(widgets.HBox([pull, text]))
+            rows[-1].add_class("ollama-suggestion")
+        return widgets.VBox(rows)
+
+    def _one(self) -> str:
         return self._model_list.selected[0].summary.name
 
     def _on_pull(self) -> None:
         if name := self._name.value.strip():
-            self._manager.pull(name)
+            self._pull_model(name)
             self._name.value = ""
         else:
             self._notice.value = notice_html(["Enter the name of a model to pull."])
+
+    def _pull_model(self, name: str) -> None:
+        self._manager.pull(name)
 
     def _on_key(self, _: object, content: dict[str, Any], __: object) -> None:
         if content.get("event") == "submit":  # Enter, in the name field
             self._guard(self._on_pull)
 
-    def _on_use(self) -> None:
+    def _on_use(self, name: str) -> None:
         assert self._use is not None
-        (model,) = (selected.summary for selected in self._model_list.selected)
-        installed = [listed.summary for listed in self._manager.models]
-        require_capability("completion", model, installed)
-        self._use(model.name)
-        self._manager.set_default(model.name)
+        try:
+            installed = self._manager.installed
+            model = find_model(name, installed)
+            require_capability("completion", model, installed)
+            said = self._use(name, model.cloud_host if model else "")
+        finally:
+            self._manager.notify()  # the dropdown shows the default again
+        self._manager.set_default(name)
+        if isinstance(said, str):
+            self._notice.value = notice_html([said], is_problem=False)
 
     def _on_load(self) -> None:
-        for model in self._model_list.selected:
+        selected = self._model_list.selected
+        if len(selected) == 1 and selected[0].loaded is not None:
+            self._on_unload()
+        for model in selected:
             if model.loaded is None:
                 self._manager.load(model.summary.name)
 
@@ -286,22 +364,28 @@ class ModelPanel(widgets.VBox):
             self._server.value = line_html(_server_text(server), is_strong=True)
             self._problem.value = _problem_html(server, models)
             names = [m.summary.name for m in models]
-            self._name.options = tuple(dict.fromkeys([*SUGGESTIONS, *names]))
+            suggested = [one.name for one in SUGGESTIONS]
+            self._name.options = tuple(dict.fromkeys([*suggested, *names]))
+            is_online = server.state == "online"
             self._pull.disabled = server.state == "offline"
+            set_shown(self._suggestions, is_online and not models)
+            set_shown(self._check, bool(models))
             self._job_list.render(self._manager.jobs)
             self._model_list.render(models, most)
+            if self._use is not None:
+                self._picker.render(self._manager.installed, self._manager.default)
             self._draw_buttons()
 
     def _draw_buttons(self) -> None:
         selected = self._model_list.selected
-        for one in self._for_one_model:
-            one.disabled = len(selected) != 1
-        self._load.disabled = all(model.loaded for model in selected)
-        self._unload.disabled = not any(model.loaded for model in selected)
+        is_loaded = [model.loaded is not None for model in selected]
+        self._toggle_load.description = "Unload" if all(is_loaded) else "Load"
+        self._load.disabled = all(is_loaded)
+        self._unload.disabled = not any(is_loaded)
         self._delete.disabled = not selected
         count = len(selected)
-        self._delete.description = f"Delete {count}…" if count > 1 else "Delete…"
-        set_shown(self._buttons, bool(self._manager.models))
+        self._delete.description = f"Delete {count}…" if count else "Delete…"
+        set_shown(self._bulk, self._model_list.several.value)
         self._dialogs.on_selection([model.summary.name for model in selected])
 
     # -- without widgets ---------------------------------------------------------
@@ -311,11 +395,6 @@ class ModelPanel(widgets.VBox):
         models = [row.summary for row in self._manager.models]
         note = "\n".join(filter(None, [_server_text(self._manager.server), advice]))
         return Listing(models, MODEL_COLUMNS, _EMPTY[0], note=note)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  (as its base)
-        shown: Any = super()._repr_mimebundle_(**kwargs)
-        data = shown[0] if isinstance(shown, tuple) else shown
-        return {**data, **self.summary()._repr_mimebundle_()}
 
 
 def _server_text(server: ServerStatus) -> str:
@@ -333,71 +412,3 @@ def _problem_html(server: ServerStatus, models: tuple[ModelRow, ...]) -> str:
     if server.state == "connecting":
         return line_html("listing models…", is_secondary=True)
     return "" if models else notice_html(_EMPTY, is_problem=False)
-
-
-class _JobRow:
-    """The row of one job: a progress bar, a line of text, and buttons."""
-
-    def __init__(self, manager: ModelManager, job: Job) -> None:
-        verb = "Unload" if job.action == "stop" else job.action.capitalize()
-        # NB: not a Label, in which MathJax would typeset parts of a name.
-        self._title = widgets.HTML(line_html(f"{verb} {job.model}"))
-        self._bar = widgets.FloatProgress(
-            min=0.0, max=1.0, layout=widgets.Layout(width="160px", flex="0 0 auto")
-        )
-        self._line = widgets.HTML(layout=widgets.Layout(flex="1 1 200px"))
-        self._cancel = button("Cancel", lambda: self._job.cancel())  # noqa: PLW0108  (a retry is another job)
-        self._retry = button("Retry", lambda: manager.retry(self._job))
-        self._dismiss = button("Dismiss", lambda: manager.dismiss(self._job))
-        children = [self._title, self._bar, self._line]
-        children += [self._cancel, self._retry, self._dismiss]
-        layout = widgets.Layout(flex_flow="row wrap", align_items="center")
-        self.box = widgets.HBox(children, layout=layout)
-        self.render(job)
-
-    def render(self, job: Job) -> None:
-        """Draw the current state of the job, or of its retry."""
-        self._job = job
-        state, is_running = job.state, job.state == "running"
-        self._bar.value = job.share or 0.0
-        self._bar.bar_style = _bar_style(job)
-        set_shown(self._bar, job.action == "pull")
-        if job.problem:
-            self._line.value = notice_html(job.problem)
-        else:
-            text = job.line or "contacting the server…"
-            text = f"{text} · {_STALLED}" if job.is_stalled else text
-            self._line.value = line_html(text, is_secondary=not job.is_stalled)
-        set_shown(self._cancel, is_running and job.action in _CANCELLABLE)
-        set_shown(self._retry, state in {"failed", "cancelled"})
-        set_shown(self._dismiss, not is_running)
-
-
-def _bar_style(job: Job) -> str:
-    if job.is_stalled or job.state == "cancelled":
-        return "warning"
-    return {"done": "success", "failed": "danger"}.get(job.state, "")
-
-
-class _JobList:
-    """All jobs, the newest at the bottom; one that shows details only if it failed."""
-
-    def __init__(self, manager: ModelManager, styles: SharedStyles) -> None:
-        self._manager = manager
-        self._rows: dict[int, _JobRow] = {}
-        self.box = widgets.VBox(layout=styles.plain)
-
-    def render(self, jobs: Sequence[Job]) -> None:
-        """Draw the jobs."""
-        jobs = [job for job in jobs if job.action != "show" or job.problem]
-        numbers = {job.number for job in jobs}
-        for number in [number for number in self._rows if number not in numbers]:
-            close_all(self._rows.pop(number).box)
-        for job in jobs:
-            if job.number in self._rows:
-                self._rows[job.number].render(job)
-            else:
-                self._rows[job.number] = _JobRow(self._manager, job)
-        boxes = tuple(self._rows[job.number].box for job in jobs)
-        if self.box.children != boxes:
-            self.box.children = boxes

@@ -30,10 +30,11 @@ class SharedStyles:
 
 def button(
     text: str,
-    on_click: Callable[[], None],
+    on_click: Callable[[], object],
     *,
     style: str = "",
     like: widgets.Button | None = None,
+    tooltip: str | None = None,
 ) -> widgets.Button:
     """Return a button as wide as its text.
 
@@ -41,12 +42,15 @@ def button(
     ----------
     style
         ``primary`` for the main action, ``danger`` for one that can't be undone.
+    tooltip
+        What it does, if its text is too short to say it.
     like
         A button to share layout and style with, unless this one is hidden separately.
     """
     made = widgets.Button(
         description=text,
         button_style=style,
+        tooltip=tooltip,
         layout=like.layout if like else {"width": "auto", "flex": "0 0 auto"},
         **({"style": like.style} if like else {}),
     )

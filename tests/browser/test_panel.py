@@ -1,5 +1,6 @@
 """The panel in real JupyterLab and Notebook 7."""
 
+import re
 import threading
 
 import pytest
@@ -26,18 +27,26 @@ def layer(completed, total=1_000_000_000):
     }
 
 
+def label(name):
+    """Return the text of a model in the dropdown, which has no ordinary blanks."""
+    return re.compile(f"^{name}")
+
+
 class Panel:
     """The panel in the output of the second cell."""
 
     def __init__(self, page, number=1):
         self.page = page
         self.box = page.cell(number).locator(".jp-OutputArea")
+        self.rows = self.box.locator(".ollama-rows")
+        self.list = self.box.locator(".ollama-list")
 
     def button(self, name):
         return self.box.get_by_role("button", name=name, exact=True)
 
     def model(self, name):
-        return self.box.get_by_label(name, exact=True)
+        """Return the button that lies over the row of a model."""
+        return self.rows.get_by_role("button", name=name, exact=True)
 
     def shows(self, text):
         expect(self.box).to_contain_text(text, timeout=WAIT_MS)
@@ -104,13 +113,18 @@ def test_models_are_managed_with_clicks(panel, fake_ollama):
     seen.has("new:1b")
     seen.shows("pulled new:1b")
 
-    seen.model("one:1b").check()
+    seen.model("one:1b").click()
     seen.button("Copy…").click()
-    seen.box.get_by_placeholder("name of the copy").fill("mine")
-    seen.button("Copy").click()
+    expect(seen.box.get_by_placeholder("name of the copy")).to_be_focused()
+    seen.page.page.keyboard.type("mine")
+    seen.page.page.keyboard.press("Enter")
     seen.shows("copied one:1b to mine")
 
-    seen.model("two:2b").check()
+    seen.box.get_by_label("Default model").select_option(label=label("mine:latest"))
+    expect(seen.box.locator(".ollama-default")).to_contain_text("mine:latest")
+
+    seen.button("Select several").click()
+    seen.model("two:2b").click()
     seen.button("Delete 2…").click()
     seen.shows("Delete 2 models? This can't be undone.")
     seen.page.screenshot(f"panel-delete-{seen.page.app}")
@@ -134,9 +148,19 @@ def test_the_panel_survives_a_server_outage_and_a_kernel_restart(panel, fake_oll
     fake_ollama.on("GET /api/tags")  # as usual again
     seen.button("Refresh").click()
     seen.has("llama3.2:3b")
+    assert seen.page.output(1).count() == 2
+    expect(seen.page.output(1).nth(1)).to_be_hidden()
     seen.page.restart()
     seen.page.run_to_end(2)
     seen.page.wait_text(2, "still here")
+    seen.shows("The kernel has ended or was restarted. Run %ollama panel again.")
+    visible = seen.box.locator("tbody th", has_text="llama3.2:3b").first
+    expect(visible).to_be_visible()
+    expect(seen.button("Refresh")).to_be_hidden()
+    icons = "e => getComputedStyle(e, '::before').content"
+    dead = seen.box.locator(".jupyter-widgets-disconnected").all()
+    assert {one.evaluate(icons) for one in dead} == {"none"}
+    seen.page.screenshot("panel-restarted")
     for number in (0, 1):
         seen.page.run_to_end(number)
     seen.has("llama3.2:3b")
@@ -150,53 +174,58 @@ def test_markup_in_names_is_text_and_two_views_agree(panel, fake_ollama):
     seen.page.run_to_end(2)
     other = Panel(seen.page, 2)
     other.has(evil)
-    seen.model(evil).check()
-    expect(other.model(evil)).to_be_checked(timeout=WAIT_MS)
+    seen.model(evil).click()
+    expect(other.button("Delete…")).to_be_visible(timeout=WAIT_MS)
     seen.button("Delete…").click()
     other.shows("Delete 1 model?")
     assert seen.box.locator("img, script").count() == 0
     assert "EVIL" not in seen.page.page.title()
 
 
-def test_a_hundred_models_are_listed(panel, fake_ollama):
-    """``benchmarks/panel.py`` measures the time; this checks that all are there."""
-    fake_ollama.models([entry(f"model-{n:03}:1b", number=n) for n in range(100)])
-    seen = panel()
-    seen.has("model-000:1b", "model-099:1b")
-    names = seen.box.locator(".widget-checkbox")
-    expect(names).to_have_count(101, timeout=WAIT_MS)
-    table = seen.box.locator("tbody tr")
-    expect(table).to_have_count(100)
-    first, last = names.nth(1).bounding_box(), names.nth(100).bounding_box()
-    top, bottom = table.nth(0).bounding_box(), table.nth(99).bounding_box()
-    assert abs(first["y"] - top["y"]) < 6  # a name is beside its row
-    assert abs(last["y"] - bottom["y"]) < 6
-
-
-def test_names_and_figures_scroll_together(panel, fake_ollama):
-    """The wheel over either scrolls to the last of 60 models and its row."""
+def test_names_and_figures_scroll_together_under_a_header_that_stays(
+    panel, fake_ollama
+):
+    """The wheel scrolls to the last of 60 models and its row, at any width."""
     fake_ollama.models([entry(f"model-{n:02}:1b", number=n) for n in range(60)])
     seen = panel()
-    names, rows = seen.box.locator(".widget-checkbox"), seen.box.locator("tbody tr")
-    expect(names).to_have_count(61, timeout=WAIT_MS)
+    buttons = seen.rows.locator(".widget-toggle-button")
+    rows, head = seen.rows.locator("tbody tr"), seen.list.locator(".ollama-head")
+    expect(buttons).to_have_count(60, timeout=WAIT_MS)
     expect(rows).to_have_count(60, timeout=WAIT_MS)
-    for over in (names, rows):
-        place = over.nth(3).bounding_box()
+    top = head.bounding_box()["y"]
+    for width, columns in ((1280, 6), (700, 4)):
+        seen.page.page.set_viewport_size({"width": width, "height": 1200})
+        expect(head.locator("button:visible")).to_have_count(columns)
+        for one in (seen.list, seen.box):
+            assert one.evaluate("e => e.scrollWidth <= e.clientWidth")
+        place = buttons.nth(3).bounding_box()
         seen.page.page.mouse.move(place["x"] + 20, place["y"] + 10)
         seen.page.page.mouse.wheel(0, 10_000)
-        expect(names.nth(60)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
+        expect(buttons.nth(59)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
         expect(rows.nth(59)).to_be_in_viewport(timeout=WAIT_MS)
-        name, row = names.nth(60).bounding_box(), rows.nth(59).bounding_box()
-        assert abs(name["y"] - row["y"]) < 6
-        assert name["y"] < place["y"] + 440
-        seen.page.screenshot(f"panel-scrolled-{seen.page.app}")
+        for number in (45, 59):
+            button, row = buttons.nth(number), rows.nth(number)
+            name, figures = row.locator("th"), row.locator("td").first
+            places = [e.bounding_box() for e in (button, name, row, figures)]
+            middles = [place["y"] + place["height"] / 2 for place in places]
+            assert max(middles) - min(middles) < 2
+        heads = head.locator("button:visible").all()
+        cells = rows.nth(59).locator("th, td").locator("visible=true").all()
+        for one, other in zip(heads, cells, strict=True):
+            assert abs(one.bounding_box()["x"] - other.bounding_box()["x"]) < 2
+        area = seen.list.bounding_box()
+        assert area["y"] <= head.bounding_box()["y"] <= area["y"] + 2
+        seen.page.screenshot(f"panel-scrolled-{width}")
         seen.page.page.mouse.wheel(0, -10_000)
-        expect(names.nth(3)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
+        expect(buttons.nth(3)).to_be_in_viewport(ratio=0.9, timeout=WAIT_MS)
+    assert top
 
 
-def test_all_controls_have_a_name_and_are_reachable_by_keyboard(panel, fake_ollama):
+def test_the_keyboard_alone_is_enough_and_all_controls_have_a_name(panel, fake_ollama):
+    fake_ollama.models([entry(f"model-{n:02}:1b", number=n) for n in range(30)])
     seen = panel()
-    seen.has("llama3.2:3b")
+    seen.has("model-29:1b")
+    key = seen.page.page.keyboard.press
     for control in seen.box.locator("button, input, select").all():
         if control.is_visible():
             name = control.evaluate(
@@ -205,23 +234,39 @@ def test_all_controls_have_a_name_and_are_reachable_by_keyboard(panel, fake_olla
                 " || e.closest('label, .widget-inline-hbox')?.innerText"
             )
             assert name, control.evaluate("e => e.outerHTML")
-    seen.model("llama3.2:3b").focus()
-    seen.page.page.keyboard.press("Space")
-    expect(seen.button("Delete…")).to_be_enabled(timeout=WAIT_MS)
-    seen.button("Delete…").focus()
-    seen.page.page.keyboard.press("Enter")
+    seen.box.get_by_placeholder("Filter by name").focus()
+    for _ in range(8 + 19):  # the toggle, six columns, and nineteen models
+        key("Tab")
+    twentieth = seen.rows.locator(".widget-toggle-button").nth(19)
+    expect(twentieth).to_be_focused()
+    expect(twentieth).to_be_in_viewport(ratio=0.9)
+    key("Enter")
+    expect(seen.button("Use")).to_be_focused(timeout=WAIT_MS)
+    for _ in range(4):
+        key("Tab")
+    expect(seen.button("Delete…")).to_be_focused()
+    key("Enter")
     seen.shows("Delete 1 model?")
-    assert fake_ollama.model_names == ["llama3.2:3b"]
+    expect(seen.button("Cancel")).to_be_in_viewport()
+    key("Enter")  # never a confirmation
+    key("Tab")
+    expect(seen.button("Cancel")).to_be_focused()
+    key("Enter")
+    seen.does_not_show("Delete 1 model?")
+    assert len(fake_ollama.model_names) == 30
 
 
-def test_rows_line_up_with_names_at_any_width(panel, fake_ollama):
-    fake_ollama.models(
-        [entry(f"a-rather-long-name-{n}:1b", number=n) for n in range(5)]
-    )
+def test_a_reopened_notebook_shows_the_table_and_no_error(panel):
     seen = panel()
-    seen.page.page.set_viewport_size({"width": 600, "height": 900})
-    seen.has("a-rather-long-name-4:1b")
-    name = seen.box.locator(".widget-checkbox").nth(5).bounding_box()
-    row = seen.box.locator("tbody tr").nth(4).bounding_box()
-    assert abs(name["y"] - row["y"]) < 6
-    seen.page.screenshot("panel-narrow")
+    seen.has("llama3.2:3b")
+    page = seen.page.page
+    seen.page.save()
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.reload()
+    table = seen.page.output(1).nth(1)
+    expect(table).to_contain_text(
+        "To open it again, run %ollama panel", timeout=WAIT_MS
+    )
+    expect(table.locator("td", has_text="llama3.2:3b")).to_be_visible()
+    expect(seen.page.cell(1).get_by_text("Error displaying widget")).to_be_hidden()
+    seen.page.screenshot("panel-reopened")

@@ -45,13 +45,13 @@ def test_the_next_status_completes_a_layer():
 def test_decreasing_progress_gives_no_negative_speed():
     transfer = transfer_of(layer("a", 900), layer("a", 100))
     assert transfer.bytes_per_second == 0.0
-    assert transfer.line() == "pulling a · 100 B of 1.0 kB"
+    assert transfer.line() == "downloading · 100 B of 1.0 kB"
 
 
 def test_a_total_of_zero_is_not_divided_by():
     transfer = transfer_of(Progress("pulling a", "a", 0, 0))
     assert transfer.share is None
-    assert transfer.line() == "pulling a"
+    assert transfer.line() == "downloading"
 
 
 def test_a_pull_of_an_up_to_date_model_transfers_nothing(recording):
@@ -66,7 +66,7 @@ def test_a_pull_of_an_up_to_date_model_transfers_nothing(recording):
 
 def test_the_line_shows_speed_and_remaining_time():
     transfer = transfer_of(layer("a", 100), layer("a", 300))
-    assert transfer.line() == "pulling a · 300 B of 1.0 kB · 200 B/s · 4 s left"
+    assert transfer.line() == "downloading · 300 B of 1.0 kB · 200 B/s · 4 s left"
 
 
 def test_a_layer_without_data_for_long_is_shown_as_stalled():
@@ -78,7 +78,7 @@ def test_a_layer_without_data_for_long_is_shown_as_stalled():
     clock.now = 76.0
     transfer.add(layer("a", 300))
     assert transfer.line() == (
-        "pulling a · 300 B of 1.0 kB · stalled: no data for 1 min 15 s"
+        "downloading · 300 B of 1.0 kB · stalled: no data for 1 min 15 s"
     )
     transfer.add(layer("a", 301))
     assert not transfer.is_stalled

@@ -416,3 +416,11 @@ def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):
     reads = [s for s in statements if "SELECT * FROM" in s]
     assert reads == []
     assert len(statements) < 20
+
+
+def test_the_last_cold_load_of_a_model_is_known(store):
+    for seconds in (21.4, 0.05):
+        stats = Stats(load_duration_ns=int(seconds * 1e9))
+        store.record(NB, "main", turn(f"{seconds}", stats=stats))
+    assert store.last_load_s("m") == pytest.approx(21.4)
+    assert store.last_load_s("other") == 0.0

@@ -303,9 +303,9 @@ def test_show_is_a_page_with_details_as_values(kernel, fake_ollama):
 
 def test_the_panel_has_a_table_for_front_ends_without_widgets(kernel):
     ran = kernel.run("%ollama panel")
-    (data,) = [o["data"] for o in ran.outputs if "data" in o]
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert "llama3.2:3b" in data["text/html"]
+    view, table = [o["data"] for o in ran.outputs if "data" in o]
+    assert "application/vnd.jupyter.widget-view+json" in view
+    assert "llama3.2:3b" in table["text/html"]
 
 
 def test_errors_of_the_server_reach_the_cell(kernel, fake_ollama):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ollama_magic.history.turns import Turn
     from ollama_magic.notebook.failures import FailingCells
     from ollama_magic.render.progress import ProgressLine
-    from ollama_magic.widgets.panel import ModelPanel
+    from ollama_magic.widgets.saved import SavedAsTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class Context(Protocol):
     def progress_line(self) -> ProgressLine:
         """Open a line of progress."""
 
-    def panel(self, panel: ModelPanel) -> object:
-        """Return the panel, or a table of models where widgets can't be shown."""
+    def widget(self, widget: SavedAsTable) -> object:
+        """Return the widget, or its table where widgets can't be shown."""
 
     def confirm(self, question: str) -> bool | None:
         """Ask the user; None if no user can answer."""

@@ -43,6 +43,7 @@ from ollama_magic.generation.models import (
     sends_text,
 )
 from ollama_magic.generation.options import Option, switch
+from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,
@@ -96,10 +97,13 @@ def ps(context: Context, _: ParsedCommand) -> object:
     return run_in_background(lambda: model_listing.loaded_models(client))
 
 
-@COMMANDS.add("use", operands="MODEL", completes="model")
-def use(context: Context, line: ParsedCommand) -> TextPage:
-    """Store the default model of this notebook."""
-    session, (model,) = context.session, line.arguments
+@COMMANDS.add("use", operands="[MODEL]", completes="model")
+def use(context: Context, line: ParsedCommand) -> object:
+    """Store the default model of this notebook; without a name, show a choice."""
+    session = context.session
+    if not line.arguments:
+        return _choose(context)
+    (model,) = line.arguments
     client = session.client()
     cloud = cloud_host(model, None)
     try:
@@ -108,9 +112,32 @@ def use(context: Context, line: ParsedCommand) -> TextPage:
     except ServerUnreachableError:
         if not session.settings.cached:
             raise
-    check_cloud(session.settings, client, model, cloud)
-    session.store.choose_model(session.notebook.key, model)
-    return TextPage(f"This notebook now uses {model}{sends_text(cloud)}")
+    return TextPage(_use(session, session.notebook.key, model, cloud))
+
+
+def _use(session: Session, notebook: str, model: str, cloud: str) -> str:
+    check_cloud(session.settings, session.client(), model, cloud)
+    session.store.choose_model(notebook, model)
+    return f"This notebook now uses {model}{sends_text(cloud)}"
+
+
+def _choose(context: Context) -> object:
+    from ollama_magic.widgets.picker import ModelChoice  # ipywidgets: at first use
+
+    session = context.session
+    key, client = session.notebook.key, session.client()
+    models = run_in_background(client.list)
+
+    def use(model: str) -> str:
+        cloud = cloud_host(model, find_model(model, models))
+        return _use(session, key, model, cloud)
+
+    return context.widget(ModelChoice(models, _default_name(session), use))
+
+
+def _default_name(session: Session) -> str:
+    chosen = chosen_model(session, session.chat())
+    return chosen.name if chosen else ""
 
 
 @COMMANDS.add("panel")
@@ -120,14 +147,18 @@ def panel(context: Context, _: ParsedCommand) -> object:
 
     session = context.session
     key = session.notebook.key
-    chosen = chosen_model(session, session.chat())
 
-    def use(model: str) -> None:
-        session.store.choose_model(key, model)
+    def use(model: str, host: str) -> str:
+        return _use(session, key, model, host)
 
-    used = chosen.name if chosen else ""
-    return context.panel(
-        open_panel(session.client(), notebook=key, default=used, use=use)
+    return context.widget(
+        open_panel(
+            session.client(),
+            notebook=key,
+            default=_default_name(session),
+            use=use,
+            last_load_s=session.store.last_load_s,
+        )
     )
 
 
