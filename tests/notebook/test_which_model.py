@@ -134,7 +134,7 @@ def test_a_turn_with_a_future_date_does_not_override_use(kernel, fake_ollama):
 def test_use_in_the_panel_sets_the_same_model(kernel, fake_ollama):
     fake_ollama.models([LOCAL, OTHER])
     kernel.run("panel = %ollama panel")
-    kernel.run(f"panel._use({OTHER!r})")
+    kernel.run(f"panel._use({OTHER!r}, '')")
     kernel.run(f"%%ollama {LOCAL}\nHi")
     kernel.run("%%ollama\nHi")
     assert asked(fake_ollama) == [LOCAL, OTHER]

@@ -16,6 +16,7 @@ from ollama_magic.notebook.cli.line import LineReader, check_model_name
 from ollama_magic.notebook.commands import (
     chats,
     models,
+    panel,
     prompts,
     server,
     templates,
@@ -29,7 +30,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Chat": (*chats.CHAT, *turns.CHAT),
     "Data": tuple(chats.DATA),
     "Code": (*prompts.CODE, *turns.CODE),
-    "Models": tuple(models.COMMANDS),
+    "Models": (*panel.COMMANDS, *models.COMMANDS),
     "Server": tuple(server.COMMANDS),
 }
 
