@@ -155,6 +155,11 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
 
 
+def last_time_text(seconds: float) -> str:
+    """Return how long the same took before, to follow a line; empty for 0 seconds."""
+    return f" · last time {duration_text(seconds)}" if seconds else ""
+
+
 def duration_text(seconds: float) -> str:
     """Return a duration such as ``45 s``, ``3 min 05 s`` or ``26 h 10 min``."""
     minutes, rest = divmod(round(seconds), 60)

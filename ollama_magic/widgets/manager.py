@@ -26,7 +26,7 @@ from ollama_magic.client.models import (
 from ollama_magic.client.progress import (
     STALL_S,
     TransferProgress,
-    duration_text,
+    last_time_text,
     size_text,
 )
 from ollama_magic.generation.models import look_up
@@ -238,8 +238,7 @@ class ModelManager:
         """Load a model into memory."""
         model = find_model(name, self._installed)
         size = size_text(model.size_bytes) if model and not model.cloud_host else ""
-        last_s = self._last_load_s(name)
-        last = f" · last time {duration_text(last_s)}" if last_s else ""
+        last = last_time_text(self._last_load_s(name))
         waits = f"loading{f' {size}' if size else ''}… {{}}{last}"
 
         def run(job: Job) -> str:

@@ -21,6 +21,7 @@ from ollama_magic.generation.session import current_session
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
+from ollama_magic.render.text import visible_text
 from ollama_magic.widgets.dialogs import Dialogs
 from ollama_magic.widgets.job import error_lines
 from ollama_magic.widgets.job_list import JobList
@@ -364,6 +365,7 @@ class ModelPanel(SavedAsTable):
             self._server.value = line_html(_server_text(server), is_strong=True)
             self._problem.value = _problem_html(server, models)
             names = [m.summary.name for m in models]
+            names = [name for name in names if visible_text(name) == name]
             suggested = [one.name for one in SUGGESTIONS]
             self._name.options = tuple(dict.fromkeys([*suggested, *names]))
             is_online = server.state == "online"

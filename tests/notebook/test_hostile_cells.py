@@ -293,9 +293,7 @@ def skeleton(page):
 
 def open_everything(driver, model):
     """Open everything that the panel has for a model, and return the driver."""
-    for box in driver.all(widgets.Checkbox):
-        if box.description == visible_text(model):
-            box.value = True
+    driver.select(visible_text(model))
     for text in ("Show", "Copy…", "Delete…"):
         driver.click(text)
         yield from everything(driver.panel)
@@ -331,6 +329,8 @@ def test_the_panel_shows_only_text(fake_ollama):
             value = getattr(widget, "value", "")
             assert hidden(value if isinstance(value, str) else "") == []
             assert hidden(getattr(widget, "description", "")) == []
+            for trait in ("options", "tooltips"):
+                assert hidden("".join(getattr(widget, trait, ()))) == []
             if isinstance(widget, widgets.HTML):
                 page = skeleton(value)
                 if texts is VECTORS:

@@ -25,7 +25,7 @@ from ollama_magic.client.models import (
     find_model,
     is_cloud_name,
 )
-from ollama_magic.client.progress import TransferProgress, size_text
+from ollama_magic.client.progress import TransferProgress, last_time_text, size_text
 from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import (
@@ -100,18 +100,23 @@ def load(context: Context, line: ParsedCommand) -> None:
     (model,) = line.arguments
     client, keep_alive = context.session.client(), line.values.get("keep_alive")
     model = run_in_background(partial(actions.full_name, client, model))
-    _load(client, model, keep_alive, context.progress_line())
+    last = last_time_text(context.session.store.last_load_s(model))
+    _load(client, model, keep_alive, context.progress_line(), last)
 
 
 @held()  # the progress line must say how it ended
 def _load(
-    client: OllamaClient, name: str, keep_alive: KeepAlive | None, line: ProgressLine
+    client: OllamaClient,
+    name: str,
+    keep_alive: KeepAlive | None,
+    line: ProgressLine,
+    last: str,
 ) -> None:
     began = time.monotonic()
     try:
         with BackgroundReader(actions.load(client, name, keep_alive)) as reader:
             for _ in reader.batches():
-                line.show(f"{name}: loading… {time.monotonic() - began:.0f} s")
+                line.show(f"{name}: loading… {time.monotonic() - began:.0f} s{last}")
     except BaseException as error:
         is_interrupt = isinstance(error, KeyboardInterrupt)
         line.finish(f"{name}: {'stopped' if is_interrupt else 'not loaded'}")
