@@ -65,4 +65,5 @@ class SavedAsTable(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  (as its base)
         shown: Any = super()._repr_mimebundle_(**kwargs)
         data = shown[0] if isinstance(shown, tuple) else shown
-        return {_VIEW: data[_VIEW], "text/plain": f"{self.command}: interactive"}
+        text = f"Interactive in a running notebook: {self.command}"
+        return {_VIEW: data[_VIEW], "text/plain": text}
