@@ -22,6 +22,7 @@ from ollama_magic.widgets.parts import (
     button,
     close_all,
     frame,
+    on_enter,
     row,
     set_shown,
 )
@@ -61,11 +62,7 @@ class Dialogs:
         self._matches: Matches | None = None
         self._box = widgets.VBox(layout=styles.plain)
         self._copy = _CopyDialog(manager, self._button, self.close)
-        self._copy.name.on_msg(
-            lambda _, content, __: (
-                content.get("event") == "submit" and self._guard(self._copy.enter)
-            )
-        )
+        on_enter(self._copy.name, lambda: self._guard(self._copy.enter))
         self.box = widgets.VBox([self._box, self._copy.box], layout=styles.plain)
         self.box.add_class("ollama-sheet")
 

@@ -27,7 +27,14 @@ from ollama_magic.widgets.job import error_lines
 from ollama_magic.widgets.job_list import JobList
 from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
 from ollama_magic.widgets.model_list import ModelList
-from ollama_magic.widgets.parts import SharedStyles, button, close_all, row, set_shown
+from ollama_magic.widgets.parts import (
+    SharedStyles,
+    button,
+    close_all,
+    on_enter,
+    row,
+    set_shown,
+)
 from ollama_magic.widgets.picker import ModelPicker
 from ollama_magic.widgets.saved import SavedAsTable, new_class
 
@@ -187,7 +194,7 @@ class ModelPanel(SavedAsTable):
             layout=widgets.Layout(width="360px", max_width="100%"),
         )
         self._pull = self._button("Pull", self._on_pull, style="primary")
-        self._name.on_msg(self._on_key)
+        on_enter(self._name, lambda: self._guard(self._on_pull))
         self._dialogs = Dialogs(manager, self._guard, styles)
         self._job_list = JobList(
             manager,
@@ -311,10 +318,6 @@ class ModelPanel(SavedAsTable):
 
     def _pull_model(self, name: str) -> None:
         self._manager.pull(name)
-
-    def _on_key(self, _: object, content: dict[str, Any], __: object) -> None:
-        if content.get("event") == "submit":  # Enter, in the name field
-            self._guard(self._on_pull)
 
     def _on_use(self, name: str) -> None:
         assert self._use is not None

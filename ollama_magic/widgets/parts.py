@@ -6,12 +6,17 @@ Text from a server only reaches widgets that show plain text, or goes through
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets as widgets
 from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
 
 from ollama_magic.render.theme import BORDER
+
+SETTLE_S = 0.35
+"""Longer than a message needs to the browser and back."""
 
 
 class SharedStyles:
@@ -56,6 +61,34 @@ def button(
     )
     made.on_click(lambda _: on_click())
     return made
+
+
+def on_enter(text: widgets.Text, action: Callable[[], object]) -> None:
+    """Call an action after Enter in a text field, once all of the text has arrived.
+
+    While the kernel works on a letter, a front end holds back the next ones, but not
+    the message about Enter: a fast typist's ``mine`` would arrive as ``m``, Enter, and
+    then the rest.
+    """
+    waiting: list[threading.Timer] = []
+
+    def wait() -> None:
+        while waiting:
+            waiting.pop().cancel()
+        waiting.append(threading.Timer(SETTLE_S, act))
+        waiting[0].daemon = True
+        waiting[0].start()
+
+    def act() -> None:
+        waiting.clear()
+        action()
+
+    def on_message(_: object, content: dict[str, Any], __: object) -> None:
+        if content.get("event") == "submit":
+            wait()
+
+    text.on_msg(on_message)
+    text.observe(lambda _: wait() if waiting else None, "value")
 
 
 def row(*children: widgets.Widget, styles: SharedStyles | None = None) -> widgets.HBox:

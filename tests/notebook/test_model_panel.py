@@ -34,6 +34,8 @@ class Driver:
         self.manager = ModelManager(OllamaClient(url), interval_s=0.01, **settings)
         self._changed = threading.Condition()
         self.panel = ModelPanel(self.manager, use=lambda n, _: self.chosen.append(n))
+        for field in (self.panel._notice, self.panel._dialogs._copy._warning):
+            field.observe(lambda _: self._tell(), "value")
         self.manager.subscribe(self._tell)
         self.manager.refresh()
 
@@ -97,6 +99,11 @@ class Driver:
     def text_box(self, placeholder):
         boxes = self.all((widgets.Text, widgets.Combobox))
         return next(w for w in boxes if placeholder in w.placeholder)
+
+
+def enter(field):
+    """Press Enter in a field."""
+    field._handle_custom_msg({"event": "submit"}, [])
 
 
 @pytest.fixture
@@ -176,11 +183,13 @@ def test_pulling_an_installed_model_reports_it_is_up_to_date(drive, fake_ollama)
 def test_enter_pulls_and_an_empty_name_is_an_error(drive, fake_ollama):
     driver = drive().wait_text("llama3.2:3b")
     name = next(driver.all(widgets.Combobox))
-    name._handle_custom_msg({"event": "submit"}, [])
-    assert "Enter the name" in driver.text
-    name.value = "new:1b"
-    name._handle_custom_msg({"event": "submit"}, [])
-    fake_ollama.wait_for("/api/pull")
+    enter(name)
+    driver.wait_text("Enter the name")
+    name.value = "n"
+    enter(name)
+    name.value = "new:1b"  # the rest of what was typed before Enter
+    driver.wait_text("pulled new:1b")
+    assert fake_ollama.bodies("/api/pull")[0]["model"] == "new:1b"
     assert name.value == ""
 
 
@@ -772,10 +781,12 @@ def test_enter_confirms_the_name_of_a_copy_but_not_that_a_model_is_replaced(
 ):
     driver = drive("one:1b", "two:2b").wait_text("two:2b").select("one:1b")
     name = driver.click("Copy…").text_box("name of the copy")
-    for text in ("two:2b", "three:3b"):
-        name.value = text
-        for _ in range(3):
-            name._handle_custom_msg({"event": "submit"}, [])
+    name.value = "two:2b"
+    for _ in range(3):
+        driver.panel._dialogs._copy.enter()
+    assert "would be replaced" in driver.text
+    name.value = "three:3b"
+    enter(name)
     driver.wait_text("copied one:1b to three:3b")
     assert [b["destination"] for b in fake_ollama.bodies("/api/copy")] == ["three:3b"]
 
