@@ -91,6 +91,7 @@ CASES = {
     "model with a colon": ("%%ollama qwen3:", ["qwen3:4b"], "qwen3:"),
     "model with slashes": ("%%ollama hf.co/a", ["hf.co/a/b:Q4"], "hf.co/a"),
     "model after options": ("%%ollama -q -t 0 q", ["qwen3:4b"], "q"),
+    "model in quotes": ('%%ollama "ll', ["llama3.2:latest"], "ll"),
     "model after a quoted value": ('%%ollama -s "a b" q', ["qwen3:4b"], "q"),
     "model after a pair": ("%%ollama -o num_ctx 8 q", ["qwen3:4b"], "q"),
     "model after a joined pair": ("%%ollama -o num_ctx=8 q", ["qwen3:4b"], "q"),

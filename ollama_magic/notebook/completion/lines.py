@@ -242,6 +242,7 @@ class LineCompleter:
     def _model_offer(
         self, typed: str, host: str = "", besides: Sequence[str] = ()
     ) -> Offer:
+        typed = typed.lstrip("\"'")  # in quotes, VS Code also shows names with a dot
         models = self.models(host)
         wanted, given = canonical(typed), {canonical(name) for name in besides}
         if typed and any(canonical(model.name) == wanted for model in models):
