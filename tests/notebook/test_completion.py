@@ -324,8 +324,9 @@ def names_of(models):
     return [model.name for model in models]
 
 
-def test_tab_does_not_wait_for_a_hanging_server():
+def test_tab_does_not_wait_for_a_hanging_server(monkeypatch):
     """One request is sent, and names that arrive later are offered."""
+    monkeypatch.setattr(lists, "_FRESH_S", 3600)
     servers = Servers()
     models = servers.lists()
     assert models() == ()
@@ -334,8 +335,12 @@ def test_tab_does_not_wait_for_a_hanging_server():
     assert servers.asked == ["near"]
     assert names_of(models.known()) == ["of-near:1b"]
     servers.may_answer["near"].clear()
+    models()  # at the next key: too soon to ask again
+    assert servers.asked == ["near"]
+    monkeypatch.setattr(lists, "_FRESH_S", 0)
     assert names_of(models()) == ["of-near:1b"]  # while it asks again
     servers.answer(models, "near")
+    assert servers.asked == ["near", "near"]
 
 
 def test_the_names_of_another_server_are_never_offered():

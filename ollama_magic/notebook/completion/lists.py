@@ -7,10 +7,11 @@ for another.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ollama_magic.client.models import ModelSummary
 
@@ -22,6 +23,8 @@ _WAIT_FOR_NEWER_S = 0.03
 """How long it waits for a newer list: a near server answers in that time."""
 _HANGS_AFTER_S = 1.0
 """After this time without an answer, Tab waits no longer."""
+_FRESH_S = 1.0
+"""How long a list is not asked for again: some front ends complete at every key."""
 _MOST_SERVERS = 32
 
 
@@ -29,7 +32,7 @@ _MOST_SERVERS = 32
 class _Server:
     models: Sequence[ModelSummary] | None = None
     thread: threading.Thread | None = None
-    asked_at: float = field(default=0.0)
+    asked_at: float = -math.inf
 
 
 class ModelLists:
@@ -66,7 +69,8 @@ class ModelLists:
             self._servers[key] = server  # the last one used is the last one here
             if len(self._servers) > _MOST_SERVERS:
                 del self._servers[next(iter(self._servers))]
-            if server.thread is None or not server.thread.is_alive():
+            is_asked = server.thread is not None and server.thread.is_alive()
+            if not is_asked and time.monotonic() - server.asked_at > _FRESH_S:
                 ask = threading.Thread(
                     target=self._refresh, args=(key, host, server), daemon=True
                 )
@@ -75,7 +79,7 @@ class ModelLists:
             thread = server.thread
         is_first = server.models is None
         age_s = time.monotonic() - server.asked_at
-        if age_s < (_HANGS_AFTER_S if is_first else _WAIT_FOR_NEWER_S):
+        if thread and age_s < (_HANGS_AFTER_S if is_first else _WAIT_FOR_NEWER_S):
             thread.join(_WAIT_FOR_FIRST_S if is_first else _WAIT_FOR_NEWER_S)
         return server.models or ()
 
