@@ -32,7 +32,11 @@ VALUES = {
     ("pre", "style"): {PRE_STYLE, safe_html.TEXT_STYLE, tables.PAGE_STYLE},
     ("a", "rel"): {"noopener noreferrer nofollow"},
 }
-CELL_STYLES = {f"text-align:{side}" for side in ("start", "left", "center", "right")}
+CELL_STYLES = {
+    *(f"text-align:{side}" for side in ("start", "left", "center", "right")),
+    tables.CELL_STYLE,
+    tables.SHORT_CELL_STYLE,
+}
 ADDRESS = re.compile(r"(?:https?://[^/\\\s]|mailto:)[^\\\s]*", re.IGNORECASE)
 """The allowed targets of links: absolute addresses, the same from every page."""
 
@@ -121,7 +125,7 @@ def is_allowed(tag: str, name: str, value: str) -> bool:
         return ADDRESS.fullmatch(value) is not None
     if (tag, name) == ("ol", "start"):
         return re.fullmatch(r"-?\d+", value) is not None
-    if (tag, name) == ("a", "title"):
+    if (tag, name) in {("a", "title"), ("td", "title")}:
         return True
     if tag in {"td", "th"} and name == "style":
         return value in CELL_STYLES

@@ -27,6 +27,7 @@ from ollama_magic.client.server_errors import (
 from ollama_magic.client.types import Progress, ReplyChunk
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.generation.response import Response, Result
+from ollama_magic.notebook.commands.chats import preview
 from ollama_magic.notebook.completion.inspection import Inspector
 from ollama_magic.notebook.completion.lines import LineCompleter
 from ollama_magic.notebook.greeting import greeting_line
@@ -49,7 +50,7 @@ from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import note_html
 from ollama_magic.render.streaming import StreamDisplay
-from ollama_magic.render.tables import Listing, TextPage
+from ollama_magic.render.tables import Listing, TextPage, facts_page
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
 
 VIEWS = ("markdown", "text", "html", "code", "json")
@@ -190,6 +191,19 @@ def page(text):
     shown = TextPage(text)
     yield from bundle_parts(shown._repr_mimebundle_()[0])
     yield "text", repr(shown)
+
+
+def facts(text):
+    shown = facts_page([(text, text), ("Model", text)], text)
+    yield from bundle_parts(shown._repr_mimebundle_()[0])
+    yield "text", repr(shown)
+
+
+def previews(text):
+    """Show the beginnings of prompts and replies, as the history does."""
+    listing = Listing([text], {"Prompt": preview}, "")
+    yield from bundle_parts(listing._repr_mimebundle_())
+    yield "text", repr(listing)
 
 
 def details(text):
@@ -350,6 +364,8 @@ SURFACES = {
     "details of a model": details,
     "completions": completions,
     "listings": listings,
+    "facts": facts,
+    "previews": previews,
     "panel": panel,
     "small line": small_line,
     "terminal": terminal,

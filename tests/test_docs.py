@@ -84,6 +84,7 @@ def test_help_fits_into_a_terminal():
     words = [option.flags[-1] for option in CHAT_OPTIONS]
     for word in ["", *words, *(command.name for command in COMMANDS)]:
         assert max(map(len, help_text(word).split("\n"))) <= 80
+    assert max(map(len, help_text("pull", 40).split("\n"))) <= 40
 
 
 @pytest.mark.parametrize("heading", [*OPTIONS_PAGE, *COMMANDS_PAGE])

@@ -198,10 +198,9 @@ class OllamaMagics(Magics):
 
         if line.strip() and not cell.strip():
             from ollama_magic.notebook.cli.help import page_asked_for
-            from ollama_magic.render.tables import TextPage
 
             if page := page_asked_for(line):
-                return TextPage(page)
+                return page
         args = parse_chat_arguments(line)
         reply = self.ask(args, magic_body(self.cells.raw_cell, line, cell))
         if args.target:

@@ -22,7 +22,7 @@ from ollama_magic.render.streaming import (
     LiveThinking,
     Throttle,
 )
-from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
+from ollama_magic.render.terminal import TerminalDisplay, dim_marks
 from ollama_magic.render.text import escaped, one_line, visible_text
 from ollama_magic.render.theme import BORDER, with_style
 
@@ -221,7 +221,7 @@ class TerminalColumns:
     ) -> None:
         self._write = write
         is_tty = sys.stdout.isatty() if is_tty is None else is_tty
-        self._dim, self._normal = (DIM, NORMAL) if is_tty else ("", "")
+        self._dim, self._normal = dim_marks(is_tty)
         self._line = TerminalDisplay(write, is_tty=is_tty)
         self._clock = clock
         self._began_s = 0.0

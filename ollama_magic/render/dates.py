@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ollama_magic.render.tables import Cell
+from ollama_magic.render.aligned import Cell
 from ollama_magic.render.text import counted
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -14,7 +14,7 @@ _PERIODS = (
     (7 * _DAY, "week"),
     (_DAY, "day"),
     (_HOUR, "hour"),
-    (_MINUTE, "minute"),
+    (_MINUTE, "min"),
 )
 _FOREVER_S = 10 * 365 * _DAY
 """A model that stays in memory expires in centuries."""
@@ -35,8 +35,8 @@ def age(timestamp: str, now: datetime | None = None) -> Cell:
     >>> now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     >>> age("2026-11-20T12:00:00.1234567+02:00", now).text
     '3 days ago'
-    >>> age("2026-11-23T12:04:30Z", now).text, age("2318-01-01T00:00:00Z", now).text
-    ('in 4 minutes', 'never')
+    >>> age("2026-11-23T12:03:59Z", now).text, age("2318-01-01T00:00:00Z", now).text
+    ('in 4 min', 'never')
     """
     then = _read(timestamp)
     if then is None:
@@ -46,8 +46,10 @@ def age(timestamp: str, now: datetime | None = None) -> Cell:
     if seconds < -_FOREVER_S:
         return Cell("never", title)
     for length, noun in _PERIODS:
-        if count := int(abs(seconds) // length):
-            text = counted(count, noun)
+        # NB: the rest of five minutes that have just begun is shown as five.
+        amount = seconds if seconds > 0 else _MINUTE / 2 - seconds
+        if count := int(amount // length):
+            text = f"{count} min" if noun == "min" else counted(count, noun)
             return Cell(f"{text} ago" if seconds > 0 else f"in {text}", title)
     return Cell("just now" if seconds >= 0 else "in seconds", title)
 

@@ -1,4 +1,4 @@
-"""Models as listings and pages: ``%ollama models``, ``ps`` and ``show``.
+"""Models as listings and pages: ``%ollama list``, ``ps``, ``outdated`` and ``show``.
 
 Each row and each page also holds the values that the server sent.
 """
@@ -19,8 +19,16 @@ from ollama_magic.client.models import (
 )
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.registry import REGISTRY, ModelUpdate
-from ollama_magic.render.dates import age
-from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.aligned import facts_text
+from ollama_magic.render.dates import age, exact
+from ollama_magic.render.safe_html import details_html
+from ollama_magic.render.tables import (
+    Columns,
+    Listing,
+    TextPage,
+    facts_html,
+    pre_html,
+)
 from ollama_magic.render.text import counted
 
 _NO_MODELS = "No models yet. Try: %ollama pull smollm2:135m"
@@ -29,15 +37,22 @@ _CLOUD = "cloud"
 """Shown in place of the size and the processor of a cloud model."""
 
 MODEL_COLUMNS: Columns[ModelSummary] = {
-    "NAME": lambda m: m.name,
-    "ID": lambda m: m.digest[:12],
-    "SIZE": lambda m: _CLOUD if m.cloud_host else size_text(m.size_bytes),
-    "PARAMETERS": lambda m: m.parameter_size,
-    "QUANTIZATION": lambda m: m.quantization_level,
-    "CONTEXT": lambda m: f"{m.context_length:,}" if m.context_length else "",
-    "CAPABILITIES": lambda m: ", ".join(m.capabilities),
-    "MODIFIED": lambda m: m.modified_at[:16].replace("T", " "),
+    "Name": lambda m: m.name,
+    "Size": lambda m: _CLOUD if m.cloud_host else size_text(m.size_bytes),
+    "Model": lambda m: _joined(m.parameter_size, m.quantization_level),
+    "Context": lambda m: f"{m.context_length:,}" if m.context_length else "",
+    "Capabilities": lambda m: ", ".join(_telling(m.capabilities)),
+    "Modified": lambda m: age(m.modified_at),
 }
+
+
+def _joined(*facts: str) -> str:
+    return " · ".join(filter(None, facts))
+
+
+def _telling(capabilities: Sequence[str]) -> list[str]:
+    """Return the capabilities without that which nearly all models have."""
+    return [one for one in capabilities if one != "completion"]
 
 
 def processor(model: LoadedModel) -> str:
@@ -51,12 +66,11 @@ def processor(model: LoadedModel) -> str:
 
 
 LOADED_COLUMNS: Columns[LoadedModel] = {
-    "NAME": lambda m: m.name,
-    "ID": lambda m: m.digest[:12],
-    "SIZE": lambda m: _CLOUD if is_cloud_name(m.name) else size_text(m.size_bytes),
-    "PROCESSOR": processor,
-    "CONTEXT": lambda m: f"{m.context_length:,}",
-    "UNTIL": lambda m: m.expires_at[:16].replace("T", " "),
+    "Name": lambda m: m.name,
+    "Size": lambda m: _CLOUD if is_cloud_name(m.name) else size_text(m.size_bytes),
+    "Processor": processor,
+    "Context": lambda m: f"{m.context_length:,}",
+    "Unloads": lambda m: age(m.expires_at),
 }
 
 
@@ -149,10 +163,18 @@ def show_model(
 ) -> ModelPage:
     """Return the details of a model, or one part of them."""
     details = client.show(model, verbose=verbose)
-    text = overview(model, details, verbose=verbose)
     if part:
         text = getattr(details, part) or f"{model} has no {part}."
-    return ModelPage(text, details=details)
+        is_long = text.strip().count("\n") >= _LINES_SHOWN
+        page = _fold(part.capitalize(), text.strip("\n")) if is_long else ""
+        return ModelPage(text, page=page, details=details)
+    text = overview(model, details, verbose=verbose)
+    page = _page(model, details, verbose=verbose)
+    return ModelPage(text, page=page, details=details)
+
+
+_LINES_SHOWN = 40
+"""A longer part of a model, such as a licence, is folded."""
 
 
 def _cloud_text(model: str, details: ModelDetails) -> str:
@@ -167,43 +189,68 @@ _MAX_VALUE = 100
 """Characters of a value of the metadata; some have 100,000 items."""
 
 
-def overview(model: str, details: ModelDetails, *, verbose: bool = False) -> str:
-    """Return the most important details of a model, one per line; or all of them."""
+def _facts(model: str, details: ModelDetails) -> list[tuple[str, str]]:
+    lengths = (details.context_length, details.embedding_length)
+    context, embedding = (f"{length:,}" if length else "" for length in lengths)
     facts = {
-        "model": model,
-        "cloud model": _cloud_text(model, details),
-        "architecture": details.family,
-        "parameters": details.parameter_size,
-        "quantization": details.quantization_level,
-        "context length": details.context_length or "",
-        "embedding length": details.embedding_length or "",
-        "capabilities": ", ".join(details.capabilities),
-        "thinking": _thinking_text(details),
-        "renderer": details.renderer,
-        "parser": details.parser,
-        "template from": details.template_source,
-        "needs Ollama": details.requires,
-        "modified": details.modified_at[:16].replace("T", " "),
-        "license": details.license.strip().partition("\n")[0],
+        "Model": model,
+        "Cloud model": _cloud_text(model, details),
+        "Architecture": details.family,
+        "Parameters": details.parameter_size,
+        "Quantization": details.quantization_level,
+        "Context length": context,
+        "Embedding length": embedding,
+        "Capabilities": ", ".join(details.capabilities),
+        "Thinking": _thinking_text(details),
+        "Renderer": details.renderer,
+        "Parser": details.parser,
+        "Template from": details.template_source,
+        "Needs Ollama": details.requires,
+        "Modified": exact(details.modified_at),
+        "License": details.license.strip().partition("\n")[0],
     }
-    lines = [f"{name:18}{value}" for name, value in facts.items() if value]
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def _parts(details: ModelDetails, *, verbose: bool) -> list[tuple[str, str]]:
+    """Return the headings and texts of the longer parts."""
     messages = [f"{one.get('role')}: {one.get('content')}" for one in details.messages]
-    parts = {
-        "parameters": details.parameters,
-        "system": details.system,
-        "messages": "\n".join(messages),
+    texts = {
+        "Default options": details.parameters,
+        "System message": details.system,
+        "Messages": "\n".join(messages),
     }
     if verbose:
         tensors = [map(str, tensor.values()) for tensor in details.tensors]
-        parts |= {
-            "metadata": _rows(details.model_info),
-            "metadata of the image encoder": _rows(details.projector_info),
-            "tensors": "\n".join(map("  ".join, tensors)),
+        texts |= {
+            "Metadata": _rows(details.model_info),
+            "Metadata of the image encoder": _rows(details.projector_info),
+            "Tensors": "\n".join(map("  ".join, tensors)),
         }
-    for heading, text in parts.items():
-        if text.strip():
-            lines += ["", heading, *(f"  {line}" for line in text.strip().split("\n"))]
+    return [(name, text.strip("\n")) for name, text in texts.items() if text.strip()]
+
+
+def overview(model: str, details: ModelDetails, *, verbose: bool = False) -> str:
+    """Return the most important details of a model, one per line; or all of them."""
+    lines = [facts_text(_facts(model, details))]
+    for heading, text in _parts(details, verbose=verbose):
+        lines += ["", heading, *(f"  {line}" for line in text.split("\n"))]
     return "\n".join(lines)
+
+
+def _page(model: str, details: ModelDetails, *, verbose: bool) -> str:
+    """Return the same as HTML, with the longer parts folded, and more of them."""
+    rest = [("Template", details.template), ("License", details.license)]
+    parts = [*_parts(details, verbose=verbose), *rest]
+    folds = [
+        _fold(heading, text.strip("\n")) for heading, text in parts if text.strip()
+    ]
+    return "".join([facts_html(_facts(model, details)), *folds])
+
+
+def _fold(heading: str, text: str) -> str:
+    lines = counted(text.count("\n") + 1, "line")
+    return details_html(f"{heading} ({lines})", pre_html(text))
 
 
 def _thinking_text(details: ModelDetails) -> str:

@@ -7,81 +7,74 @@ aligned text, and in Python sequences of values: ``pandas.DataFrame(listing)`` w
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
 from ollama_magic.errors import harmless
-from ollama_magic.render.text import (
-    escaped,
-    one_line,
-    visible_text,
-    without_blank_lines,
-)
+from ollama_magic.render.aligned import Cell, facts_text, table_text, text_width
+from ollama_magic.render.safe_html import NOTE_STYLE, page_html
+from ollama_magic.render.text import escaped, visible_text, without_blank_lines
 from ollama_magic.render.theme import CODE_FONT
 
-_MAX_PADDED = 200
-"""Characters; one long cell would widen the cells of all rows."""
+PAGE_STYLE = (
+    f"font-family:{CODE_FONT};white-space:pre-wrap;word-break:normal;"
+    "overflow-wrap:break-word"
+)
+"""Style of pages of text: in nbconvert's own sheet, ``<pre>`` is proportional, and in
+JupyterLab's, lines break inside words."""
+CELL_STYLE = "text-align:left;vertical-align:top;padding:.3em 1em .3em .4em"
+"""Jupyter aligns the cells of tables in outputs on the right, and VS Code has no space
+between them."""
+SHORT_CELL_STYLE = f"{CELL_STYLE};white-space:nowrap"
+_SHORT = 32
+"""Characters; a cell of that length stays on one line."""
 
-PAGE_STYLE = f"font-family:{CODE_FONT}"
-"""Style of pages of text: in nbconvert's own sheet, ``<pre>`` is proportional."""
 
+def table_html(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as HTML in which every cell is plain text.
 
-def table_html(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as HTML in which every cell is plain text."""
-    head = _row_html("th", columns)
-    body = "".join(_row_html("td", row) for row in rows)
-    return (
-        '<table class="tex2jax_ignore mathjax_ignore">'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
+    Parameters
+    ----------
+    columns
+        Their headings; none for a table without a head.
+    """
+    head = "".join(_cell_html("th", title) for title in columns)
+    body = "".join(
+        f"<tr>{''.join(_cell_html('td', cell) for cell in row)}</tr>" for row in rows
     )
+    top = f"<thead><tr>{head}</tr></thead>" if columns else ""
+    return _table_html(f"{top}<tbody>{body}</tbody>")
 
 
-def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as lines of text with aligned columns."""
-    lines = [[one_line(cell) for cell in row] for row in (columns, *rows)]
-    widths = [
-        min(max(map(_width, column)), _MAX_PADDED)
-        for column in zip(*lines, strict=True)
-    ]
-    return "\n".join(_row_text(line, widths) for line in lines)
+def facts_html(facts: Sequence[tuple[str, str]]) -> str:
+    """Return labels and values as a table without a head."""
+    rows = (f"<tr>{_cell_html('th', a)}{_cell_html('td', b)}</tr>" for a, b in facts)
+    return _table_html(f"<tbody>{''.join(rows)}</tbody>")
 
 
-def _row_html(tag: str, cells: Sequence[str]) -> str:
-    # NB: Jupyter right-aligns the cells of tables in outputs.
-    made = (f'<{tag} style="text-align:left">{escaped(cell)}</{tag}>' for cell in cells)
-    return f"<tr>{''.join(made)}</tr>"
+def lines_html(text: str) -> str:
+    """Return small lines of plain text, such as those under a table."""
+    lines = "<br>".join(map(escaped, text.split("\n")))
+    return page_html(f'<div style="{NOTE_STYLE}">{lines}</div>')
 
 
-def _row_text(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell + " " * (width - _width(cell))
-        for cell, width in zip(cells, widths, strict=True)
-    )
-    return "  ".join(padded).rstrip()
+def pre_html(text: str) -> str:
+    """Return plain text in a fixed-width font, with its line breaks."""
+    return f'<pre style="{PAGE_STYLE}">{html.escape(visible_text(text))}</pre>'
 
 
-def _width(text: str) -> int:
-    """Return the columns that a terminal needs: wide East Asian characters take two."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+def _table_html(safe: str) -> str:
+    return f'<table class="tex2jax_ignore mathjax_ignore">{safe}</table>'
 
 
-def _pre_html(text: str) -> str:
-    return f'<pre style="{PAGE_STYLE}">{html.escape(text)}</pre>'
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of a table whose text has an explanation."""
-
-    text: str
-    title: str = ""
-    """Shown when the mouse is over the cell."""
-
-    def __str__(self) -> str:
-        return self.text
+def _cell_html(tag: str, cell: object) -> str:
+    text = str(cell)
+    style = SHORT_CELL_STYLE if len(text) <= _SHORT else CELL_STYLE
+    title = cell.title if isinstance(cell, Cell) else ""
+    shown = f' title="{escaped(title)}"' if title else ""
+    lines = "<br>".join(map(escaped, text.split("\n")))
+    return f'<{tag} style="{style}"{shown}>{lines}</{tag}>'
 
 
 T = TypeVar("T")
@@ -135,14 +128,14 @@ class Listing(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
         return self._rows[index]
 
-    def _cells(self) -> list[list[str]]:
+    def _cells(self) -> list[list[object]]:
         shown = self._rows if self._limit is None else self._rows[-self._limit :]
-        return [[str(get(row)) for get in self._columns.values()] for row in shown]
+        return [[get(row) for get in self._columns.values()] for row in shown]
 
     def __repr__(self) -> str:
         if not self._rows:
             return "\n".join(filter(None, [self._empty, self._note]))
-        table = table_text(tuple(self._columns), self._cells())
+        table = table_text(tuple(self._columns), self._cells(), text_width())
         return "\n\n".join(filter(None, [table, self._note]))
 
     def _repr_mimebundle_(
@@ -151,19 +144,21 @@ class Listing(Sequence[T], Generic[T]):
         if not self._rows:
             return {"text/plain": repr(self)}
         table = self._page or table_html(tuple(self._columns), self._cells())
-        note = _pre_html(self._note) if self._note else ""
+        note = lines_html(self._note) if self._note else ""
         page = without_blank_lines(table + note)
         return {"text/html": page, "text/plain": repr(self)}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TextPage:
-    """Plain text that shows itself in a fixed-width font, line by line."""
+    """Text that shows itself, in a fixed-width font unless it has HTML of its own."""
 
     text: str
     """The text, unchanged: it may come from a server and hold control characters."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """The metadata of its output."""
+    page: str = ""
+    """Safe HTML that a notebook shows in place of the text."""
 
     def __str__(self) -> str:
         return visible_text(self.text)
@@ -174,5 +169,12 @@ class TextPage:
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        page = without_blank_lines(_pre_html(str(self)))
+        page = without_blank_lines(self.page or pre_html(self.text))
         return {"text/html": page, "text/plain": str(self)}, dict(self.metadata)
+
+
+def facts_page(facts: Sequence[tuple[str, str]], note: str = "") -> TextPage:
+    """Return labels and values as a page; those without a value are left out."""
+    facts = [fact for fact in facts if fact[1]]
+    text = "\n\n".join(filter(None, [facts_text(facts), note]))
+    return TextPage(text, page=facts_html(facts) + (lines_html(note) if note else ""))

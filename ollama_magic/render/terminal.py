@@ -6,6 +6,7 @@ control character reaches the terminal except those written here.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,11 @@ from ollama_magic.render.reply import ReplyView, call_lines, reply_plain, tool_s
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
+
+
+def dim_marks(is_tty: bool) -> tuple[str, str]:
+    """Return what begins and ends dim text; nothing where styles are not wanted."""
+    return (DIM, NORMAL) if is_tty and not os.environ.get("NO_COLOR") else ("", "")
 
 
 class TerminalDisplay:
@@ -25,7 +31,7 @@ class TerminalDisplay:
         ``sys.stdout.write`` or a replacement.
     is_tty
         Whether a line can be rewritten and dimmed; files and pipes get plain text
-        only. None asks ``sys.stdout``.
+        only. None asks ``sys.stdout``. With ``NO_COLOR``, nothing is dimmed.
     """
 
     def __init__(
@@ -33,7 +39,7 @@ class TerminalDisplay:
     ) -> None:
         self._write = write
         self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
-        self._dim, self._normal = (DIM, NORMAL) if self._is_tty else ("", "")
+        self._dim, self._normal = dim_marks(self._is_tty)
         self._waiting = ""
         self._is_thinking = False
         self._shown = ""

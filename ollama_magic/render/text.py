@@ -103,6 +103,23 @@ def entity_text(entity: str) -> str:
     return visible_text(html.unescape(entity))
 
 
+_FENCE_LINES = re.compile(r"^ {0,3}(?:`{3,}|~{3,}).*$", re.MULTILINE)
+_LINE_MARKS = re.compile(r"^ {0,3}(?:#{1,6} |> ?|[-*+] (?=\S))", re.MULTILINE)
+_LINK = re.compile(r"!?\[([^\]\n]*)\]\([^()\s]*\)")
+_EMPHASIS = re.compile(r"(\*{1,3})(?=\S)([^*\n]+)(?<=\S)\1")
+
+
+def without_markup(markdown: str) -> str:
+    r"""Return the words of Markdown, for a preview; it need not be exact.
+
+    >>> without_markup("**Yes**, see `f`:\n```python\nx = 2 * 3\n```").split("\n")
+    ['Yes, see f:', '', 'x = 2 * 3', '']
+    """
+    text = _LINE_MARKS.sub("", _FENCE_LINES.sub("", markdown))
+    text = _LINK.sub(r"\1", text).replace("`", "")
+    return plain_text(_EMPHASIS.sub(r"\2", text).replace("**", ""))
+
+
 def normal_label(label: str) -> str:
     """Return the label of a link or note as labels are compared."""
     return " ".join(label.split()).casefold()

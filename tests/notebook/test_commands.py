@@ -6,7 +6,7 @@ from fake_ollama import json_answer
 
 def test_the_status_fits_on_one_screen(kernel):
     ran = kernel.run("%ollama")
-    for word in ("server", "model", "chat", "main, 0 turns", "notebook.ipynb"):
+    for word in ("Server", "Model", "Chat", "main, 0 turns", "notebook.ipynb"):
         assert word in ran.text
 
 
@@ -26,7 +26,7 @@ def test_listings_are_objects(kernel, fake_ollama):
 
 
 def test_show_describes_a_model_or_one_part_of_it(kernel):
-    assert "capabilities" in kernel.run("%ollama show llama3.2:3b").text
+    assert "Capabilities" in kernel.run("%ollama show llama3.2:3b").text
     assert kernel.run("%ollama show llama3.2:3b --template").status == "ok"
 
 

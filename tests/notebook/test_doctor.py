@@ -25,7 +25,7 @@ def test_a_working_setup_has_no_problems(kernel, fake_ollama):
     assert "0.33.0" in lines_of(text, "server")[0]
     assert "1 installed" in text
     assert "problem  " not in text
-    assert text.endswith("No problems found")
+    assert text.startswith("No problems found")
 
 
 def test_the_address_is_shown_as_set_and_as_resolved(kernel):
@@ -38,6 +38,19 @@ def test_no_server_is_a_problem_with_the_next_command(kernel):
     assert lines_of(text, "server")[0].startswith("problem")
     assert "%ollama serve" in text
     assert "1 problem" in text
+
+
+def test_problems_come_first_and_passed_checks_are_folded(kernel):
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    ran = kernel.run("%ollama doctor")
+    marks = [line.split()[0] for line in ran.text.splitlines() if line[9:10].strip()]
+    marks = [mark for mark in marks if mark in {"problem", "note", "ok"}]
+    assert sorted(marks, key=["problem", "note", "ok"].index) == marks
+    open_, folded = ran.html.split("<details", 1)
+    assert "%ollama serve" in open_
+    assert "ollama_magic 0" not in open_
+    assert "checks passed" in folded
+    assert "ollama_magic 0" in folded
 
 
 def test_an_invalid_host_is_a_problem(kernel):

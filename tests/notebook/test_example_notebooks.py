@@ -121,7 +121,7 @@ def test_a_table_is_sent_once_and_the_chat_continues(run):
     html = notebook.output("%%ollama answer")["data"]["text/html"]
     assert "no cell can be inserted here" in html
     history = notebook.text("%ollama history").splitlines()
-    assert [row.split()[0] for row in history] == ["TURN", "1", "2", "3", "4"]
+    assert [row.split()[0] for row in history] == ["Turn", "1", "2", "3", "4"]
 
 
 def test_text_becomes_rows(run):
@@ -200,7 +200,7 @@ def test_models_are_compared_and_one_reply_is_kept(run):
     assert kept["metadata"]["ollama_magic"]["turn"] == 1
     assert fake.bodies("/api/chat")[-1]["model"] == "smollm2-terse"
     history = notebook.text("%ollama history").splitlines()
-    assert [row.split()[0] for row in history] == ["TURN", "1", "2"]
+    assert [row.split()[0] for row in history] == ["Turn", "1", "2"]
 
 
 def test_a_thousand_rows_are_sent_once(run):

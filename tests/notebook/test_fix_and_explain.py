@@ -1,10 +1,19 @@
 """``%ollama fix`` and ``%ollama explain`` through a real kernel."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from fake_ollama import Answer, Wait
 from kernel import Kernel
+
+from ollama_magic.notebook.commands.prompts import (
+    PastCell,
+    prompt_to_explain,
+    prompt_to_fix,
+    title_of,
+)
+from ollama_magic.notebook.failures import FailingCell
 
 
 def run_until_it_fails(kernel, code):
@@ -373,3 +382,16 @@ def test_a_question_mark_asks_for_help(kernel, fake_ollama, name):
     for line in (f"%ollama {name} ?", f"%ollama {name}?"):
         assert f"%ollama {name} [options] [" in kernel.run(line).text
     assert fake_ollama.requests == []
+
+
+def test_the_history_names_prompts_about_cells_by_cell_and_error():
+    traceback = "Traceback:\n\nKeyError: 'revenues'"
+    cell = FailingCell(13, "sales['revenues']", traceback, "")
+    assert title_of(prompt_to_fix(cell).text) == "fix In[13]: KeyError: 'revenues'"
+    in_callback = replace(cell, number=None, source="", how="callback")
+    title = title_of(prompt_to_fix(in_callback).text)
+    assert title == "fix a callback: KeyError: 'revenues'"
+    cells = [PastCell(f"In[{n}]", "x = 1") for n in (3, 5)]
+    assert title_of(prompt_to_explain(cells).text) == "explain In[3] to In[5]"
+    assert title_of(prompt_to_explain(cells[:1]).text) == "explain In[3]"
+    assert title_of("Explain In[3]:") == title_of("A cell fails.") == ""

@@ -341,16 +341,16 @@ def test_show_has_all_that_the_server_says(kernel, fake_ollama):
     fake_ollama.on("POST /api/show", json_answer(shown))
     ran = kernel.run("%ollama show llama3.2:3b")
     for line in (
-        "needs Ollama      0.14.0",
-        "renderer          qwen3",
-        "template from     chat_template",
-        "thinking          false, low (default), high",
-        "messages\n  user: 2+2?",
+        "Needs Ollama   0.14.0",
+        "Renderer       qwen3",
+        "Template from  chat_template",
+        "Thinking       false, low (default), high",
+        "Messages\n  user: 2+2?",
     ):
         assert line in ran.text
     assert "block_count" not in ran.text
     assert fake_ollama.bodies("/api/show")[-1] == {"model": "llama3.2:3b"}
     ran = kernel.run("%ollama show -v llama3.2:3b")
-    assert "metadata\n  llama.block_count  28\n" in ran.text
-    assert "tensors\n  output.weight  F16  [2, 3]" in ran.text
+    assert "Metadata\n  llama.block_count  28\n" in ran.text
+    assert "Tensors\n  output.weight  F16  [2, 3]" in ran.text
     assert fake_ollama.bodies("/api/show")[-1]["verbose"] is True

@@ -424,7 +424,7 @@ def test_replacing_a_model_needs_a_second_click(drive, fake_ollama):
 def test_the_details_of_a_model_are_shown(drive, fake_ollama):
     fake_ollama.replay("show_basic")
     driver = drive("smollm2:135m").wait_text("smollm2:135m").select("smollm2:135m")
-    driver.click("Show").wait_text("context length")
+    driver.click("Show").wait_text("Context length")
     (tabs,) = driver.all(widgets.Tab)
     assert tabs.titles[0] == "Details"
     assert "Modelfile" in tabs.titles
@@ -500,7 +500,7 @@ def test_an_error_of_a_button_is_shown_and_the_button_stays_usable(drive):
     driver.click("Use")
     assert "RuntimeError: the store is broken" in driver.text
     assert not driver.button("Use").disabled
-    assert driver.click("Show").wait_text("context length")
+    assert driver.click("Show").wait_text("Context length")
 
 
 def test_names_with_markup_are_text(drive):

@@ -9,7 +9,7 @@ import pytest
 PAGES = {
     "list": "llama3.2:3b",
     "ps": "No model is loaded",
-    "show llama3.2:3b": "architecture",
+    "show llama3.2:3b": "Architecture",
     "history": "No turns in chat",
     "help": "%ollama",
     "panel": "llama3.2:3b",
@@ -77,7 +77,7 @@ def test_all_pages_of_a_cell_are_shown_in_their_order(kernel):
     assert ran.status == "ok", ran.error
     shown = [output["data"]["text/plain"] for output in ran.outputs]
     assert len(shown) == 4
-    for text, page in zip(shown, ("server", "NAME", "Hello!", "hi"), strict=True):
+    for text, page in zip(shown, ("server", "Name", "Hello!", "hi"), strict=True):
         assert page.lower() in text.lower()
 
 

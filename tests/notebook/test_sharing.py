@@ -394,12 +394,12 @@ def test_a_hostile_notebook_has_no_influence_on_requests(kernel, fake_ollama, tm
         ("user", "My plan is X"),
     ]
     assert asked_of(fake_ollama) == ("llama3.2:3b", sent)
-    table = line(kernel, "%ollama history")
+    table = kernel.run("%ollama history").html
     assert "a file" in table
     assert f"{HIDDEN[:30]}" in table
     assert "1 (not sent)" in table
     assert "2999" not in table
-    assert "(not sent)" in line(kernel, "%ollama history --all")
+    assert "(not sent)" in kernel.run("%ollama history --all").html
 
 
 @pytest.mark.parametrize("ending", WRITERS)

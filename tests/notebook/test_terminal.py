@@ -8,6 +8,8 @@ import pexpect
 import pytest
 from fake_ollama import Answer, Wait, reply_line
 
+from ollama_magic.render.aligned import display_width
+
 PATIENCE_S = 60
 
 
@@ -38,8 +40,25 @@ def test_text_is_printed_as_it_streams_with_the_footer_below(terminal, fake_olla
 
 def test_a_listing_is_a_table_of_text(terminal):
     terminal.sendline("%ollama list")
-    terminal.expect_exact("NAME")
+    terminal.expect_exact("Name")
     terminal.expect_exact("llama3.2:3b")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_pages_fit_into_a_narrow_terminal(terminal, fake_ollama, columns):
+    names = ["llama3.2:3b", "qwen3-coder:30b-a3b-q4_K_M", "日本語モデル:1b"]
+    fake_ollama.models(names)
+    terminal.setwinsize(50, columns)
+    prompt = 1
+    for page in ("list", "history", "help", "config", "", "show llama3.2:3b"):
+        terminal.sendline(f"%ollama {page}")
+        prompt += 1
+        terminal.expect(rf"In \[{prompt}\]: ")
+        for text in terminal.before.split("\r\n"):
+            is_path = "/" in text and " " not in text.strip()
+            is_command = "llama3.2" in text and page in {"help", "config"}
+            assert display_width(text) < columns or is_path or is_command
+        assert "\x1b" not in terminal.before
 
 
 def test_an_error_is_three_lines(terminal):

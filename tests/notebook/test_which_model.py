@@ -126,7 +126,7 @@ def test_a_turn_with_a_future_date_does_not_override_use(kernel, fake_ollama):
         "                     ['2999-01-01T00:00:00'] * 2)\n"
         "    database.execute('UPDATE chats SET revision = revision + 1')"
     )
-    assert "2999" in kernel.run("%ollama history").text
+    assert "never" in kernel.run("%ollama history").text
     kernel.run("%%ollama\nHi", "b")
     assert asked(fake_ollama)[-1] == OTHER
 
@@ -220,14 +220,14 @@ def test_a_model_that_cannot_chat_is_not_used(kernel, fake_ollama):
 
 def test_status_and_doctor_show_the_default_model_and_its_source(kernel, fake_ollama):
     fake_ollama.models([STUB, OTHER, LOCAL])
-    assert f"model     {OTHER} (selected automatically)" in kernel.run("%ollama").text
+    assert f"Model     {OTHER} (selected automatically)" in kernel.run("%ollama").text
     assert f"{OTHER} (selected automatically)" in kernel.run("%ollama doctor").text
     kernel.run(f"%ollama use {LOCAL}")
-    assert f"model     {LOCAL} (%ollama use)" in kernel.run("%ollama").text
+    assert f"Model     {LOCAL} (%ollama use)" in kernel.run("%ollama").text
     said = kernel.run("%ollama use gpt-oss:120b-cloud").text
     place = "a cloud model: prompts are sent to https://ollama.com:443"
     assert said == f"This notebook now uses gpt-oss:120b-cloud, {place}"
-    told = kernel.run("%ollama doctor").text
+    told = " ".join(kernel.run("%ollama doctor").text.split())
     assert f"gpt-oss:120b-cloud (%ollama use), {place}" in told
     assert "3 installed" in told
     assert "including 1 cloud model" in told

@@ -22,7 +22,7 @@ class Row:
 ROWS = [Row("a<b>", 1), Row("c", 22)]
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = "a\x1b[31mb\u202ec\r\n<b>"
-COLUMNS = {"NAME": lambda r: r.name, "SIZE": lambda r: r.size}
+COLUMNS = {"Name": lambda r: r.name, "Size": lambda r: r.size}
 
 
 def test_listing_is_a_sequence_of_its_rows():
@@ -35,7 +35,7 @@ def test_listing_is_a_table_with_escaped_cells():
     bundle = Listing(ROWS, COLUMNS, "nothing")._repr_mimebundle_()
     assert "a&lt;b&gt;" in bundle["text/html"]
     assert "a<b>" in bundle["text/plain"]
-    assert "NAME" in bundle["text/plain"]
+    assert "Name" in bundle["text/plain"]
 
 
 def test_empty_listing_says_what_to_do():

@@ -101,7 +101,7 @@ def test_four_turns_about_a_dataframe(run):
     assert {one["host_kind"] for one in told} == {"embedded"}
     assert "DataFrame of 7 rows" in told[0]["prompt"]
     history = notebook.text("%ollama history").splitlines()
-    assert [row.split()[0] for row in history] == ["TURN", "1", "2", "3", "4"]
+    assert [row.split()[0] for row in history] == ["Turn", "1", "2", "3", "4"]
     assert "smollm2:135m" in notebook.text("for block in answer.code")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ollama_magic.client.progress import size_text
@@ -10,6 +10,7 @@ from ollama_magic.errors import ConfigError, usage_error
 from ollama_magic.generation.option_values import is_number
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.tokens import estimate_tokens
 from ollama_magic.history.changes import PruneSummary
 from ollama_magic.history.records import METADATA_KEY, output_metadata
 from ollama_magic.history.rows import ChatSummary
@@ -22,8 +23,11 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
     options_of,
 )
+from ollama_magic.notebook.commands.prompts import title_of
+from ollama_magic.render.aligned import Cell
+from ollama_magic.render.dates import age, exact
 from ollama_magic.render.tables import Columns, Listing, TextPage
-from ollama_magic.render.text import counted
+from ollama_magic.render.text import counted, one_line, without_markup
 from ollama_magic.sharing import files
 from ollama_magic.sharing.restore import restore
 
@@ -31,6 +35,11 @@ CHAT = Commands()
 DATA = Commands()
 
 _ROWS_SHOWN = 50
+_PER_TOKEN = 4
+"""Characters per token, roughly."""
+_PREVIEW = 60
+_PREVIEW_READ = 400
+"""Characters of a text that its preview is made of."""
 
 WHY_LEFT = {
     "replaced": "replaced by a later run",
@@ -49,26 +58,40 @@ def store_text(session: Session) -> str:
     return f"Chats of all notebooks: {size} in {where}"
 
 
+def preview(text: str) -> Cell:
+    """Return the beginning of a prompt or a reply, without Markdown."""
+    title = title_of(text)
+    line = one_line(title or without_markup(text[:_PREVIEW_READ]))
+    is_whole = len(line) <= _PREVIEW and (title or len(text) <= _PREVIEW_READ)
+    shown = line if is_whole else f"{line[: _PREVIEW - 1].rstrip()}…"
+    return Cell(shown, "" if is_whole else one_line(text[:_PREVIEW_READ]), True)
+
+
 def short(text: str) -> str:
-    """Return the beginning of a text on one line."""
-    line = " ".join(text[:240].split())
-    return line if len(line) <= 60 and len(text) <= 240 else f"{line[:59]}…"
+    """Return the same as a text."""
+    return preview(text).text
 
 
-def minute(timestamp: str) -> str:
-    """Return a time of the store without its seconds."""
-    return timestamp[:16].replace("T", " ")
+def when(session: Session) -> Callable[[str], Cell]:
+    """Return how a time is shown: as an age, but not where replies are cached.
+
+    A notebook that is run again from the cache has the same outputs.
+    """
+    return (lambda time: Cell(exact(time))) if session.settings.cached else age
 
 
 # -- chats -----------------------------------------------------------------------
 
-_CHAT_COLUMNS: Columns[ChatSummary] = {
-    "CHAT": lambda c: c.name,
-    "TURNS": lambda c: f"{c.turns:,}",
-    "MODEL": lambda c: c.last_model,
-    "LAST REPLY (UTC)": lambda c: minute(c.last_answered_at),
-    "CHARACTERS": lambda c: f"{c.characters:,}",
-}
+
+def _chat_columns(session: Session) -> Columns[ChatSummary]:
+    shown = when(session)
+    return {
+        "Chat": lambda c: c.name,
+        "Turns": lambda c: f"{c.turns:,}",
+        "Model": lambda c: c.last_model,
+        "Last reply": lambda c: shown(c.last_answered_at),
+        "Tokens": lambda c: f"~{c.characters // _PER_TOKEN:,}",
+    }
 
 
 @CHAT.add(
@@ -150,7 +173,7 @@ def list_chats(context: Context, _: ParsedCommand) -> Listing[ChatSummary]:
     chats = session.store.chats(session.notebook.key)
     empty = "No chats yet. Start one with a %%ollama cell."
     note = f'Current chat: "{session.chat_name}" · {store_text(session)}'
-    return Listing(chats, _CHAT_COLUMNS, empty, note=note)
+    return Listing(chats, _chat_columns(session), empty, note=note)
 
 
 @CHAT.add("new", operands="[NAME]", aliases=("reset",), completes="chat", discards=True)
@@ -203,6 +226,8 @@ class HistoryRow:
     """Why it is no longer sent; empty for a turn in use."""
     characters: int
     """Length of prompt and reply."""
+    tokens: int
+    """Estimated number of tokens of prompt and reply."""
     answered_at: str
     """UTC, ISO 8601."""
     cell_id: str | None
@@ -221,34 +246,38 @@ class HistoryRow:
 
 _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
-_HISTORY_COLUMNS: Columns[HistoryRow] = {
-    "TURN": lambda r: r.number or "",
-    "CELL": lambda r: "unsaved" if r.is_unsaved else r.cell or "",
-    "PROMPT": lambda r: short(r.brief_prompt),
-    "REPLY": lambda r: short(r.reply),
-    "MODEL": lambda r: r.model,
-    "STATUS": lambda r: ", ".join(
-        filter(None, [r.status, "stale" if r.is_stale else "", r.left])
-    ),
-    "CHARACTERS": lambda r: f"{r.characters:,}",
-    "ANSWERED (UTC)": lambda r: minute(r.answered_at),
-    "FROM": lambda r: _ORIGINS[r.origin],
-    "SYSTEM": lambda r: _unless_sent(r, r.system and short(r.system)),
-    "CALLS": lambda r: _unless_sent(r, r.calls),
-    "IMAGES": lambda r: r.images or "",
-}
-_SHOWN_IF_ANY = ("CELL", "FROM", "SYSTEM", "CALLS", "IMAGES")
+_SHOWN_IF_ANY = ("Cell", "Status", "From", "System", "Calls", "Images")
 """Columns that are left out when they are empty."""
+
+
+def _status(row: HistoryRow) -> str:
+    status = "" if row.status == "complete" else row.status
+    return ", ".join(filter(None, [status, "stale" * row.is_stale, row.left]))
 
 
 def _unless_sent(row: HistoryRow, shown: object) -> str:
     return f"{shown}{' (not sent)' * (row.origin == 'file')}" if shown else ""
 
 
-def _columns(rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
+def _columns(session: Session, rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
+    answered = when(session)
+    columns: Columns[HistoryRow] = {
+        "Turn": lambda r: r.number or "",
+        "Cell": lambda r: "unsaved" if r.is_unsaved else r.cell or "",
+        "Prompt": lambda r: preview(r.brief_prompt),
+        "Reply": lambda r: preview(r.reply),
+        "Model": lambda r: r.model,
+        "Status": _status,
+        "Tokens": lambda r: f"~{r.tokens:,}",
+        "Answered": lambda r: answered(r.answered_at),
+        "From": lambda r: _ORIGINS[r.origin],
+        "System": lambda r: _unless_sent(r, r.system and short(r.system)),
+        "Calls": lambda r: _unless_sent(r, r.calls),
+        "Images": lambda r: r.images or "",
+    }
     return {
         title: get
-        for title, get in _HISTORY_COLUMNS.items()
+        for title, get in columns.items()
         if title not in _SHOWN_IF_ANY or any(map(get, rows))
     }
 
@@ -280,7 +309,7 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     since = "since %ollama new" if earlier else "yet"
     empty = f'No turns in chat "{chat.name}" {since}.'
     note = "\n".join(notes)
-    return Listing(rows, _columns(rows), empty, note=note, limit=_ROWS_SHOWN)
+    return Listing(rows, _columns(session, rows), empty, note=note, limit=_ROWS_SHOWN)
 
 
 def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:
@@ -307,6 +336,7 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
             is_stale=turn.uid in stale,
             left=left,
             characters=len(turn.prompt) + len(turn.reply),
+            tokens=estimate_tokens(turn.prompt) + estimate_tokens(turn.reply),
             answered_at=turn.answered_at,
             cell_id=turn.cell_id,
             cell=session.page.number_of(turn.cell_id),

@@ -35,8 +35,11 @@ from ollama_magic.generation.models import ServerModels, answering_model_text, l
 from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.compat import is_terminal
+from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.model_listing import processor
-from ollama_magic.render.tables import TextPage
+from ollama_magic.render.panel_html import line_html
+from ollama_magic.render.safe_html import details_html
+from ollama_magic.render.tables import TextPage, lines_html, table_html
 from ollama_magic.render.text import counted
 
 T = TypeVar("T")
@@ -59,24 +62,53 @@ class Finding:
 
 
 def doctor_report(session: Session) -> TextPage:
-    """Return the report; it does not wait long for a slow server.
+    """Return the report, problems first; it does not wait long for a slow server.
 
     Raises
     ------
     KeyboardInterrupt
         The user interrupted.
     """
-    findings = [finding for check in _CHECKS for finding in _findings(check, session)]
-    problems = sum(finding.mark == "problem" for finding in findings)
-    end = counted(problems, "problem")
+    found = [finding for check in _CHECKS for finding in _findings(check, session)]
+    marks = list(_MARKS)
+    found.sort(key=lambda one: marks.index(one.mark))  # otherwise in their order
+    problems, notes, passed = (
+        [one for one in found if one.mark == mark] for mark in marks
+    )
+    verdict = counted(len(problems), "problem") if problems else "No problems found"
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    lines = [f"ollama_magic doctor, {now}", ""]
-    for one in findings:
-        text = " ".join(one.text.split())  # a server's text must not add lines
-        lines.append(f"{one.mark:8} {one.topic:11} {text}")
-        if one.next_step:
-            lines.append(f"{'':20} next: {one.next_step}")
-    return TextPage("\n".join([*lines, "", end if problems else "No problems found"]))
+    about = f"ollama_magic doctor, {now}"
+    text = "\n".join(
+        [f"{verdict}    {about}", "", facts_text([_fact(one) for one in found])]
+    )
+    first = table_html((), [_cells(one) for one in (*problems, *notes)])
+    checks = table_html((), [_cells(one)[1:] for one in passed])
+    page = "".join(
+        [
+            line_html(verdict, is_strong=True),
+            first if problems or notes else "",
+            details_html(f"{counted(len(passed), 'check')} passed", checks),
+            lines_html(about),
+        ]
+    )
+    return TextPage(text, page=page)
+
+
+_MARKS = ("problem", "note", "ok")
+"""In the order of the report."""
+
+
+def _text(finding: Finding) -> str:
+    text = " ".join(finding.text.split())  # a server's text must not add lines
+    return f"{text}\nnext: {finding.next_step}" if finding.next_step else text
+
+
+def _cells(finding: Finding) -> tuple[str, str, str]:
+    return finding.mark, finding.topic, _text(finding)
+
+
+def _fact(finding: Finding) -> tuple[str, str]:
+    return f"{finding.mark:8} {finding.topic}", _text(finding)
 
 
 def _findings(

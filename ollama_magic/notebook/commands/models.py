@@ -45,6 +45,7 @@ from ollama_magic.notebook.commands.declare import (
     options_of,
 )
 from ollama_magic.render import model_listing
+from ollama_magic.render.dates import age
 from ollama_magic.render.progress import ProgressLine
 from ollama_magic.render.tables import Listing, TextPage
 
@@ -134,7 +135,7 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
         facts += [
             model_listing.processor(model),
             f"context {model.context_length:,}",
-            f"until {model.expires_at[:16].replace('T', ' ')}",
+            f"unloads {age(model.expires_at)}",
         ]
     return f"{name}: {', '.join(facts)}"
 

@@ -87,6 +87,27 @@ def _ask(context: Context, line: ParsedCommand, prompt: CodePrompt) -> object:
     return context.unless_shown(context.ask(options, prompt.text, (prompt.note,)))
 
 
+_CELL_NAME = re.compile(r"^(?:Its source, )?(In\[\d+\][^:\n]*):$", re.MULTILINE)
+_TRACEBACK = re.compile(r"^The error:\n\n(`{3,})\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
+_ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$", re.MULTILINE)
+
+
+def title_of(prompt: str) -> str:
+    r"""Return what one of the prompts below asks; empty for any other prompt.
+
+    >>> title_of("Explain what this cell of my Jupyter notebook does.\n\nIn[3]:")
+    'explain In[3]'
+    """
+    names = _CELL_NAME.findall(prompt)
+    if names and _EXPLAIN.match(prompt):
+        return f"explain {names[0]}{f' to {names[-1]}' * (len(names) > 1)}"
+    if not prompt.startswith(tuple(_HOW.values())):
+        return ""
+    traceback = _TRACEBACK.search(prompt)
+    errors = _ERROR.findall(traceback[2]) if traceback else []
+    return ": ".join([f"fix {names[0] if names else 'a callback'}", *errors[-1:]])
+
+
 # -- fix -------------------------------------------------------------------------
 
 
@@ -187,6 +208,9 @@ class PastCell:
 
     name: str
     source: str
+
+
+_EXPLAIN = re.compile("Explain what th(?:is cell|ese cells) of my Jupyter notebook do")
 
 
 def prompt_to_explain(cells: Sequence[PastCell]) -> CodePrompt:

@@ -37,7 +37,7 @@ from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
 from ollama_magic.notebook.commands.models import pull_model
-from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.tables import Columns, Listing, TextPage, facts_page
 from ollama_magic.render.text import counted
 from ollama_magic.server import launch
 
@@ -124,20 +124,19 @@ def status(context: Context) -> TextPage:
     length = loaded.context_length if loaded else 0
     usage = describe_use(chat, length)
     notebook = session.notebook.path or "unknown: the chat ends with the kernel"
-    lines = [
-        f"ollama_magic {__version__}",
-        f"server    {client.host.base_url}   {_version_text(version)}",
-        *_key_lines(session, client),
-        f"model     {answering_model_text(session, look_up_models)}",
-        f"chat      {session.chat_name}, {counted(len(chat.numbered), 'turn')}",
-        *([f"context   {usage}"] if usage else []),
-        f"notebook  {notebook}",
-        f"store     {store_text(session)}",
-        "",
-        "try       %%ollama, and a prompt on the lines below it",
-        "          %ollama list · pull NAME · history · help",
+    facts = [
+        ("Package", f"ollama_magic {__version__}"),
+        ("Server", client.host.base_url),
+        ("Version", _version_text(version)),
+        *_key_facts(session, client),
+        ("Model", answering_model_text(session, look_up_models)),
+        ("Chat", f"{session.chat_name}, {counted(len(chat.numbered), 'turn')}"),
+        ("Context", usage),
+        ("Notebook", notebook),
+        ("Store", store_text(session)),
+        ("Try", "%%ollama, and a prompt on the lines below it\n%ollama help"),
     ]
-    return TextPage("\n".join(lines))
+    return facts_page(facts)
 
 
 def _asked(*calls: Callable[[], Any]) -> list[Any]:
@@ -156,11 +155,11 @@ def _version_text(found: Any) -> str:  # noqa: ANN401  (text, or an error)
     return f"{state} ({found.why or found.what}); {found.next_step}"
 
 
-def _key_lines(session: Session, client: OllamaClient) -> list[str]:
+def _key_facts(session: Session, client: OllamaClient) -> list[tuple[str, str]]:
     error = session.take_key_warning(client)
     if error is None:
         return []
-    return [f"API key   not sent: {error.why}", f"{'':10}{error.next_step}"]
+    return [("API key", f"not sent: {error.why}\n{error.next_step}")]
 
 
 # -- doctor, config, version, help ---------------------------------------------
@@ -184,10 +183,10 @@ class SettingRow:
 
 
 _SETTING_COLUMNS: Columns[SettingRow] = {
-    "SETTING": lambda row: row.name,
-    "VALUE": lambda row: row.value,
+    "Setting": lambda row: row.name,
+    "Value": lambda row: row.value,
     "": lambda row: "set" if row.is_set else "",
-    "MEANING": lambda row: row.meaning,
+    "Meaning": lambda row: row.meaning,
 }
 
 
@@ -219,6 +218,6 @@ def version(context: Context, _: ParsedCommand) -> TextPage:
 @COMMANDS.add("help", operands="[WORD]", aliases=("-h", "--help"), completes="command")
 def show_help(_: Context, line: ParsedCommand) -> TextPage:
     """Return the help."""
-    from ollama_magic.notebook.cli.help import help_text  # it lists these subcommands
+    from ollama_magic.notebook.cli.help import help_page  # it lists these subcommands
 
-    return TextPage(help_text(*line.arguments))
+    return help_page(*line.arguments)

@@ -16,9 +16,16 @@ from ollama_magic.generation.code_cell import (
 from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import ChatOptions, Option
 from ollama_magic.generation.reply import of_cell, stored_reply
+from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import UndoResult
 from ollama_magic.history.turns import Chat, Turn, TurnPosition
-from ollama_magic.notebook.commands.chats import WHY_LEFT, minute, short, turns_text
+from ollama_magic.notebook.commands.chats import (
+    WHY_LEFT,
+    preview,
+    short,
+    turns_text,
+    when,
+)
 from ollama_magic.notebook.commands.declare import (
     Commands,
     Context,
@@ -171,15 +178,17 @@ class Version:
     """UTC, ISO 8601."""
 
 
-_VERSION_COLUMNS: Columns[Version] = {
-    "TURN": lambda v: v.turn,
-    "VERSION": lambda v: f"{v.number}{' (in use)' * v.is_in_use}",
-    "PROMPT": lambda v: short(v.prompt),
-    "REPLY": lambda v: short(v.reply),
-    "MODEL": lambda v: v.model,
-    "STATUS": lambda v: v.status,
-    "ANSWERED (UTC)": lambda v: minute(v.answered_at),
-}
+def _version_columns(session: Session) -> Columns[Version]:
+    answered = when(session)
+    return {
+        "Turn": lambda v: v.turn,
+        "Version": lambda v: f"{v.number}{' (in use)' * v.is_in_use}",
+        "Prompt": lambda v: preview(v.prompt),
+        "Reply": lambda v: preview(v.reply),
+        "Model": lambda v: v.model,
+        "Status": lambda v: v.status,
+        "Answered": lambda v: answered(v.answered_at),
+    }
 
 
 @CHAT.add(
@@ -200,12 +209,13 @@ def list_versions(context: Context, line: ParsedCommand) -> object:
         for versions in [session.store.versions(turn)]
         for n, one in enumerate(versions if len(versions) > 1 else (), 1)
     ]
+    columns = _version_columns(session)
     return Listing(
         rows,
-        _VERSION_COLUMNS,
+        columns,
         f"{f'Turn {number}' if number else 'Each turn'} has one version.",
         note=f"to use one again: %ollama versions {number or 'T'} --use N" * bool(rows),
-        page=_side_by_side(rows) if number else "",
+        page=_side_by_side(rows, columns) if number else "",
     )
 
 
@@ -222,9 +232,9 @@ def _version(place: TurnPosition, number: int, one: Turn, in_use: Turn) -> Versi
     )
 
 
-def _side_by_side(versions: Sequence[Version]) -> str:
+def _side_by_side(versions: Sequence[Version], shown: Columns[Version]) -> str:
     """Return the replies of versions as columns of safe HTML."""
-    number, time = _VERSION_COLUMNS["VERSION"], _VERSION_COLUMNS["ANSWERED (UTC)"]
+    number, time = shown["Version"], shown["Answered"]
     columns = [
         Column(
             f"Version {number(one)}",
