@@ -16,7 +16,8 @@ Steps = Sequence[tuple[str, str]]
 """Pattern, and the sentence for it, with these fields in braces:
 
 ``model``, the requested name; ``url`` of the server; ``path`` and ``size`` of the
-request; ``wait``, how long the server asks to wait, in parentheses, or nothing.
+request; ``since``, which version of Ollama has this path, or nothing; ``wait``, how
+long the server asks to wait, in parentheses, or nothing.
 """
 
 ANOTHER_ADDRESS = (
@@ -39,8 +40,8 @@ PROXY_LOGIN = (
 _NAME = "write the name as [NAMESPACE/]NAME[:TAG]; see %ollama list"
 _LOCAL = "choose a local model: %ollama list"
 _NO_ENDPOINT = (
-    "the server has no {path}: update Ollama there, let the proxy in front of it "
-    "forward /api/, or correct the address: "
+    "the server has no {path}{since}: update Ollama there, let the proxy in front of "
+    "it forward /api/, or correct the address: "
     '%config OllamaMagics.host = "http://HOST:PORT/PATH"'
 )
 _PROXY_REFUSED = (
@@ -48,6 +49,14 @@ _PROXY_REFUSED = (
     'the header that it requires: %config OllamaMagics.headers = {{"NAME": "VALUE"}}'
 )
 _NOT_OLLAMA = f"that server is not Ollama and has no {{path}}; {ANOTHER_ADDRESS}"
+
+SINCE: Mapping[str, str] = {
+    "me": "0.12.1",
+    "signout": "0.12.1",
+    "status": "0.16.2",
+    "experimental/model-recommendations": "0.22.1",
+}
+"""By endpoint: the first version of Ollama that has it."""
 
 WHAT: Steps = (
     ("^413 ", "The request is too large for {url}."),

@@ -243,9 +243,10 @@ class HttpExchange:
     def info(self) -> RequestInfo:
         """The request as error messages describe it."""
         withheld = self.credentials.withheld_key
+        _, _, action, *rest = self._path.split("/")
         return RequestInfo(
             self.host.base_url,
-            self._path.split("/")[2],
+            "/".join([action, *rest]) if action == "experimental" else action,
             self._model,
             size_bytes=len(self._body or b""),
             sent=self.credentials.kind,

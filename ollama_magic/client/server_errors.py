@@ -42,6 +42,10 @@ _VERBS = {
     "ps": ("list the loaded models", ""),
     "version": ("return its version", ""),
     "blobs": ("accept a file", ""),
+    "me": ("name its account", ""),
+    "signout": ("sign out", ""),
+    "status": ("say whether it uses the cloud", ""),
+    "experimental/model-recommendations": ("recommend models", ""),
 }
 _SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
 """Visible ASCII without quotes and angle brackets."""
@@ -401,11 +405,12 @@ def _first(table: advice.Steps, words: str, info: RequestInfo) -> str:
     sentence = next(
         found for pattern, found in table if re.search(pattern, words, re.IGNORECASE)
     )
-    wait_s = info.retry_after_s
+    wait_s, since = info.retry_after_s, advice.SINCE.get(info.action)
     return sentence.format(
         model=quoted(info.model, limit=200),
         url=info.base_url,
         path=f"/api/{info.action}",
+        since=f" (Ollama {since} and later have it)" if since else "",
         size=size_text(info.size_bytes),
         wait=f" ({duration_text(wait_s)})" if wait_s else "",
     )

@@ -13,6 +13,7 @@ from fake_ollama import Answer, json_answer
 from ollama_magic.client.account import Account, CloudStatus, Recommendation
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.types import Embeddings, Progress, ReplyChunk, TokenLogprob
+from ollama_magic.errors import ServerError
 
 MODEL = "llama3.2:3b"
 HI = [{"role": "user", "content": "hi"}]
@@ -231,3 +232,32 @@ def test_the_account_of_a_server_is_asked_for(client, fake_ollama):
     assert client.signout() is None
     assert client.status() == CloudStatus(disabled=True, source="env")
     assert [*client.recommendations()] == [Recommendation("m:cloud")]
+
+
+NAMELESS = {
+    "me": ("refused to name its account", "/api/me (Ollama 0.12.1 and later"),
+    "signout": ("refused to sign out", "/api/signout (Ollama 0.12.1 and later"),
+    "status": ("refused to say whether it", "/api/status (Ollama 0.16.2 and later"),
+    "recommendations": (
+        "refused to recommend models",
+        "/api/experimental/model-recommendations (Ollama 0.22.1 and later",
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "words"), NAMELESS.items(), ids=NAMELESS)
+def test_an_older_server_is_said_to_lack_an_endpoint(client, method, words):
+    with pytest.raises(ServerError) as caught:
+        getattr(client, method)()
+    what, step = words
+    assert what in caught.value.what
+    assert f"the server has no {step} have it): update Ollama" in caught.value.next_step
+
+
+def test_a_server_that_is_not_signed_in_names_where(client, fake_ollama):
+    url = "https://ollama.com/connect?name=gpu&key=a"
+    body = json.dumps({"error": "unauthorized", "signin_url": url})
+    fake_ollama.on("POST /api/me", Answer([body], status=401))
+    with pytest.raises(ServerError) as caught:
+        client.me()
+    assert (caught.value.status_code, caught.value.signin_url) == (401, url)
