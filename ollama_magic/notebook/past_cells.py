@@ -291,17 +291,23 @@ class _Cells:
 
     def in_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[NotebookCell]:
         """Return the cells with these numbers: of this kernel, else of the file."""
-        saved = {one.number: one for one in self._file.cells if one.number}
-        known = {n for n, source in self._sources.items() if source.strip()}
-        known |= set(saved)
+        ran = {n for n, source in self._sources.items() if source.strip()}
+        saved = [one for one in self._file.cells if one.number not in {None, *ran}]
+        known = ran.union(one.number for one in saved if one.number)
         for first, last in ranges:
             if not any(first <= number <= last for number in known):
                 raise _no_cell(first, last, sorted(known))
-        numbers = sorted(n for n in known if any(a <= n <= b for a, b in ranges))
-        ran = {n for n in numbers if self._sources.get(n, "").strip()}
-        return self._checked(
-            [self._run(n) if n in ran else self._saved(saved[n]) for n in numbers]
-        )
+        found = [
+            cell
+            for number in sorted(known)
+            if any(first <= number <= last for first, last in ranges)
+            for cell in (
+                [self._run(number)]
+                if number in ran
+                else [self._saved(one) for one in saved if one.number == number]
+            )
+        ]
+        return self._checked(found)
 
     def above(self, running: CellTracker) -> tuple[list[NotebookCell], str]:
         """Return the cells above the running one, and a note on their choice."""
@@ -329,8 +335,13 @@ class _Cells:
         """Return the number of the latest run of a saved cell in this kernel."""
         if (latest := self._runs.latest_of(saved.cell_id)) in self._sources:
             return latest
+        if saved.kind != "code":
+            return None
         same = [n for n, source in self._sources.items() if _is_same(source, saved)]
-        return max(same, default=None) if saved.kind == "code" else None
+        alike = [one for one in self._file.cells if _is_same(one.source, saved)]
+        if len(alike) > 1:  # the number on the page tells them apart
+            return saved.number if saved.number in same else None
+        return max(same, default=None)
 
     def _count_unsaved(self) -> int:
         """Return how many cells ran that the file does not have yet."""

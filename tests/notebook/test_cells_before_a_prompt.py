@@ -239,7 +239,13 @@ CELL = st.tuples(
     st.booleans(),
     st.lists(OUTPUT, max_size=3),
 )
-HEADING = re.compile(r"(Output of )?(In\[\d+\], as saved|Text|A cell that was not run)")
+RANGE = r"\d+(?:-\d+)?"
+NUMBERED = re.compile(
+    rf"cells? ({RANGE}(?:, {RANGE}(?!,\d| (?:text|cell|output|char))\b)*)( as saved)?"
+)
+HEADING = re.compile(
+    r"(Output of )?(In\[\d+\](?:, as saved)?|Text|A cell that was not run)"
+)
 
 
 def parts_of(text):
@@ -273,25 +279,26 @@ def seeing_server():
 
 
 @settings(max_examples=40)
-@given(st.lists(CELL, min_size=1, max_size=12))
-def test_the_footer_names_exactly_what_was_sent(seeing_server, tmp_path_factory, cells):
+@given(st.lists(CELL, min_size=1, max_size=12), st.booleans(), st.booleans())
+def test_the_footer_names_exactly_what_was_sent(
+    seeing_server, tmp_path_factory, cells, is_above, ran_here
+):
     path = tmp_path_factory.mktemp("n") / "a.ipynb"
     numbers = count(1)
-    save(
-        path,
-        *(
-            (f"c{i}", kind, begin + "\n".join(lines), has and next(numbers), *outputs)
-            for i, (kind, begin, lines, has, outputs) in enumerate(cells)
-        ),
-        ("here", "code", "%%ollama --above", None),
-    )
-    session = session_of(path, seeing_server.url)
-    options = ChatOptions(above=True, outputs=True, once=True, model=SEES["name"])
+    page = [
+        (f"c{i}", kind, begin + "\n".join(lines), has and next(numbers), *outputs)
+        for i, (kind, begin, lines, has, outputs) in enumerate(cells)
+    ]
+    save(path, *page, ("here", "code", "%%ollama --above", None))
+    ran = [source for _, _, source, number, *_ in page if number] if ran_here else []
+    session = session_of(path, seeing_server.url, ran)
+    which = {"above": True} if is_above else {"cells": ((1, 3), (5, 9))}
+    options = ChatOptions(outputs=True, once=True, model=SEES["name"], **which)
     try:
         reply = ask(session, options, "The {{ prompt", NoDisplay())
     except PromptError as error:
         event(error.what)
-        assert not any(
+        assert not is_above or not any(
             kind in {"code", "markdown"} and not begin.startswith("%%ollama")
             for kind, begin, lines, *_ in cells
             if "".join([begin, *lines]).strip()
@@ -310,7 +317,6 @@ def test_the_footer_names_exactly_what_was_sent(seeing_server, tmp_path_factory,
     outputs = [body for h, body in parts if h[1]]
     sent = [one for one in outputs if not re.fullmatch("… .* left out.*", one)]
     texts, unrun = names.count("Text"), names.count("A cell that was not run")
-    run = len(names) - texts - unrun
     found = re.findall(r"(\d+) (texts?|cells? not run|outputs?)\b", note)
     assert {what.rstrip("s"): int(n) for n, what in found} == {
         what: n
@@ -321,14 +327,14 @@ def test_the_footer_names_exactly_what_was_sent(seeing_server, tmp_path_factory,
         )
         if n
     }
-    shown = re.search(r"cells? ([\d, -]+) as saved", note)
-    assert numbers_in(shown[1] if shown else "") == {
-        int(name[3 : name.index("]")]) for name in names if name.startswith("In")
-    }
-    assert run == len(numbers_in(shown[1] if shown else ""))
+    named = {saved: numbers for numbers, saved in NUMBERED.findall(note)}
+    for is_saved, ending in ((" as saved", "], as saved"), ("", "]")):
+        numbers = sorted(int(n[3 : n.index("]")]) for n in names if n.endswith(ending))
+        assert numbers_in(named.get(is_saved, "")) == numbers
     images = [one for one in sent if re.fullmatch(r"\[image \d+\]", one)]
     assert len(images) == len(body.get("images", ()))
-    shown = request_text(session_of(path, seeing_server.url), options, "The {{ prompt")
+    again = session_of(path, seeing_server.url, ran)
+    shown = request_text(again, options, "The {{ prompt")
     assert note in shown
     assert json.dumps(body["prompt"], ensure_ascii=False) in shown
 
@@ -336,12 +342,13 @@ def test_the_footer_names_exactly_what_was_sent(seeing_server, tmp_path_factory,
 def numbers_in(text):
     """Return the numbers in ranges: ``1-3, 7``."""
     ranges = [part.split("-") for part in text.split(", ") if part]
-    return {n for ends in ranges for n in range(int(ends[0]), int(ends[-1]) + 1)}
+    return [n for ends in ranges for n in range(int(ends[0]), int(ends[-1]) + 1)]
 
 
-def session_of(path, url):
-    """Return the session of a kernel that has run nothing."""
-    history = SimpleNamespace(input_hist_raw=[""], output_hist_reprs={}, outputs={})
+def session_of(path, url, ran):
+    """Return the session of a kernel that has run these sources."""
+    results = {n: f"result {n}" for n in range(1, len(ran) + 1, 2)}
+    history = SimpleNamespace(input_hist_raw=["", *ran], output_hist_reprs=results)
     shell = SimpleNamespace(
         user_ns={},
         meta={},
