@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ollama_magic.render.text import visible_text
 
 _MOST = 300
-_LONGEST_NOTE = 60
+_LONGEST_NOTE = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Entry:
         JupyterLab has one field for both (its first letter is the coloured mark) and
         breaks it at spaces, of which only the first line would be visible.
         """
-        note = self.note if len(self.note) <= _LONGEST_NOTE else f"{self.note[:59]}…"
+        note = self.note if len(self.note) <= _LONGEST_NOTE else f"{self.note[:71]}…"
         shown = " ".join(visible_text(note).split())
         return (f"{self.kind} · {shown}" if shown else self.kind).replace(" ", "\xa0")
 
