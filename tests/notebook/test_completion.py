@@ -62,15 +62,20 @@ def get_weather(city, days=1):
     """Return the weather."""
 
 
-@pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
-def shell(one_shell, request, monkeypatch):
+@pytest.fixture
+def shell(one_shell, monkeypatch):
     # A busy machine may need seconds for the imports and the first list.
     monkeypatch.setattr(completion, "_LIMIT_S", 60)
     monkeypatch.setattr(lists, "_WAIT_FOR_FIRST_S", 60)
-    one_shell.Completer.use_jedi = request.param
     install(one_shell)
     one_shell.user_ns.update(Person=Person, get_weather=get_weather, rows=[1])
     return one_shell
+
+
+@pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])
+def any_shell(shell, request, monkeypatch):
+    monkeypatch.setattr(shell.Completer, "use_jedi", request.param)
+    return shell
 
 
 def offered(shell, text, after=""):
@@ -184,8 +189,8 @@ def test_tab_offers_only_what_fits(shell, text, expected, typed):
         "x = 1\n%%ollama ll",
     ],
 )
-def test_tab_offers_no_names_where_none_belong(shell, text):
-    assert not set(offered(shell, text)[0]) & {*MODELS, *CHATS, *FLAGS, *WORDS}
+def test_tab_offers_no_names_where_none_belong(any_shell, text):
+    assert not set(offered(any_shell, text)[0]) & {*MODELS, *CHATS, *FLAGS, *WORDS}
 
 
 @pytest.mark.parametrize(
@@ -201,24 +206,24 @@ def test_tab_offers_no_names_where_none_belong(shell, text):
         "x = %ollama show -wh",
     ],
 )
-def test_other_completions_are_hidden_on_our_lines(shell, text):
+def test_other_completions_are_hidden_on_our_lines(any_shell, text):
     """Python's keywords, names and magics mean nothing there."""
-    assert offered(shell, text) == ([], set())
+    assert offered(any_shell, text) == ([], set())
 
 
 @pytest.mark.parametrize("above", ["", "%%time\n", "# %%ollama\n", "x = 1\n%%ollama\n"])
-def test_python_is_completed_as_before(shell, above):
-    shell.user_ns["ollama_models"] = []
-    assert "ollama_models" in offered(shell, f"{above}ollama_m")[0]
+def test_python_is_completed_as_before(any_shell, above):
+    any_shell.user_ns["ollama_models"] = []
+    assert "ollama_models" in offered(any_shell, f"{above}ollama_m")[0]
 
 
 @pytest.mark.parametrize("above", ["%%ollama\n", "# a note\n\n%%ollama -q\n\n"])
-def test_the_text_of_a_prompt_is_not_completed(shell, above):
+def test_the_text_of_a_prompt_is_not_completed(any_shell, above):
     """Else each word of it would offer magics and names, and take the next Enter."""
-    shell.user_ns["ollama_models"] = []
-    assert offered(shell, f"{above}why scr") == ([], set())
-    assert offered(shell, f"{above}{{{{ rows }}}} ollama_m") == ([], set())
-    assert offered(shell, f"{above}see {{{{ ollama_m") == (
+    any_shell.user_ns["ollama_models"] = []
+    assert offered(any_shell, f"{above}why scr") == ([], set())
+    assert offered(any_shell, f"{above}{{{{ rows }}}} ollama_m") == ([], set())
+    assert offered(any_shell, f"{above}see {{{{ ollama_m") == (
         ["ollama_models"],
         {"ollama_m"},
     )
@@ -240,8 +245,8 @@ def test_a_word_that_is_complete_offers_nothing(shell, text):
     assert offered(shell, text) == ([], set())
 
 
-def test_our_line_in_a_cell_of_another_magic_is_completed(shell):
-    assert offered(shell, "%%time\n%ollama hi") == (["history"], {"hi"})
+def test_our_line_in_a_cell_of_another_magic_is_completed(any_shell):
+    assert offered(any_shell, "%%time\n%ollama hi") == (["history"], {"hi"})
 
 
 def test_names_that_control_a_terminal_are_not_offered(shell):
