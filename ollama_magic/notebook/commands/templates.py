@@ -75,7 +75,7 @@ def _listing(context: Context) -> Listing[TemplateRow]:
     for path, is_shared in templates.paths(context.session):
         where = f"{templates.FOLDER}/{path.name}" if is_shared else "yours"
         if path.stem in seen:
-            where += f", hidden by {templates.FOLDER}/{path.name}"
+            where += ", hidden"
         seen.add(path.stem)
         try:
             one = templates.read(path, is_shared=is_shared)
@@ -83,9 +83,9 @@ def _listing(context: Context) -> Listing[TemplateRow]:
             rows.append(TemplateRow(path.stem, where, "", f"[{error.why}]"))
             continue
         rows.append(TemplateRow(one.name, where, ", ".join(one.sets), one.text))
-    note = f"{templates.FOLDER}/ is the folder beside this notebook" if rows else ""
+    note = f"{templates.FOLDER}/ is the folder beside this notebook; it wins over yours"
     empty = "No templates yet. Run a prompt, then: %ollama template save NAME"
-    return Listing(rows, _COLUMNS, empty, note=note)
+    return Listing(rows, _COLUMNS, empty, note=note if rows else "")
 
 
 def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
