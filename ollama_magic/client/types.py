@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 from ollama_magic.client.json_values import (
@@ -285,6 +287,10 @@ def _is_logprob(value: object) -> bool:
     return is_number and abs(float(str(value))) < math.inf
 
 
+_USUAL_FIELDS = {"model", "created_at", "message", "response", "thinking", "done"}
+"""Of a line while a reply streams; a reply has thousands of lines."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyChunk:
     """One line of a streamed reply of ``/api/chat`` or ``/api/generate``.
@@ -319,6 +325,8 @@ class ReplyChunk:
         source = message or data
         done = data.get("done") is True
         calls = source.get("tool_calls")
+        is_usual = data.keys() <= _USUAL_FIELDS and "images" not in source
+        more = {} if is_usual else cls._more_fields(data, source)
         return cls(
             content=json_text(
                 message.get("content") if message else data.get("response")
@@ -328,16 +336,23 @@ class ReplyChunk:
             if calls
             else (),
             model=json_text(data.get("model")),
-            images=_images(source.get("images") or data.get("image")),
-            completed=json_int(data.get("completed")),
-            total=json_int(data.get("total")),
-            logprobs=TokenLogprob.list_from_json(data.get("logprobs")),
-            remote_host=json_text(data.get("remote_host")),
-            remote_model=json_text(data.get("remote_model")),
+            **more,
             done=done,
             done_reason=json_text(data.get("done_reason")),
             stats=Stats.from_json(data) if done else _NO_STATS,
         )
+
+    @staticmethod
+    def _more_fields(data: JsonObject, source: JsonObject) -> dict[str, Any]:
+        """Return the fields that most lines do not have."""
+        return {
+            "images": _images(source.get("images") or data.get("image")),
+            "completed": json_int(data.get("completed")),
+            "total": json_int(data.get("total")),
+            "logprobs": TokenLogprob.list_from_json(data.get("logprobs")),
+            "remote_host": json_text(data.get("remote_host")),
+            "remote_model": json_text(data.get("remote_model")),
+        }
 
     @classmethod
     def joined(cls, chunks: Iterable[Self]) -> Self:
@@ -350,11 +365,15 @@ class ReplyChunk:
             all_chunks[-1] if all_chunks else cls(),
             content="".join(chunk.content for chunk in all_chunks),
             thinking="".join(chunk.thinking for chunk in all_chunks),
-            tool_calls=tuple(call for chunk in all_chunks for call in chunk.tool_calls),
-            images=tuple(image for chunk in all_chunks for image in chunk.images),
-            logprobs=tuple(one for chunk in all_chunks for one in chunk.logprobs),
+            tool_calls=_together("tool_calls", all_chunks),
+            images=_together("images", all_chunks),
+            logprobs=_together("logprobs", all_chunks),
             remote_host=hosts[-1] if hosts else "",
         )
+
+
+def _together(name: str, chunks: Sequence[ReplyChunk]) -> tuple[Any, ...]:
+    return tuple(chain.from_iterable(map(attrgetter(name), chunks)))
 
 
 def _images(value: object) -> tuple[str, ...]:
