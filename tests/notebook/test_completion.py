@@ -506,6 +506,7 @@ def test_a_kernel_completes_and_explains(kernel, fake_ollama):
     )
     assert inspected(kernel, "%ollama pull").startswith("%ollama pull ")
     assert inspected(kernel, "%ollama show --license").startswith("%ollama show MODEL")
+    assert inspected(kernel, "%ollama code 3").startswith("%ollama code ")
     assert "tokens of context" in inspected(kernel, "%%ollama -o num_ctx=8192")
     assert inspected(kernel, "%%ollama smollm2").startswith("smollm2:135m\n")
     assert "[MODEL] [options]" in inspected(kernel, "%%ollama -q\nHi", 4)

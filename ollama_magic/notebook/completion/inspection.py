@@ -86,8 +86,9 @@ class Inspector:
             texts = dict(self.completer.sources.templates())
             return texts.get(word.value[1:], "")
         takes_model = command is None or command.completes == "model"
-        is_model = takes_model and not position.waits_anything
-        return self._model(word.value, position.host) if is_model else ""
+        if takes_model and not position.waits_anything:
+            return self._model(word.value, position.host)
+        return help_text(command.name) if command and not command.takes_text else ""
 
     def _option(
         self, option: Option, value: str, host: str, command: Command | None
