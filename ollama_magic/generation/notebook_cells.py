@@ -25,6 +25,8 @@ MAX_CHARACTERS = 40_000
 """All sources and outputs together; about 10,000 tokens."""
 MAX_SOURCE = 10_000
 MAX_OUTPUT = 4_000
+MAX_OUTPUTS = 20
+"""Of one cell: its last ones."""
 MAX_IMAGES = 4
 _LEAST = 200  # characters; less of a text is not worth sending
 _HEAD = 2 / 3  # of a text that is cut; its end is sent too
@@ -180,18 +182,22 @@ def with_cells(
 def _sources(
     cells: Sequence[NotebookCell], hide: Callable[[str], str]
 ) -> tuple[list[_SentText], int]:
-    """Return the sources of the last cells that fit, and what is left of the budget."""
+    """Return the sources of the last cells that fit, and what is left of the budget.
+
+    A quarter of it is kept for outputs, if there are any.
+    """
     parts: list[_SentText] = []
-    budget = MAX_CHARACTERS
+    reserved = MAX_CHARACTERS // 4 if any(cell.outputs for cell in cells) else 0
+    budget = MAX_CHARACTERS - reserved
     for cell in reversed(cells):
         source = hide(cell.source.strip("\n"))
         if budget < _LEAST and len(source) > budget:
             break
         text = shortened(source, min(MAX_SOURCE, budget))
-        budget -= min(len(text), budget)
         is_cut = text is not source
         parts.append(_SentText(cell.name, text, cell.language, is_cut=is_cut))
-    return parts[::-1], budget
+        budget -= min(len(str(parts[-1])), budget)
+    return parts[::-1], budget + reserved
 
 
 def _outputs(
@@ -203,29 +209,30 @@ def _outputs(
 ) -> list[list[_SentText]]:
     """Return the outputs of each cell; those of the last cells come first to fit."""
     found: list[list[_SentText]] = []
-    images = 0
+    images_left = MAX_IMAGES if sees_images else 0
+    why = "too many images" if sees_images else "you cannot see images"
     for cell in reversed(cells):
-        parts: list[_SentText] = []
-        for output in reversed(cell.outputs):
-            heading, text = f"Output of {cell.name}", hide(output.text.strip("\n"))
-            if output.image is not None:
-                why = "too many images" if sees_images else "you cannot see images"
-                images += 1
-                if sees_images and images <= MAX_IMAGES:
-                    part = _SentText(heading, "", image=output.image, is_output=True)
-                else:
-                    part = _SentText(
-                        heading, f"… an image left out: {why}", is_cut=True
-                    )
-            elif budget < _LEAST and len(text) > budget:
-                lines = counted(text.count("\n") + 1, "line")
-                part = _SentText(heading, f"… {lines} left out", is_cut=True)
-            else:
+        heading, parts = f"Output of {cell.name}", list[_SentText]()
+        for count, output in enumerate(reversed(cell.outputs)):
+            image, text = output.image, hide(output.text.strip("\n"))
+            fits = budget >= _LEAST or (image is None and len(text) <= budget)
+            if count == MAX_OUTPUTS or not fits:
+                noun = "earlier output" if count else "output"
+                rest = counted(len(cell.outputs) - count, noun)
+                parts.append(_SentText(heading, f"… {rest} left out", is_cut=True))
+                break
+            if image is None:
                 short = shortened(text, min(MAX_OUTPUT, budget))
-                budget -= min(len(short), budget)
                 is_cut = short is not text
                 part = _SentText(heading, short, is_output=True, is_cut=is_cut)
+            elif images_left:
+                images_left -= 1
+                part = _SentText(heading, "", image=image, is_output=True)
+            else:
+                text = f"… an image left out: {why}"
+                part = _SentText(heading, text, is_cut=True)
             parts.append(part)
+            budget -= min(len(str(part)), budget)
         found.append(parts[::-1])
     return found[::-1]
 

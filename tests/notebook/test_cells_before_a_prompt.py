@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from test_images_in_cells import PNG, SEES
 
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.notebook_cells import MAX_CHARACTERS, shortened
+from ollama_magic.generation.notebook_cells import (
+    MAX_CHARACTERS,
+    CellOutput,
+    Excerpt,
+    NotebookCell,
+    shortened,
+    with_cells,
+)
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.run import NoDisplay, ask, request_text
 from ollama_magic.generation.session import Session, _NoCells
@@ -376,6 +383,21 @@ def test_a_long_text_is_cut_in_its_middle_and_this_is_said_in_place():
     assert count == 1000 - len(head.split("\n")) - len(tail.split("\n"))
     one_line = shortened("x" * 1000, 400)
     assert "x\n… 640 characters left out\nx" in one_line
+
+
+def test_thousands_of_cells_and_outputs_stay_within_the_budget():
+    outputs = tuple(CellOutput(f"output {n}") for n in range(5000))
+    cells = [NotebookCell(f"In[{n}]", f"x = {n}") for n in range(1, 5000)]
+    cells.append(NotebookCell("In[5000]", "many()", outputs=outputs))
+    (text, _, _), before = with_cells(("Why?", (), ()), Excerpt(tuple(cells)))
+    assert MAX_CHARACTERS / 2 < before["length"] == len(text) - 4 < 1.2 * MAX_CHARACTERS
+    assert re.search(r"^… [\d,]+ earlier cells left out$", text, re.MULTILINE)
+    assert "output 4999" in text  # sources leave room for outputs
+    many = Excerpt((replace(cells[-1], name="In[1]"),))
+    (text, _, _), before = with_cells(("Why?", (), ()), many)
+    assert "… 4,980 earlier outputs left out" in text
+    assert "output 4999" in text
+    assert before["named"] == "cell 1 and 20 outputs"
 
 
 def test_outputs_of_text_read_as_in_a_terminal():
