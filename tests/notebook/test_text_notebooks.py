@@ -38,8 +38,15 @@ class TextNotebook:
         """Run the cell of a prompt; ``cell`` names another one."""
         return self.kernel.run(f"%%ollama\n{prompt}", self._id(cell or prompt))
 
+    def run_all(self, *prompts):
+        """Send cells at once, as JupyterLab does."""
+        send = self.kernel.send
+        sent = [send(f"%%ollama\n{one}", self._id(one)) for one in prompts]
+        for msg_id in sent:
+            self.kernel.collect(msg_id)
+
     def _id(self, name):
-        return f"{name}-{self.opening}".replace("?", "")
+        return f"{name}-{self.opening}".replace("?", "").replace(" ", "")
 
     def prompts(self):
         code = "turns = %ollama history\nprint([turn.prompt for turn in turns])"
@@ -91,3 +98,7 @@ def test_a_text_notebook_keeps_its_chat_and_replaces_turns(notebook):
     ran = notebook.run("Quite another text?")
     assert "Another notebook was at this path before" in ran.text
     assert notebook.prompts() == ["Quite another text?"]
+    notebook.reopen()
+    notebook.run_all("Inserted?", "Quite another text?")
+    assert notebook.asked() == ["Inserted?", "Quite another text?"]
+    assert notebook.prompts() == ["Inserted?", "Quite another text?"]
