@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from IPython.core.getipython import get_ipython
 
@@ -22,11 +22,10 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.prompt import CellPrompt
+from ollama_magic.generation.running_cell import Cells, NoCells
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.notebooks import (
     CellWithoutId,
-    FindCell,
     Notebook,
     NotebookFile,
     find_notebook,
@@ -34,7 +33,6 @@ from ollama_magic.history.notebooks import (
 from ollama_magic.history.page import Page
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat, base_id
-from ollama_magic.render.output import OutputMode
 from ollama_magic.server.launch import RunningServer, crash_report, started_for
 
 if TYPE_CHECKING:
@@ -48,56 +46,6 @@ _IN_TEXT = (
     "text notebooks have no cell ids: if this cell was edited, its old turn stays"
 )
 _NOT_SAVED = "the notebook is not saved yet: this chat is lost when the kernel stops"
-
-
-class Cells(Protocol):
-    """The running cell, as the front end describes it."""
-
-    @property
-    def raw_cell(self) -> str:
-        """The source of the cell; empty if no cell is running."""
-
-    @property
-    def cell_id(self) -> str | None:
-        """The id of the cell, or None."""
-
-    @property
-    def permanent_id(self) -> str | None:
-        """The id from the front end, if it is permanent."""
-
-    @property
-    def is_identified(self) -> bool:
-        """Whether the front end identifies the cell in any way."""
-
-    def find_with(self, find: FindCell) -> None:
-        """Set the function that finds the id of a cell without a permanent one."""
-
-    @property
-    def sent_together(self) -> tuple[str, tuple[str, ...]]:
-        """When the cell was sent, and the ids of those sent together and before it."""
-
-    @property
-    def is_interactive(self) -> bool:
-        """Whether a user can answer a question."""
-
-    @property
-    def deleted_cells(self) -> tuple[str, ...]:
-        """The ids of deleted cells."""
-
-    def forget_deleted(self) -> None:
-        """Forget the deleted cells: their turns are removed."""
-
-    def count_turn(self) -> None:
-        """Count a turn of the running cell."""
-
-    def claim_output(self) -> OutputMode:
-        """Return how to show the next output of the running cell."""
-
-    def put_below(self, source: str) -> str:
-        """Put code into a cell below; return where it is, empty if there is no cell."""
-
-    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return the prompts in the source of a cell."""
 
 
 class Session:
@@ -284,8 +232,11 @@ class Session:
         The notebook at a path is identified once; this kernel keeps to it, even if the
         file is moved or replaced.
         """
-        sends_ids = self.cells.permanent_id is not None
-        found = find_notebook(self.shell, self.settings.notebook, sends_ids=sends_ids)
+        found = find_notebook(
+            self.shell,
+            self.settings.notebook,
+            is_in_notebook=self.cells.is_in_notebook,
+        )
         if found.path is None:
             return found
         place = (found.path, self.settings.history_file)
@@ -391,40 +342,6 @@ _KEY = "ollama_magic"
 _LOCK = threading.Lock()
 
 
-@dataclass(frozen=True)
-class _NoCells:
-    """Replaces the cells in a script."""
-
-    raw_cell: str = ""
-    cell_id: str | None = None
-    is_identified: bool = False
-    permanent_id: str | None = None
-    sent_together: tuple[str, tuple[str, ...]] = ("", ())
-    is_interactive: bool = True
-    deleted_cells: tuple[str, ...] = ()
-
-    def find_with(self, find: FindCell) -> None:
-        """Do nothing."""
-
-    def forget_deleted(self) -> None:
-        """Do nothing."""
-
-    def count_turn(self) -> None:
-        """Do nothing."""
-
-    def claim_output(self) -> OutputMode:
-        """Return the mode that needs no front end."""
-        return "once"
-
-    def put_below(self, source: str) -> str:
-        """Return that there is no cell below."""
-        return ""
-
-    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return none."""
-        return ()
-
-
 def current_session() -> Session:
     """Return the session of this notebook, if the extension is loaded.
 
@@ -453,4 +370,4 @@ def close_own_session() -> None:
 
 @cache
 def _of_this_process() -> Session:
-    return Session(SimpleNamespace(user_ns={}, meta={}), Settings, _NoCells())
+    return Session(SimpleNamespace(user_ns={}, meta={}), Settings, NoCells())

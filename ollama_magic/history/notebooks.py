@@ -80,7 +80,7 @@ def find_notebook(
     shell: Any,  # noqa: ANN401  (IPython is not typed)
     configured: str = "",
     *,
-    sends_ids: bool = False,
+    is_in_notebook: bool = False,
 ) -> Notebook:
     """Return the notebook that a shell runs for.
 
@@ -94,9 +94,9 @@ def find_notebook(
         The IPython shell.
     configured
         A path set by the user; it need not exist nor end in ``.ipynb``.
-    sends_ids
-        Whether the front end sends the ids of cells. Only then a text file is a
-        notebook: JupyterLab also names a console after the file that it was opened for.
+    is_in_notebook
+        Whether JupyterLab sent the running cell from a notebook. It also names a
+        console after the text file that it was opened for.
     """
     vscode_file = shell.user_ns.get("__vsc_ipynb_file__")
     session_name = _session_name(shell)
@@ -110,7 +110,7 @@ def find_notebook(
         )
         key = path or _session_key(shell)
         known[sources] = Notebook(key, path)
-    if sends_ids and known[sources].path is None:
+    if is_in_notebook and known[sources].path is None:
         known[sources] = _text_notebook(session_name) or known[sources]
     return known[sources]
 

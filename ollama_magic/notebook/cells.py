@@ -1,8 +1,7 @@
 """The running cell: its id, its source, its output, and the cell below it.
 
 The session and the magics ask :class:`CellTracker`. It does not guess: if the front end
-does not identify the notebook, its chats belong to the running kernel only. What a
-source says, such as who owns the output of the cell, are functions of its text.
+does not identify the notebook, its chats belong to the running kernel only.
 
 Sources, seen in running front ends unless noted:
 
@@ -17,7 +16,8 @@ Sources, seen in running front ends unless noted:
   captured. Callbacks of widgets run on a ``comm_msg``. Both insert one cell
   below for the first payload ``set_next_input`` of an execute reply, and would
   overwrite the asking cell for one with ``replace``.
-* A code console of JupyterLab overwrites the asking cell in any case (its source).
+* A code console of JupyterLab sends ``cellId`` too, but no ``deletedCells``. It
+  overwrites the asking cell for ``set_next_input`` (its source).
 * VS Code (its source): ``__vsc_ipynb_file__`` in the namespace, which for an unsaved
   notebook is a path that does not exist (``Untitled-1.ipynb``). In requests ``cellId``
   is the address of a document with a number in it (a letter for its length, digits to
@@ -36,12 +36,12 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.notebook import compat
+from ollama_magic.notebook.cell_source import owns_output
 from ollama_magic.notebook.compat import harmless_handler
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
 
-_MAGIC = "%%ollama"
-_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
 CELL_PROMPT = re.compile(
     r"\s*(?:#[^\n]*\n\s*)*%%ollama(?:[^\S\n]+([^\n]*))?(?:\n(.*))?", re.DOTALL
 )
@@ -120,6 +118,11 @@ class CellTracker:
     def is_identified(self) -> bool:
         """Whether the front end identifies the running cell in any way."""
         return self._sent_id(self._request()) is not None
+
+    @property
+    def is_in_notebook(self) -> bool:
+        """Whether JupyterLab sent the cell from a notebook, not from a console."""
+        return "deletedCells" in _mapping(self._request().get("metadata"))
 
     def find_with(self, find: FindCell) -> None:
         """Set the function that finds the id of a cell without a permanent one."""
@@ -276,14 +279,20 @@ class CellTracker:
             return "the next prompt" if compat.has_prompt(self._shell) else ""
         session_name = os.environ.get("JPY_SESSION_NAME", "")
         is_notebook = not session_name or session_name.endswith(".ipynb")
-        # An unidentified cell of no notebook is one of a console of JupyterLab.
-        if not self.is_interactive or not (is_notebook or self.is_identified):
+        is_notebook = is_notebook or self.is_in_notebook or self._names_its_cells()
+        if not (self.is_interactive and is_notebook):  # a console of JupyterLab
             return ""
         if self.is_identified:
             return "the cell below"
         # NB: jupyter-server-nbmodel drops the request for a cell, and nbclassic does
         # not; a request does not identify either.
         return "the next cell" if not session_name else "the next cell, if one appears"
+
+    def _names_its_cells(self) -> bool:
+        """Return whether the running cell has a name of VS Code or Colab."""
+        sent = self._sent_id(self._request())
+        metadata = _mapping(self._request().get("metadata"))
+        return _is_address(sent) or "colab" in metadata
 
     # -- events ------------------------------------------------------------
 
@@ -367,84 +376,3 @@ def _text(value: object) -> str | None:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-# -- sources ---------------------------------------------------------------------
-
-
-def magic_body(raw_cell: str, line: str, cell: str) -> str:
-    """Return the body of ``%%ollama`` as it was typed.
-
-    IPython removes ``>>> ``, ``... `` and ``In [1]: `` anywhere in a cell. The body is
-    taken from ``raw_cell`` if that cell is this very magic, and otherwise from ``cell``
-    (``run_cell_magic``, functions, scripts, other magics around it).
-
-    Parameters
-    ----------
-    raw_cell
-        The running cell as it was typed.
-    line
-        The text after ``%%ollama``, as IPython passes it.
-    cell
-        The body, as IPython passes it.
-    """
-    first, _, body = _dedented(raw_cell).partition("\n")
-    is_this = first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() == line.strip()
-    return body if is_this and _could_become(body, cell) else cell
-
-
-def owns_output(raw_cell: str) -> bool:
-    """Return whether all output of the cell comes from this magic.
-
-    That is so for ``%%ollama``, and for a cell whose only statement is a ``%ollama``
-    line, also if its value is assigned.
-    """
-    if _is_cell_magic(raw_cell):
-        return True
-    lines = _first_lines(raw_cell)
-    return len(lines) == 1 and _LINE_MAGIC.match(lines[0]) is not None
-
-
-def shows_itself(raw_cell: str) -> bool:
-    """Return whether IPython would show the magic's value below what it has shown.
-
-    It does so for a value that ends a cell: of ``%%ollama``, or of ``%ollama`` as the
-    last line. A value that is assigned or returned by a function is used elsewhere.
-    """
-    last = raw_cell.rstrip().rpartition("\n")[2]
-    return _is_cell_magic(raw_cell) or last.startswith("%ollama")
-
-
-def _is_cell_magic(raw_cell: str) -> bool:
-    first, _, _ = _dedented(raw_cell).partition("\n")
-    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
-
-
-def _first_lines(raw_cell: str) -> list[str]:
-    """Return lines that are not a comment, blank, or a continuation line."""
-    found, is_continued = [], False
-    for line in raw_cell.splitlines():
-        if not is_continued:
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            found.append(line)
-        is_continued = line.endswith("\\")
-    return found
-
-
-def _dedented(raw_cell: str) -> str:
-    """Remove leading blank lines, comments, and the indent of the whole cell."""
-    text = re.sub(r"\A(?:[^\S\n]*(?:#[^\n]*)?\n)+", "", raw_cell)
-    return textwrap.dedent(text) if text[:1] in {" ", "\t"} else text
-
-
-def _could_become(typed: str, passed: str) -> bool:
-    """Return whether IPython can have made ``passed`` of ``typed``.
-
-    It only removes text from the beginnings of lines.
-    """
-    typed_lines, passed_lines = typed.splitlines(), passed.splitlines()
-    return len(typed_lines) == len(passed_lines) and all(
-        typed_line.endswith(passed_line)
-        for typed_line, passed_line in zip(typed_lines, passed_lines, strict=True)
-    )

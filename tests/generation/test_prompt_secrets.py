@@ -15,7 +15,8 @@ from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.prompt import compose, fill, find_value
-from ollama_magic.generation.session import Session, _NoCells
+from ollama_magic.generation.running_cell import NoCells
+from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.server.launch import RunningServer
 
@@ -43,7 +44,7 @@ def holders():
         "client": client,
         "server": RunningServer("http://127.0.0.1:1", KEY, "embedded", "1"),
         "address": parse_host(f"http://ann:{KEY}@127.0.0.1:1"),
-        "state": Session(SimpleNamespace(), Settings, _NoCells()),
+        "state": Session(SimpleNamespace(), Settings, NoCells()),
         "header": client._credentials,
     }
 

@@ -25,7 +25,8 @@ from ollama_magic.generation.notebook_cells import (
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.run import NoDisplay, ask, request_text
-from ollama_magic.generation.session import Session, _NoCells
+from ollama_magic.generation.running_cell import NoCells
+from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.page import Page
 from ollama_magic.history.turns import Turn
@@ -363,7 +364,7 @@ def session_of(path, url, ran):
         display_pub=None,
         history_manager=history,
     )
-    cells = _NoCells(cell_id="here", permanent_id="here", raw_cell="%%ollama --above")
+    cells = NoCells(cell_id="here", permanent_id="here", raw_cell="%%ollama --above")
     settings = Settings(host=url, notebook=str(path), history_file=str(path) + ".db")
     past = RunCells(shell, cells, SimpleNamespace(find=lambda _: None))
     return Session(shell, lambda: settings, cells, past)

@@ -279,7 +279,7 @@ def test_a_console_of_jupyterlab_would_overwrite_the_question(fake_ollama, tmp_p
         kernel.run(
             f"%load_ext ollama_magic\n%config OllamaMagics.host = {fake_ollama.url!r}"
         )
-        ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?")
+        ran, cells = run_with_inserted_cells(kernel, "%%ollama -x\nHow?", "an-id")
         assert cells == []
         assert COPY in ran.html
     finally:

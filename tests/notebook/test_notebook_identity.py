@@ -11,7 +11,8 @@ from kernel import Kernel
 
 from ollama_magic.history.notebooks import find_notebook
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
+from ollama_magic.notebook.cell_source import magic_body, owns_output
+from ollama_magic.notebook.cells import CellTracker
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_relative_path_is_used_if_it_matches_the_folder(
     assert find_notebook(kernel_shell) == found, "os.chdir changed the notebook"
 
 
-def test_a_text_file_is_a_notebook_if_the_front_end_sends_ids_of_cells(
+def test_a_text_file_is_a_notebook_if_the_front_end_is_in_notebook_of_cells(
     kernel_shell, monkeypatch, tmp_path
 ):
     """JupyterLab also names a console after the text file it was opened for."""
@@ -116,7 +117,7 @@ def test_a_text_file_is_a_notebook_if_the_front_end_sends_ids_of_cells(
     (tmp_path / "notes.ipynb").write_text("{}")  # not paired with it
     monkeypatch.setenv("JPY_SESSION_NAME", str(file))
     assert find_notebook(kernel_shell).path is None
-    found = find_notebook(kernel_shell, sends_ids=True)
+    found = find_notebook(kernel_shell, is_in_notebook=True)
     assert (found.path, found.is_text) == (os.path.realpath(file), True)
     assert find_notebook(kernel_shell) == found, "a callback of a widget has no cell"
 
@@ -128,7 +129,7 @@ def test_a_paired_text_file_is_the_notebook_that_it_is_paired_with(
     file.write_text("# ---\n# jupyter:\n#   jupytext:\n#     formats: ipynb,py:percent")
     paired.write_text("{}")
     monkeypatch.setenv("JPY_SESSION_NAME", str(file))
-    found = find_notebook(kernel_shell, sends_ids=True)
+    found = find_notebook(kernel_shell, is_in_notebook=True)
     assert (found.path, found.is_text) == (os.path.realpath(paired), False)
 
 

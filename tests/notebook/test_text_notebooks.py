@@ -26,9 +26,7 @@ class TextNotebook:
         """Start a kernel, or restart it."""
         self.close()
         self.kernel = Kernel(self.path, cwd=self.path.parent)
-        assert (
-            self.kernel.run("%load_ext ollama_magic", self._id("load")).status == "ok"
-        )
+        self._collect(self._send("%load_ext ollama_magic", "load"))
 
     def reopen(self):
         self.opening += 1
@@ -36,21 +34,26 @@ class TextNotebook:
 
     def run(self, prompt, cell=""):
         """Run the cell of a prompt; ``cell`` names another one."""
-        return self.kernel.run(f"%%ollama\n{prompt}", self._id(cell or prompt))
+        return self._collect(self._send(f"%%ollama\n{prompt}", cell or prompt))
 
     def run_all(self, *prompts):
         """Send cells at once, as JupyterLab does."""
-        send = self.kernel.send
-        sent = [send(f"%%ollama\n{one}", self._id(one)) for one in prompts]
+        sent = [self._send(f"%%ollama\n{one}", one) for one in prompts]
         for msg_id in sent:
-            self.kernel.collect(msg_id)
+            self._collect(msg_id)
 
-    def _id(self, name):
-        return f"{name}-{self.opening}".replace("?", "").replace(" ", "")
+    def _send(self, code, cell):
+        cell_id = f"{cell}-{self.opening}".replace("?", "").replace(" ", "")
+        return self.kernel.send(code, cell_id, deletedCells=[])
+
+    def _collect(self, msg_id):
+        ran = self.kernel.collect(msg_id)
+        assert ran.status == "ok", ran
+        return ran
 
     def prompts(self):
         code = "turns = %ollama history\nprint([turn.prompt for turn in turns])"
-        return eval(self.kernel.run(code, self._id("history")).streams)
+        return eval(self._collect(self._send(code, "history")).streams)
 
     def asked(self):
         messages = self.server.bodies("/api/chat")[-1]["messages"]
