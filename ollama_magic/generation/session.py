@@ -267,20 +267,30 @@ class Session:
             self.cells.forget_deleted()
         with self._lock:
             self.page.read(self.notebook.path)
+            if self.notebook.is_text:
+                self._read_text_notebook(self.store.load(key, name), cell_id, asked)
             if asked is not None:
-                if self.notebook.is_text and cell_id:
-                    self._find_earlier_turn(self.store.load(key, name), cell_id, asked)
                 turns = self.store.load(key, name).turns
                 self.page.follow(turns, cell_id, *self.cells.sent_together)
             return self.store.load_ordered(key, name, self.page.cells)
 
-    def _find_earlier_turn(self, chat: Chat, cell_id: str, prompt: str) -> None:
-        """Give a cell of a text notebook the turn that it had before."""
-        earlier = self.page.earlier_turn(chat.turns, cell_id, prompt)
-        if earlier is not None:
-            self.store.name_turn(earlier, cell_id)
-        elif self.page.earlier(chat.numbered) and chat.turn_of(cell_id) is None:
-            self._footnote = _IN_TEXT
+    def _read_text_notebook(
+        self, chat: Chat, cell_id: str | None, asked: str | None
+    ) -> None:
+        """Give a cell the turn that it had before, and find the cells of the chat."""
+        prompts = [(t.cell_id, t.prompt) for t in chat.turns if t.cell_id]
+        if cell_id and asked is not None:
+            earlier = self.page.earlier_turn(chat.turns, cell_id, asked)
+            if earlier is not None:
+                self.store.name_turn(earlier, cell_id)
+                named = (cell_id, earlier.prompt)
+                prompts[prompts.index((earlier.cell_id or "", earlier.prompt))] = named
+            elif chat.turn_of(cell_id) is None:
+                prompts.append((cell_id, asked))
+                if self.page.earlier(chat.numbered):
+                    self._footnote = _IN_TEXT
+        assert self.notebook.path is not None
+        self.page.read_text(self.notebook.path, prompts)
 
     def _running_cell(self) -> tuple[str, str]:
         return base_id(self.cells.cell_id), self.cells.sent_together[0]

@@ -3,7 +3,8 @@
 The session updates it before each request. The sources, strongest first:
 
 1. What is newer of two: the notebook file, and the cells that the front end sent at
-   once (Run All, Run Selected), which are one below the other.
+   once (Run All, Run Selected), which are one below the other. In the file of a text
+   notebook, cells are found by their prompts.
 2. For cells that are not in the file: the order in which they ran for the first time
    in this kernel, if they had a turn before it started.
 3. For the others of these: the order of the store. A new cell is the last one.
@@ -20,6 +21,7 @@ from ollama_magic.history.notebooks import (
     VSCODE_SCHEME,
     NotebookFile,
     read_notebook_file,
+    read_text,
     stable_cell_id,
 )
 from ollama_magic.history.turns import Turn, base_id, utc_now
@@ -37,6 +39,7 @@ class Page:
         self._appended: set[str] = set()
         self._began_at = utc_now()
         self._ran: set[str] = set()
+        self._text: tuple[str, frozenset[str]] = ("", frozenset())
 
     def read(self, path: str | None) -> NotebookFile | None:
         """Return the notebook file; None if it cannot be read, or is not one."""
@@ -51,6 +54,31 @@ class Page:
             self._in_file = frozenset(self.cells)
             self._sent_together.clear()
         return saved
+
+    def read_text(self, path: str, prompts: Sequence[tuple[str, str]]) -> None:
+        """Read the order of cells from a text notebook.
+
+        Parameters
+        ----------
+        prompts
+            The ids of cells, and their prompts, whose first line is searched.
+        """
+        text, names = read_text(path), [base_id(cell_id) for cell_id, _ in prompts]
+        if self._text == (text, frozenset(names)):
+            return
+        self._text = text, frozenset(names)
+        lines: dict[str, list[int]] = {}
+        for number, line in enumerate(text.splitlines()):
+            source = line.lstrip("# \t").rstrip()
+            for prompt in (source, source.partition(" ask ")[2]):
+                lines.setdefault(prompt, []).append(number)
+        places = {}
+        for name, (_, prompt) in zip(names, prompts, strict=True):
+            found = lines.get(prompt.strip().partition("\n")[0].rstrip())
+            if prompt and found:
+                places[found.pop(0)] = name
+        self.cells = tuple(dict.fromkeys(places[line] for line in sorted(places)))
+        self._in_file = frozenset(self.cells)
 
     def may_misplace(self, cell_id: str | None) -> bool:
         """Return whether the place of a cell is unknown until the notebook is saved."""

@@ -40,6 +40,7 @@ class Cells:
     def __init__(self, cell_id=None, deleted=(), together=("", ())):
         self.cell_id = self.permanent_id = cell_id
         self.deleted_cells = deleted
+        self.is_in_notebook = True
         self.sent_together = together
 
     def find_with(self, find):

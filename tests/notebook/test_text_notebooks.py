@@ -87,14 +87,20 @@ def test_a_text_notebook_keeps_its_chat_and_replaces_turns(notebook):
         ran = notebook.run(prompt, cell)
         assert EDITED not in ran.html
     assert notebook.asked() == ["one?", "two?", "two?"]
+    notebook.run("one?")  # not in the order of the page
+    assert notebook.asked() == ["one?"]
     assert notebook.prompts() == ["one?", "two?", "two?", "three?"]
-    assert EDITED in notebook.run("another?", "one?").html
+    assert EDITED in notebook.run("another?", "three?").html
     assert EDITED not in notebook.run("more?").html
-    notebook.run("another one?", "one?")
+    notebook.run("another one?", "three?")
     assert notebook.prompts() == [
         *("one?", "two?", "two?", "three?"),
         *("another one?", "more?"),
     ]
+
+    notebook.write("one?", "between?", "two?", "two?", "another one?")
+    notebook.run("between?")
+    assert notebook.asked() == ["one?", "between?"]
 
     notebook.write("Quite another text?")
     notebook.reopen()
