@@ -96,6 +96,8 @@ class PreparedRequest:
     """The fingerprint of the turns before this one."""
     cells: CellsBefore | None = None
     """The cells before the prompt, if there are any."""
+    typed: str = ""
+    """The prompt as it was typed, if values or files were filled in."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -114,10 +116,15 @@ class PreparedRequest:
         """What is stored with the turn about its prompt."""
         if self.begun is not None:
             known = self.begun.request
-            return {key: known[key] for key in ("cells", "template") if key in known}
-        cells = {"cells": self.cells} if self.cells else {}
+            names = ("cells", "template", "typed")
+            return {key: known[key] for key in names if key in known}
         use = self.options.template_use
-        return {**cells, "template": use.name} if use else cells
+        facts = {
+            "cells": self.cells,
+            "template": use.name if use else "",
+            "typed": self.typed,
+        }
+        return {name: fact for name, fact in facts.items() if fact}
 
     @property
     def cloud_host(self) -> str:
@@ -231,7 +238,12 @@ def prepare(
         begun=begun,
         based_on=fingerprint(history.turns),
         cells=cells,
+        typed=_unless_sent(hide(text.strip("\n")), composition[0]),
     )
+
+
+def _unless_sent(typed: str, sent: str) -> str:
+    return "" if typed == sent else typed
 
 
 def _format_of(options: ChatOptions, schema: Schema | None) -> Any:  # noqa: ANN401

@@ -38,6 +38,7 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
     "code_below": (str,),
     "cells": (dict,),
     "template": (str,),
+    "typed": (str,),
 }
 RECORDED_SETTINGS = tuple(_SETTINGS)
 """The settings of a request that are stored with its turn."""

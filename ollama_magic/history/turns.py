@@ -84,7 +84,8 @@ class Turn:
     Also facts that are not sent: ``extract``, code was inserted below the cell, with
     its hash as ``code_below``; ``cached``, the reply came from the cache; ``cloud``, a
     cloud model answered; ``cells``, the prompt begins with cells of the notebook;
-    ``template``, the name of the template that was used.
+    ``template``, the name of the template that was used; ``typed``, the prompt as it
+    was typed, if values or files were filled in.
     """
     based_on: str = ""
     """The fingerprint of the turns before this one, when it was answered."""
@@ -125,6 +126,13 @@ class Turn:
         if (own := self.own_prompt) == self.prompt:
             return own
         return f"{{{{ {self.request['cells']['named']} }}}} {own}"
+
+    @property
+    def typed_prompt(self) -> str:
+        """The same, with ``{{ sales }}`` in place of its value, and without files."""
+        typed = "" if self.is_from_file else self.request.get("typed", "")
+        before = self.brief_prompt.removesuffix(self.own_prompt) if typed else ""
+        return f"{before}{typed}" if typed else self.brief_prompt
 
     @property
     def is_from_file(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 
@@ -273,6 +274,24 @@ def test_history_shows_what_is_stale_dropped_and_replaced(kernel):
         "restored the turn 'question a', which it had replaced."
     )
     assert "stale" not in kernel.run("%ollama history").text
+
+
+def test_history_shows_prompts_as_typed_and_replies_without_markdown(
+    kernel, fake_ollama
+):
+    fake_ollama.reply("It is **good**:\n\n```python\nx = 2 * 3\n```")
+    kernel.run("sales = 'a,b\\n1,2\\n' * 50")
+    ask(kernel, "**Summarise** {{ sales }}", "a")
+    ran = kernel.run("%ollama history")
+    assert "Summarise {{ sales }}  It is good: x = 2 * 3  " in ran.text
+    assert "a,b" not in ran.html
+    told = "(turn,) = %ollama history\nprint(turn.prompt[:20], turn.tokens > 100)"
+    assert kernel.run(told).streams == "**Summarise** a,b\n1, True\n"
+    kernel.run("%config OllamaMagics.cached = True")
+    assert re.search(
+        r"  20\d\d-\d\d-\d\d \d\d:\d\d$", kernel.run("%ollama history").text
+    )
+    kernel.run("%config OllamaMagics.cached = False")
 
 
 def test_a_new_conversation_hides_the_turns_before_it(kernel):

@@ -212,7 +212,7 @@ def test_the_status_shows_the_context_in_use(kernel, server):
     stats = ran.provenance["stats"]
     used = stats["prompt_eval_count"] + stats["eval_count"]
     state = kernel.run("%ollama").text
-    expected = f"context   {used} of 512 tokens ({used / 512:.0%}) at the last turn"
+    expected = f"Context   {used} of 512 tokens ({used / 512:.0%}) at the last turn"
     assert f"{expected}; the chat now: about " in state
 
 

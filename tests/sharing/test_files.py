@@ -362,7 +362,8 @@ def test_a_record_has_every_field_of_a_turn():
     """Except fields that the store sets: a new field must not get lost in files."""
     named = {field.name for field in fields(Turn)}
     request = {"options": {}, "format": "json", "think": True, "keep_alive": 1}
-    request |= {"extract": True, "code_below": "0f", "cells": {}, "template": "t"}
+    request |= {"extract": True, "code_below": "0f", "cells": {}}
+    request |= {"template": "t", "typed": "{{ x }}"}
     record = turn_to_record(Turn(request=request))
     of_the_store = {"uid", "text_hash", "added_at", "origin"}
     written_otherwise = {"request", "images"}

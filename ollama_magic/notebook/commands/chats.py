@@ -214,7 +214,7 @@ class HistoryRow:
     prompt: str
     """As it was sent."""
     brief_prompt: str
-    """The same, with ``{{ cells 3-7 }}`` in place of the text of cells."""
+    """The same, with ``{{ sales }}`` and ``{{ cells 3-7 }}`` in place of their text."""
     reply: str
     thinking: str
     model: str
@@ -328,7 +328,7 @@ def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[History
         yield HistoryRow(
             number=numbers.get(turn.uid),
             prompt=turn.prompt,
-            brief_prompt=turn.brief_prompt,
+            brief_prompt=turn.typed_prompt,
             reply=turn.reply,
             thinking=turn.thinking,
             model=turn.model,

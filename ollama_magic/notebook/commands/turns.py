@@ -224,7 +224,7 @@ def _version(place: TurnPosition, number: int, one: Turn, in_use: Turn) -> Versi
         turn=place["turn"],
         number=number,
         is_in_use=one.text_hash == in_use.text_hash,
-        prompt=one.prompt,
+        prompt=one.typed_prompt,
         reply=one.reply,
         model=one.model,
         status=one.status,
@@ -308,7 +308,7 @@ def _names(turns: tuple[Turn, ...]) -> str:
     return ", ".join(
         "the start of a new conversation"
         if turn.is_mark
-        else f"the turn {short(turn.brief_prompt)!r}"
+        else f"the turn {short(turn.typed_prompt)!r}"
         for turn in turns
     )
 
