@@ -63,6 +63,12 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
             next_step='%config OllamaMagics.notebook = "FILE.ipynb", '
             "then %ollama restore",
         )
+    if session.notebook.is_text:
+        raise ConfigError(
+            "A text notebook has no outputs from which a chat could be restored.",
+            why=path,
+            next_step="%ollama import FILE, with a file from %ollama export",
+        )
     found = read_chats(Path(path), session.cells.prompts_in)
     if not found.chats:
         more = "".join(f"; {line}" for line in fault_lines(found, "output"))

@@ -111,3 +111,5 @@ def test_a_text_notebook_keeps_its_chat_and_replaces_turns(notebook):
     notebook.run_all("Inserted?", "Quite another text?")
     assert notebook.asked() == ["Inserted?", "Quite another text?"]
     assert notebook.prompts() == ["Inserted?", "Quite another text?"]
+    error = notebook.kernel.run("%ollama restore").error
+    assert "A text notebook has no outputs" in error
