@@ -177,7 +177,8 @@ def test_only_files_that_start_like_a_model_are_uploaded(
     assert caught.value.lines() == [
         f"The file {path} is not a model and was not uploaded.",
         "  why:  it is neither GGUF nor safetensors",
-        "  next: name a .gguf file, or a model on the server, after FROM or ADAPTER",
+        "  next: name a .gguf file, or a model on the server, after FROM, "
+        "ADAPTER or DRAFT",
     ]
     assert fake_ollama.requests == []
 
