@@ -72,7 +72,7 @@ class UsedReplies:
     ----------
     running
         Returns the id of the running cell, empty if it is unknown, and when the front
-        end sent it.
+        end sent it; empty if there are no cells.
     """
 
     def __init__(self, running: Callable[[], tuple[str, str]]) -> None:
@@ -92,6 +92,8 @@ class UsedReplies:
     def add(self, key: str, reply: CachedReply) -> None:
         """Take note of a reply; those of an earlier run of the cell are forgotten."""
         cell, sent_at = self._running()
+        if not sent_at:
+            return  # a script, such as a server that runs for months
         run = self._of_cells.get(cell)
         if run is None or (cell and run[0] != sent_at):
             run = self._of_cells[cell] = (sent_at, set())
