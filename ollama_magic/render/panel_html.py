@@ -57,7 +57,7 @@ _STYLE = f"""<style>
  background-position:calc(100% - 13px) 55%,calc(100% - 8px) 55%!important;
  background-size:5px 5px!important;background-repeat:no-repeat!important}}
 .{PANEL_CLASS} option {{background:{BACKGROUND}}}
-.ollama-list {{border:1px solid {BORDER};border-radius:4px}}
+.ollama-list {{border:1px solid {BORDER};border-radius:4px;margin-top:4px}}
 .ollama-list>* {{flex:0 0 auto;margin:0;width:100%;overflow:visible}}
 .ollama-head {{position:sticky;top:0;z-index:2;background:{BACKGROUND};
  border-bottom:1px solid {BORDER}}}
@@ -85,7 +85,7 @@ _STYLE = f"""<style>
  line-height:{ROW_PX}px;box-shadow:none!important;background:none!important;
  color:transparent!important;font-size:16px}}
 .ollama-rows .widget-toggle-button:hover {{background:rgba(128,128,128,.13)!important}}
-.ollama-several .ollama-models tr {{padding-left:30px}}
+.ollama-several .ollama-models th {{padding-left:22px}}
 .ollama-several .widget-toggle-button::before {{content:"☐";color:{TEXT}}}
 .ollama-actions {{position:absolute;right:0;width:auto!important;height:{ROW_PX}px;
  z-index:2;padding:0 6px;align-items:center;background:{BACKGROUND};
@@ -109,7 +109,8 @@ _STYLE = f"""<style>
  border-radius:3px;background:{BAR_REST};vertical-align:middle}}
 .ollama-bar span {{display:block;height:100%;border-radius:3px;background:{BAR}}}
 .ollama-badge {{display:inline-block;padding:0 6px;margin-right:4px;font-weight:400;
- border-radius:8px;border:1px solid {BORDER};font-size:{SMALL_FONT_SIZE}}}
+ border-radius:8px;font-size:{SMALL_FONT_SIZE};
+ border:1px solid color-mix(in srgb,currentColor 40%,transparent)}}
 .ollama-mark {{border-color:{BAR};margin-left:6px}}
 .ollama-hidden {{position:absolute!important;width:1px;height:1px;overflow:hidden;
  clip-path:inset(50%)}}

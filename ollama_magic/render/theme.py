@@ -112,7 +112,10 @@ _WIDGET_COLOURS = {
     "--vscode-input-foreground": ("--jp-widgets-input-color",),
     "--vscode-input-background": ("--jp-widgets-input-background-color",),
     "--vscode-panel-border": ("--jp-widgets-input-border-color", "--jp-border-color1"),
-    "--vscode-editorWidget-background": ("--jp-layout-color1", "--jp-layout-color2"),
+    "--vscode-editorWidget-background": ("--jp-layout-color1",),
+    "--vscode-button-secondaryBackground,rgba(128,128,128,.25)": (
+        "--jp-layout-color2",
+    ),
 }
 PANEL_STYLE = "".join(
     [

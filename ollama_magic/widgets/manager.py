@@ -29,7 +29,8 @@ from ollama_magic.client.progress import (
     last_time_text,
     size_text,
 )
-from ollama_magic.generation.models import look_up
+from ollama_magic.errors import OllamaMagicError
+from ollama_magic.generation.models import ServerModels, look_up, model_to_ask
 from ollama_magic.render.text import counted
 from ollama_magic.widgets.job import Action, Job, Task, error_lines
 
@@ -157,6 +158,16 @@ class ModelManager:
     def default(self) -> str:
         """The default model of the notebook; empty text if none is known."""
         return self._default
+
+    @property
+    def automatic(self) -> str:
+        """The model of prompts if there is no default; empty text if there is none."""
+        with self._lock:
+            models = ServerModels(self._installed, self._loaded)
+        try:
+            return model_to_ask("", models)
+        except OllamaMagicError:
+            return ""
 
     def set_default(self, name: str) -> None:
         """Mark the default model of the notebook; empty text marks none."""

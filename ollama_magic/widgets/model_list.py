@@ -87,7 +87,6 @@ class ModelList:
             tooltip="A click on a row then adds it to the selection",
             layout=widgets.Layout(width="auto"),
         )
-        self.several.add_class("ollama-small")
         self._total = widgets.HTML(layout=styles.plain, style=styles.text)
         self.bar = row(self.filter, self._total, self.several)
         style = widgets.HTML(panel_style_html(), layout=styles.plain, style=styles.text)

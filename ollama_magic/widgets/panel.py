@@ -378,7 +378,11 @@ class ModelPanel(SavedAsTable):
             self._job_list.render(self._manager.jobs)
             self._model_list.render(models, most)
             if self._use is not None:
-                self._picker.render(self._manager.installed, self._manager.default)
+                self._picker.render(
+                    self._manager.installed,
+                    self._manager.default,
+                    self._manager.automatic,
+                )
             self._draw_buttons()
 
     def _draw_buttons(self) -> None:

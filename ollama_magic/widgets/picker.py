@@ -21,7 +21,6 @@ from ollama_magic.widgets.job import error_lines
 from ollama_magic.widgets.saved import SavedAsTable, new_class
 
 _LABEL = "Default model of this notebook"
-_NONE = "automatic"
 _DULL = {"completion", "insert"}
 
 
@@ -43,19 +42,28 @@ class ModelPicker:
         self._on_choice = on_choice
         self._names: tuple[str, ...] = ()
         self._labels: tuple[str, ...] = ()
-        self._layout = widgets.Layout(width="350px", max_width="100%")
+        self._layout = widgets.Layout(width="400px", max_width="100%")
         self._style = DescriptionStyle(description_width="initial")
         self.box = widgets.HBox(layout=widgets.Layout(align_items="center"))
 
-    def render(self, models: Sequence[ModelSummary], default: str) -> None:
-        """Draw the models that can chat; ``default`` is selected."""
+    def render(
+        self, models: Sequence[ModelSummary], default: str, automatic: str = ""
+    ) -> None:
+        """Draw the models that can chat, and select the default model.
+
+        Parameters
+        ----------
+        automatic
+            The model that is used if there is no default.
+        """
         able = [model for model in models if model.can_chat]
         names = tuple(model.name for model in able)
         wanted = canonical(default) if default else ""
         index = next((i for i, n in enumerate(names) if canonical(n) == wanted), None)
         labels = tuple(map(_label, able))
         if index is None:  # a default that is not installed is shown too
-            first = visible_text(f"{default} (not installed)") if default else _NONE
+            none = f"automatic: {automatic}" if automatic else "automatic"
+            first = visible_text(f"{default} (not installed)" if default else none)
             names, labels, index = ("", *names), (first, *labels), 0
         if (names, labels) != (self._names, self._labels) or not self.box.children:
             self._names, self._labels = names, labels

@@ -8,9 +8,11 @@ import pytest
 
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.panel_html import (
-    PANEL_STYLE,
+    TableRow,
     line_html,
+    model_table_html,
     notice_html,
+    panel_style_html,
     text_box_html,
 )
 from ollama_magic.render.reply import ReplyView, reply_bundle, steps_html
@@ -54,6 +56,10 @@ CALL = {"name": "get_weather", "arguments": {"city": "Oslo", "days": 3, "now": T
 WAITING = ({"role": "assistant", "content": "", "tool_calls": [{"function": CALL}]},)
 ANSWERED = (*WAITING, {"role": "tool", "content": "rain", "tool_name": "get_weather"})
 PANEL = line_html("line") + line_html("quiet", is_secondary=True) + notice_html(["x"])
+ROW = TableRow(
+    *("a:1b", ("default",), True, "2 GB", 0.5, "3 GB, GPU", 1.0),
+    *(("tools",), "3.2B · Q4_K_M", "today"),
+)
 PAGES = {
     "answer": reply_bundle(ReplyView(f"text\n\n{CODE}"))["text/html"],
     "code alone": reply_bundle(ReplyView("x = 1  # one", view="code"))["text/html"],
@@ -62,8 +68,8 @@ PAGES = {
     "columns": columns_bundle([Column("a", ReplyView(CODE))])["text/html"],
     "waiting call": with_style(steps_html(WAITING)),
     "finished call": with_style(steps_html(ANSWERED)),
-    "panel": f"<style>{PANEL_STYLE}</style><div class={PANEL_CLASS}>"
-    f"{PANEL}{text_box_html('text')}</div>",
+    "panel": f"{panel_style_html()}<div class={PANEL_CLASS}>{PANEL}"
+    f"{model_table_html([ROW])}{text_box_html('text')}</div>",
 }
 CONTRASTS = """() => {
     const parse = text => {

@@ -751,14 +751,14 @@ def test_the_dropdown_sets_the_default_model(drive, fake_ollama):
     driver = drive().wait_text("3 models")
     (dropdown,) = driver.all(widgets.Dropdown)
     assert dropdown.options == (
-        "automatic",
+        "automatic: chat:1b",
         "chat:1b · 2.0 GB",
         "tools:1b · 0 B · tools",
     )
     dropdown.index = 2
     assert driver.chosen == ["tools:1b"]
     driver.wait(lambda: next(driver.all(widgets.Dropdown)).index == 1)
-    assert "automatic" not in next(driver.all(widgets.Dropdown)).options
+    assert "automatic: chat:1b" not in next(driver.all(widgets.Dropdown)).options
     assert driver.chosen == ["tools:1b"]
 
 
