@@ -284,7 +284,9 @@ def written(text: str, options: ChatOptions) -> str:
         if _KEYS[key].kind == "switch":
             lines.append(f"{key}: true")
         elif key == "option":
-            lines += [f"{key}: {name} {json.dumps(one)}" for name, one in value.items()]
+            for name, one in value.items():
+                start = f"{name}:" if name in _KEYS else f"{key}: {name}"
+                lines.append(f"{start} {json.dumps(one)}")
         else:
             lines.append(f"{key}: {_as_text(value)}")
     begins_alike = text.startswith(f"{_MARK}\n")

@@ -57,7 +57,7 @@ def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
     kernel.run("%ollama ask --new @nobody please")
     assert asked(fake_ollama)["messages"][-1]["content"] == "@nobody please"
     shown = kernel.run("%ollama template show review").text
-    assert 'system: Be "strict".\noption: temperature 0\n' in shown
+    assert 'system: Be "strict".\ntemperature: 0\n' in shown
     ran = kernel.run("%ollama template save review")
     assert "The template 'review' was not replaced." in ran.error
     ran = kernel.run("%ollama template export review")
@@ -72,7 +72,15 @@ def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
     write(tmp_path, "---\nlast: 2\n---\nHi", "short")
     ran = kernel.run("%%ollama @short --new")
     assert "--last of @short cannot be used together" in ran.streams
-    forget(kernel, "review")
+    kernel.run("%ollama ask -t 0 --new {{ code }}?")
+    kernel.run("%%ollama --schema?")
+    assert "@short" in kernel.run("%ollama template save short -y").text
+    shown = kernel.run("%ollama template show short").text
+    assert "prompts/short.md" in shown  # that of the notebook wins
+    (tmp_path / "prompts" / "short.md").unlink()
+    shown = kernel.run("%ollama template show short").text
+    assert shown.endswith("---\ntemperature: 0\n---\n{{ code }}?\n")
+    forget(kernel, "review", "short")
     ran = kernel.run("%ollama template rm review -y")
     assert "is a file beside the notebook" in ran.error
     ran = kernel.run("%%ollama @revew\nhi")
@@ -147,8 +155,14 @@ KEPT = st.builds(
     model=st.none() | st.sampled_from(["llama3.2", "hf.co/a/b:Q4"]),
     system=st.none() | TEXTS,
     once=st.booleans(),
-    options=st.dictionaries(
-        st.sampled_from(["num_ctx", "seed"]), st.integers(1, 9), max_size=2
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "num_ctx": st.integers(1, 9),
+            "seed": st.integers(-1, 9),
+            "temperature": st.sampled_from([0, 0.5]),
+            "stop": st.just(["END", "a b"]),
+        },
     ),
     keep_alive=st.none() | st.sampled_from(["10m", 5, -1]),
     think=st.sampled_from([None, True, False, "high"]),

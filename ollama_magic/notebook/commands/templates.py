@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+
+from IPython.core.error import UsageError
 
 from ollama_magic.errors import ConfigError, PromptError, nearest, usage_error
 from ollama_magic.generation.options import ChatOptions
@@ -22,6 +26,7 @@ from ollama_magic.notebook.compat import past_cells
 from ollama_magic.render.tables import Columns, Listing, TextPage
 
 ASK = Commands()
+_ASK_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%ollama\s+(ask\s[^\n]+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +108,27 @@ def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
 
 def _last_prompt(context: Context) -> tuple[ChatOptions, str]:
     for source in reversed(past_cells(context.session.shell)):
-        cell = CELL_PROMPT.fullmatch(source)
-        if cell and (cell[1] or cell[2] or "").strip():
-            return parse_chat_arguments(cell[1] or ""), cell[2] or ""
+        with suppress(UsageError):  # it was not sent either
+            options, text = _prompt_in(source)
+            if text.strip() or options.template:
+                return options, text
     raise ConfigError(
         "There is no prompt to save.",
         why="no %%ollama cell was run in this kernel",
         next_step="run the cell with the prompt, then: %ollama template save NAME",
     )
+
+
+def _prompt_in(source: str) -> tuple[ChatOptions, str]:
+    """Return the prompt of a cell as it was typed; an empty text if it has none."""
+    from ollama_magic.notebook.commands import parse_command
+
+    if cell := CELL_PROMPT.fullmatch(source):
+        return parse_chat_arguments(cell[1] or ""), cell[2] or ""
+    if line := _ASK_LINE.fullmatch(source):
+        command = parse_command(line[1])
+        return command.chat_arguments, command.text
+    return ChatOptions(), ""
 
 
 def _may_replace(context: Context, line: ParsedCommand, name: str, action: str) -> bool:
