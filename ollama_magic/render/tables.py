@@ -59,6 +59,11 @@ def lines_html(text: str) -> str:
     return page_html(f'<div style="{NOTE_STYLE}">{lines}</div>')
 
 
+def strong_html(text: str) -> str:
+    """Return one line that sums up what follows."""
+    return page_html(f"<p><strong>{escaped(text)}</strong></p>")
+
+
 def pre_html(text: str) -> str:
     """Return plain text in a fixed-width font, with its line breaks."""
     return f'<pre style="{PAGE_STYLE}">{html.escape(visible_text(text))}</pre>'

@@ -377,8 +377,9 @@ def test_the_status_and_the_doctor_report_a_key_that_is_not_sent(fresh, remote_s
     for command in ("%ollama", "%ollama", "%ollama doctor"):
         ran = fresh.run(command)
         assert ran.status == "ok"
-        assert ran.text.count("http:// is not encrypted") == 1
-        assert 'insecure_hosts = ["gpu.example:11434"]' in ran.text
+        text = " ".join(ran.text.split())
+        assert text.count("http:// is not encrypted") == 1
+        assert 'insecure_hosts = ["gpu.example:11434"]' in text
     assert sent_to(remote_server) == {None}
 
 

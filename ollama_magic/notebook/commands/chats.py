@@ -255,8 +255,14 @@ def _status(row: HistoryRow) -> str:
     return ", ".join(filter(None, [status, "stale" * row.is_stale, row.left]))
 
 
-def _unless_sent(row: HistoryRow, shown: object) -> str:
-    return f"{shown}{' (not sent)' * (row.origin == 'file')}" if shown else ""
+def _unless_sent(row: HistoryRow) -> str:
+    return " (not sent)" if row.origin == "file" else ""
+
+
+def _system(row: HistoryRow) -> Cell | str:
+    if not row.system:
+        return ""
+    return Cell(f"{_unless_sent(row)} {short(row.system)}".strip(), is_preview=True)
 
 
 def _columns(session: Session, rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
@@ -271,8 +277,8 @@ def _columns(session: Session, rows: Sequence[HistoryRow]) -> Columns[HistoryRow
         "Tokens": lambda r: f"~{r.tokens:,}",
         "Answered": lambda r: answered(r.answered_at),
         "From": lambda r: _ORIGINS[r.origin],
-        "System": lambda r: _unless_sent(r, r.system and short(r.system)),
-        "Calls": lambda r: _unless_sent(r, r.calls),
+        "System": _system,
+        "Calls": lambda r: f"{r.calls}{_unless_sent(r)}" if r.calls else "",
         "Images": lambda r: r.images or "",
     }
     return {

@@ -37,9 +37,8 @@ from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.compat import is_terminal
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.model_listing import processor
-from ollama_magic.render.panel_html import line_html
 from ollama_magic.render.safe_html import details_html
-from ollama_magic.render.tables import TextPage, lines_html, table_html
+from ollama_magic.render.tables import TextPage, lines_html, strong_html, table_html
 from ollama_magic.render.text import counted
 
 T = TypeVar("T")
@@ -85,7 +84,7 @@ def doctor_report(session: Session) -> TextPage:
     checks = table_html((), [_cells(one)[1:] for one in passed])
     page = "".join(
         [
-            line_html(verdict, is_strong=True),
+            strong_html(verdict),
             first if problems or notes else "",
             details_html(f"{counted(len(passed), 'check')} passed", checks),
             lines_html(about),
