@@ -39,6 +39,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.records import METADATA_KEY
 from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.text import counted
 
 _NOTE = "continue with one of these: %ollama keep MODEL"
 _SAID_ONCE = ("layout", "version", "chat", "turn", "position", "prompt", "system")
@@ -347,7 +348,7 @@ def _read(
     if not any(one.is_stopped for one in asked):
         return None
     came = sum(one.response.size for one in columns)
-    return Interrupted(f"stopped; partial replies shown ({came:,} characters)")
+    return Interrupted(f"stopped; partial replies shown ({counted(came, 'character')})")
 
 
 # -- %ollama keep -------------------------------------------------------------------

@@ -169,7 +169,7 @@ def with_cells(
     before = "\n\n".join(blocks) + "\n\n"
     attached = tuple(part.image for part in parts if part.image)
     is_cut = bool(left_out) or any(part.is_cut for part in parts)
-    details = f"{len(before):,} characters{', in part' * is_cut}"
+    details = f"{counted(len(before), 'character')}{', in part' * is_cut}"
     details += f" ({excerpt.note})" if excerpt.note else ""
     whole = (before + prompt, names, (*images, *attached))
     named = _named(sent, parts)
@@ -254,7 +254,9 @@ def shortened(text: str, limit: int) -> str:
     if not (head or tail):
         at = int(room * _HEAD)
         end = text[len(text) - (room - at) :]
-        return f"{text[:at]}\n… {len(text) - room:,} characters left out\n{end}"
+        return (
+            f"{text[:at]}\n… {counted(len(text) - room, 'character')} left out\n{end}"
+        )
     count = len(lines) - len(head) - len(tail)
     return "\n".join([*head, f"… {counted(count, 'line')} left out", *tail])
 

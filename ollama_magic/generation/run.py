@@ -38,6 +38,7 @@ from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_y
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
 from ollama_magic.render.reply import ReplyView
+from ollama_magic.render.text import counted
 
 
 def ask(
@@ -336,7 +337,7 @@ def _response(
     response.fault = explained(session, options, request, response.fault)
     if isinstance(response.fault, Interrupted) and response.size:
         response.fault = Interrupted(
-            f"stopped; partial reply kept ({response.size:,} characters)"
+            f"stopped; partial reply kept ({counted(response.size, 'character')})"
         )
     return response
 

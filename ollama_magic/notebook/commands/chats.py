@@ -142,7 +142,7 @@ def _rename(session: Session, name: str, new: str) -> TextPage:
 def _delete(context: Context, line: ParsedCommand) -> TextPage:
     (name,) = line.arguments
     chat = _find_chat(context.session, name)
-    size = f"{turns_text(chat.turns)}, {chat.characters:,} characters"
+    size = f"{turns_text(chat.turns)}, {counted(chat.characters, 'character')}"
     question = f'Delete chat "{name}" ({size})? This can\'t be undone.'
     command = f"%ollama chat {name} --delete -y"
     not_done = f"Chat {name!r} was not deleted."

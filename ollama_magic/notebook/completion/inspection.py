@@ -25,6 +25,7 @@ from ollama_magic.notebook.completion import statics
 from ollama_magic.notebook.completion.lines import LineCompleter, Place, place_of
 from ollama_magic.notebook.completion.words import Word, position_after, split
 from ollama_magic.render.tables import TextPage
+from ollama_magic.render.text import counted
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]*)(?:\}\}|$)")
 _MAGIC = re.compile(r"\s*%%?ollama\b")
@@ -146,7 +147,7 @@ def _as_sent(
     more = ["…"] if len(lines) > _MOST_LINES else []
     shown = [line if len(line) < 200 else f"{line[:199]}…" for line in lines]
     note = label.partition(" (")[2].rstrip(")")
-    size = f"{len(text):,} characters" + (f", {note}" if note else "")
+    size = counted(len(text), "character") + (f", {note}" if note else "")
     return "\n".join(
         [f"{placeholder} is sent as {size}:", "", *shown[:_MOST_LINES], *more]
     )
