@@ -16,11 +16,7 @@ pytestmark = pytest.mark.slow
 
 MODEL = "able:4b"
 ABLE = {"name": MODEL, "capabilities": ["completion", "vision", "tools"]}
-TOPICS = {
-    "delivery": "arrived|neighbour|late|rain",
-    "payment": "charged|cost|invoice|refunded",
-    "quality": "broken|scratch|switch|colour",
-}
+BAD = "broken|scratch|never|not work|loud|terrible"
 INVOICES = [
     {"name": "Northern Power", "amount": 84.5, "due": "2026-11-15"},
     {"name": "Studio Lotus", "amount": 39.0, "due": "2026-11-30"},
@@ -66,8 +62,8 @@ def answer(body):
 def data(schema, prompt):
     if schema["type"] == "array":
         return INVOICES
-    if "topic" in schema["properties"]:
-        return {"topic": next(t for t, w in TOPICS.items() if re.search(w, prompt))}
+    if "mood" in schema["properties"]:
+        return {"mood": "negative" if re.search(BAD, prompt) else "positive"}
     return next(one for one in INVOICES if one["name"] in prompt)
 
 
@@ -112,11 +108,9 @@ def test_a_table_is_sent_once_and_the_chat_continues(run):
     first, *_, last = fake.bodies("/api/chat")
     assert "DataFrame of 7 rows" in first["messages"][-1]["content"]
     assert "day,weather,coffees,cakes,revenue" in first["messages"][-1]["content"]
-    assert [m["role"] for m in last["messages"]] == [
-        "system",
-        *["user", "assistant"] * 3,
-        "user",
-    ]
+    assert len(last["messages"]) == 1  # --last 0
+    before = fake.bodies("/api/chat")[-2]["messages"]
+    assert [m["role"] for m in before] == [*["user", "assistant"] * 2, "user"]
     assert "sales.plot.bar" in notebook.text("for block in answer.code")
     html = notebook.output("%%ollama answer")["data"]["text/html"]
     assert "no cell can be inserted here" in html
@@ -126,16 +120,13 @@ def test_a_table_is_sent_once_and_the_chat_continues(run):
 
 def test_text_becomes_rows(run):
     notebook, fake = run("extract_a_table_from_text")
-    as_list, frame = notebook.outputs("invoices.data")
-    assert "'amount': 84.5" in as_list["text"]
-    assert "2026-12-01" in frame["data"]["text/plain"]
+    assert "'amount': 84.5" in notebook.text("invoice.data")
+    assert "2026-12-01" in notebook.text("invoices.to_frame")
     assert notebook.text("for letter in letters").count("Invoice(name=") == 3
     table = notebook.text('mail[["sender"]].join')
     assert re.search(r"home\s+J. Miller\s+120", table)
-    assert fake.bodies("/api/generate")[-1]["format"]["properties"]["due"] == {
-        "type": "string",
-        "format": "date",
-    }
+    formats = [b["format"]["properties"] for b in fake.bodies("/api/generate")[:-1]]
+    assert formats[-1]["due"] == {"type": "string", "format": "date"}
 
 
 def test_the_figure_is_sent_as_it_was_drawn(run):
@@ -169,7 +160,7 @@ def test_functions_are_called_and_the_model_gets_their_results(run):
         "find_product {'name': 'lamp'}",
         "shipping_cost {'kg': 1.5, 'country': 'FR'}",
     ]
-    html = notebook.output("reply = %ollama ask")["data"]["text/html"]
+    html = notebook.output("%%ollama reply")["data"]["text/html"]
     assert html.count("<details") == 2
     messages = notebook.text("in reply.messages").strip().splitlines()
     assert [line.split()[0] for line in messages] == [
@@ -225,8 +216,7 @@ def test_without_a_suitable_model_a_notebook_says_so_and_sends_nothing(
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
     notebook = execute(name)
     assert "%ollama pull" in notebook.text("installed = %ollama list")
-    assert "the cells below send nothing" in notebook.text("installed = %ollama list")
-    asking = [cell for cell in notebook.cells if cell.source.startswith("if ")]
-    assert asking
-    assert not any(cell.outputs for cell in asking)
+    assert "nothing is sent below" in notebook.text("installed = %ollama list")
+    asking = [cell for cell in notebook.cells if cell.metadata.get("tags")]
+    assert [c.outputs[0]["ename"] for c in asking] == ["CapabilityError"] * 2
     assert not fake_ollama.bodies("/api/chat") + fake_ollama.bodies("/api/generate")

@@ -36,7 +36,7 @@ def test_serve_says_that_the_embedded_engine_was_started(outputs):
 
 
 def test_the_first_reply_is_right_and_names_its_model(outputs):
-    (output,) = shown(outputs, "%%ollama -s")
+    (output,) = shown(outputs, "%%ollama\nWhat")
     assert "Paris" in output["data"]["text/plain"]
     known = output["metadata"]["ollama_magic"]
     assert (known["model"], known["host_kind"]) == ("smollm2:135m", "embedded")
@@ -44,9 +44,10 @@ def test_the_first_reply_is_right_and_names_its_model(outputs):
 
 
 def test_the_next_cell_continues_the_chat(outputs):
-    (output,) = shown(outputs, "%%ollama -t")
+    (output,) = shown(outputs, "%%ollama\nName")
     assert output["metadata"]["ollama_magic"]["turn"] == 2
-    assert "(embedded)" in output["data"]["text/html"]
+    assert "smollm2:135m (embedded) · " in output["data"]["text/html"]
+    assert "Louvre" in output["data"]["text/plain"]
 
 
 def test_the_next_cell_can_use_the_reply(outputs):
