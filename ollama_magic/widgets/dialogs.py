@@ -71,6 +71,11 @@ class Dialogs:
         if self._matches is not None and not self._matches(selected):
             self.close()
 
+    def close_question(self) -> None:
+        """Close the open dialog if it asks something."""
+        if self._matches is not None:
+            self.close()
+
     def close(self) -> None:
         """Close the open dialog."""
         self._matches = None

@@ -182,7 +182,7 @@ class ModelPanel(SavedAsTable):
         self._picker = ModelPicker(
             lambda name: self._guard(lambda: self._on_use(name)), "Default model"
         )
-        refresh = self._button("Refresh", manager.refresh)
+        refresh = self._button("Refresh", self._on_refresh)
         self._check = self._button(
             "Check for updates", manager.check_updates, is_hidden_alone=True
         )
@@ -308,6 +308,10 @@ class ModelPanel(SavedAsTable):
 
     def _one(self) -> str:
         return self._model_list.selected[0].summary.name
+
+    def _on_refresh(self) -> None:
+        self._dialogs.close_question()
+        self._manager.refresh()
 
     def _on_pull(self) -> None:
         if name := self._name.value.strip():

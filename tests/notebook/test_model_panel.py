@@ -289,6 +289,7 @@ CHANGES = {
     "one more is selected": lambda d, _: d.select("three:3b"),
     "a filter hides one": lambda d, _: filter_by(d, "one"),
     "a filter hides all": lambda d, _: filter_by(d, "nothing"),
+    "the list is refreshed": lambda d, _: d.click("Refresh"),
     "one was deleted": lambda d, fake: refresh_without(d, fake, "two:2b"),
 }
 
