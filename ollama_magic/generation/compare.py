@@ -378,6 +378,7 @@ def keep(session: Session, model: str) -> Reply:
             next_step="%%ollama --compare MODEL,MODEL   with a prompt below it",
         )
     meant = matching_names(model, compared.models)
+    meant = meant or [name for name in compared.models if name.startswith(model)]
     candidate = next((c for c in compared.candidates if [c.model] == meant), None)
     if candidate is None:
         likely = nearest(model, compared.models) or compared.models[0]

@@ -361,8 +361,8 @@ def test_keep_without_a_comparison_says_how_to_compare(kernel):
 
 def test_keep_with_a_wrong_name_lists_the_models(kernel, two):
     both(kernel)
-    assert kernel.run("%ollama keep qwen3:4").error == (
-        "ConfigError: Model 'qwen3:4' was not compared.\n"
+    assert kernel.run("%ollama keep qwen4:4b").error == (
+        "ConfigError: Model 'qwen4:4b' was not compared.\n"
         f"  why:  the last comparison had: {A}, {B}\n"
         f"  next: %ollama keep {B}"
     )
@@ -392,6 +392,11 @@ def test_a_comparison_makes_a_data_frame(kernel, two):
         "['model', 'text', 'prompt tokens', 'cached tokens', 'tokens', 'tokens/s', "
         "'seconds', 'status'] [0, 0]\n"
     )
+
+
+def test_the_beginning_of_a_name_is_enough_to_keep_a_reply(kernel, two):
+    both(kernel)
+    assert kernel.run("%ollama keep qw").provenance["model"] == B
 
 
 def test_the_comparison_is_a_value(kernel, two):
