@@ -17,7 +17,7 @@ from itertools import zip_longest
 
 from ollama_magic.render.text import one_line
 
-_WIDTH = 100
+_WIDTH = 120
 """Columns where the output is not a terminal, such as ``text/plain`` of a kernel."""
 _MAX_PADDED = 200
 """Columns; one long cell would widen the cells of all rows."""
