@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "ollama_magic"
 ELSEWHERE = {"embedded"}
 """Separate programs, with their own command lines."""
 SUBCOMMAND = re.compile(r"(?<!%)%ollama (?!has no )([a-z]+)")
-FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+")
+FLAG = re.compile(r"(?<![\w(-])--(?!jp-|vscode-)[a-z][a-z-]+(?![\w:-])")
+"""An option; ``--name:`` declares a property of CSS."""
 
 
 def texts():
