@@ -101,7 +101,7 @@ def record(page: Page) -> list[Image.Image]:
     page.wait_for_function(IDLE, timeout=60_000)
     frames = [shot(page)]
     page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-below'); }")
-    last = page.locator(".jp-OutputArea-output", has_text="CHARACTERS")
+    last = page.locator(".jp-OutputArea-output", has_text="Write a Python")
     while not last.count():
         frames.append(shot(page))
         page.wait_for_timeout(FRAME_S * 1000)
