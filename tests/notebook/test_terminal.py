@@ -74,6 +74,10 @@ def test_the_panel_is_a_table_with_commands_to_type(terminal):
     terminal.expect_exact("llama3.2:3b")
     terminal.expect_exact("A terminal cannot show widgets; use %ollama pull NAME")
     terminal.expect(r"In \[2\]: ")
+    terminal.sendline("%ollama use")
+    terminal.expect_exact("llama3.2:3b")
+    terminal.expect_exact("Choose one: %ollama use NAME")
+    terminal.expect(r"In \[3\]: ")
 
 
 def test_compared_replies_are_printed_as_each_is_complete(terminal, fake_ollama):
