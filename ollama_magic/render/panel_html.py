@@ -33,8 +33,6 @@ ROW_PX = 28
 """Height of a row: of the table, and of the button that lies over it."""
 
 COLUMNS = ("Model", "Size", "In memory", "Capabilities", "Parameters", "Modified")
-_NARROW = ((840, 6), (720, 5), (560, 4), (400, 3))
-"""Below this width of the panel in pixels, this column is left out."""
 _WIDTHS = (
     "minmax(160px,2.4fr)",
     "112px",
@@ -43,6 +41,15 @@ _WIDTHS = (
     "130px",
     "104px",
 )
+_NARROW_WIDTHS = ("minmax(140px,2.4fr)", "112px", "132px", "minmax(120px,1.5fr)")
+"""Without the bars of memory."""
+_FITTING = (
+    (840, _WIDTHS[:5]),
+    (736, _NARROW_WIDTHS),
+    (520, _NARROW_WIDTHS[:3]),
+    (400, _NARROW_WIDTHS[:2]),
+)
+"""Up to this width of the panel in pixels, only these columns fit."""
 _ROW = ".ollama-rows .widget-toggle-button"
 _DEAD = f".{PANEL_CLASS}.jupyter-widgets-disconnected"
 
@@ -125,13 +132,14 @@ _STYLE = f"""<style>
  .ollama-job>:nth-child(2) {{grid-area:2/1/2/3;width:100%!important}}
  .ollama-job>:nth-child(3) {{grid-area:3/1/3/3}}
  .ollama-job>:nth-child(4) {{grid-area:1/2}}}}
+@container (max-width:736px) {{.ollama-models td:nth-child(3) .ollama-bar
+ {{display:none}}}}
 {
     "".join(
-        f"@container (max-width:{width}px) {{.{PANEL_CLASS} .ollama-head>*,"
-        f".ollama-models tr {{--columns:{' '.join(_WIDTHS[: column - 1])}}}"
-        f".ollama-head {{grid-template-columns:{' '.join(_WIDTHS[: column - 1])}}}"
-        f":is(.ollama-head,.ollama-models tr)>:nth-child({column}) {{display:none}}}}"
-        for width, column in _NARROW
+        f"@container (max-width:{pixels}px) {{:is(.ollama-head,.ollama-models tr) "
+        f"{{--columns:{' '.join(widths)}}} :is(.ollama-head,.ollama-models tr)"
+        f">:nth-child({len(widths) + 1}) {{display:none}}}}"
+        for pixels, widths in _FITTING
     )
 }
 </style>"""
