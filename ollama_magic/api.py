@@ -52,6 +52,7 @@ def ask(
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
     truncate: str | None = None,
+    logprobs: bool | int | None = None,
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:
@@ -92,6 +93,9 @@ def ask(
     truncate
         What happens to a prompt that does not fit the context: ``"warn"``, or
         ``"error"``, the default with a schema; None: the setting ``truncate``.
+    logprobs
+        Whether each token of the reply comes with its log probability, or with how many
+        alternatives (0 to 20; True: 5): ``reply.logprobs`` and ``reply.confidence``.
     cached
         Reuse the cached reply if this exact request was made before.
     host
@@ -129,6 +133,7 @@ def chat(
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
     truncate: str | None = None,
+    logprobs: bool | int | None = None,
     cached: bool = False,
     host: str | None = None,
 ) -> Reply:

@@ -61,6 +61,7 @@ _OUR_STYLES = "|".join(
             ],
         ),
         rf"background:currentColor;display:block;height:100%;width:{_PERCENT}",
+        r"background:rgba\(230,120,0,\.\d\d\)",
         _BAR + re.escape(f"background:{theme.BAR_REST}"),
         rf"display:block;width:{_PERCENT};height:100%;"
         + re.escape(f"background:{theme.BAR}"),
@@ -73,6 +74,8 @@ def is_ours(tag: str, name: str, value: str) -> bool:
     if name == "style":
         is_place = tag in {"div", "span", "details", "h4"}
         return is_place and re.fullmatch(_OUR_STYLES, value) is not None
+    if (tag, name) == ("span", "title"):  # a tooltip is text
+        return True
     return (tag, name, value) == ("details", "open", "")
 
 

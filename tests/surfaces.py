@@ -14,6 +14,7 @@ from typing import get_args
 from ollama_magic import errors
 from ollama_magic.batch.results import RowProgress
 from ollama_magic.client.host import parse_host
+from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
 from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.registry import ModelUpdate, State
@@ -101,6 +102,20 @@ def notice(text):
 
 def footer(text):
     yield from reply(footer=(text, f"turn 1 of {text}"), context_share=0.7)
+
+
+def shaded(text):
+    """Show a text as tokens: as one, as its characters, and as its bytes."""
+    data = text.encode("utf-8", "replace")[:300]
+    parts = [text], text[:100], [bytes([byte]) for byte in data]
+    for tokens in parts:
+        made = []
+        for one in tokens:
+            is_text = isinstance(one, str)
+            told = one if is_text else "?"
+            top = (TokenLogprob(text, -1.0), TokenLogprob(told, -2.0))
+            made.append(TokenLogprob(told, -1.5, () if is_text else tuple(one), top))
+        yield from reply(text=text, logprobs=Logprobs(made))
 
 
 def called(text):
@@ -352,6 +367,7 @@ SURFACES = {
     "thinking": thinking,
     "notice": notice,
     "footer": footer,
+    "tokens by probability": shaded,
     "functions called": called,
     "images drawn": drawn,
     "columns": columns,

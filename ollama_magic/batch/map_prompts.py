@@ -52,6 +52,7 @@ def map_prompts(
     think: Think | None = None,
     keep_alive: KeepAlive | None = None,
     truncate: str | None = None,
+    logprobs: bool = False,
     concurrency: int = 4,
     hosts: str | Sequence[str] | None = None,
     patience: float = 600.0,
@@ -94,6 +95,9 @@ def map_prompts(
         What happens to a row whose prompt does not fit the context: ``"error"`` makes
         it the error of the row, ``"warn"`` takes the reply and warns; None uses the
         setting ``truncate``, which is ``"error"`` if it is empty.
+    logprobs
+        Whether to add how sure the model was: the mean probability of the tokens of
+        each reply, in a column ``confidence``.
     concurrency
         How many rows each server receives at a time. A server processes
         ``OLLAMA_NUM_PARALLEL`` of them at once; the others wait there.
@@ -126,7 +130,10 @@ def map_prompts(
         For a list, a list: of strings, or with a schema of data (dicts, or instances
         of its class). For pandas, an object with the same index: a Series named
         ``reply``, or for a schema with fields a DataFrame of these fields, with a last
-        column ``error`` (``error_`` if there is a field of that name). The value of a
+        column ``error`` (``error_`` if there is a field of that name). With
+        ``logprobs`` a DataFrame, or a list of dicts: the reply, or the fields of its
+        schema, and ``confidence`` (``confidence_`` likewise; None if the server
+        reports no log probabilities). The value of a
         row that failed is its error (in a DataFrame: missing values, and the error in
         the last column).
 
@@ -164,6 +171,7 @@ def map_prompts(
     }
     arguments = _Arguments(
         **{name: v if v is None else check_value(name, v) for name, v in given.items()},
+        logprobs=logprobs,
         format=format,
         concurrency=concurrency,
         hosts=hosts,
@@ -177,7 +185,7 @@ def map_prompts(
     try:
         with short_interrupts():
             session = current_session()
-            reader = _reader(schema, format, session.namespace)
+            reader = _reader(schema, format, session.namespace, logprobs=logprobs)
             values = _values(prompts, reader, arguments, session, notes)
             notes += session.take_warnings()
     finally:
@@ -196,6 +204,7 @@ class _Arguments:
     think: Think | None
     keep_alive: KeepAlive | None
     truncate: str | None
+    logprobs: bool
     format: Format | None
     concurrency: int
     hosts: str | Sequence[str] | None
@@ -211,6 +220,12 @@ class _Arguments:
                 f"format cannot be {self.format!r}.",
                 why='it must be "json" or a JSON Schema',
                 next_step='format="json", or schema="name, age int" to check replies',
+            )
+        if not isinstance(self.logprobs, bool):
+            raise ConfigError(
+                f"logprobs cannot be {self.logprobs!r}.",
+                why="it must be True or False: rows have no room for alternatives",
+                next_step="logprobs=True",
             )
         if not isinstance(self.concurrency, int) or self.concurrency < 1:
             raise ConfigError(
@@ -269,6 +284,7 @@ def _values(
             think=arguments.think,
             keep_alive=arguments.keep_alive,
             truncate=False if truncate == "error" else None,
+            logprobs=arguments.logprobs,
         )
 
     is_offline = usable.fault is not None
@@ -287,8 +303,9 @@ def _values(
             results.run(dispatcher, partial(request_of, model=model))
         finally:
             notes += dispatcher.notes
-    notes += results.notes()
-    return results.values()
+    values = results.values()
+    notes += [*results.notes(), *reader.notes(values)]
+    return values
 
 
 def _notes_about(
@@ -305,7 +322,11 @@ def _notes_about(
 
 
 def _reader(
-    schema: object, format: Format | None, namespace: Mapping[str, Any]
+    schema: object,
+    format: Format | None,
+    namespace: Mapping[str, Any],
+    *,
+    logprobs: bool,
 ) -> ReplyReader:
     if schema is not None and not (format is None or format == "json"):
         raise ConfigError(
@@ -313,4 +334,5 @@ def _reader(
             why="the schema is sent as format",
             next_step="leave format out",
         )
-    return ReplyReader(None if schema is None else read_schema(schema, namespace))
+    read = None if schema is None else read_schema(schema, namespace)
+    return ReplyReader(read, logprobs)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
 from ollama_magic.batch.progress import INTERVAL_S, RowProgress
@@ -190,7 +190,8 @@ class Results:
         self._is_ending = False
         self._asked: dict[tuple[str, str], int] = {}
         """What servers said about truncation and the context, by question and URL."""
-        self._results: dict[str, str | OllamaMagicError] = {}
+        self._results: dict[str, Any] = {}
+        """What the reader keeps of each reply, or the error of the row."""
         self._doubts: dict[str, str] = {}
 
     def values(self) -> list[object]:
@@ -311,7 +312,7 @@ class Results:
             self._progress.unsendable += rows
         elif self._resume and (cached := self._cache.find(request)):
             self._progress.cached += rows
-            self._set(prompt, cached.text, _doubt_about(request, cached))
+            self._set(prompt, self._reader.kept(cached), _doubt_about(request, cached))
 
     def _add_finished(self, finished: deque[FinishedRow]) -> None:
         while finished:
@@ -341,7 +342,7 @@ class Results:
         else:
             self._progress.unkept += rows
         self._progress.answered += rows
-        self._set(request.prompt, response.text, doubt)
+        self._set(request.prompt, self._reader.kept(response), doubt)
 
     def _context_error(self, row: FinishedRow) -> OllamaMagicError | None:
         """Return the error of a row, also if a part of its prompt was lost unseen."""
@@ -371,8 +372,8 @@ class Results:
             self._asked[key] = ask()
         return self._asked[key]
 
-    def _set(self, prompt: str, text: str, doubt: str) -> None:
-        self._results[prompt] = text
+    def _set(self, prompt: str, kept: Any, doubt: str) -> None:  # noqa: ANN401
+        self._results[prompt] = kept
         if doubt:
             self._doubts[prompt] = doubt
 

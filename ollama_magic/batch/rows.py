@@ -15,6 +15,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
+from ollama_magic.client.logprobs import Logprobs
 from ollama_magic.errors import (
     OllamaMagicError,
     PromptError,
@@ -22,7 +23,12 @@ from ollama_magic.errors import (
     quoted,
 )
 from ollama_magic.generation.response import Response
-from ollama_magic.generation.schema import Schema, record_of, what_is_wrong
+from ollama_magic.generation.schema import (
+    Schema,
+    record_of,
+    what_is_wrong,
+    with_names,
+)
 from ollama_magic.generation.values import value_text
 from ollama_magic.history.cache import CachedReply
 
@@ -314,11 +320,21 @@ class ReplyReader:
     """Reads replies: as text, or as data that matches a schema."""
 
     schema: Schema | None = None
+    has_confidence: bool = False
+    """Whether each value comes with the mean probability of its tokens."""
 
     @property
     def fields(self) -> Sequence[str] | None:
         """The fields of the objects in the replies; None if they are not objects."""
-        return None if self.schema is None else self.schema.fields
+        fields = None if self.schema is None else self.schema.fields
+        if not self.has_confidence:
+            return fields
+        return (*(fields or ("reply",)), self._confidence)
+
+    @property
+    def _confidence(self) -> str:
+        fields = self.schema.fields if self.schema is not None else None
+        return "confidence_" if "confidence" in (fields or ()) else "confidence"
 
     def check(self, reply: Response | CachedReply) -> None:
         """Check a reply.
@@ -345,9 +361,28 @@ class ReplyReader:
                 "model",
             )
 
-    def value(self, text: str) -> Any:  # noqa: ANN401  (any data)
-        """Return the value of a reply that was checked."""
-        return text if self.schema is None else self.schema.read(text)
+    def kept(self, reply: Response | CachedReply) -> Any:  # noqa: ANN401
+        """Return what ``value`` needs of a reply that was checked."""
+        if not self.has_confidence:
+            return reply.text
+        return reply.text, Logprobs(reply.logprobs).of_text(reply.text).confidence
+
+    def value(self, kept: Any) -> Any:  # noqa: ANN401  (any data)
+        """Return the value of a reply; each call returns another object."""
+        text, confidence = kept if self.has_confidence else (kept, None)
+        value = text if self.schema is None else self.schema.read(text)
+        if not self.has_confidence:
+            return value
+        record = with_names(value) if self.schema and self.schema.fields else None
+        fields = {"reply": value} if record is None else record
+        return {**fields, self._confidence: confidence}
+
+    def notes(self, values: Sequence[Any]) -> list[str]:
+        """Return a note if the server has not told the confidence of any row."""
+        if not self.has_confidence:
+            return []
+        told = {v[self._confidence] for v in values if isinstance(v, dict)}
+        return ["no log probabilities from this server"] if told == {None} else []
 
 
 def _empty(reply: Response | CachedReply) -> ReplyDataError:

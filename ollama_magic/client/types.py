@@ -8,7 +8,6 @@ recordings of a real server (0.33.0-rc2).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain
@@ -21,13 +20,13 @@ from ollama_magic.client.json_values import (
     is_too_deep,
     json_fields,
     json_int,
-    json_ints,
     json_names,
     json_object,
     json_objects,
     json_text,
     read_json,
 )
+from ollama_magic.client.logprobs import TokenLogprob
 from ollama_magic.errors import quoted
 
 _NS_PER_S = 1e9
@@ -253,38 +252,6 @@ def _parsed(text: str) -> object:
     except ValueError as error:
         shown = quoted(text, limit=200)
         raise ValueError(f"the arguments are not JSON: {error}: {shown}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """A token of a reply and its log probability."""
-
-    token: str
-    logprob: float
-    """Natural logarithm of the probability: 0 is certain."""
-    bytes: tuple[int, ...] = ()
-    """The token in UTF-8, which may be a part of a character."""
-    top_logprobs: tuple[TokenLogprob, ...] = ()
-    """The likeliest tokens at this position, if they were requested."""
-
-    @classmethod
-    def list_from_json(cls, value: object, depth: int = 1) -> tuple[Self, ...]:
-        """Read ``logprobs`` of a response; leaves out tokens without a number."""
-        return tuple(
-            cls(
-                json_text(data.get("token")),
-                float(data["logprob"]),
-                json_ints(data.get("bytes")),
-                cls.list_from_json(data.get("top_logprobs"), depth - 1),
-            )
-            for data in (json_objects(value) if depth >= 0 else ())
-            if _is_logprob(data.get("logprob"))
-        )
-
-
-def _is_logprob(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(float(str(value))) < math.inf
 
 
 _USUAL_FIELDS = {"model", "created_at", "message", "response", "thinking", "done"}

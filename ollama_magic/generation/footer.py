@@ -79,9 +79,9 @@ def context_share(turn: Turn, result: Result) -> float | None:
 
 
 def footer_notes(
-    prepared: PreparedRequest, place: TurnPosition | None
+    prepared: PreparedRequest, place: TurnPosition | None, result: Result
 ) -> tuple[str, ...]:
-    """Return what the footer says about the model and about what was not sent."""
+    """Return what the footer says about the model, and what was not sent or told."""
     model, before, notes = (
         prepared.request.model,
         prepared.model_before,
@@ -94,6 +94,9 @@ def footer_notes(
     for needs, images in groupby(prepared.left_out, lambda image: image.capability):
         (count,) = counted_kinds(images, "earlier ")
         notes.append(f"no {needs}: {count} not sent")
+    response = result.response
+    if prepared.request.logprobs and response.text and not response.logprobs:
+        notes.append("no log probabilities from this server")
     return tuple(notes)
 
 

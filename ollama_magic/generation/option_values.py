@@ -12,6 +12,7 @@ import re
 _DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+", re.A)
 _LONGEST_S = 2**63 / 1e9  # Go counts nanoseconds in 64 bits
 _RANGE = re.compile(r"(\d{1,9})(?:\s*[-\u2013]\s*(\d{1,9}))?", re.A)
+_MAX_ALTERNATIVES = 20
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.A)
 
 
@@ -39,6 +40,15 @@ def read_count(text: str) -> int:
     """Return a whole number, 0 or more."""
     if not re.fullmatch(r"\d+", text, re.A):
         raise ValueError("it must be a whole number, 0 or more")
+    return int(text)
+
+
+def read_alternatives(text: str) -> int:
+    """Return how many alternatives each token comes with: 0 to 20."""
+    if not re.fullmatch(r"\d{1,2}", text, re.A) or int(text) > _MAX_ALTERNATIVES:
+        raise ValueError(
+            f"it must be a whole number of alternatives, 0 to {_MAX_ALTERNATIVES}"
+        )
     return int(text)
 
 

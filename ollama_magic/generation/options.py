@@ -24,6 +24,7 @@ from typing import Any, Literal
 from ollama_magic.client.options import OptionValue, check_options
 from ollama_magic.errors import ConfigError, nearest, quoted
 from ollama_magic.generation.option_values import (
+    read_alternatives,
     read_cells,
     read_count,
     read_keep_alive,
@@ -37,6 +38,9 @@ THINK_LEVELS = ("low", "medium", "high", "max")
 """Levels of servers that do not list those of a model (Ollama ``api/types.go``)."""
 
 TRUNCATIONS = ("warn", "error")
+
+ALTERNATIVES = 5
+"""How many likely tokens ``--logprobs`` shows for each one."""
 
 Completes = Literal[
     "",
@@ -232,6 +236,15 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     ),
     switch("think", "--no-think", const=False),
     switch("hide_thinking", "--hide-thinking"),
+    Option(
+        "logprobs",
+        ("--logprobs",),
+        "N",
+        kind="optional",
+        read=read_alternatives,
+        example="10",
+        takes_numbers=True,
+    ),
     Option("format", ("-f", "--format"), "|".join(FORMATS), choices=FORMATS),
     Option(
         "schema",
@@ -365,6 +378,8 @@ class ChatOptions:
     """A duration (``10m``) or seconds; 0 unloads, a negative number is for ever."""
     think: bool | str | None = None
     hide_thinking: bool = False
+    logprobs: bool | int | None = None
+    """Whether tokens come with log probabilities, or with how many alternatives."""
     format: str | None = None
     schema: object = None
     """The schema as it was written; from Python also a type."""
@@ -389,6 +404,13 @@ class ChatOptions:
     raw: bool = False
     host: str | None = None
     quiet: bool = False
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many alternatives each token comes with; None without probabilities."""
+        if self.logprobs is None or self.logprobs is False:
+            return None
+        return ALTERNATIVES if self.logprobs is True else self.logprobs
 
     @property
     def wants_cells(self) -> bool:

@@ -388,6 +388,8 @@ def _request(
         "format": format,
         "think": options.think,
         "keep_alive": options.keep_alive,
+        "logprobs": options.alternatives is not None,
+        "top_logprobs": options.alternatives or 0,
         "truncate": False if options.truncate == "error" else None,
         "stream": options.stream,
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ollama_magic.client.types import Stats, TokenLogprob, ToolCall
+from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.code_cell import blocks_below
 from ollama_magic.generation.footer import (
@@ -74,8 +74,6 @@ class Reply(ReplyView):
     """The schema of the reply, if it has one."""
     is_cached: bool
     """Whether this is a cached reply to the same request."""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    """The tokens with their log probabilities, if they were requested."""
     provenance: Mapping[str, Any]
     """The output's metadata under ``ollama_magic``: prompt, model, options, times."""
 
@@ -121,6 +119,14 @@ class Reply(ReplyView):
         if self.request.get("tools"):
             return "ask for the JSON in the next cell: %%ollama -f json"
         return _ASK_AGAIN if self.request.get("format") else "add -f json"
+
+    @property
+    def confidence(self) -> float | None:
+        """How likely the tokens of the text were: the geometric mean, from 0 to 1.
+
+        None without ``logprobs``.
+        """
+        return self.logprobs.confidence
 
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
         """Return the data as a ``pandas.DataFrame``: a row for each object of a list.
@@ -243,7 +249,7 @@ def make_reply(
     notices = (*_notices(prepared, result, ended, way_on), *session.take_warnings())
     options, share = prepared.options, context_share(turn, result)
     order_note = session.once(_UNSAVED) if unsaved else ""
-    noted = result.noted(*footer_notes(prepared, place), order_note)
+    noted = result.noted(*footer_notes(prepared, place, result), order_note)
     filled, sent = prepared.filled, prepared.request.as_messages()
     news = footer_news(session, prepared, turn, place, is_unsaved=turn.uid in unsaved)
     footer = footer_parts(turn, noted, *news, filled=filled)
@@ -272,7 +278,7 @@ def make_reply(
         tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
-        logprobs=tuple(result.response.logprobs),
+        logprobs=result.response.text_logprobs,
         folded=blocks_below(session, result),
         provenance={},
     )

@@ -15,11 +15,11 @@ from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
 from ollama_magic.client.images import Image, drawn_image
+from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.client.types import (
     ReplyChunk,
     Request,
     Stats,
-    TokenLogprob,
     ToolCall,
 )
 from ollama_magic.errors import Interrupted, OllamaMagicError
@@ -181,6 +181,11 @@ class Response:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls, in order."""
         return tuple(self._tool_calls)
+
+    @property
+    def text_logprobs(self) -> Logprobs:
+        """The tokens of the text, without those of the thinking."""
+        return Logprobs(self.logprobs).of_text(self.text)
 
     @property
     def size(self) -> int:

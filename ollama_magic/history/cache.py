@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from ollama_magic.client.logprobs import TokenLogprob
 from ollama_magic.client.models import canonical, has_tag
-from ollama_magic.client.types import Request, Stats, TokenLogprob, ToolCall
+from ollama_magic.client.types import Request, Stats, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
 _IRRELEVANT_FIELDS = ("model", "stream", "keep_alive", "truncate")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_magic.render.incremental import ReplyConverter
-from ollama_magic.render.reply import ReplyView, reply_bundle, reply_plain
+from ollama_magic.render.reply import ReplyView, plain_footer, reply_bundle, reply_plain
 from ollama_magic.render.safe_html import note_html, page_html
 from ollama_magic.render.streaming import (
     THINKING_INTERVAL_S,
@@ -98,7 +98,7 @@ def _text_parts(column: Column) -> list[str]:
 
 def _footer_lines(column: Column) -> list[str]:
     """Return the footer as a list of one line; empty if the footer is off."""
-    line = " · ".join(column.view.footer)
+    line = " · ".join(plain_footer(column.view))
     return [visible_text(line)] if line else []
 
 

@@ -15,7 +15,9 @@ from itertools import accumulate
 from typing import Any
 
 from ollama_magic.client.images import Image
+from ollama_magic.client.logprobs import NO_LOGPROBS, Logprobs
 from ollama_magic.render.code import LABEL_STYLE, CodeBlock, code_blocks
+from ollama_magic.render.logprobs import logprobs_html, sureness, without_logprobs
 from ollama_magic.render.pictures import images_html
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
@@ -92,6 +94,8 @@ class ReplyView:
     """The code that the cell below has too."""
     images: tuple[bytes, ...] = ()
     """The images that the model drew, as PNG files."""
+    logprobs: Logprobs = NO_LOGPROBS
+    """The tokens of the text with their log probabilities, if they were requested."""
 
     @property
     def shown_thinking(self) -> str:
@@ -107,18 +111,26 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         thinking_html(thinking, view.thinking_s) if thinking else "",
         _answer_html(view.text, view.view, view.folded),
         _notice_html(notice) if notice else "",
-        _footer_html(view),
     ]
+    ends = [logprobs_html(view.logprobs), _footer_html(view)]
+    if not view.logprobs:  # else they would use up the budget of the text
+        parts, ends = [*parts, *ends], []
     plain = output_text(view)
     source = "\n\n".join(filter(None, [_steps_json(view.steps), thinking, plain]))
-    page = with_style(images_html(view.images) + within_budget(parts, source))
-    return {"text/html": page, "text/plain": plain}
+    page = images_html(view.images) + within_budget(parts, source) + "".join(ends)
+    return {"text/html": with_style(page), "text/plain": plain}
 
 
 def reply_plain(view: ReplyView) -> str:
     """Return the source text of a reply, followed by its notice."""
     text, notice = visible_text(view.text), visible_text(view.notice).strip()
     return f"{text}\n\n{notice}" if notice else text
+
+
+def plain_footer(view: ReplyView) -> tuple[str, ...]:
+    """Return the parts of the footer where a reply is shown as text."""
+    sure = sureness(view.logprobs)
+    return (sure, *view.footer) if sure else view.footer
 
 
 def output_text(view: ReplyView) -> str:
@@ -135,7 +147,8 @@ def output_text(view: ReplyView) -> str:
     if len(calls) > _MAX_CALLS_IN_TEXT:
         calls[_MAX_CALLS_IN_TEXT:] = [f"and {len(calls) - _MAX_CALLS_IN_TEXT} more"]
     images = [f"image: {Image(png).describe()}" for png in view.images]
-    facts = one_line(" · ".join(filter(None, [*images, *calls, *view.facts])))
+    shown = [*images, *calls, sureness(view.logprobs), *view.facts]
+    facts = one_line(" · ".join(filter(None, shown)))
     plain = reply_plain(view)
     gap = "\n" if view.notice.strip() else "\n\n"
     return f"{plain}{gap}[{facts}]" if facts else plain
@@ -151,7 +164,7 @@ def shows_reply(
     Text is compared, not markup, since the colours of code depend on Pygments. A page
     that is not as this package makes it shows nothing for certain.
     """
-    parts = shown_parts(page, _STYLES)
+    parts = shown_parts(without_logprobs(page), _STYLES)
     expected = shown_parts(_answer_html(text, view, folded), _STYLES)
     if parts is None or expected is None:
         return False

@@ -11,7 +11,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ollama_magic.render.reply import ReplyView, call_lines, reply_plain, tool_steps
+from ollama_magic.render.reply import (
+    ReplyView,
+    call_lines,
+    plain_footer,
+    reply_plain,
+    tool_steps,
+)
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
@@ -88,7 +94,7 @@ class TerminalDisplay:
 
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Print the rest of a complete reply, and its footer."""
-        self.finish({"text/plain": reply_plain(view)}, metadata, view.footer)
+        self.finish({"text/plain": reply_plain(view)}, metadata, plain_footer(view))
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:
         """Print the new steps, and return True; the next answer follows."""

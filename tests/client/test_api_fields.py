@@ -11,8 +11,9 @@ import pytest
 from fake_ollama import Answer, json_answer
 
 from ollama_magic.client.account import Account, CloudStatus, Recommendation
+from ollama_magic.client.logprobs import TokenLogprob
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
-from ollama_magic.client.types import Embeddings, Progress, ReplyChunk, TokenLogprob
+from ollama_magic.client.types import Embeddings, Progress, ReplyChunk
 from ollama_magic.errors import ServerError
 
 MODEL = "llama3.2:3b"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ollama_magic.client.types import ReplyChunk, Stats, TokenLogprob
+from ollama_magic.client.logprobs import TokenLogprob
+from ollama_magic.client.types import ReplyChunk, Stats
 from ollama_magic.generation.response import Response, added_stats
 from ollama_magic.history.cache import CachedReply
 

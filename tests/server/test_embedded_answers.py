@@ -116,7 +116,6 @@ def test_a_message_that_is_too_long_is_rejected_not_truncated(engine):
     ("path", "field"),
     [
         ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "shift": True}),
-        ("/api/chat", {"messages": [{"role": "user"}], "logprobs": True}),
         ("/api/generate", {"prompt": "x", "template": "{{ .Prompt }}"}),
         ("/api/generate", {"prompt": "x", "context": [1, 2]}),
         ("/api/generate", {"prompt": "x", "raw": True, "format": "json"}),
@@ -127,6 +126,39 @@ def test_fields_without_effect_are_rejected(engine, path, field):
     answer = engine.post(path, model=MODEL, **field)
     assert answer.status == 400
     assert "the embedded engine does not support" in answer.json["error"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (
+            "/api/chat",
+            {"messages": [{"role": "user", "content": "Say \N{GRINNING FACE}"}]},
+        ),
+        ("/api/generate", {"prompt": "one two", "raw": True}),
+    ],
+)
+def test_tokens_have_probabilities_and_alternatives(engine, path, asked, stream):
+    asked = {"model": MODEL, "options": {"num_predict": 6}, "stream": stream} | asked
+    lines = engine.post(path, **asked, logprobs=True, top_logprobs=2).lines
+    tokens = [token for line in lines for token in line.get("logprobs", ())]
+    assert len(tokens) >= 2
+    texts = [
+        line.get("response", line.get("message", {}).get("content")) for line in lines
+    ]
+    data = b"".join(bytes(token["bytes"]) for token in tokens)
+    assert data.startswith("".join(texts).encode())
+    for token in tokens:
+        assert token.keys() == {"token", "logprob", "bytes", "top_logprobs"}
+        assert token["logprob"] <= 0
+        first, second = token["top_logprobs"]
+        assert first["logprob"] >= second["logprob"]
+    alone = engine.post(path, **asked, logprobs=True).lines
+    assert all("top_logprobs" not in t for x in alone for t in x.get("logprobs", ()))
+    assert any(line.get("logprobs") for line in alone)
+    refused = engine.post(path, **asked, logprobs=True, top_logprobs=21)
+    assert refused.json == {"error": "top_logprobs must be between 0 and 20"}
 
 
 def test_another_num_ctx_reloads_the_model(engine):

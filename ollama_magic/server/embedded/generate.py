@@ -47,13 +47,17 @@ def chat_fields(delta: translate.Delta) -> dict[str, Any]:
         message["thinking"] = delta.thinking
     if delta.tool_calls:
         message["tool_calls"] = list(delta.tool_calls)
-    return {"message": message}
+    return {"message": message, **_logprobs(delta)}
 
 
 def generate_fields(delta: translate.Delta) -> dict[str, Any]:
     """Return the fields of a line of ``/api/generate``."""
     thinking = {"thinking": delta.thinking} if delta.thinking else {}
-    return {"response": delta.content, **thinking}
+    return {"response": delta.content, **thinking, **_logprobs(delta)}
+
+
+def _logprobs(delta: translate.Delta) -> dict[str, Any]:
+    return {"logprobs": list(delta.logprobs)} if delta.logprobs else {}
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class ReplyWriter:
     _content: list[str] = field(default_factory=list)
     _thinking: list[str] = field(default_factory=list)
     _calls: list[Json] = field(default_factory=list)
+    _logprobs: list[Json] = field(default_factory=list)
 
     def add(self, delta: translate.Delta) -> None:
         """Send generated text, or keep it until the end.
@@ -86,11 +91,15 @@ class ReplyWriter:
         self._content.append(delta.content)
         self._thinking.append(delta.thinking)
         self._calls.extend(delta.tool_calls)
+        self._logprobs.extend(delta.logprobs)
 
     def end(self, done_reason: str, stats: Mapping[str, int]) -> None:
         """Send the last line, or the whole reply."""
         whole = translate.Delta(
-            "".join(self._content), "".join(self._thinking), tuple(self._calls)
+            "".join(self._content),
+            "".join(self._thinking),
+            tuple(self._calls),
+            tuple(self._logprobs),
         )
         last = {**self._line(whole), "done": True, "done_reason": done_reason, **stats}
         if self.is_streamed:
@@ -181,7 +190,8 @@ class TextGenerator:
         text: dict[str, Any] = {"prompt": prompt}
         if messages:
             text = {"messages": translate.chat_messages(messages)}
-        reader = translate.ChunkReader()
+        fields |= translate.probabilities(request, is_chat=bool(messages))
+        reader = translate.ChunkReader(request.get("top_logprobs", 0))
         with self._lend(model, options, request, writer) as lease:
             fields |= sampling(options, lease.num_ctx)
             truncates = request.get("truncate", True)

@@ -159,8 +159,11 @@ def check_supported(request: Json) -> None:
     ApiError
         400: there is such a field.
     """
-    if request.get("logprobs") or request.get("top_logprobs"):
-        raise not_supported("logprobs")
+    top = request.get("top_logprobs", 0)
+    if not (isinstance(top, int) and 0 <= top <= _MAX_TOP_LOGPROBS):
+        raise ApiError(400, "top_logprobs must be between 0 and 20")
+    if request.get("logprobs") and request.get("tools"):
+        raise not_supported("logprobs together with tools")
     if request.get("shift"):
         raise not_supported("shifting the context")
     if request.get("context"):
@@ -168,6 +171,36 @@ def check_supported(request: Json) -> None:
     if request.get("template"):
         raise not_supported("a chat template other than the one in the GGUF file")
 
+
+_MAX_TOP_LOGPROBS = 20
+
+
+def probabilities(request: Json, *, is_chat: bool) -> dict[str, Any]:
+    """Return llama.cpp's fields for ``logprobs``: it reports none with a top of 0."""
+    if not request.get("logprobs"):
+        return {}
+    top = max(1, request.get("top_logprobs", 0))
+    return {"logprobs": True, "top_logprobs": top} if is_chat else {"logprobs": top}
+
+
+def _logprobs(choice: Json, top: int) -> tuple[Json, ...]:
+    """Return the tokens of a choice in the form of Ollama."""
+    found = (choice.get("logprobs") or {}).get("content") or ()
+    return tuple(
+        {**_token(one), "top_logprobs": [*map(_token, one["top_logprobs"][:top])]}
+        if top
+        else _token(one)
+        for one in found
+    )
+
+
+def _token(one: Json) -> Json:
+    # NB: llama.cpp has -Infinity for a token that sampling excludes; Ollama has not.
+    logprob = max(one["logprob"], _LEAST_LOGPROB)
+    return {"token": one["token"], "logprob": logprob, "bytes": one["bytes"]}
+
+
+_LEAST_LOGPROB = -9999.0
 
 # -- options ------------------------------------------------------------------
 
@@ -294,9 +327,11 @@ class Delta:
     content: str = ""
     thinking: str = ""
     tool_calls: tuple[Json, ...] = ()
+    logprobs: tuple[Json, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.content or self.thinking or self.tool_calls)
+        parts = self.content, self.thinking, self.tool_calls, self.logprobs
+        return any(parts)
 
 
 @dataclass(slots=True)
@@ -306,6 +341,7 @@ class ChunkReader:
     Tool calls arrive as fragments of JSON text; they are returned whole, at the end.
     """
 
+    top_logprobs: int = 0
     done_reason: str = ""
     _calls: dict[int, dict[str, str]] = field(default_factory=dict)
     _timings: Json = field(default_factory=dict)
@@ -333,7 +369,8 @@ class ChunkReader:
             # A truncated call is not a call.
             calls = () if is_truncated else self._complete_calls()
         content = delta.get("content") or choice.get("text") or ""
-        return Delta(content, delta.get("reasoning_content") or "", calls)
+        thinking = delta.get("reasoning_content") or ""
+        return Delta(content, thinking, calls, _logprobs(choice, self.top_logprobs))
 
     def stats(self) -> dict[str, int]:
         """Return counts, and durations in nanoseconds; like Go, omit zeros."""
