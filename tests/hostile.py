@@ -36,6 +36,7 @@ CELL_STYLES = {
     *(f"text-align:{side}" for side in ("start", "left", "center", "right")),
     tables.CELL_STYLE,
     tables.SHORT_CELL_STYLE,
+    tables.PREVIEW_CELL_STYLE,
 }
 ADDRESS = re.compile(r"(?:https?://[^/\\\s]|mailto:)[^\\\s]*", re.IGNORECASE)
 """The allowed targets of links: absolute addresses, the same from every page."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ollama_magic.client import registry
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.json_values import JsonObject, json_text
 from ollama_magic.client.models import (
@@ -18,7 +19,7 @@ from ollama_magic.client.models import (
     is_cloud_name,
 )
 from ollama_magic.client.progress import size_text
-from ollama_magic.client.registry import REGISTRY, ModelUpdate
+from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.dates import age, exact
 from ollama_magic.render.safe_html import details_html
@@ -130,7 +131,7 @@ def list_updates(
     if any(one.state == "elsewhere" for one in rows):
         notes.append("models from other registries: %ollama pull NAME checks them")
     notes.append(
-        f"contacted: {REGISTRY}, with the names of {counted(asked, 'model')}"
+        f"contacted: {registry.REGISTRY}, with the names of {counted(asked, 'model')}"
         if asked
         else "nothing was contacted but the server"
     )

@@ -27,6 +27,7 @@ CELL_STYLE = "text-align:left;vertical-align:top;padding:.3em 1em .3em .4em"
 """Jupyter aligns the cells of tables in outputs on the right, and VS Code has no space
 between them."""
 SHORT_CELL_STYLE = f"{CELL_STYLE};white-space:nowrap"
+PREVIEW_CELL_STYLE = f"{CELL_STYLE};min-width:12em"
 _SHORT = 32
 """Characters; a cell of that length stays on one line."""
 
@@ -76,7 +77,10 @@ def _table_html(safe: str) -> str:
 def _cell_html(tag: str, cell: object) -> str:
     text = str(cell)
     style = SHORT_CELL_STYLE if len(text) <= _SHORT else CELL_STYLE
-    title = cell.title if isinstance(cell, Cell) else ""
+    title = ""
+    if isinstance(cell, Cell):
+        title = cell.title
+        style = PREVIEW_CELL_STYLE if cell.is_preview else style
     shown = f' title="{escaped(title)}"' if title else ""
     lines = "<br>".join(map(escaped, text.split("\n")))
     return f'<{tag} style="{style}"{shown}>{lines}</{tag}>'

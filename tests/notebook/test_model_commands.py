@@ -93,7 +93,7 @@ def test_outdated_and_pull_all_say_what_they_ask_and_leave_out(
     ]  # fmt: skip
     assert "newer version available" in lines[1]
     assert "to update: %ollama pull b:1b a:1b" in ran.text
-    assert "contacted: https://registry.ollama.ai, with the names of 3 mod" in ran.text
+    assert f"contacted: {registry.url}, with the names of 3 models" in ran.text
     fake_ollama.on("POST /api/pull", Answer([layer(50), layer(100), SUCCESS]))
     ran = kernel.run("%ollama pull --all")
     assert ran.status == "ok", ran.error
@@ -103,6 +103,28 @@ def test_outdated_and_pull_all_say_what_they_ask_and_leave_out(
     )
     pulled = [body["model"] for body in fake_ollama.bodies("/api/pull")]
     assert pulled == ["hf.co/a/b:Q4", "b:1b", "a:1b"]
+
+
+def test_an_interrupt_ends_pull_all_where_it_is(kernel, fake_ollama, registry):
+    """While it asks the registry, and in a pull: the next models are not pulled."""
+    fake_ollama.models(["b:1b", "a:1b"])
+    gate = threading.Event()
+    fake_ollama.on("POST /api/pull", Answer([layer(30), Wait(gate)]))
+    msg_id = kernel.send("%ollama pull --all", "cell-1")
+    begun = kernel.collect(msg_id, until=lambda ran: "30 B of 100 B" in ran.text)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id, since=begun)
+    assert "b:1b: stopped at 30 B; the next pull resumes there" in ran.text
+    assert len(fake_ollama.bodies("/api/pull")) == 1
+    registry.on("GET /v2/library/a/manifests/1b", Answer([], hold_headers=gate))
+    msg_id = kernel.send("%ollama pull --all", "cell-1")
+    begun = kernel.collect(msg_id, until=lambda ran: "checking which" in ran.text)
+    registry.wait_for("/v2/library/a/manifests/1b", count=2)
+    kernel.manager.interrupt_kernel()
+    ran = kernel.collect(msg_id, since=begun)
+    assert ran.status == "error"
+    assert "checking for updates: stopped" in ran.text
+    assert len(fake_ollama.bodies("/api/pull")) == 1
 
 
 def test_pull_all_without_the_registry_is_an_error(kernel, fake_ollama, registry):

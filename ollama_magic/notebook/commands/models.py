@@ -280,8 +280,9 @@ def _all_to_pull(client: OllamaClient, line: ProgressLine) -> tuple[str, ...]:
     line.show("checking which models have updates…")
     try:
         updates = run_in_background(lambda: actions.check_updates(client))
-    except BaseException:
-        line.finish("checking for updates: stopped")
+    except BaseException as error:
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        line.finish(f"checking for updates: {'stopped' if is_interrupt else 'failed'}")
         raise
     line.finish(model_listing.pull_plan(updates))
     unknown = [one for one in updates if one.state == "unknown"]
