@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
 
-from ollama_magic.client.actions import plan_removal_of
+from ollama_magic.client.actions import Removal, plan_removal_of
 from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.client.progress import size_text
 from ollama_magic.render.model_listing import overview
@@ -60,6 +60,7 @@ class Dialogs:
         self._manager = manager
         self._guard = guard
         self._matches: Matches | None = None
+        self._removal: Removal | None = None
         self._box = widgets.VBox(layout=styles.plain)
         self._copy = _CopyDialog(manager, self._button, self.close)
         on_enter(self._copy.name, lambda: self._guard(self._copy.enter))
@@ -78,7 +79,7 @@ class Dialogs:
 
     def close(self) -> None:
         """Close the open dialog."""
-        self._matches = None
+        self._matches = self._removal = None
         set_shown(self._copy.box, False)
         opened, self._box.children = self._box.children, ()
         for widget in opened:
@@ -99,6 +100,8 @@ class Dialogs:
     def ask_delete(self, names: Sequence[str]) -> None:
         """Ask for confirmation, with all names and the space that is freed."""
         removal = plan_removal_of(names, self._manager.installed)
+        if removal == self._removal:
+            return  # it is open, and its buttons may have the focus
 
         def matches(selected: Sequence[str]) -> bool:
             """Return whether the same models and space would be deleted."""
@@ -124,6 +127,7 @@ class Dialogs:
             ),
             matches=matches,
         )
+        self._removal = removal
 
     # -- copy --------------------------------------------------------------------
 
