@@ -77,9 +77,7 @@ def doctor_report(session: Session) -> TextPage:
     verdict = counted(len(problems), "problem") if problems else "No problems found"
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     about = f"ollama_magic doctor, {now}"
-    text = "\n".join(
-        [f"{verdict}    {about}", "", facts_text([_fact(one) for one in found])]
-    )
+    text = "\n".join([verdict, about, "", facts_text([_fact(one) for one in found])])
     first = table_html((), [_cells(one) for one in (*problems, *notes)])
     checks = table_html((), [_cells(one)[1:] for one in passed])
     page = "".join(
