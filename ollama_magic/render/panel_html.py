@@ -75,7 +75,8 @@ _STYLE = f"""<style>
 .ollama-head button:hover {{color:{TEXT}}}
 .ollama-head button:focus-visible,.ollama-rows .widget-toggle-button:focus-visible
  {{outline:2px solid {BAR};outline-offset:-2px}}
-.ollama-rows {{display:grid!important;position:relative}}
+.ollama-rows {{display:grid!important;position:relative;
+ grid-template-columns:minmax(0,1fr)}}
 .ollama-rows>* {{grid-area:1/1;margin:0;width:100%;overflow:visible}}
 .ollama-models {{display:block;font-size:{FONT_SIZE};color:{TEXT};
  white-space:nowrap;line-height:1.3;width:100%}}
@@ -132,6 +133,7 @@ _STYLE = f"""<style>
  .ollama-job>:nth-child(2) {{grid-area:2/1/2/3;width:100%!important}}
  .ollama-job>:nth-child(3) {{grid-area:3/1/3/3}}
  .ollama-job>:nth-child(4) {{grid-area:1/2}}}}
+@container (max-width:520px) {{.ollama-actions {{transform:translateY({ROW_PX}px)}}}}
 @container (max-width:736px) {{.ollama-models td:nth-child(3) .ollama-bar
  {{display:none}}}}
 {

@@ -191,7 +191,9 @@ def test_names_and_figures_scroll_together_under_a_header_that_stays(
     panel, fake_ollama
 ):
     """The wheel scrolls to the last of 60 models and its row, at any width."""
-    fake_ollama.models([entry(f"model-{n:02}:1b", number=n) for n in range(60)])
+    long = "hf.co/somebody/A-Long-Name-Instruct-GGUF"
+    names = [f"model-{n:02}:1b" if n % 2 else f"{long}:Q{n}" for n in range(60)]
+    fake_ollama.models([entry(name, number=n) for n, name in enumerate(names)])
     seen = panel()
     buttons = seen.rows.locator(".widget-toggle-button")
     rows, head = seen.rows.locator("tbody tr"), seen.list.locator(".ollama-head")
