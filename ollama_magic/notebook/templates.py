@@ -20,9 +20,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
+from unicodedata import normalize
 
 from IPython.core.error import UsageError
 
+from ollama_magic.client.options import MODEL_OPTIONS
 from ollama_magic.errors import PromptError, nearest, quoted
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
@@ -41,7 +43,12 @@ _NAME = re.compile(r"\w[\w.-]{0,63}")
 _REST = re.compile(r"\{\{\s*\.\.\.\s*\}\}")
 """Where the text of the cell goes; else below the template."""
 _MAX_BYTES = 1_000_000
+_MOST_NAMED = 12
+"""Templates that an error lists."""
 _MARK = "---"
+_MARK_LINE = re.compile(rf"^{_MARK}[ \t]*(?:\n|\Z)", re.M)
+_PAIR = "option"
+_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _FIELDS = (
     "model",
     "system",
@@ -158,46 +165,55 @@ def find(session: Session, name: str) -> PromptTemplate:
     PromptError
         There is none, or its file has an error.
     """
-    _check_name(name)
-    for folder, is_shared in folders(session):
-        path = folder / f"{name}.md"
-        if path.is_file() and not path.is_symlink():  # a link may lead anywhere
-            return read(path, is_shared=is_shared)
-    known = names(session)
+    name, known = _checked(name), by_name(session)
+    if name in known:
+        path, is_shared = known[name]
+        return read(path, is_shared=is_shared)
     near = nearest(name, known)
+    others = ", ".join([*known][:_MOST_NAMED]) + ", …" * (len(known) > _MOST_NAMED)
     step = f"did you mean @{near}?" if near else "write a prompt, run it, then: "
     step += "" if near else f"%ollama template save {name}"
     raise PromptError(
         f"There is no template {name!r}.",
-        why=f"the templates are {', '.join(known)}" if known else "there are none yet",
+        why=f"the templates are {others}" if known else "there are none yet",
         next_step=f"{step}   All of them: %ollama template",
     )
 
 
-def paths(session: Session) -> Iterator[tuple[Path, bool]]:
-    """Yield the files of all templates, those of the notebook first."""
+def paths(session: Session) -> Iterator[tuple[str, Path, bool]]:
+    """Yield the names and files of all templates, those of the notebook first."""
     for folder, is_shared in folders(session):
         try:
             found = sorted(folder.glob("*.md"))
         except OSError:
             continue
         for path in found:
-            if _NAME.fullmatch(path.stem) and not path.is_symlink():
-                yield path, is_shared
+            name = normalize("NFC", path.stem)  # macOS may write "é" as "e" and "´"
+            # A link may lead anywhere.
+            if _NAME.fullmatch(name) and path.is_file() and not path.is_symlink():
+                yield name, path, is_shared
 
 
-def names(session: Session) -> list[str]:
-    """Return the names of all templates, for Tab completion too."""
-    return list(dict.fromkeys(path.stem for path, _ in paths(session)))
+def by_name(session: Session) -> dict[str, tuple[Path, bool]]:
+    """Return the file of each template, and whether it is the notebook's."""
+    found: dict[str, tuple[Path, bool]] = {}
+    for name, path, is_shared in paths(session):
+        found.setdefault(name, (path, is_shared))
+    return found
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+def _checked(name: str) -> str:
+    """Return the name of a template, or of its file, as it is looked for."""
+    checked = normalize("NFC", name).removesuffix(".md")
+    if not _NAME.fullmatch(checked):
         raise PromptError(
-            f"A template cannot be named {quoted(name, limit=80)}.",
+            f"A template cannot be named {quoted(name, limit=80)!r}."
+            if name
+            else "@ needs the name of a template.",
             why="a name has letters, digits, dots, - and _, at most 64",
-            next_step="%ollama template save review",
+            next_step="%ollama template save review   All of them: %ollama template",
         )
+    return checked
 
 
 # -- files -----------------------------------------------------------------------
@@ -214,26 +230,26 @@ def read(path: Path, *, is_shared: bool) -> PromptTemplate:
     try:
         if path.stat().st_size > _MAX_BYTES:
             _raise_unusable(path, "it is larger than 1 MB")
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         _raise_unusable(path, getattr(error, "strerror", None) or "it is not UTF-8")
-    header: list[str] = []
-    if text.startswith(f"{_MARK}\n"):
-        first, found, text = text[len(_MARK) + 1 :].partition(f"\n{_MARK}\n")
-        if first.startswith(f"{_MARK}\n"):  # an empty header
-            first, text = "", f"{first[len(_MARK) + 1 :]}{found and found[1:]}{text}"
-        elif not found:
+    text, header = text.replace("\r\n", "\n").replace("\r", "\n"), ""
+    if begin := _MARK_LINE.match(text):
+        end = _MARK_LINE.search(text, begin.end())
+        if end is None:
             _raise_unusable(path, f"a line {_MARK} must end its options")
-        header = first.split("\n")
+        header, text = text[begin.end() : end.start()], text[end.end() :]
     options = _read_header(path, header)
-    return PromptTemplate(path.stem, text.strip("\n"), options, path, is_shared)
+    name = normalize("NFC", path.stem)
+    return PromptTemplate(name, text.strip("\n"), options, path, is_shared)
 
 
-def _read_header(path: Path, lines: list[str]) -> ChatOptions:
+def _read_header(path: Path, header: str) -> ChatOptions:
     words = []
-    for line in filter(str.strip, lines):
-        key, _, value = line.partition(":")
-        words.append(_as_word(path, key.strip(), value.strip()))
+    for line in header.split("\n"):
+        if line.strip() and not line.startswith("#"):
+            key, _, value = line.partition(":")
+            words += _as_words(path, key.strip(), value.strip())
     reader = LineReader("%%ollama", _OPTIONS)
     try:
         reader.add(" ".join(map(shlex.quote, words)))
@@ -247,25 +263,29 @@ def _read_header(path: Path, lines: list[str]) -> ChatOptions:
     return options
 
 
-def _as_word(path: Path, key: str, value: str) -> str:
+def _as_words(path: Path, key: str, value: str) -> list[str]:
     """Return a line of the header as a word of the line: ``--last=2``."""
-    option = _KEYS.get(key)
+    name = key.lower().replace("_", "-")
+    option = _KEYS.get(name)
     if option is None:
-        known = ", ".join(_KEYS)
-        _raise_unusable(path, f"it sets {quoted(key, limit=40)!r}; it can set {known}")
+        step = f"write it as {_PAIR}: {key} {value}" if key in MODEL_OPTIONS else ""
+        known = f"it can set {', '.join(sorted(_KEYS))}"
+        _raise_unusable(path, f"it sets {quoted(key, limit=40)!r}; {step or known}")
     if value.startswith('"'):
         try:
             value = str(json.loads(value))
         except ValueError as error:
             _raise_unusable(path, f"the text of {key} has no end", error)
+    elif match := _SINGLE_QUOTED.fullmatch(value):
+        value = match[1].replace("''", "'")
     if option.kind == "switch":
-        if value != "true":
-            _raise_unusable(path, f"{key} can only be true")
-        return f"--{key}"
+        if value not in {"true", "false"}:
+            _raise_unusable(path, f"{key} can only be true or false")
+        return [f"--{name}"] if value == "true" else []
     if option.kind == "pair":
-        name, _, value = value.replace("=", " ", 1).partition(" ")
-        value = f"{name}={value.strip()}"
-    return f"--{key}={value}"
+        pair, _, value = value.replace("=", " ", 1).partition(" ")
+        value = f"{pair}={value.strip()}"
+    return [f"--{name}={value}"]
 
 
 def _raise_unusable(path: Path, why: str, error: Exception | None = None) -> NoReturn:
@@ -283,14 +303,13 @@ def written(text: str, options: ChatOptions) -> str:
         key = _key_of(field)
         if _KEYS[key].kind == "switch":
             lines.append(f"{key}: true")
-        elif key == "option":
+        elif key == _PAIR:
             for name, one in value.items():
                 start = f"{name}:" if name in _KEYS else f"{key}: {name}"
                 lines.append(f"{start} {json.dumps(one)}")
         else:
             lines.append(f"{key}: {_as_text(value)}")
-    begins_alike = text.startswith(f"{_MARK}\n")
-    if not lines and not begins_alike:
+    if not lines and not _MARK_LINE.match(text):
         return f"{text}\n"
     return "\n".join([_MARK, *lines, _MARK, text, ""])
 
@@ -337,7 +356,7 @@ def own_path(session: Session, name: str, *, is_shared: bool = False) -> Path:
     PromptError
         The name is invalid, or there is no home directory.
     """
-    _check_name(name)
+    name = _checked(name)
     for folder, is_beside in folders(session):
         if is_beside is is_shared:
             return folder / f"{name}.md"
@@ -372,5 +391,6 @@ def _key_of(field: str) -> str:
 
 def _as_text(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    is_plain = text == text.strip() != "" and text.isprintable() and text[:1] != '"'
+    is_plain = text == text.strip() != "" and text.isprintable()
+    is_plain = is_plain and not text.startswith(("'", '"'))
     return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -150,6 +150,7 @@ CASES = {
     "template of a subcommand": ("%ollama template rm r", ["review"], "r"),
     "word in the place of a number": ("%ollama code a", ["all"], "a"),
     "templates": ("%%ollama @re", ["@review"], "@re"),
+    "templates of ask": ("%ollama ask -q @", ["@review"], "@"),
     "help": ("%ollama help un", ["undo"], "un"),
     "help of an option": ("%ollama help --sc", ["--schema"], "--sc"),
     "value of a subcommand's option": (
@@ -202,6 +203,7 @@ def test_tab_offers_no_names_where_none_belong(any_shell, text):
         '%%ollama -s "a wh',
         "%ollama cp qwen3:4b ",
         "%ollama ask tell me wh",
+        "%ollama ask what @re",
         "%ollama nonsense wh",
         "x = %ollama show -wh",
     ],
@@ -243,6 +245,13 @@ def test_the_text_of_a_prompt_is_not_completed(any_shell, above):
 def test_a_word_that_is_complete_offers_nothing(shell, text):
     """VS Code takes the next Enter for a suggestion that is left."""
     assert offered(shell, text) == ([], set())
+
+
+def test_a_name_that_others_begin_with_is_offered_with_them(shell):
+    """Accepting the first one means the same model."""
+    install(shell, ["qwen3:4b", "qwen3:latest", "llama3.2"], [])
+    both = ["qwen3:latest", "qwen3:4b"]
+    assert offered(shell, "%%ollama qwen3") == (both, {"qwen3"})
 
 
 def test_our_line_in_a_cell_of_another_magic_is_completed(any_shell):

@@ -38,7 +38,9 @@ def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
         "%%ollama -s 'Be \"strict\".' -t 0 --schema 'grade int' -x\nIs {{ code }} ok?"
     )
     ran = kernel.run("%ollama template save review")
-    assert ran.text == "Saved. To use it: %%ollama @review Not kept: --extract."
+    assert ran.text == (
+        "Saved: Is {{ code }} ok?\nto use it: %%ollama @review\nnot kept: --extract"
+    )
     kernel.run("code = 'second'")
     ran = kernel.run("%%ollama @review -t 1 --new\nBe brief.", "a")
     assert ran.status == "ok", ran.error
@@ -88,6 +90,19 @@ def test_a_prompt_is_saved_as_it_was_typed_and_used_with_new_values(
     assert "did you mean @review?" in ran.error
 
 
+def test_advice_about_templates_can_be_typed(kernel, tmp_path):
+    write(tmp_path, "Is {{ code }} ok?")
+    ran = kernel.run("%%ollama @review why is it slow")
+    assert "\n  next: %ollama ask @review why is it slow\n" in ran.streams
+    ran = kernel.run("%ollama template review")
+    assert "to use it: %%ollama @review" in ran.streams
+    kernel.run("%%ollama\nFirst")
+    kernel.run("%%ollama @nobody\nSecond")  # could not be sent
+    assert "Saved: First\n" in kernel.run("%ollama template save of -y").text
+    assert "not deleted" in kernel.run("%ollama template delete of").error
+    forget(kernel, "of")
+
+
 HOSTILE = {
     "tool: get": "it sets 'tool'",
     "yes: true": "it sets 'yes'",
@@ -102,6 +117,8 @@ HOSTILE = {
     "model: a\nmodel: b": "one model only",
     "temperature: hot": "cannot be 'hot'",
     "seed: 1 --yes": "cannot be '1 --yes'",
+    "num_ctx: 8192": "write it as option: num_ctx 8192",
+    "once: yes": "once can only be true or false",
     "schema: pyproject.toml": "schema cannot be a file",
     'system: "open': "the text of system has no end",
 }
@@ -143,10 +160,51 @@ def test_a_link_is_not_followed_and_a_name_is_no_path(tmp_path, monkeypatch):
     session = SimpleNamespace(
         notebook=SimpleNamespace(path=str(tmp_path / "a.ipynb")),
     )
-    assert templates.names(session) == ["good"]
+    (tmp_path / "prompts" / "folder.md").mkdir()
+    assert [*templates.by_name(session)] == ["good"]
     for name in ("bad", "../secret", "/etc/passwd", ".", ""):
         with pytest.raises(PromptError):
             templates.find(session, name)
+
+
+def test_a_name_is_found_however_it_is_written(tmp_path):
+    """A file name that macOS has decomposed, a name with the ending of the file."""
+    write(tmp_path, "Hi", "re\N{COMBINING ACUTE ACCENT}sume\N{COMBINING ACUTE ACCENT}")
+    session = SimpleNamespace(
+        notebook=SimpleNamespace(path=str(tmp_path / "a.ipynb")),
+    )
+    assert [*templates.by_name(session)] == ["résumé"]
+    for name in ("résumé", "résumé.md", "re\N{COMBINING ACUTE ACCENT}sumé"):
+        assert templates.find(session, name).text == "Hi"
+    with pytest.raises(PromptError, match="@ needs the name of a template"):
+        templates.find(session, "")
+
+
+AS_WRITTEN = {
+    "Windows": b"\xef\xbb\xbf---\r\nsystem: Be brief.\r\n---\r\nHi\r\n",
+    "old Mac": b"---\rsystem: Be brief.\r---\rHi",
+    "blanks after the marks": b"--- \nsystem: Be brief.\n---\t\nHi",
+    "comments and blank lines": b"---\n# A note\n\nsystem: Be brief.\n---\n\nHi\n\n",
+    "quotes": b"---\nSystem: 'Be brief.'\n---\nHi",
+    "a switch that is off": b"---\nhide_thinking: false\nsystem: Be brief.\n---\nHi",
+}
+
+
+@pytest.mark.parametrize("content", AS_WRITTEN.values(), ids=AS_WRITTEN)
+def test_a_file_that_an_editor_wrote_is_read(tmp_path, content):
+    (tmp_path / "review.md").write_bytes(content)
+    found = templates.read(tmp_path / "review.md", is_shared=True)
+    assert (found.text, found.options) == ("Hi", ChatOptions(system="Be brief."))
+
+
+def test_a_file_may_end_after_its_options_or_have_none(tmp_path):
+    path = tmp_path / "review.md"
+    path.write_text("---\nsystem: Be brief.\n---")
+    found = templates.read(path, is_shared=True)
+    assert (found.text, found.options.system) == ("", "Be brief.")
+    path.write_text("A rule:\n\n---\n\nand text")
+    found = templates.read(path, is_shared=True)
+    assert (found.text, found.sets) == ("A rule:\n\n---\n\nand text", ())
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1)

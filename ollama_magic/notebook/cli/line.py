@@ -53,7 +53,7 @@ def parse_chat_arguments(line: str) -> ChatOptions:
     read.add(rest)
     read.take_template()
     if len(read.words) > 1:
-        _raise_not_a_model(read.words)
+        _raise_not_a_model(read.words, read.fields.get("template"))
     for word in read.words:
         _check_not_subcommand(word)
         read.add_model(word, is_first=True)
@@ -379,7 +379,7 @@ def check_model_name(text: str, magic: str) -> None:
         )
 
 
-def _raise_not_a_model(words: Sequence[str]) -> NoReturn:
+def _raise_not_a_model(words: Sequence[str], template: str | None = None) -> NoReturn:
     text = " ".join(words)
     if "<<" in words:
         raise usage_error(
@@ -393,7 +393,7 @@ def _raise_not_a_model(words: Sequence[str]) -> NoReturn:
     raise usage_error(
         f"{_CELL_MAGIC} takes one model on its line, not {text!r}.",
         why="the prompt goes on the lines below",
-        next_step=f"%ollama ask {text}"
+        next_step=f"%ollama ask {f'@{template} ' if template else ''}{text}"
         + (f"   or the subcommand: %ollama {text}" if is_offered else ""),
     )
 

@@ -37,10 +37,10 @@ def ask(context: Context, line: ParsedCommand) -> object:
     """Send the text of the line as the prompt; ``@NAME`` before it is a template."""
     options, text = line.chat_arguments, line.text
     if text.startswith("@"):
-        from ollama_magic.notebook.templates import names
+        from ollama_magic.notebook.templates import by_name
 
         word, _, rest = text[1:].partition(" ")
-        if word in names(context.session):
+        if word in by_name(context.session):
             options, text = replace(options, template=word), rest
     return context.unless_shown(context.ask(options, text))
 

@@ -58,15 +58,19 @@ _COLUMNS: Columns[TemplateRow] = {
 def template(context: Context, line: ParsedCommand) -> object:
     """Save, list, show, delete and export templates."""
     action, name = (*line.arguments, "", "")[:2]
-    if action in {"", "list"}:
+    if action in {"", "list", "ls"}:
         return _listing(context)
-    run = _ACTIONS.get(action)
+    run = _ACTIONS.get(_OTHER_WORDS.get(action, action))
     if run is None:
         likely = nearest(action, [one for one in _ACTIONS if one != "rm"])
-        step = f"did you mean: %ollama template {likely} {name}".rstrip()
-        if not likely:
-            step = f"to use a template: %%ollama @{action}   %ollama help template"
-        raise usage_error(f"%ollama template cannot {action!r}.", next_step=step)
+        used = action.removeprefix("@")
+        step = "%ollama help template"
+        if used in templates.by_name(context.session):
+            step = f"to use it: %%ollama @{used}   to read it: %ollama template show "
+            step += used
+        elif likely:
+            step = f"did you mean: %ollama template {likely} {name}".rstrip()
+        raise usage_error(f"%ollama template has no {action!r}.", next_step=step)
     if not name:
         raise usage_error(
             f"%ollama template {action} needs the name of a template.",
@@ -77,17 +81,17 @@ def template(context: Context, line: ParsedCommand) -> object:
 
 def _listing(context: Context) -> Listing[TemplateRow]:
     rows, seen = [], set[str]()
-    for path, is_shared in templates.paths(context.session):
+    for name, path, is_shared in templates.paths(context.session):
         where = f"{templates.FOLDER}/{path.name}" if is_shared else "yours"
-        if path.stem in seen:
+        if name in seen:
             where += ", hidden"
-        seen.add(path.stem)
+        seen.add(name)
         try:
             one = templates.read(path, is_shared=is_shared)
         except PromptError as error:
-            rows.append(TemplateRow(path.stem, where, "", f"[{error.why}]"))
+            rows.append(TemplateRow(name, where, "", f"[{error.why}]"))
             continue
-        rows.append(TemplateRow(one.name, where, ", ".join(one.sets), one.text))
+        rows.append(TemplateRow(name, where, ", ".join(one.sets), one.text))
     note = f"{templates.FOLDER}/ is the folder beside this notebook; it wins over yours"
     empty = "No templates yet. Run a prompt, then: %ollama template save NAME"
     return Listing(rows, _COLUMNS, empty, note=note if rows else "")
@@ -95,22 +99,21 @@ def _listing(context: Context) -> Listing[TemplateRow]:
 
 def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
     """Save the prompt of the last cell as it was typed, with its options."""
-    options, text = _last_prompt(context)
-    options, text = templates.applied(context.session, options, text)
-    options, dropped = templates.kept(options)
     path = templates.own_path(context.session, name)
-    if path.exists() and not _may_replace(context, line, name, "save"):
+    options, text = _last_prompt(context)
+    options, dropped = templates.kept(options)
+    if path.exists() and not _may_replace(context, line, path.stem, "save"):
         return None
     templates.save(path, templates.written(text.strip("\n"), options), is_private=True)
-    left = f" Not kept: {', '.join(dropped)}." if dropped else ""
-    return TextPage(f"Saved. To use it: %%ollama @{name}{left}")
+    left = f"\nnot kept: {', '.join(dropped)}" if dropped else ""
+    return TextPage(f"Saved: {short(text)}\nto use it: %%ollama @{path.stem}{left}")
 
 
 def _last_prompt(context: Context) -> tuple[ChatOptions, str]:
     for source in reversed(past_cells(context.session.shell)):
-        with suppress(UsageError):  # it was not sent either
-            options, text = _prompt_in(source)
-            if text.strip() or options.template:
+        with suppress(UsageError, PromptError):  # it was not sent either
+            options, text = templates.applied(context.session, *_prompt_in(source))
+            if text.strip():
                 return options, text
     raise ConfigError(
         "There is no prompt to save.",
@@ -184,3 +187,4 @@ _ACTIONS: dict[str, Callable[[Context, ParsedCommand, str], object]] = {
     "rm": _remove,
     "export": _export,
 }
+_OTHER_WORDS = {"delete": "rm", "remove": "rm", "add": "save"}

@@ -129,6 +129,8 @@ class LineCompleter:
             return self._in_text(line, after)
         if command.asks:
             is_run = command.completes == "model"
+            if command.takes_text and not is_run and word.raw.startswith("@"):
+                return self._template_offer(words[1:], word)
             return self._options_line(words[1:], word, after, models=is_run)
         return self._operand(
             command, position_after(words[1:], command.options), word, after
@@ -183,6 +185,12 @@ class LineCompleter:
         left = [one for one in CHAT_OPTIONS if _may_follow(one, position.given)]
         saved = self._entries("template") if names.entries else ()
         return Offer("", (*names.entries, *saved, *_flags(left, long_only=True)))
+
+    def _template_offer(self, words: list[str], word: Word) -> Offer:
+        """Return the templates if the text of ``ask`` begins here."""
+        position = position_after(words, CHAT_OPTIONS)
+        is_begun = position.plain or position.waits or position.waits_anything
+        return NOTHING if is_begun else starting(word.raw, self._entries("template"))
 
     def _option(self, position: Position, word: Word, after: str) -> Offer | None:
         """Return what fits an option or its value; None if neither belongs here."""
@@ -245,12 +253,14 @@ class LineCompleter:
         typed = typed.lstrip("\"'")  # in quotes, VS Code also shows names with a dot
         models = self.models(host)
         wanted, given = canonical(typed), {canonical(name) for name in besides}
-        if typed and any(canonical(model.name) == wanted for model in models):
-            return Offer(typed)  # it is complete; see ``starting``
         left = [model for model in models if canonical(model.name) not in given]
-        return starting(
+        left.sort(key=lambda model: canonical(model.name) != wanted)
+        offer = starting(
             typed, [Entry(one.name, "model", model_note(one)) for one in left]
         )
+        if {canonical(entry.text) for entry in offer.entries} == {wanted}:
+            return Offer(typed)  # it is complete; see ``starting``
+        return offer
 
     def _entries(self, what: Completes) -> Iterable[Entry]:
         sources = self.sources

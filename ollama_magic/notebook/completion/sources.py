@@ -81,9 +81,9 @@ class Sources:
         """Yield the names of templates and their prompts."""
         from ollama_magic.notebook import templates
 
-        for path, is_shared in templates.paths(self._session()):
+        for name, (path, is_shared) in templates.by_name(self._session()).items():
             with suppress(OllamaMagicError, OSError):
-                yield path.stem, templates.read(path, is_shared=is_shared).text
+                yield name, templates.read(path, is_shared=is_shared).text
 
     def compared(self) -> Sequence[str]:
         """Return the models of the last comparison."""
