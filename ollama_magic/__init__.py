@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.generation.compare import Comparison
     from ollama_magic.generation.reply import Reply
+    from ollama_magic.generation.web import web_fetch, web_search
     from ollama_magic.widgets.panel import panel
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "panel",
     "stream",
     "unload_ipython_extension",
+    "web_fetch",
+    "web_search",
 ]
 
 _HOMES = {
@@ -48,6 +51,8 @@ _HOMES = {
     "map_prompts": "batch.map_prompts",
     "models": "api",
     "panel": "widgets.panel",
+    "web_fetch": "generation.web",
+    "web_search": "generation.web",
 }
 
 

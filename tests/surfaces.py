@@ -26,8 +26,10 @@ from ollama_magic.client.server_errors import (
     server_error,
 )
 from ollama_magic.client.types import Progress, ReplyChunk
+from ollama_magic.client.web import SearchResult, WebPage
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.generation.response import Response, Result
+from ollama_magic.generation.web import COLUMNS
 from ollama_magic.notebook.commands.chats import preview
 from ollama_magic.notebook.completion.inspection import Inspector
 from ollama_magic.notebook.completion.lines import LineCompleter
@@ -132,6 +134,21 @@ def called(text):
     yield from reply(steps=steps)
     yield from reply(steps=(steps[0], {**steps[1], "outcome": "failed"}))
     yield from reply(steps=steps[:1])  # before the call is allowed
+
+
+def from_the_web(text):
+    """Show the sources of a reply, search results, and a page."""
+    urls = (text, f"https://{text}/", f"https://x.example/{text}")
+    sources = [{"title": text, "url": url} for url in urls]
+    step = {"role": "tool", "content": text, "tool_name": "web_search"}
+    yield from reply(steps=({**step, "sources": sources},))
+    found = [SearchResult(text, url, text) for url in urls]
+    yield from bundle_parts(Listing(found, COLUMNS, "")._repr_mimebundle_())
+    yield "repr", repr(WebPage(text, text, text))
+    written = []
+    view = ReplyView("", steps=({**step, "sources": sources},))
+    TerminalDisplay(written.append, is_tty=True).finish_reply(view, {})
+    yield "terminal", "".join(written)
 
 
 def drawn(text):
@@ -370,6 +387,7 @@ SURFACES = {
     "tokens by probability": shaded,
     "functions called": called,
     "images drawn": drawn,
+    "from the web": from_the_web,
     "columns": columns,
     "live columns": live_columns,
     "while it waits": while_waiting,

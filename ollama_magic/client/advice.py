@@ -37,6 +37,10 @@ PROXY_LOGIN = (
     "%env HTTPS_PROXY=http://USER:PASSWORD@PROXY:PORT"
 )
 
+SIGN_IN = (
+    "%ollama signin, or `ollama signin` on the machine of the server; then run this "
+    "again"
+)
 _NAME = "write the name as [NAMESPACE/]NAME[:TAG]; see %ollama list"
 _LOCAL = "choose a local model: %ollama list"
 _NO_ENDPOINT = (
@@ -55,6 +59,8 @@ SINCE: Mapping[str, str] = {
     "signout": "0.12.1",
     "status": "0.16.2",
     "experimental/model-recommendations": "0.22.1",
+    "experimental/web_search": "0.18.0",
+    "experimental/web_fetch": "0.18.0",
 }
 """By endpoint: the first version of Ollama that has it."""
 
@@ -89,7 +95,7 @@ NEXT_STEPS: Steps = (
     (
         "^403 ",
         "set OLLAMA_API_KEY to a token that this server accepts "
-        "(for a cloud model: ollama signin)",
+        "(for a cloud model: %ollama signin)",
     ),
     ("^407 ", PROXY_LOGIN),
     (
@@ -243,7 +249,7 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         (
             r"\b40[13]\b|unauthorized|forbidden|denied|gated|restricted|awaiting",
             "accept the terms on the model's page, and add the server's key to your "
-            "account (ollama signin, or https://huggingface.co/settings/keys)",
+            "account (%ollama signin, or https://huggingface.co/settings/keys)",
         ),
         ("unexpected endpoint", _NOT_OLLAMA),
         (
@@ -260,7 +266,7 @@ TRANSFER_STEPS: Mapping[str, Steps] = {
         _plain_http("push"),
         (
             "unauthorized|denied|401|403",
-            "sign in on the server (ollama signin), and push to your own "
+            "sign in on the server (%ollama signin), and push to your own "
             "namespace: %ollama cp {model} YOU/NAME",
         ),
         ("unexpected endpoint", _NOT_OLLAMA),

@@ -28,6 +28,7 @@ from ollama_magic.client.types import (
     Think,
     set_only,
 )
+from ollama_magic.client.web import SearchResult, WebPage, search_results
 
 _MAX_VERSION_BYTES = 64 * 1024
 _ModelList = list[ModelSummary]  # `list` is a method below
@@ -289,6 +290,18 @@ class OllamaClient(Connection):
         path = "/api/experimental/model-recommendations"
         entries = json_objects(self._read("GET", path).get("recommendations"))
         return [*map(Recommendation.from_json, entries)]
+
+    def web_search(self, query: str, *, max_results: int = 5) -> Sequence[SearchResult]:
+        """Search the web through ollama.com, with the account of the server (0.18)."""
+        path = "/api/experimental/web_search"
+        body = {"query": query, "max_results": max_results}
+        return search_results(self._read("POST", path, body, field="results"))
+
+    def web_fetch(self, url: str) -> WebPage:
+        """Return a page that ollama.com fetches; as ``web_search``."""
+        path = "/api/experimental/web_fetch"
+        found = self._read("POST", path, {"url": url}, field="content")
+        return WebPage.from_json(url, found)
 
     # -- transfers ---------------------------------------------------------
 

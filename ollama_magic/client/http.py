@@ -243,7 +243,7 @@ class HttpExchange:
     def info(self) -> RequestInfo:
         """The request as error messages describe it."""
         withheld = self.credentials.withheld_key
-        _, _, action, *rest = self._path.split("/")
+        _, _, action, *rest = self._path.partition("?")[0].split("/")
         return RequestInfo(
             self.host.base_url,
             "/".join([action, *rest]) if action == "experimental" else action,

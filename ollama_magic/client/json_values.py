@@ -53,6 +53,16 @@ def json_int(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
+def json_float(value: object) -> float | None:
+    """Return a finite number; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def json_object(value: object) -> JsonObject:
     """Return a JSON object as it is; any other value is an empty one."""
     return value if isinstance(value, dict) else {}

@@ -46,6 +46,12 @@ _VERBS = {
     "signout": ("sign out", ""),
     "status": ("say whether it uses the cloud", ""),
     "experimental/model-recommendations": ("recommend models", ""),
+    "experimental/web_search": ("search the web", ""),
+    "experimental/web_fetch": ("fetch a page", ""),
+    "web_search": ("search the web", ""),
+    "web_fetch": ("fetch a page", ""),
+    "balance": ("return a balance", ""),
+    "usage": ("return the usage", ""),
 }
 _SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
 """Visible ASCII without quotes and angle brackets."""
@@ -112,6 +118,8 @@ def response_error(
     is_foreign = is_text or (status_code >= 500 and "error" not in (data or {}))
     if data is None:
         text = _described(text, content_type, is_foreign=is_foreign)
+    elif not signin_url(data):
+        text += hide(_elsewhere(data.get("signin_url")))
     return server_error(
         info,
         text,
@@ -269,6 +277,18 @@ def signin_url(data: Mapping[str, object]) -> str:
     return str(url) if is_url else ""
 
 
+def _elsewhere(url: object) -> str:
+    """Return a warning about an address to sign in that is not at ollama.com."""
+    if not isinstance(url, str) or not url:
+        return ""
+    try:
+        host = urlsplit(url).hostname or "no host"
+    except ValueError:
+        host = "no host"
+    # NB: front ends make links of addresses in errors, so the address is not shown.
+    return f" (to sign in it names {quoted(host, limit=80)}, which is not ollama.com)"
+
+
 def error_words(error: object) -> str:
     """Return the text of an ``error`` field: a string, or an object like OpenAI's."""
     if isinstance(error, dict):
@@ -375,7 +395,7 @@ def _next_step(info: RequestInfo, matched: str, status_code: int) -> str:
 def _login_step(info: RequestInfo, signin_url: str) -> str:
     """Return how to log in; it depends on the secret that was sent, and refused."""
     if signin_url:
-        return f"open {signin_url} , sign in, then run this again"
+        return advice.SIGN_IN
     if info.withheld_step:
         return f"the API key was not sent; {info.withheld_step}"
     if info.sent == "password":
@@ -386,7 +406,7 @@ def _login_step(info: RequestInfo, signin_url: str) -> str:
     verb = "correct" if info.sent else "set"
     return (
         f"{verb} OLLAMA_API_KEY, or send the header that it requires: {header} "
-        "(for a cloud model: ollama signin)"
+        "(for a cloud model: %ollama signin)"
     )
 
 

@@ -47,7 +47,7 @@ from ollama_magic.generation.schema import (
 )
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import system_message
-from ollama_magic.generation.tool_calls import make_tools
+from ollama_magic.generation.tool_calls import make_tools, own_tools
 from ollama_magic.generation.tools import Tool
 from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
 
@@ -109,7 +109,7 @@ class PreparedRequest:
             sets = f"sets {', '.join(use.sets)}" if use.sets else ""
             facts = ", ".join(filter(None, [use.path, sets]))
             notes.append(f"template {use.name}" + (f" ({facts})" if facts else ""))
-        return tuple(notes)
+        return (*notes, *own_tools(self.tools))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def prepare(
     composed = partial(compose, text, names, raw=options.raw, hide=hide)
     composition = composed(files=options.files, images=options.images)
     excerpt = _excerpt(session, options)
-    tools = make_tools(options.tools, names) if options.tools else ()
+    tools = _tools(session, client, options) if options.tools else ()
     format = None if begun else _format_of(options, schema)
     _check_format(format, tools)
     before = _chat_before(session, options, composition[0], begun)
@@ -240,6 +240,15 @@ def prepare(
         cells=cells,
         typed=_unless_sent(hide(text.strip("\n")), composition[0]),
     )
+
+
+def _tools(
+    session: Session, client: OllamaClient, options: ChatOptions
+) -> tuple[Tool, ...]:
+    from ollama_magic.generation.web import WebTools
+
+    find = WebTools(session, client).find
+    return make_tools(options.tools, session.namespace, find)
 
 
 def _unless_sent(typed: str, sent: str) -> str:

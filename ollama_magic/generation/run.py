@@ -34,7 +34,12 @@ from ollama_magic.generation.response import Response, Result, added_stats, rece
 from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
-from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
+from ollama_magic.generation.tool_calls import (
+    AskBeforeCall,
+    ToolLoop,
+    always_yes,
+    sending_notes,
+)
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
 from ollama_magic.render.reply import ReplyView
@@ -124,7 +129,8 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     request = prepared.request
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
     images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
-    notes = "".join(f"\n{note}" for note in prepared.notes)
+    said = (*prepared.notes, *sending_notes(prepared.tools))
+    notes = "".join(f"\n{note}" for note in said)
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body}\n"
@@ -179,7 +185,7 @@ def _follow_ups(
         # Front ends that send no cell ids may show plain text, which live output lacks.
         return is_shown and session.cells.is_identified
 
-    approve = always_yes if prepared.options.yes else AskBeforeCall()
+    approve = always_yes if prepared.options.yes else AskBeforeCall(prepared.tools)
     rounds = session.settings.tool_rounds
     hide = session.redactor_for(prepared.client).text
     return (ToolLoop(prepared.tools, approve, show, rounds, hide=hide),)

@@ -26,7 +26,7 @@ from ollama_magic.generation.tools import (
     run_tool,
 )
 from ollama_magic.history.turns import Message, without_outcome
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import counted, visible_text
 
 Verdict = Literal["yes", "no", "nobody"]
 Approve = Callable[[ToolCall, bool], Verdict]
@@ -48,6 +48,8 @@ _SKIPPED = ToolResult("The user stopped before this call.", "skipped")
 _RAN = {"called", "failed", "interrupted"}
 """Outcomes of calls whose tool ran, to its end or not."""
 
+_WEB = {"web_search": ("search", "searches"), "web_fetch": ("address", "addresses")}
+"""The tools of this package, and what each call sends."""
 _SHOWN_VALUE = 40
 _SHOWN_ARGUMENTS = 100
 _MOST_OF_A_CALL = 2000
@@ -55,9 +57,16 @@ _CALL_WIDTH = 100
 
 
 def make_tools(
-    named: Sequence[object], namespace: Mapping[str, Any]
+    named: Sequence[object],
+    namespace: Mapping[str, Any],
+    find: Callable[[object, Mapping[str, Any]], Tool | None] = lambda *_: None,
 ) -> tuple[Tool, ...]:
     """Return the tools that ``-T`` names; from Python also functions.
+
+    Parameters
+    ----------
+    find
+        Returns the tool of this package that a name or a function means, if any.
 
     Raises
     ------
@@ -65,7 +74,7 @@ def make_tools(
         There is no such name, it cannot be used as a tool, or two tools have the same
         name.
     """
-    tools = [_make_tool(what, namespace) for what in named]
+    tools = [find(what, namespace) or _make_tool(what, namespace) for what in named]
     names = [tool.name for tool in tools]
     for name in names:
         if names.count(name) > 1:
@@ -92,8 +101,9 @@ def always_yes(_call: ToolCall, _is_shown: bool) -> Verdict:
 class AskBeforeCall:
     """Asks the user before each call; ``always`` allows all calls of that tool."""
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Sequence[Tool] = ()) -> None:
         self._always: set[str] = set()
+        self._sites = {tool.name: tool.sends_to for tool in tools if tool.sends_to}
 
     def __call__(self, call: ToolCall, is_shown: bool) -> Verdict:
         """Return what the user says.
@@ -104,7 +114,9 @@ class AskBeforeCall:
         if call.name in self._always:
             return "yes"
         asked = _short(call) if is_shown else _whole(call)
-        answer = ask_user(f"Call {asked}? [y]es, [n]o, [a]lways: ")
+        site = self._sites.get(call.name)
+        where = f", sent to {site}" if site else ""
+        answer = ask_user(f"Call {asked}{where}? [y]es, [n]o, [a]lways: ")
         if answer is None:
             return "nobody"
         word = answer.strip().lower()
@@ -182,6 +194,7 @@ class ToolLoop:
         self._rounds_left = rounds
         self._hide = hide
         self._too_many = 0
+        self._advice: dict[str, None] = {}
         self._steps: list[Message] = []
 
     @property
@@ -193,12 +206,15 @@ class ToolLoop:
     def notes(self) -> Sequence[str]:
         """Notes for the footer."""
         ran = Counter(
-            step["tool_name"] for step in self._steps if step.get("outcome") in _RAN
+            step["tool_name"]
+            for step in self._steps
+            if step.get("outcome") in _RAN and not step.get("sent_to")
         )
         called = [
             f"{n} ({times} times)" if times > 1 else n for n, times in ran.items()
         ]
         notes = [f"called {', '.join(called)}"] if called else []
+        notes += [*_sent_notes(self._steps), *self._advice]
         refused = [step for step in self._steps if step.get("outcome") == "refused"]
         if refused:
             notes.append(
@@ -245,6 +261,13 @@ class ToolLoop:
             "tool_name": call.name,
             "outcome": result.outcome,
         }
+        if result.sent_to:
+            message["sent_to"] = result.sent_to
+        if result.sources:
+            named = [{"title": title, "url": url} for title, url in result.sources]
+            message["sources"] = named
+        if result.advice:
+            self._advice[result.advice] = None
         if call.id:
             message["tool_call_id"] = call.id
         self._steps.append(message)
@@ -278,8 +301,35 @@ class ToolLoop:
             with let_through():
                 return run_tool(tool, arguments)
         except BaseException:
-            self._add(call, _INTERRUPTED)
+            self._add(call, replace(_INTERRUPTED, sent_to=tool.sends_to))
             raise
+
+
+def _sent_notes(steps: Sequence[Message]) -> list[str]:
+    """Return what was sent to other sites: ``2 searches sent to ollama.com``."""
+    sent = Counter(
+        (step["sent_to"], step["tool_name"]) for step in steps if step.get("sent_to")
+    )
+    return [
+        f"{counted(count, *_WEB.get(name, ('call',)))} sent to {site}"
+        for (site, name), count in sent.items()
+    ]
+
+
+def own_tools(tools: Sequence[Tool]) -> list[str]:
+    """Return what is said about functions of the user with the name of a web tool."""
+    names = [tool.name for tool in tools if tool.name in _WEB and not tool.sends_to]
+    return [f"{name} is your function, not the built-in tool" for name in names]
+
+
+def sending_notes(tools: Sequence[Tool]) -> list[str]:
+    """Return what is said before anything is sent."""
+    return [
+        f"the arguments of {tool.name} would be sent to {tool.sends_to}, "
+        "after you confirm each call"
+        for tool in tools
+        if tool.sends_to
+    ]
 
 
 def _called_message(response: Response, calls: Sequence[ToolCall]) -> Message:

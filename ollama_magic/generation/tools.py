@@ -63,6 +63,8 @@ class Tool:
     """The types of the parameters that have one."""
     filled: frozenset[str] = frozenset()
     """Parameters whose default is part of their type: ``n: int = Field(3)``."""
+    sends_to: str = ""
+    """The site that the arguments of each call are sent to, if it is one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,12 @@ class ToolResult:
     text: str
     """The text that is sent to the model."""
     outcome: CallOutcome = "called"
+    sent_to: str = ""
+    """The site that the arguments were sent to."""
+    sources: tuple[tuple[str, str], ...] = ()
+    """The title and the address of each page that the text is from."""
+    advice: str = ""
+    """What the user can do about a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class _Parameter:
 # -- the description of a tool ------------------------------------------------------
 
 
-def make_tool(name: str, function: object) -> Tool:
+def make_tool(name: str, function: object, *, sends_to: str = "") -> Tool:
     """Return a function as a tool: its signature, hints and docstring as a schema.
 
     Parameters
@@ -99,6 +107,8 @@ def make_tool(name: str, function: object) -> Tool:
     function
         A function, a method, a ``functools.partial`` or an object with ``__call__``.
         Arguments that a partial fixes by name are hidden from the model.
+    sends_to
+        The site that its calls are sent to.
 
     Raises
     ------
@@ -129,7 +139,7 @@ def make_tool(name: str, function: object) -> Tool:
     types = {one.name: one.type for one in parameters if one.type is not None}
     filled = frozenset(one.name for one in parameters if one.is_filled)
     described = {"type": "function", "function": description}
-    return Tool(name, function, described, types, filled)
+    return Tool(name, function, described, types, filled, sends_to)
 
 
 def _inside(function: Any) -> tuple[Any, frozenset[str]]:  # noqa: ANN401
@@ -331,6 +341,8 @@ def run_tool(tool: Tool, arguments: Mapping[str, Any]) -> ToolResult:
         result = tool.function(**built)
         if inspect.isawaitable(result):
             result = _awaited(result)
+        if isinstance(result, ToolResult):
+            return result
         return ToolResult(_result_text(result))
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  (of the user)
         return ToolResult(error_text(error), "failed")

@@ -45,7 +45,7 @@ RECORDED_SETTINGS = tuple(_SETTINGS)
 
 _OPTIONAL_TEXTS: dict[str, tuple[str, ...]] = {
     "assistant": ("thinking",),
-    "tool": ("tool_name", "tool_call_id", "outcome"),
+    "tool": ("tool_name", "tool_call_id", "outcome", "sent_to"),
 }
 """For each role of a message, the optional text fields."""
 _MAX_NAME_LENGTH = 200
@@ -224,9 +224,17 @@ def _step(data: object) -> Message:
         if text := _text(data, name):
             step[name] = text
     _one_of(CallOutcome, step.get("outcome", "called"), "outcome of a tool call")
+    if step["role"] == "tool" and (sources := _typed(data, "sources", [])):
+        step["sources"] = [*map(_source, sources)]
     if step["role"] == "assistant" and (calls := _typed(data, "tool_calls", [])):
         step["tool_calls"] = [_call(call) for call in calls]
     return step
+
+
+def _source(data: object) -> dict[str, str]:
+    if not isinstance(data, Mapping):
+        raise UnreadableError("a source of a turn is not an object")
+    return {name: _text(data, name) for name in ("title", "url")}
 
 
 def _call(data: object) -> dict[str, Any]:

@@ -394,9 +394,16 @@ def _user_message(prompt: str, images: Sequence[Image]) -> Message:
     return message
 
 
+_NOT_SENT = {"outcome", "sent_to", "sources"}
+
+
 def without_outcome(message: Message) -> Message:
-    """Return a step without ``outcome``, which Ollama does not have."""
-    return {key: value for key, value in message.items() if key != "outcome"}
+    """Return a step without the fields that Ollama does not have.
+
+    These are ``outcome``, ``sent_to`` (the site that a call was sent to) and
+    ``sources`` (the title and address of each page that the result is from).
+    """
+    return {key: value for key, value in message.items() if key not in _NOT_SENT}
 
 
 def _without_thinking(message: Message) -> Message:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.safe_html import page_html
+from ollama_magic.render.sources import link_html
 from ollama_magic.render.text import escaped, one_line
 from ollama_magic.render.theme import BAR, BAR_REST
 
@@ -23,6 +24,9 @@ _BAR_WIDTH_EM = 14
 
 class ProgressLine(Protocol):
     """Shows progress."""
+
+    def offer(self, title: str, url: str) -> None:
+        """Show a link to open, until the final state takes its place."""
 
     def show(self, text: str, share: float | None = None) -> None:
         """Show the current state, if an update is due."""
@@ -53,22 +57,35 @@ class NotebookProgress:
         self._output = LiveOutput(publish)
         self._final = FinalOutput(publish, clear_output, mode=mode)
         self._shown_at = float("-inf")
+        self._link = ("", "")
+
+    def offer(self, title: str, url: str) -> None:
+        """Show a link above the line."""
+        self._link = (title, url)
 
     def show(self, text: str, share: float | None = None) -> None:
         """Show the current state, at most five times a second."""
         now = time.monotonic()
         if self._is_live and now - self._shown_at >= _INTERVAL_S:
             self._shown_at = now
-            self._output.publish(_bundle(text, share), {})
+            self._output.publish(_bundle(text, share, *self._link), {})
 
     def finish(self, text: str) -> None:
         """Replace the line by the final state."""
         self._final.finish(self._output, _bundle(text), {})
 
 
-def _bundle(text: str, share: float | None = None) -> dict[str, str]:
+def _bundle(
+    text: str, share: float | None = None, title: str = "", url: str = ""
+) -> dict[str, str]:
     text = one_line(text)
-    return {"text/html": _line_html(text, share), "text/plain": text}
+    page = _line_html(text, share)
+    if not url:
+        return {"text/html": page, "text/plain": text}
+    return {
+        "text/html": link_html(title, url) + page,
+        "text/plain": f"{title}: {url}\n{text}",
+    }
 
 
 def _line_html(text: str, share: float | None) -> str:
@@ -102,6 +119,10 @@ class TerminalProgress:
         self._write = write
         self._is_tty = sys.stdout.isatty() if is_tty is None else is_tty
         self._shown = ""
+
+    def offer(self, title: str, url: str) -> None:
+        """Print the address on a line of its own: one that wraps stays a link."""
+        self._write(f"{one_line(title)}:\n{one_line(url)}\n")
 
     def show(self, text: str, share: float | None = None) -> None:
         """Rewrite the line if it changed."""

@@ -36,6 +36,7 @@ from ollama_magic.render.safe_html import (
     thinking_html,
     within_budget,
 )
+from ollama_magic.render.sources import sources_fact, sources_html
 from ollama_magic.render.text import (
     count_invisible,
     counted,
@@ -110,6 +111,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         steps_html(view.steps),
         thinking_html(thinking, view.thinking_s) if thinking else "",
         _answer_html(view.text, view.view, view.folded),
+        sources_html(view.steps),
         _notice_html(notice) if notice else "",
     ]
     ends = [logprobs_html(view.logprobs), _footer_html(view)]
@@ -147,8 +149,8 @@ def output_text(view: ReplyView) -> str:
     if len(calls) > _MAX_CALLS_IN_TEXT:
         calls[_MAX_CALLS_IN_TEXT:] = [f"and {len(calls) - _MAX_CALLS_IN_TEXT} more"]
     images = [f"image: {Image(png).describe()}" for png in view.images]
-    shown = [*images, *calls, sureness(view.logprobs), *view.facts]
-    facts = one_line(" · ".join(filter(None, shown)))
+    shown = [*images, *calls, sources_fact(view.steps), sureness(view.logprobs)]
+    facts = one_line(" · ".join(filter(None, [*shown, *view.facts])))
     plain = reply_plain(view)
     gap = "\n" if view.notice.strip() else "\n\n"
     return f"{plain}{gap}[{facts}]" if facts else plain

@@ -18,6 +18,7 @@ from ollama_magic.render.reply import (
     reply_plain,
     tool_steps,
 )
+from ollama_magic.render.sources import sources_lines
 from ollama_magic.render.text import visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
@@ -94,7 +95,9 @@ class TerminalDisplay:
 
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Print the rest of a complete reply, and its footer."""
-        self.finish({"text/plain": reply_plain(view)}, metadata, plain_footer(view))
+        parts = [reply_plain(view), "\n".join(sources_lines(view.steps))]
+        plain = "\n\n".join(filter(None, parts))
+        self.finish({"text/plain": plain}, metadata, plain_footer(view))
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:
         """Print the new steps, and return True; the next answer follows."""

@@ -164,13 +164,13 @@ def test_an_error_inside_an_error_is_unwrapped():
             "unauthorized",
             "set OLLAMA_API_KEY, or send the header that it requires: %config "
             'OllamaMagics.headers = {"NAME": "VALUE"} '
-            "(for a cloud model: ollama signin)",
+            "(for a cloud model: %ollama signin)",
         ),
         (
             403,
             "forbidden",
             "set OLLAMA_API_KEY to a token that this server accepts "
-            "(for a cloud model: ollama signin)",
+            "(for a cloud model: %ollama signin)",
         ),
         (
             403,
@@ -439,10 +439,13 @@ SIGNIN = "https://ollama.com/connect?name=gpu&key=c3NoLWVkMjU1MTk%3D"
 
 
 @pytest.mark.parametrize("action", ["chat", "generate", "embed", "pull", "push"])
-def test_the_address_to_sign_in_is_shown(action):
+def test_a_server_without_an_account_names_the_command_to_sign_in(action):
     body = json.dumps({"error": "unauthorized", "signin_url": SIGNIN}).encode()
     error = response_error(RequestInfo(URL, action, "kimi-k2.6:cloud"), 401, body)
-    assert error.next_step == f"open {SIGNIN} , sign in, then run this again"
+    assert error.next_step.startswith(
+        "%ollama signin, or `ollama signin` on the machine"
+    )
+    assert (error.signin_url, SIGNIN in str(error)) == (SIGNIN, False)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +469,9 @@ def test_the_address_to_sign_in_is_shown(action):
 def test_no_other_address_to_sign_in_is_shown(url):
     body = json.dumps({"error": "unauthorized", "signin_url": url}).encode()
     error = response_error(chat("m:cloud"), 401, body)
-    assert "open " not in error.next_step
+    assert (error.signin_url, "signin, or" in error.next_step) == ("", False)
+    assert ("which is not ollama.com" in error.why) == (bool(url) and type(url) is str)
+    assert "://" not in error.why
     assert "OLLAMA_API_KEY" in error.next_step
 
 

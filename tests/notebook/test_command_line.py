@@ -505,6 +505,7 @@ def misspellings(word):
 
 
 DISCARDING = {"rm", "delete", "remove", "drop", "prune", "undo", "new", "reset"}
+DISCARDING |= {"signout", "logout"}
 WORDS = sorted({name for each in COMMANDS for name in (each.name, *each.aliases)})
 
 

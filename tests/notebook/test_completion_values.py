@@ -181,7 +181,7 @@ def test_what_an_editor_has_closed_is_not_closed_again(text, after, expected):
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        ("tool", ["get_weather"]),
+        ("tool", ["get_weather", *placeholders.WEB_TOOLS]),
         ("image", ["photo", "png"]),
         ("schema", ["Person", "Mood", "shape"]),
     ],

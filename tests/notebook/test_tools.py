@@ -7,7 +7,7 @@ import threading
 
 import nbformat
 import pytest
-from fake_ollama import Answer, Wait, answer_of, reply_line
+from fake_ollama import Answer, Wait, answer_of, json_answer, reply_line
 
 MODEL = "llama3.2:3b"
 BODY = {"model": MODEL, "messages": []}
@@ -796,3 +796,42 @@ def test_the_question_shows_the_arguments_that_the_function_gets(able, fake_olla
     ran = able.run("%%ollama -T add\nGo.")
     assert ran.asked == ['Call add(n=3, to=["a"])? [y]es, [n]o, [a]lways: ']
     assert last_messages(fake_ollama)[-1]["content"] == "3"
+
+
+def test_a_web_search_is_confirmed_named_and_keeps_its_sources(
+    able, fake_ollama, tmp_path
+):
+    url = "https://yr.example/oslo"
+    found = {"results": [{"title": "Oslo", "url": url, "content": "Rain."}]}
+    fake_ollama.on("POST /api/experimental/web_search", json_answer(found))
+    wanted = calls(call("web_search", query="oslo"), call("web_search", query="b"))
+    script(fake_ollama, wanted, says("Rain."))
+    able.answers = ["y", "n"]
+    ran = able.run("%%ollama -T web_search\nRain?", cell_id="a")
+    assert ran.asked == [
+        f'Call web_search(query="{query}"), sent to ollama.com? [y]es, [n]o, [a]lways: '
+        for query in ("oslo", "b")
+    ]
+    assert fake_ollama.bodies("/api/experimental/web_search") == [
+        {"query": "oslo", "max_results": 5}
+    ]
+    assert "1 search sent to ollama.com" in ran.html
+    assert f'<a href="{url}"' in ran.html
+    file, copy = tmp_path / "chat.json", tmp_path / "copy.json"
+    lines = (
+        f"%ollama export {file}",
+        f"%ollama import {file} -c copy",
+        (f"%ollama export {copy}"),
+    )
+    for line in lines:
+        ran = able.run(line)
+        assert ran.status == "ok", ran.streams
+    for exported in (file, copy):
+        (turn,) = json.loads(exported.read_text("utf-8"))["turns"]
+        assert turn["steps"][1]["sources"] == [{"title": "Oslo", "url": url}]
+        assert turn["steps"][1]["sent_to"] == "ollama.com"
+    able.run("%ollama chat main")
+    script(fake_ollama, says("Yes."))
+    able.run("%%ollama\nSure?", cell_id="b")
+    known = {"role", "content", "tool_calls", "tool_name"}
+    assert {key for m in last_messages(fake_ollama) for key in m} == known

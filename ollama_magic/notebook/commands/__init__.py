@@ -14,6 +14,7 @@ from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
 from ollama_magic.notebook.cli.line import LineReader, check_model_name
 from ollama_magic.notebook.commands import (
+    account,
     chats,
     models,
     panel,
@@ -31,7 +32,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Data": tuple(chats.DATA),
     "Code": (*prompts.CODE, *turns.CODE),
     "Models": (*panel.COMMANDS, *models.COMMANDS),
-    "Server": tuple(server.COMMANDS),
+    "Server": (*server.COMMANDS, *account.COMMANDS),
 }
 
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)

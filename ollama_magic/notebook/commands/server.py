@@ -46,7 +46,7 @@ COMMANDS = Commands()
 ENVIRONMENT = {
     "OLLAMA_HOST": "Server address, if the setting host is empty",
     "OLLAMA_MODEL": "Default model, if nothing else names one",
-    "OLLAMA_API_KEY": "Sent only to the configured host; never shown",
+    "OLLAMA_API_KEY": "Key of the configured host, or of ollama.com; never shown",
 }
 _HOW_TO_SET = (
     'Change a setting: %config OllamaMagics.model = "llama3.2"\n'

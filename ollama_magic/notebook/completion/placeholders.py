@@ -62,6 +62,11 @@ BY_OPTION = {
     "image": Wanted("image", statics.is_image),
     "schema": Wanted("schema", statics.is_schema, has_items=False),
 }
+WEB_TOOLS = {
+    "web_search": "search the web, through ollama.com",
+    "web_fetch": "read a page of the web, through ollama.com",
+}
+"""The tools of this package; a variable of the user's with the name comes first."""
 
 
 def complete(
@@ -101,7 +106,11 @@ def complete(
         )
     if match := _NAME.fullmatch(text):
         typed = match["typed"]
-        return starting(typed, _names(namespace, hidden, wanted, typed))
+        fitting = [*_names(namespace, hidden, wanted, typed)]
+        if wanted is BY_OPTION["tool"]:
+            own = WEB_TOOLS.items()
+            fitting += [Entry(n, "tool", t) for n, t in own if n not in namespace]
+        return starting(typed, fitting)
     return NOTHING
 
 
