@@ -11,25 +11,34 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ollama_magic.api import ask, chat, embed, models, stream
+    from ollama_magic.api import ask, chat, decide, embed, models, stream
+    from ollama_magic.batch.map_decisions import map_decisions
     from ollama_magic.batch.map_prompts import map_prompts
     from ollama_magic.client.client import OllamaClient
+    from ollama_magic.client.decisions import Choice, Score, YesNo
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.generation.compare import Comparison
+    from ollama_magic.generation.decision import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.web import web_fetch, web_search
     from ollama_magic.widgets.panel import panel
 
 __all__ = [
+    "Choice",
     "Comparison",
+    "Decision",
     "OllamaClient",
     "OllamaMagicError",
     "Reply",
+    "Score",
+    "YesNo",
     "__version__",
     "ask",
     "chat",
+    "decide",
     "embed",
     "load_ipython_extension",
+    "map_decisions",
     "map_prompts",
     "models",
     "panel",
@@ -40,14 +49,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Choice": "client.decisions",
     "Comparison": "generation.compare",
+    "Decision": "generation.decision",
     "OllamaClient": "client.client",
     "OllamaMagicError": "errors",
     "Reply": "generation.reply",
+    "Score": "client.decisions",
+    "YesNo": "client.decisions",
     "ask": "api",
     "chat": "api",
+    "decide": "api",
     "embed": "api",
     "stream": "api",
+    "map_decisions": "batch.map_decisions",
     "map_prompts": "batch.map_prompts",
     "models": "api",
     "panel": "widgets.panel",

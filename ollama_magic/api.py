@@ -15,6 +15,8 @@ from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import short_interrupts
+from ollama_magic.generation.decision import Decision
+from ollama_magic.generation.decisions import decide as decide_about
 from ollama_magic.generation.embedding import (
     embed_texts,
     embedding_model,
@@ -23,6 +25,7 @@ from ollama_magic.generation.embedding import (
 from ollama_magic.generation.models import check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
+from ollama_magic.generation.questions import read_questions
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.run import NoDisplay
@@ -184,6 +187,62 @@ def _options(given: Mapping[str, Any], **more: object) -> ChatOptions:
         if value is not None
     }
     return ChatOptions(**given, raw=True)
+
+
+@short_interrupts()
+def decide(
+    state: Any,  # noqa: ANN401  (a text, or any JSON)
+    questions: object,
+    *,
+    model: str | None = None,
+    images: object = (),
+    system: str | None = None,
+    options: Options | None = None,
+    think: Think | None = None,
+    keep_alive: KeepAlive | None = None,
+    truncate: str | None = None,
+    cached: bool = False,
+    host: str | None = None,
+) -> Decision:
+    """Return which of a few answers fits a text, and how likely each one is.
+
+    A model with the capability ``decision`` (Ollama 0.35 and later) tells the
+    probabilities. Any other model is asked for JSON, and they are estimated from its
+    tokens. No chat is read or written.
+
+    Parameters
+    ----------
+    state
+        The text, or a dict or list.
+    questions
+        Labels with their descriptions, ``{"bug": "Software errors", "billing": None}``,
+        or a list of labels; a text for a question of yes or no; ``Choice``, ``YesNo``
+        or ``Score``; or a dict of several of them, by names of your own. Each has from
+        2 to 26 answers.
+    model
+        None: a local model that decides, or else the default model, as in a cell.
+    images
+        An image, or a list of them, for a model with vision.
+    system, options, think, truncate
+        As in ``ask``, for a model that chats; with a model that decides, ``system``,
+        ``options`` and ``think`` are errors.
+    keep_alive, cached, host
+        As in ``ask``.
+
+    Raises
+    ------
+    OllamaMagicError
+        A question is invalid, or there is no answer.
+
+    Examples
+    --------
+    >>> decide("It crashes.", ["bug", "billing"]).choice  # doctest: +SKIP
+    'bug'
+    """
+    given = locals()
+    state, asked = given.pop("state"), read_questions(given.pop("questions"))
+    chat_options = _options(given, choose=asked)
+    return decide_about(current_session(), chat_options, state, NoDisplay())
 
 
 def stream(

@@ -13,6 +13,7 @@ from typing import get_args
 
 from ollama_magic import errors
 from ollama_magic.batch.results import RowProgress
+from ollama_magic.client.decisions import Answer, Choice, Score
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
@@ -28,6 +29,7 @@ from ollama_magic.client.server_errors import (
 from ollama_magic.client.types import Progress, ReplyChunk
 from ollama_magic.client.web import SearchResult, WebPage
 from ollama_magic.errors import OllamaMagicError, quoted
+from ollama_magic.generation.decision import Decision
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.generation.web import COLUMNS
 from ollama_magic.notebook.commands.chats import preview
@@ -118,6 +120,24 @@ def shaded(text):
             top = (TokenLogprob(text, -1.0), TokenLogprob(told, -2.0))
             made.append(TokenLogprob(told, -1.5, () if is_text else tuple(one), top))
         yield from reply(text=text, logprobs=Logprobs(made))
+
+
+def decided(text):
+    """Show questions, labels and levels, as a decision and as an estimate."""
+    label, other = f"{text} a", f"{text} b"
+    questions = {
+        f"{text} c": Choice({label: text, other: None}, f"{text}?"),
+        f"{text} s": Score([label, other]),
+    }
+    answers = {
+        name: Answer(value, {label: 0.9, other: 0.1}, 0.5, (other,))
+        for name, value in zip(questions, (label, 0.1), strict=True)
+    }
+    shown = Decision(
+        answers=answers, questions=questions, model=text, footer=(text,), provenance={}
+    )
+    yield from bundle_parts(shown.bundle())
+    yield "text", repr(shown)
 
 
 def called(text):
@@ -385,6 +405,7 @@ SURFACES = {
     "notice": notice,
     "footer": footer,
     "tokens by probability": shaded,
+    "decisions": decided,
     "functions called": called,
     "images drawn": drawn,
     "from the web": from_the_web,

@@ -20,8 +20,8 @@ from queue import Empty, SimpleQueue
 
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.batch.workers import CONNECTION_ERRORS, RowResult, Workers
+from ollama_magic.client.decisions import DecisionRequest, RowRequest
 from ollama_magic.client.progress import duration_text
-from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
@@ -57,7 +57,7 @@ _CRASHED = re.compile(
 class FinishedRow:
     """A request, the server that it was sent to, and the result."""
 
-    request: GenerateRequest
+    request: RowRequest
     server: BatchServer
     result: RowResult
 
@@ -120,12 +120,10 @@ class Dispatcher:
         self._clock = clock
         limit = workers.rows_per_server
         self._loads = deque(_ServerLoad(server, limit) for server in servers)
-        self._new: Iterator[GenerateRequest] = iter(())
+        self._new: Iterator[RowRequest] = iter(())
         self._has_new = True
-        self._again: deque[GenerateRequest] = deque()
-        self._in_flight: dict[
-            Future[RowResult], tuple[GenerateRequest, _ServerLoad]
-        ] = {}
+        self._again: deque[RowRequest] = deque()
+        self._in_flight: dict[Future[RowResult], tuple[RowRequest, _ServerLoad]] = {}
         self._done: SimpleQueue[Future[RowResult]] = SimpleQueue()
         self._tries: Counter[str] = Counter()
         self.finished: deque[FinishedRow] = deque()
@@ -146,7 +144,7 @@ class Dispatcher:
         return f"waiting for {load.server.base_url}: {_reason(load.error)}{next_try}"
 
     def run(
-        self, requests: Iterable[GenerateRequest], tick_s: float = 0.1
+        self, requests: Iterable[RowRequest], tick_s: float = 0.1
     ) -> Iterator[None]:
         """Send all requests; yield when rows have finished, and at every tick.
 
@@ -194,7 +192,7 @@ class Dispatcher:
             self._in_flight[future] = (request, load)
             future.add_done_callback(self._done.put)
 
-    def _next_request(self) -> GenerateRequest | None:
+    def _next_request(self) -> RowRequest | None:
         # NB: rows that were sent before are the last ones. If one of them is the cause
         # of its error, the others need not wait for it.
         request = next(self._new, None)
@@ -226,7 +224,7 @@ class Dispatcher:
             load.in_flight -= 1
 
     def _finish_or_retry(
-        self, request: GenerateRequest, load: _ServerLoad, result: RowResult
+        self, request: RowRequest, load: _ServerLoad, result: RowResult
     ) -> None:
         error = result.error
         if error is not None and _is_final(error):
@@ -303,8 +301,8 @@ def _reason(error: OllamaMagicError) -> str:
     return quoted(error.why or error.what, limit=120)
 
 
-def _as_sent(request: GenerateRequest, server: BatchServer) -> GenerateRequest:
-    if not server.cloud_host:
+def _as_sent(request: RowRequest, server: BatchServer) -> RowRequest:
+    if not server.cloud_host or isinstance(request, DecisionRequest):
         return request
     return replace(request, prompt=with_format_in_words(request.prompt, request.format))
 

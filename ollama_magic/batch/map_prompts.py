@@ -7,7 +7,7 @@ first row is sent, and however the call ends, the rows that finished are cached.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -24,8 +24,9 @@ from ollama_magic.batch.rows import (
     positions_text,
     read_rows,
 )
-from ollama_magic.batch.servers import usable_servers
+from ollama_magic.batch.servers import UsableServers, usable_servers
 from ollama_magic.batch.workers import open_workers
+from ollama_magic.client.decisions import RowRequest
 from ollama_magic.client.types import (
     Format,
     GenerateRequest,
@@ -169,8 +170,8 @@ def map_prompts(
         "keep_alive": keep_alive,
         "truncate": truncate,
     }
-    arguments = _Arguments(
-        **{name: v if v is None else check_value(name, v) for name, v in given.items()},
+    arguments = Arguments(
+        **checked(given),
         logprobs=logprobs,
         format=format,
         concurrency=concurrency,
@@ -181,21 +182,26 @@ def map_prompts(
         progress=progress,
     )
     arguments.check()
-    notes = _notes_about(without_value, parsed, len(prompts))
+    notes = notes_about(without_value, parsed, len(prompts))
     try:
         with short_interrupts():
             session = current_session()
             reader = _reader(schema, format, session.namespace, logprobs=logprobs)
-            values = _values(prompts, reader, arguments, session, notes)
-            notes += session.take_warnings()
+            plan = partial(_plan, session, arguments, reader)
+            values = run_rows(prompts, arguments, session, notes, plan)
     finally:
         for note in notes:
             warnings.warn(note, stacklevel=2)
     return rows.arranged(values, reader.fields)
 
 
-@dataclass(frozen=True)
-class _Arguments:
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters that are options of a cell too, checked."""
+    return {name: v if v is None else check_value(name, v) for name, v in given.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
     """How to send the rows, as the caller gave it."""
 
     model: str | None
@@ -204,8 +210,8 @@ class _Arguments:
     think: Think | None
     keep_alive: KeepAlive | None
     truncate: str | None
-    logprobs: bool
-    format: Format | None
+    logprobs: bool = False
+    format: Format | None = None
     concurrency: int
     hosts: str | Sequence[str] | None
     patience: float
@@ -257,39 +263,79 @@ class _Arguments:
             )
 
 
-def _values(
-    prompts: Sequence[str],
-    reader: ReplyReader,
-    arguments: _Arguments,
+RequestOf = Callable[[str, str], RowRequest]
+"""Makes the request for a prompt, to a model; empty if it is unknown."""
+Plan = Callable[[UsableServers], tuple[ReplyReader, RequestOf]]
+"""Decides, once the servers are known, what is sent, and how replies are read."""
+
+
+def _plan(
+    session: Session, arguments: Arguments, reader: ReplyReader, _usable: UsableServers
+) -> tuple[ReplyReader, RequestOf]:
+    format = arguments.format if reader.schema is None else reader.schema.json
+    return reader, prompt_requests(session, arguments, format)
+
+
+def prompt_requests(
     session: Session,
-    notes: list[str],
-) -> list[object]:
-    """Return the value of each row, or its error."""
-    if not prompts:
-        return []
-    usable = usable_servers(session, arguments.hosts, arguments.model, arguments.think)
-    notes += usable.notes
+    arguments: Arguments,
+    format: Format | None,
+    **more: Any,  # noqa: ANN401
+) -> RequestOf:
+    """Return a function that makes the request for a prompt.
+
+    Parameters
+    ----------
+    more
+        Other fields of the request.
+    """
     system = system_message(session.settings, arguments.system)
     options = model_options(session.settings, arguments.options or {})
-    format = arguments.format if reader.schema is None else reader.schema.json
     truncate = truncation(session.settings, arguments.truncate, is_data=True)
+    fields = {
+        "options": options,
+        "format": format,
+        "think": arguments.think,
+        "keep_alive": arguments.keep_alive,
+        "truncate": False if truncate == "error" else None,
+        "logprobs": arguments.logprobs,
+        **more,
+    }
 
-    def request_of(prompt: str, model: str = "") -> GenerateRequest:
-        return GenerateRequest(
-            model,
-            prompt,
-            system,
-            options=options,
-            format=format,
-            think=arguments.think,
-            keep_alive=arguments.keep_alive,
-            truncate=False if truncate == "error" else None,
-            logprobs=arguments.logprobs,
-        )
+    def request_of(prompt: str, model: str) -> GenerateRequest:
+        return GenerateRequest(model, prompt, system, **fields)
 
+    return request_of
+
+
+def run_rows(
+    prompts: Sequence[str],
+    arguments: Arguments,
+    session: Session,
+    notes: list[str],
+    plan: Plan,
+    *,
+    decides: bool = False,
+) -> list[object]:
+    """Return the value of each row, or its error.
+
+    Parameters
+    ----------
+    notes
+        Gets what the caller has to warn about.
+    decides
+        Whether a model that decides is preferred.
+    """
+    if not prompts:
+        return []
+    usable = usable_servers(
+        session, arguments.hosts, arguments.model, arguments.think, decides=decides
+    )
+    notes += usable.notes
+    reader, request_of = plan(usable)
     is_offline = usable.fault is not None
     cache = RowCache(session.store, reader, usable.servers, any_digest=is_offline)
-    model = usable.model or cache.model_of(map(request_of, prompts))
+    model = usable.model or cache.model_of(request_of(one, "") for one in prompts)
     output = open_progress_line(session) if arguments.progress else None
     progress = RowProgress(model or "no model", len(prompts), usable.note, output)
     results = Results(prompts, reader, cache, progress, resume=arguments.resume)
@@ -300,17 +346,18 @@ def _values(
             workers, usable.servers, usable.fault, patience_s=arguments.patience
         )
         try:
-            results.run(dispatcher, partial(request_of, model=model))
+            results.run(dispatcher, lambda prompt: request_of(prompt, model))
         finally:
             notes += dispatcher.notes
     values = results.values()
-    notes += [*results.notes(), *reader.notes(values)]
+    notes += [*results.notes(), *reader.notes(values), *session.take_warnings()]
     return values
 
 
-def _notes_about(
+def notes_about(
     without_value: Sequence[int], template: Template, total: int
 ) -> list[str]:
+    """Return a note about rows that have no value for the template."""
     if not without_value:
         return []
     fields = " or ".join(f"{{{field}}}" for field in template.fields)

@@ -20,7 +20,7 @@ from ollama_magic.batch.progress import INTERVAL_S, RowProgress
 from ollama_magic.batch.rows import ReplyReader, positions_text
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.background import check_interrupt, held
-from ollama_magic.client.types import GenerateRequest
+from ollama_magic.client.decisions import RowRequest
 from ollama_magic.errors import (
     ContextExceededError,
     Interrupted,
@@ -55,7 +55,7 @@ _CUT = (
 )
 
 
-def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str:
+def _doubt_about(request: RowRequest, reply: Response | CachedReply) -> str:
     """Return what is wrong with a reply that has text; empty if nothing is known."""
     check, stats = _context_of(request), reply.stats
     is_checked = isinstance(reply, Response) and request.truncate is False
@@ -70,7 +70,7 @@ def _doubt_about(request: GenerateRequest, reply: Response | CachedReply) -> str
     return _CUT_AT_NUM_PREDICT if is_asked_for else _CUT
 
 
-def _context_of(request: GenerateRequest, trained: int = 0) -> ContextCheck:
+def _context_of(request: RowRequest, trained: int = 0) -> ContextCheck:
     options = request.options
     length = length_in_force(options, loaded=0, trained=trained, asked_with={})
     messages = [*map(dict, request.as_messages())]
@@ -109,7 +109,7 @@ class RowCache:
         self._any_digest = any_digest
         self._digests = {server.digest for server in servers}
 
-    def model_of(self, requests: Iterable[GenerateRequest]) -> str:
+    def model_of(self, requests: Iterable[RowRequest]) -> str:
         """Return the model of the first cached reply to one of the requests."""
         for request in requests:
             cached = self._store.find_cached_reply(request_key(request))
@@ -117,7 +117,7 @@ class RowCache:
                 return cached.model
         return ""
 
-    def find(self, request: GenerateRequest) -> CachedReply | None:
+    def find(self, request: RowRequest) -> CachedReply | None:
         """Return the cached reply to a request, if there is one."""
         key = request_key(request)
         for digest in self._digests:
@@ -148,7 +148,7 @@ class RowCache:
         )
         self._store.cache_reply(request_key(row.request), reply)
 
-    def _is_valid(self, request: GenerateRequest, cached: CachedReply) -> bool:
+    def _is_valid(self, request: RowRequest, cached: CachedReply) -> bool:
         try:
             self._reader.check(cached)
         except ReplyDataError:
@@ -229,7 +229,7 @@ class Results:
         return f"{reason}: {longest.next_step}" if longest else reason
 
     def run(
-        self, dispatcher: Dispatcher, request_of: Callable[[str], GenerateRequest]
+        self, dispatcher: Dispatcher, request_of: Callable[[str], RowRequest]
     ) -> None:
         """Get a result for every prompt, from the cache or a server.
 
@@ -291,14 +291,14 @@ class Results:
                 check_interrupt()
         return future.result()
 
-    def _find_cached(self, request_of: Callable[[str], GenerateRequest]) -> None:
+    def _find_cached(self, request_of: Callable[[str], RowRequest]) -> None:
         """Add the results that are known before anything is sent."""
         for prompt in self._row_counts:
             if self._is_ending:
                 break
             self._find_result(request_of(prompt))
 
-    def _find_result(self, request: GenerateRequest) -> None:
+    def _find_result(self, request: RowRequest) -> None:
         prompt = request.prompt
         rows = self._row_counts[prompt]
         if not prompt.strip():

@@ -28,6 +28,7 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerUnreachableError,
 )
+from ollama_magic.generation.deciders import is_decider, local_decider
 from ollama_magic.generation.models import (
     ServerModels,
     capabilities_of,
@@ -113,6 +114,8 @@ def usable_servers(
     hosts: str | Sequence[str] | None,
     model: str | None,
     think: Think | None,
+    *,
+    decides: bool = False,
 ) -> UsableServers:
     """Return the servers to use; with a ``fault`` if cached replies may be enough.
 
@@ -124,6 +127,8 @@ def usable_servers(
         The model that the caller names, if any.
     think
         Whether the model must be able to think.
+    decides
+        Whether the model need not chat if it decides; such a model is preferred.
 
     Raises
     ------
@@ -133,14 +138,17 @@ def usable_servers(
         There is no model, or none of several servers is usable.
     """
     servers = _named_servers(session, hosts)
+    find = partial(_find_servers, session, servers, think=think, decides=decides)
+    if decides and not model:
+        model = _decider(session, servers) or None
     name = model or _default_model(session)
     try:
-        usable = _find_servers(session, servers, name, think)
+        usable = find(name)
         if not model:
             listed = [server.model for server in usable.servers if server.model]
             allowed = _default_model(session, listed)
             if allowed != name:
-                usable = _find_servers(session, servers, allowed, think)
+                usable = find(allowed)
     except ServerUnreachableError as error:
         if not session.settings.cached:
             raise
@@ -148,6 +156,15 @@ def usable_servers(
     for server in usable.servers:
         check_cloud(session.settings, server.client, usable.model, server.cloud_host)
     return usable
+
+
+def _decider(session: Session, servers: Sequence[BatchServer]) -> str:
+    """Return a model of the first server that decides; empty if it has none."""
+    allow_cloud = session.settings.allow_cloud
+    with suppress(OllamaMagicError):
+        installed = run_in_background(servers[0].client.list)
+        return local_decider(installed, allow_cloud=allow_cloud)
+    return ""
 
 
 def _default_model(
@@ -188,6 +205,8 @@ def _find_servers(
     servers: Sequence[BatchServer],
     model: str | None,
     think: Think | None,
+    *,
+    decides: bool,
 ) -> UsableServers:
     """Return the servers that have the model; None is the default of the first."""
     allow_cloud = session.settings.allow_cloud
@@ -200,7 +219,8 @@ def _find_servers(
         lists = _each(servers, look)
         name = _full_name(model, lists, allow_cloud=allow_cloud)
         pairs = list(zip(servers, lists, strict=True))
-        checked = _each(pairs, lambda pair: _checked(*pair, name, think))
+        check = partial(_checked, name=name, think=think, decides=decides)
+        checked = _each(pairs, lambda pair: check(*pair))
         return replace(_usable(name, servers, checked), requested_model=model or "")
 
     return run_in_background(find)
@@ -261,6 +281,8 @@ def _checked(
     models: ServerModels | OllamaMagicError,
     name: str,
     think: Think | None,
+    *,
+    decides: bool,
 ) -> BatchServer:
     if isinstance(models, OllamaMagicError):
         raise models
@@ -271,7 +293,8 @@ def _checked(
     ):  # an older server, or the model is missing, which raises
         capabilities = capabilities_of(server.client, name)
     known = replace(model or ModelSummary(name), capabilities=tuple(capabilities))
-    for capability in ("completion", "thinking") if think else ("completion",):
+    needed = ["decision" if decides and is_decider(known, name) else "completion"]
+    for capability in [*needed, "thinking"] if think else needed:
         require_capability(capability, known, models.installed)
     check_level(server.client, think, name)
     return replace(server, model=model, cloud_host=cloud_host(name, model))

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.decisions import AnyRequest, DecisionRequest, RowRequest
 from ollama_magic.client.streams import ReplyStream
-from ollama_magic.client.types import GenerateRequest, Request
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,
@@ -50,9 +50,7 @@ class Workers(Protocol):
     rows_per_server: int
     """How many rows may be sent to a server, or wait for it, at a time."""
 
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
+    def submit(self, server: BatchServer, request: RowRequest) -> Future[RowResult]:
         """Send a request to a server."""
 
     def stop(self) -> None:
@@ -89,9 +87,7 @@ class ThreadWorkers:
         self._streams: set[ReplyStream] = set()
         self._is_stopped = False
 
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
+    def submit(self, server: BatchServer, request: RowRequest) -> Future[RowResult]:
         """Send a request in a thread."""
         return self._executor.submit(self._ask, server.client, request)
 
@@ -103,8 +99,8 @@ class ThreadWorkers:
         for stream in streams:
             stream.close()
 
-    def _ask(self, client: OllamaClient, request: GenerateRequest) -> RowResult:
-        def send(request: Request) -> Response:
+    def _ask(self, client: OllamaClient, request: RowRequest) -> RowResult:
+        def send(request: AnyRequest) -> Response:
             stream = client.send(request)
             with self._lock:
                 self._streams.add(stream)
@@ -129,7 +125,7 @@ class RowTask:
     base_url: str
     uses_key: bool
     """Whether the server is the configured one, which ``OLLAMA_API_KEY`` is for."""
-    request: GenerateRequest
+    request: RowRequest
     schema: Json | None
     """Without the Python type: a class of the notebook may not exist in a worker."""
     insecure_hosts: tuple[str, ...] = ()
@@ -149,9 +145,7 @@ class ProcessWorkers:
         self._executor = executor
         self._schema = None if schema is None else schema.json
 
-    def submit(
-        self, server: BatchServer, request: GenerateRequest
-    ) -> Future[RowResult]:
+    def submit(self, server: BatchServer, request: RowRequest) -> Future[RowResult]:
         """Send a task to a worker."""
         host = server.client.host
         has_password = bool(host.user or host.password)
@@ -195,19 +189,21 @@ def run_task(task: RowTask) -> RowResult:
 
 
 def _ask(
-    send: Callable[[Request], Response],
+    send: Callable[[AnyRequest], Response],
     is_gone: Callable[[], bool],
-    request: GenerateRequest,
+    request: RowRequest,
     schema: Schema | None,
 ) -> RowResult:
     """Send one row, and once more if its reply does not match the schema."""
     repair = None if schema is None else Repair(schema)
-    next_request: Request | None = request
+    next_request: AnyRequest | None = request
     response = Response()
     try:
         while next_request is not None:
             response = send(next_request)
-            next_request = repair.next_request(request, response) if repair else None
+            next_request = None
+            if repair is not None and not isinstance(request, DecisionRequest):
+                next_request = repair.next_request(request, response)
     except CONNECTION_ERRORS as error:
         return RowResult(error=error, is_server_gone=is_gone())
     except OllamaMagicError as error:

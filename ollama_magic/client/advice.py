@@ -61,6 +61,7 @@ SINCE: Mapping[str, str] = {
     "experimental/model-recommendations": "0.22.1",
     "experimental/web_search": "0.18.0",
     "experimental/web_fetch": "0.18.0",
+    "systemone": "0.35",
 }
 """By endpoint: the first version of Ollama that has it."""
 

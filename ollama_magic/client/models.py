@@ -319,6 +319,12 @@ _CAPABILITIES = {
         "does not support embedding",
         "https://ollama.com/search?c=embedding",
     ),
+    "decision": _Capability(
+        "decisions",
+        "",
+        "does not support decision",
+        "https://ollama.com/search?c=decision",
+    ),
     "insert": _Capability(
         "fill-in-the-middle", "leave out suffix", "does not support insert"
     ),

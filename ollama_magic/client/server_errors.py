@@ -52,6 +52,7 @@ _VERBS = {
     "web_fetch": ("fetch a page", ""),
     "balance": ("return a balance", ""),
     "usage": ("return the usage", ""),
+    "systemone": ("decide", " with "),
 }
 _SIGNIN_URL = re.compile(r"https://ollama\.com/[!#-;=?-~]{1,2000}")
 """Visible ASCII without quotes and angle brackets."""
@@ -429,7 +430,7 @@ def _first(table: advice.Steps, words: str, info: RequestInfo) -> str:
     return sentence.format(
         model=quoted(info.model, limit=200),
         url=info.base_url,
-        path=f"/api/{info.action}",
+        path=f"/{'v1' if info.action == 'systemone' else 'api'}/{info.action}",
         since=f" (Ollama {since} and later have it)" if since else "",
         size=size_text(info.size_bytes),
         wait=f" ({duration_text(wait_s)})" if wait_s else "",

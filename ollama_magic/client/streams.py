@@ -204,6 +204,10 @@ class ReplyStream(Stream[ReplyChunk]):
             return ReplyChunk.joined(self)
 
     def _decode(self, data: dict[str, Any]) -> ReplyChunk:
+        if "answers" in data:  # a decision is one chunk, whose content is its JSON
+            told = {name: data[name] for name in ("answers", "usage") if name in data}
+            text = json.dumps(told, ensure_ascii=False)
+            return ReplyChunk(content=text, done=True, done_reason="stop")
         chunk = ReplyChunk.from_json(data)
         self._size += len(chunk.content) + len(chunk.thinking)
         if chunk.tool_calls:

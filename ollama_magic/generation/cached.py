@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ollama_magic.client.decisions import AnyRequest
 from ollama_magic.client.models import has_tag
 from ollama_magic.client.types import Request
 from ollama_magic.errors import ServerUnreachableError
@@ -18,7 +19,7 @@ from ollama_magic.history.cache import CachedReply, not_cached_error, request_ke
 
 
 def cached_reply(
-    session: Session, options: ChatOptions, request: Request, digest: str = ""
+    session: Session, options: ChatOptions, request: AnyRequest, digest: str = ""
 ) -> CachedReply | None:
     """Return the cached reply to a request, if the options ask for the cache.
 
@@ -35,7 +36,7 @@ def cached_reply(
 def explained(
     session: Session,
     options: ChatOptions,
-    request: Request,
+    request: AnyRequest,
     fault: BaseException | None,
 ) -> BaseException | None:
     """Return the fault, with a note if a cached reply was wanted and is missing."""

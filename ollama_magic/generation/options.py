@@ -51,6 +51,7 @@ Completes = Literal[
     "command",
     "file",
     "schema",
+    "questions",
     "image",
     "tool",
     "compared",
@@ -254,6 +255,14 @@ CHAT_OPTIONS: tuple[Option, ...] = (
         completes="schema",
         takes_objects=True,
     ),
+    Option(
+        "choose",
+        ("--choose",),
+        "LABELS",
+        example="'bug: Software errors; billing: Payments'",
+        completes="questions",
+        takes_objects=True,
+    ),
     _objects("files", ("-F", "--file"), "PATH", example="data.csv", completes="file"),
     Option("cells", ("--cells",), "N-M", read=read_cells, example="3-7"),
     switch("above", "--above"),
@@ -383,6 +392,8 @@ class ChatOptions:
     format: str | None = None
     schema: object = None
     """The schema as it was written; from Python also a type."""
+    choose: object = None
+    """The labels of a decision, or its questions, as they were written."""
     files: tuple[str, ...] = ()
     cells: tuple[tuple[int, int], ...] = ()
     """Ranges of execution counts: these cells come before the prompt."""

@@ -363,6 +363,9 @@ class ReplyDisplay(Protocol):
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Show the complete reply as the one output."""
 
+    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
+        """Show another bundle as the one output."""
+
     def discard(self) -> None:
         """Remove what was shown: an error takes its place."""
 
@@ -391,6 +394,9 @@ class NoDisplay:
         """Show nothing."""
 
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
         """Show nothing."""
 
     def discard(self) -> None:

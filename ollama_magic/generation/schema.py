@@ -436,5 +436,7 @@ class Repair:
             format=request.format,
             think=request.think,
             keep_alive=request.keep_alive,
+            logprobs=request.logprobs,
+            top_logprobs=request.top_logprobs,
             stream=request.stream,
         )

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from ollama_magic.client.decisions import AnyRequest
 from ollama_magic.client.logprobs import TokenLogprob
 from ollama_magic.client.models import canonical, has_tag
-from ollama_magic.client.types import Request, Stats, ToolCall
+from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ServerUnreachableError, quoted
 
 _IRRELEVANT_FIELDS = ("model", "stream", "keep_alive", "truncate")
@@ -106,7 +107,7 @@ class UsedReplies:
             self._of_cells.pop(cell, None)
 
 
-def request_key(request: Request) -> str:
+def request_key(request: AnyRequest) -> str:
     """Return a key that is equal for equal requests, to any model.
 
     It covers messages, images, tools, options, format and thinking, but not

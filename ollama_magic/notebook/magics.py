@@ -59,6 +59,7 @@ from ollama_magic.notebook.past_cells import RunCells
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
+    from ollama_magic.generation.decision import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.run import ReplyDisplay
     from ollama_magic.generation.session import Session
@@ -70,6 +71,7 @@ _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
     ("ollama_magic.generation.reply", "Reply"),
     ("ollama_magic.generation.compare", "Comparison"),
+    ("ollama_magic.generation.decision", "Decision"),
 )
 """Types that a cell shows itself, so that IPython must not show them again."""
 
@@ -213,9 +215,10 @@ class OllamaMagics(Magics):
         text: str,
         notes: tuple[str, ...] = (),
         begun: Turn | None = None,
-    ) -> Reply | Comparison | None:
+    ) -> Reply | Comparison | Decision | None:
         """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
+        from ollama_magic.generation.decisions import decide, decision_text
         from ollama_magic.generation.run import ask, request_text
         from ollama_magic.render.tables import TextPage
 
@@ -225,11 +228,14 @@ class OllamaMagics(Magics):
             args, text = applied(self.session, args, text)
         if args.dry_run:
             each = args.for_each_model() or (args,)
-            texts = [request_text(self.session, one, text) for one in each]
+            describe = request_text if args.choose is None else decision_text
+            texts = [describe(self.session, one, text) for one in each]
             self.show(TextPage("\n\n".join(texts)))
             return None
-        reply: Reply | Comparison
-        if args.compare:
+        reply: Reply | Comparison | Decision
+        if args.choose is not None:
+            reply = decide(self.session, args, text, self._display(args))
+        elif args.compare:
             reply = compare(self.session, args, text, self._columns(args))
         else:
             display = self._display(args)
@@ -243,8 +249,8 @@ class OllamaMagics(Magics):
         self._just_shown.add(id(reply))
 
     def unless_shown(
-        self, reply: Reply | Comparison | None
-    ) -> Reply | Comparison | None:
+        self, reply: Reply | Comparison | Decision | None
+    ) -> Reply | Comparison | Decision | None:
         """Return the reply, or None if a cell would have an empty second output.
 
         That is so in a terminal, and for what ``%%capture`` takes.
@@ -253,7 +259,7 @@ class OllamaMagics(Magics):
         is_shown = would_show and shows_itself(self.cells.raw_cell)
         return None if is_shown else reply
 
-    def _show_value(self, reply: Reply | Comparison) -> None:
+    def _show_value(self, reply: Reply | Comparison | Decision) -> None:
         # The cell that returns the reply may have shown it already.
         if id(reply) in self._just_shown:
             self._just_shown.discard(id(reply))

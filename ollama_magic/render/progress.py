@@ -90,15 +90,18 @@ def _bundle(
 
 def _line_html(text: str, share: float | None) -> str:
     # Constant markup around escaped text: statuses come from the server.
-    bar = ""
-    if share is not None:
-        bar = (
-            f'<span style="display:inline-block;width:{_BAR_WIDTH_EM}em;height:.6em;'
-            f'margin-right:.8em;background:{BAR_REST}">'
-            f'<span style="display:block;width:{share:.1%};height:100%;'
-            f'background:{BAR}"></span></span>'
-        )
+    bar = "" if share is None else bar_html(share)
     return page_html(f"<div>{bar}{escaped(text)}</div>")
+
+
+def bar_html(share: float) -> str:
+    """Return a bar that is full up to a share from 0 to 1."""
+    return (
+        f'<span style="display:inline-block;width:{_BAR_WIDTH_EM}em;height:.6em;'
+        f'margin-right:.8em;background:{BAR_REST}">'
+        f'<span style="display:block;width:{share:.1%};height:100%;'
+        f'background:{BAR}"></span></span>'
+    )
 
 
 class TerminalProgress:

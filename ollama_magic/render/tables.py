@@ -45,13 +45,13 @@ def table_html(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         f"<tr>{''.join(_cell_html('td', cell) for cell in row)}</tr>" for row in rows
     )
     top = f"<thead><tr>{head}</tr></thead>" if columns else ""
-    return _table_html(f"{top}<tbody>{body}</tbody>")
+    return safe_table_html(f"{top}<tbody>{body}</tbody>")
 
 
 def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     """Return labels and values as a table without a head."""
     rows = (f"<tr>{_cell_html('th', a)}{_cell_html('td', b)}</tr>" for a, b in facts)
-    return _table_html(f"<tbody>{''.join(rows)}</tbody>")
+    return safe_table_html(f"<tbody>{''.join(rows)}</tbody>")
 
 
 def lines_html(text: str) -> str:
@@ -70,7 +70,8 @@ def pre_html(text: str) -> str:
     return f'<pre style="{PAGE_STYLE}">{html.escape(visible_text(text))}</pre>'
 
 
-def _table_html(safe: str) -> str:
+def safe_table_html(safe: str) -> str:
+    """Return rows of safe HTML as a table."""
     return f'<table class="tex2jax_ignore mathjax_ignore">{safe}</table>'
 
 

@@ -18,6 +18,7 @@ MODEL = "llama3.2:3b"
 DECIDED = {"target", "compare", "once", "append", "raw", "quiet", "dry_run", "extract"}
 DECIDED |= {"hide_thinking"}
 DECIDED |= {"template", "template_use"}  # in Python a text is a text, with @ too
+DECIDED |= {"choose"}  # the function is `decide`
 DECIDED |= {"cells", "above", "outputs"}  # Python code has its values, and no place
 """Options that have a meaning in cells only."""
 

@@ -17,6 +17,14 @@ _CONTRADICTIONS = (
         ("chat", "new", "append", "last"),
         "--once neither reads nor changes the chat",
     ),
+    (
+        "choose",
+        (
+            *("compare", "chat", "new", "append", "last", "schema", "format", "tools"),
+            *("extract", "logprobs", "hide_thinking", "cells", "above"),
+        ),
+        "--choose makes a decision, which belongs to no chat",
+    ),
     ("new", ("last",), "--new sends no earlier turns"),
     ("schema", ("tools",), "a reply with a schema cannot call tools"),
     (

@@ -21,6 +21,7 @@ from ollama_magic.generation.options import (
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison
+    from ollama_magic.generation.decision import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
@@ -64,13 +65,13 @@ class Context(Protocol):
         text: str,
         notes: tuple[str, ...] = (),
         begun: Turn | None = None,
-    ) -> Reply | Comparison | None:
+    ) -> Reply | Comparison | Decision | None:
         """Ask a model as a cell does; see ``generation.run.ask``."""
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply, as in the cell that requested it."""
 
-    def unless_shown(self, reply: Reply | Comparison | None) -> object:
+    def unless_shown(self, reply: Reply | Comparison | Decision | None) -> object:
         """Return the reply, or None where IPython would show it a second time."""
 
     def progress_line(self) -> ProgressLine:

@@ -237,7 +237,7 @@ class LineCompleter:
         if what == "schema":  # "list[Person]", "Person | None"
             expression = re.split(r"[^\w.]", word.raw)[-1]
         named = placeholders.complete(expression, after, *self.sources.values(), wanted)
-        if what == "tool" or (word.quote and named.entries):
+        if what in {"tool", "questions"} or (word.quote and named.entries):
             return named
         fits = statics.is_media_file if what == "image" else _is_json_file
         files = file_offer(word, after, fits)

@@ -60,6 +60,7 @@ IN_PROMPT = Wanted("variable", fits_prompt)
 BY_OPTION = {
     "tool": Wanted("tool", statics.is_tool, has_items=False),
     "image": Wanted("image", statics.is_image),
+    "questions": Wanted("question", statics.is_question, has_items=False),
     "schema": Wanted("schema", statics.is_schema, has_items=False),
 }
 WEB_TOOLS = {

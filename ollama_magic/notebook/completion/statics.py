@@ -321,6 +321,14 @@ def is_schema(value: object) -> bool:
     )
 
 
+def is_question(value: object) -> bool:
+    """Return whether a value can be the answers of a decision."""
+    sized: Any = value
+    if is_a(value, (dict, list, tuple)):
+        return len(sized) > 0
+    return any(is_from(value, "ollama_magic", n) for n in ("Choice", "YesNo", "Score"))
+
+
 def describe(value: object) -> str:
     """Return the type of a value and its size, in a few words."""
     name = type(value).__name__
