@@ -54,6 +54,7 @@ from ollama_magic.render.model_listing import (
 from ollama_magic.render.progress import NotebookProgress, TerminalProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import note_html
+from ollama_magic.render.sources import link_html, results_html
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.tables import Listing, TextPage, facts_page
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
@@ -163,8 +164,10 @@ def from_the_web(text):
     step = {"role": "tool", "content": text, "tool_name": "web_search"}
     yield from reply(steps=({**step, "sources": sources},))
     found = [SearchResult(text, url, text) for url in urls]
-    yield from bundle_parts(Listing(found, COLUMNS, "")._repr_mimebundle_())
+    listed = Listing(found, COLUMNS, "", page=results_html(found))
+    yield from bundle_parts(listed._repr_mimebundle_())
     yield "repr", repr(WebPage(text, text, text))
+    yield from (("html", link_html(text, url)) for url in urls)
     written = []
     view = ReplyView("", steps=({**step, "sources": sources},))
     TerminalDisplay(written.append, is_tty=True).finish_reply(view, {})

@@ -65,17 +65,20 @@ SINCE: Mapping[str, str] = {
 }
 """By endpoint: the first version of Ollama that has it."""
 
+_NO_ACCOUNT = "^503 account unavailable"
 WHAT: Steps = (
     ("^413 ", "The request is too large for {url}."),
     ("^429 ", "The server at {url} accepts no more requests for now."),
     ("^(408|499|504|522|524) ", "A proxy on the way to {url} gave up waiting."),
     ("^5[0-9][0-9] page ", "A proxy on the way to {url} cannot reach Ollama."),
+    (_NO_ACCOUNT, "The server at {url} cannot reach ollama.com."),
     ("^503 ", "The server at {url} is busy."),
 )
 """What happened, if that is more specific than that the request was refused."""
 
 NEXT_STEPS: Steps = (
     ("ollama cloud is disabled", _LOCAL),
+    (_NO_ACCOUNT, "check the network of that machine, then run this again"),
     ("subscription|upgrade for access", f"https://ollama.com/upgrade, or {_LOCAL}"),
     ("^402 ", f"add credits at https://ollama.com/settings, or {_LOCAL}"),
     (

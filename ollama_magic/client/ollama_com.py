@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from ollama_magic.client.account import Balance, Usage
 from ollama_magic.client.connection import Connection
 from ollama_magic.client.web import SearchResult, WebPage, search_results
-from ollama_magic.errors import ConfigError, OllamaMagicError, ServerError
+from ollama_magic.errors import OllamaMagicError, ServerError
 
 BASE_URL = "https://ollama.com"
-KEYS_PAGE = "https://ollama.com/settings/keys"
-_KEY_STEP = f"set OLLAMA_API_KEY to a key from {KEYS_PAGE}"
+KEY_STEP = "set OLLAMA_API_KEY to a key from https://ollama.com/settings/keys"
 
 
 class OllamaCom(Connection):
@@ -26,23 +25,12 @@ class OllamaCom(Connection):
     Parameters
     ----------
     api_key
-        A key from https://ollama.com/settings/keys.
+        A key from https://ollama.com/settings/keys; not empty.
     base_url
         Another address, for tests. No setting and no variable changes it.
-
-    Raises
-    ------
-    ConfigError
-        The key is empty, or not a key.
     """
 
     def __init__(self, api_key: str, *, base_url: str = "") -> None:
-        if not api_key.strip():
-            raise ConfigError(
-                "ollama.com needs an API key for this.",
-                why="OLLAMA_API_KEY is not set",
-                next_step=_KEY_STEP,
-            )
         super().__init__(base_url or BASE_URL, api_key=api_key)
 
     def __repr__(self) -> str:
@@ -74,7 +62,7 @@ class OllamaCom(Connection):
             return self._read(method, path, body, field=field)
         except ServerError as error:
             if error.status_code in {401, 403}:
-                error.next_step = _KEY_STEP
+                error.next_step = KEY_STEP
             raise
         except OllamaMagicError as error:
             # The advice for a configured server, such as to start it, does not fit.

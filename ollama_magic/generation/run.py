@@ -129,7 +129,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     request = prepared.request
     body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
     images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
-    said = (*prepared.notes, *sending_notes(prepared.tools))
+    said = (*prepared.notes, *sending_notes(prepared.tools, is_asked=not options.yes))
     notes = "".join(f"\n{note}" for note in said)
     return (
         f"POST {client.host.base_url}{request.path}\n"

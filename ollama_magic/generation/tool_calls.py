@@ -322,11 +322,17 @@ def own_tools(tools: Sequence[Tool]) -> list[str]:
     return [f"{name} is your function, not the built-in tool" for name in names]
 
 
-def sending_notes(tools: Sequence[Tool]) -> list[str]:
-    """Return what is said before anything is sent."""
+def sending_notes(tools: Sequence[Tool], *, is_asked: bool) -> list[str]:
+    """Return what is said about web tools before anything is sent.
+
+    Parameters
+    ----------
+    is_asked
+        Whether the user confirms each call.
+    """
+    when = "after you confirm each call" if is_asked else "without asking (--yes)"
     return [
-        f"the arguments of {tool.name} would be sent to {tool.sends_to}, "
-        "after you confirm each call"
+        f"the arguments of {tool.name} would be sent to {tool.sends_to}, {when}"
         for tool in tools
         if tool.sends_to
     ]

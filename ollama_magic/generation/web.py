@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.ollama_com import KEYS_PAGE, OllamaCom
+from ollama_magic.client.ollama_com import KEY_STEP, OllamaCom
 from ollama_magic.client.web import SearchResult, WebPage
 from ollama_magic.errors import (
     ConfigError,
@@ -33,6 +33,7 @@ from ollama_magic.errors import (
 )
 from ollama_magic.generation.session import Session, current_session
 from ollama_magic.generation.tools import MAX_CHARACTERS, Tool, ToolResult, make_tool
+from ollama_magic.render.sources import results_html
 from ollama_magic.render.tables import Columns, Listing
 from ollama_magic.render.text import visible_text
 
@@ -64,7 +65,7 @@ def web_search(query: str, max_results: int = 5) -> Listing[SearchResult]:
         How many results to return, from 1 to 10.
     """
     found = _Access(current_session()).search(query, max_results)
-    return Listing(found, COLUMNS, "No results.")
+    return Listing(found, COLUMNS, "No results.", page=results_html(found))
 
 
 @short_interrupts()
@@ -97,9 +98,15 @@ def ollama_com(session: Session, needed_for: str) -> OllamaCom:
     host = parse_host(session.configured_url)
     has_path = host.base_url.count("/") > 2
     is_theirs = host.name == DESTINATION or (host.is_loopback and not has_path)
-    if key and not is_theirs:
+    if not key:
         raise ConfigError(
-            f"{needed_for} needs a key of ollama.com.",
+            f"{needed_for} needs an API key of ollama.com.",
+            why="OLLAMA_API_KEY is not set",
+            next_step=KEY_STEP,
+        )
+    if not is_theirs:
+        raise ConfigError(
+            f"{needed_for} needs an API key of ollama.com.",
             why=f"OLLAMA_API_KEY may be the key of {host.base_url}, so it is not sent "
             "to ollama.com",
             next_step="use the Ollama on this machine: "
@@ -145,6 +152,7 @@ class _Access:
                     return self._sent(partial(method(self._client), *args, **more))
                 except (ServerError, ServerUnreachableError) as error:
                     if not _lacks_web(error):
+                        self._refused(name, error)
                         raise
                     self.has_sent = False
                     other = self._other(name, error)
@@ -154,24 +162,29 @@ class _Access:
 
         return call
 
+    def _refused(self, name: str, error: OllamaMagicError) -> None:
+        """Correct what is said about a server that refused to ask ollama.com."""
+        if "cloud is disabled" in error.why:
+            self.has_sent = False
+            step = "enable the cloud in the settings of that Ollama, or do without"
+            error.next_step = f"{step} {name}"
+
     def _other(self, name: str, local: OllamaMagicError) -> OllamaCom:
         """Return the way to ollama.com itself; without one, the error of the server."""
         try:
             return ollama_com(self._session, name)
         except ConfigError as error:
-            way = error.next_step if os.environ.get("OLLAMA_API_KEY") else _KEY
             if isinstance(local, ServerError):
-                is_old = local.status_code != 401
-                update = "update Ollama there to 0.18 or later, then " * is_old
-                local.next_step = f"{update}%ollama signin   or {way}"
+                is_engine = self._session.host_kind(self._client) == "embedded"
+                ollama = "use Ollama" if is_engine else "update Ollama there"
+                update = f"{ollama} (0.18 or later), then "
+                update *= local.status_code != 401
+                local.next_step = f"{update}%ollama signin   or {error.next_step}"
             raise local from None
 
     def _sent(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401
         self.has_sent = True
         return run_in_background(call)
-
-
-_KEY = f"set OLLAMA_API_KEY to a key from {KEYS_PAGE}"
 
 
 def _is_ollama_com(client: OllamaClient) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ollama_magic.client.web import SearchResult
 from ollama_magic.render.safe_html import NOTE_STYLE, page_html, sanitised
 from ollama_magic.render.text import escaped, one_line
 
@@ -18,6 +19,7 @@ _MOST = 20
 _MAX_TITLE = 120
 _MAX_ADDRESS = 2000
 _MAX_SHOWN = 100
+_MAX_TEXT = 200
 _ADDRESS = re.compile(r"https?://[!#-;=?-~]+")
 """Visible ASCII without quotes and angle brackets, as addresses are sent."""
 
@@ -47,14 +49,29 @@ def _host(url: str) -> str:
 
 def sources_html(steps: Sequence[Mapping[str, Any]]) -> str:
     """Return the sources as safe HTML; empty if there are none."""
-    items = [
-        f'<li><a href="{escaped(url)}">{escaped(title)}</a> – {escaped(host)}</li>'
-        for title, url, host in sources_of(steps)
-    ]
+    items = [_item(*source) for source in sources_of(steps)]
     if not items:
         return ""
-    listed = sanitised(f"<p>Sources</p><ol>{''.join(items)}</ol>")
-    return page_html(f'<div style="{NOTE_STYLE}">{listed}</div>')
+    listed = sanitised(f"<ol>{''.join(items)}</ol>")
+    return page_html(f'<div style="{NOTE_STYLE}">Sources{listed}</div>')
+
+
+def results_html(results: Iterable[SearchResult]) -> str:
+    """Return the results of a search as safe HTML: title, host and some text."""
+    items = []
+    for one in results:
+        title, text = one_line(one.title)[:_MAX_TITLE], one_line(one.content)
+        text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+        items.append(_item(title, one.url, _host(one.url), f"<br>{escaped(text)}"))
+    return page_html(sanitised(f"<ol>{''.join(items)}</ol>"))
+
+
+def _item(title: str, url: str, host: str, more: str = "") -> str:
+    """Return a title with its host; it is a link if it has an address."""
+    if not host:
+        return f"<li>{escaped(title)}{more}</li>"
+    link = f'<a href="{escaped(url)}">{escaped(title)}</a>'
+    return f"<li>{link} – {escaped(host)}{more}</li>"
 
 
 def link_html(title: str, url: str) -> str:
@@ -64,11 +81,10 @@ def link_html(title: str, url: str) -> str:
 
 
 def sources_lines(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the sources as lines of text."""
+    """Return the sources as lines of text; none if there are none."""
     found = sources_of(steps)
-    return [
-        f"{number}. {title} – {url}" for number, (title, url, _) in enumerate(found, 1)
-    ]
+    lines = [f"{n}. {title} – {url}" for n, (title, url, _) in enumerate(found, 1)]
+    return ["Sources:", *lines] if lines else []
 
 
 def sources_fact(steps: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -38,9 +37,10 @@ class UsageListing(Listing[UsageBucket]):
         self._facts = [*_balance_facts(balance), _total_fact(usage)]
         columns = _columns(rows)
         shown = [row for row in rows if _amount(row)]
-        cells = [[get(row) for get in columns.values()] for row in shown]
+        titles = tuple(columns)[: -1 if chart else None]  # the last one is a bar
+        cells = [[columns[title](row) for title in titles] for row in shown]
         page = facts_html(self._facts)
-        table = table_html(tuple(columns), cells) if cells else ""
+        table = table_html(titles, cells) if cells else ""
         if chart:
             page += _CHART.format(data=b64encode(chart).decode("ascii"))
             table = details_html("In numbers", table)
@@ -138,10 +138,12 @@ def _columns(rows: Sequence[UsageBucket]) -> Columns[UsageBucket]:
 def _chart(usage: Usage) -> bytes:
     """Return a bar chart as PNG, for light and dark pages; empty without matplotlib."""
     rows = usage.buckets[-_MOST_BUCKETS:]
-    if not any(map(_amount, rows)) or find_spec("matplotlib") is None:
+    if not any(map(_amount, rows)):
         return b""
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return b""
     in_dollars = any(row.usage_usd for row in rows)
     heights = [_amount(row) for row in rows]
     figure = Figure(figsize=(6.4, 1.8), dpi=100, layout="constrained")

@@ -120,15 +120,22 @@ def test_what_to_do_without_an_account(local, site):
     local.on(f"POST {LOCAL}fetch", error(404, "404 page not found"))
     with pytest.raises(ServerError) as caught:
         web_fetch("https://yr.example/")
-    assert "update Ollama there to 0.18 or later" in caught.value.next_step
+    assert (
+        "update Ollama there (0.18 or later), then %ollama signin"
+        in caught.value.next_step
+    )
     assert "https://ollama.com/settings/keys" in caught.value.next_step
 
 
 def test_a_server_without_the_cloud_is_the_last_word(local, site, monkeypatch):
     monkeypatch.setenv("OLLAMA_API_KEY", KEY)
     local.on(f"POST {LOCAL}search", error(403, "ollama cloud is disabled: web search"))
-    with pytest.raises(ServerError, match="cloud is disabled"):
+    with pytest.raises(ServerError, match="cloud is disabled") as caught:
         web_search("q")
+    assert "enable the cloud in the settings of that Ollama" in caught.value.next_step
+    local.on("POST /api/chat", call("web_search", query="q"), says("No idea."))
+    reply = ask("Rain?", tools="web_search", yes=True)
+    assert "sent to" not in " ".join(reply.footer)
     assert not site.requests
 
 
@@ -247,15 +254,23 @@ def test_a_function_of_the_user_with_the_name_comes_first(local):
         session.shell.user_ns.clear()
 
 
-def test_the_key_is_in_no_result_and_no_error(local, site, monkeypatch):
+def test_the_key_is_in_no_result_no_error_and_no_store(
+    local, site, monkeypatch, clean_environment
+):
     signed_out(local)
     monkeypatch.setenv("OLLAMA_API_KEY", KEY)
     echoed = {"results": [{"title": KEY, "url": f"https://x.example/{KEY}"}]}
     site.on("POST /api/web_search", json_answer(echoed))
-    local.on("POST /api/chat", call("web_search", query="q"), says("Done."))
+    asked = (call("web_search", query="q"), says("Done."))
+    local.on("POST /api/chat", *asked, *asked)
     reply = ask("Rain?", tools="web_search", yes=True)
     assert "***" in repr(web_search("q"))
     assert KEY not in repr([web_search("q"), reply.messages, reply._repr_html_()])
+    ollama_magic.chat("Rain?", tools="web_search", yes=True, model="llama3.2:3b")
+    current_session().close()
+    stored = [file.read_bytes() for file in clean_environment.rglob("*.sqlite*")]
+    assert any(b"web_search" in data for data in stored)
+    assert not any(KEY.encode() in data for data in stored)
     site.on("POST /api/web_search", error(401, f"bad key {KEY}"))
     with pytest.raises(ServerError) as caught:
         web_search("q")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from fake_ollama import JSON, Answer, FakeOllama, error, json_answer
+from fake_ollama import JSON, Answer, FakeOllama, answer_of, error, json_answer
 
 from ollama_magic.client.account import Balance, Usage
 from ollama_magic.errors import ConfigError, ServerError
@@ -145,6 +145,24 @@ def test_signing_out_and_who_i_am(context, fake_ollama):
         assert "To sign in: %ollama signin" in str(run_line(context, word))
 
 
+def test_a_server_without_a_way_to_ollama_com_says_so(context, fake_ollama, recording):
+    fake_ollama.on("POST /api/me", answer_of(recording("me")["response"]))
+    with pytest.raises(ServerError) as caught:
+        run_line(context, "whoami")
+    assert caught.value.lines() == [
+        f"The server at {fake_ollama.url} cannot reach ollama.com.",
+        "  why:  server (503): account unavailable",
+        "  next: check the network of that machine, then run this again",
+    ]
+
+
+def test_the_embedded_engine_has_no_account(context, monkeypatch):
+    monkeypatch.setattr(context.session, "host_kind", lambda client: "embedded")
+    for word in ("signin", "signout", "whoami"):
+        with pytest.raises(ConfigError, match="embedded engine has no account"):
+            run_line(context, word)
+
+
 def test_an_old_server_says_since_when_there_are_accounts(context):
     for word in ("signin", "signout", "whoami"):
         with pytest.raises(ServerError, match=r"Ollama 0.12.1 and later"):
@@ -224,7 +242,7 @@ def test_a_kernel_shows_the_link_and_an_interrupt_removes_it(kernel, fake_ollama
     fake_ollama.on("POST /api/me", signed_out())
     kernel.answers = []  # a user is there
     msg_id = kernel.send("%ollama signin")
-    ran = kernel.collect(msg_id, until=lambda ran: "waiting" in ran.text)
+    ran = kernel.collect(msg_id, until=lambda ran: "waiting for you" in ran.text)
     assert f'<a href="{URL.replace("&", "&amp;")}"' in ran.html
     kernel.manager.interrupt_kernel()
     ran = kernel.collect(msg_id)

@@ -13,7 +13,7 @@ from functools import partial
 from ollama_magic.client.account import Account
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.errors import ServerError, quoted, usage_error
+from ollama_magic.errors import ConfigError, ServerError, quoted, usage_error
 from ollama_magic.generation.web import ollama_com
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.render.progress import ProgressLine
@@ -34,7 +34,7 @@ _AGAIN = "For a new link: %ollama signin"
 @COMMANDS.add("signin", aliases=("login",))
 def signin(context: Context, _: ParsedCommand) -> TextPage | None:
     """Show the link to sign in, and wait until the server has an account."""
-    client = context.session.client()
+    client = _server(context)
     account, url = run_in_background(partial(_account, client))
     if account is not None:
         return TextPage(f"Already signed in: {_described(account, client)}")
@@ -58,8 +58,22 @@ def signin(context: Context, _: ParsedCommand) -> TextPage | None:
     return None
 
 
+def _server(context: Context) -> OllamaClient:
+    client = context.session.client()
+    if context.session.host_kind(client) == "embedded":
+        raise ConfigError(
+            "The embedded engine has no account at ollama.com.",
+            why="only Ollama itself can be signed in",
+            next_step="install Ollama (https://ollama.com/download), stop the engine "
+            "(%ollama serve --stop), then: %ollama serve",
+        )
+    return client
+
+
 def _title(client: OllamaClient) -> str:
-    return f"Sign in {client.host.base_url} at ollama.com"
+    title = f"Sign in at ollama.com, for the server {client.host.base_url}"
+    others = "" if client.host.is_loopback else ", whose users will use your account"
+    return f"{title}{others}"
 
 
 def _account(client: OllamaClient) -> tuple[Account | None, str]:
@@ -99,7 +113,7 @@ def _waited_for(client: OllamaClient, progress: ProgressLine) -> Account | None:
         return None
 
     def show() -> None:
-        progress.show(f"waiting… {time.monotonic() - began_s:.0f} s")
+        progress.show(f"waiting for you to sign in… {time.monotonic() - began_s:.0f} s")
 
     try:
         show()
@@ -117,7 +131,7 @@ def _described(account: Account, client: OllamaClient) -> str:
 @COMMANDS.add("signout", aliases=("logout",), discards=True)
 def signout(context: Context, _: ParsedCommand) -> TextPage:
     """Sign the server out."""
-    client = context.session.client()
+    client = _server(context)
     try:
         run_in_background(client.signout)
     except ServerError as error:
@@ -133,7 +147,7 @@ def signout(context: Context, _: ParsedCommand) -> TextPage:
 @COMMANDS.add("whoami")
 def whoami(context: Context, _: ParsedCommand) -> TextPage:
     """Return the account that the server is signed in to."""
-    client = context.session.client()
+    client = _server(context)
     account, _url = run_in_background(partial(_account, client))
     if account is None:
         return _signed_out(client)
