@@ -32,7 +32,9 @@ from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.generation.decision import Decision
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.generation.web import COLUMNS
+from ollama_magic.history.usage import Usage
 from ollama_magic.notebook.commands.chats import preview
+from ollama_magic.notebook.commands.stats import UsageStats
 from ollama_magic.notebook.completion.inspection import Inspector
 from ollama_magic.notebook.completion.lines import LineCompleter
 from ollama_magic.notebook.greeting import greeting_line
@@ -323,6 +325,9 @@ def listings(text):
         yield from bundle_parts(listing._repr_mimebundle_())
         yield "text", repr(listing)
         yield from progress(pull_plan([update]))
+    used = UsageStats([Usage(text, text, prompt_tokens=5)], text, text)
+    yield from bundle_parts(used._repr_mimebundle_())
+    yield "text", repr(used)
 
 
 def panel(text):

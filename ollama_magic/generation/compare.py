@@ -37,6 +37,7 @@ from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.run import discarded_on_error, fill_cache
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
+from ollama_magic.generation.waiting import Waiting
 from ollama_magic.history.records import METADATA_KEY
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.text import counted
@@ -241,6 +242,7 @@ class Candidate:
         self.number = number
         self.prepared = prepared
         self.model = prepared.request.model
+        self.waiting = Waiting(session, prepared)
         self._session = session
         options, request = prepared.options, prepared.request
         cached = cached_reply(session, options, request, prepared.digest)
@@ -336,10 +338,10 @@ def _read(
 
     def tick() -> None:
         for one in asked:
-            waiting_text = one.prepared.waiting_text(one.response)
-            if waiting_text and not one.response.has_ended:
-                seconds = time.monotonic() - began_s
-                display.waits(one.number, f"{waiting_text} {seconds:.0f} s")
+            if not one.response.has_ended:
+                text = one.waiting.text(one.response, time.monotonic() - began_s)
+                if text:
+                    display.waits(one.number, text)
         display.tick()
 
     streams = [one.prepared.client.send(one.prepared.request) for one in asked]

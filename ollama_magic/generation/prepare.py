@@ -23,6 +23,7 @@ from ollama_magic.client.models import (
     may_support,
     require_capability,
 )
+from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.cached import named_by_cache
@@ -146,7 +147,9 @@ class PreparedRequest:
             return f"{model} is thinking…"
         if response.total:
             return f"{model} is drawing, step {response.completed} of {response.total}…"
-        doing = f"{'waiting for' if self.loaded else 'loading'} {model}…"
+        bytes_ = self.model.size_bytes if self.model else 0
+        size = f" ({size_text(bytes_)})" if bytes_ else ""
+        doing = f"waiting for {model}…" if self.loaded else f"loading {model}{size}…"
         if self.cloud_host:
             doing = f"sending to {self.cloud_host}…"
         fits = self.context.fits is not False

@@ -26,6 +26,7 @@ from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, mismatch_notice, with_names
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.waiting import server_of
 from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
@@ -176,7 +177,7 @@ _NOTICES = {
     "interrupted": "[interrupted]",
     "broken": "[incomplete]",
 }
-_RECORDED = (*RECORDED_SETTINGS, "cached", "cloud")
+_RECORDED = (*RECORDED_SETTINGS, "cached", "cloud", "continued", "server")
 _UNSAVED = "unsaved cells may be out of order: save the notebook"
 
 
@@ -191,6 +192,10 @@ def make_turn(
         body["cached"] = True
     if result.host_kind == "cloud":
         body["cloud"] = True
+    if server := server_of(result.host_kind, prepared.client):
+        body["server"] = server
+    if prepared.begun:
+        body["continued"] = True
     body |= prepared.facts
     turn = Turn(
         prompt=prepared.prompt,

@@ -40,6 +40,7 @@ from ollama_magic.generation.tool_calls import (
     always_yes,
     sending_notes,
 )
+from ollama_magic.generation.waiting import Waiting
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
 from ollama_magic.render.reply import ReplyView
@@ -328,9 +329,11 @@ def _response(
             display.again(steps)
         display.feed(text, "" if options.hide_thinking else thinking)
 
+    waiting = Waiting(session, prepared)
+
     def tick() -> None:
-        if waiting_text := prepared.waiting_text(response):
-            display.waiting(f"{waiting_text} {time.monotonic() - began_s:.0f} s")
+        if text := waiting.text(response, time.monotonic() - began_s):
+            display.waiting(text)
         display.feed("")
 
     if begun is not None:

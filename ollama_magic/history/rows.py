@@ -79,7 +79,8 @@ def storage_key(notebook: str, chat: str) -> str:
     return SESSION_PREFIX if is_named else notebook
 
 
-def _storage_keys(notebook: str) -> tuple[str, str]:
+def storage_keys(notebook: str) -> tuple[str, str]:
+    """Return the keys that the chats of a notebook are stored under."""
     return notebook, SESSION_PREFIX if notebook.startswith(SESSION_PREFIX) else notebook
 
 
@@ -180,7 +181,7 @@ def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSumm
         WHERE named_chats.notebook IN (?, ?)
         ORDER BY named_chats.id
         """,
-        _storage_keys(notebook),
+        storage_keys(notebook),
     )
     return [ChatSummary(*row) for row in rows]
 
@@ -210,7 +211,7 @@ def find_turns_of_cell(
             AND +chat_id IN
                 (SELECT id FROM named_chats WHERE notebook IN (:own, :shared))
         """,
-        {"id": cell_id, "own": notebook, "shared": _storage_keys(notebook)[1]},
+        {"id": cell_id, "own": notebook, "shared": storage_keys(notebook)[1]},
     )
     return [TurnLocation(*row) for row in rows]
 

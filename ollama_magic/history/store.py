@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import CachedReply, UsedReplies
 from ollama_magic.history.changes import PruneSummary, UndoResult
 from ollama_magic.history.database import SafeDatabase
-from ollama_magic.history.durations import last_load_s
 from ollama_magic.history.identity import NotebookMatch
 from ollama_magic.history.notebooks import CellWithoutId, NotebookFile
 from ollama_magic.history.rows import ChatSummary, NotebookState
@@ -29,6 +28,8 @@ from ollama_magic.history.turns import (
     page_order,
     utc_now,
 )
+
+_T = TypeVar("_T")
 
 
 class _CachedChat(NamedTuple):
@@ -329,9 +330,9 @@ class ChatStore:
             rows.update_notebook, notebook, model=model
         )
 
-    def last_load_s(self, model: str) -> float:
-        """Return how long a model last took to load; 0 if no recent turn loaded it."""
-        return self._database.run(last_load_s, model)
+    def query(self, work: Callable[..., _T], *args: object) -> _T:
+        """Return what ``durations`` or ``usage`` read from the file."""
+        return self._database.run(work, *args)
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
         """Rename a chat; return False if the name is taken."""

@@ -11,6 +11,7 @@ import pytest
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
+from ollama_magic.history.durations import last_load_s
 from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat, Turn
@@ -422,5 +423,5 @@ def test_the_last_cold_load_of_a_model_is_known(store):
     for seconds in (21.4, 0.05):
         stats = Stats(load_duration_ns=int(seconds * 1e9))
         store.record(NB, "main", turn(f"{seconds}", stats=stats))
-    assert store.last_load_s("m") == pytest.approx(21.4)
-    assert store.last_load_s("other") == 0.0
+    assert store.query(last_load_s, "m") == pytest.approx(21.4)
+    assert store.query(last_load_s, "other") == 0.0

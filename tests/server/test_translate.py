@@ -110,6 +110,7 @@ def test_durations_are_nanoseconds_and_the_cache_counts_as_prompt():
     reader, _ = read_all({**chunk("stop"), "timings": TIMINGS})
     assert reader.stats() == {
         "prompt_eval_count": 16,
+        "prompt_eval_cached_count": 10,
         "prompt_eval_duration": 8_500_000,
         "eval_count": 3,
         "eval_duration": 1_000,

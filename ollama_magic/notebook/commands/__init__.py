@@ -20,6 +20,7 @@ from ollama_magic.notebook.commands import (
     panel,
     prompts,
     server,
+    stats,
     templates,
     turns,
 )
@@ -29,7 +30,7 @@ from ollama_magic.render.tables import TextPage
 GROUPS: dict[str, tuple[Command, ...]] = {
     "Ask": (*prompts.ASK, *turns.ASK, *templates.ASK),
     "Chat": (*chats.CHAT, *turns.CHAT),
-    "Data": tuple(chats.DATA),
+    "Data": (*chats.DATA, *stats.COMMANDS),
     "Code": (*prompts.CODE, *turns.CODE),
     "Models": (*panel.COMMANDS, *models.COMMANDS),
     "Server": (*server.COMMANDS, *account.COMMANDS),

@@ -36,6 +36,7 @@ from ollama_magic.errors import (
     usage_error,
 )
 from ollama_magic.generation.options import Option, switch
+from ollama_magic.generation.waiting import load_times
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,
@@ -101,7 +102,7 @@ def load(context: Context, line: ParsedCommand) -> None:
     (model,) = line.arguments
     client, keep_alive = context.session.client(), line.values.get("keep_alive")
     model = run_in_background(partial(actions.full_name, client, model))
-    last = last_time_text(context.session.store.last_load_s(model))
+    last = last_time_text(load_times(context.session, client)(model))
     _load(client, model, keep_alive, context.progress_line(), last)
 
 

@@ -13,6 +13,7 @@ from ollama_magic.generation.models import (
     sends_text,
 )
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.waiting import load_times
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.render.tables import TextPage
 
@@ -68,17 +69,17 @@ def panel(context: Context, _: ParsedCommand) -> object:
     from ollama_magic.widgets.panel import open_panel  # ipywidgets: at first use
 
     session = context.session
-    key = session.notebook.key
+    key, client = session.notebook.key, session.client()
 
     def use(model: str, host: str) -> str:
         return _use(session, key, model, host)
 
     return context.widget(
         open_panel(
-            session.client(),
+            client,
             notebook=key,
             default=_default_name(session),
             use=use,
-            last_load_s=session.store.last_load_s,
+            last_load_s=load_times(session, client),
         )
     )

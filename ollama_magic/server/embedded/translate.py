@@ -378,6 +378,7 @@ class ChunkReader:
         prompt_count = timings.get("prompt_n", 0) + timings.get("cache_n", 0)
         stats = {
             "prompt_eval_count": prompt_count,
+            "prompt_eval_cached_count": timings.get("cache_n", 0),
             "prompt_eval_duration": round(timings.get("prompt_ms", 0) * _NS_PER_MS),
             "eval_count": timings.get("predicted_n", 0),
             "eval_duration": round(timings.get("predicted_ms", 0) * _NS_PER_MS),

@@ -1,0 +1,179 @@
+"""``%ollama stats``: turns, tokens, time and speed by model and by day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ollama_magic.client.progress import duration_text
+from ollama_magic.generation.option_values import read_count
+from ollama_magic.generation.options import Option, switch
+from ollama_magic.history.usage import Usage, read_usage, start_of_days, summed
+from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
+from ollama_magic.render.aligned import table_text, text_width
+from ollama_magic.render.tables import Columns, Listing, table_html
+
+COMMANDS = Commands()
+
+_DAYS_SHOWN = 31
+_BAR_WIDTH = 20
+_NOT_COUNTED = "Not counted: cached replies, turns from files, --once, comparisons"
+
+
+def _speed(tokens_per_s: float) -> str:
+    if not tokens_per_s:
+        return ""
+    return f"{tokens_per_s:.2g}" if tokens_per_s < 10 else f"{tokens_per_s:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    return duration_text(seconds) if seconds >= 1 else "<1 s" if seconds else ""
+
+
+_BY_MODEL: Columns[Usage] = {
+    "Model": lambda u: u.model,
+    "Turns": lambda u: f"{u.turns:,}",
+    "Prompt tokens": lambda u: f"{u.prompt_tokens:,}",
+    "Cached": lambda u: f"{u.cached_share:.0%}" if u.cached_tokens else "",
+    "Reading speed": lambda u: _speed(u.reading_speed),
+    "Reply tokens": lambda u: f"{u.reply_tokens:,}",
+    "Writing speed": lambda u: _speed(u.writing_speed),
+    "Time": lambda u: _time(u.total_s),
+}
+
+
+def _by_day(most: int) -> Columns[Usage]:
+    """Return the columns of the table by day.
+
+    Parameters
+    ----------
+    most
+        The tokens of the longest bar.
+    """
+
+    def bar(usage: Usage) -> str:
+        width = usage.tokens / most * _BAR_WIDTH if most else 0.0
+        return "█" * max(round(width), bool(usage.tokens))
+
+    return {
+        "Day": lambda u: u.day,
+        "Turns": lambda u: f"{u.turns:,}",
+        "Prompt tokens": lambda u: f"{u.prompt_tokens:,}",
+        "Reply tokens": lambda u: f"{u.reply_tokens:,}",
+        "Time": lambda u: _time(u.total_s),
+        "Tokens": bar,
+    }
+
+
+class UsageStats(Listing[Usage]):
+    """The usage of each day and model; shows itself as two tables.
+
+    Parameters
+    ----------
+    usages
+        Oldest first.
+    empty
+        Shown if there are none.
+    note
+        What was counted.
+    """
+
+    def __init__(self, usages: Sequence[Usage], empty: str, note: str) -> None:
+        models = summed(usages, by=lambda one: ("", one.model))
+        days = summed(usages, by=lambda one: (one.day, ""))[-_DAYS_SHOWN:]
+        models.sort(key=lambda one: one.tokens, reverse=True)
+        by_day = _by_day(max((one.tokens for one in days), default=0))
+        self._tables = [
+            (tuple(columns), [[get(row) for get in columns.values()] for row in rows])
+            for columns, rows in ((_BY_MODEL, models), (by_day, days))
+        ]
+        page = "".join(table_html(*table) for table in self._tables)
+        super().__init__(usages, _BY_MODEL, empty, note=note, page=page)
+
+    def __repr__(self) -> str:
+        if not self:
+            return super().__repr__()
+        tables = (table_text(*table, text_width()) for table in self._tables)
+        return "\n\n".join([*tables, self._note])
+
+    def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
+        """Return a ``pandas.DataFrame`` with a row for each day and model.
+
+        Its columns are day, model, turns, prompt tokens, cached tokens, reply tokens,
+        read tokens/s (without cached tokens), written tokens/s, load seconds and
+        seconds.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(
+            {
+                "day": pandas.Timestamp(one.day),
+                "model": one.model,
+                "turns": one.turns,
+                "prompt tokens": one.prompt_tokens,
+                "cached tokens": one.cached_tokens,
+                "reply tokens": one.reply_tokens,
+                "read tokens/s": one.reading_speed,
+                "written tokens/s": one.writing_speed,
+                "load seconds": one.loading_s,
+                "seconds": one.total_s,
+            }
+            for one in self
+        )
+
+    def plot(self) -> Any:  # noqa: ANN401  (matplotlib is not imported here)
+        """Return a ``matplotlib`` figure: tokens by day, stacked by model.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        from matplotlib import pyplot  # it also makes figures show themselves
+
+        days = list(dict.fromkeys(one.day for one in self))
+        figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
+        pyplot.close(figure)  # else it would be shown twice
+        heights = dict.fromkeys(days, 0)
+        for model in dict.fromkeys(one.model for one in self):
+            tokens = {one.day: one.tokens for one in self if one.model == model}
+            bottoms = [heights[day] for day in tokens]
+            axes.bar([*tokens], [*tokens.values()], bottom=bottoms, label=model)
+            heights.update({day: heights[day] + tokens[day] for day in tokens})
+        axes.set_ylabel("tokens")
+        axes.tick_params(axis="x", rotation=45 if len(days) > 6 else 0)
+        axes.legend(frameon=False)
+        return figure
+
+
+@COMMANDS.add(
+    "stats",
+    options=(
+        Option("days", ("--days",), "N", read=read_count, example="7"),
+        switch("all", "--all"),
+    ),
+)
+def stats(context: Context, line: ParsedCommand) -> UsageStats:
+    """Return how much each model was used, and how fast it was."""
+    session, everywhere = context.session, "all" in line.values
+    days = line.values.get("days", 0)
+    usages = session.store.query(
+        read_usage,
+        None if everywhere else session.notebook.key,
+        start_of_days(days) if days else "",
+    )
+    where = "all notebooks, with map_prompts" if everywhere else "this notebook"
+    when = f", last {days} days" if days > 1 else ", today" if days else ""
+    notes = [f"{where}{when} · speeds in tokens per second".capitalize()]
+    if not everywhere:
+        notes.append("All notebooks, and map_prompts: %ollama stats --all")
+    known = len({one.day for one in usages})
+    if known > _DAYS_SHOWN:
+        notes.append(f"Last {_DAYS_SHOWN} of {known:,} days; the plot has all")
+    notes.append(_NOT_COUNTED)
+    return UsageStats(usages, f"No replies yet in {where}{when}.", "\n".join(notes))
