@@ -147,11 +147,9 @@ class PreparedRequest:
             return f"{model} is thinking…"
         if response.total:
             return f"{model} is drawing, step {response.completed} of {response.total}…"
-        bytes_ = self.model.size_bytes if self.model else 0
-        size = f" ({size_text(bytes_)})" if bytes_ else ""
+        size = f" ({size_text(self.model.size_bytes)})" if self.model else ""
         doing = f"waiting for {model}…" if self.loaded else f"loading {model}{size}…"
-        if self.cloud_host:
-            doing = f"sending to {self.cloud_host}…"
+        doing = f"sending to {self.cloud_host}…" if self.cloud_host else doing
         fits = self.context.fits is not False
         return doing if fits else f"this will probably not fit the context; {doing}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ollama_magic.client.progress import duration_text
 from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.history.usage import Usage, read_usage, start_of_days, summed
@@ -16,7 +15,7 @@ from ollama_magic.render.tables import Columns, Listing, table_html
 COMMANDS = Commands()
 
 _DAYS_SHOWN = 31
-_BAR_WIDTH = 20
+_BAR_WIDTH = 16
 _NOT_COUNTED = "Not counted: cached replies, turns from files, --once, comparisons"
 
 
@@ -27,7 +26,16 @@ def _speed(tokens_per_s: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    return duration_text(seconds) if seconds >= 1 else "<1 s" if seconds else ""
+    """Return a duration in one unit, which needs little room.
+
+    >>> _time(0.4), _time(45.2), _time(725), _time(12100)
+    ('<1 s', '45 s', '12 min', '3.4 h')
+    """
+    if seconds >= 90 * 60:
+        return f"{seconds / 3600:,.1f} h"
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 1 else "<1 s" if seconds else ""
 
 
 _BY_MODEL: Columns[Usage] = {
