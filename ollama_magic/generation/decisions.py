@@ -26,6 +26,7 @@ from ollama_magic.errors import ConfigError, PromptError, quoted
 from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.deciders import is_decider, local_decider
 from ollama_magic.generation.decision import Decision
+from ollama_magic.generation.dry_run import body_text, request_text
 from ollama_magic.generation.models import (
     ServerModels,
     check_cloud,
@@ -48,7 +49,6 @@ from ollama_magic.generation.run import (
     ReplyDisplay,
     ask,
     discarded_on_error,
-    request_text,
 )
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
@@ -165,14 +165,14 @@ def _check_effect(options: ChatOptions, model: str) -> None:
 
 
 def decision_text(session: Session, options: ChatOptions, state: object) -> str:
-    """Return the request that ``decide`` would send, as JSON."""
+    """Return the request that ``decide`` would send."""
     prepared = prepare_decision(session, options, state, NoDisplay())
     if prepared.request is None:
         return request_text(session, _chat_options(prepared), prepared.filled[0])
     body = {**prepared.request.body()}
     if "images" in body:
         body["images"] = [f"<{len(one):,} characters>" for one in body["images"]]
-    shown = json.dumps(body, indent=2, ensure_ascii=False)
+    shown = body_text(body, options)
     url = f"{prepared.client.host.base_url}{prepared.request.path}"
     return f"POST {url}\n{shown}\nnothing was sent"
 

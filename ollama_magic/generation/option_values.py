@@ -59,7 +59,7 @@ def read_cells(text: str) -> tuple[tuple[int, int], ...]:
     ((3, 3), (5, 7))
     """
     found = []
-    for part in text.split(","):
+    for part in text.removesuffix(",").split(","):
         match = _RANGE.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 0 < first <= last:

@@ -274,7 +274,7 @@ CHAT_OPTIONS: tuple[Option, ...] = (
     switch("yes", "--yes", discards=True),
     switch("cached", "--cached"),
     switch("extract", "-x", "--extract"),
-    switch("dry_run", "--dry-run"),
+    Option("dry_run", ("--dry-run",), "json", kind="optional", choices=("json",)),
     switch("stream", "--no-stream", const=False),
     switch("raw", "--raw"),
     Option("host", ("--host",), "URL", example="http://127.0.0.1:11434"),
@@ -410,7 +410,8 @@ class ChatOptions:
     cached: bool = False
     extract: bool = False
     """The code of the reply is put into a cell below."""
-    dry_run: bool = False
+    dry_run: bool | str = False
+    """The request is shown and not sent; ``json`` shows it as JSON."""
     stream: bool = True
     raw: bool = False
     host: str | None = None

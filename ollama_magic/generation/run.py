@@ -6,7 +6,6 @@ call ``ask``. An error before the first token leaves the chat unchanged.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,11 @@ from typing import Any, Protocol
 
 from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.images import without_images
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.code_cell import code_below, put_code_below
 from ollama_magic.generation.facts import with_facts
-from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -38,7 +35,6 @@ from ollama_magic.generation.tool_calls import (
     AskBeforeCall,
     ToolLoop,
     always_yes,
-    sending_notes,
 )
 from ollama_magic.generation.waiting import Waiting
 from ollama_magic.history.cache import CachedReply, request_key
@@ -100,44 +96,6 @@ def ask(
             raise result.fault
         _raise_late_interrupt()
     return reply
-
-
-def request_text(session: Session, options: ChatOptions, text: str) -> str:
-    """Return the request that ``ask`` would send, as JSON, with an estimate.
-
-    If a model is named, no server is needed.
-
-    Raises
-    ------
-    OllamaMagicError
-        As ``ask``, before it sends anything.
-    """
-    options, client = merged(session.settings, options), session.client(options.host)
-
-    def look_up(must_list: bool) -> ServerModels:
-        try:
-            return ask_for_models(client, options, must_list)
-        except OllamaMagicError:
-            if must_list:
-                raise
-            return ServerModels()
-
-    prepared = prepare(session, client, options, text, look_up)
-    cloud, context = prepared.cloud_host, prepared.context
-    sent_on = (
-        f"\na cloud model: this server forwards the prompt to {cloud}" if cloud else ""
-    )
-    request = prepared.request
-    body = json.dumps(without_images(request.body()), indent=2, ensure_ascii=False)
-    images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
-    said = (*prepared.notes, *sending_notes(prepared.tools, is_asked=not options.yes))
-    notes = "".join(f"\n{note}" for note in said)
-    return (
-        f"POST {client.host.base_url}{request.path}\n"
-        f"{body}\n"
-        f"{context.describe()}{images}; nothing was sent\n"
-        f"{context.verdict()}{sent_on}{notes}"
-    )
 
 
 class _Discards(Protocol):

@@ -1,10 +1,10 @@
 """Makes IPython pass the user's text to the magics as it was typed.
 
-Two rules of IPython are in the way: a line that ends in ``?`` asks for help
+Three rules of IPython are in the way: a line that ends in ``?`` asks for help
 (``%ollama ask what is this?`` would become ``%pinfo this``), and a cell magic without a
 body, below a comment, or with a tab after its name is an error before the magic is
-called. The transforms subclass those of IPython
-(8.18 to 9.18) and run before its ``HelpEnd``.
+called, as is one below Python, whose prompt is then a syntax error. The transforms
+subclass those of IPython (8.18 to 9.18) and run before its ``HelpEnd``.
 """
 
 from __future__ import annotations
@@ -77,6 +77,26 @@ class OllamaAssign(TokenTransformBase):
         return transformed
 
 
+class OllamaCellBelow(TokenTransformBase):
+    """Replaces a cell with ``%%ollama`` below Python: the magic says what is wrong."""
+
+    priority = _BEFORE_HELP
+
+    @classmethod
+    def find(cls, tokens_by_line: Iterable[list[TokenInfo]]) -> Self | None:
+        """Find the first such line."""
+        for tokens in tokens_by_line:
+            code = _without_indents(tokens)
+            words = [token.string for token in code[:4]]
+            if words[:3] == ["%", "%", _MAGIC] and words[3:] != ["?"]:
+                return cls(code[0].start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Turn the cell into a call that fails."""
+        return [f"get_ipython().run_line_magic({_MAGIC!r}, '%%{_MAGIC}')\n"]
+
+
 def as_cell_magic(lines: list[str]) -> list[str]:
     """Write a ``%%ollama`` cell as IPython expects it.
 
@@ -102,7 +122,7 @@ def install(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     """Add the transforms to a shell; a second call changes nothing."""
     uninstall(shell)
     manager = shell.input_transformer_manager
-    manager.token_transformers.extend([OllamaLine, OllamaAssign])
+    manager.token_transformers.extend([OllamaLine, OllamaAssign, OllamaCellBelow])
     manager.cleanup_transforms.append(as_cell_magic)
 
 

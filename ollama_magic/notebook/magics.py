@@ -219,7 +219,7 @@ class OllamaMagics(Magics):
         """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
         from ollama_magic.generation.decisions import decide, decision_text
-        from ollama_magic.generation.run import ask, request_text
+        from ollama_magic.generation.run import ask
         from ollama_magic.render.tables import TextPage
 
         if args.template is not None:
@@ -227,6 +227,8 @@ class OllamaMagics(Magics):
 
             args, text = applied(self.session, args, text)
         if args.dry_run:
+            from ollama_magic.generation.dry_run import request_text
+
             each = args.for_each_model() or (args,)
             describe = request_text if args.choose is None else decision_text
             texts = [describe(self.session, one, text) for one in each]

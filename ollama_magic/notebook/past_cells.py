@@ -361,7 +361,8 @@ class _Cells:
         if not cells:
             raise PromptError(
                 "There are no cells to send.",
-                why="those named are empty, or prompts, which the chat already has",
+                why="they are empty, or prompts, which the chat already has, or have "
+                "only lines of %ollama",
                 next_step="list the cells that were run: %history -n",
             )
         return cells

@@ -5,8 +5,8 @@ from fake_ollama import error, json_answer, recorded_answer
 
 import ollama_magic
 from ollama_magic.errors import ConfigError, ContextExceededError
+from ollama_magic.generation.dry_run import request_text
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.run import request_text
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import Settings, merged
 
@@ -125,5 +125,5 @@ def test_a_chat_that_outgrows_its_context_while_it_is_written_is_an_error(script
 def test_a_dry_run_says_that_the_server_will_refuse():
     options = ChatOptions(truncate="error", options={"num_ctx": 128}, model="m")
     text = request_text(current_session(), options, LONG)
-    assert '"truncate": false' in text
+    assert "\ntruncate: false\n" in text
     assert "The server will refuse it. Run the cell again with a shorter" in text

@@ -8,8 +8,8 @@ from fake_ollama import JSON, Answer, FakeOllama, error, json_answer, reply_line
 import ollama_magic
 from ollama_magic import ask, web_fetch, web_search
 from ollama_magic.errors import ConfigError, PromptError, ServerError
+from ollama_magic.generation.dry_run import request_text
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.run import request_text
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.generation.web import NAMES

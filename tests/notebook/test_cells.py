@@ -1,5 +1,6 @@
 """The outputs of ``%%ollama`` cells in a real kernel."""
 
+import json
 import re
 import threading
 from functools import partial
@@ -319,9 +320,16 @@ def test_magics_work_from_functions_and_run_cell_magic(kernel, fake_ollama):
 
 
 def test_dry_run_shows_the_request_and_sends_nothing(kernel, fake_ollama):
-    ran = ask(kernel, "What?", "--dry-run -t 0")
+    prompt = "What?\n\nassistant:\n  {'a': 1}"
+    ran = ask(kernel, prompt, "--dry-run -t 0 -s 'Be brief.'")
     assert '"temperature": 0' in ran.text
+    assert (
+        "\n\nsystem:\n  Be brief.\n\nuser:\n  What?\n\n  assistant:\n    {'a': 1}\n\n"
+    ) in ran.text
     assert "tokens (estimate); nothing was sent" in ran.text
+    ran = ask(kernel, prompt, "--dry-run=json")
+    body = ran.text[ran.text.index("{") : ran.text.rindex("}") + 1]
+    assert json.loads(body)["messages"] == [{"role": "user", "content": prompt}]
     assert fake_ollama.bodies("/api/chat") == []
 
 
@@ -543,7 +551,7 @@ def test_a_dry_run_with_a_model_needs_no_server(kernel):
     kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
     ran = ask(kernel, options="llama3.2:3b --dry-run")
     assert ran.status == "ok", ran.error
-    assert '"model": "llama3.2:3b"' in ran.text
+    assert "\nmodel: llama3.2:3b\n" in ran.text
 
 
 @pytest.mark.parametrize(

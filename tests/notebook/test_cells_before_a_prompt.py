@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_images_in_cells import PNG, SEES
 
 from ollama_magic.errors import PromptError
+from ollama_magic.generation.dry_run import request_text
 from ollama_magic.generation.notebook_cells import (
     MAX_CHARACTERS,
     CellOutput,
@@ -24,7 +25,7 @@ from ollama_magic.generation.notebook_cells import (
     with_cells,
 )
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.run import NoDisplay, ask, request_text
+from ollama_magic.generation.run import NoDisplay, ask
 from ollama_magic.generation.running_cell import NoCells
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
@@ -342,7 +343,8 @@ def test_the_footer_names_exactly_what_was_sent(
     images = [one for one in sent if re.fullmatch(r"\[image \d+\]", one)]
     assert len(images) == len(body.get("images", ()))
     again = session_of(path, seeing_server.url, ran)
-    shown = request_text(again, options, "The {{ prompt")
+    again_as_json = replace(options, dry_run="json")
+    shown = request_text(again, again_as_json, "The {{ prompt")
     assert note in shown
     assert json.dumps(body["prompt"], ensure_ascii=False) in shown
 

@@ -95,6 +95,7 @@ ALLOWED = {
     "choose": ("--choose 'a: x; b'", {"choose": "a: x; b"}),
     "format": ("-f json", {"format": "json"}),
     "dry run": ("--dry-run", {"dry_run": True}),
+    "dry run as JSON": ("--dry-run=json", {"dry_run": "json"}),
     "no stream": ("--no-stream", {"stream": False}),
     "host": ("--host 10.0.0.2:1234", {"host": "10.0.0.2:1234"}),
     "short switches together": ("-q1", {"quiet": True, "once": True}),
@@ -223,6 +224,18 @@ REFUSED = {
         "'high' was read as the name of a model.\n"
         "  why:  a thinking level is written with =\n"
         "  next: %%ollama --think=high",
+    ),
+    "cells with blanks between them": (
+        "--cells 3-5, 7",
+        "'7' was read as the name of a model.\n"
+        "  why:  numbers of cells have commas and no blanks between them\n"
+        "  next: %%ollama --cells 3-5,7",
+    ),
+    "value of a dry run": (
+        "--dry-run=yaml",
+        "--dry-run cannot be 'yaml'.\n"
+        "  why:  it must be json\n"
+        "  next: %%ollama --dry-run=json",
     ),
     "think level without =, beside a model": (
         "--think high -m a",
@@ -588,6 +601,13 @@ REFUSED_COMMANDS = {
         "unload llama3.2",
         "%ollama has no subcommand 'unload'.\n"
         "  next: did you mean: %ollama stop llama3.2",
+    ),
+    "a cell magic below Python": (
+        "%%ollama",
+        "%%ollama must be on the first line of its cell.\n"
+        "  why:  other lines are above it\n"
+        "  next: move it to a new cell, with the prompt below it   "
+        "In one line: %ollama ask TEXT",
     ),
     "typo before arguments": (
         "pul llama3.2",

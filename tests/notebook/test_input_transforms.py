@@ -107,8 +107,9 @@ def test_help_requests_are_left_to_ipython(shell, cell, magic, name):
         "y = 5 %ollama\n",
         "y = (5\n%ollama)\n",
         "'%%ollama'\n",
+        "s = '''\n%%ollama\n'''\n",
     ],
-    ids=["text", "comment", "modulo", "modulo over lines", "text of a cell magic"],
+    ids=["text", "comment", "modulo", "modulo over lines", "cell magic", "cell"],
 )
 def test_python_is_left_alone(shell, cell):
     assert shell.transform_cell(cell) == cell
@@ -148,6 +149,15 @@ def test_any_blank_may_follow_the_cell_magic(shell, blank):
 def test_body_is_left_alone(shell, body):
     shell.run_cell(f"%%ollama\n{body}").raise_error()
     assert shell.calls == [("", body)]
+
+
+@pytest.mark.parametrize("prompt", ["Why is it?", "What's this", "a\n\n\n(b", ""])
+def test_a_cell_magic_below_python_runs_nothing_and_reaches_the_magic(shell, prompt):
+    """Its prompt would be a syntax error, which says nothing about the magic."""
+    shell.user_ns.pop("above", None)
+    shell.run_cell(f"above = 1\n%%ollama -q\n{prompt}").raise_error()
+    assert shell.calls == [("%%ollama", None)]
+    assert "above" not in shell.user_ns
 
 
 def test_other_cell_magics_are_left_alone(shell):

@@ -315,7 +315,7 @@ def test_a_schema_that_cannot_be_used_sends_nothing(kernel, fake_ollama, spec):
 
 def test_a_dry_run_shows_the_schema(kernel):
     ran = kernel.run(f"%%ollama --dry-run {SPEC}\nWho?")
-    assert '"format": {' in ran.text
+    assert "\nformat: {" in ran.text
     assert '"required"' in ran.text
 
 

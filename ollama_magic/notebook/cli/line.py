@@ -301,9 +301,10 @@ class LineReader:
         joint = "=" if option.kind == "optional" else " "
         if option.choices and text not in option.choices:
             likely = nearest(text, option.choices) or option.choices[0]
+            several = len(option.choices) > 1
             raise usage_error(
                 f"{flag} cannot be {text!r}.",
-                why=f"it must be one of {', '.join(option.choices)}",
+                why=f"it must be {'one of ' * several}{', '.join(option.choices)}",
                 next_step=f"{self._magic} {flag}{joint}{likely}",
             )
         if option.field == "model":
@@ -405,7 +406,8 @@ def _check_not_subcommand(word: str) -> None:
     command = find_command(word)
     if command is None:
         return
-    line = f"%ollama {'help ' if command.discards else ''}{word}"
+    helps = command.discards or command.least
+    line = f"%ollama {'help ' if helps else ''}{word}"
     raise usage_error(
         f"{word!r} is a subcommand, not a model.",
         why="subcommands have a single % and no lines below",

@@ -71,6 +71,14 @@ def check_together(
             why="a thinking level is written with =",
             next_step=f"{magic} --think={level}",
         )
+    number = next((name for name in models if name and name.isdecimal()), None)
+    if number is not None and "cells" in fields:
+        ranges = [f"{a}" if a == b else f"{a}-{b}" for a, b in fields["cells"]]
+        raise usage_error(
+            f"{number!r} was read as the name of a model.",
+            why="numbers of cells have commas and no blanks between them",
+            next_step=f"{magic} --cells {','.join([*ranges, number])}",
+        )
     for one, others, why in _CONTRADICTIONS:
         for other in others:
             if fields.get(one) and other in fields and fields[other] != 0:

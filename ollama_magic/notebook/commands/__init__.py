@@ -44,8 +44,8 @@ _SKIPPED_IN_A_REPLAY = frozenset({"pull", "create", "cp", "load", "stop", "rm"})
 """Subcommands that a notebook of cached replies does not need: without a server they do
 nothing, so that the notebook still runs to its end."""
 
-_OTHER_WORDS = {"unload": "stop"}
-"""Words whose nearest subcommand does something else."""
+_OTHER_WORDS = {"unload": "stop", "start": "serve", "switch": "use", "tags": "list"}
+"""Words for subcommands that are not spelled alike."""
 
 
 def find_command(word: str) -> Command | None:
@@ -170,6 +170,13 @@ def _raise_wrong_count(command: Command, count: int) -> NoReturn:
 
 
 def _raise_unknown_subcommand(word: str, line: str, *, otherwise: str = "") -> NoReturn:
+    if word.startswith("%%"):  # see ``input_transforms``
+        raise usage_error(
+            f"{word} must be on the first line of its cell.",
+            why="other lines are above it",
+            next_step="move it to a new cell, with the prompt below it   "
+            "In one line: %ollama ask TEXT",
+        )
     names = [name for each in COMMANDS for name in (each.name, *each.aliases)]
     word_alone = word.rstrip("?")
     likely = _OTHER_WORDS.get(word_alone) or nearest(word_alone, names)

@@ -156,7 +156,9 @@ def _chosen_code(text: str, word: str = "all") -> CodeToRun:
     raise ConfigError(
         what,
         why=f"its blocks are: {listed}" if blocks else "it has no code block",
-        next_step="%ollama code N   one block; the whole reply: %ollama last",
+        next_step="%ollama code 1   the first block; the whole reply: %ollama last"
+        if blocks
+        else "%ollama code --turn T   another reply; the turns: %ollama history",
     )
 
 
