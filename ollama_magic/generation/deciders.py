@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ollama_magic.client.decisions import DECIDERS
 from ollama_magic.client.models import ModelSummary
+from ollama_magic.errors import CapabilityError
 
 
 def is_decider(model: ModelSummary | None, name: str) -> bool:
@@ -26,3 +27,15 @@ def local_decider(
         and (allow_cloud is True or not model.cloud_host)
     )
     return next(able, "")
+
+
+def check_chats(model: ModelSummary | None) -> None:
+    """Raise ``CapabilityError`` if a model is known to decide alone."""
+    if model is None or "completion" in model.capabilities:
+        return
+    if is_decider(model, model.name):
+        raise CapabilityError(
+            f"Model {model.name!r} decides and does not chat.",
+            why=f"its capabilities: {', '.join(model.capabilities) or 'unknown'}",
+            next_step=f'%%ollama {model.name} --choose "LABEL: TEXT; LABEL: TEXT"',
+        )

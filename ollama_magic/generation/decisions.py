@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ollama_magic import __version__
+from ollama_magic.client.background import held
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.decisions import (
     Answers,
@@ -190,7 +191,7 @@ def decide(
     OllamaMagicError
         As ``prepare_decision``, or there is no answer.
     """
-    with discarded_on_error(display):
+    with held(), discarded_on_error(display):
         prepared = prepare_decision(session, options, state, display)
         if prepared.request is None:
             decision = _estimated(session, prepared, display)
@@ -234,11 +235,13 @@ def _decided(
     if options.cached and cached is None:
         session.store.cache_reply(request_key(request), kept)
     filled = ", ".join(prepared.filled[1])
+    withheld = cached is None and prepared.client.withheld_key is not None
     facts = (
         kept.model,
         f"{max(kept.took_s, 0.1):.1f} s",
         f"filled in: {filled}" if filled else "",
         kept.server_note,
+        "without the API key" if withheld else "",
     )
     return _made(prepared, kept.model, answers, facts, kept)
 

@@ -28,6 +28,7 @@ from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.cached import named_by_cache
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
+from ollama_magic.generation.deciders import check_chats
 from ollama_magic.generation.models import (
     ServerModels,
     check_cloud,
@@ -103,8 +104,7 @@ class PreparedRequest:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the footer says about the text before the prompt, and its template."""
-        use = self.options.template_use
-        cells = self.cells
+        use, cells = self.options.template_use, self.cells
         notes = [f"with {cells['named']}, {cells['details']}"] if cells else []
         if use is not None:
             sets = f"sets {', '.join(use.sets)}" if use.sets else ""
@@ -304,6 +304,7 @@ def _check_capabilities(
     models: ServerModels,
 ) -> None:
     """Raise if the model lacks what the options or the attachments need."""
+    check_chats(model)
     needed = [capability for capability, is_needed in needs.items() if is_needed]
     for capability in dict.fromkeys([*needed, *(one.capability for one in images)]):
         require_capability(capability, model, models.installed)

@@ -11,7 +11,6 @@ import re
 from ollama_magic.client.logprobs import Logprobs, Piece, TokenLogprob
 from ollama_magic.render.safe_html import (
     DETAILS_STYLE,
-    NOTE_STYLE,
     TEXT_STYLE,
     details_html,
     page_html,
@@ -40,7 +39,7 @@ _FOLD = re.compile(
     f'{re.escape(_BEGIN)}<details style="{re.escape(DETAILS_STYLE)}">'
     f"<summary>{re.escape(_ASKS)}[^<>]*</summary>"
     f'<pre style="{re.escape(TEXT_STYLE)}">(?:[^<>]|{_SPAN})*</pre>'
-    f'<div style="{re.escape(NOTE_STYLE)}">(?:[^<>]|{_SPAN})*</div></details>{_END}'
+    f"<div>(?:[^<>]|{_SPAN})*</div></details>{_END}"
 )
 """What ``logprobs_html`` makes: nothing in it can close the fold."""
 
@@ -65,7 +64,7 @@ def logprobs_html(logprobs: Logprobs) -> str:
     return details_html(
         f"{_ASKS} {sureness(logprobs)}",
         f'<pre style="{TEXT_STYLE}">{text}</pre>'
-        f'<div style="{NOTE_STYLE}">{_legend_html()} {note}{more}</div>',
+        f"<div>{_legend_html()} {note}{more}</div>",
     )
 
 
@@ -86,11 +85,10 @@ def without_logprobs(page: str) -> str:
 
 def _legend_html() -> str:
     shades = (
-        f'<span style="{_STYLE.format(opacity=opacity)}">'
-        f" below {_percent(limit)} </span>"
+        f'<span style="{_STYLE.format(opacity=opacity)}"> {_percent(limit)} </span>'
         for limit, opacity in reversed(_SHADES.items())
     )
-    return f"Probability: {' '.join(shades)}."
+    return f"Probability below {' '.join(shades)}."
 
 
 def _piece_html(piece: Piece) -> str:

@@ -6,7 +6,9 @@ of the light theme (seen in VS Code 1.139 with Jupyter 2026.6).
 
 import pytest
 
+from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.render.columns import Column, columns_bundle
+from ollama_magic.render.decisions import AnswerRow, AnswerView, decision_bundle
 from ollama_magic.render.panel_html import (
     TableRow,
     line_html,
@@ -60,11 +62,15 @@ ROW = TableRow(
     *("a:1b", ("default",), True, "2 GB", 0.5, "3 GB, GPU", 1.0),
     *(("tools",), "3.2B · Q4_K_M", "today"),
 )
+UNSURE = Logprobs(TokenLogprob(f"word{n} ", -n / 2) for n in range(5))
+BARS = AnswerView("choice: a", [AnswerRow("a", "why", 0.9, is_chosen=True)], "note")
 PAGES = {
     "answer": reply_bundle(ReplyView(f"text\n\n{CODE}"))["text/html"],
     "code alone": reply_bundle(ReplyView("x = 1  # one", view="code"))["text/html"],
     "list": reply_bundle(ReplyView(f"- item\n\n{CODE}"))["text/html"],
     "json": reply_bundle(ReplyView('{"a": [1, true]}', view="json"))["text/html"],
+    "tokens": reply_bundle(ReplyView("x", logprobs=UNSURE))["text/html"],
+    "decision": decision_bundle([BARS], ["footer"])["text/html"],
     "columns": columns_bundle([Column("a", ReplyView(CODE))])["text/html"],
     "waiting call": with_style(steps_html(WAITING)),
     "finished call": with_style(steps_html(ANSWERED)),

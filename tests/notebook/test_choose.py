@@ -35,6 +35,11 @@ def test_a_cell_shows_bars_and_gives_a_value_that_is_no_turn(kernel, fake_ollama
     again = kernel.run(f"%%ollama d << {LINE} --cached\nState: {{{{ error }}}}", "a")
     shown = [json.dumps(one.outputs, sort_keys=True) for one in (ran, again)]
     assert shown[0] == shown[1]
+    url = fake_ollama.url
+    kernel.run("%config OllamaMagics.host = '127.0.0.1:9'")
+    ran = kernel.run(f"%%ollama d << {LINE} --cached\nState: {{{{ error }}}}", "a")
+    assert json.dumps(ran.outputs, sort_keys=True) == shown[0]
+    kernel.run(f"%config OllamaMagics.host = {url!r}")
     assert "bug" in kernel.run("%%ollama -m nimble --choose labels\nx").text
     assert len(fake_ollama.bodies("/v1/systemone")) == 2
     shown = kernel.run("%ollama history").text
@@ -50,6 +55,7 @@ def test_what_cannot_be_done_is_an_error_before_anything_is_sent(kernel, fake_ol
         '--choose "only one"': "2 to 26 labels",
         f"{LINE} -c ideas": "belongs to no chat",
         f"{LINE} -s Briefly": "would have no effect",
+        "nimble": '%%ollama nimble:latest --choose "LABEL: TEXT',
     }.items():
         ran = kernel.run(f"%%ollama {line}\nx")
         assert ran.status == "error"
