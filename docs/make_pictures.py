@@ -112,9 +112,10 @@ def wait_for_url(root: Path) -> str:
     """Return the address of the server once it answers."""
     while True:
         for info in (root / "runtime").glob("jpserver-*.json"):
-            url = str(json.loads(info.read_text())["url"]).rstrip("/")
-            urllib.request.urlopen(f"{url}/api").close()
-            return url
+            if text := info.read_text():  # empty at first
+                url = str(json.loads(text)["url"]).rstrip("/")
+                urllib.request.urlopen(f"{url}/api").close()
+                return url
         time.sleep(0.1)
 
 

@@ -112,5 +112,17 @@ def imported(name):
     return found
 
 
+def test_the_gallery_shows_cells_of_every_notebook():
+    """Run ``docs/make_gallery.py`` after you change a notebook."""
+    page = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    assert re.findall(r"^From `notebooks/(\w+)\.ipynb`", page, re.M) == [
+        "quickstart",
+        *EXAMPLES,
+    ]
+    shown = re.findall(r"^```(?:ipython|python)\n(.*?)\n^```$", page, re.M | re.S)
+    assert len(shown) > len(EXAMPLES)
+    assert set(shown) <= {source for name in NAMES for source in code(name)}
+
+
 def test_imports_are_found():
     assert {"pandas", "itertools", "ollama_magic"} <= imported("label_a_thousand_rows")
