@@ -9,14 +9,12 @@ before, the text of results only), and displays from a hook of ipykernel's publi
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.errors import PromptError
@@ -26,6 +24,7 @@ from ollama_magic.notebook.compat import (
     past_cells,
     unregister_all,
 )
+from ollama_magic.notebook.saved_cells import SavedCell, SavedFile
 
 if TYPE_CHECKING:
     from ollama_magic.generation.notebook_cells import (
@@ -47,7 +46,6 @@ _MAX_BYTES = 20_000_000
 _MAX_SHOWN = 100
 """Displays of one cell; they are forgotten then."""
 _FORGOTTEN = "… displays left out: they are known again when the notebook is saved"
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _SAVE = "save the notebook"
 
 
@@ -76,17 +74,6 @@ class _CellRun:
         """Forget what it displayed."""
         self.has_forgotten = self.has_forgotten or bool(self.shown)
         self.shown.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class _Saved:
-    """A cell of the notebook file."""
-
-    cell_id: str
-    kind: str
-    source: str
-    number: int | None
-    outputs: object
 
 
 class RunCells:
@@ -180,7 +167,7 @@ class RunCells:
         """
         from ollama_magic.generation.notebook_cells import Excerpt
 
-        file = _File.read(session.notebook.path)
+        file = SavedFile.read(session.notebook.path)
         source = _Cells(self, file, options.outputs)
         if options.above:
             cells, note = source.above(self._cells)
@@ -251,39 +238,10 @@ class RunCells:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """The cells of a notebook file, and when it was saved."""
-
-    cells: tuple[_Saved, ...] = ()
-    saved_at: datetime = _NEVER
-
-    @classmethod
-    def read(cls, path: str | None) -> _File:
-        """Read a notebook file; it has no cells if it cannot be read."""
-        try:
-            content = json.loads(Path(path or "").read_bytes())
-            saved_at = datetime.fromtimestamp(Path(path or "").stat().st_mtime, UTC)
-            cells = tuple(map(_saved, content["cells"]))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            return cls()
-        return cls(cells, saved_at)
-
-    def find_running(self, cell_id: str, source: str) -> int | None:
-        """Return the index of a cell; by its source if the format has no ids."""
-        has_ids = any(cell.cell_id for cell in self.cells)
-        found = [
-            index
-            for index, cell in enumerate(self.cells)
-            if (cell.cell_id == cell_id if has_ids else cell.source == source)
-        ]
-        return found[0] if len(found) == 1 else None
-
-
 class _Cells:
     """Makes the cells of one prompt."""
 
-    def __init__(self, runs: RunCells, file: _File, with_outputs: bool) -> None:
+    def __init__(self, runs: RunCells, file: SavedFile, with_outputs: bool) -> None:
         self._runs, self._file, self._with_outputs = runs, file, with_outputs
         self._sources = runs.sources()
         self.lacks_streams = False
@@ -331,7 +289,7 @@ class _Cells:
         run = self._runs.run_of(number)
         return (run.cell_id if run else "") or self._sources[number]
 
-    def _number_of(self, saved: _Saved) -> int | None:
+    def _number_of(self, saved: SavedCell) -> int | None:
         """Return the number of the latest run of a saved cell in this kernel."""
         if (latest := self._runs.latest_of(saved.cell_id)) in self._sources:
             return latest
@@ -389,13 +347,13 @@ class _Cells:
         """Return whether the file was saved after a cell had ended."""
         return ended_at is not None and self._file.saved_at > ended_at
 
-    def _saved(self, saved: _Saved) -> NotebookCell | None:
+    def _saved(self, saved: SavedCell) -> NotebookCell | None:
         """Return a cell that this kernel did not run; None for nothing to send."""
-        if not saved.source.strip() or _is_ours(saved.source):
+        if not saved.source.strip():
             return None
         if saved.kind == "markdown":
             return _cell("Text", saved.source, iter(()), "markdown")
-        if saved.kind != "code":
+        if saved.kind != "code" or _is_ours(saved.source):
             return None
         has_outputs = self._with_outputs and not _OUR_LINE.search(saved.source)
         outputs = _outputs_in_file(saved, "") if has_outputs else iter(())
@@ -415,7 +373,7 @@ def _cell(
     return NotebookCell(name, source, language, tuple(outputs))
 
 
-def _outputs_in_file(saved: _Saved, failure: str) -> Iterator[CellOutput]:
+def _outputs_in_file(saved: SavedCell, failure: str) -> Iterator[CellOutput]:
     from ollama_magic.notebook.cell_outputs import saved_outputs
 
     return saved_outputs(saved.outputs, failure)
@@ -424,24 +382,14 @@ def _outputs_in_file(saved: _Saved, failure: str) -> Iterator[CellOutput]:
 def _is_ours(source: str) -> bool:
     """Return whether a cell is a prompt, or has only lines of our magics."""
     lines = [line for line in source.splitlines() if line.split("#")[0].strip()]
-    return _PROMPT.match(source) is not None or all(
-        _OUR_LINE.match(line) or _SET_UP.match(line) for line in lines
+    return _PROMPT.match(source) is not None or (
+        lines != []
+        and all(_OUR_LINE.match(line) or _SET_UP.match(line) for line in lines)
     )
 
 
-def _is_same(source: str, saved: _Saved) -> bool:
+def _is_same(source: str, saved: SavedCell) -> bool:
     return source.strip() == saved.source.strip()
-
-
-def _saved(cell: Any) -> _Saved:  # noqa: ANN401  (any JSON)
-    source, number = cell.get("source"), cell.get("execution_count")
-    return _Saved(
-        cell_id=str(cell.get("id") or ""),
-        kind=str(cell.get("cell_type")),
-        source="".join(source) if isinstance(source, list) else str(source or ""),
-        number=number if isinstance(number, int) else None,
-        outputs=cell.get("outputs"),
-    )
 
 
 def _no_cell(first: int, last: int, known: Sequence[int]) -> PromptError:

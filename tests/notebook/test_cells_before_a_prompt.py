@@ -146,6 +146,8 @@ def test_the_page_above_comes_from_the_saved_file(kernel, fake_ollama, tmp_path)
         ("n", "code", "never_run()", None),
         ("s", "code", "%load_ext ollama_magic  # set-up\nx = %ollama list", None),
         ("p", "code", "%ollama use llama3.2:3b\nprint(1)", None, stream("ours")),
+        ("h", "markdown", "# Only a heading", None),
+        ("k", "code", "# only a comment", None),
         ("c", "code", "%%ollama --above --outputs\nSum up.", None),
         ("b", "code", "second = 2", first - 1),
     )
@@ -158,13 +160,19 @@ def test_the_page_above_comes_from_the_saved_file(kernel, fake_ollama, tmp_path)
         f"In[{first}]:\n\n```python\nfirst = 1; key = '***'\n```\n\n"
         "A cell that was not run:\n\n```python\nnever_run()\n```\n\n"
         "A cell that was not run:\n\n"
-        "```python\n%ollama use llama3.2:3b\nprint(1)\n```\n\nSum up."
+        "```python\n%ollama use llama3.2:3b\nprint(1)\n```\n\n"
+        "Text:\n\n```markdown\n# Only a heading\n```\n\n"
+        "A cell that was not run:\n\n```python\n# only a comment\n```\n\nSum up."
     )
     for absent in ("second", "earlier", "old", "the saved text", "ours"):
         assert absent not in text
-    assert note_of(ran).startswith(f"with cell {first}, 1 text and 2 cells not run")
+    assert note_of(ran).startswith(f"with cell {first}, 2 texts and 3 cells not run")
     kernel.run("%%ollama --above --outputs\nSum up.")  # no id: found by its source
     assert asked(fake_ollama)["content"] == text
+    strange = [1, None, {"source": {"a": 1}, "outputs": 3}, {"cell_type": "code"}]
+    (tmp_path / "notebook.ipynb").write_text(json.dumps({"cells": strange}))
+    ran = kernel.run("%%ollama --above --outputs\nSum up.", "c")
+    assert "those that ran before" in note_of(ran)
 
 
 def test_a_saved_run_has_all_its_outputs_and_another_kernel_ran_others(
