@@ -72,7 +72,7 @@ def run(name: str) -> nbformat.NotebookNode:
 def cell_with_outputs(cell: nbformat.NotebookNode, name: str) -> list[str]:
     """Return the Markdown of a cell and of each of its outputs."""
     language = "ipython" if cell.source.lstrip().startswith("%") else "python"
-    found = [fenced(cell.source, language)]
+    found = [fenced(cell.source.rstrip(";"), language)]
     for output in cell.outputs:
         if output.output_type == "error":
             found += [NEEDS_MORE, fenced(output.evalue)]
