@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_magic import Choice, Score
 from ollama_magic.notebook.completion import placeholders, statics
 from ollama_magic.notebook.completion.entries import Entry
 from ollama_magic.notebook.completion.words import Word, file_offer, split
@@ -188,6 +189,14 @@ def test_what_an_editor_has_closed_is_not_closed_again(text, after, expected):
 )
 def test_an_option_offers_only_values_that_it_can_use(what, expected):
     assert offered("", wanted=placeholders.BY_OPTION[what])[0] == expected
+
+
+def test_labels_and_questions_can_be_chosen_from():
+    namespace = {"labels": {"a": "x"}, "words": ["a", "b"], "empty": [], "n": 3}
+    namespace |= {"which": Choice(["a", "b"]), "scale": Score(["a", "b"])}
+    wanted = placeholders.BY_OPTION["questions"]
+    found, _ = offered("", wanted=wanted, namespace=namespace)
+    assert found == ["labels", "words", "which", "scale"]
 
 
 def test_methods_can_be_tools():

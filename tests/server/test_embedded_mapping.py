@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from ollama_magic import map_prompts
+from ollama_magic import Score, YesNo, map_decisions, map_prompts
 
 pytestmark = pytest.mark.embedded
 
@@ -25,3 +25,24 @@ def test_five_rows_become_labels(engine, monkeypatch):
     assert found.index.tolist() == list("abcde")
     assert found.error.tolist() == [None] * 5
     assert set(found.label) <= {"pos", "neg"}
+
+
+def test_decisions_about_rows_are_estimated_from_the_tokens(engine, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", engine.base_url)
+    monkeypatch.setenv("OLLAMA_API_KEY", engine.token)
+    questions = {
+        "label": {"bug": "Software errors", "billing": "Payments"},
+        "refund": YesNo("Is a refund requested?"),
+        "urgency": Score(["routine", "soon", "at once"], "How urgent is it?"),
+    }
+    table = pd.DataFrame({"text": ["It crashes.", "I was charged twice."]})
+    with pytest.warns(UserWarning, match="estimated from log probabilities"):
+        found = map_decisions(table, questions, model="smollm2:135m")
+    assert found.error.tolist() == [None] * 2
+    assert set(found.label) <= {"bug", "billing"}
+    assert found.urgency.between(0, 2).all()
+    for name in questions:
+        assert found[f"{name}_probability"].between(0, 1).all()
+        assert found[f"{name}_confidence"].between(0, 1).all()
+    sure = map_prompts("Sum up: {text}", table, model="smollm2:135m", logprobs=True)
+    assert sure.confidence.between(0.01, 1).all()
