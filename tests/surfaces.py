@@ -13,6 +13,7 @@ from typing import get_args
 
 from ollama_magic import errors
 from ollama_magic.batch.results import RowProgress
+from ollama_magic.client.account import Balance, CloudUsage, Quota, UsageBucket
 from ollama_magic.client.decisions import Answer, Choice, Score
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.logprobs import Logprobs, TokenLogprob
@@ -60,6 +61,7 @@ from ollama_magic.render.sources import link_html, results_html
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.tables import Listing, TextPage, facts_page
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
+from ollama_magic.render.usage import UsageListing
 
 VIEWS = ("markdown", "text", "html", "code", "json")
 
@@ -174,6 +176,14 @@ def from_the_web(text):
     view = ReplyView("", steps=({**step, "sources": sources},))
     TerminalDisplay(written.append, is_tty=True).finish_reply(view, {})
     yield "terminal", "".join(written)
+
+
+def account(text):
+    """Show the balance and the use of an account."""
+    bucket = UsageBucket(starts=text, ends=text, request_count=1)
+    used = CloudUsage(text, text, bucket, (bucket,))
+    balance = Balance(1, 2, text, 3, (Quota("weekly", 1, text),))
+    yield from bundle_parts(UsageListing(balance, used)._repr_mimebundle_())
 
 
 def drawn(text):
@@ -417,6 +427,7 @@ SURFACES = {
     "functions called": called,
     "images drawn": drawn,
     "from the web": from_the_web,
+    "account": account,
     "columns": columns,
     "live columns": live_columns,
     "while it waits": while_waiting,

@@ -144,7 +144,7 @@ class UsageBucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class CloudUsage:
     """The use of the cloud over a range of time."""
 
     range: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ollama_magic.client.account import Balance, Usage
+from ollama_magic.client.account import Balance, CloudUsage
 from ollama_magic.client.connection import Connection
 from ollama_magic.client.web import SearchResult, WebPage, search_results
 from ollama_magic.errors import OllamaMagicError, ServerError
@@ -50,10 +50,10 @@ class OllamaCom(Connection):
         """Return what is left of the plan and of purchased credit."""
         return Balance.from_json(self._asked("GET", "/api/balance", None, ""))
 
-    def usage(self, range: str = "7d") -> Usage:
+    def usage(self, range: str = "7d") -> CloudUsage:
         """Return the use of the cloud in the last ``24h``, ``7d`` or ``30d``."""
         path = f"/api/usage?range={range}"
-        return Usage.from_json(self._asked("GET", path, None, "buckets"))
+        return CloudUsage.from_json(self._asked("GET", path, None, "buckets"))
 
     def _asked(
         self, method: str, path: str, body: dict[str, object] | None, field: str

@@ -43,6 +43,7 @@ from ollama_magic.history.turns import (
 )
 from ollama_magic.render.code import CodeBlock, code_blocks
 from ollama_magic.render.reply import ReplyView, output_text, reply_bundle
+from ollama_magic.render.sources import sources_of
 
 _ASK_AGAIN = "run it again, or use a larger model; reply.text has the text"
 _EARLY_ENDS = {"cut": "cut off", "interrupted": "interrupted", "broken": "cut off"}
@@ -82,6 +83,11 @@ class Reply(ReplyView):
     def code(self) -> tuple[CodeBlock, ...]:
         """The fenced code blocks, in order, each with ``language`` and ``source``."""
         return code_blocks(self.text)
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """Title and address of each page that the web tools returned."""
+        return tuple((title, url) for title, url, _ in sources_of(self.steps))
 
     @property
     def data(self) -> Any:  # noqa: ANN401  (any JSON value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
-from ollama_magic.client.account import Balance, Usage, UsageBucket
+from ollama_magic.client.account import Balance, CloudUsage, UsageBucket
 from ollama_magic.errors import quoted
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.dates import age, exact
@@ -30,7 +30,7 @@ _CHART = (
 class UsageListing(Listing[UsageBucket]):
     """The use of the cloud by hour or day, with the balance of the account."""
 
-    def __init__(self, balance: Balance, usage: Usage, chart: bytes = b"") -> None:
+    def __init__(self, balance: Balance, usage: CloudUsage, chart: bytes = b"") -> None:
         rows = usage.buckets[-_MOST_BUCKETS:]
         self.balance = balance
         self.totals = usage.totals
@@ -64,7 +64,7 @@ class UsageListing(Listing[UsageBucket]):
         return frame
 
 
-def list_usage(balance: Balance, usage: Usage) -> UsageListing:
+def list_usage(balance: Balance, usage: CloudUsage) -> UsageListing:
     """Return a listing; with a chart, if matplotlib is installed."""
     return UsageListing(balance, usage, _chart(usage))
 
@@ -89,7 +89,7 @@ def _until(timestamp: str) -> str:
     return f", resets {time} ({age(timestamp).text})" if time else ""
 
 
-def _total_fact(usage: Usage) -> tuple[str, str]:
+def _total_fact(usage: CloudUsage) -> tuple[str, str]:
     totals = usage.totals
     parts = [counted(totals.request_count, "request")]
     if totals.input_tokens or totals.output_tokens:
@@ -135,7 +135,7 @@ def _columns(rows: Sequence[UsageBucket]) -> Columns[UsageBucket]:
     return columns
 
 
-def _chart(usage: Usage) -> bytes:
+def _chart(usage: CloudUsage) -> bytes:
     """Return a bar chart as PNG, for light and dark pages; empty without matplotlib."""
     rows = usage.buckets[-_MOST_BUCKETS:]
     if not any(map(_amount, rows)):

@@ -207,6 +207,7 @@ def test_a_tool_sends_bounded_text_and_its_sources_are_listed(local):
     assert '<a href="https://yr.example/oslo"' in page
     assert "</a> – yr.example" in page
     assert "javascript:" not in page.partition("Sources")[2]
+    assert reply.sources == (("Oslo", "https://yr.example/oslo"),)
     plain = reply._repr_mimebundle_()[0]["text/plain"]
     assert "sources: https://yr.example/oslo]" in plain
     steps = json.loads(reply.provenance["steps"])

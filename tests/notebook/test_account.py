@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from fake_ollama import JSON, Answer, FakeOllama, answer_of, error, json_answer
 
-from ollama_magic.client.account import Balance, Usage
+from ollama_magic.client.account import Balance, CloudUsage
 from ollama_magic.errors import ConfigError, ServerError
 from ollama_magic.generation.running_cell import NoCells
 from ollama_magic.generation.session import current_session
@@ -193,7 +193,7 @@ def test_the_use_is_a_frame(context, site):
 
 def test_the_chart_is_a_small_image_where_matplotlib_is_installed():
     pytest.importorskip("matplotlib")
-    found = list_usage(Balance(), Usage.from_json(USAGE))
+    found = list_usage(Balance(), CloudUsage.from_json(USAGE))
     html = found._repr_mimebundle_()["text/html"]
     assert "data:image/png;base64,iVBOR" in html
     assert len(html) < 40_000
@@ -210,7 +210,7 @@ def test_an_older_plan_counts_in_percent_and_requests():
         }
     )
     used = {"range": "24h", "totals": {"request_count": 1}, "buckets": []}
-    text = repr(UsageListing(balance, Usage.from_json(used)))
+    text = repr(UsageListing(balance, CloudUsage.from_json(used)))
     assert "75% left, resets 2026-10-15" in text
     assert "40% left\n" in text
     assert "1 request\n" in text

@@ -158,7 +158,7 @@ CASES = {
         ["qwen3:4b"],
         "q",
     ),
-    "function": ("%%ollama -T ", ["get_weather"], ""),
+    "function": ("%%ollama -T ", ["get_weather", "web_search", "web_fetch"], ""),
     "type in a type": ('%%ollama --schema "list[Per', ["Person"], "Per"),
     "options of ask": ("%ollama ask --hi", ["--hide-thinking"], "--hi"),
     "value of ask": ("%ollama ask -f j", ["json"], "j"),
