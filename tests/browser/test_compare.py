@@ -76,7 +76,7 @@ def test_two_replies_grow_side_by_side_and_one_is_kept(notebook, fake_ollama):
     fake_ollama.chat(answer)
     page, path = notebook(ASK, f"%ollama keep {B}", "%ollama history")
     page.run(1)
-    page.wait_text(1, f"loading {A}…")
+    page.wait_text(1, f"loading {A} (2.0 GB)…")
     page.wait_text(1, "30 tokens/s")
     page.screenshot(f"compare-one-waits-{page.app}")
     first.set()

@@ -89,7 +89,7 @@ def test_both_stream_at_once(kernel, two):
     assert len(ran.outputs) == 1
     (early, outputs), (late, _) = seen
     assert outputs == 1
-    assert f"loading {A}… " in early
+    assert f"loading {A} (2.0 GB)… " in early
     assert "Early" in late
 
 

@@ -24,7 +24,7 @@ def test_a_slow_load_shows_the_seconds(kernel, fake_ollama):
     )
     msg_id = kernel.send("%%ollama\nHi")
     seen = kernel.collect(
-        msg_id, until=lambda ran: "loading llama3.2:3b… 1 s" in ran.html
+        msg_id, until=lambda ran: "loading llama3.2:3b (2.0 GB)… 1 s" in ran.html
     )
     loaded.set()
     ran = kernel.collect(msg_id, since=seen)

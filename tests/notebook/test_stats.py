@@ -43,9 +43,10 @@ def test_earlier_replies_are_summed_and_tell_how_long_the_next_takes(
     model, day = ran.text.split("\n\n")[:2]
     numbers = ["llama3.2:3b", "2", "2,000", "50", "30", "30", "70", "s"]
     assert model.split("\n")[-1].split() == numbers
-    assert day.endswith("█" * 16)
+    assert day.endswith("━" * 12)
     assert ran.html.count("<table") == 2
     assert "All notebooks" in ran.text
+    assert "1 to 9999" in kernel.run("%ollama stats --days 0").streams
     assert "--all" not in kernel.run("%ollama stats --all").text
     ran = kernel.run("print(used.to_frame()['prompt tokens'].tolist())")
     assert ran.streams == "[2000]\n" or "pandas" in ran.error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.history.usage import Usage, read_usage, start_of_days, summed
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
@@ -15,8 +15,15 @@ from ollama_magic.render.tables import Columns, Listing, table_html
 COMMANDS = Commands()
 
 _DAYS_SHOWN = 31
-_BAR_WIDTH = 16
+_BAR_WIDTH = 12
 _NOT_COUNTED = "Not counted: cached replies, turns from files, --once, comparisons"
+
+
+def _read_days(text: str) -> int:
+    """Return a whole number of days, at least 1."""
+    if not re.fullmatch(r"[1-9]\d{0,3}", text, re.A):
+        raise ValueError("it must be a whole number of days, 1 to 9999")
+    return int(text)
 
 
 def _speed(tokens_per_s: float) -> str:
@@ -41,11 +48,11 @@ def _time(seconds: float) -> str:
 _BY_MODEL: Columns[Usage] = {
     "Model": lambda u: u.model,
     "Turns": lambda u: f"{u.turns:,}",
-    "Prompt tokens": lambda u: f"{u.prompt_tokens:,}",
+    "Prompt": lambda u: f"{u.prompt_tokens:,}",
     "Cached": lambda u: f"{u.cached_share:.0%}" if u.cached_tokens else "",
-    "Reading speed": lambda u: _speed(u.reading_speed),
-    "Reply tokens": lambda u: f"{u.reply_tokens:,}",
-    "Writing speed": lambda u: _speed(u.writing_speed),
+    "Reading": lambda u: _speed(u.reading_speed),
+    "Reply": lambda u: f"{u.reply_tokens:,}",
+    "Writing": lambda u: _speed(u.writing_speed),
     "Time": lambda u: _time(u.total_s),
 }
 
@@ -61,13 +68,13 @@ def _by_day(most: int) -> Columns[Usage]:
 
     def bar(usage: Usage) -> str:
         width = usage.tokens / most * _BAR_WIDTH if most else 0.0
-        return "█" * max(round(width), bool(usage.tokens))
+        return "━" * max(round(width), bool(usage.tokens))
 
     return {
         "Day": lambda u: u.day,
         "Turns": lambda u: f"{u.turns:,}",
-        "Prompt tokens": lambda u: f"{u.prompt_tokens:,}",
-        "Reply tokens": lambda u: f"{u.reply_tokens:,}",
+        "Prompt": lambda u: f"{u.prompt_tokens:,}",
+        "Reply": lambda u: f"{u.reply_tokens:,}",
         "Time": lambda u: _time(u.total_s),
         "Tokens": bar,
     }
@@ -155,14 +162,22 @@ class UsageStats(Listing[Usage]):
             heights.update({day: heights[day] + tokens[day] for day in tokens})
         axes.set_ylabel("tokens")
         axes.tick_params(axis="x", rotation=45 if len(days) > 6 else 0)
-        axes.legend(frameon=False)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        figure.legend(loc="outside upper left", ncols=3, frameon=False)
         return figure
 
 
 @COMMANDS.add(
     "stats",
     options=(
-        Option("days", ("--days",), "N", read=read_count, example="7"),
+        Option(
+            "days",
+            ("--days",),
+            "N",
+            read=_read_days,
+            example="7",
+            takes_numbers=True,
+        ),
         switch("all", "--all"),
     ),
 )
@@ -177,7 +192,10 @@ def stats(context: Context, line: ParsedCommand) -> UsageStats:
     )
     where = "all notebooks, with map_prompts" if everywhere else "this notebook"
     when = f", last {days} days" if days > 1 else ", today" if days else ""
-    notes = [f"{where}{when} · speeds in tokens per second".capitalize()]
+    notes = [
+        f"{where}{when} · prompts and replies in tokens".capitalize(),
+        "Reading and writing: tokens per second; reading without cached tokens",
+    ]
     if not everywhere:
         notes.append("All notebooks, and map_prompts: %ollama stats --all")
     known = len({one.day for one in usages})
