@@ -35,6 +35,7 @@ from ollama_magic.history.turns import (
 )
 from ollama_magic.render.line_syntax import closes_fence, fence_of
 from ollama_magic.render.reply import steps_text
+from ollama_magic.render.sources import sources_lines
 
 _FORMAT = "ollama_magic chat"
 _VERSION = 1
@@ -289,7 +290,9 @@ def _turn_parts(turn: Turn, boundary: str) -> list[str]:
     if turn.thinking:
         thinking = _section("thinking", turn.thinking, boundary)
         parts += ["<details><summary>Thinking</summary>", thinking, "</details>"]
-    return [*filter(None, parts), _section("reply", turn.reply, boundary)]
+    sources = "  \n".join(map(_escaped, sources_lines(turn.steps)))
+    reply = _section("reply", turn.reply, boundary)
+    return [*filter(None, [*parts, reply, sources])]
 
 
 def _section(name: str, text: str, boundary: str) -> str:

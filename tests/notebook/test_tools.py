@@ -831,6 +831,17 @@ def test_a_web_search_is_confirmed_named_and_keeps_its_sources(
         assert turn["steps"][1]["sources"] == [{"title": "Oslo", "url": url}]
         assert turn["steps"][1]["sent_to"] == "ollama.com"
     able.run("%ollama chat main")
+    page, again = tmp_path / "chat.md", tmp_path / "again.json"
+    for line in (
+        f"%ollama export {page}",
+        f"%ollama import {page} -c read",
+        f"%ollama export {again}",
+        "%ollama chat main",
+    ):
+        assert able.run(line).status == "ok", line
+    assert f"Sources:  \n1. Oslo – {url}" in page.read_text("utf-8")
+    (turn,) = json.loads(again.read_text("utf-8"))["turns"]
+    assert (turn["prompt"], turn["reply"]) == ("Rain?", "Rain.")
     script(fake_ollama, says("Yes."))
     able.run("%%ollama\nSure?", cell_id="b")
     known = {"role", "content", "tool_calls", "tool_name"}
