@@ -35,7 +35,7 @@ def check_chats(model: ModelSummary | None) -> None:
         return
     if is_decider(model, model.name):
         raise CapabilityError(
-            f"Model {model.name!r} decides and does not chat.",
+            f"Model {model.name!r} is a decision model and does not chat.",
             why=f"its capabilities: {', '.join(model.capabilities) or 'unknown'}",
             next_step=f'%%ollama {model.name} --choose "LABEL: TEXT; LABEL: TEXT"',
         )

@@ -63,7 +63,7 @@ def read_questions(given: object) -> dict[str, Question]:
             return read_questions(Choice(given))
         return {_name(name): _question(one) for name, one in given.items()}
     raise PromptError(
-        f"A value of type {type(given).__name__} is no question.",
+        f"A value of type {type(given).__name__} is not a question.",
         why="it has no answers to choose from",
         next_step=_FORMS,
     )
