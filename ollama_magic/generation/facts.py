@@ -18,6 +18,7 @@ from ollama_magic.generation.models import knows_truncate, length_in_memory, ser
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.waiting import note_load
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ def _with_source(session: Session, prepared: PreparedRequest, result: Result) ->
             context_length=cached.context_length,
         )
     client, kind = prepared.client, session.host_kind(prepared.client)
+    for one in result.responses:
+        loaded_s = one.stats.load_duration_s
+        note_load(session, client, prepared.request.model, loaded_s)
     cloud = result.response.remote_host or prepared.cloud_host
     note = server_note(kind, client.host.base_url, cloud)
     if client.withheld_key is not None:

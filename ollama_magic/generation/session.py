@@ -98,6 +98,8 @@ class Session:
         self._footnotes_shown: set[str] = set()
         self._keys: dict[tuple[str, str], str] = {}
         self._warned_of_key: set[str] = set()
+        self.load_times: dict[tuple[str, str], float] = {}
+        """Seconds that loads by this kernel took, by server and model."""
 
     @property
     def settings(self) -> Settings:

@@ -15,6 +15,7 @@ from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.session import Session
 from ollama_magic.history.durations import (
+    COLD_S,
     expected_reading_s,
     last_load_s,
     reading_times,
@@ -37,8 +38,22 @@ def server_of(kind: str, client: OllamaClient) -> str:
 
 def load_times(session: Session, client: OllamaClient) -> Callable[[str], float]:
     """Return what says how long a model last took to load on a server."""
-    server = server_of(session.host_kind(client), client)
-    return lambda model: session.store.query(last_load_s, model, server)
+    server, known = server_of(session.host_kind(client), client), session.load_times
+
+    def last(model: str) -> float:
+        here = known.get((server, model))
+        return here or session.store.query(last_load_s, model, server)
+
+    return last
+
+
+def note_load(
+    session: Session, client: OllamaClient, model: str, seconds: float
+) -> None:
+    """Remember a cold load; a reply that is in no chat is not in the store."""
+    if seconds >= COLD_S:
+        server = server_of(session.host_kind(client), client)
+        session.load_times[server, model] = seconds
 
 
 class Waiting:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ollama_magic.history.turns import fingerprint
 
 _RECENT_TURNS = 5000
-_COLD_S = 1.0
+COLD_S = 1.0
 """A model that was in memory reports a shorter load."""
 _LONG_ENOUGH = 100
 """Tokens; the time for fewer says little about the speed."""
@@ -91,7 +91,7 @@ def _values(model: str, server: str) -> dict[str, object]:
         "model": model,
         "server": server,
         "recent": _RECENT_TURNS,
-        "cold": _COLD_S,
+        "cold": COLD_S,
         "new": fingerprint(()),
         "long_enough": _LONG_ENOUGH,
         "samples": _SAMPLES,

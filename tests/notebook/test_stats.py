@@ -20,6 +20,8 @@ def test_earlier_replies_are_summed_and_tell_how_long_the_next_takes(
     assert "No replies yet" in kernel.run("%ollama stats").text
     fake_ollama.reply("Hi.", stats=COLD)
     kernel.run("%%ollama\nHello")
+    fake_ollama.reply("Hi.", stats=COLD | {"load_duration": 33_000_000_000})
+    kernel.run("%%ollama --once\nHello")  # only this kernel knows of that load
     gate, seen = threading.Event(), []
 
     def answer(request):
@@ -36,7 +38,7 @@ def test_earlier_replies_are_summed_and_tell_how_long_the_next_takes(
     ran = kernel.collect(kernel.send(cell), until=watch)
     assert ran.status == "ok", ran.error
     assert "loading llama3.2:3b (2.0 GB)… " in seen[0]
-    assert " s · last time 21 s · reading about 2," in seen[0]
+    assert " s · last time 33 s · reading about 2," in seen[0]
     assert " tokens, about 60 s<" in seen[0]
 
     ran = kernel.run("used = %ollama stats --days 2\nused")

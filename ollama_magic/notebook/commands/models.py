@@ -36,7 +36,7 @@ from ollama_magic.errors import (
     usage_error,
 )
 from ollama_magic.generation.options import Option, switch
-from ollama_magic.generation.waiting import load_times
+from ollama_magic.generation.waiting import load_times, note_load
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,
@@ -103,7 +103,9 @@ def load(context: Context, line: ParsedCommand) -> None:
     client, keep_alive = context.session.client(), line.values.get("keep_alive")
     model = run_in_background(partial(actions.full_name, client, model))
     last = last_time_text(load_times(context.session, client)(model))
+    began = time.monotonic()
     _load(client, model, keep_alive, context.progress_line(), last)
+    note_load(context.session, client, model, time.monotonic() - began)
 
 
 @held()  # the progress line must say how it ended
