@@ -100,7 +100,7 @@ class Listing(Sequence[T], Generic[T]):
     rows
         The values: dataclasses.
     columns
-        How each row is shown.
+        How each row is shown; a column without any value is left out.
     empty
         Shown if there are no rows: says so, and what to do.
     note
@@ -138,14 +138,23 @@ class Listing(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
         return self._rows[index]
 
-    def _cells(self) -> list[list[object]]:
+    def _table(self) -> tuple[tuple[str, ...], list[list[object]]]:
+        """Return the columns and the rows, without columns that are empty."""
         shown = self._rows if self._limit is None else self._rows[-self._limit :]
-        return [[get(row) for get in self._columns.values()] for row in shown]
+        names, gets = [*self._columns], self._columns.values()
+        rows = [[get(row) for get in gets] for row in shown]
+        used = [
+            index
+            for index in range(len(names))
+            if index == 0 or any(str(row[index]).strip() for row in rows)
+        ]
+        columns = tuple(names[index] for index in used)
+        return columns, [[row[index] for index in used] for row in rows]
 
     def __repr__(self) -> str:
         if not self._rows:
             return "\n".join(filter(None, [self._empty, self._note]))
-        table = table_text(tuple(self._columns), self._cells(), text_width())
+        table = table_text(*self._table(), text_width())
         return "\n\n".join(filter(None, [table, self._note]))
 
     def _repr_mimebundle_(
@@ -153,7 +162,7 @@ class Listing(Sequence[T], Generic[T]):
     ) -> dict[str, Any]:
         if not self._rows:
             return {"text/plain": repr(self)}
-        table = self._page or table_html(tuple(self._columns), self._cells())
+        table = self._page or table_html(*self._table())
         note = lines_html(self._note) if self._note else ""
         page = without_blank_lines(table + note)
         return {"text/html": page, "text/plain": repr(self)}

@@ -26,7 +26,8 @@ COLUMNS = {"Name": lambda r: r.name, "Size": lambda r: r.size}
 
 
 def test_listing_is_a_sequence_of_its_rows():
-    listing = Listing(ROWS, COLUMNS, "nothing")
+    columns = {**COLUMNS, "Nothing": lambda _: ""}
+    listing = Listing(ROWS, columns, "nothing")
     assert list(listing) == ROWS
     assert (len(listing), listing[1], listing[:1]) == (2, ROWS[1], (ROWS[0],))
 
