@@ -139,7 +139,7 @@ class RowCache:
             text=response.text,
             thinking=response.thinking,
             thinking_s=response.thinking_s,
-            logprobs=tuple(response.logprobs),
+            logprobs=response.text_logprobs,
             done_reason=response.done_reason,
             stats=response.stats,
             host_kind=server.answers_from,

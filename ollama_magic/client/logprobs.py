@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ollama_magic.client.json_values import json_ints, json_objects, json_text
+from ollama_magic.client.json_values import (
+    JsonObject,
+    json_ints,
+    json_objects,
+    json_text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class TokenLogprob:
             cls(
                 json_text(data.get("token")),
                 float(data["logprob"]),
-                json_ints(data.get("bytes")),
+                _bytes_of(data),
                 cls.list_from_json(data.get("top_logprobs"), depth - 1),
             )
             for data in (json_objects(value) if depth >= 0 else ())
@@ -49,14 +54,21 @@ class TokenLogprob:
     @property
     def utf8(self) -> builtins.bytes:
         """The token in UTF-8, also if the server did not send its bytes."""
-        if self.bytes and all(0 <= byte < 256 for byte in self.bytes):
-            return bytes(self.bytes)
-        return self.token.encode("utf-8", "replace")
+        return bytes(self.bytes) or self.token.encode("utf-8", "replace")
 
     @property
     def text(self) -> str:
         r"""The token as text; a part of a character is written as ``\xf0``."""
         return self.utf8.decode("utf-8", "backslashreplace")
+
+
+def _bytes_of(data: JsonObject) -> tuple[int, ...]:
+    """Return the bytes of a token; none where the text hides a secret in them."""
+    text, found = json_text(data.get("token")), json_ints(data.get("bytes"))
+    if not all(0 <= byte < 256 for byte in found):
+        return ()
+    is_part = "\N{REPLACEMENT CHARACTER}" in text
+    return found if is_part or bytes(found) == text.encode("utf-8", "replace") else ()
 
 
 def _is_logprob(value: object) -> bool:
@@ -90,14 +102,15 @@ class Logprobs(tuple[TokenLogprob, ...]):
         return math.exp(sum(min(token.logprob, 0.0) for token in self) / len(self))
 
     def of_text(self, text: str) -> Logprobs:
-        """Return the tokens of the text alone; all of them if it is not found.
+        """Return the tokens of the text alone; none if they do not have this text.
 
-        What stands before it is thinking, and after it a tag or an end of turn.
+        What stands before it is thinking, and after it a tag or an end of turn. A text
+        in which a secret was hidden is not found, since its tokens would show it.
         """
         whole, wanted = b"".join(token.utf8 for token in self), text.strip()
         start = whole.rfind(wanted.encode("utf-8", "replace")) if wanted else -1
         if start < 0:
-            return self
+            return Logprobs()
         end, found, at = start + len(wanted.encode("utf-8", "replace")), [], 0
         for token in self:
             at += len(token.utf8)

@@ -84,7 +84,7 @@ class Decision:
     def bundle(self) -> dict[str, str]:
         """Return ``text/html`` and ``text/plain``."""
         views = [
-            _view(name, question, self.answers[name])
+            _view(name, question, self.answers[name], is_estimate=self.is_estimate)
             for name, question in self.questions.items()
         ]
         return decision_bundle(views, self.footer)
@@ -115,12 +115,17 @@ def _label(question: Question, answer: Answer) -> str:
     return str(answer.value)
 
 
-def _view(name: str, question: Question, answer: Answer) -> AnswerView:
+def _view(
+    name: str, question: Question, answer: Answer, *, is_estimate: bool
+) -> AnswerView:
     chosen, known = _label(question, answer), answer.probabilities
     given = chosen
     if isinstance(question, Score):
         given = f"{answer.value:.2f} of {len(question.names) - 1}: {chosen}"
-    notes = [] if answer.confidence is None else [f"confidence {answer.confidence:.0%}"]
+    notes = ["probabilities unknown"] if not known else []
+    if answer.confidence is not None:
+        told = f"{answer.confidence:.0%}".replace("%", " %")
+        notes.append(f"confidence {told}{' (estimated)' if is_estimate else ''}")
     if answer.unseen:
         notes.append(f"not among the likeliest tokens: {', '.join(answer.unseen)}")
     return AnswerView(
@@ -129,5 +134,5 @@ def _view(name: str, question: Question, answer: Answer) -> AnswerView:
             AnswerRow(label, text, known.get(label), label == chosen)
             for label, text in question.descriptions.items()
         ],
-        "; ".join(notes).replace("%", " %"),
+        "; ".join(notes),
     )

@@ -95,8 +95,10 @@ def footer_notes(
         (count,) = counted_kinds(images, "earlier ")
         notes.append(f"no {needs}: {count} not sent")
     response = result.response
-    if prepared.request.logprobs and response.text and not response.logprobs:
-        notes.append("no log probabilities from this server")
+    if prepared.request.logprobs and response.text and not response.text_logprobs:
+        are_told = bool(response.logprobs)
+        left_out = "log probabilities left out: they do not match the text"
+        notes.append(left_out if are_told else "no log probabilities from this server")
     return tuple(notes)
 
 

@@ -142,14 +142,18 @@ class Response:
     _recent: str = ""
     """The end of the text, which is searched for a tag."""
     _parts_before: int = 0
-    """How many texts it had before anything arrived."""
+    """How many texts and thinking it had before anything arrived."""
+    _texts_before: int = 0
+    """How many of them were texts."""
 
     @classmethod
     def continuing(cls, turn: Turn) -> Self:
         """Return a response that begins with the reply of a turn."""
         text, thinking = [turn.reply], [turn.thinking] if turn.thinking else []
         parts = len(text) + len(thinking)
-        return cls(_text=text, _thinking=thinking, _parts_before=parts)
+        return cls(
+            _text=text, _thinking=thinking, _parts_before=parts, _texts_before=len(text)
+        )
 
     @classmethod
     def of(cls, cached: CachedReply) -> Self:
@@ -185,7 +189,9 @@ class Response:
     @property
     def text_logprobs(self) -> Logprobs:
         """The tokens of the text, without those of the thinking."""
-        return Logprobs(self.logprobs).of_text(self.text)
+        return Logprobs(self.logprobs).of_text(
+            "".join(self._text[self._texts_before :])
+        )
 
     @property
     def size(self) -> int:

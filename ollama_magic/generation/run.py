@@ -228,7 +228,7 @@ def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> N
                 thinking=response.thinking,
                 thinking_s=response.thinking_s,
                 tool_calls=response.tool_calls,
-                logprobs=tuple(response.logprobs),
+                logprobs=response.text_logprobs,
                 done_reason=response.done_reason,
                 stats=response.stats,
                 context_length=result.context_length,

@@ -8,7 +8,10 @@ import pytest
 from fake_ollama import reply_line
 
 import ollama_magic
+from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import ConfigError
+from ollama_magic.generation.session import current_session
+from ollama_magic.history.cache import request_key
 
 
 def sends(fake_ollama, *tokens):
@@ -87,3 +90,19 @@ def test_rows_get_a_column_of_confidence(fake_ollama, monkeypatch):
             "{}", ["z"], schema="confidence int", logprobs=True
         )
     assert got == [{"confidence": 3, "confidence_": None}]
+
+
+def test_tokens_do_not_spell_a_secret_that_the_text_hides(fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    monkeypatch.setenv("OLLAMA_API_KEY", "sk-Ab12Cd34Ef56Gh78")
+    for tokens in (["sk-Ab12", "Cd34Ef", "56Gh78"], ["sk-Ab12Cd34Ef56Gh78"]):
+        sends(fake_ollama, ("It is ", 0.5), *((token, 0.5) for token in tokens))
+        reply = ollama_magic.ask("Say", logprobs=2, cached=True)
+        assert "It is" in reply.text
+        told = b"".join(one.utf8 for one in reply.logprobs)
+        assert b"Cd34" not in told
+        assert "Cd34" not in reply._repr_html_() + str(reply)
+        key = request_key(GenerateRequest(**reply.request))
+        kept = current_session().store.find_cached_reply(key)
+        assert b"Cd34" not in b"".join(one.utf8 for one in kept.logprobs)
+        assert "Cd34" not in kept.to_json()

@@ -76,7 +76,7 @@ def test_tokens_of_thinking_and_tags_are_left_out():
     words = ["<think>", "yes", "</think>", "\n", "yes", "!", "<|im_end|>"]
     tokens = Logprobs(token(word, 0.5) for word in words)
     assert [one.text for one in tokens.of_text("yes!")] == ["yes", "!"]
-    assert tokens.of_text("no") == tokens
+    assert tokens.of_text("no") == Logprobs()  # a secret in it was hidden
     assert Logprobs([token("a", 0.9), token("b", 0.4)]).confidence == pytest.approx(0.6)
     assert Logprobs().confidence is None
 
