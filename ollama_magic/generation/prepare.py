@@ -23,7 +23,6 @@ from ollama_magic.client.models import (
     may_support,
     require_capability,
 )
-from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.cached import named_by_cache
@@ -41,7 +40,6 @@ from ollama_magic.generation.models import (
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import Filled, compose
-from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import (
     Schema,
     read_schema,
@@ -136,22 +134,6 @@ class PreparedRequest:
     def digest(self) -> str:
         """The digest of the model; empty when it is unknown."""
         return self.model.digest if self.model else ""
-
-    def waiting_text(self, response: Response) -> str:
-        """Return the text to show while the output is empty; else an empty text."""
-        is_hidden = self.options.hide_thinking and not response.has_text
-        if not (response.is_empty or is_hidden):
-            return ""
-        model = self.request.model
-        if not response.is_empty:
-            return f"{model} is thinking…"
-        if response.total:
-            return f"{model} is drawing, step {response.completed} of {response.total}…"
-        size = f" ({size_text(self.model.size_bytes)})" if self.model else ""
-        doing = f"waiting for {model}…" if self.loaded else f"loading {model}{size}…"
-        doing = f"sending to {self.cloud_host}…" if self.cloud_host else doing
-        fits = self.context.fits is not False
-        return doing if fits else f"this will probably not fit the context; {doing}"
 
 
 def prepare(

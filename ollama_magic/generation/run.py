@@ -296,7 +296,7 @@ def _response(
 
     if begun is not None:
         show(response, begun.reply, begun.thinking)
-    display.waiting(prepared.waiting_text(response))
+    display.waiting(waiting.first_text(response))
     stream = prepared.client.send(request)
     receive([stream], [response], show, tick, hz=session.settings.update_hz)
     if begun is not None:

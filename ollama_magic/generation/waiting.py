@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.progress import duration_text, last_time_text
+from ollama_magic.client.progress import duration_text, last_time_text, size_text
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.session import Session
@@ -63,9 +63,29 @@ class Waiting:
         self._session = session
         self._prepared = prepared
 
+    def first_text(self, response: Response) -> str:
+        """Return the text to show while the output is empty; else an empty text."""
+        prepared = self._prepared
+        is_hidden = prepared.options.hide_thinking and not response.has_text
+        if not (response.is_empty or is_hidden):
+            return ""
+        model, summary = prepared.request.model, prepared.model
+        if not response.is_empty:
+            return f"{model} is thinking…"
+        if response.total:
+            return f"{model} is drawing, step {response.completed} of {response.total}…"
+        size = f" ({size_text(summary.size_bytes)})" if summary else ""
+        doing = f"loading {model}{size}…"
+        if prepared.loaded:
+            doing = f"waiting for {model}…"
+        if prepared.cloud_host:
+            doing = f"sending to {prepared.cloud_host}…"
+        fits = prepared.context.fits is not False
+        return doing if fits else f"this will probably not fit the context; {doing}"
+
     def text(self, response: Response, seconds: float) -> str:
         """Return what to show after so many seconds; empty once text is visible."""
-        waits = self._prepared.waiting_text(response)
+        waits = self.first_text(response)
         if not waits:
             return ""
         is_early = seconds < _LOOKS_UP_AFTER_S or not response.is_empty

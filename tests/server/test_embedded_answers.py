@@ -351,6 +351,7 @@ def test_a_reply_that_was_cut_off_is_continued(engine):
     assert text == whole["message"]["content"]
     tokens = once["prompt_eval_count"] + once["eval_count"]
     assert more["prompt_eval_count"] == tokens
+    assert 0 < more["prompt_eval_cached_count"] < tokens
 
 
 def options(num_predict, messages):
