@@ -125,6 +125,27 @@ def test_every_page_is_in_the_site_and_in_the_readme():
             assert f"]({manual.get(name, name)})" in TEXTS["README.md"], name
 
 
+def rows_of_front_ends(page):
+    """Return the table of front ends of a page: its rows by their first cells."""
+    lines = TEXTS[page].splitlines()
+    (head,) = [n for n, line in enumerate(lines) if re.match(r"\| \| stream", line)]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[head:]]
+    names, _, *rows = table[: table.index([])]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+
+
+def test_the_readme_says_of_front_ends_what_their_page_says():
+    page = rows_of_front_ends("docs/front-ends.md")
+    rows = rows_of_front_ends("README.md")
+    same = {name.casefold().partition(", ")[0]: row for name, row in page.items()}
+    assert len(rows) == 4
+    for name, row in rows.items():
+        there = same[name.casefold().partition(", ")[0]]
+        assert row["`-x`"] == there["`-x`"], name
+        assert there["panel"].startswith(row["panel"]), name
+        assert there["streams"].startswith("no") == row["streaming"].startswith("final")
+
+
 def test_every_public_name_is_in_the_docs():
     functions = {name for name in public if name[0] != "_" and "extension" not in name}
     reference = TEXTS["docs/api.md"]
