@@ -26,8 +26,7 @@ COLUMNS = {"Name": lambda r: r.name, "Size": lambda r: r.size}
 
 
 def test_listing_is_a_sequence_of_its_rows():
-    columns = {**COLUMNS, "Nothing": lambda _: ""}
-    listing = Listing(ROWS, columns, "nothing")
+    listing = Listing(ROWS, COLUMNS, "nothing")
     assert list(listing) == ROWS
     assert (len(listing), listing[1], listing[:1]) == (2, ROWS[1], (ROWS[0],))
 
@@ -37,6 +36,12 @@ def test_listing_is_a_table_with_escaped_cells():
     assert "a&lt;b&gt;" in bundle["text/html"]
     assert "a<b>" in bundle["text/plain"]
     assert "Name" in bundle["text/plain"]
+
+
+def test_a_column_without_any_value_is_left_out():
+    listing = Listing(ROWS, {**COLUMNS, "Note": lambda _: ""}, "nothing")
+    assert "Note" not in repr(listing)
+    assert "Note" not in listing._repr_mimebundle_()["text/html"]
 
 
 def test_empty_listing_says_what_to_do():
