@@ -27,7 +27,9 @@ CELL_STYLE = "text-align:left;vertical-align:top;padding:.3em 1em .3em .4em"
 """Jupyter aligns the cells of tables in outputs on the right, and VS Code has no space
 between them."""
 SHORT_CELL_STYLE = f"{CELL_STYLE};white-space:nowrap"
-PREVIEW_CELL_STYLE = f"{CELL_STYLE};min-width:12em"
+_PREVIEW_EM = 12
+"""The least width of a preview, if it has more characters."""
+PREVIEW_CELL_STYLE = f"{CELL_STYLE};min-width:{_PREVIEW_EM}em"
 _SHORT = 32
 """Characters; a cell of that length stays on one line."""
 
@@ -81,7 +83,8 @@ def _cell_html(tag: str, cell: object) -> str:
     title = ""
     if isinstance(cell, Cell):
         title = cell.title
-        style = PREVIEW_CELL_STYLE if cell.is_preview else style
+        if cell.is_preview and len(text) > _PREVIEW_EM:
+            style = PREVIEW_CELL_STYLE
     shown = f' title="{escaped(title)}"' if title else ""
     lines = "<br>".join(map(escaped, text.split("\n")))
     return f'<{tag} style="{style}"{shown}>{lines}</{tag}>'

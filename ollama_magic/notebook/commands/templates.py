@@ -41,10 +41,10 @@ class TemplateRow:
 
 
 _COLUMNS: Columns[TemplateRow] = {
-    "NAME": lambda row: f"@{row.name}",
-    "WHERE": lambda row: row.where,
-    "SETS": lambda row: row.sets,
-    "PROMPT": lambda row: short(row.text),
+    "Name": lambda row: f"@{row.name}",
+    "Where": lambda row: row.where,
+    "Sets": lambda row: row.sets,
+    "Prompt": lambda row: short(row.text),
 }
 
 
