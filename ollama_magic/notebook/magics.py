@@ -218,7 +218,6 @@ class OllamaMagics(Magics):
     ) -> Reply | Comparison | Decision | None:
         """Ask as a cell does; a dry run shows the request and returns None."""
         from ollama_magic.generation.compare import compare
-        from ollama_magic.generation.decisions import decide, decision_text
         from ollama_magic.generation.run import ask
         from ollama_magic.render.tables import TextPage
 
@@ -227,15 +226,14 @@ class OllamaMagics(Magics):
 
             args, text = applied(self.session, args, text)
         if args.dry_run:
-            from ollama_magic.generation.dry_run import request_text
-
             each = args.for_each_model() or (args,)
-            describe = request_text if args.choose is None else decision_text
-            texts = [describe(self.session, one, text) for one in each]
+            texts = [self._request_text(one, text) for one in each]
             self.show(TextPage("\n\n".join(texts)))
             return None
         reply: Reply | Comparison | Decision
         if args.choose is not None:
+            from ollama_magic.generation.decisions import decide
+
             reply = decide(self.session, args, text, self._display(args))
         elif args.compare:
             reply = compare(self.session, args, text, self._columns(args))
@@ -244,6 +242,16 @@ class OllamaMagics(Magics):
             reply = ask(self.session, args, text, display, notes=notes, begun=begun)
         self._just_shown.add(id(reply))
         return reply
+
+    def _request_text(self, args: ChatOptions, text: str) -> str:
+        """Return the request that ``ask`` would send."""
+        if args.choose is not None:
+            from ollama_magic.generation.decisions import decision_text
+
+            return decision_text(self.session, args, text)
+        from ollama_magic.generation.dry_run import request_text
+
+        return request_text(self.session, args, text)
 
     def show_reply(self, reply: Reply) -> None:
         """Show a reply, as in the cell that requested it."""
