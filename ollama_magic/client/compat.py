@@ -4,7 +4,7 @@ requests cannot end a request from another thread: closing a response while a th
 reads it is a race, and before the headers there is no response to close. So each
 connection here reports its socket, and :class:`SharedSocket` shuts that down.
 
-Seen in requests 2.32 to 2.34 with urllib3 2.2 to 2.8: ``HTTPAdapter`` asks
+Seen in requests 2.32 to 2.34 with urllib3 2.7 to 2.8: ``HTTPAdapter`` asks
 ``get_connection_with_tls_context`` for a pool, a pool makes connections by calling its
 ``ConnectionCls``, ``connect()`` sets ``sock``, ``response.raw`` has
 ``_original_response``, and a body with ``__len__`` and ``__iter__`` is read with

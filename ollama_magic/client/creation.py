@@ -21,11 +21,13 @@ from typing import Any, BinaryIO, NoReturn
 
 from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.local_files import read_file
 from ollama_magic.client.options import OptionValue, read_option
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import Progress
 from ollama_magic.errors import ConfigError
 
+_MAX_MODELFILE_BYTES = 4_000_000
 _TEXT_FIELDS = ("system", "template", "renderer", "parser", "requires")
 _TEXTS = tuple(name.upper() for name in _TEXT_FIELDS)
 _KNOWN = ("FROM", "PARAMETER", "ADAPTER", "DRAFT", "LICENSE", "MESSAGE", *_TEXTS)
@@ -226,10 +228,10 @@ def read_spec(file: str) -> ModelSpec:
     """
     path = Path(file).expanduser()
     try:
-        with path.open("rb") as opened:
-            if opened.read(4) == b"GGUF":
-                return ModelSpec(base=str(path.resolve()))
-        spec = parse_modelfile(_text(path.read_bytes()))
+        data = read_file(path, _MAX_MODELFILE_BYTES)
+        if data.startswith(b"GGUF"):
+            return ModelSpec(base=str(path.resolve()))
+        spec = parse_modelfile(_text(data[:_MAX_MODELFILE_BYTES]))
     except (OSError, UnicodeDecodeError) as error:
         is_binary = isinstance(error, UnicodeDecodeError)
         raise ConfigError(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import struct
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -264,6 +265,7 @@ class Image:
         return ", ".join([format_of(self.data), *extent, size_text(len(self.data))])
 
 
+_MAX_DRAWN = 16
 _MAX_DRAWN_BYTES = 10_000_000
 _MAX_DRAWN_PIXELS = 50_000_000
 """A browser needs four bytes for each, however small the file is."""
@@ -285,6 +287,19 @@ def drawn_image(text: str) -> Image | None:
     is_small = len(data) <= _MAX_DRAWN_BYTES
     is_usable = size and is_small and 0 < size[0] * size[1] <= _MAX_DRAWN_PIXELS
     return Image(data) if is_usable else None
+
+
+def fits(image: Image, shown: Sequence[Image]) -> bool:
+    """Return whether an image that a model drew can be shown beside earlier ones.
+
+    The limits of one image apply to all those of a reply: a small file may expand to a
+    large image in the browser.
+    """
+    images = [*shown, image]
+    pixels = sum(math.prod(size_of(one.data) or ()) for one in images)
+    size_bytes = sum(len(one.data) for one in images)
+    is_small = pixels <= _MAX_DRAWN_PIXELS and size_bytes <= _MAX_DRAWN_BYTES
+    return is_small and len(images) <= _MAX_DRAWN
 
 
 def without_images(body: Mapping[str, Any]) -> dict[str, Any]:

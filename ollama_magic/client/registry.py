@@ -47,6 +47,8 @@ _PATIENCE_S = 10.0
 """For one model."""
 _TOTAL_S = 90.0
 _AT_ONCE = 6
+MOST_ASKED = 500
+"""A server that lists more could make this machine flood the registry."""
 
 State = Literal["outdated", "current", "local", "elsewhere", "cloud", "unknown"]
 """``local``: the registry does not have this model, or the model was made or changed
@@ -85,8 +87,11 @@ def find_updates(
         The address of another registry in place of Ollama's, for tests.
     """
     paths = {model.name: _path(model.name) for model in installed}
-    asked = [m for m in installed if not m.cloud_host and paths[m.name].is_here]
+    can_ask = [m for m in installed if not m.cloud_host and paths[m.name].is_here]
+    asked, left_out = can_ask[:MOST_ASKED], can_ask[MOST_ASKED:]
     found = dict(_asked(asked, paths, registry or REGISTRY))
+    why = f"only {MOST_ASKED} models are checked at once; filter them by name"
+    found |= {m.name: _update(m, "unknown", why) for m in left_out}
     return tuple(found.get(m.name) or _not_asked(m, paths[m.name]) for m in installed)
 
 
@@ -261,7 +266,6 @@ def _time(text: str) -> datetime | None:
 
 def _is_after(timestamp: str, moment: datetime) -> bool:
     try:
-        parsed = datetime.fromisoformat(timestamp)
-    except ValueError:
+        return datetime.fromisoformat(timestamp).astimezone(UTC) >= moment
+    except (ValueError, OverflowError):
         return False
-    return parsed.astimezone(UTC) >= moment

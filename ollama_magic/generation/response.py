@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
-from ollama_magic.client.images import Image, drawn_image
+from ollama_magic.client.images import Image, drawn_image, fits
 from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.client.types import (
     ReplyChunk,
@@ -118,7 +118,7 @@ class Response:
     images: list[Image] = field(default_factory=list)
     """The images that the model drew."""
     rejected_images: int = 0
-    """How many images are no usable PNG."""
+    """How many images are not shown: no PNG, too large, or too many."""
     completed: int = 0
     """Steps of an image that are done, of ``total``."""
     total: int = 0
@@ -226,8 +226,10 @@ class Response:
         self._tool_calls += chunk.tool_calls
         self.logprobs += chunk.logprobs
         for image in map(drawn_image, chunk.images):
-            self.images += [image] if image else []
-            self.rejected_images += image is None
+            if image is not None and fits(image, self.images):
+                self.images.append(image)
+            else:
+                self.rejected_images += 1
         if chunk.total:
             self.completed, self.total = chunk.completed, chunk.total
         self.remote_host = chunk.remote_host or self.remote_host
@@ -366,7 +368,7 @@ class Result:
         """Return what a complete reply lacks; empty if nothing."""
         response = self.response
         if response.rejected_images:
-            return "[an image is not shown: it is no PNG, or too large]"
+            return "[an image is not shown: it is no PNG, too large, or one too many]"
         if response.text.strip() or response.tool_calls or response.images:
             return ""
         return f"[no reply{', only thinking' if response.thinking else ''}]"

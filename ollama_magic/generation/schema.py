@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from ollama_magic.client.local_files import read_file
 from ollama_magic.client.types import ChatRequest, Format, Request
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.python_types import (
@@ -43,6 +44,7 @@ from ollama_magic.history.turns import Message
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_MAX_BYTES = 1_000_000
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 _JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(
@@ -223,7 +225,10 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
         return _from_json(text, text)
     if text.endswith(".json") or is_file(text):
         try:
-            return _from_json(Path(text).expanduser().read_text("utf-8-sig"), text)
+            data = read_file(Path(text).expanduser(), _MAX_BYTES)
+            if len(data) > _MAX_BYTES:
+                raise _unusable(text, "it is larger than 1 MB")
+            return _from_json(data.decode("utf-8-sig"), text)
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
             raise _unusable(text, str(error)) from error
     if (tree := _type_tree(text)) is not None:

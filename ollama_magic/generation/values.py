@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ollama_magic.client.local_files import read_file
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.history.turns import without_surrogates
@@ -261,7 +262,7 @@ def _array_text(value: object) -> ValueText | None:
 
 
 _MAX_BYTES = 20_000_000
-"""Larger files are not read at all: no prompt could hold them."""
+"""Larger files are not used: no prompt could hold them."""
 
 _RUNS = re.compile(r"`{3,}")
 
@@ -303,15 +304,16 @@ def is_file(text: str) -> bool:
 def _read(text: str) -> str:
     path = Path(text).expanduser()
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > _MAX_BYTES:
+        data = read_file(path, _MAX_BYTES)
+        if len(data) > _MAX_BYTES:
+            size = size_text(max(path.stat().st_size, len(data)))
             raise PromptError(
-                f"The file {text} is too large for a prompt: {size_text(size_bytes)}.",
+                f"The file {text} is too large for a prompt: {size}.",
                 why=f"at most {MAX_CHARACTERS:,} characters of a file are sent",
                 next_step="read the part that you need in a cell above, and use it in "
                 "{{ }}",
             )
-        decoded = path.read_bytes().decode("utf-8-sig")
+        decoded = data.decode("utf-8-sig")
     except OSError as error:
         raise unreadable_file(text, error) from error
     except UnicodeDecodeError as error:

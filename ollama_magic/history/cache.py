@@ -169,7 +169,10 @@ def find_cached_reply(
             "digest": digest,
         },
     ).fetchone()
-    return CachedReply.from_json(row[0]) if row else None
+    try:
+        return CachedReply.from_json(row[0]) if row else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None  # no version of this package wrote it
 
 
 def nearest_prompt(database: sqlite3.Connection, prompt: str) -> str:

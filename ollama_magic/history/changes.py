@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
+from ollama_magic.history.stored_turns import as_turns
 from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, utc_now
 
 SESSION_DAYS = 7
@@ -206,7 +207,7 @@ def _turns_added(database: sqlite3.Connection, chat_id: int, moment: str) -> lis
         """,  # noqa: S608  (our own constant)
         {"chat": chat_id, "moment": moment},
     )
-    return rows.as_turns(database, found)
+    return as_turns(database, found)
 
 
 def _turns_removed(
@@ -230,7 +231,7 @@ def _restore_turn(database: sqlite3.Connection, uid: str) -> Turn:
     )
     rows.bump_revision(database, uid)
     found = database.execute("SELECT * FROM turns WHERE uid = ?", (uid,))
-    return rows.as_turns(database, found)[0]
+    return as_turns(database, found)[0]
 
 
 def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
@@ -285,7 +286,7 @@ def read_versions(database: sqlite3.Connection, turn: Turn) -> list[Turn]:
         f"SELECT * FROM turns WHERE uid IN ({marks})",  # noqa: S608  (question marks)
         uids,
     )
-    return sorted(rows.as_turns(database, found), key=lambda one: uids.index(one.uid))
+    return sorted(as_turns(database, found), key=lambda one: uids.index(one.uid))
 
 
 def find_prunable(

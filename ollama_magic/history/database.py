@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ollama_magic.history.sqlite_file import (
-    ANOTHER_FILE,
-    Fault,
-    UnusableFileError,
     checkpoint,
     diagnose,
     open_file,
     open_memory,
     pragma,
 )
+from ollama_magic.history.untrusted_file import ANOTHER_FILE, Fault, UnusableFileError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

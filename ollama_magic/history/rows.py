@@ -10,27 +10,20 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
-from ollama_magic.client.images import Image
-from ollama_magic.client.types import Stats
 from ollama_magic.history.notebooks import SESSION_PREFIX
+from ollama_magic.history.stored_turns import TURN_COLUMNS, as_turns
 from ollama_magic.history.turns import (
     MAIN_CHAT,
     Chat,
-    Origin,
     Turn,
     utc_now,
     without_surrogates,
 )
-
-# NB: the column of `images` is called `pictures`, as in files of earlier versions.
-_FIELDS = tuple(field.name for field in fields(Turn) if field.name != "images")
-_STATS = frozenset(field.name for field in fields(Stats))
 
 RemovalReason = Literal["dropped", "deleted", "moved", "undone"]
 """Why a turn was removed: by the user, with its cell, to another chat, or by undo."""
@@ -125,41 +118,6 @@ def _removal_reason(row: sqlite3.Row) -> str:
     if row["removed_at"] is not None:
         return str(row["removed_why"] or "removed")
     return "replaced" if row["replaced_at"] is not None else ""
-
-
-def as_turns(database: sqlite3.Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
-    """Return the turns of rows, with their images; equal images are one object."""
-
-    @cache
-    def image(digest: str) -> Image | None:
-        row = database.execute(
-            "SELECT data FROM pictures WHERE digest = ?", (digest,)
-        ).fetchone()
-        return Image(row[0]) if row else None
-
-    turns = []
-    for row in list(map(dict, found)):
-        values = {name: row[name] for name in _FIELDS}
-        digests = json.loads(row["pictures"]) if row["pictures"] else ()
-        stats = json.loads(row["stats"])
-        values |= {
-            # Ignore counts of newer versions.
-            "stats": Stats(**{k: v for k, v in stats.items() if k in _STATS}),
-            "request": json.loads(row["request"]),
-            "steps": tuple(json.loads(row["steps"])) if row["steps"] else (),
-            "images": tuple(one for one in map(image, digests) if one is not None),
-            "starts_afresh": bool(row["starts_afresh"]),
-            "origin": _origin(row["origin"]),
-        }
-        turns.append(Turn(**values))
-    return turns
-
-
-def _origin(kept: str | None) -> Origin:
-    """Return the origin of a row; ``here`` for rows of older versions."""
-    if kept is None:
-        return "here"
-    return next((known for known in get_args(Origin) if kept == known), "file")
 
 
 def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSummary]:
@@ -326,7 +284,7 @@ def add_turn(
             :added_at, :steps, :pictures, :origin)
         """,
         {
-            **{name: getattr(turn, name) for name in _FIELDS},
+            **{name: getattr(turn, name) for name in TURN_COLUMNS},
             "stats": json.dumps(asdict(turn.stats)),
             "request": json.dumps(dict(turn.request), default=str),
             "steps": json.dumps(turn.steps) if turn.steps else None,

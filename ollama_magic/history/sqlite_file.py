@@ -18,8 +18,16 @@ import os
 import sqlite3
 import stat
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from ollama_magic.history.untrusted_file import (
+    ANOTHER_FILE,
+    Fault,
+    UnusableFileError,
+    check_tables,
+    checked_row,
+    restrict,
+)
 
 _APPLICATION_ID = 0x6F6C6D67  # "olmg": marks our files
 _BUSY_TIMEOUT_S = 5.0
@@ -29,7 +37,7 @@ _MAX_COPIED_BYTES = 256 * 2**20  # into memory, when a file cannot be written
 _NETWORK_FILE_SYSTEMS = {"9p", "afs", "ceph", "cifs", "lustre", "ncpfs", "nfs", "nfs4"}
 _NETWORK_FILE_SYSTEMS |= {"glusterfs", "smb3", "smbfs", "fuse.sshfs", "virtiofs"}
 
-ANOTHER_FILE = 'choose another file: %config OllamaMagics.history_file = "FILE"'
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG}
 _NEXT_STEPS = {
     sqlite3.SQLITE_BUSY: "close the program that holds it, then restart the kernel",
     sqlite3.SQLITE_LOCKED: "close the program that holds it, then restart the kernel",
@@ -135,24 +143,6 @@ CREATE TABLE cell_handles (
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a chat file cannot be used, as text for the user."""
-
-    why: str
-    next_step: str
-    is_damage: bool = False
-    """Whether the file is damaged, so that a new one can take its place."""
-
-
-class UnusableFileError(Exception):
-    """The file can be read, but must not be written."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.why)
-        self.fault = fault
-
-
 _UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
 
 
@@ -218,7 +208,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _connect_to_read(path: Path, options: str = "") -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?mode=ro{options}"
-    return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
+    database = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
+    restrict(database)
+    return database
 
 
 def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
@@ -249,7 +241,8 @@ def _connect(file: Path | str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,  # ``SafeDatabase`` has a lock
     )
-    database.row_factory = sqlite3.Row
+    database.row_factory = checked_row
+    restrict(database)
     return database
 
 
@@ -283,7 +276,9 @@ def _check_owner(database: sqlite3.Connection) -> None:
         pragma(database, "user_version"),
     )
     has_tables = database.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if owner != _APPLICATION_ID and (owner or version or has_tables):
+    is_empty = not (owner or version or has_tables)
+    has_version = owner == _APPLICATION_ID and (version > 0 or not has_tables)
+    if not (is_empty or has_version):
         raise UnusableFileError(Fault("it belongs to another program", ANOTHER_FILE))
     if version > SCHEMA_VERSION:
         raise UnusableFileError(
@@ -293,6 +288,7 @@ def _check_owner(database: sqlite3.Connection) -> None:
                 "pip install -U ollama-magic, then restart the kernel",
             )
         )
+    check_tables(database, _MIGRATIONS[:version])
 
 
 def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
@@ -383,7 +379,8 @@ def diagnose(error: Exception) -> Fault | None:
     if not isinstance(error, sqlite3.DatabaseError):
         return None
     code = _primary_code(error)
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+    is_text = not str(error).startswith("Could not decode")  # Python gives it no code
+    if code in _DAMAGE or not is_text:
         return Fault(f"it is damaged ({error})", "restart the kernel", is_damage=True)
     if code in _NEXT_STEPS:
         return Fault(str(error), _NEXT_STEPS[code])

@@ -141,11 +141,17 @@ def _fitting(
     widths = [min(max(map(display_width, cells)), _MAX_PADDED) for cells in columns]
     over = sum(widths) + len(_GAP) * (len(widths) - 1) - (width or sys.maxsize)
     cut = [False] * len(widths)
+    if over <= 0:
+        return widths, cut
+    narrowest = [
+        _SHORTEST_PREVIEW if is_preview else _narrowest(cells)
+        for cells, is_preview in zip(columns, previews, strict=True)
+    ]
     while over > 0:
         candidates = [
             (is_preview and size > _SHORTEST_PREVIEW, size, n)
             for n, (size, is_preview) in enumerate(zip(widths, previews, strict=True))
-            if size > (_SHORTEST_PREVIEW if is_preview else _narrowest(columns[n]))
+            if size > narrowest[n]
         ]
         if not candidates:
             return None

@@ -90,6 +90,16 @@ def _cell_html(tag: str, cell: object) -> str:
     return f'<{tag} style="{style}"{shown}>{lines}</{tag}>'
 
 
+_MAX_ROWS = 2000
+"""Rows of a listing: a server can list models without end, at three bytes each."""
+
+
+def _left_out(count: int) -> str:
+    if count <= _MAX_ROWS:
+        return ""
+    return f"The first {_MAX_ROWS:,} of {count:,} rows; the value of the line has all."
+
+
 T = TypeVar("T")
 Columns = dict[str, Callable[[T], object]]
 """The heading and the value of each column, from left to right."""
@@ -109,7 +119,7 @@ class Listing(Sequence[T], Generic[T]):
     note
         A text under the table.
     limit
-        How many rows are shown, from the end; None shows all.
+        How many rows are shown, from the end; None shows all, up to 2,000.
     page
         Safe HTML that a notebook shows in place of the table.
     """
@@ -127,7 +137,8 @@ class Listing(Sequence[T], Generic[T]):
         self._rows = tuple(rows)
         self._columns = columns
         self._empty = harmless(empty)
-        self._note = visible_text(note)
+        more = "" if limit is not None else _left_out(len(self._rows))
+        self._note = visible_text("\n".join(filter(None, [more, note])))
         self._limit = limit
         self._page = page
 
@@ -143,7 +154,10 @@ class Listing(Sequence[T], Generic[T]):
 
     def _table(self) -> tuple[tuple[str, ...], list[list[object]]]:
         """Return the columns and the rows, without columns that are empty."""
-        shown = self._rows if self._limit is None else self._rows[-self._limit :]
+        if self._limit is None:
+            shown = self._rows[:_MAX_ROWS]
+        else:
+            shown = self._rows[-self._limit :]
         names, gets = [*self._columns], self._columns.values()
         rows = [[get(row) for get in gets] for row in shown]
         used = [

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ollama_magic.client.local_files import read_file
 from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.models import chosen_model
@@ -337,8 +338,7 @@ def _kind(path: Path, next_step: str) -> _Kind:
 
 
 def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(_MAX_BYTES + 1)
+    data = read_file(path, _MAX_BYTES)
     if len(data) > _MAX_BYTES:
         raise UnreadableError(f"it is larger than {_MAX_BYTES // 2**20} MiB")
     return data.decode("utf-8-sig")

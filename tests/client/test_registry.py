@@ -180,3 +180,24 @@ def test_models_of_the_embedded_engine_are_not_sent(client, fake_ollama, registr
         "llama3.2:3b": ("local", "from the embedded engine")
     }
     assert not registry.requests
+
+
+def test_a_list_of_many_models_does_not_flood_the_registry(
+    client, fake_ollama, registry, monkeypatch
+):
+    monkeypatch.setattr("ollama_magic.client.registry.MOST_ASKED", 7)
+    installed(fake_ollama, *(f"m{number}:1" for number in range(2000)))
+    found = checked(client, registry)
+    assert len(registry.requests) == 7
+    assert found["m6:1"] == ("local", "not in the registry")
+    assert found["m7:1"][0] == "unknown"
+    assert "only 7 models are checked at once" in found["m7:1"][1]
+
+
+@pytest.mark.parametrize(
+    "date", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+def test_a_date_at_the_end_of_time_is_no_date(client, fake_ollama, registry, date):
+    installed(fake_ollama, {"name": "a:latest", "modified_at": date})
+    manifest(registry, "library/a:latest", Ollama_Push_Time=BEFORE)
+    assert checked(client, registry)["a:latest"][0] == "outdated"

@@ -30,6 +30,9 @@ HOSTILE = {
 }
 
 
+NOT_SHOWN = "[an image is not shown: it is no PNG, too large, or one too many]"
+
+
 @pytest.fixture(autouse=True)
 def script(fake_ollama, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
@@ -77,7 +80,7 @@ def test_what_is_no_png_is_not_shown(script, image):
     draws(script, image)
     reply = ollama_magic.ask("Draw.")
     assert reply.images == ()
-    assert reply.notice == "[an image is not shown: it is no PNG, or too large]"
+    assert reply.notice == NOT_SHOWN
     page = reply._repr_html_()
     assert "<img" not in page
     assert image not in page
@@ -96,3 +99,14 @@ def test_steps_of_an_image_are_shown_while_it_is_drawn(script):
     script.on("POST /api/generate", Answer([*steps, last]))
     ask(current_session(), ChatOptions(once=True), "Draw.", Display())
     assert drawn.is_set()
+
+
+def test_the_images_of_a_reply_have_one_budget(script):
+    """A browser decodes them all: 7,000 x 7,000 pixels need 200 MB, and here 57 B."""
+    large = PNG[:16] + struct.pack(">II", 7000, 7000) + PNG[24:]
+    draws(script, *[b64encode(large).decode()] * 30)
+    reply = ollama_magic.chat("Draw.")
+    assert (len(reply.images), reply.notice) == (1, NOT_SHOWN)
+    draws(script, *[b64encode(PNG).decode()] * 500)
+    reply = ollama_magic.chat("Draw.")
+    assert (len(reply.images), reply.notice) == (16, NOT_SHOWN)

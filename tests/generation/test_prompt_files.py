@@ -1,9 +1,15 @@
 """Files that are sent before a prompt."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from ollama_magic.errors import PromptError
+from ollama_magic.client.creation import read_spec
+from ollama_magic.errors import ConfigError, PromptError
+from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.values import with_files
+from ollama_magic.sharing.files import read_chats
 
 
 def test_files_are_fenced_named_and_before_the_prompt(tmp_path):
@@ -51,3 +57,26 @@ def test_a_folder_and_a_huge_file_are_errors(tmp_path):
         file.truncate(30_000_000)
     with pytest.raises(PromptError, match="too large"):
         with_files("?", [str(huge)])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+def test_what_never_ends_is_not_read(tmp_path):
+    """Wherever a file is named: a pipe would block, and a device fills the memory."""
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    for path in (str(pipe), "/dev/zero"):
+        with pytest.raises(PromptError, match="it is a pipe or a device"):
+            with_files("?", [path])
+        with pytest.raises(ConfigError, match="pipe or a device"):
+            read_spec(path)
+    with pytest.raises(PromptError, match="pipe or a device"):
+        read_schema(str(pipe))
+    with pytest.raises(ConfigError, match="pipe or a device"):
+        read_chats(pipe, lambda _: None)
+
+
+@pytest.mark.skipif(not Path("/proc/kallsyms").exists(), reason="Linux has it")
+def test_a_file_without_a_size_is_read_up_to_the_limit(monkeypatch):
+    monkeypatch.setattr("ollama_magic.generation.values._MAX_BYTES", 100_000)
+    with pytest.raises(PromptError, match="too large"):
+        with_files("?", ["/proc/kallsyms"])

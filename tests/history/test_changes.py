@@ -322,10 +322,10 @@ def test_prune_works_while_another_process_reads(store, path, monkeypatch):
 VERSION_1 = """
 CREATE TABLE notebooks (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
     current_chat TEXT NOT NULL, model TEXT, model_chosen_at TEXT);
-CREATE TABLE chats (id INTEGER PRIMARY KEY, notebook_id INTEGER NOT NULL,
-    name TEXT NOT NULL, revision INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (notebook_id, name));
-CREATE TABLE turns (uid TEXT PRIMARY KEY, chat_id INTEGER NOT NULL,
+CREATE TABLE chats (id INTEGER PRIMARY KEY,
+    notebook_id INTEGER NOT NULL REFERENCES notebooks, name TEXT NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0, UNIQUE (notebook_id, name));
+CREATE TABLE turns (uid TEXT PRIMARY KEY, chat_id INTEGER NOT NULL REFERENCES chats,
     position INTEGER NOT NULL, cell_id TEXT, replaces TEXT, replaced_at TEXT,
     removed_at TEXT, answered_at TEXT NOT NULL, based_on TEXT NOT NULL,
     text_hash TEXT NOT NULL, model TEXT NOT NULL, digest TEXT NOT NULL,

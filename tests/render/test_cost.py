@@ -6,6 +6,7 @@ and the memory that Python takes to make it.
 """
 
 import json
+import threading
 import time
 import tracemalloc
 from functools import cache
@@ -21,7 +22,7 @@ from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import json_html, markdown_html, raw_html
 from ollama_magic.render.streaming import StreamDisplay
-from ollama_magic.render.tables import table_text
+from ollama_magic.render.tables import Listing, table_text
 
 pytestmark = pytest.mark.slow
 
@@ -473,6 +474,47 @@ def test_one_long_cell_does_not_widen_all_rows_of_a_listing():
     made = table_text(["name", "size"], rows)
     assert len(made) < 300_000
     assert "x" * 10_000 + "  b" in made
+
+
+# -- a small text has a small effect, on every surface --------------------------------
+
+_SMALL = {**SMALL_MARKDOWN, **SMALL_HTML, "words": lambda n: "ab " * (n // 3)}
+_SMALL_SIZE = 2000
+_TIMES = 150
+"""Characters for each one of the text: surfaces show it up to 20 times at once."""
+
+
+@pytest.mark.parametrize("surface", SURFACES, ids=lambda name: name.replace(" ", "-"))
+def test_every_surface_shows_a_small_text_as_a_small_one(surface):
+    threads = threading.active_count()
+    wrong = {}
+
+    def show_all():
+        for shape, make in _SMALL.items():
+            text = make(_SMALL_SIZE)
+            longest = max(len(value) for _, value in SURFACES[surface](text))
+            if longest > 5000 + _TIMES * len(text):
+                wrong[shape] = longest
+
+    assert cost(show_all) < 100
+    assert wrong == {}
+    assert threading.active_count() == threads
+
+
+def test_a_listing_has_a_limit():
+    """Three bytes of a server are a row: ``{},``."""
+    listing = Listing(range(200_000), {"Name": str, "Size": str}, "none")
+    bundle = listing._repr_mimebundle_()
+    assert bundle["text/html"].count("<tr>") == 2001
+    assert len(str(bundle)) < 1_000_000
+    for shown in bundle.values():
+        assert "The first 2,000 of 200,000 rows" in shown
+    assert len(listing) == 200_000
+
+
+def test_a_long_cell_of_a_narrow_table_costs_little():
+    rows = [["a " * 5000, "b"]] * 20
+    assert cost(lambda: table_text(["name", "size"], rows, 80)) < 20
 
 
 # -- these tests can fail --------------------------------------------------------------
