@@ -235,7 +235,7 @@ def _notice_html(notice: str) -> str:
 def _footer_html(view: ReplyView) -> str:
     parts = list(view.footer)
     if removed := count_invisible(view.text):
-        parts.append(f"{removed:,} invisible characters removed")
+        parts.append(f"{counted(removed, 'invisible character')} removed")
     if not parts:
         return ""
     share = view.context_share or 0.0

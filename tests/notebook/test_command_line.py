@@ -579,6 +579,8 @@ def test_a_harmless_typing_error_gets_a_suggestion():
         ("models qw", "list", ("qw",)),
         ("info qwen3:4b", "show", ("qwen3:4b",)),
         ("remove qwen3:4b", "rm", ("qwen3:4b",)),
+        ("rm\tqwen3:4b", "rm", ("qwen3:4b",)),
+        ("show\N{NO-BREAK SPACE}qwen3:4b", "show", ("qwen3:4b",)),
     ],
 )
 def test_aliases_from_other_tools_work(line, name, arguments):

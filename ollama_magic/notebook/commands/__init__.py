@@ -8,6 +8,7 @@ for help.
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
@@ -83,7 +84,7 @@ def parse_command(line: str) -> ParsedCommand:
     >>> parse_command("ask -t 0 What's up?").text
     "What's up?"
     """
-    word, _, rest = line.strip().partition(" ")
+    word, rest = _first_word(line.strip())
     if not word:
         return ParsedCommand("status")
     command = find_command(word)
@@ -107,6 +108,12 @@ def parse_command(line: str) -> ParsedCommand:
         return _help_page(read.words[0], line, otherwise="%ollama help")
     _check_one_switch(command, read, magic)
     return ParsedCommand(command.name, tuple(read.words), read.fields)
+
+
+def _first_word(line: str) -> tuple[str, str]:
+    """Split a line at its first blank, which may be a tab or one that was pasted."""
+    word, *rest = re.split(r"\s", line, maxsplit=1)
+    return word, "".join(rest)
 
 
 def _help_page(word: str, line: str, *, otherwise: str = "") -> ParsedCommand:
