@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import short_interrupts
-from ollama_magic.generation.decision import Decision
-from ollama_magic.generation.decisions import decide as decide_about
 from ollama_magic.generation.embedding import (
     embed_texts,
     embedding_model,
@@ -25,7 +23,6 @@ from ollama_magic.generation.embedding import (
 from ollama_magic.generation.models import check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import ask_for_models, prepare
-from ollama_magic.generation.questions import read_questions
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.run import NoDisplay
@@ -34,6 +31,9 @@ from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
 from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
+
+if TYPE_CHECKING:
+    from ollama_magic.generation.decision import Decision
 
 Tool = Callable[..., Any] | str
 Tools = Tool | Sequence[Tool]
@@ -240,6 +240,9 @@ def decide(
     'bug'
     """
     given = locals()
+    from ollama_magic.generation.decisions import decide as decide_about
+    from ollama_magic.generation.questions import read_questions
+
     state, asked = given.pop("state"), read_questions(given.pop("questions"))
     chat_options = _options(given, choose=asked)
     return decide_about(current_session(), chat_options, state, NoDisplay())
