@@ -50,7 +50,7 @@ def test_a_reply_grows_and_ends_as_one_output(notebook, fake_ollama):
     )
     page, path = notebook("%%ollama\nWhy is the sky blue?")
     page.run(1)
-    page.wait_text(1, "llama3.2:3b…")
+    page.wait_text(1, "loading llama3.2:3b")
     more.set()
     page.wait_text(1, "It is blue")
     assert "print" not in page.cell(1).inner_text().partition("blue?")[2]
