@@ -247,6 +247,20 @@ def test_a_word_that_is_complete_offers_nothing(shell, text):
     assert offered(shell, text) == ([], set())
 
 
+def test_options_and_words_of_a_subcommand_are_described(shell):
+    """With the words of the manual about this subcommand, not about a cell."""
+    for text, word, about in (
+        ("%ollama import --", "--chat", "option · names the new chat"),
+        (
+            "%ollama template ",
+            "rm",
+            "word · deletes one of yours, after you confirm it",
+        ),
+    ):
+        (found,) = [one for one in entries(shell, text) if one.text == word]
+        assert found.type == about.replace(" ", "\xa0")
+
+
 def test_a_name_that_others_begin_with_is_offered_with_them(shell):
     """Accepting the first one means the same model."""
     install(shell, ["qwen3:4b", "qwen3:latest", "llama3.2"], [])

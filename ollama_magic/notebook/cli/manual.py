@@ -26,3 +26,16 @@ def summary(file: str, heading: str) -> str:
     paragraph = sections(file).get(heading, "").partition("\n\n")[0]
     plain = " ".join(paragraph.replace("`", "").split())
     return re.split(r"\.(?:\s|$)", plain, maxsplit=1)[0]
+
+
+def note(heading: str, word: str) -> str:
+    """Return what the section of a subcommand says about an option or a word.
+
+    >>> note("code [N|all] [--turn T]", "--turn")
+    'takes the reply of turn T'
+    """
+    section = " ".join(sections("commands.md").get(heading, "").split())
+    others = r"(?:,? (?:and )?`[^`]+`)*"
+    about = rf"`{re.escape(word)}(?: [^`]*)?`{others} ([^.;]+?)(?=[.;:](?:\s|$)|, `)"
+    found = re.search(about, section)
+    return found[1].replace("`", "") if found else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ollama_magic.client.models import ModelSummary, canonical
@@ -20,7 +20,7 @@ from ollama_magic.generation.options import (
     Option,
     find_option,
 )
-from ollama_magic.notebook.cli.manual import summary
+from ollama_magic.notebook.cli.manual import note, summary
 from ollama_magic.notebook.completion import in_time, placeholders, statics
 from ollama_magic.notebook.completion.entries import NOTHING, Entry, Offer, starting
 from ollama_magic.notebook.completion.words import (
@@ -142,7 +142,14 @@ class LineCompleter:
         if command.name == "help" and word.raw.startswith("-"):
             return starting(word.raw, _flags(CHAT_OPTIONS))
         offer = self._option(position, word, after)
-        return offer or self._plain(command, position.plain, word, after)
+        if offer is None:
+            return self._plain(command, position.plain, word, after)
+        about = [note(command.usage, one.text) or one.note for one in offer.entries]
+        entries = tuple(
+            replace(one, note=text)
+            for one, text in zip(offer.entries, about, strict=True)
+        )
+        return replace(offer, entries=entries)
 
     def _plain(
         self, command: Command, before: Sequence[str], word: Word, after: str
@@ -150,7 +157,8 @@ class LineCompleter:
         index, operands = len(before), command.operands.split()
         here = operands[index].strip("[]").split("|") if index < len(operands) else []
         if choices := [one for one in here if one.islower()]:
-            return starting(word.raw, [Entry(one, "word") for one in choices])
+            told = [Entry(one, "word", note(command.usage, one)) for one in choices]
+            return starting(word.raw, told)
         if command.completes == "template" and "NAME" in here:
             names = self.sources.templates()
             return starting(word.raw, [Entry(n, "template", t) for n, t in names])
