@@ -312,11 +312,12 @@ class ReplyChunk:
     @staticmethod
     def _more_fields(data: JsonObject, source: JsonObject) -> dict[str, Any]:
         """Return the fields that most lines do not have."""
+        logprobs = data.get("logprobs")
         return {
             "images": _images(source.get("images") or data.get("image")),
             "completed": json_int(data.get("completed")),
             "total": json_int(data.get("total")),
-            "logprobs": TokenLogprob.list_from_json(data.get("logprobs")),
+            "logprobs": TokenLogprob.list_from_json(logprobs) if logprobs else (),
             "remote_host": json_text(data.get("remote_host")),
             "remote_model": json_text(data.get("remote_model")),
         }

@@ -108,7 +108,7 @@ class PreparedRequest:
             sets = f"sets {', '.join(use.sets)}" if use.sets else ""
             facts = ", ".join(filter(None, [use.path, sets]))
             notes.append(f"template {use.name}" + (f" ({facts})" if facts else ""))
-        return (*notes, *own_tools(self.tools))
+        return (*notes, *(own_tools(self.tools) if self.tools else ()))
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Self
 
 from ollama_magic.client.background import BackgroundReader, ClosableStream
 from ollama_magic.client.images import Image, drawn_image, fits
-from ollama_magic.client.logprobs import Logprobs, TokenLogprob
+from ollama_magic.client.logprobs import NO_LOGPROBS, Logprobs, TokenLogprob
 from ollama_magic.client.types import (
     ReplyChunk,
     Request,
@@ -189,6 +189,8 @@ class Response:
     @property
     def text_logprobs(self) -> Logprobs:
         """The tokens of the text, without those of the thinking."""
+        if not self.logprobs:
+            return NO_LOGPROBS
         return Logprobs(self.logprobs).of_text(
             "".join(self._text[self._texts_before :])
         )

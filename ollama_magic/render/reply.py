@@ -131,8 +131,7 @@ def reply_plain(view: ReplyView) -> str:
 
 def plain_footer(view: ReplyView) -> tuple[str, ...]:
     """Return the parts of the footer where a reply is shown as text."""
-    sure = sureness(view.logprobs)
-    return (sure, *view.footer) if sure else view.footer
+    return (sureness(view.logprobs), *view.footer) if view.logprobs else view.footer
 
 
 def output_text(view: ReplyView) -> str:
@@ -149,7 +148,8 @@ def output_text(view: ReplyView) -> str:
     if len(calls) > _MAX_CALLS_IN_TEXT:
         calls[_MAX_CALLS_IN_TEXT:] = [f"and {len(calls) - _MAX_CALLS_IN_TEXT} more"]
     images = [f"image: {Image(png).describe()}" for png in view.images]
-    shown = [*images, *calls, sources_fact(view.steps), sureness(view.logprobs)]
+    shown = [*images, *calls, sources_fact(view.steps) if view.steps else ""]
+    shown += [sureness(view.logprobs)] if view.logprobs else []
     facts = one_line(" · ".join(filter(None, [*shown, *view.facts])))
     plain = reply_plain(view)
     gap = "\n" if view.notice.strip() else "\n\n"

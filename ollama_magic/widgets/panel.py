@@ -152,6 +152,16 @@ def close_panels() -> None:
         _panels.popitem()[1].close()
 
 
+def _name_box() -> widgets.Combobox:
+    """Return the box for the name of a model to pull."""
+    return widgets.Combobox(
+        placeholder="name of a model to pull, such as qwen3:0.6b",
+        ensure_option=False,
+        options=[one.name for one in SUGGESTIONS],
+        layout=widgets.Layout(width="360px", max_width="100%"),
+    )
+
+
 class ModelPanel(SavedAsTable):
     """A panel for the models of one server; it may be displayed many times.
 
@@ -187,12 +197,7 @@ class ModelPanel(SavedAsTable):
             "Check for updates", manager.check_updates, is_hidden_alone=True
         )
         self._check.tooltip = "Send the names of the models to registry.ollama.ai"
-        self._name = widgets.Combobox(
-            placeholder="name of a model to pull, such as qwen3:0.6b",
-            ensure_option=False,
-            options=[one.name for one in SUGGESTIONS],
-            layout=widgets.Layout(width="360px", max_width="100%"),
-        )
+        self._name = _name_box()
         self._pull = self._button("Pull", self._on_pull, style="primary")
         on_enter(self._name, lambda: self._guard(self._on_pull))
         self._dialogs = Dialogs(manager, self._guard, styles)
