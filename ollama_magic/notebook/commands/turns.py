@@ -212,10 +212,11 @@ def list_versions(context: Context, line: ParsedCommand) -> object:
         for n, one in enumerate(versions if len(versions) > 1 else (), 1)
     ]
     columns = _version_columns(session)
+    empty = f"{f'Turn {number}' if number else 'Each turn'} has one version."
     return Listing(
         rows,
         columns,
-        f"{f'Turn {number}' if number else 'Each turn'} has one version.",
+        empty if turns else f'No turns in chat "{chat.name}" yet.',
         note=f"to use one again: %ollama versions {number or 'T'} --use N" * bool(rows),
         page=_side_by_side(rows, columns) if number else "",
     )
@@ -342,7 +343,11 @@ def find_turn(chat: Chat, number: str = "") -> Turn:
     if found is None:
         raise ConfigError(
             f"Chat {chat.name!r} has no turn{f' {number}' if number else ' yet'}.",
-            why=f"its turns are 1 to {count}" if count else "it has no turns",
-            next_step="%ollama history" if count else "%ollama chats",
+            why=f"its turns are 1 to {count}"
+            if count
+            else "no prompt was answered in it",
+            next_step="%ollama history"
+            if count
+            else "%%ollama   with a prompt below it; other chats: %ollama chats",
         )
     return found
