@@ -205,8 +205,8 @@ def _bracketed(name: str) -> str:
 def _is_loopback(name: str) -> bool:
     ip = _ip(name)
     if ip is None:
-        plain = name.lower().rstrip(".")
-        return plain == "localhost" or plain.endswith(".localhost")
+        # NB: not `x.localhost`, which some systems resolve over the network.
+        return name.lower().rstrip(".") == "localhost"
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return (mapped or ip).is_loopback
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep
 from ollama_magic.client.local_files import read_file
 from ollama_magic.client.types import ChatRequest, Format, Request
 from ollama_magic.errors import PromptError, quoted
@@ -287,8 +288,10 @@ def _value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:  # noqa: ANN401
 def _from_json(text: str, shown: str) -> Schema:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unusable(shown, f"it is not JSON: {error}") from error
+    if is_too_deep(value):
+        raise _unusable(shown, f"it is nested more than {MAX_DEPTH} levels deep")
     if not isinstance(value, dict):
         raise _unusable(shown, "a JSON Schema must be an object")
     return _from_mapping(value, shown)

@@ -43,6 +43,7 @@ _NAME = re.compile(r"\w[\w.-]{0,63}")
 _REST = re.compile(r"\{\{\s*\.\.\.\s*\}\}")
 """Where the text of the cell goes; else below the template."""
 _MAX_BYTES = 1_000_000
+_MOST_PLACES = 20
 _MOST_NAMED = 12
 """Templates that an error lists."""
 _MARK = "---"
@@ -239,6 +240,8 @@ def read(path: Path, *, is_shared: bool) -> PromptTemplate:
         if end is None:
             _raise_unusable(path, f"a line {_MARK} must end its options")
         header, text = text[begin.end() : end.start()], text[end.end() :]
+    if len(_REST.findall(text)) > _MOST_PLACES:  # a small file, and a huge prompt
+        _raise_unusable(path, f"it has {{{{ ... }}}} more than {_MOST_PLACES} times")
     options = _read_header(path, header)
     name = normalize("NFC", path.stem)
     return PromptTemplate(name, text.strip("\n"), options, path, is_shared)

@@ -74,7 +74,7 @@ def test_no_host_is_the_default():
     [
         ("localhost", True),
         ("LocalHost.:1", True),
-        ("ollama.localhost", True),
+        ("ollama.localhost", False),
         ("127.0.0.2", True),
         ("[::1]:1", True),
         ("::ffff:127.0.0.1", True),

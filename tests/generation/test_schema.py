@@ -133,6 +133,8 @@ WRONG = {
     "twice": ("a, b, a int", "occurs twice"),
     "nothing": (" , ", "has no fields"),
     "no JSON": ('{"type": ', "it is not JSON"),
+    "deep JSON": ('{"not": ' * 60 + "{}" + "}" * 60, "nested more than 50 levels"),
+    "very deep JSON": ('{"not": ' * 9000 + "{}" + "}" * 9000, "cannot be used"),
     "no file": ("nosuch.json", "No such file"),
     "a number": (7, "JSON has no type for 7"),
     "a plain class": (type("Thing", (), {}), "JSON has no type for <class"),

@@ -6,15 +6,17 @@ from the bytes on the socket to the messages that a front end gets.
 
 import json
 import time
+from base64 import b64encode
 
 import corpus
 import html5lib
 import ipywidgets as widgets
 import pytest
-from fake_ollama import Answer, error, json_answer, reply_line
+from fake_ollama import JSON, Answer, error, json_answer, reply_line
 from hostile import hidden, odd_links, quick_violations
 from test_model_panel import Driver
 
+from ollama_magic.client.images import png_of
 from ollama_magic.render.text import visible_text
 
 pytestmark = pytest.mark.slow
@@ -273,6 +275,63 @@ def test_rows_of_map_prompts(cell, kernel, fake_ollama):
         f"{code}_rows = map_prompts('{{text}} x', texts[:9], model={MODEL!r})"
     )
     assert violations_of(ran) == []
+
+
+# -- a small answer has a small effect -------------------------------------------------
+
+
+def _calls(count):
+    call = {"function": {"name": "nobody", "arguments": {}}}
+    return Answer([reply_line(BODY, tool_calls=[call] * count, done=True)])
+
+
+def _drawn(count):
+    line = reply_line(BODY, content="")
+    line["message"]["images"] = [b64encode(png_of(1, 1, 1, b"a")).decode()]
+    return Answer([line] * count + [reply_line(BODY, content="x", done=True)])
+
+
+def _models(count):
+    return Answer(['{"models": [' + "{}," * count + "{}]}"], content_type=JSON)
+
+
+_TABLE = "|" + "a|" * 1000 + "\n|" + "-|" * 1000 + "\n" + "|x|\n" * 1000
+SMALL = {
+    # The endpoint, its answer, the cell, the most bytes shown, and the most requests.
+    "models": ("GET /api/tags", _models(9000), "%ollama list", 3_000_000, 3),
+    "loaded models": ("GET /api/ps", _models(9000), "%ollama ps", 3_000_000, 3),
+    "the panel": ("GET /api/tags", _models(9000), "%ollama panel", 3_000_000, 5),
+    "calls": ("POST /api/chat", _calls(5000), "%%ollama --new -T f\nx", 500_000, 25),
+    "images": ("POST /api/chat", _drawn(5000), "%%ollama --new\nx", 50_000, 6),
+    "a table": (
+        "POST /api/chat",
+        Answer([reply_line(BODY, content=_TABLE, done=True)]),
+        "%%ollama --new\nx",
+        500_000,
+        6,
+    ),
+}
+
+
+def test_a_small_answer_of_a_server_has_a_small_effect(kernel, fake_ollama, tmp_path):
+    """On output, requests, threads and files; each answer has at most 600 kB."""
+    able = {"name": MODEL, "capabilities": ["completion", "tools"]}
+    count = "import threading; print(threading.active_count())"
+    kernel.run(f"def f(a: str) -> str:\n    return a\n{count}")
+    kernel.run("%ollama ps\n%ollama panel")  # starts what stays
+    threads = int(kernel.run(count).streams)
+    for name, (endpoint, answer, code, most_bytes, most_requests) in SMALL.items():
+        fake_ollama.models([able])
+        fake_ollama.on("GET /api/tags", json_answer({"models": [able]}))
+        fake_ollama.on(endpoint, answer)
+        before = len(fake_ollama.requests)
+        ran = kernel.run(code)
+        assert ran.status == "ok", (name, ran.error)
+        assert len(json.dumps(ran.outputs)) <= most_bytes, name
+        assert len(fake_ollama.requests) - before <= most_requests, name
+    assert int(kernel.run(count).streams) <= threads + 2
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size < 5_000_000
 
 
 # -- the panel ------------------------------------------------------------------------

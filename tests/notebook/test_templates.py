@@ -136,6 +136,14 @@ def test_a_file_sets_only_what_a_template_may(tmp_path, header, monkeypatch):
     assert str(path) in error.value.next_step
 
 
+def test_a_small_file_is_not_a_huge_prompt(tmp_path):
+    path = tmp_path / "review.md"
+    path.write_text("{{ ... }}" * 21)
+    with pytest.raises(PromptError) as error:
+        templates.read(path, is_shared=True)
+    assert "it has {{ ... }} more than 20 times" in error.value.why
+
+
 def test_a_shared_file_cannot_choose_a_cloud_model(kernel, fake_ollama, tmp_path):
     write(tmp_path, "---\nmodel: big:cloud\n---\nHi")
     ran = kernel.run("%%ollama @review")

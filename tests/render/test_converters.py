@@ -10,7 +10,7 @@ import html5lib
 import mistune
 import nbformat
 import pytest
-from nbconvert import MarkdownExporter
+from nbconvert import LatexExporter, MarkdownExporter, RSTExporter
 from surfaces import SURFACES
 
 from ollama_magic.render.columns import Column, columns_bundle
@@ -116,3 +116,22 @@ def test_no_output_begins_with_a_style_sheet(name):
 def test_nothing_that_is_shown_has_a_blank_line(name):
     for kind, page in SURFACES[name](f"{LINES}\n \n\n```\n\nx\n\n```\n\n"):
         assert kind != "html" or not re.search(r"\n[ \t]*\n", page)
+
+
+@pytest.mark.parametrize("exporter", [LatexExporter, RSTExporter])
+def test_latex_and_rst_of_nbconvert_run_nothing(exporter):
+    """Nbconvert escapes LaTeX itself; RST has our HTML, on lines that are indented."""
+    hostile = (
+        "\\end{Verbatim}\\input{/etc/passwd}\\write18{id}\n\n$\\input{/etc/passwd}$"
+        "\n\n.. include:: /etc/passwd\n\n```\n.. include:: /etc/passwd\n\n```\n"
+    )
+    for view in ("markdown", "text", "code", "json", "html"):
+        bundle = reply_bundle(ReplyView(hostile, view=view, thinking=hostile))
+        cell = nbformat.v4.new_code_cell("SOURCE")
+        cell.outputs = [nbformat.v4.new_output("display_data", data=dict(bundle))]
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        written, _ = exporter().from_notebook_node(notebook)
+        output = written.partition("SOURCE")[2]
+        assert "passwd" in output
+        runs = {LatexExporter: r"\\(input|write18)", RSTExporter: r"^\.\. include"}
+        assert not re.search(runs[exporter], output, re.M)
