@@ -57,7 +57,9 @@ def quoted(text: str, *, limit: int = 500) -> str:
 
 
 # Fillers and variation selectors count as printable, but are invisible.
-_UNSEEN = re.compile("[\u3164\uffa0\U000e0100-\U000e01ef]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\U000e0100-\U000e01ef]"
+)
 # JupyterLab turns these into links in plain text, whatever the scheme.
 _LINKED = re.compile(
     r"(?<![a-z0-9+.-])(?!(?:https?|ftp):)([a-z][a-z0-9+.-]*:)(?=//)|(data:)(?=\S)", re.I

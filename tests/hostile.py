@@ -139,7 +139,6 @@ def is_allowed(tag: str, name: str, value: str) -> bool:
 
 
 _ALLOWED_FORMAT_CHARACTERS = {
-    0x00AD,  # is visible at the end of a line
     0x200C,
     0x200D,  # emoji, Indic scripts, Arabic
     *range(0x0600, 0x0606),  # signs over numbers and similar: all are visible
@@ -161,7 +160,10 @@ def is_hidden(char: str) -> bool:
         return char not in "\n\t"
     if 0xE0000 <= code <= 0xE0FFF or 0xFFF0 <= code <= 0xFFFB:
         return True
-    if code in {0x180E, 0x3164, 0xFFA0}:  # invisible letters and spaces
+    # Invisible letters and spaces, and Unicode's line ends.
+    if code in {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFFA0}:
+        return True
+    if code in {0x2028, 0x2029}:
         return True
     return (kind == "Cf" or code == 0x2065) and code not in _ALLOWED_FORMAT_CHARACTERS
 

@@ -11,7 +11,6 @@ import html
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, ElementTree, SubElement
 
 from markdown import Markdown
@@ -31,11 +30,9 @@ from ollama_magic.render.references import References
 from ollama_magic.render.text import visible_text
 from ollama_magic.render.theme import MARKDOWN_STYLES
 from ollama_magic.render.tree import VERBATIM, Node
+from ollama_magic.render.true_host import true_host
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_HOST_LIKE = re.compile(
-    r"(?:^\W*|https?://|\b(?=www\.))((?:[\w-]+\.)+[a-z]{2,})(?=[/:?#@\s]|$)", re.I
-)
 _ABSOLUTE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _HEADING_SHIFT = 2
 _CALLOUT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*", re.IGNORECASE)
@@ -267,7 +264,7 @@ class _ShownAddresses(Treeprocessor):
                 shown = ""  # an image: it shows its address itself
             elif _ABSOLUTE.match(address):
                 _unlink_images(element)
-                shown = _true_host(element, address)
+                shown = true_host("".join(element.itertext()).strip(), address)
             else:
                 title = element.get("title", "")
                 shown = shortened(address) + (f' "{title}"' if title else "")
@@ -281,17 +278,3 @@ def _unlink_images(link: Element) -> None:
         if inner.get("class") == "image":
             inner.tag = "span"
             inner.attrib.clear()
-
-
-def _true_host(element: Element, address: str) -> str:
-    """Return the host of a link whose text names another host."""
-    text = "".join(element.itertext()).strip()
-    named = _HOST_LIKE.search(text)
-    if named is None:
-        return ""
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return ""
-    said = named[1].lower()
-    return host if host.removeprefix("www.") != said.removeprefix("www.") else ""

@@ -56,6 +56,7 @@ from ollama_magic.render.theme import (
     without_style,
 )
 from ollama_magic.render.tree import VERBATIM
+from ollama_magic.render.true_host import with_true_hosts
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -149,7 +150,8 @@ def raw_html(text: str) -> str:
     parsed = without_styles(text)
     if is_costly_html(parsed):
         return page_html(_shortened_html(text))
-    return page_html(within_budget([sanitised(parsed, has_math=False)], text))
+    page = with_true_hosts(sanitised(parsed, has_math=False))
+    return page_html(within_budget([page], text))
 
 
 def note_html(text: str) -> str:

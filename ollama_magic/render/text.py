@@ -13,6 +13,7 @@ from html.entities import html5
 _TABLE: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},  # ␀ to ␟
     0x7F: "␡",
+    **dict.fromkeys((0x2028, 0x2029), "\n"),
     **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
     **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"),
 }
@@ -22,9 +23,14 @@ del _TABLE[ord("\n")], _TABLE[ord("\t")]
 # Bidirectional controls reorder what is read; zero-width characters, fillers, format
 # characters, tags and variation selectors beyond 16 hide text. Joiners stay: emoji,
 # Arabic and Indic scripts need them.
+_CLASS = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f"
+"""Variation selectors: kept once after a character that may have variants."""
 _INVISIBLE = re.compile(
-    "[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
-    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    f"[{_CLASS}]|(?:^|(?<=[\x00-\x9f{_SELECTORS}{_CLASS}]))[{_SELECTORS}](?!\u20e3)"
 )
 _FLAG = (
     "\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067"
@@ -32,7 +38,7 @@ _FLAG = (
 )
 """The flags of England, Scotland and Wales: a black flag and tags."""
 _REMOVED = re.compile(f"({_FLAG})|{_INVISIBLE.pattern}")
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z0-9]+);", re.IGNORECASE)

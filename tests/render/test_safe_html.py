@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from ollama_magic.render import safe_html
 from ollama_magic.render.math import MATH_CLASS
-from ollama_magic.render.safe_html import json_html, markdown_html, text_html
+from ollama_magic.render.safe_html import (
+    json_html,
+    markdown_html,
+    raw_html,
+    text_html,
+)
 
 
 def text_of(html: str) -> str:
@@ -193,6 +198,42 @@ def test_link_that_names_another_host_shows_the_true_one():
         "</a> (evil.example)</p>"
     )
     assert "(" not in body("[www.bank.example/login](https://bank.example/login)")
+
+
+NAMED = [
+    "https://bank.example.",
+    "https://bank.example,",
+    "https://bank.example!",
+    "(https://bank.example)",
+    "https://127.0.0.1:8888/lab",
+    "https://192.168.1.1/",
+    "https://почта.рф/login",
+    "bank.example∕login",
+    "https://bank.ex&#x61;mple/",
+    "http://ann@bank.example",
+    "bank.example|login",
+    "https://intranet",
+    "ｂａｎｋ.example",
+    "www.bank.py",
+    "bank\xad.example",
+]
+
+
+def test_link_is_not_fooled_by_what_is_around_a_name():
+    texts = [
+        *NAMED,
+        "Sign in at bank.example",
+        "Go to https://bank.example, then",
+        "x" * 2000,
+    ]
+    for text in texts:
+        assert "</a> (evil.example)" in body(f"[{text}](https://evil.example/x)"), text
+        link = f'<a href="https://evil.example/x" title="bank.example">{text}</a>'
+        made = raw_html(link)
+        assert "</a> (evil.example)" in made, text
+        assert "title" not in made
+    for text in ("README.md", "Node.js 20.1", "version 1.2.3", "e.g. this", "here"):
+        assert "(evil" not in body(f"[{text}](https://evil.example/x)"), text
 
 
 @pytest.mark.parametrize("note", ["[^1]", "[1]", "[1][2]", "[^a]."])

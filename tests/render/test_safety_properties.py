@@ -125,12 +125,24 @@ def test_text_view_shows_every_visible_character(text):
 # -- what is visible ------------------------------------------------------------
 
 
+SELECTORS = {*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10)}
+"""Variation selectors: one may follow what has variants, such as an emoji."""
+
+
+@pytest.mark.parametrize("kept", ["❤️", "1️⃣", "葛︀", "👨‍👩‍👧", "ᠠ᠋"])
+def test_one_variation_selector_stays(kept):
+    assert visible_text(f"a {kept} b") == f"a {kept} b"
+    hidden_text = "\ufe01\ufe02" * 9
+    assert len(visible_text(kept + hidden_text)) <= len(kept) + 1
+
+
 def test_exactly_the_deceptive_characters_are_removed_or_marked():
     """Every character that Unicode has, one by one."""
     wrong = [
         hex(code)
         for code in range(0x110000)
-        if (visible_text(f"a{chr(code)}b") != f"a{chr(code)}b") != is_hidden(chr(code))
+        if (visible_text(f"a{chr(code)}b") != f"a{chr(code)}b")
+        != (is_hidden(chr(code)) or code in SELECTORS)
     ]
     assert wrong == []
 
