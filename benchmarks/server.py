@@ -1,19 +1,26 @@
 """A server that speaks Ollama's protocol, in a process of its own.
 
 The model's name selects the reply: see ``MODELS``. The server does nothing else, so
-that only the client is measured.
+that only the client is measured. It can be far away: each connection and each request
+then waits so long.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import certifi
 
 from benchmarks.reply_corpus import tokens
 
@@ -31,23 +38,47 @@ _WRITTEN_AT = "2026-11-22T20:47:14.374163823Z"
 
 
 @contextmanager
-def ollama(models: int = 0) -> Iterator[str]:
+def ollama(
+    models: int = 0, *, delay_ms: int = 0, has_tls: bool = False
+) -> Iterator[str]:
     """Run it; yield its address.
 
     Parameters
     ----------
     models
         How many it lists besides its own.
+    delay_ms
+        How long each connection and each request takes.
+    has_tls
+        With a certificate that all clients of this process trust, among the usual ones.
     """
-    command = [sys.executable, "-m", "benchmarks.server", str(models)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            assert server.stdout
-            yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        finally:
-            server.kill()
+    command = [sys.executable, "-m", "benchmarks.server"]
+    command += [f"--models={models}", f"--delay={delay_ms}"]
+    with tempfile.TemporaryDirectory() as home:
+        if has_tls:
+            command.append(f"--tls={_certified(Path(home))}")
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as server:
+            try:
+                assert server.stdout
+                port = server.stdout.readline().strip()
+                yield f"http{'s' * has_tls}://127.0.0.1:{port}"
+            finally:
+                server.kill()
+
+
+def _certified(home: Path) -> Path:
+    """Make a key and a certificate, and trust it; return their file."""
+    key, file, bundle = home / "key.pem", home / "server.pem", home / "bundle.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    names = ["-subj", "/CN=benchmark", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(file)]
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
+    bundle.write_text(Path(certifi.where()).read_text() + file.read_text())
+    file.write_text(file.read_text() + key.read_text())
+    os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(bundle)
+    return file
 
 
 def entry(name: str, number: int) -> dict:
@@ -74,15 +105,30 @@ def _line(is_chat: bool, text: str, **end: object) -> bytes:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     listed: list[dict]
+    delay_s: float
+    tls: ssl.SSLContext | None = None
+
+    def setup(self):
+        time.sleep(self.delay_s)
+        if self.tls is not None:
+            self.request = self.tls.wrap_socket(self.request, server_side=True)
+        super().setup()
 
     def do_GET(self):
+        time.sleep(self.delay_s)
         known = {"/api/version": {"version": "0.33.0"}, "/api/ps": {"models": []}}
         self._begin("application/json", known.get(self.path, {"models": self.listed}))
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         is_chat = self.path == "/api/chat"
+        time.sleep(self.delay_s)
+        if asked.get("stream") is False:
+            whole = _line(is_chat, "Yes.", done_reason="stop", eval_count=1)
+            self._begin("application/json", json.loads(whole))
+            return
         self._begin("application/x-ndjson")
         kind = asked["model"].split(":")[0]
         last = _line(is_chat, "", done_reason="stop", eval_count=1, prompt_eval_count=1)
@@ -132,11 +178,24 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 128
+    daemon_threads = True
+
+    def handle_error(self, *_):  # a client may leave when it has what it wants
+        pass
 
 
 def main() -> None:
-    names = [f"model-{n:03}:latest" for n in range(int(sys.argv[1]))]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", type=int, default=0)
+    parser.add_argument("--delay", type=int, default=0)
+    parser.add_argument("--tls")
+    args = parser.parse_args()
+    names = [f"model-{n:03}:latest" for n in range(args.models)]
     Handler.listed = [entry(n, at) for at, n in enumerate([*MODELS, *names])]
+    Handler.delay_s = args.delay / 1000
+    if args.tls:
+        Handler.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        Handler.tls.load_cert_chain(args.tls)
     server = Server(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()

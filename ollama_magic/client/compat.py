@@ -2,13 +2,17 @@
 
 requests cannot end a request from another thread: closing a response while a thread
 reads it is a race, and before the headers there is no response to close. So each
-connection here reports its socket, and :class:`SharedSocket` shuts that down.
+connection here reports its socket, and :class:`SharedSocket` shuts that down. A
+connection whose response was read to its end waits for the next request, in
+:class:`IdleConnections`.
 
-Seen in requests 2.32 to 2.34 with urllib3 2.7 to 2.8: ``HTTPAdapter`` asks
-``get_connection_with_tls_context`` for a pool, a pool makes connections by calling its
-``ConnectionCls``, ``connect()`` sets ``sock``, ``response.raw`` has
-``_original_response``, and a body with ``__len__`` and ``__iter__`` is read with
-``read()`` and sent with a ``Content-Length``.
+Seen in requests 2.32 to 2.34 with urllib3 2.7 to 2.8: a manager makes pools of its
+``pool_classes_by_scheme``; a pool takes connections with ``_get_conn``, which
+``connect()`` and ``request()`` before ``getresponse()``, and gets them back with
+``_put_conn``; ``response.raw`` has ``_connection`` and ``_original_response``; a pool
+with an ``ssl_context`` loads no certificates unless ``cert_verify`` names a file; and a
+body with ``__len__`` and ``__iter__`` is read with ``read()`` and sent with a
+``Content-Length``.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any, BinaryIO
@@ -25,8 +31,10 @@ from typing import Any, BinaryIO
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool
+from urllib3.connectionpool import HTTPConnectionPool
 
+_MAX_IDLE = 64
+_MAX_IDLE_S = 60.0
 _READ_BYTES = 65536
 _UPLOAD_BYTES = 1024 * 1024
 
@@ -40,11 +48,11 @@ _KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
 
 
 class SharedSocket:
-    """The socket of one connection, for use from other threads.
+    """The socket of one exchange, for use from other threads.
 
     It keeps a second handle on the socket: shutting that one down wakes a thread that
     waits on the first, is safe while TLS is at work, and cannot hit a file descriptor
-    that was closed and reused.
+    that was closed and reused, or a connection that serves another exchange by now.
     """
 
     def __init__(self) -> None:
@@ -52,18 +60,22 @@ class SharedSocket:
         self._socket: socket.socket | None = None
         self._handle: socket.socket | None = None
         self.is_shut_down = False
+        self.was_idle = False
+        """Whether the connection has served another exchange before."""
 
     @property
     def is_connected(self) -> bool:
         """Whether the connection was made, with TLS if it needs that."""
         return self._handle is not None
 
-    def adopt(self, connected: socket.socket) -> None:
-        """Use the socket of the connection that was just made."""
+    def adopt(self, connected: socket.socket, *, was_idle: bool) -> None:
+        """Use the socket of a connection."""
         # Shutting down is the same for all families, and a TLS socket has no dup().
         handle = socket.fromfd(connected.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        self.release()
         with self._lock:
             self._socket, self._handle = connected, handle
+            self.was_idle = was_idle
             if not self.is_shut_down:
                 return
         self.release()
@@ -83,67 +95,200 @@ class SharedSocket:
                 with suppress(OSError):  # the server has closed it already
                     self._handle.shutdown(socket.SHUT_RDWR)
 
-    def release(self) -> None:
-        """Forget the socket, after the response."""
+    def release(self) -> bool:
+        """Forget the socket, after the response; return whether it is still open."""
         with self._lock:
             if self._handle is not None:
                 self._handle.close()
             self._handle = self._socket = None
+            return not self.is_shut_down
+
+
+# -- connections between two requests ------------------------------------------
+
+
+class IdleConnections:
+    """The connections of this process that wait for a request, oldest first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[float, HTTPConnectionPool, HTTPConnection]] = []
+
+    def take(self, pool: HTTPConnectionPool) -> HTTPConnection | None:
+        """Return the newest connection of a pool that is still open, if any."""
+        while True:
+            with self._lock:
+                places = range(len(self._waiting) - 1, -1, -1)
+                at = next((n for n in places if self._waiting[n][1] is pool), None)
+                if at is None:
+                    return None
+                since_s, _, connection = self._waiting.pop(at)
+            # NB: false also if the server sent something that nobody asked for.
+            if connection.is_connected and time.monotonic() - since_s < _MAX_IDLE_S:
+                return connection
+            connection.close()
+
+    def put(self, pool: HTTPConnectionPool, connection: HTTPConnection) -> None:
+        """Keep a connection; close the oldest ones."""
+        now_s = time.monotonic()
+        with self._lock:
+            self._waiting.append((now_s, pool, connection))
+            old = sum(now_s - since_s > _MAX_IDLE_S for since_s, *_ in self._waiting)
+            count = max(old, len(self._waiting) - _MAX_IDLE)
+            dropped, self._waiting = self._waiting[:count], self._waiting[count:]
+        for *_, one in dropped:
+            one.close()
+
+    def close(self, host: str = "", port: int | None = None) -> None:
+        """Close the connections to a host and port, or all."""
+        meant: list[HTTPConnection] = []
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            for since_s, pool, connection in waiting:
+                if not host or (pool.host, pool.port) == (host, port):
+                    meant.append(connection)
+                else:
+                    self._waiting.append((since_s, pool, connection))
+        for connection in meant:
+            connection.close()
+
+    def forget(self) -> None:
+        """Leave the connections to the process that this one was forked from."""
+        self._lock = threading.Lock()  # a thread of that process may have held it
+        self.close()  # of TLS too, this sends nothing
+
+
+IDLE = IdleConnections()
+
+
+class _Exchanging(threading.local):
+    shared: SharedSocket
+    may_reuse: bool
+
+
+_THREAD = _Exchanging()
 
 
 @cache  # a class per connection would stay in the list of its base's subclasses
-def _reporting(base: type[Any]) -> Callable[..., HTTPConnection]:
+def _reporting(base: type[Any]) -> type[Any]:
     """Return a subclass of ``base`` that shares its socket."""
 
     class Connection(base):  # type: ignore[misc]  # the base is plain or TLS
-        def __init__(self, *args: object, shared: SharedSocket, **more: object) -> None:
-            super().__init__(*args, **more)
-            self._shared = shared
+        is_idle = False
 
         def connect(self) -> None:
             super().connect()
             # The limit for connecting does not apply to sending a large body.
             self.timeout = None
             self.sock.settimeout(None)
-            self._shared.adopt(self.sock)
+            _THREAD.shared.adopt(self.sock, was_idle=False)
+
+        def request(self, *args: object, **more: object) -> None:
+            if self.sock is not None:
+                self.timeout = None
+            super().request(*args, **more)
 
     return Connection
 
 
-class SharedSocketAdapter(HTTPAdapter):
-    """Makes one connection, which shares its socket and has TCP keep-alive."""
+@cache
+def _keeping(base: type[Any]) -> type[Any]:
+    """Return a subclass of the pool ``base`` whose connections outlive a request."""
 
-    def __init__(self, shared: SharedSocket) -> None:
-        self._shared = shared
-        super().__init__(pool_connections=1, pool_maxsize=1)
+    class Pool(base):  # type: ignore[misc]
+        ConnectionCls = _reporting(base.ConnectionCls)
 
-    def init_poolmanager(
-        self,
-        connections: int,
-        maxsize: int,
-        block: bool = False,
-        **pool_kwargs: object,
-    ) -> None:
-        """Make a pool whose sockets have keep-alive."""
-        pool_kwargs["socket_options"] = [
-            *HTTPConnection.default_socket_options,
-            *_KEEP_ALIVE,
-        ]
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        def _get_conn(self, timeout: float | None = None) -> Any:  # noqa: ANN401
+            connection: Any = IDLE.take(self) if _THREAD.may_reuse else None
+            if connection is None:
+                return self._new_conn()
+            connection.is_idle = False
+            try:
+                _THREAD.shared.adopt(connection.sock, was_idle=True)
+            except OSError:
+                connection.close()
+                raise
+            return connection
 
-    def get_connection_with_tls_context(
+        def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
+            if conn is not None and conn.is_idle and conn.is_connected:
+                IDLE.put(self, conn)
+            elif conn is not None:
+                conn.close()
+
+    return Pool
+
+
+class KeepingAdapter(HTTPAdapter):
+    """Sends requests on connections that share their socket, and are kept.
+
+    Parameters
+    ----------
+    tls
+        The context of all connections; None if the servers have no TLS.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
+        super().__init__(pool_maxsize=1)
+
+    def send_shared(
         self,
         request: requests.PreparedRequest,
-        verify: bool | str | None,
-        proxies: Mapping[str, str] | None = None,
-        cert: str | tuple[str, str] | None = None,
-    ) -> ConnectionPool:
-        """Return a pool whose connections share their socket."""
-        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-        assert isinstance(pool, HTTPConnectionPool)
-        made = partial(_reporting(type(pool).ConnectionCls), shared=self._shared)
-        pool.ConnectionCls = made  # type: ignore[assignment]  # it is only called
-        return pool
+        shared: SharedSocket,
+        *,
+        may_reuse: bool,
+        **more: Any,  # noqa: ANN401  (parameters of `send`)
+    ) -> requests.Response:
+        """Send a request on a new connection, or one that was kept, and share it."""
+        _THREAD.shared, _THREAD.may_reuse = shared, may_reuse
+        try:
+            return self.send(request, stream=True, **more)
+        finally:
+            del _THREAD.shared
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **more: object
+    ) -> None:
+        """Make the manager of direct connections."""
+        more |= self._for_pools()
+        super().init_poolmanager(connections, maxsize, block, **more)
+        self._keep_in(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **more: Any) -> Any:  # noqa: ANN401
+        """Return the manager of the connections through a proxy."""
+        if proxy not in self.proxy_manager:
+            more |= self._for_pools()
+            if proxy.lower().startswith("https:"):
+                more["proxy_ssl_context"] = self._tls
+            self._keep_in(super().proxy_manager_for(proxy, **more))
+        return self.proxy_manager[proxy]
+
+    def _for_pools(self) -> dict[str, Any]:
+        options = [*HTTPConnection.default_socket_options, *_KEEP_ALIVE]
+        return {"socket_options": options, "ssl_context": self._tls}
+
+    def _keep_in(self, manager: Any) -> None:  # noqa: ANN401
+        classes = manager.pool_classes_by_scheme.items()
+        manager.pool_classes_by_scheme = {
+            scheme: _keeping(one) for scheme, one in classes
+        }
+
+    def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:  # noqa: ANN401
+        """Do nothing: the context has the certificates, and requires one."""
+
+
+def keep_connection(response: requests.Response, shared: SharedSocket) -> None:
+    """Keep the connection of a response whose body was read to its end."""
+    raw: Any = response.raw
+    plain, connection = raw._original_response, raw._connection
+    if plain is None or connection is None:
+        return
+    if plain.length == 0:  # in Python 3.11, reading the last byte does not end it
+        plain.close()
+    # NB: first, so that no other thread shuts the socket down from now on.
+    connection.is_idle = shared.release() and plain.isclosed()
+    raw.release_conn()
 
 
 def body_reader(response: requests.Response) -> Callable[[], bytes]:

@@ -22,6 +22,7 @@ from ollama_magic.client.http import (
 )
 from ollama_magic.client.json_values import json_objects
 from ollama_magic.client.models import ModelSummary
+from ollama_magic.client.pools import close_idle
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (
@@ -89,6 +90,13 @@ class Connection:
     def redactor(self) -> Redactor:
         """Hides the secrets of this client in text."""
         return self._credentials.redactor
+
+    def close(self) -> None:
+        """Close the connections that wait for the next request to this server.
+
+        The client stays usable. Streams have a ``close()`` of their own.
+        """
+        close_idle(self.host)
 
     # -- requests ----------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 The client and its streams use it. It handles proxies, credentials and timeouts, and
 returns statuses and bodies as they are; network failures are raised as errors of
-:mod:`ollama_magic.client.network_errors`. Each exchange has a session and a connection
-of its own, so threads share nothing, no idle connection goes stale, no cookie is kept,
-and closing one response never touches another.
+:mod:`ollama_magic.client.network_errors`. An exchange has its connection for itself; if
+the body was read to its end, the next exchange may use it. So closing one response
+never touches another, and no cookie is kept.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import requests
@@ -28,23 +29,32 @@ from ollama_magic import __version__
 from ollama_magic.client.background import track_connection
 from ollama_magic.client.compat import (
     SharedSocket,
-    SharedSocketAdapter,
     Upload,
     body_reader,
+    keep_connection,
 )
 from ollama_magic.client.host import Host, is_same_address
 from ollama_magic.client.network_errors import (
     closed_here,
+    is_closed_idle,
     no_response,
     over_limit,
     stream_broken,
 )
+from ollama_magic.client.pools import adapter_for, proxies_for, proxy_for
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.client.server_errors import RequestInfo
-from ollama_magic.errors import ConfigError, OllamaMagicError, quoted
+from ollama_magic.errors import (
+    ConfigError,
+    OllamaMagicError,
+    StreamInterruptedError,
+)
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-_ANY_BYTES = "application/octet-stream"
+_LAST_CHUNK_S = 0.05
+_REPEATABLE = {"/api/chat", "/api/generate", "/api/embed", "/api/show", "/api/me"}
+"""Requests that change nothing on the server, besides those with GET and HEAD."""
+_JSON, _ANY_BYTES = "application/json", "application/octet-stream"
 _FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError)
 _HEADERS = {
     "Accept": "application/json, application/x-ndjson",
@@ -211,7 +221,6 @@ class HttpExchange:
         self._socket = SharedSocket()
         self._releasing = threading.RLock()
         self._is_busy = False
-        self._session: requests.Session | None = None
         self._response: requests.Response | None = None
         self.is_closed = False
         self.status_code = 0
@@ -250,7 +259,7 @@ class HttpExchange:
             self._model,
             size_bytes=len(self._body or b""),
             sent=self.credentials.kind,
-            has_proxy=bool(_proxy_for(self.host)),
+            has_proxy=bool(proxy_for(self.host)),
             wants_password="basic" in self.header("WWW-Authenticate").lower(),
             withheld_step=withheld.next_step if withheld else "",
             retry_after_s=self.retry_after_s,
@@ -284,19 +293,9 @@ class HttpExchange:
         return self.redactor.error(headers.get(name, ""))
 
     def _send(self) -> requests.Response:
-        self._session = _new_session(self._socket, self.host)
         error: BaseException
         try:
-            return self._session.request(
-                self._method,
-                self.host.base_url + self._path,
-                data=self._body,
-                headers={"Accept": self.accept, **_content_type(self._body)},
-                auth=self.credentials,
-                timeout=(self._connect_timeout_s, self._response_timeout_s),
-                allow_redirects=False,
-                stream=True,
-            )
+            return self._send_again_if_stale()
         except _FAULTS as exc:
             error = self._error_for(exc)
         except BaseException as exc:  # noqa: BLE001  (raised again below)
@@ -305,6 +304,41 @@ class HttpExchange:
         # headers and so the token, is not even the context of our error. An interrupt
         # loses the frames of requests: a verbose traceback shows the headers in them.
         raise error
+
+    def _send_again_if_stale(self) -> requests.Response:
+        """Send the request; once more if the server had given the connection up.
+
+        A server may close a connection that is idle just when a request is on its way.
+        """
+        send = partial(
+            adapter_for(self.host).send_shared,
+            self._prepared(),
+            self._socket,
+            timeout=(self._connect_timeout_s, self._response_timeout_s),
+            proxies=proxies_for(self.host),
+        )
+        is_repeatable = self._method in {"GET", "HEAD"} or self._path in _REPEATABLE
+        try:
+            return send(may_reuse=is_repeatable)
+        except requests.ConnectionError as exc:
+            is_stale = self._socket.was_idle and is_closed_idle(exc)
+            if not is_stale or self._socket.is_shut_down:
+                raise
+        return send(may_reuse=False)
+
+    def _prepared(self) -> requests.PreparedRequest:
+        body = self._body
+        request = requests.PreparedRequest()
+        request.prepare_method(self._method)
+        request.prepare_url(self.host.base_url + self._path, None)
+        request.prepare_headers({**_HEADERS, "Accept": self.accept})
+        if body is not None:
+            is_json = isinstance(body, bytes)
+            request.headers["Content-Type"] = _JSON if is_json else _ANY_BYTES
+        if body is not None or self._method not in {"GET", "HEAD"}:
+            request.headers["Content-Length"] = str(len(body or b""))
+        request.body = body  # type: ignore[assignment]  # `Upload` has `read`
+        return self.credentials(request)
 
     def _error_for(self, exc: Exception) -> OllamaMagicError:
         if self._socket.is_shut_down:
@@ -353,11 +387,23 @@ class HttpExchange:
         if not self._is_busy:  # otherwise the working thread releases it
             self._release()
 
+    def finish(self) -> None:
+        """Close the exchange after the last line of its body.
+
+        The connection is kept if the body ends there, as it should.
+        """
+        self._socket.set_timeout(_LAST_CHUNK_S)
+        with suppress(StreamInterruptedError):
+            next(self.pieces(), b"")
+        self.close()
+
     def _read_piece(self, read: Callable[[], bytes]) -> bytes:
         piece, error = b"", None
         self._begin_work()
         try:
             piece = read()
+            if not piece and self._response is not None:
+                keep_connection(self._response, self._socket)
         except (*_FAULTS, http.client.HTTPException, OSError) as exc:
             if self._socket.is_shut_down:
                 error = closed_here(self.host)
@@ -390,61 +436,9 @@ class HttpExchange:
         with self._releasing:  # both sides may get here at the same time
             if self._response is not None:
                 self._response.close()
-            if self._session is not None:
-                self._session.close()
             self._socket.release()
 
 
 def _without_frames(exc: BaseException) -> BaseException:
     exc.__cause__ = exc.__context__ = None
     return exc.with_traceback(None)
-
-
-def _ca_bundle() -> str | bool:
-    """Return the file or folder of certificates that the environment names, if any.
-
-    requests reads the first two variables, but not for loopback, where it must not look
-    for proxies; and it fails with a bare ``OSError`` if there is no such file. Other
-    programs, such as the official client, read the third.
-    """
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    name = next((name for name in names if os.environ.get(name)), None)
-    if name is None:
-        path = os.environ.get("SSL_CERT_FILE", "")
-        return path if os.path.exists(path) else True
-    path = os.environ[name]
-    if not os.path.exists(path):
-        raise ConfigError(
-            f"{name} names a file that does not exist.",
-            why=f"no certificates at {quoted(path)}",
-            next_step=f"correct it: %env {name}=FILE",
-        )
-    return path
-
-
-def _proxy_for(host: Host) -> str | None:
-    """Return the proxy of the environment that requests to a host go through."""
-    if host.is_loopback:  # a proxy cannot reach it, and is not used
-        return None
-    url = host.base_url
-    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
-
-
-def _content_type(body: bytes | Upload | None) -> dict[str, str]:
-    if body is None:
-        return {}
-    is_json = isinstance(body, bytes)
-    return {"Content-Type": "application/json" if is_json else _ANY_BYTES}
-
-
-def _new_session(shared: SharedSocket, host: Host) -> requests.Session:
-    session = requests.Session()
-    # A proxy cannot reach the loopback of this machine; requests would still use it.
-    session.trust_env = not host.is_loopback
-    if host.base_url.startswith("https:"):
-        session.verify = _ca_bundle()
-    session.headers.clear()
-    session.headers.update(_HEADERS)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, SharedSocketAdapter(shared))
-    return session

@@ -144,6 +144,12 @@ def _error_for_cause(
     return None
 
 
+def is_closed_idle(exc: Exception) -> bool:
+    """Return whether the server closed the connection before it responded."""
+    kinds = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return any(isinstance(cause, kinds) for cause in _causes(exc))
+
+
 def _is_dropped(cause: BaseException) -> bool:
     # RemoteDisconnected is a ConnectionResetError and a BadStatusLine at once.
     return isinstance(cause, ConnectionResetError | BrokenPipeError)

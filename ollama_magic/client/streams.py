@@ -103,12 +103,12 @@ class Stream(ABC, Generic[T]):
             raise StopIteration
         try:
             chunk = self._next_chunk()
-            self._is_complete = self._is_last(chunk)
+            if self._is_last(chunk):
+                self._is_complete = True
+                self._exchange.finish()
         except BaseException:
             self.close()
             raise
-        if self._is_complete:
-            self.close()
         return chunk
 
     def __enter__(self) -> Self:

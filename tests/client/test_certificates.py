@@ -1,5 +1,6 @@
 """Connections that are not secure, and the files of certificates that are trusted."""
 
+import os
 import socketserver
 import ssl
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 from fake_ollama import FakeOllama
 
+from ollama_magic.client import pools
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import ConfigError, OllamaMagicError, ServerUnreachableError
 
@@ -212,3 +214,23 @@ def test_a_file_without_certificates(secure, monkeypatch, tmp_path, content):
     error = refused(url)
     assert "REQUESTS_CA_BUNDLE" in error.next_step
     assert str(error).count("\n") == 2
+
+
+def test_a_file_of_certificates_is_read_once_and_again_after_a_change(
+    secure, monkeypatch, tmp_path
+):
+    made = []
+    make = pools.create_urllib3_context
+    monkeypatch.setattr(
+        pools, "create_urllib3_context", lambda: made.append(make()) or made[-1]
+    )
+    client = OllamaClient(secure("good", trusted="good"))
+    for _ in range(3):
+        client.version()
+    assert len(made) == 1
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text(CERTIFICATES["other"])
+    os.utime(bundle, ns=(0, 0))
+    with pytest.raises(ServerUnreachableError):
+        client.version()
+    assert len(made) == 2
