@@ -22,6 +22,7 @@ PARTS = (
     "history",
     "panel",
     "mapping",
+    "peers",
 )
 
 

@@ -34,6 +34,7 @@ MODELS = {
     "1000-100:1b": "the same",
     "4000-100:1b": "the same",
 }
+_TRUSTED = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _WRITTEN_AT = "2026-11-22T20:47:14.374163823Z"
 
 
@@ -53,6 +54,7 @@ def ollama(
         With a certificate that all clients of this process trust, among the usual ones.
     """
     command = [sys.executable, "-m", "benchmarks.server"]
+    trusted = {name: os.environ.get(name) for name in _TRUSTED}
     command += [f"--models={models}", f"--delay={delay_ms}"]
     with tempfile.TemporaryDirectory() as home:
         if has_tls:
@@ -66,6 +68,9 @@ def ollama(
                 yield f"http{'s' * has_tls}://127.0.0.1:{port}"
             finally:
                 server.kill()
+                os.environ |= {k: v for k, v in trusted.items() if v is not None}
+                for name in (k for k, v in trusted.items() if v is None):
+                    os.environ.pop(name, None)
 
 
 def _certified(home: Path) -> Path:
@@ -77,7 +82,7 @@ def _certified(home: Path) -> Path:
     subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
     bundle.write_text(Path(certifi.where()).read_text() + file.read_text())
     file.write_text(file.read_text() + key.read_text())
-    os.environ["REQUESTS_CA_BUNDLE"] = os.environ["SSL_CERT_FILE"] = str(bundle)
+    os.environ |= dict.fromkeys(_TRUSTED, str(bundle))
     return file
 
 
@@ -107,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     listed: list[dict]
-    delay_s: float
+    delay_s = 0.0
     tls: ssl.SSLContext | None = None
 
     def setup(self):

@@ -9,7 +9,8 @@ recordings of a real server (0.33.0-rc2).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
+from functools import cache
 from itertools import chain
 from operator import attrgetter
 from typing import Any, ClassVar, Self
@@ -66,7 +67,7 @@ class _CommonFields:
     def body(self) -> dict[str, Any]:
         """Return the JSON to send; unset fields keep the server's defaults."""
         body: dict[str, Any] = {}
-        for one in sorted(fields(self), key=lambda one: bool(one.kw_only)):
+        for one in _ordered_fields(type(self)):  # type: ignore[arg-type]
             value = getattr(self, one.name)
             if one.name in _COLLECTIONS:
                 is_set, value = bool(value), _COLLECTIONS[one.name](value)
@@ -75,6 +76,12 @@ class _CommonFields:
             if is_set or one.name in _ALWAYS_SENT:
                 body[one.name] = value
         return body
+
+
+@cache
+def _ordered_fields(kind: type[Any]) -> list[Field[Any]]:
+    """Return the fields of a request, those of all requests last."""
+    return sorted(fields(kind), key=lambda one: bool(one.kw_only))
 
 
 _ALWAYS_SENT = ("messages", "stream")

@@ -24,7 +24,7 @@ from ollama_magic.errors import (
     nearest,
 )
 from ollama_magic.generation.cached import cached_reply, explained
-from ollama_magic.generation.facts import with_facts
+from ollama_magic.generation.facts import LengthInMemory, with_facts
 from ollama_magic.generation.models import ServerModels, capabilities_of
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -247,6 +247,7 @@ class Candidate:
         options, request = prepared.options, prepared.request
         cached = cached_reply(session, options, request, prepared.digest)
         self.response = Response.of(cached) if cached else Response()
+        self.length = LengthInMemory(prepared)
         self._is_shown = False
 
     @property
@@ -260,7 +261,7 @@ class Candidate:
         request, fault = self.prepared.request, self.response.fault
         fault = explained(self._session, self.prepared.options, request, fault)
         result = Result((request,), (self.response,), fault)
-        return with_facts(self._session, self.prepared, result)
+        return with_facts(self._session, self.prepared, result, self.length)
 
     @cached_property
     def reply(self) -> Reply:
@@ -335,6 +336,8 @@ def _read(
         display.feed(column.number, text, "" if hides else thinking)
         if response.has_ended:
             column.show(display)
+        elif text and not response.done_reason:
+            column.length.request()
 
     def tick() -> None:
         for one in asked:

@@ -8,11 +8,17 @@ the options say so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from ollama_magic.client.background import defer_interrupt, run_in_background
+from ollama_magic.client.background import (
+    OpenConnections,
+    defer_interrupt,
+    run_in_background,
+    start_call,
+)
 from ollama_magic.errors import ContextExceededError
 from ollama_magic.generation.models import knows_truncate, length_in_memory, server_note
 from ollama_magic.generation.prepare import PreparedRequest
@@ -22,13 +28,67 @@ from ollama_magic.generation.waiting import note_load
 
 T = TypeVar("T")
 
+_TOKENS_WORTH_CHECKING = 256
+"""Half of the smallest context that is in use."""
 
-def with_facts(session: Session, prepared: PreparedRequest, result: Result) -> Result:
+
+class LengthInMemory:
+    """The context length that a model is loaded with, as the server says.
+
+    It is requested when the reply begins, since the model is loaded by then, so that a
+    complete reply need not wait for it; it waits only if its context may be too short.
+    """
+
+    def __init__(self, prepared: PreparedRequest) -> None:
+        self._prepared = prepared
+        self._requested: Future[int] | None = None
+        self._connections = OpenConnections()
+
+    def request(self) -> None:
+        """Request it, unless that was done."""
+        prepared = self._prepared
+        if self._requested is None and not prepared.is_slow:
+            call = partial(length_in_memory, prepared.client, prepared.request.model)
+            with self._connections.tracked():
+                self._requested = start_call(call)
+
+    def of(self, result: Result) -> int:
+        """Return the length for a result; 0 if unknown."""
+        stats, check = result.response.stats, self._prepared.context
+        used = stats.prompt_eval_count + stats.eval_count
+        if max(used, check.size) >= _TOKENS_WORTH_CHECKING:
+            self.request()
+            try:
+                return _asked(self._wait, unknown=0)
+            finally:
+                self.close()
+        is_known = self._requested is not None and self._requested.done()
+        return self._wait() if is_known else check.length
+
+    def close(self) -> None:
+        """Give up; the connection is closed."""
+        self._connections.close()
+
+    def _wait(self) -> int:
+        return 0 if self._requested is None else self._requested.result()
+
+
+def with_facts(
+    session: Session,
+    prepared: PreparedRequest,
+    result: Result,
+    length: LengthInMemory,
+) -> Result:
     """Return the result with what is known about its server, model and context."""
-    return _with_context(prepared, _with_source(session, prepared, result))
+    return _with_context(prepared, _with_source(session, prepared, result, length))
 
 
-def _with_source(session: Session, prepared: PreparedRequest, result: Result) -> Result:
+def _with_source(
+    session: Session,
+    prepared: PreparedRequest,
+    result: Result,
+    length: LengthInMemory,
+) -> Result:
     cached = result.responses[0].cached
     if cached is not None:
         return replace(
@@ -51,18 +111,20 @@ def _with_source(session: Session, prepared: PreparedRequest, result: Result) ->
         digest=prepared.digest,
         host_kind="cloud" if cloud else kind,
         server_note=note,
-        context_length=0 if result.fault else _context_length(prepared, cloud),
+        context_length=_context_length(prepared, result, cloud, length),
     )
 
 
-def _context_length(prepared: PreparedRequest, cloud: str) -> int:
+def _context_length(
+    prepared: PreparedRequest, result: Result, cloud: str, length: LengthInMemory
+) -> int:
     """Return the context length of the model that replied; 0 if unknown."""
+    if result.fault is not None:
+        length.close()
+        return 0
     if cloud:  # it is in the memory of no server here
         return prepared.model.context_length if prepared.model else 0
-    if prepared.is_slow:
-        return 0
-    call = partial(length_in_memory, prepared.client, prepared.request.model)
-    return _asked(call, unknown=0)
+    return length.of(result)
 
 
 def _with_context(prepared: PreparedRequest, result: Result) -> Result:

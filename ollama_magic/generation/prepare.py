@@ -49,7 +49,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools, own_tools
 from ollama_magic.generation.tools import Tool
-from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
+from ollama_magic.history.turns import MAIN_CHAT, Chat, Message, Turn, fingerprint
 
 if TYPE_CHECKING:
     from ollama_magic.generation.notebook_cells import CellsBefore, Excerpt
@@ -273,6 +273,8 @@ def _chat_before(
     session: Session, options: ChatOptions, prompt: str, begun: Turn | None
 ) -> Chat:
     """Return the chat as it is above the running cell, or above a turn."""
+    if options.once and options.model and begun is None:
+        return Chat(MAIN_CHAT)  # nothing of a chat is needed
     chat = session.chat(options.chat, asked=prompt if begun is None else None)
     if begun is not None:
         return chat.before_turn(begun.uid)
@@ -425,7 +427,7 @@ def _context(
             request.options,
             loaded=loaded.context_length if loaded else 0,
             trained=trained,
-            asked_with=reply.request.get("options", {}) if reply else {},
+            asked_with=reply.sent.get("options", {}) if reply else {},
         ),
         trained=trained,
         counted=counted,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,11 +66,10 @@ class Reply(ReplyView):
     """Why the model stopped: ``"stop"``, ``"length"`` (a limit); empty if unknown."""
     stats: Stats
     """Counts of tokens, durations in nanoseconds, tokens per second."""
-    messages: tuple[Message, ...]
-    """The messages that were sent, the tool calls and their results, and the reply as
-    the last one."""
-    request: Mapping[str, Any]
-    """The body of the request, as it was sent."""
+    sent: Mapping[str, Any]
+    """The body of the request. Its parts are shared with other replies: read only."""
+    exchanged: tuple[Mapping[str, Any], ...]
+    """The messages, likewise."""
     tool_calls: tuple[ToolCall, ...]
     """The tool calls that the model requested, in order."""
     schema: Schema | None
@@ -78,6 +78,16 @@ class Reply(ReplyView):
     """Whether this is a cached reply to the same request."""
     provenance: Mapping[str, Any]
     """The output's metadata under ``ollama_magic``: prompt, model, options, times."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that were sent, those of tool calls, and at last the reply."""
+        return tuple(deepcopy(dict(message)) for message in self.exchanged)
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        """The body of the request, as it was sent."""
+        return deepcopy(self.sent)
 
     @property
     def code(self) -> tuple[CodeBlock, ...]:
@@ -123,9 +133,9 @@ class Reply(ReplyView):
             return "raise the limit: -o num_predict N; the reply was cut off"
         if self.status != "complete":
             return f"run it again; the reply was {_EARLY_ENDS[self.status]}"
-        if self.request.get("tools"):
+        if self.sent.get("tools"):
             return "ask for the JSON in the next cell: %%ollama -f json"
-        return _ASK_AGAIN if self.request.get("format") else "add -f json"
+        return _ASK_AGAIN if self.sent.get("format") else "add -f json"
 
     @property
     def confidence(self) -> float | None:
@@ -280,12 +290,12 @@ def make_reply(
         status=turn.status,
         done_reason=turn.done_reason,
         stats=turn.stats,
-        messages=(
-            *map(dict, sent[:-1] if prepared.begun else sent),
+        exchanged=(
+            *(sent[:-1] if prepared.begun else sent),
             *map(without_outcome, result.steps),
             {"role": "assistant", "content": turn.reply},
         ),
-        request=prepared.request.body(),
+        sent=prepared.request.body(),
         tool_calls=tuple(call for one in result.responses for call in one.tool_calls),
         schema=prepared.schema,
         is_cached=result.is_cached,
@@ -323,12 +333,12 @@ def stored_reply(
         status=turn.status,
         done_reason=turn.done_reason,
         stats=turn.stats,
-        messages=(
+        exchanged=(
             {"role": "user", "content": turn.prompt},
             *map(without_outcome, turn.steps),
             {"role": "assistant", "content": turn.reply},
         ),
-        request={"model": turn.model, **turn.request},
+        sent={"model": turn.model, **turn.request},
         tool_calls=(),
         schema=None,
         is_cached="cached" in turn.request,

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.models import matching_names
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.code_cell import code_below, put_code_below
-from ollama_magic.generation.facts import with_facts
+from ollama_magic.generation.facts import LengthInMemory, with_facts
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -124,7 +125,15 @@ def _prepare(
 ) -> PreparedRequest:
     def look_up(must_list: bool) -> ServerModels:
         display.waiting(f"contacting {client.host.base_url}…")
-        return ask_for_models(client, options, must_list)
+        if not isinstance(display, NoDisplay):
+            return ask_for_models(client, options, must_list)
+        known = session.recent_models(client)
+        names = [model.name for model in known]
+        if options.model and matching_names(options.model, names) and not must_list:
+            return ServerModels(known)
+        models = ask_for_models(client, options, must_list)
+        session.remember_models(client, models.installed)
+        return models
 
     with let_through():  # a placeholder may run code of the user
         return prepare(session, client, options, text, look_up, begun=begun)
@@ -195,11 +204,14 @@ def generate(
     requests: list[Request] = [prepared.request]
     responses: list[Response] = []
     fault: BaseException | None = None
+    length = LengthInMemory(prepared)
     while len(responses) < len(requests):
         steps = shown_steps(_steps(follow_ups), prepared)
         if responses:
             display.again(steps)
-        response = _response(session, prepared, requests[-1], display, steps)
+        response = _response(
+            session, prepared, requests[-1], display, steps, length=length
+        )
         responses.append(response)
         fault = response.fault
         if fault is None:
@@ -212,7 +224,7 @@ def generate(
         notes=tuple(note for one in follow_ups for note in one.notes),
         steps=_steps(follow_ups),
     )
-    return with_facts(session, prepared, result)
+    return with_facts(session, prepared, result, length)
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:
@@ -265,6 +277,8 @@ def _response(
     request: Request,
     display: ReplyDisplay,
     steps: Sequence[Message],
+    *,
+    length: LengthInMemory,
 ) -> Response:
     """Return one response, from the cache or the server, and show it meanwhile.
 
@@ -272,6 +286,8 @@ def _response(
     ----------
     steps
         The tool calls before it, which stay visible.
+    length
+        Requested when the response has begun, if it is shown.
     """
     options, began_s = prepared.options, time.monotonic()
     cached = cached_reply(session, options, request, prepared.digest)
@@ -285,6 +301,8 @@ def _response(
         if response.has_restarted:
             response.has_restarted = False
             display.again(steps)
+        if text and not (response.done_reason or isinstance(display, NoDisplay)):
+            length.request()
         display.feed(text, "" if options.hide_thinking else thinking)
 
     waiting = Waiting(session, prepared)

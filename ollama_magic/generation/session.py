@@ -7,8 +7,10 @@ Everything is created at first use, so that loading the extension stays fast.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -16,10 +18,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from IPython.core.getipython import get_ipython
-
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
+from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.running_cell import Cells, NoCells
@@ -91,6 +92,7 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
+        self._models: dict[str, tuple[float, Sequence[ModelSummary]]] = {}
         self.page = Page()
         self._saved_at_drop: NotebookFile | None = None
         """The file whose deleted cells have left the chat already."""
@@ -165,6 +167,20 @@ class Session:
             idle_timeout_s=self.settings.timeout or None,
             insecure_hosts=self.settings.insecure_hosts,
         )
+
+    def remember_models(
+        self, client: OllamaClient, models: Sequence[ModelSummary]
+    ) -> None:
+        """Keep the models of a server for :meth:`recent_models`."""
+        self._models = {client.identity: (time.monotonic(), models)}
+
+    def recent_models(self, client: OllamaClient) -> Sequence[ModelSummary]:
+        """Return the models that a server had within the last minute; else none.
+
+        Functions called in a loop use them, so that each call is one request.
+        """
+        at_s, models = self._models.get(client.identity, (0.0, ()))
+        return models if time.monotonic() - at_s < _RECENT_S else ()
 
     @property
     def redactor(self) -> Redactor:
@@ -351,6 +367,7 @@ class Session:
 
 
 _KEY = "ollama_magic"
+_RECENT_S = 60.0
 _LOCK = threading.Lock()
 
 
@@ -361,7 +378,9 @@ def current_session() -> Session:
     server and model of the environment; its chats last as long as the process unless
     they are named.
     """
-    shell = get_ipython()
+    # NB: without a shell this must not import IPython: it takes as long as the rest.
+    ipython = sys.modules.get("IPython.core.getipython")
+    shell = ipython.get_ipython() if ipython is not None else None
     magics = shell.meta.get(_KEY) if shell is not None else None
     if magics is not None:
         session: Session = magics.session

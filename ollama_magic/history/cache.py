@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from ollama_magic.client.decisions import AnyRequest
@@ -54,7 +54,7 @@ class CachedReply:
 
     def to_json(self) -> str:
         """Return the reply as text."""
-        return json.dumps(asdict(self))
+        return json.dumps(self, default=_fields_of)  # asdict takes four times as long
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -65,6 +65,10 @@ class CachedReply:
         data["stats"] = Stats(**data["stats"])
         data["logprobs"] = TokenLogprob.list_from_json(data.get("logprobs"))
         return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def _fields_of(value: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 class UsedReplies:

@@ -53,7 +53,7 @@ def without_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """A prompt and its reply.
 
@@ -158,6 +158,15 @@ class Turn:
     def sent_steps(self) -> tuple[Message, ...]:
         """The steps that are sent with later prompts: none from an untrusted file."""
         return () if self.origin == "file" else self.steps
+
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages of later requests, without images; made once, and never changed.
+
+        All requests share them: with their own, memory would grow with the square of
+        the turns.
+        """
+        return (_user_message(self.prompt, ()), *self.reply_messages())
 
     def reply_messages(self) -> list[Message]:
         """Return the messages after the prompt, as they are sent."""
@@ -381,8 +390,10 @@ class Chat:
         if in_force:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
-            messages.append(_user_message(turn.prompt, [*filter(accepts, turn.images)]))
-            messages += turn.reply_messages()
+            question, *rest = turn.messages
+            if images_sent := [*filter(accepts, turn.images)]:
+                question = _user_message(turn.prompt, images_sent)
+            messages += [question, *rest]
         messages.append(_user_message(prompt, images))
         return messages
 

@@ -31,6 +31,10 @@ PROGRAM = Path(__file__).parents[1] / "server" / "fake_ollama_program.py"
 line = partial(reply_line, BODY)
 once = partial(reply_line, {"model": "llama3.2:3b"})
 DONE = line(done=True, done_reason="stop")
+LONG_IN_ONE_LINE = Answer(
+    [line(content="Hello!", done=True, done_reason="stop", prompt_eval_count=300)]
+)
+"""The footer of such a reply waits for the length of the context."""
 TOOLS = """\
 import threading
 def waits():
@@ -268,6 +272,7 @@ def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
 ):
     """The reply is complete, but Run All still stops."""
     fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
+    fake_ollama.on("POST /api/chat", LONG_IN_ONE_LINE)
     msg_id = warm.send("%%ollama\nHi", "a")
     request = fake_ollama.wait_for("/api/ps", count=2)
     at = press(warm, presses)
@@ -285,12 +290,27 @@ def test_an_interrupt_while_the_footer_is_made_keeps_the_whole_reply(
 def test_a_reply_does_not_wait_for_a_context_length_that_never_arrives(
     warm, fake_ollama
 ):
-    """The reply is complete, and only its footer would say more."""
+    """It was requested when the reply began, and only the footer would say more."""
     fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
+    asked = threading.Event()
+    steps = [line(content="Hello"), Wait(asked), DONE]
+    fake_ollama.on("POST /api/chat", Answer(steps))
+    msg_id = warm.send("%%ollama\nHi", "a")
+    request = fake_ollama.wait_for("/api/ps", count=2)
+    asked.set()
+    ran = warm.collect(msg_id)
+    assert (ran.status, ran.text) == ("ok", "Hello")
+    assert not request.is_closed
+
+
+def test_the_footer_of_a_long_prompt_waits_for_its_context_length_a_little(
+    warm, fake_ollama
+):
+    fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
+    fake_ollama.on("POST /api/chat", LONG_IN_ONE_LINE)
     ran = warm.run("%%ollama\nHi", "a")
-    assert ran.status == "ok"
-    assert ran.text == "Hello!"
-    assert fake_ollama.wait_for("/api/ps", count=2).wait_closed()
+    assert (ran.status, ran.text) == ("ok", "Hello!")
+    assert fake_ollama.wait_for("/api/ps", count=2).is_closed
 
 
 def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
@@ -300,6 +320,7 @@ def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
     file = tmp_path / "chats.sqlite"
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         fake_ollama.on("GET /api/ps", json_answer({"models": []}), held())
+        fake_ollama.on("POST /api/chat", LONG_IN_ONE_LINE)
         other.execute("BEGIN IMMEDIATE")
         msg_id = warm.send("%%ollama\nHi", "a")
         fake_ollama.wait_for("/api/ps", count=2)

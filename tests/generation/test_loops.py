@@ -1,0 +1,82 @@
+"""What a loop of prompts costs: requests for each call, and memory for each turn."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from fake_ollama import json_answer
+
+import ollama_magic
+from ollama_magic.history.turns import Chat, Turn
+
+SCRIPT = """\
+import sys
+from ollama_magic import ask
+ask("Hi", model="llama3.2:3b")
+print([name for name in sys.modules if name.partition(".")[0] == "IPython"])
+"""
+
+
+@pytest.fixture(autouse=True)
+def host(fake_ollama, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", fake_ollama.url)
+    return fake_ollama
+
+
+def paths(fake_ollama):
+    found = sorted(request.path for request in fake_ollama.requests)
+    fake_ollama.requests.clear()
+    return found
+
+
+def test_a_second_call_is_one_request(host):
+    ollama_magic.ask("Hi", model="llama3.2:3b")
+    assert paths(host) == ["/api/generate", "/api/ps", "/api/tags"]
+    reply = ollama_magic.ask("Hi", model="llama3.2")
+    assert reply.model == "llama3.2:3b"  # the only tag, as the kept list says
+    assert reply.provenance["digest"]
+    assert paths(host) == ["/api/generate"]
+
+
+def test_a_model_that_is_new_is_found(host):
+    ollama_magic.ask("Hi", model="llama3.2:3b")
+    host.models(["llama3.2:3b", "new:1b"])
+    paths(host)
+    assert ollama_magic.ask("Hi", model="new").model == "new:1b"
+    assert paths(host) == ["/api/generate", "/api/ps", "/api/tags"]
+
+
+def test_a_long_prompt_is_checked_against_the_context(host):
+    """The kept list does not say how much the server remembers."""
+    ollama_magic.ask("Hi", model="llama3.2:3b")
+    loaded = {"name": "llama3.2:3b", "context_length": 512}
+    host.on("GET /api/ps", json_answer({"models": [loaded]}))
+    host.reply("Hm.", stats={"prompt_eval_count": 256, "eval_count": 2})
+    paths(host)
+    reply = ollama_magic.ask("word " * 2000, model="llama3.2:3b")
+    assert "dropped part of the prompt" in reply.notice
+    assert paths(host) == ["/api/generate", "/api/ps"]
+
+
+def test_a_script_does_not_import_ipython():
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_requests_share_the_messages_of_earlier_turns():
+    chat = Chat("main", tuple(Turn(f"p{n}", f"r{n}", model="m") for n in range(3)))
+    first, second = chat.messages("now"), chat.messages("later")
+    assert [id(message) for message in first[:-1]] == [id(m) for m in second[:-1]]
+
+
+def test_a_reply_that_is_changed_changes_no_later_request(host):
+    ollama_magic.chat("Hi")
+    reply = ollama_magic.chat("And?")
+    before = json.dumps(reply.request)
+    reply.messages[0]["content"] = reply.request["messages"][0]["content"] = "forged"
+    assert json.dumps(reply.request) == before
+    ollama_magic.chat("So?")
+    assert "forged" not in json.dumps(host.bodies("/api/chat"))
