@@ -1,15 +1,21 @@
 """A connection whose response was read to its end serves the next request."""
 
 import os
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from certificates import CERTIFICATES, KEY
 from fake_ollama import PATIENCE_S
 
 from ollama_magic.client import compat
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.errors import NotOllamaError, ServerUnreachableError
+from ollama_magic.errors import (
+    NotOllamaError,
+    ServerUnreachableError,
+    StreamInterruptedError,
+)
 
 CHUNKS = [b'{"response": "a"}\n', b'{"response": "b", "done": true}\n']
 
@@ -37,10 +43,9 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_DELETE = do_GET  # noqa: N815  (names of the base)
 
-    def answer(self, *, is_ended=True):
-        is_stream = self.path == "/api/generate"
-        body = b'{"version": "0.33.0", "models": [], "status": "success"}\n'
-        chunks = CHUNKS if is_stream else [body]
+    def answer(self, *, is_ended=True, chunks=CHUNKS):
+        if self.path != "/api/generate":
+            chunks = [b'{"version": "0.33.0", "models": [], "status": "success"}\n']
         self.send_response(200)
         self.send_header("Set-Cookie", "a=b; Path=/")
         self.send_header("Transfer-Encoding", "chunked")
@@ -61,6 +66,12 @@ class Server(ThreadingHTTPServer):
         self.requests, self.faults = [], []
         self._ended, self._changed = set(), threading.Condition()
         self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def use_tls(self, file):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
     def ended(self, number):
         with self._changed:
@@ -134,6 +145,48 @@ def test_streams_at_the_same_time_have_connections_of_their_own(client, server):
     second.close()
     assert [chunk.content for chunk in (*third, *fourth)] == ["b", "b"]
     assert sorted(server.connections) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_another_thread_can_close_what_uses_a_kept_connection(
+    server, tmp_path, monkeypatch, has_tls, has_begun
+):
+    if has_tls:
+        file = tmp_path / "server.pem"
+        file.write_text(CERTIFICATES["good"] + KEY)
+        server.use_tls(file)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    asked, never = threading.Event(), threading.Event()
+
+    def hangs(handler):
+        if has_begun:
+            handler.answer(is_ended=False, chunks=CHUNKS[:1])
+        asked.set()
+        never.wait(PATIENCE_S)
+        return True
+
+    client = OllamaClient(server.url)
+    client.version()
+    generate(client)
+    server.faults.append(hangs)
+    stream, errors = client.generate("m", "x"), []
+
+    def read():
+        try:
+            list(stream)
+        except StreamInterruptedError as error:
+            errors.append(error.why)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert asked.wait(PATIENCE_S)
+    stream.close()
+    reader.join(PATIENCE_S)
+    never.set()
+    assert errors == ["the client closed the connection"]
+    assert server.connections == [0, 0, 0]
+    assert server.wait_ended(0)
 
 
 def test_a_stream_that_was_closed_early_leaves_no_connection(client, server):
