@@ -310,7 +310,7 @@ def test_the_footer_of_a_long_prompt_waits_for_its_context_length_a_little(
     fake_ollama.on("POST /api/chat", LONG_IN_ONE_LINE)
     ran = warm.run("%%ollama\nHi", "a")
     assert (ran.status, ran.text) == ("ok", "Hello!")
-    assert fake_ollama.wait_for("/api/ps", count=2).is_closed
+    assert fake_ollama.wait_for("/api/ps", count=2).wait_closed()
 
 
 def test_an_interrupt_while_a_turn_is_stored_stores_it_whole(
