@@ -1,9 +1,13 @@
 """Access checks: a token is required, and web pages are rejected."""
 
 import http.client
+import socket
 import stat
+import threading
 
 import pytest
+
+from ollama_magic.server.embedded import http as embedded_http
 
 REBINDING = "attacker.example:80"
 
@@ -77,3 +81,14 @@ def test_the_child_ends_with_its_standard_input(empty_engine):
 def test_folders_are_private(empty_engine):
     mode = stat.S_IMODE(empty_engine.store.stat().st_mode)
     assert mode == 0o700
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /api/version HTTP/1.1\r\nHost: loc"])
+def test_a_connection_without_a_whole_request_is_closed(monkeypatch, sent):
+    monkeypatch.setattr(embedded_http, "_REQUEST_S", 0.05)
+    with embedded_http.EmbeddedHTTPServer(0, "token", {}) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with socket.create_connection(server.server_address, timeout=60) as client:
+            client.sendall(sent)
+            assert client.recv(1) == b""
+        server.shutdown()

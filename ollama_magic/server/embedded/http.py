@@ -30,6 +30,8 @@ Routes = Mapping[str, Mapping[str, Endpoint]]
 
 _PIECE = 1 << 16
 _DRAIN_LIMIT = 1 << 20
+_REQUEST_S = 60.0
+"""How long a connection may wait for its next request, which holds a thread."""
 _GO_ESCAPES = str.maketrans(
     {char: f"\\u{ord(char):04x}" for char in "<>&\N{LINE SEPARATOR}\u2029"}
 )
@@ -210,7 +212,13 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: EmbeddedHTTPServer
 
+    def handle_one_request(self) -> None:
+        """Read and answer a request, or close the connection if none arrives."""
+        self.connection.settimeout(_REQUEST_S)
+        super().handle_one_request()
+
     def _dispatch(self) -> None:
+        self.connection.settimeout(None)
         exchange = HTTPExchange(self)
         try:
             if not _is_local(self.headers):
