@@ -476,7 +476,7 @@ def test_two_threads_get_the_same_session_and_store(shell, monkeypatch, tmp_path
 
 
 def test_two_threads_of_a_script_get_the_same_session(monkeypatch):
-    monkeypatch.setattr(session, "get_ipython", lambda: None)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: None)
     monkeypatch.setattr(session, "Session", alone(session.Session))
     session.close_own_session()
     one, other = in_two_threads(session.current_session)

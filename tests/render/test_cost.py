@@ -527,7 +527,7 @@ def test_check_detects_padded_rows(monkeypatch):
             SubElement(row, tag, {"style": style}).text = ""
 
     monkeypatch.setattr(markdown, "_add_row", add_padded_row)
-    text = _square(2_001)  # no other test has cached its page
+    text = _square(2_080)  # no other test has cached its page
     made, used = peak(lambda: markdown_html(text))
     assert used > 15_000_000
     assert "Shown as plain text" in made
