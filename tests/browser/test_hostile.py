@@ -341,9 +341,9 @@ def test_no_model_name_has_an_effect_in_a_list_or_in_the_panel(
     fake_ollama.models([{"name": text} for text in some(texts) if text.strip()])
     page.run_to_end(len(cells) - 1)
     panel = page.cell(len(cells) - 1).locator(".jp-OutputArea")
-    boxes = panel.locator(".widget-checkbox")
-    expect(boxes.nth(20)).to_be_visible(timeout=WAIT_MS)
-    boxes.nth(5).locator("input").check()
+    rows = panel.locator(".ollama-rows").get_by_role("button")
+    expect(rows.nth(20)).to_be_visible(timeout=WAIT_MS)
+    rows.nth(5).click()
     for button in ("Show", "Copy…", "Delete…"):
         panel.get_by_role("button", name=button, exact=True).click()
     expect(panel).to_contain_text("This can't be undone", timeout=WAIT_MS)
@@ -353,8 +353,8 @@ def test_no_model_name_has_an_effect_in_a_list_or_in_the_panel(
     panel.get_by_role("button", name="Retry", exact=True).first.wait_for(
         timeout=WAIT_MS
     )
-    for number in range(0, boxes.count(), 4):
-        boxes.nth(number).hover()
+    for number in range(0, rows.count(), 4):
+        rows.nth(number).hover()
     watched.touch_everything()
     page.screenshot("hostile-panel")
     assert watched.faults() == []
