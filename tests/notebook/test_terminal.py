@@ -17,6 +17,7 @@ PATIENCE_S = 60
 def terminal(fake_ollama, tmp_path):
     """Start IPython in a terminal, with the extension loaded."""
     env = {**os.environ, "OLLAMA_HOST": fake_ollama.url, "TERM": "dumb"}
+    env.pop("COLUMNS", None)  # set by readline; it would win over the width
     command = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner"]
     command += ["--colors=NoColor", "--ext=ollama_magic", "--no-confirm-exit"]
     child = pexpect.spawn(
