@@ -1,5 +1,6 @@
 """The panel in real JupyterLab and Notebook 7."""
 
+import re
 import threading
 
 import pytest
@@ -45,7 +46,9 @@ class Panel:
 
     def model(self, name):
         """Return the button that lies over the row of a model."""
-        return self.rows.get_by_role("button", name=name, exact=True)
+        box = r"[☐☑]?\s*"  # while several are selected
+        named = re.compile(rf"^{box}{re.escape(name)}$")
+        return self.rows.get_by_role("button", name=named)
 
     def shows(self, text):
         expect(self.box).to_contain_text(text, timeout=WAIT_MS)
