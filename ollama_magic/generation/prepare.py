@@ -177,8 +177,7 @@ def prepare(
     composition = composed(files=options.files, images=options.images)
     excerpt = _excerpt(session, options)
     tools = _tools(session, client, options) if options.tools else ()
-    format = None if begun else _format_of(options, schema)
-    _check_format(format, tools)
+    format = None if begun else _format_of(options, schema, tools)
     before = _chat_before(session, options, composition[0], begun)
     named, models = _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
@@ -238,11 +237,17 @@ def _unless_sent(typed: str, sent: str) -> str:
     return "" if typed == sent else typed
 
 
-def _format_of(options: ChatOptions, schema: Schema | None) -> Any:  # noqa: ANN401
+def _format_of(options: ChatOptions, schema: Schema | None, tools: object) -> Any:  # noqa: ANN401
     """Return what the request forces: a schema, JSON, or None."""
-    if schema is not None:
-        return schema.json
-    return "json" if options.format == "json" else None
+    if schema is None and options.format != "json":
+        return None
+    if tools:
+        raise PromptError(
+            "A JSON reply and tools cannot be combined.",
+            why="the server forces JSON from the first token, so no tool can be called",
+            next_step="remove -f json or -T, and ask for the JSON in the next cell",
+        )
+    return "json" if schema is None else schema.json
 
 
 def _excerpt(session: Session, options: ChatOptions) -> Excerpt | None:
@@ -354,15 +359,6 @@ def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | 
     if options.system is None and history.system() is not None:
         return None
     return system_message(session.settings, options.system)
-
-
-def _check_format(format: object, tools: Sequence[Tool]) -> None:
-    if format is not None and tools:
-        raise PromptError(
-            "A JSON reply and tools cannot be combined.",
-            why="the server forces JSON from the first token, so no tool can be called",
-            next_step="remove -f json or -T, and ask for the JSON in the next cell",
-        )
 
 
 def _described(tools: Sequence[Tool]) -> list[Message]:
