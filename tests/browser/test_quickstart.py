@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
+from playwright.sync_api import expect
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
@@ -14,7 +16,9 @@ def test_the_quickstart_runs_in_lab_and_continues_after_a_restart(
 ):
     shutil.copy(QUICKSTART, jupyter.root / "quickstart.ipynb")
     page = open_notebook("quickstart.ipynb")
-    count = page.page.locator(".jp-CodeCell").count()
+    cells = nbformat.read(QUICKSTART, as_version=4).cells
+    count = sum(cell.cell_type == "code" for cell in cells)
+    expect(page.page.locator(".jp-CodeCell")).to_have_count(count)
     page.command("notebook:run-all-cells")
     page.wait_ended(count - 1)
     page.wait_text(2, "Paris")
