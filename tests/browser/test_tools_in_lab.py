@@ -57,7 +57,7 @@ def test_the_call_is_shown_open_before_it_is_allowed_and_folded_after(
     box.fill("y")
     box.press("Enter")
     notebook.wait_text(1, "A lamp costs 29.90 euros.")
-    notebook.wait_text(1, "tokens/s")
+    notebook.wait_text(1, f"{MODEL} · ")
     folded = notebook.output(1).locator("details", has_text="called find_product")
     expect(folded).to_have_count(1)
     expect(folded).not_to_have_attribute("open", "")
