@@ -3,6 +3,7 @@
 Skipped where no Chromium is found, and says so; where CI is set it must be there.
 """
 
+import itertools
 import json
 import os
 import re
@@ -237,6 +238,7 @@ class LabPage:
     def __init__(self, browser, url):
         self._browser, self._url = browser, url
         self._page = self._taken = None
+        self._workspaces = itertools.count()  # a used one would open its documents
 
     def take(self):
         """Return the page, or None if this test has it already."""
@@ -245,7 +247,8 @@ class LabPage:
         self._taken = True
         if self._page is None:
             self._page = self._browser.new_page(viewport=VIEWPORT)
-            self._page.goto(f"{self._url}/lab/workspaces/shared", timeout=WAIT_MS)
+            workspace = f"shared{next(self._workspaces)}"
+            self._page.goto(f"{self._url}/lab/workspaces/{workspace}", timeout=WAIT_MS)
             self._page.wait_for_function("() => window.jupyterapp", timeout=WAIT_MS)
             self._page.evaluate("() => jupyterapp.restored.then(() => null)")
         self._page.set_viewport_size(VIEWPORT)
