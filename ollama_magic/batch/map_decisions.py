@@ -7,7 +7,6 @@ cache are the same.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -21,13 +20,14 @@ from ollama_magic.batch.map_prompts import (
     notes_about,
     prompt_requests,
     run_rows,
+    warning_at_the_end,
 )
 from ollama_magic.batch.rows import ReplyReader, Rows, parse_template, read_rows
 from ollama_magic.batch.servers import UsableServers
 from ollama_magic.client.decisions import Answer, Answers, DecisionRequest, Questions
 from ollama_magic.client.logprobs import Logprobs
 from ollama_magic.client.types import KeepAlive, Options, Think
-from ollama_magic.errors import ConfigError, short_interrupts
+from ollama_magic.errors import ConfigError
 from ollama_magic.generation.deciders import is_decider
 from ollama_magic.generation.decisions import MOST_ALTERNATIVES
 from ollama_magic.generation.questions import (
@@ -125,14 +125,10 @@ def map_decisions(
     )
     arguments.check()
     notes = notes_about(without_value, parsed, len(prompts))
-    try:
-        with short_interrupts():
-            session = current_session()
-            plan = partial(_plan, session, arguments, asked)
-            values = run_rows(prompts, arguments, session, notes, plan, decides=True)
-    finally:
-        for note in notes:
-            warnings.warn(note, stacklevel=2)
+    with warning_at_the_end(notes):
+        session = current_session()
+        plan = partial(_plan, session, arguments, asked)
+        values = run_rows(prompts, arguments, session, notes, plan, decides=True)
     return rows.arranged(values, DecisionReader(questions=asked).fields)
 
 

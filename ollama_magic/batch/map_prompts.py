@@ -7,8 +7,9 @@ first row is sent, and however the call ends, the rows that finished are cached.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
@@ -183,16 +184,23 @@ def map_prompts(
     )
     arguments.check()
     notes = notes_about(without_value, parsed, len(prompts))
+    with warning_at_the_end(notes):
+        session = current_session()
+        reader = _reader(schema, format, session.namespace, logprobs=logprobs)
+        plan = partial(_plan, session, arguments, reader)
+        values = run_rows(prompts, arguments, session, notes, plan)
+    return rows.arranged(values, reader.fields)
+
+
+@contextmanager
+def warning_at_the_end(notes: Sequence[str]) -> Iterator[None]:
+    """Warn the user of the caller of each note, however the block ends."""
     try:
         with short_interrupts():
-            session = current_session()
-            reader = _reader(schema, format, session.namespace, logprobs=logprobs)
-            plan = partial(_plan, session, arguments, reader)
-            values = run_rows(prompts, arguments, session, notes, plan)
+            yield
     finally:
         for note in notes:
-            warnings.warn(note, stacklevel=2)
-    return rows.arranged(values, reader.fields)
+            warnings.warn(note, stacklevel=4)  # the block, and contextlib, between
 
 
 def checked(given: Mapping[str, Any]) -> dict[str, Any]:

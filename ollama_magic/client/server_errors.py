@@ -186,6 +186,10 @@ def server_error(
     return error
 
 
+def _excess(tokens: int) -> str:
+    return f"{tokens:,} token{'' if tokens == 1 else 's'} too many"
+
+
 def _too_long(
     info: RequestInfo, text: str, why: str, status_code: int
 ) -> ContextExceededError:
@@ -196,7 +200,7 @@ def _too_long(
     error = ContextExceededError(
         f"The {noun} is longer than the context of {_shown(info.model)}.",
         why=why,
-        next_step=f"{tokens - length:,} tokens too many; {step}" if counts else step,
+        next_step=f"{_excess(tokens - length)}; {step}" if counts else step,
         status_code=status_code,
     )
     error.prompt_tokens, error.context_length = tokens, length

@@ -219,7 +219,7 @@ def check_allowed(session: Session, name: str) -> None:
 
 
 def check_address(url: object) -> None:
-    """Raise an error for an address that is none of a public page.
+    """Raise an error if an address is not that of a public page.
 
     ollama.com could not read it, but would learn the name.
 

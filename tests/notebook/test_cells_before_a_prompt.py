@@ -100,7 +100,7 @@ def test_chosen_cells_are_sent_as_they_ran_with_what_they_showed(
     note = f"{named}, {length:,} characters"
     assert note in note_of(ran)
     assert ("saved cells" in note_of(ran)) is not RECORDS_STREAMS
-    kernel.run("%%ollama\nAnd?", "g")  # the chat goes on with what was sent
+    kernel.run("%%ollama\nAnd?", "g")  # the chat continues with what was sent
     before = fake_ollama.bodies("/api/chat")[-1]["messages"][-3]
     assert before == message
     shown = kernel.run(f"%%ollama -1 --dry-run --cells {first}\nWhy?")
