@@ -77,7 +77,6 @@ def test_values_of_the_notebook_are_sent_in_order(seeing, fake_ollama, tmp_path)
 def test_a_figure_and_an_array_are_sent(seeing, fake_ollama):
     pytest.importorskip("matplotlib")
     seeing.run(
-        "import matplotlib; matplotlib.use('agg')\n"
         "import numpy\nfrom matplotlib.figure import Figure\n"
         "fig = Figure(); fig.add_subplot().plot([1, 2])\n"
         "array = numpy.zeros((4, 5, 3), dtype='uint8')"
@@ -211,7 +210,7 @@ def test_a_single_image_is_taken_as_a_list_of_one(seeing, fake_ollama, tmp_path,
     for name in ("matplotlib", "pandas"):
         pytest.importorskip(name)
     seeing.run(
-        "import base64, io, pandas, matplotlib; matplotlib.use('agg')\n"
+        "import base64, io, pandas\n"
         "from pathlib import Path\nfrom matplotlib.figure import Figure\n"
         "from ollama_magic import ask\n"
         f"path = Path({str(tmp_path / 'plot.png')!r}); data = path.read_bytes()\n"
