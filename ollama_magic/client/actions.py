@@ -93,18 +93,24 @@ class Removal:
         return f"Delete {', '.join(parts)}? {self.space_text()} This can't be undone."
 
 
-def plan_removal(client: OllamaClient, names: Sequence[str]) -> Removal:
+def plan_removal(
+    client: OllamaClient, names: Sequence[str], *, unlisted: bool = False
+) -> Removal:
     """Return what removing ``names`` would delete.
+
+    Parameters
+    ----------
+    unlisted
+        A single name need not be listed: the server can also delete a damaged model.
 
     Raises
     ------
     ModelNotFoundError
-        One of several names does not exist. A single name is left to the server, which
-        can also delete a damaged model that it no longer lists.
+        A name is not listed.
     """
     installed = client.list()
     missing = [name for name in names if find_model(name, installed) is None]
-    if missing and len(names) > 1:
+    if missing and not (unlisted and len(names) == 1):
         raise _missing(client, missing, installed)
     return plan_removal_of(names, installed)
 
@@ -144,11 +150,12 @@ def _missing(
     near = dict.fromkeys(n for name in missing for n in nearest_names(name, known))
     guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     is_one = len(missing) == 1
+    damaged = f"; a damaged model that is not listed: %ollama rm -y {missing[0]}"
     return ModelNotFoundError(
         f"Nothing was deleted: {', '.join(map(repr, missing))} "
         f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
         why=f"the server lists no model of {'that name' if is_one else 'those names'}",
-        next_step=f"{guess}See %ollama list",
+        next_step=f"{guess}See %ollama list{damaged if is_one else ''}",
         status_code=404,
     )
 

@@ -235,7 +235,7 @@ class ModelManager:
                 client = self._client
                 # one at a time, so that two names of one model free its space once
                 with self._deleting:
-                    removal = model_actions.plan_removal(client, [name])
+                    removal = model_actions.plan_removal(client, [name], unlisted=True)
                     model_actions.remove(client, removal)
                 freed = removal.freed_bytes
                 return f"deleted {name}" + (f", {size_text(freed)} freed" * bool(freed))

@@ -91,6 +91,13 @@ def test_rm_does_not_ask_about_a_missing_model(kernel, fake_ollama):
     ran = kernel.run("%ollama rm llama3.2:3b nosuch nothere")
     assert ran.asked == []
     assert "'nosuch', 'nothere' are not on" in ran.error
+    ran = kernel.run("%ollama rm lama3.2:3b")
+    assert ran.asked == []
+    assert "Nothing was deleted: 'lama3.2:3b' is not on" in ran.error
+    assert "did you mean 'llama3.2:3b'? See %ollama list; a damaged" in ran.error
+    ran = kernel.run("%ollama cp nosuch llama3.2:3b")
+    assert ran.asked == []
+    assert "Model 'nosuch' is not on" in ran.error
 
 
 def test_rm_of_one_model_by_two_names_deletes_it_once(kernel, fake_ollama):

@@ -347,6 +347,19 @@ def test_explain_takes_the_ranges_of_ipython(kernel, fake_ollama):
     assert f"about In[{start}], In[{start + 2}]" in ran.html
 
 
+def test_explain_sends_outputs_too(kernel, fake_ollama):
+    number = kernel.run("6 * 7").number
+    ran = kernel.run("%ollama explain --outputs")
+    assert ran.status == "ok", ran.error
+    prompt = asked(fake_ollama)
+    assert f"In[{number}]:\n\n```python\n6 * 7\n```" in prompt
+    assert f"Output of In[{number}]:\n\n```\n42\n```" in prompt
+    assert prompt.endswith("Say what the outputs show.")
+    assert f"with cell {number} and 1 output" in ran.html
+    ran = kernel.run("%ollama fix --outputs")
+    assert "--outputs has no effect without" in ran.streams
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -391,7 +404,7 @@ def test_the_history_names_prompts_about_cells_by_cell_and_error():
     in_callback = replace(cell, number=None, source="", how="callback")
     title = title_of(prompt_to_fix(in_callback).text)
     assert title == "fix a callback: KeyError: 'revenues'"
-    cells = [PastCell(f"In[{n}]", "x = 1") for n in (3, 5)]
+    cells = [PastCell(n, "x = 1") for n in (3, 5)]
     assert title_of(prompt_to_explain(cells).text) == "explain In[3] to In[5]"
     assert title_of(prompt_to_explain(cells[:1]).text) == "explain In[3]"
     assert title_of("Explain In[3]:") == title_of("A cell fails.") == ""

@@ -43,6 +43,9 @@ _NEEDS = (
 )
 """An option, those without which it has no effect, their name and an example."""
 
+_NAMES_CELLS = "%ollama explain"
+"""The line whose operands are cells, so that ``--outputs`` needs no other option."""
+
 
 def check_together(
     fields: Mapping[str, Any], flags: Mapping[str, str], magic: str
@@ -88,7 +91,8 @@ def check_together(
                     next_step=f"remove {flags[one]} or {flags[other]}",
                 )
     for one, needed, named, example in _NEEDS:
-        if one in fields and not needed & fields.keys():
+        names_cells = magic == _NAMES_CELLS and one == "outputs"
+        if one in fields and not (needed & fields.keys() or names_cells):
             raise usage_error(
                 f"{flags[one]} has no effect without {named}.",
                 next_step=f"{magic} {example} {flags[one]}",

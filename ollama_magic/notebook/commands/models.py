@@ -173,11 +173,12 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
     """Copy a model, once the user has confirmed what the copy replaces."""
     source, destination = line.arguments
     client = context.session.client()
-    taken = run_in_background(lambda: actions.existing(client, destination))
-    is_itself = canonical(source) == canonical(destination)
+    installed = run_in_background(client.list)
+    taken = find_model(destination, installed)
     if (
         taken
-        and not is_itself
+        and canonical(source) != canonical(destination)
+        and find_model(source, installed)  # else the server says that it is missing
         and not is_confirmed(
             context,
             line,
@@ -202,8 +203,10 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
 )
 def remove(context: Context, line: ParsedCommand) -> TextPage:
     """Delete models, once the user has confirmed it."""
-    client = context.session.client()
-    removal = run_in_background(lambda: actions.plan_removal(client, line.arguments))
+    client, is_sure = context.session.client(), "yes" in line.values
+    removal = run_in_background(
+        lambda: actions.plan_removal(client, line.arguments, unlisted=is_sure)
+    )
     names = ", ".join(removal.names)
     not_done = f"Nothing was deleted: {names}."
     command = f"%ollama rm -y {' '.join(removal.names)}"

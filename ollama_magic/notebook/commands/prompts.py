@@ -15,7 +15,7 @@ from typing import Any
 from ollama_magic.client.images import without_images
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.compare import keep
-from ollama_magic.generation.options import CHAT_OPTIONS, switch
+from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.failures import FailingCell, FailingCells
@@ -199,33 +199,67 @@ def explain(context: Context, line: ParsedCommand) -> object:
             else "no cell was run before this one",
             next_step="list the cells that were run: %history -n",
         )
+    options = line.chat_arguments
+    if options.outputs and not options.wants_cells:
+        return _explain_outputs(context, options, cells)
     return _ask(context, line, prompt_to_explain(cells))
+
+
+def _explain_outputs(
+    context: Context, options: ChatOptions, cells: Sequence[PastCell]
+) -> object:
+    """Ask about cells and what they showed, which are sent as by ``--cells``."""
+    if any(cell.session for cell in cells):
+        raise PromptError(
+            "The outputs of a previous session are not known.",
+            next_step="remove --outputs, or choose cells of this session: %history -n",
+        )
+    numbers = tuple((cell.number, cell.number) for cell in cells)
+    options = replace(options, raw=True, cells=numbers)
+    prompt = f"{_what_to_explain(cells)} {_HOW_TO_EXPLAIN} Say what the outputs show."
+    return context.unless_shown(context.ask(options, prompt))
 
 
 @dataclass(frozen=True, slots=True)
 class PastCell:
-    """A cell that was run, by its name (``In[3]``) and its source."""
+    """A cell that was run."""
 
-    name: str
+    number: int
     source: str
+    session: int = 0
+    """As IPython counts them; 0 is this one."""
+
+    @property
+    def name(self) -> str:
+        """The name that the prompt and the footer use: ``In[3]``."""
+        where = f" of session {self.session}" if self.session else ""
+        return f"In[{self.number}]{where}"
 
 
 _EXPLAIN = re.compile("Explain what th(?:is cell|ese cells) of my Jupyter notebook do")
 
 
+_HOW_TO_EXPLAIN = (
+    "Begin with the purpose in a sentence. Then go through the steps, and point "
+    "out what is surprising or likely to go wrong. Do not repeat the code."
+)
+
+
+def _what_to_explain(cells: Sequence[PastCell]) -> str:
+    if len(cells) > 1:
+        return (
+            "Explain what these cells of my Jupyter notebook do, together and one "
+            "by one."
+        )
+    return "Explain what this cell of my Jupyter notebook does."
+
+
 def prompt_to_explain(cells: Sequence[PastCell]) -> CodePrompt:
     """Return the prompt about cells that were run."""
-    parts = [
-        "Explain what these cells of my Jupyter notebook do, together and one by one."
-        if len(cells) > 1
-        else "Explain what this cell of my Jupyter notebook does."
-    ]
+    parts = [_what_to_explain(cells)]
     for cell in cells:
         parts += [f"{cell.name}:", fenced(cell.source, "python")]
-    parts += [
-        "Begin with the purpose in a sentence. Then go through the steps, and point "
-        "out what is surprising or likely to go wrong. Do not repeat the code."
-    ]
+    parts += [_HOW_TO_EXPLAIN]
     names = ", ".join(cell.name for cell in cells)
     if len(cells) > 3:
         names = f"{cells[0].name} to {cells[-1].name} ({len(cells)} cells)"
@@ -242,7 +276,7 @@ def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401  (IPyth
         del cells[-1]
     for number, source in reversed(cells):
         if source.strip() and not _OURS.match(source):
-            return [PastCell(f"In[{number}]", source)]
+            return [PastCell(number, source)]
     return []
 
 
@@ -251,7 +285,7 @@ def _in_ranges(shell: Any, text: str, running: str) -> list[PastCell]:  # noqa: 
     # NB: not by execution_count, which older IPythons increment after the cell.
     latest = (0, len(shell.history_manager.input_hist_raw) - 1, running.strip())
     return [
-        PastCell(_name(session, number), source)
+        PastCell(number, source, session)
         for word in text.split()
         for session, number, source in _in_range(shell, word)
         if source.strip() and (session, number, source.strip()) != latest
@@ -273,7 +307,3 @@ def _in_range(shell: Any, word: str) -> Iterator[tuple[int, int, str]]:  # noqa:
             next_step="%ollama explain 3-5   Cell numbers: %history -n",
         )
     yield from shell.history_manager.get_range_by_str(word, raw=True)
-
-
-def _name(session: int, number: int) -> str:
-    return f"In[{number}]" if session == 0 else f"In[{number}] of session {session}"
