@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ollama_magic.client.decisions import Choice, Score, YesNo
     from ollama_magic.errors import OllamaMagicError
     from ollama_magic.generation.compare import Comparison
-    from ollama_magic.generation.decision import Decision
+    from ollama_magic.generation.decisions import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.web import web_fetch, web_search
     from ollama_magic.widgets.panel import panel

@@ -33,7 +33,7 @@ from ollama_magic.render.model_listing import list_models
 from ollama_magic.render.tables import Listing
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.decision import Decision
+    from ollama_magic.generation.decisions import Decision
 
 Tool = Callable[..., Any] | str
 Tools = Tool | Sequence[Tool]

@@ -30,7 +30,7 @@ from ollama_magic.client.server_errors import (
 from ollama_magic.client.types import Progress, ReplyChunk
 from ollama_magic.client.web import SearchResult, WebPage
 from ollama_magic.errors import OllamaMagicError, quoted
-from ollama_magic.generation.decision import Decision
+from ollama_magic.generation.decisions import Decision
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.generation.web import COLUMNS
 from ollama_magic.history.usage import Usage

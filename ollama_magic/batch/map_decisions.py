@@ -26,9 +26,9 @@ from ollama_magic.batch.rows import ReplyReader, Rows, parse_template, read_rows
 from ollama_magic.batch.servers import UsableServers
 from ollama_magic.client.decisions import Answer, Answers, DecisionRequest, Questions
 from ollama_magic.client.logprobs import Logprobs
+from ollama_magic.client.models import is_decider
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.deciders import is_decider
 from ollama_magic.generation.decisions import MOST_ALTERNATIVES
 from ollama_magic.generation.questions import (
     question_text,

@@ -20,6 +20,8 @@ from ollama_magic.client.models import (
     ModelSummary,
     canonical,
     find_model,
+    is_decider,
+    local_decider,
     require_capability,
 )
 from ollama_magic.client.types import Think
@@ -28,7 +30,6 @@ from ollama_magic.errors import (
     OllamaMagicError,
     ServerUnreachableError,
 )
-from ollama_magic.generation.deciders import is_decider, local_decider
 from ollama_magic.generation.models import (
     ServerModels,
     capabilities_of,

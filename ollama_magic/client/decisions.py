@@ -15,8 +15,6 @@ from ollama_magic.client.json_values import JsonObject, json_int, json_object, j
 from ollama_magic.client.types import GenerateRequest, KeepAlive, Request, set_only
 from ollama_magic.errors import PromptError, ReplyDataError, quoted
 
-DECIDERS = ("nimble", "tev1", "clef", "clef-flash")
-"""Models that decide, for servers that do not list capabilities."""
 FEWEST, MOST = 2, 26
 YES, NO = "yes", "no"
 

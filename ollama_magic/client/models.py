@@ -397,3 +397,39 @@ def missing_capability(text: str) -> str | None:
 def may_support(capability: str, model: ModelSummary | None) -> bool:
     """Return whether a model has a capability, or may, if the server does not say."""
     return model is None or not model.capabilities or capability in model.capabilities
+
+
+_DECIDERS = ("nimble", "tev1", "clef", "clef-flash")
+"""Models that decide, for servers that do not list capabilities."""
+
+
+def is_decider(model: ModelSummary | None, name: str) -> bool:
+    """Return whether a model is one that decides."""
+    if model is not None and model.capabilities:
+        return "decision" in model.capabilities
+    return name.rpartition("/")[2].partition(":")[0].lower() in _DECIDERS
+
+
+def local_decider(
+    installed: Sequence[ModelSummary], *, allow_cloud: bool | None
+) -> str:
+    """Return the newest model that decides; empty if there is none."""
+    able = (
+        model.name
+        for model in installed
+        if "decision" in model.capabilities
+        and (allow_cloud is True or not model.cloud_host)
+    )
+    return next(able, "")
+
+
+def check_chats(model: ModelSummary | None) -> None:
+    """Raise ``CapabilityError`` if a model is known to decide alone."""
+    if model is None or "completion" in model.capabilities:
+        return
+    if is_decider(model, model.name):
+        raise CapabilityError(
+            f"Model {model.name!r} is a decision model and does not chat.",
+            why=f"its capabilities: {', '.join(model.capabilities) or 'unknown'}",
+            next_step=f'%%ollama {model.name} --choose "LABEL: TEXT; LABEL: TEXT"',
+        )

@@ -18,18 +18,23 @@ from ollama_magic import __version__
 from ollama_magic.client.background import held
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.decisions import (
+    Answer,
     Answers,
     DecisionRequest,
+    Question,
     Questions,
+    Score,
 )
-from ollama_magic.client.models import ModelSummary, find_model
-from ollama_magic.errors import ConfigError, PromptError, quoted
+from ollama_magic.client.models import (
+    ModelSummary,
+    find_model,
+    is_decider,
+    local_decider,
+)
+from ollama_magic.errors import ConfigError, PromptError, ReplyDataError, quoted
 from ollama_magic.generation.cached import cached_reply, explained
-from ollama_magic.generation.deciders import is_decider, local_decider
-from ollama_magic.generation.decision import Decision
 from ollama_magic.generation.dry_run import body_text, request_text
 from ollama_magic.generation.models import (
-    ServerModels,
     check_cloud,
     cloud_host,
     model_to_ask,
@@ -54,7 +59,8 @@ from ollama_magic.generation.run import (
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.cache import CachedReply, request_key
-from ollama_magic.history.records import METADATA_LAYOUT
+from ollama_magic.history.records import METADATA_KEY, METADATA_LAYOUT
+from ollama_magic.render.decisions import AnswerRow, AnswerView, decision_bundle
 
 MOST_ALTERNATIVES = 20
 _WITHOUT_EFFECT = ("system", "options", "think")
@@ -107,7 +113,8 @@ def prepare_decision(
         hide=session.redactor_for(client).text,
     )
     display.waiting(f"contacting {client.host.base_url}…")
-    models = ask_for_models(client, merged(session.settings, options), False)
+    asked = merged(session.settings, options)
+    models = ask_for_models(client, asked, False)
     allow_cloud = session.settings.allow_cloud
     named = options.model or local_decider(models.installed, allow_cloud=allow_cloud)
     name = model_to_ask(named, models, allow_cloud=allow_cloud) if named else ""
@@ -118,26 +125,15 @@ def prepare_decision(
         filled[0] if isinstance(state, str) else json.loads(filled[0]),
         {name: question.to_json() for name, question in questions.items()},
         [image.base64 for image in filled[2]],
-        merged(session.settings, options).keep_alive,
+        asked.keep_alive,
     )
     is_sent = bool(name) and is_decider(model, name)
-    if not (is_sent or _is_cached_alone(session, options, request, models)):
+    # Without a server that says who decides, a cached decision may do.
+    if not (is_sent or (models.fault and cached_reply(session, asked, request))):
         return prepared
     _check_effect(options, name)
     check_cloud(session.settings, client, name, cloud_host(name, model))
     return replace(prepared, request=request)
-
-
-def _is_cached_alone(
-    session: Session,
-    options: ChatOptions,
-    request: DecisionRequest,
-    models: ServerModels,
-) -> bool:
-    """Return whether the decision is cached, and no server can say who decides."""
-    if models.fault is None:
-        return False
-    return cached_reply(session, merged(session.settings, options), request) is not None
 
 
 def _as_json(state: object) -> str:
@@ -317,4 +313,133 @@ def _estimated(
         facts,
         provenance=reply.provenance,
         is_estimate=True,
+    )
+
+
+# -- the result -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Decision:
+    """The answers to the questions of a decision; shown as bars."""
+
+    answers: Mapping[str, Answer]
+    """The answers by the names of the questions."""
+    questions: Questions
+    """The questions, by name."""
+    model: str
+    """The model that decided."""
+    is_estimate: bool = False
+    """Whether the model was not made for decisions: the probabilities, if any, are
+    estimated from the tokens of its reply."""
+    footer: tuple[str, ...] = ()
+    """Parts of the small line under it."""
+    provenance: Mapping[str, Any]
+    """The output's metadata under ``ollama_magic``."""
+
+    def __getitem__(self, name: str) -> Answer:
+        return self.answers[name]
+
+    @property
+    def choice(self) -> str | bool | float:
+        """The answer to the only question: a label, True or False, or a score."""
+        return self._only.value
+
+    @property
+    def probabilities(self) -> Mapping[str, float]:
+        """The probability of each answer to the only question; empty if unknown."""
+        return self._only.probabilities
+
+    @property
+    def confidence(self) -> float | None:
+        """How clear the only answer is, from 0 to 1; None if unknown."""
+        return self._only.confidence
+
+    @property
+    def _only(self) -> Answer:
+        if len(self.answers) > 1:
+            names = ", ".join(map(repr, self.answers))
+            raise ReplyDataError(
+                f"The decision has {len(self.answers)} answers.",
+                why=f"they are named {names}",
+                next_step=f"decision[{next(iter(self.answers))!r}].value",
+            )
+        return next(iter(self.answers.values()))
+
+    def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
+        """Return a ``pandas.DataFrame`` with a row for each possible answer.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        import pandas
+
+        rows = [
+            {
+                "question": name,
+                "answer": label,
+                "probability": self.answers[name].probabilities.get(label),
+                "chosen": label == _label(question, self.answers[name]),
+            }
+            for name, question in self.questions.items()
+            for label in question.names
+        ]
+        return pandas.DataFrame(rows)
+
+    def bundle(self) -> dict[str, str]:
+        """Return ``text/html`` and ``text/plain``."""
+        views = [
+            _view(name, question, self.answers[name], is_estimate=self.is_estimate)
+            for name, question in self.questions.items()
+        ]
+        return decision_bundle(views, self.footer)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the output."""
+        return {METADATA_KEY: dict(self.provenance)}
+
+    def __repr__(self) -> str:
+        return self.bundle()["text/plain"]
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        return self.bundle(), self.metadata
+
+    def _repr_html_(self) -> str:
+        return self.bundle()["text/html"]
+
+
+def _label(question: Question, answer: Answer) -> str:
+    """Return the possible answer that was given, or the nearest level."""
+    if isinstance(answer.value, bool):
+        return question.names[not answer.value]
+    if isinstance(question, Score):
+        return question.names[min(round(float(answer.value)), len(question.names) - 1)]
+    return str(answer.value)
+
+
+def _view(
+    name: str, question: Question, answer: Answer, *, is_estimate: bool
+) -> AnswerView:
+    chosen, known = _label(question, answer), answer.probabilities
+    given = chosen
+    if isinstance(question, Score):
+        given = f"{answer.value:.2f} of {len(question.names) - 1}: {chosen}"
+    notes = ["probabilities unknown"] if not known else []
+    if answer.confidence is not None:
+        told = f"{answer.confidence:.0%}".replace("%", " %")
+        notes.append(f"confidence {told}{' (estimated)' if is_estimate else ''}")
+    if answer.unseen:
+        notes.append(f"not among the likeliest tokens: {', '.join(answer.unseen)}")
+    return AnswerView(
+        f"{name}: {given}",
+        [
+            AnswerRow(label, text, known.get(label), label == chosen)
+            for label, text in question.descriptions.items()
+        ],
+        "; ".join(notes),
     )

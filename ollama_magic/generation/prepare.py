@@ -19,6 +19,7 @@ from ollama_magic.client.images import Image
 from ollama_magic.client.models import (
     LoadedModel,
     ModelSummary,
+    check_chats,
     find_model,
     may_support,
     require_capability,
@@ -27,7 +28,6 @@ from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
 from ollama_magic.errors import PromptError, ServerUnreachableError
 from ollama_magic.generation.cached import named_by_cache
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
-from ollama_magic.generation.deciders import check_chats
 from ollama_magic.generation.models import (
     ServerModels,
     check_cloud,

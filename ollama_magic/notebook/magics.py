@@ -59,7 +59,7 @@ from ollama_magic.notebook.past_cells import RunCells
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
-    from ollama_magic.generation.decision import Decision
+    from ollama_magic.generation.decisions import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.run import ReplyDisplay
     from ollama_magic.generation.session import Session
@@ -71,7 +71,7 @@ _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (
     ("ollama_magic.generation.reply", "Reply"),
     ("ollama_magic.generation.compare", "Comparison"),
-    ("ollama_magic.generation.decision", "Decision"),
+    ("ollama_magic.generation.decisions", "Decision"),
 )
 """Types that a cell shows itself, so that IPython must not show them again."""
 

@@ -21,7 +21,7 @@ from ollama_magic.generation.options import (
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison
-    from ollama_magic.generation.decision import Decision
+    from ollama_magic.generation.decisions import Decision
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
