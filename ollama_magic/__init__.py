@@ -51,7 +51,7 @@ __all__ = [
 _HOMES = {
     "Choice": "client.decisions",
     "Comparison": "generation.compare",
-    "Decision": "generation.decision",
+    "Decision": "generation.decisions",
     "OllamaClient": "client.client",
     "OllamaMagicError": "errors",
     "Reply": "generation.reply",
