@@ -24,7 +24,6 @@ from ollama_magic.errors import (
     nearest,
 )
 from ollama_magic.generation.cached import cached_reply, explained
-from ollama_magic.generation.facts import LengthInMemory, with_facts
 from ollama_magic.generation.models import ServerModels, capabilities_of
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -37,7 +36,7 @@ from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.run import discarded_on_error, fill_cache
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
-from ollama_magic.generation.waiting import Waiting
+from ollama_magic.generation.status_line import LengthInMemory, Waiting, with_facts
 from ollama_magic.history.records import METADATA_KEY
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.text import counted

@@ -15,19 +15,19 @@ from typing import Any
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
 from ollama_magic.generation.code_cell import blocks_below
-from ollama_magic.generation.footer import (
-    context_share,
-    early_end,
-    footer_news,
-    footer_notes,
-    footer_parts,
-)
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, mismatch_notice, with_names
 from ollama_magic.generation.schema_check import MismatchError, read_data
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.waiting import server_of
+from ollama_magic.generation.status_line import (
+    context_share,
+    early_end,
+    footer_news,
+    footer_notes,
+    footer_parts,
+    server_of,
+)
 from ollama_magic.history.notebooks import stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,

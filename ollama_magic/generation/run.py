@@ -19,7 +19,6 @@ from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.code_cell import code_below, put_code_below
-from ollama_magic.generation.facts import LengthInMemory, with_facts
 from ollama_magic.generation.models import ServerModels
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import (
@@ -32,12 +31,12 @@ from ollama_magic.generation.response import Response, Result, added_stats, rece
 from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
+from ollama_magic.generation.status_line import LengthInMemory, Waiting, with_facts
 from ollama_magic.generation.tool_calls import (
     AskBeforeCall,
     ToolLoop,
     always_yes,
 )
-from ollama_magic.generation.waiting import Waiting
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn
 from ollama_magic.render.reply import ReplyView

@@ -6,8 +6,8 @@ from unittest.mock import Mock
 import pytest
 
 from ollama_magic.client.types import Stats
-from ollama_magic.generation.footer import context_share, footer_news, footer_parts
 from ollama_magic.generation.response import Response, Result
+from ollama_magic.generation.status_line import context_share, footer_news, footer_parts
 from ollama_magic.history.turns import Turn
 
 STATS = Stats(

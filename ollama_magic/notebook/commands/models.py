@@ -36,7 +36,7 @@ from ollama_magic.errors import (
     usage_error,
 )
 from ollama_magic.generation.options import Option, switch
-from ollama_magic.generation.waiting import load_times, note_load
+from ollama_magic.generation.status_line import load_times, note_load
 from ollama_magic.notebook.commands.declare import (
     YES,
     Commands,

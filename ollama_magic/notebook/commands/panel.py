@@ -13,7 +13,7 @@ from ollama_magic.generation.models import (
     sends_text,
 )
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.waiting import load_times
+from ollama_magic.generation.status_line import load_times
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.render.tables import TextPage
 
