@@ -35,8 +35,8 @@ from ollama_magic.generation.context import (
     check_context,
     length_in_force,
 )
-from ollama_magic.generation.models import knows_truncate, length_in_memory
 from ollama_magic.generation.response import Response
+from ollama_magic.generation.status_line import knows_truncate, length_in_memory
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
 

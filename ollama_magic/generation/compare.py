@@ -23,14 +23,15 @@ from ollama_magic.errors import (
     Interrupted,
     nearest,
 )
-from ollama_magic.generation.cached import cached_reply, explained
-from ollama_magic.generation.models import ServerModels, capabilities_of
-from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import (
-    PreparedRequest,
+from ollama_magic.generation.models import (
+    ServerModels,
     ask_for_models,
-    prepare,
+    cached_reply,
+    capabilities_of,
+    explained,
 )
+from ollama_magic.generation.options import ChatOptions
+from ollama_magic.generation.prepare import PreparedRequest, prepare
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, of_cell
 from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.run import discarded_on_error, fill_cache

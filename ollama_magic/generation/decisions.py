@@ -32,16 +32,17 @@ from ollama_magic.client.models import (
     local_decider,
 )
 from ollama_magic.errors import ConfigError, PromptError, ReplyDataError, quoted
-from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.dry_run import body_text, request_text
 from ollama_magic.generation.models import (
+    ask_for_models,
+    cached_reply,
     check_cloud,
     cloud_host,
+    explained,
     model_to_ask,
     server_note,
 )
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import ask_for_models
 from ollama_magic.generation.prompt import Filled, compose
 from ollama_magic.generation.questions import (
     question_text,

@@ -13,9 +13,9 @@ from typing import Any
 from ollama_magic.client.images import without_images
 from ollama_magic.errors import OllamaMagicError
 from ollama_magic.generation.images import counted_kinds
-from ollama_magic.generation.models import ServerModels
+from ollama_magic.generation.models import ServerModels, ask_for_models
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import ask_for_models, prepare
+from ollama_magic.generation.prepare import prepare
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.generation.tool_calls import sending_notes

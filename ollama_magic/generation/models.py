@@ -8,8 +8,8 @@ time.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,16 +20,17 @@ from ollama_magic.client.background import (
     start_call,
 )
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.decisions import AnyRequest
 from ollama_magic.client.models import (
     CLOUD_HOST,
     LoadedModel,
     ModelSummary,
     find_model,
+    has_tag,
     is_cloud_name,
     matching_names,
-    require_capability,
 )
-from ollama_magic.client.types import Think
+from ollama_magic.client.types import Request, Think
 from ollama_magic.errors import (
     ConfigError,
     ModelNotFoundError,
@@ -39,13 +40,13 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     nearest,
 )
-from ollama_magic.generation.options import THINK_LEVELS, TemplateUse
+from ollama_magic.generation.options import THINK_LEVELS, ChatOptions, TemplateUse
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
+from ollama_magic.history.cache import CachedReply, not_cached_error, request_key
 from ollama_magic.history.turns import Chat
 
 _MOST_NAMED = 6
-_KNOWS_TRUNCATE = (0, 12, 4)
 
 
 @dataclass(frozen=True)
@@ -322,69 +323,6 @@ def installed_name(name: str, installed: Sequence[ModelSummary]) -> str:
     )
 
 
-def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
-    """Return a model that can chat by its name, with or without its tag.
-
-    A model that the server does not list has only its name.
-
-    Raises
-    ------
-    ModelNotFoundError
-        The server does not have it.
-    CapabilityError
-        It cannot chat: it embeds, for example.
-    """
-    models = look_up(client, must_list=False)
-    name = installed_name(name, models.installed)
-    if not models.is_slow:
-        capabilities_of(client, name)
-    model = find_model(name, models.installed)
-    require_capability("completion", model, models.installed)
-    return model or ModelSummary(name)
-
-
-def default_model(session: Session, models: ServerModels) -> ChosenModel:
-    """Return the model of a prompt that names none, and what chose it.
-
-    Raises
-    ------
-    ConfigError
-        Nothing chooses one, and the server has none to choose.
-    """
-    chosen = chosen_model(session, session.chat(), models.installed)
-    if chosen is not None:
-        return chosen
-    name = model_to_ask("", models, allow_cloud=session.settings.allow_cloud)
-    return ChosenModel(name, "selected automatically")
-
-
-def answering_model_text(
-    session: Session, look_up: Callable[[bool], ServerModels]
-) -> str:
-    """Return the default model and what chose it, as text.
-
-    Parameters
-    ----------
-    look_up
-        Asks the server for its models; its argument says whether the list is required.
-    """
-    chosen = chosen_model(session, session.chat())
-    models = ServerModels()
-    try:
-        models = look_up(chosen is None)
-        chosen = default_model(session, models)
-    except OllamaMagicError as error:
-        if chosen is None:
-            return f"none selected: {error.what}"
-    cloud = cloud_host(chosen.name, find_model(chosen.name, models.installed))
-    return f"{chosen.name} ({chosen.source}){sends_text(cloud)}"
-
-
-def sends_text(cloud: str) -> str:
-    """Return a note about a cloud model; empty for a local one."""
-    return f", a cloud model: prompts are sent to {cloud}" if cloud else ""
-
-
 def _no_default(installed: Sequence[ModelSummary]) -> ConfigError:
     if not installed:
         return ConfigError(
@@ -409,9 +347,6 @@ def _kind(model: ModelSummary) -> str:
     return "cloud" if model.cloud_host else ", ".join(model.capabilities)
 
 
-# -- where it answers ------------------------------------------------------------
-
-
 def server_note(kind: str, base_url: str, cloud: str = "") -> str:
     """Return where a prompt was sent; empty for an Ollama on this machine.
 
@@ -430,18 +365,75 @@ def server_note(kind: str, base_url: str, cloud: str = "") -> str:
     return "" if kind == "loopback" else f"answered at {base_url}"
 
 
-def length_in_memory(client: OllamaClient, model_name: str) -> int:
-    """Return the context length that a model is loaded with; 0 if unknown."""
-    (loaded,) = ask_in_time(client.ps)
-    model = None if isinstance(loaded, Exception) else find_model(model_name, loaded)
-    return model.context_length if model else 0
+# -- cached replies --------------------------------------------------------------
+#
+# A cached reply stands in for a server that cannot be reached, also for its list of
+# models.
 
 
-def knows_truncate(client: OllamaClient) -> bool:
-    """Return whether a server refuses a long prompt if a request says so."""
-    (version,) = ask_in_time(client.version)
-    if not isinstance(version, str):
-        return False
-    numbers = version.split("-")[0].split(".")
-    release = tuple(int(number) for number in numbers if number.isdecimal())
-    return "embedded" in version or release >= _KNOWS_TRUNCATE
+def ask_for_models(
+    client: OllamaClient, options: ChatOptions, must_list: bool
+) -> ServerModels:
+    """Ask a server for its models, and stay interruptible.
+
+    With ``--cached`` an unreachable server is not an error: the reply may be cached.
+    """
+    try:
+        return run_in_background(partial(look_up, client, must_list=must_list))
+    except ServerUnreachableError as error:
+        if not options.cached:
+            raise
+        return ServerModels(fault=error)
+
+
+def cached_reply(
+    session: Session, options: ChatOptions, request: AnyRequest, digest: str = ""
+) -> CachedReply | None:
+    """Return the cached reply to a request, if the options ask for the cache.
+
+    Parameters
+    ----------
+    digest
+        Only a reply of the model with this digest; empty: of any model.
+    """
+    if not options.cached:
+        return None
+    return session.store.find_cached_reply(request_key(request), request.model, digest)
+
+
+def explained(
+    session: Session,
+    options: ChatOptions,
+    request: AnyRequest,
+    fault: BaseException | None,
+) -> BaseException | None:
+    """Return the fault, with a note if a cached reply was wanted and is missing."""
+    if not (options.cached and isinstance(fault, ServerUnreachableError)):
+        return fault
+    asked = str(request.as_messages()[-1].get("content", ""))
+    store = session.store
+    file = store.path.name if store.path else "memory"
+    return not_cached_error(fault, file, asked, store.nearest_prompt(asked))
+
+
+def named_by_cache(
+    session: Session, options: ChatOptions, request: Request, models: ServerModels
+) -> Request:
+    """Return the request with its model's full name, if only the cache knows it.
+
+    Raises
+    ------
+    OllamaMagicError
+        No model is named and no reply is cached: why the server could not list its
+        models.
+    """
+    if models.fault is None or (request.model and has_tag(request.model)):
+        return request
+    cached = cached_reply(session, options, request)
+    if cached is not None:
+        return replace(request, model=cached.model)
+    if request.model:
+        return request
+    fault = explained(session, options, request, models.fault)
+    assert fault is not None
+    raise fault

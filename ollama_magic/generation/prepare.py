@@ -13,7 +13,6 @@ from functools import partial
 from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Any
 
-from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.images import Image
 from ollama_magic.client.models import (
@@ -25,8 +24,7 @@ from ollama_magic.client.models import (
     require_capability,
 )
 from ollama_magic.client.types import ChatRequest, GenerateRequest, Request
-from ollama_magic.errors import PromptError, ServerUnreachableError
-from ollama_magic.generation.cached import named_by_cache
+from ollama_magic.errors import PromptError
 from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.generation.models import (
     ServerModels,
@@ -35,8 +33,8 @@ from ollama_magic.generation.models import (
     check_template_model,
     chosen_model,
     cloud_host,
-    look_up,
     model_to_ask,
+    named_by_cache,
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import Filled, compose
@@ -297,21 +295,6 @@ def _check_capabilities(
     needed = [capability for capability, is_needed in needs.items() if is_needed]
     for capability in dict.fromkeys([*needed, *(one.capability for one in images)]):
         require_capability(capability, model, models.installed)
-
-
-def ask_for_models(
-    client: OllamaClient, options: ChatOptions, must_list: bool
-) -> ServerModels:
-    """Ask a server for its models, and stay interruptible.
-
-    With ``--cached`` an unreachable server is not an error: the reply may be cached.
-    """
-    try:
-        return run_in_background(partial(look_up, client, must_list=must_list))
-    except ServerUnreachableError as error:
-        if not options.cached:
-            raise
-        return ServerModels(fault=error)
 
 
 # -- parts of a request ----------------------------------------------------------

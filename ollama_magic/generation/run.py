@@ -17,15 +17,15 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import matching_names
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.generation.cached import cached_reply, explained
 from ollama_magic.generation.code_cell import code_below, put_code_below
-from ollama_magic.generation.models import ServerModels
-from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.prepare import (
-    PreparedRequest,
+from ollama_magic.generation.models import (
+    ServerModels,
     ask_for_models,
-    prepare,
+    cached_reply,
+    explained,
 )
+from ollama_magic.generation.options import ChatOptions
+from ollama_magic.generation.prepare import PreparedRequest, prepare
 from ollama_magic.generation.reply import Reply, make_reply, make_turn, shown_steps
 from ollama_magic.generation.response import Response, Result, added_stats, receive
 from ollama_magic.generation.schema import Repair

@@ -18,16 +18,22 @@ from typing import TypeVar
 
 from ollama_magic.client.background import (
     OpenConnections,
+    ask_in_time,
     defer_interrupt,
     run_in_background,
     start_call,
 )
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import canonical
+from ollama_magic.client.models import (
+    canonical,
+    find_model,
+)
 from ollama_magic.client.progress import duration_text, last_time_text, size_text
-from ollama_magic.errors import ContextExceededError
+from ollama_magic.errors import (
+    ContextExceededError,
+)
 from ollama_magic.generation.images import counted_kinds
-from ollama_magic.generation.models import knows_truncate, length_in_memory, server_note
+from ollama_magic.generation.models import server_note
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.generation.session import Session
@@ -407,3 +413,23 @@ def _reused_text(turn: Turn) -> str:
     is_long = count >= _REUSED_WORTH_SHOWING
     of = f"{turn.stats.prompt_eval_count:,} prompt tokens"
     return f"{count:,} of {of} reused" if is_long else ""
+
+
+_KNOWS_TRUNCATE = (0, 12, 4)
+
+
+def length_in_memory(client: OllamaClient, model_name: str) -> int:
+    """Return the context length that a model is loaded with; 0 if unknown."""
+    (loaded,) = ask_in_time(client.ps)
+    model = None if isinstance(loaded, Exception) else find_model(model_name, loaded)
+    return model.context_length if model else 0
+
+
+def knows_truncate(client: OllamaClient) -> bool:
+    """Return whether a server refuses a long prompt if a request says so."""
+    (version,) = ask_in_time(client.version)
+    if not isinstance(version, str):
+        return False
+    numbers = version.split("-")[0].split(".")
+    release = tuple(int(number) for number in numbers if number.isdecimal())
+    return "embedded" in version or release >= _KNOWS_TRUNCATE

@@ -80,7 +80,11 @@ class Greeting:
         if not (host.is_loopback and _accepts(host)):
             return ""
         from ollama_magic.client.background import ask_in_time
-        from ollama_magic.generation.models import ServerModels, default_model
+        from ollama_magic.generation.models import (
+            ServerModels,
+            chosen_model,
+            model_to_ask,
+        )
 
         session = self._magics.session
         client = session.client()
@@ -89,11 +93,17 @@ class Greeting:
         if isinstance(version, Exception) or isinstance(installed, Exception):
             return ""
         loaded = [] if isinstance(loaded, Exception) else loaded
+        chosen = chosen_model(session, session.chat(), installed)
+        models, allow_cloud = (
+            ServerModels(installed, loaded),
+            session.settings.allow_cloud,
+        )
         try:
-            chosen = default_model(session, ServerModels(installed, loaded))
+            named = chosen.name if chosen else ""
+            name = named or model_to_ask("", models, allow_cloud=allow_cloud)
         except ConfigError:  # there is none
-            return greeting_line(version, len(installed), "")
-        return greeting_line(version, len(installed), chosen.name)
+            name = ""
+        return greeting_line(version, len(installed), name)
 
 
 def _accepts(host: Host) -> bool:

@@ -31,9 +31,10 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     quoted,
 )
-from ollama_magic.generation.models import ServerModels, answering_model_text, look_up
+from ollama_magic.generation.models import ServerModels, look_up
 from ollama_magic.generation.session import Session
 from ollama_magic.notebook.commands.chats import store_text
+from ollama_magic.notebook.commands.panel import answering_model_text
 from ollama_magic.notebook.compat import is_terminal
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.model_listing import processor

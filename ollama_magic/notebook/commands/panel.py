@@ -1,16 +1,35 @@
-"""The subcommands with a widget: ``%ollama use`` and ``%ollama panel``."""
+"""The default model: ``%ollama use``, ``%ollama panel``, and what is said about it.
+
+The status, the doctor and the greeting name it too.
+"""
 
 from __future__ import annotations
 
-from ollama_magic.client.background import run_in_background
-from ollama_magic.client.models import find_model
-from ollama_magic.errors import ServerUnreachableError
+from collections.abc import Callable
+
+from ollama_magic.client.background import (
+    run_in_background,
+)
+from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.models import (
+    ModelSummary,
+    find_model,
+    require_capability,
+)
+from ollama_magic.errors import (
+    OllamaMagicError,
+    ServerUnreachableError,
+)
 from ollama_magic.generation.models import (
+    ChosenModel,
+    ServerModels,
+    capabilities_of,
     check_cloud,
     chosen_model,
     cloud_host,
-    find_chat_model,
-    sends_text,
+    installed_name,
+    look_up,
+    model_to_ask,
 )
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.status_line import load_times
@@ -83,3 +102,57 @@ def panel(context: Context, _: ParsedCommand) -> object:
             last_load_s=load_times(session, client),
         )
     )
+
+
+# -- the default model ---------------------------------------------------------------
+
+
+def find_chat_model(client: OllamaClient, name: str) -> ModelSummary:
+    """Return a model that can chat by its name, with or without its tag.
+
+    A model that the server does not list has only its name.
+
+    Raises
+    ------
+    ModelNotFoundError
+        The server does not have it.
+    CapabilityError
+        It cannot chat: it embeds, for example.
+    """
+    models = look_up(client, must_list=False)
+    name = installed_name(name, models.installed)
+    if not models.is_slow:
+        capabilities_of(client, name)
+    model = find_model(name, models.installed)
+    require_capability("completion", model, models.installed)
+    return model or ModelSummary(name)
+
+
+def answering_model_text(
+    session: Session, look_up: Callable[[bool], ServerModels]
+) -> str:
+    """Return the default model and what chose it, as text.
+
+    Parameters
+    ----------
+    look_up
+        Asks the server for its models; its argument says whether the list is required.
+    """
+    chat, allow_cloud = session.chat(), session.settings.allow_cloud
+    chosen, models = chosen_model(session, chat), ServerModels()
+    try:
+        models = look_up(chosen is None)
+        chosen = chosen_model(session, chat, models.installed)
+        if chosen is None:
+            name = model_to_ask("", models, allow_cloud=allow_cloud)
+            chosen = ChosenModel(name, "selected automatically")
+    except OllamaMagicError as error:
+        if chosen is None:
+            return f"none selected: {error.what}"
+    cloud = cloud_host(chosen.name, find_model(chosen.name, models.installed))
+    return f"{chosen.name} ({chosen.source}){sends_text(cloud)}"
+
+
+def sends_text(cloud: str) -> str:
+    """Return a note about a cloud model; empty for a local one."""
+    return f", a cloud model: prompts are sent to {cloud}" if cloud else ""

@@ -24,12 +24,7 @@ from ollama_magic.errors import (
     quoted,
 )
 from ollama_magic.generation.context import describe_use
-from ollama_magic.generation.models import (
-    ServerModels,
-    answering_model_text,
-    chosen_model,
-    look_up,
-)
+from ollama_magic.generation.models import ServerModels, chosen_model, look_up
 from ollama_magic.generation.options import switch
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
@@ -37,6 +32,7 @@ from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
 from ollama_magic.notebook.commands.models import pull_model
+from ollama_magic.notebook.commands.panel import answering_model_text
 from ollama_magic.render.tables import Columns, Listing, TextPage, facts_page
 from ollama_magic.render.text import counted
 from ollama_magic.server import launch
