@@ -20,12 +20,12 @@ from ollama_magic.generation.embedding import (
     embedding_model,
     read_texts,
 )
+from ollama_magic.generation.front_end import NoDisplay
 from ollama_magic.generation.models import ask_for_models, check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value
 from ollama_magic.generation.prepare import prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.response import Response
-from ollama_magic.generation.run import NoDisplay
 from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged

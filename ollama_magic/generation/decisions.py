@@ -33,6 +33,7 @@ from ollama_magic.client.models import (
 )
 from ollama_magic.errors import ConfigError, PromptError, ReplyDataError, quoted
 from ollama_magic.generation.dry_run import body_text, request_text
+from ollama_magic.generation.front_end import NoDisplay, ReplyDisplay
 from ollama_magic.generation.models import (
     ask_for_models,
     cached_reply,
@@ -51,12 +52,7 @@ from ollama_magic.generation.questions import (
     schema_of,
 )
 from ollama_magic.generation.response import Response, receive
-from ollama_magic.generation.run import (
-    NoDisplay,
-    ReplyDisplay,
-    ask,
-    discarded_on_error,
-)
+from ollama_magic.generation.run import ask, discarded_on_error
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.cache import CachedReply, request_key

@@ -14,7 +14,6 @@ from typing import Any
 
 from ollama_magic.client.types import Stats, ToolCall
 from ollama_magic.errors import ReplyDataError, quoted
-from ollama_magic.generation.code_cell import blocks_below
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Result
 from ollama_magic.generation.schema import Schema, mismatch_notice, with_names
@@ -42,7 +41,7 @@ from ollama_magic.history.turns import (
     TurnPosition,
     without_outcome,
 )
-from ollama_magic.render.code import CodeBlock, code_blocks
+from ollama_magic.render.code import CodeBlock, code_blocks, code_to_run
 from ollama_magic.render.reply import ReplyView, output_text, reply_bundle
 from ollama_magic.render.sources import sources_of
 
@@ -300,7 +299,7 @@ def make_reply(
         schema=prepared.schema,
         is_cached=result.is_cached,
         logprobs=result.response.text_logprobs,
-        folded=blocks_below(session, result),
+        folded=_blocks_below(session, result),
         provenance={},
     )
     provenance = _provenance(reply, turn, place, result)
@@ -404,3 +403,12 @@ def shown_steps(
 
 def _without_thinking(step: Message) -> Message:
     return {key: value for key, value in step.items() if key != "thinking"}
+
+
+def _blocks_below(session: Session, result: Result) -> tuple[CodeBlock, ...]:
+    """Return the blocks of a reply that the cell below has too."""
+    # NB: a front end that identifies no cells may have dropped the cell.
+    if not (result.code_below and session.cells.is_identified):
+        return ()
+    code = code_to_run(code_blocks(result.response.text))
+    return code.blocks if code.hash == result.code_below else ()

@@ -7,17 +7,17 @@ call ``ask``. An error before the first token leaves the chat unchanged.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import matching_names
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.generation.code_cell import code_below, put_code_below
+from ollama_magic.generation.front_end import NoDisplay, ReplyDisplay
 from ollama_magic.generation.models import (
     ServerModels,
     ask_for_models,
@@ -38,9 +38,13 @@ from ollama_magic.generation.tool_calls import (
     always_yes,
 )
 from ollama_magic.history.cache import CachedReply, request_key
-from ollama_magic.history.turns import Message, Turn
-from ollama_magic.render.reply import ReplyView
+from ollama_magic.history.turns import Message, Turn, utc_now
+from ollama_magic.render.code import CodeToRun, code_blocks, code_to_run
 from ollama_magic.render.text import counted
+
+PUT_BEFORE = "code already inserted below by an earlier run"
+_ANOTHER_CELL = "for another cell: %ollama code"
+_NO_CELL = "no cell can be inserted here: copy the code above"
 
 
 def ask(
@@ -326,65 +330,6 @@ def _response(
     return response
 
 
-# -- what a caller brings -----------------------------------------------------------
-
-
-class ReplyDisplay(Protocol):
-    """Where a reply is shown while it streams and when it is complete."""
-
-    def waiting(self, text: str) -> None:
-        """Show why there is nothing to see yet."""
-
-    def feed(self, content: str, thinking: str = "") -> None:
-        """Show new text and thinking, maybe none; redraw what is due."""
-
-    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
-        """Show the complete reply as the one output."""
-
-    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-        """Show another bundle as the one output."""
-
-    def discard(self) -> None:
-        """Remove what was shown: an error takes its place."""
-
-    def again(self, steps: Sequence[Message] = ()) -> bool:
-        """Start over: what was shown is not the reply, and another response follows.
-
-        Parameters
-        ----------
-        steps
-            The tool calls so far, which stay visible; see ``Turn.steps``.
-
-        Returns
-        -------
-        bool
-            Whether they are visible now, and not only with the complete reply.
-        """
-
-
-class NoDisplay:
-    """Shows nothing: the caller gets the reply."""
-
-    def waiting(self, text: str) -> None:
-        """Show nothing."""
-
-    def feed(self, content: str, thinking: str = "") -> None:
-        """Show nothing."""
-
-    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
-        """Show nothing."""
-
-    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
-        """Show nothing."""
-
-    def discard(self) -> None:
-        """Show nothing."""
-
-    def again(self, steps: Sequence[Message] = ()) -> bool:
-        """Show nothing."""
-        return False
-
-
 class FollowUp(Protocol):
     """May send another request after a complete response."""
 
@@ -406,3 +351,66 @@ class FollowUp(Protocol):
         KeyboardInterrupt
             The user interrupted; likewise.
         """
+
+
+# -- the code of a reply, for review in the cell below; it is not run ------------------
+#
+# A cell that is run again inserts a second cell only if the code is another.
+
+
+def put_code_below(
+    session: Session, prepared: PreparedRequest, result: Result
+) -> Result:
+    """Insert the code of a complete reply into the cell below.
+
+    Returns
+    -------
+    Result
+        The result, with a note for the footer.
+    """
+    options = prepared.options
+    code = code_to_run(code_blocks(result.response.text))
+    if not code.source:
+        return result.noted(f"no code in this reply{_others(code)}")
+    if result.code_below == code.hash and not options.append:
+        return result.noted(f"{PUT_BEFORE}; {_ANOTHER_CELL}")
+    where = insert_below(session, code)
+    if not where:
+        return result.noted(_NO_CELL)
+    put = f"code in {where}, for review{_others(code)}"
+    if result.code_below:
+        put = f"new {put}; the earlier code is below it"
+    return replace(result, code_below=code.hash).noted(put)
+
+
+def insert_below(session: Session, code: CodeToRun) -> str:
+    """Insert code into a cell below; return where it is, empty if there is no place."""
+    where = session.cells.put_below(code.source)
+    if where and (cell_id := session.cells.cell_id):
+        put = session.code_below.setdefault(cell_id, {})
+        put.pop(code.hash, None)  # the last one is the one that was put last
+        put[code.hash] = utc_now()
+    return where
+
+
+def code_below(session: Session, prepared: PreparedRequest) -> str:
+    """Return the hash of the code that was last inserted below the cell of a prompt.
+
+    It is empty if none was.
+    """
+    cell_id = session.cells.cell_id
+    turns = session.chat(prepared.chat_name).turns if cell_id else ()
+    if prepared.begun is not None:
+        turns, cell_id = (prepared.begun,), prepared.begun.cell_id
+    elif cell_id in session.code_below:
+        return next(reversed(session.code_below[cell_id]))
+    for turn in reversed(turns):
+        if turn.cell_id == cell_id and turn.request.get("extract"):
+            # A turn of an earlier version has no hash, but its code.
+            of_reply = code_to_run(code_blocks(turn.reply)).hash
+            return str(turn.request.get("code_below", of_reply))
+    return ""
+
+
+def _others(code: CodeToRun) -> str:
+    return f" (left out: {', '.join(code.left_out)})" if code.left_out else ""

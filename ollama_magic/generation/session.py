@@ -23,7 +23,7 @@ from ollama_magic.client.host import parse_host
 from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.running_cell import Cells, NoCells
+from ollama_magic.generation.front_end import Cells, NoCells
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.notebooks import (
     CellWithoutId,

@@ -60,8 +60,8 @@ from ollama_magic.notebook.past_cells import RunCells
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
     from ollama_magic.generation.decisions import Decision
+    from ollama_magic.generation.front_end import ReplyDisplay
     from ollama_magic.generation.reply import Reply
-    from ollama_magic.generation.run import ReplyDisplay
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
     from ollama_magic.render.progress import ProgressLine

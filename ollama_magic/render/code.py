@@ -1,4 +1,4 @@
-"""Source code: highlighted as HTML, and found in the fences of a reply.
+"""Source code: highlighted as HTML, found in the fences of a reply, and made a cell.
 
 Highlighting uses Pygments' short class names in a ``highlight`` block: JupyterLab and
 Notebook 7 (extension ``jupyterlab_pygments``), nbconvert, nbviewer and GitHub have a
@@ -8,16 +8,24 @@ gets our style sheet (``theme.with_style``).
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import html
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from ollama_magic.render.math import is_active, math_html
-from ollama_magic.render.text import language_of, one_line, plain_text
+from ollama_magic.render.text import (
+    counted,
+    language_of,
+    one_line,
+    plain_text,
+    visible_text,
+)
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 from ollama_magic.render.tree import Node, tree_of
 
@@ -183,3 +191,131 @@ def _fences(node: Node) -> Iterator[Node]:
 def _code_block(fence: Node) -> CodeBlock:
     language = next(iter(fence.info.split()), "")
     return CodeBlock(language, "".join(f"{line}\n" for line in fence.lines))
+
+
+# -- the source of a cell ------------------------------------------------------------
+
+_PYTHON = {"python", "py", "python3", "py3", "ipython", "ipython3", "pycon"}
+_PYTHON |= {"python-repl", "doctest"}
+_MAGICS = {
+    "bash": "%%bash",
+    "sh": "%%bash",
+    "shell": "%%bash",
+    "console": "%%bash",
+    "html": "%%html",
+    "javascript": "%%javascript",
+    "js": "%%javascript",
+    "perl": "%%perl",
+    "ruby": "%%ruby",
+}
+"""The cell magics of IPython, by the names that models give to languages."""
+
+_LANGUAGE = re.compile(r"[{.]*([\w+#-]*)")
+_PYTHON_PROMPT = re.compile(r">>> ?|\.\.\.(?: |$)|In \[\d+\]: ?| {2,}\.{3,}: ?")
+_SHELL_PROMPT = re.compile(r"\$ ")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeToRun:
+    """The source of a cell, and what was left out."""
+
+    source: str = ""
+    """Empty if there is no code that a cell can run."""
+    left_out: tuple[str, ...] = ()
+    """The languages of the other blocks, in order; ``text`` if a block names none."""
+    blocks: tuple[CodeBlock, ...] = field(default=(), repr=False)
+    """The blocks that it is made of."""
+
+    @property
+    def hash(self) -> str:
+        """A hash of the source."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:32]
+
+    @property
+    def size(self) -> str:
+        """Its lines and language, as text: ``7 lines of Python``."""
+        first, *others = self.source.split("\n")
+        language = first.removeprefix("%%") if first.startswith("%%") else "Python"
+        lines = len(others) + (language == "Python")
+        return f"{counted(lines, 'line')} of {language}"
+
+
+def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
+    r"""Return the code of a reply as the source of one cell.
+
+    That is all Python, in order, with ``# %% block 2 of 3`` between the blocks. Without
+    Python, it is the first block that a cell magic of IPython can run. Console prompts
+    (``>>> ``, ``$ ``) and the output between them are removed.
+
+    A block that names no language is Python if no block names one, or if it parses as
+    code: next to a named block it usually shows the output.
+
+    Examples
+    --------
+    >>> code_to_run([CodeBlock("py", "a = 1\n"), CodeBlock("", "2\n")])
+    CodeToRun(source='a = 1', left_out=('text',))
+    >>> code_to_run([CodeBlock("sh", "$ ls\na.txt\n")]).source
+    '%%bash\nls'
+    """
+    filled = [block for block in blocks if block.source.strip()]
+    all_bare = not any(_language(block) for block in filled)
+    chosen = [block for block in filled if _is_python(block, all_bare=all_bare)]
+    if chosen:
+        source = _joined([_bare_source(b, _PYTHON_PROMPT) for b in chosen])
+    else:
+        chosen = [block for block in filled if _language(block) in _MAGICS][:1]
+        source = "".join(
+            f"{_MAGICS[_language(block)]}\n{_bare_source(block, _SHELL_PROMPT)}"
+            for block in chosen
+        )
+    left_out = [_language(b) or "text" for b in filled if not _is_among(b, chosen)]
+    # NB: characters that the shown reply hides must not come back in the cell.
+    return CodeToRun(visible_text(source), tuple(left_out), tuple(chosen))
+
+
+def _language(block: CodeBlock) -> str:
+    """Return the language of a block without other attributes: ``{.py #id}``."""
+    match = _LANGUAGE.match(block.language)
+    return match[1].lower() if match else ""
+
+
+def _is_python(block: CodeBlock, *, all_bare: bool) -> bool:
+    language = _language(block)
+    if language:
+        return language in _PYTHON
+    return all_bare or _reads_as_code(_bare_source(block, _PYTHON_PROMPT))
+
+
+def _reads_as_code(source: str) -> bool:
+    """Return whether a source is code, and not a printed value or text."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(
+        isinstance(node, ast.Call)
+        or (isinstance(node, ast.stmt) and not isinstance(node, ast.Expr))
+        for node in ast.walk(tree)
+    )
+
+
+def _bare_source(block: CodeBlock, prompt: re.Pattern[str]) -> str:
+    """Return the source; of a console session, what was typed."""
+    lines = block.source.rstrip().split("\n")
+    while not lines[0].strip():
+        del lines[0]
+    if not prompt.match(lines[0]):
+        return "\n".join(lines)
+    typed = [(line, prompt.match(line)) for line in lines]
+    return "\n".join(line[match.end() :] for line, match in typed if match).rstrip()
+
+
+def _joined(sources: Sequence[str]) -> str:
+    count = len(sources)
+    first, *others = sources
+    parts = [f"# %% block {n} of {count}\n{one}" for n, one in enumerate(others, 2)]
+    return "\n\n".join([first, *parts])
+
+
+def _is_among(block: CodeBlock, chosen: Sequence[CodeBlock]) -> bool:
+    return any(block is one for one in chosen)

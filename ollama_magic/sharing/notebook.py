@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from ollama_magic.generation.code_cell import code_to_run
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.reply import stored_reply
 from ollama_magic.history.notebooks import stable_cell_id
@@ -27,7 +26,7 @@ from ollama_magic.history.records import (
     read_output_metadata,
 )
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, TurnPosition
-from ollama_magic.render.code import CodeBlock, code_blocks
+from ollama_magic.render.code import CodeBlock, code_blocks, code_to_run
 from ollama_magic.render.output import MIME_TYPES
 from ollama_magic.render.reply import (
     reply_bundle,

@@ -9,8 +9,9 @@ from fake_ollama import Answer, Wait, reply_line
 
 import ollama_magic
 from ollama_magic.client.images import drawn_image, png_of
+from ollama_magic.generation.front_end import NoDisplay
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.run import NoDisplay, ask
+from ollama_magic.generation.run import ask
 from ollama_magic.generation.session import current_session
 from ollama_magic.render.reply import shows_reply
 

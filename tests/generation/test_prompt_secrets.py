@@ -14,8 +14,8 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.errors import PromptError
+from ollama_magic.generation.front_end import NoCells
 from ollama_magic.generation.prompt import compose, fill, find_value
-from ollama_magic.generation.running_cell import NoCells
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.server.launch import RunningServer

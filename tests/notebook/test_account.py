@@ -9,7 +9,7 @@ from fake_ollama import JSON, Answer, FakeOllama, answer_of, error, json_answer
 
 from ollama_magic.client.account import Balance, CloudUsage
 from ollama_magic.errors import ConfigError, ServerError
-from ollama_magic.generation.running_cell import NoCells
+from ollama_magic.generation.front_end import NoCells
 from ollama_magic.generation.session import current_session
 from ollama_magic.notebook.commands import account, run_line
 from ollama_magic.render.usage import UsageListing, list_usage

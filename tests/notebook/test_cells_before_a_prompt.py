@@ -16,6 +16,7 @@ from test_images_in_cells import PNG, SEES
 
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.dry_run import request_text
+from ollama_magic.generation.front_end import NoCells, NoDisplay
 from ollama_magic.generation.notebook_cells import (
     MAX_CHARACTERS,
     CellOutput,
@@ -25,8 +26,7 @@ from ollama_magic.generation.notebook_cells import (
     with_cells,
 )
 from ollama_magic.generation.options import ChatOptions
-from ollama_magic.generation.run import NoDisplay, ask
-from ollama_magic.generation.running_cell import NoCells
+from ollama_magic.generation.run import ask
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.page import Page

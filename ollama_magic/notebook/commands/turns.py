@@ -7,15 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.code_cell import (
-    PUT_BEFORE,
-    CodeToRun,
-    code_to_run,
-    insert_below,
-)
 from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import ChatOptions, Option
 from ollama_magic.generation.reply import of_cell, stored_reply
+from ollama_magic.generation.run import PUT_BEFORE, insert_below
 from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import UndoResult
 from ollama_magic.history.turns import Chat, Turn, TurnPosition
@@ -32,7 +27,7 @@ from ollama_magic.notebook.commands.declare import (
     ParsedCommand,
     options_of,
 )
-from ollama_magic.render.code import code_blocks
+from ollama_magic.render.code import CodeToRun, code_blocks, code_to_run
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.reply import ReplyView
 from ollama_magic.render.tables import Columns, Listing, TextPage

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ollama_magic.generation.code_cell import code_to_run
-from ollama_magic.render.code import code_blocks
+from ollama_magic.render.code import code_blocks, code_to_run
 
 
 def chosen(text):

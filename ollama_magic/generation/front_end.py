@@ -1,17 +1,20 @@
-"""What a session asks about the running cell.
+"""What a session needs of the front end: the running cell, and a place for replies.
 
-``notebook.cells`` knows it in a notebook, :class:`NoCells` replaces it in a script.
+In a notebook these are ``notebook.cells`` and a display of ``render``; in a script,
+:class:`NoCells` and :class:`NoDisplay` replace them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.history.notebooks import FindCell
+from ollama_magic.history.turns import Message
 from ollama_magic.render.output import OutputMode
+from ollama_magic.render.reply import ReplyView
 
 
 class Cells(Protocol):
@@ -101,3 +104,62 @@ class NoCells:
     def prompts_in(self, source: str) -> Iterable[CellPrompt]:
         """Return none."""
         return ()
+
+
+# -- what a caller brings -----------------------------------------------------------
+
+
+class ReplyDisplay(Protocol):
+    """Where a reply is shown while it streams and when it is complete."""
+
+    def waiting(self, text: str) -> None:
+        """Show why there is nothing to see yet."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Show new text and thinking, maybe none; redraw what is due."""
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show the complete reply as the one output."""
+
+    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
+        """Show another bundle as the one output."""
+
+    def discard(self) -> None:
+        """Remove what was shown: an error takes its place."""
+
+    def again(self, steps: Sequence[Message] = ()) -> bool:
+        """Start over: what was shown is not the reply, and another response follows.
+
+        Parameters
+        ----------
+        steps
+            The tool calls so far, which stay visible; see ``Turn.steps``.
+
+        Returns
+        -------
+        bool
+            Whether they are visible now, and not only with the complete reply.
+        """
+
+
+class NoDisplay:
+    """Shows nothing: the caller gets the reply."""
+
+    def waiting(self, text: str) -> None:
+        """Show nothing."""
+
+    def feed(self, content: str, thinking: str = "") -> None:
+        """Show nothing."""
+
+    def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def finish(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
+        """Show nothing."""
+
+    def discard(self) -> None:
+        """Show nothing."""
+
+    def again(self, steps: Sequence[Message] = ()) -> bool:
+        """Show nothing."""
+        return False
