@@ -1,8 +1,8 @@
 """Whether a request fits into the context of its model: an estimate, and the advice.
 
 Ollama drops the beginning of a chat that is too long, without saying so. Tokens are
-estimated, and after a reply the server's counts are used instead. Unknown values are
-not guessed.
+estimated from bytes: megabytes take milliseconds, and no tokenizer is needed. After a
+reply the server's counts are used instead. Unknown values are not guessed.
 
 Sources: Ollama ``server/prompt.go`` (whole messages are dropped, oldest first; system
 messages and the last one stay) and recordings of a real server: a single message of 410
@@ -12,19 +12,16 @@ tokens for a context of 128 was cut to 66, half of the context and two.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Self
 
 from ollama_magic.client.types import Stats
 from ollama_magic.errors import ContextExceededError
-from ollama_magic.generation.tokens import (
-    estimate_messages,
-    estimate_tokens,
-    message_tokens,
-)
-from ollama_magic.history.turns import Chat, Message, Turn, fingerprint
+from ollama_magic.history.turns import Message, Turn, fingerprint
 
 _TOO_LOW = 0.75
 """No estimate of a recorded prompt was off by more than a quarter: an estimate below
@@ -42,6 +39,28 @@ _RUNNER_STEP = 256
 """llama.cpp rounds a context length up to a multiple of this."""
 _AT_THE_END = 8
 """A context counts as full this many tokens around its end."""
+_MIN_MEASURED = 32_768
+"""A chat is measured, latest turn first, up to this or twice what could fit."""
+_MOST_MEASURED = 100_000
+_measured: dict[str, int] = {}
+"""Tokens of turns by uid and origin: a stored turn does not change."""
+
+# Characters per token, checked against the counts of a real server (SmolLM2, Gemma).
+_PER_TOKEN_LETTERS = 4.2  # English words with their blanks
+_PER_TOKEN_OTHER_SCRIPTS = 2.0  # accents, Cyrillic, Greek, Arabic, Devanagari
+_PER_TOKEN_SIGNS = 1.5  # digits and punctuation: code, numbers, markup
+_PER_TOKEN_WIDE = 0.8  # Chinese, Japanese, Korean: often more than one token each
+_PER_TOKEN_EMOJI = 0.5  # usually a few bytes that have no token of their own
+
+_TOKENS_PER_MESSAGE = 6  # role and marks around a message, in ChatML-like templates
+_TOKENS_TO_BEGIN_REPLY = 3
+
+# Bytes of UTF-8. The first byte of a character shows roughly which script it is in.
+_SIGNS = (string.digits + string.punctuation).encode()
+_AFTER_FIRST = bytes(range(0x80, 0xC0))
+_WIDE = bytes([*range(0xE3, 0xEE), 0xEF])  # U+3000-DFFF, U+F000-FFFF: CJK, full width
+_RARE_PLANES = bytes(range(0xF0, 0xF8))  # from U+10000: emoji, mostly
+_ASCII = bytes(range(0x80))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +100,6 @@ class ContextCheck:
         if limit and self.size > limit:
             return False
         return True if self.length else None
-
-    def describe(self) -> str:
-        """Return the size as text."""
-        of = f" of {self.length:,}" if self.length else ""
-        return f"{self.size_text}{of} tokens (estimate)"
 
     def verdict(self) -> str:
         """Return one sentence on whether the request fits."""
@@ -262,13 +276,6 @@ class ContextCheck:
         return min(larger, self.trained) if is_enough else 0
 
 
-_MIN_MEASURED = 32_768
-"""A chat is measured, latest turn first, up to this or twice what could fit."""
-_MOST_MEASURED = 100_000
-_measured: dict[str, int] = {}
-"""Tokens of turns by uid and origin: a stored turn does not change."""
-
-
 def check_context(
     turns: Sequence[Turn],
     others: Sequence[Message],
@@ -346,27 +353,6 @@ def length_in_force(
     return 0 if loaded == _number(asked_with, "num_ctx") else loaded
 
 
-def describe_use(chat: Chat, length: int) -> str:
-    """Return how much context a chat uses, as text; empty before its first turn.
-
-    Parameters
-    ----------
-    length
-        The context length that its model is loaded with; 0 if unknown.
-    """
-    turns = chat.sent()
-    if not turns:
-        return ""
-    stats = turns[-1].stats
-    used = stats.prompt_eval_count + stats.eval_count
-    of = f" of {length:,}" if length else ""
-    share = f" ({used / length:.0%})" if length else ""
-    at_last = f"{used:,}{of} tokens{share} at the last turn; " if used else ""
-    system = [{"content": text}] if (text := chat.system()) else []
-    now = check_context(turns, system, options={}, length=length, counted=turns[-1])
-    return f"{at_last}the chat now: {now.size_text} (estimate)"
-
-
 def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
     """Return the tokens of turns, latest first, until ``enough`` is exceeded."""
     sizes: list[int] = []
@@ -382,15 +368,13 @@ def _sizes(turns: Sequence[Turn], *, enough: int) -> list[int]:
 def _turn_tokens(turn: Turn) -> int:
     """Return the estimated tokens of a turn; a stored turn is measured once."""
     key = f"{turn.uid} {turn.origin}"  # trust in a file changes what is sent
-    known = _measured.get(key) if turn.uid else None
-    if known is not None:
-        return known
-    tokens = _measure(turn)
-    if turn.uid:
+    if not turn.uid:
+        return _measure(turn)
+    if key not in _measured:
         if len(_measured) >= _MOST_MEASURED:
             _measured.clear()
-        _measured[key] = tokens
-    return tokens
+        _measured[key] = _measure(turn)
+    return _measured[key]
 
 
 def _measure(turn: Turn) -> int:
@@ -398,12 +382,10 @@ def _measure(turn: Turn) -> int:
     # counts of a file may be invented.
     counted = 0 if turn.thinking or turn.is_from_file else turn.stats.eval_count
     reply = counted or estimate_tokens(turn.reply)
-    steps = sum(
-        message_tokens(estimate_tokens(step["content"]))
-        + estimate_tokens(json.dumps(step.get("tool_calls", "")))
-        for step in turn.sent_steps
-    )
-    return message_tokens(estimate_tokens(turn.prompt)) + steps + message_tokens(reply)
+    messages = [turn.prompt, *(step["content"] for step in turn.sent_steps)]
+    calls = [json.dumps(step.get("tool_calls", "")) for step in turn.sent_steps]
+    tokens = sum(map(estimate_tokens, [*messages, *calls]))
+    return tokens + reply + _TOKENS_PER_MESSAGE * (len(messages) + 1)
 
 
 def _is_sound(turn: Turn, turns: Sequence[Turn]) -> bool:
@@ -421,3 +403,48 @@ def _number(options: Mapping[str, Any], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         return 0
     return max(value, 0)
+
+
+# -- estimates ----------------------------------------------------------------------
+
+
+def estimate_tokens(text: str) -> int:
+    """Return the estimated number of tokens of a text; 0 if it is empty.
+
+    Within a factor of 1.5 for prose in Latin script and for code, of 2 for others.
+
+    Examples
+    --------
+    >>> estimate_tokens("What is the capital of France?")
+    8
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    signs = _count(data, _SIGNS)
+    blanks = data.count(b"  ")  # runs of them, as in tables and code, are few tokens
+    tokens = signs / _PER_TOKEN_SIGNS
+    letters = len(data) - signs - blanks
+    if len(data) != len(text):  # there is more than ASCII
+        firsts = data.translate(None, _ASCII + _AFTER_FIRST)
+        wide, rare = _count(firsts, _WIDE), _count(firsts, _RARE_PLANES)
+        others = len(firsts) - wide - rare
+        letters = len(text) - len(firsts) - signs - blanks
+        tokens += wide / _PER_TOKEN_WIDE + rare / _PER_TOKEN_EMOJI
+        tokens += others / _PER_TOKEN_OTHER_SCRIPTS
+    return math.ceil(tokens + letters / _PER_TOKEN_LETTERS)
+
+
+def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Return the estimated number of tokens of messages; 0 if there are none.
+
+    Counts ``content`` and ``thinking``, and the marks that a template puts around
+    each message. Images and tools are not counted.
+    """
+    total = 0
+    for message in messages:
+        texts = (message.get("content"), message.get("thinking"))
+        total += _TOKENS_PER_MESSAGE + sum(estimate_tokens(t) for t in texts if t)
+    return total + _TOKENS_TO_BEGIN_REPLY if total else 0
+
+
+def _count(data: bytes, of: bytes) -> int:
+    return len(data) - len(data.translate(None, of))

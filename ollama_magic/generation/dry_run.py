@@ -49,6 +49,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     sent_on = (
         f"\na cloud model: this server forwards the prompt to {cloud}" if cloud else ""
     )
+    of = f" of {context.length:,}" if context.length else ""
     request = prepared.request
     body = without_images(request.body())
     images = "".join(f" and {count}" for count in counted_kinds(prepared.images))
@@ -57,7 +58,7 @@ def request_text(session: Session, options: ChatOptions, text: str) -> str:
     return (
         f"POST {client.host.base_url}{request.path}\n"
         f"{body_text(body, options)}\n"
-        f"{context.describe()}{images}; nothing was sent\n"
+        f"{context.size_text}{of} tokens (estimate){images}; nothing was sent\n"
         f"{context.verdict()}{sent_on}{notes}"
     )
 

@@ -106,7 +106,7 @@ class NoCells:
         return ()
 
 
-# -- what a caller brings -----------------------------------------------------------
+# -- the display -----------------------------------------------------------------------
 
 
 class ReplyDisplay(Protocol):

@@ -6,13 +6,9 @@ import pytest
 from fake_ollama import WIRE, recording
 
 from ollama_magic.client.types import Stats
-from ollama_magic.generation.context import (
-    ContextCheck,
-    check_context,
-    describe_use,
-    length_in_force,
-)
+from ollama_magic.generation.context import ContextCheck, check_context, length_in_force
 from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.notebook.commands.server import describe_use
 
 PROMPT = {"role": "user", "content": "And now?"}
 CUT = {"chat_long_prompt", "generate_long_prompt_shift"}
@@ -245,7 +241,7 @@ def test_the_context_length_is_that_of_the_request_or_of_the_loaded_model():
 def test_a_chat_is_measured_only_as_far_as_it_matters():
     known = check([a_turn(n) for n in range(10_000)], length=4096, trained=8192)
     assert len(known.turns) < 400
-    assert known.describe().startswith("over 32,")
+    assert known.size_text.startswith("over 32,")
     assert "num_ctx" not in known.before()
 
 

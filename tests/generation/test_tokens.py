@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_magic.generation.tokens import estimate_messages, estimate_tokens
+from ollama_magic.generation.context import estimate_messages, estimate_tokens
 
 # Contents of the messages, and the prompt_eval_count of the server.
 COUNTED = [

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from ollama_magic.client.progress import size_text
 from ollama_magic.errors import ConfigError, usage_error
+from ollama_magic.generation.context import estimate_tokens
 from ollama_magic.generation.option_values import is_number
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.generation.session import Session
-from ollama_magic.generation.tokens import estimate_tokens
 from ollama_magic.history.changes import PruneSummary
 from ollama_magic.history.records import METADATA_KEY, output_metadata
 from ollama_magic.history.rows import ChatSummary

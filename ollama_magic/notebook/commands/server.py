@@ -23,11 +23,12 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     quoted,
 )
-from ollama_magic.generation.context import describe_use
+from ollama_magic.generation.context import check_context
 from ollama_magic.generation.models import ServerModels, chosen_model, look_up
 from ollama_magic.generation.options import switch
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
+from ollama_magic.history.turns import Chat
 from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.commands.doctor import doctor_report
@@ -217,3 +218,24 @@ def show_help(_: Context, line: ParsedCommand) -> TextPage:
     from ollama_magic.notebook.cli.help import help_page  # it lists these subcommands
 
     return help_page(*line.arguments)
+
+
+def describe_use(chat: Chat, length: int) -> str:
+    """Return how much context a chat uses, as text; empty before its first turn.
+
+    Parameters
+    ----------
+    length
+        The context length that its model is loaded with; 0 if unknown.
+    """
+    turns = chat.sent()
+    if not turns:
+        return ""
+    stats = turns[-1].stats
+    used = stats.prompt_eval_count + stats.eval_count
+    of = f" of {length:,}" if length else ""
+    share = f" ({used / length:.0%})" if length else ""
+    at_last = f"{used:,}{of} tokens{share} at the last turn; " if used else ""
+    system = [{"content": text}] if (text := chat.system()) else []
+    now = check_context(turns, system, options={}, length=length, counted=turns[-1])
+    return f"{at_last}the chat now: {now.size_text} (estimate)"
