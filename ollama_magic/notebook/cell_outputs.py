@@ -1,15 +1,20 @@
-"""Outputs of cells as text and images for a model.
+"""What other cells of the notebook showed, for a model; and the cells of its file.
 
 ``past_cells`` calls it with MIME bundles and streams, of this kernel and of notebook
-files. What a cell showed is used, never the value as it is now.
+files. What a cell showed is used, never the value as it is now. A file may be damaged,
+or not be a notebook: what cannot be read is left out.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from ollama_magic.client.images import MEDIA_TYPES, Image, format_of
@@ -148,3 +153,61 @@ def _text(lines: object) -> str:
     """Return the text of nbformat, which may be a list of lines."""
     lines = lines if isinstance(lines, list) else [lines]
     return "".join(line for line in lines if isinstance(line, str))
+
+
+# -- the notebook file -----------------------------------------------------------------
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCell:
+    """A cell of the notebook file."""
+
+    cell_id: str
+    kind: str
+    source: str
+    number: int | None
+    outputs: object
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """The cells of a notebook file, and when it was saved."""
+
+    cells: tuple[SavedCell, ...] = ()
+    saved_at: datetime = _NEVER
+
+    @classmethod
+    def read(cls, path: str | None) -> SavedFile:
+        """Read a notebook file; it has no cells if it cannot be read."""
+        try:
+            content = json.loads(Path(path or "").read_bytes())
+            saved_at = datetime.fromtimestamp(Path(path or "").stat().st_mtime, UTC)
+            cells = tuple(
+                _saved(one) for one in content["cells"] if isinstance(one, dict)
+            )
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return cls()
+        return cls(cells, saved_at)
+
+    def find_running(self, cell_id: str, source: str) -> int | None:
+        """Return the index of a cell; by its source if the format has no ids."""
+        has_ids = any(cell.cell_id for cell in self.cells)
+        found = [
+            index
+            for index, cell in enumerate(self.cells)
+            if (cell.cell_id == cell_id if has_ids else cell.source == source)
+        ]
+        return found[0] if len(found) == 1 else None
+
+
+def _saved(cell: Any) -> SavedCell:  # noqa: ANN401  (any JSON)
+    source, number = cell.get("source"), cell.get("execution_count")
+    return SavedCell(
+        cell_id=str(cell.get("id") or ""),
+        kind=str(cell.get("cell_type")),
+        source="".join(source) if isinstance(source, list) else str(source or ""),
+        number=number if isinstance(number, int) else None,
+        outputs=cell.get("outputs"),
+    )

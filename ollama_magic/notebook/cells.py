@@ -36,19 +36,21 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.notebook import compat
-from ollama_magic.notebook.cell_source import owns_output
 from ollama_magic.notebook.compat import harmless_handler
 
 if TYPE_CHECKING:
     from ollama_magic.generation.prompt import CellPrompt
-    from ollama_magic.history.notebooks import CellWithoutId, FindCell
+    from ollama_magic.history.notebooks import FindCell
     from ollama_magic.render.output import OutputMode
 
+_MAGIC = "%%ollama"
+_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
 
@@ -77,7 +79,7 @@ class CellTracker:
         """The running cell as it was typed; empty when no cell is running."""
         self._shell = shell
         self._event_id: object = None
-        self._find: FindCell = _by_address
+        self._find: FindCell = lambda cell: cell.address or None
         self._found: tuple[object, str | None] = (None, None)
         self._deleted: set[str] = set()
         self._deleted_read_from: str | None = None
@@ -326,10 +328,6 @@ class CellTracker:
 # -- requests --------------------------------------------------------------------
 
 
-def _by_address(cell: CellWithoutId) -> str | None:
-    return cell.address or None
-
-
 def _is_address(cell_id: str | None) -> bool:
     return cell_id is not None and cell_id.startswith(_VSCODE_CELL)
 
@@ -376,3 +374,73 @@ def _text(value: object) -> str | None:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+# -- what its source says -----------------------------------------------------------
+
+
+def magic_body(raw_cell: str, line: str, cell: str) -> str:
+    """Return the body of ``%%ollama`` as it was typed.
+
+    IPython removes ``>>> ``, ``... `` and ``In [1]: `` anywhere in a cell. The body is
+    taken from ``raw_cell`` if that cell is this very magic, and otherwise from ``cell``
+    (``run_cell_magic``, functions, scripts, other magics around it).
+
+    Parameters
+    ----------
+    raw_cell
+        The running cell as it was typed.
+    line
+        The text after ``%%ollama``, as IPython passes it.
+    cell
+        The body, as IPython passes it.
+    """
+    first, _, body = _dedented(raw_cell).partition("\n")
+    is_this = first.startswith(_MAGIC) and first[len(_MAGIC) :].strip() == line.strip()
+    return body if is_this and _could_become(body, cell) else cell
+
+
+def owns_output(raw_cell: str) -> bool:
+    """Return whether all output of the cell comes from this magic.
+
+    That is so for ``%%ollama``, and for a cell whose only statement is a ``%ollama``
+    line, also if its value is assigned.
+    """
+    if _is_cell_magic(raw_cell):
+        return True
+    code = re.sub(r"^[^\S\n]*#.*$", "", raw_cell, flags=re.MULTILINE)
+    lines = [one for one in code.replace("\\\n", " ").splitlines() if one.strip()]
+    return len(lines) == 1 and _LINE_MAGIC.match(lines[0]) is not None
+
+
+def shows_itself(raw_cell: str) -> bool:
+    """Return whether IPython would show the magic's value below what it has shown.
+
+    It does so for a value that ends a cell: of ``%%ollama``, or of ``%ollama`` as the
+    last line. A value that is assigned or returned by a function is used elsewhere.
+    """
+    last = raw_cell.rstrip().rpartition("\n")[2]
+    return _is_cell_magic(raw_cell) or last.startswith("%ollama")
+
+
+def _is_cell_magic(raw_cell: str) -> bool:
+    first, _, _ = _dedented(raw_cell).partition("\n")
+    return re.match(rf"{_MAGIC}(\s|$)", first) is not None
+
+
+def _dedented(raw_cell: str) -> str:
+    """Remove leading blank lines, comments, and the indent of the whole cell."""
+    text = re.sub(r"\A(?:[^\S\n]*(?:#[^\n]*)?\n)+", "", raw_cell)
+    return textwrap.dedent(text) if text[:1] in {" ", "\t"} else text
+
+
+def _could_become(typed: str, passed: str) -> bool:
+    """Return whether IPython can have made ``passed`` of ``typed``.
+
+    It only removes text from the beginnings of lines.
+    """
+    typed_lines, passed_lines = typed.splitlines(), passed.splitlines()
+    return len(typed_lines) == len(passed_lines) and all(
+        typed_line.endswith(passed_line)
+        for typed_line, passed_line in zip(typed_lines, passed_lines, strict=True)
+    )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.notebook.cell_source import owns_output
+from ollama_magic.notebook.cells import owns_output
 from ollama_magic.notebook.compat import (
     cell_name,
     exit_code,

@@ -37,12 +37,12 @@ from ollama_magic.generation.settings import (
     setting_names,
 )
 from ollama_magic.notebook import completion, input_transforms
-from ollama_magic.notebook.cell_source import (
+from ollama_magic.notebook.cells import (
+    CellTracker,
     magic_body,
     owns_output,
     shows_itself,
 )
-from ollama_magic.notebook.cells import CellTracker
 from ollama_magic.notebook.compat import (
     ShownInterrupt,
     fails_silently,

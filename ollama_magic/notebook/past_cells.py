@@ -24,7 +24,6 @@ from ollama_magic.notebook.compat import (
     past_cells,
     unregister_all,
 )
-from ollama_magic.notebook.saved_cells import SavedCell, SavedFile
 
 if TYPE_CHECKING:
     from ollama_magic.generation.notebook_cells import (
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     )
     from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.session import Session
+    from ollama_magic.notebook.cell_outputs import SavedCell, SavedFile
     from ollama_magic.notebook.cells import CellTracker
     from ollama_magic.notebook.failures import FailingCells
 
@@ -166,6 +166,7 @@ class RunCells:
             There are none.
         """
         from ollama_magic.generation.notebook_cells import Excerpt
+        from ollama_magic.notebook.cell_outputs import SavedFile
 
         file = SavedFile.read(session.notebook.path)
         source = _Cells(self, file, options.outputs)

@@ -11,8 +11,7 @@ from kernel import Kernel
 
 from ollama_magic.history.notebooks import find_notebook
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.cell_source import magic_body, owns_output
-from ollama_magic.notebook.cells import CellTracker
+from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
 
 
 @pytest.fixture

@@ -1,17 +1,19 @@
-"""The help of the magics: a list of everything, or one section of the manual.
+"""The manual, two Markdown files beside this module, and the help that shows it.
 
-The list shows the heading and the first paragraph of each section of the manual, by
-task. A notebook shows HTML, folded by task; a terminal plain text, at most 80 wide.
+``options.md`` and ``commands.md`` are also the documentation. Tab completion shows the
+first sentence of each section, the list of everything its heading and first paragraph,
+by task. A notebook shows HTML, folded by task; a terminal plain text, at most 80 wide.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
 
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
-from ollama_magic.notebook.cli.manual import sections
 from ollama_magic.notebook.commands import GROUPS, find_command
 from ollama_magic.render.aligned import facts_text, text_width, wrapped
 from ollama_magic.render.safe_html import details_html, fence_html, markdown_html
@@ -172,3 +174,35 @@ _MORE = "One of them at length: %ollama help pull, %ollama help --schema"
 
 def _fold_title(title: str) -> str:
     return f"{title}: {', '.join(command.name for command in GROUPS[title])}"
+
+
+# -- the manual ------------------------------------------------------------------------
+
+
+@cache
+def sections(file: str) -> Mapping[str, str]:
+    """Return the sections of a page of the manual by their headings."""
+    text = files(__package__).joinpath(file).read_text("utf-8")
+    parts = re.split(r"^## `(.+)`\n", text, flags=re.MULTILINE)[1:]
+    bodies = [body.strip() for body in parts[1::2]]
+    return dict(zip(parts[::2], bodies, strict=True))
+
+
+def summary(file: str, heading: str) -> str:
+    """Return the first sentence of a section, as plain text without its full stop."""
+    paragraph = sections(file).get(heading, "").partition("\n\n")[0]
+    plain = " ".join(paragraph.replace("`", "").split())
+    return re.split(r"\.(?:\s|$)", plain, maxsplit=1)[0]
+
+
+def note(heading: str, word: str) -> str:
+    """Return what the section of a subcommand says about an option or a word.
+
+    >>> note("code [N|all] [--turn T]", "--turn")
+    'takes the reply of turn T'
+    """
+    section = " ".join(sections("commands.md").get(heading, "").split())
+    others = r"(?:,? (?:and )?`[^`]+`)*"
+    about = rf"`{re.escape(word)}(?: [^`]*)?`{others} ([^.;]+?)(?=[.;:](?:\s|$)|, `)"
+    found = re.search(about, section)
+    return found[1].replace("`", "") if found else ""

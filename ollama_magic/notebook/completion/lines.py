@@ -20,7 +20,7 @@ from ollama_magic.generation.options import (
     Option,
     find_option,
 )
-from ollama_magic.notebook.cli.manual import note, summary
+from ollama_magic.notebook.cli.help import note, summary
 from ollama_magic.notebook.completion import in_time, placeholders, statics
 from ollama_magic.notebook.completion.entries import NOTHING, Entry, Offer, starting
 from ollama_magic.notebook.completion.words import (
