@@ -20,8 +20,8 @@ from ollama_magic.generation import session
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook import completion
 from ollama_magic.notebook.commands import COMMANDS
-from ollama_magic.notebook.completion import lists
-from ollama_magic.notebook.completion.lists import ModelLists
+from ollama_magic.notebook.completion import sources
+from ollama_magic.notebook.completion.sources import ModelLists
 from ollama_magic.notebook.magics import OllamaMagics
 
 MODELS = ["llama3.2:latest", "qwen3:4b", "hf.co/a/b:Q4"]
@@ -66,7 +66,7 @@ def get_weather(city, days=1):
 def shell(one_shell, monkeypatch):
     # A busy machine may need seconds for the imports and the first list.
     monkeypatch.setattr(completion, "_LIMIT_S", 60)
-    monkeypatch.setattr(lists, "_WAIT_FOR_FIRST_S", 60)
+    monkeypatch.setattr(sources, "_WAIT_FOR_FIRST_S", 60)
     install(one_shell)
     one_shell.user_ns.update(Person=Person, get_weather=get_weather, rows=[1])
     return one_shell
@@ -354,7 +354,7 @@ def names_of(models):
 
 def test_tab_does_not_wait_for_a_hanging_server(monkeypatch):
     """One request is sent, and names that arrive later are offered."""
-    monkeypatch.setattr(lists, "_FRESH_S", 3600)
+    monkeypatch.setattr(sources, "_FRESH_S", 3600)
     servers = Servers()
     models = servers.lists()
     assert models() == ()
@@ -365,7 +365,7 @@ def test_tab_does_not_wait_for_a_hanging_server(monkeypatch):
     servers.may_answer["near"].clear()
     models()  # at the next key: too soon to ask again
     assert servers.asked == ["near"]
-    monkeypatch.setattr(lists, "_FRESH_S", 0)
+    monkeypatch.setattr(sources, "_FRESH_S", 0)
     assert names_of(models()) == ["of-near:1b"]  # while it asks again
     servers.answer(models, "near")
     assert servers.asked == ["near", "near"]

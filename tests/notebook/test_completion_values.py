@@ -10,8 +10,7 @@ import pytest
 
 from ollama_magic import Choice, Score
 from ollama_magic.notebook.completion import placeholders, statics
-from ollama_magic.notebook.completion.entries import Entry
-from ollama_magic.notebook.completion.words import Word, file_offer, split
+from ollama_magic.notebook.completion.words import Entry, Word, file_offer, split
 
 
 class Hostile:

@@ -53,7 +53,7 @@ def install(
         with lock:
             if not made:  # in the thread: the imports take longer than the rest
                 from ollama_magic.notebook.completion.lines import LineCompleter
-                from ollama_magic.notebook.completion.lists import ModelLists
+                from ollama_magic.notebook.completion.sources import ModelLists
 
                 models = ModelLists(sources.server, sources.connect)
                 made.append(LineCompleter(models, sources))

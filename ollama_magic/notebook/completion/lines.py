@@ -22,13 +22,16 @@ from ollama_magic.generation.options import (
 )
 from ollama_magic.notebook.cli.help import note, summary
 from ollama_magic.notebook.completion import in_time, placeholders, statics
-from ollama_magic.notebook.completion.entries import NOTHING, Entry, Offer, starting
 from ollama_magic.notebook.completion.words import (
+    NOTHING,
+    Entry,
+    Offer,
     Position,
     Word,
     file_offer,
     position_after,
     split,
+    starting,
 )
 
 if TYPE_CHECKING:

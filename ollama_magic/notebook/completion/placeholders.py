@@ -19,8 +19,8 @@ from types import (
 from typing import Any
 
 from ollama_magic.notebook.completion import statics
-from ollama_magic.notebook.completion.entries import NOTHING, Entry, Offer, starting
 from ollama_magic.notebook.completion.statics import MISSING, UNKNOWN, is_a
+from ollama_magic.notebook.completion.words import NOTHING, Entry, Offer, starting
 
 OPEN = re.compile(r"\{\{([^{}\n]*)$")
 """A placeholder that is not closed before the cursor; the group is its text."""

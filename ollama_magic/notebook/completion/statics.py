@@ -31,7 +31,7 @@ from types import (
 from typing import Any
 
 from ollama_magic.generation.values import is_from
-from ollama_magic.notebook.completion.entries import is_visible
+from ollama_magic.notebook.completion.words import is_visible
 from ollama_magic.render.text import counted
 
 UNKNOWN = object()
