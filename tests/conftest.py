@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests import fake_olla
 
 from fake_ollama import FakeOllama
 from fake_ollama import recording as read_recording
+from report import Report
 
 # Examples of properties have no time limit: a busy machine is sometimes slow.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -55,6 +56,12 @@ NOT_QUICK = (
     "tests/test_installed.py",
 )
 """Tests that start processes, or wait for limits of time."""
+
+
+def pytest_configure(config):
+    path = os.environ.get("CI_REPORT")
+    if path and not hasattr(config, "workerinput"):  # workers report to one process
+        config.pluginmanager.register(Report(Path(path)))
 
 
 def pytest_collection_modifyitems(items):
