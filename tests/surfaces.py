@@ -13,11 +13,18 @@ from typing import get_args
 
 from ollama_magic import errors
 from ollama_magic.batch.results import RowProgress
-from ollama_magic.client.account import Balance, CloudUsage, Quota, UsageBucket
 from ollama_magic.client.decisions import Answer, Choice, Score
 from ollama_magic.client.host import parse_host
 from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
+from ollama_magic.client.ollama_com import (
+    Balance,
+    CloudUsage,
+    Quota,
+    SearchResult,
+    UsageBucket,
+    WebPage,
+)
 from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.registry import ModelUpdate, State
 from ollama_magic.client.server_errors import (
@@ -28,7 +35,6 @@ from ollama_magic.client.server_errors import (
     server_error,
 )
 from ollama_magic.client.types import Progress, ReplyChunk
-from ollama_magic.client.web import SearchResult, WebPage
 from ollama_magic.errors import OllamaMagicError, quoted
 from ollama_magic.generation.decisions import Decision
 from ollama_magic.generation.response import Response, Result

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ollama_magic.client.account import Account, CloudStatus, Recommendation
 from ollama_magic.client.decisions import (
     Answers,
     AnyRequest,
@@ -19,6 +18,14 @@ from ollama_magic.client.decisions import (
 )
 from ollama_magic.client.json_values import json_object, json_objects
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
+from ollama_magic.client.ollama_com import (
+    Account,
+    CloudStatus,
+    Recommendation,
+    SearchResult,
+    WebPage,
+    search_results,
+)
 from ollama_magic.client.streams import ReplyStream
 from ollama_magic.client.transfers import Transfers
 from ollama_magic.client.types import (
@@ -31,7 +38,6 @@ from ollama_magic.client.types import (
     Think,
     set_only,
 )
-from ollama_magic.client.web import SearchResult, WebPage, search_results
 
 _MAX_VERSION_BYTES = 64 * 1024
 _ModelList = list[ModelSummary]  # `list` is a method below

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.local_files import read_file
+from ollama_magic.client.files import read_file
 from ollama_magic.client.options import OptionValue, read_option
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import Progress

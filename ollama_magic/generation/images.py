@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ollama_magic.client.download import download, is_address, public_address
+from ollama_magic.client.files import download, is_address, public_address
 from ollama_magic.client.images import (
     ENOUGH,
     MEDIA_TYPES,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from ollama_magic.client.files import read_file
 from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep
-from ollama_magic.client.local_files import read_file
 from ollama_magic.client.types import ChatRequest, Format, Request
 from ollama_magic.errors import PromptError, quoted
 from ollama_magic.generation.python_types import (

@@ -20,8 +20,7 @@ from urllib.parse import urlsplit
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.ollama_com import KEY_STEP, OllamaCom
-from ollama_magic.client.web import SearchResult, WebPage
+from ollama_magic.client.ollama_com import KEY_STEP, OllamaCom, SearchResult, WebPage
 from ollama_magic.errors import (
     ConfigError,
     OllamaMagicError,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ollama_magic.client.web import SearchResult
+from ollama_magic.client.ollama_com import SearchResult
 from ollama_magic.render.safe_html import NOTE_STYLE, page_html, sanitised
 from ollama_magic.render.text import escaped, one_line
 

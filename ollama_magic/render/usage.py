@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
-from ollama_magic.client.account import Balance, CloudUsage, UsageBucket
+from ollama_magic.client.ollama_com import Balance, CloudUsage, UsageBucket
 from ollama_magic.errors import quoted
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.dates import age, exact

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ollama_magic.client.local_files import read_file
+from ollama_magic.client.files import read_file
 from ollama_magic.client.models import canonical
 from ollama_magic.errors import ConfigError, quoted
 from ollama_magic.generation.models import chosen_model

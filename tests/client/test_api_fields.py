@@ -10,9 +10,9 @@ import json
 import pytest
 from fake_ollama import Answer, json_answer
 
-from ollama_magic.client.account import Account, CloudStatus, Recommendation
 from ollama_magic.client.logprobs import TokenLogprob
 from ollama_magic.client.models import LoadedModel, ModelDetails, ModelSummary
+from ollama_magic.client.ollama_com import Account, CloudStatus, Recommendation
 from ollama_magic.client.types import Embeddings, Progress, ReplyChunk
 from ollama_magic.errors import ServerError
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from fake_ollama import JSON, Answer, FakeOllama, answer_of, error, json_answer
 
-from ollama_magic.client.account import Balance, CloudUsage
+from ollama_magic.client.ollama_com import Balance, CloudUsage
 from ollama_magic.errors import ConfigError, ServerError
 from ollama_magic.generation.front_end import NoCells
 from ollama_magic.generation.session import current_session

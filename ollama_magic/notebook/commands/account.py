@@ -10,9 +10,9 @@ import threading
 import time
 from functools import partial
 
-from ollama_magic.client.account import Account
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
+from ollama_magic.client.ollama_com import Account
 from ollama_magic.errors import ConfigError, ServerError, quoted, usage_error
 from ollama_magic.generation.web import ollama_com
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand

@@ -5,8 +5,8 @@ import threading
 import pytest
 from fake_ollama import Answer, Wait
 
-from ollama_magic.client import download as module
-from ollama_magic.client.download import download, is_address, public_address
+from ollama_magic.client import files as module
+from ollama_magic.client.files import download, is_address, public_address
 from ollama_magic.errors import PromptError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)

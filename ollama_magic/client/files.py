@@ -1,14 +1,17 @@
-"""Downloads one file from the web, for ``-a ADDRESS``.
+"""Reads a file that a cell, or a file from somebody else, names: here or on the web.
 
-Only the address that the user wrote is asked: a redirect is an error, and no token,
-cookie or ``.netrc`` is sent. Size, time and type of the response are limited.
+Size and kind are limited. Only ``-a ADDRESS`` downloads, and asks the address that the
+user wrote alone: a redirect is an error, and no token, cookie or ``.netrc`` is sent.
 """
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 import time
 from functools import partial
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from ollama_magic.client.background import run_in_background
@@ -21,6 +24,26 @@ _SILENCE_S = 10.0
 _TOTAL_S = 60.0
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _TYPES = ("image/", "audio/", "application/octet-stream", "binary/octet-stream")
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file; of a larger one, one byte more than the limit.
+
+    Its size says nothing: files of ``/proc`` have none, and may be endless.
+
+    Raises
+    ------
+    OSError
+        It cannot be read; or it is a pipe or a device, which may never end.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has its own error
+        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
+    with path.open("rb") as file:
+        return file.read(max_bytes + 1)
+
+
+# -- from the web -------------------------------------------------------------------
 
 
 def is_address(text: str) -> bool:
