@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +35,17 @@ class Greeting:
     ----------
     magics
         The :class:`~ollama_magic.notebook.magics.OllamaMagics` that were loaded.
-    warm_up
-        Called after it: imports in a thread what the first Tab needs.
+    import_all
+        Called after it in a thread, in a terminal: imports what the first Tab needs.
     """
 
     def __init__(
         self,
         magics: Any,  # noqa: ANN401  (traits are not typed)
-        warm_up: Callable[[], object],
+        import_all: Callable[[], object],
     ) -> None:
         self._magics = magics
-        self._warm_up = warm_up
+        self._import_all = import_all
         self._shell = magics.shell
 
     def register(self) -> None:
@@ -62,7 +63,8 @@ class Greeting:
         if self._is_wanted():
             if line := self._line():
                 sys.stdout.write(f"{line}\n")
-            self._warm_up()
+            if is_terminal(self._shell):
+                threading.Thread(target=self._import_all, daemon=True).start()
 
     def _is_wanted(self) -> bool:
         magics = self._magics

@@ -56,6 +56,7 @@ from ollama_magic.notebook.completion import sources as completion_sources
 from ollama_magic.notebook.failures import FailingCells
 from ollama_magic.notebook.greeting import Greeting
 from ollama_magic.notebook.past_cells import RunCells
+from ollama_magic.notebook.preload import Preload
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
@@ -147,6 +148,7 @@ class OllamaMagics(Magics):
         self.cells = CellTracker(shell)
         self.failing_cells = FailingCells(shell)
         self.past_cells = RunCells(shell, self.cells, self.failing_cells)
+        self.preload = Preload(shell)
         self._session: Session | None = None
         self._session_lock = threading.Lock()
         self._just_shown: set[int] = set()
@@ -381,6 +383,7 @@ class OllamaMagics(Magics):
         with self._session_lock:  # Tab completion may be making it
             if self._session is not None:
                 self._session.close()
+        self.preload.unregister()
         self.cells.unregister()
         self.failing_cells.unregister()
         self.past_cells.unregister()
@@ -402,10 +405,9 @@ def load(shell: Any) -> None:  # noqa: ANN401  (IPython is not typed)
     sources = completion_sources.Sources(
         shell, lambda: magics.session, lambda: magics._session, magics._settings
     )
-    warm_up = completion.install(shell, sources)
     # NB: the shell outlives a reload of this module.
     shell.meta[_KEY] = magics
-    Greeting(magics, warm_up).register()
+    Greeting(magics, completion.install(shell, sources)).register()
 
 
 def _magic_docstring() -> str:

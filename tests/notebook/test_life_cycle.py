@@ -171,3 +171,39 @@ def test_a_restarted_kernel_continues_the_chat(own_kernel, fake_ollama):
     own_kernel.run("%load_ext ollama_magic")
     assert own_kernel.run("%%ollama\nTwo?", "b").place == "turn 2 of main"
     assert "interrupted" in own_kernel.run("%ollama history").text
+
+
+PRELOADS = """
+%load_ext ollama_magic
+import asyncio, sys, threading
+import ollama_magic.notebook.preload as module
+module._IDLE_S = module._PAUSE_S = 0
+preload, running, steps = get_ipython().meta["ollama_magic"].preload, [], []
+step = preload._step
+def note_step():
+    is_main = threading.current_thread() is threading.main_thread()
+    steps.append(is_main and not running)
+    step()
+    if preload._steps is None:
+        print("the end")
+preload._step = note_step
+"""
+AWAITS = """
+running.append("this cell")
+for _ in range(50):
+    await asyncio.sleep(0)  # the event loop would do a step
+running.clear()
+"""
+
+
+def test_what_the_first_cell_needs_is_imported_while_no_cell_runs(own_kernel):
+    own_kernel.send(PRELOADS)
+    own_kernel.send(AWAITS)
+    ended = False
+    while not ended:
+        message = own_kernel.client.get_iopub_msg(timeout=60)
+        ended = "the end" in message["content"].get("text", "")
+    own_kernel.run("known = set(sys.modules)")
+    assert own_kernel.run("%%ollama\nHi").text == "Hello!"
+    ran = own_kernel.run("print(set(sys.modules) - known, all(steps), len(steps) > 9)")
+    assert ran.streams == "set() True True\n"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IMPORTS = threading.RLock()
+"""Held while a thread of this module imports; the preload then waits."""
+
 _IDENTIFIER = "ollama_magic"
 _LIMIT_S = 0.16
 _PAGE_S = 2.0
@@ -41,16 +44,15 @@ def install(
     Returns
     -------
     callable
-        Imports in a thread what the first Tab needs.
+        Imports what the first Tab needs.
     """
     from IPython.core.completer import context_matcher
 
     uninstall(shell)
     made: list[LineCompleter] = []
-    lock = threading.Lock()
 
     def completer() -> LineCompleter:
-        with lock:
+        with IMPORTS:
             if not made:  # in the thread: the imports take longer than the rest
                 from ollama_magic.notebook.completion.lines import LineCompleter
                 from ollama_magic.notebook.completion.sources import ModelLists
@@ -60,17 +62,14 @@ def install(
             return made[0]
 
     def import_all() -> None:
-        completer()
-        from ollama_magic.notebook import commands  # noqa: F401  (imported, for later)
-
-    def warm_up() -> None:
-        if not made:
-            threading.Thread(target=import_all, name=_IDENTIFIER, daemon=True).start()
+        with IMPORTS:
+            completer()
+            from ollama_magic.notebook import commands  # noqa: F401  (for later)
 
     @context_matcher(identifier=_IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
-        if "%" in context.text_until_cursor:
-            warm_up()
+        if "%" in context.text_until_cursor and not made:
+            threading.Thread(target=import_all, name=_IDENTIFIER, daemon=True).start()
         return _match(context, completer)
 
     def page(code: str, cursor: int) -> str:
@@ -81,7 +80,7 @@ def install(
 
     shell.Completer.custom_matchers.append(match)
     install_inspector(shell, page)
-    return warm_up
+    return import_all
 
 
 def _inspector(completer: LineCompleter) -> Callable[[str, int], str]:
