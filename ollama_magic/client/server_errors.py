@@ -361,13 +361,19 @@ def _is_missing_model(
     return re.search(wording, words, re.IGNORECASE) is not None
 
 
+_PATH = re.compile(r"^[./~\\]|\.gguf$", re.IGNORECASE)
+"""A name that is a path: of a folder, or of a model file."""
+
+
 def _model_not_found(
     info: RequestInfo, status_code: int, text: str, installed: Sequence[str]
 ) -> ModelNotFoundError:
     # Each endpoint words this differently; the status and the name say enough.
     near = " or ".join(map(_shown, nearest_names(info.model, installed)))
     model = quoted(info.model, limit=200)
-    if info.action in {"delete", "copy", "push"}:
+    if _PATH.search(info.model):
+        next_step = "to use a model file: %ollama create NAME -F FILE.gguf"
+    elif info.action in {"delete", "copy", "push"}:
         next_step = f"did you mean {near}? See %ollama list" if near else "%ollama list"
     elif near:
         next_step = f"did you mean {near}? If not: %ollama pull {model}"

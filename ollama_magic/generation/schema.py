@@ -231,7 +231,9 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
                 raise _unusable(text, "it is larger than 1 MB")
             return _from_json(data.decode("utf-8-sig"), text)
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
-            raise _unusable(text, str(error)) from error
+            why = getattr(error, "strerror", None) or str(error)
+            step = f"paths are relative to {Path.cwd()}; list the files: !ls"
+            raise _unusable(text, why, step) from error
     if (tree := _type_tree(text)) is not None:
         return read_schema(_type_named(tree, namespace))
     return Schema(_short_form(text))

@@ -51,6 +51,12 @@ def test_model_not_found_without_a_similar_name_suggests_a_pull():
     assert error.next_step == "%ollama pull phi4"
 
 
+@pytest.mark.parametrize("name", ["./llama", "~/models", "model.gguf"])
+def test_the_name_of_a_folder_or_file_is_not_pulled(name):
+    error = response_error(chat(name), 404, in_json("no such model"))
+    assert error.next_step == "to use a model file: %ollama create NAME -F FILE.gguf"
+
+
 @pytest.mark.parametrize("action", ["delete", "copy", "push"])
 def test_a_missing_model_to_delete_is_not_suggested_for_pull(action):
     attempt = RequestInfo(URL, action, "llama3.2:3bb")
