@@ -57,7 +57,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.records import METADATA_KEY, METADATA_LAYOUT
-from ollama_magic.render.decisions import AnswerRow, AnswerView, decision_bundle
+from ollama_magic.render.logprobs import AnswerRow, AnswerView, decision_bundle
 
 MOST_ALTERNATIVES = 20
 _WITHOUT_EFFECT = ("system", "options", "think")

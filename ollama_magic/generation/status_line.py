@@ -37,13 +37,13 @@ from ollama_magic.generation.models import server_note
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Response, Result
 from ollama_magic.generation.session import Session
-from ollama_magic.history.durations import (
+from ollama_magic.history.turns import MAIN_CHAT, Turn, TurnPosition
+from ollama_magic.history.usage import (
     COLD_S,
     expected_reading_s,
     last_load_s,
     reading_times,
 )
-from ollama_magic.history.turns import MAIN_CHAT, Turn, TurnPosition
 
 T = TypeVar("T")
 

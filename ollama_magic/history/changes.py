@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
-from ollama_magic.history.stored_turns import as_turns
 from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, utc_now
+from ollama_magic.history.untrusted_file import as_turns
 
 SESSION_DAYS = 7
 """After so many days without use, the ``main`` chat of a session can be pruned."""

@@ -16,7 +16,6 @@ from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from ollama_magic.history.notebooks import SESSION_PREFIX
-from ollama_magic.history.stored_turns import TURN_COLUMNS, as_turns
 from ollama_magic.history.turns import (
     MAIN_CHAT,
     Chat,
@@ -24,6 +23,7 @@ from ollama_magic.history.turns import (
     utc_now,
     without_surrogates,
 )
+from ollama_magic.history.untrusted_file import TURN_COLUMNS, as_turns
 
 RemovalReason = Literal["dropped", "deleted", "moved", "undone"]
 """Why a turn was removed: by the user, with its cell, to another chat, or by undo."""

@@ -331,7 +331,7 @@ class ChatStore:
         )
 
     def query(self, work: Callable[..., _T], *args: object) -> _T:
-        """Return what ``durations`` or ``usage`` read from the file."""
+        """Return what ``usage`` reads from the file."""
         return self._database.run(work, *args)
 
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:

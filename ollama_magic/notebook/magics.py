@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
     from ollama_magic.render.progress import ProgressLine
-    from ollama_magic.widgets.saved import SavedAsTable
+    from ollama_magic.widgets.parts import SavedAsTable
 
 _KEY = "ollama_magic"
 _SHOW_THEMSELVES = (

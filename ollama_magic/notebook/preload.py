@@ -50,7 +50,7 @@ FOR_TAB = (
     "ollama_magic.sharing.restore",
     "ollama_magic.notebook.commands",
     "ollama_magic.notebook.completion.lines",
-    "ollama_magic.notebook.completion.lists",
+    "ollama_magic.notebook.completion.sources",
 )
 _IDLE_S = 0.1
 """How long no cell has run before the first step: cells of Run All follow sooner."""

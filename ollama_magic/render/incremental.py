@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
-from ollama_magic.render.cells import count_cells
 from ollama_magic.render.code import code_html
 from ollama_magic.render.limits import HtmlBudget
-from ollama_magic.render.line_syntax import delimiters, is_delimiter_row
+from ollama_magic.render.line_syntax import count_cells, delimiters, is_delimiter_row
 from ollama_magic.render.math import INLINE_MATH, MATH_LINES, is_money
 from ollama_magic.render.safe_html import (
     block_html,

@@ -21,16 +21,14 @@ from markdown.util import AtomicString, code_escape
 
 from ollama_magic.render import inline
 from ollama_magic.render.blocks import Block
-from ollama_magic.render.cells import CODE, PIPE, cells_of
 from ollama_magic.render.code import leaf_html
-from ollama_magic.render.emphasis import append_text
-from ollama_magic.render.line_syntax import delimiters
+from ollama_magic.render.inline import append_text
+from ollama_magic.render.line_syntax import CODE, PIPE, cells_of, delimiters
 from ollama_magic.render.links import LimitedReferences, note_mark, shortened
 from ollama_magic.render.references import References
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import true_host, visible_text
 from ollama_magic.render.theme import MARKDOWN_STYLES
 from ollama_magic.render.tree import VERBATIM, Node
-from ollama_magic.render.true_host import true_host
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)

@@ -21,12 +21,13 @@ from ollama_magic.client.models import (
 from ollama_magic.client.progress import size_text
 from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.render.aligned import facts_text
-from ollama_magic.render.dates import age, exact
 from ollama_magic.render.safe_html import details_html
 from ollama_magic.render.tables import (
     Columns,
     Listing,
     TextPage,
+    age,
+    exact,
     facts_html,
     pre_html,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -18,7 +19,6 @@ from ollama_magic.client.images import Image
 from ollama_magic.client.logprobs import NO_LOGPROBS, Logprobs
 from ollama_magic.render.code import LABEL_STYLE, CodeBlock, code_blocks
 from ollama_magic.render.logprobs import logprobs_html, sureness, without_logprobs
-from ollama_magic.render.pictures import images_html
 from ollama_magic.render.safe_html import (
     NOTE_STYLE,
     SHORTENED_NOTE,
@@ -63,6 +63,11 @@ _STYLES = frozenset(
     ]
 )
 _LABEL_AT_END = re.compile(f'<div style="{LABEL_STYLE}">[^<]*</div>\\Z')
+_IMAGE = (
+    '<img alt="image by the model" src="data:image/png;base64,{data}" '
+    'style="max-width:100%">'
+)
+_IMAGES = re.compile(re.escape(_IMAGE).replace(r"\{data\}", "[A-Za-z0-9+/=]*"))
 _BAR_FROM = 0.5
 """Share of the context from which the footer shows a bar."""
 
@@ -119,8 +124,9 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
         parts, ends = [*parts, *ends], []
     plain = output_text(view)
     source = "\n\n".join(filter(None, [_steps_json(view.steps), thinking, plain]))
-    page = images_html(view.images) + within_budget(parts, source) + "".join(ends)
-    return {"text/html": with_style(page), "text/plain": plain}
+    page = within_budget(parts, source) + "".join(ends)
+    images = (_IMAGE.format(data=b64encode(png).decode()) for png in view.images)
+    return {"text/html": with_style("".join([*images, page])), "text/plain": plain}
 
 
 def reply_plain(view: ReplyView) -> str:
@@ -166,7 +172,7 @@ def shows_reply(
     Text is compared, not markup, since the colours of code depend on Pygments. A page
     that is not as this package makes it shows nothing for certain.
     """
-    parts = shown_parts(without_logprobs(page), _STYLES)
+    parts = shown_parts(_IMAGES.sub("", without_logprobs(page)), _STYLES)
     expected = shown_parts(_answer_html(text, view, folded), _STYLES)
     if parts is None or expected is None:
         return False

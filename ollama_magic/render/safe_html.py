@@ -33,7 +33,6 @@ from ollama_magic.render.limits import (
     without_styles,
 )
 from ollama_magic.render.math import MATH_CLASS
-from ollama_magic.render.pictures import without_images
 from ollama_magic.render.references import (
     Definition,
     References,
@@ -48,6 +47,7 @@ from ollama_magic.render.text import (
     language_of,
     one_line,
     visible_text,
+    with_true_hosts,
     without_blank_lines,
 )
 from ollama_magic.render.theme import (
@@ -56,7 +56,6 @@ from ollama_magic.render.theme import (
     without_style,
 )
 from ollama_magic.render.tree import VERBATIM
-from ollama_magic.render.true_host import with_true_hosts
 
 if TYPE_CHECKING:
     from ollama_magic.render.markdown import Parser
@@ -290,7 +289,7 @@ def shown_parts(page: str, styles: Collection[str]) -> list[str] | None:
     styles
         The styles that may stand on parts, besides those of Markdown.
     """
-    page = without_images(without_style(page))
+    page = without_style(page)
     clean = _as_sanitised(_page_cleaner(frozenset(styles)).clean(page))
     if _comparable(clean) != _comparable(page):
         return None
@@ -363,8 +362,8 @@ def closing_marks(text: str) -> str:
     """Return the marks that close the emphasis that is open at the end of a text."""
     # NB: while another thread imports Markdown, this one would get half of the package.
     with _lock:
-        from ollama_magic.render import emphasis
-    return emphasis.closing_marks(text)
+        from ollama_magic.render import inline
+    return inline.closing_marks(text)
 
 
 def sanitised(unsafe: str, *, has_math: bool = True) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from html.entities import html5
+from urllib.parse import urlsplit
 
 _TABLE: dict[int, str | None] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},  # ␀ to ␟
@@ -151,3 +153,63 @@ def without_blank_lines(page: str) -> str:
 def escaped(text: str) -> str:
     """Return ``visible_text`` escaped for HTML, attributes included."""
     return html.escape(visible_text(text), quote=True)
+
+
+# -- the true host of a link ---------------------------------------------------
+
+_NAMED = re.compile(
+    r"(?:://|(?<![\w.@-]))"
+    r"(?P<host>\d+(?:\.\d+){3}|(?:[\w-]+\.)+[^\W\d_]{2,}|(?<=://)[^\s/?#]+)(?![\w-])"
+)
+_FILES = re.compile(
+    r"\.(?:c|cfg|cpp|csv|css|go|h|html?|ipynb|java|js|json|jsonl|md|pdf|png|py|r|rs|sh"
+    r"|sql|svg|toml|ts|tsv|txt|xml|ya?ml)$"
+)
+"""File names are not hosts, unless the text begins with ``http`` or ``www.``."""
+_MOST_SEARCHED = 1000
+"""Characters of a text that is searched; for a longer one the host is always told."""
+_SAFE_LINK = re.compile(r'<a href="([^"]*)"[^>]*>(.*?)</a>', re.S)
+_MARKUP = re.compile("<[^>]*>")
+
+
+def true_host(text: str, address: str) -> str:
+    """Return the host of an address if a text names another one, else an empty text.
+
+    >>> true_host("Sign in at github.com.", "https://evil.example/x")
+    'evil.example'
+    >>> true_host("README.md", "https://a.example"), true_host("a.b", "http://a.b/c")
+    ('', '')
+    """
+    try:
+        host = (urlsplit(address).hostname or "").removeprefix("www.")
+    except ValueError:
+        return ""
+    if text == address:
+        return ""
+    if len(text) > _MOST_SEARCHED:
+        return host
+    text = unicodedata.normalize("NFKC", visible_text(text)).lower()
+    for found in _NAMED.finditer(text):
+        said = found["host"].removeprefix("www.")
+        is_file = (
+            _FILES.search(said) and found["host"] == said and "://" not in found[0]
+        )
+        if said.rpartition("@")[2].partition(":")[0] != host and not is_file:
+            return host
+    return ""
+
+
+def with_true_hosts(page: str) -> str:
+    """Return sanitised HTML with the host behind each link that names another one.
+
+    Titles are dropped: they could name another host too.
+    """
+
+    def told(link: re.Match[str]) -> str:
+        address, inner = html.unescape(link[1]), link[2]
+        host = true_host(html.unescape(_MARKUP.sub("", inner)), address)
+        shown = f" ({html.escape(visible_text(host))})" if host else ""
+        rel = 'rel="noopener noreferrer nofollow"'
+        return f'<a href="{link[1]}" {rel}>{inner}</a>{shown}'
+
+    return _SAFE_LINK.sub(told, page)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from ollama_magic.render.cells import count_cells
 from ollama_magic.render.line_syntax import (
     Rest,
     closes_fence,
+    count_cells,
     delimiters,
     fence_of,
     heading_of,

@@ -10,9 +10,15 @@ from typing import Any
 from ollama_magic.client.ollama_com import Balance, CloudUsage, UsageBucket
 from ollama_magic.errors import quoted
 from ollama_magic.render.aligned import facts_text
-from ollama_magic.render.dates import age, exact
 from ollama_magic.render.safe_html import details_html
-from ollama_magic.render.tables import Columns, Listing, facts_html, table_html
+from ollama_magic.render.tables import (
+    Columns,
+    Listing,
+    age,
+    exact,
+    facts_html,
+    table_html,
+)
 from ollama_magic.render.text import counted
 
 _RANGES = {"24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days"}

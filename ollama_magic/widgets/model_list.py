@@ -18,7 +18,6 @@ import ipywidgets as widgets
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.models import LoadedModel
 from ollama_magic.client.progress import size_text
-from ollama_magic.render.dates import age
 from ollama_magic.render.panel_html import (
     COLUMNS,
     ROW_PX,
@@ -28,6 +27,7 @@ from ollama_magic.render.panel_html import (
     panel_style_html,
     selection_html,
 )
+from ollama_magic.render.tables import age
 from ollama_magic.render.text import counted, visible_text
 from ollama_magic.widgets.manager import ModelRow
 from ollama_magic.widgets.parts import SharedStyles, row

@@ -28,15 +28,16 @@ from ollama_magic.widgets.job_list import JobList
 from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
 from ollama_magic.widgets.model_list import ModelList
 from ollama_magic.widgets.parts import (
+    SavedAsTable,
     SharedStyles,
     button,
     close_all,
+    new_class,
     on_enter,
     row,
     set_shown,
 )
 from ollama_magic.widgets.picker import ModelPicker
-from ollama_magic.widgets.saved import SavedAsTable, new_class
 
 _FIRST_REFRESH_S = 0.5
 _SHOWN_FIRST = 16

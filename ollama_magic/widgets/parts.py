@@ -1,4 +1,4 @@
-"""Buttons, rows and frames that the whole panel is built from.
+"""What the panel is built from: buttons, rows, frames, and the base of its widgets.
 
 Text from a server only reaches widgets that show plain text, or goes through
 ``render/`` first.
@@ -7,13 +7,17 @@ Text from a server only reaches widgets that show plain text, or goes through
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
+from IPython.display import publish_display_data
 from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
 
-from ollama_magic.render.theme import BORDER
+from ollama_magic.render.panel_html import line_html, notice_html, saved_html
+from ollama_magic.render.tables import Listing
+from ollama_magic.render.theme import BORDER, PANEL_CLASS
 
 SETTLE_S = 0.35
 """Longer than a message needs to the browser and back."""
@@ -124,3 +128,54 @@ def set_shown(widget: widgets.DOMWidget, is_shown: bool) -> None:
     wanted = None if is_shown else "none"
     if widget.layout.display != wanted:
         widget.layout.display = wanted
+
+
+# -- a widget with a table for pages that cannot show it -----------------------
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def new_class() -> str:
+    """Return a CSS class for one widget alone."""
+    return f"ollama-{uuid.uuid4().hex[:12]}"
+
+
+class SavedAsTable(widgets.VBox):
+    """Base of the panel and of the model picker.
+
+    Parameters
+    ----------
+    css_class
+        From :func:`new_class`.
+    """
+
+    command: ClassVar[str]
+    """The command that shows the widget again."""
+    in_terminal: ClassVar[str]
+    """What to type in a terminal, which can't show widgets."""
+
+    def __init__(self, children: Sequence[widgets.Widget], css_class: str) -> None:
+        self._css_class = css_class
+        lost = f"The kernel has ended or was restarted. Run {self.command} again."
+        gone = widgets.HTML(notice_html([lost], is_problem=False))
+        gone.add_class("ollama-gone")
+        classes = (PANEL_CLASS, css_class)
+        super().__init__([gone, *children], _dom_classes=classes)
+
+    def summary(self, advice: str = "") -> Listing[Any]:
+        """Return the models as a plain table, with advice below it."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        publish_display_data(self._repr_mimebundle_())  # type: ignore[no-untyped-call]
+        listing = self.summary(f"To open it again, run {self.command}")
+        bundle = listing._repr_mimebundle_()
+        page = bundle.get("text/html") or line_html(bundle["text/plain"])
+        bundle["text/html"] = saved_html(self._css_class, page)
+        publish_display_data(bundle)  # type: ignore[no-untyped-call]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401  (as its base)
+        shown: Any = super()._repr_mimebundle_(**kwargs)
+        data = shown[0] if isinstance(shown, tuple) else shown
+        text = f"Interactive in a running notebook: {self.command}"
+        return {_VIEW: data[_VIEW], "text/plain": text}

@@ -18,7 +18,7 @@ from ollama_magic.render.panel_html import line_html, notice_html, panel_style_h
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.text import visible_text
 from ollama_magic.widgets.job import error_lines
-from ollama_magic.widgets.saved import SavedAsTable, new_class
+from ollama_magic.widgets.parts import SavedAsTable, new_class
 
 _LABEL = "Default model of this notebook"
 _DULL = {"completion", "insert"}

@@ -8,7 +8,7 @@ import pytest
 
 from ollama_magic.client.logprobs import Logprobs, TokenLogprob
 from ollama_magic.render.columns import Column, columns_bundle
-from ollama_magic.render.decisions import AnswerRow, AnswerView, decision_bundle
+from ollama_magic.render.logprobs import AnswerRow, AnswerView, decision_bundle
 from ollama_magic.render.panel_html import (
     TableRow,
     line_html,

@@ -11,10 +11,10 @@ import pytest
 
 from ollama_magic.client.images import Image
 from ollama_magic.client.types import Stats
-from ollama_magic.history.durations import last_load_s
 from ollama_magic.history.rows import ChatSummary
 from ollama_magic.history.store import ChatStore, default_path
 from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.history.usage import last_load_s
 
 NB = "/home/ann/notebook.ipynb"
 

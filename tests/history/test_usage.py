@@ -7,15 +7,16 @@ import pytest
 
 from ollama_magic.client.types import Stats
 from ollama_magic.history.cache import CachedReply
-from ollama_magic.history.durations import (
+from ollama_magic.history.store import ChatStore
+from ollama_magic.history.turns import Chat, Turn
+from ollama_magic.history.usage import (
     ReadingTime,
     expected_reading_s,
     last_load_s,
+    read_usage,
     reading_times,
+    start_of_days,
 )
-from ollama_magic.history.store import ChatStore
-from ollama_magic.history.turns import Chat, Turn
-from ollama_magic.history.usage import read_usage, start_of_days
 
 NB, OTHER = "/home/ann/notebook.ipynb", "/home/ann/other.ipynb"
 NOON = "2026-11-20T12:00:00.000000+00:00"

@@ -12,7 +12,7 @@ from ollama_magic.client import actions
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.render.panel_html import TableRow, model_table_html
-from ollama_magic.widgets import saved
+from ollama_magic.widgets import parts
 from ollama_magic.widgets.manager import ModelManager
 from ollama_magic.widgets.panel import ModelPanel, close_panels, open_panel
 
@@ -630,7 +630,7 @@ def test_use_sets_the_model_of_the_notebook_in_the_current_settings(
 def test_the_output_is_followed_by_a_table_and_has_no_token(fake_ollama, monkeypatch):
     """A front end that finds a widget looks at nothing else in the same output."""
     shown = []
-    monkeypatch.setattr(saved, "publish_display_data", shown.append)
+    monkeypatch.setattr(parts, "publish_display_data", shown.append)
     panel = open_panel(OllamaClient(fake_ollama.url, api_key="s3cr3t-token"))
     panel._ipython_display_()
     view, table = shown

@@ -25,8 +25,7 @@ from ollama_magic.notebook.commands.declare import (
 )
 from ollama_magic.notebook.commands.prompts import title_of
 from ollama_magic.render.aligned import Cell
-from ollama_magic.render.dates import age, exact
-from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.tables import Columns, Listing, TextPage, age, exact
 from ollama_magic.render.text import counted, one_line, without_markup
 from ollama_magic.sharing import files
 from ollama_magic.sharing.restore import restore

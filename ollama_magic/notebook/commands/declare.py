@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ollama_magic.history.turns import Turn
     from ollama_magic.notebook.failures import FailingCells
     from ollama_magic.render.progress import ProgressLine
-    from ollama_magic.widgets.saved import SavedAsTable
+    from ollama_magic.widgets.parts import SavedAsTable
 
 
 @dataclass(frozen=True, slots=True)
