@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ollama_magic.client.background import PATIENCE_S
-from ollama_magic.client.compat import Upload
+from ollama_magic.client.compat import Upload, close_idle
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.client.http import (
     MAX_RESPONSE_BYTES,
@@ -22,7 +22,6 @@ from ollama_magic.client.http import (
 )
 from ollama_magic.client.json_values import json_objects
 from ollama_magic.client.models import ModelSummary
-from ollama_magic.client.pools import close_idle
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (

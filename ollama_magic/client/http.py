@@ -30,8 +30,11 @@ from ollama_magic.client.background import track_connection
 from ollama_magic.client.compat import (
     SharedSocket,
     Upload,
+    adapter_for,
     body_reader,
     keep_connection,
+    proxies_for,
+    proxy_for,
 )
 from ollama_magic.client.host import Host, is_same_address
 from ollama_magic.client.network_errors import (
@@ -41,7 +44,6 @@ from ollama_magic.client.network_errors import (
     over_limit,
     stream_broken,
 )
-from ollama_magic.client.pools import adapter_for, proxies_for, proxy_for
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.client.server_errors import RequestInfo
 from ollama_magic.errors import (

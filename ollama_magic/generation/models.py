@@ -40,7 +40,8 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     nearest,
 )
-from ollama_magic.generation.options import THINK_LEVELS, ChatOptions, TemplateUse
+from ollama_magic.generation.option_rules import THINK_LEVELS
+from ollama_magic.generation.options import ChatOptions, TemplateUse
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings
 from ollama_magic.history.cache import CachedReply, not_cached_error, request_key

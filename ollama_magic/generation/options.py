@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ollama_magic.client.options import OptionValue, check_options
 from ollama_magic.errors import ConfigError, nearest, quoted
-from ollama_magic.generation.option_values import (
+from ollama_magic.generation.option_rules import (
     read_alternatives,
     read_cells,
     read_count,
@@ -34,8 +34,6 @@ from ollama_magic.generation.option_values import (
 )
 
 FORMATS = ("markdown", "text", "html", "code", "json")
-THINK_LEVELS = ("low", "medium", "high", "max")
-"""Levels of servers that do not list those of a model (Ollama ``api/types.go``)."""
 
 TRUNCATIONS = ("warn", "error")
 

@@ -95,8 +95,9 @@ class TerminalDisplay:
 
     def finish_reply(self, view: ReplyView, metadata: Mapping[str, Any]) -> None:
         """Print the rest of a complete reply, and its footer."""
-        parts = [reply_plain(view), "\n".join(sources_lines(view.steps))]
-        plain = "\n\n".join(filter(None, parts))
+        plain = reply_plain(view)
+        if view.steps and (sources := sources_lines(view.steps)):
+            plain = "\n\n".join([*filter(None, [plain]), "\n".join(sources)])
         self.finish({"text/plain": plain}, metadata, plain_footer(view))
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:

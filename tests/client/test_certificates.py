@@ -9,7 +9,7 @@ import pytest
 from certificates import CERTIFICATES, KEY
 from fake_ollama import FakeOllama
 
-from ollama_magic.client import pools
+from ollama_magic.client import compat
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.errors import ConfigError, OllamaMagicError, ServerUnreachableError
 
@@ -174,9 +174,9 @@ def test_a_file_of_certificates_is_read_once_and_again_after_a_change(
     secure, monkeypatch, tmp_path
 ):
     made = []
-    make = pools.create_urllib3_context
+    make = compat.create_urllib3_context
     monkeypatch.setattr(
-        pools, "create_urllib3_context", lambda: made.append(make()) or made[-1]
+        compat, "create_urllib3_context", lambda: made.append(make()) or made[-1]
     )
     client = OllamaClient(secure("good", trusted="good"))
     for _ in range(3):
