@@ -7,6 +7,7 @@ Ollama ``docs/api.md`` and recordings of a real server (0.33.0-rc2).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -281,7 +282,10 @@ class OllamaClient(Transfers):
 
     def list(self) -> _ModelList:
         """Return the models on the server, last modified first."""
-        return [ModelSummary.from_json(entry) for entry in self._models("/api/tags")]
+        asked_s = time.monotonic()
+        models = [ModelSummary.from_json(entry) for entry in self._models("/api/tags")]
+        self._keep_list(models, asked_s)
+        return models
 
     def ps(self) -> _LoadedList:
         """Return the models in memory."""
@@ -300,10 +304,12 @@ class OllamaClient(Transfers):
         """Copy a model to another name; replaces a model of that name."""
         body = {"source": source, "destination": destination}
         self._read("POST", "/api/copy", body)
+        self._note_change()
 
     def delete(self, model: str) -> None:
         """Delete a model from the server, without confirmation."""
         self._read("DELETE", "/api/delete", {"model": model})
+        self._note_change()
 
     # -- the account of the server -------------------------------------------
 

@@ -7,6 +7,7 @@ of models, whose names make errors helpful.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -34,6 +35,13 @@ from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterrupted
 
 TIMEOUT_S = 60.0
 _MAX_LIST_BYTES = 8 * 1024 * 1024  # thirty times as much in memory as objects
+_RECENT_S = 60.0
+_MOST_LISTS = 32
+
+_lists: dict[str, tuple[float, Sequence[ModelSummary]]] = {}
+"""When the last list of models was requested, and the list, by client identity."""
+_changed_at: dict[str, float] = {}
+"""When this process last changed the models of a server, by its base URL."""
 
 
 class Connection:
@@ -97,6 +105,29 @@ class Connection:
         """
         close_idle(self.host)
 
+    # -- the last list of models --------------------------------------------
+
+    def recent_models(self) -> Sequence[ModelSummary]:
+        """Return the last list of models, without a request; empty if there is none.
+
+        It is kept for a minute, for all clients of this process with the same server
+        and credentials, or until one of them changes the models of the server.
+        """
+        asked_s, models = _lists.get(self.identity, (0.0, ()))
+        changed_s = _changed_at.get(self.host.base_url, 0.0)
+        is_recent = changed_s < asked_s > time.monotonic() - _RECENT_S
+        return models if is_recent else ()
+
+    def _keep_list(self, models: Sequence[ModelSummary], asked_s: float) -> None:
+        _lists.pop(self.identity, None)
+        _lists[self.identity] = (asked_s, models)
+        if len(_lists) > _MOST_LISTS:
+            _lists.pop(next(iter(_lists)), None)
+
+    def _note_change(self) -> None:
+        """Forget the lists of this server: a request changes its models."""
+        _changed_at[self.host.base_url] = time.monotonic()
+
     # -- requests ----------------------------------------------------------
 
     def _models(
@@ -112,7 +143,9 @@ class Connection:
         return json_objects(answer["models"])  # older servers send null for none
 
     def _transfer(self, path: str, body: dict[str, Any]) -> ProgressStream:
-        return ProgressStream(self._exchange("POST", path, body), self._list_names)
+        self._note_change()
+        exchange = self._exchange("POST", path, body)
+        return ProgressStream(exchange, self._list_names, self._note_change)
 
     def _read(
         self,

@@ -242,8 +242,14 @@ class ProgressStream(Stream[Progress]):
     Any other end is a ``ModelTransferError`` that says how far it got.
     """
 
-    def __init__(self, exchange: HttpExchange, list_names: ListNames) -> None:
+    def __init__(
+        self,
+        exchange: HttpExchange,
+        list_names: ListNames,
+        note_change: Callable[[], object],
+    ) -> None:
         super().__init__(exchange, list_names)
+        self._note_change = note_change
         self._layers: dict[str, Progress] = {}
 
     def _next_chunk(self) -> Progress:
@@ -268,7 +274,10 @@ class ProgressStream(Stream[Progress]):
         return progress
 
     def _is_last(self, chunk: Progress) -> bool:
-        return chunk.status == "success"
+        is_last = chunk.status == "success"
+        if is_last:
+            self._note_change()
+        return is_last
 
     def _so_far(self) -> str:
         """Return ``12.4 of 42.5 GB``, or nothing if no bytes were reported."""

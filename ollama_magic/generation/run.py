@@ -130,13 +130,11 @@ def _prepare(
         display.waiting(f"contacting {client.host.base_url}…")
         if not isinstance(display, NoDisplay):
             return ask_for_models(client, options, must_list)
-        known = session.recent_models(client)
+        known = client.recent_models()
         names = [model.name for model in known]
         if options.model and matching_names(options.model, names) and not must_list:
             return ServerModels(known)
-        models = ask_for_models(client, options, must_list)
-        session.remember_models(client, models.installed)
-        return models
+        return ask_for_models(client, options, must_list)
 
     with let_through():  # a placeholder may run code of the user
         return prepare(session, client, options, text, look_up, begun=begun)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.errors import ConfigError
 from ollama_magic.generation.front_end import Cells, NoCells
@@ -92,7 +90,6 @@ class Session:
         self._store: ChatStore | None = None
         self._store_file = ""
         self._warnings: list[str] = []
-        self._models: dict[str, tuple[float, Sequence[ModelSummary]]] = {}
         self.page = Page()
         self._saved_at_drop: NotebookFile | None = None
         """The file whose deleted cells have left the chat already."""
@@ -167,20 +164,6 @@ class Session:
             idle_timeout_s=self.settings.timeout or None,
             insecure_hosts=self.settings.insecure_hosts,
         )
-
-    def remember_models(
-        self, client: OllamaClient, models: Sequence[ModelSummary]
-    ) -> None:
-        """Keep the models of a server for :meth:`recent_models`."""
-        self._models = {client.identity: (time.monotonic(), models)}
-
-    def recent_models(self, client: OllamaClient) -> Sequence[ModelSummary]:
-        """Return the models that a server had within the last minute; else none.
-
-        Functions called in a loop use them, so that each call is one request.
-        """
-        at_s, models = self._models.get(client.identity, (0.0, ()))
-        return models if time.monotonic() - at_s < _RECENT_S else ()
 
     @property
     def redactor(self) -> Redactor:
@@ -367,7 +350,6 @@ class Session:
 
 
 _KEY = "ollama_magic"
-_RECENT_S = 60.0
 _LOCK = threading.Lock()
 
 

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from fake_ollama import json_answer
+from fake_ollama import Answer, json_answer
 
 import ollama_magic
+from ollama_magic.client.client import OllamaClient
 from ollama_magic.history.turns import Chat, Turn
 
 SCRIPT = """\
@@ -16,6 +17,7 @@ from ollama_magic import ask
 ask("Hi", model="llama3.2:3b")
 print([name for name in sys.modules if name.partition(".")[0] == "IPython"])
 """
+PULL = Answer([{"status": "pulling"}, {"status": "success"}])
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +47,41 @@ def test_a_model_that_is_new_is_found(host):
     paths(host)
     assert ollama_magic.ask("Hi", model="new").model == "new:1b"
     assert paths(host) == ["/api/generate", "/api/ps", "/api/tags"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client: client.copy("llama3.2:3b", "other:1b"),
+        lambda client: client.delete("llama3.2:3b"),
+        lambda client: [*client.pull("llama3.2:3b")],
+        lambda client: [*client.create("other:1b", from_model="llama3.2:3b")],
+    ],
+    ids=["copy", "delete", "pull", "create"],
+)
+def test_a_change_of_the_models_from_here_is_known_at_once(host, change):
+    """Such as the new digest of a model that was pulled again."""
+    client = OllamaClient(api_key="of-another-client")
+    ollama_magic.ask("Hi", model="llama3.2:3b")
+    again = {"name": "llama3.2:3b", "digest": "d" * 64}
+    host.models([again])
+    for path in ("POST /api/pull", "POST /api/create"):
+        host.on(path, PULL)
+    host.on("DELETE /api/delete", json_answer({}))
+    change(client)
+    reply = ollama_magic.ask("Hi", model="llama3.2:3b")
+    assert reply.provenance["digest"] == again["digest"]
+
+
+def test_a_list_that_was_asked_for_during_a_pull_is_not_kept(host):
+    host.on("POST /api/pull", PULL)
+    client = OllamaClient()
+    pulling = client.pull("new:1b")
+    next(pulling)
+    client.list()
+    assert client.recent_models()
+    next(pulling)
+    assert not client.recent_models()
 
 
 def test_a_long_prompt_is_checked_against_the_context(host):
