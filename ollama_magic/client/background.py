@@ -30,7 +30,9 @@ _JOIN_S = 2.0
 _HAD_TO_WAIT_S = 0.0002
 """Taking an item that has already arrived needs a tenth of this."""
 _PAUSE_SHARE = 0.1
-_MAX_PAUSE_S = 0.1
+_MAX_PAUSE_S = 0.3
+_EARLY_S = 3.0
+_SLOWER = 3.0
 PATIENCE_S = 2.0
 """Time limit for a request whose result a caller can do without."""
 _STUCK_S = 2.0
@@ -76,11 +78,11 @@ class BackgroundReader(Generic[T]):
     """
 
     def __init__(
-        self, *streams: ClosableStream[T], tick_s: float = 0.1, hz: float = 10.0
+        self, *streams: ClosableStream[T], tick_s: float = 0.2, hz: float = 10.0
     ) -> None:
         self._streams = streams
         self._tick_s = tick_s
-        self._pause_s = min(1 / hz, _MAX_PAUSE_S)
+        self._hz = hz
         self._arrived: dict[int, list[T]] = {}
         self._ended: dict[int, BaseException | None] = {}
         self._changed = threading.Condition()
@@ -155,8 +157,8 @@ class BackgroundReader(Generic[T]):
 
         Waking a thread for an item costs ten times as much as the item itself. So
         after each item that it had to wait for, the reader wakes the main thread and
-        pauses. The pause is at most a tenth of the time since the first item, so that
-        short replies and the first words are not delayed.
+        pauses until the next redraw. The pause is at most a tenth of the time since the
+        first item, so that short replies and the first words are not delayed.
         """
         first_s, asked_s = 0.0, -math.inf
         for item in self._streams[number]:
@@ -170,9 +172,25 @@ class BackgroundReader(Generic[T]):
                     self._changed.notify()
             if had_to_wait:
                 first_s = first_s or arrived_s
-                pause_s = (arrived_s - first_s) * _PAUSE_SHARE
-                self._is_closed.wait(min(pause_s, self._pause_s))
+                since_s = arrived_s - first_s
+                pause_s = min(redraw_s(self._hz, since_s), _MAX_PAUSE_S)
+                self._is_closed.wait(min(since_s * _PAUSE_SHARE, pause_s))
             asked_s = time.monotonic()
+
+
+def redraw_s(hz: float, since_s: float) -> float:
+    """Return how long to wait for the next redraw of what has streamed for ``since_s``.
+
+    Nobody reads the last words of a long reply as they come: after three seconds the
+    redraws become fewer, to a third of ``hz`` after nine, but at least three a second.
+
+    >>> [round(redraw_s(10, since_s), 2) for since_s in (0, 3, 6, 9, 60)]
+    [0.1, 0.1, 0.2, 0.3, 0.3]
+    >>> redraw_s(30, 60), redraw_s(5, 60), redraw_s(0.5, 60)
+    (0.1, 0.3, 2.0)
+    """
+    slower = min(max(since_s / _EARLY_S, 1.0), _SLOWER)
+    return max(1 / hz, min(slower / hz, _MAX_PAUSE_S))
 
 
 # -- calls ---------------------------------------------------------------------

@@ -76,7 +76,11 @@ class Settings:
     )
     notebook: str = _setting("", "Path of this notebook, if it can't be detected.")
     update_hz: float = _setting(
-        10.0, "Screen updates per second while a reply streams.", min=0.5, max=30.0
+        10.0,
+        "Screen updates per second while a reply streams; after 3 s gradually fewer, "
+        "but at least 3.",
+        min=0.5,
+        max=30.0,
     )
     timeout: float = _setting(
         300.0,

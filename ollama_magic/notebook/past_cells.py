@@ -93,19 +93,17 @@ class RunCells:
         self._shell, self._cells, self._failing = shell, cells, failing
         self._runs: dict[int, _CellRun] = {}
         self._running: _CellRun | None = None
+        self._hook = self._on_message  # NB: %autoreload makes methods that differ
         self._kept: deque[tuple[_CellRun, int]] = deque()
         """The runs whose displays are kept, with their bytes."""
         self._kept_bytes = 0
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
-        if hasattr(shell.display_pub, "register_hook"):
-            shell.display_pub.register_hook(self._on_message)
 
     def unregister(self) -> None:
         """Unregister the event handlers and the hook; a second call does nothing."""
         unregister_all(self._shell, self)
-        if hasattr(self._shell.display_pub, "unregister_hook"):
-            self._shell.display_pub.unregister_hook(self._on_message)
+        self._watch(None)
 
     # -- events ----------------------------------------------------------------
 
@@ -115,13 +113,13 @@ class RunCells:
             return  # a cell that runs within another
         number = len(past_cells(self._shell))
         run = self._runs[number] = _CellRun(number, self._cells.permanent_id or "")
-        self._running = None if _is_ours(info.raw_cell or "") else run
+        self._watch(None if _is_ours(info.raw_cell or "") else run)
 
     @harmless_handler
     def _after_cell(self, result: Any) -> None:  # noqa: ANN401
         if not result.info.store_history:
             return
-        self._running = None
+        self._watch(None)
         if run := self._runs.get(result.execution_count):
             run.ended_at = datetime.now(UTC)
             if run.shown:
@@ -131,6 +129,17 @@ class RunCells:
             oldest, size = self._kept.popleft()
             oldest.forget()
             self._kept_bytes -= size
+
+    def _watch(self, run: _CellRun | None) -> None:
+        """Note what a run displays from now on; None: nothing."""
+        self._running = run
+        publisher = self._shell.display_pub
+        if hasattr(publisher, "register_hook"):
+            # NB: no hook in our own cells: with one, each update flushes what was
+            # printed (``render/compat.py``), and costs the kernel three times as much.
+            publisher.unregister_hook(self._hook)
+            if run is not None:
+                publisher.register_hook(self._hook)
 
     def _on_message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note what the running cell displays; the message is sent in any case."""

@@ -8,7 +8,7 @@ front end: see ``OutputMode``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from ollama_magic.render.theme import with_style
@@ -54,7 +54,7 @@ class LiveOutput:
         """Whether anything has been shown."""
         return self._html is not None
 
-    def show(self, html: str, text: str = "") -> int:
+    def show(self, html: str, text: str = "", above: Collection[str] = ()) -> int:
         """Show this; return the bytes sent, 0 if it is shown already.
 
         Parameters
@@ -62,8 +62,10 @@ class LiveOutput:
         text
             For front ends without HTML. It is sent with the first frame only, since
             these front ends ignore updates.
+        above
+            See ``with_style``.
         """
-        html = with_style(html)
+        html = with_style(html, above)
         if html == self._html or not (html or self.is_open):
             return 0
         plain = {"text/plain": text} if text and not self.is_open else {}

@@ -14,11 +14,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ollama_magic.client.background import redraw_s
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.output import FinalOutput, LiveOutput, OutputMode
 from ollama_magic.render.reply import ReplyView, live_steps_html, reply_bundle
 from ollama_magic.render.safe_html import note_html, page_html, thinking_html, warm_up
 from ollama_magic.render.text import visible_text
+from ollama_magic.render.theme import styles_in
 
 THINKING_INTERVAL_S = 0.5
 """How often the line with the latest thinking is updated."""
@@ -55,10 +57,11 @@ class Throttle:
     def __init__(
         self, hz: float, clock: Callable[[], float], *, replies: int = 1
     ) -> None:
-        self._min_interval_s = 1 / hz
+        self._hz = hz
         self._clock = clock
         self._bytes_per_s = _BYTES_PER_S * replies
         self._due_s = 0.0
+        self._first_s: float | None = None
 
     def is_due(self, now: float) -> bool:
         """Return whether it is time to paint."""
@@ -66,10 +69,12 @@ class Throttle:
 
     def painted(self, began_s: float, sent: int) -> None:
         """Record a paint: when it began and how many bytes it sent."""
+        if self._first_s is None:
+            self._first_s = began_s
         took_s = self._clock() - began_s
         pause_s = min(took_s * _PAUSE_PER_PAINT, _MAX_INTERVAL_S)
-        wait_s = max(pause_s, self._min_interval_s, sent / self._bytes_per_s)
-        self._due_s = began_s + wait_s
+        calm_s = redraw_s(self._hz, began_s - self._first_s)
+        self._due_s = began_s + max(pause_s, calm_s, sent / self._bytes_per_s)
 
     def hold(self, now: float, seconds: float) -> None:
         """Allow no paint for some seconds."""
@@ -204,11 +209,12 @@ class StreamDisplay(LiveDisplay):
 
     def _begin(self) -> None:
         self._converter = ReplyConverter(self._view)
-        self._throttle.at_once()
+        self._throttle = Throttle(self._hz, self._clock)
         self._outputs = 1
         self._finished: list[str] = []  # HTML of the finished segments in this output
         self._finished_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
+        self._styles: set[str] = set()  # those of the finished outputs
         self._has_text = False
         self._thinking = LiveThinking(self._clock)
 
@@ -284,7 +290,7 @@ class StreamDisplay(LiveDisplay):
         if not self._is_split:
             thinking = self._thinking.html() if self._thinking.text else ""
             return self._output.show(self._steps_html + thinking + page_html(html))
-        return self._output.show(page_html(html)) if html else 0
+        return self._output.show(page_html(html), above=self._styles) if html else 0
 
     def _show_alone(self, html: str, text: str = "") -> None:
         """Show what is not part of the answer, below the steps."""
@@ -297,6 +303,7 @@ class StreamDisplay(LiveDisplay):
                 self._finished, self._finished_size = [_SHOWN_LATER], 0
             return 0
         sent = self._show("")
+        self._styles |= set(styles_in("".join(self._finished)))
         self._finished, self._finished_size = [], 0
         self._new_output()
         return sent

@@ -6,6 +6,8 @@ variables, but with the values of Lab's light theme, whatever the theme is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ollama_magic.render.math import MATH_CLASS
 
 
@@ -61,18 +63,28 @@ _MATH_STYLE = (
 _STYLES = {'class="highlight"': _CODE_STYLE, MATH_CLASS: _MATH_STYLE}
 
 
-def with_style(page: str) -> str:
+def styles_in(page: str) -> list[str]:
+    """Return the style sheets that the HTML of an output needs."""
+    return [style for mark, style in _STYLES.items() if mark in page]
+
+
+def with_style(page: str, above: Collection[str] = ()) -> str:
     """Return the HTML of an output, with the style sheets that it needs at its end.
 
     Called by the displays for what they publish. The style sheets are constant, and the
     page is sanitised already. GitHub, nbviewer and untrusted notebooks drop them, as
     they drop the style sheet of pandas.
+
+    Parameters
+    ----------
+    above
+        Style sheets that an output above has, and keeps.
     """
     for style in _STYLES.values():
         page = page.replace(style, "")
     # NB: not at its beginning: Markdown that begins with <style> is HTML up to the end
     # of that line only, and nbconvert copies outputs into Markdown.
-    return page + "".join(style for mark, style in _STYLES.items() if mark in page)
+    return page + "".join(one for one in styles_in(page) if one not in above)
 
 
 def without_style(page: str) -> str:

@@ -17,6 +17,16 @@ get_ipython().display_pub.register_hook(hook)
 """
 UNHOOKED = "get_ipython().display_pub.unregister_hook(hook); print(seen)"
 
+SLOWLY = """
+pub = get_ipython().display_pub
+slow, publish = [], pub.publish
+def record(*args, update=False, **more):
+    slow.append(update)
+    publish(*args, update=update, **more)
+pub.publish = record
+"""
+PRINT_SLOW = "del pub.publish; print(slow)"
+
 
 def test_an_update_is_published_as_display_would_publish_it(warm_kernel):
     ran = warm_kernel.run(SHOW)
@@ -31,6 +41,15 @@ def test_hooks_see_every_message(warm_kernel):
     """Other tools use the hooks to capture outputs."""
     ran = warm_kernel.run(HOOKED + SHOW + UNHOOKED)
     assert ran.streams.strip() == "['display_data', 'update_display_data']"
+
+
+def test_a_hook_of_our_own_does_not_slow_replies_down(kernel, fake_ollama):
+    """``--above`` knows displays of other cells from a hook."""
+    fake_ollama.reply(["one", " two"])
+    kernel.run(SLOWLY)
+    ran = kernel.run("%%ollama --once\nHi")
+    assert "update_display_data" in ran.messages
+    assert kernel.run(PRINT_SLOW).streams.strip() == "[False, False]"
 
 
 def test_capture_gets_every_output(warm_kernel):

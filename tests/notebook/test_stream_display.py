@@ -1,5 +1,7 @@
 """What a notebook receives while a reply streams and when it ends."""
 
+from itertools import pairwise
+
 import html5lib
 import pytest
 
@@ -15,6 +17,7 @@ class Notebook:
     def __init__(self):
         self.now_s = 0.0
         self.messages = []
+        self.drawn_s = []  # when each message was sent
         self.outputs = []  # [display id, data, metadata]
         self.is_to_clear = False
         self.clears = 0
@@ -22,6 +25,7 @@ class Notebook:
     def publish(self, data, metadata=None, *, transient=None, update=False):
         assert set(data) <= {"text/html", "text/plain"}
         self.messages.append(data)
+        self.drawn_s.append(self.now_s)
         display_id = (transient or {}).get("display_id")
         if update:
             [output] = [o for o in self.outputs if o[0] == display_id]
@@ -100,6 +104,29 @@ def test_an_unchanged_waiting_line_is_sent_once(notebook):
 def test_drawing_has_a_limited_rate(notebook):
     notebook.stream(notebook.display(), "word " * 400, step=5, step_s=0.01)
     assert 30 <= len(notebook.messages) <= 42  # four seconds at 10 Hz
+
+
+def test_a_long_reply_is_drawn_less_often_and_evenly_and_the_next_one_is_not(notebook):
+    display = notebook.display()
+    notebook.stream(display, PARAGRAPH * 250, step=10)
+    late = sorted({drawn_s for drawn_s in notebook.drawn_s if drawn_s > 10})
+    gaps = [after - before for before, after in pairwise(late)]
+    assert 0.28 < min(gaps) <= max(gaps) < 0.35
+    display.again()
+    began_s = notebook.now_s
+    notebook.stream(display, "word " * 400, step=10)
+    assert sum(drawn_s >= began_s for drawn_s in notebook.drawn_s) > 25
+
+
+def test_a_style_sheet_is_sent_with_one_output_only(notebook):
+    """A page with one more style sheet is laid out anew."""
+    code = "```python\nx = 1  # a comment\n```\n\n$$\nx = 1\n$$\n\n"
+    notebook.stream(notebook.display(), (PARAGRAPH * 5 + code) * 20)
+    pages = [data["text/html"] for _, data, _ in notebook.outputs]
+    assert len(pages) > 5
+    styled = ["<style>" in page for page in pages]
+    assert sum(styled) == 1
+    assert styled.index(True) == ["highlight" in page for page in pages].index(True)
 
 
 def test_a_tick_shows_the_text_that_is_not_shown_yet(notebook):
