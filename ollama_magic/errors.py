@@ -18,7 +18,8 @@ Every module raises these::
       Interrupted               the user pressed stop
 
 Invalid options of a magic are IPython's own ``UsageError``. Bugs are never wrapped:
-they keep their full traceback.
+they keep their full traceback. What messages are made of is here too: untrusted text
+in quotes, the nearest word, sizes and durations.
 """
 
 from __future__ import annotations
@@ -266,3 +267,35 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     wanted = word.lower().strip("-")
     matches = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=_SIMILARITY)
     return by_letters[matches[0]] if matches else None
+
+
+# -- sizes and durations -------------------------------------------------------
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as Ollama's listings show it, in powers of 1000.
+
+    Examples
+    --------
+    >>> size_text(98_362_432), size_text(512), size_text(4_700_000_000)
+    ('98 MB', '512 B', '4.7 GB')
+    """
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size_bytes >= 999.5 and len(units) > 1:
+        size_bytes /= 1000
+        del units[0]
+    is_exact = size_bytes >= 9.95 or units[0] == "B"
+    return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
+
+
+def last_time_text(seconds: float) -> str:
+    """Return how long the same took before, to follow a line; empty for 0 seconds."""
+    return f" · last time {duration_text(seconds)}" if seconds else ""
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration such as ``45 s``, ``3 min 05 s`` or ``26 h 10 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60:,} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

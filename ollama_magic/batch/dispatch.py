@@ -21,13 +21,13 @@ from queue import Empty, SimpleQueue
 from ollama_magic.batch.servers import BatchServer
 from ollama_magic.batch.workers import CONNECTION_ERRORS, RowResult, Workers
 from ollama_magic.client.decisions import DecisionRequest, RowRequest
-from ollama_magic.client.progress import duration_text
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
     NotOllamaError,
     OllamaMagicError,
     ServerError,
+    duration_text,
     quoted,
 )
 from ollama_magic.generation.schema import with_format_in_words

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ollama_magic.client.progress import duration_text
+from ollama_magic.errors import duration_text
 from ollama_magic.generation.session import Session
 from ollama_magic.render.progress import (
     NotebookProgress,

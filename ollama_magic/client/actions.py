@@ -21,10 +21,14 @@ from ollama_magic.client.models import (
     matching_names,
     nearest_names,
 )
-from ollama_magic.client.progress import size_text
 from ollama_magic.client.registry import ModelUpdate, find_updates
 from ollama_magic.client.types import KeepAlive
-from ollama_magic.errors import CapabilityError, ConfigError, ModelNotFoundError
+from ollama_magic.errors import (
+    CapabilityError,
+    ConfigError,
+    ModelNotFoundError,
+    size_text,
+)
 
 # -- names ---------------------------------------------------------------------
 

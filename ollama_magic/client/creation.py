@@ -23,9 +23,8 @@ from ollama_magic.client.background import ClosableStream
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.files import read_file
 from ollama_magic.client.options import OptionValue, read_option
-from ollama_magic.client.progress import size_text
 from ollama_magic.client.types import Progress
-from ollama_magic.errors import ConfigError
+from ollama_magic.errors import ConfigError, size_text
 
 _MAX_MODELFILE_BYTES = 4_000_000
 _TEXT_FIELDS = ("system", "template", "renderer", "parser", "requires")

@@ -16,8 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ollama_magic.client.background import run_in_background
 from ollama_magic.client.host import parse_host
-from ollama_magic.client.progress import size_text
-from ollama_magic.errors import OllamaMagicError, PromptError, quoted
+from ollama_magic.errors import OllamaMagicError, PromptError, quoted, size_text
 
 _CONNECT_TIMEOUT_S = 5.0
 _SILENCE_S = 10.0

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ollama_magic.client.progress import size_text
+from ollama_magic.errors import size_text
 
 MEDIA_TYPES = {
     "PNG": "image/png",

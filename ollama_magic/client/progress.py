@@ -1,7 +1,7 @@
 """The progress of a pull, push or creation, summed over its layers.
 
 Commands and the panel show it. A server reports progress per layer; it may decrease,
-and need not reach its total. Also formats sizes and durations.
+and need not reach its total.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ollama_magic.client.types import Progress
+from ollama_magic.errors import duration_text, size_text
 
 _WINDOW_S = 10.0
 """The speed is that of the last seconds, so that a stall soon shows."""
@@ -137,32 +138,3 @@ _WORDS = (
 def _in_words(status: str) -> str:
     words = (text for pattern, text in _WORDS if pattern.fullmatch(status))
     return next(words, status)
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size as Ollama's listings show it, in powers of 1000.
-
-    Examples
-    --------
-    >>> size_text(98_362_432), size_text(512), size_text(4_700_000_000)
-    ('98 MB', '512 B', '4.7 GB')
-    """
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while size_bytes >= 999.5 and len(units) > 1:
-        size_bytes /= 1000
-        del units[0]
-    is_exact = size_bytes >= 9.95 or units[0] == "B"
-    return f"{size_bytes:.{0 if is_exact else 1}f} {units[0]}"
-
-
-def last_time_text(seconds: float) -> str:
-    """Return how long the same took before, to follow a line; empty for 0 seconds."""
-    return f" · last time {duration_text(seconds)}" if seconds else ""
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration such as ``45 s``, ``3 min 05 s`` or ``26 h 10 min``."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60:,} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

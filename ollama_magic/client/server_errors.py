@@ -22,7 +22,6 @@ from ollama_magic.client.models import (
     missing_capability,
     nearest_names,
 )
-from ollama_magic.client.progress import duration_text, size_text
 from ollama_magic.errors import (
     ConfigError,
     ContextExceededError,
@@ -30,7 +29,9 @@ from ollama_magic.errors import (
     ModelTransferError,
     NotOllamaError,
     ServerError,
+    duration_text,
     quoted,
+    size_text,
 )
 
 _TRANSFERS = {"pull": "Pull", "push": "Push", "create": "Creation"}
@@ -254,15 +255,11 @@ def redirected(info: RequestInfo, location: str) -> NotOllamaError:
         target = urlsplit(location)
         # NB: a command to be pasted contains nothing but a valid host.
         host = parse_host(f"{target.scheme}://{target.netloc.rpartition('@')[2]}")
-        place, next_step = (
-            host.base_url,
-            advice.REDIRECT_TARGET.format(url=host.base_url),
-        )
+        place = host.base_url
+        next_step = advice.REDIRECT_TARGET.format(url=place)
     except (ValueError, ConfigError):
-        place, next_step = (
-            quoted(location, limit=200) or "nowhere",
-            advice.ANOTHER_ADDRESS,
-        )
+        place = quoted(location, limit=200) or "nowhere"
+        next_step = advice.ANOTHER_ADDRESS
     if _LOGIN_PAGE.search(location):
         next_step = _login_step(info, "")
     return NotOllamaError(

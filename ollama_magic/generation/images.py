@@ -25,8 +25,7 @@ from ollama_magic.client.images import (
     Image,
     format_of,
 )
-from ollama_magic.client.progress import size_text
-from ollama_magic.errors import PromptError, quoted
+from ollama_magic.errors import PromptError, quoted, size_text
 from ollama_magic.generation.arrays import png_of_array, wav_of
 from ollama_magic.generation.values import (
     as_array,

@@ -54,6 +54,7 @@ _FIELD = re.compile(
 _CHOICES = re.compile(r"\s*one of\s+(.+)", re.I | re.S)
 _LIST = re.compile(r"\s*list of\s+(\w+)\s*(.*)", re.I | re.S)
 _EXAMPLE = "--schema 'name, age int, tags: list of keywords'"
+_REPEATED = ("options", "format", "think", "keep_alive", "logprobs", "top_logprobs")
 _BUILT_IN = {one.__name__: one for one in (str, int, float, bool, list, dict, tuple)}
 
 
@@ -442,11 +443,6 @@ class Repair:
                 {"role": "assistant", "content": response.text},
                 {"role": "user", "content": advice},
             ],
-            options=request.options,
-            format=request.format,
-            think=request.think,
-            keep_alive=request.keep_alive,
-            logprobs=request.logprobs,
-            top_logprobs=request.top_logprobs,
             stream=request.stream,
+            **{name: getattr(request, name) for name in _REPEATED},
         )

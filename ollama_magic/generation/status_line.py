@@ -28,9 +28,11 @@ from ollama_magic.client.models import (
     canonical,
     find_model,
 )
-from ollama_magic.client.progress import duration_text, last_time_text, size_text
 from ollama_magic.errors import (
     ContextExceededError,
+    duration_text,
+    last_time_text,
+    size_text,
 )
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.models import server_note

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ollama_magic.client.files import read_file
-from ollama_magic.client.progress import size_text
-from ollama_magic.errors import PromptError, quoted
+from ollama_magic.errors import PromptError, quoted, size_text
 from ollama_magic.history.turns import without_surrogates
 from ollama_magic.render.text import counted
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
+from ollama_magic.history.rows import find_versions
 from ollama_magic.history.turns import MAIN_CHAT, Chat, Turn, utc_now
 from ollama_magic.history.untrusted_file import as_turns
 
@@ -252,30 +253,6 @@ def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
         {"uid": turn.uid, "text_hash": turn.text_hash},
     ).fetchone()
     return row[0] if row else None
-
-
-def find_versions(database: sqlite3.Connection, turn: Turn) -> dict[str, str]:
-    """Return the versions of a turn, oldest first: their uids by the hash of the text.
-
-    They are the turns that it replaced, and those that an undo removed.
-    """
-    found = database.execute(
-        """
-        WITH RECURSIVE versions (uid, replaces) AS (
-            SELECT uid, replaces FROM turns WHERE uid = :uid
-            UNION
-            SELECT turns.uid, turns.replaces FROM versions JOIN turns
-            ON turns.uid = versions.replaces
-                OR (turns.cell_id = :cell_id AND turns.replaces = versions.uid))
-        SELECT text_hash, turns.uid FROM turns JOIN versions USING (uid)
-        WHERE model <> '' ORDER BY COALESCE(added_at, answered_at)
-        """,
-        {"uid": turn.uid, "cell_id": turn.cell_id},
-    )
-    versions: dict[str, str] = {}
-    for text_hash, uid in found:
-        versions.setdefault(text_hash, uid)
-    return versions
 
 
 def read_versions(database: sqlite3.Connection, turn: Turn) -> list[Turn]:

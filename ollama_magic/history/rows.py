@@ -403,3 +403,27 @@ def _bump_chat(database: sqlite3.Connection, chat_id: int) -> int:
         "SELECT revision FROM chats WHERE id = ?", (chat_id,)
     ).fetchone()[0]
     return revision
+
+
+def find_versions(database: sqlite3.Connection, turn: Turn) -> dict[str, str]:
+    """Return the versions of a turn, oldest first: their uids by the hash of the text.
+
+    They are the turns that it replaced, and those that an undo removed.
+    """
+    found = database.execute(
+        """
+        WITH RECURSIVE versions (uid, replaces) AS (
+            SELECT uid, replaces FROM turns WHERE uid = :uid
+            UNION
+            SELECT turns.uid, turns.replaces FROM versions JOIN turns
+            ON turns.uid = versions.replaces
+                OR (turns.cell_id = :cell_id AND turns.replaces = versions.uid))
+        SELECT text_hash, turns.uid FROM turns JOIN versions USING (uid)
+        WHERE model <> '' ORDER BY COALESCE(added_at, answered_at)
+        """,
+        {"uid": turn.uid, "cell_id": turn.cell_id},
+    )
+    versions: dict[str, str] = {}
+    for text_hash, uid in found:
+        versions.setdefault(text_hash, uid)
+    return versions

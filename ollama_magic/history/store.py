@@ -258,7 +258,7 @@ class ChatStore:
 
     def version_number(self, turn: Turn) -> int:
         """Return the number of a turn among its versions; 0 if it has no others."""
-        hashes = list(self._database.run(changes.find_versions, turn))
+        hashes = list(self._database.run(rows.find_versions, turn))
         is_known = len(hashes) > 1 and turn.text_hash in hashes
         return hashes.index(turn.text_hash) + 1 if is_known else 0
 

@@ -18,8 +18,8 @@ from ollama_magic.client.models import (
     ModelSummary,
     is_cloud_name,
 )
-from ollama_magic.client.progress import size_text
 from ollama_magic.client.registry import ModelUpdate
+from ollama_magic.errors import size_text
 from ollama_magic.render.aligned import facts_text
 from ollama_magic.render.safe_html import details_html
 from ollama_magic.render.tables import (

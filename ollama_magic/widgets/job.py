@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ollama_magic.client.background import ClosableStream
-from ollama_magic.client.progress import TransferProgress, size_text
-from ollama_magic.errors import OllamaMagicError
+from ollama_magic.client.progress import TransferProgress
+from ollama_magic.errors import OllamaMagicError, size_text
 
 Action = Literal["pull", "copy", "delete", "load", "stop", "show", "check"]
 Task = Callable[["Job"], str]

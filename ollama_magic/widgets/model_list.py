@@ -17,7 +17,7 @@ import ipywidgets as widgets
 
 from ollama_magic.client.actions import disk_bytes
 from ollama_magic.client.models import LoadedModel
-from ollama_magic.client.progress import size_text
+from ollama_magic.errors import size_text
 from ollama_magic.render.panel_html import (
     COLUMNS,
     ROW_PX,

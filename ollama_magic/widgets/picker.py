@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from ipywidgets.widgets.widget_description import DescriptionStyle
 
 from ollama_magic.client.models import ModelSummary, canonical
-from ollama_magic.client.progress import size_text
+from ollama_magic.errors import size_text
 from ollama_magic.render.model_listing import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html, panel_style_html
 from ollama_magic.render.tables import Listing

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ollama_magic.client.progress import size_text
-from ollama_magic.errors import ConfigError, usage_error
+from ollama_magic.errors import ConfigError, size_text, usage_error
 from ollama_magic.generation.context import estimate_tokens
 from ollama_magic.generation.option_rules import is_number
 from ollama_magic.generation.options import Option, switch

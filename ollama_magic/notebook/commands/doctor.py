@@ -24,12 +24,12 @@ from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.client.models import LoadedModel, ModelSummary, find_model
-from ollama_magic.client.progress import size_text
 from ollama_magic.errors import (
     OllamaMagicError,
     ServerError,
     ServerUnreachableError,
     quoted,
+    size_text,
 )
 from ollama_magic.generation.models import ServerModels, look_up
 from ollama_magic.generation.session import Session

@@ -25,7 +25,7 @@ from ollama_magic.client.models import (
     find_model,
     is_cloud_name,
 )
-from ollama_magic.client.progress import TransferProgress, last_time_text, size_text
+from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.client.types import KeepAlive, Progress
 from ollama_magic.errors import (
@@ -33,6 +33,8 @@ from ollama_magic.errors import (
     ModelTransferError,
     OllamaMagicError,
     ServerUnreachableError,
+    last_time_text,
+    size_text,
     usage_error,
 )
 from ollama_magic.generation.options import Option, switch

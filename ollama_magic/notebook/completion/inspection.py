@@ -13,8 +13,7 @@ from typing import Any
 
 from ollama_magic.client.models import ModelSummary, matching_names
 from ollama_magic.client.options import MODEL_OPTIONS
-from ollama_magic.client.progress import size_text
-from ollama_magic.errors import PromptError
+from ollama_magic.errors import PromptError, size_text
 from ollama_magic.generation.options import CHAT_OPTIONS, Option, find_option
 from ollama_magic.generation.prompt import fill
 from ollama_magic.generation.values import as_array

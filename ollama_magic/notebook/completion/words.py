@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ollama_magic.client.progress import size_text
+from ollama_magic.errors import size_text
 from ollama_magic.generation.options import Option, find_option
 from ollama_magic.render.text import visible_text
 
