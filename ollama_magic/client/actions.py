@@ -153,13 +153,13 @@ def _missing(
     known = [model.name for model in installed]
     near = dict.fromkeys(n for name in missing for n in nearest_names(name, known))
     guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    is_one = len(missing) == 1
     damaged = f"; a damaged model that is not listed: %ollama rm -y {missing[0]}"
+    is_one = len(missing) == 1
     return ModelNotFoundError(
         f"Nothing was deleted: {', '.join(map(repr, missing))} "
         f"{'is' if is_one else 'are'} not on {client.host.base_url}.",
         why=f"the server lists no model of {'that name' if is_one else 'those names'}",
-        next_step=f"{guess}See %ollama list{damaged if is_one else ''}",
+        next_step=f"{guess}See %ollama list{'' if near or not is_one else damaged}",
         status_code=404,
     )
 

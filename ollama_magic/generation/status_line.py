@@ -367,7 +367,7 @@ def footer_notes(
     if prepared.named and canonical(prepared.named) != canonical(model):
         notes.append(f"only installed tag of {prepared.named}")
     if place is not None and before and canonical(before) != canonical(model):
-        notes.append(f"now answered by {model}")
+        notes.append(f"previous turn: {before}")
     for needs, images in groupby(prepared.left_out, lambda image: image.capability):
         (count,) = counted_kinds(images, "earlier ")
         notes.append(f"no {needs}: {count} not sent")

@@ -94,7 +94,9 @@ def test_rm_does_not_ask_about_a_missing_model(kernel, fake_ollama):
     ran = kernel.run("%ollama rm lama3.2:3b")
     assert ran.asked == []
     assert "Nothing was deleted: 'lama3.2:3b' is not on" in ran.error
-    assert "did you mean 'llama3.2:3b'? See %ollama list; a damaged" in ran.error
+    assert "did you mean 'llama3.2:3b'? See %ollama list" in ran.error
+    damaged = "%ollama list; a damaged model that is not listed: %ollama rm -y nosuch"
+    assert damaged in kernel.run("%ollama rm nosuch").error
     ran = kernel.run("%ollama cp nosuch llama3.2:3b")
     assert ran.asked == []
     assert "Model 'nosuch' is not on" in ran.error

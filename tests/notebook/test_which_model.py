@@ -252,12 +252,12 @@ def test_the_footer_says_when_the_model_changes(kernel, fake_ollama):
             (f"-1 {OTHER}", "f"),
         ]
     ]
-    told = [f"now answered by {name}" for name in (OTHER, "m")]
+    told = [f"previous turn: {name}" for name in (LOCAL, OTHER)]
     found = [[one for one in told if one in each.html] for each in ran]
     assert found == [[], [told[0]], [], [told[1]], [], []]
     ran = kernel.run(f"%%ollama --compare {LOCAL},{OTHER}\nHi", "g")
-    assert "now answered" not in ran.html
-    assert f"now answered by {OTHER}" in kernel.run(f"%ollama keep {OTHER}").html
+    assert "previous turn" not in ran.html
+    assert "previous turn: m:latest" in kernel.run(f"%ollama keep {OTHER}").html
 
 
 # -- the cloud -----------------------------------------------------------------------
