@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.reply import ReplyView, plain_footer, reply_bundle, reply_plain
 from ollama_magic.render.safe_html import note_html, page_html
 from ollama_magic.render.streaming import (
     THINKING_INTERVAL_S,
     LiveDisplay,
-    LiveThinking,
+    LiveReply,
     Throttle,
 )
 from ollama_magic.render.terminal import TerminalDisplay, dim_marks
@@ -123,11 +122,11 @@ class ColumnsDisplay(LiveDisplay):
 
     def waits(self, number: int, text: str) -> None:
         """Show why nothing has arrived from a model yet; may be called often."""
-        self._columns[number].wait(text)
+        self._columns[number].waiting = text
 
     def feed(self, number: int, content: str, thinking: str = "") -> None:
         """Add new text of a model, if any."""
-        if self._is_live and self._columns[number].add(content, thinking):
+        if self._is_live and self._columns[number].reply.add(content, thinking):
             self._throttle.at_once()
 
     def complete(self, number: int, column: Column) -> None:
@@ -150,32 +149,12 @@ class _LiveColumn:
 
     def __init__(self, name: str, view: str, clock: Callable[[], float]) -> None:
         self.name = name
-        self._converter = ReplyConverter(view)
-        self._thinking = LiveThinking(clock)
-        self._folded = ""  # the thinking before the text
+        self.reply = LiveReply(view, clock)
+        self.waiting = ""
         self._finished: list[str] = []  # HTML of the finished segments
-        self._has_text = False
         self._is_complete = False
-        self._waiting = ""
         self._html = ""
         self._previewed_s = 0.0
-
-    def wait(self, text: str) -> None:
-        self._waiting = text
-
-    def add(self, content: str, thinking: str) -> bool:
-        """Add new text; return whether it is the first."""
-        if thinking:
-            self._thinking.add(thinking)
-        if not content:
-            return False
-        if self._thinking.is_open:
-            self._thinking.close()
-            if not self._has_text:
-                self._folded = self._thinking.html()
-        is_first, self._has_text = not self._has_text, True
-        self._converter.add(content)
-        return is_first
 
     def complete(self, column: Column) -> None:
         self._html, self._is_complete = _column_html(column), True
@@ -184,17 +163,15 @@ class _LiveColumn:
         """Return the current HTML; it is made again only after a change."""
         if self._is_complete:
             return self._html
-        if self._has_text:
-            if self._converter.has_pending:
-                self._finished += [
-                    segment.html for segment in self._converter.finished()
-                ]
-                text = "".join(self._finished) + self._converter.open_html()
-                self._html = self._folded + page_html(text)
-        elif not self._thinking.is_open:
-            self._html = note_html(self._waiting)
-        elif now >= self._previewed_s + THINKING_INTERVAL_S:
-            self._html = self._thinking.preview_html()
+        reply, converter = self.reply, self.reply.converter
+        if converter.has_pending:
+            self._finished += [segment.html for segment in converter.finished()]
+            text = "".join(self._finished) + converter.open_html()
+            self._html = reply.folded + page_html(text)
+        elif not (reply.has_text or reply.is_thinking):
+            self._html = note_html(self.waiting)
+        elif not reply.has_text and now >= self._previewed_s + THINKING_INTERVAL_S:
+            self._html = reply.preview_html()
             self._previewed_s = now
         return self._html
 

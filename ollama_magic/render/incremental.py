@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ollama_magic.render.blocks import CAP_CHARACTERS, Block, BlockSplitter
 from ollama_magic.render.code import code_html
@@ -39,16 +38,6 @@ class Segment:
     characters: int
     """How many characters of the reply it shows."""
     html: str
-
-
-class Converter(Protocol):
-    """Converts the visible text of a reply as it streams."""
-
-    def take(self, text: str) -> Iterator[Segment]:
-        """Return the segments that new text finishes."""
-
-    def open_html(self) -> str:
-        """Return the open end; empty if there is nothing to see."""
 
 
 class MarkdownConverter:
@@ -123,7 +112,7 @@ class ReplyConverter:
     """
 
     def __init__(self, view: str) -> None:
-        self._converter: Converter = (
+        self._converter = (
             MarkdownConverter()
             if view == "markdown"
             else TextConverter(is_json=view == "json")

@@ -85,46 +85,47 @@ class Throttle:
         self._due_s = 0.0
 
 
-class LiveThinking:
-    """Thinking as it streams.
+class LiveReply:
+    """A reply as it streams: its thinking, and its text on the way to HTML.
 
     Parameters
     ----------
+    view
+        ``markdown`` or ``json``; anything else is plain text.
     clock
         Seconds, monotonic.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, view: str, clock: Callable[[], float]) -> None:
+        self.converter = ReplyConverter(view)
+        self.has_text = self.is_thinking = False
+        self.folded = ""
+        """HTML of the thinking before the text; later thinking is shown at the end."""
         self._clock = clock
-        self._parts: list[str] = []
-        self._began_s = 0.0
-        self._took_s = 0.0
-        self.is_open = False
+        self._thinking: list[str] = []
+        self._began_s = self._took_s = 0.0
 
-    @property
-    def text(self) -> str:
-        """All thinking so far."""
-        return "".join(self._parts)
-
-    def add(self, text: str) -> None:
-        """Add new text."""
-        if not self.is_open:
-            self._began_s, self.is_open = self._clock(), True
-        self._parts.append(text)
-
-    def close(self) -> None:
-        """Stop the clock: the answer has begun."""
-        self._took_s += self._clock() - self._began_s
-        self.is_open = False
-
-    def html(self) -> str:
-        """Return all thinking, folded."""
-        return thinking_html(self.text, self._took_s)
+    def add(self, content: str, thinking: str) -> bool:
+        """Add new text and thinking, if any; return whether it is the first text."""
+        if thinking:
+            if not self.is_thinking:
+                self._began_s, self.is_thinking = self._clock(), True
+            self._thinking.append(thinking)
+        if not content:
+            return False
+        if self.is_thinking:
+            self._took_s += self._clock() - self._began_s
+            self.is_thinking = False
+            if not self.has_text:
+                self.folded = thinking_html("".join(self._thinking), self._took_s)
+        self.converter.add(content)
+        is_first, self.has_text = not self.has_text, True
+        return is_first
 
     def preview_html(self) -> str:
-        """Return one line: the seconds so far and the latest words."""
+        """Return one line: the seconds of thinking so far and the latest words."""
         took_s = self._took_s + self._clock() - self._began_s
-        words = " ".join("".join(self._parts[-100:])[-_MAX_PREVIEW_SOURCE:].split())
+        words = " ".join("".join(self._thinking[-100:])[-_MAX_PREVIEW_SOURCE:].split())
         if len(words) > _PREVIEW_CHARACTERS:
             words = "…" + words[-_PREVIEW_CHARACTERS:].partition(" ")[2]
         return note_html(f"thinking… {took_s:.0f} s · {words}")
@@ -208,15 +209,13 @@ class StreamDisplay(LiveDisplay):
         self._begin()
 
     def _begin(self) -> None:
-        self._converter = ReplyConverter(self._view)
+        self._reply = LiveReply(self._view, self._clock)
         self._throttle = Throttle(self._hz, self._clock)
         self._outputs = 1
         self._finished: list[str] = []  # HTML of the finished segments in this output
         self._finished_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
         self._styles: set[str] = set()  # those of the finished outputs
-        self._has_text = False
-        self._thinking = LiveThinking(self._clock)
 
     def again(self, steps: Sequence[Mapping[str, Any]] = ()) -> bool:
         """Start over for the next answer, below the steps that led to it.
@@ -245,7 +244,7 @@ class StreamDisplay(LiveDisplay):
 
     def waiting(self, text: str) -> None:
         """Show why nothing has arrived yet; may be called often."""
-        if self._is_live and not (self._has_text or self._thinking.is_open):
+        if self._is_live and not (self._reply.has_text or self._reply.is_thinking):
             self._show_alone(note_html(text), visible_text(text))
 
     def feed(self, content: str, thinking: str = "") -> None:
@@ -256,24 +255,23 @@ class StreamDisplay(LiveDisplay):
         """
         if not self._is_live:
             return
-        if thinking:
-            self._thinking.add(thinking)
-        if content:
-            self._end_thinking()
-            self._converter.add(content)
-            self._has_text = True
+        reply = self._reply
+        if reply.add(content, thinking) and reply.folded:
+            self._show_alone(reply.folded)
+            self._new_output()
+            self._throttle.at_once()
         now = self._clock()
         if not self._throttle.is_due(now):
             return
-        if self._converter.has_pending:
+        if reply.converter.has_pending:
             self._paint(now)
-        elif self._thinking.is_open and not self._has_text:
-            self._show_alone(self._thinking.preview_html())
+        elif reply.is_thinking and not reply.has_text:
+            self._show_alone(reply.preview_html())
             self._throttle.hold(now, THINKING_INTERVAL_S)
 
     def _paint(self, now: float) -> None:
         sent = 0
-        for segment in self._converter.finished():
+        for segment in self._reply.converter.finished():
             self._finished.append(segment.html)
             self._finished_size += segment.characters
             self._size += segment.characters
@@ -281,15 +279,15 @@ class StreamDisplay(LiveDisplay):
                 _MIN_OUTPUT, self._size / 10
             ):
                 sent += self._finish_output()
-        sent += self._show(self._converter.open_html())
+        sent += self._show(self._reply.converter.open_html())
         self._throttle.painted(now, sent)
 
     def _show(self, open_html: str) -> int:
         """Show the finished segments of this output, and the open end."""
         html = "".join(self._finished) + open_html
         if not self._is_split:
-            thinking = self._thinking.html() if self._thinking.text else ""
-            return self._output.show(self._steps_html + thinking + page_html(html))
+            above = self._steps_html + self._reply.folded
+            return self._output.show(above + page_html(html))
         return self._output.show(page_html(html), above=self._styles) if html else 0
 
     def _show_alone(self, html: str, text: str = "") -> None:
@@ -317,12 +315,3 @@ class StreamDisplay(LiveDisplay):
         else:
             self._output = LiveOutput(self._publish)
             self._live.append(self._output)
-
-    def _end_thinking(self) -> None:
-        if not self._thinking.is_open:
-            return
-        self._thinking.close()
-        if not self._has_text:  # later thinking is shown when the reply is complete
-            self._show_alone(self._thinking.html())
-            self._new_output()
-            self._throttle.at_once()

@@ -182,7 +182,7 @@ def test_unchanged_column_is_not_converted_again(page, monkeypatch):
     page.tick(display)
     asked = []
     monkeypatch.setattr(
-        display._columns[0]._converter, "open_html", lambda: asked.append(1)
+        display._columns[0].reply.converter, "open_html", lambda: asked.append(1)
     )
     for _ in range(10):
         display.feed(1, "grows ")
