@@ -1,9 +1,9 @@
-"""Distributes rows over servers, and waits for servers that are out of service.
+"""Decides which row goes to which server, and when; nothing here waits or sends.
 
-``map_prompts`` runs the dispatcher above its workers. A server that is busy, limited or
-gone gets no rows for a while; its rows go to the other servers, or wait. Then single
-rows try it again, after growing pauses. A server that does not recover in time is
-dropped, and one that refuses for good is dropped at once.
+The workers take their rows from the dispatcher, and tell it the results. A server that
+is busy, limited or gone gets no rows for a while; its rows go to the other servers, or
+wait. Then single rows try it again, after growing pauses. A server that does not
+recover in time is dropped, and one that refuses for good is dropped at once.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from queue import Empty, SimpleQueue
+from dataclasses import dataclass, field
 
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.batch.workers import CONNECTION_ERRORS, RowResult, Workers
-from ollama_magic.client.decisions import DecisionRequest, RowRequest
+from ollama_magic.client.decisions import RowRequest
 from ollama_magic.errors import (
     CapabilityError,
     ConfigError,
     NotOllamaError,
     OllamaMagicError,
     ServerError,
+    ServerUnreachableError,
+    StreamInterruptedError,
     duration_text,
     quoted,
 )
-from ollama_magic.generation.schema import with_format_in_words
+from ollama_magic.generation.response import Response
+
+CONNECTION_ERRORS = (ServerUnreachableError, StreamInterruptedError)
+"""Errors of the server or the network, not of the row: the row can be sent again."""
 
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 30.0
 """Each pause is twice as long as the one before, unless the server names a time."""
@@ -54,6 +55,16 @@ _CRASHED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class RowResult:
+    """The reply to one row, or its error; it can be pickled."""
+
+    response: Response = field(default_factory=Response)
+    error: OllamaMagicError | None = None
+    is_server_gone: bool = False
+    """Whether the server answered nothing at all after a connection error."""
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedRow:
     """A request, the server that it was sent to, and the result."""
 
@@ -63,7 +74,7 @@ class FinishedRow:
 
 
 @dataclass(slots=True, eq=False)
-class _ServerLoad:
+class ServerLoad:
     """A server, the number of its rows in flight, and whether it is in service."""
 
     server: BatchServer
@@ -95,10 +106,14 @@ class Dispatcher:
     The server with the fewest rows in flight gets the next row, so a fast server
     answers more of them.
 
+    Not safe for threads: ``Workers`` calls it under a lock.
+
     Parameters
     ----------
     fault
         Why no server can be used, if that is known.
+    rows_per_server
+        How many rows a server may have at a time.
     patience_s
         How long to wait for a server that is out of service.
     clock
@@ -107,90 +122,87 @@ class Dispatcher:
 
     def __init__(
         self,
-        workers: Workers,
         servers: Sequence[BatchServer],
         fault: OllamaMagicError | None = None,
         *,
+        rows_per_server: int,
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workers = workers
         self._fault = fault
+        self._limit = rows_per_server
         self._patience_s = patience_s
         self._clock = clock
-        limit = workers.rows_per_server
-        self._loads = deque(_ServerLoad(server, limit) for server in servers)
+        self._loads = deque(ServerLoad(one, rows_per_server) for one in servers)
+        self.most_in_flight = rows_per_server * len(servers)
+        """How many rows can be in flight at the same time."""
         self._new: Iterator[RowRequest] = iter(())
         self._has_new = True
         self._again: deque[RowRequest] = deque()
-        self._in_flight: dict[Future[RowResult], tuple[RowRequest, _ServerLoad]] = {}
-        self._done: SimpleQueue[Future[RowResult]] = SimpleQueue()
+        self._in_flight = 0
         self._tries: Counter[str] = Counter()
-        self.finished: deque[FinishedRow] = deque()
+        self.finished: list[FinishedRow] = []
         """Finished rows; the caller removes those that it has processed."""
-        self.notes: list[str] = []
-        """Which servers were dropped or are still out of service, and why."""
+        self._dropped: list[str] = []
+
+    def begin(self, requests: Iterable[RowRequest]) -> None:
+        """Set the requests to send."""
+        self._new = iter(requests)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every row has finished."""
+        return not (self._in_flight or self._again or self._has_new)
+
+    @property
+    def notes(self) -> list[str]:
+        """Which servers were dropped or, at the end, are out of service, and why."""
+        down = self._down if self.has_ended else ()
+        return [*self._dropped, *(load.note() for load in down)]
 
     @property
     def waits_for(self) -> str:
         """The server that is waited for, and why; empty if all are in service."""
-        down = [load for load in self._loads if load.error is not None]
-        if not down:
+        load = min(self._down, key=lambda load: load.resume_at, default=None)
+        if load is None:
             return ""
-        load = min(down, key=lambda load: load.resume_at)
         assert load.error is not None
         left_s = load.resume_at - self._clock()
         next_try = f", next try in {duration_text(left_s)}" if left_s >= 0.5 else ""
         return f"waiting for {load.server.base_url}: {_reason(load.error)}{next_try}"
 
-    def run(
-        self, requests: Iterable[RowRequest], tick_s: float = 0.1
-    ) -> Iterator[None]:
-        """Send all requests; yield when rows have finished, and at every tick.
+    @property
+    def pause_s(self) -> float | None:
+        """The time until a server may be tried again; None if none is waited for."""
+        now = self._clock()
+        resumed = [
+            load.resume_at - now
+            for load in self._loads
+            if load.in_flight < load.limit and load.resume_at > now
+        ]
+        return min(resumed, default=None)
+
+    @property
+    def _down(self) -> list[ServerLoad]:
+        return [load for load in self._loads if load.error is not None]
+
+    def take(self) -> tuple[RowRequest, ServerLoad] | None:
+        """Return the next row to send, and the server to send it to, if any.
 
         Raises
         ------
-        ConfigError
-            The executor accepts no more work.
         OllamaMagicError
-            There are requests, and no server can be used, or the last one refuses for
-            good.
+            There is a row, and no server can be used.
         """
-        self._new = iter(requests)
-        self._send()
-        while self._in_flight or self._again or self._has_new:
-            self._collect(tick_s)
-            self._send()  # before the caller stores results, so no worker is idle
-            yield
-        self.notes += [load.note() for load in self._loads if load.error is not None]
-
-    def stop(self) -> None:
-        """End the requests in flight; complete replies are in ``finished``."""
-        self._new, self._has_new = iter(()), False
-        self._again.clear()
-        for future in list(self._in_flight):
-            future.cancel()
-        self._workers.stop()
-        self.finished += [
-            FinishedRow(request, load.server, future.result())
-            for future, (request, load) in self._in_flight.items()
-            if _is_answered(future)
-        ]
-        self._in_flight.clear()
-
-    def _send(self) -> None:
-        while (load := self._least_loaded()) and (request := self._next_request()):
-            if self._fault is not None:
-                raise self._fault
-            try:
-                future = self._workers.submit(
-                    load.server, _as_sent(request, load.server)
-                )
-            except RuntimeError as error:  # the executor is shut down or broken
-                raise _unusable_executor(error) from error
-            load.in_flight += 1
-            self._in_flight[future] = (request, load)
-            future.add_done_callback(self._done.put)
+        load = self._least_loaded()
+        request = self._next_request() if load is not None else None
+        if load is None or request is None:
+            return None
+        if self._fault is not None:
+            raise self._fault
+        load.in_flight += 1
+        self._in_flight += 1
+        return request, load
 
     def _next_request(self) -> RowRequest | None:
         # NB: rows that were sent before are the last ones. If one of them is the cause
@@ -199,7 +211,7 @@ class Dispatcher:
         self._has_new = request is not None
         return request or (self._again.popleft() if self._again else None)
 
-    def _least_loaded(self) -> _ServerLoad | None:
+    def _least_loaded(self) -> ServerLoad | None:
         self._loads.rotate(-1)  # equally loaded servers take turns
         now = self._clock()
         free = [
@@ -209,22 +221,20 @@ class Dispatcher:
         ]
         return min(free, key=lambda load: load.in_flight, default=None)
 
-    def _collect(self, tick_s: float) -> None:
-        futures: list[Future[RowResult]] = []
-        with suppress(Empty):
-            futures.append(self._done.get(timeout=tick_s))
-            while True:
-                futures.append(self._done.get_nowait())
-        for future in futures:
-            result = _result_of(future)
-            request, load = self._in_flight[future]
-            self._finish_or_retry(request, load, result)
-            # NB: removed last, so that an interrupt above loses no reply.
-            del self._in_flight[future]
-            load.in_flight -= 1
+    def finish(self, request: RowRequest, load: ServerLoad, result: RowResult) -> None:
+        """Note the result of a row that was taken; it may have to be sent again.
+
+        Raises
+        ------
+        OllamaMagicError
+            The last server refuses for good.
+        """
+        self._finish_or_retry(request, load, result)
+        load.in_flight -= 1
+        self._in_flight -= 1
 
     def _finish_or_retry(
-        self, request: RowRequest, load: _ServerLoad, result: RowResult
+        self, request: RowRequest, load: ServerLoad, result: RowResult
     ) -> None:
         error = result.error
         if error is not None and _is_final(error):
@@ -250,7 +260,7 @@ class Dispatcher:
             # No server is left: the other rows fail in the same way.
             self.finished.append(FinishedRow(row, load.server, result))
 
-    def _hold_back(self, load: _ServerLoad, error: OllamaMagicError) -> None:
+    def _hold_back(self, load: ServerLoad, error: OllamaMagicError) -> None:
         """Send no rows to a server for a while, or no more at all."""
         now = self._clock()
         if load.error is None:
@@ -267,17 +277,17 @@ class Dispatcher:
         # NB: the last try is at the end of the patience, however long a pause is.
         load.resume_at = now + (min(pause_s, left_s) if left_s > 0 else pause_s)
 
-    def _recover(self, load: _ServerLoad) -> None:
+    def _recover(self, load: ServerLoad) -> None:
         # A row that was sent before the server failed says nothing about it now.
         if self._clock() >= load.resume_at:
             load.error, load.pause_s = None, 0.0
-            load.limit = min(load.limit + 1, self._workers.rows_per_server)
+            load.limit = min(load.limit + 1, self._limit)
 
-    def _drop(self, load: _ServerLoad, error: OllamaMagicError) -> None:
+    def _drop(self, load: ServerLoad, error: OllamaMagicError) -> None:
         if load in self._loads:
             load.error = error
             self._loads.remove(load)
-            self.notes.append(load.note())
+            self._dropped.append(load.note())
 
 
 def _is_outage(error: OllamaMagicError) -> bool:
@@ -299,30 +309,3 @@ def _is_final(error: OllamaMagicError) -> bool:
 
 def _reason(error: OllamaMagicError) -> str:
     return quoted(error.why or error.what, limit=120)
-
-
-def _as_sent(request: RowRequest, server: BatchServer) -> RowRequest:
-    if not server.cloud_host or isinstance(request, DecisionRequest):
-        return request
-    return replace(request, prompt=with_format_in_words(request.prompt, request.format))
-
-
-def _is_answered(future: Future[RowResult]) -> bool:
-    if not future.done() or future.cancelled() or future.exception() is not None:
-        return False
-    return future.result().error is None
-
-
-def _result_of(future: Future[RowResult]) -> RowResult:
-    try:
-        return future.result()
-    except BrokenExecutor as error:
-        raise _unusable_executor(error) from error
-
-
-def _unusable_executor(error: RuntimeError) -> ConfigError:
-    return ConfigError(
-        "The executor accepts no more work.",
-        why=str(error) or type(error).__name__,
-        next_step="create a new executor",
-    )

@@ -26,7 +26,7 @@ from ollama_magic.batch.rows import (
     read_rows,
 )
 from ollama_magic.batch.servers import UsableServers, usable_servers
-from ollama_magic.batch.workers import open_workers
+from ollama_magic.batch.workers import Sender, Workers
 from ollama_magic.client.decisions import RowRequest
 from ollama_magic.client.types import (
     Format,
@@ -40,6 +40,9 @@ from ollama_magic.generation.options import check_value
 from ollama_magic.generation.schema import read_schema
 from ollama_magic.generation.session import Session, current_session
 from ollama_magic.generation.settings import model_options, system_message, truncation
+
+_AHEAD = 4
+"""Rows per worker that wait in an executor, so that no worker is idle."""
 
 
 def map_prompts(
@@ -347,16 +350,17 @@ def run_rows(
     output = open_progress_line(session) if arguments.progress else None
     progress = RowProgress(model or "no model", len(prompts), usable.note, output)
     results = Results(prompts, reader, cache, progress, resume=arguments.resume)
-    with open_workers(
-        arguments.executor, reader.schema, arguments.concurrency, len(usable.servers)
-    ) as workers:
-        dispatcher = Dispatcher(
-            workers, usable.servers, usable.fault, patience_s=arguments.patience
-        )
-        try:
-            results.run(dispatcher, lambda prompt: request_of(prompt, model))
-        finally:
-            notes += dispatcher.notes
+    dispatcher = Dispatcher(
+        usable.servers,
+        usable.fault,
+        rows_per_server=arguments.concurrency * (_AHEAD if arguments.executor else 1),
+        patience_s=arguments.patience,
+    )
+    workers = Workers(dispatcher, Sender(reader.schema, arguments.executor))
+    try:
+        results.run(workers, lambda prompt: request_of(prompt, model))
+    finally:
+        notes += dispatcher.notes
     values = results.values()
     notes += [*results.notes(), *reader.notes(values), *session.take_warnings()]
     return values

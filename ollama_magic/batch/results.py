@@ -1,24 +1,24 @@
-"""The results of a ``map_prompts`` call: cached, counted and shown as they arrive.
+"""The results of a ``map_prompts`` call: cached and counted as they arrive.
 
 ``map_prompts`` creates one ``Results`` and runs it. Every transaction and count
 happens in a separate thread, which no interrupt reaches: a row is either cached and
-counted, or it is not.
+counted, or it is not. The main thread only shows the progress.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from ollama_magic.batch.dispatch import Dispatcher, FinishedRow
+from ollama_magic.batch.dispatch import FinishedRow
 from ollama_magic.batch.progress import INTERVAL_S, RowProgress
 from ollama_magic.batch.rows import ReplyReader, positions_text
 from ollama_magic.batch.servers import BatchServer
+from ollama_magic.batch.workers import Workers
 from ollama_magic.client.background import check_interrupt, held
 from ollama_magic.client.decisions import RowRequest
 from ollama_magic.errors import (
@@ -39,10 +39,7 @@ from ollama_magic.generation.response import Response
 from ollama_magic.generation.status_line import knows_truncate, length_in_memory
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
+from ollama_magic.history.turns import utc_now
 
 # -- doubtful replies --------------------------------------------------------------
 
@@ -130,23 +127,11 @@ class RowCache:
                 return cached
         return None
 
-    def add(self, row: FinishedRow) -> None:
-        """Store a reply; it is on disk when this returns."""
-        response, server = row.result.response, row.server
-        reply = CachedReply(
-            model=row.request.model,
-            digest=server.digest,
-            text=response.text,
-            thinking=response.thinking,
-            thinking_s=response.thinking_s,
-            logprobs=response.text_logprobs,
-            done_reason=response.done_reason,
-            stats=response.stats,
-            host_kind=server.answers_from,
-            server_note=server.note,
-            answered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    def add(self, rows: Sequence[FinishedRow]) -> None:
+        """Store replies; they are on disk when this returns."""
+        self._store.cache_replies(
+            [(request_key(row.request), _stored(row)) for row in rows]
         )
-        self._store.cache_reply(request_key(row.request), reply)
 
     def _is_valid(self, request: RowRequest, cached: CachedReply) -> bool:
         try:
@@ -154,6 +139,23 @@ class RowCache:
         except ReplyDataError:
             return False
         return _is_kept(_doubt_about(request, cached))
+
+
+def _stored(row: FinishedRow) -> CachedReply:
+    response, server = row.result.response, row.server
+    return CachedReply(
+        model=row.request.model,
+        digest=server.digest,
+        text=response.text,
+        thinking=response.thinking,
+        thinking_s=response.thinking_s,
+        logprobs=response.text_logprobs,
+        done_reason=response.done_reason,
+        stats=response.stats,
+        host_kind=server.answers_from,
+        server_note=server.note,
+        answered_at=utc_now(),
+    )
 
 
 # -- all results -----------------------------------------------------------------
@@ -228,9 +230,7 @@ class Results:
         reason = f"{what.rstrip('.')} ({quoted(why, limit=200)})" if why else what
         return f"{reason}: {longest.next_step}" if longest else reason
 
-    def run(
-        self, dispatcher: Dispatcher, request_of: Callable[[str], RowRequest]
-    ) -> None:
+    def run(self, workers: Workers, request_of: Callable[[str], RowRequest]) -> None:
         """Get a result for every prompt, from the cache or a server.
 
         Parameters
@@ -248,48 +248,49 @@ class Results:
             cached.
         """
         end = "ended early"
-        with held(), ThreadPoolExecutor(1, "ollama-results") as self._thread:
+        with held(), ThreadPoolExecutor(1, "ollama-results") as thread:
+            work = thread.submit(self._run, workers, request_of)
             try:
-                self._in_thread(self._find_cached, request_of)
-                missing = (p for p in self._row_counts if p not in self._results)
-                for _ in dispatcher.run(map(request_of, missing)):
-                    self._in_thread(self._add_finished, dispatcher.finished)
-                    self._progress.waits_for = dispatcher.waits_for
-                    self._progress.show()
-                    check_interrupt()
+                self._watch(work, workers)
                 end = ""
             except KeyboardInterrupt:
                 end = "stopped"
-                self._end(dispatcher)
+                self._stop(work, workers)
                 raise Interrupted(self._interrupted_text()) from None
             except OllamaMagicError as error:
-                self._end(dispatcher)
                 advice = self._advice(self._progress.in_cache)
                 error.next_step = "; then ".join(
                     filter(None, [error.next_step, advice])
                 )
                 raise
             finally:
-                self._end(dispatcher)
+                self._stop(work, workers)
                 self._progress.finish(end, "" if end else self._advice())
 
-    def _end(self, dispatcher: Dispatcher) -> None:
-        self._is_ending = True
-        dispatcher.stop()
-        self._in_thread(self._add_finished, dispatcher.finished)
+    def _watch(self, work: Future[None], workers: Workers) -> None:
+        """Show the progress until the thread has ended, and stay interruptible."""
+        while not wait([work], INTERVAL_S).done:
+            self._progress.waits_for = workers.waits_for
+            self._progress.show()
+            check_interrupt()
+        work.result()
 
-    def _in_thread(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Run a function in the thread, and stay interruptible while it runs.
+    def _stop(self, work: Future[None], workers: Workers) -> None:
+        self._is_ending = True
+        workers.stop()
+        wait([work])
+
+    def _run(self, workers: Workers, request_of: Callable[[str], RowRequest]) -> None:
+        """Find, send, store and count all rows, in a thread that nothing interrupts.
 
         An interrupt in the middle of a transaction, or of a count, would leave it half
-        done; Python never delivers one to this thread.
+        done; Python delivers one to the main thread only.
         """
-        future = self._thread.submit(work, *args, **options)
-        while not wait([future], INTERVAL_S).done:
-            self._progress.show()
-            if not self._is_ending:
-                check_interrupt()
-        return future.result()
+        self._find_cached(request_of)
+        missing = [one for one in self._row_counts if one not in self._results]
+        if missing:
+            for rows in workers.run(map(request_of, missing), len(missing)):
+                self._add(rows)
 
     def _find_cached(self, request_of: Callable[[str], RowRequest]) -> None:
         """Add the results that are known before anything is sent."""
@@ -314,35 +315,37 @@ class Results:
             self._progress.cached += rows
             self._set(prompt, self._reader.kept(cached), _doubt_about(request, cached))
 
-    def _add_finished(self, finished: deque[FinishedRow]) -> None:
-        while finished:
-            self._add(finished[0])
-            finished.popleft()  # last, so that an error of the store loses no reply
+    def _add(self, rows: Sequence[FinishedRow]) -> None:
+        """Add rows that have finished, and store their replies together."""
+        errors = [self._error_of(row) for row in rows]
+        answered = [
+            (row, _doubt_about(row.request, row.result.response))
+            for row, error in zip(rows, errors, strict=True)
+            if error is None
+        ]
+        self._cache.add([row for row, doubt in answered if _is_kept(doubt)])
+        for row, doubt in answered:
+            prompt = row.request.prompt
+            self._progress.answered += self._row_counts[prompt]
+            if not _is_kept(doubt):
+                self._progress.unkept += self._row_counts[prompt]
+            self._set(prompt, self._reader.kept(row.result.response), doubt)
+        for row, error in zip(rows, errors, strict=True):
+            if error is not None:
+                count = self._row_counts[row.request.prompt]
+                self._progress.failed += count
+                if isinstance(error, ContextExceededError):  # the same call fails again
+                    self._progress.unsendable += count
+                self._results[row.request.prompt] = error
 
-    def _add(self, row: FinishedRow) -> None:
-        request, response = row.request, row.result.response
-        if request.prompt in self._results:
-            return
-        rows = self._row_counts[request.prompt]
+    def _error_of(self, row: FinishedRow) -> OllamaMagicError | None:
         error = self._context_error(row)
         if error is None:
             try:
-                self._reader.check(response)
+                self._reader.check(row.result.response)
             except ReplyDataError as mismatch:
-                error = mismatch
-        if error is not None:
-            self._progress.failed += rows
-            if isinstance(error, ContextExceededError):  # the same call fails again
-                self._progress.unsendable += rows
-            self._results[request.prompt] = error
-            return
-        doubt = _doubt_about(request, response)
-        if _is_kept(doubt):
-            self._cache.add(row)
-        else:
-            self._progress.unkept += rows
-        self._progress.answered += rows
-        self._set(request.prompt, self._reader.kept(response), doubt)
+                return mismatch
+        return error
 
     def _context_error(self, row: FinishedRow) -> OllamaMagicError | None:
         """Return the error of a row, also if a part of its prompt was lost unseen."""

@@ -226,7 +226,7 @@ def _decided(
         took_s=time.monotonic() - began_s,
     )
     if options.cached and cached is None:
-        session.store.cache_reply(request_key(request), kept)
+        session.store.cache_replies([(request_key(request), kept)])
     filled = ", ".join(prepared.filled[1])
     withheld = cached is None and prepared.client.withheld_key is not None
     facts = (

@@ -250,7 +250,7 @@ def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> N
                 answered_at=result.answered_at,
                 took_s=response.took_s,
             )
-            session.store.cache_reply(request_key(request), kept)
+            session.store.cache_replies([(request_key(request), kept)])
 
 
 def _steps(follow_ups: Sequence[FollowUp]) -> tuple[Message, ...]:

@@ -195,19 +195,16 @@ def nearest_prompt(database: sqlite3.Connection, prompt: str) -> str:
     return near[0] if near else ""
 
 
-def store_cached_reply(
-    database: sqlite3.Connection, key: str, reply: CachedReply
+def store_cached_replies(
+    database: sqlite3.Connection, replies: Iterable[tuple[str, CachedReply]]
 ) -> None:
-    """Store a reply, in place of an earlier one of the same model."""
-    database.execute(
+    """Store replies by their keys, in place of earlier ones of the same model."""
+    database.executemany(
         "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-        (
-            key,
-            canonical(reply.model),
-            reply.digest,
-            reply.answered_at,
-            reply.to_json(),
-        ),
+        [
+            (key, canonical(one.model), one.digest, one.answered_at, one.to_json())
+            for key, one in replies
+        ],
     )
 
 

@@ -293,10 +293,11 @@ class ChatStore:
             return ""
         return self._database.run(cache.nearest_prompt, prompt)
 
-    def cache_reply(self, key: str, reply: CachedReply) -> None:
-        """Store a reply, in place of an earlier one of the same model."""
-        self._database.run_and_commit(cache.store_cached_reply, key, reply)
-        self.used_replies.add(key, reply)
+    def cache_replies(self, replies: Sequence[tuple[str, CachedReply]]) -> None:
+        """Store replies by their keys, in place of earlier ones of the same model."""
+        self._database.run_and_commit(cache.store_cached_replies, replies)
+        for key, reply in replies:
+            self.used_replies.add(key, reply)
 
     def extract(self, notebook: str) -> bytes:
         """Return a store file with the chats of a notebook, and the replies in use."""

@@ -2,15 +2,16 @@
 
 import pickle
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 from fake_ollama import FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
+from ollama_magic.batch.dispatch import RowResult
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.batch.workers import ProcessWorkers, RowResult
+from ollama_magic.batch.workers import Sender
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
@@ -149,15 +150,16 @@ def test_an_executor_that_is_shut_down_is_an_error(fake_ollama):
     assert "after shutdown" in caught.value.why
 
 
-class Recording(ThreadPoolExecutor):
+class Pickling(Executor):
     """Stands in for processes: tasks must survive pickling."""
 
     sent = b""
 
-    def submit(self, function, job):
-        self.sent = pickle.dumps((function, job))
-        function, job = pickle.loads(self.sent)
-        return super().submit(function, job)
+    def submit(self, call):
+        self.sent = pickle.dumps(call)
+        future = Future()
+        future.set_result(pickle.loads(self.sent)())
+        return future
 
 
 def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
@@ -165,15 +167,13 @@ def test_no_secret_is_sent_to_a_worker(fake_ollama, monkeypatch):
     monkeypatch.setenv("OLLAMA_API_KEY", "secret-of-mine")
     client = OllamaClient(fake_ollama.url)
     monkeypatch.setenv("OLLAMA_API_KEY", "key-of-the-worker")
-    request = GenerateRequest("llama3.2:3b", "a")
-    with Recording(1) as pool:
-        workers = ProcessWorkers(pool, None, 1)
-        for is_configured in (True, False):
-            server = BatchServer(client, is_configured, "loopback")
-            answered = workers.submit(server, request).result()
-            assert answered.response.text == "re: a"
-            assert b"secret-of-mine" not in pool.sent
-            assert isinstance(answered, RowResult)
+    executor = Pickling()
+    for is_configured in (True, False):
+        server = BatchServer(client, is_configured, "loopback")
+        request = GenerateRequest("llama3.2:3b", "a")
+        answered = Sender(None, executor).send(server, request)
+        assert answered.response.text == "re: a"
+        assert b"secret-of-mine" not in executor.sent
     sent = [r.headers.get("authorization") for r in fake_ollama.requests]
     assert sent == ["Bearer key-of-the-worker", None]
 
@@ -188,9 +188,9 @@ def test_the_password_of_a_host_stays_in_this_process(fake_ollama, spawned):
 def test_extra_headers_stay_in_this_process(fake_ollama, spawned):
     """The workers would send their rows without them, and be rejected."""
     client = OllamaClient(fake_ollama.url, headers={"X-Key": "secret-of-mine"})
-    workers = ProcessWorkers(spawned, None, 1)
+    server = BatchServer(client, True, "loopback")
     with pytest.raises(ConfigError, match="The secret in headers for"):
-        workers.submit(BatchServer(client, True, "loopback"), GenerateRequest("m", "x"))
+        Sender(None, spawned).send(server, GenerateRequest("m", "x"))
 
 
 def test_errors_keep_their_text_between_processes():

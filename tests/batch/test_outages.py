@@ -4,16 +4,14 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import Future
 from itertools import pairwise
 
 import pytest
 from fake_ollama import JSON, RESET, Answer, FakeOllama, Wait, error, reply_line
 
 from ollama_magic import map_prompts
-from ollama_magic.batch.dispatch import Dispatcher
+from ollama_magic.batch.dispatch import Dispatcher, RowResult
 from ollama_magic.batch.servers import BatchServer
-from ollama_magic.batch.workers import RowResult
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.types import GenerateRequest
 from ollama_magic.errors import (
@@ -34,37 +32,52 @@ HOSTS = ["http://one:1", "http://other:1"]
 # -- the dispatcher, with a simulated clock -------------------------------------------
 
 
+SLOW = object()
+"""An answer that has not come yet."""
+
+
 class Script:
-    """Workers that answer at once: with an error, or with a reply if it is None."""
+    """Workers that answer within a tick: with an error, or a reply if it is None."""
 
     def __init__(self, answer, hosts=HOSTS[:1], *, patience_s=600.0, at_once=4):
-        self.rows_per_server = at_once
         self.now = 0.0
         self.sent = []
         self._answer = answer
         servers = [BatchServer(OllamaClient(host), True, "remote") for host in hosts]
         self.dispatcher = Dispatcher(
-            self, servers, patience_s=patience_s, clock=lambda: self.now
+            servers,
+            rows_per_server=at_once,
+            patience_s=patience_s,
+            clock=lambda: self.now,
         )
 
-    def submit(self, server, request):
-        self.sent.append((self.now, server.base_url, request.prompt))
-        error = self._answer(server.base_url, request.prompt, self.now)
-        if isinstance(error, Future):
-            return error
-        is_gone = isinstance(error, ServerUnreachableError)
-        future = Future()
-        future.set_result(RowResult(error=error, is_server_gone=is_gone))
-        return future
+    def ticks(self, rows):
+        """Send rows, a tick of 0.1 seconds after the other, until all have ended."""
+        self.dispatcher.begin(GenerateRequest("m", str(n)) for n in range(rows))
+        slow = []
+        while not self.dispatcher.has_ended:
+            taken = slow
+            while row := self.dispatcher.take():
+                request, load = row
+                self.sent.append((self.now, load.server.base_url, request.prompt))
+                taken.append(row)
+            slow = [row for row in taken if not self._is_answered(*row)]
+            self.now += 0.1
+            yield
 
-    def stop(self):
-        pass
+    def _is_answered(self, request, load):
+        error = self._answer(load.server.base_url, request.prompt, self.now)
+        if error is SLOW:
+            return False
+        is_gone = isinstance(error, ServerUnreachableError)
+        result = RowResult(error=error, is_server_gone=is_gone)
+        self.dispatcher.finish(request, load, result)
+        return True
 
     def run(self, rows=4):
         """Return the result of each row."""
-        requests = (GenerateRequest("m", str(n)) for n in range(rows))
-        for _ in self.dispatcher.run(requests, tick_s=0):
-            self.now += 0.1
+        for _ in self.ticks(rows):
+            pass
         results = {f.request.prompt: f.result for f in self.dispatcher.finished}
         assert len(results) == len(self.dispatcher.finished) == rows
         return [results[str(n)].error for n in range(rows)]
@@ -161,20 +174,14 @@ def test_patience_counts_from_the_last_reply():
 
 
 def test_a_server_that_still_answers_a_row_is_not_given_up():
-    slow = Future()
 
-    def answer(_url, prompt, _now):
-        if prompt == "0":
-            return slow
-        return None if slow.done() else refusal(503)
+    def answer(_url, prompt, now):
+        if now > 500:
+            return None
+        return SLOW if prompt == "0" else refusal(503)
 
     script = Script(answer, patience_s=60.0)
-    requests = (GenerateRequest("m", str(n)) for n in range(8))
-    for _ in script.dispatcher.run(requests, tick_s=0):
-        script.now += 1
-        if script.now == 500:
-            slow.set_result(RowResult())
-    assert [row.result.error for row in script.dispatcher.finished] == [None] * 8
+    assert script.run(rows=8) == [None] * 8
     assert script.dispatcher.notes == []
 
 
@@ -277,17 +284,19 @@ def test_the_error_of_a_row_is_not_an_outage():
 def test_requests_are_made_when_they_are_sent():
     """So that 50,000 of them are never in memory."""
     made = []
-    script = Script(lambda *_: Future())
-    requests = (made.append(n) or GenerateRequest("m", str(n)) for n in range(50_000))
-    next(script.dispatcher.run(requests, tick_s=0))
+    dispatcher = Script(lambda *_: SLOW).dispatcher
+    dispatcher.begin(
+        made.append(n) or GenerateRequest("m", str(n)) for n in range(50_000)
+    )
+    while dispatcher.take():
+        pass
     assert made == [0, 1, 2, 3]
 
 
 def test_the_server_that_the_call_waits_for_is_named():
     script = Script(until(100.0, refusal(429, "server (429): slow down", 30.0)))
     said = set()
-    for _ in script.dispatcher.run([GenerateRequest("m", "a")], tick_s=0):
-        script.now += 1.0
+    for _ in script.ticks(1):
         said.add(script.dispatcher.waits_for)
     about = f"waiting for {HOSTS[0]}: server (429): slow down"
     assert f"{about}, next try in 20 s" in said

@@ -104,8 +104,8 @@ def test_a_reply_without_counts_is_a_turn_without_tokens(store):
 
 def test_rows_of_map_prompts_count_with_all_notebooks_only(store):
     row = CachedReply("m", "d", "text", stats=stats(), answered_at=NOON)
-    store.cache_reply("row", row)
-    store.cache_reply("cell", replace(row, took_s=2.5))  # it is a turn as well
+    store.cache_replies([("row", row)])
+    store.cache_replies([("cell", replace(row, took_s=2.5))])  # a turn as well
     assert usage(store) == []
     (counted,) = usage(store, None)
     assert (counted.turns, counted.reading_speed) == (1, 200)
