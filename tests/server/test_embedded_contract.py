@@ -7,36 +7,23 @@ import pytest
 
 pytestmark = pytest.mark.embedded
 
-WIRE = (Path(__file__).parents[1] / "wire", Path(__file__).parent / "wire")
+WIRE = Path(__file__).parents[1] / "wire"
 
 _SAME_ANSWER = """
-blob_head_bad blob_head_missing blob_post_wrong_digest
-chat_bad_model_name chat_content_list chat_empty_body chat_empty_object
-chat_format_bad_string chat_images_bad_base64 chat_images_nonvision
-chat_malformed_json chat_messages_string chat_name_field chat_option_wrong_type
+blob_head_bad blob_head_missing blob_post_wrong_digest chat_bad_model_name
+chat_empty_object chat_images_nonvision chat_name_field chat_option_wrong_type
 chat_think_high_unsupported chat_think_true_unsupported chat_tools_unsupported
-chat_tools_unsupported_nonstream chat_two_json_values chat_unknown_model
-copy_empty_body copy_empty_object copy_malformed_json copy_missing_source
-create_bad_digest create_bad_model_name create_files_two create_no_from
-delete_bad_model_name delete_empty_body delete_empty_object delete_unknown_model
-embed_empty_object embed_on_chat_model embed_unknown_model
-embeddings_old_on_chat_model embeddings_unknown_model
-generate_empty_body generate_empty_object generate_images_bad_base64
-generate_images_nonvision generate_keep_alive_bad generate_malformed_json
-generate_model_number generate_not_json generate_option_int_for_bool
-generate_option_stop_string generate_option_wrong_type generate_options_not_object
-generate_raw_with_system generate_stream_string generate_suffix_unsupported
-generate_think_true_unsupported generate_unknown_model generate_unknown_model_tag
-head_chat options_no_origin origin_null
-pull_empty_object pull_malformed_json push_empty_object
-root_get root_head
-show_bad_model_name show_empty_object show_malformed_json show_unknown_model
-tags_head unknown_route_get unknown_route_post version_head
-wrong_method_get_show wrong_method_post_delete wrong_method_post_tags
+chat_tools_unsupported_nonstream chat_unknown_model create_bad_digest
+create_bad_model_name create_no_from delete_empty_object delete_unknown_model
+embed_on_chat_model generate_images_nonvision generate_keep_alive_bad
+generate_option_int_for_bool generate_option_stop_string generate_option_wrong_type
+generate_raw_with_system generate_suffix_unsupported generate_think_true_unsupported
+generate_unknown_model generate_unknown_model_tag origin_null show_bad_model_name
+show_empty_object
 """
 
 _SAME_SHAPE = """
-chat_bad_role chat_content_null chat_format_bad_schema chat_format_json
+chat_bad_role chat_content_null chat_format_json
 chat_format_schema chat_invalid_utf8 chat_last_is_assistant chat_length chat_load
 chat_multi_turn chat_multi_turn_nonstream chat_no_role chat_nonstream
 chat_num_ctx_reload chat_stop chat_stream chat_stream_false_null
@@ -51,11 +38,7 @@ generate_think_false generate_unload generate_unload_not_loaded version
 
 
 def recording(name):
-    for folder in WIRE:
-        path = folder / f"{name}.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    raise FileNotFoundError(name)
+    return json.loads((WIRE / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def replay(engine, recorded):
@@ -92,10 +75,6 @@ def test_the_response_is_the_recorded_one(engine, name):
     recorded = recording(name)
     answer = replay(engine, recorded)
     assert answer.status == recorded["response"]["status"]
-    assert answer.headers.get("Content-Type") == recorded_header(
-        recorded, "Content-Type"
-    )
-    assert answer.headers.get("Allow") == recorded_header(recorded, "Allow")
     assert answer.body.decode().splitlines() == recorded_lines(recorded)
 
 

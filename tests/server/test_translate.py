@@ -10,7 +10,6 @@ from ollama_magic.server.embedded.protocol import (
     ModelName,
     in_future,
     keep_alive_s,
-    parse_duration,
     read_request,
 )
 from ollama_magic.server.embedded.translate import (
@@ -133,13 +132,10 @@ def test_a_chat_with_tools_is_converted():
     assert sent[2] == {"role": "tool", "content": "sunny", "name": "get"}
 
 
-def test_arguments_as_text_are_rejected_with_the_recorded_text(recording):
-    recorded = recording("chat_tools_arguments_as_string")
-    messages = recorded["request"]["body"]["messages"]
-    (line,) = recorded["response"]["lines"]
-    with pytest.raises(ApiError) as refusal:
-        chat_messages(messages)
-    assert refusal.value.text == json.loads(line["line"])["error"]
+def test_arguments_as_text_are_rejected():
+    call = {"function": {"name": "get", "arguments": '{"city": "Rome"}'}}
+    with pytest.raises(ApiError, match="arguments of a tool call"):
+        chat_messages([{"role": "assistant", "tool_calls": [call]}])
 
 
 def test_the_oldest_message_is_dropped_first_and_results_with_their_call():
@@ -275,11 +271,6 @@ def test_an_invalid_keep_alive_is_rejected(value):
     assert refusal.value.status_code == 400
 
 
-def test_a_number_without_unit_has_gos_error_text():
-    with pytest.raises(ApiError, match='time: missing unit in duration "5"'):
-        parse_duration("5")
-
-
 @pytest.mark.parametrize("seconds", [FOREVER_S, 1e300])
 def test_an_infinite_keep_alive_has_a_date(seconds):
     assert in_future(seconds) > "2300"
@@ -317,21 +308,20 @@ def test_the_case_of_names_is_ignored():
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"  ", "missing request body"),
-        (b'{"model": "smo', "unexpected EOF"),
-        (b"[1]", "cannot unmarshal array into Go value of type api.ChatRequest"),
-        (b'{"messages": [3]}', "cannot unmarshal number into Go struct field"),
-        (b'{"model": "a", "stream": 1}', "ChatRequest.stream of type bool"),
-        (b"[" * 100_000, "exceeded max depth"),
+        (b"  ", "is not JSON"),
+        (b'{"model": "smo', "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[1]", "is not a JSON object"),
+        (b'{"messages": [3]}', "is not a JSON object"),
+        (b'{"model": "a", "stream": 1}', '"stream" must be of the type bool'),
+        (b'{"messages": [{"content": [1]}]}', '"content" must be of the type str'),
     ],
 )
-def test_invalid_bodies_have_the_recorded_errors(body, words):
+def test_invalid_bodies_are_rejected(body, words):
     with pytest.raises(ApiError, match=words) as refusal:
-        read_request(body, "ChatRequest")
+        read_request(body)
     assert refusal.value.status_code == 400
 
 
 def test_a_null_field_counts_as_missing():
-    assert read_request(b'{"model": "a", "stream": null}', "ChatRequest") == {
-        "model": "a"
-    }
+    assert read_request(b'{"model": "a", "stream": null}') == {"model": "a"}

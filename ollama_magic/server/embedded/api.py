@@ -19,12 +19,9 @@ from ollama_magic.server.embedded.generate import TextGenerator
 from ollama_magic.server.embedded.http import HTTPExchange, Routes
 from ollama_magic.server.embedded.new_models import OnStatus, Puller
 from ollama_magic.server.embedded.protocol import (
-    JSON_PLAIN,
     ApiError,
     ModelName,
     in_future,
-    keep_alive_s,
-    model_not_found,
     read_request,
     rfc3339,
 )
@@ -52,29 +49,23 @@ class EmbeddedApi:
         self._generator = TextGenerator(self._scheduler)
 
     def routes(self) -> Routes:
-        """Return the endpoints; HEAD works wherever GET does, as in Ollama."""
-        read = {"/": self._root, "/api/version": self._version}
-        read |= {"/api/tags": self._tags, "/api/ps": self._ps}
-        post = {
-            "/api/show": self._show,
-            "/api/chat": self._chat,
-            "/api/generate": self._generate,
-            "/api/pull": self._pull,
-            "/api/push": self._push,
-            "/api/create": self._create,
-            "/api/copy": self._copy,
-            "/api/embed": self._embed,
-            "/api/embeddings": self._old_embeddings,
-        }
+        """Return the endpoints."""
         return {
-            **{path: {"HEAD": do, "GET": do} for path, do in read.items()},
-            **{path: {"POST": do} for path, do in post.items()},
-            "/api/delete": {"DELETE": self._delete},
-            _BLOBS: {"HEAD": self._has_blob, "POST": self._upload_blob},
+            ("GET", "/api/version"): self._version,
+            ("GET", "/api/tags"): self._tags,
+            ("GET", "/api/ps"): self._ps,
+            ("POST", "/api/show"): self._show,
+            ("POST", "/api/chat"): self._chat,
+            ("POST", "/api/generate"): self._generate,
+            ("POST", "/api/pull"): self._pull,
+            ("POST", "/api/push"): self._push,
+            ("POST", "/api/create"): self._create,
+            ("POST", "/api/copy"): self._copy,
+            ("POST", "/api/embed"): self._embed,
+            ("DELETE", "/api/delete"): self._delete,
+            ("HEAD", f"{_BLOBS}*"): self._has_blob,
+            ("POST", f"{_BLOBS}*"): self._upload_blob,
         }
-
-    def _root(self, exchange: HTTPExchange) -> None:
-        exchange.send_text("Ollama is running")
 
     def _version(self, exchange: HTTPExchange) -> None:
         build = engine.version()
@@ -100,42 +91,32 @@ class EmbeddedApi:
         exchange.send_json({"models": loaded_models})
 
     def _show(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "ShowRequest")
-        name = _required_name(request)
-        model = self._store.find(name)
-        if model is None:
-            raise model_not_found(str(name))
+        request = read_request(exchange.body())
+        model = self._named(request)
         weights = self._store.blob_path(model.config.blob)
         try:
             answer = _described(model, weights, verbose=request.get("verbose", False))
         except (gguf.GGUFError, OSError) as error:
-            raise ApiError(500, f"the weights of {name} cannot be read") from error
+            text = f"the weights of {model.name} cannot be read"
+            raise ApiError(500, text) from error
         exchange.send_json(answer)
 
     def _chat(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "ChatRequest")
-        keep_alive_s(request.get("keep_alive"), 0)  # as Go's decoder, checked first
-        name = _required_name({"model": request.get("model")})
-        model = self._find(name, request["model"])
-        self._generator.chat(model, request, exchange)
+        request = read_request(exchange.body())
+        self._generator.chat(self._named(request), request, exchange)
 
     def _generate(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "GenerateRequest")
-        keep_alive_s(request.get("keep_alive"), 0)
-        text = request.get("model", "")
-        name = ModelName.parse(text)
-        if name is None:
-            raise model_not_found(text)
-        self._generator.generate(self._find(name, text), request, exchange)
+        request = read_request(exchange.body())
+        self._generator.generate(self._named(request), request, exchange)
 
     def _pull(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "PullRequest")
-        name = _valid_name(request)
+        request = read_request(exchange.body())
+        name = _name(request)
         _report_to(exchange, request, lambda status: self._puller.pull(name, status))
 
     def _create(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "CreateRequest")
-        name = _valid_name(request)
+        request = read_request(exchange.body())
+        name = _name(request)
         new_models.check_create(request)
         _report_to(
             exchange,
@@ -145,52 +126,22 @@ class EmbeddedApi:
             ),
         )
 
-    def _push(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "PushRequest")
-        _required_name(request)
+    def _push(self, _: HTTPExchange) -> None:
         raise ApiError(501, "the embedded engine cannot push; install Ollama for it")
 
     def _copy(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "CopyRequest")
-        names = []
-        for field in ("source", "destination"):
-            name = ModelName.parse(request.get(field, ""))
-            if name is None:
-                raise ApiError(400, f'{field} "{request.get(field, "")}" is invalid')
-            names.append(name)
-        source, destination = names
-        model = self._store.find(source)
-        if model is None:
-            raise ApiError(404, f'model "{request["source"]}" not found')
-        self._store.save(destination, model.config)
+        request = read_request(exchange.body())
+        model = self._named(request, "source")
+        self._store.save(_name(request, "destination"), model.config)
         exchange.send_status(200)
 
     def _delete(self, exchange: HTTPExchange) -> None:
-        request = read_request(exchange.body(), "DeleteRequest")
-        text = _name_field(request)
-        if not text:
-            raise ApiError(400, "model is required")
-        name = ModelName.parse(text)
-        if name is None:
-            raise ApiError(400, f'name "{text}" is invalid')
-        self._store.delete(self._find(name, text))
+        self._store.delete(self._named(read_request(exchange.body())))
         exchange.send_status(200)
 
     def _embed(self, exchange: HTTPExchange) -> None:
-        self._reject_embeddings(exchange, status_code=501)
-
-    def _old_embeddings(self, exchange: HTTPExchange) -> None:
-        self._reject_embeddings(exchange, status_code=500)
-
-    def _reject_embeddings(self, exchange: HTTPExchange, *, status_code: int) -> None:
-        request = read_request(exchange.body(), "EmbedRequest")
-        text = request.get("model", "")
-        if not text:
-            raise model_not_found(text)
-        name = ModelName.parse(text)
-        if name is None or self._store.find(name) is None:
-            raise ApiError(404, f'model "{text}" not found, try pulling it first')
-        raise ApiError(status_code, _NO_EMBEDDINGS)
+        self._named(read_request(exchange.body()))
+        raise ApiError(501, _NO_EMBEDDINGS)
 
     def _has_blob(self, exchange: HTTPExchange) -> None:
         digest = _digest(exchange)
@@ -200,11 +151,6 @@ class EmbeddedApi:
 
     def _upload_blob(self, exchange: HTTPExchange) -> None:
         digest = _digest(exchange)
-        if self._store.has_blob(digest):
-            for _ in exchange.body_pieces():
-                pass  # read it all, so that the client gets no broken pipe
-            exchange.send_status(200)
-            return
         with self._store.staging() as folder:
             path = folder / "blob"
             received = hashlib.sha256()
@@ -219,25 +165,18 @@ class EmbeddedApi:
             self._store.adopt(path, digest)
         exchange.send_status(201)
 
-    def _find(self, name: ModelName, text: str) -> StoredModel:
-        model = self._store.find(name)
+    def _named(self, request: Mapping[str, Any], field: str = "model") -> StoredModel:
+        """Return the model that a request names."""
+        model = self._store.find(_name(request, field))
         if model is None:
-            raise model_not_found(text)
+            raise ApiError(404, f"model '{request[field]}' not found")
         return model
 
 
-def _name_field(request: Mapping[str, Any]) -> str:
-    return request.get("model") or request.get("name") or ""
-
-
-def _required_name(request: Mapping[str, Any]) -> ModelName:
-    if not _name_field(request):
-        raise ApiError(400, "model is required")
-    return _valid_name(request)
-
-
-def _valid_name(request: Mapping[str, Any]) -> ModelName:
-    name = ModelName.parse(_name_field(request))
+def _name(request: Mapping[str, Any], field: str = "model") -> ModelName:
+    if not request.get(field):
+        raise ApiError(400, f"{field} is required")
+    name = ModelName.parse(request[field])
     if name is None:
         raise ApiError(400, "invalid model name")
     return name
@@ -269,7 +208,7 @@ def _report_to(
     if is_streamed:
         exchange.end_lines()
     else:
-        exchange.send_json({"status": "success"}, content_type=JSON_PLAIN)
+        exchange.send_json({"status": "success"})
 
 
 # -- descriptions of models ---------------------------------------------------

@@ -20,21 +20,18 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from ollama_magic.server.embedded.protocol import JSON_UTF8, ApiError
+from ollama_magic.server.embedded.protocol import ApiError
 
 LOG = logging.getLogger(__name__)
 
 Endpoint = Callable[["HTTPExchange"], None]
-Routes = Mapping[str, Mapping[str, Endpoint]]
-"""Path to method to endpoint; a path that ends in ``/`` matches everything below it."""
+Routes = Mapping[tuple[str, str], Endpoint]
+"""Method and path to endpoint; a path that ends in ``/*`` is one more level."""
 
 _PIECE = 1 << 16
 _DRAIN_LIMIT = 1 << 20
 _REQUEST_S = 60.0
 """How long a connection may wait for its next request, which holds a thread."""
-_GO_ESCAPES = str.maketrans(
-    {char: f"\\u{ord(char):04x}" for char in "<>&\N{LINE SEPARATOR}\u2029"}
-)
 
 
 class ClientGoneError(Exception):
@@ -42,9 +39,9 @@ class ClientGoneError(Exception):
 
 
 def to_json(value: object) -> bytes:
-    """Return JSON as Go writes it: compact, with ``<``, ``>`` and ``&`` escaped."""
+    """Return compact JSON; lone surrogates become ``?``."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
+    return text.encode("utf-8", "replace")
 
 
 class HTTPExchange:
@@ -52,8 +49,9 @@ class HTTPExchange:
 
     def __init__(self, handler: _Handler) -> None:
         self._handler = handler
-        self._is_chunked = "chunked" in handler.headers.get("Transfer-Encoding", "")
-        self._unread = 0 if self._is_chunked else _content_length(handler)
+        length = handler.headers.get("Content-Length", "0")
+        self._unread = int(length) if length.isascii() and length.isdigit() else 0
+        self.is_chunked = "Transfer-Encoding" in handler.headers
         self.path = urlsplit(handler.path).path
         self.has_begun = False
         """Whether the status was sent; errors then become a line of the stream."""
@@ -70,26 +68,6 @@ class HTTPExchange:
         ClientGoneError
             The body is shorter than announced.
         """
-        if self._is_chunked:
-            while size := self._chunk_size():
-                self._unread = size
-                yield from self._announced()
-                self._handler.rfile.readline()
-            self._is_chunked = False
-        yield from self._announced()
-
-    def _chunk_size(self) -> int:
-        line = self._handler.rfile.readline(_PIECE).split(b";")[0].strip()
-        try:
-            size = int(line, 16)
-        except ValueError as error:
-            raise ClientGoneError from error
-        if size == 0:
-            while self._handler.rfile.readline(_PIECE).strip():
-                pass  # trailers
-        return size
-
-    def _announced(self) -> Iterator[bytes]:
         while self._unread > 0:
             piece = self._handler.rfile.read(min(self._unread, _PIECE))
             if not piece:
@@ -97,17 +75,13 @@ class HTTPExchange:
             self._unread -= len(piece)
             yield piece
 
-    def send_json(self, value: object, *, content_type: str = JSON_UTF8) -> None:
+    def send_json(self, value: object) -> None:
         """Respond with 200 and one JSON value, without a final newline."""
-        self._send(200, content_type, to_json(value))
-
-    def send_text(self, text: str) -> None:
-        """Respond with 200 and plain text."""
-        self._send(200, "text/plain; charset=utf-8", text.encode())
+        self._send(200, to_json(value))
 
     def send_status(self, status_code: int) -> None:
         """Respond with a status and an empty body."""
-        self._send(status_code, "", b"")
+        self._send(status_code, b"")
 
     def send_error(self, error: ApiError) -> None:
         """Send ``{"error": …}``, with its status or as the last line of a stream."""
@@ -115,8 +89,7 @@ class HTTPExchange:
             self.send_line({"error": error.text})
             self.end_lines()
             return
-        data = to_json({"error": error.text})
-        self._send(error.status_code, error.content_type, data)
+        self._send(error.status_code, to_json({"error": error.text}))
 
     def send_line(self, value: object) -> None:
         """Send one line of an NDJSON stream, as one HTTP chunk."""
@@ -154,30 +127,17 @@ class HTTPExchange:
 
     def drain(self) -> None:
         """Read the rest of the body: if it is unread at close, the response is lost."""
-        if self._is_chunked or self._unread > _DRAIN_LIMIT:
+        if self.is_chunked or self._unread > _DRAIN_LIMIT:
             self._handler.close_connection = True
         else:
             with contextlib.suppress(ClientGoneError, OSError):
-                for _ in self._announced():
-                    pass
+                self.body()
 
-    def send_plain_error(
-        self, status_code: int, text: str, headers: Mapping[str, str]
-    ) -> None:
-        """Send an error of the router, which Ollama sends as plain text."""
-        self._send(status_code, "text/plain", text.encode(), headers)
-
-    def _send(
-        self,
-        status_code: int,
-        content_type: str,
-        data: bytes,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def _send(self, status_code: int, data: bytes) -> None:
         self.has_begun = True
-        names = {"Content-Type": content_type} if content_type else {}
-        length = {"Content-Length": str(len(data))}
-        head = self._handler.head(status_code, {**names, **(headers or {}), **length})
+        headers = {"Content-Type": "application/json; charset=utf-8"} if data else {}
+        headers["Content-Length"] = str(len(data))
+        head = self._handler.head(status_code, headers)
         self._write(head if self._handler.command == "HEAD" else head + data)
 
     def _write(self, data: bytes) -> None:
@@ -225,26 +185,20 @@ class _Handler(BaseHTTPRequestHandler):
                 exchange.send_status(403)
             elif not self._has_token():
                 exchange.send_error(ApiError(401, "unauthorized"))
+            elif exchange.is_chunked:
+                exchange.send_error(ApiError(411, "a request needs a Content-Length"))
             else:
-                self._answer(exchange)
+                self._run(exchange)
             exchange.drain()
         except ClientGoneError:
             self.close_connection = True
 
     do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = do_OPTIONS = _dispatch  # noqa: N815
 
-    def _answer(self, exchange: HTTPExchange) -> None:
-        methods = _methods(self.server.routes, exchange.path)
-        endpoint = (methods or {}).get(self.command)
-        if methods is None:
-            exchange.send_plain_error(404, "404 page not found", {})
-        elif endpoint is None:
-            allowed = {"Allow": ", ".join(methods)}
-            exchange.send_plain_error(405, "405 method not allowed", allowed)
-        else:
-            self._run(endpoint, exchange)
-
-    def _run(self, endpoint: Endpoint, exchange: HTTPExchange) -> None:
+    def _run(self, exchange: HTTPExchange) -> None:
+        paths = (exchange.path, f"{exchange.path.rpartition('/')[0]}/*")
+        found = (self.server.routes.get((self.command, path)) for path in paths)
+        endpoint = next(filter(None, found), _unknown)
         try:
             endpoint(exchange)
         except ApiError as error:
@@ -272,18 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
         LOG.debug(format, *args)
 
 
-def _methods(routes: Routes, path: str) -> Mapping[str, Endpoint] | None:
-    if path in routes:
-        return routes[path]
-    for prefix, methods in routes.items():
-        if prefix.endswith("/") and prefix != "/" and path.startswith(prefix):
-            return methods
-    return None
-
-
-def _content_length(handler: BaseHTTPRequestHandler) -> int:
-    text = handler.headers.get("Content-Length", "0")
-    return int(text) if text.isascii() and text.isdigit() else 0
+def _unknown(exchange: HTTPExchange) -> None:
+    raise ApiError(404, f"{exchange.path} does not exist, or not with this method")
 
 
 def _is_local(headers: Message) -> bool:

@@ -25,7 +25,6 @@ from typing import Any
 
 from ollama_magic.server.embedded import gguf
 from ollama_magic.server.embedded.protocol import (
-    JSON_PLAIN,
     ApiError,
     ModelName,
     not_supported,
@@ -307,13 +306,13 @@ def check_create(request: Mapping[str, Any]) -> None:
     files = request.get("files") or {}
     if not request.get("from") and not files:
         text = "neither 'from' or 'files' was specified"
-        raise ApiError(400, text, content_type=JSON_PLAIN)
+        raise ApiError(400, text)
     if request.get("from") and files:
         raise not_supported("'from' together with 'files'")
     if len(files) > 1:
         raise not_supported("models made of several files")
     if files and not all(name.lower().endswith(".gguf") for name in files):
-        raise ApiError(400, "unknown type", content_type=JSON_PLAIN)
+        raise ApiError(400, "unknown type")
 
 
 def create(

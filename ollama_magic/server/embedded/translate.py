@@ -9,8 +9,6 @@ Sources: Ollama ``docs/api.md`` and ``docs/modelfile.mdx``; llama.cpp
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_magic.server.embedded.protocol import (
-    JSON_PLAIN,
     ApiError,
     llama_error,
     not_supported,
@@ -51,13 +48,8 @@ def check_images(images: Sequence[object]) -> None:
     Raises
     ------
     ApiError
-        400, with the text that Ollama has for invalid or unsupported images.
+        400, with Ollama's text.
     """
-    for image in images:
-        try:
-            base64.b64decode(str(image), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ApiError(400, "illegal base64 data at input byte 0") from error
     if images:
         raise llama_error(
             400,
@@ -86,8 +78,7 @@ def _tool_call(call: Json) -> dict[str, Any]:
     function = call.get("function") or {}
     arguments = function.get("arguments") or {}
     if not isinstance(arguments, dict):
-        text = "Value looks like object, but can't find closing '}' symbol"
-        raise ApiError(400, text)
+        raise ApiError(400, "the arguments of a tool call are not an object")
     called = {"name": function.get("name", ""), "arguments": json.dumps(arguments)}
     return {"id": call.get("id") or _call_id(), "type": "function", "function": called}
 
@@ -106,9 +97,8 @@ def response_format(value: object) -> dict[str, Any] | None:
         return {"type": "json_object"}
     if isinstance(value, dict):
         return {"type": "json_schema", "json_schema": {"schema": value}}
-    shown = json.dumps(json.dumps(value, ensure_ascii=False), ensure_ascii=False)
-    text = f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
-    raise ApiError(500, text, content_type=JSON_PLAIN)
+    text = f'invalid format: {value!r}; expected "json" or a valid JSON Schema object'
+    raise ApiError(500, text)
 
 
 def template_arguments(
