@@ -57,9 +57,12 @@ def quoted(text: str, *, limit: int = 500) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-# Fillers and variation selectors count as printable, but are invisible.
+# Fillers and variation selectors count as printable, but are invisible; a selector
+# after a character that has variants selects one.
+_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f"
 _UNSEEN = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\U00016fe4\U0001bc9d"
+    f"\U000e0100-\U000e01ef]|(?<=[\x00-\x9f{_SELECTORS}])[{_SELECTORS}](?!\u20e3)"
 )
 # JupyterLab turns these into links in plain text, whatever the scheme.
 _LINKED = re.compile(
@@ -75,15 +78,18 @@ def harmless(text: str) -> str:
     >>> harmless("see javascript://x and https://a.example\x07")
     'see javascript: //x and https://a.example\\x07'
     """
-    if not text.isprintable() or _UNSEEN.search(text):
+    text = _UNSEEN.sub(lambda unseen: _escape(unseen[0]), text)
+    if not text.isprintable():
         text = "".join(
-            char
-            if char == "\n" or (char.isprintable() and not _UNSEEN.match(char))
-            else char.encode("unicode_escape").decode()
+            char if char == "\n" or char.isprintable() else _escape(char)
             for char in text
         )
     # Last, because an escape consists of letters and may start a link.
     return _LINKED.sub(r"\1\2 ", text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 # -- exceptions ----------------------------------------------------------------

@@ -161,7 +161,18 @@ def is_hidden(char: str) -> bool:
     if 0xE0000 <= code <= 0xE0FFF or 0xFFF0 <= code <= 0xFFFB:
         return True
     # Invisible letters and spaces, and Unicode's line ends.
-    if code in {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFFA0}:
+    if code in {
+        0x034F,
+        0x115F,
+        0x1160,
+        0x17B4,
+        0x17B5,
+        0x180E,
+        0x3164,
+        0xFFA0,
+        0x16FE4,
+        0x1BC9D,
+    }:
         return True
     if code in {0x2028, 0x2029}:
         return True

@@ -194,7 +194,7 @@ def prepare(
     request = _request(name, options, sent, tools, format)
     request = named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0), *reply]
-    earlier = chain.from_iterable(t.images for t in history.sent(options.last))
+    earlier = chain.from_iterable(t.sent_images for t in history.sent(options.last))
     return PreparedRequest(
         client=client,
         options=options,

@@ -24,6 +24,8 @@ from ollama_magic.generation.images import attach, image_of
 from ollama_magic.generation.values import (
     ValueText,
     error_text,
+    is_environment,
+    is_from,
     shows_environment,
     value_text,
     with_files,
@@ -50,7 +52,8 @@ _HISTORIES = ("_ih", "_oh", "_dh")
 """IPython's names for the inputs, outputs and directories of the session."""
 
 _NO_TEXT = re.compile(
-    r"<.* at 0x[0-9A-Fa-f]+>|<(class|enum|built-in (function|method)|_io\.\w+) .*>"
+    r"<.* at 0x[0-9A-Fa-f]+>"
+    r"|<(class|enum|bound method|built-in (function|method)|_io\.\w+) .*>"
 )
 """The text of an object that has none of its own: a generator, a class, a file."""
 
@@ -205,7 +208,11 @@ def fill(
             labels[f"{expression.text}{note}"] = None
         return rendered[expression.text]
 
-    whole = _PLACEHOLDER.sub(replacement, text)
+    try:
+        whole = _PLACEHOLDER.sub(replacement, text)
+    except PromptError as error:  # the user's own errors may name a secret
+        error.why = hide(error.why)
+        raise
     return whole, tuple(labels), tuple(images)
 
 
@@ -332,7 +339,9 @@ def _is_key(node: ast.expr | None) -> bool:
 # -- values --------------------------------------------------------------------
 
 
-def _check_open(value: object, expression: _Expression) -> None:
+def _check_open(
+    value: object, expression: _Expression, namespace: Mapping[str, Any]
+) -> None:
     """Raise ``PromptError`` for a value that gives access to secrets.
 
     A class of this package that contains a secret sets ``holds_secrets``.
@@ -340,9 +349,20 @@ def _check_open(value: object, expression: _Expression) -> None:
     for kind, what in _CLOSED:
         if isinstance(value, kind):
             raise _closed(expression, what)
+    if isinstance(value, Mapping) and _is_environment(value):
+        raise _closed(expression, _CLOSED[0][1])
+    if value is namespace or is_from(value, "traitlets", "Configurable"):
+        raise _closed(expression, "all variables and settings of this session")
     if getattr(type(value), "holds_secrets", False) is True:
         what = f"a value of type {type(value).__name__} (it may hold a secret)"
         raise _closed(expression, what)
+
+
+def _is_environment(value: Mapping[Any, Any]) -> bool:
+    try:
+        return is_environment(value)
+    except Exception:  # noqa: BLE001  (the user's own mapping)
+        return False
 
 
 def _look_up(
@@ -369,7 +389,7 @@ def _look_up(
         except Exception as error:  # the user's properties may raise anything
             raise _failed(expression, error) from error
     if expression.is_pasted:
-        _check_open(value, expression)
+        _check_open(value, expression, namespace)
     return value
 
 

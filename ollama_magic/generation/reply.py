@@ -237,6 +237,7 @@ def make_turn(
         turn,
         system=begun.system,
         steps=begun.steps,
+        images=begun.images,
         cell_id=begun.cell_id,
         based_on=begun.based_on,
         origin=begun.origin,

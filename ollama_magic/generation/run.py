@@ -369,13 +369,13 @@ def put_code_below(
     options = prepared.options
     code = code_to_run(code_blocks(result.response.text))
     if not code.source:
-        return result.noted(f"no code in this reply{_others(code)}")
+        return result.noted(f"no code in this reply{code.remark}")
     if result.code_below == code.hash and not options.append:
         return result.noted(f"{PUT_BEFORE}; {_ANOTHER_CELL}")
     where = insert_below(session, code)
     if not where:
         return result.noted(_NO_CELL)
-    put = f"code in {where}, for review{_others(code)}"
+    put = f"code in {where}, for review{code.remark}"
     if result.code_below:
         put = f"new {put}; the earlier code is below it"
     return replace(result, code_below=code.hash).noted(put)
@@ -408,7 +408,3 @@ def code_below(session: Session, prepared: PreparedRequest) -> str:
             of_reply = code_to_run(code_blocks(turn.reply)).hash
             return str(turn.request.get("code_below", of_reply))
     return ""
-
-
-def _others(code: CodeToRun) -> str:
-    return f" (left out: {', '.join(code.left_out)})" if code.left_out else ""

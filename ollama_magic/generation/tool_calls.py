@@ -139,7 +139,8 @@ def _short(call: ToolCall) -> str:
 def _whole(call: ToolCall) -> str:
     """Return a call as Python writes it, in lines that fit; nothing of it is hidden.
 
-    One that is too long is cut, and says so.
+    One that is too long is cut, and says so. All lines but the first are marked: a
+    value could look like the question itself at the beginning of a line.
     """
     arguments = ", ".join(
         f"{_name(name)}={_json(value)}" for name, value in call.arguments.items()
@@ -150,7 +151,7 @@ def _whole(call: ToolCall) -> str:
     lines = [text[at : min(at + _CALL_WIDTH, _MOST_OF_A_CALL)] for at in starts]
     if more > 0:
         lines.append(f"[{more:,} more characters, not shown]")
-    return "\n".join(lines)
+    return "\n… ".join(lines)
 
 
 def _name(name: str) -> str:

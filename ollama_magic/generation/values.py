@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,8 @@ MAX_ROWS = 20
 
 _FIRST, _LAST = 10, 5
 _MAX_COLUMNS = 60
+_SHORTEST_NAME, _FEWEST_NAMES, _MOST_OF_THEM = 3, 5, 0.75
+"""Which names of the environment are counted, and when they are its copy."""
 _MAX_CELL = 200  # characters of one value of a table
 _CUT_CELL = re.compile(r"… \[[\d,]+ characters\]")
 _LEFT_OUT = re.compile(r"\.\.\.|…")
@@ -123,11 +125,19 @@ def error_text(error: BaseException) -> str:
 
 
 def shows_environment(text: str) -> bool:
-    """Return whether the text of a container or an object has ``os.environ`` in it."""
-    if "environ({" not in text:
-        return False
-    first = re.escape(next(iter(os.environ), ""))
-    return bool(first and re.search(rf"environ\(\{{\W*b?\W*{first}", text))
+    """Return whether a text has ``os.environ`` in it, or most names of a copy of it."""
+    if "environ({" in text:
+        first = re.escape(next(iter(os.environ), ""))
+        if first and re.search(rf"environ\(\{{\W*b?\W*{first}", text):
+            return True
+    return is_environment(text[:MAX_CHARACTERS])
+
+
+def is_environment(names: Container[str]) -> bool:
+    """Return whether a text or a mapping has most names of the environment in it."""
+    known = [name for name in os.environ if len(name) >= _SHORTEST_NAME]
+    found = sum(name in names for name in known)
+    return len(known) >= _FEWEST_NAMES and found > _MOST_OF_THEM * len(known)
 
 
 def is_from(value: object, library: str, *names: str) -> bool:

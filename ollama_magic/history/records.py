@@ -131,6 +131,8 @@ def turn_from_record(record: object) -> Turn:
     )
     if not turn.model.isprintable() or len(turn.model) > _MAX_NAME_LENGTH:
         raise UnreadableError("the model name of a turn is too long or not printable")
+    if turn.model.startswith("-"):  # on the line of a cell, it would be an option
+        raise UnreadableError("the model name of a turn begins with a dash")
     if turn.is_mark and (turn.prompt or turn.reply or not turn.starts_afresh):
         raise UnreadableError("a turn has an empty model name")
     return turn

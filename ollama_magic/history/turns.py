@@ -159,6 +159,14 @@ class Turn:
         """The steps that are sent with later prompts: none from an untrusted file."""
         return () if self.origin == "file" else self.steps
 
+    @property
+    def sent_images(self) -> tuple[Image, ...]:
+        """The images that are sent with its prompt: none from an untrusted file.
+
+        Nobody sees them when a file is imported, and they may have text in them.
+        """
+        return () if self.origin == "file" else self.images
+
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """The messages of later requests, without images; made once, and never changed.
@@ -391,7 +399,7 @@ class Chat:
             messages.append({"role": "system", "content": in_force})
         for turn in self.sent(last):
             question, *rest = turn.messages
-            if images_sent := [*filter(accepts, turn.images)]:
+            if images_sent := [*filter(accepts, turn.sent_images)]:
                 question = _user_message(turn.prompt, images_sent)
             messages += [question, *rest]
         messages.append(_user_message(prompt, images))

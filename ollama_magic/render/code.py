@@ -24,7 +24,7 @@ from ollama_magic.render.text import (
     language_of,
     one_line,
     plain_text,
-    visible_text,
+    visible_code,
 )
 from ollama_magic.render.theme import CODE_BACKGROUND, CODE_FONT, CODE_TEXT
 from ollama_magic.render.tree import Node, tree_of
@@ -213,6 +213,8 @@ _MAGICS = {
 _LANGUAGE = re.compile(r"[{.]*([\w+#-]*)")
 _PYTHON_PROMPT = re.compile(r">>> ?|\.\.\.(?: |$)|In \[\d+\]: ?| {2,}\.{3,}: ?")
 _SHELL_PROMPT = re.compile(r"\$ ")
+_FAR_RIGHT = 200
+"""Characters; the end of a longer line is out of sight in most editors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,15 @@ class CodeToRun:
         language = first.removeprefix("%%") if first.startswith("%%") else "Python"
         lines = len(others) + (language == "Python")
         return f"{counted(lines, 'line')} of {language}"
+
+    @property
+    def remark(self) -> str:
+        """What a reader may overlook: other blocks, and code far to the right."""
+        parts = [f"left out: {', '.join(self.left_out)}"] if self.left_out else []
+        longest = max(map(len, self.source.split("\n")))
+        if longest > _FAR_RIGHT:
+            parts.append(f"its longest line has {longest:,} characters")
+        return f" ({'; '.join(parts)})" if parts else ""
 
 
 def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
@@ -270,7 +281,7 @@ def code_to_run(blocks: Sequence[CodeBlock]) -> CodeToRun:
         )
     left_out = [_language(b) or "text" for b in filled if not _is_among(b, chosen)]
     # NB: characters that the shown reply hides must not come back in the cell.
-    return CodeToRun(visible_text(source), tuple(left_out), tuple(chosen))
+    return CodeToRun(visible_code(source), tuple(left_out), tuple(chosen))
 
 
 def _language(block: CodeBlock) -> str:

@@ -25,7 +25,7 @@ from ollama_magic.render.safe_html import (
     plain_html,
     sanitised,
 )
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import VisiblePieces
 
 _MAX_OPEN = 5 * CAP_CHARACTERS
 """Characters; a longer open block stays plain: each paint converts all of it."""
@@ -117,6 +117,7 @@ class ReplyConverter:
             if view == "markdown"
             else TextConverter(is_json=view == "json")
         )
+        self._visible = VisiblePieces()
         self._pending: list[str] = []
 
     @property
@@ -132,10 +133,7 @@ class ReplyConverter:
         """Return the segments that the added text finishes."""
         text = "".join(self._pending)
         self._pending.clear()
-        if text.endswith("\r"):  # perhaps half of a line end
-            self._pending.append("\r")
-            text = text[:-1]
-        return self._converter.take(visible_text(text))
+        return self._converter.take(self._visible.add(text))
 
     def open_html(self) -> str:
         """Return the open end; empty if there is nothing to see."""

@@ -41,6 +41,7 @@ from ollama_magic.render.text import (
     count_invisible,
     counted,
     escaped,
+    escaped_invisible,
     language_of,
     one_line,
     visible_text,
@@ -306,8 +307,14 @@ class ToolStep:
 
     @property
     def arguments(self) -> str:
-        """The arguments as JSON."""
-        return json.dumps(self.function["arguments"], ensure_ascii=False)
+        """The arguments as JSON; invisible characters are escapes."""
+        return self.arguments_json()
+
+    def arguments_json(self, indent: int | None = None) -> str:
+        """Return the arguments as JSON, perhaps with a line for each value."""
+        arguments = self.function["arguments"]
+        made = json.dumps(arguments, ensure_ascii=False, indent=indent)
+        return escaped_invisible(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +414,7 @@ def _indented(call: ToolStep) -> str:
     steps = (1 if mark in "[{" else -1 for mark in line if mark in "[{]}")
     if max(accumulate(steps), default=0) > _MAX_INDENTED_DEPTH:
         return line
-    return json.dumps(call.function["arguments"], ensure_ascii=False, indent=2)
+    return call.arguments_json(indent=2)
 
 
 def _title(call: ToolStep, result: Step) -> str:

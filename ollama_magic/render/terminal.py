@@ -19,7 +19,7 @@ from ollama_magic.render.reply import (
     tool_steps,
 )
 from ollama_magic.render.sources import sources_lines
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import VisiblePieces, visible_text
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
 
@@ -52,7 +52,7 @@ class TerminalDisplay:
         self._shown = ""
         self._calls_printed = 0
         self._lines_of_call = 0  # printed lines of the call that is running
-        self._held_back = ""  # a carriage return that may be half of a line end
+        self._pieces, self._thoughts = VisiblePieces(), VisiblePieces()
 
     def waiting(self, text: str) -> None:
         """Show on the status line why nothing has arrived yet."""
@@ -69,12 +69,10 @@ class TerminalDisplay:
             if not self._is_thinking:
                 self._write(self._dim)
                 self._is_thinking = True
-            self._write(visible_text(thinking))
+            self._write(self._thoughts.add(thinking))
         if content:
             self._end_thinking()
-            content = self._held_back + content
-            self._held_back = "\r" if content.endswith("\r") else ""
-            text = visible_text(content.removesuffix("\r"))
+            text = self._pieces.add(content)
             self._shown += text
             self._write(text)
 
@@ -115,7 +113,7 @@ class TerminalDisplay:
                 break
         if not steps:
             self._write("\n\n")
-        self._shown = self._held_back = ""
+        self._shown, self._pieces = "", VisiblePieces()
         return True
 
     def discard(self) -> None:

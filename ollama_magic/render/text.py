@@ -7,6 +7,7 @@ reorder what is read, or hide text.
 from __future__ import annotations
 
 import html
+import json
 import re
 import unicodedata
 from html.entities import html5
@@ -23,23 +24,35 @@ _TABLE: dict[int, str | None] = {
 del _TABLE[ord("\n")], _TABLE[ord("\t")]
 
 # Bidirectional controls reorder what is read; zero-width characters, fillers, format
-# characters, tags and variation selectors beyond 16 hide text. Joiners stay: emoji,
-# Arabic and Indic scripts need them.
+# characters, tags and variation selectors beyond 16 hide text.
 _CLASS = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
-    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\ufff0-\ufffb\U00016fe4\U0001bc9d\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f"
 """Variation selectors: kept once after a character that may have variants."""
-_INVISIBLE = re.compile(
-    f"[{_CLASS}]|(?:^|(?<=[\x00-\x9f{_SELECTORS}{_CLASS}]))[{_SELECTORS}](?!\u20e3)"
-)
+_JOINERS = "\u200c\u200d"
+"""Kept once after characters of emoji, Arabic and Indic scripts, which need them."""
 _FLAG = (
     "\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067"
     "|\U000e0073\U000e0063\U000e0074|\U000e0077\U000e006c\U000e0073)\U000e007f"
 )
 """The flags of England, Scotland and Wales: a black flag and tags."""
-_REMOVED = re.compile(f"({_FLAG})|{_INVISIBLE.pattern}")
+_UNSEEN = re.compile(f"[{_CLASS}{_SELECTORS}{_JOINERS}]")
+_DECEPTIVE = re.compile(
+    f"[{_CLASS}]|(?:^|(?<=[\x00-\x9f{_SELECTORS}{_JOINERS}]))[{_SELECTORS}](?!\u20e3)"
+    f"|(?:^|(?<=[\x00-\u05ff{_JOINERS}]))[{_JOINERS}]"
+)
+"""Finds out fast whether anything is removed, for emoji and Persian text too."""
+_UNSEEN_RUN = re.compile(f"({_FLAG})|{_UNSEEN.pattern}+")
+_SELECTOR = re.compile(f"[{_SELECTORS}]")
+_CHOSEN = re.compile(f"(.){_SELECTOR.pattern}", re.DOTALL)
+_KEYCAP = "\u20e3"
+_LAST_PLAIN, _FIRST_JOINED = "\x9f", "\u0600"
+"""Characters up to the first have no variants; those before the second no joiners."""
+_LONGEST_END = 32
+_OPEN_END = re.compile(f"[^{_UNSEEN.pattern[1:]}?{_UNSEEN.pattern}*\\Z", re.DOTALL)
+"""A character whose look may still change, and what follows it."""
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]{1,30}")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
@@ -57,14 +70,86 @@ def visible_text(text: str) -> str:
     'a␛[31mbc\n'
     """
     text = _NEWLINES.sub("\n", text) if "\r" in text else text
-    if _INVISIBLE.search(text):  # NB: twice as fast as the search for flags
-        text = _REMOVED.sub(r"\1", text)
-    return text.translate(_TABLE) if _ODD.search(text) else text
+    text = text.translate(_TABLE) if _ODD.search(text) else text
+    return _UNSEEN_RUN.sub(_kept, text) if _is_deceptive(text) else text
+
+
+def visible_code(source: str) -> str:
+    """Return ``visible_text`` of code, in which no name has invisible characters.
+
+    Python takes a variation selector for a part of a name.
+    """
+
+    def without(chosen: re.Match[str]) -> str:
+        is_symbol = unicodedata.category(chosen[1]).startswith("S")
+        return chosen[0] if is_symbol else chosen[1]
+
+    return _CHOSEN.sub(without, visible_text(source))
+
+
+def _is_deceptive(text: str) -> bool:
+    # NB: the first search is the fastest, the second one faster than a substitution.
+    return bool(_UNSEEN.search(text) and _DECEPTIVE.search(text))
+
+
+def _kept(unseen: re.Match[str]) -> str:
+    """Return the beginning of a run of invisible characters that has a meaning."""
+    run, text = unseen[0], unseen.string
+    if unseen[1]:
+        return run
+    before, kept = text[max(0, unseen.start() - 1) : unseen.start()], 0
+    if _SELECTOR.match(run) and (
+        before > _LAST_PLAIN or text.startswith(_KEYCAP, unseen.end())
+    ):
+        kept = 1
+    if run[kept : kept + 1] in tuple(_JOINERS) and (kept or before >= _FIRST_JOINED):
+        kept += 1
+    return run[:kept]
 
 
 def count_invisible(text: str) -> int:
     """Return how many characters ``visible_text`` removes."""
-    return _REMOVED.findall(text).count("")
+    runs = _UNSEEN_RUN.finditer(text) if _is_deceptive(text) else ()
+    return sum(len(run[0]) - len(_kept(run)) for run in runs)
+
+
+def escaped_invisible(json_text: str) -> str:
+    r"""Return JSON with an escape for each character that ``visible_text`` changes.
+
+    >>> escaped_invisible('["a\u200bb"]')
+    '["a\\u200bb"]'
+    """
+
+    def escapes(text: str) -> str:
+        return json.dumps(text)[1:-1]
+
+    def replacement(run: re.Match[str]) -> str:
+        kept = _kept(run)
+        return kept + escapes(run[0].removeprefix(kept))
+
+    shown = _UNSEEN_RUN.sub(replacement, json_text)
+    return _ODD.sub(lambda odd: escapes(odd[0]), shown)
+
+
+class VisiblePieces:
+    """Makes a text visible that arrives in pieces, as ``visible_text`` does at once.
+
+    What an invisible character means depends on what comes before it.
+    """
+
+    def __init__(self) -> None:
+        self._end = ""
+        self._held_back = ""  # a carriage return that may be half of a line end
+
+    def add(self, piece: str) -> str:
+        """Return what a piece adds."""
+        text = self._held_back + piece
+        self._held_back = "\r" if text.endswith("\r") else ""
+        before, text = self._end, text.removesuffix("\r")
+        whole = before + text
+        end = _OPEN_END.search(whole[-_LONGEST_END:])
+        self._end = end[0] if end else ""
+        return visible_text(whole)[len(visible_text(before)) :]
 
 
 def language_of(info: str) -> str:

@@ -260,12 +260,15 @@ def untrusted_parts(turns: Sequence[Turn]) -> list[str]:
     """Return what turns contain that is not sent until their file is trusted."""
     untrusted = [turn for turn in turns if turn.origin == "file"]
     systems = {turn.system for turn in untrusted if turn.system}
+    images = sum(len(turn.images) for turn in untrusted)
     calls = sum(turn.calls for turn in untrusted)
     parts = []
     if systems:
         length = counted(sum(map(len, systems)), "character")
         what = counted(len(systems), "system message")
         parts.append(f"{what} ({length})")
+    if images:
+        parts.append(counted(images, "image"))
     if calls:
         parts.append(f"{counted(calls, 'tool call')} with results")
     return parts

@@ -3,12 +3,14 @@
 import json
 import os
 import sys
-from collections import namedtuple
+from collections import ChainMap, UserDict, namedtuple
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pydantic
 import pytest
+from traitlets.config import Configurable
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
@@ -32,6 +34,30 @@ class Config:
     env: object = None
     key: str = KEY
     size: int = 3
+
+
+class Shell(Configurable):
+    """As the shell of IPython, its managers and its magics are."""
+
+    @property
+    def user_ns(self):
+        return NAMESPACE
+
+
+class Odd(Mapping):
+    """A mapping of the user whose ``in`` fails."""
+
+    def __getitem__(self, key):
+        return 7
+
+    def __iter__(self):
+        return iter("a")
+
+    def __len__(self):
+        return 1
+
+    def __contains__(self, key):
+        raise ZeroDivisionError
 
 
 def running():
@@ -60,9 +86,18 @@ NAMESPACE = {
     "table": pandas.DataFrame({"a": [os.environ, 1]}),
     "series": pandas.Series([Config(os.environ)]),
     "gen": running(),
+    "copy": os.environ.copy(),
+    "pairs": [*os.environ.items()],
+    "child": {"args": ["ls"], "env": {**os.environ, "LANG": "C"}},
+    "wrapped": UserDict(os.environ),
+    "chain": ChainMap({}, os.environ),
+    "odd": Odd(),
+    "shell": Shell(),
     **holders(),
 }
+NAMESPACE["here"] = {"all": NAMESPACE}
 MODULE, ENVIRONMENT = "a module", "the environment of this process"
+SESSION = "all variables and settings of this session"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +120,18 @@ MODULE, ENVIRONMENT = "a module", "the environment of this process"
         ("spaces.inner[0]['env']['HOME']", ENVIRONMENT),
         ("table", ENVIRONMENT),
         ("series", ENVIRONMENT),
+        ("copy", ENVIRONMENT),
+        ("copy['HOME']", ENVIRONMENT),
+        ("pairs", ENVIRONMENT),
+        ("child", ENVIRONMENT),
+        ("child['env']['HOME']", ENVIRONMENT),
+        ("wrapped.data", ENVIRONMENT),
+        ("chain", ENVIRONMENT),
+        ("chain['HOME']", ENVIRONMENT),
+        ("shell", SESSION),
+        ("shell.user_ns", SESSION),
+        ("shell.user_ns['copy']", SESSION),
+        ("here['all']", SESSION),
         ("gen.gi_frame.f_globals", "a frame of running code"),
         ("client", "a value of type OllamaClient (it may hold a secret)"),
         ("client.host.password", "a value of type OllamaClient (it may hold a secret)"),
@@ -171,6 +218,23 @@ def test_secrets_in_files_and_typed_text_are_hidden(tmp_path):
     assert KEY not in text
     assert "OLLAMA_API_KEY=***" in text
     assert "Why is *** bad?" in text
+
+
+def test_small_mappings_and_odd_ones_are_filled_in():
+    few = dict(list(os.environ.items())[:3])
+    assert fill("{{ few }}", {"few": few})[0] == json.dumps(few)
+    assert fill("{{ odd['x'] }}", NAMESPACE)[0] == "7"
+
+
+def test_a_secret_in_an_error_of_the_user_is_hidden():
+    class Failing:
+        @property
+        def x(self):
+            raise ValueError(f"401 for {KEY}")
+
+    with pytest.raises(PromptError) as caught:
+        fill("{{ v.x }}", {"v": Failing()}, HIDE)
+    assert caught.value.why == "ValueError: 401 for ***"
 
 
 def test_a_name_on_the_line_may_be_in_a_module():

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from fake_ollama import Answer, reply_line
 
+from ollama_magic.client.images import Image, png_of
 from ollama_magic.history.turns import Chat, Turn
 from ollama_magic.sharing.documents import chat_to_json, chat_to_markdown
 from ollama_magic.sharing.notebook import chat_to_notebook
@@ -420,6 +421,38 @@ def test_an_imported_file_has_no_influence_on_requests(
     sent = [("user", "What is 2+2?"), ("assistant", "4"), ("user", "And 3+3?")]
     assert asked_of(fake_ollama) == ("llama3.2:3b", sent)
     assert "HIDDEN" in line(kernel, "%ollama history")
+
+
+def test_hidden_parts_of_a_file_are_not_sent_when_its_reply_goes_on(
+    kernel, fake_ollama, tmp_path
+):
+    """Neither its images nor its options, in new cells and in ``continue``."""
+    able = ["completion", "vision", "thinking"]
+    fake_ollama.models([{"name": "llama3.2:3b", "capabilities": able}])
+    use(kernel, model="llama3.2:3b")
+    asks_for = {"options": {"num_ctx": 131072}, "think": True, "keep_alive": -1}
+    turn = replace(
+        HOSTILE,
+        steps=(),
+        status="cut",
+        request=asks_for,
+        images=(Image(png_of(1, 1, 1, b"1")),),
+    )
+    write_hostile(tmp_path / "a.json", turn)
+    said = line(kernel, f"%ollama import {tmp_path / 'a.json'} -c a")
+    assert (
+        "Not used from the file: 1 system message (41 characters), 1 image and" in said
+    )
+    ask(kernel, "And 3+3?", cell_id="cell-mine")
+    line(kernel, "%ollama continue --turn 1")
+    bodies = fake_ollama.bodies("/api/chat")
+    assert len(bodies) == 2
+    for body in bodies:
+        assert not {"options", "think", "keep_alive"} & set(body)
+        assert not any("images" in message for message in body["messages"])
+    line(kernel, f"%ollama import {tmp_path / 'a.json'} --trust -c b")
+    ask(kernel, "And 4+4?", cell_id="cell-mine")
+    assert "images" in fake_ollama.bodies("/api/chat")[-1]["messages"][1]
 
 
 def test_use_wins_over_a_date_in_the_future(kernel, fake_ollama, tmp_path):

@@ -360,6 +360,18 @@ def test_a_terminal_writes_text_once_and_as_it_streams(screen):
     assert "m · turn 1" in written
 
 
+TOGETHER = ["a ❤\ufe0f b", "👩\u200d👧", "می\u200cخ", "1\ufe0f\u20e3"]
+
+
+@pytest.mark.parametrize("text", TOGETHER)
+def test_a_terminal_writes_a_reply_once_however_it_is_split(screen, text):
+    display = TerminalDisplay(screen.append, is_tty=True)
+    for char in text:
+        display.feed(char)
+    display.finish({"text/plain": text}, {})
+    assert "".join(screen) == f"{text}\n"
+
+
 def test_text_cannot_control_the_terminal(screen):
     display = TerminalDisplay(screen.append, is_tty=True)
     display.feed("a\x1b]52;c;x\x07\x9b2J\rb\tc\n")

@@ -448,7 +448,9 @@ def test_the_question_contains_the_whole_call_if_the_output_does_not(
     lines = question.splitlines()
     assert max(map(len, lines)) < 140
     whole = "ls " + "-l " * 100 + "; rm -rf ~  \\u202e\\n'\\\""
-    assert "".join(lines) == (
+    # Only the first line may begin like a question.
+    assert all(line.startswith("… ") for line in lines[1:])
+    assert "".join(line.removeprefix("… ") for line in lines) == (
         f'Call get_weather(city="{whole}")? [y]es, [n]o, [a]lways: '
     )
 
@@ -458,7 +460,7 @@ def test_a_call_too_long_for_a_question_is_marked_as_cut(able, fake_ollama):
     able.answers = ["n"]
     (question,) = able.run("%%ollama -T get_weather\nGo.").asked
     assert question.count("x") == 2000 - len('get_weather(city="')
-    assert "\n[3,020 more characters, not shown]? [y]es" in question
+    assert "\n… [3,020 more characters, not shown]? [y]es" in question
 
 
 def test_the_estimate_includes_the_descriptions_of_functions(able):
@@ -614,6 +616,7 @@ def test_steps_of_older_outputs_are_read_without_an_outcome(able, tmp_path):
 QUESTIONS = {
     "long": ({"city": "x" * 500}, 'Call get_weather(city="xxxx'),
     "bidi": ({"city": "a\u202eb"}, 'Call get_weather(city="a\\u202eb")? '),
+    "hidden": ({"city": "a\ufe0f\u200d"}, 'Call get_weather(city="a\\ufe0f\\u200d")? '),
     "lines": ({"city": "a\n\nCall"}, 'Call get_weather(city="a\\n\\nCall")? '),
     "quotes": ({"city": '")? yes'}, 'Call get_weather(city="\\")? yes")? '),
 }
@@ -625,8 +628,11 @@ def test_the_question_shows_short_arguments_that_hide_nothing(
 ):
     script(fake_ollama, calls(call("get_weather", **given)), says("Hm."))
     able.answers = ["n"]
-    (question,) = able.run("%%ollama -T get_weather\nWeather?", "a").asked
+    ran = able.run("%%ollama -T get_weather\nWeather?", "a")
+    (question,) = ran.asked
     assert question.startswith(asked)
+    for escape in re.findall(r"\\u\w{4}", asked):
+        assert escape in ran.html
     assert len(question) < 200
 
 

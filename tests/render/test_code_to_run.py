@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_magic.render.code import code_blocks, code_to_run
+from ollama_magic.render.code import CodeBlock, code_blocks, code_to_run
 
 
 def chosen(text):
@@ -91,3 +91,10 @@ def test_without_runnable_code_the_source_is_empty(text):
 
 def test_languages_that_were_left_out_are_listed():
     assert chosen(fence("json", "{}") + fence("C++", "x;")).left_out == ("json", "c++")
+
+
+def test_code_far_to_the_right_is_told():
+    block = CodeBlock("python", "y = 1" + " " * 400 + "; import os")
+    assert code_to_run([block]).remark == " (its longest line has 416 characters)"
+    blocks = [CodeBlock("python", "y = 1"), CodeBlock("json", "{}")]
+    assert code_to_run(blocks).remark == " (left out: json)"

@@ -17,7 +17,7 @@ from ollama_magic.generation.prompt import fill
 from ollama_magic.render import safe_html
 from ollama_magic.render.code import code_blocks
 from ollama_magic.render.reply import ReplyView, reply_bundle, shows_reply
-from ollama_magic.render.text import visible_text
+from ollama_magic.render.text import VisiblePieces, count_invisible, visible_text
 from ollama_magic.render.theme import without_style
 
 VIEWS = ["markdown", "text", "html", "code", "json"]
@@ -131,8 +131,8 @@ def test_text_view_shows_every_visible_character(text):
 # -- what is visible ------------------------------------------------------------
 
 
-SELECTORS = {*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10)}
-"""Variation selectors: one may follow what has variants, such as an emoji."""
+JOINING = {*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), 0x200C, 0x200D}
+"""Variation selectors and joiners: one may follow what has variants or joins."""
 
 
 @pytest.mark.parametrize("kept", ["❤️", "1️⃣", "葛︀", "👨‍👩‍👧", "ᠠ᠋"])
@@ -148,14 +148,22 @@ def test_exactly_the_deceptive_characters_are_removed_or_marked():
         hex(code)
         for code in range(0x110000)
         if (visible_text(f"a{chr(code)}b") != f"a{chr(code)}b")
-        != (is_hidden(chr(code)) or code in SELECTORS)
+        != (is_hidden(chr(code)) or code in JOINING)
     ]
     assert wrong == []
 
 
-@given(st.text() | HOSTILE)
+UNSEEN = st.text(st.sampled_from("a1é👩❤بک\u20e3\u200c\u200d\ufe0f\ufe01\u200b\u202e"))
+
+
+@given(st.text() | HOSTILE | UNSEEN)
 def test_visible_text_is_visible_and_idempotent(text):
     shown = visible_text(text)
+    pieces = VisiblePieces()
+    assert "".join(map(pieces.add, text.replace("\r", ""))) == visible_text(
+        text.replace("\r", "")
+    )
+    assert count_invisible(shown) == 0
     assert hidden(shown) == []
     assert visible_text(shown) == shown
     shown.encode()

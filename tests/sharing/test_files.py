@@ -455,6 +455,7 @@ def nested(levels):
         {"options": nested(101)},
         {"format": nested(480)},
         {"model": "m" * 201},
+        {"model": "--file=/etc/passwd"},
         {"pictures": ["x"]},
         {"pictures": [{"data": "no base64"}]},
         {"pictures": [{"data": 1}]},

@@ -63,12 +63,13 @@ def continue_reply(context: Context, line: ParsedCommand) -> object:
             "with another reply: %ollama continue --turn T"
         )
     _check_can_continue(turn)
-    request = turn.request
+    # NB: a file may ask for anything, and the import has not named it.
+    request = {} if turn.is_from_file else turn.request
     given["options"] = request.get("options", {}) | given.get("options", {})
     options = ChatOptions(
         model=None if turn.is_from_file else turn.model,
         system=turn.sent_system,
-        images=turn.images,
+        images=turn.sent_images,
         new=turn.starts_afresh,
         think=request.get("think"),
         keep_alive=request.get("keep_alive"),
@@ -117,7 +118,7 @@ def insert_code(context: Context, line: ParsedCommand) -> TextPage:
         return TextPage(
             f"No cell can be inserted here: copy the code.\n\n{code.source}"
         )
-    return TextPage(f"{code.size} in {where}, for review.")
+    return TextPage(f"{code.size} in {where}, for review{code.remark}.")
 
 
 def _reply_text(context: Context, line: ParsedCommand) -> str:
