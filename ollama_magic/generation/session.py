@@ -261,19 +261,20 @@ class Session:
         The running cell is about to get a turn for the prompt ``asked``; an empty one
         is for the marker of a new conversation.
         """
-        key, name = self.notebook.key, name or self.chat_name
+        notebook, store = self.notebook, self.store
+        key, name = notebook.key, name or store.current_chat(notebook.key)
         cell_id = self.cells.cell_id  # may give turns of this chat the id of the cell
-        if self.cells.deleted_cells:
-            self.store.drop_cells(key, self.cells.deleted_cells)
+        if deleted := self.cells.deleted_cells:
+            store.drop_cells(key, deleted)
             self.cells.forget_deleted()
         with self._lock:
-            self.page.read(self.notebook.path)
-            if self.notebook.is_text:
-                self._read_text_notebook(self.store.load(key, name), cell_id, asked)
+            self.page.read(notebook.path)
+            if notebook.is_text:
+                self._read_text_notebook(store.load(key, name), cell_id, asked)
             if asked is not None:
-                turns = self.store.load(key, name).turns
+                turns = store.load(key, name).turns
                 self.page.follow(turns, cell_id, *self.cells.sent_together)
-            return self.store.load_ordered(key, name, self.page.cells)
+            return store.load_ordered(key, name, self.page.cells)
 
     def _read_text_notebook(
         self, chat: Chat, cell_id: str | None, asked: str | None

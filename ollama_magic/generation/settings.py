@@ -103,6 +103,7 @@ class Settings:
     )
 
 
+SETTING_NAMES = tuple(one.name for one in fields(Settings))
 _SAME_AS_OPTION = (
     "model",
     "system",
@@ -189,8 +190,3 @@ def model_options(
 def system_message(settings: Settings, given: str | None) -> str | None:
     """Return the system message of a new chat, or of a request outside of chats."""
     return (settings.system or None) if given is None else given
-
-
-def setting_names() -> tuple[str, ...]:
-    """Return the names of all settings."""
-    return tuple(one.name for one in fields(Settings))

@@ -106,7 +106,9 @@ class CellTracker:
         second is ``ID 2``. Cell ids themselves have no blanks.
         """
         request = self._request()
-        cell_id = self.permanent_id or self._found_id(request)
+        cell_id = self._sent_id(request)
+        if cell_id is None or _is_address(cell_id):
+            cell_id = self._found_id(request)
         number = self._number_of_turns(request)
         return f"{cell_id} {number + 1}" if cell_id and number else cell_id
 

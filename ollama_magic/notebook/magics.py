@@ -31,10 +31,10 @@ from traitlets.config.loader import LazyConfigValue
 
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.settings import (
+    SETTING_NAMES,
     Settings,
     check_setting,
     merged,
-    setting_names,
 )
 from ollama_magic.notebook import completion, input_transforms
 from ollama_magic.notebook.cells import (
@@ -139,7 +139,7 @@ class OllamaMagics(Magics):
 
     holds_secrets = True  # a prompt cannot read it
 
-    @validate(*setting_names())
+    @validate(*SETTING_NAMES)
     def _checked(self, proposal: Any) -> object:  # noqa: ANN401
         return _checked_setting(proposal["trait"].name, proposal["value"])
 
@@ -370,7 +370,7 @@ class OllamaMagics(Magics):
             return self._session
 
     def _settings(self) -> Settings:
-        return Settings(**{name: getattr(self, name) for name in setting_names()})
+        return Settings(**{name: getattr(self, name) for name in SETTING_NAMES})
 
     def close(self) -> None:
         """Close the session and the panels, and unregister everything.
