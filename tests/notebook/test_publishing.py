@@ -28,8 +28,8 @@ pub.publish = record
 PRINT_SLOW = "del pub.publish; print(slow)"
 
 
-def test_an_update_is_published_as_display_would_publish_it(warm_kernel):
-    ran = warm_kernel.run(SHOW)
+def test_an_update_is_published_as_display_would_publish_it(kernel):
+    ran = kernel.run(SHOW)
     shown = ["display_data", "update_display_data"]
     assert [kind for kind in ran.messages if kind in shown] == shown
     (output,) = ran.outputs
@@ -37,9 +37,9 @@ def test_an_update_is_published_as_display_would_publish_it(warm_kernel):
     assert output["metadata"] == {"of": {"ours": 1}}
 
 
-def test_hooks_see_every_message(warm_kernel):
+def test_hooks_see_every_message(kernel):
     """Other tools use the hooks to capture outputs."""
-    ran = warm_kernel.run(HOOKED + SHOW + UNHOOKED)
+    ran = kernel.run(HOOKED + SHOW + UNHOOKED)
     assert ran.streams.strip() == "['display_data', 'update_display_data']"
 
 
@@ -52,9 +52,9 @@ def test_a_hook_of_our_own_does_not_slow_replies_down(kernel, fake_ollama):
     assert kernel.run(PRINT_SLOW).streams.strip() == "[False, False]"
 
 
-def test_capture_gets_every_output(warm_kernel):
+def test_capture_gets_every_output(kernel):
     """``%%capture`` replaces the publisher of the kernel."""
-    ran = warm_kernel.run(f"%%capture found\n{SHOW}")
+    ran = kernel.run(f"%%capture found\n{SHOW}")
     assert not ran.outputs, ran
-    ran = warm_kernel.run("print([one.data for one in found.outputs])")
+    ran = kernel.run("print([one.data for one in found.outputs])")
     assert ran.streams.count("zwölf") == 1

@@ -314,7 +314,7 @@ UNNAMED = (
     "%%ollama\nmy secret",
     "%ollama ask my secret",
     "from ollama_magic import ask, chat, stream\nask('Hi'); chat('Hi')",
-    "list(stream('Hi'))",
+    "from ollama_magic import stream\nlist(stream('Hi'))",
     MAP.format(more=""),
     "%ollama fix",
 )
