@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ollama_magic.client.connection import Transfers
 from ollama_magic.client.decisions import (
     Answers,
     AnyRequest,
@@ -28,7 +29,6 @@ from ollama_magic.client.ollama_com import (
     search_results,
 )
 from ollama_magic.client.streams import ReplyStream
-from ollama_magic.client.transfers import Transfers
 from ollama_magic.client.types import (
     ChatRequest,
     Embeddings,

@@ -1,7 +1,8 @@
-"""Python's types as JSON Schemas, and JSON values as instances of them, by pydantic.
+"""Python's types as JSON Schemas, JSON values as their instances, and docstrings.
 
-``schema`` reads the types of replies with it, and ``tools`` those of parameters.
-pydantic is imported at the first type.
+``schema`` reads the types of replies with it, and ``tools`` those of parameters and
+what a docstring says about them. pydantic and docstring_parser are imported at the
+first use.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import decimal
 import functools
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from pydantic.json_schema import GenerateJsonSchema
 
 _NEEDS_NEWER_TYPED_DICT = sys.version_info < (3, 12)
+
+_TYPED_PARAMETER = re.compile(
+    r"^([ \t]*:(?:param|parameter|arg|argument|key|keyword)\s+)[^:\n]*?"
+    r"(\*{0,2}\w+\s*:)",
+    re.MULTILINE,
+)
+"""A parameter of Sphinx with its type, which may have spaces in it."""
 
 
 class UnsupportedTypeError(TypeError):
@@ -162,3 +171,40 @@ def _faults_of(error: ValidationError) -> list[tuple[str, str]]:
         )
         for one in error.errors(include_url=False)[:MAX_FAULTS]
     ]
+
+
+# -- docstrings, in the styles of numpy, Google and Sphinx ----------------------------
+
+
+def read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    r"""Return the first paragraph of a docstring, and the text about each parameter.
+
+    Examples
+    --------
+    >>> read_docstring("Get the weather.\n\n:param city: its name")
+    ('Get the weather.', {'city': 'its name'})
+    """
+    import docstring_parser
+
+    # Types are left out: docstring_parser only reads types of one word.
+    text = _TYPED_PARAMETER.sub(r"\1\2", text)
+    try:
+        found = docstring_parser.parse(text)
+    except docstring_parser.ParseError:
+        return _first_paragraph(inspect.cleandoc(text)), {}
+    begin = found.short_description or ""
+    if not found.blank_after_short_description:
+        begin += f"\n{found.long_description or ''}"
+    texts: dict[str, str] = {}
+    for parameter in found.params:
+        about = " ".join((parameter.description or "").split())
+        for name in parameter.arg_name.split(",") if about else ():
+            texts[name.strip().lstrip("*")] = about
+    return _first_paragraph(begin), texts
+
+
+def _first_paragraph(text: str) -> str:
+    lines = itertools.takewhile(
+        lambda line: line.strip() and not line.startswith(":"), text.splitlines()
+    )
+    return " ".join(" ".join(lines).split())

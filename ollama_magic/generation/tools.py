@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from ollama_magic.client.background import run_in_background, track_connection
 from ollama_magic.errors import PromptError, quoted
-from ollama_magic.generation.docstrings import read_docstring
 from ollama_magic.generation.python_types import (
     UnsupportedTypeError,
     adapter_for,
     json_schema_of,
     load_as,
+    read_docstring,
 )
 from ollama_magic.generation.schema_check import (
     Json,

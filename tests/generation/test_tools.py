@@ -19,7 +19,7 @@ from typing_extensions import Doc
 
 from ollama_magic.client.types import ReplyChunk
 from ollama_magic.errors import PromptError
-from ollama_magic.generation.docstrings import read_docstring
+from ollama_magic.generation.python_types import read_docstring
 from ollama_magic.generation.tool_calls import make_tools
 from ollama_magic.generation.tools import (
     ToolResult,
