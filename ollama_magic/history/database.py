@@ -1,8 +1,7 @@
 """A database that always works: in its file, or in memory if the file fails.
 
-``store`` runs all its work through ``SafeDatabase``, as functions that take a
-connection: after a failure the same work is done again with another connection. The
-user is warned once, and a callable of the store restores the chats.
+``store`` is one. All its work are functions that take a connection: after a failure the
+same work is done again with another connection. The user is warned once.
 """
 
 from __future__ import annotations
@@ -44,10 +43,6 @@ class SafeDatabase:
     warn
         Called once for each failure, with two lines: what happened and why, then what
         to do.
-    restore
-        Writes what the session has in memory to a database that may lack it.
-    on_open
-        Called when a file was opened, which may not be the one that was read before.
     """
 
     def __init__(
@@ -56,14 +51,10 @@ class SafeDatabase:
         *,
         is_self_contained: bool = False,
         warn: Callable[[str], None],
-        restore: Callable[[sqlite3.Connection], None],
-        on_open: Callable[[], None],
     ) -> None:
         self._path = path
         self._is_single = is_self_contained
         self._warn = warn
-        self._restore = restore
-        self._on_open = on_open
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._is_in_memory = False
@@ -78,7 +69,7 @@ class SafeDatabase:
     @property
     def size_bytes(self) -> int:
         """Bytes on disk, or in memory."""
-        return self.run(pragma, "page_count") * self.run(pragma, "page_size")
+        return self.query(pragma, "page_count") * self.query(pragma, "page_size")
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -86,7 +77,15 @@ class SafeDatabase:
             self._connection.close()
             self._connection = None
 
-    def run(
+    def _restore(self, database: sqlite3.Connection) -> None:
+        """Write what is in memory to a database that may lack it."""
+        raise NotImplementedError
+
+    def _on_open(self) -> None:
+        """Forget what is in memory: the file may be another one than before."""
+        raise NotImplementedError
+
+    def query(
         self,
         work: Callable[Concatenate[sqlite3.Connection, _P], _T],
         *args: _P.args,
@@ -103,7 +102,7 @@ class SafeDatabase:
                         raise
                     self._recover(fault)
 
-    def run_and_commit(
+    def commit(
         self,
         work: Callable[Concatenate[sqlite3.Connection, _P], _T],
         *args: _P.args,
@@ -111,13 +110,13 @@ class SafeDatabase:
     ) -> _T:
         """Call ``work`` in one transaction, and recover in the same way."""
 
-        def commit(database: sqlite3.Connection) -> _T:
+        def transaction(database: sqlite3.Connection) -> _T:
             result = _transaction(database, lambda: work(database, *args, **options))
             if self._is_single and not self._is_in_memory:
                 checkpoint(database)
             return result
 
-        return self.run(commit)
+        return self.query(transaction)
 
     def shrink(self) -> None:
         """Free the space of deleted rows, and erase their contents.
@@ -131,7 +130,7 @@ class SafeDatabase:
                 database.execute("VACUUM")
             checkpoint(database)
 
-        self.run(work)
+        self.query(work)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and not self._is_in_memory:

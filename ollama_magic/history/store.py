@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ollama_magic.history import cache, changes, identity, rows
 from ollama_magic.history.cache import CachedReply, UsedReplies
@@ -28,8 +28,6 @@ from ollama_magic.history.turns import (
     page_order,
     utc_now,
 )
-
-_T = TypeVar("_T")
 
 
 class _CachedChat(NamedTuple):
@@ -48,7 +46,7 @@ def default_path() -> Path | None:
     return path if path.is_absolute() else None
 
 
-class ChatStore:
+class ChatStore(SafeDatabase):
     """The chats of all notebooks of a user.
 
     Every change is one transaction. If the file fails, the store continues in memory
@@ -77,31 +75,10 @@ class ChatStore:
         warn: Callable[[str], None],
         running: Callable[[], tuple[str, str]] = lambda: ("", ""),
     ) -> None:
+        super().__init__(path, is_self_contained=is_self_contained, warn=warn)
         self.used_replies = UsedReplies(running)
-        self._is_single = is_self_contained
         self._cached: dict[tuple[str, str], _CachedChat] = {}
         self._states: dict[str, NotebookState] = {}
-        self._database = SafeDatabase(
-            path,
-            is_self_contained=is_self_contained,
-            warn=warn,
-            restore=self._restore_cached,
-            on_open=self._cached.clear,
-        )
-
-    @property
-    def path(self) -> Path | None:
-        """The file; None while chats are only in memory."""
-        return self._database.path
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the file, with discarded turns."""
-        return self._database.size_bytes
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self._database.close()
 
     def identify_notebook(self, path: str, cell_id: str | None = None) -> NotebookMatch:
         """Return the notebook at a path; see ``identity``.
@@ -114,10 +91,10 @@ class ChatStore:
             The id of the running cell, if the front end sends one.
         """
         # Takes no lock, and is usually enough.
-        match = self._database.run(identity.match_notebook, path, cell_id)
+        match = self.query(identity.match_notebook, path, cell_id)
         if not match.needs_row:
             return match
-        return self._database.run_and_commit(identity.identify_notebook, path, cell_id)
+        return self.commit(identity.identify_notebook, path, cell_id)
 
     def identify_cell(
         self, notebook: str, cell: CellWithoutId, file: NotebookFile | None
@@ -129,9 +106,7 @@ class ChatStore:
         file
             The notebook file; None if it cannot be read.
         """
-        return self._database.run_and_commit(
-            identity.identify_cell, notebook, cell, file
-        )
+        return self.commit(identity.identify_cell, notebook, cell, file)
 
     # -- turns -----------------------------------------------------------------
 
@@ -140,7 +115,7 @@ class ChatStore:
 
         They are read again only if another kernel has changed the chat.
         """
-        return self._database.run(self._current, notebook, chat)
+        return self.query(self._current, notebook, chat)
 
     def load_ordered(self, notebook: str, chat: str, cells: tuple[str, ...]) -> Chat:
         """Return a chat in the order of the cells of the page, and keep that order.
@@ -149,7 +124,7 @@ class ChatStore:
         """
         turns = self.load(notebook, chat).turns
         if page_order(turns, cells) != turns:
-            self._cached[notebook, chat] = self._database.run_and_commit(
+            self._cached[notebook, chat] = self.commit(
                 self._order, notebook, chat, cells
             )
         return replace(self.load(notebook, chat), page=cells)
@@ -185,7 +160,7 @@ class ChatStore:
             With ``uid``, ``answered_at``, ``added_at``, ``text_hash`` and ``based_on``.
         """
         stored = rows.new_turn(turn, utc_now())
-        recorded, cached = self._database.run_and_commit(
+        recorded, cached = self.commit(
             self._record,
             notebook,
             chat,
@@ -202,16 +177,16 @@ class ChatStore:
 
         Turns with a uid are live turns; see ``changes.insert_turns``.
         """
-        self._database.run_and_commit(changes.insert_turns, notebook, chats)
+        self.commit(changes.insert_turns, notebook, chats)
 
     def name_turn(self, turn: Turn, cell_id: str) -> None:
         """Give a turn to another cell, which has none."""
-        self._database.run_and_commit(identity.name_turn, turn, cell_id)
+        self.commit(identity.name_turn, turn, cell_id)
 
     def trust(self, uids: Collection[str]) -> None:
         """Send system messages and tool results of turns from a file from now on."""
         if uids:
-            self._database.run_and_commit(changes.trust_turns, uids)
+            self.commit(changes.trust_turns, uids)
 
     def mark_new(
         self,
@@ -226,9 +201,7 @@ class ChatStore:
 
     def drop(self, uid: str) -> None:
         """Remove a turn from its chat; it stays in the file."""
-        self._database.run_and_commit(
-            rows.remove_turn, uid, why="dropped", at=utc_now()
-        )
+        self.commit(rows.remove_turn, uid, why="dropped", at=utc_now())
 
     def undo(self, notebook: str, chat: str) -> UndoResult | None:
         """Undo the last change of a chat; return None if there is none.
@@ -236,29 +209,29 @@ class ChatStore:
         An added turn is removed, and the turn it replaced is restored; removed turns
         are restored. All of them stay in the file.
         """
-        return self._database.run_and_commit(changes.undo_last_change, notebook, chat)
+        return self.commit(changes.undo_last_change, notebook, chat)
 
     def drop_cells(self, notebook: str, cell_ids: Collection[str]) -> None:
         """Remove the turns of deleted cells from their chats; they stay in the file."""
         self.used_replies.forget(cell_ids)
         found = (
-            self._database.run(rows.find_turns_of_cell, notebook, cell_id)
+            self.query(rows.find_turns_of_cell, notebook, cell_id)
             for cell_id in cell_ids
         )
         if any(found):  # usually not: most cells have no turns
-            self._database.run_and_commit(changes.drop_cells, notebook, cell_ids)
+            self.commit(changes.drop_cells, notebook, cell_ids)
 
     def all_turns(self, notebook: str, chat: str) -> list[tuple[Turn, str]]:
         """Return every turn that a chat ever had; see ``rows.read_all_turns``."""
-        return self._database.run(rows.read_all_turns, notebook, chat)
+        return self.query(rows.read_all_turns, notebook, chat)
 
     def versions(self, turn: Turn) -> list[Turn]:
         """Return the replies that a turn has had, oldest first; equal ones once."""
-        return self._database.run(changes.read_versions, turn)
+        return self.query(changes.read_versions, turn)
 
     def version_number(self, turn: Turn) -> int:
         """Return the number of a turn among its versions; 0 if it has no others."""
-        hashes = list(self._database.run(rows.find_versions, turn))
+        hashes = list(self.query(rows.find_versions, turn))
         is_known = len(hashes) > 1 and turn.text_hash in hashes
         return hashes.index(turn.text_hash) + 1 if is_known else 0
 
@@ -278,7 +251,7 @@ class ChatStore:
         digest
             The digest of the model; empty for any.
         """
-        found = self._database.run(cache.find_cached_reply, key, model, digest)
+        found = self.query(cache.find_cached_reply, key, model, digest)
         if found is not None:
             self.used_replies.add(key, found)
         return found
@@ -291,17 +264,17 @@ class ChatStore:
         """
         if not self._is_single:
             return ""
-        return self._database.run(cache.nearest_prompt, prompt)
+        return self.query(cache.nearest_prompt, prompt)
 
     def cache_replies(self, replies: Sequence[tuple[str, CachedReply]]) -> None:
         """Store replies by their keys, in place of earlier ones of the same model."""
-        self._database.run_and_commit(cache.store_cached_replies, replies)
+        self.commit(cache.store_cached_replies, replies)
         for key, reply in replies:
             self.used_replies.add(key, reply)
 
     def extract(self, notebook: str) -> bytes:
         """Return a store file with the chats of a notebook, and the replies in use."""
-        return self._database.run(
+        return self.query(
             identity.extract_notebook, notebook, self.used_replies.replies
         )
 
@@ -309,7 +282,7 @@ class ChatStore:
 
     def chats(self, notebook: str) -> list[ChatSummary]:
         """Return the chats of a notebook, oldest first."""
-        return self._database.run(rows.read_summaries, notebook)
+        return self.query(rows.read_summaries, notebook)
 
     def current_chat(self, notebook: str) -> str:
         """Return the chat of cells that name none."""
@@ -317,9 +290,7 @@ class ChatStore:
 
     def set_current_chat(self, notebook: str, name: str) -> None:
         """Make a chat the current one; create it if it is new."""
-        self._states[notebook] = self._database.run_and_commit(
-            rows.set_current_chat, notebook, name
-        )
+        self._states[notebook] = self.commit(rows.set_current_chat, notebook, name)
 
     def chosen_model(self, notebook: str) -> str | None:
         """Return the default model of a notebook; None if none was chosen."""
@@ -327,32 +298,26 @@ class ChatStore:
 
     def choose_model(self, notebook: str, model: str) -> None:
         """Set the default model of a notebook."""
-        self._states[notebook] = self._database.run_and_commit(
+        self._states[notebook] = self.commit(
             rows.update_notebook, notebook, model=model
         )
 
-    def query(self, work: Callable[..., _T], *args: object) -> _T:
-        """Return what ``usage`` reads from the file."""
-        return self._database.run(work, *args)
-
     def rename_chat(self, notebook: str, chat: str, name: str) -> bool:
         """Rename a chat; return False if the name is taken."""
-        is_renamed = self._database.run_and_commit(
-            changes.rename_chat, notebook, chat, name
-        )
+        is_renamed = self.commit(changes.rename_chat, notebook, chat, name)
         if is_renamed:
             self._forget_chat(notebook, chat)
         return is_renamed
 
     def delete_chat(self, notebook: str, chat: str) -> None:
         """Delete a chat with all its turns, permanently."""
-        self._database.run_and_commit(changes.delete_chat, notebook, chat)
+        self.commit(changes.delete_chat, notebook, chat)
         self._forget_chat(notebook, chat)
-        self._database.shrink()
+        self.shrink()
 
     def prunable(self, notebook: str, older_than_days: float | None) -> PruneSummary:
         """Return what ``prune`` would delete."""
-        return self._database.run(changes.find_prunable, notebook, older_than_days)
+        return self.query(changes.find_prunable, notebook, older_than_days)
 
     def prune(self, notebook: str, older_than_days: float | None) -> PruneSummary:
         """Permanently delete discarded turns, in all notebooks.
@@ -364,11 +329,9 @@ class ChatStore:
         older_than_days
             Also delete chats and cached replies that are older; None keeps them.
         """
-        removed = self._database.run_and_commit(
-            changes.prune, notebook, older_than_days
-        )
+        removed = self.commit(changes.prune, notebook, older_than_days)
         self._cached.clear()
-        self._database.shrink()
+        self.shrink()
         return removed
 
     # -- the copy in memory ------------------------------------------------
@@ -379,7 +342,7 @@ class ChatStore:
         self._read_state(notebook)
 
     def _read_state(self, notebook: str) -> NotebookState:
-        state = self._database.run(rows.read_notebook_state, notebook)
+        state = self.query(rows.read_notebook_state, notebook)
         self._states[notebook] = state
         return state
 
@@ -441,7 +404,10 @@ class ChatStore:
         revision = rows.set_order(database, chat_id, turns, ordered)
         return turn, _CachedChat(revision, Chat(name, ordered))
 
-    def _restore_cached(self, database: sqlite3.Connection) -> None:
+    def _on_open(self) -> None:
+        self._cached.clear()
+
+    def _restore(self, database: sqlite3.Connection) -> None:
         for (notebook, _), (revision, chat) in self._cached.items():
             rows.restore_chat(database, notebook, chat, revision)
         for notebook, state in self._states.items():

@@ -364,7 +364,7 @@ def test_identifying_a_known_notebook_writes_nothing(notebooks):
     before = (notebooks.folder / "a.ipynb").read_bytes()
     status = (notebooks.folder / "a.ipynb").stat()
     kernel = notebooks.kernel("a.ipynb")
-    changes = kernel.store._database._connection.total_changes
+    changes = kernel.store._connection.total_changes
     assert changes == 0
     assert (notebooks.folder / "a.ipynb").read_bytes() == before
     assert (notebooks.folder / "a.ipynb").stat().st_mtime_ns == status.st_mtime_ns

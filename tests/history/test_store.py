@@ -411,7 +411,7 @@ def test_adding_a_turn_to_a_long_chat_reads_no_other_turn(store, path):
         store.record(NB, "main", turn(f"{number}", cell_id=f"c{number}"))
     store.load(NB)
     statements = []
-    store._database._connection.set_trace_callback(statements.append)
+    store._connection.set_trace_callback(statements.append)
     store.record(NB, "main", turn("again", cell_id="c150"))
     store.load(NB)
     reads = [s for s in statements if "SELECT * FROM" in s]
