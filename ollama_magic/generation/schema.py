@@ -39,7 +39,7 @@ from ollama_magic.generation.schema_check import (
     read_data,
     without_thinking,
 )
-from ollama_magic.generation.values import error_text, is_file
+from ollama_magic.generation.values import error_text, is_file, unreadable_file
 from ollama_magic.history.turns import Message
 
 if TYPE_CHECKING:
@@ -232,9 +232,7 @@ def _from_text(text: str, namespace: Mapping[str, Any]) -> Schema:
                 raise _unusable(text, "it is larger than 1 MB")
             return _from_json(data.decode("utf-8-sig"), text)
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            step = f"paths are relative to {Path.cwd()}; list the files: !ls"
-            raise _unusable(text, why, step) from error
+            raise unreadable_file(text, error) from error
     if (tree := _type_tree(text)) is not None:
         return read_schema(_type_named(tree, namespace))
     return Schema(_short_form(text))
