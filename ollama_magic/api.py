@@ -15,11 +15,7 @@ from ollama_magic.client.models import ModelSummary
 from ollama_magic.client.options import check_options
 from ollama_magic.client.types import KeepAlive, Options, Think
 from ollama_magic.errors import short_interrupts
-from ollama_magic.generation.embedding import (
-    embed_texts,
-    embedding_model,
-    read_texts,
-)
+from ollama_magic.generation.embedding import embed_texts, embedding_model, read_texts
 from ollama_magic.generation.front_end import NoDisplay
 from ollama_magic.generation.models import ask_for_models, check_cloud, cloud_host
 from ollama_magic.generation.options import ChatOptions, check_value

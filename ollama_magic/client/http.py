@@ -46,11 +46,7 @@ from ollama_magic.client.network_errors import (
 )
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.client.server_errors import RequestInfo
-from ollama_magic.errors import (
-    ConfigError,
-    OllamaMagicError,
-    StreamInterruptedError,
-)
+from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _LAST_CHUNK_S = 0.05

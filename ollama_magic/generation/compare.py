@@ -18,11 +18,7 @@ from typing import Any, Protocol
 from ollama_magic.client.background import held, let_through, run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import canonical, matching_names, require_capability
-from ollama_magic.errors import (
-    ConfigError,
-    Interrupted,
-    nearest,
-)
+from ollama_magic.errors import ConfigError, Interrupted, nearest
 from ollama_magic.generation.models import (
     ServerModels,
     ask_for_models,

@@ -38,11 +38,7 @@ from ollama_magic.generation.models import (
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prompt import Filled, compose
-from ollama_magic.generation.schema import (
-    Schema,
-    read_schema,
-    with_format_in_words,
-)
+from ollama_magic.generation.schema import Schema, read_schema, with_format_in_words
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import system_message
 from ollama_magic.generation.tool_calls import make_tools, own_tools

@@ -16,12 +16,7 @@ from typing import Self
 from ollama_magic.client.background import BackgroundReader, ClosableStream
 from ollama_magic.client.images import Image, drawn_image, fits
 from ollama_magic.client.logprobs import NO_LOGPROBS, Logprobs, TokenLogprob
-from ollama_magic.client.types import (
-    ReplyChunk,
-    Request,
-    Stats,
-    ToolCall,
-)
+from ollama_magic.client.types import ReplyChunk, Request, Stats, ToolCall
 from ollama_magic.errors import Interrupted, OllamaMagicError
 from ollama_magic.history.cache import CachedReply
 from ollama_magic.history.turns import Message, Status, Turn, utc_now

@@ -32,11 +32,7 @@ from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
 from ollama_magic.generation.status_line import LengthInMemory, Waiting, with_facts
-from ollama_magic.generation.tool_calls import (
-    AskBeforeCall,
-    ToolLoop,
-    always_yes,
-)
+from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.turns import Message, Turn, utc_now
 from ollama_magic.render.code import CodeToRun, code_blocks, code_to_run

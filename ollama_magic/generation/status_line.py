@@ -24,10 +24,7 @@ from ollama_magic.client.background import (
     start_call,
 )
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import (
-    canonical,
-    find_model,
-)
+from ollama_magic.client.models import canonical, find_model
 from ollama_magic.errors import (
     ContextExceededError,
     duration_text,

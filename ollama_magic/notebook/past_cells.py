@@ -26,11 +26,7 @@ from ollama_magic.notebook.compat import (
 )
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.notebook_cells import (
-        CellOutput,
-        Excerpt,
-        NotebookCell,
-    )
+    from ollama_magic.generation.notebook_cells import CellOutput, Excerpt, NotebookCell
     from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.session import Session
     from ollama_magic.notebook.cell_outputs import SavedCell, SavedFile

@@ -19,12 +19,7 @@ from ollama_magic.client.background import (
 )
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.creation import Creation, ModelSpec, read_spec
-from ollama_magic.client.models import (
-    LoadedModel,
-    canonical,
-    find_model,
-    is_cloud_name,
-)
+from ollama_magic.client.models import LoadedModel, canonical, find_model, is_cloud_name
 from ollama_magic.client.progress import TransferProgress
 from ollama_magic.client.registry import ModelUpdate
 from ollama_magic.client.types import KeepAlive, Progress

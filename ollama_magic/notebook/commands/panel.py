@@ -7,19 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ollama_magic.client.background import (
-    run_in_background,
-)
+from ollama_magic.client.background import run_in_background
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import (
-    ModelSummary,
-    find_model,
-    require_capability,
-)
-from ollama_magic.errors import (
-    OllamaMagicError,
-    ServerUnreachableError,
-)
+from ollama_magic.client.models import ModelSummary, find_model, require_capability
+from ollama_magic.errors import OllamaMagicError, ServerUnreachableError
 from ollama_magic.generation.models import (
     ChosenModel,
     ServerModels,

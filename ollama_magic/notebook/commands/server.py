@@ -9,11 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 from ollama_magic import __version__
-from ollama_magic.client.background import (
-    PATIENCE_S,
-    ask_in_time,
-    run_in_background,
-)
+from ollama_magic.client.background import PATIENCE_S, ask_in_time, run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import without_secret
 from ollama_magic.client.models import find_model
