@@ -7,25 +7,23 @@ theme, light or dark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Template
 
+from ollama_magic.render import theme
 from ollama_magic.render.text import escaped
 from ollama_magic.render.theme import (
-    BACKGROUND,
     BAR,
-    BAR_REST,
-    BORDER,
     CODE_BACKGROUND,
     CODE_FONT_SIZE,
     CODE_TEXT,
     ERROR,
-    FONT_SIZE,
     INFORMATION,
-    PANEL_CLASS,
-    PANEL_STYLE,
     SECONDARY_TEXT,
-    SMALL_FONT_SIZE,
     TEXT,
 )
 
@@ -33,118 +31,8 @@ ROW_PX = 28
 """Height of a row: of the table, and of the button that lies over it."""
 
 COLUMNS = ("Model", "Size", "In memory", "Capabilities", "Parameters", "Modified")
-_WIDTHS = (
-    "minmax(160px,2.4fr)",
-    "112px",
-    "186px",
-    "minmax(128px,1.5fr)",
-    "130px",
-    "104px",
-)
-_NARROW_WIDTHS = ("minmax(140px,2.4fr)", "112px", "132px", "minmax(120px,1.5fr)")
-"""Without the bars of memory."""
-_FITTING = (
-    (840, _WIDTHS[:5]),
-    (736, _NARROW_WIDTHS),
-    (520, _NARROW_WIDTHS[:3]),
-    (400, _NARROW_WIDTHS[:2]),
-)
-"""Up to this width of the panel in pixels, only these columns fit."""
+_COMMENT = re.compile(r"/\*.*?\*/\s*", re.DOTALL)
 _ROW = ".ollama-rows .widget-toggle-button"
-_DEAD = f".{PANEL_CLASS}.jupyter-widgets-disconnected"
-
-_STYLE = f"""<style>
-{PANEL_STYLE}
-.{PANEL_CLASS} {{container-type:inline-size;width:100%;font-size:{FONT_SIZE};
- --columns:{" ".join(_WIDTHS)}}}
-.{PANEL_CLASS} :is(input,select,button) {{font-family:inherit}}
-.{PANEL_CLASS} select {{color:{TEXT};appearance:none;padding-right:22px;
- background-image:linear-gradient(45deg,transparent 50%,currentColor 50%),
- linear-gradient(135deg,currentColor 50%,transparent 50%)!important;
- background-position:calc(100% - 13px) 55%,calc(100% - 8px) 55%!important;
- background-size:5px 5px!important;background-repeat:no-repeat!important}}
-.{PANEL_CLASS} option {{background:{BACKGROUND}}}
-.ollama-list {{border:1px solid {BORDER};border-radius:4px;margin-top:4px}}
-.ollama-list>* {{flex:0 0 auto;margin:0;width:100%;overflow:visible}}
-.ollama-head {{position:sticky;top:0;z-index:2;background:{BACKGROUND};
- border-bottom:1px solid {BORDER}}}
-.ollama-head,.ollama-models tr {{display:grid!important;
- grid-template-columns:var(--columns);align-items:center;padding:0 8px}}
-.ollama-head button {{all:unset;cursor:pointer;font-weight:600;color:{SECONDARY_TEXT};
- height:{ROW_PX}px;line-height:{ROW_PX}px;white-space:nowrap;overflow:hidden}}
-.ollama-head button:hover {{color:{TEXT}}}
-.ollama-head button:focus-visible,.ollama-rows .widget-toggle-button:focus-visible
- {{outline:2px solid {BAR};outline-offset:-2px}}
-.ollama-rows {{display:grid!important;position:relative;
- grid-template-columns:minmax(0,1fr)}}
-.ollama-rows>* {{grid-area:1/1;margin:0;width:100%;overflow:visible}}
-.ollama-models {{display:block;font-size:{FONT_SIZE};color:{TEXT};
- white-space:nowrap;line-height:1.3;width:100%}}
-.ollama-models tbody {{display:block}}
-.ollama-models tr {{height:{ROW_PX}px;box-sizing:border-box;background:none;
- border-bottom:1px solid rgba(128,128,128,.18)}}
-.ollama-models th,.ollama-models td {{padding:0 10px 0 0;text-align:left;border:0;
- font-weight:inherit;overflow:hidden;text-overflow:ellipsis}}
-.ollama-models .ollama-default {{font-weight:600}}
-.ollama-rows .widget-toggle-buttons {{height:auto;z-index:1}}
-.ollama-rows .widget-toggle-buttons>div {{display:block;width:100%}}
-.ollama-rows .widget-toggle-button {{display:block;width:100%;height:{ROW_PX}px;
- margin:0;padding:0 4px;border:0;border-radius:0;text-align:left;
- line-height:{ROW_PX}px;box-shadow:none!important;background:none!important;
- color:transparent!important;font-size:16px}}
-.ollama-rows .widget-toggle-button:hover {{background:rgba(128,128,128,.13)!important}}
-.ollama-several .ollama-models th {{padding-left:22px}}
-.ollama-several .widget-toggle-button::before {{content:"☐";color:{TEXT}}}
-.ollama-actions {{position:absolute;right:0;width:auto!important;height:{ROW_PX}px;
- z-index:2;padding:0 6px;align-items:center;background:{BACKGROUND};
- border-left:1px solid {BORDER};box-sizing:border-box}}
-.ollama-actions button,.ollama-small {{height:22px;line-height:20px;margin:2px;
- padding:0 8px;font-size:12px}}
-.ollama-sheet {{position:sticky;bottom:0;z-index:3;background:{BACKGROUND}}}
-.ollama-sheet>*>.widget-vbox,.ollama-sheet>:nth-child(2) {{margin:0!important;
- border:0!important;border-top:1px solid {BORDER}!important;overflow:visible}}
-.ollama-job {{display:grid!important;align-items:center;column-gap:10px;margin:0;
- grid-template-columns:minmax(100px,210px) 150px minmax(0,1fr) auto;overflow:visible}}
-.ollama-job>* {{margin:2px 0;min-width:0}}
-.ollama-job>:nth-child(3) {{grid-column:3}} .ollama-job>:nth-child(4) {{grid-column:4}}
-.ollama-job.ollama-wide>:nth-child(3) {{grid-column:2/4}}
-.ollama-job .widget-hprogress {{height:18px}}
-.ollama-job>:first-child {{overflow:hidden;text-overflow:ellipsis}}
-.ollama-suggestion {{display:grid!important;align-items:center;
- grid-template-columns:max(190px,24%) 1fr}}
-.ollama-suggestion button {{text-align:left}}
-.ollama-bar {{display:inline-block;width:44px;height:6px;margin-right:8px;
- border-radius:3px;background:{BAR_REST};vertical-align:middle}}
-.ollama-bar span {{display:block;height:100%;border-radius:3px;background:{BAR}}}
-.ollama-badge {{display:inline-block;padding:0 6px;margin-right:4px;font-weight:400;
- border-radius:8px;font-size:{SMALL_FONT_SIZE};
- border:1px solid color-mix(in srgb,currentColor 40%,transparent)}}
-.ollama-mark {{border-color:{BAR};margin-left:6px}}
-.ollama-hidden {{position:absolute!important;width:1px;height:1px;overflow:hidden;
- clip-path:inset(50%)}}
-.ollama-gone {{display:none}}
-{_DEAD}::before,{_DEAD} .jupyter-widgets-disconnected::before {{content:none!important}}
-{_DEAD}>:not(.ollama-gone,.ollama-list),{_DEAD} :is(.ollama-actions,.ollama-sheet),
-{_DEAD} .ollama-rows .widget-toggle-buttons {{display:none!important}}
-{_DEAD}>.ollama-gone {{display:flex!important}}
-{_DEAD} .ollama-head button {{pointer-events:none}}
-@container (max-width:720px) {{.ollama-job {{
- grid-template-columns:minmax(0,1fr) auto}}
- .ollama-job>:nth-child(2) {{grid-area:2/1/2/3;width:100%!important}}
- .ollama-job>:nth-child(3) {{grid-area:3/1/3/3}}
- .ollama-job>:nth-child(4) {{grid-area:1/2}}}}
-@container (max-width:520px) {{.ollama-actions {{transform:translateY({ROW_PX}px)}}}}
-@container (max-width:736px) {{.ollama-models td:nth-child(3) .ollama-bar
- {{display:none}}}}
-{
-    "".join(
-        f"@container (max-width:{pixels}px) {{:is(.ollama-head,.ollama-models tr) "
-        f"{{--columns:{' '.join(widths)}}} :is(.ollama-head,.ollama-models tr)"
-        f">:nth-child({len(widths) + 1}) {{display:none}}}}"
-        for pixels, widths in _FITTING
-    )
-}
-</style>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +100,12 @@ def _bar_html(share: float) -> str:
     )
 
 
+@cache
 def panel_style_html() -> str:
     """Return the style sheet of the panel."""
-    return _STYLE
+    sheet = Path(__file__).with_name("panel.css").read_text("utf-8")
+    filled = Template(sheet).substitute(vars(theme), ROW_PX=ROW_PX)
+    return f"<style>{_COMMENT.sub('', filled)}</style>"
 
 
 def selection_html(panel_class: str, numbers: Collection[int], text: str) -> str:

@@ -110,39 +110,6 @@ paragraphs left, also those in Arabic or Hebrew.
 
 PANEL_CLASS = "ollama-panel"
 
-# The variables of ipywidgets. VS Code shows widgets on white in all themes.
-_WIDGET_COLOURS = {
-    "--vscode-foreground": (
-        "--jp-ui-font-color0",
-        "--jp-ui-font-color1",
-        "--jp-ui-font-color2",
-        "--jp-content-font-color1",
-        "--jp-widgets-color",
-        "--jp-widgets-label-color",
-        "--jp-widgets-readout-color",
-    ),
-    "--vscode-input-foreground": ("--jp-widgets-input-color",),
-    "--vscode-input-background": ("--jp-widgets-input-background-color",),
-    "--vscode-panel-border": ("--jp-widgets-input-border-color", "--jp-border-color1"),
-    "--vscode-editorWidget-background": ("--jp-layout-color1",),
-    "--vscode-button-secondaryBackground,rgba(128,128,128,.25)": (
-        "--jp-layout-color2",
-    ),
-}
-PANEL_STYLE = "".join(
-    [
-        f"{_IN_VSCODE} .{PANEL_CLASS}{{background:var(--vscode-editor-background);",
-        "color:var(--vscode-foreground);",
-        *(
-            f"{jupyter}:var({vscode});"
-            for vscode, names in _WIDGET_COLOURS.items()
-            for jupyter in names
-        ),
-        "}",
-    ]
-)
-"""CSS that gives the panel's widgets the colours of VS Code's theme."""
-
 STYLES_OF_0_1_0 = frozenset(
     [
         "background:var(--jp-cell-editor-background,rgba(128,128,128,.1));"
