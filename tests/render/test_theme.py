@@ -40,6 +40,7 @@ def test_only_theme_names_variables_of_jupyterlab():
 @pytest.mark.parametrize("module", [theme, code, columns, panel_html])
 def test_styles_use_vscode_variables_first(module):
     texts = [value for value in vars(module).values() if isinstance(value, str)]
+    texts.append(panel_html.panel_style_html())
     assert [undecided(text) for text in texts if undecided(text)] in (
         [],
         [["--jp-"]],  # the docstring of theme
