@@ -40,7 +40,7 @@ from ollama_magic.errors import (
     ServerUnreachableError,
     nearest,
 )
-from ollama_magic.generation.option_rules import THINK_LEVELS
+from ollama_magic.generation.option_values import THINK_LEVELS
 from ollama_magic.generation.options import ChatOptions, TemplateUse
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import Settings

@@ -23,13 +23,12 @@ from typing import Any, Literal
 
 from ollama_magic.client.options import OptionValue, check_options
 from ollama_magic.errors import ConfigError, nearest, quoted
-from ollama_magic.generation.option_rules import (
+from ollama_magic.generation.option_values import (
     read_alternatives,
     read_cells,
     read_count,
     read_keep_alive,
     read_models,
-    read_text,
     read_think,
 )
 
@@ -61,6 +60,13 @@ Completes = Literal[
 ``models`` are several with commas between them, ``compared`` those of the last
 comparison; ``schema``, ``image`` and ``tool`` values of the notebook that can be one.
 """
+
+
+def read_text(text: str) -> str:
+    """Return the text; raise if it is empty."""
+    if not text.strip():
+        raise ValueError("it cannot be empty")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

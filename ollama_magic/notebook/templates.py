@@ -26,7 +26,6 @@ from IPython.core.error import UsageError
 
 from ollama_magic.client.options import MODEL_OPTIONS
 from ollama_magic.errors import PromptError, nearest, quoted
-from ollama_magic.generation.option_rules import check_together
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     ChatOptions,
@@ -34,6 +33,7 @@ from ollama_magic.generation.options import (
     TemplateUse,
 )
 from ollama_magic.generation.session import Session
+from ollama_magic.generation.settings import check_together
 from ollama_magic.generation.values import is_file
 from ollama_magic.history.store import default_path
 from ollama_magic.notebook.cli.line import LineReader

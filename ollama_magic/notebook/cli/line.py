@@ -20,13 +20,14 @@ from typing import Any, NoReturn
 from ollama_magic.client.models import canonical
 from ollama_magic.client.options import MODEL_OPTIONS, OptionValue, read_option
 from ollama_magic.errors import ConfigError, nearest, usage_error
-from ollama_magic.generation.option_rules import check_together, is_number, read_models
+from ollama_magic.generation.option_values import is_number, read_models
 from ollama_magic.generation.options import (
     CHAT_OPTIONS,
     ChatOptions,
     Option,
     find_option,
 )
+from ollama_magic.generation.settings import check_together
 
 _CELL_MAGIC = "%%ollama"
 

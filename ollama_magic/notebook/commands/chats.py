@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ollama_magic.errors import ConfigError, size_text, usage_error
 from ollama_magic.generation.context import estimate_tokens
-from ollama_magic.generation.option_rules import is_number
+from ollama_magic.generation.option_values import is_number
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.generation.session import Session
 from ollama_magic.history.changes import PruneSummary

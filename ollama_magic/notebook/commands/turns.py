@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ollama_magic.errors import ConfigError
-from ollama_magic.generation.option_rules import read_count
+from ollama_magic.generation.option_values import read_count
 from ollama_magic.generation.options import ChatOptions, Option
 from ollama_magic.generation.reply import of_cell, stored_reply
 from ollama_magic.generation.run import PUT_BEFORE, insert_below

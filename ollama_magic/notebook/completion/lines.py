@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ollama_magic.client.models import ModelSummary, canonical
 from ollama_magic.errors import size_text
-from ollama_magic.generation.option_rules import THINK_LEVELS
+from ollama_magic.generation.option_values import THINK_LEVELS
 from ollama_magic.generation.options import CHAT_OPTIONS, Completes, Option, find_option
 from ollama_magic.notebook.cli.help import note, summary
 from ollama_magic.notebook.completion import in_time, placeholders, statics
