@@ -110,7 +110,11 @@ class TreeParser:
         rest = Rest(line)
         count = self._matched(rest)
         tip = self.path[-1]
-        if tip.kind in VERBATIM and count == len(self.path):
+        is_in_tip = count == len(self.path)
+        if is_in_tip and _has_not_ended(tip) and fence_of(rest.text):
+            self._leave_stray(tip)
+            self._take_text(rest, count - 1)
+        elif tip.kind in VERBATIM and is_in_tip:
             self._take_verbatim(tip, rest)
         elif not rest.text.strip():
             del self.path[count:]
@@ -227,7 +231,14 @@ class TreeParser:
             leaf.is_closed = True
             self.path.pop()
         elif not text.strip() and _is_stray(leaf):
-            self.path.pop()
+            self._leave_stray(leaf)
+
+    def _leave_stray(self, leaf: Node) -> None:
+        """Close a leaf whose end mark does not come."""
+        self.path.pop()
+        if leaf.marker == "$$":  # text, as on GitHub and in JupyterLab
+            leaf.kind = "paragraph"
+            leaf.lines = [line for line in leaf.lines if line]
 
     def _take_indented(self, leaf: Node, rest: Rest) -> None:
         if rest.text.strip():
@@ -407,11 +418,22 @@ class TreeParser:
             node.last = self.number
 
 
+def _has_not_ended(leaf: Node) -> bool:
+    """Return whether a fence ends this leaf: no code is lost to a stray mark.
+
+    CommonMark reads HTML to its end tag, if need be to the end of the text; a fence
+    below a blank line is code all the same.
+    """
+    is_below_blank = leaf.lines != [] and not leaf.lines[-1].strip()
+    return leaf.kind == "math" or (leaf.kind == "html" and is_below_blank)
+
+
 def _is_stray(math: Node) -> bool:
     """Return whether math that has a blank line is a stray opening mark."""
+    if math.marker == "$$":
+        return any(line not in {"", "$$"} for line in math.lines)
     # NB: LaTeX's brackets are not text, and models put blank lines between them.
-    is_long = sum(map(len, math.lines)) > _MAX_MATH
-    return len(math.lines) > 2 and (math.marker == "$$" or is_long)
+    return sum(map(len, math.lines)) > _MAX_MATH
 
 
 def is_head(line: str, row: str) -> bool:
