@@ -60,7 +60,7 @@ from ollama_magic.render.model_listing import (
     overview,
     pull_plan,
 )
-from ollama_magic.render.progress import NotebookProgress, TerminalProgress
+from ollama_magic.render.output import NotebookProgress, TerminalProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.safe_html import note_html
 from ollama_magic.render.sources import link_html, results_html

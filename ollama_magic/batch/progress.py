@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ollama_magic.errors import duration_text
 from ollama_magic.generation.session import Session
-from ollama_magic.render.progress import (
+from ollama_magic.render.output import (
     NotebookProgress,
     ProgressLine,
     TerminalProgress,

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.reply import Reply
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
-    from ollama_magic.render.progress import ProgressLine
+    from ollama_magic.render.output import ProgressLine
     from ollama_magic.widgets.parts import SavedAsTable
 
 _KEY = "ollama_magic"
@@ -297,12 +297,12 @@ class OllamaMagics(Magics):
 
     def progress_line(self) -> ProgressLine:
         """Open a line of progress in the cell or in the terminal."""
-        from ollama_magic.render import progress as progress_line
+        from ollama_magic.render.output import NotebookProgress, TerminalProgress
 
         if self._is_terminal:
-            return progress_line.TerminalProgress(sys.stdout.write)
+            return TerminalProgress(sys.stdout.write)
         published = self.shell.display_pub
-        return progress_line.NotebookProgress(
+        return NotebookProgress(
             published.publish, published.clear_output, mode=self.cells.claim_output()
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ollama_magic.client.logprobs import Logprobs, Piece, TokenLogprob
 from ollama_magic.render.aligned import table_text, text_width
-from ollama_magic.render.progress import bar_html
+from ollama_magic.render.output import bar_html
 from ollama_magic.render.safe_html import (
     DETAILS_STYLE,
     TEXT_STYLE,

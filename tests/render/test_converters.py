@@ -14,7 +14,7 @@ from nbconvert import LatexExporter, MarkdownExporter, RSTExporter
 from surfaces import SURFACES
 
 from ollama_magic.render.columns import Column, columns_bundle
-from ollama_magic.render.progress import NotebookProgress
+from ollama_magic.render.output import NotebookProgress
 from ollama_magic.render.reply import ReplyView, reply_bundle
 from ollama_magic.render.tables import Listing, TextPage
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ollama_magic.render.progress import NotebookProgress, TerminalProgress
+from ollama_magic.render.output import NotebookProgress, TerminalProgress
 from ollama_magic.render.safe_html import page_html
 from ollama_magic.render.terminal import TerminalDisplay
 

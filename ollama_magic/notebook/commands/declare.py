@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ollama_magic.generation.session import Session
     from ollama_magic.history.turns import Turn
     from ollama_magic.notebook.failures import FailingCells
-    from ollama_magic.render.progress import ProgressLine
+    from ollama_magic.render.output import ProgressLine
     from ollama_magic.widgets.parts import SavedAsTable
 
 

@@ -43,7 +43,7 @@ from ollama_magic.notebook.commands.declare import (
     options_of,
 )
 from ollama_magic.render import model_listing
-from ollama_magic.render.progress import ProgressLine
+from ollama_magic.render.output import ProgressLine
 from ollama_magic.render.tables import Listing, TextPage, age
 
 COMMANDS = Commands()
