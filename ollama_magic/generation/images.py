@@ -87,9 +87,9 @@ def counted_kinds(images: Iterable[Image], adjective: str = "") -> list[str]:
 
 
 def _is_name(text: str, namespace: Mapping[str, Any]) -> bool:
-    """Return whether a text begins with a name of the notebook: ``fig.axes``."""
+    """Return whether a text begins with a name: ``fig.axes``, or one not defined."""
     name = text.partition(".")[0].partition("[")[0].strip()
-    return name in namespace
+    return name in namespace or (text.isidentifier() and len(text) <= 40)
 
 
 def _of_value(value: object, shown: str) -> Image:

@@ -125,6 +125,22 @@ REFUSED = {
         "  why:  the prompt goes on the lines below\n"
         "  next: %ollama ask Why is the sky blue?",
     ),
+    "model and prompt on the line": (
+        "llama3.2 Why is it?",
+        "%%ollama takes one model on its line, not 'llama3.2 Why is it?'.\n"
+        "  why:  the prompt goes on the lines below\n"
+        "  next: %ollama run llama3.2 Why is it?",
+    ),
+    "models with a comma": (
+        "a:1b,b:2b",
+        "A model name cannot contain a comma: 'a:1b,b:2b'.\n"
+        "  next: to compare models: %%ollama --compare a:1b,b:2b",
+    ),
+    "long option with one dash": (
+        "-model a:1b",
+        "%%ollama has no option -model.\n"
+        "  next: long options have two dashes: %%ollama --model",
+    ),
     "one word of a prompt": (
         "Why?",
         "%%ollama takes one model on its line, not 'Why?'.\n"

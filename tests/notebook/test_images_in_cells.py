@@ -336,7 +336,7 @@ def test_an_export_contains_the_image_and_an_import_restores_it(
     seeing.run(f"%%ollama -a {tmp_path / 'plot.png'}\nWhat?", cell_id="a")
     file = tmp_path / "chat.json"
     seeing.run(f"%ollama export {file}")
-    ran = seeing.run(f"%ollama import {file} -c copy")
+    ran = seeing.run(f"%ollama import {file} -c copy --trust")
     assert ran.status == "ok", ran.error
     seeing.run("%%ollama -c copy\nAnd?", cell_id="b")
     assert images(messages(fake_ollama)[0]) == [PNG]

@@ -190,6 +190,12 @@ class LineReader:
             flag, equals, value = word.partition("=")
             self._read_option(flag, value if equals else None)
             return
+        meant = find_option(self._options, f"-{word}".partition("=")[0])
+        if meant is not None and not meant.discards:  # -model, not -m odel
+            raise usage_error(
+                f"{self._magic} has no option {word}.",
+                next_step=f"long options have two dashes: {self._magic} -{word}",
+            )
         letters = word[1:]
         while letters:  # -q1, -t0.2 and -qt0.2, as POSIX has it
             flag, letters = f"-{letters[0]}", letters[1:]
@@ -326,6 +332,11 @@ class LineReader:
 
     def _check_model(self, text: str) -> None:
         check_model_name(text, self._magic)
+        if all(text.partition(",")):
+            raise usage_error(
+                f"A model name cannot contain a comma: {text!r}.",
+                next_step=f"to compare models: {self._magic} --compare {text}",
+            )
         if "?" in text or len(text.split()) > 1:
             _raise_not_a_model((text,))
 
@@ -391,10 +402,13 @@ def _raise_not_a_model(words: Sequence[str], template: str | None = None) -> NoR
 
     command = find_command(words[0])
     is_offered = command is not None and not command.discards
+    # llama3.2 and gpt-oss:20b are names of models; "Why" and "2" are not
+    is_model = len(words) > 1 and re.match(r"[a-z][\w./-]*[\d:]", words[0])
     raise usage_error(
         f"{_CELL_MAGIC} takes one model on its line, not {text!r}.",
         why="the prompt goes on the lines below",
-        next_step=f"%ollama ask {f'@{template} ' if template else ''}{text}"
+        next_step=f"%ollama {'run' if is_model else 'ask'} "
+        f"{f'@{template} ' if template else ''}{text}"
         + (f"   or the subcommand: %ollama {text}" if is_offered else ""),
     )
 
