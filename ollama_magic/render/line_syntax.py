@@ -87,6 +87,12 @@ def delimiters(row: str) -> list[str]:
     return row.strip().removeprefix("|").removesuffix("|").split("|")
 
 
+def is_head(line: str, row: str) -> bool:
+    """Return whether a line is the head of a table with this delimiter row."""
+    columns = len(delimiters(row))
+    return "|" in line and count_cells(line, columns) == columns
+
+
 def _is_dashes(cell: str) -> bool:
     dashes = cell.removeprefix(":").removesuffix(":")
     return bool(dashes) and not dashes.strip("-")
@@ -111,6 +117,12 @@ def item_marker(text: str) -> str:
     """Return the marker of a list item; empty if the line is not an item."""
     match = None if is_rule(text) else _ITEM.match(text)
     return match[1] if match else ""
+
+
+def interrupts(text: str, marker: str) -> bool:
+    """Return whether an item may begin directly below a paragraph."""
+    is_first = not marker[0].isdigit() or int(marker[:-1]) == 1
+    return is_first and bool(text[len(marker) :].strip())
 
 
 def note_marker(text: str) -> str:

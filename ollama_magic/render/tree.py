@@ -17,12 +17,12 @@ from typing import Literal
 from ollama_magic.render.line_syntax import (
     Rest,
     closes_fence,
-    count_cells,
-    delimiters,
     fence_of,
     heading_of,
     html_end,
+    interrupts,
     is_delimiter_row,
+    is_head,
     is_rule,
     item_marker,
     math_end,
@@ -342,7 +342,7 @@ class TreeParser:
                 rest.text = rest.text.lstrip("> ")
             return not is_deep
         marker = item_marker(text)
-        is_item = bool(marker) and (not in_paragraph or _interrupts(text, marker))
+        is_item = bool(marker) and (not in_paragraph or interrupts(text, marker))
         if is_item and not (is_deep and self.path[-1].first == self.number):
             rest.skip(indent)
             rest.cut(len(marker))
@@ -434,18 +434,6 @@ def _is_stray(math: Node) -> bool:
         return any(line not in {"", "$$"} for line in math.lines)
     # NB: LaTeX's brackets are not text, and models put blank lines between them.
     return sum(map(len, math.lines)) > _MAX_MATH
-
-
-def is_head(line: str, row: str) -> bool:
-    """Return whether a line is the head of a table with this delimiter row."""
-    columns = len(delimiters(row))
-    return "|" in line and count_cells(line, columns) == columns
-
-
-def _interrupts(text: str, marker: str) -> bool:
-    """Return whether an item may begin directly below a paragraph."""
-    is_first = not marker[0].isdigit() or int(marker[:-1]) == 1
-    return is_first and bool(text[len(marker) :].strip())
 
 
 def _nesting(fence: Node, text: str) -> int:
