@@ -6,6 +6,7 @@ tests, how a later one ends.
 
 import builtins
 import copy
+import gc
 import importlib
 import os
 import pkgutil
@@ -44,6 +45,9 @@ class Before:
             for name, module in sys.modules.items()
             if name.startswith(EXTENSION)
         }
+
+        gc.collect()
+        gc.freeze()  # so that a collection by a test takes little time
 
     def _lists(self):
         shell = self.shell

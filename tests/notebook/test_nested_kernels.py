@@ -86,7 +86,6 @@ def inner(tmp_path, fake_ollama):
 def drivers(tmp_path, cells):
     nbclient = NBCLIENT.format(inner=str(tmp_path / "inner.ipynb"))
     return {
-        "nbclient": nbclient,
         "kernel": PAPERMILL_ALIKE.format(cells=cells),
         "jupyter execute": JUPYTER_EXECUTE.format(
             python=sys.executable, inner=tmp_path / "inner.ipynb"
@@ -97,16 +96,20 @@ def drivers(tmp_path, cells):
     }
 
 
-@pytest.mark.parametrize("driver", drivers(Path(), []))
 def test_a_program_run_by_a_notebook_does_not_use_its_chat(
-    outer, inner, fake_ollama, tmp_path, driver
+    outer, inner, fake_ollama, tmp_path
 ):
-    ran = outer.run(drivers(tmp_path, inner)[driver], "b")
-    assert ran.status == "ok", ran.error
-    first, second = fake_ollama.bodies("/api/chat")
-    assert [m["content"] for m in first["messages"]] == ["secret outer question"]
-    assert [m["content"] for m in second["messages"]] == ["inner question"], ran.streams
-    assert outer.run(HISTORY, "c").streams == "['secret outer question']\n"
+    for count, (driver, code) in enumerate(drivers(tmp_path, inner).items(), 2):
+        ran = outer.run(code, f"cell{count}")
+        assert ran.status == "ok", (driver, ran.error)
+        asked = [
+            [m["content"] for m in b["messages"]]
+            for b in fake_ollama.bodies("/api/chat")
+        ]
+        assert len(asked) == count, (driver, ran.streams)
+        assert asked[0] == ["secret outer question"], driver
+        assert asked[-1] == ["inner question"], driver
+        assert outer.run(HISTORY).streams == "['secret outer question']\n", driver
 
 
 WRAPPER = """
