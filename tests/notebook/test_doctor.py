@@ -38,6 +38,7 @@ def test_no_server_is_a_problem_with_the_next_command(kernel):
     assert lines_of(text, "server")[0].startswith("problem")
     assert "%ollama serve" in text
     assert "1 problem" in text
+    assert lines_of(text, "model")[0].startswith("note")
 
 
 def test_problems_come_first_and_passed_checks_are_folded(kernel):

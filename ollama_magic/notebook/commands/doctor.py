@@ -201,7 +201,8 @@ def _model(session: Session) -> Iterator[Finding]:
     def look_up_models(must_list: bool) -> ServerModels:
         return _within_patience(client, lambda: look_up(client, must_list=must_list))
 
-    yield Finding("model", answering_model_text(session, look_up_models))
+    text = answering_model_text(session, look_up_models)
+    yield Finding("model", text, "note" if text.startswith("none selected") else "ok")
 
 
 def _loaded_text(model: LoadedModel, installed: list[ModelSummary]) -> str:
