@@ -7,7 +7,7 @@ import pytest
 
 from ollama_magic.generation.options import CHAT_OPTIONS
 from ollama_magic.notebook.cli.help import help_text, sections
-from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.cli.parser import parse_chat_arguments
 from ollama_magic.notebook.commands import COMMANDS, GROUPS, parse_command
 from ollama_magic.notebook.commands.server import ENVIRONMENT
 from ollama_magic.notebook.magics import OllamaMagics

@@ -8,7 +8,7 @@ import pytest
 
 from ollama_magic import __all__ as public
 from ollama_magic import __version__
-from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.cli.parser import parse_chat_arguments
 from ollama_magic.notebook.commands import COMMANDS, parse_command
 
 ROOT = Path(__file__).parents[1]

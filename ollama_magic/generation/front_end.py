@@ -1,7 +1,7 @@
 """What a session needs of the front end: the running cell, and a place for replies.
 
-In a notebook these are ``notebook.cells`` and a display of ``render``; in a script,
-:class:`NoCells` and :class:`NoDisplay` replace them.
+In a notebook these are ``notebook.running_cell`` and a display of ``render``; in a
+script, :class:`NoCells` and :class:`NoDisplay` replace them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ollama_magic.errors import Interrupted, OllamaMagicError
-from ollama_magic.notebook.cells import owns_output
 from ollama_magic.notebook.compat import (
     cell_name,
     exit_code,
@@ -24,6 +23,7 @@ from ollama_magic.notebook.compat import (
     past_cells,
     unregister_all,
 )
+from ollama_magic.notebook.running_cell import owns_output
 
 _MAX_CELLS = 20
 _MAX_SOURCE = 20_000

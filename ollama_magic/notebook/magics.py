@@ -37,12 +37,6 @@ from ollama_magic.generation.settings import (
     merged,
 )
 from ollama_magic.notebook import completion, input_transforms
-from ollama_magic.notebook.cells import (
-    CellTracker,
-    magic_body,
-    owns_output,
-    shows_itself,
-)
 from ollama_magic.notebook.compat import (
     ShownInterrupt,
     fails_silently,
@@ -57,6 +51,12 @@ from ollama_magic.notebook.failures import FailingCells
 from ollama_magic.notebook.greeting import Greeting
 from ollama_magic.notebook.past_cells import RunCells
 from ollama_magic.notebook.preload import Preload
+from ollama_magic.notebook.running_cell import (
+    CellTracker,
+    magic_body,
+    owns_output,
+    shows_itself,
+)
 
 if TYPE_CHECKING:
     from ollama_magic.generation.compare import Comparison, ComparisonDisplay
@@ -198,7 +198,7 @@ class OllamaMagics(Magics):
         return value
 
     def _ask_cell(self, line: str, cell: str) -> object:
-        from ollama_magic.notebook.cli.line import parse_chat_arguments
+        from ollama_magic.notebook.cli.parser import parse_chat_arguments
 
         if line.strip() and not cell.strip():
             from ollama_magic.notebook.cli.help import page_asked_for

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.session import Session
     from ollama_magic.notebook.cell_outputs import SavedCell, SavedFile
-    from ollama_magic.notebook.cells import CellTracker
     from ollama_magic.notebook.failures import FailingCells
+    from ollama_magic.notebook.running_cell import CellTracker
 
 _PROMPT = re.compile(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*%%ollama(?:\s|$)")
 _OUR_LINE = re.compile(r"^[ \t]*(?:[\w., ]+=[ \t]*)?%ollama\b", re.MULTILINE)

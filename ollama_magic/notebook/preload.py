@@ -41,7 +41,7 @@ MODULES = (
     "ollama_magic.render.compat",
     "ollama_magic.render.streaming",
     "ollama_magic.generation.compare",
-    "ollama_magic.notebook.cli.line",
+    "ollama_magic.notebook.cli.parser",
 )
 """In this order, so that each takes a short time."""
 FOR_TAB = (

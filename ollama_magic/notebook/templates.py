@@ -36,7 +36,7 @@ from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import check_together
 from ollama_magic.generation.values import is_file
 from ollama_magic.history.store import default_path
-from ollama_magic.notebook.cli.line import LineReader
+from ollama_magic.notebook.cli.parser import LineReader
 
 FOLDER = "prompts"
 _NAME = re.compile(r"\w[\w.-]{0,63}")

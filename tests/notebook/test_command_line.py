@@ -16,7 +16,7 @@ from ollama_magic.notebook.cli.help import (
     magic_docstring,
     page_asked_for,
 )
-from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.cli.parser import parse_chat_arguments
 from ollama_magic.notebook.commands import COMMANDS, find_command, parse_command
 from ollama_magic.notebook.commands.declare import ParsedCommand
 

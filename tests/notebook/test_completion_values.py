@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ollama_magic import Choice, Score
-from ollama_magic.notebook.completion import placeholders, statics
+from ollama_magic.notebook.completion import placeholders, static_values
 from ollama_magic.notebook.completion.words import Entry, Word, file_offer, split
 
 
@@ -244,17 +244,17 @@ def test_columns_of_a_table_are_attributes_and_keys():
         ([1], "list of 1"),
         (get_weather, "(city, days)"),
         (Person, "name, age"),
-        (statics.UNKNOWN, ""),
+        (static_values.UNKNOWN, ""),
     ],
 )
 def test_a_value_is_described_in_a_few_words(value, text):
-    assert statics.describe(value) == text
+    assert static_values.describe(value) == text
 
 
 def test_a_value_of_the_users_class_is_described_by_its_class():
-    assert statics.describe(NAMESPACE["hostile"]) == "Hostile"
-    assert statics.describe(NAMESPACE["keyed"]) == "HostileDict of 5"
-    assert statics.describe(1 << 20_000) == "int"  # Python would not write it
+    assert static_values.describe(NAMESPACE["hostile"]) == "Hostile"
+    assert static_values.describe(NAMESPACE["keyed"]) == "HostileDict of 5"
+    assert static_values.describe(1 << 20_000) == "int"  # Python would not write it
 
 
 def test_a_note_is_short_and_harmless():
@@ -293,7 +293,7 @@ def test_files_and_folders_are_offered(folder, text, after, expected):
 
 
 def test_images_among_files(folder):
-    found = file_offer(Word(), "", statics.is_media_file).entries
+    found = file_offer(Word(), "", static_values.is_media_file).entries
     assert [entry.text for entry in found] == ["data/", "plot.PNG"]
 
 

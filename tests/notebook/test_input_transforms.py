@@ -6,7 +6,7 @@ from IPython.core.magic import no_var_expand
 from traitlets.config import Config
 
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
+from ollama_magic.notebook.running_cell import CellTracker, magic_body, owns_output
 
 
 @pytest.fixture(scope="module")

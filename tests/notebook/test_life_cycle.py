@@ -97,9 +97,9 @@ def test_modules_reloaded_by_autoreload_can_be_unloaded(own_kernel):
     ran = own_kernel.run(
         "import sys\n"
         "from IPython.extensions.autoreload import superreload\n"
-        "for name in ('notebook.cells', 'notebook.failures', 'notebook.magics',\n"
-        "             'generation.session', 'notebook.completion',\n"
-        "             'notebook.input_transforms'):\n"
+        "for name in ('notebook.running_cell', 'notebook.failures',\n"
+        "             'notebook.magics', 'generation.session',\n"
+        "             'notebook.completion', 'notebook.input_transforms'):\n"
         "    superreload(sys.modules['ollama_magic.' + name])"
     )
     assert ran.status == "ok", ran.error

@@ -11,7 +11,7 @@ from kernel import Kernel
 
 from ollama_magic.history.notebooks import find_notebook
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.cells import CellTracker, magic_body, owns_output
+from ollama_magic.notebook.running_cell import CellTracker, magic_body, owns_output
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ tracker.forget_deleted()
 """
 SETUP = """
 from ollama_magic.history.notebooks import find_notebook
-from ollama_magic.notebook.cells import CellTracker
+from ollama_magic.notebook.running_cell import CellTracker
 tracker = CellTracker(get_ipython())
 """
 

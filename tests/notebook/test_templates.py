@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.notebook import templates
-from ollama_magic.notebook.cells import CellTracker
-from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.cli.parser import parse_chat_arguments
+from ollama_magic.notebook.running_cell import CellTracker
 
 
 def asked(fake_ollama):

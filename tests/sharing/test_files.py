@@ -17,7 +17,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.rows import storable
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, utc_now
-from ollama_magic.notebook.cells import CellTracker
+from ollama_magic.notebook.running_cell import CellTracker
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.documents import (
     chat_from_json,

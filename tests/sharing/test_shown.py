@@ -3,7 +3,7 @@
 import pytest
 
 from ollama_magic.history.turns import Turn
-from ollama_magic.notebook.cells import CellTracker
+from ollama_magic.notebook.running_cell import CellTracker
 from ollama_magic.sharing.notebook import as_shown
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
-from ollama_magic.notebook.cli.line import LineReader, check_model_name
+from ollama_magic.notebook.cli.parser import LineReader, check_model_name
 from ollama_magic.notebook.commands import (
     account,
     chats,

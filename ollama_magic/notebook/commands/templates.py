@@ -12,8 +12,7 @@ from IPython.core.error import UsageError
 from ollama_magic.errors import ConfigError, PromptError, nearest, usage_error
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.notebook import templates
-from ollama_magic.notebook.cells import CELL_PROMPT
-from ollama_magic.notebook.cli.line import parse_chat_arguments
+from ollama_magic.notebook.cli.parser import parse_chat_arguments
 from ollama_magic.notebook.commands.chats import short
 from ollama_magic.notebook.commands.declare import (
     YES,
@@ -23,6 +22,7 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
 )
 from ollama_magic.notebook.compat import past_cells
+from ollama_magic.notebook.running_cell import CELL_PROMPT
 from ollama_magic.render.tables import Columns, Listing, TextPage
 
 ASK = Commands()

@@ -20,7 +20,7 @@ from ollama_magic.generation.values import as_array
 from ollama_magic.notebook.cli.help import help_text
 from ollama_magic.notebook.commands import find_command
 from ollama_magic.notebook.commands.declare import Command
-from ollama_magic.notebook.completion import statics
+from ollama_magic.notebook.completion import static_values
 from ollama_magic.notebook.completion.lines import LineCompleter, Place, place_of
 from ollama_magic.notebook.completion.words import Word, position_after, split
 from ollama_magic.render.tables import TextPage
@@ -115,14 +115,14 @@ class Inspector:
     def _value(self, expression: str) -> str:
         sources = self.completer.sources
         namespace, _ = sources.values()
-        value = statics.resolve(expression, namespace)
+        value = static_values.resolve(expression, namespace)
         shown = f"{{{{ {expression} }}}}"
-        is_image = statics.is_image(value) and as_array(value) is None
-        if value is statics.UNKNOWN:
+        is_image = static_values.is_image(value) and as_array(value) is None
+        if value is static_values.UNKNOWN:
             return f"{shown} is computed when the cell is run."
         if is_image and type(value) is not str:
             return f"{shown} is sent as an image or a sound: {type(value).__name__}"
-        if value is statics.MISSING and re.search(r"[.\[]", expression):
+        if value is static_values.MISSING and re.search(r"[.\[]", expression):
             return ""
         return _as_sent(shown, namespace, sources.hide)
 

@@ -16,7 +16,7 @@ from ollama_magic.errors import size_text
 from ollama_magic.generation.option_values import THINK_LEVELS
 from ollama_magic.generation.options import CHAT_OPTIONS, Completes, Option, find_option
 from ollama_magic.notebook.cli.help import note, summary
-from ollama_magic.notebook.completion import in_time, placeholders, statics
+from ollama_magic.notebook.completion import in_time, placeholders, static_values
 from ollama_magic.notebook.completion.words import (
     NOTHING,
     Entry,
@@ -245,7 +245,7 @@ class LineCompleter:
         named = placeholders.complete(expression, after, *self.sources.values(), wanted)
         if what in {"tool", "questions"} or (word.quote and named.entries):
             return named
-        fits = statics.is_media_file if what == "image" else _is_json_file
+        fits = static_values.is_media_file if what == "image" else _is_json_file
         files = file_offer(word, after, fits)
         if what == "schema" and not word.raw.startswith(("/", ".", "~")):
             return named if named.entries or not word.raw else files

@@ -18,8 +18,8 @@ from types import (
 )
 from typing import Any
 
-from ollama_magic.notebook.completion import statics
-from ollama_magic.notebook.completion.statics import MISSING, UNKNOWN, is_a
+from ollama_magic.notebook.completion import static_values
+from ollama_magic.notebook.completion.static_values import MISSING, UNKNOWN, is_a
 from ollama_magic.notebook.completion.words import NOTHING, Entry, Offer, starting
 
 OPEN = re.compile(r"\{\{([^{}\n]*)$")
@@ -52,16 +52,16 @@ def fits_prompt(value: object) -> bool:
     """Return whether ``{{ }}`` can send a value, as far as its type tells."""
     if value is UNKNOWN:
         return True
-    is_secret = statics.attribute(type(value), "holds_secrets") is True
+    is_secret = static_values.attribute(type(value), "holds_secrets") is True
     return not (is_secret or is_a(value, _CLOSED))
 
 
 IN_PROMPT = Wanted("variable", fits_prompt)
 BY_OPTION = {
-    "tool": Wanted("tool", statics.is_tool, has_items=False),
-    "image": Wanted("image", statics.is_image),
-    "questions": Wanted("question", statics.is_question, has_items=False),
-    "schema": Wanted("schema", statics.is_schema, has_items=False),
+    "tool": Wanted("tool", static_values.is_tool, has_items=False),
+    "image": Wanted("image", static_values.is_image),
+    "questions": Wanted("question", static_values.is_question, has_items=False),
+    "schema": Wanted("schema", static_values.is_schema, has_items=False),
 }
 WEB_TOOLS = {
     "web_search": "search the web, through ollama.com",
@@ -89,14 +89,14 @@ def complete(
         Names that IPython put into the namespace.
     """
     if match := _ITEM.fullmatch(text):
-        owner = statics.resolve(match["owner"], namespace)
+        owner = static_values.resolve(match["owner"], namespace)
         if not wanted.has_items or not _is_open(owner):
             return NOTHING
         return _keys(owner, match["typed"], after)
     if match := _ATTRIBUTE.fullmatch(text):
-        owner = statics.resolve(match["owner"], namespace)
-        found = statics.attributes(owner) if _is_open(owner, wanted) else iter(())
-        names = set(statics.columns(owner))
+        owner = static_values.resolve(match["owner"], namespace)
+        found = static_values.attributes(owner) if _is_open(owner, wanted) else iter(())
+        names = set(static_values.columns(owner))
         return starting(
             match["typed"],
             (
@@ -129,23 +129,23 @@ def _names(
         if name not in hidden and name[:1] != "_" and name.startswith(typed):
             with suppress(Exception):  # an odd object must not hide the others
                 if wanted.fits(value):
-                    yield Entry(name, wanted.kind, statics.describe(value))
+                    yield Entry(name, wanted.kind, static_values.describe(value))
 
 
 def _entry(name: str, value: object, kind: str, owner: object) -> Entry:
     if kind == "column":
-        return Entry(name, kind, statics.columns(owner)[name])
-    return Entry(name, kind, statics.describe(value))
+        return Entry(name, kind, static_values.columns(owner)[name])
+    return Entry(name, kind, static_values.describe(value))
 
 
 def _keys(owner: object, typed: str, after: str) -> Offer:
     """Return the keys of a value, quoted, with what closes them if it is missing."""
     quote = typed[:1] if typed[:1] in {'"', "'"} else ""
     rest = after.removeprefix(quote)
-    types = statics.columns(owner)
+    types = static_values.columns(owner)
     entries = []
-    for key, value in statics.items(owner):
-        if not statics.is_literal(key) or (quote and type(key) is not str):
+    for key, value in static_values.items(owner):
+        if not static_values.is_literal(key) or (quote and type(key) is not str):
             continue
         literal = _quoted(str(key), quote or '"') if type(key) is str else repr(key)
         begins = literal if quote else literal.lstrip('"')
@@ -155,7 +155,7 @@ def _keys(owner: object, typed: str, after: str) -> Offer:
             literal = literal[:-1]
         closed = literal if rest.lstrip().startswith("]") else f"{literal}]"
         kind = "column" if types else "key"
-        note = types[key] if key in types else statics.describe(value)
+        note = types[key] if key in types else static_values.describe(value)
         entries.append(Entry(closed, kind, note))
     return Offer(typed, tuple(entries[:300]))
 

@@ -217,7 +217,7 @@ class CellTracker:
         from IPython.core.error import UsageError
 
         from ollama_magic.generation.prompt import CellPrompt
-        from ollama_magic.notebook.cli.line import parse_chat_arguments
+        from ollama_magic.notebook.cli.parser import parse_chat_arguments
         from ollama_magic.notebook.commands import parse_command
 
         cell = CELL_PROMPT.fullmatch(source)
