@@ -191,13 +191,9 @@ class _ServerProcess:
         parts = [_exit_words(code)] if code is not None else []
         with self.log.open("rb") as log:
             log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = log.read().decode("utf-8", "replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        return EngineError(
-            what,
-            why="; ".join([*parts, *said[-1:]]),
-            next_step=f"see its log: {self.log}",
-        )
+            said = _last_line(log.read())
+        why = "; ".join([*parts, *said])
+        return EngineError(what, why=why, next_step=f"see its log: {self.log}")
 
 
 class _StartedServer:
@@ -315,9 +311,8 @@ def _check_engine_package() -> None:
             check=False,
         ).returncode
         said.seek(0)
-        lines = said.read().decode("utf-8", "replace").split("\n")
+        last = _last_line(said.read())
     if code:
-        last = [line.strip() for line in lines if line.strip()][-1:]
         raise EngineError(
             "The embedded engine does not work: importing its package xllamacpp "
             "failed.",
@@ -413,6 +408,12 @@ def _log_path(name: str) -> Path:
     with contextlib.suppress(OSError):  # it may belong to another user
         path.chmod(0o600)
     return path
+
+
+def _last_line(said: bytes) -> list[str]:
+    """Return the last line of an output in a list; empty if it has none."""
+    lines = said.decode("utf-8", "replace").split("\n")
+    return [line.strip() for line in lines if line.strip()][-1:]
 
 
 def _exit_words(code: int) -> str:

@@ -128,11 +128,13 @@ class LlamaProcess:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
-    def chat(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
-        """Generate a reply to messages.
+    def run(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
+        """Generate a reply to messages, or continue a raw prompt without a template.
 
         Parameters
         ----------
+        request
+            ``{"chat": …}`` or ``{"complete": …}``.
         on_chunk
             Called with each chunk, and with an empty one while there is none. It may
             raise, which stops the reply.
@@ -144,13 +146,6 @@ class LlamaProcess:
         RunnerGoneError
             The runner ended.
         """
-        self._run({"chat": request}, on_chunk)
-
-    def complete(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
-        """Continue a raw prompt, without a template; otherwise like ``chat``."""
-        self._run({"complete": request}, on_chunk)
-
-    def _run(self, request: Mapping[str, Any], on_chunk: OnChunk) -> None:
         self._send(request)
         try:
             while "chunk" in (line := self._next(lambda: on_chunk({}))):

