@@ -269,9 +269,8 @@ def _typed(name: str, value: Any) -> object:  # noqa: ANN401  (any JSON)
     expected = _TYPES[name]
     if type(value) in {int, float} and expected in {int, float}:
         return expected(value)
-    if type(value) is expected and (
-        expected is bool or all(isinstance(one, str) for one in value)
-    ):
+    is_texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if (type(value) is expected is bool) or (expected is list and is_texts):
         return value
     raise ApiError(500, f'option "{name}" must be of type {_TYPE_NAMES[expected]}')
 
