@@ -15,11 +15,12 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import quote
 
 from ollama_magic.client.background import PATIENCE_S
-from ollama_magic.client.compat import Upload, close_idle
+from ollama_magic.client.compat import close_idle
 from ollama_magic.client.host import Host, parse_host
 from ollama_magic.client.http import MAX_RESPONSE_BYTES, Credentials, HttpExchange
 from ollama_magic.client.json_values import json_objects
 from ollama_magic.client.models import ModelSummary
+from ollama_magic.client.progress import Upload
 from ollama_magic.client.redaction import Redactor
 from ollama_magic.client.server_errors import not_ollama
 from ollama_magic.client.streams import (

@@ -24,15 +24,16 @@ from typing import Any, ClassVar
 import requests
 import urllib3
 from requests.auth import AuthBase
+from requests.structures import CaseInsensitiveDict
 
 from ollama_magic import __version__
 from ollama_magic.client.background import track_connection
 from ollama_magic.client.compat import (
     SharedSocket,
-    Upload,
     adapter_for,
     body_reader,
     keep_connection,
+    prepared_url,
     proxies_for,
     proxy_for,
 )
@@ -44,6 +45,7 @@ from ollama_magic.client.network_errors import (
     over_limit,
     stream_broken,
 )
+from ollama_magic.client.progress import Upload
 from ollama_magic.client.redaction import Headers, Redactor
 from ollama_magic.client.server_errors import RequestInfo
 from ollama_magic.errors import ConfigError, OllamaMagicError, StreamInterruptedError
@@ -219,7 +221,7 @@ class HttpExchange:
         self._socket = SharedSocket()
         self._releasing = threading.RLock()
         self._is_busy = False
-        self._response: requests.Response | None = None
+        self._response: urllib3.HTTPResponse | None = None
         self.is_closed = False
         self.status_code = 0
 
@@ -244,7 +246,7 @@ class HttpExchange:
         if self.is_closed:
             raise closed_here(self.host)
         self._socket.set_timeout(self._idle_timeout_s)
-        self.status_code = response.status_code
+        self.status_code = response.status
 
     @property
     def info(self) -> RequestInfo:
@@ -290,7 +292,7 @@ class HttpExchange:
         headers = self._response.headers if self._response is not None else {}
         return self.redactor.error(headers.get(name, ""))
 
-    def _send(self) -> requests.Response:
+    def _send(self) -> urllib3.HTTPResponse:
         error: BaseException
         try:
             return self._send_again_if_stale()
@@ -303,7 +305,7 @@ class HttpExchange:
         # loses the frames of requests: a verbose traceback shows the headers in them.
         raise error
 
-    def _send_again_if_stale(self) -> requests.Response:
+    def _send_again_if_stale(self) -> urllib3.HTTPResponse:
         """Send the request; once more if the server had given the connection up.
 
         A server may close a connection that is idle just when a request is on its way.
@@ -327,9 +329,10 @@ class HttpExchange:
     def _prepared(self) -> requests.PreparedRequest:
         body = self._body
         request = requests.PreparedRequest()
-        request.prepare_method(self._method)
-        request.prepare_url(self.host.base_url + self._path, None)
-        request.prepare_headers({**_HEADERS, "Accept": self.accept})
+        request.method = self._method
+        request.url = prepared_url(self.host.base_url + self._path)
+        request.headers = CaseInsensitiveDict(_HEADERS)
+        request.headers["Accept"] = self.accept
         if body is not None:
             is_json = isinstance(body, bytes)
             request.headers["Content-Type"] = _JSON if is_json else _ANY_BYTES

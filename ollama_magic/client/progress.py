@@ -6,14 +6,17 @@ and need not reach its total.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from ollama_magic.client.types import Progress
 from ollama_magic.errors import duration_text, size_text
 
+_UPLOAD_BYTES = 1024 * 1024
 _WINDOW_S = 10.0
 """The speed is that of the last seconds, so that a stall soon shows."""
 
@@ -138,3 +141,35 @@ _WORDS = (
 def _in_words(status: str) -> str:
     words = (text for pattern, text in _WORDS if pattern.fullmatch(status))
     return next(words, status)
+
+
+class Upload:
+    """The rest of a file as the body of a request; reports bytes sent and in total.
+
+    The file has to be seekable, since its length is sent first.
+    """
+
+    def __init__(
+        self, file: BinaryIO, on_progress: Callable[[int, int], object] | None = None
+    ) -> None:
+        self._file = file
+        self._on_progress = on_progress
+        self._sent_bytes = 0
+        start = file.tell()
+        self._size_bytes = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        # requests streams a body that has this, and then calls read().
+        return iter(lambda: self.read(_UPLOAD_BYTES), b"")
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes to send; b"" at the end."""
+        data = self._file.read(size)
+        self._sent_bytes += len(data)
+        if self._on_progress is not None and data:
+            self._on_progress(self._sent_bytes, self._size_bytes)
+        return data
