@@ -133,33 +133,32 @@ class _Access:
                 f"max_results cannot be {max_results!r}.",
                 next_step=f"a number from 1 to {MOST_RESULTS}",
             )
-        call = self._call("web_search", lambda one: one.web_search)
-        return list(call(query, max_results=max_results))[:max_results]
+        found = self._call("web_search", query, max_results=max_results)
+        return list(found)[:max_results]
 
     def fetch(self, url: str) -> WebPage:
         """Return a page."""
         self.has_sent = False
         check_address(url)
-        page: WebPage = self._call("web_fetch", lambda one: one.web_fetch)(url)
+        page: WebPage = self._call("web_fetch", url)
         return page
 
-    def _call(self, name: str, method: Callable[[Any], Any]) -> Callable[..., Any]:
-        def call(*args: object, **more: object) -> Any:  # noqa: ANN401
-            check_allowed(self._session, name)
-            if not _is_ollama_com(self._client):
-                try:
-                    return self._sent(partial(method(self._client), *args, **more))
-                except (ServerError, ServerUnreachableError) as error:
-                    if not _lacks_web(error):
-                        self._refused(name, error)
-                        raise
-                    self.has_sent = False
-                    other = self._other(name, error)
-            else:
-                other = ollama_com(self._session, name)
-            return self._sent(partial(method(other), *args, **more))
-
-        return call
+    def _call(self, name: str, *args: object, **more: object) -> Any:  # noqa: ANN401
+        """Return what the method of this name returns."""
+        check_allowed(self._session, name)
+        site: OllamaClient | OllamaCom = self._client
+        if not _is_ollama_com(self._client):
+            try:
+                return self._sent(partial(getattr(site, name), *args, **more))
+            except (ServerError, ServerUnreachableError) as error:
+                if not _lacks_web(error):
+                    self._refused(name, error)
+                    raise
+                self.has_sent = False
+                site = self._other(name, error)
+        else:
+            site = ollama_com(self._session, name)
+        return self._sent(partial(getattr(site, name), *args, **more))
 
     def _refused(self, name: str, error: OllamaMagicError) -> None:
         """Correct what is said about a server that refused to ask ollama.com."""
@@ -350,4 +349,3 @@ _CALLS: Mapping[str, Callable[..., tuple[str, tuple[tuple[str, str], ...]]]] = {
     "web_search": _search_text,
     "web_fetch": _page_text,
 }
-NAMES = tuple(_BY_NAME)

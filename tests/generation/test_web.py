@@ -12,7 +12,6 @@ from ollama_magic.generation.dry_run import request_text
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import Settings
-from ollama_magic.generation.web import NAMES
 from ollama_magic.notebook.completion import placeholders
 
 KEY = "sk-ollama.SECRET1234"
@@ -190,7 +189,7 @@ def test_a_tool_sends_bounded_text_and_its_sources_are_listed(local):
     reply = ask("Rain?", tools=["web_search", web_fetch], yes=True)
     first, *_, last = local.bodies("/api/chat")
     described = [tool["function"] for tool in first["tools"]]
-    assert [one["name"] for one in described] == [*NAMES]
+    assert [one["name"] for one in described] == ["web_search", "web_fetch"]
     assert described[0]["parameters"]["required"] == ["query"]
     results = [m for m in last["messages"] if m["role"] == "tool"]
     assert {key for one in results for key in one} == {"role", "content", "tool_name"}
@@ -282,4 +281,4 @@ def test_the_key_is_in_no_result_no_error_and_no_store(
 
 
 def test_tab_offers_the_tools():
-    assert tuple(placeholders.WEB_TOOLS) == NAMES
+    assert tuple(placeholders.WEB_TOOLS) == ("web_search", "web_fetch")

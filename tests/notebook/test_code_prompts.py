@@ -1,7 +1,7 @@
 """The prompts of ``%ollama fix`` and ``explain``."""
 
+from ollama_magic.generation.notebook_cells import NotebookCell
 from ollama_magic.notebook.commands.prompts import (
-    PastCell,
     prompt_to_explain,
     prompt_to_fix,
 )
@@ -33,12 +33,12 @@ def test_unknown_facts_are_left_out():
 
 def test_a_fence_in_the_source_does_not_end_the_fence_around_it():
     source = 'text = """\n```python\n1\n```\n"""'
-    prompt = prompt_to_explain([PastCell(2, source)]).text
+    prompt = prompt_to_explain([NotebookCell("In[2]", source)]).text
     assert f"````python\n{source}\n````" in prompt
 
 
 def test_each_of_several_cells_has_its_name():
-    cells = [PastCell(n, f"x{n}") for n in range(2, 7)]
+    cells = [NotebookCell(f"In[{n}]", f"x{n}") for n in range(2, 7)]
     prompt = prompt_to_explain(cells)
     assert all(f"In[{n}]:\n\n```python\nx{n}\n" in prompt.text for n in range(2, 7))
     assert prompt.note == "about In[2] to In[6] (5 cells)"

@@ -7,8 +7,8 @@ import pytest
 from fake_ollama import Answer, Wait
 from kernel import Kernel
 
+from ollama_magic.generation.notebook_cells import NotebookCell
 from ollama_magic.notebook.commands.prompts import (
-    PastCell,
     prompt_to_explain,
     prompt_to_fix,
     title_of,
@@ -404,7 +404,7 @@ def test_the_history_names_prompts_about_cells_by_cell_and_error():
     in_callback = replace(cell, number=None, source="", how="callback")
     title = title_of(prompt_to_fix(in_callback).text)
     assert title == "fix a callback: KeyError: 'revenues'"
-    cells = [PastCell(n, "x = 1") for n in (3, 5)]
+    cells = [NotebookCell(f"In[{n}]", "x = 1") for n in (3, 5)]
     assert title_of(prompt_to_explain(cells).text) == "explain In[3] to In[5]"
     assert title_of(prompt_to_explain(cells[:1]).text) == "explain In[3]"
     assert title_of("Explain In[3]:") == title_of("A cell fails.") == ""

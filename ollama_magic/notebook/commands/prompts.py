@@ -15,6 +15,7 @@ from typing import Any
 from ollama_magic.client.images import without_images
 from ollama_magic.errors import PromptError
 from ollama_magic.generation.compare import keep
+from ollama_magic.generation.notebook_cells import NotebookCell
 from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
@@ -206,34 +207,18 @@ def explain(context: Context, line: ParsedCommand) -> object:
 
 
 def _explain_outputs(
-    context: Context, options: ChatOptions, cells: Sequence[PastCell]
+    context: Context, options: ChatOptions, cells: Sequence[NotebookCell]
 ) -> object:
     """Ask about cells and what they showed, which are sent as by ``--cells``."""
-    if any(cell.session for cell in cells):
+    numbers = [cell.number for cell in cells if cell.number]
+    if len(numbers) < len(cells):
         raise PromptError(
             "The outputs of a previous session are not known.",
             next_step="remove --outputs, or choose cells of this session: %history -n",
         )
-    numbers = tuple((cell.number, cell.number) for cell in cells)
-    options = replace(options, raw=True, cells=numbers)
+    options = replace(options, raw=True, cells=tuple((n, n) for n in numbers))
     prompt = f"{_what_to_explain(cells)} {_HOW_TO_EXPLAIN} Say what the outputs show."
     return context.unless_shown(context.ask(options, prompt))
-
-
-@dataclass(frozen=True, slots=True)
-class PastCell:
-    """A cell that was run."""
-
-    number: int
-    source: str
-    session: int = 0
-    """As IPython counts them; 0 is this one."""
-
-    @property
-    def name(self) -> str:
-        """The name that the prompt and the footer use: ``In[3]``."""
-        where = f" of session {self.session}" if self.session else ""
-        return f"In[{self.number}]{where}"
 
 
 _EXPLAIN = re.compile("Explain what th(?:is cell|ese cells) of my Jupyter notebook do")
@@ -245,7 +230,7 @@ _HOW_TO_EXPLAIN = (
 )
 
 
-def _what_to_explain(cells: Sequence[PastCell]) -> str:
+def _what_to_explain(cells: Sequence[NotebookCell]) -> str:
     if len(cells) > 1:
         return (
             "Explain what these cells of my Jupyter notebook do, together and one "
@@ -254,7 +239,7 @@ def _what_to_explain(cells: Sequence[PastCell]) -> str:
     return "Explain what this cell of my Jupyter notebook does."
 
 
-def prompt_to_explain(cells: Sequence[PastCell]) -> CodePrompt:
+def prompt_to_explain(cells: Sequence[NotebookCell]) -> CodePrompt:
     """Return the prompt about cells that were run."""
     parts = [_what_to_explain(cells)]
     for cell in cells:
@@ -266,7 +251,7 @@ def prompt_to_explain(cells: Sequence[PastCell]) -> CodePrompt:
     return CodePrompt("\n\n".join(parts), f"about {names}")
 
 
-def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401  (IPython is not typed)
+def _before(shell: Any, running: str) -> list[NotebookCell]:  # noqa: ANN401  (IPython is not typed)
     """Return the cell that was run before the running one.
 
     ``running`` is empty in the cell that loads the extension, which is the last one.
@@ -276,20 +261,25 @@ def _before(shell: Any, running: str) -> list[PastCell]:  # noqa: ANN401  (IPyth
         del cells[-1]
     for number, source in reversed(cells):
         if source.strip() and not _OURS.match(source):
-            return [PastCell(number, source)]
+            return [NotebookCell(f"In[{number}]", source)]
     return []
 
 
-def _in_ranges(shell: Any, text: str, running: str) -> list[PastCell]:  # noqa: ANN401
+def _in_ranges(shell: Any, text: str, running: str) -> list[NotebookCell]:  # noqa: ANN401
     """Return the cells of ranges, without the running one."""
     # NB: not by execution_count, which older IPythons increment after the cell.
     latest = (0, len(shell.history_manager.input_hist_raw) - 1, running.strip())
     return [
-        PastCell(number, source, session)
+        NotebookCell(_numbered(number, session), source)
         for word in text.split()
         for session, number, source in _in_range(shell, word)
         if source.strip() and (session, number, source.strip()) != latest
     ]
+
+
+def _numbered(number: int, session: int) -> str:
+    """Return the name of a cell: ``In[3]``; sessions are counted as IPython does."""
+    return f"In[{number}]" + (f" of session {session}" if session else "")
 
 
 def _in_range(shell: Any, word: str) -> Iterator[tuple[int, int, str]]:  # noqa: ANN401
