@@ -12,21 +12,28 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep, read_json
 from ollama_magic.errors import PromptError, quoted
+from ollama_magic.generation.schema_cost import (
+    TOO_MUCH_WORK,
+    Faults,
+    SlowPatternError,
+    TooMuchWorkError,
+    faults_in_time,
+    is_over_limit,
+    limited_steps,
+    validator,
+)
 from ollama_magic.render.code import CodeBlock, code_blocks
-
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-
 
 Json = dict[str, Any]
 MAX_FAULTS = 5
 """How many faults of a value an error lists."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _ALTERNATIVES = ("anyOf", "oneOf")
+_MAX_PASSES = 50
 _NESTED = "it is nested too deeply, or refers to itself endlessly"
 
 
@@ -65,6 +72,8 @@ def check_schema(schema: Json) -> None:
     except SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "the top level"
         raise _invalid(f"at {where}: {error.message}") from error
+    except (RecursionError, OverflowError) as error:  # while compiling a pattern
+        raise _invalid(f"a pattern in it is too complex: {error}") from error
     except (TypeError, ValueError) as error:
         raise _invalid(f"it is not JSON: {error}") from error
     ending = _growing(parts, _parts_of_the_same_value)
@@ -120,6 +129,7 @@ def _parts(schema: Json) -> Sequence[_Part]:
     root = DRAFT202012.create_resource(schema)
     waiting = [(Registry().resolver_with_root(root), root)]
     parts: dict[int, _Part] = {}
+    checked = {id(schema)}
     while waiting:
         resolver, resource = waiting.pop()
         if id(resource.contents) in parts:
@@ -130,7 +140,9 @@ def _parts(schema: Json) -> Sequence[_Part]:
                 found = resolver.lookup(reference)
             except nowhere as error:
                 raise _foreign(reference) from error
-            _check_part(found.contents)
+            if id(found.contents) not in checked:
+                checked.add(id(found.contents))
+                _check_part(found.contents)
             targets.append(found.contents)
             part = DRAFT202012.create_resource(found.contents)
             waiting.append((found.resolver, part))
@@ -155,10 +167,14 @@ def _growing(
             return any(map(ends, needed))
         return isinstance(needed, bool) or id(needed) in found
 
-    count = -1
+    count, passes = -1, 0
     while count < len(found):
-        count = len(found)
-        found |= {id(part.contents) for part in parts if all(map(ends, needs(part)))}
+        count, passes = len(found), passes + 1
+        if passes > _MAX_PASSES:
+            raise _invalid("its parts refer to each other in too long a row")
+        for part in parts[:: 1 if passes % 2 else -1]:  # a row may be in any order
+            if all(map(ends, needs(part))):
+                found.add(id(part.contents))
     return found
 
 
@@ -205,18 +221,29 @@ def _foreign(reference: str) -> PromptError:
     )
 
 
-def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
+def faults(value: Any, schema: Json, *, is_apart: bool = False) -> Faults:  # noqa: ANN401
     """Return where a JSON value does not match a schema, and why; a few of the faults.
 
     A place is names and indices with slashes between them; empty for the value itself.
+
+    Parameters
+    ----------
+    is_apart
+        Whether this process has a time limit; otherwise one is started for a pattern
+        that may take long.
     """
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
     try:
-        errors = sorted(_validator(schema).iter_errors(value), key=str)
+        with limited_steps(value, is_apart=is_apart):
+            errors = sorted(validator(schema).iter_errors(value), key=str)
+    except SlowPatternError:
+        return faults_in_time(value, schema)
     except RecursionError:
         return [("", _NESTED)]
+    except TooMuchWorkError:
+        return [("", TOO_MUCH_WORK)]
     except Unresolvable as missing:
         return [("", f"a reference in its schema cannot be resolved: {missing}")]
     found = []
@@ -228,14 +255,6 @@ def faults(value: Any, schema: Json) -> list[tuple[str, str]]:  # noqa: ANN401
     return found
 
 
-def _validator(schema: Json) -> Validator:
-    from jsonschema import Draft202012Validator
-    from referencing import Registry
-
-    # NB: the registry that jsonschema uses by default fetches what it does not know.
-    return Draft202012Validator(schema, registry=Registry())
-
-
 # -- values that small models write -----------------------------------------------
 
 _MAX_LITERAL = 1_000
@@ -244,18 +263,23 @@ _MAX_LITERAL = 1_000
 
 def as_meant(value: Any, schema: Json) -> Any:  # noqa: ANN401  (any JSON)
     """Return a value with the text in it parsed where its schema rejects text."""
-    if not faults(value, schema):
+    with limited_steps(value):
+        return _as_meant(value, schema)
+
+
+def _as_meant(value: Any, schema: Json) -> Any:  # noqa: ANN401
+    if not faults(value, schema) or is_over_limit():
         return value
     if isinstance(value, str):
         parsed = _parsed(value)
-        meant = parsed if isinstance(parsed, str) else as_meant(parsed, schema)
+        meant = parsed if isinstance(parsed, str) else _as_meant(parsed, schema)
         return value if faults(meant, schema) else meant
     if options := schema.get("anyOf") or schema.get("oneOf"):
-        tried = (as_meant(value, option) for option in options)
+        tried = (_as_meant(value, option) for option in options)
         return next((one for one in tried if not faults(one, schema)), value)
     if isinstance(value, list):
         items = schema.get("items", {})
-        return [as_meant(one, items) for one in value]
+        return [_as_meant(one, items) for one in value]
     return _object_as_meant(value, schema) if isinstance(value, Mapping) else value
 
 
@@ -266,7 +290,7 @@ def _object_as_meant(value: Mapping[str, Any], schema: Json) -> dict[str, Any]:
     corrected = {}
     for name, given in value.items():
         kind = known.get(name, others if isinstance(others, dict) else {})
-        one = as_meant(given, kind)
+        one = _as_meant(given, kind)
         is_optional = name in known and name not in required
         if not (is_optional and _parsed(one) is None and faults(one, kind)):
             corrected[name] = one

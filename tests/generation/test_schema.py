@@ -5,6 +5,7 @@ import datetime
 import decimal
 import enum
 import json
+from itertools import pairwise
 from typing import Annotated, Literal, Optional, TypedDict
 
 import pydantic
@@ -12,8 +13,9 @@ import pytest
 from corpus.kinds import DAY, KINDS, REJECTED, Chain, Colour, Pet
 
 from ollama_magic.errors import PromptError
+from ollama_magic.generation import schema_cost
 from ollama_magic.generation.schema import read_schema, what_is_wrong
-from ollama_magic.generation.schema_check import check_schema
+from ollama_magic.generation.schema_check import as_meant, check_schema, faults
 
 TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer"}
 
@@ -338,3 +340,122 @@ def test_a_mismatch_is_reported_with_its_place():
     assert wrong.startswith("at 0/age: ")
     assert what_is_wrong("no", schema).startswith("it is not JSON")
     assert "'age' is a required property" in what_is_wrong('[{"name": ""}]', schema)
+
+
+# -- a small schema has a small effect -------------------------------------------------
+
+
+def doubling(keyword, depth=40):
+    """Return a schema whose parts each name the next one twice."""
+    parts = {
+        f"p{n}": {keyword: [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(depth)
+    }
+    return {"$ref": "#/$defs/p0", "$defs": {**parts, f"p{depth}": TEXT}}
+
+
+def nested_choices(depth):
+    return {"anyOf": [nested_choices(depth - 1)] * 8} if depth else {"type": "object"}
+
+
+@pytest.mark.parametrize("value", ["x", 1])
+@pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf"])
+def test_checking_a_value_stops_when_it_takes_too_much_work(keyword, value):
+    """Without the limit, each of these takes centuries."""
+    schema = doubling(keyword)
+    if (keyword, value) == ("anyOf", "x"):
+        return  # the first alternative matches
+    assert faults(value, schema) == [("", schema_cost.TOO_MUCH_WORK)]
+
+
+def test_parsing_texts_in_a_value_stops_too():
+    assert as_meant([[[["x"]]]], nested_choices(6)) == [[[["x"]]]]
+
+
+def test_equal_items_are_found_in_one_pass():
+    unique = {"type": "array", "uniqueItems": True}
+    assert faults([{"a": n} for n in range(10_000)], unique) == []
+    assert faults([1, True, "1", None, [1], {"a": 1}], unique) == []
+    for equal in (
+        [{"a": 1}, {"a": 1.0}],
+        ["x", "x"],
+        [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
+    ):
+        assert faults(equal, unique) == [("", "it has equal items")]
+
+
+EVIL = "a" * 40 + "!"
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (EVIL, {"pattern": "^(a+)+$"}),
+        (EVIL, {"pattern": "^(a|a)*$"}),
+        (EVIL, {"pattern": "^" + "a?" * 40 + "a" * 40 + "$"}),
+        (EVIL, {"pattern": "(a|a)" * 40 + "$"}),
+        ("a" * 9000 + "!", {"pattern": "a*a*$"}),
+        ({EVIL: 1}, {"patternProperties": {"^(a+)+$": {}}}),
+        (
+            {EVIL: 1},
+            {"additionalProperties": False, "patternProperties": {"(a+)+$": {}}},
+        ),
+        (
+            {EVIL: 1},
+            {
+                "unevaluatedProperties": False,
+                "allOf": [{"patternProperties": {"(a+)+$": {}}}],
+            },
+        ),
+        ([{"a": EVIL}], {"items": {"properties": {"a": {"pattern": "^(a+)+$"}}}}),
+    ],
+)
+def test_a_pattern_that_may_take_forever_is_matched_elsewhere(
+    monkeypatch, value, schema
+):
+    """A search that holds the interpreter could not be stopped in a thread."""
+    check_schema(schema)
+    seen = []
+    monkeypatch.setattr(
+        "ollama_magic.generation.schema_check.faults_in_time",
+        lambda *given: seen.append(given) or [("", "late")],
+    )
+    assert faults(value, schema) == [("", "late")]
+    assert seen == [(value, schema)]
+
+
+def test_such_a_pattern_is_matched_if_it_ends_in_time(monkeypatch):
+    names = {"pattern": "^([A-Z][a-z]+ ?)+$"}
+    assert faults("Ada Lovelace And Charles Babbage", names) == []
+    assert "does not match" in faults("ada Lovelace And Charles Babbage", names)[0][1]
+    monkeypatch.setattr(schema_cost, "_TIME_LIMIT_S", 1.0)
+    (fault,) = faults(EVIL, {"pattern": "^(a+)+$"})
+    assert "takes too long" in fault[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern"),
+    [
+        ("2026-11-29", r"^\d{4}-\d{2}-\d{2}$"),
+        ("ann@example.org", r"^[^@\s]+@[^@\s]+\.[a-z]+$"),
+        ("ABC-123", r"^([A-Z]{3})-(\d+)$"),
+        ("Friday", "^(" + "|".join(f"{n}day" for n in range(50)) + "|Friday)$"),
+        ("x" * 5000, "^x"),
+    ],
+)
+def test_usual_patterns_are_matched_here(monkeypatch, value, pattern):
+    monkeypatch.setattr("subprocess.run", None)
+    assert faults(value, {"pattern": pattern}) == []
+
+
+def test_a_long_row_of_references_is_checked_fast():
+    names = [f"p{n}" for n in range(3000)]
+    row = {name: {"$ref": f"#/$defs/{after}"} for name, after in pairwise(names)}
+    check_schema({"$ref": "#/$defs/p0", "$defs": {**row, names[-1]: TEXT}})
+    back = dict(reversed(row.items()))
+    check_schema({"$ref": "#/$defs/p0", "$defs": {names[-1]: TEXT, **back}})
+
+
+@pytest.mark.parametrize("pattern", ["(" * 3000 + ")" * 3000, "a{99999999999}"])
+def test_a_pattern_that_cannot_be_compiled_is_an_error(pattern):
+    with pytest.raises(PromptError, match="is not a valid JSON Schema"):
+        check_schema({"properties": {"a": {"pattern": pattern}}})
