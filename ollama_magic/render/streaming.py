@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -203,15 +202,14 @@ class StreamDisplay(LiveDisplay):
     ) -> None:
         super().__init__(publish, clear_output, mode=mode, **settings)
         self._is_split = mode == "clear"
-        self._live = [self._output]  # all live outputs, from the top
-        self._reusable: deque[LiveOutput] = deque()  # those that were emptied
+        self._outputs = [self._output]  # from the top; those below ``_at`` are empty
         self._steps_html = ""
         self._begin()
 
     def _begin(self) -> None:
         self._reply = LiveReply(self._view, self._clock)
         self._throttle = Throttle(self._hz, self._clock)
-        self._outputs = 1
+        self._at = 0  # the output that is painted
         self._finished: list[str] = []  # HTML of the finished segments in this output
         self._finished_size = 0  # their characters of the reply
         self._size = 0  # characters of the reply that are finished
@@ -230,13 +228,8 @@ class StreamDisplay(LiveDisplay):
             return False
         self._begin()
         self._steps_html = live_steps_html(steps)
-        if self._is_split:
-            first, *others = self._live
-            self._reusable = deque(one for one in others if one.is_open)
-            self._live = [first, *self._reusable]
-            for one in self._reusable:
-                one.show("")
-            self._output = first
+        for one in self._outputs[1:]:
+            one.show("")
         self._output.show(self._steps_html)
         if self._steps_html:
             self._new_output()
@@ -285,18 +278,20 @@ class StreamDisplay(LiveDisplay):
     def _show(self, open_html: str) -> int:
         """Show the finished segments of this output, and the open end."""
         html = "".join(self._finished) + open_html
+        output = self._outputs[self._at]
         if not self._is_split:
             above = self._steps_html + self._reply.folded
-            return self._output.show(above + page_html(html))
-        return self._output.show(page_html(html), above=self._styles) if html else 0
+            return output.show(above + page_html(html))
+        return output.show(page_html(html), above=self._styles) if html else 0
 
     def _show_alone(self, html: str, text: str = "") -> None:
         """Show what is not part of the answer, below the steps."""
-        self._output.show(html if self._is_split else self._steps_html + html, text)
+        above = "" if self._is_split else self._steps_html
+        self._outputs[self._at].show(above + html, text)
 
     def _finish_output(self) -> int:
         """Paint this output for the last time; new text goes into the next one."""
-        if self._outputs >= _MAX_OUTPUTS:
+        if self._at + 1 >= _MAX_OUTPUTS:
             if self._finished_size > _MAX_LAST_OUTPUT:
                 self._finished, self._finished_size = [_SHOWN_LATER], 0
             return 0
@@ -307,11 +302,7 @@ class StreamDisplay(LiveDisplay):
         return sent
 
     def _new_output(self) -> None:
-        if not self._is_split:
-            return
-        self._outputs += 1
-        if self._reusable:
-            self._output = self._reusable.popleft()
-        else:
-            self._output = LiveOutput(self._publish)
-            self._live.append(self._output)
+        if self._is_split:
+            self._at += 1
+            if self._at == len(self._outputs):
+                self._outputs.append(LiveOutput(self._publish))
