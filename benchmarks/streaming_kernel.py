@@ -170,6 +170,7 @@ def rows(scale: Scale):
         key: [b / a for a, b in zip(ours[key], more[key], strict=True)]
         for key in ("MB", "cpu")
     }
+    yield Row(f"{long:,} tokens: MB on the wire", more["MB"])
     what = f"{long:,} over {count:,} tokens"
     yield Row(f"{what}: bytes", grown["MB"], "6", limit=[4.0])
     yield Row(f"{what}: CPU", grown["cpu"], "4.5", limit=[4.0])
