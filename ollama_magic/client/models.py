@@ -136,13 +136,10 @@ def _similarity(name: str, other: str) -> float:
 # -- responses of a server ------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """A model on the server, as ``GET /api/tags`` lists it (newest first)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Described:
+    """What the list of models and the details of one model both say."""
 
-    name: str
-    digest: str = ""
-    size_bytes: int = 0
     modified_at: str = ""
     """RFC 3339 with up to nine decimals, in the server's time zone."""
     format: str = ""
@@ -160,6 +157,15 @@ class ModelSummary:
     """For cloud models: where the prompt really goes."""
     remote_model: str = ""
     """For cloud models: their name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary(_Described):
+    """A model on the server, as ``GET /api/tags`` lists it (newest first)."""
+
+    name: str
+    digest: str = ""
+    size_bytes: int = 0
 
     @property
     def cloud_host(self) -> str:
@@ -210,7 +216,7 @@ _LENGTHS = ("context_length", "embedding_length")
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDetails:
+class ModelDetails(_Described):
     """The answer of ``POST /api/show`` about a model."""
 
     modelfile: str = ""
@@ -219,17 +225,6 @@ class ModelDetails:
     template: str = ""
     system: str = ""
     license: str = ""
-    capabilities: tuple[str, ...] = ()
-    modified_at: str = ""
-    """RFC 3339, as in ``ModelSummary``."""
-    format: str = ""
-    family: str = ""
-    families: tuple[str, ...] = ()
-    parent_model: str = ""
-    parameter_size: str = ""
-    quantization_level: str = ""
-    context_length: int = 0
-    embedding_length: int = 0
     renderer: str = ""
     """Ollama's built-in code that replaces the template."""
     parser: str = ""
@@ -238,10 +233,6 @@ class ModelDetails:
     """Where the template comes from."""
     requires: str = ""
     """The minimum version of Ollama."""
-    remote_host: str = ""
-    """For cloud models: where they run."""
-    remote_model: str = ""
-    """For cloud models: their name there."""
     thinking_values: tuple[bool | str, ...] = ()
     """The values of ``think`` that it takes; empty if the server does not list them."""
     thinking_default: bool | str | None = None
