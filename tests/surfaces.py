@@ -267,7 +267,7 @@ def page(text):
 
 
 def facts(text):
-    shown = facts_page([(text, text), ("Model", text)], text)
+    shown = facts_page([(text, text), ("Model", text)])
     yield from bundle_parts(shown._repr_mimebundle_()[0])
     yield "text", repr(shown)
 

@@ -43,6 +43,8 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 RECORDED_SETTINGS = tuple(_SETTINGS)
 """The settings of a request that are stored with its turn."""
 
+_TEXTS = ["prompt", "reply", "thinking", "model", "digest", "done_reason", "based_on"]
+_OTHERS = ("system", "starts_afresh", "cell_id", "status", "answered_at")
 _OPTIONAL_TEXTS: dict[str, tuple[str, ...]] = {
     "assistant": ("thinking",),
     "tool": ("tool_name", "tool_call_id", "outcome", "sent_to"),
@@ -73,25 +75,14 @@ def turn_to_record(turn: Turn, *, with_images: bool = True) -> Record:
         Whether to include images, or only their digests.
     """
     return {
-        "prompt": turn.prompt,
-        "reply": turn.reply,
-        "thinking": turn.thinking,
-        "model": turn.model,
-        "digest": turn.digest,
-        "system": turn.system,
+        **{name: getattr(turn, name) for name in (*_TEXTS, *_OTHERS)},
         # The key that files of earlier versions have.
         "pictures": [
             {"digest": one.digest, **({"data": one.base64} if with_images else {})}
             for one in turn.images
         ],
         "steps": list(turn.steps),
-        "starts_afresh": turn.starts_afresh,
-        "cell_id": turn.cell_id,
-        "status": turn.status,
-        "done_reason": turn.done_reason,
         "stats": asdict(turn.stats),
-        "based_on": turn.based_on,
-        "answered_at": turn.answered_at,
         **{key: turn.request[key] for key in _SETTINGS if key in turn.request},
     }
 
@@ -111,22 +102,17 @@ def turn_from_record(record: object) -> Turn:
     for name in ("prompt", "model"):
         if name not in record:
             raise UnreadableError(f"a turn has no {name}")
+    texts: dict[str, Any] = {name: _text(record, name) for name in _TEXTS}
     turn = Turn(
-        prompt=_text(record, "prompt"),
-        reply=_text(record, "reply"),
-        thinking=_text(record, "thinking"),
-        model=_text(record, "model"),
-        digest=_text(record, "digest"),
+        **texts,
         system=None if record.get("system") is None else _text(record, "system"),
         images=_images(record),
         steps=_steps(record),
         starts_afresh=_typed(record, "starts_afresh", False),
         cell_id=_text(record, "cell_id") or None,
         status=_one_of(Status, _text(record, "status") or "complete", "status"),
-        done_reason=_text(record, "done_reason"),
         stats=_stats(record),
         request=_settings(record),
-        based_on=_text(record, "based_on"),
         answered_at=_time(record),
     )
     if not turn.model.isprintable() or len(turn.model) > _MAX_NAME_LENGTH:

@@ -211,11 +211,10 @@ class TextPage:
         return {"text/html": page, "text/plain": str(self)}, dict(self.metadata)
 
 
-def facts_page(facts: Sequence[tuple[str, str]], note: str = "") -> TextPage:
+def facts_page(facts: Sequence[tuple[str, str]]) -> TextPage:
     """Return labels and values as a page; those without a value are left out."""
     facts = [fact for fact in facts if fact[1]]
-    text = "\n\n".join(filter(None, [facts_text(facts), note]))
-    return TextPage(text, page=facts_html(facts) + (lines_html(note) if note else ""))
+    return TextPage(facts_text(facts), page=facts_html(facts))
 
 
 # -- times ---------------------------------------------------------------------

@@ -43,7 +43,6 @@ def button(
     *,
     style: str = "",
     like: widgets.Button | None = None,
-    tooltip: str | None = None,
 ) -> widgets.Button:
     """Return a button as wide as its text.
 
@@ -51,15 +50,12 @@ def button(
     ----------
     style
         ``primary`` for the main action, ``danger`` for one that can't be undone.
-    tooltip
-        What it does, if its text is too short to say it.
     like
         A button to share layout and style with, unless this one is hidden separately.
     """
     made = widgets.Button(
         description=text,
         button_style=style,
-        tooltip=tooltip,
         layout=like.layout if like else {"width": "auto", "flex": "0 0 auto"},
         **({"style": like.style} if like else {}),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -113,14 +114,12 @@ def _load(
     last: str,
 ) -> None:
     began = time.monotonic()
-    try:
-        with BackgroundReader(actions.load(client, name, keep_alive)) as reader:
-            for _ in reader.batches():
-                line.show(f"{name}: loading… {time.monotonic() - began:.0f} s{last}")
-    except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        line.finish(f"{name}: {'stopped' if is_interrupt else 'not loaded'}")
-        raise
+    with (
+        _ended_on_error(line, name, "not loaded"),
+        BackgroundReader(actions.load(client, name, keep_alive)) as reader,
+    ):
+        for _ in reader.batches():
+            line.show(f"{name}: loading… {time.monotonic() - began:.0f} s{last}")
     if is_cloud_name(name):
         line.finish(f"{name}: a cloud model, which is never in memory here")
     else:
@@ -280,12 +279,8 @@ def pull(context: Context, line: ParsedCommand) -> None:
 def _all_to_pull(client: OllamaClient, line: ProgressLine) -> tuple[str, ...]:
     """Return the models that ``pull --all`` pulls, and say which it leaves out."""
     line.show("checking which models have updates…")
-    try:
+    with _ended_on_error(line, "checking for updates"):
         updates = run_in_background(lambda: actions.check_updates(client))
-    except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        line.finish(f"checking for updates: {'stopped' if is_interrupt else 'failed'}")
-        raise
     line.finish(model_listing.pull_plan(updates))
     unknown = [one for one in updates if one.state == "unknown"]
     to_pull = [one.name for one in updates if one.state in {"outdated", "elsewhere"}]
@@ -388,28 +383,41 @@ def _spec(values: Mapping[str, Any]) -> ModelSpec:
 # -- progress ------------------------------------------------------------------
 
 
+@contextmanager
+def _ended_on_error(
+    line: ProgressLine, name: str, failed: str = "failed", more: Callable[[], str] = str
+) -> Iterator[None]:
+    """Let the progress line say that the work was stopped, or has failed."""
+    try:
+        yield
+    except BaseException as error:
+        how = "stopped" if isinstance(error, KeyboardInterrupt) else failed
+        line.finish(f"{name}: {how}{more()}")
+        raise
+
+
 @held()  # the progress line must say how it ended
 def _show_transfer(
     transferring: ClosableStream[Progress], name: str, line: ProgressLine, texts: _Texts
 ) -> None:
     transfer = TransferProgress()
     line.show(f"{name}: contacting the server…")
-    try:
-        with BackgroundReader(transferring) as reader:
-            for batch in reader.batches():
-                for progress in batch:
-                    transfer.add(progress)
-                if transfer.status:
-                    advice = f"; you can interrupt: {texts.resumes}"
-                    state = transfer.line() + (advice if transfer.is_stalled else "")
-                    line.show(f"{name}: {state}", transfer.share)
-    except BaseException as error:
-        is_interrupt = isinstance(error, KeyboardInterrupt)
-        ended = "stopped" if is_interrupt else "failed"
-        if received := transfer.completed_bytes:
-            ended += f" at {size_text(received)}; {texts.resumes}"
-        line.finish(f"{name}: {ended}")
-        raise
+
+    def received() -> str:
+        size = transfer.completed_bytes
+        return f" at {size_text(size)}; {texts.resumes}" if size else ""
+
+    with (
+        _ended_on_error(line, name, more=received),
+        BackgroundReader(transferring) as reader,
+    ):
+        for batch in reader.batches():
+            for progress in batch:
+                transfer.add(progress)
+            if transfer.status:
+                advice = f"; you can interrupt: {texts.resumes}"
+                state = transfer.line() + (advice if transfer.is_stalled else "")
+                line.show(f"{name}: {state}", transfer.share)
     size = f", {size_text(transfer.total_bytes)}" if transfer.total_bytes else ""
     done = f"{texts.done}{size}"
     line.finish(f"{name}: {done if transfer.was_needed else texts.not_needed}")
