@@ -95,7 +95,12 @@ def serve(
     """
     base_url = client.host.base_url
     if not embedded:
-        version = _version(client)
+        try:
+            version = _version(client)
+        except TimeoutError:
+            if running() is None:
+                raise _silent(base_url) from None
+            version = None
         if version is not None:
             return RunningServer(base_url, None, "found", version)
     server = running()
@@ -359,26 +364,29 @@ def _wait_for_version(child: _ServerProcess, base_url: str, api_key: str | None)
     client = OllamaClient(base_url, api_key=api_key or "")
     deadline = time.monotonic() + _START_TIMEOUT_S
     while child.exit_code is None and time.monotonic() < deadline:
-        version = _version(client)
-        if version is not None:
-            return version
+        with contextlib.suppress(TimeoutError):  # it may still load
+            version = _version(client)
+            if version is not None:
+                return version
         time.sleep(_POLL_S)
     raise child.failure(f"The {child.name} server did not respond at {base_url}.")
 
 
 def _version(client: OllamaClient) -> str | None:
-    """Return the version of the server, or None if none responds in time.
+    """Return the version of the server, or None if there is none.
 
     Raises
     ------
     EngineError
         The server returns an error, or is not Ollama.
+    TimeoutError
+        Something accepts the connection, but does not respond in time.
     """
     url, began = client.host.base_url, time.monotonic()
 
     def give_up_in_time() -> None:
         if time.monotonic() - began > _PROBE_TIMEOUT_S:
-            raise ServerUnreachableError(f"{url} did not respond in time.")
+            raise TimeoutError
 
     try:
         return quoted(
@@ -395,6 +403,16 @@ def _version(client: OllamaClient) -> str | None:
             why=error.why or error.what,
             next_step=f"{step}; or use the embedded engine: %ollama serve --embedded",
         ) from None
+
+
+def _silent(base_url: str) -> EngineError:
+    """Return the error for a port that is taken, so that no server could use it."""
+    return EngineError(
+        f"The server at {base_url} does not respond.",
+        why=f"{_PROBE_TIMEOUT_S:g} s after the request there was no response",
+        next_step="run this again if it is busy; or use the embedded engine: "
+        "%ollama serve --embedded",
+    )
 
 
 def _log_path(name: str) -> Path:

@@ -163,12 +163,17 @@ def test_the_version_is_shown_short_and_without_secrets(fake_ollama, version):
 
 @pytest.mark.parametrize("steps", [[], ["HTTP/1.1 200"], ["HTTP/1.1 200 OK\r\n\r\n{"]])
 def test_serve_does_not_wait_for_an_endless_response(fake_ollama, monkeypatch, steps):
-    """Such a program does not count as a server, so starting one raises the error."""
+    """Nor does another server take its place unasked: its port is taken."""
     monkeypatch.setattr(serve_module, "_PROBE_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda _: None)
     fake_ollama.on("GET /api/version", Answer([*steps, Wait(Event())], raw=True))
-    with pytest.raises(EngineError, match="nor the embedded engine"):
+    with pytest.raises(EngineError) as caught:
         serve(OllamaClient(fake_ollama.url))
+    assert caught.value.lines() == [
+        f"The server at {fake_ollama.url} does not respond.",
+        "  why:  0.3 s after the request there was no response",
+        "  next: run this again if it is busy; or use the embedded engine: "
+        "%ollama serve --embedded",
+    ]
     assert fake_ollama.wait_for("/api/version").wait_closed()
 
 
