@@ -301,6 +301,7 @@ def prompt_requests(
         Other fields of the request.
     """
     system = system_message(session.settings, arguments.system)
+    system = system and session.redactor.text(system)
     options = model_options(session.settings, arguments.options or {})
     truncate = truncation(session.settings, arguments.truncate, is_data=True)
     fields = {
@@ -339,6 +340,7 @@ def run_rows(
     """
     if not prompts:
         return []
+    prompts = [*map(session.redactor.text, prompts)]
     usable = usable_servers(
         session, arguments.hosts, arguments.model, arguments.think, decides=decides
     )

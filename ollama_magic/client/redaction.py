@@ -24,6 +24,9 @@ _LONGEST_WORD = 12
 _SPELLED_OUT = 48
 """Characters matched in every encoding; longer patterns are slow to build."""
 
+_SEPARATORS = "\0\t\n\r "
+"""Between the characters of a secret in a page that is wrapped, or in UTF-16."""
+_WITHOUT_SEPARATORS = str.maketrans("", "", _SEPARATORS)
 _ESCAPES = "\\%&+"
 """Every encoding of a character contains one of these."""
 
@@ -74,10 +77,17 @@ class Redactor:
         return _masked(self._distinct, text)
 
     def error(self, text: str) -> str:
-        """Redact text of an error: also words, and a secret that is cut off."""
+        """Redact text of an error: also words, and a secret that is cut or wrapped."""
         if not self._all:
             return text
         text = _masked(self._all, text)
+        joined = text.translate(_WITHOUT_SEPARATORS)
+        if joined != text:
+            secrets = tuple(
+                one.translate(_WITHOUT_SEPARATORS) for one in self._distinct
+            )
+            if _masked(secrets, joined) is not joined:
+                text = _pattern(secrets, is_wrapped=True).sub(_MASK, text)
         partial = _partial_length(self._all, text)
         return text[:-partial] + _MASK if partial >= _SHORTEST else text
 
@@ -164,17 +174,17 @@ def _walk(data: Any, redact: Callable[[str], str]) -> None:  # noqa: ANN401
 
 
 @lru_cache(maxsize=64)
-def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(_secret_pattern, secrets)))
+def _pattern(secrets: tuple[str, ...], *, is_wrapped: bool = False) -> re.Pattern[str]:
+    between = f"[{_SEPARATORS}]{{0,20}}" if is_wrapped else ""
+    return re.compile("|".join(_secret_pattern(one, between) for one in secrets))
 
 
-def _secret_pattern(secret: str) -> str:
+def _secret_pattern(secret: str, between: str) -> str:
     spelled, rest = secret[:_SPELLED_OUT], secret[_SPELLED_OUT:]
-    pattern = "".join(map(_spellings, spelled))
+    pattern = between.join(map(_spellings, spelled))
     # So many characters are no coincidence: the rest is part of it in any encoding.
-    return (
-        f"{pattern}(?:{re.escape(rest)}|\\S{{0,{6 * len(rest)}}})" if rest else pattern
-    )
+    end = f"(?:{re.escape(rest)}|\\S{{0,{6 * len(rest)}}})" if rest else ""
+    return f"{pattern}{end}"
 
 
 # NB: every repetition is bounded, so that the cost of hostile text is linear; four

@@ -181,7 +181,7 @@ def prepare(
     _check_capabilities(needs, images, model, models)
     _check_use(session, client, options, name, models)
     history = Chat(before.name) if options.new or options.once else before
-    system = _new_system(session, options, history)
+    system = _new_system(session, options, history, hide)
     accepts = partial(_accepts, model)
     asked = with_format_in_words(prompt, format) if cloud_host(name, model) else prompt
     messages = partial(history.messages, asked, images, system=system, accepts=accepts)
@@ -333,11 +333,17 @@ def _accepts(model: ModelSummary | None, image: Image) -> bool:
     return may_support(image.capability, model)
 
 
-def _new_system(session: Session, options: ChatOptions, history: Chat) -> str | None:
-    """Return the system message, if it is new with this turn."""
+def _new_system(
+    session: Session,
+    options: ChatOptions,
+    history: Chat,
+    hide: Callable[[str], str],
+) -> str | None:
+    """Return the system message without secrets, if it is new with this turn."""
     if options.system is None and history.system() is not None:
         return None
-    return system_message(session.settings, options.system)
+    system = system_message(session.settings, options.system)
+    return system and hide(system)
 
 
 def _described(tools: Sequence[Tool]) -> list[Message]:

@@ -94,6 +94,17 @@ def test_an_error_truncated_inside_a_secret_shows_no_part_of_it():
     assert redactor.error("it takes a risk") == "it takes a risk"
 
 
+@pytest.mark.parametrize("between", ["\n", " \r\n    ", "\0", " "])
+@pytest.mark.parametrize("secret", SECRETS[:4], ids=range(4))
+def test_a_secret_in_a_wrapped_page_is_hidden_in_errors(secret, between):
+    redactor = Redactor([secret, "password"])
+    spread = between.join(secret)
+    for said in (f"{secret[:5]}{between}{secret[5:]}", spread):
+        assert redactor.error(f"<{said}>") == "<***>"
+    assert redactor.error("pass\nword") == "pass\nword"
+    assert redactor.error("a\nb " * 100_000) == "a\nb " * 100_000
+
+
 def test_no_repr_shows_a_secret():
     redactor = Redactor(SECRETS)
     assert repr(redactor) == "Redactor(6 secrets)"

@@ -513,10 +513,12 @@ def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path)
               "import sys, ollama_magic as om\n"
               "client = om.OllamaClient()\n"
               "magics = get_ipython().magics_manager.registry['OllamaMagics']\n"
-              "keep = {'settings': dict(os.environ)}\n"
-              "one = {'key': os.environ['OLLAMA_API_KEY']}")  # fmt: skip
+              "ip = get_ipython()\n"
+              "key = os.environ['OLLAMA_API_KEY']; one = {'key': key}\n"
+              "keep = {'settings': dict(os.environ)}")  # fmt: skip
     for expression in ("os.environ", "sys.modules", "os", "client", "magics.host",
-                       "client.host", "om", "keep"):  # fmt: skip
+                       "client.host", "om", "keep", "keep['settings']['HOME']",
+                       "ip", "ip.user_ns", "ip.history_manager"):  # fmt: skip
         ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
         assert ran.status == "error", expression
         assert ran.error.count("\n") == 2
@@ -525,7 +527,7 @@ def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path)
     assert fake_ollama.bodies("/api/chat") == []
     # not all of it, because this kernel has also run the other tests
     fresh.run("recent = In[-9:]")
-    for expression in ("one", "one['key']", "recent"):
+    for expression in ("one", "one['key']", "key", "recent"):
         ran = fresh.run(f"%%ollama\nSum up: {{{{ {expression} }}}}")
         assert ran.status == "ok", ran.error
         assert leaks(messages_of(ran)) == []
@@ -538,6 +540,11 @@ def test_a_pasted_text_cannot_read_the_environment(fresh, fake_ollama, tmp_path)
     fake_ollama.models([able])
     ran = fresh.run("%%ollama -T look --yes\nLook")
     assert ran.status == "ok", ran.error
+    for code in (f"%%ollama --new -s {TOKEN}\nHi",
+                 "x = om.map_prompts('{}', [key], system=key, progress=False)",
+                 "x = om.map_decisions([key], ['a', 'b'], progress=False)",
+                 "%ollama template save mine"):  # fmt: skip
+        assert leaks(messages_of(fresh.run(code))) == []
     sent = b"".join(request.body for request in fake_ollama.requests).decode()
     assert "***" in sent
     assert leaks(sent) == []

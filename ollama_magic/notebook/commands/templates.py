@@ -101,6 +101,7 @@ def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
     """Save the prompt of the last cell as it was typed, with its options."""
     path = templates.own_path(context.session, name)
     options, text = _last_prompt(context)
+    text = context.session.redactor.text(text)
     options, dropped = templates.kept(options)
     if path.exists() and not _may_replace(context, line, path.stem, "save"):
         return None
