@@ -12,7 +12,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any
 
 from ollama_magic.client.images import Image
@@ -114,8 +114,7 @@ def reply_bundle(view: ReplyView) -> dict[str, str]:
     """Return ``text/html`` and ``text/plain`` of a reply."""
     notice, thinking = visible_text(view.notice).strip(), view.shown_thinking
     parts = [
-        steps_html(view.steps),
-        thinking_html(thinking, view.thinking_s) if thinking else "",
+        steps_html(view.steps, thinking, view.thinking_s),
         _answer_html(view.text, view.view, view.folded),
         sources_html(view.steps),
         _notice_html(notice) if notice else "",
@@ -322,12 +321,28 @@ class _TextStep:
     """What a model thought or wrote before its tool calls."""
 
     text: str
-    is_thinking: bool = False
+    thought_s: float | None = None
+    """None if it is not thinking; 0 if the time is unknown."""
 
 
-def steps_html(steps: Sequence[Step]) -> str:
-    """Return steps as safe HTML; empty if there are none."""
-    return "".join(map(_part_html, _parts(steps)))
+def steps_html(steps: Sequence[Step], thinking: str = "", took_s: float = 0) -> str:
+    """Return what came before the answer as safe HTML; folds in a row are in one."""
+    last = [_TextStep(thinking, took_s)] if thinking else []
+    html = ""
+    for is_fold, group in groupby([*_parts(steps), *last], _is_fold):
+        parts = list(group)
+        page = "".join(map(_part_html, parts))
+        is_one = is_fold and len(parts) > 1
+        html += details_html(_titles(parts), page) if is_one else page
+    return html
+
+
+def _titles(parts: Sequence[_TextStep | ToolStep]) -> str:
+    """Return in one line what is folded: ``Thought · called f {"a": 1}``."""
+    calls = [part for part in parts if isinstance(part, ToolStep)]
+    titles = ["Thought"] if len(calls) < len(parts) else []
+    titles += [_title(call, call.result) for call in calls if call.result]
+    return _shortened(" · ".join(titles), 2 * _MAX_LINE)
 
 
 def live_steps_html(steps: Sequence[Step]) -> str:
@@ -386,7 +401,7 @@ def _parts(steps: Sequence[Step]) -> Iterator[_TextStep | ToolStep]:
             messages[-1][1].append(step)
     for message, results in messages:
         if message.get("thinking"):
-            yield _TextStep(message["thinking"], is_thinking=True)
+            yield _TextStep(message["thinking"], 0.0)
         if message.get("content"):
             yield _TextStep(message["content"])
         for index, call in enumerate(message.get("tool_calls", ())):
@@ -394,10 +409,16 @@ def _parts(steps: Sequence[Step]) -> Iterator[_TextStep | ToolStep]:
             yield ToolStep(call["function"], result)
 
 
+def _is_fold(part: _TextStep | ToolStep) -> bool:
+    return isinstance(part, ToolStep) or part.thought_s is not None
+
+
 def _part_html(part: _TextStep | ToolStep) -> str:
     if isinstance(part, ToolStep):
         return _call_html(part)
-    return thinking_html(part.text) if part.is_thinking else markdown_html(part.text)
+    if part.thought_s is None:
+        return markdown_html(part.text)
+    return thinking_html(part.text, part.thought_s)
 
 
 def _call_html(call: ToolStep) -> str:

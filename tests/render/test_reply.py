@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import html5lib
@@ -158,6 +159,24 @@ def test_waiting_call_is_unfolded_and_finished_call_is_folded():
     made = steps_html([asked, {"role": "tool", "content": "2"}])
     assert "<details open" not in made
     assert steps_text([asked, {"role": "tool", "content": "2"}]) == 'add {"a": 1}\n-> 2'
+
+
+def test_thinking_and_calls_in_a_row_are_in_one_fold():
+    call = {"function": {"name": "add", "arguments": {"a": 1}}}
+    asked = {"role": "assistant", "content": "", "thinking": "Hm."}
+    told = {"role": "tool", "content": "2", "outcome": "called"}
+    steps = (asked | {"tool_calls": [call]}, told)
+    page = reply_bundle(ReplyView("It is 2.", thinking="So.", steps=steps))["text/html"]
+    titles = list(map(unescape, re.findall("<summary>(.*?)</summary>", page)))
+    one = 'called add {"a": 1}'
+    assert titles == [f"Thought · {one}", "Thought", one, "Thought"]
+    assert page.count("</details>") == 4
+    assert shows_reply(page, "It is 2.", "markdown")
+    between = ({**asked, "content": "Let me see.", "tool_calls": [call]}, *steps[1:])
+    page = reply_bundle(ReplyView("It is 2.", steps=between))["text/html"]
+    assert (
+        page.count("<details") == 2 == page.count("</details>")
+    )  # the text between them is not folded
 
 
 PAGES = Path(__file__).with_name("pages_of_0_1_0.json")
