@@ -86,13 +86,6 @@ def test_many_objects_without_newlines_are_linear():
     assert time.process_time() - began < 5  # 0.3 s; the rest is for busy machines
 
 
-def test_split_line_is_joined():
-    assert list(read_objects([b'{"a"', b": 1", b"}\n{", b'"b": 2}\n'])) == [
-        {"a": 1},
-        {"b": 2},
-    ]
-
-
 @pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])
 def test_only_newline_ends_a_line(char):
     """Text readers split at all of these, in the middle of the text."""

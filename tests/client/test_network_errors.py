@@ -322,14 +322,11 @@ def test_a_web_page_is_not_ollama(client, fake_ollama, framing):
         ]
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_not_followed(client, fake_ollama, status):
+def test_redirects_are_not_followed(client, fake_ollama):
     """307 and 308 would send the prompt to another host."""
     with FakeOllama() as other:
         location = f"{other.url}/api/chat"
-        redirect = Answer(
-            status=status, headers={"Location": location}, framing="length"
-        )
+        redirect = Answer(status=307, headers={"Location": location}, framing="length")
         fake_ollama.on("POST /api/chat", redirect)
         fake_ollama.on("GET /api/tags", redirect)
         for call in (client.chat("m", HI).complete, client.list):

@@ -5,7 +5,7 @@ import json
 import traceback
 
 import pytest
-from fake_ollama import Answer, FakeOllama, json_answer
+from fake_ollama import Answer, FakeOllama
 
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.host import parse_host
@@ -13,32 +13,6 @@ from ollama_magic.errors import ConfigError, OllamaMagicError, ServerUnreachable
 
 TOKEN = "sk-3cr3t_T0ken~value"
 HI = [{"role": "user", "content": "hi"}]
-PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-
-
-@pytest.mark.parametrize("variable", PROXIES)
-@pytest.mark.parametrize("no_proxy", [None, "", "<local>", "example.org"])
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_loopback_is_reached_without_a_proxy(
-    fake_ollama, monkeypatch, variable, no_proxy, name
-):
-    """Nothing listens on port 9, so using it as a proxy fails."""
-    monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    if no_proxy is not None:
-        monkeypatch.setenv("NO_PROXY", no_proxy)
-    client = OllamaClient(f"{name}:{fake_ollama.port}")
-    assert client.version() == "0.33.0"
-    assert client.chat("llama3.2:3b", HI).complete().content == "Hello!"
-
-
-@pytest.mark.parametrize("variable", PROXIES)
-def test_another_machine_is_reached_through_the_proxy(monkeypatch, variable):
-    with FakeOllama() as proxy:
-        url = "http://gpu.example:11434/api/version"
-        proxy.on(f"GET {url}", json_answer({"version": "far"}))
-        monkeypatch.setenv(variable, proxy.url)
-        assert OllamaClient("gpu.example").version() == "far"
-        assert proxy.requests[0].headers["host"] == "gpu.example:11434"
 
 
 def test_a_proxy_that_asks_for_a_password_is_named(monkeypatch):
@@ -58,15 +32,6 @@ def test_a_proxy_that_asks_for_a_password_is_named(monkeypatch):
     ]
 
 
-def test_no_proxy_is_respected_for_another_machine(monkeypatch):
-    with FakeOllama() as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.setenv("NO_PROXY", "gpu.invalid")
-        with pytest.raises(ServerUnreachableError):
-            OllamaClient("gpu.invalid").version()
-        assert proxy.requests == []
-
-
 def test_a_dead_proxy_is_named_as_the_cause(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://user:hidden@127.0.0.1:9")
     with pytest.raises(ServerUnreachableError) as info:
@@ -76,27 +41,6 @@ def test_a_dead_proxy_is_named_as_the_cause(monkeypatch):
         "  why:  connection refused",
         "  next: if you need no proxy: %env NO_PROXY=gpu.example",
     ]
-
-
-@pytest.mark.parametrize("api_key", ["", TOKEN])
-@pytest.mark.parametrize("machine", ["loopback", "remote"])
-def test_netrc_is_not_read(
-    fake_ollama, monkeypatch, clean_environment, api_key, machine
-):
-    """The library would prefer it to our header, and send it if there is none."""
-    lines = "machine 127.0.0.1 login ann password pw\ndefault login bob password pw\n"
-    (clean_environment / ".netrc").write_text(lines, "utf-8")
-    monkeypatch.setenv("NETRC", str(clean_environment / ".netrc"))
-    client = OllamaClient(fake_ollama.url, api_key=api_key)
-    url = "/api/version"
-    if machine == "remote" and not api_key:
-        client = OllamaClient("gpu.example", api_key="")
-        url = "http://gpu.example:11434/api/version"
-        monkeypatch.setenv("HTTP_PROXY", fake_ollama.url)
-        fake_ollama.on(f"GET {url}", json_answer({"version": "x"}))
-    client.version()
-    sent = fake_ollama.wait_for(url).headers.get("authorization")
-    assert sent == (f"Bearer {TOKEN}" if api_key else None)
 
 
 def test_the_token_comes_from_the_environment(fake_ollama, monkeypatch):

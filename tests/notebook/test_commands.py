@@ -17,26 +17,6 @@ def test_the_status_is_shown_without_a_server(kernel):
     assert "%ollama serve" in ran.text
 
 
-def test_listings_are_objects(kernel, fake_ollama):
-    fake_ollama.models(["one:1b", "two:2b"])
-    ran = kernel.run("models = %ollama list\nprint([m.name for m in models])")
-    assert "one:1b" in ran.streams
-    assert "two:2b" in kernel.run("%ollama list two").html
-    assert "one:1b" not in kernel.run("%ollama list two").html
-
-
-def test_show_describes_a_model_or_one_part_of_it(kernel):
-    assert "Capabilities" in kernel.run("%ollama show llama3.2:3b").text
-    assert kernel.run("%ollama show llama3.2:3b --template").status == "ok"
-
-
-def test_pull_shows_progress_and_the_result(kernel, fake_ollama):
-    ran = kernel.run("%ollama pull new:1b")
-    assert ran.status == "ok", ran.error
-    assert ran.text.startswith("new:1b: ")
-    assert "new:1b" in fake_ollama.model_names
-
-
 @pytest.mark.parametrize(("typed", "is_deleted"), [("y", True), ("n", False)])
 def test_rm_asks_for_confirmation(kernel, fake_ollama, typed, is_deleted):
     kernel.answers = [typed]

@@ -159,14 +159,6 @@ def test_without_a_user_calls_are_declined(able, fake_ollama):
     assert seen(able) == "[]"
 
 
-def test_an_error_of_a_function_is_sent_to_the_model(able, fake_ollama):
-    script(fake_ollama, calls(call("fails", why="no such place")), says("Sorry."))
-    ran = able.run("%%ollama -T fails --yes\nGo.")
-    assert ran.status == "ok"
-    told = last_messages(fake_ollama)[-1]["content"]
-    assert told == "ValueError: no such place"
-
-
 def test_only_the_functions_that_were_named_can_be_called(able, fake_ollama):
     bad = [call(name) for name in ("fails", "print", "seen.clear", "__import__", "")]
     script(fake_ollama, calls(*bad), says("Hm."))
@@ -176,15 +168,6 @@ def test_only_the_functions_that_were_named_can_be_called(able, fake_ollama):
     assert len(told) == len(bad)
     assert all("There is no tool" in text for text in told)
     assert all("get_weather" in text for text in told)
-
-
-def test_invalid_arguments_are_reported_and_nothing_is_called(able, fake_ollama):
-    wrong = [call("get_weather"), call("get_weather", city=3)]
-    script(fake_ollama, calls(*wrong), says("Hm."))
-    able.run("%%ollama -T get_weather --yes\nGo.")
-    told = [m["content"] for m in last_messages(fake_ollama) if m["role"] == "tool"]
-    assert all("city" in text for text in told)
-    assert seen(able) == "[]"
 
 
 def test_the_rounds_have_a_limit_after_which_the_model_replies(able, fake_ollama):

@@ -2,7 +2,6 @@
 
 import html5lib
 import pytest
-from hostile import HOSTILE, violations
 
 from ollama_magic.render.columns import (
     Column,
@@ -11,11 +10,6 @@ from ollama_magic.render.columns import (
     columns_bundle,
 )
 from ollama_magic.render.reply import ReplyView
-
-
-def found(html):
-    """Return what the allow-list forbids."""
-    return violations(html, may_be_ours=True)
 
 
 def text_of(html):
@@ -48,40 +42,6 @@ def test_column_looks_like_a_single_reply():
     assert [e.text for e in tree.iter("strong")] == ["b"]
     assert [e.tag for e in tree.iter("details")] == ["details"]
     assert [e.text for e in tree.iter("h4")] == ["a"]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_in_every_field_stays_harmless(text):
-    view = ReplyView(
-        text, thinking=text, notice=f"Error: {text}", footer=(text, "8 tokens")
-    )
-    made = columns_bundle([Column(text, view), Column("b", view)], text)
-    assert found(made["text/html"]) == []
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_harmless_while_it_streams(page, text):
-    display = page.display()
-    display.waiting(text)
-    assert found(page.html) == []
-    display.begin([text, "b"])
-    display.waits(0, text)
-    display.tick()
-    assert found(page.html) == []
-    display.feed(1, "", thinking=text)
-    page.tick(display)
-    assert found(page.html) == []
-    display.feed(1, text)
-    page.tick(display)
-    assert found(page.html) == []
-
-
-def test_check_detects_violations():
-    assert found("<div style='position:fixed'><img src=x></div>") == [
-        "div style=position:fixed",
-        "tag img",
-        "img src=x",
-    ]
 
 
 def test_name_is_one_visible_line():

@@ -5,7 +5,6 @@ import re
 from html import unescape
 from pathlib import Path
 
-import html5lib
 import pytest
 
 from ollama_magic.render.code import LABEL_STYLE, code_blocks
@@ -17,12 +16,6 @@ from ollama_magic.render.reply import (
     steps_html,
     steps_text,
 )
-
-SCRIPT = "<script>alert(1)</script>"
-
-
-def tree_of(html):
-    return html5lib.parseFragment(html, namespaceHTMLElements=False)
 
 
 def test_bundle_has_html_and_source_text_only():
@@ -87,17 +80,6 @@ def test_json_is_highlighted_and_text_is_unchanged():
     assert ">*a* $x$</pre>" in made
 
 
-@pytest.mark.parametrize("view", ["markdown", "text", "json"])
-def test_hostile_text_in_any_field_stays_text(view):
-    hostile = f'{SCRIPT}"><img src=x onerror=alert(1)>'
-    bundle = reply_bundle(
-        ReplyView(hostile, hostile, 1.0, view, (hostile,), 0.9, notice=hostile)
-    )
-    tree = tree_of(bundle["text/html"])
-    assert not {"script", "img"} & {element.tag for element in tree.iter()}
-    assert "".join(tree.itertext()).count("alert(1)</script>") == 4
-
-
 def test_hidden_characters_are_counted_in_the_footer():
     made = reply_bundle(ReplyView("a\u202e\U000e0041b"))
     assert "2 invisible characters removed" in made["text/html"]
@@ -109,30 +91,6 @@ def test_source_text_has_no_control_characters():
         "text/plain"
     ]
     assert all(c == "\n" or 32 <= ord(c) < 127 or ord(c) >= 160 for c in plain)
-
-
-HOSTILE = f'{SCRIPT}"><img src=x onerror=alert(1)>'
-
-
-@pytest.mark.parametrize("view", ["html", "code"])
-def test_hostile_html_and_code_are_inert(view):
-    for text in (HOSTILE, f"```html\n{HOSTILE}\n```", f"```js onload=x\n{HOSTILE}"):
-        tree = tree_of(reply_bundle(ReplyView(text, view=view))["text/html"])
-        assert not {"script", "img"} & {element.tag for element in tree.iter()}
-        assert not any("onerror" in element.attrib for element in tree.iter())
-
-
-def test_hostile_tool_calls_stay_text():
-    call = {"function": {"name": HOSTILE, "arguments": {HOSTILE: HOSTILE}}}
-    said = {"role": "assistant", "content": HOSTILE, "thinking": HOSTILE}
-    told = {"role": "tool", "content": HOSTILE, "tool_name": HOSTILE}
-    for steps in (
-        [said | {"tool_calls": [call]}, told],
-        [said | {"tool_calls": [call]}],
-    ):
-        tree = tree_of(steps_html(steps))
-        assert not {"script", "img"} & {element.tag for element in tree.iter()}
-        assert "".join(tree.itertext()).count("alert(1)</script>") >= 4
 
 
 def test_html_view_renders_the_page_with_or_without_a_fence():
