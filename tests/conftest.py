@@ -18,6 +18,9 @@ from fake_ollama import FakeOllama
 from fake_ollama import recording as read_recording
 from report import Report
 
+# JSON Schema would compile 38 grammars of addresses in each worker; nobody checks them.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 # Examples of properties have no time limit: a busy machine is sometimes slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -62,6 +65,13 @@ def pytest_configure(config):
     path = os.environ.get("CI_REPORT")
     if path and not hasattr(config, "workerinput"):  # workers report to one process
         config.pluginmanager.register(Report(Path(path)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path):
+    """Look for doctests in the package, and not once more in each file of tests."""
+    here = Path(__file__).parent in file_path.parents
+    return [one for one in (yield) if not here or type(one) is pytest.Module]
 
 
 def pytest_collection_modifyitems(items):

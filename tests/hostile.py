@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from html import unescape
+from itertools import pairwise
 
 import html5lib
 
@@ -181,10 +182,8 @@ def is_hidden(char: str) -> bool:
 
 def _class_of_hidden() -> str:
     """Return a character class of ranges; single characters would be slow."""
-    edges = [
-        c for c in range(1, 0x110000) if is_hidden(chr(c)) != is_hidden(chr(c - 1))
-    ]
-    edges = [0, *edges] if is_hidden("\0") else edges
+    flags = [False, *(is_hidden(chr(code)) for code in range(0x110000)), False]
+    edges = [at for at, (one, two) in enumerate(pairwise(flags)) if one != two]
     pairs = zip(edges[::2], edges[1::2], strict=True)
     return "".join(f"\\U{first:08x}-\\U{end - 1:08x}" for first, end in pairs)
 

@@ -1,5 +1,8 @@
 """Keeps what failed, also what passed when it ran again, for the end of ``.ci/run``."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 MAX_LINES = 25
@@ -27,4 +30,5 @@ class Report:
         if len(lines) > MAX_LINES:
             lines[MAX_LINES:] = [f"... and {len(lines) - MAX_LINES} lines, see above"]
         with self.path.open("a", encoding="utf-8") as file:
-            print(f"{title}: {report.nodeid}", *lines, sep="\n    ", file=file)
+            title = f"{title} in {Path(sys.prefix).name}: {report.nodeid}"
+            print(title, *lines, sep="\n    ", file=file)
