@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -25,6 +26,7 @@ from ollama_magic.errors import OllamaMagicError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+Ended = dict[int, BaseException | None]
 
 _JOIN_S = 2.0
 _HAD_TO_WAIT_S = 0.0002
@@ -47,10 +49,7 @@ class Closable(Protocol):
 
 
 class ClosableStream(Closable, Protocol[T_co]):
-    """A stream that one thread reads and another can close.
-
-    Closing it makes a waiting reader get an error, or the end of the stream.
-    """
+    """A stream that one thread reads; the reader stops if another closes it."""
 
     def __iter__(self) -> Iterator[T_co]:
         """Yield items as they arrive."""
@@ -84,38 +83,27 @@ class BackgroundReader(Generic[T]):
         self._tick_s = tick_s
         self._hz = hz
         self._arrived: dict[int, list[T]] = {}
-        self._ended: dict[int, BaseException | None] = {}
+        self._ended: Ended = {}
         self._changed = threading.Condition()
         self._is_closed = threading.Event()
-        self._threads = [
-            threading.Thread(
-                target=self._run, args=(number,), name="ollama-reader", daemon=True
-            )
-            for number in range(len(streams))
-        ]
+        self._calls: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         try:
-            for thread in self._threads:
-                thread.start()
-        except BaseException:  # an interrupt while they start: __exit__ is not called
-            self._close()
+            for number in range(len(self._streams)):
+                self._calls.append(start_call(partial(self._run, number)))
+        except BaseException:  # an interrupt while they start: no `with` block ends
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._close()
-        for thread in self._threads:
-            thread.join(_JOIN_S)
-
-    def _close(self) -> None:
         self._is_closed.set()
         for stream in self._streams:
             stream.close()
+        wait(self._calls, _JOIN_S)
 
-    def __iter__(
-        self,
-    ) -> Iterator[tuple[dict[int, list[T]], dict[int, BaseException | None]]]:
+    def __iter__(self) -> Iterator[tuple[dict[int, list[T]], Ended]]:
         running = len(self._streams)
         while running:
             with self._changed:
@@ -216,8 +204,7 @@ def run_in_background(
     """
     connections = OpenConnections()
     try:
-        with connections.tracked():
-            future = start_call(call)
+        future = connections.start(call)
         while not wait([future], tick_s).done:
             check_interrupt()
             on_tick()
@@ -237,8 +224,7 @@ def ask_in_time(*calls: Callable[[], Any], patience_s: float = PATIENCE_S) -> li
     track_connection(connections)  # they end if this call is abandoned
     deadline_s = time.monotonic() + patience_s
     try:
-        with connections.tracked():
-            futures = [start_call(call) for call in calls]
+        futures = [connections.start(call) for call in calls]
         return [_in_time(future, deadline_s) for future in futures]
     finally:
         connections.close()
@@ -264,15 +250,13 @@ def start_call(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001  (raised again by the future)
             future.set_exception(error)
 
-    context = copy_context()
-    threading.Thread(
-        target=context.run, args=(run,), name="ollama-call", daemon=True
-    ).start()
+    target, name = copy_context().run, "ollama-call"
+    threading.Thread(target=target, args=(run,), name=name, daemon=True).start()
     return future
 
 
 class OpenConnections:
-    """The connections that a call opens inside :meth:`tracked`.
+    """The connections that calls open which it has started.
 
     A plain request is a function call, so there is no stream that another thread could
     close; it closes these instead. A connection opened afterwards is closed at once.
@@ -283,12 +267,11 @@ class OpenConnections:
         self._opened: list[Closable] = []
         self._is_closed = False
 
-    @contextmanager
-    def tracked(self) -> Iterator[None]:
-        """Track the connections that this thread opens in this block."""
+    def start(self, call: Callable[[], T]) -> Future[T]:
+        """Start a call whose connections are tracked; return its future result."""
         token = _CURRENT.set(self)
         try:
-            yield
+            return start_call(call)
         finally:
             _CURRENT.reset(token)
 
@@ -346,8 +329,7 @@ class _HoldingHandler:
                 signal.signal(signal.SIGINT, self.previous)
                 self.previous(number, frame)
             return
-        # A second press after a while means that nothing checks, so it is raised at
-        # once.
+        # A second press after a while means that nothing checks: it is raised at once.
         is_stuck = self._pending_since and now - self._pending_since > _STUCK_S
         if self.lets_through or is_stuck:
             self.lets_through = False  # the next one must not interrupt the cleanup
@@ -369,8 +351,8 @@ def held(*, lingers: bool = False) -> Iterator[None]:
     """Hold interrupts back while this block runs; :func:`check_interrupt` raises them.
 
     An interrupt that was never checked for is raised at the end of the block, unless
-    the block ends with an error. Does nothing outside the main thread, the only one
-    that is interrupted, or if the user ignores SIGINT.
+    that ends with an error. Does nothing outside the main thread, which alone is
+    interrupted, or if the user ignores SIGINT.
 
     Parameters
     ----------
@@ -384,7 +366,7 @@ def held(*, lingers: bool = False) -> Iterator[None]:
         with _closed(outer):
             yield
         return
-    previous = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
+    previous = _installed()
     if isinstance(previous, _HoldingHandler):  # it outlived its block
         previous = previous.previous
     if not callable(previous):
@@ -457,11 +439,12 @@ def defer_interrupt() -> None:
 
 
 def _current() -> _HoldingHandler | None:
-    found = signal.getsignal(signal.SIGINT) if _is_main_thread() else None
-    if isinstance(found, _HoldingHandler) and found.lingers_until is None:
-        return found
-    return None
+    found = _installed()
+    is_holding = isinstance(found, _HoldingHandler) and found.lingers_until is None
+    return found if is_holding else None
 
 
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _installed() -> Any:  # noqa: ANN401  (a handler, or a constant of `signal`)
+    """Return the handler of interrupts; None in a thread that is never interrupted."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(signal.SIGINT) if is_main else None

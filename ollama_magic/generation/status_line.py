@@ -21,7 +21,6 @@ from ollama_magic.client.background import (
     ask_in_time,
     defer_interrupt,
     run_in_background,
-    start_call,
 )
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import canonical, find_model
@@ -189,8 +188,7 @@ class LengthInMemory:
         prepared = self._prepared
         if self._requested is None and not prepared.is_slow:
             call = partial(length_in_memory, prepared.client, prepared.request.model)
-            with self._connections.tracked():
-                self._requested = start_call(call)
+            self._requested = self._connections.start(call)
 
     def of(self, result: Result) -> int:
         """Return the length for a result; 0 if unknown."""

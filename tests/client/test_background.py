@@ -49,7 +49,7 @@ def test_items_arrive_complete_and_in_order():
 def test_items_that_have_accumulated_arrive_together():
     stream = Stream("a", "b", "c")
     with BackgroundReader(stream) as reader:
-        reader._threads[0].join()
+        reader._calls[0].result()
         assert list(reader.batches()) == [["a", "b", "c"]]
 
 
@@ -66,7 +66,7 @@ def test_an_error_is_raised_after_the_items_before_it():
     stream = Stream("a", ConnectionError("cut"))
     got = []
     with BackgroundReader(stream) as reader:
-        reader._threads[0].join()
+        reader._calls[0].result()
         with pytest.raises(ConnectionError, match="cut"):
             got.extend(reader.batches())
     assert got == [["a"]]
@@ -145,9 +145,8 @@ def test_leaving_closes_all_streams_before_it_waits_for_a_thread():
     first = ClosesLast()
     with BackgroundReader(first, second, tick_s=0.01) as reader:
         next(iter(reader))
-        threads = reader._threads
     assert first.closed.is_set()
-    assert not any(thread.is_alive() for thread in threads)
+    assert all(call.done() for call in reader._calls)
 
 
 class Spaced(Stream):
@@ -185,7 +184,7 @@ def test_the_first_item_is_not_delayed():
 def test_closing_ends_a_pause():
     with BackgroundReader(Spaced(1_000_000), hz=0.1) as reader:
         next(iter(reader))
-    assert not reader._threads[0].is_alive()
+    assert reader._calls[0].done()
 
 
 def test_an_abandoned_call_leaves_no_connection(client, fake_ollama):
