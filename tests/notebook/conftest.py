@@ -29,15 +29,24 @@ def warm_kernel(tmp_path_factory):
 
 
 @pytest.fixture
-def kernel(warm_kernel, fake_ollama, tmp_path):
+def kernel_with(warm_kernel, tmp_path):
+    """Return a function that gives the kernel as it was, with the extension loaded."""
+
+    def kernel_with(**settings):
+        settings |= {
+            "history_file": str(tmp_path / "chats.sqlite"),
+            "notebook": str(tmp_path / "notebook.ipynb"),
+        }
+        warm_kernel.answers = warm_kernel.opening = None
+        warm_kernel.applies_updates = True
+        ran = warm_kernel.run(LOAD.format(settings=settings))
+        assert ran.status == "ok", ran
+        return warm_kernel
+
+    return kernel_with
+
+
+@pytest.fixture
+def kernel(kernel_with, fake_ollama):
     """Give a kernel whose extension is fresh and talks to ``fake_ollama``."""
-    settings = {
-        "host": fake_ollama.url,
-        "history_file": str(tmp_path / "chats.sqlite"),
-        "notebook": str(tmp_path / "notebook.ipynb"),
-    }
-    warm_kernel.answers = warm_kernel.opening = None
-    warm_kernel.applies_updates = True
-    ran = warm_kernel.run(LOAD.format(settings=settings))
-    assert ran.status == "ok", ran
-    return warm_kernel
+    return kernel_with(host=fake_ollama.url)

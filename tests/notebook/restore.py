@@ -100,6 +100,7 @@ class Before:
             if getattr(owner, name) != value:
                 setattr(owner, name, value)
         shell.set_custom_exc((), None)
+        shell.InteractiveTB.set_mode(shell.xmode)
         names = shell.user_ns
         names["_oh"].clear()
         for name in names.keys() - self.names.keys() - CHANGE:

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import pytest
 from fake_ollama import Answer, FakeOllama, error, reply_line
-from kernel import Kernel
 
 MODEL = "llama3.2:3b"
 BODY = {"model": MODEL, "messages": []}
@@ -65,28 +64,12 @@ except Exception as error:
 """
 
 
-@pytest.fixture(scope="module")
-def own_kernel():
-    kernel = Kernel()
-    kernel.run("%load_ext ollama_magic")
-    assert kernel.run(PROBE).status == "ok"
-    yield kernel
-    kernel.close()
-
-
 @pytest.fixture
-def fresh(own_kernel, tmp_path):
-    """Give a kernel with a fresh extension and its files in a temporary folder."""
-    own_kernel.answers = None
-    ran = own_kernel.run(
-        "import os\nfor n in [n for n in os.environ if n.startswith('OLLAMA_')]:\n"
-        "    del os.environ[n]\n"
-        "get_ipython().config.OllamaMagics.clear()\n%reload_ext ollama_magic\n"
-        f"%config OllamaMagics.history_file = {str(tmp_path / 'chats.sqlite')!r}\n"
-        f"%config OllamaMagics.notebook = {str(tmp_path / 'n.ipynb')!r}"
-    )
-    assert ran.status == "ok", ran
-    return own_kernel
+def fresh(kernel_with):
+    """Give a kernel whose extension has no settings but the names of its files."""
+    kernel = kernel_with()
+    assert kernel.run(f"import os\n{PROBE}").status == "ok"
+    return kernel
 
 
 def leaks(text):
@@ -565,7 +548,6 @@ def test_a_verbose_traceback_of_an_interrupt_shows_no_header(fresh, fake_ollama,
     fresh.manager.interrupt_kernel()
     ran = fresh.collect(sent)
     again = fresh.run("%tb")
-    fresh.run("%xmode Context")
     assert "KeyboardInterrupt" in ran.error
     assert "_send" in ran.error
     for said in (ran, again):
