@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from sqlite3 import Connection
 from typing import Any, Self
 
 from ollama_magic.client.decisions import AnyRequest
@@ -151,7 +151,7 @@ def not_cached_error(
 
 
 def find_cached_reply(
-    database: sqlite3.Connection, key: str, model: str, digest: str
+    database: Connection, key: str, model: str, digest: str
 ) -> CachedReply | None:
     """Return the latest reply to a request; an empty model or digest matches any.
 
@@ -179,7 +179,7 @@ def find_cached_reply(
         return None  # no version of this package wrote it
 
 
-def nearest_prompt(database: sqlite3.Connection, prompt: str) -> str:
+def nearest_prompt(database: Connection, prompt: str) -> str:
     """Return the prompt of a turn that is most similar; empty if there is none.
 
     Turns are searched, since cached replies are stored without prompts.
@@ -196,7 +196,7 @@ def nearest_prompt(database: sqlite3.Connection, prompt: str) -> str:
 
 
 def store_cached_replies(
-    database: sqlite3.Connection, replies: Iterable[tuple[str, CachedReply]]
+    database: Connection, replies: Iterable[tuple[str, CachedReply]]
 ) -> None:
     """Store replies by their keys, in place of earlier ones of the same model."""
     database.executemany(
@@ -209,8 +209,8 @@ def store_cached_replies(
 
 
 def copy_cached_replies(
-    source: sqlite3.Connection,
-    target: sqlite3.Connection,
+    source: Connection,
+    target: Connection,
     replies: Iterable[tuple[str, str, str]],
 ) -> None:
     """Copy replies, by key, model and digest, from one database to another."""
@@ -221,7 +221,7 @@ def copy_cached_replies(
         target.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", found)
 
 
-def measure_old_replies(database: sqlite3.Connection, before: str) -> tuple[int, int]:
+def measure_old_replies(database: Connection, before: str) -> tuple[int, int]:
     """Return the number and bytes of replies from before a time."""
     count, size = database.execute(
         "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(answer AS BLOB))), 0) FROM answers"
@@ -231,6 +231,6 @@ def measure_old_replies(database: sqlite3.Connection, before: str) -> tuple[int,
     return count, size
 
 
-def delete_old_replies(database: sqlite3.Connection, before: str) -> None:
+def delete_old_replies(database: Connection, before: str) -> None:
     """Delete replies from before a time."""
     database.execute("DELETE FROM answers WHERE answered_at < ?", (before,))

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from sqlite3 import Connection
 
 from ollama_magic.history import cache, rows
 from ollama_magic.history.notebooks import SESSION_PREFIX
@@ -57,9 +57,7 @@ class PruneSummary:
         return not (self.turns or self.chats or self.answers)
 
 
-def rename_chat(
-    database: sqlite3.Connection, notebook: str, chat: str, name: str
-) -> bool:
+def rename_chat(database: Connection, notebook: str, chat: str, name: str) -> bool:
     """Rename a chat; return False if the name is taken."""
     if rows.find_chat(database, notebook, name) is not None:
         return False
@@ -76,7 +74,7 @@ def rename_chat(
     return True
 
 
-def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
+def delete_chat(database: Connection, notebook: str, chat: str) -> None:
     """Delete a chat with all its turns, if it exists."""
     found = rows.find_chat(database, notebook, chat)
     if found is not None:
@@ -85,21 +83,19 @@ def delete_chat(database: sqlite3.Connection, notebook: str, chat: str) -> None:
     _replace_current(database, notebook, chat, MAIN_CHAT)
 
 
-def _replace_current(
-    database: sqlite3.Connection, notebook: str, chat: str, name: str
-) -> None:
+def _replace_current(database: Connection, notebook: str, chat: str, name: str) -> None:
     database.execute(
         "UPDATE notebooks SET current_chat = ? WHERE key = ? AND current_chat = ?",
         (name, notebook, chat),
     )
 
 
-def _delete_chat(database: sqlite3.Connection, chat_id: int) -> None:
+def _delete_chat(database: Connection, chat_id: int) -> None:
     database.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
     database.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
 
 
-def _delete_images(database: sqlite3.Connection) -> None:
+def _delete_images(database: Connection) -> None:
     """Delete images that no turn has any more."""
     database.execute(
         "DELETE FROM pictures WHERE digest NOT IN"
@@ -107,7 +103,7 @@ def _delete_images(database: sqlite3.Connection) -> None:
     )
 
 
-def trust_turns(database: sqlite3.Connection, uids: Collection[str]) -> None:
+def trust_turns(database: Connection, uids: Collection[str]) -> None:
     """Mark turns from a file as trusted by the user."""
     for uid in uids:
         database.execute(
@@ -117,9 +113,7 @@ def trust_turns(database: sqlite3.Connection, uids: Collection[str]) -> None:
         rows.bump_revision(database, uid)
 
 
-def drop_cells(
-    database: sqlite3.Connection, notebook: str, cell_ids: Collection[str]
-) -> None:
+def drop_cells(database: Connection, notebook: str, cell_ids: Collection[str]) -> None:
     """Remove the turns of deleted cells from all chats of a notebook."""
     now = utc_now()
     for cell_id in cell_ids:
@@ -127,9 +121,7 @@ def drop_cells(
             rows.remove_turn(database, turn.uid, why="deleted", at=now)
 
 
-def insert_turns(
-    database: sqlite3.Connection, notebook: str, chats: Iterable[Chat]
-) -> None:
+def insert_turns(database: Connection, notebook: str, chats: Iterable[Chat]) -> None:
     """Set the turns of chats, in this order, as one change that undo can revert.
 
     Turns with a uid are live turns of their chat. The others are added; each replaces
@@ -141,9 +133,7 @@ def insert_turns(
         _insert_turns(database, notebook, chat, moment)
 
 
-def _insert_turns(
-    database: sqlite3.Connection, notebook: str, chat: Chat, moment: str
-) -> None:
+def _insert_turns(database: Connection, notebook: str, chat: Chat, moment: str) -> None:
     chat_id = rows.get_or_create_chat(database, notebook, chat.name)
     live = rows.read_turns(database, chat_id)
     named = {turn.uid for turn in chat.turns}
@@ -160,7 +150,7 @@ def _insert_turns(
 
 
 def undo_last_change(
-    database: sqlite3.Connection, notebook: str, chat: str
+    database: Connection, notebook: str, chat: str
 ) -> UndoResult | None:
     """Undo the last change of a chat; return None if there is none.
 
@@ -185,7 +175,7 @@ def undo_last_change(
     return UndoResult(tuple(removed), tuple(restored), why)
 
 
-def _last_moment(database: sqlite3.Connection, chat_id: int) -> str | None:
+def _last_moment(database: Connection, chat_id: int) -> str | None:
     moment: str | None = database.execute(
         """
         SELECT MAX(moment) FROM (
@@ -200,7 +190,7 @@ def _last_moment(database: sqlite3.Connection, chat_id: int) -> str | None:
     return moment
 
 
-def _turns_added(database: sqlite3.Connection, chat_id: int, moment: str) -> list[Turn]:
+def _turns_added(database: Connection, chat_id: int, moment: str) -> list[Turn]:
     found = database.execute(
         f"""
         SELECT * FROM live
@@ -212,7 +202,7 @@ def _turns_added(database: sqlite3.Connection, chat_id: int, moment: str) -> lis
 
 
 def _turns_removed(
-    database: sqlite3.Connection, chat_id: int, moment: str
+    database: Connection, chat_id: int, moment: str
 ) -> list[tuple[str, str]]:
     return database.execute(
         f"""
@@ -224,7 +214,7 @@ def _turns_removed(
     ).fetchall()
 
 
-def _restore_turn(database: sqlite3.Connection, uid: str) -> Turn:
+def _restore_turn(database: Connection, uid: str) -> Turn:
     database.execute(
         "UPDATE turns SET replaced_at = NULL, removed_at = NULL, removed_why = NULL"
         " WHERE uid = ?",
@@ -235,7 +225,7 @@ def _restore_turn(database: sqlite3.Connection, uid: str) -> Turn:
     return as_turns(database, found)[0]
 
 
-def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
+def _earlier_version(database: Connection, turn: Turn) -> str | None:
     """Return the latest version of a turn with another text, if there is one.
 
     Versions with the same text come from running all cells again; restoring one would
@@ -255,7 +245,7 @@ def _earlier_version(database: sqlite3.Connection, turn: Turn) -> str | None:
     return row[0] if row else None
 
 
-def read_versions(database: sqlite3.Connection, turn: Turn) -> list[Turn]:
+def read_versions(database: Connection, turn: Turn) -> list[Turn]:
     """Return the versions of a turn, oldest first."""
     uids = list(find_versions(database, turn).values())
     marks = ", ".join("?" * len(uids))
@@ -267,7 +257,7 @@ def read_versions(database: sqlite3.Connection, turn: Turn) -> list[Turn]:
 
 
 def find_prunable(
-    database: sqlite3.Connection, notebook: str, older_than_days: float | None
+    database: Connection, notebook: str, older_than_days: float | None
 ) -> PruneSummary:
     """Return what ``prune`` would delete."""
     old = _old_chats(database, notebook, older_than_days)
@@ -294,7 +284,7 @@ def find_prunable(
 
 
 def prune(
-    database: sqlite3.Connection, notebook: str, older_than_days: float | None
+    database: Connection, notebook: str, older_than_days: float | None
 ) -> PruneSummary:
     """Delete discarded turns, and chats and replies older than so many days."""
     summary = find_prunable(database, notebook, older_than_days)
@@ -319,7 +309,7 @@ def prune(
 
 
 def _old_chats(
-    database: sqlite3.Connection, notebook: str, older_than_days: float | None
+    database: Connection, notebook: str, older_than_days: float | None
 ) -> list[int]:
     """Return chats that have not been used for so long; never those of ``notebook``.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ollama_magic.history.sqlite_file import (
@@ -55,7 +56,7 @@ class SafeDatabase:
         self._path = path
         self._is_single = is_self_contained
         self._warn = warn
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._is_in_memory = False
         self._has_replaced_file = False
@@ -77,7 +78,7 @@ class SafeDatabase:
             self._connection.close()
             self._connection = None
 
-    def _restore(self, database: sqlite3.Connection) -> None:
+    def _restore(self, database: Connection) -> None:
         """Write what is in memory to a database that may lack it."""
         raise NotImplementedError
 
@@ -87,7 +88,7 @@ class SafeDatabase:
 
     def query(
         self,
-        work: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        work: Callable[Concatenate[Connection, _P], _T],
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
@@ -104,13 +105,13 @@ class SafeDatabase:
 
     def commit(
         self,
-        work: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        work: Callable[Concatenate[Connection, _P], _T],
         *args: _P.args,
         **options: _P.kwargs,
     ) -> _T:
         """Call ``work`` in one transaction, and recover in the same way."""
 
-        def transaction(database: sqlite3.Connection) -> _T:
+        def transaction(database: Connection) -> _T:
             result = _transaction(database, lambda: work(database, *args, **options))
             if self._is_single and not self._is_in_memory:
                 checkpoint(database)
@@ -125,14 +126,14 @@ class SafeDatabase:
         then reused by later rows.
         """
 
-        def work(database: sqlite3.Connection) -> None:
+        def work(database: Connection) -> None:
             with suppress(sqlite3.OperationalError):
                 database.execute("VACUUM")
             checkpoint(database)
 
         self.query(work)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         if self._connection is not None and not self._is_in_memory:
             assert self._path is not None
             if _file_identity(self._path) != self._identity:
@@ -143,7 +144,7 @@ class SafeDatabase:
             self._connection = self._open_new_connection()
         return self._connection
 
-    def _open_new_connection(self) -> sqlite3.Connection:
+    def _open_new_connection(self) -> Connection:
         if self._path is None:
             self._is_in_memory = True
             self._warn(
@@ -155,7 +156,7 @@ class SafeDatabase:
         self._on_open()
         return connection
 
-    def _open_file(self, path: Path) -> sqlite3.Connection:
+    def _open_file(self, path: Path) -> Connection:
         connection = open_file(path, is_self_contained=self._is_single)
         self._identity = _file_identity(path)
         return connection
@@ -194,7 +195,7 @@ class SafeDatabase:
         )
 
 
-def _transaction(database: sqlite3.Connection, work: Callable[[], _T]) -> _T:
+def _transaction(database: Connection, work: Callable[[], _T]) -> _T:
     try:  # including BEGIN: an interrupt may come right after it
         database.execute("BEGIN IMMEDIATE")
         result = work()

@@ -34,12 +34,12 @@ since nbformat 4.5; without ids, only replies identify a notebook.
 from __future__ import annotations
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Literal
 
 from ollama_magic.history import cache, rows
@@ -109,7 +109,7 @@ class NotebookMatch:
 
 
 def match_notebook(
-    database: sqlite3.Connection, path: str, cell_id: str | None
+    database: Connection, path: str, cell_id: str | None
 ) -> NotebookMatch:
     """Recognise the notebook at ``path``, without writing anything.
 
@@ -144,7 +144,7 @@ def match_notebook(
 
 
 def identify_notebook(
-    database: sqlite3.Connection, path: str, cell_id: str | None
+    database: Connection, path: str, cell_id: str | None
 ) -> NotebookMatch:
     """Recognise the notebook at ``path``, and write what has changed about it."""
     match = match_notebook(database, path, cell_id)
@@ -165,7 +165,7 @@ def identify_notebook(
 # -- evidence --------------------------------------------------------------------
 
 
-def _notebook_at(database: sqlite3.Connection, path: str) -> _Row | None:
+def _notebook_at(database: Connection, path: str) -> _Row | None:
     row = database.execute(
         "SELECT id, key, path FROM notebooks WHERE path = ? ORDER BY id DESC LIMIT 1",
         (path,),
@@ -174,7 +174,7 @@ def _notebook_at(database: sqlite3.Connection, path: str) -> _Row | None:
 
 
 def _is_another(
-    database: sqlite3.Connection, here: _Row, file: NotebookFile, cell_id: str | None
+    database: Connection, here: _Row, file: NotebookFile, cell_id: str | None
 ) -> bool:
     """Return whether the file is newer than a notebook's turns and has none of them."""
     if not file.has_ids:
@@ -191,7 +191,7 @@ def _is_another(
     return bool(names) and not names & known and is_later
 
 
-def _is_another_text(database: sqlite3.Connection, here: _Row) -> bool:
+def _is_another_text(database: Connection, here: _Row) -> bool:
     """Return whether a text notebook contains none of the prompts of a notebook.
 
     Values may have been filled in, so the ends of a prompt are enough.
@@ -203,7 +203,7 @@ def _is_another_text(database: sqlite3.Connection, here: _Row) -> bool:
 
 
 def _best_match(
-    database: sqlite3.Connection, file: NotebookFile, here: _Row | None
+    database: Connection, file: NotebookFile, here: _Row | None
 ) -> _Row | None:
     """Return the notebook that shares most turns with the file; see the rules."""
     best, best_rank = None, (0, 0, False, "")
@@ -224,7 +224,7 @@ def _best_match(
     return best
 
 
-def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
+def _candidates(database: Connection, file: NotebookFile) -> list[_Row]:
     found = database.execute(
         """
         SELECT DISTINCT notebooks.id, key, path FROM (
@@ -245,7 +245,7 @@ def _candidates(database: sqlite3.Connection, file: NotebookFile) -> list[_Row]:
     return [_Row(*row) for row in found]
 
 
-def _is_sibling(database: sqlite3.Connection, match: _Row, file: NotebookFile) -> bool:
+def _is_sibling(database: Connection, match: _Row, file: NotebookFile) -> bool:
     """Return whether only the other file shows replies of its chats."""
     assert match.path is not None
     other = read_notebook_file(match.path)
@@ -255,7 +255,7 @@ def _is_sibling(database: sqlite3.Connection, match: _Row, file: NotebookFile) -
 
 
 def _turns(
-    database: sqlite3.Connection, notebook_id: int, table: Literal["turns", "live"]
+    database: Connection, notebook_id: int, table: Literal["turns", "live"]
 ) -> Iterator[tuple[str | None, str, str]]:
     """Yield the cell, prompt and time of each turn of a notebook."""
     return database.execute(
@@ -271,13 +271,11 @@ def _turns(
 # -- change ----------------------------------------------------------------------
 
 
-def _set_path(database: sqlite3.Connection, notebook_id: int, path: str | None) -> None:
+def _set_path(database: Connection, notebook_id: int, path: str | None) -> None:
     database.execute("UPDATE notebooks SET path = ? WHERE id = ?", (path, notebook_id))
 
 
-def copy_chats(
-    source: sqlite3.Connection, notebook: str, target: sqlite3.Connection, key: str
-) -> None:
+def copy_chats(source: Connection, notebook: str, target: Connection, key: str) -> None:
     """Copy the chats, live turns, current chat and model of a notebook.
 
     Parameters
@@ -299,7 +297,7 @@ def copy_chats(
 
 
 def extract_notebook(
-    database: sqlite3.Connection,
+    database: Connection,
     notebook: str,
     replies: Iterable[tuple[str, str, str]],
 ) -> bytes:
@@ -316,7 +314,7 @@ def extract_notebook(
 
 
 def identify_cell(
-    database: sqlite3.Connection,
+    database: Connection,
     notebook: str,
     cell: CellWithoutId,
     file: NotebookFile | None,
@@ -338,9 +336,7 @@ def identify_cell(
     return found
 
 
-def _name_shown_turns(
-    database: sqlite3.Connection, notebook: str, file: NotebookFile
-) -> None:
+def _name_shown_turns(database: Connection, notebook: str, file: NotebookFile) -> None:
     """Give turns without an id the id of the cell that shows their reply."""
     found = database.execute(
         f"""
@@ -362,14 +358,14 @@ def _name_shown_turns(
         _rename(database, notebook, uid, chat_id, shown_in)
 
 
-def name_turn(database: sqlite3.Connection, turn: Turn, cell_id: str) -> None:
+def name_turn(database: Connection, turn: Turn, cell_id: str) -> None:
     """Set the cell id of a turn; the cell has no other turn."""
     database.execute("UPDATE turns SET cell_id = ? WHERE uid = ?", (cell_id, turn.uid))
     rows.bump_revision(database, turn.uid)
 
 
 def _rename(
-    database: sqlite3.Connection, notebook: str, uid: str, chat_id: int, cell_id: str
+    database: Connection, notebook: str, uid: str, chat_id: int, cell_id: str
 ) -> None:
     """Set the cell id of a turn, which replaces an earlier turn of the cell."""
     for earlier in rows.find_turns_of_cell(database, notebook, cell_id):
@@ -383,7 +379,7 @@ def _rename(
     rows.bump_revision(database, uid)
 
 
-def _known_id(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:
+def _known_id(database: Connection, cell: CellWithoutId) -> str | None:
     row = database.execute(
         "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?",
         (cell.session, cell.handle),
@@ -392,7 +388,7 @@ def _known_id(database: sqlite3.Connection, cell: CellWithoutId) -> str | None:
 
 
 def _is_at_another_handle(
-    database: sqlite3.Connection, cell: CellWithoutId, cell_id: str
+    database: Connection, cell: CellWithoutId, cell_id: str
 ) -> bool:
     row = database.execute(
         "SELECT 1 FROM cell_handles WHERE session = ? AND cell_id = ?",
@@ -402,7 +398,7 @@ def _is_at_another_handle(
 
 
 def _store_handle(
-    database: sqlite3.Connection, session: str, handle: str, cell_id: str
+    database: Connection, session: str, handle: str, cell_id: str
 ) -> None:
     database.execute(
         "INSERT OR REPLACE INTO cell_handles (session, handle, cell_id)"

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
+from sqlite3 import Connection
 from typing import Literal, NamedTuple
 
 from ollama_magic.history.notebooks import SESSION_PREFIX
@@ -77,9 +78,7 @@ def storage_keys(notebook: str) -> tuple[str, str]:
     return notebook, SESSION_PREFIX if notebook.startswith(SESSION_PREFIX) else notebook
 
 
-def find_chat(
-    database: sqlite3.Connection, notebook: str, name: str
-) -> tuple[int, int] | None:
+def find_chat(database: Connection, notebook: str, name: str) -> tuple[int, int] | None:
     """Return a chat's id and revision; None if it was never written."""
     row: tuple[int, int] | None = database.execute(
         "SELECT id, revision FROM named_chats WHERE notebook = ? AND name = ?",
@@ -88,7 +87,7 @@ def find_chat(
     return row
 
 
-def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
+def read_turns(database: Connection, chat_id: int) -> tuple[Turn, ...]:
     """Return the live turns of a chat, oldest first."""
     found = database.execute(
         "SELECT * FROM live WHERE chat_id = ? ORDER BY position", (chat_id,)
@@ -97,7 +96,7 @@ def read_turns(database: sqlite3.Connection, chat_id: int) -> tuple[Turn, ...]:
 
 
 def read_all_turns(
-    database: sqlite3.Connection, notebook: str, chat: str
+    database: Connection, notebook: str, chat: str
 ) -> list[tuple[Turn, str]]:
     """Return every turn that a chat ever had, and why it is no longer live.
 
@@ -120,7 +119,7 @@ def _removal_reason(row: sqlite3.Row) -> str:
     return "replaced" if row["replaced_at"] is not None else ""
 
 
-def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSummary]:
+def read_summaries(database: Connection, notebook: str) -> list[ChatSummary]:
     """Return the chats of a notebook, oldest first."""
     rows = database.execute(
         """
@@ -144,7 +143,7 @@ def read_summaries(database: sqlite3.Connection, notebook: str) -> list[ChatSumm
     return [ChatSummary(*row) for row in rows]
 
 
-def read_notebook_state(database: sqlite3.Connection, notebook: str) -> NotebookState:
+def read_notebook_state(database: Connection, notebook: str) -> NotebookState:
     """Return the state of a notebook."""
     row = database.execute(
         "SELECT current_chat, model FROM notebooks WHERE key = ?",
@@ -154,7 +153,7 @@ def read_notebook_state(database: sqlite3.Connection, notebook: str) -> Notebook
 
 
 def find_turns_of_cell(
-    database: sqlite3.Connection, notebook: str, cell_id: str
+    database: Connection, notebook: str, cell_id: str
 ) -> list[TurnLocation]:
     """Return the live turns of a cell, in all chats of its notebook.
 
@@ -178,7 +177,7 @@ def find_turns_of_cell(
 
 
 def update_notebook(
-    database: sqlite3.Connection, /, notebook: str, **values: str | None
+    database: Connection, /, notebook: str, **values: str | None
 ) -> NotebookState:
     """Set columns of a notebook, and return its new state."""
     columns = ", ".join(f"{name} = :{name}" for name in values)
@@ -189,15 +188,13 @@ def update_notebook(
     return read_notebook_state(database, notebook)
 
 
-def set_current_chat(
-    database: sqlite3.Connection, notebook: str, name: str
-) -> NotebookState:
+def set_current_chat(database: Connection, notebook: str, name: str) -> NotebookState:
     """Make a chat the current one of a notebook; create it if it is new."""
     get_or_create_chat(database, notebook, name)
     return update_notebook(database, notebook, current_chat=name)
 
 
-def get_or_create_notebook(database: sqlite3.Connection, key: str) -> int:
+def get_or_create_notebook(database: Connection, key: str) -> int:
     """Return the id of a notebook; a new one is created with its key as its path."""
     path = None if key.startswith(SESSION_PREFIX) else key
     database.execute(
@@ -210,7 +207,7 @@ def get_or_create_notebook(database: sqlite3.Connection, key: str) -> int:
     return notebook_id
 
 
-def get_or_create_chat(database: sqlite3.Connection, notebook: str, name: str) -> int:
+def get_or_create_chat(database: Connection, notebook: str, name: str) -> int:
     """Return the id of a chat, which is created if it is new."""
     notebook_id = get_or_create_notebook(database, storage_key(notebook, name))
     # NB: revisions begin with the time. A chat that was deleted and created again must
@@ -248,7 +245,7 @@ def new_turn(turn: Turn, moment: str) -> Turn:
 
 
 def add_turn(
-    database: sqlite3.Connection,
+    database: Connection,
     chat_id: int,
     turn: Turn,
     *,
@@ -298,7 +295,7 @@ def add_turn(
 
 
 def set_order(
-    database: sqlite3.Connection,
+    database: Connection,
     chat_id: int,
     present: Sequence[Turn],
     wanted: Sequence[Turn],
@@ -325,7 +322,7 @@ def set_order(
     return _bump_chat(database, chat_id)
 
 
-def _store_images(database: sqlite3.Connection, turn: Turn) -> str | None:
+def _store_images(database: Connection, turn: Turn) -> str | None:
     """Store the images of a turn, each once, and return their digests as JSON."""
     database.executemany(
         "INSERT OR IGNORE INTO pictures (digest, data) VALUES (?, ?)",
@@ -335,7 +332,7 @@ def _store_images(database: sqlite3.Connection, turn: Turn) -> str | None:
     return json.dumps(digests) if digests else None
 
 
-def replace_turn(database: sqlite3.Connection, uid: str, *, of: str) -> None:
+def replace_turn(database: Connection, uid: str, *, of: str) -> None:
     """Replace a turn by another turn of the same chat, in its position."""
     database.execute("UPDATE turns SET replaced_at = ? WHERE uid = ?", (utc_now(), of))
     database.execute(
@@ -346,9 +343,7 @@ def replace_turn(database: sqlite3.Connection, uid: str, *, of: str) -> None:
     bump_revision(database, uid)
 
 
-def remove_turn(
-    database: sqlite3.Connection, uid: str, *, why: RemovalReason, at: str
-) -> None:
+def remove_turn(database: Connection, uid: str, *, why: RemovalReason, at: str) -> None:
     """Remove a turn from its chat; its row stays."""
     database.execute(
         "UPDATE turns SET removed_at = ?, removed_why = ? WHERE uid = ?", (at, why, uid)
@@ -357,7 +352,7 @@ def remove_turn(
 
 
 def remove_from_other_chats(
-    database: sqlite3.Connection, notebook: str, turn: Turn, chat_id: int
+    database: Connection, notebook: str, turn: Turn, chat_id: int
 ) -> None:
     """Remove turns of the cell of a new turn from all chats of its notebook but one."""
     if turn.cell_id is None:
@@ -368,7 +363,7 @@ def remove_from_other_chats(
             remove_turn(database, other.uid, why="moved", at=at)
 
 
-def write_chat(database: sqlite3.Connection, notebook: str, chat: Chat) -> int:
+def write_chat(database: Connection, notebook: str, chat: Chat) -> int:
     """Write a chat that the database does not have, and return its id."""
     chat_id = get_or_create_chat(database, notebook, chat.name)
     for turn in chat.turns:
@@ -377,7 +372,7 @@ def write_chat(database: sqlite3.Connection, notebook: str, chat: Chat) -> int:
 
 
 def restore_chat(
-    database: sqlite3.Connection, notebook: str, chat: Chat, revision: int
+    database: Connection, notebook: str, chat: Chat, revision: int
 ) -> None:
     """Write a chat from memory, unless the database has it."""
     if find_chat(database, notebook, chat.name) is None:
@@ -387,7 +382,7 @@ def restore_chat(
         )
 
 
-def bump_revision(database: sqlite3.Connection, uid: str) -> None:
+def bump_revision(database: Connection, uid: str) -> None:
     """Raise the revision of the chat whose turn has changed."""
     (chat_id,) = database.execute(
         "SELECT chat_id FROM turns WHERE uid = ?", (uid,)
@@ -395,7 +390,7 @@ def bump_revision(database: sqlite3.Connection, uid: str) -> None:
     _bump_chat(database, chat_id)
 
 
-def _bump_chat(database: sqlite3.Connection, chat_id: int) -> int:
+def _bump_chat(database: Connection, chat_id: int) -> int:
     database.execute(
         "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
     )
@@ -405,7 +400,7 @@ def _bump_chat(database: sqlite3.Connection, chat_id: int) -> int:
     return revision
 
 
-def find_versions(database: sqlite3.Connection, turn: Turn) -> dict[str, str]:
+def find_versions(database: Connection, turn: Turn) -> dict[str, str]:
     """Return the versions of a turn, oldest first: their uids by the hash of the text.
 
     They are the turns that it replaced, and those that an undo removed.

@@ -20,6 +20,7 @@ import sqlite3
 import stat
 from contextlib import closing, suppress
 from pathlib import Path
+from sqlite3 import Connection
 
 from ollama_magic.history.untrusted_file import (
     ANOTHER_FILE,
@@ -67,7 +68,7 @@ _UNREADABLE = (sqlite3.Error, OSError, UnusableFileError)
 # -- opening -------------------------------------------------------------------
 
 
-def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connection:
+def open_file(path: Path, *, is_self_contained: bool = False) -> Connection:
     """Open the chat file at ``path``, or create it.
 
     A new file has mode 0600 and a new folder 0700, whatever the umask; SQLite copies
@@ -105,7 +106,7 @@ def open_file(path: Path, *, is_self_contained: bool = False) -> sqlite3.Connect
     return database
 
 
-def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
+def open_memory(source: Connection | Path | None) -> Connection:
     """Open a database in memory, with everything that can be read from ``source``."""
     if isinstance(source, Path):
         with suppress(*_UNREADABLE), closing(_open_to_read(source)) as database:
@@ -116,7 +117,7 @@ def open_memory(source: sqlite3.Connection | Path | None) -> sqlite3.Connection:
     return _connect_memory()
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
+def _open_to_read(path: Path) -> Connection:
     # NB: a file in WAL mode cannot be opened in a read-only folder without its -wal,
     # unless it is declared immutable. Without -wal and -journal, no process is writing.
     companions = (path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal"))
@@ -124,14 +125,14 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return _connect_to_read(path, "&immutable=1" if is_idle else "")
 
 
-def _connect_to_read(path: Path, options: str = "") -> sqlite3.Connection:
+def _connect_to_read(path: Path, options: str = "") -> Connection:
     uri = f"{path.resolve().as_uri()}?mode=ro{options}"
     database = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)
     restrict(database)
     return database
 
 
-def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
+def _copy_in_memory(database: Connection) -> Connection:
     database.execute("PRAGMA busy_timeout=0")  # the user has waited long enough
     _check_owner(database)
     size = pragma(database, "page_count") * pragma(database, "page_size")
@@ -140,7 +141,7 @@ def _copy_in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
     return _connect_memory(database)
 
 
-def _connect_memory(source: sqlite3.Connection | None = None) -> sqlite3.Connection:
+def _connect_memory(source: Connection | None = None) -> Connection:
     memory = _connect(":memory:")
     try:
         if source is not None:
@@ -152,7 +153,7 @@ def _connect_memory(source: sqlite3.Connection | None = None) -> sqlite3.Connect
     return memory
 
 
-def _connect(file: Path | str) -> sqlite3.Connection:
+def _connect(file: Path | str) -> Connection:
     database = sqlite3.connect(
         file,
         timeout=_BUSY_TIMEOUT_S,
@@ -187,7 +188,7 @@ def _make_private_file(path: Path) -> None:
         path.chmod(0o600)  # the umask may have removed bits
 
 
-def _check_owner(database: sqlite3.Connection) -> None:
+def _check_owner(database: Connection) -> None:
     """Raise UnusableFileError if another program or a newer version has the file."""
     owner, version = (
         pragma(database, "application_id"),
@@ -209,7 +210,7 @@ def _check_owner(database: sqlite3.Connection) -> None:
     check_tables(database, _MIGRATIONS[:version])
 
 
-def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
+def _choose_journal(database: Connection, *, uses_wal: bool) -> None:
     """Choose WAL, or the rollback journal with ``synchronous=FULL``."""
     journal = "wal" if uses_wal else "delete"
     try:
@@ -224,7 +225,7 @@ def _choose_journal(database: sqlite3.Connection, *, uses_wal: bool) -> None:
     database.execute(f"PRAGMA synchronous={level}")
 
 
-def checkpoint(database: sqlite3.Connection) -> None:
+def checkpoint(database: Connection) -> None:
     """Copy the contents of ``-wal`` to the file, if another kernel uses WAL.
 
     With the rollback journal this does nothing. What a reader delays is copied at the
@@ -234,7 +235,7 @@ def checkpoint(database: sqlite3.Connection) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _migrate(database: sqlite3.Connection) -> None:
+def _migrate(database: Connection) -> None:
     """Create the tables, or upgrade those of an older version."""
     if pragma(database, "user_version") == SCHEMA_VERSION:
         return
@@ -253,7 +254,7 @@ def _migrate(database: sqlite3.Connection) -> None:
         raise
 
 
-def pragma(database: sqlite3.Connection, name: str) -> int:
+def pragma(database: Connection, name: str) -> int:
     """Return the value of a pragma that is a number."""
     value: int = database.execute(f"PRAGMA {name}").fetchone()[0]
     return value

@@ -7,10 +7,10 @@ a file that fails.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from sqlite3 import Connection
 from typing import NamedTuple
 
 from ollama_magic.history import cache, changes, identity, rows
@@ -346,7 +346,7 @@ class ChatStore(SafeDatabase):
         self._states[notebook] = state
         return state
 
-    def _current(self, database: sqlite3.Connection, notebook: str, name: str) -> Chat:
+    def _current(self, database: Connection, notebook: str, name: str) -> Chat:
         """Return a chat, read from the file only if it has changed."""
         found = rows.find_chat(database, notebook, name)
         if found is None:
@@ -360,7 +360,7 @@ class ChatStore(SafeDatabase):
 
     def _order(
         self,
-        database: sqlite3.Connection,
+        database: Connection,
         notebook: str,
         name: str,
         cells: tuple[str, ...],
@@ -373,7 +373,7 @@ class ChatStore(SafeDatabase):
 
     def _record(
         self,
-        database: sqlite3.Connection,
+        database: Connection,
         notebook: str,
         name: str,
         turn: Turn,
@@ -407,7 +407,7 @@ class ChatStore(SafeDatabase):
     def _on_open(self) -> None:
         self._cached.clear()
 
-    def _restore(self, database: sqlite3.Connection) -> None:
+    def _restore(self, database: Connection) -> None:
         for (notebook, _), (revision, chat) in self._cached.items():
             rows.restore_chat(database, notebook, chat, revision)
         for notebook, state in self._states.items():

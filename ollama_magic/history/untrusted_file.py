@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cache
+from sqlite3 import Connection
 from typing import Any, get_args
 
 from ollama_magic.client.images import Image
@@ -53,7 +54,7 @@ def invalid_content(why: str) -> UnusableFileError:
     return UnusableFileError(fault)
 
 
-def restrict(database: sqlite3.Connection) -> None:
+def restrict(database: Connection) -> None:
     """Limit what the contents of a file can do, for one connection."""
     database.execute("PRAGMA trusted_schema=OFF")
     database.execute("PRAGMA cell_size_check=ON")
@@ -68,7 +69,7 @@ def checked_row(cursor: sqlite3.Cursor, values: tuple[object, ...]) -> sqlite3.R
     return sqlite3.Row(cursor, values)
 
 
-def check_tables(database: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
+def check_tables(database: Connection, migrations: tuple[str, ...]) -> None:
     """Raise UnusableFileError if something in a file would run with our statements.
 
     Triggers, views and expressions do, also in indexes and defaults. So what belongs to
@@ -94,7 +95,7 @@ def _tables_of(migrations: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
         return frozenset(_tables_in(memory))
 
 
-def _tables_in(database: sqlite3.Connection) -> Iterator[tuple[str, ...]]:
+def _tables_in(database: Connection) -> Iterator[tuple[str, ...]]:
     """Yield type, name, table and definition of everything in a schema.
 
     The order of columns is not compared: a migration adds them at the end.
@@ -113,7 +114,7 @@ _STATS = frozenset(field.name for field in fields(Stats))
 _INVALID = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
-def as_turns(database: sqlite3.Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
+def as_turns(database: Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
     """Return the turns of rows, with their images; equal images are one object.
 
     Raises

@@ -6,11 +6,11 @@ if a copy of the notebook has it too. Replies from the cache or from files do no
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from math import log
+from sqlite3 import Connection
 from statistics import linear_regression, median
 from typing import NamedTuple
 
@@ -98,7 +98,7 @@ _COUNTS = tuple(field.name for field in fields(Usage) if field.name not in "day 
 
 
 def read_usage(
-    database: sqlite3.Connection, notebook: str | None, since: str = ""
+    database: Connection, notebook: str | None, since: str = ""
 ) -> list[Usage]:
     """Return the usage of each day and model, oldest first.
 
@@ -181,7 +181,7 @@ class ReadingTime(NamedTuple):
     seconds: float
 
 
-def last_load_s(database: sqlite3.Connection, model: str, server: str = "") -> float:
+def last_load_s(database: Connection, model: str, server: str = "") -> float:
     """Return the seconds that the latest cold load of a model took; 0 if none did.
 
     Parameters
@@ -197,7 +197,7 @@ def last_load_s(database: sqlite3.Connection, model: str, server: str = "") -> f
 
 
 def reading_times(
-    database: sqlite3.Connection, model: str, server: str = ""
+    database: Connection, model: str, server: str = ""
 ) -> list[ReadingTime]:
     """Return how long a model took to read its latest prompts of some length.
 

@@ -99,7 +99,12 @@ class _Brackets(InlineProcessor):
             return None, None, None
         end = len(data) - found.end
         self._before, self._rest = data[: m.start()], data[end:]
-        return self.element(found), m.start(), end
+        if found.label and not self._references.take(found.label):
+            element = Element("span")  # the label was used too often: its source
+            text = f"{'!' * self.is_image}[{self._plain(found.text)}]"
+            element.text = AtomicString(code_escape(text))
+            return element, m.start(), end
+        return self._element(found), m.start(), end
 
     def _is_rest(self, data: str) -> bool:
         """Return whether a text is the last one, with its link replaced."""
@@ -112,7 +117,7 @@ class _Brackets(InlineProcessor):
             and data.endswith(self._rest)
         )
 
-    def element(self, found: _Link) -> Element:
+    def _element(self, found: _Link) -> Element:
         raise NotImplementedError
 
     def _links(self, data: str) -> Iterator[tuple[int, _Link]]:
@@ -238,12 +243,7 @@ def note_mark(label: str) -> Element:
 class Links(_Brackets):
     """Links; the labels of notes and numbers keep their brackets."""
 
-    def element(self, found: _Link) -> Element:
-        """Return a link, or its source if its label was used too often."""
-        if found.label and not self._references.take(found.label):
-            element = Element("span")
-            element.text = AtomicString(code_escape(f"[{self._plain(found.text)}]"))
-            return element
+    def _element(self, found: _Link) -> Element:
         is_citation = found.label == self._key(found.text) and _is_citation(found.text)
         label = found.text.removeprefix("^")
         is_note = is_citation and label != found.text
@@ -267,12 +267,7 @@ class Images(_Brackets):
 
     is_image = True
 
-    def element(self, found: _Link) -> Element:
-        """Return a link, or its source if its label was used too often."""
-        if found.label and not self._references.take(found.label):
-            element = Element("span")
-            element.text = AtomicString(code_escape(f"![{self._plain(found.text)}]"))
-            return element
+    def _element(self, found: _Link) -> Element:
         name = _words(self._plain(found.text))
         shown = shortened(address_of(found.url))
         shown += f' "{found.title}"' if found.title else ""

@@ -16,16 +16,6 @@ from string import Template
 
 from ollama_magic.render import theme
 from ollama_magic.render.text import escaped
-from ollama_magic.render.theme import (
-    BAR,
-    CODE_BACKGROUND,
-    CODE_FONT_SIZE,
-    CODE_TEXT,
-    ERROR,
-    INFORMATION,
-    SECONDARY_TEXT,
-    TEXT,
-)
 
 ROW_PX = 28
 """Height of a row: of the table, and of the button that lies over it."""
@@ -123,8 +113,8 @@ def selection_html(panel_class: str, numbers: Collection[int], text: str) -> str
     rows = [f".{panel_class} {_ROW}:nth-child({n + 1})" for n in numbers]
     style = (
         f"<style>:is({','.join(rows)}) {{"
-        f"background:color-mix(in srgb,{BAR} 16%,transparent)!important;"
-        f"box-shadow:inset 3px 0 {BAR}!important}}"
+        f"background:color-mix(in srgb,{theme.BAR} 16%,transparent)!important;"
+        f"box-shadow:inset 3px 0 {theme.BAR}!important}}"
         f".ollama-several :is({','.join(rows)})::before{{content:'☑'}}</style>"
     )
     announced = f'<span role="status" class="ollama-hidden">{escaped(text)}</span>'
@@ -133,19 +123,21 @@ def selection_html(panel_class: str, numbers: Collection[int], text: str) -> str
 
 def line_html(text: str, *, is_secondary: bool = False, is_strong: bool = False) -> str:
     """Return one line of text."""
-    style = f"color:{SECONDARY_TEXT if is_secondary else TEXT};line-height:1.4"
+    style = (
+        f"color:{theme.SECONDARY_TEXT if is_secondary else theme.TEXT};line-height:1.4"
+    )
     tag = "strong" if is_strong else "span"
-    return f'<{tag} style="{style}">{escaped(text)}</{tag}>'
+    return f'<{tag} style="color:{colour};line-height:1.4">{escaped(text)}</{tag}>'
 
 
 def notice_html(lines: Sequence[str], *, is_problem: bool = True) -> str:
     """Return a notice: what happened, why, and what to do."""
-    colour = ERROR if is_problem else INFORMATION
+    colour = theme.ERROR if is_problem else theme.INFORMATION
     shown = "<br>".join(map(escaped, lines))
     return (
         f'<div role="status" style="border-left:3px solid {colour};'
         "padding:2px 10px;line-height:1.5;white-space:pre-wrap;"
-        f'color:{TEXT}">{shown}</div>'
+        f'color:{theme.TEXT}">{shown}</div>'
     )
 
 
@@ -156,9 +148,9 @@ def text_box_html(text: str) -> str:
     """
     return (
         '<pre style="max-height:320px;overflow:auto;margin:0;padding:8px;'
-        f"white-space:pre-wrap;line-height:1.4;font-size:{CODE_FONT_SIZE};"
-        f"color:{CODE_TEXT};"
-        f'background:{CODE_BACKGROUND}">{escaped(text)}</pre>'
+        f"white-space:pre-wrap;line-height:1.4;font-size:{theme.CODE_FONT_SIZE};"
+        f"color:{theme.CODE_TEXT};"
+        f'background:{theme.CODE_BACKGROUND}">{escaped(text)}</pre>'
     )
 
 
