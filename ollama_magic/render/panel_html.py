@@ -123,9 +123,7 @@ def selection_html(panel_class: str, numbers: Collection[int], text: str) -> str
 
 def line_html(text: str, *, is_secondary: bool = False, is_strong: bool = False) -> str:
     """Return one line of text."""
-    style = (
-        f"color:{theme.SECONDARY_TEXT if is_secondary else theme.TEXT};line-height:1.4"
-    )
+    colour = theme.SECONDARY_TEXT if is_secondary else theme.TEXT
     tag = "strong" if is_strong else "span"
     return f'<{tag} style="color:{colour};line-height:1.4">{escaped(text)}</{tag}>'
 
