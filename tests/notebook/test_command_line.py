@@ -541,6 +541,11 @@ DISCARDING |= {"signout", "logout"}
 WORDS = sorted({name for each in COMMANDS for name in (each.name, *each.aliases)})
 
 
+def test_every_subcommand_is_letters():
+    """A cell whose first word has a digit or a sign names a model."""
+    assert [word for word in WORDS if not word.strip("-").isalpha()] == []
+
+
 def test_subcommands_and_options_that_discard_are_marked():
     assert {w for w in WORDS if find_command(w).discards} == DISCARDING
     flags = {f for o in CHAT_OPTIONS if o.discards for f in o.flags}

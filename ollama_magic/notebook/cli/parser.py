@@ -415,6 +415,8 @@ def _raise_not_a_model(words: Sequence[str], template: str | None = None) -> NoR
 
 def _check_not_subcommand(word: str) -> None:
     """Raise an error if a cell names a subcommand where its model belongs."""
+    if not word.isalpha():  # most models; the subcommands need not be imported
+        return
     from ollama_magic.notebook.commands import find_command
 
     command = find_command(word)
