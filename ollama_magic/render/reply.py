@@ -55,8 +55,10 @@ _BAR_STYLE = (
     "margin-left:.6em;width:6em"
 )
 _FULL_STYLE = "background:currentColor;display:block;height:100%;width:{percent}%"
+_INNER_STYLE = "font-size:118%"  # folds in a fold are as small as the fold itself
 _STYLES = frozenset(
     [
+        _INNER_STYLE,
         _NOTICE_STYLE,
         _FOOTER_STYLE,
         _BAR_STYLE,
@@ -282,8 +284,7 @@ _TITLES = {
     "interrupted": "stopped in {call}",
     "skipped": "stopped before {call}",
 }
-_TITLE_WITHOUT_OUTCOME = "requested {call}"
-"""For records of older versions, which have no outcome."""
+_TITLE_WITHOUT_OUTCOME = "requested {call}"  # in records of older versions
 
 _OUTCOMES = {
     "failed": "failed: {result}",
@@ -321,8 +322,7 @@ class _TextStep:
     """What a model thought or wrote before its tool calls."""
 
     text: str
-    thought_s: float | None = None
-    """None if it is not thinking; 0 if the time is unknown."""
+    thought_s: float | None = None  # None if it is not thinking; 0 if unknown
 
 
 def steps_html(steps: Sequence[Step], thinking: str = "", took_s: float = 0) -> str:
@@ -332,17 +332,17 @@ def steps_html(steps: Sequence[Step], thinking: str = "", took_s: float = 0) -> 
     for is_fold, group in groupby([*_parts(steps), *last], _is_fold):
         parts = list(group)
         page = "".join(map(_part_html, parts))
-        is_one = is_fold and len(parts) > 1
-        html += details_html(_titles(parts), page) if is_one else page
+        html += _one_fold(parts, page) if is_fold and len(parts) > 1 else page
     return html
 
 
-def _titles(parts: Sequence[_TextStep | ToolStep]) -> str:
-    """Return in one line what is folded: ``Thought · called f {"a": 1}``."""
+def _one_fold(parts: Sequence[_TextStep | ToolStep], page: str) -> str:
+    """Return folds in one, titled like ``Thought · called f {"a": 1}``."""
     calls = [part for part in parts if isinstance(part, ToolStep)]
-    titles = ["Thought"] if len(calls) < len(parts) else []
+    titles = ["Thought"] * (len(calls) < len(parts))
     titles += [_title(call, call.result) for call in calls if call.result]
-    return _shortened(" · ".join(titles), 2 * _MAX_LINE)
+    title = _shortened(" · ".join(titles), 2 * _MAX_LINE)
+    return details_html(title, f'<div style="{_INNER_STYLE}">{page}</div>')
 
 
 def live_steps_html(steps: Sequence[Step]) -> str:

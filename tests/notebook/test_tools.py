@@ -459,7 +459,9 @@ def test_the_estimate_includes_the_descriptions_of_functions(able):
 
 def titles(ran):
     """Return the titles of the calls, without that of a fold around several."""
-    found = re.findall("<summary>([^<]*)</summary>(?!<div[^>]*><details)", ran.html)
+    found = re.findall(
+        "<summary>([^<]*)</summary>(?!(?:<div[^>]*>)+<details)", ran.html
+    )
     return [html.unescape(title) for title in found]
 
 
