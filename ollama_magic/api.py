@@ -25,7 +25,7 @@ from ollama_magic.generation.response import Response
 from ollama_magic.generation.run import ask as ask_and_keep
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
-from ollama_magic.render.model_listing import list_models
+from ollama_magic.render.listings import list_models
 from ollama_magic.render.tables import Listing
 
 if TYPE_CHECKING:

@@ -52,10 +52,11 @@ from ollama_magic.render.columns import (
     TerminalColumns,
     columns_bundle,
 )
-from ollama_magic.render.model_listing import (
+from ollama_magic.render.listings import (
     LOADED_COLUMNS,
     MODEL_COLUMNS,
     ModelPage,
+    UsageListing,
     list_updates,
     overview,
     pull_plan,
@@ -67,7 +68,6 @@ from ollama_magic.render.sources import link_html, results_html
 from ollama_magic.render.streaming import StreamDisplay
 from ollama_magic.render.tables import Listing, TextPage, facts_page
 from ollama_magic.render.terminal import DIM, NORMAL, TerminalDisplay
-from ollama_magic.render.usage import UsageListing
 
 VIEWS = ("markdown", "text", "html", "code", "json")
 

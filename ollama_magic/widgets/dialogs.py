@@ -13,7 +13,7 @@ import ipywidgets as widgets
 from ollama_magic.client.actions import Removal, plan_removal_of
 from ollama_magic.client.models import ModelDetails, canonical, find_model
 from ollama_magic.errors import size_text
-from ollama_magic.render.model_listing import overview
+from ollama_magic.render.listings import overview
 from ollama_magic.render.panel_html import line_html, notice_html, text_box_html
 from ollama_magic.render.text import counted
 from ollama_magic.widgets.manager import ModelManager

@@ -27,7 +27,7 @@ from ollama_magic.client.progress import STALL_S, TransferProgress
 from ollama_magic.errors import OllamaMagicError, last_time_text, size_text
 from ollama_magic.generation.models import ServerModels, look_up, model_to_ask
 from ollama_magic.render.text import counted
-from ollama_magic.widgets.job import Action, Job, Task, error_lines
+from ollama_magic.widgets.jobs import Action, Job, Task, error_lines
 
 _JOIN_S = 2.0
 

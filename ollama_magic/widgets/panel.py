@@ -18,13 +18,12 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import find_model, require_capability
 from ollama_magic.errors import short_interrupts
 from ollama_magic.generation.session import current_session
-from ollama_magic.render.model_listing import MODEL_COLUMNS
+from ollama_magic.render.listings import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.text import visible_text
 from ollama_magic.widgets.dialogs import Dialogs
-from ollama_magic.widgets.job import error_lines
-from ollama_magic.widgets.job_list import JobList
+from ollama_magic.widgets.jobs import JobList, error_lines
 from ollama_magic.widgets.manager import ModelManager, ModelRow, ServerStatus
 from ollama_magic.widgets.model_list import ModelList
 from ollama_magic.widgets.parts import (

@@ -13,11 +13,11 @@ from ipywidgets.widgets.widget_description import DescriptionStyle
 
 from ollama_magic.client.models import ModelSummary, canonical
 from ollama_magic.errors import size_text
-from ollama_magic.render.model_listing import MODEL_COLUMNS
+from ollama_magic.render.listings import MODEL_COLUMNS
 from ollama_magic.render.panel_html import line_html, notice_html, panel_style_html
 from ollama_magic.render.tables import Listing
 from ollama_magic.render.text import visible_text
-from ollama_magic.widgets.job import error_lines
+from ollama_magic.widgets.jobs import error_lines
 from ollama_magic.widgets.parts import SavedAsTable, new_class
 
 _LABEL = "Default model of this notebook"

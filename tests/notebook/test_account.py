@@ -12,7 +12,7 @@ from ollama_magic.errors import ConfigError, ServerError
 from ollama_magic.generation.front_end import NoCells
 from ollama_magic.generation.session import current_session
 from ollama_magic.notebook.commands import account, run_line
-from ollama_magic.render.usage import UsageListing, list_usage
+from ollama_magic.render.listings import UsageListing, list_usage
 
 KEY = "sk-ollama.SECRET1234"
 URL = "https://ollama.com/connect?name=gpu&key=c3NoLWVk"

@@ -16,11 +16,11 @@ from ollama_magic.client.ollama_com import Account
 from ollama_magic.errors import ConfigError, ServerError, quoted, usage_error
 from ollama_magic.generation.web import ollama_com
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
+from ollama_magic.render.listings import UsageListing, list_usage
 from ollama_magic.render.output import ProgressLine
 from ollama_magic.render.safe_html import note_html
 from ollama_magic.render.sources import link_html
 from ollama_magic.render.tables import TextPage, facts_page
-from ollama_magic.render.usage import UsageListing, list_usage
 
 COMMANDS = Commands()
 

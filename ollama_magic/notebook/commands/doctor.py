@@ -37,7 +37,7 @@ from ollama_magic.notebook.commands.chats import store_text
 from ollama_magic.notebook.commands.panel import answering_model_text
 from ollama_magic.notebook.compat import is_terminal
 from ollama_magic.render.aligned import facts_text
-from ollama_magic.render.model_listing import processor
+from ollama_magic.render.listings import processor
 from ollama_magic.render.safe_html import details_html
 from ollama_magic.render.tables import TextPage, lines_html, strong_html, table_html
 from ollama_magic.render.text import counted

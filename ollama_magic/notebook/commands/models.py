@@ -43,7 +43,7 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
     options_of,
 )
-from ollama_magic.render import model_listing
+from ollama_magic.render import listings
 from ollama_magic.render.output import ProgressLine
 from ollama_magic.render.tables import Listing, TextPage, age
 
@@ -54,7 +54,7 @@ COMMANDS = Commands()
 def list_models(context: Context, line: ParsedCommand) -> object:
     """Return the installed models."""
     client = context.session.client()
-    return run_in_background(lambda: model_listing.list_models(client, *line.arguments))
+    return run_in_background(lambda: listings.list_models(client, *line.arguments))
 
 
 @COMMANDS.add(
@@ -77,7 +77,7 @@ def show(context: Context, line: ParsedCommand) -> object:
     client, is_verbose = context.session.client(), "verbose" in line.values
     part = next((name for name in line.values if name != "verbose"), "")
     model = run_in_background(partial(actions.full_name, client, model))
-    show = model_listing.show_model
+    show = listings.show_model
     return run_in_background(lambda: show(client, model, part, verbose=is_verbose))
 
 
@@ -85,7 +85,7 @@ def show(context: Context, line: ParsedCommand) -> object:
 def ps(context: Context, _: ParsedCommand) -> object:
     """Return the loaded models."""
     client = context.session.client()
-    return run_in_background(lambda: model_listing.loaded_models(client))
+    return run_in_background(lambda: listings.loaded_models(client))
 
 
 # -- memory --------------------------------------------------------------------
@@ -131,7 +131,7 @@ def _loaded_text(client: OllamaClient, name: str, took_s: float) -> str:
     model = _in_memory(client, name)
     if model:
         facts += [
-            model_listing.processor(model),
+            listings.processor(model),
             f"context {model.context_length:,}",
             f"unloads {age(model.expires_at)}",
         ]
@@ -238,7 +238,7 @@ def list_outdated(context: Context, line: ParsedCommand) -> Listing[ModelUpdate]
     """Return which installed models have a newer version in the registry."""
     client = context.session.client()
     updates = run_in_background(lambda: actions.check_updates(client, *line.arguments))
-    return model_listing.list_updates(updates, *line.arguments)
+    return listings.list_updates(updates, *line.arguments)
 
 
 @COMMANDS.add(
@@ -281,7 +281,7 @@ def _all_to_pull(client: OllamaClient, line: ProgressLine) -> tuple[str, ...]:
     line.show("checking which models have updates…")
     with _ended_on_error(line, "checking for updates"):
         updates = run_in_background(lambda: actions.check_updates(client))
-    line.finish(model_listing.pull_plan(updates))
+    line.finish(listings.pull_plan(updates))
     unknown = [one for one in updates if one.state == "unknown"]
     to_pull = [one.name for one in updates if one.state in {"outdated", "elsewhere"}]
     if unknown and not to_pull:
