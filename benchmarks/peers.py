@@ -110,8 +110,12 @@ def rows_per_s(scale, url, place, at_once):
     )
 
 
-def cells(scale, delay_ms):
-    """Return what a cell costs that names its model: 60 tokens, 100 a second."""
+def cells(scale, delay_ms, *, is_first):
+    """Return what a cell costs that names its model: 60 tokens, 100 a second.
+
+    Both make new connections in the first cell, and keep them for the next one.
+    """
+    from ollama_magic.client import connection
     from ollama_magic.generation.options import ChatOptions
     from ollama_magic.generation.run import ask as run_cell
     from ollama_magic.generation.session import current_session
@@ -129,9 +133,12 @@ def cells(scale, delay_ms):
 
     with server(delay_ms=delay_ms) as url:
         os.environ["OLLAMA_HOST"] = url
-        theirs = ollama.Client(url)
+        kept = ollama.Client(url)
 
         def ours():
+            if is_first:
+                OllamaClient(url).close()
+                connection._lists.clear()
             display, began_s = Shown(), time.perf_counter()
             options = ChatOptions(model=SLOW)
             run_cell(current_session(), options, "Hi", display)
@@ -139,6 +146,7 @@ def cells(scale, delay_ms):
             return {"first": display.first_s - began_s, "whole": whole_s}
 
         def by_hand():
+            theirs = ollama.Client(url) if is_first else kept
             began_s, first_s = time.perf_counter(), 0.0
             messages = [{"role": "user", "content": "Hi"}]
             for _ in theirs.chat(SLOW, messages, stream=True):
@@ -150,8 +158,9 @@ def cells(scale, delay_ms):
         taken = interleaved(scale.runs(5), {"ours": ours, "by hand": by_hand})
     for key, what in (("first", "the first text"), ("whole", "the whole cell")):
         mine, limit = ([1000 * s for s in taken[k][key]] for k in ("ours", "by hand"))
-        name = f"a cell {delay_ms} ms away, {what}, ms (limit: `ollama.chat`)"
-        yield Row(name, mine, limit=limit, digits=0)
+        cell = "the first cell" if is_first else "a later cell"
+        name = f"{cell}, {delay_ms} ms away, {what}, ms (limit: `ollama.chat`)"
+        yield Row(name, mine, "1.1 x" if delay_ms else "", limit=limit, digits=0)
 
 
 def memory_of_turns(url, home, turns):
@@ -190,8 +199,9 @@ def rows(scale: Scale):
                     yield from requests(scale, url, place)
                 for at_once in (1, 8, 32):
                     yield from rows_per_s(scale, url, place, at_once)
-        for delay_ms in (50, 200):
-            yield from cells(scale, delay_ms)
+        for delay_ms in (0, 50, 200):
+            for is_first in (True, False):
+                yield from cells(scale, delay_ms, is_first=is_first)
         turns = 200 if scale.is_quick else 800
         with server() as url, ProcessPoolExecutor(1, get_context("spawn")) as pool:
             taken = pool.submit(memory_of_turns, url, home, turns).result()

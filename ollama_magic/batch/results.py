@@ -29,6 +29,7 @@ from ollama_magic.errors import (
     ReplyDataError,
     quoted,
 )
+from ollama_magic.generation.beside import length_in_memory
 from ollama_magic.generation.context import (
     SMALLEST_DEFAULT,
     ContextCheck,
@@ -36,7 +37,7 @@ from ollama_magic.generation.context import (
     length_in_force,
 )
 from ollama_magic.generation.response import Response
-from ollama_magic.generation.status_line import knows_truncate, length_in_memory
+from ollama_magic.generation.status_line import knows_truncate
 from ollama_magic.history.cache import CachedReply, request_key
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import utc_now

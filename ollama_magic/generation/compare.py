@@ -19,6 +19,7 @@ from ollama_magic.client.background import held, let_through, run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import canonical, matching_names, require_capability
 from ollama_magic.errors import ConfigError, Interrupted, nearest
+from ollama_magic.generation.beside import Beside
 from ollama_magic.generation.models import (
     ServerModels,
     ask_for_models,
@@ -33,7 +34,7 @@ from ollama_magic.generation.response import Response, Result, receive
 from ollama_magic.generation.run import discarded_on_error, fill_cache
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
-from ollama_magic.generation.status_line import LengthInMemory, Waiting, with_facts
+from ollama_magic.generation.status_line import Waiting, with_facts
 from ollama_magic.history.records import METADATA_KEY
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.text import counted
@@ -238,12 +239,12 @@ class Candidate:
         self.number = number
         self.prepared = prepared
         self.model = prepared.request.model
-        self.waiting = Waiting(session, prepared)
+        self.beside = Beside(prepared)
+        self.waiting = Waiting(session, prepared, self.beside)
         self._session = session
         options, request = prepared.options, prepared.request
         cached = cached_reply(session, options, request, prepared.digest)
         self.response = Response.of(cached) if cached else Response()
-        self.length = LengthInMemory(prepared)
         self._is_shown = False
 
     @property
@@ -257,7 +258,7 @@ class Candidate:
         request, fault = self.prepared.request, self.response.fault
         fault = explained(self._session, self.prepared.options, request, fault)
         result = Result((request,), (self.response,), fault)
-        return with_facts(self._session, self.prepared, result, self.length)
+        return with_facts(self._session, self.prepared, result, self.beside)
 
     @cached_property
     def reply(self) -> Reply:
@@ -333,7 +334,7 @@ def _read(
         if response.has_ended:
             column.show(display)
         elif text and not response.done_reason:
-            column.length.request()
+            column.beside.request_length()
 
     def tick() -> None:
         for one in asked:

