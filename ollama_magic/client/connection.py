@@ -113,9 +113,13 @@ class Connection:
         and credentials, or until one of them changes the models of the server.
         """
         asked_s, models = _lists.get(self.identity, (0.0, ()))
-        changed_s = _changed_at.get(self.host.base_url, 0.0)
-        is_recent = changed_s < asked_s > time.monotonic() - _RECENT_S
+        is_recent = self.models_changed_s < asked_s > time.monotonic() - _RECENT_S
         return models if is_recent else ()
+
+    @property
+    def models_changed_s(self) -> float:
+        """When this process last changed the models of the server, monotonic."""
+        return _changed_at.get(self.host.base_url, 0.0)
 
     def _keep_list(self, models: Sequence[ModelSummary], asked_s: float) -> None:
         _lists.pop(self.identity, None)

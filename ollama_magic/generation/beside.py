@@ -49,8 +49,14 @@ class Beside:
         """Request the length, unless that was done."""
         prepared = self._prepared
         if self._length is None and not prepared.is_slow:
-            call = partial(length_in_memory, prepared.client, prepared.request.model)
-            self._length = self._connections.start(call)
+            self._length = self._connections.start(self._ask_length)
+
+    def _ask_length(self) -> int:
+        # NB: a server that keeps silent about its models is not asked again.
+        if any(isinstance(one.result()[0], TimeoutError) for one in self._lists):
+            return 0
+        prepared = self._prepared
+        return length_in_memory(prepared.client, prepared.request.model)
 
     def with_lists(
         self, prepared: PreparedRequest, *, waits: bool = False

@@ -54,7 +54,7 @@ FOR_TAB = (
 )
 _IDLE_S = 0.1
 """How long no cell has run before the first step: cells of Run All follow sooner."""
-_PAUSE_S = 0.01
+_PAUSE_S = 0.002
 """For requests to the kernel that have arrived meanwhile."""
 
 

@@ -1,6 +1,7 @@
 """Tab completion and Shift+Tab, through a real shell and a real kernel."""
 
 import contextlib
+import math
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +38,19 @@ def one_shell():
     return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
 
 
+def server_of(listed):
+    """Return the client of a server that answers at once."""
+    return SimpleNamespace(
+        list=lambda: listed, recent_models=lambda: (), models_changed_s=0.0
+    )
+
+
 def install(shell, models=MODELS, chats=CHATS, **others):
     """Install the completion with names in the place of a server and a store."""
     listed = [ModelSummary(name) for name in models]
     sources = {
         "server": str,
-        "connect": lambda host: lambda: listed,
+        "connect": lambda host: server_of(listed),
         "chats": lambda: [(name, "") for name in chats],
         "templates": lambda: [("review", "Review this:")],
         "compared": lambda: MODELS[1:],
@@ -298,7 +306,7 @@ def test_each_entry_says_what_it_is(shell):
         "vis:7b", size_bytes=4_700_000_000, capabilities=("completion", "vision")
     )
     cloud = ModelSummary("big:cloud", parameter_size="671B")
-    install(shell, connect=lambda host: lambda: [model, cloud])
+    install(shell, connect=lambda host: server_of([model, cloud]))
     types = {
         each.text: each.type.replace("\xa0", " ")
         for text in (
@@ -326,6 +334,7 @@ class Servers:
 
     def __init__(self):
         self.host, self.asked = "near", []
+        self.recent, self.changed_s = defaultdict(list), 0.0
         self.began, self.may_answer = defaultdict(Event), defaultdict(Event)
 
     def lists(self):
@@ -340,7 +349,13 @@ class Servers:
             self.may_answer[host].wait(60)
             return [ModelSummary(f"of-{host}:1b")]
 
-        return ask
+        def recent():
+            return [ModelSummary(name) for name in self.recent[host]]
+
+        changed_s = self.changed_s
+        return SimpleNamespace(
+            list=ask, recent_models=recent, models_changed_s=changed_s
+        )
 
     def answer(self, models, host):
         """Let a host answer, and wait until its list has arrived."""
@@ -352,13 +367,17 @@ def names_of(models):
     return [model.name for model in models]
 
 
-def test_tab_does_not_wait_for_a_hanging_server(monkeypatch):
+def test_tab_waits_once_for_a_hanging_server_and_never_for_one_that_it_knows(
+    monkeypatch,
+):
     """One request is sent, and names that arrive later are offered."""
     monkeypatch.setattr(sources, "_FRESH_S", 3600)
     servers = Servers()
     models = servers.lists()
+    monkeypatch.setattr(sources, "_WAIT_FOR_FIRST_S", 0.01)
     assert models() == ()
     assert models() == ()
+    monkeypatch.setattr(sources, "_WAIT_FOR_FIRST_S", 60)
     servers.answer(models, "near")
     assert servers.asked == ["near"]
     assert names_of(models.known()) == ["of-near:1b"]
@@ -367,11 +386,30 @@ def test_tab_does_not_wait_for_a_hanging_server(monkeypatch):
     assert servers.asked == ["near"]
     monkeypatch.setattr(sources, "_FRESH_S", 0)
     assert names_of(models()) == ["of-near:1b"]  # while it asks again
+    assert models._servers["near"].thread.is_alive()  # so nothing has waited for it
     servers.answer(models, "near")
     assert servers.asked == ["near", "near"]
 
 
-def test_the_names_of_another_server_are_never_offered():
+def test_tab_offers_what_a_cell_has_listed_and_waits_after_a_change_from_here(
+    monkeypatch,
+):
+    monkeypatch.setattr(sources, "_WAIT_FOR_FIRST_S", 60)
+    servers = Servers()
+    models = servers.lists()
+    servers.recent["near"] = ["of-a-cell:1b"]
+    assert names_of(models()) == ["of-a-cell:1b"]
+    assert models._servers["near"].thread.is_alive()
+    servers.answer(models, "near")
+    servers.recent["near"].clear()  # as `%ollama pull` does
+    models._servers["near"].client.models_changed_s = math.inf
+    servers.changed_s = 0.0
+    assert names_of(models()) == ["of-near:1b"]
+    assert servers.asked == ["near", "near"]
+
+
+def test_the_names_of_another_server_are_never_offered(monkeypatch):
+    monkeypatch.setattr(sources, "_WAIT_FOR_FIRST_S", 0.01)
     servers = Servers()
     models = servers.lists()
     models()

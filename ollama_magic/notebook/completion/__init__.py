@@ -2,8 +2,9 @@
 
 On our lines and in prompts it offers what fits there, and hides the completions of
 Python, which mean nothing there. It never raises an error, runs no code of the user,
-and answers within a fifth of a second: the work is done in a thread that is given up
-then. It may be called from several threads (VS Code uses another one).
+and answers at once; only a server whose models nothing has listed yet has half a second
+to do so. The work is done in a thread that is given up then. It may be called from
+several threads (VS Code uses another one).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ IMPORTS = threading.RLock()
 """Held while a thread of this module imports; the preload then waits."""
 
 _IDENTIFIER = "ollama_magic"
-_LIMIT_S = 0.16
+_LIMIT_S = 0.6
 _PAGE_S = 2.0
 """A limit for what Shift+Tab shows."""
 

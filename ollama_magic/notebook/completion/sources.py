@@ -1,8 +1,9 @@
 """What Tab and Shift+Tab ask the session and the servers for, when they first do.
 
 The last list of models of each server is kept, and refreshed in threads. A server may
-be far, hang or be gone, so Tab waits a short time for a list that it does not have, and
-hardly at all for a newer one. The names of one server are never offered for another.
+be far, hang or be gone, so Tab waits a short time for a list that nothing in this
+kernel has got, and never for a newer one. The names of one server are never offered for
+another.
 """
 
 from __future__ import annotations
@@ -13,24 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ollama_magic.errors import OllamaMagicError
 
 if TYPE_CHECKING:
+    from ollama_magic.client.client import OllamaClient
     from ollama_magic.client.models import ModelSummary
     from ollama_magic.generation.session import Session
     from ollama_magic.generation.settings import Settings
 
-    List = Callable[[], Sequence[ModelSummary]]
-
-_WAIT_FOR_FIRST_S = 0.12
-"""How long Tab waits for a list of a server that it has none of."""
-_WAIT_FOR_NEWER_S = 0.03
-"""How long it waits for a newer list: a near server answers in that time."""
-_HANGS_AFTER_S = 1.0
-"""After this time without an answer, Tab waits no longer."""
+_WAIT_FOR_FIRST_S = 0.5
+"""How long after a first request Tab waits for its list; JupyterLab waits for 1 s."""
 _FRESH_S = 1.0
 """How long a list is not asked for again: some front ends complete at every key."""
 _MOST_SERVERS = 32
@@ -71,9 +67,9 @@ class Sources:
         url = server.base_url if server else ""
         return host, self._settings().host, os.environ.get("OLLAMA_HOST"), url
 
-    def connect(self, host: str) -> Callable[[], Sequence[ModelSummary]]:
-        """Return the function that asks that server for its models."""
-        return self._session().client(host or None).list
+    def connect(self, host: str) -> OllamaClient:
+        """Return the client of that server."""
+        return self._session().client(host or None)
 
     def thinking(self, model: str, host: str) -> Sequence[bool | str]:
         """Return the values of ``think`` that a model takes; none for a cloud model.
@@ -126,8 +122,19 @@ class Sources:
 @dataclass(slots=True)
 class _Server:
     models: Sequence[ModelSummary] | None = None
+    client: OllamaClient | None = None
     thread: threading.Thread | None = None
     asked_at: float = -math.inf
+    has_names: threading.Event = field(default_factory=threading.Event)
+    """Whether there are names to offer, or will be none."""
+
+    def is_outdated(self) -> bool:
+        """Return whether this kernel has changed the models of the server since."""
+        return self.client is not None and self.client.models_changed_s > self.asked_at
+
+    def names(self) -> Sequence[ModelSummary]:
+        """Return the last list that anything in this kernel has got."""
+        return (self.client and self.client.recent_models()) or self.models or ()
 
 
 class ModelLists:
@@ -139,12 +146,12 @@ class ModelLists:
         Returns what identifies the server that a host (of ``--host``, or empty) means
         now. Without delay.
     connect
-        Returns the function that asks that server. It may be slow: both run in a
-        thread, and only one for each server.
+        Returns the client of that server. It may be slow: it runs in a thread, as the
+        request does, and only one for each server.
     """
 
     def __init__(
-        self, key: Callable[[str], Hashable], connect: Callable[[str], List]
+        self, key: Callable[[str], Hashable], connect: Callable[[str], OllamaClient]
     ) -> None:
         self._key = key
         self._connect = connect
@@ -154,7 +161,7 @@ class ModelLists:
     def known(self, host: str = "") -> Sequence[ModelSummary]:
         """Return the last list of a server, at once; empty if there is none."""
         server = self._servers.get(self._key(host))
-        return (server.models or ()) if server else ()
+        return server.names() if server else ()
 
     def __call__(self, host: str = "") -> Sequence[ModelSummary]:
         """Return the models of a server, as far as they are known in time."""
@@ -165,23 +172,37 @@ class ModelLists:
             if len(self._servers) > _MOST_SERVERS:
                 del self._servers[next(iter(self._servers))]
             is_asked = server.thread is not None and server.thread.is_alive()
-            if not is_asked and time.monotonic() - server.asked_at > _FRESH_S:
-                ask = threading.Thread(
-                    target=self._refresh, args=(key, host, server), daemon=True
-                )
-                server.thread, server.asked_at = ask, time.monotonic()
-                ask.start()
-            thread = server.thread
-        is_first = server.models is None
-        age_s = time.monotonic() - server.asked_at
-        if thread and age_s < (_HANGS_AFTER_S if is_first else _WAIT_FOR_NEWER_S):
-            thread.join(_WAIT_FOR_FIRST_S if is_first else _WAIT_FOR_NEWER_S)
-        return server.models or ()
+            is_old = time.monotonic() - server.asked_at > _FRESH_S
+            if server.is_outdated() or (is_old and not is_asked):
+                self._ask(key, host, server)
+        waits_until = server.asked_at + _WAIT_FOR_FIRST_S
+        server.has_names.wait(max(0.0, waits_until - time.monotonic()))
+        return server.names()
 
-    def _refresh(self, key: Hashable, host: str, server: _Server) -> None:
+    def _ask(self, key: Hashable, host: str, server: _Server) -> None:
+        if server.models is None or server.is_outdated():
+            server.has_names = threading.Event()
+        server.asked_at = time.monotonic()
+        server.thread = threading.Thread(
+            target=self._refresh,
+            args=(key, host, server, server.has_names),
+            daemon=True,
+        )
+        server.thread.start()
+
+    def _refresh(
+        self, key: Hashable, host: str, server: _Server, has_names: threading.Event
+    ) -> None:
         try:
-            ask = self._connect(host)
-            if self._key(host) == key:  # else the setting was changed meanwhile
-                server.models = list(ask())
+            client = self._connect(host)
+            if self._key(host) != key:  # the setting was changed meanwhile
+                return
+            server.client = client
+            if recent := client.recent_models():  # a cell has got it, for example
+                server.models = recent
+                has_names.set()
+            server.models = client.list()
         except Exception:  # noqa: BLE001  (Tab shows no errors)
             return
+        finally:
+            has_names.set()
