@@ -77,11 +77,6 @@ _SHOW_THEMSELVES = (
 """Types that a cell shows itself, so that IPython must not show them again."""
 
 
-def _traits() -> dict[str, TraitType[Any, Any]]:
-    """Return the traits of the settings: one for each field of ``Settings``."""
-    return {one.name: _trait(one).tag(config=True) for one in fields(Settings)}
-
-
 def _trait(setting: Field[Any]) -> TraitType[Any, Any]:
     """Return the trait of a setting, by the type of its default."""
     default, facts = getattr(Settings(), setting.name), dict(setting.metadata)
@@ -135,7 +130,7 @@ class OllamaMagics(Magics):
 
     shell: Any  # never None here, which IPython's own annotation allows
 
-    vars().update(_traits())
+    vars().update({one.name: _trait(one).tag(config=True) for one in fields(Settings)})
 
     holds_secrets = True  # a prompt cannot read it
 
@@ -219,15 +214,13 @@ class OllamaMagics(Magics):
         begun: Turn | None = None,
     ) -> Reply | Comparison | Decision | None:
         """Ask as a cell does; a dry run shows the request and returns None."""
-        from ollama_magic.generation.compare import compare
-        from ollama_magic.generation.run import ask
-        from ollama_magic.render.tables import TextPage
-
         if args.template is not None:
             from ollama_magic.notebook.templates import applied
 
             args, text = applied(self.session, args, text)
         if args.dry_run:
+            from ollama_magic.render.tables import TextPage
+
             each = args.for_each_model() or (args,)
             texts = [self._request_text(one, text) for one in each]
             self.show(TextPage("\n\n".join(texts)))
@@ -238,8 +231,12 @@ class OllamaMagics(Magics):
 
             reply = decide(self.session, args, text, self._display(args))
         elif args.compare:
+            from ollama_magic.generation.compare import compare
+
             reply = compare(self.session, args, text, self._columns(args))
         else:
+            from ollama_magic.generation.run import ask
+
             display = self._display(args)
             reply = ask(self.session, args, text, display, notes=notes, begun=begun)
         self._just_shown.add(id(reply))
@@ -281,10 +278,10 @@ class OllamaMagics(Magics):
 
     def _show_warnings(self) -> None:
         """Show warnings that no reply has shown, such as one about a damaged store."""
-        from ollama_magic.render.tables import TextPage
-
         warnings = self._session.take_warnings() if self._session else []
         if warnings:
+            from ollama_magic.render.tables import TextPage
+
             self.show(TextPage("\n".join(warnings)))
 
     # -- what the front end can do ---------------------------------------------

@@ -40,7 +40,6 @@ MODULES = (
     "ollama_magic.generation.run",
     "ollama_magic.render.compat",
     "ollama_magic.render.streaming",
-    "ollama_magic.generation.compare",
     "ollama_magic.notebook.cli.parser",
 )
 """In this order, so that each takes a short time."""
