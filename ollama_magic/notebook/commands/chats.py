@@ -244,9 +244,6 @@ class HistoryRow:
 
 _ORIGINS = {"here": "", "file": "a file", "trusted": "a file, trusted"}
 
-_SHOWN_IF_ANY = ("Cell", "Status", "From", "System", "Calls", "Images")
-"""Columns that are left out when they are empty."""
-
 
 def _status(row: HistoryRow) -> str:
     status = "" if row.status == "complete" else row.status
@@ -263,9 +260,9 @@ def _system(row: HistoryRow) -> Cell | str:
     return Cell(f"{_unless_sent(row)} {short(row.system)}".strip(), is_preview=True)
 
 
-def _columns(session: Session, rows: Sequence[HistoryRow]) -> Columns[HistoryRow]:
+def _columns(session: Session) -> Columns[HistoryRow]:
     answered = when(session)
-    columns: Columns[HistoryRow] = {
+    return {
         "Turn": lambda r: r.number or "",
         "Cell": lambda r: "unsaved" if r.is_unsaved else r.cell or "",
         "Prompt": lambda r: preview(r.brief_prompt),
@@ -278,11 +275,6 @@ def _columns(session: Session, rows: Sequence[HistoryRow]) -> Columns[HistoryRow
         "System": _system,
         "Calls": lambda r: f"{r.calls}{_unless_sent(r)}" if r.calls else "",
         "Images": lambda r: r.images or "",
-    }
-    return {
-        title: get
-        for title, get in columns.items()
-        if title not in _SHOWN_IF_ANY or any(map(get, rows))
     }
 
 
@@ -313,7 +305,7 @@ def list_history(context: Context, line: ParsedCommand) -> Listing[HistoryRow]:
     since = "since %ollama new" if earlier else "yet"
     empty = f'No turns in chat "{chat.name}" {since}.'
     note = "\n".join(notes)
-    return Listing(rows, _columns(session, rows), empty, note=note, limit=_ROWS_SHOWN)
+    return Listing(rows, _columns(session), empty, note=note, limit=_ROWS_SHOWN)
 
 
 def _rows(session: Session, chat: Chat, *, everything: bool) -> Iterator[HistoryRow]:

@@ -9,8 +9,7 @@ from typing import Any
 from ollama_magic.generation.options import Option, switch
 from ollama_magic.history.usage import Usage, read_usage, start_of_days, summed
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
-from ollama_magic.render.aligned import table_text, text_width
-from ollama_magic.render.tables import Columns, Listing, table_html
+from ollama_magic.render.tables import Columns, Listing
 
 COMMANDS = Commands()
 
@@ -98,18 +97,15 @@ class UsageStats(Listing[Usage]):
         days = summed(usages, by=lambda one: (one.day, ""))[-_DAYS_SHOWN:]
         models.sort(key=lambda one: one.tokens, reverse=True)
         by_day = _by_day(max((one.tokens for one in days), default=0))
-        self._tables = [
-            (tuple(columns), [[get(row) for get in columns.values()] for row in rows])
-            for columns, rows in ((_BY_MODEL, models), (by_day, days))
-        ]
-        page = "".join(table_html(*table) for table in self._tables)
+        self._parts = Listing(models, _BY_MODEL, ""), Listing(days, by_day, "")
+        bundles = [part._repr_mimebundle_() for part in self._parts]
+        page = "".join(bundle.get("text/html", "") for bundle in bundles)
         super().__init__(usages, _BY_MODEL, empty, note=note, page=page)
 
     def __repr__(self) -> str:
         if not self:
             return super().__repr__()
-        tables = (table_text(*table, text_width()) for table in self._tables)
-        return "\n\n".join([*tables, self._note])
+        return "\n\n".join([*map(repr, self._parts), self._note])
 
     def to_frame(self) -> Any:  # noqa: ANN401  (pandas is not imported here)
         """Return a ``pandas.DataFrame`` with a row for each day and model.
