@@ -33,6 +33,8 @@ _HAD_TO_WAIT_S = 0.0002
 """Taking an item that has already arrived needs a tenth of this."""
 _PAUSE_SHARE = 0.1
 _MAX_PAUSE_S = 0.3
+_READING_SHARE = 0.25
+"""For this share of a pause, no other one begins after it."""
 _EARLY_S = 3.0
 _SLOWER = 3.0
 PATIENCE_S = 2.0
@@ -146,14 +148,17 @@ class BackgroundReader(Generic[T]):
         Waking a thread for an item costs ten times as much as the item itself. So
         after each item that it had to wait for, the reader wakes the main thread and
         pauses until the next redraw. The pause is at most a tenth of the time since the
-        first item, so that short replies and the first words are not delayed.
+        first item, so that short replies and the first words are not delayed. What has
+        arrived meanwhile is read without another pause: reading an item may take so
+        long that it looks as if it had been waited for.
         """
-        first_s, asked_s = 0.0, -math.inf
+        first_s, asked_s, reads_until_s = 0.0, -math.inf, 0.0
         for item in self._streams[number]:
             if self._is_closed.is_set():
                 break
             arrived_s = time.monotonic()
             had_to_wait = arrived_s - asked_s > _HAD_TO_WAIT_S
+            had_to_wait = had_to_wait and arrived_s >= reads_until_s
             with self._changed:
                 self._arrived.setdefault(number, []).append(item)
                 if had_to_wait:  # otherwise it is taken together with those before it
@@ -162,7 +167,9 @@ class BackgroundReader(Generic[T]):
                 first_s = first_s or arrived_s
                 since_s = arrived_s - first_s
                 pause_s = min(redraw_s(self._hz, since_s), _MAX_PAUSE_S)
-                self._is_closed.wait(min(since_s * _PAUSE_SHARE, pause_s))
+                pause_s = min(since_s * _PAUSE_SHARE, pause_s)
+                self._is_closed.wait(pause_s)
+                reads_until_s = time.monotonic() + pause_s * _READING_SHARE
             asked_s = time.monotonic()
 
 

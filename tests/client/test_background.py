@@ -1,6 +1,7 @@
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from fake_ollama import Answer
@@ -171,6 +172,28 @@ def test_items_that_arrive_one_by_one_accumulate_and_none_is_lost():
         batches = list(reader.batches())
     assert [item for batch in batches for item in batch] == list(range(200))
     assert len(batches) < 150
+
+
+def test_items_that_take_long_to_read_are_not_held_back(monkeypatch):
+    """With 20 alternatives, a token takes longer than a wait for the network."""
+    clock = SimpleNamespace(now_s=0.0, monotonic=lambda: clock.now_s, sleep=time.sleep)
+    monkeypatch.setattr("ollama_magic.client.background.time", clock)
+
+    class Slow(Stream):
+        def __iter__(self):
+            for item in self.items:
+                clock.now_s += 0.001
+                yield item
+
+    reader = BackgroundReader(Slow(*range(20_000)))
+
+    def pause(seconds):
+        clock.now_s += seconds
+
+    monkeypatch.setattr(reader._is_closed, "wait", pause)
+    with reader:
+        assert sum(map(len, reader.batches())) == 20_000
+    assert clock.now_s < 5 * 20
 
 
 def test_the_first_item_is_not_delayed():
