@@ -23,6 +23,7 @@ from ollama_magic.generation.prepare import prepare
 from ollama_magic.generation.reply import Reply
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.run import ask as ask_and_keep
+from ollama_magic.generation.run import known_model
 from ollama_magic.generation.session import current_session
 from ollama_magic.generation.settings import merged
 from ollama_magic.render.listings import list_models
@@ -277,8 +278,9 @@ def stream(
     chat_options = merged(session.settings, _options(given, once=True))
     client, response = session.client(host), Response()
     look_up = partial(ask_for_models, client, chat_options)
+    known = partial(known_model, session, client, chat_options)
     with short_interrupts():
-        prepared = prepare(session, client, chat_options, prompt, look_up)
+        prepared = prepare(session, client, chat_options, prompt, look_up, known=known)
         with client.send(prepared.request) as chunks:
             for chunk in chunks:
                 if text := response.read([chunk])[0]:

@@ -135,29 +135,41 @@ def _prepare(
         return ask_for_models(client, options, must_list)
 
     is_shown = not isinstance(display, NoDisplay)
-    known = partial(_known_model, session, client, options) if is_shown else None
+    known = partial(known_model, session, client, options, is_shown=is_shown)
     with let_through():  # a placeholder may run code of the user
         return prepare(
             session, client, options, text, look_up, begun=begun, known=known
         )
 
 
-def _known_model(
-    session: Session, client: OllamaClient, options: ChatOptions, before: Chat
+def known_model(
+    session: Session,
+    client: OllamaClient,
+    options: ChatOptions,
+    before: Chat,
+    *,
+    is_shown: bool = False,
 ) -> tuple[str, ServerModels] | None:
     """Return the model and the models of the last minute, if they say enough.
 
     A name with a tag needs no list, and one without needs a list that has its latest
     tag. A prompt that names no model needs a new list: the default may be in the cloud
     by now.
+
+    Parameters
+    ----------
+    is_shown
+        Whether the lists are requested beside the prompt also if they have the model.
     """
     name, models = options.model, client.recent_models()
     needs_list = options.cached or options.truncate == "error" or options.template_use
     has_images = any(turn.sent_images for turn in before.sent(options.last))
     if not name or needs_list or has_images or session.settings.allow_cloud is False:
         return None
-    is_clear = has_tag(name) or find_model(name, models) is not None
-    return (name, ServerModels(models, is_late=True)) if is_clear else None
+    is_listed = find_model(name, models) is not None
+    if not (is_listed or has_tag(name)):
+        return None
+    return name, ServerModels(models, is_late=is_shown or not is_listed)
 
 
 def _follow_ups(

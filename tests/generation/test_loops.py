@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import pytest
 from fake_ollama import Answer, json_answer
@@ -39,6 +41,18 @@ def test_a_second_call_is_one_request(host):
     assert reply.model == "llama3.2:3b"  # the only tag, as the kept list says
     assert reply.provenance["digest"]
     assert paths(host) == ["/api/generate"]
+
+
+def test_the_first_call_waits_for_the_list_at_its_end_and_a_stream_for_none(host):
+    released = threading.Event()
+    listed = json_answer({"models": [{"name": "llama3.2:3b", "digest": "d" * 64}]})
+    host.on("GET /api/tags", replace(listed, hold_headers=released))
+    assert "".join(ollama_magic.stream("Hi", model="llama3.2:3b")) == "Hello!"
+    assert paths(host) == ["/api/generate"]
+    answer = host._reply
+    host.chat(lambda body: released.set() or answer(body))
+    reply = ollama_magic.ask("Hi", model="llama3.2:3b")
+    assert reply.provenance["digest"] == "d" * 64
 
 
 def test_a_model_that_is_new_is_found(host):
