@@ -163,7 +163,9 @@ def called(text):
         {"role": "tool", "content": text, "tool_name": text},
     )
     yield from reply(steps=steps)
-    yield from reply(steps=(steps[0], {**steps[1], "outcome": "failed"}))
+    failed = {**steps[1], "outcome": "failed"}
+    yield from reply(steps=(steps[0], failed))
+    yield from reply(steps=({**steps[0], "content": ""}, failed), thinking=text)
     yield from reply(steps=steps[:1])  # before the call is allowed
 
 
