@@ -6,11 +6,10 @@ script, :class:`NoCells` and :class:`NoDisplay` replace them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.history.notebooks import FindCell
 from ollama_magic.history.turns import Message
 from ollama_magic.render.output import OutputMode
@@ -67,9 +66,6 @@ class Cells(Protocol):
     def put_below(self, source: str) -> str:
         """Put code into a cell below; return where it is, empty if there is no cell."""
 
-    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return the prompts in the source of a cell."""
-
 
 @dataclass(frozen=True)
 class NoCells:
@@ -100,10 +96,6 @@ class NoCells:
     def put_below(self, source: str) -> str:
         """Return that there is no cell below."""
         return ""
-
-    def prompts_in(self, source: str) -> Iterable[CellPrompt]:
-        """Return none."""
-        return ()
 
 
 # -- the display -----------------------------------------------------------------------

@@ -37,7 +37,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,6 @@ from ollama_magic.notebook import compat
 from ollama_magic.notebook.compat import harmless_handler
 
 if TYPE_CHECKING:
-    from ollama_magic.generation.prompt import CellPrompt
     from ollama_magic.history.notebooks import FindCell
     from ollama_magic.render.output import OutputMode
 
@@ -53,13 +52,6 @@ _MAGIC = "%%ollama"
 _LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%ollama(?:\s|$)")
 _VSCODE_CELL = "vscode-notebook-cell:"
 _HANDLE = re.compile(r"[W-Za-z]+([0-6]+)s")  # digits to the base 7, then the scheme
-
-CELL_PROMPT = re.compile(
-    r"\s*(?:#[^\n]*\n\s*)*%%ollama(?:[^\S\n]+([^\n]*))?(?:\n(.*))?", re.DOTALL
-)
-_LINE_PROMPT = re.compile(
-    r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
-)
 
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
 _AT_ONCE = timedelta(seconds=0.25)  # between two cells of Run All; people need longer
@@ -210,30 +202,6 @@ class CellTracker:
         """
         content = _mapping(self._request().get("content"))
         return bool(content.get("allow_stdin", True))
-
-    @staticmethod
-    def prompts_in(source: str) -> Iterator[CellPrompt]:
-        """Yield the prompts of a cell's magics; a line with an error has none."""
-        from IPython.core.error import UsageError
-
-        from ollama_magic.generation.prompt import CellPrompt
-        from ollama_magic.notebook.cli.parser import parse_chat_arguments
-        from ollama_magic.notebook.commands import parse_command
-
-        cell = CELL_PROMPT.fullmatch(source)
-        try:
-            if cell:
-                options = parse_chat_arguments(cell[1] or "")
-                one = CellPrompt(cell[2] or "", options.raw, options.has_text_before)
-                yield from () if options.template else (one,)  # whose text is a file
-                return
-            for match in _LINE_PROMPT.finditer(source):
-                command = parse_command(match[1])
-                options = command.chat_arguments
-                if command.name == "ask":
-                    yield CellPrompt(command.text, options.raw, options.has_text_before)
-        except UsageError:
-            return
 
     def claim_output(self) -> OutputMode:
         """Return how the next output of the running cell is shown while it changes.

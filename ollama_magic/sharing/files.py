@@ -149,7 +149,12 @@ def _write(path: Path, data: bytes, command: str) -> None:
 
 
 def import_chats(
-    session: Session, file: str, *, name: str | None, trust: bool = False
+    session: Session,
+    file: str,
+    prompts_in: PromptsIn,
+    *,
+    name: str | None,
+    trust: bool = False,
 ) -> str:
     """Add the chats of a file to this notebook, and return a report.
 
@@ -157,6 +162,8 @@ def import_chats(
 
     Parameters
     ----------
+    prompts_in
+        Returns the prompts in the source of a cell.
     name
         The name of the chat; None takes the one in the file, or else the file's name.
     trust
@@ -169,7 +176,7 @@ def import_chats(
         The file is invalid, or a chat of that name has turns. Nothing was changed.
     """
     path, key = _path(file), session.notebook.key
-    found = read_chats(path, session.cells.prompts_in)
+    found = read_chats(path, prompts_in)
     if not any(chat.numbered for chat in found.chats):
         raise ConfigError(
             f"{path} contains no turns of a chat.",

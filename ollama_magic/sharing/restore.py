@@ -23,6 +23,7 @@ from ollama_magic.sharing.files import (
     shown_lines,
     untrusted_parts,
 )
+from ollama_magic.sharing.notebook import PromptsIn
 
 
 @dataclass
@@ -40,11 +41,15 @@ class MergeResult:
     """Turns with the same text that came from a file earlier."""
 
 
-def restore(session: Session, *, force: bool, trust: bool = False) -> str:
+def restore(
+    session: Session, prompts_in: PromptsIn, *, force: bool, trust: bool = False
+) -> str:
     """Rebuild the chats of this notebook from its file, and return a report.
 
     Parameters
     ----------
+    prompts_in
+        Returns the prompts in the source of a cell.
     force
         Take the notebook's turn where it differs from the one in the chat.
     trust
@@ -69,7 +74,7 @@ def restore(session: Session, *, force: bool, trust: bool = False) -> str:
             why=path,
             next_step="%ollama import FILE, with a file from %ollama export",
         )
-    found = read_chats(Path(path), session.cells.prompts_in)
+    found = read_chats(Path(path), prompts_in)
     if not found.chats:
         more = "".join(f"; {line}" for line in fault_lines(found, "output"))
         raise ConfigError(

@@ -6,7 +6,8 @@ from IPython.core.magic import no_var_expand
 from traitlets.config import Config
 
 from ollama_magic.notebook import input_transforms
-from ollama_magic.notebook.running_cell import CellTracker, magic_body, owns_output
+from ollama_magic.notebook.commands import prompts_in
+from ollama_magic.notebook.running_cell import magic_body, owns_output
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_cell_magic_below_comments_reaches_the_magic(shell, start):
     assert shell.calls == [("-q", "why?\n# b\n")]
     assert owns_output(f"{start}%%ollama -q\nwhy?")
     assert magic_body(f"{start}%%ollama -q\nwhy?", "-q", "why?") == "why?"
-    (prompt,) = CellTracker.prompts_in(f"{start}%%ollama -q\nwhy?")
+    (prompt,) = prompts_in(f"{start}%%ollama -q\nwhy?")
     assert prompt.text == "why?"
 
 

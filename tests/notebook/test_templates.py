@@ -10,7 +10,7 @@ from ollama_magic.errors import PromptError
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.notebook import templates
 from ollama_magic.notebook.cli.parser import parse_chat_arguments
-from ollama_magic.notebook.running_cell import CellTracker
+from ollama_magic.notebook.commands import prompts_in
 
 
 def asked(fake_ollama):
@@ -248,7 +248,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, text, options):
 
 
 def test_the_prompt_of_a_template_is_not_looked_for_in_the_cell():
-    assert list(CellTracker.prompts_in("%%ollama @review\nbody")) == []
+    assert list(prompts_in("%%ollama @review\nbody")) == []
 
 
 def test_more_than_one_template_is_an_error():

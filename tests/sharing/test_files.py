@@ -17,7 +17,7 @@ from ollama_magic.history.records import (
 )
 from ollama_magic.history.rows import storable
 from ollama_magic.history.turns import UNKNOWN_MODEL, Chat, Turn, utc_now
-from ollama_magic.notebook.running_cell import CellTracker
+from ollama_magic.notebook.commands import prompts_in
 from ollama_magic.render.text import count_invisible, visible_text
 from ollama_magic.sharing.documents import (
     chat_from_json,
@@ -32,7 +32,7 @@ FORMATS = {
     "json": (chat_to_json, chat_from_json),
     "ipynb": (
         chat_to_notebook,
-        lambda text: chats_from_notebook(text, CellTracker.prompts_in),
+        lambda text: chats_from_notebook(text, prompts_in),
     ),
 }
 

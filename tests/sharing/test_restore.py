@@ -8,7 +8,7 @@ import pytest
 from ollama_magic.history.records import METADATA_LAYOUT, output_metadata
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Chat, Turn, TurnPosition
-from ollama_magic.notebook.running_cell import CellTracker
+from ollama_magic.notebook.commands import prompts_in
 from ollama_magic.sharing.notebook import chats_from_notebook, in_order
 from ollama_magic.sharing.restore import merge
 
@@ -52,7 +52,7 @@ def notebook(*cells):
 
 
 def read(*cells):
-    return chats_from_notebook(notebook(*cells), CellTracker.prompts_in)
+    return chats_from_notebook(notebook(*cells), prompts_in)
 
 
 def names(turns):

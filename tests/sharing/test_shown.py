@@ -3,14 +3,14 @@
 import pytest
 
 from ollama_magic.history.turns import Turn
-from ollama_magic.notebook.running_cell import CellTracker
+from ollama_magic.notebook.commands import prompts_in
 from ollama_magic.sharing.notebook import as_shown
 
 
 def look(source, prompt, *, plain="4", reply="4", **more):
     """Return the prompt and reply that are used, and the finding."""
     turn = Turn(prompt=prompt, reply=reply, model="m", **more)
-    shown, finding = as_shown(turn, source, plain, CellTracker.prompts_in)
+    shown, finding = as_shown(turn, source, plain, prompts_in)
     return shown.prompt, shown.reply, finding
 
 
@@ -97,7 +97,7 @@ def test_the_notice_of_a_partial_reply_is_not_part_of_it():
 def test_the_mark_of_a_new_conversation_is_unchanged():
     mark = Turn(starts_afresh=True)
     assert as_shown(
-        mark, "%ollama new", 'New conversation in chat "main"', CellTracker.prompts_in
+        mark, "%ollama new", 'New conversation in chat "main"', prompts_in
     ) == (
         mark,
         "same",

@@ -9,11 +9,19 @@ for help.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NoReturn
+
+from IPython.core.error import UsageError
 
 from ollama_magic.errors import ServerUnreachableError, nearest, usage_error
 from ollama_magic.generation.options import CHAT_OPTIONS, find_option
-from ollama_magic.notebook.cli.parser import LineReader, check_model_name
+from ollama_magic.generation.prompt import CellPrompt
+from ollama_magic.notebook.cli.parser import (
+    LineReader,
+    check_model_name,
+    parse_chat_arguments,
+)
 from ollama_magic.notebook.commands import (
     account,
     chats,
@@ -38,6 +46,13 @@ GROUPS: dict[str, tuple[Command, ...]] = {
 }
 
 COMMANDS = tuple(command for group in GROUPS.values() for command in group)
+
+CELL_PROMPT = re.compile(
+    r"\s*(?:#[^\n]*\n\s*)*%%ollama(?:[^\S\n]+([^\n]*))?(?:\n(.*))?", re.DOTALL
+)
+_LINE_PROMPT = re.compile(
+    r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?%ollama[ \t]+(.+)$", re.MULTILINE
+)
 
 _BY_WORD = {word: one for one in COMMANDS for word in (one.name, *one.aliases)}
 
@@ -108,6 +123,23 @@ def parse_command(line: str) -> ParsedCommand:
         return _help_page(read.words[0], line, otherwise="%ollama help")
     _check_one_switch(command, read, magic)
     return ParsedCommand(command.name, tuple(read.words), read.fields)
+
+
+def prompts_in(source: str) -> Iterator[CellPrompt]:
+    """Yield the prompts of a cell's magics; a line with an error has none."""
+    try:
+        if cell := CELL_PROMPT.fullmatch(source):
+            options = parse_chat_arguments(cell[1] or "")
+            one = CellPrompt(cell[2] or "", options.raw, options.has_text_before)
+            yield from () if options.template else (one,)  # whose text is a file
+            return
+        for match in _LINE_PROMPT.finditer(source):
+            command = parse_command(match[1])
+            options = command.chat_arguments
+            if command.name == "ask":
+                yield CellPrompt(command.text, options.raw, options.has_text_before)
+    except UsageError:
+        return
 
 
 def _first_word(line: str) -> tuple[str, str]:

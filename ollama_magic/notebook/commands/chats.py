@@ -382,17 +382,23 @@ def export_chat(context: Context, line: ParsedCommand) -> TextPage:
 )
 def import_chats(context: Context, line: ParsedCommand) -> TextPage:
     """Create chats from a file."""
+    from ollama_magic.notebook.commands import prompts_in
+
     (file,) = line.arguments
-    name = line.values.get("chat")
-    trust = "trust" in line.values
-    return TextPage(files.import_chats(context.session, file, name=name, trust=trust))
+    name, trust = line.values.get("chat"), "trust" in line.values
+    imported = files.import_chats(
+        context.session, file, prompts_in, name=name, trust=trust
+    )
+    return TextPage(imported)
 
 
 @DATA.add("restore", options=(switch("force", "--force", discards=True), _TRUST))
 def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
     """Rebuild the chats of this notebook."""
+    from ollama_magic.notebook.commands import prompts_in
+
     force, trust = "force" in line.values, "trust" in line.values
-    return TextPage(restore(context.session, force=force, trust=trust))
+    return TextPage(restore(context.session, prompts_in, force=force, trust=trust))
 
 
 @DATA.add(

@@ -22,7 +22,6 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
 )
 from ollama_magic.notebook.compat import past_cells
-from ollama_magic.notebook.running_cell import CELL_PROMPT
 from ollama_magic.render.tables import Columns, Listing, TextPage
 
 ASK = Commands()
@@ -125,7 +124,7 @@ def _last_prompt(context: Context) -> tuple[ChatOptions, str]:
 
 def _prompt_in(source: str) -> tuple[ChatOptions, str]:
     """Return the prompt of a cell as it was typed; an empty text if it has none."""
-    from ollama_magic.notebook.commands import parse_command
+    from ollama_magic.notebook.commands import CELL_PROMPT, parse_command
 
     if cell := CELL_PROMPT.fullmatch(source):
         return parse_chat_arguments(cell[1] or ""), cell[2] or ""
