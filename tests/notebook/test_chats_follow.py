@@ -109,21 +109,6 @@ def test_a_notebook_that_is_renamed_and_copied_keeps_its_chat(notebooks):
     assert "mine?" not in renamed.run("%ollama history").text
 
 
-def test_a_new_notebook_at_an_old_path_gets_a_new_chat(notebooks):
-    """Untitled.ipynb is deleted and created again: the file exists, without cells."""
-    first = notebooks.open("Untitled.ipynb")
-    ran = ask(first, "old?", "5e1f0c3a")
-    notebooks.save("Untitled.ipynb", {"5e1f0c3a": ("old?", ran)})
-    first.close()
-    notebooks.kernels.remove(first)
-    notebooks.path("Untitled.ipynb").unlink()
-    notebooks.save("Untitled.ipynb", {})
-    second = notebooks.open("Untitled.ipynb")
-    ran = ask(second, "new?", "9b2d7e41")
-    assert notebooks.asked() == ["new?"]
-    assert "Another notebook was at this path before" in ran.text
-
-
 def test_a_chat_continues_after_a_restart_and_says_so(notebooks):
     kernel = notebooks.open("a.ipynb")
     for cell in ("one", "two"):
@@ -360,18 +345,6 @@ def test_the_status_shows_the_size_of_the_store(kernel, tmp_path):
     for command in ("%ollama", "%ollama chats"):
         shown = " ".join(kernel.run(command).text.split())
         assert f"kB in {tmp_path / 'chats.sqlite'}" in shown
-
-
-def test_a_named_chat_outlives_a_session_whose_notebook_is_unknown(notebooks):
-    first = notebooks.open()
-    ask(first, "in main?")
-    ask(first, "in research?", options="-c research")
-    second = notebooks.open()
-    assert "research" in second.run("%ollama chats").text
-    ran = second.run("chats = %ollama chats\nprint([chat.name for chat in chats])")
-    assert ran.streams == "['research']\n"
-    ask(second, "more?", options="-c research")
-    assert notebooks.asked() == ["in research?", "more?"]
 
 
 def test_thinking_is_kept_and_not_sent_back(kernel, fake_ollama):

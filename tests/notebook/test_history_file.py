@@ -106,12 +106,6 @@ def test_after_jupyter_execute_the_one_file_replays_everything(
     assert answers(elsewhere) == answers(home) == ["Hello!", "Hello!"]
 
 
-def test_a_live_copy_after_a_turn_replays_everything(asked, home, elsewhere):
-    shutil.copy(home / "answers.sqlite", elsewhere)
-    assert replayed(elsewhere) == ["Hello!", "Hello!"]
-    assert [path.name for path in home.iterdir()] == ["answers.sqlite"]
-
-
 def test_after_kill_9_the_one_file_replays_everything(asked, home, elsewhere):
     asked.kill()
     shutil.copy(home / "answers.sqlite", elsewhere)
