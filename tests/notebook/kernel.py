@@ -131,8 +131,10 @@ class Kernel:
             if ran.status != "aborted" or time.monotonic() > deadline:
                 return ran
 
-    def collect(self, msg_id, until=lambda ran: False, since=None):
+    def collect(self, msg_id, until=None, since=None):
         """Collect the outputs of a cell to its end, or until ``until`` returns true.
+
+        It is an error if the cell fails before that.
 
         ``since`` is the result of an earlier call for the same cell, which continues
         with its outputs.
@@ -148,8 +150,10 @@ class Kernel:
                 continue
             if view.take(message):
                 view.ran.status = self._reply(msg_id)
+                failed = until is not None and view.ran.status != "ok"
+                assert not failed or until(view.ran), view.ran.error
                 return view.ran
-            if until(view.ran):
+            if until is not None and until(view.ran):
                 return view.ran
         raise AssertionError(f"the cell did not end: {view.ran}")
 
