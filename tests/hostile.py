@@ -53,6 +53,7 @@ _OUR_STYLES = "|".join(
                 DETAILS_STYLE,
                 DIM_STYLE,
                 f"{NOTE_STYLE}margin-top:.5em",
+                "font-size:118%",
                 f"border-left:3px solid {theme.WARNING};margin:.5em 0;padding:0 .8em",
                 "border:1px solid;border-radius:2px;display:inline-block;"
                 "height:.6em;margin-left:.6em;width:6em",
