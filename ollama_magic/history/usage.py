@@ -244,7 +244,9 @@ def expected_reading_s(tokens: int, times: Sequence[ReadingTime]) -> float:
     0.0
     """
     power = _power(times)
-    near = sorted((_distance(one.tokens, tokens), one) for one in times)[:_NEAREST]
+    length = log(max(tokens, 1))
+    near = sorted((abs(log(max(one.tokens, 1)) - length), one) for one in times)
+    near = near[:_NEAREST]
     return (
         median(
             [
@@ -265,7 +267,3 @@ def _power(times: Sequence[ReadingTime]) -> float:
         return _USUAL_POWER
     slope, _ = linear_regression(lengths, [log(one.seconds) for one in times])
     return min(max(slope, 1.0), 2.0)
-
-
-def _distance(one: int, other: int) -> float:
-    return abs(log(max(one, 1)) - log(max(other, 1)))

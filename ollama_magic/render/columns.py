@@ -56,7 +56,9 @@ def columns_bundle(columns: Sequence[Column], note: str = "") -> dict[str, str]:
         A small line under all columns.
     """
     page = grid_html((column.name, _column_html(column)) for column in columns)
-    texts = [_column_plain(column) for column in columns]
+    texts = [
+        part for one in columns for part in (*_text_parts(one), *_footer_lines(one))
+    ]
     if note:
         page += f'<div style="{_NOTE}">{note_html(note)}</div>'
         texts.append(visible_text(note))
@@ -81,11 +83,6 @@ def grid_html(columns: Iterable[tuple[str, str]]) -> str:
 def _column_html(column: Column) -> str:
     """Return a complete column without its heading."""
     return reply_bundle(column.view)["text/html"]
-
-
-def _column_plain(column: Column) -> str:
-    """Return a complete column as text: heading, answer and footer."""
-    return "\n\n".join([*_text_parts(column), *_footer_lines(column)])
 
 
 def _text_parts(column: Column) -> list[str]:

@@ -49,18 +49,14 @@ MODEL_COLUMNS: Columns[ModelSummary] = {
     "Size": lambda m: _CLOUD if m.cloud_host else size_text(m.size_bytes),
     "Model": lambda m: _joined(m.parameter_size, m.quantization_level),
     "Context": lambda m: f"{m.context_length:,}" if m.context_length else "",
-    "Capabilities": lambda m: ", ".join(_telling(m.capabilities)),
+    # Nearly all models have "completion".
+    "Capabilities": lambda m: ", ".join(c for c in m.capabilities if c != "completion"),
     "Modified": lambda m: age(m.modified_at),
 }
 
 
 def _joined(*facts: str) -> str:
     return " · ".join(filter(None, facts))
-
-
-def _telling(capabilities: Sequence[str]) -> list[str]:
-    """Return the capabilities without that which nearly all models have."""
-    return [one for one in capabilities if one != "completion"]
 
 
 def processor(model: LoadedModel) -> str:

@@ -199,7 +199,8 @@ def _answer_text(answer: AnswerView) -> str:
     cells = [
         [
             row.label,
-            *[f"{_row_percent(row)} {_blocks(row)}"] * is_told,
+            *[f"{_row_percent(row)} {'█' * round(_BLOCKS * (row.probability or 0.0))}"]
+            * is_told,
             *[row.description] * is_described,
         ]
         for row in answer.rows
@@ -208,10 +209,6 @@ def _answer_text(answer: AnswerView) -> str:
     return "\n".join(
         filter(None, [one_line(answer.title), table, one_line(answer.note)])
     )
-
-
-def _blocks(row: AnswerRow) -> str:
-    return "█" * round(_BLOCKS * (row.probability or 0.0))
 
 
 def _row_percent(row: AnswerRow) -> str:

@@ -179,11 +179,7 @@ def plain_text(markdown: str) -> str:
 
 def decoded(text: str) -> str:
     """Return text without entities such as ``&auml;``."""
-    return _ENTITY.sub(_character, text) if "&" in text else text
-
-
-def _character(entity: re.Match[str]) -> str:
-    return entity_text(entity[0]) or entity[0]
+    return _ENTITY.sub(lambda m: entity_text(m[0]) or m[0], text)
 
 
 def entity_text(entity: str) -> str:

@@ -190,7 +190,10 @@ def import_chats(
         )
     origin: Origin = "trusted" if trust else "file"
     chats = [
-        _as_imported(chat, name or chat.name or path.stem, origin)
+        Chat(
+            name or chat.name or path.stem,
+            tuple(replace(turn, cell_id=None, origin=origin) for turn in chat.turns),
+        )
         for chat in found.chats
     ]
     if trust and _trust_earlier_import(session, chats):
@@ -369,11 +372,6 @@ def _write_whole(path: Path, data: bytes) -> None:
         with suppress(OSError):
             new.unlink()
         raise
-
-
-def _as_imported(chat: Chat, name: str, origin: Origin) -> Chat:
-    turns = (replace(turn, cell_id=None, origin=origin) for turn in chat.turns)
-    return Chat(name, tuple(turns))
 
 
 def _trust_earlier_import(session: Session, chats: Sequence[Chat]) -> bool:

@@ -78,7 +78,8 @@ def doctor_report(session: Session) -> TextPage:
     verdict = counted(len(problems), "problem") if problems else "No problems found"
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     about = f"ollama_magic doctor, {now}"
-    text = "\n".join([verdict, about, "", facts_text([_fact(one) for one in found])])
+    facts = [(f"{one.mark:8} {one.topic}", _text(one)) for one in found]
+    text = "\n".join([verdict, about, "", facts_text(facts)])
     first = table_html((), [_cells(one) for one in (*problems, *notes)])
     checks = table_html((), [_cells(one)[1:] for one in passed])
     page = "".join(
@@ -103,10 +104,6 @@ def _text(finding: Finding) -> str:
 
 def _cells(finding: Finding) -> tuple[str, str, str]:
     return finding.mark, finding.topic, _text(finding)
-
-
-def _fact(finding: Finding) -> tuple[str, str]:
-    return f"{finding.mark:8} {finding.topic}", _text(finding)
 
 
 def _findings(

@@ -110,8 +110,9 @@ def _match(
     nothing: SimpleMatcherResult = {"completions": [], "matched_fragment": ""}
     if "%ollama" not in context.full_text:
         return nothing
-    above = context.full_text.split("\n")[: context.cursor_line]
-    text, after = context.text_until_cursor, _after_cursor(context)
+    lines = context.full_text.split("\n")
+    above, line = lines[: context.cursor_line], lines[context.cursor_line]
+    text, after = context.text_until_cursor, line[context.cursor_position :]
     offers = in_time(
         lambda: completer().complete(text, "".join(f"{a}\n" for a in above), after)
     )
@@ -126,11 +127,6 @@ def _match(
         "suppress": True,
         "ordered": True,
     }
-
-
-def _after_cursor(context: CompletionContext) -> str:
-    line = context.full_text.split("\n")[context.cursor_line]
-    return line[context.cursor_position :]
 
 
 def in_time(work: Callable[[], T], limit_s: float = _LIMIT_S) -> Sequence[T]:

@@ -96,11 +96,13 @@ def complete(
     if match := _ATTRIBUTE.fullmatch(text):
         owner = static_values.resolve(match["owner"], namespace)
         found = static_values.attributes(owner) if _is_open(owner, wanted) else iter(())
-        names = set(static_values.columns(owner))
+        types = static_values.columns(owner)
         return starting(
             match["typed"],
             (
-                _entry(name, value, "column" if name in names else "attribute", owner)
+                Entry(name, "column", types[name])
+                if name in types
+                else Entry(name, "attribute", static_values.describe(value))
                 for name, value in found
                 if wanted.fits(value)
             ),
@@ -130,12 +132,6 @@ def _names(
             with suppress(Exception):  # an odd object must not hide the others
                 if wanted.fits(value):
                     yield Entry(name, wanted.kind, static_values.describe(value))
-
-
-def _entry(name: str, value: object, kind: str, owner: object) -> Entry:
-    if kind == "column":
-        return Entry(name, kind, static_values.columns(owner)[name])
-    return Entry(name, kind, static_values.describe(value))
 
 
 def _keys(owner: object, typed: str, after: str) -> Offer:

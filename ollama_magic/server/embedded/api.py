@@ -260,7 +260,10 @@ def _described(model: StoredModel, weights: Path, *, verbose: bool) -> dict[str,
     optional = {
         "license": "\n".join(config.license),
         "system": config.system,
-        "parameters": "\n".join(_parameter_lines(config.parameters)),
+        "parameters": "\n".join(
+            f"{name:<{_NAME_WIDTH}} {json.dumps(value, ensure_ascii=False)}"
+            for name, value in _parameters(config.parameters)
+        ),
         "messages": list(config.messages),
     }
     return {
@@ -290,11 +293,6 @@ def _parameters(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in sorted(parameters.items()):
         for item in value if isinstance(value, list) else [value]:
             yield name, item
-
-
-def _parameter_lines(parameters: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in _parameters(parameters):
-        yield f"{name:<{_NAME_WIDTH}} {json.dumps(value, ensure_ascii=False)}"
 
 
 def _modelfile(model: StoredModel, weights: Path) -> str:
