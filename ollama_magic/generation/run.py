@@ -17,7 +17,7 @@ from ollama_magic.client.background import check_interrupt, held, let_through
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import find_model, has_tag, matching_names
 from ollama_magic.client.types import Request
-from ollama_magic.errors import Interrupted, OllamaMagicError
+from ollama_magic.errors import Interrupted, ModelNotFoundError, OllamaMagicError
 from ollama_magic.generation.beside import Beside
 from ollama_magic.generation.front_end import NoDisplay, ReplyDisplay
 from ollama_magic.generation.models import (
@@ -25,6 +25,7 @@ from ollama_magic.generation.models import (
     ask_for_models,
     cached_reply,
     explained,
+    installed_name,
 )
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.prepare import PreparedRequest, prepare
@@ -152,9 +153,9 @@ def known_model(
 ) -> tuple[str, ServerModels] | None:
     """Return the model and the models of the last minute, if they say enough.
 
-    A name with a tag needs no list, and one without needs a list that has its latest
-    tag. A prompt that names no model needs a new list: the default may be in the cloud
-    by now.
+    A name with a tag needs no list, and one without needs a list that says which tag it
+    means. A prompt that names no model needs a new list: the default may be in the
+    cloud by now.
 
     Parameters
     ----------
@@ -166,7 +167,10 @@ def known_model(
     has_images = any(turn.sent_images for turn in before.sent(options.last))
     if not name or needs_list or has_images or session.settings.allow_cloud is False:
         return None
-    is_listed = find_model(name, models) is not None
+    try:
+        is_listed = find_model(installed_name(name, models), models) is not None
+    except ModelNotFoundError:
+        return None
     if not (is_listed or has_tag(name)):
         return None
     return name, ServerModels(models, is_late=is_shown or not is_listed)

@@ -114,6 +114,15 @@ def test_what_depends_on_the_model_waits_for_its_list(
     assert prepared.model
 
 
+def test_a_name_without_a_tag_waits_once(session, server, monkeypatch):
+    sent = []
+    monkeypatch.setattr(run, "Beside", lambda one: sent.append(one) or Beside(one))
+    for _ in range(2):
+        reply = ask(session, ChatOptions(model="llama3.2"), "Hi", Shown())
+        assert reply.model == MODEL
+    assert [one.is_unlisted for one in sent] == [False, True]
+
+
 def test_an_error_of_the_server_is_explained_by_the_list(session, server):
     server.models([{"name": "nimble:1b", "capabilities": ["decision"]}])
     server.on("POST /api/chat", error(400, '"nimble:1b" does not support chat'))
