@@ -225,13 +225,13 @@ def read_spec(file: str) -> ModelSpec:
     ConfigError
         It cannot be read, or is invalid.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     try:
         data = read_file(path, _MAX_MODELFILE_BYTES)
         if data.startswith(b"GGUF"):
             return ModelSpec(base=str(path.resolve()))
         spec = parse_modelfile(_text(data[:_MAX_MODELFILE_BYTES]))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         is_binary = isinstance(error, UnicodeDecodeError)
         raise ConfigError(
             f"The file {file} cannot be read.",
@@ -241,9 +241,10 @@ def read_spec(file: str) -> ModelSpec:
     folder = path.resolve().parent
 
     def absolute(text: str) -> str:
-        return str(folder / Path(text).expanduser())
+        # NB: not Path.expanduser, which raises for a user that does not exist.
+        return str(folder / os.path.expanduser(text))
 
-    is_file = spec.is_from_file or Path(absolute(spec.base)).is_file()
+    is_file = spec.is_from_file or os.path.isfile(absolute(spec.base))
     return replace(
         spec,
         base=absolute(spec.base) if is_file else spec.base,
@@ -264,8 +265,8 @@ def _reason(error: Exception) -> str:
 
 
 def _readable(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(text))
+    if os.path.isdir(path):
         raise ConfigError(
             f"{text} is a folder.",
             why="%ollama create needs a GGUF file",
@@ -275,7 +276,7 @@ def _readable(text: str) -> Path:
     try:
         # NB: reading a pipe would block, and a device never ends.
         is_model = (path.is_file() or not path.exists()) and _is_model(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that none can have
         is_of_server = path.name.startswith("sha256-")
         raise ConfigError(
             f"The file {text} cannot be read.",

@@ -239,9 +239,12 @@ def escaped(text: str) -> str:
 # -- the true host of a link ---------------------------------------------------
 
 _NAMED = re.compile(
-    r"(?:://|(?<![\w.@-]))"
-    r"(?P<host>\d+(?:\.\d+){3}|(?:[\w-]+\.)+[^\W\d_]{2,}|(?<=://)[^\s/?#]+)(?![\w-])"
+    r"(?:://|(?<![\w.-]))"
+    r"(?P<host>\d+(?:\.\d+){3}|(?:[\w-]+\.)+(?:[^\W\d_]{2,}|xn--[\w-]+)"
+    r"|(?<=://)[^\s/?#]+|[\w-]+(?=:\d{2,5}(?:/|\s|$)))(?![\w-])"
 )
+_DOTS = str.maketrans("。｡．․", "....")
+"""Browsers take these for a dot in a host."""
 _FILES = re.compile(
     r"\.(?:c|cfg|cpp|csv|css|go|h|html?|ipynb|java|js|json|jsonl|md|pdf|png|py|r|rs|sh"
     r"|sql|svg|toml|ts|tsv|txt|xml|ya?ml)$"
@@ -265,19 +268,29 @@ def true_host(text: str, address: str) -> str:
         host = (urlsplit(address).hostname or "").removeprefix("www.")
     except ValueError:
         return ""
-    if text == address:
+    if text == address and host.isascii():
         return ""
     if len(text) > _MOST_SEARCHED:
-        return host
-    text = unicodedata.normalize("NFKC", visible_text(text)).lower()
+        return _as_browsers_show(host)
+    text = unicodedata.normalize("NFKC", visible_text(text).translate(_DOTS)).lower()
     for found in _NAMED.finditer(text):
         said = found["host"].removeprefix("www.")
         is_file = (
             _FILES.search(said) and found["host"] == said and "://" not in found[0]
         )
         if said.rpartition("@")[2].partition(":")[0] != host and not is_file:
-            return host
+            return _as_browsers_show(host)
+        if not host.isascii():  # its letters may look like those of another name
+            return _as_browsers_show(host)
     return ""
+
+
+def _as_browsers_show(host: str) -> str:
+    """Return a host with other letters than ASCII as ``xn--…``."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host
 
 
 def with_true_hosts(page: str) -> str:

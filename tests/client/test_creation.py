@@ -5,7 +5,12 @@ import json
 
 import pytest
 
-from ollama_magic.client.creation import ModelSpec, parse_modelfile, read_spec
+from ollama_magic.client.creation import (
+    ModelSpec,
+    _readable,
+    parse_modelfile,
+    read_spec,
+)
 from ollama_magic.errors import ConfigError
 
 WHOLE = '''\
@@ -152,3 +157,18 @@ def test_a_file_that_is_neither_is_an_error(tmp_path):
     path.write_bytes(b"\xff\xd8\xff\xe0 no text")
     with pytest.raises(ConfigError, match="neither text nor GGUF"):
         read_spec(str(path))
+
+
+@pytest.mark.parametrize("name", ["a" * 100_000, "~nobody-here/x", "a\0b", "./" * 9000])
+@pytest.mark.parametrize("what", ["FROM {}", "FROM m\nADAPTER {}"])
+def test_an_impossible_file_name_is_the_name_of_a_model_or_an_error(
+    tmp_path, name, what
+):
+    path = tmp_path / "Modelfile"
+    path.write_text(what.format(name))
+    spec = read_spec(str(path))
+    for file in (*spec.adapters, *([spec.base] if spec.is_from_file else ())):
+        with pytest.raises(ConfigError):
+            _readable(file)
+    with pytest.raises(ConfigError):
+        read_spec(name)

@@ -190,6 +190,10 @@ NAMED = [
     "ｂａｎｋ.example",
     "www.bank.py",
     "bank\xad.example",
+    "bank。example",
+    "xn--80a1acny.xn--p1ai",
+    "localhost:8888/lab",
+    "ann@bank.example",
 ]
 
 
@@ -208,6 +212,15 @@ def test_link_is_not_fooled_by_what_is_around_a_name():
         assert "title" not in made
     for text in ("README.md", "Node.js 20.1", "version 1.2.3", "e.g. this", "here"):
         assert "(evil" not in body(f"[{text}](https://evil.example/x)"), text
+
+
+@pytest.mark.parametrize(
+    "text", ["bank.example", "https://bаnk.example/", "bаnk.example"]
+)
+def test_a_host_that_only_looks_like_another_is_told_as_browsers_show_it(text):
+    """Its second letter is Cyrillic."""
+    made = body(f"[{text}](https://bаnk.example/)")
+    assert made.endswith("</a> (xn--bnk-6cd.example)</p>"), made
 
 
 @pytest.mark.parametrize("note", ["[^1]", "[1]", "[1][2]", "[^a]."])
