@@ -22,7 +22,7 @@ from ollama_magic.history.sqlite_file import (
     open_memory,
     pragma,
 )
-from ollama_magic.history.untrusted_file import ANOTHER_FILE, Fault, UnusableFileError
+from ollama_magic.history.untrusted_file import ANOTHER_FILE, UnusableFileError
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -161,7 +161,7 @@ class SafeDatabase:
         self._identity = _file_identity(path)
         return connection
 
-    def _recover(self, fault: Fault) -> None:
+    def _recover(self, fault: UnusableFileError) -> None:
         """Replace a file that cannot be used."""
         if fault.is_damage and not self._has_replaced_file:
             self._has_replaced_file = True
@@ -170,7 +170,7 @@ class SafeDatabase:
                 return
         self._continue_in_memory(fault)
 
-    def _start_new_file(self, fault: Fault) -> None:
+    def _start_new_file(self, fault: UnusableFileError) -> None:
         assert self._path is not None
         self.close()
         renamed = _rename_damaged_file(self._path)
@@ -182,7 +182,7 @@ class SafeDatabase:
             "`sqlite3 FILE .recover` may rescue its content"
         )
 
-    def _continue_in_memory(self, fault: Fault) -> None:
+    def _continue_in_memory(self, fault: UnusableFileError) -> None:
         assert self._path is not None
         known = self._connection or self._path
         memory = open_memory(None if fault.is_damage else known)

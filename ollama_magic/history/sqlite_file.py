@@ -24,10 +24,10 @@ from sqlite3 import Connection
 
 from ollama_magic.history.untrusted_file import (
     ANOTHER_FILE,
-    Fault,
     UnusableFileError,
     check_tables,
     checked_row,
+    damage,
     restrict,
 )
 
@@ -198,14 +198,12 @@ def _check_owner(database: Connection) -> None:
     is_empty = not (owner or version or has_tables)
     has_version = owner == _APPLICATION_ID and (version > 0 or not has_tables)
     if not (is_empty or has_version):
-        raise UnusableFileError(Fault("it belongs to another program", ANOTHER_FILE))
+        raise UnusableFileError("it belongs to another program", ANOTHER_FILE)
     if version > SCHEMA_VERSION:
         raise UnusableFileError(
-            Fault(
-                f"a newer version of ollama_magic created it (schema {version}, "
-                f"this version supports up to {SCHEMA_VERSION})",
-                "pip install -U ollama-magic, then restart the kernel",
-            )
+            f"a newer version of ollama_magic created it (schema {version}, "
+            f"this version supports up to {SCHEMA_VERSION})",
+            "pip install -U ollama-magic, then restart the kernel",
         )
     check_tables(database, _MIGRATIONS[:version])
 
@@ -289,20 +287,20 @@ def file_system(path: Path, mounts: str) -> str:
 # -- faults --------------------------------------------------------------------
 
 
-def diagnose(error: Exception) -> Fault | None:
+def diagnose(error: Exception) -> UnusableFileError | None:
     """Return what is wrong with the file, or None if the error is a bug of ours."""
     if isinstance(error, UnusableFileError):
-        return error.fault
+        return error
     if isinstance(error, OSError):
-        return Fault(error.strerror or str(error), ANOTHER_FILE)
+        return UnusableFileError(error.strerror or str(error), ANOTHER_FILE)
     if not isinstance(error, sqlite3.DatabaseError):
         return None
     code = _primary_code(error)
     is_text = not str(error).startswith("Could not decode")  # Python gives it no code
     if code in _DAMAGE or not is_text:
-        return Fault(f"it is damaged ({error})", "restart the kernel", is_damage=True)
+        return damage(error)
     if code in _NEXT_STEPS:
-        return Fault(str(error), _NEXT_STEPS[code])
+        return UnusableFileError(str(error), _NEXT_STEPS[code])
     return None
 
 

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from sqlite3 import Connection
 from typing import Any, get_args
@@ -30,28 +30,26 @@ SELECT type, lower(name), lower(tbl_name), sql FROM sqlite_master WHERE sql IS N
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a chat file cannot be used, as text for the user."""
-
-    why: str
-    next_step: str
-    is_damage: bool = False
-    """Whether the file is damaged, so that a new one can take its place."""
-
-
 class UnusableFileError(Exception):
-    """The file can be read, but must not be written."""
+    """A chat file cannot be used; nothing of it was changed.
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.why)
-        self.fault = fault
+    Parameters
+    ----------
+    why, next_step
+        Text for the user.
+    is_damage
+        Whether the file is damaged, so that a new one can take its place.
+    """
+
+    def __init__(self, why: str, next_step: str, *, is_damage: bool = False) -> None:
+        super().__init__(why)
+        self.why, self.next_step, self.is_damage = why, next_step, is_damage
 
 
-def invalid_content(why: str) -> UnusableFileError:
+def damage(why: object) -> UnusableFileError:
     """Return the error for content that no version of this package wrote."""
-    fault = Fault(f"it is damaged ({why})", "restart the kernel", is_damage=True)
-    return UnusableFileError(fault)
+    text = f"it is damaged ({why})"
+    return UnusableFileError(text, "restart the kernel", is_damage=True)
 
 
 def restrict(database: Connection) -> None:
@@ -65,7 +63,7 @@ def checked_row(cursor: sqlite3.Cursor, values: tuple[object, ...]) -> sqlite3.R
     """Return a row of which no text is bytes; for ``row_factory``."""
     # SQLite stores bytes in any column; only images are bytes.
     if bytes in map(type, values) and cursor.description[0][0] != "data":
-        raise invalid_content("a text is bytes")
+        raise damage("a text is bytes")
     return sqlite3.Row(cursor, values)
 
 
@@ -82,10 +80,10 @@ def check_tables(database: Connection, migrations: tuple[str, ...]) -> None:
         runs = kind in {"trigger", "view"} or name in names or table in names
         if runs and one not in ours:
             why = f"its {kind} {name} is not from ollama_magic"
-            raise UnusableFileError(Fault(quoted(why, limit=120), ANOTHER_FILE))
+            raise UnusableFileError(quoted(why, limit=120), ANOTHER_FILE)
         ours -= {one}
     if ours:
-        raise invalid_content("a table is missing")
+        raise damage("a table is missing")
 
 
 @cache
@@ -138,7 +136,7 @@ def as_turns(database: Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
             images = tuple(one for one in map(image, digests) if one is not None)
             turns.append(Turn(**values, images=images))
         except _INVALID as error:
-            raise invalid_content("a turn is invalid") from error
+            raise damage("a turn is invalid") from error
     return turns
 
 

@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
@@ -344,20 +343,18 @@ def _start_ollama(
 
 def _handshake(child: _ServerProcess) -> dict[str, Any]:
     """Read the one line that the engine prints; stays interruptible."""
-    lines: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=lambda: lines.put(child.read_line()), daemon=True).start()
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            line = lines.get(timeout=_POLL_S)
-        except queue.Empty:
-            continue
-        try:
-            handshake: dict[str, Any] = json.loads(line)
-        except ValueError:
-            break  # it ended; its log says why
-        return handshake
-    raise child.failure("The embedded engine did not start.")
+
+    def give_up_in_time() -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+
+    try:
+        line = run_in_background(child.read_line, on_tick=give_up_in_time)
+        handshake: dict[str, Any] = json.loads(line)
+    except (TimeoutError, ValueError):  # if it ended, its log says why
+        raise child.failure("The embedded engine did not start.") from None
+    return handshake
 
 
 def _wait_for_version(child: _ServerProcess, base_url: str, api_key: str | None) -> str:
