@@ -80,8 +80,8 @@ class Throttle:
         self._due_s = now + seconds
 
     def at_once(self) -> None:
-        """Allow the next paint without waiting."""
-        self._due_s = 0.0
+        """Allow the next paint without waiting: what streams begins now."""
+        self._due_s, self._first_s = 0.0, None
 
 
 class LiveReply:
@@ -208,7 +208,7 @@ class StreamDisplay(LiveDisplay):
 
     def _begin(self) -> None:
         self._reply = LiveReply(self._view, self._clock)
-        self._throttle = Throttle(self._hz, self._clock)
+        self._throttle.at_once()
         self._at = 0  # the output that is painted
         self._finished: list[str] = []  # HTML of the finished segments in this output
         self._finished_size = 0  # their characters of the reply

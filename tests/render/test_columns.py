@@ -135,6 +135,18 @@ def test_ticks_without_new_text_send_nothing(page):
     assert len(page.sent) == 1
 
 
+def test_the_first_words_are_painted_often_after_a_long_wait(page):
+    display = begun(page)
+    for second in range(20):
+        display.waits(0, f"loading… {second} s")
+        page.tick(display, 1)
+    before = len(page.sent)
+    for _ in range(20):
+        display.feed(0, "word ")
+        page.tick(display, 0.1)
+    assert len(page.sent) - before > 15
+
+
 def test_unchanged_column_is_not_converted_again(page, monkeypatch):
     """It is converted after new text, and not because of another column."""
     display = begun(page)
