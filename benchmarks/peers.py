@@ -71,7 +71,7 @@ def requests(scale, url, place):
 
 
 def rows_per_s(scale, url, place, at_once):
-    """Return the rows a second of ``map_prompts`` and of a pool with ``ollama``."""
+    """Return the rows a second, and their CPU, of ``map_prompts`` and of a pool."""
     theirs = ollama.Client(url)
     is_near = "away" not in place
     many = 1500 if is_near else 40 * min(at_once, 16)
@@ -93,21 +93,21 @@ def rows_per_s(scale, url, place, at_once):
             list(threads.map(one, prompts()))
 
     def timed(call):
-        began_s = time.perf_counter()
+        began_s, cpu_s = time.perf_counter(), time.process_time()
         call()
-        return {"rows": many / (time.perf_counter() - began_s)}
+        took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+        return {"rows": many / took_s, "cpu": 1000 * cpu_s / many}
 
     ours()
     ways = {"ours": lambda: timed(ours), "pool": lambda: timed(pool)}
     taken = interleaved(scale.runs(5), ways)
-    yield Row(
-        f"`map_prompts`, {at_once} at once, {place}, rows/s "
-        "(limit: a thread pool with `ollama.chat`)",
-        taken["ours"]["rows"],
-        "0.9 x",
-        limit=taken["pool"]["rows"],
-        digits=0,
-    )
+    mine, limit = taken["ours"], taken["pool"]
+    what = f"`map_prompts`, {at_once} at once, {place}"
+    peer = "(limit: a thread pool with `ollama.chat`)"
+    name = f"{what}, rows/s {peer}"
+    yield Row(name, mine["rows"], "0.9 x", limit=limit["rows"], digits=0)
+    if is_near:
+        yield Row(f"{what}, CPU ms a row {peer}", mine["cpu"], limit=limit["cpu"])
 
 
 def cells(scale, delay_ms, *, is_first):
@@ -197,7 +197,7 @@ def rows(scale: Scale):
             with server(has_tls=has_tls, delay_ms=delay_ms) as url:
                 if not delay_ms:
                     yield from requests(scale, url, place)
-                for at_once in (1, 8, 32):
+                for at_once in (1, 2, 8, 32):
                     yield from rows_per_s(scale, url, place, at_once)
         for delay_ms in (0, 50, 200):
             for is_first in (True, False):

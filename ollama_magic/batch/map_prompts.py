@@ -67,8 +67,9 @@ def map_prompts(
 ) -> Any:  # noqa: ANN401  (as data)
     """Run one prompt for each of many rows, several at a time, in order.
 
-    Each reply is cached as soon as it arrives. After an interrupt or a crash, the same
-    call continues where it stopped: only the rows in flight are lost.
+    Each reply is cached as soon as it arrives (after a hundredth of a second at most).
+    After an interrupt or a crash, the same call continues where it stopped: only the
+    rows in flight are lost.
 
     Parameters
     ----------

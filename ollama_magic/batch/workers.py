@@ -30,6 +30,9 @@ from ollama_magic.generation.response import Response
 from ollama_magic.generation.schema import Repair, Schema, with_format_in_words
 from ollama_magic.generation.schema_check import Json
 
+_PAUSE_S = 0.01
+"""How long rows are collected: waking a thread for one costs more than storing it."""
+
 
 class Workers:
     """The threads that send the rows of a dispatcher.
@@ -43,6 +46,7 @@ class Workers:
         self._lock = threading.Lock()
         self._may_take = threading.Condition(self._lock)
         self._has_finished = threading.Condition(self._lock)
+        self._is_ending = threading.Event()
         self._error: BaseException | None = None
         self._is_stopped = False
 
@@ -72,6 +76,7 @@ class Workers:
         try:
             while rows := self._wait_for_rows():
                 yield rows
+                self._is_ending.wait(_PAUSE_S)
         finally:
             self.stop()
         if self._error is not None:
@@ -90,6 +95,7 @@ class Workers:
         return is_cut_short or self._dispatcher.has_ended
 
     def _wake_all(self) -> None:
+        self._is_ending.set()
         self._may_take.notify_all()
         self._has_finished.notify_all()
 
