@@ -104,7 +104,7 @@ class Preload:
         if completion.IMPORTS.acquire(blocking=False):  # else Tab imports just now
             try:
                 self._do_next()
-            except Exception:  # the first cell raises it again
+            except (Exception, SystemExit):  # the first cell raises it again
                 logging.getLogger(__name__).debug("a step failed", exc_info=True)
             finally:
                 completion.IMPORTS.release()
