@@ -277,7 +277,7 @@ def _answer(name: str, question: Question, data: JsonObject) -> Answer:
 def not_answered(why: str) -> ReplyDataError:
     """Return the error for a reply without an answer."""
     return ReplyDataError(
-        "The reply is no decision.",
+        "The reply is not a decision.",
         why=quoted(why, limit=200),
         next_step="run it again, or use another model",
     )

@@ -146,7 +146,7 @@ def attributes(value: object) -> Iterator[tuple[str, Any]]:
 
 
 def columns(value: object) -> Mapping[object, str]:
-    """Return the columns of a table with their types; empty if it is no table."""
+    """Return the columns of a table with their types; empty if it is not a table."""
     if not _is_table(value):
         return {}
     table: Any = value
