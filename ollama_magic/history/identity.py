@@ -135,8 +135,8 @@ def match_notebook(
             how, found = "new", None
     if found and how == "moved":
         return NotebookMatch(found.key, how, found, here)
-    taken = database.execute("SELECT 1 FROM notebooks WHERE key = ?", (path,))
-    is_free = taken.fetchone() is None
+    find = "SELECT 1 FROM notebooks WHERE key = ?"
+    is_free = rows.value_of(database, find, path) is None
     key = path if is_free else f"{path}#{uuid.uuid4().hex}"
     needs_row = bool(found or here) or not is_free
     shows_chat = bool(file and file.shows_chat)
@@ -380,21 +380,16 @@ def _rename(
 
 
 def _known_id(database: Connection, cell: CellWithoutId) -> str | None:
-    row = database.execute(
-        "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?",
-        (cell.session, cell.handle),
-    ).fetchone()
-    return row[0] if row else None
+    find = "SELECT cell_id FROM cell_handles WHERE session = ? AND handle = ?"
+    found: str | None = rows.value_of(database, find, cell.session, cell.handle)
+    return found
 
 
 def _is_at_another_handle(
     database: Connection, cell: CellWithoutId, cell_id: str
 ) -> bool:
-    row = database.execute(
-        "SELECT 1 FROM cell_handles WHERE session = ? AND cell_id = ?",
-        (cell.session, cell_id),
-    ).fetchone()
-    return row is not None
+    find = "SELECT 1 FROM cell_handles WHERE session = ? AND cell_id = ?"
+    return rows.value_of(database, find, cell.session, cell_id) is not None
 
 
 def _store_handle(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from sqlite3 import Connection
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ollama_magic.history.notebooks import SESSION_PREFIX
 from ollama_magic.history.turns import (
@@ -61,6 +61,12 @@ class NotebookState(NamedTuple):
 
 
 # -- reading -------------------------------------------------------------------
+
+
+def value_of(database: Connection, statement: str, *values: object) -> Any:  # noqa: ANN401  (a column)
+    """Return the first column of the first row of a statement; None without a row."""
+    row = database.execute(statement, values).fetchone()
+    return row[0] if row else None
 
 
 def storage_key(notebook: str, chat: str) -> str:
@@ -175,6 +181,8 @@ def find_turns_of_cell(
 
 # -- writing -------------------------------------------------------------------
 
+_LAST_POSITION = "SELECT COALESCE(MAX(position), 0) FROM turns WHERE chat_id = ?"
+
 
 def update_notebook(
     database: Connection, /, notebook: str, **values: str | None
@@ -201,10 +209,7 @@ def get_or_create_notebook(database: Connection, key: str) -> int:
         "INSERT OR IGNORE INTO notebooks (key, current_chat, path) VALUES (?, ?, ?)",
         (key, MAIN_CHAT, path),
     )
-    notebook_id: int = database.execute(
-        "SELECT id FROM notebooks WHERE key = ?", (key,)
-    ).fetchone()[0]
-    return notebook_id
+    return int(value_of(database, "SELECT id FROM notebooks WHERE key = ?", key))
 
 
 def get_or_create_chat(database: Connection, notebook: str, name: str) -> int:
@@ -216,10 +221,8 @@ def get_or_create_chat(database: Connection, notebook: str, name: str) -> int:
         "INSERT OR IGNORE INTO chats (notebook_id, name, revision) VALUES (?, ?, ?)",
         (notebook_id, name, time.time_ns() // 1_000_000),
     )
-    chat_id: int = database.execute(
-        "SELECT id FROM chats WHERE notebook_id = ? AND name = ?", (notebook_id, name)
-    ).fetchone()[0]
-    return chat_id
+    find = "SELECT id FROM chats WHERE notebook_id = ? AND name = ?"
+    return int(value_of(database, find, notebook_id, name))
 
 
 def storable(turn: Turn) -> Turn:
@@ -259,15 +262,11 @@ def add_turn(
         The uid of the live turn to replace.
     """
     if replaces is None:
-        (position,) = database.execute(
-            # Removed turns keep their positions: undo may restore them.
-            "SELECT COALESCE(MAX(position), 0) + 1 FROM turns WHERE chat_id = ?",
-            (chat_id,),
-        ).fetchone()
+        # Removed turns keep their positions: undo may restore them.
+        position = value_of(database, _LAST_POSITION, chat_id) + 1
     else:
-        (position,) = database.execute(
-            "SELECT position FROM turns WHERE uid = ?", (replaces,)
-        ).fetchone()
+        find = "SELECT position FROM turns WHERE uid = ?"
+        position = value_of(database, find, replaces)
         database.execute(
             "UPDATE turns SET replaced_at = ? WHERE uid = ?",
             (turn.added_at or turn.answered_at, replaces),
@@ -307,9 +306,7 @@ def set_order(
     """
     pairs = zip(present, wanted, strict=False)
     in_place = len(list(takewhile(lambda pair: pair[0].uid == pair[1].uid, pairs)))
-    (last,) = database.execute(
-        "SELECT COALESCE(MAX(position), 0) FROM turns WHERE chat_id = ?", (chat_id,)
-    ).fetchone()
+    last = value_of(database, _LAST_POSITION, chat_id)
     # The earlier versions of a turn have its position, and move with it.
     database.executemany(
         "UPDATE turns SET position = ? WHERE chat_id = ? AND position ="
@@ -384,20 +381,15 @@ def restore_chat(
 
 def bump_revision(database: Connection, uid: str) -> None:
     """Raise the revision of the chat whose turn has changed."""
-    (chat_id,) = database.execute(
-        "SELECT chat_id FROM turns WHERE uid = ?", (uid,)
-    ).fetchone()
-    _bump_chat(database, chat_id)
+    find = "SELECT chat_id FROM turns WHERE uid = ?"
+    _bump_chat(database, value_of(database, find, uid))
 
 
 def _bump_chat(database: Connection, chat_id: int) -> int:
     database.execute(
         "UPDATE chats SET revision = revision + 1 WHERE id = ?", (chat_id,)
     )
-    revision: int = database.execute(
-        "SELECT revision FROM chats WHERE id = ?", (chat_id,)
-    ).fetchone()[0]
-    return revision
+    return int(value_of(database, "SELECT revision FROM chats WHERE id = ?", chat_id))
 
 
 def find_versions(database: Connection, turn: Turn) -> dict[str, str]:

@@ -123,9 +123,8 @@ def as_turns(database: Connection, found: Iterable[sqlite3.Row]) -> list[Turn]:
 
     @cache
     def image(digest: str) -> Image | None:
-        row = database.execute(
-            "SELECT data FROM pictures WHERE digest = ?", (digest,)
-        ).fetchone()
+        find = "SELECT data FROM pictures WHERE digest = ?"
+        row = database.execute(find, (digest,)).fetchone()
         return Image(bytes(memoryview(row[0]))) if row else None
 
     turns = []
