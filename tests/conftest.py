@@ -53,6 +53,7 @@ NOT_QUICK = (
     "tests/history/test_faults.py",
     "tests/history/test_page.py",
     "tests/notebook/test_foreign_kernels.py",
+    "tests/notebook/test_runtime_faults.py",
     "tests/notebook/test_secrets.py",
     "tests/notebook/test_terminal.py",
     "tests/server/test_embedded",

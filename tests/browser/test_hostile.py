@@ -178,7 +178,9 @@ class HostileServer:
             said = reply_line(body, content=text, tool_calls=[call, strange])
             return Answer([said, done])
         lines = [reply_line(body, thinking=text)] if kind == "think" else []
-        pieces = [text[start : start + 60] for start in range(0, len(text), 60)]
+        # Live, in many pieces, for the first batch; every frame is checked in render/.
+        size = 2000 if number and number != "0" else 60
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
         return Answer([*lines, *(reply_line(body, content=p) for p in pieces), done])
 
 

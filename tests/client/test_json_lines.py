@@ -3,7 +3,8 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.client.streams import MAX_LINE_BYTES, read_objects
@@ -24,7 +25,7 @@ def cut(data, places):
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=80)
+@examples(50)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),
@@ -39,7 +40,7 @@ def test_any_split_gives_the_same_objects(objects, places, newline, escaped, end
     assert list(read_objects(cut(data, places))) == objects
 
 
-@settings(max_examples=500)
+@examples(150)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     try:
@@ -49,7 +50,7 @@ def test_arbitrary_bytes_give_objects_or_our_error(data, places):
     assert all(isinstance(item, dict) for item in found)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),

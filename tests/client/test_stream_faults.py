@@ -12,8 +12,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from examples import examples
 from fake_ollama import Answer, FakeOllama, Wait, error, reply_line
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.client.client import OllamaClient
@@ -126,7 +127,7 @@ def any_server():
         yield fake, OllamaClient(fake.url, idle_timeout_s=10)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     body=st.one_of(
         st.binary(max_size=300),

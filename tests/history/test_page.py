@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from ollama_magic.generation.session import Session
@@ -211,8 +212,8 @@ def store(tmp_path_factory):
     assert warnings == []
 
 
-@settings(
-    max_examples=300,
+@examples(
+    100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import IPython
 import pytest
+from examples import examples
 from fake_ollama import FakeOllama
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from test_images_in_cells import PNG, SEES
 
@@ -295,7 +296,7 @@ def seeing_server():
         yield server
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(CELL, min_size=1, max_size=12), st.booleans(), st.booleans())
 def test_the_footer_names_exactly_what_was_sent(
     seeing_server, tmp_path_factory, cells, is_above, ran_here

@@ -4,7 +4,8 @@ import re
 
 import html5lib
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from examples import examples
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from ollama_magic.render.incremental import MarkdownConverter
@@ -338,14 +339,14 @@ def numbered_words(text):
 TEXTS = st.lists(st.sampled_from(_PARTS) | st.just(_WORD), max_size=40).map(_numbered)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@examples(150, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS)
 def test_no_word_is_lost(text):
     shown = text_of(markdown_html(text))
     assert [word for word in numbered_words(text) if word not in shown] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS, st.integers(30, 90))
 @example("- a\n  > ```\n" + "  > w1w \n" * 60, 31)
 @example("$$w1w w2w w3w w4w w5w \nw6w \n$$\nw7w ![w8w $$", 31)

@@ -7,8 +7,9 @@ from contextlib import suppress
 import corpus
 import html5lib
 import pytest
+from examples import examples
 from hostile import hidden, is_hidden, reparsed_violations, violations
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from ollama_magic.client.streams import read_objects
@@ -74,7 +75,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@examples(150, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE, st.sampled_from(VIEWS))
 def test_any_text_in_any_view_stays_safe_when_parsed_again(text, view):
     """Mutation: one parser reads what another wrote."""
@@ -85,7 +86,7 @@ def test_any_text_in_any_view_stays_safe_when_parsed_again(text, view):
     assert violations(again, may_be_ours=True) == []
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@examples(150, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE, st.sampled_from(VIEWS))
 @example("```\nx\n```\n$$", "code")
 def test_the_page_of_any_text_is_known_to_show_it(text, view):
@@ -99,7 +100,7 @@ def test_the_page_of_any_text_is_known_to_show_it(text, view):
         assert not shows_reply(page, f"{text}\n\n```py\nother\n```\n", view)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@examples(150, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE)
 @example("$$ is a\n\n```\n$$\n```")
 def test_nothing_before_code_takes_it_away(text):
@@ -117,7 +118,7 @@ WORDS = st.lists(
 )
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(WORDS, st.sampled_from(VIEWS))
 def test_plain_words_survive_in_every_view(words, view):
     words = [word for word in words if not hidden(word) and not word.isdigit()] or ["a"]
@@ -127,7 +128,7 @@ def test_plain_words_survive_in_every_view(words, view):
     assert shown == " ".join(words).split()
 
 
-@settings(max_examples=200)
+@examples(80)
 @given(HOSTILE)
 def test_text_view_shows_every_visible_character(text):
     page = safe_html.text_html(text)
@@ -204,7 +205,7 @@ def joined_halves(value):
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-@settings(max_examples=400)
+@examples(150)
 @given(
     LINES,
     st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \t\r\n", b"\r\n\r\n"]),
@@ -306,7 +307,7 @@ PROMPTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500)
+@examples(150)
 @given(PROMPTS)
 def test_prompts_only_look_up_the_names_they_use(prompt):
     log = []

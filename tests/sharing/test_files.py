@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_magic.client.images import Image
@@ -107,7 +108,7 @@ def through_bytes(text):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=60)
+@examples(60)
 @given(given_turns=chats)
 def test_a_chat_survives_a_round_trip(kind, given_turns):
     write, read = FORMATS[kind]
@@ -136,7 +137,7 @@ def json_of(request):
     return json.loads(through_bytes(json.dumps(request, ensure_ascii=False)))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(given_turns=chats)
 def test_an_exported_notebook_is_valid_and_has_the_prompts(given_turns):
     text = through_bytes(chat_to_notebook(Chat("main", timed(given_turns))))
