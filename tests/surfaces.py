@@ -62,7 +62,7 @@ from ollama_magic.render.listings import (
     pull_plan,
 )
 from ollama_magic.render.output import NotebookProgress, TerminalProgress
-from ollama_magic.render.reply import ReplyView, reply_bundle
+from ollama_magic.render.reply import ReplyView, live_steps_html, reply_bundle
 from ollama_magic.render.safe_html import note_html
 from ollama_magic.render.sources import link_html, results_html
 from ollama_magic.render.streaming import StreamDisplay
@@ -167,6 +167,7 @@ def called(text):
     yield from reply(steps=(steps[0], failed))
     yield from reply(steps=({**steps[0], "content": ""}, failed), thinking=text)
     yield from reply(steps=steps[:1])  # before the call is allowed
+    yield "html", live_steps_html(steps[:1])
 
 
 def from_the_web(text):

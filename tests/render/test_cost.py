@@ -495,23 +495,62 @@ _SMALL = {**SMALL_MARKDOWN, **SMALL_HTML, "words": lambda n: "ab " * (n // 3)}
 _SMALL_SIZE = 2000
 _TIMES = 150
 """Characters for each one of the text: surfaces show it up to 20 times at once."""
+_TIMES_IN_ALL = 600
+_MOST_BYTES = 10_000_000
+"""Allocated by Python at the same time; the most that any surface takes is 2.6 MB."""
+
+
+_TRACED = ("table", "reference of 900", "b", "words")
+"""Shapes for which memory is traced, which takes ten times as long."""
+
+
+def effects(surface, shapes=tuple(_SMALL)):
+    """Return the effects of small texts on a surface that are too large, by shape."""
+    threads, wrong = threading.active_count(), {}
+    for shape in shapes:
+        text, used = _SMALL[shape](_SMALL_SIZE), 0
+        sizes = [len(value) for _, value in surface(text)]
+        if shape in _TRACED:
+            _, used = peak(lambda text=text: [len(value) for _, value in surface(text)])
+        found = {
+            "longest": max(sizes) > 5000 + _TIMES * len(text),
+            "all": sum(sizes) > 10_000 + _TIMES_IN_ALL * len(text),
+            "memory": used > _MOST_BYTES,
+            "threads": threading.active_count() > threads,
+        }
+        if any(found.values()):
+            wrong[shape] = [what for what, is_wrong in found.items() if is_wrong]
+    return wrong
 
 
 @pytest.mark.parametrize("surface", SURFACES, ids=lambda name: name.replace(" ", "-"))
 def test_every_surface_shows_a_small_text_as_a_small_one(surface):
-    threads = threading.active_count()
-    wrong = {}
+    """A surface is a function of a text: it sends no request and writes no file."""
+    found = []
+    assert cost(lambda: found.append(effects(SURFACES[surface]))) < 100
+    assert found == [{}]
 
-    def show_all():
-        for shape, make in _SMALL.items():
-            text = make(_SMALL_SIZE)
-            longest = max(len(value) for _, value in SURFACES[surface](text))
-            if longest > 5000 + _TIMES * len(text):
-                wrong[shape] = longest
 
-    assert cost(show_all) < 100
-    assert wrong == {}
-    assert threading.active_count() == threads
+def test_check_detects_a_large_effect():
+    """Of one long output, of many, in memory, and in threads."""
+    waits = threading.Event()
+
+    def threaded(text):
+        threading.Thread(target=waits.wait, daemon=True).start()
+        yield "text", text
+
+    def hungry(text):
+        yield "text", text[: len(list(range(400_000)))]
+
+    surfaces = {
+        "longest": lambda text: [("text", text * 200)],
+        "all": lambda text: [("text", text * 10)] * 80,
+        "memory": hungry,
+        "threads": threaded,
+    }
+    for effect, surface in surfaces.items():
+        assert effects(surface, ["words"]) == {"words": [effect]}
+    waits.set()
 
 
 def test_a_listing_has_a_limit():

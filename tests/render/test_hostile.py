@@ -1,7 +1,12 @@
 """The corpus of attacks on every surface: nothing passes the allow-list."""
 
 import html
+import importlib
+import inspect
+import pkgutil
+import sys
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import corpus
@@ -9,6 +14,7 @@ import pytest
 from hostile import hidden, odd_links, quick_violations, reparsed_violations, violations
 from surfaces import SURFACES, VIEWS, Published, without_our_control_codes
 
+from ollama_magic import render
 from ollama_magic.render import incremental, safe_html
 from ollama_magic.render.incremental import ReplyConverter
 from ollama_magic.render.safe_html import page_html
@@ -211,6 +217,46 @@ def test_quick_check_agrees_with_a_parser():
         assert quick_violations(page), page
     assert quick_violations("<p>a &lt; <b>b</b></p>") == []
     assert violations("<b onclick=x>") == ["b onclick=x"]
+
+
+# -- every place is among the surfaces ------------------------------------------------
+
+REACHED_BY = [
+    "# a **b** `c`\n\n| a |\n|---|\n| $x$ |\n\n```python\nx = 1\n```\n\n> [!NOTE]\n> x"
+    "\n\n$$\ny\n$$\n\n[l](https://a.b) term\n\n[^1] x\n\n[^1]: note\n\n    indented",
+    "x",
+]
+CONSTANT = {"panel_style_html", "saved_html", "_shortened_html"}
+"""They add constant text to safe HTML; the last one for texts that are too long."""
+
+
+def makers_of_html(package):
+    """Return the functions of a package that make HTML, by their code."""
+    made = {}
+    for found in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{found.name}")
+        for name, value in vars(module).items():
+            code = getattr(inspect.unwrap(value), "__code__", None)
+            is_own = getattr(value, "__module__", "") == module.__name__
+            if code and is_own and name.endswith(("_html", "_bundle")):
+                made[code] = name
+    return made
+
+
+def test_every_function_that_makes_html_is_behind_a_surface():
+    """A new one needs a row in ``surfaces.py``, which all these tests go through."""
+    called = set()
+    forget_cached()
+    sys.setprofile(lambda frame, event, _: called.add(frame.f_code))
+    try:
+        for surface, text in product(SURFACES.values(), REACHED_BY):
+            for _ in surface(text):
+                pass
+    finally:
+        sys.setprofile(None)
+    made = makers_of_html(render)
+    assert len(made) > 50
+    assert {name for code, name in made.items() if code not in called} == CONSTANT
 
 
 def test_docs_state_the_number_of_vectors_and_surfaces():
