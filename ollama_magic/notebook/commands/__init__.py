@@ -76,12 +76,13 @@ def run_line(context: Context, line: str) -> object:
     if command is None:
         return server.status(context)
     try:
-        return command.run(context, parsed)
+        shown = command.run(context, parsed)
     except ServerUnreachableError as error:
         is_replay = context.session.settings.cached
         if not (is_replay and command.name in _SKIPPED_IN_A_REPLAY):
             raise
-        return TextPage(f"Skipped: {server.replay_text(error)}")
+        shown = f"Skipped: {server.replay_text(error)}"
+    return TextPage(shown) if isinstance(shown, str) else shown
 
 
 def parse_command(line: str) -> ParsedCommand:

@@ -32,12 +32,12 @@ _AGAIN = "For a new link: %ollama signin"
 
 
 @COMMANDS.add("signin", aliases=("login",))
-def signin(context: Context, _: ParsedCommand) -> TextPage | None:
+def signin(context: Context, _: ParsedCommand) -> TextPage | str | None:
     """Show the link to sign in, and wait until the server has an account."""
     client = _server(context)
     account, url = run_in_background(partial(_account, client))
     if account is not None:
-        return TextPage(f"Already signed in: {_described(account, client)}")
+        return f"Already signed in: {_described(account, client)}"
     if not context.session.cells.is_interactive:
         step = "then run the notebook again; %ollama whoami shows the account"
         title = _title(client)
@@ -129,7 +129,7 @@ def _described(account: Account, client: OllamaClient) -> str:
 
 
 @COMMANDS.add("signout", aliases=("logout",), discards=True)
-def signout(context: Context, _: ParsedCommand) -> TextPage:
+def signout(context: Context, _: ParsedCommand) -> str:
     """Sign the server out."""
     client = _server(context)
     try:
@@ -138,14 +138,14 @@ def signout(context: Context, _: ParsedCommand) -> TextPage:
         if error.status_code != 401 or not error.signin_url:
             raise
         return _signed_out(client)
-    return TextPage(
+    return (
         f"Signed out: {client.host.base_url} has no account now.\n"
         "To sign in again: %ollama signin"
     )
 
 
 @COMMANDS.add("whoami")
-def whoami(context: Context, _: ParsedCommand) -> TextPage:
+def whoami(context: Context, _: ParsedCommand) -> TextPage | str:
     """Return the account that the server is signed in to."""
     client = _server(context)
     account, _url = run_in_background(partial(_account, client))
@@ -160,8 +160,8 @@ def whoami(context: Context, _: ParsedCommand) -> TextPage:
     return facts_page(facts)
 
 
-def _signed_out(client: OllamaClient) -> TextPage:
-    return TextPage(
+def _signed_out(client: OllamaClient) -> str:
+    return (
         f"Not signed in: {client.host.base_url} has no account at ollama.com.\n"
         "To sign in: %ollama signin"
     )

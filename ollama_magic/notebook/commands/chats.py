@@ -102,7 +102,7 @@ def _chat_columns(session: Session) -> Columns[ChatSummary]:
     ),
     completes="chat",
 )
-def chat(context: Context, line: ParsedCommand) -> TextPage:
+def chat(context: Context, line: ParsedCommand) -> str:
     """Switch to a chat, or rename or delete it."""
     (name,) = line.arguments
     new = line.values.get("rename")
@@ -118,15 +118,13 @@ def chat(context: Context, line: ParsedCommand) -> TextPage:
     return _switch(context.session, name)
 
 
-def _switch(session: Session, name: str) -> TextPage:
+def _switch(session: Session, name: str) -> str:
     session.store.set_current_chat(session.notebook.key, name)
     turns = len(session.chat().numbered)
-    return TextPage(
-        f'Now using chat "{name}" ({turns_text(turns) if turns else "new"}).'
-    )
+    return f'Now using chat "{name}" ({turns_text(turns) if turns else "new"}).'
 
 
-def _rename(session: Session, name: str, new: str) -> TextPage:
+def _rename(session: Session, name: str, new: str) -> str:
     _find_chat(session, name)
     if not session.store.rename_chat(session.notebook.key, name, new):
         raise ConfigError(
@@ -134,10 +132,10 @@ def _rename(session: Session, name: str, new: str) -> TextPage:
             why=f"chat {new!r} already exists",
             next_step="choose another name; those in use: %ollama chats",
         )
-    return TextPage(f'Renamed chat "{name}" to "{new}".')
+    return f'Renamed chat "{name}" to "{new}".'
 
 
-def _delete(context: Context, line: ParsedCommand) -> TextPage:
+def _delete(context: Context, line: ParsedCommand) -> str:
     (name,) = line.arguments
     chat = _find_chat(context.session, name)
     size = f"{turns_text(chat.turns)}, {counted(chat.characters, 'character')}"
@@ -145,9 +143,9 @@ def _delete(context: Context, line: ParsedCommand) -> TextPage:
     command = f"%ollama chat {name} --delete -y"
     not_done = f"Chat {name!r} was not deleted."
     if not is_confirmed(context, line, question, not_done, command):
-        return TextPage("Nothing was deleted.")
+        return "Nothing was deleted."
     context.session.store.delete_chat(context.session.notebook.key, name)
-    return TextPage(f'Deleted chat "{name}" and all its turns.')
+    return f'Deleted chat "{name}" and all its turns.'
 
 
 def _find_chat(session: Session, name: str) -> ChatSummary:
@@ -370,17 +368,17 @@ def read_days(text: str) -> float:
     ),
     completes="file",
 )
-def export_chat(context: Context, line: ParsedCommand) -> TextPage:
+def export_chat(context: Context, line: ParsedCommand) -> str:
     """Write the chat to a file, or what a replay of the notebook needs."""
     (file,) = line.arguments
     export = files.export_answers if "answers" in line.values else files.export_chat
-    return TextPage(export(context.session, file, force="force" in line.values))
+    return export(context.session, file, force="force" in line.values)
 
 
 @DATA.add(
     "import", operands="FILE", options=(*options_of("chat"), _TRUST), completes="file"
 )
-def import_chats(context: Context, line: ParsedCommand) -> TextPage:
+def import_chats(context: Context, line: ParsedCommand) -> str:
     """Create chats from a file."""
     from ollama_magic.notebook.commands import prompts_in
 
@@ -389,16 +387,16 @@ def import_chats(context: Context, line: ParsedCommand) -> TextPage:
     imported = files.import_chats(
         context.session, file, prompts_in, name=name, trust=trust
     )
-    return TextPage(imported)
+    return imported
 
 
 @DATA.add("restore", options=(switch("force", "--force", discards=True), _TRUST))
-def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
+def restore_chats(context: Context, line: ParsedCommand) -> str:
     """Rebuild the chats of this notebook."""
     from ollama_magic.notebook.commands import prompts_in
 
     force, trust = "force" in line.values, "trust" in line.values
-    return TextPage(restore(context.session, prompts_in, force=force, trust=trust))
+    return restore(context.session, prompts_in, force=force, trust=trust)
 
 
 @DATA.add(
@@ -417,20 +415,20 @@ def restore_chats(context: Context, line: ParsedCommand) -> TextPage:
     ),
     discards=True,
 )
-def prune(context: Context, line: ParsedCommand) -> TextPage:
+def prune(context: Context, line: ParsedCommand) -> str:
     """Delete discarded turns and old data, once the user has confirmed it."""
     store, key = context.session.store, context.session.notebook.key
     older_than = line.values.get("older_than")
     found = store.prunable(key, older_than)
     if found.is_empty:
-        return TextPage(f"Nothing to delete. {store_text(context.session)}")
+        return f"Nothing to delete. {store_text(context.session)}"
     days = "" if older_than is None else f" --older-than {older_than:g}"
     question = f"Permanently delete {_prune_text(found)}?"
     command = f"%ollama prune{days} -y"
     if not is_confirmed(context, line, question, "Nothing was deleted.", command):
-        return TextPage("Nothing was deleted.")
+        return "Nothing was deleted."
     deleted = _prune_text(store.prune(key, older_than))
-    return TextPage(f"Deleted {deleted}. {store_text(context.session)}")
+    return f"Deleted {deleted}. {store_text(context.session)}"
 
 
 def _prune_text(found: PruneSummary) -> str:

@@ -85,7 +85,7 @@ class Context(Protocol):
 
 
 Run = Callable[[Context, ParsedCommand], object]
-"""Runs a subcommand and returns what is shown, or None."""
+"""Runs a subcommand and returns what is shown: a text, an object, or None."""
 
 
 @dataclass(frozen=True, slots=True)

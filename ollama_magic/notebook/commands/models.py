@@ -45,7 +45,7 @@ from ollama_magic.notebook.commands.declare import (
 )
 from ollama_magic.render import listings
 from ollama_magic.render.output import ProgressLine
-from ollama_magic.render.tables import Listing, TextPage, age
+from ollama_magic.render.tables import Listing, age
 
 COMMANDS = Commands()
 
@@ -149,13 +149,13 @@ def _in_memory(client: OllamaClient, name: str) -> LoadedModel | None:
 
 
 @COMMANDS.add("stop", operands="MODEL", completes="model")
-def stop(context: Context, line: ParsedCommand) -> TextPage:
+def stop(context: Context, line: ParsedCommand) -> str:
     """Unload a model."""
     (model,) = line.arguments
     client = context.session.client()
     model = run_in_background(partial(actions.full_name, client, model))
     was_loaded = run_in_background(lambda: actions.stop(client, model))
-    return TextPage(f"{model} {'unloaded' if was_loaded else 'was not loaded'}")
+    return f"{model} {'unloaded' if was_loaded else 'was not loaded'}"
 
 
 # -- names ---------------------------------------------------------------------
@@ -164,7 +164,7 @@ def stop(context: Context, line: ParsedCommand) -> TextPage:
 @COMMANDS.add(
     "cp", operands="SRC DST", aliases=("copy",), options=(YES,), completes="model"
 )
-def copy(context: Context, line: ParsedCommand) -> TextPage:
+def copy(context: Context, line: ParsedCommand) -> str:
     """Copy a model, once the user has confirmed what the copy replaces."""
     source, destination = line.arguments
     client = context.session.client()
@@ -183,9 +183,9 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
             f"%ollama cp -y {source} {destination}",
         )
     ):
-        return TextPage("Nothing was copied.")
+        return "Nothing was copied."
     run_in_background(lambda: actions.copy(client, source, destination, overwrite=True))
-    return TextPage(f"Copied {source} to {destination}")
+    return f"Copied {source} to {destination}"
 
 
 @COMMANDS.add(
@@ -196,7 +196,7 @@ def copy(context: Context, line: ParsedCommand) -> TextPage:
     completes="model",
     discards=True,
 )
-def remove(context: Context, line: ParsedCommand) -> TextPage:
+def remove(context: Context, line: ParsedCommand) -> str:
     """Delete models, once the user has confirmed it."""
     client, is_sure = context.session.client(), "yes" in line.values
     removal = run_in_background(
@@ -206,10 +206,10 @@ def remove(context: Context, line: ParsedCommand) -> TextPage:
     not_done = f"Nothing was deleted: {names}."
     command = f"%ollama rm -y {' '.join(removal.names)}"
     if not is_confirmed(context, line, removal.question(), not_done, command):
-        return TextPage("Nothing was deleted.")
+        return "Nothing was deleted."
     run_in_background(lambda: actions.remove(client, removal))
     freed = removal.freed_bytes
-    return TextPage(f"Deleted {names}{f', {size_text(freed)} freed' if freed else ''}")
+    return f"Deleted {names}{f', {size_text(freed)} freed' if freed else ''}"
 
 
 # -- transfers -------------------------------------------------------------------
@@ -339,7 +339,7 @@ def push(context: Context, line: ParsedCommand) -> None:
         YES,
     ),
 )
-def create(context: Context, line: ParsedCommand) -> TextPage | None:
+def create(context: Context, line: ParsedCommand) -> str | None:
     """Create a model, once the user has confirmed what it replaces."""
     (name,) = line.arguments
     client, spec = context.session.client(), _spec(line.values)
@@ -359,7 +359,7 @@ def create(context: Context, line: ParsedCommand) -> TextPage | None:
         f"Model {taken.name!r} already exists and was not replaced.",
         f"the same line with -y: %ollama create -y {name} …",
     ):
-        return TextPage(f"{name} was not changed")
+        return f"{name} was not changed"
     transferring = Creation(client, name, spec)
     _show_transfer(transferring, name, context.progress_line(), _CREATE)
     return None

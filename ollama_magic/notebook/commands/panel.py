@@ -25,7 +25,6 @@ from ollama_magic.generation.models import (
 from ollama_magic.generation.session import Session
 from ollama_magic.generation.status_line import load_times
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
-from ollama_magic.render.tables import TextPage
 
 COMMANDS = Commands()
 
@@ -45,7 +44,7 @@ def use(context: Context, line: ParsedCommand) -> object:
     except ServerUnreachableError:
         if not session.settings.cached:
             raise
-    return TextPage(_use(session, session.notebook.key, model, cloud))
+    return _use(session, session.notebook.key, model, cloud)
 
 
 def _use(session: Session, notebook: str, model: str, cloud: str) -> str:

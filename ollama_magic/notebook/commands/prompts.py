@@ -20,7 +20,6 @@ from ollama_magic.generation.options import CHAT_OPTIONS, ChatOptions, switch
 from ollama_magic.generation.values import fenced
 from ollama_magic.notebook.commands.declare import Commands, Context, ParsedCommand
 from ollama_magic.notebook.failures import FailingCell, FailingCells
-from ollama_magic.render.tables import TextPage
 
 ASK = Commands()
 CODE = Commands()
@@ -60,11 +59,11 @@ def last(context: Context, line: ParsedCommand) -> object:
     """Return the last reply, or its request and metadata as JSON."""
     reply = context.session.last_reply
     if reply is None:
-        return TextPage("No reply yet in this kernel.")
+        return "No reply yet in this kernel."
     if "json" in line.values:
         request = without_images(reply.request)
         data = {"request": request, "reply": reply.provenance}
-        return TextPage(json.dumps(data, indent=2, ensure_ascii=False))
+        return json.dumps(data, indent=2, ensure_ascii=False)
     return reply
 
 

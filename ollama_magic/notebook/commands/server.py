@@ -57,12 +57,12 @@ _EMBEDDED_MODEL = "smollm2:135m"
 @COMMANDS.add(
     "serve", options=(switch("stop", "--stop"), switch("embedded", "--embedded"))
 )
-def serve(context: Context, line: ParsedCommand) -> TextPage | None:
+def serve(context: Context, line: ParsedCommand) -> str | None:
     """Find or start a server, or stop the one that was started."""
     session, progress = context.session, context.progress_line()
     if "stop" in line.values:
         session.server = None
-        return TextPage("Server stopped." if launch.stop() else "No server to stop.")
+        return "Server stopped." if launch.stop() else "No server to stop."
     try:
         server = launch.serve(
             session.configured_client(),
@@ -202,10 +202,10 @@ def config(context: Context, _: ParsedCommand) -> Listing[SettingRow]:
 
 
 @COMMANDS.add("version")
-def version(context: Context, _: ParsedCommand) -> TextPage:
+def version(context: Context, _: ParsedCommand) -> str:
     """Return both versions."""
     (found,) = _asked(context.session.client().version)
-    return TextPage(f"ollama_magic {__version__}\nserver {_version_text(found)}")
+    return f"ollama_magic {__version__}\nserver {_version_text(found)}"
 
 
 @COMMANDS.add("help", operands="[WORD]", aliases=("-h", "--help"), completes="command")

@@ -22,7 +22,7 @@ from ollama_magic.notebook.commands.declare import (
     is_confirmed,
 )
 from ollama_magic.notebook.compat import past_cells
-from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.tables import Columns, Listing
 
 ASK = Commands()
 _ASK_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%ollama\s+(ask\s[^\n]+)\s*")
@@ -96,7 +96,7 @@ def _listing(context: Context) -> Listing[TemplateRow]:
     return Listing(rows, _COLUMNS, empty, note=note if rows else "")
 
 
-def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+def _save(context: Context, line: ParsedCommand, name: str) -> str | None:
     """Save the prompt of the last cell as it was typed, with its options."""
     path = templates.own_path(context.session, name)
     options, text = _last_prompt(context)
@@ -106,7 +106,7 @@ def _save(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
         return None
     templates.save(path, templates.written(text.strip("\n"), options), is_private=True)
     left = f"\nnot kept: {', '.join(dropped)}" if dropped else ""
-    return TextPage(f"Saved: {short(text)}\nto use it: %%ollama @{path.stem}{left}")
+    return f"Saved: {short(text)}\nto use it: %%ollama @{path.stem}{left}"
 
 
 def _last_prompt(context: Context) -> tuple[ChatOptions, str]:
@@ -144,13 +144,13 @@ def _may_replace(context: Context, line: ParsedCommand, name: str, action: str) 
     )
 
 
-def _show(context: Context, line: ParsedCommand, name: str) -> TextPage:
+def _show(context: Context, line: ParsedCommand, name: str) -> str:
     found = templates.find(context.session, name)
     text = templates.written(found.text, found.options)
-    return TextPage(f"{found.path}\n\n{text}")
+    return f"{found.path}\n\n{text}"
 
 
-def _remove(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+def _remove(context: Context, line: ParsedCommand, name: str) -> str | None:
     path = templates.own_path(context.session, name)
     if not path.is_file():
         found = templates.find(context.session, name)
@@ -165,20 +165,20 @@ def _remove(context: Context, line: ParsedCommand, name: str) -> TextPage | None
     if not is_confirmed(context, line, question, not_done, command):
         return None
     path.unlink(missing_ok=True)
-    return TextPage(f"Deleted the template {name}.")
+    return f"Deleted the template {name}."
 
 
-def _export(context: Context, line: ParsedCommand, name: str) -> TextPage | None:
+def _export(context: Context, line: ParsedCommand, name: str) -> str | None:
     own = templates.own_path(context.session, name)
     path = templates.own_path(context.session, name, is_shared=True)
     if not own.is_file():
         found = templates.find(context.session, name)
-        return TextPage(f"It is beside the notebook already: {found.path}")
+        return f"It is beside the notebook already: {found.path}"
     if path.exists() and not _may_replace(context, line, name, "export"):
         return None
     one = templates.read(own, is_shared=False)
     templates.save(path, templates.written(one.text, one.options), is_private=False)
-    return TextPage(f"Written: {path}")
+    return f"Written: {path}"
 
 
 _ACTIONS: dict[str, Callable[[Context, ParsedCommand, str], object]] = {

@@ -30,7 +30,7 @@ from ollama_magic.notebook.commands.declare import (
 from ollama_magic.render.code import CodeToRun, code_blocks, code_to_run
 from ollama_magic.render.columns import Column, columns_bundle
 from ollama_magic.render.reply import ReplyView
-from ollama_magic.render.tables import Columns, Listing, TextPage
+from ollama_magic.render.tables import Columns, Listing
 
 ASK = Commands()
 CODE = Commands()
@@ -58,7 +58,7 @@ def continue_reply(context: Context, line: ParsedCommand) -> object:
     turn = find_turn(chat, given.pop("turn", ""))
     if turn.status == "complete":
         which = "The" if "turn" in line.values else "The last"
-        return TextPage(
+        return (
             f"{which} reply is complete. To ask for more, write a new prompt. To go on "
             "with another reply: %ollama continue --turn T"
         )
@@ -98,7 +98,7 @@ def _check_can_continue(turn: Turn) -> None:
 
 
 @CODE.add("code", operands="[N|all]", options=(_TURN,))
-def insert_code(context: Context, line: ParsedCommand) -> TextPage:
+def insert_code(context: Context, line: ParsedCommand) -> str:
     """Insert the code of a reply into the cell below, without asking again."""
     session = context.session
     code = _chosen_code(_reply_text(context, line), *line.arguments)
@@ -112,13 +112,11 @@ def insert_code(context: Context, line: ParsedCommand) -> TextPage:
     elif put_at and (saved is None or saved.changed_at < put_at):
         found = f"{PUT_BEFORE.capitalize()}."
     if found:
-        return TextPage(f"{found} {_IF_DELETED}")
+        return f"{found} {_IF_DELETED}"
     where = insert_below(session, code)
     if not where:
-        return TextPage(
-            f"No cell can be inserted here: copy the code.\n\n{code.source}"
-        )
-    return TextPage(f"{code.size} in {where}, for review{code.remark}.")
+        return f"No cell can be inserted here: copy the code.\n\n{code.source}"
+    return f"{code.size} in {where}, for review{code.remark}."
 
 
 def _reply_text(context: Context, line: ParsedCommand) -> str:
@@ -280,14 +278,14 @@ def _use_version(context: Context, turn: Turn, number: str) -> object:
 
 
 @CHAT.add("undo", discards=True)
-def undo(context: Context, _: ParsedCommand) -> TextPage:
+def undo(context: Context, _: ParsedCommand) -> str:
     """Undo the last change to the chat and say what it was."""
     session = context.session
     chat = session.chat()
     undone = session.store.undo(session.notebook.key, chat.name)
     if undone is None:
-        return TextPage(f'Nothing to undo in chat "{chat.name}".')
-    return TextPage(_undone_text(undone))
+        return f'Nothing to undo in chat "{chat.name}".'
+    return _undone_text(undone)
 
 
 def _undone_text(undone: UndoResult) -> str:
@@ -313,11 +311,11 @@ def _names(turns: tuple[Turn, ...]) -> str:
 
 
 @CHAT.add("drop", operands="N", discards=True)
-def drop(context: Context, line: ParsedCommand) -> TextPage:
+def drop(context: Context, line: ParsedCommand) -> str:
     """Remove a turn from the chat, by its number in the history."""
     turn = find_turn(context.session.chat(), *line.arguments)
     context.session.store.drop(turn.uid)
-    return TextPage(f"Removed {_names((turn,))}. Undo with %ollama undo.")
+    return f"Removed {_names((turn,))}. Undo with %ollama undo."
 
 
 def find_turn(chat: Chat, number: str = "") -> Turn:
