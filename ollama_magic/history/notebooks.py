@@ -368,7 +368,7 @@ def read_notebook_file(
     if not isinstance(content, dict) or content.get("nbformat") != 4:
         return None
     cells = [cell for cell in _list(content.get("cells")) if isinstance(cell, dict)]
-    ids = [stable_cell_id(_text(cell.get("id"))) for cell in cells]
+    ids = [stable_cell_id(joined(cell.get("id"))) for cell in cells]
     times = Counter(ids)
     sources = [_source(cell) for cell in cells]
     unique_ids = [cell_id if times[cell_id] == 1 else "" for cell_id in ids]
@@ -435,16 +435,14 @@ def _lines(source: str) -> str:
 
 def _source(cell: Mapping[str, Any]) -> str:
     """Return the source of a cell; empty if it is not code."""
-    if cell.get("cell_type") != "code":
-        return ""
-    source = cell.get("source")
-    lines = source if isinstance(source, list) else [source]
+    return joined(cell.get("source")) if cell.get("cell_type") == "code" else ""
+
+
+def joined(lines: object) -> str:
+    """Return a text of a notebook file, which may be a list of lines."""
+    lines = lines if isinstance(lines, list) else [lines]
     return "".join(line for line in lines if isinstance(line, str))
 
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -19,6 +19,7 @@ from typing import Any
 
 from ollama_magic.client.images import MEDIA_TYPES, Image, format_of
 from ollama_magic.generation.notebook_cells import CellOutput
+from ollama_magic.history.notebooks import joined
 from ollama_magic.history.records import METADATA_KEY
 
 _MAX_TEXT = 50_000
@@ -47,11 +48,11 @@ def output_of_bundle(
             return CellOutput(image=image)
     if _WIDGET in data:
         return None
-    plain = _text(data.get("text/plain"))
-    rich = next((text for mime in _TEXTS if (text := _text(data.get(mime)))), "")
+    plain = joined(data.get("text/plain"))
+    rich = next((text for mime in _TEXTS if (text := joined(data.get(mime)))), "")
     text = plain
     if not plain.strip() or _NO_TEXT.fullmatch(plain.strip()):
-        text = rich or html_text(_text(data.get("text/html")))
+        text = rich or html_text(joined(data.get("text/html")))
     return text_output(text)
 
 
@@ -79,7 +80,7 @@ def saved_outputs(outputs: object, failure: str) -> Iterator[CellOutput]:
             continue
         kind = output.get("output_type")
         if kind == "stream":
-            streams.append(_text(output.get("text")))
+            streams.append(joined(output.get("text")))
             continue
         yield from _streamed(streams)
         streams = []
@@ -141,18 +142,12 @@ def _image(data: object) -> Image | None:
     """Return an image of a bundle: base64, in lines or not, or bytes."""
     if isinstance(data, str | list):
         try:
-            data = b64decode(_text(data))
+            data = b64decode(joined(data))
         except ValueError:
             return None
     if not isinstance(data, bytes) or len(data) > _MAX_IMAGE:
         return None
     return Image(data) if format_of(data) in MEDIA_TYPES else None
-
-
-def _text(lines: object) -> str:
-    """Return the text of nbformat, which may be a list of lines."""
-    lines = lines if isinstance(lines, list) else [lines]
-    return "".join(line for line in lines if isinstance(line, str))
 
 
 # -- the notebook file -----------------------------------------------------------------
@@ -203,11 +198,11 @@ class SavedFile:
 
 
 def _saved(cell: Any) -> SavedCell:  # noqa: ANN401  (any JSON)
-    source, number = cell.get("source"), cell.get("execution_count")
+    number = cell.get("execution_count")
     return SavedCell(
         cell_id=str(cell.get("id") or ""),
         kind=str(cell.get("cell_type")),
-        source="".join(source) if isinstance(source, list) else str(source or ""),
+        source=joined(cell.get("source")),
         number=number if isinstance(number, int) else None,
         outputs=cell.get("outputs"),
     )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ollama_magic.generation.prompt import CellPrompt
 from ollama_magic.generation.reply import stored_reply
-from ollama_magic.history.notebooks import stable_cell_id
+from ollama_magic.history.notebooks import joined, stable_cell_id
 from ollama_magic.history.records import (
     METADATA_KEY,
     TURN_CELL_KEY,
@@ -98,11 +98,11 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
     faults: list[str] = []
     cells_by_finding: dict[Finding, list[int]] = {}
     cells = list(_code_cells(text))
-    sources = {_cell_id(cell, 0): _source_of(cell) for _, cell in cells}
+    sources = {_cell_id(cell, 0): joined(cell.get("source")) for _, cell in cells}
     for number, cell in cells:
         count = 0
         for metadata, data in _our_outputs(cell):
-            plain = _text(data.get("text/plain"))
+            plain = joined(data.get("text/plain"))
             try:
                 found = read_output_metadata(metadata, plain)
             except UnreadableError as error:
@@ -112,7 +112,8 @@ def chats_from_notebook(text: str, prompts_in: PromptsIn) -> ParsedChats:
                 continue
             place, turn = found
             owner = _owner(metadata, sources)
-            source = sources[owner.partition(" ")[0]] if owner else _source_of(cell)
+            own = joined(cell.get("source"))
+            source = sources[owner.partition(" ")[0]] if owner else own
             if not _MAY_ASK.search(source):
                 faults.append(f"cell {number}: its source does not ask a model")
                 continue
@@ -207,10 +208,6 @@ def _code_cells(text: str) -> Iterator[tuple[int, Cell]]:
     )
 
 
-def _source_of(cell: Cell) -> str:
-    return _text(cell.get("source"))
-
-
 def _our_outputs(cell: Cell) -> Iterator[tuple[object, dict[str, Any]]]:
     """Yield the metadata and the data of each output of this package."""
     outputs = cell.get("outputs")
@@ -219,11 +216,6 @@ def _our_outputs(cell: Cell) -> Iterator[tuple[object, dict[str, Any]]]:
         if isinstance(metadata, dict) and METADATA_KEY in metadata:
             data = output.get("data")
             yield metadata[METADATA_KEY], data if isinstance(data, dict) else {}
-
-
-def _text(lines: object) -> str:
-    lines = lines if isinstance(lines, list) else [lines]
-    return "".join(line for line in lines if isinstance(line, str))
 
 
 def _identity(place: TurnPosition, turn: Turn) -> tuple[str, str, str, str]:
@@ -347,7 +339,7 @@ def _is_on_page(
     if turn.is_mark or set(data) <= {"text/plain"}:
         return True
     is_ours = set(data) <= set(MIME_TYPES)
-    page = _text(data["text/html"]) if is_ours else ""
+    page = joined(data["text/html"]) if is_ours else ""
     return is_ours and shows_reply(page, turn.reply, view, folded)
 
 
