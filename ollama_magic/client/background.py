@@ -35,8 +35,6 @@ _PAUSE_SHARE = 0.1
 _MAX_PAUSE_S = 0.3
 _READING_SHARE = 0.25
 """For this share of a pause, no other one begins after it."""
-_EARLY_S = 3.0
-_SLOWER = 3.0
 PATIENCE_S = 2.0
 """Time limit for a request whose result a caller can do without."""
 _STUCK_S = 2.0
@@ -83,7 +81,7 @@ class BackgroundReader(Generic[T]):
     ) -> None:
         self._streams = streams
         self._tick_s = tick_s
-        self._hz = hz
+        self._hz = max(hz, 1 / _MAX_PAUSE_S)
         self._arrived: dict[int, list[T]] = {}
         self._ended: Ended = {}
         self._changed = threading.Condition()
@@ -157,8 +155,7 @@ class BackgroundReader(Generic[T]):
             if self._is_closed.is_set():
                 break
             arrived_s = time.monotonic()
-            had_to_wait = arrived_s - asked_s > _HAD_TO_WAIT_S
-            had_to_wait = had_to_wait and arrived_s >= reads_until_s
+            had_to_wait = arrived_s > max(asked_s + _HAD_TO_WAIT_S, reads_until_s)
             with self._changed:
                 self._arrived.setdefault(number, []).append(item)
                 if had_to_wait:  # otherwise it is taken together with those before it
@@ -166,8 +163,7 @@ class BackgroundReader(Generic[T]):
             if had_to_wait:
                 first_s = first_s or arrived_s
                 since_s = arrived_s - first_s
-                pause_s = min(redraw_s(self._hz, since_s), _MAX_PAUSE_S)
-                pause_s = min(since_s * _PAUSE_SHARE, pause_s)
+                pause_s = min(redraw_s(self._hz, since_s), since_s * _PAUSE_SHARE)
                 self._is_closed.wait(pause_s)
                 reads_until_s = time.monotonic() + pause_s * _READING_SHARE
             asked_s = time.monotonic()
@@ -181,11 +177,8 @@ def redraw_s(hz: float, since_s: float) -> float:
 
     >>> [round(redraw_s(10, since_s), 2) for since_s in (0, 3, 6, 9, 60)]
     [0.1, 0.1, 0.2, 0.3, 0.3]
-    >>> redraw_s(30, 60), redraw_s(5, 60), redraw_s(0.5, 60)
-    (0.1, 0.3, 2.0)
     """
-    slower = min(max(since_s / _EARLY_S, 1.0), _SLOWER)
-    return max(1 / hz, min(slower / hz, _MAX_PAUSE_S))
+    return max(1 / hz, min(since_s / 3 / hz, 3 / hz, _MAX_PAUSE_S))
 
 
 # -- calls ---------------------------------------------------------------------
