@@ -7,9 +7,9 @@ can be found before something is sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +76,10 @@ class PreparedRequest:
     """The model as the server lists it; None if it does not."""
     loaded: LoadedModel | None
     """The model in memory; None if the server has to load it first."""
-    is_slow: bool
-    """Whether the server did not list its models in time."""
-    is_unlisted: bool
-    """Whether the server is asked for its models while it replies."""
-    context: ContextCheck
-    """Whether the request fits into the context."""
+    models: ServerModels
+    """All models of the server, as far as they are known."""
     measured: Callable[..., ContextCheck]
-    """Returns ``context`` for another ``model`` and ``loaded``."""
+    """Returns ``context`` for ``model`` and ``loaded``."""
     named: str = ""
     """The model as the cell, notebook or settings name it; empty if none does."""
     model_before: str = ""
@@ -123,6 +119,21 @@ class PreparedRequest:
         }
         return {name: fact for name, fact in facts.items() if fact}
 
+    @cached_property
+    def context(self) -> ContextCheck:
+        """Whether the request fits into the context."""
+        return self.measured(model=self.model, loaded=self.loaded)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the server did not list its models in time."""
+        return self.models.is_slow
+
+    @property
+    def is_unlisted(self) -> bool:
+        """Whether the server is asked for its models while it replies."""
+        return self.models.is_late
+
     @property
     def cloud_host(self) -> str:
         """The host that runs a cloud model; empty for a local model."""
@@ -138,14 +149,7 @@ class PreparedRequest:
         name = self.request.model
         model = find_model(name, models.installed) or self.model
         loaded = find_model(name, models.loaded)
-        return replace(
-            self,
-            model=model,
-            loaded=loaded,
-            is_slow=models.is_slow,
-            is_unlisted=False,
-            context=self.measured(model=model, loaded=loaded),
-        )
+        return replace(self, model=model, loaded=loaded, models=models)
 
 
 def prepare(
@@ -196,14 +200,13 @@ def prepare(
     tools = _tools(session, client, options) if options.tools else ()
     format = None if begun else _format_of(options, schema, tools)
     before = _chat_before(session, options, composition[0], begun)
-    needs = {"thinking": options.think, "tools": tools}
-    is_plain = not (format or excerpt or composition[2] or any(needs.values()))
+    is_plain = not (format or excerpt or composition[2] or options.think or tools)
     found = known(before) if known and is_plain else None
     named, models = found or _named_model(session, options, before, look_up)
     name = model_to_ask(named, models, allow_cloud=session.settings.allow_cloud)
     model, loaded = find_model(name, models.installed), find_model(name, models.loaded)
     (prompt, filled, images), cells = _with_cells(composition, excerpt, model, hide)
-    _check_capabilities(needs, images, model, models)
+    _check_capabilities(options, tools, images, model, models)
     _check_use(session, client, options, name, models)
     history = Chat(before.name) if options.new or options.once else before
     system = _new_system(session, options, history, hide)
@@ -215,7 +218,6 @@ def prepare(
     request = _request(name, options, sent, tools, format)
     request = named_by_cache(session, options, request, models)
     others = [*_described(tools), *messages(last=0), *reply]
-    measured = partial(_context, session, options, request, history, others)
     earlier = chain.from_iterable(t.sent_images for t in history.sent(options.last))
     return PreparedRequest(
         client=client,
@@ -231,10 +233,8 @@ def prepare(
         left_out=tuple(filterfalse(accepts, earlier)),
         model=model,
         loaded=loaded,
-        is_slow=models.is_slow,
-        is_unlisted=models.is_late,
-        context=measured(model=model, loaded=loaded),
-        measured=measured,
+        models=models,
+        measured=partial(_context, session, options, request, history, others),
         named=named,
         model_before="" if options.once else before.last_model(),
         begun=begun,
@@ -307,14 +307,16 @@ def _chat_before(
 
 
 def _check_capabilities(
-    needs: Mapping[str, object],
+    options: ChatOptions,
+    tools: Sequence[Tool],
     images: Sequence[Image],
     model: ModelSummary | None,
     models: ServerModels,
 ) -> None:
     """Raise if the model lacks what the options or the attachments need."""
     check_chats(model)
-    needed = [capability for capability, is_needed in needs.items() if is_needed]
+    needed = ["thinking"] if options.think else []
+    needed += ["tools"] if tools else []
     for capability in dict.fromkeys([*needed, *(one.capability for one in images)]):
         require_capability(capability, model, models.installed)
 
