@@ -115,3 +115,14 @@ def test_the_page_of_settings_has_names_defaults_and_meanings():
         (name, f"`{trait.default()!r}` | {trait.help}") for name, trait in traits
     ]
     assert rows == [*settings, *ENVIRONMENT.items()]
+
+
+def test_the_walls_and_tests_that_the_page_about_safety_names_exist():
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "safety.md").read_text("utf-8")
+    tests = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    walls = re.findall(r"`((?!tests)\w+/[\w/]+\.py)`", page)
+    assert len(tests) > 15
+    for file, test in tests:
+        assert f"def {test}(" in (root / "tests" / file).read_text("utf-8"), test
+    assert [wall for wall in walls if not (root / "ollama_magic" / wall).exists()] == []

@@ -98,3 +98,8 @@ def test_code_far_to_the_right_is_told():
     assert code_to_run([block]).remark == " (its longest line has 416 characters)"
     blocks = [CodeBlock("python", "y = 1"), CodeBlock("json", "{}")]
     assert code_to_run(blocks).remark == " (left out: json)"
+
+
+def test_a_name_in_the_cell_has_no_variation_selector():
+    block = CodeBlock("python", "é\ufe00 = 1")
+    assert code_to_run([block]).source == "é = 1"

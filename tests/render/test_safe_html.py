@@ -118,8 +118,9 @@ MODEST += [r"\hspace{12em} 1500", r"w = 1500\,\mathrm{px}", r"a \newline b \tag{
 
 @pytest.mark.parametrize("math", HUGE + PAGE_WIDE)
 def test_math_that_reaches_beyond_the_formula_is_shown_as_source(math):
-    for text in (f"${math}$", f"$$\n{math}\n$$"):
-        assert MATH_CLASS not in body(text)
+    display = (f"$${math}$$", f"\\[{math}\\]", f"a $${math}$$ b", f"\\[\n{math}\n\\]")
+    for text in (f"${math}$", f"\\({math}\\)", f"$$\n{math}\n$$", *display):
+        assert MATH_CLASS not in body(text), text
 
 
 @pytest.mark.parametrize("math", MODEST)
