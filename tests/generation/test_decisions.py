@@ -170,7 +170,7 @@ def test_options_without_effect_and_servers_without_the_endpoint_are_errors(scri
         decide("x", LABELS)
     assert "/v1/systemone (Ollama 0.35 and later have it)" in caught.value.next_step
     answers(script, choice={"choice": "nothing"})
-    with pytest.raises(ReplyDataError, match="no decision"):
+    with pytest.raises(ReplyDataError, match="not a decision"):
         decide("x", LABELS)
 
 
