@@ -34,7 +34,7 @@ _HAD_TO_WAIT_S = 0.0002
 _PAUSE_SHARE = 0.1
 _MAX_PAUSE_S = 0.3
 _READING_SHARE = 0.25
-"""For this share of a pause, no other one begins after it."""
+"""For this share of a pause, only a long wait begins another one."""
 PATIENCE_S = 2.0
 """Time limit for a request whose result a caller can do without."""
 _STUCK_S = 2.0
@@ -155,7 +155,8 @@ class BackgroundReader(Generic[T]):
             if self._is_closed.is_set():
                 break
             arrived_s = time.monotonic()
-            had_to_wait = arrived_s > max(asked_s + _HAD_TO_WAIT_S, reads_until_s)
+            least_s = _HAD_TO_WAIT_S * (25 if arrived_s < reads_until_s else 1)
+            had_to_wait = arrived_s - asked_s > least_s
             with self._changed:
                 self._arrived.setdefault(number, []).append(item)
                 if had_to_wait:  # otherwise it is taken together with those before it
@@ -172,8 +173,7 @@ class BackgroundReader(Generic[T]):
 def redraw_s(hz: float, since_s: float) -> float:
     """Return how long to wait for the next redraw of what has streamed for ``since_s``.
 
-    Nobody reads the last words of a long reply as they come: after three seconds the
-    redraws become fewer, to a third of ``hz`` after nine, but at least three a second.
+    From 3 to 9 seconds redraws become fewer: to a third of ``hz``, or to 3 a second.
 
     >>> [round(redraw_s(10, since_s), 2) for since_s in (0, 3, 6, 9, 60)]
     [0.1, 0.1, 0.2, 0.3, 0.3]
