@@ -80,7 +80,7 @@ _TAGS = {
 _SIDES = ("start", "left", "center", "right")
 _ALIGNED = {"style": {f"text-align:{side}" for side in _SIDES}}
 
-_ADDRESS = re.compile(r"https?://[^/\\\s][^\\\s]*|mailto:[^\\\s]*", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?!.{8001})(https?://[^/\\\s]|mailto:)[^\\\s]*", re.IGNORECASE)
 """A browser reads ``http:x`` as a place in its own page, and ``\\`` as ``/``."""
 
 _MAX_MARKDOWN = 1_000_000

@@ -224,6 +224,15 @@ def test_a_host_that_only_looks_like_another_is_told_as_browsers_show_it(text):
     assert made.endswith("</a> (xn--bnk-6cd.example)</p>"), made
 
 
+@pytest.mark.parametrize("length", [7000, 60_000])
+def test_one_very_long_address_does_not_turn_a_page_into_text(length):
+    """An open link begins again in each paragraph."""
+    made = raw_html(f"<a href='https://x.example/{'y' * length}'>l<p><b>x</b><p>y")
+    assert "<b>x</b>" in made
+    assert ("href" in made) == (length < 8000)
+    assert len(made) < 30_000
+
+
 @pytest.mark.parametrize("note", ["[^1]", "[1]", "[1][2]", "[^a]."])
 @pytest.mark.parametrize("address", ["https://a.org/b", "https://a.org/?q[0]=1"])
 def test_a_note_after_a_bare_address_is_not_part_of_it(address, note):
