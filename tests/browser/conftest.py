@@ -252,6 +252,10 @@ class LabPage:
             self._page.wait_for_function("() => window.jupyterapp", timeout=WAIT_MS)
             self._page.evaluate("() => jupyterapp.restored.then(() => null)")
         self._page.set_viewport_size(VIEWPORT)
+        # A document of the last test may have been opened after the others were closed.
+        self._page.evaluate(CLOSE_ALL)
+        panels = "() => document.querySelector('.jp-NotebookPanel') === null"
+        self._page.wait_for_function(panels, timeout=WAIT_MS)
         return self._page
 
     def give_back(self, *, failed):

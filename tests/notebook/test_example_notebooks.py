@@ -161,7 +161,7 @@ def test_functions_are_called_and_the_model_gets_their_results(run):
         "shipping_cost {'kg': 1.5, 'country': 'FR'}",
     ]
     html = notebook.output("%%ollama reply")["data"]["text/html"]
-    assert html.count("<details") == 2
+    assert html.count("<details") == 3  # both are in one fold
     messages = notebook.text("in reply.messages").strip().splitlines()
     assert [line.split()[0] for line in messages] == [
         "user",
