@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
+import socket
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -248,9 +250,14 @@ def _unfit(url: str) -> str:
         return "it is not a complete http or https address"
     if parts.username is not None or parts.password is not None:
         return "it contains a user name or a password"
+    host = unicodedata.normalize("NFKC", host).replace("。", ".")
     try:
-        is_internal = not ipaddress.ip_address(host).is_global
-    except ValueError:
+        try:
+            is_internal = not ipaddress.ip_address(host).is_global
+        except ValueError:  # 127.1 and 0x7f.1 are addresses too
+            packed = socket.inet_aton(host)
+            is_internal = not ipaddress.ip_address(packed).is_global
+    except (OSError, UnicodeError):
         is_internal = "." not in host or f".{host}".endswith(_INTERNAL)
     return "it is in your own network, which ollama.com cannot reach" * is_internal
 

@@ -153,6 +153,9 @@ def test_allow_cloud_refuses_it_before_anything_is_sent(local, monkeypatch):
     [
         "http://127.0.0.1:8888/tree",
         "http://169.254.169.254/latest",
+        "http://127.1/",
+        "http://0x7f.1/",
+        "http://①②⑦.0.0.1/",
         "http://[::1]/",
         "http://intranet/wiki",
         "http://nas.local/",
