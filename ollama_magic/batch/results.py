@@ -55,8 +55,10 @@ _CUT = (
 
 def _doubt_about(request: RowRequest, reply: Response | CachedReply) -> str:
     """Return what is wrong with a reply that has text; empty if nothing is known."""
-    check, stats = _context_of(request), reply.stats
     is_checked = isinstance(reply, Response) and request.truncate is False
+    if is_checked and reply.done_reason != "length":
+        return ""
+    check, stats = _context_of(request), reply.stats
     if num_ctx := 0 if is_checked else check.num_ctx_for(stats):
         return (
             "the server read only a part of the prompt, which is longer than the "
@@ -115,8 +117,8 @@ class RowCache:
                 return cached.model
         return ""
 
-    def find(self, request: RowRequest) -> CachedReply | None:
-        """Return the cached reply to a request, if there is one."""
+    def find(self, request: RowRequest) -> tuple[CachedReply, str] | None:
+        """Return the cached reply to a request, and a doubt about it, if any."""
         key = request_key(request)
         for digest in self._digests:
             cached = self._store.find_cached_reply(key, request.model, digest)
@@ -124,8 +126,10 @@ class RowCache:
                 continue
             # NB: an empty digest finds any, but only equals an unknown one.
             is_same_model = self._any_digest or cached.digest == digest
-            if is_same_model and self._is_valid(request, cached):
-                return cached
+            if is_same_model and self._is_valid(cached):
+                doubt = _doubt_about(request, cached)
+                if _is_kept(doubt):
+                    return cached, doubt
         return None
 
     def add(self, rows: Sequence[FinishedRow]) -> None:
@@ -134,12 +138,12 @@ class RowCache:
             [(request_key(row.request), _stored(row)) for row in rows]
         )
 
-    def _is_valid(self, request: RowRequest, cached: CachedReply) -> bool:
+    def _is_valid(self, cached: CachedReply) -> bool:
         try:
             self._reader.check(cached)
         except ReplyDataError:
             return False
-        return _is_kept(_doubt_about(request, cached))
+        return True
 
 
 def _stored(row: FinishedRow) -> CachedReply:
@@ -312,9 +316,10 @@ class Results:
             )
             self._progress.failed += rows
             self._progress.unsendable += rows
-        elif self._resume and (cached := self._cache.find(request)):
+        elif self._resume and (found := self._cache.find(request)):
             self._progress.cached += rows
-            self._set(prompt, self._reader.kept(cached), _doubt_about(request, cached))
+            cached, doubt = found
+            self._set(prompt, self._reader.kept(cached), doubt)
 
     def _add(self, rows: Sequence[FinishedRow]) -> None:
         """Add rows that have finished, and store their replies together."""
