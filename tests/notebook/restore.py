@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import warnings
 
@@ -90,7 +91,18 @@ class Before:
         else:
             matplotlib.use("module://matplotlib_inline.backend_inline")
 
+    def _restore_history(self):
+        """Number the cells as IPython counts them, although it does not store each one.
+
+        It leaves out lines of magics with the word ``paste``.
+        """
+        history, names = self.shell.history_manager, self.shell.user_ns
+        number = max(int(name[2:]) for name in names if re.fullmatch(r"_i\d+", name))
+        for sources in (history.input_hist_raw, history.input_hist_parsed):
+            sources[-1:-1] = [""] * (number - len(sources) + 1)
+
     def _restore_shell(self):
+        self._restore_history()
         shell = self.shell
         shell.config.clear()
         shell.config.update(copy.deepcopy(self.config))

@@ -49,3 +49,11 @@ def test_nothing_that_a_test_changes_is_left_for_the_next_one(kernel):
     kernel.run(RESTORE)
     assert kernel.run(STATE).streams == before
     assert not plots or "inline" in kernel.run(backend).streams
+
+
+def test_the_numbers_of_cells_are_those_of_their_sources(kernel):
+    """IPython counts a line with this word and does not store it."""
+    kernel.run("%lsmagic_of_paste")
+    kernel.run(RESTORE)
+    ran = kernel.run("print(In[-1], len(In) - 1)")
+    assert ran.streams == f"print(In[-1], len(In) - 1) {ran.number}\n"
