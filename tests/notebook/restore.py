@@ -92,7 +92,7 @@ class Before:
             matplotlib.use("module://matplotlib_inline.backend_inline")
 
     def _restore_history(self):
-        """Number the cells as IPython counts them, although it does not store each one.
+        """Renumber the cells as IPython counts them: it does not store each one.
 
         It leaves out lines of magics with the word ``paste``.
         """
