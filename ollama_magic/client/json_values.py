@@ -47,10 +47,13 @@ def json_text(value: object) -> str:
 
 
 def json_int(value: object) -> int:
-    """Return the integer part of a number; 0 for anything else."""
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) else 0
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    """Return the integer part of a number of 64 bits; 0 for anything else.
+
+    Larger numbers fit into no float and no database.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0
+    return int(value) if abs(value) < 2**63 else 0  # neither NaN nor infinity is
 
 
 def json_float(value: object) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from ollama_magic import __version__
 from ollama_magic.client.images import Image
-from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep
+from ollama_magic.client.json_values import MAX_DEPTH, is_too_deep, json_int
 from ollama_magic.client.types import Stats
 from ollama_magic.history.turns import (
     CallOutcome,
@@ -250,7 +250,8 @@ def _one_of(known: Any, value: str, name: str) -> Any:  # noqa: ANN401  (a Liter
 
 def _stats(record: Mapping[str, Any]) -> Stats:
     data: Mapping[str, Any] = _typed(record, "stats", {})
-    return Stats(**{field.name: _typed(data, field.name, 0) for field in fields(Stats)})
+    found = {field.name: _typed(data, field.name, 0) for field in fields(Stats)}
+    return Stats(**{name: json_int(value) for name, value in found.items()})
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -277,6 +277,22 @@ def test_rows_of_map_prompts(cell, kernel, fake_ollama):
     assert violations_of(ran) == []
 
 
+def test_numbers_that_fit_into_no_float_are_no_error(cell, fake_ollama):
+    large = 10**400
+    model = {**model_of("a:1b", 0), "size": large, "context_length": large}
+    fake_ollama.models([model])
+    fake_ollama.on("GET /api/tags", json_answer({"models": [model]}))
+    fake_ollama.on("GET /api/ps", json_answer({"models": [model]}))
+    names = ["total_duration", "load_duration", "prompt_eval_count", "eval_count"]
+    done = {**reply_line(BODY, content="Hi", done=True), **dict.fromkeys(names, large)}
+    fake_ollama.on("POST /api/chat", Answer([done]))
+    lines = [{"status": "x", "digest": "d", "total": large, "completed": large}]
+    fake_ollama.on("POST /api/pull", Answer([*lines, {"status": "success"}]))
+    for code in ("list", "ps", "pull x:1b", "history", "stats"):
+        cell("%%ollama a:1b\nHi")
+        cell(f"%ollama {code}")
+
+
 # -- a small answer has a small effect -------------------------------------------------
 
 
