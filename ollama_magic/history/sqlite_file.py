@@ -190,6 +190,13 @@ def _make_private_file(path: Path) -> None:
 
 def _check_owner(database: Connection) -> None:
     """Raise UnusableFileError if another program or a newer version has the file."""
+    if not database.in_transaction:  # all of it is read at once: see ``_migrate``
+        database.execute("BEGIN")
+        try:
+            _check_owner(database)
+        finally:
+            database.rollback()
+        return
     owner, version = (
         pragma(database, "application_id"),
         pragma(database, "user_version"),

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from ollama_magic.history import sqlite_file
 from ollama_magic.history.store import ChatStore
 from ollama_magic.history.turns import Turn
 
@@ -150,6 +151,26 @@ def test_four_kernels_on_one_chat_lose_no_turn(path):
     assert [r["warnings"] for r in reports] == [[]] * 4
     kept = in_file(path)
     assert len(kept) == len(set(kept)) == 200
+
+
+def test_a_file_that_another_kernel_creates_at_this_moment_is_ours(path, monkeypatch):
+    read, others = sqlite_file.pragma, []
+
+    def read_slowly(database, name):
+        found = read(database, name)
+        if name == "user_version" and not others:
+            others.append(sqlite_file._connect(path))
+            others[0].execute("PRAGMA busy_timeout=0")
+            with suppress(sqlite3.OperationalError):  # it has to wait
+                sqlite_file._migrate(others[0])
+        return found
+
+    monkeypatch.setattr(sqlite_file, "pragma", read_slowly)
+    with closing(Store(path)) as store:
+        store.record(NB, "main", turn("kept"))
+        assert store.warnings == []
+    others[0].close()
+    assert in_file(path) == ["kept"]
 
 
 # -- a file that cannot be written -----------------------------------------------
