@@ -50,16 +50,21 @@ NOT_QUICK = (
     "tests/client/test_network_errors.py",
     "tests/client/test_network_tables.py",
     "tests/client/test_stream_faults.py",
+    "tests/generation/test_schema.py::test_a_long_row_of_references",
+    "tests/generation/test_schema.py::test_checking_a_value_stops",
+    "tests/generation/test_schema.py::test_parsing_texts_in_a_value_stops",
+    "tests/generation/test_schema.py::test_such_a_pattern",
     "tests/history/test_faults.py",
     "tests/history/test_page.py",
     "tests/notebook/test_foreign_kernels.py",
+    "tests/notebook/test_pages.py::test_a_script",
     "tests/notebook/test_runtime_faults.py",
     "tests/notebook/test_secrets.py",
     "tests/notebook/test_terminal.py",
     "tests/server/test_embedded",
     "tests/test_installed.py",
 )
-"""Tests that start processes, or wait for limits of time."""
+"""Tests that start processes, wait for limits of time, or reach limits of work."""
 
 
 def pytest_configure(config):

@@ -25,7 +25,7 @@ def cut(data, places):
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@examples(50)
+@examples(25)
 @given(
     objects=OBJECTS,
     places=st.lists(st.integers(0, 10_000), max_size=30),
