@@ -29,13 +29,13 @@ from ollama_magic.errors import (
     ReplyDataError,
     quoted,
 )
-from ollama_magic.generation.beside import length_in_memory
 from ollama_magic.generation.context import (
     SMALLEST_DEFAULT,
     ContextCheck,
     check_context,
     length_in_force,
 )
+from ollama_magic.generation.lookups import length_in_memory
 from ollama_magic.generation.response import Response
 from ollama_magic.generation.status_line import knows_truncate
 from ollama_magic.history.cache import CachedReply, request_key

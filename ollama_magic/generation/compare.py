@@ -19,7 +19,7 @@ from ollama_magic.client.background import held, let_through, run_in_background
 from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import canonical, matching_names, require_capability
 from ollama_magic.errors import ConfigError, Interrupted, nearest
-from ollama_magic.generation.beside import Beside
+from ollama_magic.generation.lookups import Lookups
 from ollama_magic.generation.models import (
     ServerModels,
     ask_for_models,
@@ -239,8 +239,8 @@ class Candidate:
         self.number = number
         self.prepared = prepared
         self.model = prepared.request.model
-        self.beside = Beside(prepared)
-        self.waiting = Waiting(session, prepared, self.beside)
+        self.lookups = Lookups(prepared)
+        self.waiting = Waiting(session, prepared, self.lookups)
         self._session = session
         options, request = prepared.options, prepared.request
         cached = cached_reply(session, options, request, prepared.digest)
@@ -258,7 +258,7 @@ class Candidate:
         request, fault = self.prepared.request, self.response.fault
         fault = explained(self._session, self.prepared.options, request, fault)
         result = Result((request,), (self.response,), fault)
-        return with_facts(self._session, self.prepared, result, self.beside)
+        return with_facts(self._session, self.prepared, result, self.lookups)
 
     @cached_property
     def reply(self) -> Reply:
@@ -334,7 +334,7 @@ def _read(
         if response.has_ended:
             column.show(display)
         elif text and not response.done_reason:
-            column.beside.request_length()
+            column.lookups.request_length()
 
     def tick() -> None:
         for one in asked:

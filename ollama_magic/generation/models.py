@@ -59,7 +59,7 @@ class ServerModels:
     is_slow: bool = False
     """Whether one of the lists did not arrive in time; nothing else is asked then."""
     is_late: bool = False
-    """Whether a newer list is requested beside the prompt."""
+    """Whether a newer list is requested along with the prompt."""
     fault: OllamaMagicError | None = None
     """Why the server could not list them, if a cached reply may be enough."""
 

@@ -177,7 +177,7 @@ def prepare(
     known
         Called before ``look_up``, with the chat, if the request depends on nothing that
         a model can do. May return the model and the models without asking; then the
-        caller asks for them beside the request.
+        caller asks for them along with the request.
 
     Raises
     ------

@@ -18,8 +18,8 @@ from ollama_magic.client.client import OllamaClient
 from ollama_magic.client.models import find_model, has_tag, matching_names
 from ollama_magic.client.types import Request
 from ollama_magic.errors import Interrupted, ModelNotFoundError, OllamaMagicError
-from ollama_magic.generation.beside import Beside
 from ollama_magic.generation.front_end import NoDisplay, ReplyDisplay
+from ollama_magic.generation.lookups import Lookups
 from ollama_magic.generation.models import (
     ServerModels,
     ask_for_models,
@@ -160,7 +160,7 @@ def known_model(
     Parameters
     ----------
     is_shown
-        Whether the lists are requested beside the prompt also if they have the model.
+        Whether the lists are requested with the prompt even if the model is in them.
     """
     name, models = options.model, client.recent_models()
     needs_list = options.cached or options.truncate == "error" or options.template_use
@@ -241,13 +241,13 @@ def generate(
     requests: list[Request] = [prepared.request]
     responses: list[Response] = []
     fault: BaseException | None = None
-    beside = Beside(prepared)
+    lookups = Lookups(prepared)
     while len(responses) < len(requests):
         steps = shown_steps(_steps(follow_ups), prepared)
         if responses:
             display.again(steps)
         response = _response(
-            session, prepared, requests[-1], display, steps, beside=beside
+            session, prepared, requests[-1], display, steps, lookups=lookups
         )
         responses.append(response)
         fault = response.fault
@@ -261,7 +261,7 @@ def generate(
         notes=tuple(note for one in follow_ups for note in one.notes),
         steps=_steps(follow_ups),
     )
-    return with_facts(session, prepared, result, beside)
+    return with_facts(session, prepared, result, lookups)
 
 
 def fill_cache(session: Session, prepared: PreparedRequest, result: Result) -> None:
@@ -315,7 +315,7 @@ def _response(
     display: ReplyDisplay,
     steps: Sequence[Message],
     *,
-    beside: Beside,
+    lookups: Lookups,
 ) -> Response:
     """Return one response, from the cache or the server, and show it meanwhile.
 
@@ -323,7 +323,7 @@ def _response(
     ----------
     steps
         The tool calls before it, which stay visible.
-    beside
+    lookups
         Asked for the context length when the response has begun, if it is shown.
     """
     options, began_s = prepared.options, time.monotonic()
@@ -339,10 +339,10 @@ def _response(
             response.has_restarted = False
             display.again(steps)
         if text and not (response.done_reason or isinstance(display, NoDisplay)):
-            beside.request_length()
+            lookups.request_length()
         display.feed(text, "" if options.hide_thinking else thinking)
 
-    waiting = Waiting(session, prepared, beside)
+    waiting = Waiting(session, prepared, lookups)
 
     def tick() -> None:
         if text := waiting.text(response, time.monotonic() - began_s):

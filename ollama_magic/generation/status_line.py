@@ -27,8 +27,8 @@ from ollama_magic.errors import (
     last_time_text,
     size_text,
 )
-from ollama_magic.generation.beside import Beside, asked
 from ollama_magic.generation.images import counted_kinds
+from ollama_magic.generation.lookups import Lookups, asked
 from ollama_magic.generation.models import server_note
 from ollama_magic.generation.prepare import PreparedRequest
 from ollama_magic.generation.response import Response, Result
@@ -87,15 +87,15 @@ class Waiting:
     """The line of one request while nothing has arrived."""
 
     def __init__(
-        self, session: Session, prepared: PreparedRequest, beside: Beside
+        self, session: Session, prepared: PreparedRequest, lookups: Lookups
     ) -> None:
         self._session = session
         self._prepared = prepared
-        self._beside = beside
+        self._lookups = lookups
 
     def first_text(self, response: Response) -> str:
         """Return the text to show while the output is empty; else an empty text."""
-        prepared = self._prepared = self._beside.with_lists(self._prepared)
+        prepared = self._prepared = self._lookups.with_lists(self._prepared)
         is_hidden = prepared.options.hide_thinking and not response.has_text
         if not (response.is_empty or is_hidden):
             return ""
@@ -174,19 +174,19 @@ def with_facts(
     session: Session,
     prepared: PreparedRequest,
     result: Result,
-    beside: Beside,
+    lookups: Lookups,
 ) -> Result:
     """Return the result with what is known about its server, model and context."""
-    prepared, result = _with_lists(prepared, result, beside)
-    return _with_context(prepared, _with_source(session, prepared, result, beside))
+    prepared, result = _with_lists(prepared, result, lookups)
+    return _with_context(prepared, _with_source(session, prepared, result, lookups))
 
 
 def _with_lists(
-    prepared: PreparedRequest, result: Result, beside: Beside
+    prepared: PreparedRequest, result: Result, lookups: Lookups
 ) -> tuple[PreparedRequest, Result]:
-    """Return both with what the server lists, if it was asked beside the request."""
+    """Return both with what the server lists, if it was asked while it replied."""
     fault, is_rejected = result.fault, isinstance(result.fault, ServerError)
-    prepared = beside.with_lists(prepared, waits=fault is None or is_rejected)
+    prepared = lookups.with_lists(prepared, waits=fault is None or is_rejected)
     if is_rejected and result.response.is_empty:
         try:
             check_chats(prepared.model)
@@ -199,7 +199,7 @@ def _with_source(
     session: Session,
     prepared: PreparedRequest,
     result: Result,
-    beside: Beside,
+    lookups: Lookups,
 ) -> Result:
     cached = result.responses[0].cached
     if cached is not None:
@@ -223,20 +223,20 @@ def _with_source(
         digest=prepared.digest,
         host_kind="cloud" if cloud else kind,
         server_note=note,
-        context_length=_context_length(prepared, result, cloud, beside),
+        context_length=_context_length(prepared, result, cloud, lookups),
     )
 
 
 def _context_length(
-    prepared: PreparedRequest, result: Result, cloud: str, beside: Beside
+    prepared: PreparedRequest, result: Result, cloud: str, lookups: Lookups
 ) -> int:
     """Return the context length of the model that replied; 0 if unknown."""
     if result.fault is not None:
-        beside.close()
+        lookups.close()
         return 0
     if cloud:  # it is in the memory of no server here
         return prepared.model.context_length if prepared.model else 0
-    return beside.length(prepared, result)
+    return lookups.length(prepared, result)
 
 
 def _with_context(prepared: PreparedRequest, result: Result) -> Result:

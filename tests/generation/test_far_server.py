@@ -9,8 +9,8 @@ from fake_ollama import Answer, error, json_answer
 from ollama_magic.client.background import ask_in_time
 from ollama_magic.errors import CapabilityError
 from ollama_magic.generation import run
-from ollama_magic.generation.beside import Beside
 from ollama_magic.generation.front_end import NoCells
+from ollama_magic.generation.lookups import Lookups
 from ollama_magic.generation.options import ChatOptions
 from ollama_magic.generation.run import ask
 from ollama_magic.generation.session import Session
@@ -83,8 +83,8 @@ def test_nothing_waits_for_the_list_of_what_is_loaded(session, server):
     reply = ask(session, ChatOptions(model=MODEL), "Hi", Shown())
     assert reply.text == "Hello!"
     assert reply.provenance["digest"]
-    (beside,) = [one for one in server.requests if one.path == "/api/ps"][:1]
-    assert not beside._is_answered
+    (lookup,) = [one for one in server.requests if one.path == "/api/ps"][:1]
+    assert not lookup._is_answered
     released.set()
 
 
@@ -107,7 +107,7 @@ def test_what_depends_on_the_model_waits_for_its_list(
     session, server, monkeypatch, options
 ):
     sent = []
-    monkeypatch.setattr(run, "Beside", lambda one: sent.append(one) or Beside(one))
+    monkeypatch.setattr(run, "Lookups", lambda one: sent.append(one) or Lookups(one))
     ask(session, ChatOptions(**{"model": MODEL, **options}), "Hi", Shown())
     (prepared,) = sent
     assert not prepared.is_unlisted
@@ -116,7 +116,7 @@ def test_what_depends_on_the_model_waits_for_its_list(
 
 def test_a_name_without_a_tag_waits_once(session, server, monkeypatch):
     sent = []
-    monkeypatch.setattr(run, "Beside", lambda one: sent.append(one) or Beside(one))
+    monkeypatch.setattr(run, "Lookups", lambda one: sent.append(one) or Lookups(one))
     for _ in range(2):
         reply = ask(session, ChatOptions(model="llama3.2"), "Hi", Shown())
         assert reply.model == MODEL

@@ -1,6 +1,6 @@
-"""What a server is asked beside a request, so that the request waits for nothing.
+"""What is looked up on a server while it works on a request, which waits for nothing.
 
-``run`` and ``compare`` have a ``Beside`` for each request; ``status_line`` collects
+``run`` and ``compare`` have a ``Lookups`` for each request; ``status_line`` collects
 what has arrived. A far server needs a round trip for each answer.
 """
 
@@ -29,7 +29,7 @@ _TOKENS_WORTH_CHECKING = 256
 """Half of the smallest context that is in use."""
 
 
-class Beside:
+class Lookups:
     """The models of a server, and the context length that one is loaded with.
 
     The models are requested at once, if the request was prepared without them, and the
