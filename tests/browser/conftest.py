@@ -157,13 +157,6 @@ class NotebookPage:
         self.page.evaluate(script, name)
 
     def select(self, number):
-        """Select a cell; JupyterLab hides those that are far from what is visible."""
-        script = """async number => {
-            const notebook = jupyterapp.shell.currentWidget.content;
-            const cells = notebook.widgets.filter(cell => cell.model.type === 'code');
-            await notebook.scrollToCell(cells[number]);
-        }"""
-        self.page.evaluate(script, number)
         self.cell(number).locator(".jp-InputPrompt").click()
 
     def run(self, number):
@@ -183,9 +176,8 @@ class NotebookPage:
         expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=WAIT_MS)
 
     def wait_text(self, number, text):
-        """Wait until the output of a cell holds a text, even if it is out of sight."""
-        found = self.output(number).filter(has_text=text).first
-        found.wait_for(state="attached", timeout=WAIT_MS)
+        """Wait until the output of a cell holds a text."""
+        self.output(number).filter(has_text=text).first.wait_for(timeout=WAIT_MS)
 
     def source(self, number, text):
         """Replace the source of a cell."""

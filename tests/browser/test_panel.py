@@ -78,10 +78,10 @@ class Panel:
 def panel(open_notebook, jupyter, fake_ollama, app, request):
     """Open a notebook with a panel in its second cell."""
 
-    def open_(*sources):
+    def open_(*sources, alone=False):
         name = f"{request.node.name}.ipynb".replace("[", "-").replace("]", "")
         cells = [SETUP.format(url=fake_ollama.url), "%ollama panel", *sources]
-        page = open_notebook(jupyter.write_notebook(name, cells), app)
+        page = open_notebook(jupyter.write_notebook(name, cells), app, alone=alone)
         page.run_to_end(0)
         page.run_to_end(1)
         return Panel(page)
@@ -266,7 +266,7 @@ def test_the_keyboard_alone_is_enough_and_all_controls_have_a_name(panel, fake_o
 
 
 def test_a_reopened_notebook_shows_the_table_and_no_error(panel):
-    seen = panel()
+    seen = panel(alone=True)  # a page that is loaded again opens its documents again
     seen.has("llama3.2:3b")
     page = seen.page.page
     seen.page.save()
