@@ -45,13 +45,15 @@ def quick():
     "Do it."
 """
 LEFT = """\
-import gc, os, threading
+import contextlib, gc, os, threading
 for thread in threading.enumerate():
     if thread.name.startswith("ollama"):
         thread.join(10)
 gc.collect()
-open_now = [os.path.realpath("/proc/self/fd/" + fd)
-            for fd in os.listdir("/proc/self/fd")]
+open_now = []
+for fd in os.listdir("/proc/self/fd"):
+    with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+        open_now.append(os.readlink("/proc/self/fd/" + fd))
 to_server = {{
     fields[9]
     for fields in map(str.split, open("/proc/self/net/tcp"))
