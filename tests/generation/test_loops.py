@@ -29,6 +29,10 @@ def host(fake_ollama, monkeypatch):
 
 
 def paths(fake_ollama):
+    """Return what was requested since the last call, late look-ups included."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("ollama"):
+            thread.join(10)
     found = sorted(request.path for request in fake_ollama.requests)
     fake_ollama.requests.clear()
     return found
