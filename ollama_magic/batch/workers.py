@@ -59,7 +59,7 @@ class Workers:
     def run(
         self, requests: Iterable[RowRequest], count: int
     ) -> Iterator[list[FinishedRow]]:
-        """Send so many requests, at least one; yield the rows that finish meanwhile.
+        """Send ``count`` requests (at least one), and yield rows as they finish.
 
         Raises
         ------

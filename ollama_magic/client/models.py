@@ -95,8 +95,8 @@ def matching_names(name: str, names: Iterable[str]) -> list[str]:
     return [other for other in others if _base(other) == _base(wanted)]
 
 
-def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> list[str]:
-    """Return the installed names most similar to ``model``, the best match first.
+def nearest_names(model: str, installed: Sequence[str]) -> list[str]:
+    """Return up to three installed names similar to ``model``, the best match first.
 
     Examples
     --------
@@ -110,13 +110,13 @@ def nearest_names(model: str, installed: Sequence[str], *, limit: int = 3) -> li
     # So many names end in ":latest" that it would make them all similar.
     by_spelling = {canonical(n).removesuffix(":latest"): n for n in installed}
     wanted = canonical(model).removesuffix(":latest")
-    similar = difflib.get_close_matches(wanted, by_spelling, n=limit, cutoff=0.7)
+    similar = difflib.get_close_matches(wanted, by_spelling, n=3, cutoff=0.7)
     same_base = [n for n in by_spelling if _base(n) == _base(wanted)]
     same_base.sort(key=lambda name: _similarity(wanted, name), reverse=True)
     begun = [n for n in by_spelling if n.rpartition("/")[2].startswith(wanted)]
     begun = begun if len(wanted) > 1 else []
     likely = dict.fromkeys([*same_base, *similar, *begun])
-    return [by_spelling[n] for n in likely][:limit]
+    return [by_spelling[n] for n in likely][:3]
 
 
 def find_model(name: str, models: Iterable[N]) -> N | None:

@@ -1,4 +1,4 @@
-"""What is looked up on a server while it works on a request, which waits for nothing.
+"""Looks up facts on a server during a request, which never waits for them.
 
 ``run`` and ``compare`` have a ``Lookups`` for each request; ``status_line`` collects
 what has arrived. A far server needs a round trip for each answer.

@@ -2,9 +2,9 @@
 
 Otherwise the first cell would import for 0.3 s before its first text. The event loop of
 the kernel does it in its main thread, in short steps, and only while no cell runs: so a
-cell waits for one step at most, none of its own imports runs beside one of these, and
-neither a fork nor the end of the kernel comes in the middle of one. Run All leaves no
-time for it. Without an event loop, as in a terminal, nothing is preloaded.
+cell waits for one step at most, its own imports never run at the same time as these,
+and neither a fork nor a shutdown interrupts a step. Run All leaves no time for it.
+Without an event loop, as in a terminal, nothing is preloaded.
 """
 
 from __future__ import annotations

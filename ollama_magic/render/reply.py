@@ -326,7 +326,7 @@ class _TextStep:
 
 
 def steps_html(steps: Sequence[Step], thinking: str = "", took_s: float = 0) -> str:
-    """Return what came before the answer as safe HTML; folds in a row are in one."""
+    """Return the safe HTML of all before the answer; adjacent folds become one."""
     last = [_TextStep(thinking, took_s)] if thinking else []
     html = ""
     for is_fold, group in groupby([*_parts(steps), *last], _is_fold):
@@ -337,7 +337,7 @@ def steps_html(steps: Sequence[Step], thinking: str = "", took_s: float = 0) -> 
 
 
 def _one_fold(parts: Sequence[_TextStep | ToolStep], page: str) -> str:
-    """Return folds in one, titled like ``Thought · called f {"a": 1}``."""
+    """Return one fold around several, titled like ``Thought · called f {"a": 1}``."""
     calls = [part for part in parts if isinstance(part, ToolStep)]
     titles = ["Thought"] * (len(calls) < len(parts))
     titles += [_title(call, call.result) for call in calls if call.result]

@@ -119,7 +119,7 @@ def test_a_long_reply_is_drawn_less_often_and_evenly_and_the_next_one_is_not(not
 
 
 def test_a_style_sheet_is_sent_with_one_output_only(notebook):
-    """A page with one more style sheet is laid out anew."""
+    """Each new style sheet makes the browser lay out the whole page again."""
     code = "```python\nx = 1  # a comment\n```\n\n$$\nx = 1\n$$\n\n"
     notebook.stream(notebook.display(), (PARAGRAPH * 5 + code) * 20)
     pages = [data["text/html"] for _, data, _ in notebook.outputs]
